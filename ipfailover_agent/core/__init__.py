@@ -1,0 +1,1 @@
+"""Decides. Pure: no input or output, no clock, no randomness, no logging."""

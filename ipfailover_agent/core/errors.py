@@ -1,0 +1,108 @@
+"""What can go wrong, in words, and the exit code that each fault ends with.
+
+Core raises, ``agent`` and ``cli`` catch; nothing in between swallows. Messages are lower case,
+without a full stop, and say "cannot X: why" with the variable and the value concerned.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class ExitCode(enum.IntEnum):
+    """Exit codes of the process (sysexits where one fits); 128 and up belong to the runtime."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    UNAVAILABLE = 69
+    OS_ERROR = 71
+    TEMPORARY = 75
+    NO_PERMISSION = 77
+    CONFIG = 78
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Problem:
+    """One thing that is wrong with one variable, for a person who has to mend it.
+
+    Attributes:
+        variable: the environment variable's full name.
+        element: the offending part of the value (the whole value where it has no parts).
+        reason: why it cannot be used; lower case, no full stop.
+        instead: what to write instead, an imperative clause; may be empty.
+    """
+
+    variable: str
+    element: str
+    reason: str
+    instead: str = ""
+
+    def __str__(self) -> str:
+        shown = self.element if len(self.element) <= 120 else self.element[:117] + "..."
+        text = f"{self.variable}: {shown!r}: {self.reason}"
+        return f"{text}; {self.instead}" if self.instead else text
+
+
+class AgentError(Exception):
+    """Root of every error that the agent raises on purpose."""
+
+    exit_code = ExitCode.BUG
+
+
+class SettingsError(AgentError):
+    """The variables cannot be used; carries every problem of every variable, sorted."""
+
+    exit_code = ExitCode.CONFIG
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class HostNotReadyError(AgentError):
+    """The node lacks something that may still come: an interface, an address.
+
+    ``run`` waits for it, ``check`` and ``render`` exit with 78.
+    """
+
+    exit_code = ExitCode.CONFIG
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(str(problem))
+
+
+class TemplateError(AgentError):
+    """A template cannot be rendered; the message names the template and the line."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class ConfigTestError(AgentError):
+    """``keepalived -t`` refused a candidate; carries what it printed."""
+
+    exit_code = ExitCode.CONFIG
+
+    def __init__(self, message: str, *, output: str) -> None:
+        self.output = output
+        super().__init__(message)
+
+
+class KeepalivedMissingError(AgentError):
+    """keepalived (or setpriv, which starts it) is not there or cannot be executed."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class SystemRefusedError(AgentError):
+    """The system refused something the agent cannot do without: run directory, FIFO, netlink."""
+
+    exit_code = ExitCode.OS_ERROR
+
+
+class NotPermittedError(AgentError):
+    """A capability is missing."""
+
+    exit_code = ExitCode.NO_PERMISSION

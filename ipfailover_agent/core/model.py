@@ -1,0 +1,419 @@
+"""The domain's types: frozen dataclasses and enums that cross the borders between modules."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.errors import Problem
+
+
+IPAddress = IPv4Address | IPv6Address
+
+
+class Family(enum.IntEnum):
+    """Address family, valued as ``ipaddress`` numbers versions."""
+
+    IPV4 = 4
+    IPV6 = 6
+
+    @property
+    def host_prefix_length(self) -> int:
+        """Return the prefix length of a single address: 32 or 128."""
+        return 32 if self is Family.IPV4 else 128
+
+
+def family_of(address: IPAddress) -> Family:
+    """Return the family of an address."""
+    return Family(address.version)
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+class PreemptionMode(enum.Enum):
+    """What a node with a higher priority does when it comes back."""
+
+    PREEMPT = "preempt"
+    DELAYED = "preempt_delay"
+    NEVER = "nopreempt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preemption:
+    """Preemption as keepalived words it; ``delay`` in whole seconds, 0 unless DELAYED."""
+
+    mode: PreemptionMode
+    delay: int = 0
+
+
+class MissingScript(enum.Enum):
+    """What a check script that is not there means for the node's eligibility."""
+
+    IGNORE = "ignore"
+    FAULT = "fault"
+
+
+class ConflictMode(enum.Enum):
+    """What is done about a rival for one of our addresses."""
+
+    RESOLVE = "resolve"
+    REPORT = "report"
+    OFF = "off"
+
+
+class OnInvalid(enum.Enum):
+    """What invalid input means: nothing is served, or what is valid is served."""
+
+    REFUSE = "refuse"
+    SERVE_VALID = "serve-valid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every contract variable, parsed and validated. Times are seconds.
+
+    ``warnings`` are sentences about input that was accepted and deserves a word; ``left_out`` are
+    the problems that OPENSHIFT_HA_ON_INVALID=serve-valid passed over (empty otherwise).
+    """
+
+    virtual_addresses: tuple[IPAddress, ...]
+    config_name: str = "OpenShift-IPFailover"
+    address_groups: int = 0
+    interfaces: tuple[str, ...] = ()
+    monitor_ports: tuple[int, ...] = (80,)
+    check_script: str | None = None
+    check_script_missing: MissingScript = MissingScript.IGNORE
+    check_url: str | None = None
+    check_interval: float = 2
+    check_timeout: float = 2
+    check_rise: int = 1
+    check_fall: int = 1
+    notify_script: str | None = None
+    replica_count: int = 1
+    virtual_router_id_offset: int = 10
+    excluded_virtual_router_ids: tuple[int, ...] = ()
+    pinned_virtual_router_ids: tuple[tuple[IPAddress, int], ...] = ()
+    priority: int | None = None
+    preemption: Preemption = Preemption(mode=PreemptionMode.DELAYED, delay=300)
+    unicast_peers: tuple[IPAddress, ...] = ()
+    unicast_peer_names: tuple[str, ...] = ()
+    use_unicast: bool = False
+    multicast_source: IPAddress | None = None
+    unicast_source: IPAddress | None = None
+    manages_firewall: bool = False
+    address_lease: int = 3
+    conflict: ConflictMode = ConflictMode.RESOLVE
+    on_invalid: OnInvalid = OnInvalid.REFUSE
+    admin_emails: tuple[str, ...] = ("root@localhost",)
+    smtp_server: str = "127.0.0.1"
+    advert_interval: float = 1
+    vrrp_version: int | None = None
+    address_label: str = "vip"
+    garp_refresh: int = 10
+    keepalived_options: tuple[str, ...] = ()
+    keepalived_config: str = "/etc/keepalived/keepalived.conf"
+    warnings: tuple[str, ...] = ()
+    left_out: tuple[Problem, ...] = ()
+
+
+# --- the host -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceAddress:
+    """One address as the kernel shows it (rtnetlink(7), struct ifaddrmsg).
+
+    ``label`` is IFA_LABEL (IPv4 only, else empty); ``deprecated`` is IFA_F_DEPRECATED, which the
+    kernel sets when the preferred lifetime is 0: keepalived's mark on IPv6 addresses.
+    """
+
+    address: IPAddress
+    prefix_length: int
+    label: str = ""
+    is_deprecated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A network interface of this node."""
+
+    name: str
+    index: int
+    is_up: bool = True
+    addresses: tuple[InterfaceAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultRoute:
+    """A default route; ``source`` is its preferred source address where one is set."""
+
+    family: Family
+    interface: str
+    metric: int = 0
+    source: IPAddress | None = None
+
+
+class ScriptState(enum.Enum):
+    """Whether a user's script can be run, looked at when the configuration is rendered."""
+
+    USABLE = "usable"
+    MISSING = "missing"
+    NOT_EXECUTABLE = "not executable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What the plan needs to know of this node, read once per candidate.
+
+    ``recorded_addresses`` are those that the run directory says this agent served before.
+    ``check_script`` and ``notify_script`` are None where none is set.
+    """
+
+    interfaces: tuple[Interface, ...]
+    default_routes: tuple[DefaultRoute, ...] = ()
+    recorded_addresses: tuple[IPAddress, ...] = ()
+    check_script: ScriptState | None = None
+    notify_script: ScriptState | None = None
+
+    def interface(self, name: str) -> Interface | None:
+        """Return the interface of that name, or None."""
+        return next((each for each in self.interfaces if each.name == name), None)
+
+
+# --- the configuration --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaths:
+    """Absolute paths of everything the agent keeps; ``directory`` is 0700 and root's."""
+
+    directory: str
+    config: str
+
+    @property
+    def check(self) -> str:
+        """Return the generated check script."""
+        return f"{self.directory}/check"
+
+    @property
+    def notify(self) -> str:
+        """Return the generated notify script."""
+        return f"{self.directory}/notify"
+
+    @property
+    def notify_fifo(self) -> str:
+        """Return the FIFO that keepalived writes transitions to."""
+        return f"{self.directory}/notify.fifo"
+
+    @property
+    def candidate(self) -> str:
+        """Return the file that ``keepalived -t`` looks at before it becomes ``config``.
+
+        It lies in the run directory: the run directory is ours, the configuration's need not be.
+        """
+        return f"{self.directory}/keepalived.conf.candidate"
+
+    @property
+    def last_good(self) -> str:
+        """Return the copy of the last configuration that keepalived accepted."""
+        return f"{self.directory}/keepalived.conf.last-good"
+
+    @property
+    def temporary(self) -> str:
+        """Return keepalived's TMPDIR."""
+        return f"{self.directory}/tmp"
+
+    @property
+    def keepalived_pid(self) -> str:
+        """Return the pid file of keepalived's parent process."""
+        return f"{self.directory}/parent.pid"
+
+    @property
+    def vrrp_pid(self) -> str:
+        """Return the pid file of keepalived's VRRP child."""
+        return f"{self.directory}/vrrp.pid"
+
+    @property
+    def checkers_pid(self) -> str:
+        """Return the pid file of keepalived's checker child (never started)."""
+        return f"{self.directory}/checkers.pid"
+
+    @property
+    def agent_pid(self) -> str:
+        """Return the agent's own pid file."""
+        return f"{self.directory}/agent.pid"
+
+    @property
+    def status(self) -> str:
+        """Return the status file."""
+        return f"{self.directory}/status.json"
+
+    @property
+    def addresses(self) -> str:
+        """Return the record of the addresses that this agent may have on an interface."""
+        return f"{self.directory}/addresses.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualAddress:
+    """A virtual address as keepalived sets it: one host prefix, labelled where that fits."""
+
+    address: IPAddress
+    label: str | None = None
+
+    @property
+    def prefix_length(self) -> int:
+        """Return 32 or 128."""
+        return family_of(self.address).host_prefix_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advertisement:
+    """How an instance advertises: VRRP version (2: RFC 3768, 3: RFC 5798) and seconds between."""
+
+    version: int
+    interval: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VrrpInstance:
+    """One vrrp_instance block.
+
+    ``number`` counts from 1 in configuration order. ``password`` is the at most 8 bytes that a
+    VRRPv2 PASS authentication carries, None with version 3. ``excluded_addresses`` are held and
+    not advertised (keepalived takes 255 into an advert).
+    """
+
+    number: int
+    name: str
+    family: Family
+    interface: str
+    virtual_router_id: int
+    priority: int
+    preemption: Preemption
+    advertisement: Advertisement
+    password: str | None
+    virtual_addresses: tuple[VirtualAddress, ...]
+    excluded_addresses: tuple[VirtualAddress, ...] = ()
+    multicast_source: IPAddress | None = None
+    unicast_source: IPAddress | None = None
+    unicast_peers: tuple[IPAddress, ...] = ()
+
+    @property
+    def all_addresses(self) -> tuple[VirtualAddress, ...]:
+        """Return advertised and excluded addresses, in order."""
+        return self.virtual_addresses + self.excluded_addresses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortCheck:
+    """A TCP connection that must succeed from this node to itself."""
+
+    address: IPAddress
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackScript:
+    """The check that keepalived runs: a generated script.
+
+    Exactly one kind of content: ``command`` (the user's words; replaces ports and URL),
+    ``always_fails`` (a sentence that says why; CHECK_SCRIPT_MISSING=fault), or ``ports`` and/or
+    ``url``. ``interval`` and ``timeout`` are whole seconds >= 1 (keepalived 2.2.7 takes no
+    others).
+    """
+
+    name: str
+    interval: int
+    timeout: int
+    rise: int
+    fall: int
+    command: tuple[str, ...] = ()
+    always_fails: str = ""
+    ports: tuple[PortCheck, ...] = ()
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GarpRefresh:
+    """Announcements while MASTER: every ``refresh`` seconds, at least ``interval`` apart.
+
+    ``refresh`` 0 switches repetition off. ``interval`` is fractional seconds between frames.
+    """
+
+    refresh: int
+    interval: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepalivedConfig:
+    """Everything that the rendered files say; depends on nothing but Settings and HostFacts.
+
+    ``node_addresses`` holds this node's own address per family on the VRRP interface. ``reports``
+    are sentences for the operator that the plan found (beside ``Settings.warnings``).
+    ``degraded`` says in words why the node must not be called ready, or is empty.
+    """
+
+    config_name: str
+    router_id: str
+    interface: str
+    node_addresses: tuple[IPAddress, ...]
+    instances: tuple[VrrpInstance, ...]
+    track_script: TrackScript | None
+    notify_command: tuple[str, ...]
+    admin_emails: tuple[str, ...]
+    smtp_server: str
+    garp: GarpRefresh
+    keepalived_options: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Return every virtual address in configuration order."""
+        return tuple(held.address for each in self.instances for held in each.all_addresses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedFile:
+    """One generated file."""
+
+    path: str
+    text: str
+    mode: int = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendering:
+    """All generated files of one configuration; ``digest`` is the SHA-256 of them together."""
+
+    config: RenderedFile
+    scripts: tuple[RenderedFile, ...] = ()
+    digest: str = field(default="")
+
+
+# --- what keepalived tells ----------------------------------------------------------------------
+
+
+class VrrpState(enum.Enum):
+    """State of a VRRP instance as keepalived names it (FIFO and notify lines)."""
+
+    INIT = "INIT"
+    BACKUP = "BACKUP"
+    MASTER = "MASTER"
+    FAULT = "FAULT"
+    STOP = "STOP"
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VrrpTransition:
+    """One line of the notify FIFO: ``INSTANCE "name" STATE PRIORITY``."""
+
+    instance: str
+    state: VrrpState
+    priority: int

@@ -1,0 +1,1 @@
+"""Tells people and machines. Reads immutable snapshots only."""
