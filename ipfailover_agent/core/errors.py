@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+_SHOWN_LENGTH = 120  # characters of an offending element that a message repeats
+
 
 class ExitCode(enum.IntEnum):
     """Exit codes of the process (sysexits where one fits); 128 and up belong to the runtime."""
@@ -40,7 +42,9 @@ class Problem:
     instead: str = ""
 
     def __str__(self) -> str:
-        shown = self.element if len(self.element) <= 120 else self.element[:117] + "..."
+        shown = self.element
+        if len(shown) > _SHOWN_LENGTH:
+            shown = shown[:_SHOWN_LENGTH] + "..."
         text = f"{self.variable}: {shown!r}: {self.reason}"
         return f"{text}; {self.instead}" if self.instead else text
 

@@ -225,7 +225,7 @@ class RunPaths:
     @property
     def temporary(self) -> str:
         """Return keepalived's TMPDIR."""
-        return f"{self.directory}/tmp"
+        return f"{self.directory}/tmp"  # noqa: S108 - inside our own 0700 directory
 
     @property
     def keepalived_pid(self) -> str:
