@@ -1,0 +1,89 @@
+"""What keepalived speaks: its command line, exit codes, log lines and notify lines.
+
+Measured with keepalived 2.2.7; sources: keepalived(8), keepalived.conf(5).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.core.model import RunPaths, VrrpState, VrrpTransition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TRANSITION = re.compile(rb'INSTANCE "([^"]*)" ([A-Z]+) (\d{1,3})')
+_PERMANENT = {2: ExitCode.CONFIG, 6: ExitCode.CONFIG, 4: ExitCode.NO_PERMISSION}
+_MEANINGS = {
+    0: "stopped in an orderly way",
+    1: "failed",
+    2: "the configuration cannot be used",
+    4: "a permission is missing",
+    5: "the configuration has an error it could survive",
+    6: "there is no configuration to run, or scripts are not secure",
+}
+
+
+def command(
+    keepalived: str, setpriv: str, paths: RunPaths, options: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the command line that runs keepalived in the foreground, bound to our life.
+
+    ``setpriv --pdeathsig`` asks the kernel to TERM keepalived when we die, so that it never
+    serves addresses that nobody supervises. The user's ``options`` come before ours, as they
+    always did; ours win where keepalived takes the last.
+    """
+    own = ("--dont-fork", "--log-console", "--vrrp", "--use-file", paths.config)
+    pids = (
+        *("--pid", paths.keepalived_pid),
+        *("--vrrp_pid", paths.vrrp_pid),
+        *("--checkers_pid", paths.checkers_pid),
+    )
+    return (setpriv, "--pdeathsig", "TERM", "--", keepalived, *options, *own, *pids)
+
+
+def test_command(keepalived: str, path: str) -> tuple[str, ...]:
+    """Return the command line that tests the file at ``path`` and exits."""
+    return (keepalived, "--config-test", "--log-console", "--use-file", path)
+
+
+def permanent_exit_code(code: int | None) -> ExitCode | None:
+    """Return our exit code for a keepalived exit that a restart cannot mend, else None."""
+    return None if code is None else _PERMANENT.get(code)
+
+
+def meaning_of(exit_code: int | None, signal: int | None) -> str:
+    """Return in words how keepalived ended."""
+    if exit_code is None:
+        return f"killed by signal {signal}"
+    return _MEANINGS.get(exit_code, f"exit code {exit_code}")
+
+
+def parse_transition(line: bytes) -> VrrpTransition | None:
+    """Read one line of the notify FIFO; None where it is not an instance's transition.
+
+    keepalived also writes lines for groups, priorities and MASTER_RX_LOWER_PRI there, and a full
+    FIFO may cut a line: nothing that arrives raises.
+    """
+    match = _TRANSITION.fullmatch(line.strip())
+    if match is None:
+        return None
+    name, state, priority = match.groups()
+    try:
+        return VrrpTransition(
+            instance=name.decode(), state=VrrpState(state.decode()), priority=int(priority)
+        )
+    except ValueError:
+        return None
+
+
+def says_started(line: bytes) -> bool:
+    """Tell whether a log line says that the VRRP child runs with its configuration."""
+    return line.endswith(b"Startup complete")
+
+
+def says_reloaded(line: bytes) -> bool:
+    """Tell whether a log line says that a reload has ended."""
+    return line.endswith(b"Reload complete")

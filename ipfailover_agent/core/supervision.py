@@ -1,0 +1,297 @@
+"""The words of supervision: phases, events, actions, delays and what is remembered.
+
+``lifecycle`` decides with them, ``agent`` reports events and carries out actions.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    import signal
+
+
+class Phase(enum.Enum):
+    """Where the agent is; the values are shown to operators."""
+
+    PREPARING = "preparing"  # a first candidate is being built and tested
+    WAITING = "waiting"  # for the node, or for a configuration that can be used
+    STARTING = "starting"  # keepalived was started and has not spoken yet
+    RUNNING = "running"
+    CLEARING = "clearing"  # keepalived ended; what is left of its group is being ended
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    KILLING = "killing"
+    STOPPED = "stopped"
+
+
+class Reload(enum.Enum):
+    """How far a reload has come."""
+
+    NONE = "none"
+    PREPARING = "preparing"
+    APPLYING = "applying"
+
+
+class Verdict(enum.Enum):
+    """What became of a candidate."""
+
+    ACCEPTED = "accepted"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    NOT_READY = "not ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Every delay by name, in seconds, and every limit.
+
+    The sum of ``stop_grace`` and twice ``kill_grace`` stays below the ten seconds that
+    ``docker stop`` grants; keepalived needs about 1 s to stop, 3 s with 254 instances.
+    """
+
+    okay_delay: float = 10.0  # without a word from keepalived for so long, it counts as running
+    stop_grace: float = 5.0
+    kill_grace: float = 1.0
+    clear_grace: float = 1.5
+    clear_interval: float = 0.1
+    waiting_interval: float = 1.0
+    reload_grace: float = 10.0
+    backoff_initial: float = 0.5
+    backoff_factor: float = 2.0
+    backoff_limit: float = 30.0
+    stable_after: float = 60.0
+    attempts: int = 12
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The agent is set up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparationEnded:
+    """A candidate was built and tested, or was not.
+
+    Attributes:
+        verdict: what became of it.
+        signals: how many SIGHUPs apply it to a running keepalived (0: only scripts changed).
+        may_change: the variables come from a source that may be mended while we wait.
+        exit_code: with REFUSED, what the agent exits with if it has nothing else to run.
+    """
+
+    verdict: Verdict
+    signals: int = 1
+    may_change: bool = False
+    exit_code: ExitCode = ExitCode.CONFIG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawned:
+    """keepalived was started."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpawnFailed:
+    """keepalived could not be started."""
+
+    exit_code: ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class KeepalivedReady:
+    """keepalived said that it has started."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadCompleted:
+    """keepalived said that it has read its file again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepalivedEnded:
+    """keepalived's parent process was reaped: ``exit_code``, or None after a signal.
+
+    ``host_changed``: the node is no longer as it was when the file was tested.
+    """
+
+    exit_code: int | None
+    host_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GroupGone:
+    """No process of keepalived's group is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRequested:
+    """SIGHUP."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """SIGTERM or SIGINT."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """``Lifecycle.deadline`` lies behind us."""
+
+
+Event = (
+    Begin
+    | PreparationEnded
+    | Spawned
+    | SpawnFailed
+    | KeepalivedReady
+    | ReloadCompleted
+    | KeepalivedEnded
+    | GroupGone
+    | ReloadRequested
+    | StopRequested
+    | DeadlinePassed
+)
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Build and test a candidate; answer with PreparationEnded."""
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonPreparation:
+    """Forget the candidate under way; no PreparationEnded is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Put the candidate's files in place; the configuration so far becomes the previous one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Put the active configuration's files in place again; the candidate is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Make the previous configuration the active one again and put its files in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start keepalived; answer with Spawned or SpawnFailed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalKeepalived:
+    """Send a signal to keepalived's parent process."""
+
+    signal: signal.Signals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalGroup:
+    """Send a signal to every process of keepalived's group."""
+
+    signal: signal.Signals
+
+
+@dataclass(frozen=True, slots=True)
+class CheckGroup:
+    """Answer with GroupGone if no process of keepalived's group is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAddresses:
+    """Remove addresses of ours that are still on an interface."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndReload:
+    """The reload is over: say so. ``reason`` is empty where it was carried out."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRestart:
+    """keepalived will be started again after ``delay`` seconds: say so."""
+
+    attempt: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """End the agent."""
+
+    exit_code: ExitCode
+    reason: str
+
+
+Action = (
+    Prepare
+    | AbandonPreparation
+    | Activate
+    | Restore
+    | RollBack
+    | Spawn
+    | SignalKeepalived
+    | SignalGroup
+    | CheckGroup
+    | ReleaseAddresses
+    | EndReload
+    | ScheduleRestart
+    | Finish
+)
+
+
+# --- the state ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifecycle:
+    """Everything supervision remembers. Times are monotonic seconds.
+
+    Attributes:
+        deadline: when to send DeadlinePassed, None for never.
+        pid: keepalived's parent process, and its group, while either may live.
+        has_active: a configuration has been accepted before.
+        reload: how far a reload has come.
+        reload_again: another reload was asked for meanwhile.
+        signals_left: SIGHUPs that the reload being applied still needs.
+        ready_at: when keepalived was ready, None before.
+        attempts: starts in a row that did not last.
+        clearing_since: when keepalived's parent ended.
+        ended: how it ended, kept while its group is cleared.
+        rolls_back: the previous configuration is to be restored after clearing.
+        stops: TERM or INT was received.
+    """
+
+    phase: Phase = Phase.PREPARING
+    deadline: float | None = None
+    pid: int | None = None
+    has_active: bool = False
+    reload: Reload = Reload.NONE
+    reload_again: bool = False
+    signals_left: int = 0
+    ready_at: float | None = None
+    attempts: int = 0
+    clearing_since: float = 0.0
+    ended: KeepalivedEnded | None = None
+    rolls_back: bool = False
+    stops: bool = False
