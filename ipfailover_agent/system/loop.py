@@ -1,0 +1,236 @@
+"""One event loop: signals, lines, writability and deadlines, as typed events.
+
+Signals are noted by their handler and wake the loop through ``signal.set_wakeup_fd``; deadlines
+are ``time.monotonic`` seconds. Nothing polls. signalfd and sigwait are not used because they need
+a blocked mask, which children would inherit: keepalived would start deaf.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from ipfailover_agent.system.output import secure_standard_streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType
+
+LINE_LIMIT: Final = 1 << 16
+"""Bytes of a line that are reported; the rest of it is left out."""
+
+_BYTES_PER_ROUND: Final = 1 << 14  # of one stream: a flood must not delay signals and deadlines
+_LONGEST_SLEEP: Final = 3600.0  # epoll refuses waits beyond some weeks; the loop just goes round
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReceived:
+    """A signal came in, however often since the last batch."""
+
+    signum: signal.Signals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineReceived:
+    """One line of a watched stream, without its newline.
+
+    ``is_truncated``: the line is longer than LINE_LIMIT, this is its beginning and the rest is
+    left out.
+    """
+
+    source: str
+    line: bytes
+    is_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamClosed:
+    """A watched stream has ended and is no longer watched; closing it is the caller's business."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writable:
+    """A descriptor under ``watch_writable`` takes bytes again, or its reader is gone."""
+
+    source: str
+
+
+Event = SignalReceived | LineReceived | StreamClosed | Writable
+
+
+class _LineReader:
+    """Splits the bytes of one descriptor into lines."""
+
+    def __init__(self, fd: int, source: str) -> None:
+        self._fd = fd
+        self._source = source
+        self._partial = bytearray()
+        self._is_skipping = False  # inside the rest of a truncated line
+
+    def read(self, events: list[Event]) -> bool:
+        """Append what one bounded read brings; return False at the end of the stream."""
+        try:
+            data = os.read(self._fd, _BYTES_PER_ROUND)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:  # a terminal that hung up, a descriptor closed under us
+            data = b""
+        if not data:
+            self._end(events)
+            return False
+        *whole, rest = data.split(b"\n")
+        for piece in whole:
+            self._append(piece, events)
+            self._finish_line(events)
+        self._append(rest, events)
+        return True
+
+    def _append(self, piece: bytes, events: list[Event]) -> None:
+        if self._is_skipping:
+            return
+        self._partial += piece
+        if len(self._partial) > LINE_LIMIT:
+            line = bytes(self._partial[:LINE_LIMIT])
+            events.append(LineReceived(source=self._source, line=line, is_truncated=True))
+            self._partial.clear()
+            self._is_skipping = True
+
+    def _finish_line(self, events: list[Event]) -> None:
+        if not self._is_skipping:
+            events.append(LineReceived(source=self._source, line=bytes(self._partial)))
+        self._partial.clear()
+        self._is_skipping = False
+
+    def _end(self, events: list[Event]) -> None:
+        if self._partial:
+            self._finish_line(events)
+        events.append(StreamClosed(source=self._source))
+
+
+class Loop:
+    """Waits for signals, lines, room to write and deadlines; a context manager.
+
+    Use it in the main thread. Entering it opens /dev/null on closed standard descriptors, installs
+    handlers for ``signals`` and unblocks them; leaving it restores what was before.
+    """
+
+    def __init__(self, signals: Iterable[signal.Signals]) -> None:
+        self._signals = tuple(signals)
+        self._noted: dict[int, None] = {}
+        self._readers: dict[int, _LineReader] = {}
+        self._writers: dict[int, str] = {}
+        self._cleanup = contextlib.ExitStack()
+        self._selector: selectors.BaseSelector
+        self._wakeups: socket.socket
+
+    def __enter__(self) -> Self:
+        secure_standard_streams()
+        with contextlib.ExitStack() as cleanup:
+            self._selector = cleanup.enter_context(selectors.DefaultSelector())
+            self._wakeups, wakes = socket.socketpair()
+            cleanup.enter_context(self._wakeups)
+            cleanup.enter_context(wakes)
+            self._wakeups.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            wakes.setblocking(False)  # noqa: FBT003 - likewise
+            self._selector.register(self._wakeups, selectors.EVENT_READ)
+            previous = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+            cleanup.callback(signal.set_wakeup_fd, previous)
+            for signum in self._signals:
+                handler = signal.signal(signum, self._note)
+                # None: installed by something that is not Python, which cannot be put back
+                cleanup.callback(signal.signal, signum, handler or signal.SIG_DFL)
+            # whoever started us may have left them blocked, and would have us deaf
+            mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+            cleanup.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Restore signal handling; watched descriptors stay open."""
+        self._readers.clear()
+        self._writers.clear()
+        self._cleanup.close()
+
+    def watch_lines(self, fd: int, source: str) -> None:
+        """Report the lines of a non-blocking pipe, FIFO, socket or terminal under that name."""
+        self._readers[fd] = _LineReader(fd, source)
+        self._selector.register(fd, selectors.EVENT_READ)
+
+    def watch_writable(self, fd: int, source: str) -> None:
+        """Report that the descriptor takes bytes, in every round until ``unwatch``."""
+        if fd not in self._writers:
+            self._selector.register(fd, selectors.EVENT_WRITE)
+        self._writers[fd] = source
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching; a descriptor that is not watched is no error."""
+        if self._readers.pop(fd, None) is not None or self._writers.pop(fd, None) is not None:
+            self._selector.unregister(fd)
+
+    def wait(self, deadline: float | None) -> tuple[Event, ...]:
+        """Return what happened: signals first, each once, then the rest.
+
+        Reads at most 16 KiB of each stream per call, so that no stream starves another one, a
+        signal or a deadline; the caller compares its deadlines with the clock after every batch.
+
+        Args:
+            deadline: ``time.monotonic`` seconds; None waits without limit.
+
+        Returns:
+            Events, never none before the deadline; empty when the deadline has passed.
+        """
+        while True:
+            events = self._wait_once(self._seconds_until(deadline))
+            if events or (deadline is not None and time.monotonic() >= deadline):
+                return tuple(events)
+
+    @staticmethod
+    def _seconds_until(deadline: float | None) -> float | None:
+        if deadline is None:
+            return None
+        return min(max(deadline - time.monotonic(), 0.0), _LONGEST_SLEEP)
+
+    def _wait_once(self, timeout: float | None) -> list[Event]:
+        ready = self._selector.select(timeout)
+        events: list[Event] = list(self._signal_events())
+        for key, _ in ready:
+            fd = key.fd
+            if fd in self._readers:
+                if not self._readers[fd].read(events):
+                    self.unwatch(fd)
+            elif fd in self._writers:
+                events.append(Writable(source=self._writers[fd]))
+        return events
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        """Note the signal, nothing else: logging or locking in a handler can deadlock."""
+        self._noted[signum] = None
+
+    def _signal_events(self) -> list[SignalReceived]:
+        """Return what the handlers noted, in the order in which the signals woke us.
+
+        The notes decide what came, the wakeup bytes only the order: bytes get lost when a flood
+        of signals fills the socket. A byte is written after CPython has marked its handler as due,
+        so whoever has read the byte finds the note.
+        """
+        order = bytearray()
+        with contextlib.suppress(BlockingIOError):
+            while data := self._wakeups.recv(4096):
+                order += data
+        noted, self._noted = self._noted, {}
+        arrived = [signum for signum in dict.fromkeys(order) if signum in noted]
+        return [
+            SignalReceived(signum=signal.Signals(signum))
+            for signum in dict.fromkeys([*arrived, *noted])
+        ]

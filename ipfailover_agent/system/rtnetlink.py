@@ -1,0 +1,299 @@
+"""The bytes of rtnetlink(7): messages for addresses, links and routes, read and built.
+
+Pure functions of bytes; the parsers raise nothing but MalformedMessageError.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.model import Family, InterfaceAddress, IPAddress, family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# linux/netlink.h
+HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+ERROR: Final = 2
+DONE: Final = 3
+REQUEST: Final = 0x1
+ACK: Final = 0x4
+DUMP: Final = 0x300
+DUMP_INTERRUPTED: Final = 0x10
+# linux/rtnetlink.h
+NEW_LINK: Final = 16
+GET_LINK: Final = 18
+NEW_ADDRESS: Final = 20
+DELETE_ADDRESS: Final = 21
+GET_ADDRESS: Final = 22
+NEW_ROUTE: Final = 24
+GET_ROUTE: Final = 26
+_ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
+_ATTRIBUTE_TYPE_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+# linux/if_addr.h: struct ifaddrmsg
+_ADDRESS: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_IFA_ADDRESS: Final = 1
+_IFA_LOCAL: Final = 2
+_IFA_LABEL: Final = 3
+_IFA_FLAGS: Final = 8
+_IFA_F_DEPRECATED: Final = 0x20
+# linux/rtnetlink.h: struct ifinfomsg
+_LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
+_IFLA_IFNAME: Final = 3
+_IFF_UP: Final = 0x1
+_IFF_RUNNING: Final = 0x40
+# linux/rtnetlink.h: struct rtmsg, struct rtnexthop
+_ROUTE: Final = struct.Struct("=8BI")  # family, destination length, ..., table, .., type; flags
+_NEXT_HOP: Final = struct.Struct("=HBBi")  # length, flags, hops, interface index
+_RTA_OIF: Final = 4
+_RTA_PRIORITY: Final = 6
+_RTA_PREFSRC: Final = 7
+_RTA_MULTIPATH: Final = 9
+_RTA_TABLE: Final = 15
+_TABLE_MAIN: Final = 254
+_TYPE_UNICAST: Final = 1
+_RTM_F_CLONED: Final = 0x200
+
+_UNSIGNED: Final = struct.Struct("=I")
+_SIGNED: Final = struct.Struct("=i")
+_LABEL_BYTES: Final = 16  # IFNAMSIZ, with its final NUL
+
+
+class MalformedMessageError(SystemRefusedError):
+    """Bytes from the kernel that are not what rtnetlink(7) says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One netlink message."""
+
+    kind: int
+    flags: int
+    sequence: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A network interface; ``is_up`` as keepalived asks for it: up and running."""
+
+    index: int
+    name: str
+    is_up: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldAddress:
+    """An address with its interface's index; ``peer`` is the other end, else the same address."""
+
+    index: int
+    address: InterfaceAddress
+    peer: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteHop:
+    """A default route through one interface; several make up a multipath route."""
+
+    family: Family
+    index: int
+    metric: int
+    source: IPAddress | None
+
+
+# --- builders -----------------------------------------------------------------------------------
+
+
+def build_message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
+    """Return a request to the kernel."""
+    return HEADER.pack(HEADER.size + len(payload), kind, flags, sequence, 0) + payload
+
+
+def build_dump_request(kind: int, family: int = socket.AF_UNSPEC) -> bytes:
+    """Return the payload of GET_ADDRESS, GET_LINK or GET_ROUTE for everything of a family."""
+    layout = {GET_ADDRESS: _ADDRESS, GET_LINK: _LINK, GET_ROUTE: _ROUTE}[kind]
+    return bytes([family]) + bytes(layout.size - 1)
+
+
+def build_address(index: int, address: InterfaceAddress, peer: IPAddress) -> bytes:
+    """Return the payload that names one address; ``peer`` is the same address without one."""
+    is_ipv4 = family_of(address.address) is Family.IPV4
+    family = socket.AF_INET if is_ipv4 else socket.AF_INET6
+    attributes = [(_IFA_LOCAL, address.address.packed), (_IFA_ADDRESS, peer.packed)]
+    if address.label and is_ipv4:
+        label = os.fsencode(address.label)[: _LABEL_BYTES - 1] + b"\0"
+        attributes.append((_IFA_LABEL, label))
+    payload = _ADDRESS.pack(family, address.prefix_length, 0, 0, index)
+    return payload + b"".join(_pack_attribute(kind, value) for kind, value in attributes)
+
+
+# --- parsers ------------------------------------------------------------------------------------
+
+
+def split_messages(data: bytes) -> Iterator[Message]:
+    """Yield the messages of one datagram.
+
+    Raises:
+        MalformedMessageError: a length points outside the data.
+    """
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < HEADER.size:
+            raise MalformedMessageError("cannot read netlink message: its header is cut off")
+        length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
+        if not HEADER.size <= length <= len(data) - offset:
+            raise MalformedMessageError(f"cannot read netlink message: length {length} is wrong")
+        payload = data[offset + HEADER.size : offset + length]
+        yield Message(kind=kind, flags=flags, sequence=sequence, payload=payload)
+        offset += _aligned(length)
+
+
+def parse_attributes(data: bytes) -> dict[int, bytes]:
+    """Return attribute values by type; the last one of a type counts.
+
+    Raises:
+        MalformedMessageError: a length points outside the data.
+    """
+    found: dict[int, bytes] = {}
+    offset = 0
+    while len(data) - offset >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if not _ATTRIBUTE.size <= length <= len(data) - offset:
+            raise MalformedMessageError(f"cannot read netlink attribute: length {length} is wrong")
+        found[kind & _ATTRIBUTE_TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
+        offset += _aligned(length)
+    return found
+
+
+def parse_address(payload: bytes) -> HeldAddress | None:
+    """Return the address of an RTM_NEWADDR message; None for families other than IPv4 and IPv6.
+
+    Raises:
+        MalformedMessageError: the payload is not a struct ifaddrmsg with its attributes.
+    """
+    family, prefix_length, flags, _, index = _unpack(_ADDRESS, payload)
+    attributes = parse_attributes(payload[_ADDRESS.size :])
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    # On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL ours; IPv6 addresses without
+    # a peer come with IFA_ADDRESS alone.
+    remote = attributes.get(_IFA_ADDRESS)
+    local = attributes.get(_IFA_LOCAL, remote)
+    if local is None:
+        return None
+    if _IFA_FLAGS in attributes:  # 32 bits, of which the header shows 8
+        (flags,) = _unpack(_UNSIGNED, attributes[_IFA_FLAGS])
+    return HeldAddress(
+        index=index,
+        address=InterfaceAddress(
+            address=_parse_ip(family, local),
+            prefix_length=prefix_length,
+            label=_parse_text(attributes.get(_IFA_LABEL, b"")),
+            is_deprecated=bool(flags & _IFA_F_DEPRECATED),
+        ),
+        peer=_parse_ip(family, local if remote is None else remote),
+    )
+
+
+def parse_link(payload: bytes) -> Link:
+    """Return the interface of an RTM_NEWLINK message.
+
+    Raises:
+        MalformedMessageError: the payload is not a struct ifinfomsg with its attributes.
+    """
+    _, _, index, flags, _ = _unpack(_LINK, payload)
+    name = _parse_text(parse_attributes(payload[_LINK.size :]).get(_IFLA_IFNAME, b""))
+    both = _IFF_UP | _IFF_RUNNING
+    return Link(index=index, name=name, is_up=flags & both == both)
+
+
+def parse_default_route(payload: bytes) -> tuple[RouteHop, ...]:
+    """Return the hops of an RTM_NEWROUTE message; none when it is no default route of ours.
+
+    Ours is a unicast route in the main table; blackhole and unreachable defaults lead nowhere.
+
+    Raises:
+        MalformedMessageError: the payload is not a struct rtmsg with its attributes.
+    """
+    family, length, _, _, table, _, _, kind, flags = _unpack(_ROUTE, payload)
+    if length or kind != _TYPE_UNICAST or flags & _RTM_F_CLONED:
+        return ()
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return ()
+    attributes = parse_attributes(payload[_ROUTE.size :])
+    if _parse_unsigned(attributes.get(_RTA_TABLE), table) != _TABLE_MAIN:
+        return ()
+    source = attributes.get(_RTA_PREFSRC)
+    indexes = list(_parse_next_hops(attributes.get(_RTA_MULTIPATH, b"")))
+    if _RTA_OIF in attributes:
+        indexes.append(_parse_unsigned(attributes[_RTA_OIF], 0))
+    return tuple(
+        RouteHop(
+            family=Family.IPV4 if family == socket.AF_INET else Family.IPV6,
+            index=index,
+            metric=_parse_unsigned(attributes.get(_RTA_PRIORITY), 0),
+            source=None if source is None else _parse_ip(family, source),
+        )
+        for index in dict.fromkeys(indexes)
+    )
+
+
+def _parse_next_hops(data: bytes) -> Iterator[int]:
+    offset = 0
+    while len(data) - offset >= _NEXT_HOP.size:
+        length, _, _, index = _NEXT_HOP.unpack_from(data, offset)
+        if not _NEXT_HOP.size <= length <= len(data) - offset:
+            raise MalformedMessageError(f"cannot read next hop: length {length} is wrong")
+        yield index
+        offset += _aligned(length)
+
+
+def _parse_ip(family: int, raw: bytes) -> IPAddress:
+    width = 4 if family == socket.AF_INET else 16
+    if len(raw) != width:
+        raise MalformedMessageError(f"cannot read address: {len(raw)} bytes instead of {width}")
+    return IPv4Address(raw) if family == socket.AF_INET else IPv6Address(raw)
+
+
+def _parse_text(raw: bytes) -> str:
+    return os.fsdecode(raw.split(b"\0", 1)[0])
+
+
+def _parse_unsigned(raw: bytes | None, default: int) -> int:
+    if raw is None:
+        return default
+    (value,) = _unpack(_UNSIGNED, raw)
+    return int(value)
+
+
+def _unpack(layout: struct.Struct, data: bytes) -> tuple[int, ...]:
+    if len(data) < layout.size:
+        raise MalformedMessageError(
+            f"cannot read netlink structure: {len(data)} bytes instead of {layout.size}"
+        )
+    return layout.unpack_from(data)
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
+
+
+def parse_error_number(payload: bytes) -> int:
+    """Return the errno of an NLMSG_ERROR message; 0 is an acknowledgement.
+
+    Raises:
+        MalformedMessageError: the payload is too short.
+    """
+    (code,) = _unpack(_SIGNED, payload)
+    return -code
+
+
+def _pack_attribute(kind: int, value: bytes) -> bytes:
+    length = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(length, kind) + value + bytes(_aligned(length) - length)
