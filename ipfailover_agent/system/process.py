@@ -4,6 +4,9 @@ Whoever else waited (``subprocess``, asyncio) would race with the reaper for exi
 of that kind runs beside it.
 """
 
+# pathlib costs start-up time and knows no descriptors.
+# ruff: noqa: PTH100, PTH113, PTH118, PTH208
+
 from __future__ import annotations
 
 import contextlib
@@ -55,11 +58,11 @@ def find_program(name: str, path: str | None = None) -> str:
     directories = [""] if "/" in name else (path or _DEFAULT_PATH).split(":")
     is_there = False
     for directory in directories:
-        candidate = os.path.join(directory, name)  # noqa: PTH118 - pathlib costs start-up time
-        if os.path.isfile(candidate):  # noqa: PTH113 - likewise
+        candidate = os.path.join(directory, name)
+        if os.path.isfile(candidate):
             is_there = True
             if os.access(candidate, os.X_OK):
-                return os.path.abspath(candidate)  # noqa: PTH100 - likewise
+                return os.path.abspath(candidate)
     reason = "it is not executable" if is_there else "it is not there"
     where = "" if "/" in name else f" (PATH is {':'.join(directories)})"
     raise KeepalivedMissingError(f"cannot start {name!r}: {reason}{where}")
@@ -200,7 +203,7 @@ def _copy_above_standard(fd: int, copies: contextlib.ExitStack) -> int:
 
 def _keep_descriptors_to_ourselves() -> None:
     """Close on exec what our own starter handed down beyond stdin, stdout and stderr."""
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib costs start-up time
+    for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         if fd >= _FIRST_PRIVATE_FD:
             with contextlib.suppress(OSError):  # the listing's own descriptor is gone

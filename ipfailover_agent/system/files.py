@@ -1,0 +1,238 @@
+"""Files that the agent keeps: atomic replacement, run directory, FIFO, pid file, record."""
+
+# pathlib costs start-up time and knows no descriptors.
+# ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH115, PTH123, PTH208
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import stat
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.system.host import process_started_at
+from ipfailover_agent.system.process import enlarge_pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ipfailover_agent.core.model import IPAddress, RunPaths
+
+_PRIVATE_DIRECTORY: Final = 0o700
+_PRIVATE_FILE: Final = 0o600
+_TEMPORARY_SUFFIX: Final = ".new~"
+_temporary_numbers = itertools.count()
+
+
+def write_atomically(path: str, text: str, mode: int = _PRIVATE_FILE) -> None:
+    """Replace a file in one step: a reader sees the old content or the new one.
+
+    A symbolic link stays, what it points to is replaced. Nothing is synced to disk: every file is
+    written anew at start, and waiting for a disk would stall the loop.
+
+    Raises:
+        SystemRefusedError: with the path and the reason; the old file is as it was.
+    """
+    target = os.path.realpath(path)
+    directory, name = os.path.split(target)
+    number = next(_temporary_numbers)
+    temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
+    with _explained(f"cannot write {path}"):
+        try:
+            _write_new(temporary, text.encode("utf-8", "surrogateescape"), mode)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def prepare_run_directory(paths: RunPaths) -> None:
+    """Make the run directory ours alone, and remove what an earlier run left in it.
+
+    Kept are the last good configuration, the record of addresses, and the active configuration
+    where it lies here. Ask ``read_running_agent`` first: pid files are removed.
+
+    Raises:
+        SystemRefusedError: it cannot be made, or it belongs to somebody else.
+    """
+    what = f"cannot use run directory {paths.directory}"
+    with _explained(what):
+        _refuse_foreign_link(paths.directory, what)
+        os.makedirs(paths.directory, mode=0o755, exist_ok=True)
+        _claim(paths.directory, what)
+        for entry in os.listdir(paths.directory):
+            if entry.endswith(_TEMPORARY_SUFFIX):
+                _remove(f"{paths.directory}/{entry}")
+        for stale in (
+            paths.candidate,
+            paths.notify_fifo,
+            paths.keepalived_pid,
+            paths.vrrp_pid,
+            paths.checkers_pid,
+            paths.agent_pid,
+            paths.temporary,
+        ):
+            _remove(stale)
+        os.mkdir(paths.temporary, _PRIVATE_DIRECTORY)
+
+
+def open_notify_fifo(path: str) -> int:
+    """Return a descriptor of the FIFO that keepalived writes transitions to; make it if need be.
+
+    It is opened for reading and writing, so that it does not end when keepalived's VRRP child is
+    restarted, and enlarged: keepalived drops lines silently when it is full.
+
+    Raises:
+        SystemRefusedError: it cannot be made or opened.
+    """
+    with _explained(f"cannot make FIFO {path}"):
+        if not _is_fifo(path):
+            _remove(path)
+            os.mkfifo(path, _PRIVATE_FILE)
+        fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        os.fchmod(fd, _PRIVATE_FILE)
+    enlarge_pipe(fd)
+    return fd
+
+
+def write_pid_file(path: str) -> None:
+    """Record this process: its pid and when it started, in clock ticks after boot.
+
+    Raises:
+        SystemRefusedError: it cannot be written.
+    """
+    pid = os.getpid()
+    write_atomically(path, f"{pid} {process_started_at(pid)}\n")
+
+
+def read_running_agent(path: str) -> int | None:
+    """Return the pid in a pid file if that very process still runs, else None."""
+    try:
+        pid, started_at = (int(word) for word in _read_small(path).split())
+    except (OSError, ValueError):
+        return None
+    return pid if pid > 0 and process_started_at(pid) == started_at else None
+
+
+def remove_file(path: str) -> None:
+    """Remove a file; one that is not there is no error.
+
+    Raises:
+        SystemRefusedError: it cannot be removed.
+    """
+    with _explained(f"cannot remove {path}"):
+        _remove(path)
+
+
+def record_addresses(path: str, interface: str, addresses: Iterable[IPAddress]) -> None:
+    """Record which addresses we may have on which interface, for whoever cleans up after a crash.
+
+    Raises:
+        SystemRefusedError: it cannot be written.
+    """
+    import json  # noqa: PLC0415 - 9 ms, which render need not pay
+
+    record = {"interface": interface, "addresses": [str(each) for each in addresses]}
+    write_atomically(path, json.dumps(record, indent=1) + "\n")
+
+
+def read_recorded_addresses(path: str) -> tuple[IPAddress, ...]:
+    """Return the recorded addresses; a record that is missing or damaged is none."""
+    addresses = _read_record(path).get("addresses")
+    return tuple(_usable_addresses(addresses if isinstance(addresses, list) else []))
+
+
+def read_recorded_interface(path: str) -> str | None:
+    """Return the recorded interface; None when the record is missing or damaged."""
+    interface = _read_record(path).get("interface")
+    return interface if isinstance(interface, str) and interface else None
+
+
+def _usable_addresses(items: list[object]) -> Iterator[IPAddress]:
+    for item in items:
+        with contextlib.suppress(ValueError):
+            if isinstance(item, str):
+                yield ip_address(item)
+
+
+def _read_record(path: str) -> dict[str, object]:
+    import json  # noqa: PLC0415 - see above
+
+    try:
+        record = json.loads(_read_small(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _read_small(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(fd, "rb") as file:
+        return file.read(1 << 20).decode("utf-8")
+
+
+def _write_new(path: str, data: bytes, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of an earlier process with our pid
+    with open(os.open(path, flags, _PRIVATE_FILE), "wb") as file:
+        file.write(data)
+        os.fchmod(file.fileno(), mode)
+
+
+def _refuse_foreign_link(path: str, what: str) -> None:
+    """Refuse a link that somebody else made: they could point it elsewhere at any time."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
+        raise SystemRefusedError(
+            f"{what}: it is a link to {os.readlink(path)} that belongs to uid {found.st_uid}"
+        )
+
+
+def _claim(path: str, what: str) -> None:
+    """Make sure that the directory is ours and closed to others."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        owner = os.fstat(fd).st_uid
+        if owner != os.geteuid():
+            raise SystemRefusedError(
+                f"{what}: it belongs to uid {owner} and we are uid {os.geteuid()}"
+            )
+        os.fchmod(fd, _PRIVATE_DIRECTORY)
+    finally:
+        os.close(fd)
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        import shutil  # noqa: PLC0415 - 10 ms, hardly ever needed
+
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what the system says into our error: what could not be done, and why."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SystemRefusedError(f"{what}: {reason}") from error

@@ -1,0 +1,180 @@
+"""What this node is: interfaces, routes, scripts, capabilities, processes."""
+
+# pathlib costs start-up time and knows no descriptors.
+# ruff: noqa: PTH116, PTH118, PTH121, PTH123
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.model import DefaultRoute, HostFacts, Interface, ScriptState
+from ipfailover_agent.system.netlink import AddressSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ipfailover_agent.core.model import InterfaceAddress, IPAddress
+    from ipfailover_agent.system.rtnetlink import Link, RouteHop
+
+# linux/capability.h, those that matter to us or to keepalived
+_CAPABILITIES: Final = {
+    "CHOWN": 0,
+    "DAC_OVERRIDE": 1,
+    "KILL": 5,
+    "SETGID": 6,
+    "SETUID": 7,
+    "NET_BIND_SERVICE": 10,
+    "NET_BROADCAST": 11,
+    "NET_ADMIN": 12,
+    "NET_RAW": 13,
+    "SYS_ADMIN": 21,
+    "SYS_NICE": 23,
+}
+_STATE_FIELD: Final = 0  # of /proc/PID/stat after the command, proc_pid_stat(5) field 3
+_START_FIELD: Final = 19  # likewise, field 22
+_DEAD_STATES: Final = {"Z", "X"}
+
+
+def discover(
+    *,
+    check_script: str | None,
+    notify_script: str | None,
+    recorded: tuple[IPAddress, ...],
+) -> HostFacts:
+    """Read what the plan needs to know of this node.
+
+    Args:
+        check_script: the user's command, its first word is looked at.
+        notify_script: likewise.
+        recorded: the addresses that the run directory says we served before.
+
+    Raises:
+        SystemRefusedError: the kernel does not answer.
+    """
+    with AddressSocket() as rtnetlink:
+        links = rtnetlink.links()
+        addresses = rtnetlink.addresses()
+        hops = rtnetlink.default_routes()
+    return HostFacts(
+        interfaces=tuple(_interfaces(links, addresses)),
+        default_routes=tuple(_routes(hops, links)),
+        recorded_addresses=recorded,
+        check_script=None if check_script is None else script_state(check_script),
+        notify_script=None if notify_script is None else script_state(notify_script),
+    )
+
+
+def script_state(command: str) -> ScriptState:
+    """Return whether the program of a command line can be run.
+
+    A file on a noexec mount cannot: access(2) says so for root too.
+    """
+    import shlex  # noqa: PLC0415 - needed only where a script is set
+
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an odd number of quotes
+        words = command.split()
+    if not words:
+        return ScriptState.MISSING
+    # keepalived looks a bare name up on PATH
+    directories = [""] if "/" in words[0] else os.get_exec_path()
+    states = {_file_state(os.path.join(each, words[0])) for each in directories}
+    for state in (ScriptState.USABLE, ScriptState.NOT_EXECUTABLE):
+        if state in states:
+            return state
+    return ScriptState.MISSING
+
+
+def effective_capabilities() -> frozenset[str]:
+    """Return our effective capabilities by name without CAP_, out of those that matter to us.
+
+    Raises:
+        SystemRefusedError: /proc does not say.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            mask = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    except (OSError, StopIteration, ValueError, IndexError) as error:
+        raise SystemRefusedError(f"cannot read our capabilities from /proc: {error}") from error
+    return frozenset(name for name, bit in _CAPABILITIES.items() if mask >> bit & 1)
+
+
+def missing_capabilities(needed: Iterable[str] = ("NET_ADMIN", "NET_RAW")) -> tuple[str, ...]:
+    """Return which of the capabilities that keepalived cannot do without are missing, sorted."""
+    return tuple(sorted(set(needed) - effective_capabilities()))
+
+
+def shares_network_with_init() -> bool | None:
+    """Return whether we are in the network namespace of PID 1; None when /proc does not say.
+
+    In a container without the host's PID namespace, PID 1 is the container's own.
+    """
+    try:
+        return os.path.samefile("/proc/self/ns/net", "/proc/1/ns/net")
+    except OSError:
+        return None
+
+
+def process_started_at(pid: int) -> int | None:
+    """Return when a process started, in clock ticks after boot; None when it does not run.
+
+    Together with the pid this identifies a process. It is read from /proc rather than with psutil,
+    whose wall-clock time shifts when the node's clock is set: an agent would no longer recognise
+    its own pid file.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # the command in parentheses may hold blanks and parentheses itself
+            fields = file.read().rpartition(b")")[2].decode("ascii", "replace").split()
+        if fields[_STATE_FIELD] in _DEAD_STATES:
+            return None
+        return int(fields[_START_FIELD])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _interfaces(
+    links: tuple[Link, ...], addresses: tuple[tuple[int, InterfaceAddress], ...]
+) -> Iterator[Interface]:
+    import psutil  # noqa: PLC0415 - 26 ms, which status and reload need not pay
+
+    # net_if_addrs is not used: getifaddrs(3) shows labelled addresses under their label, as if
+    # br-ex:vip were an interface.
+    try:
+        known = psutil.net_if_stats()
+    except OSError as error:
+        raise SystemRefusedError(f"cannot read the interfaces: {error.strerror}") from error
+    for link in links:
+        if link.name in known:
+            yield Interface(
+                name=link.name,
+                index=link.index,
+                is_up=known[link.name].isup,
+                addresses=tuple(held for index, held in addresses if index == link.index),
+            )
+
+
+def _routes(hops: Iterable[RouteHop], links: tuple[Link, ...]) -> Iterator[DefaultRoute]:
+    names = {link.index: link.name for link in links}
+    for hop in hops:
+        if hop.index in names:
+            yield DefaultRoute(
+                family=hop.family,
+                interface=names[hop.index],
+                metric=hop.metric,
+                source=hop.source,
+            )
+
+
+def _file_state(path: str) -> ScriptState:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return ScriptState.MISSING
+    if stat.S_ISREG(mode) and os.access(path, os.X_OK):
+        return ScriptState.USABLE
+    return ScriptState.NOT_EXECUTABLE
