@@ -200,6 +200,11 @@ class RunPaths:
         return f"{self.directory}/check"
 
     @property
+    def check_reason(self) -> str:
+        """Return where the check says why it fails; absent or empty while it succeeds."""
+        return f"{self.directory}/check.reason"
+
+    @property
     def notify(self) -> str:
         """Return the generated notify script."""
         return f"{self.directory}/notify"

@@ -1,0 +1,163 @@
+"""How addresses become VRRP instances, and which virtual router id each gets.
+
+Both must come out the same on every node, old or new: a virtual router id or a set of addresses
+that differs means two masters.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import Problem
+from ipfailover_agent.core.model import family_of
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import Family, IPAddress, Settings
+
+LAST_ID = 255  # RFC 3768 section 5.3.3: 1 to 255
+ADVERTISED_LIMIT = 255  # RFC 3768 section 5.3.5: the count is one byte
+_OFFSET = "OPENSHIFT_HA_VRRP_ID_OFFSET"
+_PINS = "OPENSHIFT_HA_VRRP_IDS"
+_ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressGroup:
+    """The addresses of one instance, all of one family."""
+
+    family: Family
+    addresses: tuple[IPAddress, ...]
+
+
+def split(addresses: tuple[IPAddress, ...], count: int) -> tuple[tuple[IPAddress, ...], ...]:
+    """Split into ``count`` runs whose sizes differ by at most one, the larger ones first.
+
+    0 means one run per address, and so does a count above the number of addresses.
+    """
+    count = min(count, len(addresses)) or len(addresses)
+    size, larger = divmod(len(addresses), count) if count else (0, 0)
+    ends = [size * number + min(number, larger) for number in range(count + 1)]
+    return tuple(addresses[start:end] for start, end in itertools.pairwise(ends))
+
+
+def build(addresses: tuple[IPAddress, ...], count: int) -> tuple[AddressGroup, ...]:
+    """Return the group of every instance, in order.
+
+    A run with both families keeps the family of its first address, because keepalived serves only
+    that one; the others of the run follow in a group of their own after the last run.
+    """
+    groups: list[AddressGroup] = []
+    extra: list[AddressGroup] = []
+    for run in split(addresses, count):
+        family = family_of(run[0])
+        same = tuple(each for each in run if family_of(each) is family)
+        other = tuple(each for each in run if family_of(each) is not family)
+        groups.append(AddressGroup(family=family, addresses=same))
+        if other:
+            extra.append(AddressGroup(family=family_of(other[0]), addresses=other))
+    return (*groups, *extra)
+
+
+def virtual_router_ids(
+    settings: Settings, groups: tuple[AddressGroup, ...], problems: list[Problem]
+) -> tuple[int, ...]:
+    """Return the virtual router id of each group; on a problem, add it and return what there is.
+
+    An id is the offset plus the position, excluded and pinned ids passed over.
+    """
+    pins = dict(settings.pinned_virtual_router_ids)
+    _check_pins(settings, problems)
+    taken = {*settings.excluded_virtual_router_ids, *pins.values()}
+    free = [
+        number
+        for number in range(settings.virtual_router_id_offset + 1, LAST_ID + 1)
+        if number not in taken
+    ]
+    pinned = 0 if settings.address_groups else sum(each.addresses[0] in pins for each in groups)
+    if len(groups) - pinned > len(free):
+        problems.append(_limit(settings, groups, pinned, free))
+        return ()
+    following = iter(free)
+    if settings.address_groups:
+        return tuple(next(following) for _ in groups)
+    return tuple(
+        pins[each.addresses[0]] if each.addresses[0] in pins else next(following)
+        for each in groups
+    )
+
+
+def check_duplicates(addresses: tuple[IPAddress, ...], problems: list[Problem]) -> None:
+    """Add a problem for each address that is listed twice: keepalived does not notice."""
+    seen: set[IPAddress] = set()
+    for address in addresses:
+        if address in seen:
+            problems.append(
+                Problem(
+                    variable=_ADDRESSES,
+                    element=str(address),
+                    reason="listed more than once",
+                    instead="list each address once",
+                )
+            )
+        seen.add(address)
+
+
+def _check_pins(settings: Settings, problems: list[Problem]) -> None:
+    pins = settings.pinned_virtual_router_ids
+    if pins and settings.address_groups:
+        problems.append(
+            Problem(
+                variable=_PINS,
+                element=", ".join(f"{address}={number}" for address, number in pins),
+                reason="an id cannot be pinned to an address where addresses are grouped",
+                instead="unset it, or unset OPENSHIFT_HA_VIP_GROUPS",
+            )
+        )
+        return
+    users: dict[int, IPAddress] = {}
+    for address, number in pins:
+        reason = ""
+        if address not in settings.virtual_addresses:
+            reason = "the address is not in OPENSHIFT_HA_VIRTUAL_IPS"
+        elif not 1 <= number <= LAST_ID:
+            reason = f"an id is 1 to {LAST_ID}"
+        elif number in settings.excluded_virtual_router_ids:
+            reason = "the id is excluded by OPENSHIFT_HA_EXCLUDED_VRRP_IDS"
+        elif number in users:
+            reason = f"the id is pinned to {users[number]} as well"
+        if reason:
+            problems.append(
+                Problem(
+                    variable=_PINS,
+                    element=f"{address}={number}",
+                    reason=reason,
+                    instead="pin each address of the list to an id of its own, or not at all",
+                )
+            )
+        users[number] = address
+
+
+def _limit(
+    settings: Settings, groups: tuple[AddressGroup, ...], pinned: int, free: list[int]
+) -> Problem:
+    """Say how many fit, and which addresses do not."""
+    fit = len(free) + pinned
+    what = "groups" if settings.address_groups else "addresses"
+    unpinned = [
+        each
+        for each in groups
+        if settings.address_groups
+        or each.addresses[0] not in dict(settings.pinned_virtual_router_ids)
+    ]
+    first = unpinned[len(free)].addresses[0]
+    return Problem(
+        variable=_OFFSET,
+        element=str(settings.virtual_router_id_offset),
+        reason=f"{len(groups)} {what} need an id each, and only {fit} fit between the offset and "
+        f"{LAST_ID}: none is left for {first} and what follows",
+        instead=f"set OPENSHIFT_HA_VIP_GROUPS to {max(fit, 1)} or less"
+        if fit
+        else "set a smaller offset",
+    )

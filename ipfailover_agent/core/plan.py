@@ -1,0 +1,390 @@
+"""Settings and what is known of the node, made into a keepalived configuration, or refused.
+
+What must be the same on every node (ids, sets of addresses, names, password) depends on Settings
+alone. keepalived's own test passes some files that serve nothing or serve an address twice; those
+cannot come out of here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core import checks, groups, interfaces, ownership, priority
+from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError
+from ipfailover_agent.core.model import (
+    Advertisement,
+    Family,
+    GarpRefresh,
+    KeepalivedConfig,
+    VirtualAddress,
+    VrrpInstance,
+    family_of,
+)
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.groups import AddressGroup
+    from ipfailover_agent.core.model import HostFacts, InterfaceAddress, IPAddress, Settings
+
+_ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
+_PEERS = "OPENSHIFT_HA_UNICAST_PEERS"
+_V2, _V3 = 2, 3  # VRRP: RFC 3768, RFC 5798
+_PASSWORD_BYTES = 8  # RFC 2338 section 5.3.10; keepalived warns about more
+_LONGEST_VERSION_3_INTERVAL = 40  # seconds; keepalived 2.2.7 cuts at 40.95
+_GARP_FRAMES_A_SECOND = 10
+_GARP_FRAMES_AT_ONCE = 5  # keepalived's vrrp_garp_master_repeat
+_WORD = re.compile(r"[A-Za-z0-9._:@+=%,/-]+", re.ASCII)
+
+
+def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
+    """Decide what keepalived is to do on this node.
+
+    Raises:
+        SettingsError: the variables contradict each other or this node; all problems together.
+        HostNotReadyError: the interface or the node's address is not there (yet).
+    """
+    problems: list[Problem] = []
+    groups.check_duplicates(settings.virtual_addresses, problems)
+    grouped = groups.build(settings.virtual_addresses, settings.address_groups)
+    identifiers = groups.virtual_router_ids(settings, grouped, problems)
+    _check_advertisement(settings, grouped, problems)
+    peers = _peers(settings, facts, grouped, problems)
+    _check_words(settings, problems)
+    checks.check_commands(settings, problems)
+    try:
+        choice = interfaces.choose(settings, facts)
+    except HostNotReadyError:
+        if problems:
+            raise SettingsError(tuple(problems)) from None
+        raise
+    name = choice.interface.name
+    reports = _check_addresses(settings, facts, name, problems)
+    if problems:
+        raise SettingsError(tuple(problems))
+    nodes = ownership.node_addresses(
+        settings.virtual_addresses, settings.address_label, facts, name
+    )
+    if not nodes:
+        raise HostNotReadyError(
+            Problem(
+                variable=interfaces.VARIABLE,
+                element=name,
+                reason="the interface has no address of this node",
+                instead="give it one, or name another interface",
+            )
+        )
+    node = _Node(settings=settings, facts=facts, interface=name, addresses=nodes, peers=peers)
+    check = checks.build(settings, facts, nodes[0])
+    return KeepalivedConfig(
+        config_name=settings.config_name,
+        router_id=_scrubbed(settings.config_name),
+        interface=name,
+        node_addresses=nodes,
+        instances=_instances(node, grouped, identifiers),
+        track_script=check.track_script,
+        notify_command=check.notify_command,
+        admin_emails=settings.admin_emails,
+        smtp_server=settings.smtp_server,
+        garp=_garp(settings),
+        keepalived_options=settings.keepalived_options,
+        reports=(
+            *choice.reports,
+            *reports,
+            *_report_sources(settings, facts),
+            *_report_family(grouped, nodes, name),
+            *check.reports,
+        ),
+        degraded=(*choice.degraded, *(f"left out: {each}" for each in settings.left_out)),
+    )
+
+
+# --- instances ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Node:
+    """What every instance of this node has in common."""
+
+    settings: Settings
+    facts: HostFacts
+    interface: str
+    addresses: tuple[IPAddress, ...]
+    peers: dict[Family, tuple[IPAddress, ...]]
+
+
+def _instances(
+    node: _Node, grouped: tuple[AddressGroup, ...], identifiers: tuple[int, ...]
+) -> tuple[VrrpInstance, ...]:
+    positions = dict.fromkeys(Family, 0)
+    instances = []
+    for number, (group, identifier) in enumerate(zip(grouped, identifiers, strict=True), start=1):
+        position = positions[group.family]
+        positions[group.family] += 1
+        instances.append(_instance(node, group, number, position, identifier))
+    return tuple(instances)
+
+
+def _instance(
+    node: _Node, group: AddressGroup, number: int, position: int, identifier: int
+) -> VrrpInstance:
+    """Build an instance: ``number`` counts all from 1, ``position`` those of its family from 0."""
+    settings, family = node.settings, group.family
+    label = None
+    if family is Family.IPV4:
+        label = ownership.label_for(node.interface, settings.address_label)
+    held = tuple(VirtualAddress(address=each, label=label) for each in group.addresses)
+    advertisement = _advertisement(settings, family)
+    multicast, unicast = settings.multicast_source, settings.unicast_source
+    if node.peers:
+        multicast = None
+    else:
+        unicast = None
+    return VrrpInstance(
+        number=number,
+        name=f"{_scrubbed(settings.config_name)}_VIP_{number}",
+        family=family,
+        interface=node.interface,
+        virtual_router_id=identifier,
+        priority=_priority(node, family, number, position),
+        preemption=settings.preemption,
+        advertisement=advertisement,
+        password=_password(settings.config_name) if advertisement.version == _V2 else None,
+        virtual_addresses=held[: groups.ADVERTISED_LIMIT],
+        excluded_addresses=held[groups.ADVERTISED_LIMIT :],
+        multicast_source=_of_family(multicast, family),
+        unicast_source=_of_family(unicast, family),
+        unicast_peers=node.peers.get(family, ()),
+    )
+
+
+def _priority(node: _Node, family: Family, number: int, position: int) -> int:
+    settings = node.settings
+    if settings.priority is not None:
+        return settings.priority
+    peers = [each for each in settings.unicast_peers if family_of(each) is family]
+    if not peers:
+        return priority.among_strangers(node.addresses[0], number)
+    known = _own_addresses(settings, node.facts)
+    # The address that the other nodes know this one by: all of them must sort the same list.
+    listed = next((each for each in peers if each in known), None)
+    source = _of_family(settings.unicast_source, family)
+    own = next((each for each in node.addresses if family_of(each) is family), None)
+    return priority.among_peers(listed or source or own or node.addresses[0], peers, position)
+
+
+def _scrubbed(config_name: str) -> str:
+    return config_name.replace(".", "").replace("-", "_")
+
+
+def _password(config_name: str) -> str:
+    return config_name.encode()[:_PASSWORD_BYTES].decode(errors="ignore")
+
+
+def _of_family(address: IPAddress | None, family: Family) -> IPAddress | None:
+    return address if address is not None and family_of(address) is family else None
+
+
+# --- advertisements -----------------------------------------------------------------------------
+
+
+def _advertisement(settings: Settings, family: Family) -> Advertisement:
+    """Return version and interval; IPv6 is version 3 always (RFC 3768 knows IPv4 only)."""
+    version = _V3
+    if family is Family.IPV4:
+        whole = float(settings.advert_interval).is_integer()
+        version = settings.vrrp_version or (_V2 if whole else _V3)
+    return Advertisement(version=version, interval=settings.advert_interval)
+
+
+def _check_advertisement(
+    settings: Settings, grouped: tuple[AddressGroup, ...], problems: list[Problem]
+) -> None:
+    interval = settings.advert_interval
+    versions = {_advertisement(settings, each.family).version for each in grouped}
+    reason = ""
+    if _V2 in versions and not float(interval).is_integer():
+        reason = "VRRP version 2 counts in whole seconds"
+    elif _V3 in versions and interval > _LONGEST_VERSION_3_INTERVAL:
+        reason = (
+            f"VRRP version 3, which IPv6 needs, goes up to {_LONGEST_VERSION_3_INTERVAL} seconds"
+        )
+    if reason:
+        problems.append(
+            Problem(
+                variable="OPENSHIFT_HA_ADVERT_INTERVAL",
+                element=f"{interval:g}",
+                reason=reason,
+                instead="set an interval that both families can use, the same on every node",
+            )
+        )
+
+
+def _garp(settings: Settings) -> GarpRefresh:
+    """Keep refreshes, all addresses of a node together, at 10 frames a second on average.
+
+    The pace within a burst is set so that the frames of a takeover are out within a second.
+    """
+    count = len(settings.virtual_addresses)
+    refresh = settings.garp_refresh
+    if refresh:
+        refresh = max(refresh, math.ceil(count / _GARP_FRAMES_A_SECOND))
+    return GarpRefresh(
+        refresh=refresh,
+        interval=round(1 / max(_GARP_FRAMES_A_SECOND, _GARP_FRAMES_AT_ONCE * count), 6),
+    )
+
+
+# --- peers --------------------------------------------------------------------------------------
+
+
+def _peers(
+    settings: Settings,
+    facts: HostFacts,
+    grouped: tuple[AddressGroup, ...],
+    problems: list[Problem],
+) -> dict[Family, tuple[IPAddress, ...]]:
+    """Return the peers per family, without this node; empty = multicast."""
+    if settings.unicast_peer_names:
+        problems.append(
+            Problem(
+                variable="OPENSHIFT_HA_UNICAST_PEERS_DNS",
+                element=" ".join(settings.unicast_peer_names),
+                reason="peers by name are not supported yet",
+                instead=f"list the addresses in {_PEERS}",
+            )
+        )
+        return {}
+    if not settings.unicast_peers:
+        return {}
+    own = _own_addresses(settings, facts)
+    peers = {
+        family: tuple(
+            dict.fromkeys(
+                each
+                for each in settings.unicast_peers
+                if family_of(each) is family and each not in own
+            )
+        )
+        for family in Family
+    }
+    problems += [
+        Problem(
+            variable=_PEERS,
+            element=" ".join(map(str, settings.unicast_peers)),
+            reason=f"no IPv{family:d} peer beside this node, and IPv{family:d} is served",
+            instead=f"list the IPv{family:d} addresses of the other nodes too",
+        )
+        for family in sorted({each.family for each in grouped})
+        if not peers[family]
+    ]
+    return peers
+
+
+def _own_addresses(settings: Settings, facts: HostFacts) -> frozenset[IPAddress]:
+    return frozenset(
+        held.address
+        for interface in facts.interfaces
+        for held in interface.addresses
+        if held.address not in settings.virtual_addresses
+    )
+
+
+# --- rules across variables and node ------------------------------------------------------------
+
+
+def _check_addresses(
+    settings: Settings, facts: HostFacts, interface: str, problems: list[Problem]
+) -> tuple[str, ...]:
+    """Find virtual addresses that are on an interface and are no leftovers of ours."""
+    wanted = frozenset(settings.virtual_addresses)
+    reports = []
+    for on in filter(ownership.holds_addresses, facts.interfaces):
+        for held in on.addresses:
+            if held.address not in wanted:
+                continue
+            owner = ownership.classify(
+                held,
+                on,
+                addresses=wanted,
+                label=settings.address_label,
+                facts=facts,
+                interface=interface,
+            )
+            if owner is ownership.Ownership.NODE:
+                problems.append(_is_the_nodes(held, on.name))
+            elif owner is ownership.Ownership.FOREIGN and on.name == interface:
+                problems.append(_has_other_prefix(held, on.name))
+            elif owner is ownership.Ownership.FOREIGN:
+                reports.append(
+                    f"{_ADDRESSES}: {held.address} is on {on.name} of this node too and is left "
+                    "there: nothing marks it as this agent's"
+                )
+    return tuple(reports)
+
+
+def _is_the_nodes(held: InterfaceAddress, interface: str) -> Problem:
+    return Problem(
+        variable=_ADDRESSES,
+        element=str(held.address),
+        reason=f"this is the node's own address on {interface}",
+        instead="choose an address that no node has",
+    )
+
+
+def _has_other_prefix(held: InterfaceAddress, interface: str) -> Problem:
+    text = f"{held.address}/{held.prefix_length}"
+    host = family_of(held.address).host_prefix_length
+    return Problem(
+        variable=_ADDRESSES,
+        element=str(held.address),
+        reason=f"it is on {interface} already as {text}, and this agent sets it as /{host} only",
+        instead=f"leave it out, or remove it with: ip address del {text} dev {interface}",
+    )
+
+
+def _report_sources(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
+    own = _own_addresses(settings, facts)
+    sources = (
+        ("UNICAST_SOURCE_IPADDRESS", settings.unicast_source),
+        ("MULTICAST_SOURCE_IPADDRESS", settings.multicast_source),
+    )
+    return tuple(
+        f"{variable}: {source} is not an address of this node"
+        for variable, source in sources
+        if source is not None and source not in own
+    )
+
+
+def _report_family(
+    grouped: tuple[AddressGroup, ...], nodes: tuple[IPAddress, ...], interface: str
+) -> tuple[str, ...]:
+    # IPv6 instances advertise from the link-local address, which every interface has.
+    needed = any(each.family is Family.IPV4 for each in grouped)
+    if not needed or any(family_of(each) is Family.IPV4 for each in nodes):
+        return ()
+    return (
+        f"{interface} has no IPv4 address of this node: IPv4 instances stay in FAULT without one",
+    )
+
+
+def _check_words(settings: Settings, problems: list[Problem]) -> None:
+    """Refuse what keepalived could read as more than one word, whoever let it through."""
+    words = [
+        *(("OPENSHIFT_HA_ADMIN_EMAILS", each) for each in settings.admin_emails),
+        ("OPENSHIFT_HA_SMTP_SERVER", settings.smtp_server),
+        ("OPENSHIFT_HA_CONFIG_NAME", settings.config_name),
+        *((interfaces.VARIABLE, each) for each in settings.interfaces),
+        *(("OPENSHIFT_HA_ADDRESS_LABEL", each) for each in (settings.address_label,) if each),
+    ]
+    problems += [
+        Problem(
+            variable=variable,
+            element=word,
+            reason="it has characters that keepalived.conf gives a meaning to",
+            instead="use letters, digits and . _ : @ + = % , / -",
+        )
+        for variable, word in words
+        if not _WORD.fullmatch(word)
+    ]
