@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import Problem
-from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.model import Family, family_of
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import Family, IPAddress, Settings
+    from ipfailover_agent.core.model import IPAddress, Settings
 
 LAST_ID = 255  # RFC 3768 section 5.3.3: 1 to 255
-ADVERTISED_LIMIT = 255  # RFC 3768 section 5.3.5: the count is one byte
+_MOST_ADVERTISED = 255  # RFC 3768 section 5.3.5: the count is one byte
+# Bytes of an advert that are no addresses, as keepalived 2.2.7 counts them (Ethernet header, IP,
+# VRRP, and version 2's password), found by trying every MTU from 700 to 716.
+_OVERHEAD = {(Family.IPV4, 2): 50, (Family.IPV4, 3): 42, (Family.IPV6, 3): 62}
 _OFFSET = "OPENSHIFT_HA_VRRP_ID_OFFSET"
 _PINS = "OPENSHIFT_HA_VRRP_IDS"
 _ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
@@ -58,6 +61,16 @@ def build(addresses: tuple[IPAddress, ...], count: int) -> tuple[AddressGroup, .
         if other:
             extra.append(AddressGroup(family=family_of(other[0]), addresses=other))
     return (*groups, *extra)
+
+
+def advertised_limit(family: Family, version: int, mtu: int) -> int:
+    """Return how many addresses fit one advert, as keepalived reckons.
+
+    It moves the rest to the excluded ones by itself, with a warning and exit code 5 of its test.
+    The advertised set must be the same on every node, so ours is cut where that of old nodes is.
+    """
+    size = 4 if family is Family.IPV4 else 16
+    return max(1, min(_MOST_ADVERTISED, (mtu - _OVERHEAD[family, version]) // size))
 
 
 def virtual_router_ids(

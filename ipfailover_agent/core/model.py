@@ -139,11 +139,12 @@ class InterfaceAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """A network interface of this node."""
+    """A network interface of this node; ``mtu`` in bytes limits the addresses of an advert."""
 
     name: str
     index: int
     is_up: bool = True
+    mtu: int = 1500
     addresses: tuple[InterfaceAddress, ...] = ()
 
 
@@ -290,7 +291,7 @@ class VrrpInstance:
 
     ``number`` counts from 1 in configuration order. ``password`` is the at most 8 bytes that a
     VRRPv2 PASS authentication carries, None with version 3. ``excluded_addresses`` are held and
-    not advertised (keepalived takes 255 into an advert).
+    not advertised (an advert carries at most 255, and no more than fit the interface's MTU).
     """
 
     number: int

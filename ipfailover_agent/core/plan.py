@@ -26,7 +26,13 @@ from ipfailover_agent.core.model import (
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.groups import AddressGroup
-    from ipfailover_agent.core.model import HostFacts, InterfaceAddress, IPAddress, Settings
+    from ipfailover_agent.core.model import (
+        HostFacts,
+        Interface,
+        InterfaceAddress,
+        IPAddress,
+        Settings,
+    )
 
 _ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
 _PEERS = "OPENSHIFT_HA_UNICAST_PEERS"
@@ -75,7 +81,9 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
                 instead="give it one, or name another interface",
             )
         )
-    node = _Node(settings=settings, facts=facts, interface=name, addresses=nodes, peers=peers)
+    node = _Node(
+        settings=settings, facts=facts, interface=choice.interface, addresses=nodes, peers=peers
+    )
     check = checks.build(settings, facts, nodes[0])
     return KeepalivedConfig(
         config_name=settings.config_name,
@@ -109,7 +117,7 @@ class _Node:
 
     settings: Settings
     facts: HostFacts
-    interface: str
+    interface: Interface
     addresses: tuple[IPAddress, ...]
     peers: dict[Family, tuple[IPAddress, ...]]
 
@@ -133,9 +141,10 @@ def _instance(
     settings, family = node.settings, group.family
     label = None
     if family is Family.IPV4:
-        label = ownership.label_for(node.interface, settings.address_label)
+        label = ownership.label_for(node.interface.name, settings.address_label)
     held = tuple(VirtualAddress(address=each, label=label) for each in group.addresses)
     advertisement = _advertisement(settings, family)
+    limit = groups.advertised_limit(family, advertisement.version, node.interface.mtu)
     multicast, unicast = settings.multicast_source, settings.unicast_source
     if node.peers:
         multicast = None
@@ -145,14 +154,14 @@ def _instance(
         number=number,
         name=f"{_scrubbed(settings.config_name)}_VIP_{number}",
         family=family,
-        interface=node.interface,
+        interface=node.interface.name,
         virtual_router_id=identifier,
         priority=_priority(node, family, number, position),
         preemption=settings.preemption,
         advertisement=advertisement,
         password=_password(settings.config_name) if advertisement.version == _V2 else None,
-        virtual_addresses=held[: groups.ADVERTISED_LIMIT],
-        excluded_addresses=held[groups.ADVERTISED_LIMIT :],
+        virtual_addresses=held[:limit],
+        excluded_addresses=held[limit:],
         multicast_source=_of_family(multicast, family),
         unicast_source=_of_family(unicast, family),
         unicast_peers=node.peers.get(family, ()),

@@ -42,6 +42,11 @@ class CheckPage:
     limit: int
 
     @property
+    def cannot_run(self) -> str:
+        """Return what to say when the user's command cannot even be started."""
+        return f"OPENSHIFT_HA_CHECK_SCRIPT: cannot run {self.command[0]}"
+
+    @property
     def limit_seconds(self) -> str:
         """Return the limit in seconds as people write it."""
         return seconds(self.limit / 1_000_000)
