@@ -79,11 +79,11 @@ def spawn(argv: Sequence[str], *, environment: Mapping[str, str], stdout: int, s
         SystemRefusedError: no process could be made.
     """
     program = find_program(argv[0], environment.get("PATH"))
-    _keep_descriptors_to_ourselves()
-    with contextlib.ExitStack() as copies:
-        # out of the way of 0 to 2, which are replaced one after the other
-        out, err = (_copy_above_standard(fd, copies) for fd in (stdout, stderr))
-        try:
+    try:
+        _keep_descriptors_to_ourselves()
+        with contextlib.ExitStack() as copies:
+            # out of the way of 0 to 2, which are replaced one after the other
+            out, err = (_copy_above_standard(fd, copies) for fd in (stdout, stderr))
             return os.posix_spawn(
                 program,
                 list(argv),
@@ -97,11 +97,11 @@ def spawn(argv: Sequence[str], *, environment: Mapping[str, str], stdout: int, s
                 setsigmask=[],
                 setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
             )
-        except OSError as error:
-            message = f"cannot start {program!r}: {error.strerror}"
-            if error.errno in _CANNOT_EXECUTE:
-                raise KeepalivedMissingError(message) from error
-            raise SystemRefusedError(message) from error
+    except OSError as error:
+        message = f"cannot start {program!r}: {error.strerror}"
+        if error.errno in _CANNOT_EXECUTE:
+            raise KeepalivedMissingError(message) from error
+        raise SystemRefusedError(message) from error
 
 
 def reap() -> Iterator[ChildExit]:
