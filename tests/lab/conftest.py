@@ -1,0 +1,77 @@
+"""Fixtures of the lab, and what is printed when a test in it fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.privileges import why_impossible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+_HERE = Path(__file__).parent
+_NO_LABS: list[Lab] = []
+_LABS = pytest.StashKey[list[Lab]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this directory that makes a lab."""
+    for item in items:
+        if _HERE in item.path.parents and {"lab", "make_lab"} & set(_fixtures(item)):
+            item.add_marker(pytest.mark.netns)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what every node said and who held what."""
+    report = yield
+    labs = item.stash.get(_LABS, _NO_LABS)
+    for number, lab in enumerate(labs, start=1):
+        if report.when == "call" and report.failed and lab.is_open:
+            report.sections.append((f"lab {number}", lab.report()))
+    return report
+
+
+@pytest.fixture
+def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
+    """Give a function that makes labs (see ``Lab``), which end with the test."""
+    _require_namespaces()
+    labs = request.node.stash.setdefault(_LABS, [])
+
+    def make(
+        nodes: int = 3, *, ipv6: bool = True, port: int = 8080, applications: bool = True
+    ) -> Lab:
+        lab = Lab(nodes, ipv6=ipv6, port=port, applications=applications)
+        labs.append(lab.__enter__())
+        return lab
+
+    yield make
+    for each in labs:
+        each.close()
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    """Give a lab of three nodes on which nothing but the applications runs."""
+    return make_lab()
+
+
+def _require_namespaces() -> None:
+    """Skip loudly where the lab is impossible; fail where it was asked for."""
+    reason = why_impossible()
+    if reason is None:
+        return
+    if os.environ.get("REQUIRE_NETNS") == "1":
+        pytest.fail(f"REQUIRE_NETNS=1, but the lab is impossible: {reason}", pytrace=False)
+    pytest.skip(f"THE LAB DID NOT RUN: {reason}")
+
+
+def _fixtures(item: pytest.Item) -> tuple[str, ...]:
+    return tuple(getattr(item, "fixturenames", ()))

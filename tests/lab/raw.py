@@ -1,0 +1,33 @@
+"""Configurations for keepalived alone, to test the lab and to compare the agent with."""
+
+from __future__ import annotations
+
+
+def keepalived_config(
+    *addresses: str,
+    priority: int,
+    virtual_router_id: int = 51,
+    name: str = "raw",
+    extra: str = "",
+) -> str:
+    """Return a configuration with one instance that serves ``addresses`` of one family.
+
+    ``extra`` is put into the instance as it is.
+    """
+    length = 128 if ":" in addresses[0] else 32
+    listed = "\n".join(f"    {address}/{length} dev eth0" for address in addresses)
+    return (
+        "global_defs {\n"
+        "  script_user root\n"
+        "  enable_script_security\n"
+        "  max_auto_priority -1\n"
+        "}\n"
+        f"vrrp_instance {name} {{\n"
+        "  interface eth0\n"
+        f"  virtual_router_id {virtual_router_id}\n"
+        f"  priority {priority}\n"
+        "  advert_int 1\n"
+        f"  virtual_ipaddress {{\n{listed}\n  }}\n"
+        f"  {extra}\n"
+        "}\n"
+    )

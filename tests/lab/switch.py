@@ -1,0 +1,99 @@
+"""The switch between the nodes: a bridge in a namespace of its own that can lose frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tests.lab.namespaces import NetworkNamespace
+
+#: As seen by the node: ``out`` loses what it sends, ``in`` what is sent to it.
+Direction = Literal["both", "in", "out"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Frames that the switch drops; an empty port means any port."""
+
+    source: str = ""
+    target: str = ""
+    only_vrrp: bool = False
+
+    @property
+    def rule(self) -> str:
+        """Return the nftables rule (bridge family)."""
+        words = [f'iifname "{self.source}"'] if self.source else []
+        words += [f'oifname "{self.target}"'] if self.target else []
+        words += ["meta l4proto 112"] if self.only_vrrp else []
+        return " ".join([*words, "drop"])
+
+
+class Switch:
+    """One bridge; every host is on the port that bears its name."""
+
+    def __init__(self, network: NetworkNamespace) -> None:
+        self.network = network
+        self._losses: dict[Loss, None] = {}
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Return what is dropped at present."""
+        return tuple(self._losses)
+
+    def lose(self, *losses: Loss) -> None:
+        """Drop these frames from now on."""
+        self._losses.update(dict.fromkeys(losses))
+        self._apply()
+
+    def restore(self, *losses: Loss) -> None:
+        """Forward these frames again."""
+        for each in losses:
+            self._losses.pop(each, None)
+        self._apply()
+
+    def restore_all(self) -> None:
+        """Forward everything again."""
+        self._losses.clear()
+        self._apply()
+
+    def cut(self, port: str, direction: Direction = "both") -> None:
+        """Lose every frame of a port; its link stays up."""
+        self.lose(*_port_losses(port, direction))
+
+    def join(self, port: str, direction: Direction = "both") -> None:
+        """Undo ``cut``."""
+        self.restore(*_port_losses(port, direction))
+
+    def drop_vrrp(self, source: str = "", target: str = "") -> None:
+        """Lose VRRP from one port to another; an empty name means every port."""
+        self.lose(Loss(source=source, target=target, only_vrrp=True))
+
+    def pass_vrrp(self, source: str = "", target: str = "") -> None:
+        """Undo ``drop_vrrp`` with the same names."""
+        self.restore(Loss(source=source, target=target, only_vrrp=True))
+
+    def set_link(self, port: str, *, up: bool) -> None:
+        """Take the cable out or put it in: the host sees its carrier go or come."""
+        self.network.ip([f"link set {port} {'up' if up else 'down'}"])
+
+    def _apply(self) -> None:
+        rules = "\n".join(each.rule for each in self._losses)
+        # One transaction: there is no moment without the rules that stay.
+        self.network.run(
+            ["nft", "-f", "-"],
+            text=(
+                "table bridge lab\n"
+                "delete table bridge lab\n"
+                "table bridge lab {\n"
+                "chain forward {\n"
+                "type filter hook forward priority 0; policy accept;\n"
+                f"{rules}\n"
+                "}\n}\n"
+            ),
+        )
+
+
+def _port_losses(port: str, direction: Direction) -> tuple[Loss, ...]:
+    sent, received = Loss(source=port), Loss(target=port)
+    return {"both": (sent, received), "out": (sent,), "in": (received,)}[direction]

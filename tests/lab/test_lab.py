@@ -1,0 +1,266 @@
+"""The lab itself, with keepalived alone: does it show what it is there to show?"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.container import PROJECT
+from tests.lab.namespaces import LabError
+from tests.lab.processes import process
+from tests.lab.raw import keepalived_config
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+
+def start_keepalived_everywhere(lab: Lab, address: str) -> Node:
+    """Start keepalived on all nodes, n1 with the highest priority; return the first holder."""
+    for node, priority in zip(lab.nodes, (250, 200, 150), strict=False):
+        node.start_keepalived(keepalived_config(address, priority=priority))
+    return lab.wait_for_holder(address)
+
+
+def test_a_lab_starts_fast_and_everybody_reaches_everybody(make_lab: Callable[..., Lab]) -> None:
+    """Three nodes stand within 1.5 s, and the client reaches every application, both families."""
+    started = time.monotonic()
+    lab = make_lab(3)
+    assert time.monotonic() - started < 1.5
+    assert [lab.client.ask(node.ip) for node in lab.nodes] == ["n1", "n2", "n3"]
+    assert [lab.client.ask(node.ipv6) for node in lab.nodes] == ["n1", "n2", "n3"]
+    assert lab.nodes[1].addresses() == ["192.0.2.12/24", "fd00::12/64"]
+
+
+def test_a_lab_without_ipv6_has_none(make_lab: Callable[..., Lab]) -> None:
+    """``ipv6=False`` leaves not even a link-local address."""
+    lab = make_lab(1, ipv6=False)
+    shown = lab.nodes[0].run(["ip", "-6", "address"]).stdout
+    assert not shown
+    assert lab.client.ask(lab.nodes[0].ip) == "n1"
+
+
+def test_the_highest_priority_is_elected_and_the_client_gets_its_answer(lab: Lab) -> None:
+    """One node holds the address, in the kernel's words, by ARP and by the application."""
+    address = lab.virtual(1)
+    assert start_keepalived_everywhere(lab, address) is lab.nodes[0]
+    assert f"{address}/32" in lab.nodes[0].addresses()
+    assert lab.client.who_has(address) == ["n1"]
+    assert lab.client.ask(address) == "n1"
+    assert lab.client.neighbour(address) == "n1"
+
+
+def test_ipv6_addresses_are_recorded_and_answered(lab: Lab) -> None:
+    """An IPv6 address is elected, recorded and answered like an IPv4 one."""
+    address = lab.virtual6(1)
+    assert start_keepalived_everywhere(lab, address) is lab.nodes[0]
+    with lab.client.watch(address) as watch:
+        wait_until(watch.answering, timeout=2, what="an answer")
+        assert watch.nodes() == ["n1"]
+
+
+def test_a_terminated_keepalived_hands_over_within_its_skew(lab: Lab) -> None:
+    """TERM: the address is gone at once and on the next node within 56/256 s, exit code 0."""
+    address = lab.virtual(1)
+    holder = start_keepalived_everywhere(lab, address)
+    with lab.client.watch(address) as watch:
+        wait_until(watch.answering, timeout=2, what="an answer")
+        before = time.monotonic()
+        holder.terminate()
+        assert lab.wait_for_holder(address, among=lab.others(holder)) is lab.nodes[1]
+        wait_until(lambda: watch.answering() == "n2", timeout=2, what="n2 answers")
+    assert holder.wait() == 0
+    assert lab.recorder.seconds_with_two(address) == 0
+    gap = lab.recorder.seconds_with_none(address, since=before)
+    assert 0.15 < gap < 0.6
+    (outage,) = watch.outages()
+    assert outage.is_over
+    assert abs(outage.seconds - gap) < 0.2
+    assert watch.nodes() == ["n1", "n2"]
+
+
+def test_a_killed_container_leaves_its_address_on_the_node(lab: Lab) -> None:
+    """SIGKILL of everything: the address stays, a second node takes it 2.9 to 3.6 s later."""
+    address = lab.virtual(1)
+    holder = start_keepalived_everywhere(lab, address)
+    killed = time.monotonic()
+    holder.kill()
+    assert holder.wait() == -signal.SIGKILL
+    assert holder.pids() == []
+    wait_until(
+        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
+    )
+    taken = lab.recorder.changes(address, since=killed)[0]
+    assert 2.0 < taken.time - killed < 4.5
+    assert lab.client.who_has(address) == ["n1", "n2"]
+    assert lab.recorder.seconds_with_two(address) > 0
+    holder.start_keepalived(keepalived_config(address, priority=250))
+    wait_until(
+        lambda: lab.recorder.holders(address, at=time.monotonic()) != ["n1", "n2"],
+        timeout=3,
+        what="the returning keepalived removes what it left",
+    )
+
+
+def test_a_frozen_container_stays_holder_until_it_thaws(lab: Lab) -> None:
+    """SIGSTOP of everything: two holders after 3.6 s; SIGCONT: one again, at once."""
+    address = lab.virtual(1)
+    holder = start_keepalived_everywhere(lab, address)
+    holder.freeze()
+    wait_until(
+        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
+    )
+    holder.thaw()
+    lab.wait_for_holder(address, timeout=3)
+
+
+def test_a_cut_node_and_the_rest_each_have_a_holder(lab: Lab) -> None:
+    """Both directions lost: two holders, of whom the client reaches one; joined: one again."""
+    address = lab.virtual(1)
+    holder = start_keepalived_everywhere(lab, address)
+    holder.cut()
+    assert lab.client.ask(holder.ip, timeout=0.2) is None
+    wait_until(
+        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
+    )
+    assert lab.client.who_has(address) == ["n2"]
+    assert lab.recorder.seconds_with_two(address, among=["n2", "n3"]) == 0
+    holder.join()
+    assert lab.wait_for_holder(address, timeout=4) is holder
+
+
+def test_one_way_loss_silences_one_direction_only(lab: Lab) -> None:
+    """The first node hears nobody and is heard: it stays the only holder."""
+    first, second, _ = lab.nodes
+    address = lab.virtual(1)
+    assert start_keepalived_everywhere(lab, address) is first
+    first.cut("in")
+    deaf = first.run(["ping", "-c1", "-W1", second.ip], check=False)
+    assert deaf.returncode != 0
+    first.join("in")
+    assert lab.client.ask(first.ip) == "n1"
+    lab.switch.drop_vrrp(source="n1", target="n2")
+    wait_until(
+        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
+    )
+    assert "Entering MASTER" not in lab.nodes[2].stderr()
+    lab.switch.restore_all()
+    assert lab.wait_for_holder(address, timeout=4) is first
+
+
+@pytest.mark.parametrize(
+    ("victim", "direction"), [(0, "out"), (1, "in")], ids=["holder sends", "backup receives"]
+)
+def test_a_firewall_makes_a_second_holder(lab: Lab, victim: int, direction: str) -> None:
+    """VRRP dropped on the node itself: the backup takes the address too, until it is let in."""
+    address = lab.virtual(1)
+    holder = start_keepalived_everywhere(lab, address)
+    lab.nodes[2].terminate()
+    lab.nodes[victim].firewall("out" if direction == "out" else "in")
+    wait_until(
+        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
+    )
+    lab.nodes[victim].firewall_off()
+    assert lab.wait_for_holder(address, timeout=4) is holder
+
+
+def test_a_pulled_cable_is_a_fault_that_the_node_sees(lab: Lab) -> None:
+    """Carrier gone: the address leaves the node at once and comes back with the cable."""
+    address = lab.virtual(1)
+    holder = start_keepalived_everywhere(lab, address)
+    holder.link_down()
+    wait_until(lambda: lab.recorder.holders(address) == [], timeout=1, what="no holder")
+    assert lab.wait_for_holder(address) is lab.nodes[1]
+    holder.link_up()
+    lab.wait_until(lambda: lab.recorder.holders(address) == ["n1"], timeout=8, what="n1 is back")
+
+
+def test_an_application_that_stops_and_starts(lab: Lab) -> None:
+    """A stopped application refuses; a started one answers at once; a frozen one is silent."""
+    node = lab.nodes[0]
+    node.application.stop()
+    assert lab.client.ask(node.ip) is None
+    node.application.start()
+    assert lab.client.ask(node.ip) == "n1"
+    node.application.freeze()
+    assert lab.client.ask(node.ip, timeout=0.2) is None
+    node.application.thaw()
+    assert lab.client.ask(node.ip) == "n1"
+
+
+def test_a_container_has_its_own_run_and_processes(lab: Lab) -> None:
+    """PID 1 is the command; /run and /etc/keepalived are private; the network is the node's."""
+    first, second, _ = lab.nodes
+    for node in (first, second):
+        node.start({"COLOUR": "blue"}, ["sleep", "1000"], run_mount="noexec")
+        wait_until(lambda node=node: node.pids("sleep"), timeout=2, what="sleep runs")  # type: ignore[misc]
+    first.write("/run/colour", "red")
+    assert first.read("/run/colour") == "red"
+    assert not second.container.path("/run/colour").exists()
+    shown = first.run_in_container(
+        ["sh", "-c", "echo $COLOUR $TMPDIR; cat /proc/1/comm; ip -br a"]
+    )
+    assert shown.stdout.startswith("blue /run/tmp\nsleep\n")
+    assert first.ip in shown.stdout
+    mounts = first.run_in_container(["cat", "/proc/mounts"]).stdout
+    assert any(" /run tmpfs" in line and "noexec" in line for line in mounts.splitlines())
+    with pytest.raises(LabError, match="the machine's"):
+        first.write("/etc/passwd", "")
+
+
+def test_an_agent_below_an_init_has_its_own_end(lab: Lab) -> None:
+    """Not as PID 1: the agent's exit code is known, orphans are adopted, the container lives."""
+    node = lab.nodes[0]
+    node.start({}, ["sh", "-c", "sleep 0.3 & exec sleep 1000"], as_pid_1=False)
+    wait_until(lambda: len(node.pids("sleep")) == 2, timeout=2, what="two sleeps")
+    node.signal(signal.SIGKILL)
+    assert node.wait() == -signal.SIGKILL
+    assert node.is_running
+    wait_until(lambda: not node.pids("sleep"), timeout=2, what="the orphan ends")
+    with pytest.raises(LabError, match="runs already"):
+        node.start({}, ["true"])
+
+
+def test_exit_codes_are_the_commands(lab: Lab) -> None:
+    """``wait`` gives what the command ended with."""
+    node = lab.nodes[0]
+    node.start({}, ["sh", "-c", "echo said; exit 7"])
+    assert node.wait() == 7
+    assert node.output() == "said\n"
+
+
+def test_nothing_is_left_when_the_program_is_killed(make_lab: Callable[..., Lab]) -> None:
+    """SIGKILL of the program that made a lab ends every process of the lab."""
+    make_lab(1).close()
+    program = (
+        "import sys, time\n"
+        "from tests.lab.lab import Lab\n"
+        "with Lab(2) as lab:\n"
+        "    for node in lab.nodes: node.start({}, ['sleep', '4321'])\n"
+        "    pids = [node.container.pid for node in lab.nodes]\n"
+        "    print(*pids, *(node.application.pid for node in lab.nodes), lab.directory)\n"
+        "    sys.stdout.flush(); time.sleep(60)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=PROJECT
+    )
+    with child:
+        assert child.stdout is not None
+        *pids, directory = child.stdout.readline().split()
+        assert len(pids) == 4
+        child.kill()
+    wait_until(
+        lambda: not any(process(int(pid)) for pid in pids), timeout=3, what="all processes end"
+    )
+    assert Path(directory).exists()
+    make_lab(1)
+    assert not Path(directory).exists(), "the next lab sweeps what a dead one left"

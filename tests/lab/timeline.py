@@ -1,0 +1,94 @@
+"""Who held which address when: pure data, all times seconds of ``time.monotonic``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """From ``time`` on ``node`` has ``address`` on an interface (``held``), or no longer."""
+
+    time: float
+    node: str
+    address: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """``node`` held an address from ``start`` to ``end``; ``end`` is None while it does."""
+
+    node: str
+    start: float
+    end: float | None
+
+
+class Timeline:
+    """The changes that were seen, in order of time."""
+
+    def __init__(self, changes: Sequence[Change] = ()) -> None:
+        self._changes: dict[str, list[Change]] = {}
+        for each in changes:
+            self.add(each)
+
+    def add(self, change: Change) -> None:
+        """Take note of a change that is later than all others."""
+        self._changes.setdefault(change.address, []).append(change)
+
+    def addresses(self) -> list[str]:
+        """Return every address that was ever seen."""
+        return sorted(self._changes)
+
+    def changes(self, address: str) -> tuple[Change, ...]:
+        """Return all changes of one address."""
+        return tuple(self._changes.get(address, ()))
+
+    def holders(self, address: str, at: float | None = None) -> list[str]:
+        """Return the nodes that hold an address now, or held it at a time, sorted."""
+        holding: set[str] = set()
+        for each in self.changes(address):
+            if at is not None and each.time > at:
+                break
+            (holding.add if each.held else holding.discard)(each.node)
+        return sorted(holding)
+
+    def intervals(self, address: str) -> tuple[Interval, ...]:
+        """Return who held an address from when to when, by start."""
+        starts: dict[str, float] = {}
+        found: list[Interval] = []
+        for each in self.changes(address):
+            if each.held:
+                starts.setdefault(each.node, each.time)
+            elif each.node in starts:
+                found.append(Interval(node=each.node, start=starts.pop(each.node), end=each.time))
+        found += [Interval(node=node, start=start, end=None) for node, start in starts.items()]
+        return tuple(sorted(found, key=lambda each: each.start))
+
+    def seconds(
+        self,
+        address: str,
+        counts: Callable[[int], bool],
+        *,
+        since: float,
+        until: float,
+        among: Collection[str] | None = None,
+    ) -> float:
+        """Return for how long the number of holders satisfied ``counts`` in a span of time.
+
+        Only nodes ``among`` count, where given.
+        """
+        holding: set[str] = set()
+        total, reached = 0.0, since
+        for each in self.changes(address):
+            moment = min(max(each.time, since), until)
+            if counts(len(holding)):
+                total += moment - reached
+            reached = moment
+            if among is None or each.node in among:
+                (holding.add if each.held else holding.discard)(each.node)
+        return total + (until - reached if counts(len(holding)) else 0.0)
