@@ -1,0 +1,55 @@
+# Two commands do all the set-up on a fresh Debian or Fedora machine: make demo, make test.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo demo-live test lint format types imports unit lab quick bench golden clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt tests/support/setup.sh
+	@tests/support/setup.sh $(VENV)
+	@touch $@
+
+setup: $(READY) ## install what is missing: system packages, a virtual environment in .venv
+
+demo: $(READY) ## three nodes, real keepalived, an address moving before your eyes (a minute)
+	@$(BIN)/python -m tests.lab.demo
+
+demo-live: $(READY) ## the same, until Ctrl-C
+	@$(BIN)/python -m tests.lab.demo --live
+
+test: lint types imports ## everything: style, types, all tests with real keepalived, coverage
+	@$(BIN)/coverage erase
+	$(BIN)/python -m tests.lab.privileged -- $(BIN)/coverage run -m pytest -n 2 --dist loadgroup
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=90
+	$(BIN)/coverage report --include='ipfailover_agent/core/*' --fail-under=100
+
+lint: $(READY) ## style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(READY) ## put the code into the house style
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+types: $(READY) ## static types
+	$(BIN)/mypy
+
+imports: $(READY) ## imports go one way
+	$(BIN)/lint-imports
+
+quick: $(READY) ## the tests that need no network namespace, in some seconds
+	$(BIN)/pytest -q -m 'not netns' tests/unit tests/property tests/golden
+
+golden: $(READY) ## write the expected files of tests/golden anew (read the diff!)
+	$(BIN)/pytest -q tests/golden --update-golden
+
+bench: $(READY) ## measure start-up, memory and idle CPU
+	@$(BIN)/python -m tests.bench
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
