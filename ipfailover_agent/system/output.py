@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _STANDARD_STREAMS: Final = 3
 _BYTES_PER_WRITE: Final = 1 << 16
 _PIPE_CHUNK: Final = select.PIPE_BUF  # poll(2) calls a pipe writable when this much fits
+_DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TERMINAL_CHUNK: Final = 256  # poll(2) calls a terminal writable when about this much fits
 
 
@@ -68,7 +69,7 @@ class LineSink:
         self._notice = notice
         self._unsaid = 0
         self._buffer = bytearray()
-        self._is_inside_line = False
+        self._can_be_watched = True
         self._is_closed = False
         self._fd = fd
         self._own_fd: int | None = None
@@ -84,8 +85,11 @@ class LineSink:
 
     @property
     def wants_write(self) -> bool:
-        """Return whether lines wait for the descriptor to become writable."""
-        return bool(self._buffer) and not self._is_closed
+        """Return whether lines wait for the descriptor to become writable.
+
+        Lines that wait for room on a disk do not count: epoll takes no regular files.
+        """
+        return bool(self._buffer) and self._can_be_watched
 
     def fileno(self) -> int:
         """Return the descriptor to watch while ``wants_write``."""
@@ -109,19 +113,17 @@ class LineSink:
 
     def flush(self) -> bool:
         """Write as much as goes without waiting; return whether nothing is left."""
-        while self.wants_write:
-            if not self._write_some():
-                return not self.wants_write
+        while self._buffer and self._write_some():
             if not self._buffer:
                 self._say_dropped()
-        return True
+        return not self._buffer
 
     def drain(self, seconds: float) -> bool:
         """Write the rest, waiting at most ``seconds`` for the reader; for the very end only."""
         deadline = time.monotonic() + seconds
         while not self.flush():
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or not self._can_be_watched:
                 return False
             poller = select.poll()
             poller.register(self._fd, select.POLLOUT)
@@ -148,8 +150,10 @@ class LineSink:
             import socket  # noqa: PLC0415 - stdout is hardly ever a socket
 
             self._socket = socket.socket(fileno=os.dup(self._fd))
-        elif not stat.S_ISREG(mode):
-            # A regular file is not opened anew: its offset is shared with whoever opened it.
+        elif stat.S_ISREG(mode):
+            # not opened anew: its offset is shared with whoever opened it
+            self._can_be_watched = False
+        else:
             self._reopen(is_terminal=stat.S_ISCHR(mode))
 
     def _reopen(self, *, is_terminal: bool) -> None:
@@ -169,14 +173,10 @@ class LineSink:
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                self._discard_whole_lines()  # the disk may have room again later
-            else:
+            if error.errno not in _DISK_FULL:  # then it is tried again with the next line
                 self._give_up()
             return False
-        if written:
-            self._is_inside_line = self._buffer[written - 1] != ord("\n")
-            del self._buffer[:written]
+        del self._buffer[:written]
         return written > 0
 
     def _write(self, data: memoryview) -> int:
@@ -202,13 +202,6 @@ class LineSink:
         if self._unsaid and not self._is_closed:
             self._buffer += self._notice(self._unsaid).rstrip(b"\n") + b"\n"
             self._unsaid = 0
-
-    def _discard_whole_lines(self) -> None:
-        kept = self._buffer.find(b"\n") + 1 if self._is_inside_line else 0
-        lost = self._buffer.count(b"\n", kept)
-        self.dropped += lost
-        self._unsaid += lost
-        del self._buffer[kept:]
 
     def _give_up(self) -> None:
         self.dropped += self._buffer.count(b"\n")
