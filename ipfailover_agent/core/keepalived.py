@@ -9,10 +9,12 @@ import re
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import ExitCode
-from ipfailover_agent.core.model import RunPaths, VrrpState, VrrpTransition
+from ipfailover_agent.core.model import VrrpState, VrrpTransition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ipfailover_agent.core.model import KeepalivedConfig, RunPaths
 
 _TRANSITION = re.compile(rb'INSTANCE "([^"]*)" ([A-Z]+) (\d{1,3})')
 _PERMANENT = {2: ExitCode.CONFIG, 6: ExitCode.CONFIG, 4: ExitCode.NO_PERMISSION}
@@ -87,3 +89,12 @@ def says_started(line: bytes) -> bool:
 def says_reloaded(line: bytes) -> bool:
     """Tell whether a log line says that a reload has ended."""
     return line.endswith(b"Reload complete")
+
+
+def summary(config: KeepalivedConfig) -> str:
+    """Return in words what a configuration serves, and where."""
+    count = len(config.addresses)
+    ids = sorted(each.virtual_router_id for each in config.instances)
+    span = f"id {ids[0]}" if len(ids) == 1 else f"ids {ids[0]}-{ids[-1]}"
+    noun = "address" if count == 1 else "addresses"
+    return f"{count} {noun} on {config.interface}, {span}"

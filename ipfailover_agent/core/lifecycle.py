@@ -53,6 +53,7 @@ from ipfailover_agent.core.supervision import (
 Step = tuple[Lifecycle, tuple[Action, ...]]
 
 _REFUSED = "the new configuration was refused"
+_STOPPING = "the agent is stopping"
 
 
 def backoff_delay(attempts: int, policy: Policy) -> float:
@@ -194,11 +195,11 @@ def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Poli
     if state.phase not in {Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.KILLING}:
         return state, ()
     actions: tuple[Action, ...] = ()
-    if state.reload is not Reload.NONE:
-        actions = (
-            AbandonPreparation(),
-            EndReload(reason="keepalived ended during the reload"),
-        )
+    if state.reload is Reload.APPLYING:
+        actions = (EndReload(reason="keepalived ended during the reload"),)
+    elif state.reload is Reload.PREPARING:
+        # It will be prepared anew for the next start, and then gets its verdict.
+        actions = (AbandonPreparation(),)
     state = replace(
         state,
         phase=Phase.CLEARING,
@@ -251,32 +252,27 @@ def _on_reload_requested(state: Lifecycle) -> Step:
         case Phase.RUNNING | Phase.STARTING | Phase.CLEARING if not state.stops:
             return replace(state, reload_again=True), ()
         case _:
-            return state, (EndReload(reason="the agent is stopping"),)
+            return state, (EndReload(reason=_STOPPING),)
 
 
 def _on_stop_requested(state: Lifecycle, now: float, policy: Policy) -> Step:
     if state.stops:
         return state, ()
-    state = replace(state, stops=True, reload_again=False)
+    actions: tuple[Action, ...] = ()
+    if state.reload is not Reload.NONE or state.reload_again:
+        actions = (EndReload(reason=_STOPPING),)
+    if state.phase is Phase.PREPARING or state.reload is Reload.PREPARING:
+        actions = (AbandonPreparation(), *actions)
+    state = replace(state, stops=True, reload=Reload.NONE, reload_again=False)
     match state.phase:
         case Phase.STARTING | Phase.RUNNING:
-            actions: tuple[Action, ...] = ()
-            if state.reload is not Reload.NONE:
-                actions = (AbandonPreparation(), EndReload(reason="the agent is stopping"))
-            state = replace(
-                state,
-                phase=Phase.STOPPING,
-                deadline=now + policy.stop_grace,
-                reload=Reload.NONE,
-            )
+            state = replace(state, phase=Phase.STOPPING, deadline=now + policy.stop_grace)
             return state, (*actions, SignalKeepalived(signal=signal.SIGTERM))
-        case Phase.PREPARING:
-            state, actions = _finish(state, ExitCode.OK, "stopped")
-            return state, (AbandonPreparation(), *actions)
-        case Phase.WAITING | Phase.BACKOFF:
-            return _finish(state, ExitCode.OK, "stopped")
+        case Phase.PREPARING | Phase.WAITING | Phase.BACKOFF:
+            state, ending = _finish(state, ExitCode.OK, "stopped")
+            return state, (*actions, *ending)
         case _:
-            return state, ()
+            return state, actions
 
 
 def _on_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:

@@ -80,6 +80,35 @@ def prepare_run_directory(paths: RunPaths) -> None:
         os.mkdir(paths.temporary, _PRIVATE_DIRECTORY)
 
 
+def make_directory(path: str) -> None:
+    """Make a directory and its parents, unless it is there.
+
+    Raises:
+        SystemRefusedError: it cannot be made.
+    """
+    with _explained(f"cannot make directory {path}"):
+        os.makedirs(path, mode=0o755, exist_ok=True)
+
+
+def remove_run_directory(paths: RunPaths) -> None:
+    """Remove the run directory and everything in it; one that is not there is no error.
+
+    Where it is a mount of its own, it stays, empty.
+
+    Raises:
+        SystemRefusedError: something in it cannot be removed, or it belongs to somebody else.
+    """
+    what = f"cannot remove run directory {paths.directory}"
+    with _explained(what):
+        if not os.path.lexists(paths.directory):
+            return
+        _refuse_foreign_link(paths.directory, what)
+        for entry in os.listdir(paths.directory):
+            _remove(f"{paths.directory}/{entry}")
+        with contextlib.suppress(OSError):
+            os.rmdir(paths.directory)
+
+
 def open_notify_fifo(path: str) -> int:
     """Return a descriptor of the FIFO that keepalived writes transitions to; make it if need be.
 

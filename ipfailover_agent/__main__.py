@@ -1,0 +1,5 @@
+"""``python -m ipfailover_agent``."""
+
+from ipfailover_agent.cli import main
+
+main()

@@ -1,0 +1,266 @@
+"""The loop: takes events from the machine, asks core, carries out what it decides."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from typing import TYPE_CHECKING, assert_never
+
+from ipfailover_agent import __version__, candidates
+from ipfailover_agent.core import keepalived, lifecycle
+from ipfailover_agent.core import supervision as does
+from ipfailover_agent.core.errors import AgentError, ExitCode, SystemRefusedError
+from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.supervision import Phase, Reload
+from ipfailover_agent.reporter import Reporter
+from ipfailover_agent.system import files, loop, process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.prepare import Options
+    from ipfailover_agent.system.output import LineSink
+
+_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_DRAIN_SECONDS = 0.2  # at the very end, for a reader that is just late
+
+
+class Agent:
+    """Runs until it is told to stop or cannot go on; :meth:`run` returns the exit code.
+
+    Args:
+        environment: the initial environment; keepalived gets it too.
+        options: the agent's own settings.
+        log: where events go, through ``errors``.
+        output: where keepalived's lines go, as ``wrap`` makes them.
+        errors: where the log goes.
+        policy: every delay.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        options: Options,
+        log: FilteringBoundLogger,
+        output: LineSink,
+        errors: LineSink,
+        wrap: Callable[[bytes], bytes],
+        policy: does.Policy | None = None,
+    ) -> None:
+        self._log = log
+        self._output = output
+        self._errors = errors
+        self._wrap = wrap
+        self._policy = policy or does.Policy()
+        self._paths = RunPaths(directory=options.run_directory, config="")
+        self._state = does.Lifecycle()
+        self._queue: deque[does.Event] = deque()
+        self._keepalived_output: int | None = None
+        self._finish: does.Finish | None = None
+        self._reporter = Reporter(
+            log=log,
+            paths=self._paths,
+            source=options.config,
+            lines_dropped=lambda: output.dropped + errors.dropped,
+        )
+        self._candidates = candidates.Candidates(
+            environment=environment,
+            options=options,
+            paths=self._paths,
+            reporter=self._reporter,
+            dispatch=self._dispatch,
+        )
+
+    def run(self) -> int:
+        """Serve until the end; return the exit code.
+
+        Raises:
+            SystemRefusedError: the run directory, the FIFO or the pid file cannot be had.
+        """
+        running = files.read_running_agent(self._paths.agent_pid)
+        if running is not None and running != os.getpid():
+            raise SystemRefusedError(
+                f"cannot use {self._paths.directory}: another agent runs with it, pid {running}"
+            )
+        files.prepare_run_directory(self._paths)
+        files.write_pid_file(self._paths.agent_pid)
+        process.become_subreaper()
+        self._log.info("agent.started", version=__version__, pid=os.getpid())
+        fifo = files.open_notify_fifo(self._paths.notify_fifo)
+        try:
+            with loop.Loop(_SIGNALS) as self._loop:
+                self._loop.watch_lines(fifo, "notify")
+                self._dispatch(does.Begin())
+                while self._finish is None:
+                    self._round()
+        finally:
+            os.close(fifo)
+            files.remove_file(self._paths.agent_pid)
+        code = self._finish.exit_code
+        say = self._log.info if code is ExitCode.OK else self._log.error
+        say("agent.stopped", exit_code=int(code), reason=self._finish.reason)
+        self._reporter.write_status()
+        for sink in (self._output, self._errors):
+            sink.drain(_DRAIN_SECONDS)
+        return int(code)
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def _round(self) -> None:
+        """Wait for events once and handle them; deadlines come first."""
+        due = (self._state.deadline, self._candidates.deadline, self._reporter.deadline)
+        deadline = min((each for each in due if each is not None), default=None)
+        events = self._loop.wait(deadline)
+        now = time.monotonic()
+        if self._state.deadline is not None and now >= self._state.deadline:
+            self._dispatch(does.DeadlinePassed())
+        self._candidates.tick(now)
+        for event in events:
+            self._handle(event)
+        self._reporter.tick(now)
+        for sink in (self._output, self._errors):
+            if sink.wants_write:
+                self._loop.watch_writable(sink.fileno(), "sink")
+            else:
+                self._loop.unwatch(sink.fileno())
+
+    def _handle(self, event: loop.Event) -> None:
+        match event:
+            case loop.SignalReceived(signum=signal.SIGCHLD):
+                for child in process.reap():
+                    self._on_child_exit(child)
+            case loop.SignalReceived(signum=number):
+                self._log.info("signal.received", signal=number.name)
+                asked = number is signal.SIGHUP
+                self._dispatch(does.ReloadRequested() if asked else does.StopRequested())
+            case loop.LineReceived(source="keepalived", line=line):
+                self._on_keepalived_line(line)
+            case loop.LineReceived(source="notify", line=line):
+                self._reporter.notify_line(line)
+            case loop.LineReceived(source=candidates.STREAM, line=line):
+                self._candidates.test_said(line)
+            case loop.StreamClosed(source=candidates.STREAM):
+                self._candidates.test_closed(self._loop)
+            case loop.StreamClosed(source="keepalived"):
+                self._close_keepalived_output()
+            case loop.Writable():
+                self._output.flush()
+                self._errors.flush()
+            case _:
+                pass
+
+    def _on_child_exit(self, child: process.ChildExit) -> None:
+        if child.pid == self._state.pid and self._state.phase is not Phase.CLEARING:
+            code = child.exit_code
+            permanent = keepalived.permanent_exit_code(code) is not None
+            changed = permanent and self._candidates.host_changed()
+            self._reporter.keepalived_ended(
+                expected=self._state.stops, pid=child.pid, code=code, signal=child.signal
+            )
+            self._dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
+        elif not self._candidates.child_exited(child, self._loop):
+            self._log.debug("child.orphan_reaped", pid=child.pid, exit_code=child.exit_code)
+        if self._state.phase is Phase.CLEARING:
+            self._check_group()
+
+    def _on_keepalived_line(self, line: bytes) -> None:
+        self._output.write_line(self._wrap(line))
+        if keepalived.says_started(line):
+            self._dispatch(does.KeepalivedReady())
+        elif keepalived.says_reloaded(line):
+            self._dispatch(does.ReloadCompleted())
+
+    # --- deciding and doing ---------------------------------------------------------------------
+
+    def _dispatch(self, event: does.Event) -> None:
+        """Let the state machine answer an event; events that its actions cause wait in line."""
+        self._queue.append(event)
+        if len(self._queue) > 1:
+            return
+        while self._queue:
+            self._state, actions = lifecycle.step(
+                self._state, self._queue[0], time.monotonic(), self._policy
+            )
+            self._reporter.state_is(self._state)
+            for action in actions:
+                self._carry_out(action)
+            self._queue.popleft()
+
+    def _carry_out(self, action: does.Action) -> None:
+        match action:
+            case does.Prepare():
+                if self._state.reload is Reload.PREPARING:
+                    self._reporter.reload_began()
+                runs = self._state.phase is Phase.RUNNING
+                self._candidates.prepare(self._loop, runs=runs)
+            case does.AbandonPreparation():
+                self._candidates.abandon(self._loop)
+            case does.Activate():
+                self._candidates.activate()
+            case does.Restore():
+                self._candidates.restore()
+            case does.RollBack():
+                self._candidates.roll_back()
+            case does.Spawn():
+                self._spawn()
+            case does.SignalKeepalived(signal=number):
+                if self._state.pid is not None:
+                    process.signal_process(self._state.pid, number)
+            case does.SignalGroup(signal=number):
+                if self._state.pid is not None:
+                    process.signal_group(self._state.pid, number)
+            case does.CheckGroup():
+                self._check_group()
+            case does.ReleaseAddresses():
+                self._candidates.release_addresses()
+            case does.EndReload(reason=reason):
+                self._reporter.reload_ended(reason)
+            case does.ScheduleRestart(attempt=attempt, delay=delay):
+                self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))
+            case does.Finish():
+                self._finish = action
+            case _:
+                assert_never(action)
+
+    def _check_group(self) -> None:
+        if self._state.pid is None or not process.group_exists(self._state.pid):
+            self._dispatch(does.GroupGone())
+
+    def _spawn(self) -> None:
+        active = self._candidates.active
+        if active is None:
+            raise AgentError("internal error: nothing to start keepalived with")
+        self._close_keepalived_output()
+        environment = self._candidates.environment
+        path = environment.get("PATH")
+        read_end, write_end = process.make_output_pipe()
+        try:
+            argv = keepalived.command(
+                process.find_program("keepalived", path),
+                process.find_program("setpriv", path),
+                active.paths,
+                active.config.keepalived_options,
+            )
+            pid = process.spawn(argv, environment=environment, stdout=write_end, stderr=write_end)
+        except AgentError as error:
+            os.close(read_end)
+            self._log.error("keepalived.spawn_failed", error=str(error))
+            self._dispatch(does.SpawnFailed(exit_code=error.exit_code))
+            return
+        finally:
+            os.close(write_end)
+        self._keepalived_output = read_end
+        self._loop.watch_lines(read_end, "keepalived")
+        self._reporter.keepalived_started(pid)
+        self._dispatch(does.Spawned(pid=pid))
+
+    def _close_keepalived_output(self) -> None:
+        if self._keepalived_output is not None:
+            self._loop.unwatch(self._keepalived_output)
+            os.close(self._keepalived_output)
+            self._keepalived_output = None

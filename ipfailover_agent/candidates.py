@@ -1,0 +1,266 @@
+"""Configurations on their way: built, tested by keepalived, put in place, taken back.
+
+Owns the active configuration and the one before it. Every failure becomes a verdict: nothing here
+may end the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfailover_agent import prepare
+from ipfailover_agent.core import change, keepalived, ownership
+from ipfailover_agent.core.errors import AgentError, ConfigTestError, HostNotReadyError
+from ipfailover_agent.core.supervision import PreparationEnded, Verdict
+from ipfailover_agent.system import files, process, release
+from ipfailover_agent.system.config_test import ConfigTest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.prepare import Candidate, Options, Variables
+    from ipfailover_agent.reporter import Reporter
+    from ipfailover_agent.system.loop import Loop
+
+STREAM = "config-test"
+_TEST_GRACE = 10.0  # seconds; keepalived -t needs 9 ms, some 60 ms with 254 instances
+
+
+@dataclass(slots=True, kw_only=True)
+class _Preparation:
+    """A candidate that ``keepalived -t`` looks at."""
+
+    variables: Variables
+    candidate: Candidate
+    test: ConfigTest
+    deadline: float
+
+
+class Candidates:
+    """Answers Prepare with PreparationEnded, through ``dispatch``."""
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        options: Options,
+        paths: RunPaths,
+        reporter: Reporter,
+        dispatch: Callable[[PreparationEnded], None],
+    ) -> None:
+        self.environment = {**environment, "TMPDIR": paths.temporary}
+        self.active: Candidate | None = None
+        self._initial_environment = environment
+        self._options = options
+        self._paths = paths
+        self._reporter = reporter
+        self._dispatch = dispatch
+        self._previous: Candidate | None = None
+        self._accepted: tuple[Candidate, Variables] | None = None
+        self._variables: Variables | None = None
+        self._under_way: _Preparation | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        return self._under_way.deadline if self._under_way else None
+
+    def tick(self, now: float) -> None:
+        """End a test that takes too long; its end is then a refusal."""
+        if self._under_way is not None and now >= self._under_way.deadline:
+            self._under_way.test.kill()
+            self._under_way.deadline = now + _TEST_GRACE
+
+    # --- preparing ------------------------------------------------------------------------------
+
+    def prepare(self, loop: Loop, *, runs: bool) -> None:
+        """Build a candidate and start its test.
+
+        ``runs``: keepalived runs with the active configuration, so that an equal one needs
+        nothing.
+        """
+        try:
+            variables = prepare.read_variables(self._initial_environment, self._options)
+            if self._variables is not None:
+                prepare.refuse_start_only_changes(self._variables, variables)
+            candidate = prepare.build(variables.values, self._options)
+            if runs and self._is_active(candidate):
+                self.active, self._variables = candidate, variables
+                self._reporter.log.info("config.unchanged", digest=candidate.rendering.digest[:12])
+                self._dispatch(PreparationEnded(verdict=Verdict.UNCHANGED))
+                return
+            test = self._start_test(candidate)
+        except HostNotReadyError as error:
+            self._refuse(error, Verdict.NOT_READY)
+        except AgentError as error:
+            self._refuse(error, Verdict.REFUSED)
+        else:
+            loop.watch_lines(test.output, STREAM)
+            self._under_way = _Preparation(
+                variables=variables,
+                candidate=candidate,
+                test=test,
+                deadline=time.monotonic() + _TEST_GRACE,
+            )
+
+    def _is_active(self, candidate: Candidate) -> bool:
+        active = self.active
+        return active is not None and active.rendering.digest == candidate.rendering.digest
+
+    def _start_test(self, candidate: Candidate) -> ConfigTest:
+        path = candidate.paths.candidate
+        files.write_atomically(path, candidate.rendering.config.text, 0o600)
+        program = process.find_program("keepalived", self.environment.get("PATH"))
+        return ConfigTest.start(keepalived.test_command(program, path), self.environment)
+
+    def abandon(self, loop: Loop) -> None:
+        """Forget the candidate under way."""
+        if self._under_way is not None:
+            test = self._under_way.test
+            self._under_way = None
+            test.kill()
+            loop.unwatch(test.output)
+            os.close(test.output)
+
+    def test_said(self, line: bytes) -> None:
+        """Take a line of the test's output."""
+        if self._under_way is not None:
+            self._under_way.test.said(line)
+
+    def test_closed(self, loop: Loop) -> None:
+        """Note the end of the test's output."""
+        if self._under_way is not None:
+            self._under_way.test.closed()
+            self._judge(loop)
+
+    def child_exited(self, child: process.ChildExit, loop: Loop) -> bool:
+        """Take the end of a child; return whether it was the test."""
+        if self._under_way is None or self._under_way.test.pid != child.pid:
+            return False
+        self._under_way.test.reaped(child.exit_code)
+        self._judge(loop)
+        return True
+
+    def _judge(self, loop: Loop) -> None:
+        """Accept or refuse the candidate once its test has ended."""
+        under_way = self._under_way
+        if under_way is None or not under_way.test.has_ended:
+            return
+        self.abandon(loop)
+        candidate, test = under_way.candidate, under_way.test
+        try:
+            if test.exit_code != 0:
+                how = keepalived.meaning_of(test.exit_code, None)
+                raise ConfigTestError(
+                    f"keepalived refuses the configuration: {how}", output="\n".join(test.lines)
+                )
+            # In place before the state machine hears of it: a full disk must be a refusal.
+            self._install(candidate)
+        except AgentError as error:
+            if self.active is not None:
+                self.restore()
+            self._refuse(error, Verdict.REFUSED)
+            return
+        self._accepted = (candidate, under_way.variables)
+        signals = self._signals_for(candidate)
+        self._dispatch(PreparationEnded(verdict=Verdict.ACCEPTED, signals=signals))
+
+    def _signals_for(self, candidate: Candidate) -> int:
+        """Note what the candidate changes; return how many SIGHUPs apply it."""
+        if self.active is None:
+            return 1
+        changes = change.compare(self.active.config, candidate.config)
+        self._reporter.changes_are(changes.lines())
+        if self.active.rendering.config == candidate.rendering.config:
+            return 0
+        return 2 if changes.needs_second_signal else 1
+
+    def _refuse(self, error: AgentError, verdict: Verdict) -> None:
+        self._reporter.refused(error, verdict)
+        self._dispatch(
+            PreparationEnded(
+                verdict=verdict,
+                may_change=self._options.config is not None,
+                exit_code=error.exit_code,
+            )
+        )
+
+    # --- in force -------------------------------------------------------------------------------
+
+    def activate(self) -> None:
+        """Make the accepted candidate, whose files are in place, the active configuration."""
+        if self._accepted is None:
+            return
+        self._previous = self.active
+        (self.active, self._variables), self._accepted = self._accepted, None
+        self._record_addresses()
+        self._reporter.activated(self.active, self._previous, self._variables.warnings)
+
+    def roll_back(self) -> None:
+        """Make the previous configuration the active one again."""
+        self.active, self._previous = self._previous or self.active, self.active
+        self.restore()
+
+    def restore(self) -> None:
+        """Put the active configuration's files in place again, as well as it goes."""
+        if self.active is None:
+            return
+        try:
+            self._install(self.active)
+        except AgentError as error:
+            self._reporter.log.error("config.restore_failed", error=str(error))
+        else:
+            self._reporter.restored(self.active)
+
+    def _install(self, candidate: Candidate) -> None:
+        """Replace the generated files; scripts first, since the configuration names them."""
+        files.make_directory(os.path.dirname(candidate.paths.config))  # noqa: PTH120 - a string
+        for each in (*candidate.rendering.scripts, candidate.rendering.config):
+            files.write_atomically(each.path, each.text, each.mode)
+
+    def _record_addresses(self) -> None:
+        """Write down what may be on an interface from now on, for whoever comes after us."""
+        if self.active is None:
+            return
+        before = self._previous.config.addresses if self._previous else ()
+        served = dict.fromkeys((*before, *self.active.config.addresses))
+        try:
+            files.record_addresses(self._paths.addresses, self.active.config.interface, served)
+        except AgentError as error:
+            self._reporter.log.error("addresses.record_failed", error=str(error))
+
+    def host_changed(self) -> bool:
+        """Tell whether the active plan would differ on the node as it is now."""
+        if self.active is None:
+            return False
+        try:
+            return prepare.plan_again(self.active) != self.active.config
+        except AgentError:
+            return True
+
+    def release_addresses(self) -> None:
+        """Remove addresses of ours by what the kernel shows, not by what we believe."""
+        accepted = self._accepted[0] if self._accepted else None
+        known = [each for each in (accepted, self.active, self._previous) if each is not None]
+        if not known:
+            return
+        newest = known[0]
+        try:
+            facts = prepare.look_at_host(newest.settings, newest.paths)
+            found = ownership.leftovers(
+                {address for each in known for address in each.config.addresses}
+                | set(facts.recorded_addresses),
+                newest.settings.address_label,
+                facts,
+                newest.config.interface,
+            )
+            released = release.release_addresses(found)
+        except AgentError as error:
+            self._reporter.log.error("addresses.release_failed", error=str(error))
+            return
+        if released:
+            self._reporter.log.warning("addresses.released", addresses=released)

@@ -1,0 +1,184 @@
+"""``check``: what ``run`` would do on this node, or every reason why it would not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ipfailover_agent import prepare
+from ipfailover_agent.core import keepalived, old_reading
+from ipfailover_agent.core.errors import (
+    AgentError,
+    ExitCode,
+    HostNotReadyError,
+    KeepalivedMissingError,
+    SettingsError,
+)
+from ipfailover_agent.report import terminal
+from ipfailover_agent.system import files, process
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.old_reading import OldReading
+    from ipfailover_agent.prepare import Candidate, Options
+
+_TEST_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What ``check`` found; ``problems`` empty means that ``run`` would serve."""
+
+    candidate: Candidate | None
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    old: OldReading | None
+
+
+def check(options: Options, *, compare_old: bool, as_json: bool) -> int:
+    """Print the outcome; return 0 or 78."""
+    outcome = _look(options, compare_old=compare_old)
+    click.echo(_as_json(outcome) if as_json else _as_text(outcome))
+    return int(ExitCode.CONFIG if outcome.problems else ExitCode.OK)
+
+
+def _look(options: Options, *, compare_old: bool) -> _Outcome:
+    candidate, old = None, None
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    try:
+        variables = prepare.read_variables(os.environ, options)
+        warnings = variables.warnings
+        if compare_old:
+            old = old_reading.read(variables.values, prepare.look_at_bare_host())
+        candidate = prepare.build(variables.values, options)
+        warnings += candidate.warnings + candidate.config.degraded
+        problems = _test(candidate)
+    except KeepalivedMissingError as error:
+        warnings += (f"{error}; not tested by it",)
+    except SettingsError as error:
+        problems = tuple(map(str, error.problems))
+    except HostNotReadyError as error:
+        problems = (f"{error}; run would wait for it",)
+    except AgentError as error:
+        problems = (str(error),)
+    return _Outcome(candidate=candidate, problems=problems, warnings=warnings, old=old)
+
+
+def _test(candidate: Candidate) -> tuple[str, ...]:
+    """Ask keepalived itself; return what it complains of."""
+    program = process.find_program("keepalived", os.environ.get("PATH"))
+    with tempfile.TemporaryDirectory(prefix="ipfailover-check-") as directory:
+        path = f"{directory}/keepalived.conf"
+        files.write_atomically(path, candidate.rendering.config.text, 0o600)
+        try:
+            done = subprocess.run(
+                keepalived.test_command(program, path),
+                env={**os.environ, "TMPDIR": directory},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_TEST_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return (f"keepalived did not test the configuration within {_TEST_SECONDS:g} s",)
+    if done.returncode == 0:
+        return ()
+    meaning = keepalived.meaning_of(done.returncode, None)
+    output = done.stdout.decode("utf-8", "backslashreplace").splitlines()
+    return (f"keepalived refuses the configuration: {meaning}", *output)
+
+
+def _as_text(outcome: _Outcome) -> str:
+    lines: list[str] = []
+    if outcome.candidate is not None:
+        config = outcome.candidate.config
+        verb = "would serve" if not outcome.problems else "would have served"
+        lines += [f"run {verb} {keepalived.summary(config)}", ""]
+        lines += terminal.table(
+            ("INSTANCE", "ID", "PRIORITY", "VRRP", "ADDRESSES"),
+            [
+                (
+                    each.name,
+                    str(each.virtual_router_id),
+                    str(each.priority),
+                    f"v{each.advertisement.version} {each.advertisement.interval:g}s",
+                    terminal.addresses(str(held.address) for held in each.all_addresses),
+                )
+                for each in config.instances
+            ],
+        )
+    if outcome.old is not None:
+        lines += ["", *_compared(outcome, outcome.old)]
+    lines += [f"warning: {each}" for each in outcome.warnings]
+    lines += [f"problem: {each}" for each in outcome.problems]
+    if outcome.problems:
+        lines.append("run would serve nothing")
+    return "\n".join(lines)
+
+
+def _compared(outcome: _Outcome, old: OldReading) -> list[str]:
+    """Show both readings by virtual router id."""
+    before = {each.virtual_router_id: " ".join(map(str, each.served)) for each in old.instances}
+    if old.outage:
+        return [f"the old image serves nothing: {old.outage}"]
+    after: dict[int, str] = {}
+    if outcome.candidate is not None:
+        after = {
+            each.virtual_router_id: " ".join(str(held.address) for held in each.all_addresses)
+            for each in outcome.candidate.config.instances
+        }
+    rows = []
+    for identifier in sorted(before.keys() | after.keys()):
+        was, now = before.get(identifier, ""), after.get(identifier, "")
+        same = sorted(was.split()) == sorted(now.split())
+        rows.append((str(identifier), was or "-", now or "-", "same" if same else "DIFFERENT"))
+    differing = sum(row[-1] != "same" for row in rows)
+    verdict = f"{differing} of {len(rows)} differ" if differing else "both read the same"
+    head = f"the old image, on {old.interface or 'no interface'}, beside this one: {verdict}"
+    return [head, *terminal.table(("ID", "OLD IMAGE", "THIS AGENT", ""), rows), ""]
+
+
+def _as_json(outcome: _Outcome) -> str:
+    data: dict[str, Any] = {
+        "ok": not outcome.problems,
+        "problems": outcome.problems,
+        "warnings": outcome.warnings,
+    }
+    if outcome.candidate is not None:
+        config = outcome.candidate.config
+        data["interface"] = config.interface
+        data["node_addresses"] = [str(each) for each in config.node_addresses]
+        data["digest"] = outcome.candidate.rendering.digest
+        data["instances"] = [
+            {
+                "name": each.name,
+                "virtual_router_id": each.virtual_router_id,
+                "priority": each.priority,
+                "vrrp_version": each.advertisement.version,
+                "advert_interval": each.advertisement.interval,
+                "unicast_peers": [str(peer) for peer in each.unicast_peers],
+                "addresses": [str(held.address) for held in each.all_addresses],
+            }
+            for each in config.instances
+        ]
+    if outcome.old is not None:
+        data["old_image"] = {
+            "interface": outcome.old.interface,
+            "outage": outcome.old.outage,
+            "instances": [
+                {
+                    "name": each.name,
+                    "virtual_router_id": each.virtual_router_id,
+                    "addresses": [str(address) for address in each.served],
+                }
+                for each in outcome.old.instances
+            ],
+        }
+    return json.dumps(data, indent=2)

@@ -1,0 +1,82 @@
+"""``release``: take this node's virtual addresses and our traces away after a crash."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from ipfailover_agent import prepare
+from ipfailover_agent.commands.running import find_agent
+from ipfailover_agent.core import ownership
+from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError, SettingsError
+from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.system import files, host
+from ipfailover_agent.system import release as releasing
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress, Settings
+    from ipfailover_agent.prepare import Options
+
+
+class _StillRunsError(AgentError):
+    exit_code = ExitCode.TEMPORARY
+
+
+class _NotHereError(AgentError):
+    exit_code = ExitCode.CONFIG
+
+
+def release(options: Options) -> int:
+    """Remove what is there; raise where it cannot work instead of pretending that it did."""
+    paths = RunPaths(directory=options.run_directory, config="")
+    if pid := find_agent(options.run_directory, must_run=False):
+        raise _StillRunsError(f"the agent runs, pid {pid}: stop it, and it removes everything")
+    if missing := host.missing_capabilities(("NET_ADMIN",)):
+        raise NotPermittedError(f"cannot remove addresses: the capability {missing[0]} is missing")
+    settings, addresses = _configuration(options, paths)
+    facts = host.discover(
+        check_script=None,
+        notify_script=None,
+        recorded=files.read_recorded_addresses(paths.addresses),
+    )
+    recorded = files.read_recorded_interface(paths.addresses)
+    wanted = (*((recorded,) if recorded else ()), *(settings.interfaces if settings else ()))
+    present = [name for name in wanted if facts.interface(name) is not None]
+    if wanted and not present:
+        names = " and ".join(dict.fromkeys(wanted))
+        raise _NotHereError(
+            f"cannot find the interface {names}: this is not the network of the node; "
+            "run with the host's network (hostNetwork: true, docker run --network host)"
+        )
+    label = settings.address_label if settings else "vip"
+    released: list[str] = []
+    for name in dict.fromkeys(present or [each.name for each in facts.interfaces]):
+        found = ownership.leftovers(addresses, label, facts, name)
+        released += releasing.release_addresses(found)
+    for each in dict.fromkeys(released):
+        click.echo(f"removed {each}")
+    if not released:
+        click.echo(f"none of {len(addresses)} addresses is on this node")
+    files.remove_run_directory(paths)
+    return 0
+
+
+def _configuration(
+    options: Options, paths: RunPaths
+) -> tuple[Settings | None, tuple[IPAddress, ...]]:
+    """Return what the variables and the run directory say of the addresses."""
+    from ipfailover_agent.core import settings  # noqa: PLC0415 - after the cheap refusals
+
+    recorded = files.read_recorded_addresses(paths.addresses)
+    try:
+        parsed = settings.parse(prepare.read_variables(os.environ, options).values)
+    except SettingsError as error:
+        if recorded:
+            return None, recorded
+        raise _NotHereError(
+            "cannot tell which addresses are ours: give the variables of the deployment "
+            f"(at least OPENSHIFT_HA_VIRTUAL_IPS), or its run directory\n{error}"
+        ) from error
+    return parsed, tuple(dict.fromkeys((*parsed.virtual_addresses, *recorded)))

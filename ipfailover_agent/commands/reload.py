@@ -1,0 +1,54 @@
+"""``reload``: have the running agent read its variables again, and wait for its verdict."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import click
+
+from ipfailover_agent.commands.running import find_agent, read_status
+from ipfailover_agent.core.errors import AgentError, ExitCode
+
+_LOOK_INTERVAL = 0.02
+
+
+class _NoVerdictError(AgentError):
+    exit_code = ExitCode.TEMPORARY
+
+
+def reload(run_directory: str, timeout: float) -> int:
+    """Send SIGHUP, wait at most ``timeout`` seconds, print the verdict; return 0 or 78.
+
+    The agent counts reloads that it starts and ends, and tells of a start before it reads
+    anything: a reload that ends with a higher number than had started before the signal has read
+    what was there when this command was called.
+    """
+    pid = find_agent(run_directory)
+    before = _started(read_status(run_directory))
+    from ipfailover_agent.system import process  # noqa: PLC0415 - a missing agent needs none
+
+    if not process.signal_process(pid, signal.SIGHUP):
+        raise _NoVerdictError(f"the agent, pid {pid}, ended meanwhile")
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        data = read_status(run_directory)
+        if data is not None and data["reload"]["ended"] > before:
+            return _tell(data["reload"])
+        if find_agent(run_directory, must_run=False) != pid:
+            raise _NoVerdictError(f"the agent, pid {pid}, ended during the reload")
+        time.sleep(_LOOK_INTERVAL)
+    phase = data["phase"] if (data := read_status(run_directory)) else "unknown"
+    raise _NoVerdictError(f"no verdict within {timeout:g} s; the agent is {phase}")
+
+
+def _started(data: dict[str, Any] | None) -> int:
+    return int(data["reload"]["started"]) if data else 0
+
+
+def _tell(verdict: dict[str, Any]) -> int:
+    click.echo(f"reload {verdict['verdict']}")
+    for line in verdict["lines"]:
+        click.echo(f"  {line}")
+    return int(ExitCode.CONFIG if verdict["verdict"] == "refused" else ExitCode.OK)

@@ -1,0 +1,33 @@
+"""``render``: the generated files, without running them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ipfailover_agent import prepare
+
+if TYPE_CHECKING:
+    from ipfailover_agent.prepare import Options
+
+
+def render(options: Options, output: str | None) -> int:
+    """Print keepalived.conf, or write every file into the directory ``output``."""
+    variables = prepare.read_variables(os.environ, options)
+    candidate = prepare.build(variables.values, options)
+    for warning in (*variables.warnings, *candidate.warnings):
+        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - a command's output
+    rendering = candidate.rendering
+    if output is None:
+        sys.stdout.write(rendering.config.text)
+        sys.stdout.flush()
+        return 0
+    from ipfailover_agent.system import files  # noqa: PLC0415 - needed here only
+
+    files.make_directory(output)
+    for each in (rendering.config, *rendering.scripts):
+        path = f"{output}/{os.path.basename(each.path)}"  # noqa: PTH119 - start-up time
+        files.write_atomically(path, each.text, each.mode)
+        print(path)  # noqa: T201 - a command's output
+    return 0

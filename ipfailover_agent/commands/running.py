@@ -1,0 +1,44 @@
+"""What other commands know of a running agent: its pid file and its status file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ipfailover_agent.core.errors import AgentError, ExitCode
+from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.report import status
+
+
+class NotRunningError(AgentError):
+    """No agent runs with that run directory."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+def find_agent(run_directory: str, *, must_run: bool = True) -> int:
+    """Return the pid of the agent that runs with ``run_directory``, or 0 if none has to.
+
+    Raises:
+        NotRunningError: none runs.
+    """
+    from ipfailover_agent.system import files  # noqa: PLC0415 - start-up time of --help
+
+    path = RunPaths(directory=run_directory, config="").agent_pid
+    pid = files.read_running_agent(path)
+    if pid is None and must_run:
+        raise NotRunningError(
+            f"no agent runs with the run directory {run_directory}; "
+            "call this where it runs (in its container), or name its --run-dir"
+        )
+    return pid or 0
+
+
+def read_status(run_directory: str) -> dict[str, Any] | None:
+    """Return the agent's newest snapshot as plain data, None if there is none (yet)."""
+    try:
+        with open(  # noqa: PTH123 - start-up time
+            RunPaths(directory=run_directory, config="").status, encoding="utf-8"
+        ) as file:
+            return status.from_json(file.read())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,66 @@
+"""What each VRRP instance is doing, as far as keepalived has told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.model import VrrpInstance, VrrpState, VrrpTransition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RosterEntry:
+    """One instance: its state and since when (UTC seconds), None before it was ever told."""
+
+    instance: VrrpInstance
+    state: VrrpState = VrrpState.INIT
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """All instances of the active configuration, in its order."""
+
+    entries: tuple[RosterEntry, ...] = ()
+
+    def entry(self, name: str) -> RosterEntry | None:
+        """Return the entry of the instance with that name, or None."""
+        return next((each for each in self.entries if each.instance.name == name), None)
+
+    def told(self, transition: VrrpTransition, at: float) -> Roster:
+        """Return the roster after keepalived told of a transition."""
+        return Roster(
+            entries=tuple(
+                replace(each, state=transition.state, since=at)
+                if each.instance.name == transition.instance and each.state != transition.state
+                else each
+                for each in self.entries
+            )
+        )
+
+    def reconfigured(self, instances: Iterable[VrrpInstance]) -> Roster:
+        """Return the roster of a new configuration.
+
+        keepalived keeps the state of an instance whose name stays, and writes nothing about it.
+        """
+        known = {each.instance.name: each for each in self.entries}
+        return Roster(
+            entries=tuple(
+                replace(known.get(each.name, RosterEntry(instance=each)), instance=each)
+                for each in instances
+            )
+        )
+
+    def ended(self, at: float) -> Roster:
+        """Return the roster after keepalived ended: nothing is served by anybody here."""
+        return Roster(
+            entries=tuple(
+                each
+                if each.state in {VrrpState.INIT, VrrpState.STOP}
+                else replace(each, state=VrrpState.STOP, since=at)
+                for each in self.entries
+            )
+        )

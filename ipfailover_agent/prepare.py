@@ -1,0 +1,140 @@
+"""From variables to a candidate: everything that ``run``, ``check`` and ``render`` share.
+
+Reads sources and the host, asks core, keeps no state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core import plan, render, settings, variables
+from ipfailover_agent.core.errors import Problem, SettingsError
+from ipfailover_agent.core.model import HostFacts, KeepalivedConfig, Rendering, RunPaths, Settings
+from ipfailover_agent.system import files, host, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_START_ONLY = tuple(
+    each.name
+    for each in variables.VARIABLES
+    if each.takes_effect_at == "start" and not each.is_agent_option
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The agent's own settings, each an option and an ``IPFAILOVER_*`` variable."""
+
+    config: str | None = None
+    run_directory: str = "/run/ipfailover-agent"
+    template_directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variables:
+    """The contract variables in force.
+
+    ``values`` are the initial environment's, overridden by the source's. ``start_only`` holds
+    those among them that only a restart can change, the source's wishes for the agent's own
+    included.
+    """
+
+    values: Mapping[str, str]
+    start_only: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A configuration that passed our own checks; ``keepalived -t`` comes next."""
+
+    settings: Settings
+    facts: HostFacts
+    config: KeepalivedConfig
+    paths: RunPaths
+    rendering: Rendering
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what an operator should be told though nothing is wrong."""
+        return (*self.settings.warnings, *self.config.reports)
+
+
+def read_variables(environment: Mapping[str, str], options: Options) -> Variables:
+    """Read the variables from the environment and the source.
+
+    Raises:
+        SettingsError: the source cannot be read.
+    """
+    source = sources.read_source(options.config) if options.config else {}
+    values, foreign = sources.merge(_contract_part(environment), source, is_contract=_concerns_us)
+    from_file = sources.read_sysconfig_options()
+    if from_file is not None:
+        values["KEEPALIVED_OPTIONS"] = from_file
+    warnings = tuple(f"{name} in {options.config} is not read from there" for name in foreign)
+    starts = {name: values.get(name, "").strip() for name in _START_ONLY}
+    starts |= {name: source[name] for name in foreign if name.startswith("IPFAILOVER_")}
+    return Variables(values=values, start_only=starts, warnings=warnings)
+
+
+def _contract_part(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if _concerns_us(name)}
+
+
+def _concerns_us(name: str) -> bool:
+    """Tell whether ``settings`` reads the name, or warns of it as unknown."""
+    return variables.is_contract(name) or variables.is_unknown(name)
+
+
+def refuse_start_only_changes(before: Variables, after: Variables) -> None:
+    """Raise SettingsError if a value has changed that only a restart can bring into force."""
+    names = before.start_only.keys() | after.start_only.keys()
+    problems = tuple(
+        Problem(
+            variable=name,
+            element=after.start_only.get(name, ""),
+            reason="a running agent cannot change this: it needs a restart",
+            instead=f"restart the agent, or go back to {before.start_only.get(name, '')!r}",
+        )
+        for name in names
+        if before.start_only.get(name, "") != after.start_only.get(name, "")
+    )
+    if problems:
+        raise SettingsError(problems)
+
+
+def build(values: Mapping[str, str], options: Options) -> Candidate:
+    """Parse, look at the host, plan and render.
+
+    Raises:
+        SettingsError: input that cannot be used; every problem of one stage together.
+        HostNotReadyError: the node lacks an interface or an address.
+        TemplateError: a template cannot be rendered.
+    """
+    parsed = settings.parse(values)
+    paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
+    facts = look_at_host(parsed, paths)
+    config = plan.plan(parsed, facts)
+    rendering = render.render(config, paths, template_directory=options.template_directory)
+    return Candidate(settings=parsed, facts=facts, config=config, paths=paths, rendering=rendering)
+
+
+def look_at_host(parsed: Settings, paths: RunPaths) -> HostFacts:
+    """Return the node as it is now."""
+    return host.discover(
+        check_script=parsed.check_script,
+        notify_script=parsed.notify_script,
+        recorded=files.read_recorded_addresses(paths.addresses),
+    )
+
+
+def plan_again(candidate: Candidate) -> KeepalivedConfig:
+    """Return the candidate's plan on the node as it is now; raises as :func:`build` does."""
+    return plan.plan(candidate.settings, look_at_host(candidate.settings, candidate.paths))
+
+
+def look_at_bare_host() -> HostFacts:
+    """Return the node as it is now, without what the settings or a former run say of it."""
+    return host.discover(check_script=None, notify_script=None, recorded=())

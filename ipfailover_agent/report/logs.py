@@ -1,0 +1,132 @@
+"""The agent's own events: structlog onto a sink that can never block.
+
+``text`` is one ``key=value`` line per event (people read it), ``json`` one object per line and
+wraps keepalived's lines too, so that every line of the container's log parses.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+
+class LogFormat(enum.Enum):
+    """How lines look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class Sink(Protocol):
+    """Where finished lines go; must not block."""
+
+    def write_line(self, line: bytes) -> None:
+        """Take one line without its newline."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SinkLogger:
+    """What structlog hands a rendered line to."""
+
+    sink: Sink
+
+    def msg(self, message: str) -> None:
+        self.sink.write_line(message.encode("utf-8", "backslashreplace"))
+
+    debug = info = warning = error = critical = log = msg
+
+
+def configure(sink: Sink, *, log_format: LogFormat, level: str) -> FilteringBoundLogger:
+    """Return a logger whose events of ``level`` and above go to ``sink``."""
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        _SinkLogger(sink),
+        processors=_processors(log_format),
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        context_class=dict,
+        cache_logger_on_first_use=False,
+    )
+    return logger
+
+
+def _processors(log_format: LogFormat) -> list[Processor]:
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if log_format is LogFormat.JSON:
+        return [
+            *shared,
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    return [
+        *shared,
+        structlog.processors.format_exc_info,
+        _flatten,
+        structlog.processors.LogfmtRenderer(
+            key_order=["timestamp", "level", "event"], drop_missing=True, bool_as_flag=False
+        ),
+    ]
+
+
+def _flatten(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Turn lists into words, which logfmt has no notation for."""
+    return {
+        key: "; ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        for key, value in event.items()
+    }
+
+
+def line_wrapper(log_format: LogFormat) -> Callable[[bytes], bytes]:
+    """Return what makes a line of keepalived's a line of our standard output.
+
+    ``text`` leaves it word for word; ``json`` wraps it as the event ``keepalived.line``.
+    """
+    if log_format is LogFormat.TEXT:
+        return bytes
+    import json  # noqa: PLC0415 - needed in this format only
+
+    def wrap(line: bytes) -> bytes:
+        text = line.decode("utf-8", "backslashreplace")
+        return json.dumps({"event": "keepalived.line", "line": text}).encode()
+
+    return wrap
+
+
+class Repeats:
+    """Says a thing once, and then how often it was repeated, once a minute.
+
+    ``seen`` returns how many repeats to report now (0 for the first time), or None to stay quiet.
+    """
+
+    def __init__(self, interval: float = 60.0) -> None:
+        self._interval = interval
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def seen(self, cause: str, now: float) -> int | None:
+        """Note that ``cause`` was observed at monotonic ``now``."""
+        if cause not in self._said:
+            self._said[cause] = (now, 0)
+            return 0
+        at, count = self._said[cause]
+        if now - at < self._interval:
+            self._said[cause] = (at, count + 1)
+            return None
+        self._said[cause] = (now, 0)
+        return count + 1
+
+    def forget(self) -> None:
+        """Start anew: what comes next is a new story."""
+        self._said.clear()

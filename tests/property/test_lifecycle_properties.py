@@ -1,0 +1,181 @@
+"""Supervision against a model of a machine on which anything happens at any time."""
+
+from __future__ import annotations
+
+import signal
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ipfailover_agent.core import lifecycle
+from ipfailover_agent.core import supervision as does
+from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.core.supervision import Phase, Policy, Reload, Verdict
+
+POLICY = Policy()
+VERDICTS = st.builds(
+    does.PreparationEnded,
+    verdict=st.sampled_from(Verdict),
+    signals=st.integers(0, 2),
+    may_change=st.booleans(),
+)
+EXITS = st.builds(
+    does.KeepalivedEnded,
+    exit_code=st.sampled_from([None, 0, 1, 2, 4, 6, 255]),
+    host_changed=st.booleans(),
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """A node: one keepalived at most, a group that may outlive it, a preparation at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = does.Lifecycle()
+        self.now = 1000.0
+        self.preparing = False
+        self.alive = False  # keepalived's parent
+        self.group = False  # anything of its group
+        self.released = True  # no address of ours can be on an interface
+        self.in_place = False  # tested files are where keepalived reads them
+        self.asked = 0  # reloads that wait for a verdict
+        self.stop_asked_at: float | None = None
+        self.finished: does.Finish | None = None
+
+    def feed(self, event: does.Event) -> None:
+        """Feed one event and what its actions cause."""
+        events = [event]
+        while events:
+            self.state, actions = lifecycle.step(self.state, events.pop(0), self.now, POLICY)
+            for action in actions:
+                events += self.carry_out(action)
+
+    def carry_out(self, action: does.Action) -> list[does.Event]:
+        """Model one action; return what it causes."""
+        assert self.finished is None
+        match action:
+            case does.Prepare():
+                assert not self.preparing, "two preparations at once"
+                self.preparing = True
+            case does.AbandonPreparation():
+                self.preparing = False
+            case does.Activate() | does.Restore() | does.RollBack():
+                self.in_place = True
+            case does.Spawn():
+                assert not self.group, "a second keepalived beside the first"
+                assert self.released, "started before leftovers were released"
+                assert self.in_place, "started with files that nobody tested"
+                self.alive = self.group = True
+                self.released = False
+                return [does.Spawned(pid=7)]
+            case does.SignalKeepalived(signal=signal.SIGHUP):
+                assert self.state.phase is Phase.RUNNING, "signalled before it can bear it"
+                assert self.in_place
+            case does.CheckGroup():
+                if not self.group:
+                    return [does.GroupGone()]
+            case does.ReleaseAddresses():
+                self.released = not self.alive
+            case does.EndReload():
+                self.asked = 0 if not self.state.reload_again else self.asked
+            case does.Finish():
+                self.finished = action
+            case _:
+                pass
+        return []
+
+    @initialize()
+    def begin(self) -> None:
+        """Start the agent."""
+        self.feed(does.Begin())
+
+    @precondition(lambda self: self.preparing)
+    @rule(verdict=VERDICTS)
+    def preparation_ends(self, verdict: does.PreparationEnded) -> None:
+        """A candidate is accepted or refused."""
+        self.preparing = False
+        self.feed(verdict)
+
+    @precondition(lambda self: self.alive)
+    @rule()
+    def keepalived_speaks(self) -> None:
+        """It says that it has started, or read its file again."""
+        self.feed(does.KeepalivedReady())
+        self.feed(does.ReloadCompleted())
+
+    @precondition(lambda self: self.alive)
+    @rule(ended=EXITS, child_lingers=st.booleans())
+    def keepalived_ends(self, *, ended: does.KeepalivedEnded, child_lingers: bool) -> None:
+        """Its parent process ends; the VRRP child may linger."""
+        self.alive, self.group = False, child_lingers
+        self.feed(ended)
+
+    @precondition(lambda self: self.group and not self.alive)
+    @rule()
+    def group_ends(self) -> None:
+        """The rest of the group is gone, which the next look will tell."""
+        self.group = False
+
+    @rule()
+    def reload(self) -> None:
+        """SIGHUP."""
+        if self.finished is None:
+            self.asked += 1
+        self.feed(does.ReloadRequested())
+
+    @rule()
+    def stop(self) -> None:
+        """SIGTERM."""
+        if self.stop_asked_at is None:
+            self.stop_asked_at = self.now
+        self.feed(does.StopRequested())
+
+    @rule(seconds=st.floats(0.0, 40.0))
+    def time_passes(self, seconds: float) -> None:
+        """The loop sends DeadlinePassed as deadlines pass."""
+        until = self.now + seconds
+        while (deadline := self.state.deadline) is not None and deadline <= until:
+            self.now = max(deadline, self.now)
+            if self.state.phase is Phase.CLEARING and self.now > deadline - 1e-9:
+                waited = self.now - self.state.clearing_since
+                if waited >= POLICY.clear_grace + POLICY.clear_interval:
+                    self.group = False  # KILL reached it
+            self.feed(does.DeadlinePassed())
+        self.now = until
+
+    @invariant()
+    def nobody_waits_for_ever(self) -> None:
+        """Every phase has a deadline or an event that is bound to come."""
+        if self.finished is not None:
+            return
+        if self.state.phase is Phase.PREPARING:
+            assert self.preparing
+        elif self.state.phase is Phase.RUNNING:
+            assert self.alive
+            assert (self.state.reload is Reload.PREPARING) is self.preparing
+            assert (self.state.reload is Reload.APPLYING) is (self.state.deadline is not None)
+        else:
+            assert self.state.deadline is not None
+
+    @invariant()
+    def a_stop_is_bounded(self) -> None:
+        """Ten seconds after TERM the agent has ended, whatever keepalived does."""
+        if self.stop_asked_at is not None and self.now - self.stop_asked_at > 10:
+            assert self.finished is not None
+
+    @invariant()
+    def the_end_is_clean(self) -> None:
+        """No address is left, unless keepalived could not be killed at all."""
+        if self.finished is not None and self.finished.exit_code is not ExitCode.OS_ERROR:
+            assert self.released
+
+    @invariant()
+    def every_reload_gets_a_verdict(self) -> None:
+        """One is owed only while something is under way that will give it."""
+        if self.asked and self.finished is None:
+            assert self.state.reload is not Reload.NONE or self.state.reload_again
+
+
+Machine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestLifecycle = Machine.TestCase

@@ -1,0 +1,396 @@
+"""Supervision, replayed event by event."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from ipfailover_agent.core import lifecycle
+from ipfailover_agent.core import supervision as does
+from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.core.supervision import Phase, Policy, Reload, Verdict
+
+POLICY = Policy()
+ACCEPTED = does.PreparationEnded(verdict=Verdict.ACCEPTED)
+UNCHANGED = does.PreparationEnded(verdict=Verdict.UNCHANGED)
+REFUSED = does.PreparationEnded(verdict=Verdict.REFUSED)
+NOT_READY = does.PreparationEnded(verdict=Verdict.NOT_READY)
+CRASH = does.KeepalivedEnded(exit_code=None)
+HUP = does.SignalKeepalived(signal=signal.SIGHUP)
+TERM = does.SignalKeepalived(signal=signal.SIGTERM)
+START = (does.ReleaseAddresses(), does.Activate(), does.Spawn())
+
+
+def replay(*events: does.Event | float) -> tuple[does.Lifecycle, tuple[does.Action, ...]]:
+    """Return the state after the events and what the last caused; numbers advance the clock."""
+    state, actions, now = does.Lifecycle(), (), 100.0
+    result: tuple[does.Action, ...] = actions
+    for event in events:
+        if isinstance(event, float):
+            now += event
+        else:
+            state, result = lifecycle.step(state, event, now, POLICY)
+    return state, result
+
+
+def to_running(*more: does.Event | float) -> tuple[does.Lifecycle, tuple[does.Action, ...]]:
+    """Replay a good start, then ``more``."""
+    return replay(does.Begin(), ACCEPTED, does.Spawned(pid=7), does.KeepalivedReady(), *more)
+
+
+def test_keepalived_starts_only_after_leftovers_are_gone_and_files_are_in_place() -> None:
+    """Release, activate, spawn, in this order."""
+    state, actions = replay(does.Begin(), ACCEPTED)
+    assert (Phase.STARTING, START) == (state.phase, actions)
+
+
+def test_a_first_word_from_keepalived_means_running() -> None:
+    """The phase changes, nothing is done."""
+    state, actions = to_running()
+    assert (Phase.RUNNING, ()) == (state.phase, actions)
+
+
+def test_a_silent_keepalived_counts_as_running_after_the_okay_delay() -> None:
+    """A lost log line must not keep the agent from reloading."""
+    state, _ = replay(
+        does.Begin(), ACCEPTED, does.Spawned(pid=7), POLICY.okay_delay, does.DeadlinePassed()
+    )
+    assert state.phase is Phase.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("verdict", "phase"),
+    [(REFUSED, Phase.STOPPED), (NOT_READY, Phase.WAITING)],
+    ids=["refused ends", "not ready waits"],
+)
+def test_without_a_usable_first_configuration(
+    verdict: does.PreparationEnded, phase: Phase
+) -> None:
+    """What cannot come by waiting ends the agent, what can is waited for."""
+    state, actions = replay(does.Begin(), verdict)
+    assert state.phase is phase
+    assert (does.Spawn() in actions) is False
+
+
+def test_a_refused_first_configuration_from_a_file_is_waited_on() -> None:
+    """The file may be mended; the agent looks again every interval."""
+    refused = does.PreparationEnded(verdict=Verdict.REFUSED, may_change=True)
+    state, _ = replay(does.Begin(), refused)
+    assert state.phase is Phase.WAITING
+    _, actions = replay(does.Begin(), refused, POLICY.waiting_interval, does.DeadlinePassed())
+    assert (does.Prepare(),) == actions
+
+
+def test_the_exit_code_of_a_refusal_is_the_agents() -> None:
+    """A missing keepalived is 69, not 78."""
+    refused = does.PreparationEnded(verdict=Verdict.REFUSED, exit_code=ExitCode.UNAVAILABLE)
+    _, actions = replay(does.Begin(), refused)
+    assert ExitCode.UNAVAILABLE is finish(actions).exit_code
+
+
+def finish(actions: tuple[does.Action, ...]) -> does.Finish:
+    """Return the Finish among the actions."""
+    return next(each for each in actions if isinstance(each, does.Finish))
+
+
+# --- crash and back-off -------------------------------------------------------------------------
+
+
+def test_after_a_crash_the_group_is_ended_and_addresses_released_before_anything_else() -> None:
+    """TERM to the group, then wait for it, then release, then back off."""
+    state, actions = to_running(CRASH)
+    assert (does.SignalGroup(signal=signal.SIGTERM), does.CheckGroup()) == actions
+    assert state.phase is Phase.CLEARING
+    state, actions = to_running(CRASH, does.GroupGone())
+    assert does.ReleaseAddresses() == actions[0]
+    assert state.phase is Phase.BACKOFF
+
+
+def test_a_group_that_ignores_term_is_killed_after_the_grace() -> None:
+    """KILL follows, and a group stuck in the kernel is left behind at last."""
+    _, actions = to_running(CRASH, POLICY.clear_grace, does.DeadlinePassed())
+    assert (does.SignalGroup(signal=signal.SIGKILL), does.CheckGroup()) == actions
+    state, _ = to_running(CRASH, POLICY.clear_grace + POLICY.kill_grace, does.DeadlinePassed())
+    assert state.phase is Phase.BACKOFF
+
+
+@pytest.mark.parametrize(
+    ("attempts", "delay"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (2000, 30.0)]
+)
+def test_back_off_doubles_up_to_its_limit(attempts: int, delay: float) -> None:
+    """No number of attempts overflows."""
+    assert delay == lifecycle.backoff_delay(attempts, POLICY)
+
+
+def test_a_restart_prepares_a_fresh_candidate() -> None:
+    """The node may have changed since."""
+    _, actions = to_running(CRASH, does.GroupGone(), POLICY.backoff_limit, does.DeadlinePassed())
+    assert (does.Prepare(),) == actions
+
+
+def test_a_refused_candidate_after_a_crash_starts_what_ran_before() -> None:
+    """A bad edit must not cost the addresses."""
+    state, actions = to_running(
+        CRASH, does.GroupGone(), POLICY.backoff_limit, does.DeadlinePassed(), REFUSED
+    )
+    assert state.phase is Phase.STARTING
+    assert (does.ReleaseAddresses(), does.Restore(), does.Spawn()) == actions
+
+
+def crashes(count: int, between: float) -> list[does.Event | float]:
+    """Return that many further runs that end in a crash after ``between`` seconds."""
+    once: list[does.Event | float] = [
+        CRASH, does.GroupGone(), POLICY.backoff_limit, does.DeadlinePassed(), ACCEPTED,
+        does.Spawned(pid=7), does.KeepalivedReady(), between,
+    ]  # fmt: skip
+    return once * count
+
+
+def test_keepalived_that_keeps_failing_ends_the_agent_for_the_platform_to_restart() -> None:
+    """Exit code 75 after the last attempt."""
+    state, _ = to_running(*crashes(POLICY.attempts, 1.0))
+    assert state.phase is Phase.RUNNING
+    _, actions = to_running(*crashes(POLICY.attempts, 1.0), CRASH, does.GroupGone())
+    assert ExitCode.TEMPORARY is finish(actions).exit_code
+
+
+def test_attempts_count_anew_after_a_stable_run() -> None:
+    """A crash a week never ends the agent."""
+    state, _ = to_running(*crashes(3 * POLICY.attempts, POLICY.stable_after))
+    assert state.phase is Phase.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(2, ExitCode.CONFIG), (6, ExitCode.CONFIG), (4, ExitCode.NO_PERMISSION)],
+)
+def test_a_permanent_exit_ends_the_agent_after_releasing(code: int, expected: ExitCode) -> None:
+    """keepalived's own codes become ours."""
+    _, actions = to_running(does.KeepalivedEnded(exit_code=code), does.GroupGone())
+    assert does.ReleaseAddresses() == actions[0]
+    assert expected is finish(actions).exit_code
+
+
+def test_a_permanent_exit_is_not_permanent_when_the_node_changed() -> None:
+    """The interface went away: wait and look again."""
+    ended = does.KeepalivedEnded(exit_code=2, host_changed=True)
+    state, _ = to_running(ended, does.GroupGone())
+    assert state.phase is Phase.BACKOFF
+
+
+def test_a_keepalived_that_cannot_be_started_ends_the_agent() -> None:
+    """With the code that says why."""
+    failed = does.SpawnFailed(exit_code=ExitCode.UNAVAILABLE)
+    _, actions = replay(does.Begin(), ACCEPTED, failed)
+    assert ExitCode.UNAVAILABLE is finish(actions).exit_code
+
+
+# --- reload -------------------------------------------------------------------------------------
+
+
+def test_an_accepted_reload_puts_files_in_place_and_signals_once() -> None:
+    """Activate before SIGHUP; the verdict waits for keepalived's word."""
+    _, actions = to_running(does.ReloadRequested())
+    assert (does.Prepare(),) == actions
+    state, actions = to_running(does.ReloadRequested(), ACCEPTED)
+    assert (does.Activate(), HUP) == actions
+    assert state.reload is Reload.APPLYING
+    state, actions = to_running(does.ReloadRequested(), ACCEPTED, does.ReloadCompleted())
+    assert (does.EndReload(),) == actions
+    assert state.reload is Reload.NONE
+
+
+def test_a_second_signal_waits_for_the_first_reload_to_complete() -> None:
+    """keepalived 2.2.7 loses an address that moves to an earlier instance until the next HUP."""
+    twice = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=2)
+    _, actions = to_running(does.ReloadRequested(), twice, does.ReloadCompleted())
+    assert (HUP,) == actions
+    _, actions = to_running(
+        does.ReloadRequested(), twice, does.ReloadCompleted(), does.ReloadCompleted()
+    )
+    assert (does.EndReload(),) == actions
+
+
+def test_changed_scripts_alone_are_put_in_place_without_a_signal() -> None:
+    """keepalived starts them anew each time anyway."""
+    scripts = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=0)
+    _, actions = to_running(does.ReloadRequested(), scripts)
+    assert (does.Activate(), does.EndReload()) == actions
+
+
+def test_an_unchanged_reload_signals_nothing() -> None:
+    """Only the verdict is told."""
+    _, actions = to_running(does.ReloadRequested(), UNCHANGED)
+    assert (does.EndReload(),) == actions
+
+
+@pytest.mark.parametrize("verdict", [REFUSED, NOT_READY], ids=["refused", "not ready"])
+def test_a_refused_reload_changes_nothing(verdict: does.PreparationEnded) -> None:
+    """keepalived is not even signalled."""
+    state, actions = to_running(does.ReloadRequested(), verdict)
+    assert state.phase is Phase.RUNNING
+    assert [does.EndReload] == [type(each) for each in actions]
+    assert isinstance(actions[0], does.EndReload)
+    assert actions[0].reason
+
+
+def test_many_reloads_at_once_are_two() -> None:
+    """What came while one is under way is answered by one more."""
+    state, _ = to_running(*[does.ReloadRequested()] * 20)
+    assert state.reload_again
+    _, actions = to_running(*[does.ReloadRequested()] * 20, UNCHANGED)
+    assert (does.EndReload(), does.Prepare()) == actions
+    state, actions = to_running(*[does.ReloadRequested()] * 20, UNCHANGED, UNCHANGED)
+    assert (does.EndReload(),) == actions
+    assert not state.reload_again
+
+
+def test_a_reload_while_starting_waits_until_keepalived_can_bear_a_signal() -> None:
+    """A signal within 5 ms of the spawn would kill it."""
+    starting = (does.Begin(), ACCEPTED, does.Spawned(pid=7), does.ReloadRequested())
+    _, actions = replay(*starting)
+    assert () == actions
+    state, actions = replay(*starting, does.KeepalivedReady())
+    assert (Reload.PREPARING, (does.Prepare(),)) == (state.reload, actions)
+
+
+def test_a_reload_while_preparing_reads_everything_again() -> None:
+    """What is being tested may have been read before the change."""
+    _, actions = replay(does.Begin(), does.ReloadRequested())
+    assert (does.AbandonPreparation(), does.Prepare()) == actions
+    _, actions = replay(does.Begin(), does.ReloadRequested(), ACCEPTED)
+    assert (does.EndReload(), *START) == actions
+
+
+def test_a_reload_ends_waiting_and_back_off_at_once() -> None:
+    """The operator mended something: look now."""
+    _, actions = replay(does.Begin(), NOT_READY, does.ReloadRequested())
+    assert (does.Prepare(),) == actions
+    _, actions = to_running(CRASH, does.GroupGone(), does.ReloadRequested())
+    assert (does.Prepare(),) == actions
+
+
+def test_a_reload_while_clearing_skips_the_back_off() -> None:
+    """It is prepared as soon as the old group is gone."""
+    _, actions = to_running(CRASH, does.ReloadRequested(), does.GroupGone())
+    assert (does.ReleaseAddresses(), does.Prepare()) == actions
+
+
+def test_a_reload_that_is_refused_while_waiting_is_told_so() -> None:
+    """Whoever asked waits for a verdict."""
+    state, actions = replay(does.Begin(), NOT_READY, does.ReloadRequested(), NOT_READY)
+    assert state.phase is Phase.WAITING
+    assert [does.EndReload] == [type(each) for each in actions]
+
+
+def test_a_reload_that_kills_keepalived_is_rolled_back() -> None:
+    """The previous files come back and keepalived is started with them."""
+    dying = (does.ReloadRequested(), ACCEPTED, does.KeepalivedEnded(exit_code=2))
+    _, actions = to_running(*dying)
+    assert isinstance(actions[0], does.EndReload)
+    assert actions[0].reason
+    state, actions = to_running(*dying, does.GroupGone())
+    assert (does.ReleaseAddresses(), does.RollBack(), does.Spawn()) == actions
+    assert state.phase is Phase.STARTING
+
+
+def test_a_reload_that_is_not_confirmed_is_told_so() -> None:
+    """The agent does not wait for ever."""
+    _, actions = to_running(
+        does.ReloadRequested(), ACCEPTED, POLICY.reload_grace, does.DeadlinePassed()
+    )
+    assert isinstance(actions[0], does.EndReload)
+    assert actions[0].reason
+
+
+def test_a_reload_while_stopping_is_refused() -> None:
+    """There is nothing left to reload."""
+    state, actions = to_running(does.StopRequested(), does.ReloadRequested())
+    assert state.phase is Phase.STOPPING
+    assert [does.EndReload] == [type(each) for each in actions]
+
+
+# --- stop ---------------------------------------------------------------------------------------
+
+
+def test_stop_terms_waits_and_releases() -> None:
+    """Exit code 0."""
+    _, actions = to_running(does.StopRequested())
+    assert (TERM,) == actions
+    _, actions = to_running(
+        does.StopRequested(), does.KeepalivedEnded(exit_code=0), does.GroupGone()
+    )
+    assert does.ReleaseAddresses() == actions[0]
+    assert ExitCode.OK is finish(actions).exit_code
+
+
+def test_a_keepalived_that_ignores_term_is_killed() -> None:
+    """After the grace, and never waited for without end."""
+    deaf: tuple[does.Event | float, ...] = (
+        does.StopRequested(), POLICY.stop_grace, does.DeadlinePassed(),
+    )  # fmt: skip
+    _, actions = to_running(*deaf)
+    assert (does.SignalGroup(signal=signal.SIGKILL),) == actions
+    _, actions = to_running(*deaf, POLICY.kill_grace, does.DeadlinePassed())
+    assert ExitCode.OS_ERROR is finish(actions).exit_code
+
+
+def test_a_second_term_changes_nothing() -> None:
+    """Neither signal nor deadline."""
+    once, _ = to_running(does.StopRequested())
+    twice, actions = to_running(does.StopRequested(), 1.0, does.StopRequested())
+    assert (once, ()) == (twice, actions)
+
+
+def test_stop_abandons_a_reload_under_way() -> None:
+    """The test child is ended, the verdict told, keepalived stopped."""
+    _, actions = to_running(does.ReloadRequested(), does.StopRequested())
+    assert [does.AbandonPreparation, does.EndReload, does.SignalKeepalived] == [
+        type(each) for each in actions
+    ]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (does.Begin(),),
+        (does.Begin(), NOT_READY),
+        (does.Begin(), ACCEPTED, does.Spawned(pid=7), CRASH, does.GroupGone()),
+    ],
+    ids=["preparing", "waiting", "backing off"],
+)
+def test_stop_without_a_keepalived_ends_at_once(before: tuple[does.Event, ...]) -> None:
+    """Exit code 0, addresses released all the same."""
+    _, actions = replay(*before, does.StopRequested())
+    assert does.ReleaseAddresses() in actions
+    assert ExitCode.OK is finish(actions).exit_code
+
+
+def test_stop_while_clearing_ends_after_it() -> None:
+    """The rest of the group goes first."""
+    state, actions = to_running(CRASH, does.StopRequested())
+    assert (Phase.CLEARING, ()) == (state.phase, actions)
+    _, actions = to_running(CRASH, does.StopRequested(), does.GroupGone())
+    assert ExitCode.OK is finish(actions).exit_code
+
+
+def test_the_longest_stop_fits_into_ten_seconds() -> None:
+    """``docker stop`` grants ten before it kills."""
+    longest = POLICY.stop_grace + POLICY.kill_grace + POLICY.clear_grace + POLICY.kill_grace
+    assert longest < 10
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        does.Spawned(pid=7), does.KeepalivedReady(), does.ReloadCompleted(), CRASH,
+        does.GroupGone(), does.ReloadRequested(), does.StopRequested(), does.DeadlinePassed(),
+        ACCEPTED,
+    ],
+    ids=lambda event: type(event).__name__,
+)  # fmt: skip
+def test_nothing_matters_after_the_end(event: does.Event) -> None:
+    """The finished machine stays finished."""
+    ended, _ = replay(does.Begin(), REFUSED)
+    assert (ended, ()) == lifecycle.step(ended, event, 1e6, POLICY)
