@@ -263,6 +263,24 @@ class RunPaths:
         """Return the record of the addresses that this agent may have on an interface."""
         return f"{self.directory}/addresses.json"
 
+    @property
+    def all_files(self) -> tuple[str, ...]:
+        """Return everything that an agent may leave in ``directory``."""
+        return (
+            self.check,
+            self.notify,
+            self.notify_fifo,
+            self.candidate,
+            self.last_good,
+            self.temporary,
+            self.keepalived_pid,
+            self.vrrp_pid,
+            self.checkers_pid,
+            self.agent_pid,
+            self.status,
+            self.addresses,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualAddress:
