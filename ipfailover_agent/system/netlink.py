@@ -31,11 +31,11 @@ class AddressSocket:
     """One rtnetlink socket, a context manager; no operation takes longer than ``timeout`` seconds.
 
     Every method raises SystemRefusedError when the kernel refuses or does not answer, and
-    NotPermittedError when CAP_NET_ADMIN is missing.
+    NotPermittedError when CAP_NET_ADMIN is missing. After an error the socket can be used again.
     """
 
     def __init__(self, *, timeout: float = 2.0) -> None:
-        self._timeout = timeout
+        self.timeout = timeout
         self._sequences = itertools.count(1)
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -106,7 +106,7 @@ class AddressSocket:
 
     def _acknowledged(self, kind: int, payload: bytes) -> int:
         """Send a request and return the errno that the kernel acknowledges it with, 0 for done."""
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self.timeout
         sequence = self._send(kind, rtnetlink.REQUEST | rtnetlink.ACK, payload)
         while True:
             for message in self._receive(sequence, deadline):
@@ -115,7 +115,7 @@ class AddressSocket:
 
     def _dump(self, kind: int, answer: int, family: int = socket.AF_UNSPEC) -> list[bytes]:
         """Return the payloads of a dump, asking again while it is torn by a concurrent change."""
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self.timeout
         payload = rtnetlink.build_dump_request(kind, family)
         while True:
             payloads = self._dump_once(kind, answer, payload, deadline)
@@ -133,9 +133,12 @@ class AddressSocket:
         while True:
             for message in self._receive(sequence, deadline):
                 is_torn = is_torn or bool(message.flags & rtnetlink.DUMP_INTERRUPTED)
-                if message.kind == rtnetlink.ERROR and (
-                    code := rtnetlink.parse_error_number(message.payload)
-                ):
+                code = 0
+                if message.kind == rtnetlink.ERROR:
+                    code = rtnetlink.parse_error_number(message.payload)
+                if code == errno.EBUSY:  # an earlier dump that was given up still goes on
+                    return None
+                if code:
                     raise SystemRefusedError(f"cannot read rtnetlink: {os.strerror(code)}")
                 if message.kind == rtnetlink.DONE:
                     return None if is_torn else payloads
@@ -152,7 +155,7 @@ class AddressSocket:
         """Yield the messages of one datagram that answer that request; late ones are passed by."""
         left = deadline - time.monotonic()
         if left <= 0:
-            raise SystemRefusedError(f"no answer from rtnetlink within {self._timeout:g} s")
+            raise SystemRefusedError(f"no answer from rtnetlink within {self.timeout:g} s")
         self._socket.settimeout(left)
         data, _, flags, sender = self._guarded(lambda: self._socket.recvmsg(_RECEIVE_BYTES))
         if flags & socket.MSG_TRUNC:
@@ -169,7 +172,7 @@ class AddressSocket:
             return call()
         except TimeoutError as error:
             raise SystemRefusedError(
-                f"no answer from rtnetlink within {self._timeout:g} s"
+                f"no answer from rtnetlink within {self.timeout:g} s"
             ) from error
         except OSError as error:
             raise SystemRefusedError(f"cannot use rtnetlink: {error.strerror}") from error

@@ -41,9 +41,9 @@ class NetworkNamespace:
         """Run iproute2 inside and return what it printed."""
         return self.run("ip", *words)
 
-    def ip_batch(self, lines: list[str]) -> None:
-        """Run many ip(8) commands at once."""
-        self.run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+    def ip_batch(self, lines: list[str], *options: str) -> None:
+        """Run many ip(8) commands at once, all with the same options."""
+        self.run("ip", *options, "-batch", "-", stdin="\n".join(lines) + "\n")
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

@@ -1,0 +1,395 @@
+"""Addresses, links and routes, in fresh network namespaces with iproute2 as the witness."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import subprocess
+import time
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
+from ipfailover_agent.core.model import Family, InterfaceAddress
+from ipfailover_agent.system import rtnetlink
+from ipfailover_agent.system.netlink import AddressSocket
+from tests.support.netns import NetworkNamespace, fresh_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+netns = pytest.mark.netns
+
+
+@pytest.fixture
+def namespace() -> Iterator[NetworkNamespace]:
+    """Enter a namespace of our own with a pair of interfaces, ``one`` and ``two``."""
+    with fresh_namespace() as made:
+        made.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
+        made.ip("link", "set", "one", "up")
+        made.ip("link", "set", "two", "up")
+        with made.entered():
+            yield made
+
+
+def witnessed(namespace: NetworkNamespace) -> set[tuple[str, str, int, str, bool]]:
+    """Return what ``ip addr`` shows: interface, address, prefix length, label, deprecated."""
+    return {
+        (
+            link["ifname"],
+            held["local"],
+            held["prefixlen"],
+            held.get("label", "") if held["family"] == "inet" else "",
+            held.get("deprecated", False),
+        )
+        for link in json.loads(namespace.ip("-json", "addr"))
+        for held in link["addr_info"]
+    }
+
+
+def seen(netlink: AddressSocket) -> set[tuple[str, str, int, str, bool]]:
+    """Return what we read, in the same form."""
+    names = {link.index: link.name for link in netlink.links()}
+    return {
+        (names[index], str(held.address), held.prefix_length, held.label, held.is_deprecated)
+        for index, held in netlink.addresses()
+    }
+
+
+def index_of(name: str) -> int:
+    return socket.if_nametoindex(name)
+
+
+@netns
+def test_what_is_read_is_what_ip_addr_shows(namespace: NetworkNamespace) -> None:
+    """Both families, labels, prefix lengths, deprecation, several interfaces."""
+    namespace.ip_batch(
+        [
+            "addr add 10.9.0.1/24 dev one",
+            "addr add 10.9.0.100/32 dev one label one:vip",
+            "addr add 10.9.0.101/32 dev one preferred_lft 0 valid_lft 100",
+            "addr add fd00:9::1/64 dev one nodad",
+            "addr add fd00:9::100/128 dev one nodad preferred_lft 0",
+            "addr add 10.9.1.1/16 dev two",
+        ]
+    )
+    with AddressSocket() as netlink:
+        found = seen(netlink)
+    assert witnessed(namespace) == found
+    assert ("one", "10.9.0.100", 32, "one:vip", False) in found
+    assert ("one", "fd00:9::100", 128, "", True) in found
+
+
+@netns
+def test_254_addresses_of_each_family_are_read_and_deleted_one_by_one(
+    namespace: NetworkNamespace,
+) -> None:
+    """All labelled and unlabelled ones are read; every delete leaves exactly the others."""
+    lines = [f"addr add 10.9.0.{n}/32 dev one label one:vip" for n in range(1, 255)]
+    lines += [f"addr add fd00:9::{n:x}/128 dev one nodad" for n in range(1, 255)]
+    lines += ["addr add 10.8.0.1/24 dev one", "addr add fd00:8::1/64 dev one nodad"]
+    namespace.ip_batch(lines)
+    before = witnessed(namespace)
+    with AddressSocket() as netlink:
+        assert before == seen(netlink)
+        begin = time.monotonic()
+        for index, held in netlink.addresses():
+            if held.address in (ip_address("10.9.0.1"), ip_address("fd00:9::1")):
+                assert netlink.delete(index, held)
+        left = before - witnessed(namespace)
+        assert {
+            ("one", "10.9.0.1", 32, "one:vip", False),
+            ("one", "fd00:9::1", 128, "", False),
+        } == left
+        for index, held in netlink.addresses():
+            if held.prefix_length in (32, 128) and index == index_of("one"):
+                assert netlink.delete(index, held)
+        assert time.monotonic() - begin < 10
+    assert {held for held in before if held[2] not in (32, 128) or held[0] == "lo"} == witnessed(
+        namespace
+    )
+
+
+@netns
+@pytest.mark.parametrize(
+    ("existing", "wanted"),
+    [
+        ("10.9.0.5/24", ("10.9.0.5", 32, "one")),
+        ("10.9.0.5/32", ("10.9.0.6", 32, "one")),
+        ("10.9.0.5/32", ("10.9.0.5", 32, "one:vip")),
+        ("fd00:9::5/64", ("fd00:9::5", 128, "")),
+    ],
+    ids=["other prefix", "other address", "other label", "other IPv6 prefix"],
+)
+def test_only_the_very_address_is_deleted(
+    namespace: NetworkNamespace, existing: str, wanted: tuple[str, int, str]
+) -> None:
+    """Something alike stays, and the answer is that the address is not there."""
+    namespace.ip("addr", "add", existing, "dev", "one")
+    before = witnessed(namespace)
+    address, prefix_length, label = wanted
+    held = InterfaceAddress(address=ip_address(address), prefix_length=prefix_length, label=label)
+    with AddressSocket() as netlink:
+        assert not netlink.delete(index_of("one"), held)
+        assert not netlink.delete(index_of("two"), held)
+        assert not netlink.delete(99_999, held)
+    assert before == witnessed(namespace)
+
+
+@netns
+def test_the_right_one_of_two_prefix_lengths_is_deleted(namespace: NetworkNamespace) -> None:
+    """The same address as /24 and /32: the /32 goes, the node's own stays."""
+    namespace.ip("addr", "add", "10.9.0.5/24", "dev", "one")
+    namespace.ip("addr", "add", "10.9.0.5/32", "dev", "one")
+    held = InterfaceAddress(address=IPv4Address("10.9.0.5"), prefix_length=32, label="one")
+    with AddressSocket() as netlink:
+        assert netlink.delete(index_of("one"), held)
+    assert ("one", "10.9.0.5", 24, "one", False) in witnessed(namespace)
+    assert ("one", "10.9.0.5", 32, "one", False) not in witnessed(namespace)
+
+
+@netns
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [("10.9.0.5", "10.9.7.6/32"), ("fd00:9::5", "fd00:9::6/128")],
+    ids=["IPv4", "IPv6"],
+)
+def test_an_address_with_a_peer_is_read_as_ours_and_deleted(
+    namespace: NetworkNamespace, address: str, peer: str
+) -> None:
+    """The local end counts, not the other one."""
+    before = witnessed(namespace)
+    namespace.ip("addr", "add", address, "peer", peer, "dev", "one")
+    with AddressSocket() as netlink:
+        (found,) = (each for each in netlink.addresses() if str(each[1].address) == address)
+        assert peer.split("/", maxsplit=1)[0] not in {
+            str(held.address) for _, held in netlink.addresses()
+        }
+        assert netlink.delete(*found)
+    assert before == witnessed(namespace)
+
+
+@netns
+def test_addresses_that_change_meanwhile_do_not_break_the_reading(
+    namespace: NetworkNamespace,
+) -> None:
+    """A dump that the kernel marks as torn is asked for again; what stands still is in each."""
+    lines = [f"addr add 10.9.{n // 250}.{n % 250 + 1}/32 dev one" for n in range(1000)]
+    namespace.ip_batch(lines)
+    with AddressSocket() as netlink:
+        expected = {held.address for _, held in netlink.addresses()}
+        churn = [
+            f"addr {verb} 10.8.0.{n}/32 dev two" for n in range(1, 200) for verb in ("add", "del")
+        ]
+        with subprocess.Popen(["ip", "-batch", "-"], stdin=subprocess.PIPE, text=True) as other:
+            assert other.stdin is not None
+            other.stdin.write("\n".join(churn * 5) + "\n")
+            other.stdin.close()
+            while other.poll() is None:
+                found = {held.address for _, held in netlink.addresses()}
+                assert expected <= found
+
+
+@netns
+def test_links_are_read_with_their_state(namespace: NetworkNamespace) -> None:
+    """Up means up and running: a veth whose other end is down is not."""
+    with AddressSocket() as netlink:
+        assert {"lo": True, "one": True, "two": True} == {
+            link.name: link.is_up for link in netlink.links()
+        }
+        namespace.ip("link", "set", "two", "down")
+        assert {"lo": True, "one": False, "two": False} == {
+            link.name: link.is_up for link in netlink.links()
+        }
+
+
+@netns
+def test_default_routes_are_read_best_first(namespace: NetworkNamespace) -> None:
+    """Metrics, preferred sources, both families; other tables and blackholes are left out."""
+    namespace.ip_batch(
+        [
+            "addr add 10.9.0.1/24 dev one",
+            "addr add 10.9.0.2/32 dev one",
+            "addr add 10.8.0.1/24 dev two",
+            "addr add fd00:9::1/64 dev one nodad",
+            "route add default via 10.8.0.254 dev two metric 200",
+            "route add default via 10.9.0.254 dev one metric 50 src 10.9.0.2",
+            "route add default via 10.8.0.254 dev two metric 1 table 100",
+            "route add blackhole default metric 10",
+            "route add 10.7.0.0/16 via 10.8.0.254 dev two",
+        ]
+    )
+    namespace.ip_batch(
+        [
+            "route add default via fd00:9::fe dev one metric 70",
+            "route add unreachable default metric 4000",
+        ],
+        "-6",
+    )
+    one, two = index_of("one"), index_of("two")
+    with AddressSocket() as netlink:
+        found = netlink.default_routes()
+    source = IPv4Address("10.9.0.2")
+    assert (
+        rtnetlink.RouteHop(family=Family.IPV4, index=one, metric=50, source=source),
+        rtnetlink.RouteHop(family=Family.IPV4, index=two, metric=200, source=None),
+        rtnetlink.RouteHop(family=Family.IPV6, index=one, metric=70, source=None),
+    ) == found
+
+
+@netns
+def test_each_hop_of_a_multipath_default_route_is_read(namespace: NetworkNamespace) -> None:
+    """Both interfaces count as interfaces of the default route, in both families."""
+    namespace.ip_batch(
+        [
+            "addr add 10.9.0.1/24 dev one",
+            "addr add 10.8.0.1/24 dev two",
+            "addr add fd00:9::1/64 dev one nodad",
+            "addr add fd00:8::1/64 dev two nodad",
+            "route add default nexthop via 10.9.0.254 dev one nexthop via 10.8.0.254 dev two",
+        ]
+    )
+    namespace.ip_batch(
+        ["route add default nexthop via fd00:9::fe dev one nexthop via fd00:8::fe dev two"], "-6"
+    )
+    with AddressSocket() as netlink:
+        found = {(hop.family, hop.index) for hop in netlink.default_routes()}
+    both = (index_of("one"), index_of("two"))
+    assert {(family, index) for family in Family for index in both} == found
+
+
+@netns
+def test_a_missing_capability_is_named(namespace: NetworkNamespace) -> None:
+    """Without CAP_NET_ADMIN the error says so, and reading still works."""
+    namespace.ip("addr", "add", "10.9.0.5/32", "dev", "one")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # a process of its own, because capabilities do not come back
+        try:
+            os.setuid(65534)
+            with AddressSocket() as netlink:
+                (found,) = (
+                    each
+                    for each in netlink.addresses()
+                    if each[0] == index_of("one") and each[1].address.version == 4
+                )
+                try:
+                    netlink.delete(*found)
+                except NotPermittedError as error:
+                    os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    assert (
+        os.read(reading, 4096)
+        == b"cannot delete 10.9.0.5/32: Operation not permitted, CAP_NET_ADMIN is missing"
+    )
+    os.close(reading)
+
+
+def test_a_kernel_that_does_not_answer_in_time_is_not_waited_for() -> None:
+    """The error says so, and the late answers are passed by when the socket is used again."""
+    with AddressSocket(timeout=0) as netlink:
+        for read in (netlink.links, netlink.addresses, netlink.default_routes):
+            with pytest.raises(SystemRefusedError, match="no answer from rtnetlink within 0 s"):
+                read()
+        netlink.timeout = 5
+        assert "lo" in {link.name for link in netlink.links()}
+        assert IPv4Address("127.0.0.1") in {held.address for _, held in netlink.addresses()}
+
+
+def test_a_descriptor_that_cannot_be_had_is_our_error() -> None:
+    """A closed socket is a refusal of the system, not a bare OSError."""
+    netlink = AddressSocket()
+    netlink.close()
+    with pytest.raises(SystemRefusedError, match="cannot use rtnetlink"):
+        netlink.addresses()
+
+
+# --- parsers ------------------------------------------------------------------------------------
+
+HEADERS = {
+    rtnetlink.parse_address: 8,
+    rtnetlink.parse_link: 16,
+    rtnetlink.parse_default_route: 12,
+}
+AF_BYTE = st.sampled_from([socket.AF_INET, socket.AF_INET6, 0, 255])
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+@st.composite
+def nearly_right(draw: st.DrawFn) -> bytes:
+    """Payloads that look right at first: a family, attributes with true or false lengths."""
+    head = bytes([draw(AF_BYTE)]) + draw(st.binary(min_size=7, max_size=15))
+    body = b"".join(
+        attribute(draw(st.integers(0, 20)), draw(st.binary(max_size=20)))
+        for _ in range(draw(st.integers(0, 4)))
+    )
+    return head + body + draw(st.binary(max_size=6))
+
+
+@pytest.mark.parametrize("parse", HEADERS, ids=lambda each: str(getattr(each, "__name__", each)))
+def test_no_bytes_make_a_parser_fail_otherwise_than_documented(
+    parse: Callable[[bytes], object],
+) -> None:
+    """Whatever comes, the parser returns or raises MalformedMessageError."""
+
+    @given(st.binary(max_size=80) | nearly_right())
+    @example(b"")
+    @example(bytes(200))
+    @example(b"\xff" * 200)
+    def check(payload: bytes) -> None:
+        with contextlib.suppress(rtnetlink.MalformedMessageError):
+            parse(payload)
+
+    check()
+
+
+@given(st.binary(max_size=200))
+@example(struct.pack("=IHHII", 0, 0, 0, 0, 0))
+@example(struct.pack("=IHHII", 16, 0, 0, 0, 0) * 3)
+@example(struct.pack("=IHHII", 17, 0, 0, 0, 0) + b"x")
+def test_no_bytes_make_the_splitter_fail_otherwise_than_documented(data: bytes) -> None:
+    """It ends, whatever lengths say, and raises MalformedMessageError only."""
+    try:
+        messages = list(rtnetlink.split_messages(data))
+    except rtnetlink.MalformedMessageError:
+        return
+    assert len(messages) <= len(data) // 16
+
+
+addresses = st.builds(
+    InterfaceAddress,
+    address=st.ip_addresses(v=4),
+    prefix_length=st.integers(0, 32),
+    label=st.text("abcdefgh:0123", max_size=15),
+) | st.builds(InterfaceAddress, address=st.ip_addresses(v=6), prefix_length=st.integers(0, 128))
+
+
+@given(st.integers(1, 2**31 - 1), addresses)
+def test_what_is_built_is_read_back(index: int, held: InterfaceAddress) -> None:
+    """Builder and parser agree on every field."""
+    payload = rtnetlink.build_address(index, held, held.address)
+    expected = rtnetlink.HeldAddress(index=index, address=held, peer=held.address)
+    assert expected == rtnetlink.parse_address(payload)
+
+
+def test_the_32_bit_flags_decide_over_the_8_bit_ones() -> None:
+    """IFA_FLAGS holds what the header has no room for."""
+    head = struct.pack("=BBBBI", socket.AF_INET6, 128, 0, 0, 3)
+    body = attribute(1, IPv6Address("fd00::1").packed) + attribute(8, struct.pack("=I", 0x420))
+    found = rtnetlink.parse_address(head + body)
+    assert found is not None
+    assert found.address.is_deprecated
