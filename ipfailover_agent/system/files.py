@@ -1,11 +1,12 @@
 """Files that the agent keeps: atomic replacement, run directory, FIFO, pid file, record."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH115, PTH123, PTH208
+# ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH114, PTH115, PTH123, PTH208
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import stat
@@ -41,6 +42,8 @@ def write_atomically(path: str, text: str, mode: int = _PRIVATE_FILE) -> None:
     number = next(_temporary_numbers)
     temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
     with _explained(f"cannot write {path}"):
+        if os.path.islink(target):  # what realpath leaves of a loop
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         try:
             _write_new(temporary, text.encode("utf-8", "surrogateescape"), mode)
             os.replace(temporary, target)
@@ -261,4 +264,6 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno == errno.EBUSY:
+            reason = "it is mounted and cannot be replaced; mount its directory instead"
         raise SystemRefusedError(f"{what}: {reason}") from error

@@ -1,0 +1,216 @@
+"""Host facts: interfaces, routes, scripts, capabilities, processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.core.model import DefaultRoute, Family, InterfaceAddress, ScriptState
+from ipfailover_agent.system import host
+from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+netns = pytest.mark.netns
+
+
+@pytest.fixture
+def namespace() -> Iterator[NetworkNamespace]:
+    """Enter a namespace of our own with a pair of interfaces, ``one`` and ``two``."""
+    with fresh_namespace() as made:
+        made.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
+        made.ip("link", "set", "one", "up")
+        with made.entered():
+            yield made
+
+
+@netns
+def test_the_facts_are_what_was_set_up(namespace: NetworkNamespace) -> None:
+    """Interfaces with state and addresses, routes by interface name, recorded addresses."""
+    namespace.ip("link", "set", "two", "up")
+    namespace.ip("link", "set", "lo", "down")
+    namespace.ip("addr", "add", "10.9.0.1/24", "dev", "one")
+    namespace.ip("addr", "add", "fd00:9::1/64", "dev", "one", "nodad")
+    namespace.ip("route", "add", "default", "via", "10.9.0.254", "dev", "one", "metric", "5")
+    recorded = (ip_address("10.9.0.7"),)
+    facts = host.discover(check_script=None, notify_script=None, recorded=recorded)
+    one = facts.interface("one")
+    assert one is not None
+    expected = [
+        InterfaceAddress(address=ip_address("10.9.0.1"), prefix_length=24, label="one"),
+        InterfaceAddress(address=ip_address("fd00:9::1"), prefix_length=64),
+    ]
+    assert expected == [each for each in one.addresses if not each.address.is_link_local]
+    assert {"lo": False, "one": True, "two": True} == {
+        each.name: each.is_up for each in facts.interfaces
+    }
+    route = DefaultRoute(family=Family.IPV4, interface="one", metric=5)
+    assert facts.default_routes == (route,)
+    assert recorded == facts.recorded_addresses
+    assert (facts.check_script, facts.notify_script) == (None, None)
+
+
+@netns
+def test_a_labelled_address_does_not_look_like_an_interface(namespace: NetworkNamespace) -> None:
+    """getifaddrs(3) shows it under ``one:vip``; we show it on ``one``."""
+    namespace.ip("addr", "add", "10.9.0.1/32", "dev", "one", "label", "one:vip")
+    facts = host.discover(check_script=None, notify_script=None, recorded=())
+    assert {"lo", "one", "two"} == {each.name for each in facts.interfaces}
+    one = facts.interface("one")
+    assert one is not None
+    assert [each.label for each in one.addresses] == ["one:vip"]
+
+
+@netns
+def test_an_interface_without_carrier_is_not_up(namespace: NetworkNamespace) -> None:
+    """One end is up, the other is not: keepalived would be in FAULT."""
+    one = host.discover(check_script=None, notify_script=None, recorded=()).interface("one")
+    assert one is not None
+    assert not one.is_up
+    assert namespace.name
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("{tmp}/good", ScriptState.USABLE),
+        ("{tmp}/good --with 'an argument'", ScriptState.USABLE),
+        ('"{tmp}/good"', ScriptState.USABLE),
+        ("{tmp}/plain", ScriptState.NOT_EXECUTABLE),
+        ("{tmp}", ScriptState.NOT_EXECUTABLE),
+        ("{tmp}/missing", ScriptState.MISSING),
+        ("{tmp}/good/below", ScriptState.MISSING),
+        ("{tmp}/dangling", ScriptState.MISSING),
+        ("{tmp}/link", ScriptState.USABLE),
+        ("sh -c true", ScriptState.USABLE),
+        ("no-such-program-anywhere", ScriptState.MISSING),
+        ("{tmp}/good it's", ScriptState.USABLE),
+        ("", ScriptState.MISSING),
+    ],
+    ids=[
+        "executable",
+        "arguments",
+        "quoted",
+        "not executable",
+        "directory",
+        "missing",
+        "below a file",
+        "dangling link",
+        "link",
+        "on PATH",
+        "not on PATH",
+        "odd quote",
+        "empty",
+    ],
+)
+def test_a_script_is_judged_by_its_first_word(
+    tmp_path: Path, command: str, expected: ScriptState
+) -> None:
+    """Usable, there but not executable, or missing."""
+    (tmp_path / "good").write_text("#!/bin/sh\n")
+    (tmp_path / "good").chmod(0o755)
+    (tmp_path / "plain").write_text("#!/bin/sh\n")
+    (tmp_path / "plain").chmod(0o644)
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "link").symlink_to("good")
+    assert expected is host.script_state(command.format(tmp=tmp_path))
+
+
+def test_scripts_are_part_of_the_facts(tmp_path: Path) -> None:
+    """Each of the two is looked at by itself."""
+    facts = host.discover(check_script="sh", notify_script=str(tmp_path / "missing"), recorded=())
+    assert facts.check_script is ScriptState.USABLE
+    assert facts.notify_script is ScriptState.MISSING
+
+
+def test_a_script_on_a_noexec_mount_is_not_executable(tmp_path: Path) -> None:
+    """It has its x bit and still cannot be run there."""
+    command = ["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", str(tmp_path)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        (tmp_path / "script").write_text("#!/bin/sh\n")
+        (tmp_path / "script").chmod(0o755)
+        assert host.script_state(f"{tmp_path}/script") is ScriptState.NOT_EXECUTABLE
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_missing_capabilities_are_named() -> None:
+    """A process that gave up root has neither of the two that keepalived needs."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has capabilities to give up")
+    script = (
+        "import os\nfrom ipfailover_agent.system import host\n"
+        "print(host.missing_capabilities())\n"
+        "os.setuid(65534)\n"
+        "print(host.missing_capabilities(), host.effective_capabilities())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout == "()\n('NET_ADMIN', 'NET_RAW') frozenset()\n"
+
+
+def test_another_network_namespace_than_the_first_process_is_seen() -> None:
+    """PID 1 shares its own, whoever unshares the network does not."""
+    script = "from ipfailover_agent.system import host; print(host.shares_network_with_init())"
+    inside = f"{sys.executable} -c '{script}'"
+    shell = f"{inside} && unshare -n {inside}; exit"  # the shell stays PID 1
+    done = subprocess.run(
+        ["unshare", "-pf", "--mount-proc", "sh", "-c", shell],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"namespaces cannot be made here: {done.stderr}")
+    assert done.stdout == "True\nFalse\n"
+
+
+def test_a_process_is_known_by_when_it_started() -> None:
+    """The start does not change while it runs, and differs from one that started later."""
+    ours = host.process_started_at(os.getpid())
+    assert ours is not None
+    assert ours == host.process_started_at(os.getpid())
+    time.sleep(0.02)  # two clock ticks, in which nothing can be waited for
+    with subprocess.Popen(["sleep", "60"]) as child:
+        theirs = host.process_started_at(child.pid)
+        assert theirs is not None
+        assert theirs > ours
+        child.kill()
+
+
+def test_a_process_that_is_dead_has_no_start() -> None:
+    """Neither one that waits to be reaped nor one that is gone."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        child.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert host.process_started_at(child.pid) is None
+    assert host.process_started_at(child.pid) is None
+
+
+def test_a_process_name_cannot_lead_astray(tmp_path: Path) -> None:
+    """Blanks and parentheses in the command do not shift the fields."""
+    program = tmp_path / ") Z 1 ("
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([str(program), "60"]) as child:
+        name = Path(f"/proc/{child.pid}/comm")
+        wait_until(lambda: name.read_text() == ") Z 1 (\n", 5, "the program did not start")
+        found = host.process_started_at(child.pid)
+        ours = host.process_started_at(os.getpid())
+        child.kill()
+    assert found is not None
+    assert ours is not None
+    assert found >= ours
