@@ -57,7 +57,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
     identifiers = groups.virtual_router_ids(settings, grouped, problems)
     _check_advertisement(settings, grouped, problems)
     peers = _peers(settings, facts, grouped, problems)
-    _check_words(settings, problems)
+    _check_words(_words(settings), problems)
     checks.check_commands(settings, problems)
     try:
         choice = interfaces.choose(settings, facts)
@@ -66,6 +66,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             raise SettingsError(tuple(problems)) from None
         raise
     name = choice.interface.name
+    _check_words(((interfaces.VARIABLE, name),), problems)
     reports = _check_addresses(settings, facts, name, problems)
     if problems:
         raise SettingsError(tuple(problems))
@@ -378,15 +379,18 @@ def _report_family(
     )
 
 
-def _check_words(settings: Settings, problems: list[Problem]) -> None:
-    """Refuse what keepalived could read as more than one word, whoever let it through."""
-    words = [
+def _words(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Return each text that keepalived.conf will hold, with its variable."""
+    return (
         *(("OPENSHIFT_HA_ADMIN_EMAILS", each) for each in settings.admin_emails),
         ("OPENSHIFT_HA_SMTP_SERVER", settings.smtp_server),
         ("OPENSHIFT_HA_CONFIG_NAME", settings.config_name),
-        *((interfaces.VARIABLE, each) for each in settings.interfaces),
         *(("OPENSHIFT_HA_ADDRESS_LABEL", each) for each in (settings.address_label,) if each),
-    ]
+    )
+
+
+def _check_words(words: tuple[tuple[str, str], ...], problems: list[Problem]) -> None:
+    """Refuse what keepalived could read as more than one word, whoever let it through."""
     problems += [
         Problem(
             variable=variable,

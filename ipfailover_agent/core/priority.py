@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 HIGHEST = 254
 LOWEST = 1
 _STEP = 4  # keeps the first ranks apart, so that nobody's skew timer expires beside another's
-_MODULUS = 127  # prime: every a in 1..126 maps the octets 0..126 one to one
+_MODULUS = 127  # prime: every factor in 1..126 maps 0..126 one to one
+_POWER = 5  # no divisor in common with 126, hence one to one
 _MULTICAST_LOWEST = 128  # skew at most (256 - 128) / 256 = 0.5 s
 
 
@@ -49,10 +50,11 @@ def among_peers(node: IPAddress, peers: Collection[IPAddress], position: int) ->
 def among_strangers(node: IPAddress, number: int) -> int:
     """Return the priority of ``node``, 128 to 254, where the other nodes are not known.
 
-    128 + (a * octet + b) mod 127, with a and b from a stable hash of a pair of instances; the
-    second instance of a pair turns the order round, so that two nodes share every pair.
-    Priorities are equal only where octets are equal modulo 127, and there the address decides
-    (RFC 3768 section 6.4.3).
+    128 + (a * (octet + c)^5 + b) mod 127, with a, b and c from a stable hash of a pair of
+    instances; the second instance of a pair turns the order round, so that two nodes share every
+    pair. The fifth power is one to one modulo 127, and does not keep neighbours together as a
+    straight line would. Priorities are equal only where octets are equal modulo 127, and there
+    the address decides (RFC 3768 section 6.4.3).
 
     Args:
         node: this node's address; its last octet counts, of IPv6 the last 16 bits.
@@ -61,9 +63,9 @@ def among_strangers(node: IPAddress, number: int) -> int:
     octet = int(node) & (0xFF if family_of(node) is Family.IPV4 else 0xFFFF)
     pair, second = divmod(number - 1, 2)
     seed = int.from_bytes(hashlib.sha256(f"instances {pair}".encode()).digest()[:8])
-    factor = 1 + seed % (_MODULUS - 1)
-    shift = seed // _MODULUS % _MODULUS
-    value = (factor * octet + shift) % _MODULUS
+    seed, factor = divmod(seed, _MODULUS - 1)
+    seed, shift = divmod(seed, _MODULUS)
+    value = ((factor + 1) * pow(octet + seed, _POWER, _MODULUS) + shift) % _MODULUS
     if second:
         value = _MODULUS - 1 - value
     return _MULTICAST_LOWEST + value

@@ -1,0 +1,208 @@
+"""Whose is an address that is on an interface: what may be deleted, and what never."""
+
+from __future__ import annotations
+
+import dataclasses
+from ipaddress import ip_address
+
+import pytest
+
+from ipfailover_agent.core import ownership
+from ipfailover_agent.core.model import DefaultRoute, Family, HostFacts, InterfaceAddress
+from ipfailover_agent.core.ownership import Ownership
+from tests.support.vectors import host_facts
+
+VIP = ip_address("192.168.55.101")
+VIP6 = ip_address("fd00:55::101")
+NODE = InterfaceAddress(address=ip_address("192.168.55.10"), prefix_length=24)
+NODE6 = InterfaceAddress(address=ip_address("fd00:55::10"), prefix_length=64)
+LINK_LOCAL = InterfaceAddress(address=ip_address("fe80::1"), prefix_length=64)
+
+
+def held(text: str, *, label: str = "", deprecated: bool = False) -> InterfaceAddress:
+    address, prefix = text.split("/")
+    return InterfaceAddress(
+        address=ip_address(address),
+        prefix_length=int(prefix),
+        label=label,
+        is_deprecated=deprecated,
+    )
+
+
+def facts_with(
+    *addresses: InterfaceAddress,
+    recorded: tuple[str, ...] = (),
+    source: str | None = None,
+    name: str = "ens3",
+) -> HostFacts:
+    facts = host_facts({name: []})
+    return dataclasses.replace(
+        facts,
+        interfaces=(dataclasses.replace(facts.interfaces[0], addresses=addresses),),
+        recorded_addresses=tuple(map(ip_address, recorded)),
+        default_routes=()
+        if source is None
+        else (DefaultRoute(family=Family.IPV4, interface=name, source=ip_address(source)),),
+    )
+
+
+def found(facts: HostFacts, *, interface: str = "ens3", label: str = "vip") -> list[str]:
+    wanted = (VIP, VIP6)
+    return [
+        f"{each.address}/{each.prefix_length} {on.name}"
+        for on, each in ownership.leftovers(wanted, label, facts, interface)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        pytest.param(
+            facts_with(held("192.168.55.101/32"), NODE), True, id="/32 beside the node's own"
+        ),
+        pytest.param(
+            facts_with(NODE, held("192.168.55.101/32")), True, id="the order does not matter"
+        ),
+        pytest.param(facts_with(held("192.168.55.101/32")), False, id="/32 alone: the node's"),
+        pytest.param(
+            facts_with(held("192.168.55.101/32"), NODE6), False, id="another family is no company"
+        ),
+        pytest.param(
+            facts_with(held("192.168.55.101/32"), NODE, source="192.168.55.101"),
+            False,
+            id="source of a default route",
+        ),
+        pytest.param(facts_with(held("192.168.55.101/24"), NODE), False, id="other prefix"),
+        pytest.param(
+            facts_with(held("192.168.55.101/32", label="ens3:vip")), True, id="label, alone"
+        ),
+        pytest.param(
+            facts_with(held("192.168.55.101/24", label="ens3:vip")),
+            True,
+            id="label, other prefix",
+        ),
+        pytest.param(
+            facts_with(held("192.168.55.101/32", label="ens3:vip"), source="192.168.55.101"),
+            True,
+            id="label, source of a default route",
+        ),
+        pytest.param(
+            facts_with(held("192.168.55.101/32", label="ens3")), False, id="the plain label"
+        ),
+        pytest.param(
+            facts_with(held("192.168.55.101/32"), recorded=("192.168.55.101",)),
+            True,
+            id="recorded, alone",
+        ),
+        pytest.param(
+            facts_with(held("192.168.55.101/24"), recorded=("192.168.55.101",)),
+            False,
+            id="recorded, but the node's own since",
+        ),
+        pytest.param(
+            facts_with(NODE, held("192.168.55.10/32", label="ens3:vip")),
+            False,
+            id="ours, but not wanted",
+        ),
+    ],
+)
+def test_an_ipv4_address_is_a_leftover_by_mark_or_by_company(
+    facts: HostFacts, *, expected: bool
+) -> None:
+    """Deleted is what bears a mark of ours, or is /32 beside an address of the node."""
+    assert expected is bool(found(facts))
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        pytest.param(
+            facts_with(held("fd00:55::101/128", deprecated=True)), True, id="deprecated, alone"
+        ),
+        pytest.param(facts_with(held("fd00:55::101/128"), NODE6), True, id="/128 in company"),
+        pytest.param(
+            facts_with(held("fd00:55::101/128"), LINK_LOCAL), False, id="/128 beside link-local"
+        ),
+        pytest.param(
+            facts_with(held("fd00:55::101/64", deprecated=True), NODE6),
+            False,
+            id="deprecated, other prefix",
+        ),
+    ],
+)
+def test_an_ipv6_address_is_a_leftover_when_deprecated(
+    facts: HostFacts, *, expected: bool
+) -> None:
+    """keepalived sets IPv6 addresses with a preferred lifetime of 0."""
+    assert expected is bool(found(facts))
+
+
+def test_two_virtual_addresses_are_no_company_for_each_other() -> None:
+    """Neither can be told from the node's own, so neither is deleted."""
+    facts = facts_with(held("192.168.55.101/32"), held("192.168.55.102/32"))
+    wanted = (VIP, ip_address("192.168.55.102"))
+    assert () == ownership.leftovers(wanted, "vip", facts, "ens3")
+
+
+def test_the_nodes_address_listed_by_mistake_stays() -> None:
+    """What is deleted then is only the leftover beside it."""
+    facts = facts_with(held("192.168.55.101/32"), NODE)
+    wanted = (VIP, NODE.address)
+    assert [VIP] == [each.address for _, each in ownership.leftovers(wanted, "vip", facts, "ens3")]
+
+
+@pytest.mark.parametrize(
+    ("address", "recorded", "expected"),
+    [
+        pytest.param(held("192.168.55.101/32", label="eth7:vip"), (), True, id="label"),
+        pytest.param(held("192.168.55.101/32"), ("192.168.55.101",), True, id="recorded"),
+        pytest.param(held("fd00:55::101/128", deprecated=True), (), True, id="deprecated"),
+        pytest.param(held("192.168.55.101/32"), (), False, id="unmarked"),
+        pytest.param(held("192.168.55.101/32", label="ens3:vip"), (), False, id="other's label"),
+    ],
+)
+def test_on_another_interface_only_a_mark_makes_a_leftover(
+    address: InterfaceAddress, recorded: tuple[str, ...], *, expected: bool
+) -> None:
+    """The VRRP interface may have changed between runs."""
+    company = held("192.168.55.7/24"), held("fd00:55::7/64")
+    facts = facts_with(address, *company, recorded=recorded, name="eth7")
+    assert expected is bool(found(facts))
+
+
+@pytest.mark.parametrize("name", ["lo", "kube-ipvs0"])
+def test_addresses_bound_to_no_wire_do_not_count(name: str) -> None:
+    """kube-proxy binds service addresses there, and they are its own."""
+    facts = facts_with(held("192.168.55.101/32"), NODE, recorded=("192.168.55.101",), name=name)
+    assert [] == found(facts)
+
+
+def test_without_a_label_only_the_other_marks_count() -> None:
+    """An empty label must not match the empty label of IPv6 addresses."""
+    facts = facts_with(held("fd00:55::101/128"))
+    assert [] == found(facts, label="")
+
+
+def test_node_addresses_are_ipv4_first_and_never_virtual() -> None:
+    """Leftovers, marked, recorded and link-local addresses do not count."""
+    facts = facts_with(
+        held("192.168.55.101/32"),
+        held("192.168.55.5/32", label="ens3:vip"),
+        held("192.168.55.6/32"),
+        LINK_LOCAL,
+        NODE6,
+        NODE,
+        recorded=("192.168.55.6",),
+    )
+    expected = (NODE.address, NODE6.address)
+    assert expected == ownership.node_addresses((VIP,), "vip", facts, "ens3")
+    assert () == ownership.node_addresses((VIP,), "vip", facts, "eth9")
+
+
+def test_other_prefixes_are_neither_ours_nor_the_nodes_only_one() -> None:
+    """They are refused, not deleted."""
+    address = held("192.168.55.101/24")
+    facts = facts_with(address, NODE)
+    assert Ownership.FOREIGN is ownership.classify(
+        address, facts.interfaces[0], addresses=(VIP,), label="vip", facts=facts, interface="ens3"
+    )

@@ -1,0 +1,673 @@
+"""The plan: what an environment on a node becomes, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError
+from ipfailover_agent.core.model import (
+    DefaultRoute,
+    Family,
+    MissingScript,
+    PortCheck,
+    Preemption,
+    PreemptionMode,
+    ScriptState,
+    Settings,
+)
+from ipfailover_agent.core.plan import plan
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig
+
+FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
+
+
+def addresses(text: str) -> tuple[IPAddress, ...]:
+    return tuple(map(ip_address, text.split()))
+
+
+def sequence(first: str, count: int) -> tuple[IPAddress, ...]:
+    return tuple(ip_address(first) + number for number in range(count))
+
+
+def planned(  # a keyword for each field of Settings
+    ips: str,
+    facts: HostFacts = FACTS,
+    **settings: Any,  # noqa: ANN401
+) -> KeepalivedConfig:
+    return plan(Settings(virtual_addresses=addresses(ips), **settings), facts)
+
+
+def refused(
+    ips: str,
+    facts: HostFacts = FACTS,
+    **settings: Any,  # noqa: ANN401
+) -> tuple[Problem, ...]:
+    with pytest.raises(SettingsError) as caught:
+        planned(ips, facts, **settings)
+    return caught.value.problems
+
+
+def shape(config: KeepalivedConfig) -> list[tuple[int, list[str]]]:
+    return [
+        (each.virtual_router_id, [str(held.address) for held in each.virtual_addresses])
+        for each in config.instances
+    ]
+
+
+# --- instances ----------------------------------------------------------------------------------
+
+
+def test_without_groups_every_address_has_an_instance() -> None:
+    """Ungrouped, the n-th address is alone in instance n with id offset + n."""
+    config = planned("10.0.0.5 fd00::5 10.0.0.7")
+    assert [(11, ["10.0.0.5"]), (12, ["fd00::5"]), (13, ["10.0.0.7"])] == shape(config)
+    assert ["OpenShift_IPFailover_VIP_1", "OpenShift_IPFailover_VIP_2"] == [
+        each.name for each in config.instances[:2]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "groups", "sizes"),
+    [
+        pytest.param(7, 3, [3, 2, 2], id="the first ones are larger"),
+        pytest.param(4, 2, [2, 2], id="even"),
+        pytest.param(2, 10, [1, 1], id="more groups than addresses"),
+        pytest.param(3, 1, [3], id="one group"),
+    ],
+)
+def test_group_sizes_differ_by_at_most_one(count: int, groups: int, sizes: list[int]) -> None:
+    """Addresses are dealt out in order, larger groups first."""
+    ips = sequence("10.0.0.1", count)
+    config = plan(Settings(virtual_addresses=ips, address_groups=groups), FACTS)
+    assert sizes == [len(each.virtual_addresses) for each in config.instances]
+    assert ips == config.addresses
+
+
+def test_a_mixed_group_keeps_the_family_of_its_first_address() -> None:
+    """The other family follows after the last group, one instance per mixed group in order."""
+    config = planned("10.0.0.1 fd00::1 fd00::2 10.0.0.2 10.0.0.3 10.0.0.4", address_groups=3)
+    assert [
+        (11, ["10.0.0.1"]),
+        (12, ["fd00::2"]),
+        (13, ["10.0.0.3", "10.0.0.4"]),
+        (14, ["fd00::1"]),
+        (15, ["10.0.0.2"]),
+    ] == shape(config)
+    assert [4, 6, 4, 6, 4] == [each.family for each in config.instances]
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "version", "mtu", "advertised"),
+    [
+        pytest.param("10.0.0.0", 300, None, 1500, 255, id="IPv4: the count is a byte"),
+        pytest.param("10.0.0.0", 300, None, 700, 162, id="IPv4, version 2, small MTU"),
+        pytest.param("10.0.0.0", 300, 3, 700, 164, id="IPv4, version 3, small MTU"),
+        pytest.param("fd00::", 300, None, 1500, 89, id="IPv6"),
+        pytest.param("fd00::", 300, None, 9000, 255, id="IPv6, jumbo frames"),
+        pytest.param("10.0.0.0", 255, None, 1500, 255, id="exactly full"),
+    ],
+)
+def test_what_does_not_fit_an_advert_is_excluded(
+    first: str, count: int, version: int | None, mtu: int, advertised: int
+) -> None:
+    """The cut is where keepalived 2.2.7 makes it, or old and new nodes would differ."""
+    interface = dataclasses.replace(FACTS.interfaces[0], mtu=mtu)
+    facts = dataclasses.replace(FACTS, interfaces=(interface,))
+    ips = sequence(first, count)
+    settings = Settings(virtual_addresses=ips, address_groups=1, vrrp_version=version)
+    (instance,) = plan(settings, facts).instances
+    assert advertised == len(instance.virtual_addresses)
+    assert ips == tuple(each.address for each in instance.all_addresses)
+
+
+@pytest.mark.parametrize(
+    ("name", "instance", "check", "password"),
+    [
+        ("my.ha-svc_1", "myha_svc_1_VIP_1", "chk_my.ha_svc_1", "my.ha-sv"),
+        ("a", "a_VIP_1", "chk_a", "a"),
+        (
+            "ipfailover-router-a",
+            "ipfailover_router_a_VIP_1",
+            "chk_ipfailover_router_a",
+            "ipfailov",
+        ),
+    ],
+)
+def test_names_and_password_come_from_the_configuration_name(
+    name: str, instance: str, check: str, password: str
+) -> None:
+    """Instance names lose dots, the check keeps them, the password is the first 8 bytes."""
+    config = planned("10.0.0.5", config_name=name)
+    assert (instance, password) == (config.instances[0].name, config.instances[0].password)
+    assert config.track_script is not None
+    assert check == config.track_script.name
+
+
+# --- ids ----------------------------------------------------------------------------------------
+
+
+def test_excluded_ids_are_skipped_in_sequence() -> None:
+    """Offset 0 without 2, 3 and 5 gives 1, 4, 6."""
+    config = planned(
+        "10.0.0.1 10.0.0.2 10.0.0.3",
+        virtual_router_id_offset=0,
+        excluded_virtual_router_ids=(2, 3, 5),
+    )
+    assert [1, 4, 6] == [each.virtual_router_id for each in config.instances]
+
+
+def test_pinned_ids_are_taken_out_of_the_sequence() -> None:
+    """A pinned address has its id; the others count on over the ids that are left."""
+    pins = ((ip_address("10.0.0.2"), 11), (ip_address("10.0.0.4"), 200))
+    config = planned("10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4", pinned_virtual_router_ids=pins)
+    assert [12, 11, 13, 200] == [each.virtual_router_id for each in config.instances]
+
+
+@pytest.mark.parametrize(
+    ("pins", "settings", "reason"),
+    [
+        pytest.param("10.0.0.9=20", {}, "not in OPENSHIFT_HA_VIRTUAL_IPS", id="unknown address"),
+        pytest.param("10.0.0.1=256", {}, "an id is 1 to 255", id="too high"),
+        pytest.param("10.0.0.1=0", {}, "an id is 1 to 255", id="too low"),
+        pytest.param("10.0.0.1=20 10.0.0.2=20", {}, "pinned to 10.0.0.1 as well", id="twice"),
+        pytest.param(
+            "10.0.0.1=20", {"excluded_virtual_router_ids": (20,)}, "excluded", id="excluded"
+        ),
+        pytest.param("10.0.0.1=20", {"address_groups": 1}, "grouped", id="grouped"),
+    ],
+)
+def test_pins_that_cannot_be_kept_are_refused(
+    pins: str, settings: dict[str, Any], reason: str
+) -> None:
+    """Each is a problem of OPENSHIFT_HA_VRRP_IDS that says why."""
+    pairs = tuple(
+        (ip_address(each.split("=")[0]), int(each.split("=")[1])) for each in pins.split()
+    )
+    (problem,) = refused("10.0.0.1 10.0.0.2", pinned_virtual_router_ids=pairs, **settings)
+    assert "OPENSHIFT_HA_VRRP_IDS" == problem.variable
+    assert reason in problem.reason
+
+
+def test_the_last_id_that_fits_is_255() -> None:
+    """Offset 10 leaves room for 245 addresses."""
+    config = plan(Settings(virtual_addresses=sequence("10.0.0.1", 245)), FACTS)
+    assert 255 == config.instances[-1].virtual_router_id
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        pytest.param({}, ["246 addresses", "only 245 fit", "10.0.0.246"], id="addresses"),
+        pytest.param(
+            {"address_groups": 246}, ["246 groups", "only 245 fit", "10.0.0.246"], id="groups"
+        ),
+        pytest.param(
+            {"excluded_virtual_router_ids": (11, 12, 5)},
+            ["only 243 fit", "10.0.0.244"],
+            id="excluded ids",
+        ),
+        pytest.param(
+            {"pinned_virtual_router_ids": ((ip_address("10.0.0.1"), 20),)},
+            ["only 245 fit", "10.0.0.246"],
+            id="a pin within the sequence gains nothing",
+        ),
+    ],
+)
+def test_too_many_instances_are_refused_with_the_number_that_fits(
+    settings: dict[str, Any], parts: list[str]
+) -> None:
+    """An id above 255 makes keepalived refuse its whole configuration."""
+    with pytest.raises(SettingsError) as caught:
+        plan(Settings(virtual_addresses=sequence("10.0.0.1", 246), **settings), FACTS)
+    (problem,) = caught.value.problems
+    assert "OPENSHIFT_HA_VRRP_ID_OFFSET" == problem.variable
+    for part in parts:
+        assert part in problem.reason
+
+
+def test_a_pin_below_the_offset_makes_room() -> None:
+    """A pinned id outside of the sequence leaves the sequence to the others."""
+    settings = Settings(
+        virtual_addresses=sequence("10.0.0.1", 246),
+        pinned_virtual_router_ids=((ip_address("10.0.0.7"), 1),),
+    )
+    identifiers = [each.virtual_router_id for each in plan(settings, FACTS).instances]
+    assert 1 == identifiers[6]
+    assert sorted({1, *range(11, 256)}) == sorted(identifiers)
+
+
+def test_an_address_listed_twice_is_refused() -> None:
+    """keepalived -t passes the same address in two instances; two ids would fight for it."""
+    (problem,) = refused("10.0.0.1 10.0.0.2 10.0.0.1")
+    assert ("OPENSHIFT_HA_VIRTUAL_IPS", "10.0.0.1") == (problem.variable, problem.element)
+
+
+# --- adverts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "versions"),
+    [
+        pytest.param({}, (2, 3), id="auto, whole seconds"),
+        pytest.param({"advert_interval": 0.5}, (3, 3), id="auto, fraction"),
+        pytest.param({"vrrp_version": 3}, (3, 3), id="version 3"),
+        pytest.param({"vrrp_version": 2}, (2, 3), id="IPv6 has no version 2"),
+    ],
+)
+def test_version_2_carries_the_password_and_version_3_none(
+    settings: dict[str, Any], versions: tuple[int, int]
+) -> None:
+    """auto is version 2 for IPv4 at whole seconds, else 3."""
+    config = planned("10.0.0.1 fd00::1", **settings)
+    assert versions == tuple(each.advertisement.version for each in config.instances)
+    for each in config.instances:
+        assert (each.advertisement.version == 2) == (each.password is not None)
+
+
+@pytest.mark.parametrize(
+    ("ips", "settings", "reason"),
+    [
+        pytest.param("fd00::1", {"advert_interval": 41}, "goes up to 40", id="IPv6 above 40 s"),
+        pytest.param(
+            "10.0.0.1", {"advert_interval": 0.5, "vrrp_version": 2}, "whole", id="version 2"
+        ),
+    ],
+)
+def test_an_interval_that_a_family_cannot_use_is_refused(
+    ips: str, settings: dict[str, Any], reason: str
+) -> None:
+    """keepalived would use another interval than its peers, and both would be master."""
+    (problem,) = refused(ips, **settings)
+    assert "OPENSHIFT_HA_ADVERT_INTERVAL" == problem.variable
+    assert reason in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "expected"),
+    [(1, 10, 10), (100, 10, 10), (101, 10, 11), (245, 10, 25), (245, 60, 60), (245, 0, 0)],
+)
+def test_announcements_stay_at_ten_frames_a_second(count: int, asked: int, expected: int) -> None:
+    """The refresh grows with the number of addresses; off stays off."""
+    settings = Settings(virtual_addresses=sequence("10.0.0.1", count), garp_refresh=asked)
+    assert expected == plan(settings, FACTS).garp.refresh
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 245])
+def test_pacing_never_delays_a_takeover_by_more_than_a_second(count: int) -> None:
+    """Five frames per address, the number keepalived sends at a takeover, fit a second."""
+    garp = plan(Settings(virtual_addresses=sequence("10.0.0.1", count)), FACTS).garp
+    assert 0 < garp.interval * count * 5 <= 1
+
+
+# --- peers --------------------------------------------------------------------------------------
+
+
+def test_peers_are_filtered_by_family_and_without_this_node() -> None:
+    """An instance lists the other nodes' addresses of its own family, each once."""
+    peers = addresses("192.168.55.10 192.168.55.11 fd00:55::11 192.168.55.12 192.168.55.11")
+    config = planned("10.0.0.1 fd00::1", unicast_peers=peers)
+    assert addresses("192.168.55.11 192.168.55.12") == config.instances[0].unicast_peers
+    assert addresses("fd00:55::11") == config.instances[1].unicast_peers
+
+
+@pytest.mark.parametrize(
+    ("ips", "peers", "family"),
+    [
+        pytest.param("10.0.0.1 fd00::1", "192.168.55.11", "IPv6", id="other family"),
+        pytest.param("10.0.0.1", "192.168.55.10", "IPv4", id="only this node"),
+    ],
+)
+def test_a_family_without_a_peer_is_refused(ips: str, peers: str, family: str) -> None:
+    """keepalived would exit, or speak to nobody."""
+    (problem,) = refused(ips, unicast_peers=addresses(peers))
+    assert "OPENSHIFT_HA_UNICAST_PEERS" == problem.variable
+    assert family in problem.reason
+
+
+def test_peers_by_name_are_refused_until_they_are_resolved() -> None:
+    """Multicast instead would be another wire than the one asked for."""
+    (problem,) = refused("10.0.0.1", unicast_peer_names=("node-b",))
+    assert ("OPENSHIFT_HA_UNICAST_PEERS_DNS", "node-b") == (problem.variable, problem.element)
+
+
+def test_sources_belong_to_the_family_and_the_mode() -> None:
+    """A multicast source is for multicast, a unicast source for unicast, each for its family."""
+    own = ip_address("192.168.55.10")
+    sources: dict[str, Any] = {"multicast_source": own, "unicast_source": own}
+    four, six = planned("10.0.0.1 fd00::1", **sources).instances
+    assert (own, None) == (four.multicast_source, four.unicast_source)
+    assert (None, None) == (six.multicast_source, six.unicast_source)
+    (four,) = planned("10.0.0.1", unicast_peers=addresses("192.168.55.11"), **sources).instances
+    assert (None, own) == (four.multicast_source, four.unicast_source)
+
+
+def test_a_source_that_the_node_does_not_have_is_reported() -> None:
+    """The value is used as before; the operator hears of it."""
+    config = planned("10.0.0.1", multicast_source=ip_address("192.168.55.99"))
+    assert (
+        "MULTICAST_SOURCE_IPADDRESS: 192.168.55.99 is not an address of this node",
+    ) == config.reports
+
+
+def test_listed_nodes_share_the_instances_evenly() -> None:
+    """Two nodes that list each other, or all, own every other instance."""
+    ips = " ".join(map(str, sequence("10.0.0.1", 8)))
+    other = host_facts({"ens3": ["192.168.55.11/24"]})
+    here = planned(ips, unicast_peers=addresses("192.168.55.11"))
+    there = planned(ips, other, unicast_peers=addresses("192.168.55.11 192.168.55.10"))
+    owned = [a.priority > b.priority for a, b in zip(here.instances, there.instances, strict=True)]
+    assert [True, False] * 4 == owned
+
+
+def test_a_priority_that_is_set_holds_for_every_instance() -> None:
+    """OPENSHIFT_HA_PRIORITY overrides what is computed."""
+    config = planned("10.0.0.1 10.0.0.2", priority=7)
+    assert [7, 7] == [each.priority for each in config.instances]
+
+
+# --- labels -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interface", "label", "expected"),
+    [
+        pytest.param("ens3", "vip", "ens3:vip", id="fits"),
+        pytest.param("eleven-char", "vip", "eleven-char:vip", id="fifteen characters"),
+        pytest.param("twelve-chars", "vip", None, id="sixteen characters"),
+        pytest.param("ens3", "", None, id="no label"),
+    ],
+)
+def test_addresses_are_labelled_where_the_label_fits(
+    interface: str, label: str, expected: str | None
+) -> None:
+    """A label has at most 15 characters and is IPv4's."""
+    facts = host_facts({interface: ["192.168.55.10/24", "fd00:55::10/64"]})
+    settings = {"interfaces": (interface,), "address_label": label}
+    four, six = planned("10.0.0.1 fd00::1", facts, **settings).instances
+    assert expected == four.virtual_addresses[0].label
+    assert six.virtual_addresses[0].label is None
+
+
+# --- the interface ------------------------------------------------------------------------------
+
+
+def test_the_first_interface_of_the_list_that_exists_is_used() -> None:
+    """Names that are not there are passed over."""
+    facts = host_facts({"eno1": ["192.168.55.10/24"], "ens3": ["192.168.66.10/24"]})
+    assert "eno1" == planned("10.0.0.1", facts, interfaces=("eth7", "eno1", "ens3")).interface
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "routes", "expected"),
+    [
+        pytest.param(["ens3", "eth1", "enp0s8", "enp0s3"], [], "enp0s3", id="names in order"),
+        pytest.param(["ens3", "eth1"], [], "eth1", id="eth1 before ens3"),
+        pytest.param(["eth0", "br-ex"], ["br-ex"], "br-ex", id="the default route's"),
+    ],
+)
+def test_without_a_name_the_old_order_decides(
+    interfaces: list[str], routes: list[str], expected: str
+) -> None:
+    """enp0s3, enp0s8, eth1, ens3, then the interface of the default route."""
+    facts = host_facts(
+        {name: [f"192.168.{number}.10/24"] for number, name in enumerate(interfaces)},
+        [f"default via 192.168.1.1 dev {name}" for name in routes],
+    )
+    config = planned("10.0.0.1", facts)
+    assert (expected, ()) == (config.interface, config.reports)
+
+
+def test_the_route_that_the_kernel_prefers_names_the_interface() -> None:
+    """IPv4 before IPv6, then the lowest metric."""
+    routes = (
+        DefaultRoute(family=Family.IPV6, interface="six", metric=1),
+        DefaultRoute(family=Family.IPV4, interface="slow", metric=200),
+        DefaultRoute(family=Family.IPV4, interface="fast", metric=100),
+    )
+    facts = host_facts({name: ["192.168.1.10/24"] for name in ("six", "slow", "fast")})
+    assert (
+        "fast" == planned("10.0.0.1", dataclasses.replace(facts, default_routes=routes)).interface
+    )
+    only = dataclasses.replace(facts, default_routes=routes[:1])
+    assert "six" == planned("10.0.0.1", only).interface
+
+
+def test_a_listed_name_that_beats_the_default_route_is_reported() -> None:
+    """Somebody with an eth1 beside br-ex most often means br-ex."""
+    facts = host_facts(
+        {"eth1": ["192.168.1.10/24"], "br-ex": ["192.168.2.10/24"]},
+        ["default via 192.168.2.1 dev br-ex"],
+    )
+    config = planned("10.0.0.1", facts)
+    assert "eth1" == config.interface
+    (report,) = config.reports
+    assert "br-ex" in report
+
+
+def test_a_missing_interface_is_replaced_where_all_addresses_are_on_link() -> None:
+    """The documented manifest names ens3 on hosts that have none; the node is not ready."""
+    config = planned("192.168.55.101 192.168.55.102", interfaces=("eth9",))
+    assert "ens3" == config.interface
+    assert config.reports == config.degraded
+    (report,) = config.reports
+    assert "'eth9'" in report
+    assert "ens3 is used instead" in report
+
+
+@pytest.mark.parametrize(
+    ("ips", "node"),
+    [
+        pytest.param("192.168.55.101 10.0.0.1", ["192.168.55.10/24"], id="one is elsewhere"),
+        pytest.param(
+            "10.0.0.1", ["10.0.0.1/32", "192.168.55.10/24"], id="a leftover is no network"
+        ),
+    ],
+)
+def test_a_missing_interface_is_waited_for_where_an_address_is_elsewhere(
+    ips: str, node: list[str]
+) -> None:
+    """Addresses must not be served on a network they do not belong to."""
+    with pytest.raises(HostNotReadyError) as caught:
+        planned(ips, host_facts({"ens3": node}), interfaces=("eth9", "eth8"))
+    problem = caught.value.problem
+    assert ("OPENSHIFT_HA_NETWORK_INTERFACE", "eth9 eth8") == (problem.variable, problem.element)
+    assert "name one of: ens3" == problem.instead
+
+
+def test_no_interface_at_all_is_waited_for() -> None:
+    """Neither a known name nor a default route."""
+    with pytest.raises(HostNotReadyError) as caught:
+        planned("10.0.0.1", host_facts({"eno1": ["192.168.55.10/24"]}))
+    assert "OPENSHIFT_HA_NETWORK_INTERFACE" == caught.value.problem.variable
+
+
+def test_settings_that_cannot_be_right_are_not_waited_for() -> None:
+    """A missing interface may come; a list that is wrong stays wrong."""
+    problems = refused("10.0.0.1 10.0.0.1", host_facts({}))
+    assert ["OPENSHIFT_HA_VIRTUAL_IPS"] == [each.variable for each in problems]
+
+
+@pytest.mark.parametrize("node", [[], ["fe80::1/64"]], ids=["none", "link-local"])
+def test_an_interface_without_an_address_is_waited_for(node: list[str]) -> None:
+    """keepalived would put every instance in FAULT."""
+    with pytest.raises(HostNotReadyError) as caught:
+        planned("10.0.0.1", host_facts({"ens3": node}))
+    assert "ens3" == caught.value.problem.element
+
+
+def test_ipv4_without_an_ipv4_address_of_the_node_is_reported() -> None:
+    """IPv6 is served all the same."""
+    config = planned("10.0.0.1 fd00::1", host_facts({"ens3": ["fd00:55::10/64"]}))
+    (report,) = config.reports
+    assert "no IPv4 address" in report
+
+
+# --- addresses that are there already -----------------------------------------------------------
+
+
+def test_the_nodes_own_address_is_refused() -> None:
+    """Served as a virtual address it would put every instance in FAULT."""
+    (problem,) = refused("192.168.55.10")
+    assert ("OPENSHIFT_HA_VIRTUAL_IPS", "192.168.55.10") == (problem.variable, problem.element)
+    assert "own address on ens3" in problem.reason
+
+
+def test_an_address_with_another_prefix_is_refused_with_what_to_do() -> None:
+    """It is no leftover of ours, and not the node's only one."""
+    facts = host_facts({"ens3": ["192.168.55.10/24", "192.168.55.101/24"]})
+    (problem,) = refused("192.168.55.101", facts)
+    assert "as 192.168.55.101/24" in problem.reason
+    assert "ip address del 192.168.55.101/24 dev ens3" in problem.instead
+
+
+def test_a_leftover_is_neither_refused_nor_the_nodes_address() -> None:
+    """A /32 that stayed, listed first by the kernel, is not what the check asks."""
+    facts = host_facts({"ens3": ["192.168.55.101/32", "192.168.55.10/24"]})
+    config = planned("192.168.55.101", facts)
+    assert addresses("192.168.55.10") == config.node_addresses
+    assert () == config.reports
+
+
+def test_an_address_on_another_interface_is_reported() -> None:
+    """It is left alone, since nothing marks it as ours."""
+    facts = host_facts({"ens3": ["192.168.55.10/24"], "eth5": ["192.168.55.101/24"]})
+    (report,) = planned("192.168.55.101", facts).reports
+    assert "eth5" in report
+
+
+def test_all_problems_are_reported_together() -> None:
+    """Those of the variables and those of the node, in one error."""
+    problems = refused(
+        "192.168.55.10 10.0.0.1 10.0.0.1",
+        virtual_router_id_offset=254,
+        unicast_peers=addresses("fd00::9"),
+        notify_script="'",
+    )
+    assert [
+        "OPENSHIFT_HA_NOTIFY_SCRIPT",
+        "OPENSHIFT_HA_UNICAST_PEERS",
+        "OPENSHIFT_HA_VIRTUAL_IPS",
+        "OPENSHIFT_HA_VIRTUAL_IPS",
+        "OPENSHIFT_HA_VRRP_ID_OFFSET",
+    ] == [each.variable for each in problems]
+
+
+# --- checks -------------------------------------------------------------------------------------
+
+
+def test_ports_are_checked_on_the_nodes_own_address() -> None:
+    """IPv4 where there is one, as before."""
+    track = planned("10.0.0.1", monitor_ports=(80, 443)).track_script
+    assert track is not None
+    own = ip_address("192.168.55.10")
+    assert (PortCheck(address=own, port=80), PortCheck(address=own, port=443)) == track.ports
+
+
+def test_without_ports_script_and_url_nothing_is_checked() -> None:
+    """MONITOR_PORT=0 switches the check off."""
+    assert planned("10.0.0.1", monitor_ports=()).track_script is None
+
+
+def test_a_check_script_replaces_ports_and_url() -> None:
+    """Its words are split as a shell would."""
+    track = planned(
+        "10.0.0.1", check_script='/bin/sh -c "exit 0"', check_url="http://x/"
+    ).track_script
+    assert track is not None
+    assert ("/bin/sh", "-c", "exit 0") == track.command
+    assert ((), None) == (track.ports, track.url)
+
+
+@pytest.mark.parametrize("state", [ScriptState.MISSING, ScriptState.NOT_EXECUTABLE])
+def test_a_missing_check_script_is_left_out_loudly(state: ScriptState) -> None:
+    """The node stays eligible, as before."""
+    facts = dataclasses.replace(FACTS, check_script=state)
+    config = planned("10.0.0.1", facts, check_script="/no/such -x")
+    assert config.track_script is None
+    (report,) = config.reports
+    assert f"OPENSHIFT_HA_CHECK_SCRIPT: /no/such is {state.value}" in report
+
+
+def test_a_missing_check_script_may_mean_fault() -> None:
+    """CHECK_SCRIPT_MISSING=fault makes the check always fail, with the reason."""
+    facts = dataclasses.replace(FACTS, check_script=ScriptState.MISSING)
+    config = planned(
+        "10.0.0.1", facts, check_script="/no/such", check_script_missing=MissingScript.FAULT
+    )
+    assert config.track_script is not None
+    assert "OPENSHIFT_HA_CHECK_SCRIPT: /no/such is missing" == config.track_script.always_fails
+    assert 1 == len(config.reports)
+
+
+def test_a_missing_notify_script_is_left_out_loudly() -> None:
+    """keepalived would start a script that fails at every transition."""
+    facts = dataclasses.replace(FACTS, notify_script=ScriptState.MISSING)
+    config = planned("10.0.0.1", facts, notify_script="/no/such -x")
+    assert () == config.notify_command
+    (report,) = config.reports
+    assert "OPENSHIFT_HA_NOTIFY_SCRIPT: /no/such is missing" in report
+
+
+@pytest.mark.parametrize("text", ["'", "", '""', "a 'b"])
+@pytest.mark.parametrize("name", ["check_script", "notify_script"])
+def test_a_command_that_is_none_is_refused(name: str, text: str) -> None:
+    """Unmatched quotes and empty commands name their variable."""
+    settings: dict[str, Any] = {name: text}
+    (problem,) = refused("10.0.0.1", **settings)
+    assert f"OPENSHIFT_HA_{name.upper()}" == problem.variable
+
+
+def test_fractions_of_a_check_interval_are_rounded_up_and_reported() -> None:
+    """keepalived 2.2.7 takes whole seconds only."""
+    config = planned("10.0.0.1", check_interval=0.5, check_timeout=1.5)
+    assert config.track_script is not None
+    assert (1, 2) == (config.track_script.interval, config.track_script.timeout)
+    assert 1 == len(config.reports)
+
+
+# --- the rest -----------------------------------------------------------------------------------
+
+
+def test_what_was_left_out_makes_the_node_not_ready() -> None:
+    """serve-valid serves, and says what it does not."""
+    problem = Problem(variable="OPENSHIFT_HA_VIRTUAL_IPS", element="x", reason="no address")
+    config = planned("10.0.0.1", left_out=(problem,))
+    assert (f"left out: {problem}",) == config.degraded
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"config_name": "a b"},
+        {"admin_emails": ("a}b",)},
+        {"smtp_server": "x\ny"},
+        {"address_label": "v$p"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_text_that_keepalived_could_read_as_more_than_a_word_is_refused(
+    settings: dict[str, Any],
+) -> None:
+    """Whoever let it through, the plan does not."""
+    (problem,) = refused("10.0.0.1", **settings)
+    assert "keepalived.conf" in problem.reason
+
+
+def test_an_interface_whose_name_is_no_word_is_refused() -> None:
+    """The kernel takes almost anything for a name, keepalived.conf does not."""
+    (problem,) = refused("10.0.0.1", host_facts({"e#0": ["10.0.0.9/24"]}), interfaces=("e#0",))
+    assert ("OPENSHIFT_HA_NETWORK_INTERFACE", "e#0") == (problem.variable, problem.element)
+
+
+def test_preemption_is_the_same_for_every_instance() -> None:
+    """What is asked for reaches every instance."""
+    never = Preemption(mode=PreemptionMode.NEVER)
+    config = planned("10.0.0.1 fd00::1", preemption=never)
+    assert [never, never] == [each.preemption for each in config.instances]
