@@ -181,10 +181,12 @@ def _read_directory(path: str) -> dict[str, str]:
 
 def _read_generation(path: str) -> dict[str, str]:
     """Read one generation of the files; what a swap tore apart is not returned."""
+    root = _current_generation(path)
     try:
-        root = _current_generation(path)
         names = [name for name in os.listdir(root) if not name.startswith(".")]
     except OSError as error:
+        if _has_moved(path, root):
+            raise _SwappedError from error
         raise _refusal(path, f"cannot be read: {error.strerror}") from error
     found: dict[str, str] = {}
     problems = []
