@@ -30,6 +30,7 @@ MAX_ADDRESSES = 4096  # far beyond what 255 virtual router ids carry, and little
 MAX_PROBLEMS = 50  # of one list; whoever has more has another list in mind
 
 _SPACED_DASH = re.compile(r"[ \t]*-[ \t]*")
+_TOKEN = re.compile(r"[^ \t]+")
 _PLAIN = re.compile(r"[0-9.]+|[0-9A-Fa-f:]*[0-9A-Fa-f]")
 _NAMED_IN_FULL = 3  # addresses of a set that a message lists one by one
 
@@ -106,7 +107,7 @@ class _Expander:
 
     def add(self, element: str) -> bool:
         """Read an address, a range, or addresses with blanks between; return whether to go on."""
-        tokens = _SPACED_DASH.sub("-", element).split()
+        tokens = _TOKEN.findall(_SPACED_DASH.sub("-", element))
         if len(tokens) > 1 and any("-" in token for token in tokens):
             reason = "a list with ranges cannot be separated by blanks"
             self._refuse(element, element, AddressError(reason, "separate with commas"))

@@ -20,8 +20,8 @@ _ADDRESS_CHARACTERS = re.compile(r"[0-9A-Fa-f.:]*")
 _HOST_NAME = re.compile(r"[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*\.?")
 _LARGEST_OCTET = 255
 _OCTET_VALUES = 0x100
-_LOOPBACK_OCTET = 127
 _HEXTET_VALUES = 0x10000
+_ORDINARY = {4: frozenset({*range(1, 127), *range(128, 224)}), 6: frozenset(range(1, 255))}
 _BROADCAST = IPv4Address("255.255.255.255")
 _NETWORKS_SPELLED_OUT = 3  # /24 networks of a range that a message splits it into
 
@@ -191,8 +191,7 @@ def unambiguous(text: str) -> str:
 
 def _refuse_special(address: IPAddress) -> None:
     """Refuse addresses that no host can hold for others."""
-    top = int(address) >> (address.max_prefixlen - 8)
-    if 0 < top < _LOOPBACK_OCTET:
+    if int(address) >> (address.max_prefixlen - 8) in _ORDINARY[address.version]:
         return  # spares the usual address half a dozen look-ups
     if address.is_unspecified:
         kind = "the unspecified address"
