@@ -31,7 +31,7 @@ def addresses(texts: Iterable[str]) -> str:
 def duration(seconds: float) -> str:
     """Return a length of time in the two largest units: ``3d 4h``, ``2m 5s``, ``7s``."""
     left = max(int(seconds), 0)
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, size)
         if count or (unit == "s" and not parts):
