@@ -82,10 +82,11 @@ def _processors(log_format: LogFormat) -> list[Processor]:
 
 
 def _flatten(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Turn lists into words, which logfmt has no notation for."""
+    """Turn lists into words, which logfmt has no notation for, and leave out what is not known."""
     return {
         key: "; ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
         for key, value in event.items()
+        if value is not None
     }
 
 
