@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import selectors
 import socket
 import struct
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING, Self
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _ETHERTYPE_ARP = 0x0806
 _ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")  # RFC 826 behind its Ethernet header
+_KEPT = 200_000  # answers: more than an hour of them
+_SMALLEST = 0.05  # seconds: shorter silences are the machine's
 _BROADCAST = b"\xff" * 6
 
 
@@ -56,7 +58,9 @@ class Watch:
         self.address = address
         self.started = time.monotonic()
         self._interval = interval
-        self._answers: list[Answer] = []
+        self._answers: deque[Answer] = deque(maxlen=_KEPT)
+        self._last_heard = self.started
+        self._silences: list[Outage] = []
         self._latest_question = self.started
         self._longest_silence_of_ours = 0.0
         self._stopped: float | None = None
@@ -78,7 +82,7 @@ class Watch:
 
     @property
     def answers(self) -> tuple[Answer, ...]:
-        """Return every answer so far, in order of arrival."""
+        """Return the answers so far, the latest 200,000 of them, in order of arrival."""
         return tuple(self._answers)
 
     @property
@@ -103,17 +107,18 @@ class Watch:
     def outages(self, threshold: float = 0.1, since: float | None = None) -> tuple[Outage, ...]:
         """Return every silence of at least ``threshold`` seconds between two answers.
 
-        One that began after ``since`` where given, or that lasted then. The silence before the
-        first answer counts from the start of the watch, the one after the last until now.
+        Only those that lasted after ``since``, where given. ``threshold`` is at least 0.05. The
+        silence before the first answer counts from the start of the watch, the one after the last
+        until now.
         """
         end = self._stopped if self._stopped is not None else time.monotonic()
-        moments = [self.started, *(each.time for each in self.answers), end]
-        found = (
-            Outage(start=before, seconds=after - before, is_over=number < len(moments) - 2)
-            for number, (before, after) in enumerate(itertools.pairwise(moments))
-            if since is None or after >= since
+        lasting = Outage(start=self._last_heard, seconds=end - self._last_heard, is_over=False)
+        return tuple(
+            each
+            for each in (*self._silences, lasting)
+            if each.seconds >= max(threshold, _SMALLEST)
+            and (since is None or each.start + each.seconds >= since)
         )
-        return tuple(each for each in found if each.seconds >= threshold)
 
     def worst_outage(self, since: float | None = None) -> float:
         """Return the longest silence in seconds, 0 where none was over a tenth."""
@@ -152,7 +157,13 @@ class Watch:
     def _hear(self) -> None:
         with contextlib.suppress(OSError):
             node, _, sequence = self._socket.recv(256).decode().partition(" ")
-            self._answers.append(Answer(time=time.monotonic(), node=node, sequence=int(sequence)))
+            now = time.monotonic()
+            if now - self._last_heard >= _SMALLEST:
+                self._silences.append(
+                    Outage(start=self._last_heard, seconds=now - self._last_heard)
+                )
+            self._last_heard = now
+            self._answers.append(Answer(time=now, node=node, sequence=int(sequence)))
 
 
 class Client:

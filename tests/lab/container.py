@@ -18,20 +18,6 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-#: Run as PID 1 before the command: /run and /etc/keepalived are empty and its own. /tmp stays the
-#: machine's, since checkouts and test directories may lie there; TMPDIR is private. The file for
-#: stderr comes as stdin, so that what unshare(1) itself says stays apart.
-_PREPARE = """\
-exec 2>&0 </dev/null
-set -e
-mount -t tmpfs -o "mode=0755,$1" lab /run
-mount -t tmpfs -o mode=0755 lab /etc/keepalived
-mkdir -m 1777 /run/tmp
-eval "$2"
-shift 2
-exec "$@"
-"""
-
 
 class Container:
     """One run of a command in a node's network namespace, which survives it.
@@ -68,7 +54,7 @@ class Container:
             self._unshare = network.spawn(
                 [
                     *("unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"),
-                    *("sh", "-c", _PREPARE, "container", run_mount, prepare),
+                    *("sh", str(Path(__file__).with_name("container.sh")), run_mount, prepare),
                     *adopted,
                     *command,
                 ],
@@ -146,7 +132,7 @@ class Container:
 
     def run(self, command: Sequence[str], *, timeout: float) -> subprocess.CompletedProcess[str]:
         """Run ``command`` in the container's namespaces with the container's environment."""
-        enter = ["nsenter", f"--target={self.pid}", "--pid", "--mount", "--net", "--"]
+        enter = ["nsenter", f"--target={self.pid}", "--pid", "--mount", "--net", "--root", "--"]
         return run([*enter, *command], check=False, timeout=timeout, environment=self.environment)
 
     def path(self, path: str) -> Path:
@@ -155,8 +141,8 @@ class Container:
 
     def _find_pid(self) -> int | None:
         if not self.is_running:
-            said = _text(self._noise) + _text(self.stderr)
-            raise LabError(f"{self._network.name}: the container ended at once: {said}")
+            last = (_text(self._noise) + _text(self.stderr)).splitlines()[-1:]
+            raise LabError(f"{self._network.name}: the container does not run: {''.join(last)}")
         return processes.child_of(self._unshare.pid)
 
     def _agent_pid_text(self) -> str:

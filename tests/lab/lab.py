@@ -14,6 +14,7 @@ from tests.lab.leftovers import make_run_directory
 from tests.lab.namespaces import NetworkNamespace
 from tests.lab.node import INTERFACE, HostAddresses, Node
 from tests.lab.recorder import Recorder
+from tests.lab.setgroups import make_setgroups_succeed
 from tests.lab.switch import Switch
 from tests.lab.waiting import wait_until
 
@@ -33,13 +34,15 @@ class Lab:
     Nodes are 192.0.2.11 and fd00::11 and so on; the client is 192.0.2.250 and their default
     gateway. ``virtual(1)`` and ``virtual6(1)`` name addresses that nobody has yet. Every node's
     interface is eth0, its application answers on ``port``. Nothing is made in the machine's own
-    namespaces but processes and one temporary directory, ``directory``.
+    namespaces but processes and one temporary directory, ``directory``, which ends with the lab
+    unless ``keep_directory`` is set.
     """
 
     def __init__(
         self, nodes: int = 3, *, ipv6: bool = True, port: int = 8080, applications: bool = True
     ) -> None:
         self.is_open = False
+        self.keep_directory = False
         self.port = port
         self._ipv6 = ipv6
         self._count = nodes
@@ -126,8 +129,9 @@ class Lab:
     # --- building ----------------------------------------------------------------------------
 
     def _build(self) -> None:
+        make_setgroups_succeed()
         self.directory = make_run_directory()
-        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self._stack.callback(self._remove_directory)
         names = [f"n{number}" for number in range(1, self._count + 1)]
         numbers = dict(zip([*names, "client"], [*range(_FIRST_NODE, 250), _CLIENT], strict=False))
         numbers["client"] = _CLIENT
@@ -146,6 +150,10 @@ class Lab:
         self.nodes = tuple(self._node(name, networks[name], addresses[name]) for name in names)
         self.recorder = Recorder({name: networks[name] for name in names})
         self._stack.callback(self.recorder.close)
+
+    def _remove_directory(self) -> None:
+        if not self.keep_directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def _namespace(self, name: str) -> NetworkNamespace:
         namespace = NetworkNamespace(name)
