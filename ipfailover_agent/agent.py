@@ -73,6 +73,7 @@ class Agent:
             options=options,
             paths=self._paths,
             reporter=self._reporter,
+            policy=self._policy,
             dispatch=self._dispatch,
         )
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.prepare import Candidate, Options, Variables
     from ipfailover_agent.reporter import Reporter
     from ipfailover_agent.system.loop import Loop
 
 STREAM = "config-test"
-_TEST_GRACE = 10.0  # seconds; keepalived -t needs 9 ms, some 60 ms with 254 instances
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +50,7 @@ class Candidates:
         options: Options,
         paths: RunPaths,
         reporter: Reporter,
+        policy: Policy,
         dispatch: Callable[[PreparationEnded], None],
     ) -> None:
         self.environment = {**environment, "TMPDIR": paths.temporary}
@@ -58,6 +59,7 @@ class Candidates:
         self._options = options
         self._paths = paths
         self._reporter = reporter
+        self._policy = policy
         self._dispatch = dispatch
         self._previous: Candidate | None = None
         self._accepted: tuple[Candidate, Variables] | None = None
@@ -73,7 +75,7 @@ class Candidates:
         """End a test that takes too long; its end is then a refusal."""
         if self._under_way is not None and now >= self._under_way.deadline:
             self._under_way.test.kill()
-            self._under_way.deadline = now + _TEST_GRACE
+            self._under_way.deadline = now + self._policy.test_grace
 
     # --- preparing ------------------------------------------------------------------------------
 
@@ -104,7 +106,7 @@ class Candidates:
                 variables=variables,
                 candidate=candidate,
                 test=test,
-                deadline=time.monotonic() + _TEST_GRACE,
+                deadline=time.monotonic() + self._policy.test_grace,
             )
 
     def _is_active(self, candidate: Candidate) -> bool:

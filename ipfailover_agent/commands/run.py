@@ -11,10 +11,11 @@ from ipfailover_agent.reporter import problems_of
 from ipfailover_agent.system.output import LineSink, secure_standard_streams
 
 if TYPE_CHECKING:
+    from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.prepare import Options
 
 
-def run(options: Options, log_format: str, log_level: str) -> int:
+def run(options: Options, log_format: str, log_level: str, *, policy: Policy | None = None) -> int:
     """Serve until the end; return the exit code. A bug ends with its traceback in the log."""
     from ipfailover_agent.agent import Agent  # noqa: PLC0415 - after the cheap imports
 
@@ -30,6 +31,7 @@ def run(options: Options, log_format: str, log_level: str) -> int:
             output=output,
             errors=errors,
             wrap=logs.line_wrapper(chosen),
+            policy=policy,
         )
         return agent.run()
     except AgentError as error:

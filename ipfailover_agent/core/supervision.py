@@ -60,6 +60,7 @@ class Policy:
     clear_grace: float = 1.5
     clear_interval: float = 0.1
     waiting_interval: float = 1.0
+    test_grace: float = 10.0  # keepalived -t needs 9 ms, some 60 ms with 254 instances
     reload_grace: float = 10.0
     backoff_initial: float = 0.5
     backoff_factor: float = 2.0
