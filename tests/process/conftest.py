@@ -1,0 +1,32 @@
+"""Worlds for whole agents: a network namespace each for a test file, a directory for a test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import agent_process
+from tests.support.netns import NetworkNamespace, fresh_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def agent_namespace() -> Iterator[NetworkNamespace]:
+    """Make a namespace in which ``veth0`` is up and holds 10.0.0.1/24."""
+    with fresh_namespace() as made:
+        made.ip("link", "add", "veth0", "type", "veth", "peer", "name", "far0")
+        made.ip("link", "set", "far0", "up")
+        made.ip("link", "set", "veth0", "up")
+        made.ip("address", "add", "10.0.0.1/24", "dev", "veth0")
+        yield made
+
+
+@pytest.fixture
+def world(tmp_path: Path, agent_namespace: NetworkNamespace) -> Iterator[agent_process.World]:
+    """Make a world for one test; everything in it ends with the test."""
+    with agent_process.world(tmp_path, agent_namespace) as made:
+        yield made
