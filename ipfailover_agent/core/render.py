@@ -138,6 +138,8 @@ def _environment(template_directory: str | None) -> jinja2.Environment:
 
     directories = [str(_templates())]
     if template_directory is not None:
+        if not pathlib.Path(template_directory).is_dir():
+            raise TemplateError(f"cannot read templates: {template_directory!r} is no directory")
         directories.insert(0, template_directory)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(directories),

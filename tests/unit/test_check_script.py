@@ -1,0 +1,336 @@
+"""The generated check script, run by bash on loopback as keepalived runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.server
+import os
+import socket
+import subprocess
+import threading
+import time
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ipfailover_agent.core.model import PortCheck, RunPaths, Settings, TrackScript
+from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.render import render
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOOPBACK = ip_address("127.0.0.1")
+CONFIG = plan(
+    Settings(virtual_addresses=(ip_address("192.168.55.101"),)),
+    host_facts({"ens3": ["192.168.55.10/24"]}),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a check said: exit status, both streams, the reason file, and seconds taken."""
+
+    status: int
+    output: str
+    errors: str
+    reason: str
+    seconds: float
+
+
+def check(directory: Path, *, env: dict[str, str] | None = None, **fields: Any) -> Verdict:  # noqa: ANN401 - fields of TrackScript
+    """Render a check with these fields, run it, and see that nothing of it is left."""
+    ports = tuple(
+        PortCheck(address=LOOPBACK, port=each) if isinstance(each, int) else each
+        for each in fields.pop("ports", ())
+    )
+    timeout = fields.pop("timeout", 1)
+    track = TrackScript(
+        name="chk_x", interval=1, timeout=timeout, rise=1, fall=1, ports=ports, **fields
+    )
+    paths = RunPaths(directory=str(directory), config=str(directory / "keepalived.conf"))
+    (script,) = render(dataclasses.replace(CONFIG, track_script=track), paths).scripts
+    (directory / "check").write_text(script.text, encoding="utf-8")
+    begun = time.monotonic()
+    with subprocess.Popen(
+        ["/bin/bash", script.path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        start_new_session=True,
+        cwd=directory,
+    ) as process:
+        output, errors = process.communicate(timeout=20)
+        seconds = time.monotonic() - begun
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    reason = directory / "check.reason"
+    return Verdict(
+        status=process.returncode,
+        output=output,
+        errors=errors,
+        reason=reason.read_text(encoding="utf-8") if reason.exists() else "",
+        seconds=seconds,
+    )
+
+
+@contextlib.contextmanager
+def listening(family: socket.AddressFamily = socket.AF_INET) -> Iterator[int]:
+    with socket.socket(family) as listener:
+        listener.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def closed() -> Iterator[int]:
+    """Hold a port that nobody listens on."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[int]:
+    """Hold a port whose backlog is full: connections to it are not answered at all."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.settimeout(0)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_an_open_port_is_healthy_and_says_nothing(tmp_path: Path) -> None:
+    """Exit 0, no output, no reason file."""
+    with listening() as port:
+        verdict = check(tmp_path, ports=(port,))
+    assert (0, "", "", "") == (verdict.status, verdict.output, verdict.errors, verdict.reason)
+    assert ["check"] == [each.name for each in tmp_path.iterdir()]
+
+
+def test_an_open_ipv6_port_is_healthy(tmp_path: Path) -> None:
+    """bash takes IPv6 addresses too."""
+    with listening(socket.AF_INET6) as port:
+        verdict = check(tmp_path, ports=(PortCheck(address=ip_address("::1"), port=port),))
+    assert 0 == verdict.status
+
+
+def test_a_closed_port_is_refused(tmp_path: Path) -> None:
+    """Which port, which address and why, on stderr and in the file."""
+    with closed() as port:
+        verdict = check(tmp_path, ports=(port,))
+    said = f"cannot reach port {port} of 127.0.0.1: Connection refused\n"
+    assert (1, said, said) == (verdict.status, verdict.errors, verdict.reason)
+
+
+def test_a_silent_port_times_out_within_the_timeout(tmp_path: Path) -> None:
+    """keepalived would kill the script at the timeout, and the reason with it."""
+    with silent() as port:
+        verdict = check(tmp_path, ports=(port,))
+    said = f"cannot reach port {port} of 127.0.0.1: timed out after 0.9 s\n"
+    assert (1, said) == (verdict.status, verdict.reason)
+    assert 0.85 <= verdict.seconds < 1
+
+
+def test_all_ports_must_answer_within_one_timeout(tmp_path: Path) -> None:
+    """Every port that does not is named; they are waited for together."""
+    with listening() as good, closed() as bad, silent() as mute, silent() as dumb:
+        verdict = check(tmp_path, ports=(mute, good, dumb, bad))
+    assert 1 == verdict.status
+    assert (
+        f"cannot reach port {mute} of 127.0.0.1: timed out after 0.9 s; "
+        f"port {dumb} of 127.0.0.1: timed out after 0.9 s; "
+        f"port {bad} of 127.0.0.1: Connection refused\n"
+    ) == verdict.reason
+    assert verdict.seconds < 1
+
+
+def test_several_open_ports_are_healthy(tmp_path: Path) -> None:
+    """All of them answer."""
+    with listening() as first, listening() as second:
+        assert 0 == check(tmp_path, ports=(first, second)).status
+
+
+def test_recovery_empties_the_reason(tmp_path: Path) -> None:
+    """What was wrong is not said of a healthy service."""
+    with closed() as port:
+        assert check(tmp_path, ports=(port,)).reason
+    with listening() as port:
+        assert (0, "") == ((verdict := check(tmp_path, ports=(port,))).status, verdict.reason)
+
+
+def test_the_same_reason_is_not_written_again(tmp_path: Path) -> None:
+    """The file's time says since when."""
+    with closed() as port:
+        check(tmp_path, ports=(port,))
+        before = (tmp_path / "check.reason").stat()
+        check(tmp_path, ports=(port,))
+        after = (tmp_path / "check.reason").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_a_reason_that_cannot_be_written_changes_no_verdict(tmp_path: Path) -> None:
+    """A directory in its place stands for every way that writing can fail."""
+    (tmp_path / "check.reason").mkdir()
+    (tmp_path / "check.reason.new").mkdir()
+    with listening() as port:
+        assert 0 == run_only(tmp_path, port)
+    with closed() as port:
+        assert 1 == run_only(tmp_path, port)
+
+
+def run_only(directory: Path, port: int) -> int:
+    track = TrackScript(
+        name="chk_x",
+        interval=1,
+        timeout=1,
+        rise=1,
+        fall=1,
+        ports=(PortCheck(address=LOOPBACK, port=port),),
+    )
+    paths = RunPaths(directory=str(directory), config="/x")
+    (script,) = render(dataclasses.replace(CONFIG, track_script=track), paths).scripts
+    done = subprocess.run(
+        ["/bin/bash", "-c", script.text], capture_output=True, timeout=20, check=False
+    )
+    return done.returncode
+
+
+def test_the_language_of_the_node_does_not_matter(tmp_path: Path) -> None:
+    """Decimal commas and translated messages are others' locale."""
+    env = {"PATH": os.environ["PATH"], "LC_ALL": "de_DE.UTF-8", "LANG": "de_DE.UTF-8"}
+    with listening() as port:
+        assert 0 == check(tmp_path, ports=(port,), env=env).status
+
+
+# --- the user's own -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (("/bin/sh", "-c", "exit 0"), 0),
+        (("/bin/sh", "-c", "exit 3"), 3),
+        (("/bin/sh", "-c", 'test "$#" = 2', "x", "a b", ""), 0),
+    ],
+)
+def test_a_users_script_decides_by_its_exit_status(
+    tmp_path: Path, command: tuple[str, ...], status: int
+) -> None:
+    """Its words reach it as they are."""
+    assert status == check(tmp_path, command=command).status
+
+
+@pytest.mark.parametrize(
+    "word", ["*", "$HOME", "`id`", "$(id)", "a;b", "'", '"', "\\", "~", "{a,b}", "!x", "# x", "-n"]
+)
+def test_no_character_of_a_word_means_anything_to_bash(tmp_path: Path, word: str) -> None:
+    """Wildcards, variables, commands and quotes stay literal."""
+    verdict = check(tmp_path, command=("/usr/bin/printf", "%s|", word, word))
+    assert f"{word}|{word}|" == verdict.output
+
+
+@pytest.mark.parametrize("name", ["nowhere", "plain"])
+def test_a_users_script_that_cannot_be_run_fails(tmp_path: Path, name: str) -> None:
+    """Missing or not executable since it was rendered: not healthy, and the reason says so."""
+    (tmp_path / "plain").write_text("exit 0\n", encoding="utf-8")
+    verdict = check(tmp_path, command=(str(tmp_path / name), "x"))
+    assert 1 == verdict.status
+    assert f"OPENSHIFT_HA_CHECK_SCRIPT: cannot run {tmp_path / name}\n" == verdict.reason
+
+
+def test_a_users_script_that_runs_again_has_no_reason(tmp_path: Path) -> None:
+    """The reason of an earlier failure does not stay."""
+    check(tmp_path, command=("/nowhere",))
+    verdict = check(tmp_path, command=("/bin/true",))
+    assert (0, "") == (verdict.status, verdict.reason)
+
+
+def test_a_check_that_always_fails_says_why(tmp_path: Path) -> None:
+    """CHECK_SCRIPT_MISSING=fault."""
+    verdict = check(tmp_path, always_fails="it's missing: $HOME")
+    assert (1, "it's missing: $HOME\n") == (verdict.status, verdict.reason)
+
+
+# --- the URL ------------------------------------------------------------------------------------
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """Answers with the status that the path names."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path[1:4]))
+        self.send_header("Location", "/200")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as answering:
+        thread = threading.Thread(target=answering.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{answering.server_address[1]}"
+        answering.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("code", [200, 204])
+def test_a_url_that_answers_2xx_is_healthy(tmp_path: Path, server: str, code: int) -> None:
+    """Whatever the body."""
+    assert 0 == check(tmp_path, url=f"{server}/{code}", timeout=3).status
+
+
+@pytest.mark.parametrize("code", [302, 404, 503])
+def test_a_url_that_answers_anything_else_is_not(tmp_path: Path, server: str, code: int) -> None:
+    """Redirects are not followed; the answer is said."""
+    verdict = check(tmp_path, url=f"{server}/{code}", timeout=3)
+    said = f"cannot reach {server}/{code}: HTTP {code}, which is not 2xx\n"
+    assert (1, said) == (verdict.status, verdict.reason)
+
+
+def test_a_url_that_refuses_or_is_silent_is_not_healthy(tmp_path: Path) -> None:
+    """The reason is curl's."""
+    with closed() as port:
+        verdict = check(tmp_path, url=f"http://127.0.0.1:{port}/", timeout=3)
+    assert 1 == verdict.status
+    assert "connect" in verdict.reason.lower()
+    with silent() as port:
+        verdict = check(tmp_path, url=f"http://127.0.0.1:{port}/")
+    assert 1 == verdict.status
+    assert "timed out after" in verdict.reason
+    assert verdict.seconds < 1.1
+
+
+def test_port_and_url_must_both_answer(tmp_path: Path, server: str) -> None:
+    """The URL is checked beside the port."""
+    with listening() as port:
+        assert 0 == check(tmp_path, ports=(port,), url=f"{server}/200", timeout=3).status
+        assert 1 == check(tmp_path, ports=(port,), url=f"{server}/500", timeout=3).status
+    with closed() as port:
+        assert 1 == check(tmp_path, ports=(port,), url=f"{server}/200", timeout=3).status
+
+
+def test_no_character_of_a_url_means_anything(tmp_path: Path, server: str) -> None:
+    """Neither to bash nor to curl."""
+    verdict = check(tmp_path, url=f"{server}/500?a=$HOME&b=[1-3]{{x,y}}#`id`", timeout=3)
+    assert "?a=$HOME&b=[1-3]{x,y}#`id`: HTTP" in verdict.reason
+
+
+def test_a_missing_curl_is_named(tmp_path: Path, server: str) -> None:
+    """Rather than a service blamed that nobody asked."""
+    verdict = check(tmp_path, url=f"{server}/200", env={"PATH": str(tmp_path)})
+    assert 1 == verdict.status
+    assert "curl: not found" in verdict.errors
