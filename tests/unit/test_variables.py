@@ -1,0 +1,97 @@
+"""The registry of variables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ipfailover_agent.core import variables
+from tests.support.vectors import load_vectors
+
+CORE = Path(variables.__file__).parent
+
+
+def test_every_name_is_registered_once() -> None:
+    """Two entries of one name would make the README's table lie."""
+    assert len(variables.VARIABLES) == len(variables.BY_NAME)
+
+
+def test_every_variable_that_the_core_reads_is_registered() -> None:
+    """A variable that is parsed and not registered would be called unknown."""
+    named = {
+        name
+        for module in ("settings.py", "field_kinds.py", "pending.py", "old_reading.py")
+        for name in re.findall(r'"([A-Z]+_[A-Z_]{3,})"', (CORE / module).read_text())
+    }
+
+    assert len(named) >= 40
+    assert named <= set(variables.BY_NAME)
+
+
+def test_every_registered_variable_of_the_contract_is_read() -> None:
+    """A variable that is documented and not read would be ignored in silence."""
+    text = "".join(path.read_text() for path in CORE.glob("*.py") if path.stem != "variables")
+    prefixed = {"OPENSHIFT_HA_MULTICAST_SOURCE_IPADDRESS", "OPENSHIFT_HA_UNICAST_SOURCE_IPADDRESS"}
+
+    unread = {
+        each.name
+        for each in variables.VARIABLES
+        if not each.is_agent_option and f'"{each.name}"' not in text
+    }
+
+    assert prefixed == unread  # their names are made of the plain ones
+
+
+def test_the_old_image_s_variables_are_known() -> None:
+    """No recorded environment gives a warning about an unknown name."""
+    names = {name for vector in load_vectors() for name in vector.env}
+
+    assert not any(map(variables.is_unknown, names))
+
+
+@pytest.mark.parametrize("variable", variables.VARIABLES, ids=lambda each: each.name)
+def test_every_summary_is_a_sentence_of_a_table(variable: variables.Variable) -> None:
+    """Summaries fit a table cell: one line, a full stop at the end, no bar."""
+    assert re.fullmatch(r"[A-Z`][^\n|]+\.", variable.summary)
+    assert len(variable.summary) < 250
+
+
+def test_contract_and_agent_variables_are_told_apart() -> None:
+    """Only the contract is taken from the source that IPFAILOVER_CONFIG names."""
+    assert variables.is_contract("OPENSHIFT_HA_VIRTUAL_IPS")
+    assert variables.is_contract("HA_EXCLUDED_VRRP_IDS")
+    assert variables.is_contract("KEEPALIVED_OPTIONS")
+    assert not variables.is_contract("IPFAILOVER_LISTEN")
+    assert not variables.is_contract("OPENSHIFT_HA_VIRTUAL_IP")
+    assert not variables.is_contract("PATH")
+
+
+def test_what_only_a_start_can_change_is_marked() -> None:
+    """A reload refuses these; everything else of the contract it applies."""
+    marked = {
+        each.name
+        for each in variables.VARIABLES
+        if each.takes_effect_at == "start" and not each.is_agent_option
+    }
+
+    assert marked == {"KEEPALIVED_OPTIONS", "KEEPALIVED_CONFIG"}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("OPENSHIFT_HA_VIRTUAL_IP", "OPENSHIFT_HA_VIRTUAL_IPS"),
+        ("OPENSHIFT_HA_VIP_GROUP", "OPENSHIFT_HA_VIP_GROUPS"),
+        ("OPENSHIFT_HA_CHECK_SCIRPT", "OPENSHIFT_HA_CHECK_SCRIPT"),
+        ("OPENSHIFT_HA_check_interval", "OPENSHIFT_HA_CHECK_INTERVAL"),
+        ("OPENSHIFT_HA_KEEPALIVED_OPTIONS", "KEEPALIVED_OPTIONS"),
+        ("OPENSHIFT_HA_QQQQ", None),
+        ("OPENSHIFT_HA_", None),
+    ],
+)
+def test_an_unknown_name_has_a_nearest_one(name: str, known: str | None) -> None:
+    """A typo is answered with what was probably meant, a stranger with nothing."""
+    assert variables.is_unknown(name)
+    assert known == variables.nearest(name)
