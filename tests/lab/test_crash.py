@@ -1,0 +1,197 @@
+"""Sudden deaths: of the agent, of keepalived's processes, of the whole container."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import (
+    ELECTION,
+    PLANNED,
+    RELEASE,
+    UNPLANNED,
+    events,
+    serve,
+    serve_ranked,
+    states,
+    variables,
+    virtual_addresses,
+    wait_for_each,
+    wait_for_none,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+
+def keepalived_processes(node: Node) -> tuple[int, int]:
+    """Return the pids of keepalived's parent and of its VRRP child."""
+    parent, child = node.pids("keepalived")
+    return parent, child
+
+
+def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """SIGKILL of the agent: keepalived ends and its addresses are gone within 2 s."""
+    lab = make_lab(2)
+    addresses = [*(lab.virtual(number) for number in (1, 2)), lab.virtual6(1)]
+    for number, node in enumerate(lab.nodes):
+        node.start(variables(*addresses, PRIORITY=str(250 - 50 * number)), as_pid_1=False)
+    first, second = lab.nodes
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    lab.wait_until(
+        lambda: all(lab.recorder.holders(each) for each in addresses), timeout=1, what="holders"
+    )
+    held = [each for each in addresses if lab.recorder.holders(each) == [first.name]]
+    assert held
+    killed = time.monotonic()
+    first.signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    wait_for_none(lab, addresses, on=first, timeout=2)
+    print(f"agent killed: its addresses are gone after {time.monotonic() - killed:.2f} s")
+    lab.wait_until(
+        lambda: not first.pids("keepalived"), timeout=RELEASE, what="keepalived has ended"
+    )
+    wait_for_each(lab, addresses, timeout=PLANNED, among=[second])
+    assert max(lab.recorder.seconds_with_two(each, since=killed) for each in addresses) == 0
+
+
+@pytest.mark.parametrize("victims", ["parent", "child", "both"])
+def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
+    make_lab: Callable[..., Lab], victims: str
+) -> None:
+    """Parent, VRRP child or both killed: one node takes over, never two, the first serves again.
+
+    A killed child alone is replaced by keepalived at once, and nobody was told that the address
+    is free: both nodes then wait for the same three adverts, and either may be the first.
+    """
+    lab = make_lab(2)
+    address = lab.virtual(1)
+    first = serve_ranked(lab, address)
+    parent, child = keepalived_processes(first)
+    killed = time.monotonic()
+    for pid in {"parent": [parent], "child": [child], "both": [parent, child]}[victims]:
+        os.kill(pid, signal.SIGKILL)
+    wait_for_none(lab, [address], on=first, timeout=RELEASE)
+    among = lab.nodes if victims == "child" else lab.others(first)
+    holder = lab.wait_for_holder(address, timeout=UNPLANNED, among=among)
+    none = lab.recorder.seconds_with_none(address, since=killed)
+    print(f"keepalived's {victims} killed: nobody held the address for {none:.2f} s")
+    assert none < UNPLANNED
+    lab.wait_until(
+        lambda: len(first.pids("keepalived")) == 2 and child not in first.pids("keepalived"),
+        timeout=RELEASE + 2,
+        what="keepalived runs again",
+    )
+    expected = "MASTER" if holder is first else "BACKUP"
+    lab.wait_until(
+        lambda: states(first) == {"ipfailover_VIP_1": expected}, timeout=5, what=expected
+    )
+    assert lab.recorder.seconds_with_two(address, since=killed) == 0
+    assert lab.recorder.holders(address) == [holder.name]
+    assert (victims == "child") is (events(first, "restart.scheduled") == [])
+    for node in lab.nodes:
+        node.terminate()
+    assert [node.wait() for node in lab.nodes] == [0, 0]
+    assert virtual_addresses(first) == []
+
+
+def test_a_lone_node_serves_again_after_keepalived_was_killed(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """There is nobody to take over: back-off, start, election, and it is held again."""
+    lab = make_lab(1)
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    node = serve(lab, *addresses)
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    killed = time.monotonic()
+    for pid in keepalived_processes(node):
+        os.kill(pid, signal.SIGKILL)
+    # Before the back-off, by us: keepalived left them.
+    wait_for_none(lab, addresses, on=node, timeout=RELEASE)
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    print(f"lone node, keepalived killed: held again after {time.monotonic() - killed:.1f} s")
+
+
+def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: Lab) -> None:
+    """SIGKILL of all: another takes over; started again, the node removes what it left."""
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    first = serve_ranked(lab, *addresses)
+    with lab.client.watch(addresses[0]) as watch:
+        lab.wait_until(watch.answering, timeout=2, what="an answer")
+        killed = time.monotonic()
+        first.kill()
+        lab.wait_until(
+            lambda: all(len(lab.recorder.holders(each)) == 2 for each in addresses),
+            timeout=UNPLANNED,
+            what="another node holds each address, beside the leftover",
+        )
+        taken = [lab.recorder.changes(each, since=killed)[0].time - killed for each in addresses]
+        print(f"container killed: taken over after {max(taken):.2f} s")
+        assert max(taken) < UNPLANNED
+        returned = time.monotonic()
+        first.start()
+        wait_for_each(lab, addresses, timeout=RELEASE, among=lab.others(first))
+        gone = time.monotonic()
+        print(f"container started again: one holder after {gone - returned:.2f} s")
+        lab.wait_until(
+            lambda: set(states(first).values()) == {"BACKUP"}, timeout=ELECTION, what="BACKUP"
+        )
+        outage = watch.worst_outage(since=killed)
+    print(f"container killed: the client saw {outage:.2f} s of outage at worst")
+    for each in addresses:
+        assert lab.recorder.seconds_with_two(each, since=gone) == 0
+        assert lab.recorder.seconds_with_none(each, since=killed) == 0
+    assert virtual_addresses(first) == []
+
+
+@pytest.mark.parametrize("mark", ["labelled", "bare", "before"])
+def test_a_leftover_is_removed_before_anything_else(
+    make_lab: Callable[..., Lab], mark: str
+) -> None:
+    """With our label or none, even listed before the node's own: gone at the start."""
+    lab = make_lab(2)
+    first, second = lab.nodes
+    address, address6 = lab.virtual(1), lab.virtual6(1)
+    if mark == "before":
+        first.network.ip(
+            [
+                f"address del {first.own.ipv4} dev eth0",
+                f"address add {address}/32 dev eth0",
+                f"address add {first.own.ipv4} dev eth0",
+                f"route replace default via {lab.client.own.ipv4.ip} dev eth0",
+            ]
+        )
+        assert first.addresses()[0] == f"{address}/32"
+    else:
+        label = "label eth0:vip" if mark == "labelled" else ""
+        first.network.ip([f"address add {address}/32 dev eth0 {label}"])
+    first.network.ip([f"address add {address6}/128 dev eth0 nodad preferred_lft 0"])
+    second.start(variables(address, address6, PRIORITY="200"))
+    lab.wait_until(
+        lambda: len(lab.recorder.holders(address)) == len(lab.recorder.holders(address6)) == 2,
+        timeout=ELECTION,
+        what="both nodes hold both",
+    )
+    returned = time.monotonic()
+    first.start(variables(address, address6, PRIORITY="100"))
+    wait_for_each(lab, [address, address6], timeout=RELEASE, among=[second])
+    gone = time.monotonic()
+    lab.wait_until(
+        lambda: set(states(first).values()) == {"BACKUP"}, timeout=ELECTION, what="BACKUP"
+    )
+    for each in (address, address6):
+        assert lab.recorder.seconds_with_two(each, since=gone) == 0
+        assert lab.recorder.seconds_with_none(each, since=returned) == 0
+    assert first.addresses() == [str(first.own.ipv4), str(first.own.ipv6)]
+    (released,) = events(first, "addresses.released")
+    assert f"{address}/32 on eth0" in released
+    assert f"{address6}/128 on eth0" in released
