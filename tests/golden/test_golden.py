@@ -1,0 +1,208 @@
+"""Golden files: rendered, compared, and given to the real keepalived.
+
+``pytest tests/golden --update-golden`` writes them anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.core.model import RenderedFile, Rendering, Settings
+from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.render import render
+from tests.support import sandbox
+from tests.support.cases import PATHS, Case, load_cases
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import HostFacts, IPAddress
+
+FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
+
+
+def files(rendering: Rendering) -> dict[str, str]:
+    return {Path(each.path).name: each.text for each in (rendering.config, *rendering.scripts)}
+
+
+def test_there_are_cases() -> None:
+    """An empty directory would pass everything."""
+    assert len(load_cases()) >= 20
+
+
+@pytest.mark.parametrize("case", load_cases(), ids=str)
+def test_a_case_renders_to_its_golden_files(case: Case, *, update_golden: bool) -> None:
+    """No file differs, none is missing, none is left over."""
+    rendered = files(case.rendering())
+    if update_golden:
+        for name in ("keepalived.conf", "check", "notify"):
+            (case.directory / name).unlink(missing_ok=True)
+        for name, text in rendered.items():
+            (case.directory / name).write_text(text, encoding="utf-8")
+    golden = {
+        each.name: each.read_text(encoding="utf-8")
+        for each in case.directory.iterdir()
+        if each.name not in {"env", "facts.toml"}
+    }
+    assert golden == rendered
+
+
+@pytest.mark.parametrize("case", load_cases(), ids=str)
+def test_the_scripts_of_a_case_are_bash(case: Case) -> None:
+    """bash -n finds nothing to say."""
+    for each in case.rendering().scripts:
+        done = subprocess.run(
+            ["bash", "-n", "-c", each.text],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+        assert (0, "") == (done.returncode, done.stderr)
+
+
+# --- the real checker ---------------------------------------------------------------------------
+
+
+def keepalived_says(rendering: Rendering, facts: HostFacts, directory: Path) -> sandbox.Outcome:
+    """Give a rendering to keepalived -t on a node with these interfaces."""
+    placed = sandbox.place(rendering, directory)
+    config = placed.pop(rendering.config.path)
+    script = sandbox.interfaces(facts) + sandbox.copies(placed, [PATHS.directory])
+    return sandbox.run(f"{script}keepalived -t -f '{config}'\n")
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("case", load_cases(), ids=str)
+def test_keepalived_passes_a_golden_file_without_a_word(case: Case, tmp_path: Path) -> None:
+    """Exit code 0, and nothing printed."""
+    outcome = keepalived_says(case.rendering(), case.facts, tmp_path)
+    assert (0, "") == (outcome.status, outcome.output)
+
+
+def sequence(first: str, count: int) -> tuple[IPAddress, ...]:
+    return tuple(ip_address(first) + number for number in range(count))
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(
+            Settings(virtual_addresses=sequence("10.0.0.1", 254), virtual_router_id_offset=0),
+            id="254 one by one",
+        ),
+        pytest.param(
+            Settings(
+                virtual_addresses=sequence("192.168.254.1", 255),
+                address_groups=238,
+                virtual_router_id_offset=0,
+            ),
+            id="255 in 238 groups",
+        ),
+        pytest.param(
+            Settings(
+                virtual_addresses=sequence("10.0.0.0", 300) + sequence("fd00::1:0", 300),
+                address_groups=1,
+            ),
+            id="more than an advert carries, both families",
+        ),
+        pytest.param(
+            Settings(virtual_addresses=sequence("10.0.0.1", 2), advert_interval=255),
+            id="the longest interval of version 2",
+        ),
+        pytest.param(
+            Settings(virtual_addresses=sequence("fd00::1:0", 2), advert_interval=40),
+            id="the longest interval of version 3",
+        ),
+        pytest.param(
+            Settings(virtual_addresses=sequence("10.0.0.1", 2), advert_interval=0.1, priority=1),
+            id="the shortest interval",
+        ),
+        pytest.param(
+            Settings(
+                virtual_addresses=sequence("10.0.0.1", 1) + sequence("fd00::1:0", 1),
+                multicast_source=ip_address("fd00:55::10"),
+            ),
+            id="an IPv6 multicast source",
+        ),
+        pytest.param(
+            Settings(virtual_addresses=sequence("10.0.0.1", 1), config_name="a" * 253),
+            id="the longest name",
+        ),
+    ],
+)
+def test_keepalived_passes_extreme_shapes_without_a_word(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """At the limits of what the plan lets through."""
+    outcome = keepalived_says(render(plan(settings, FACTS), PATHS), FACTS, tmp_path)
+    assert (0, "") == (outcome.status, outcome.output)
+
+
+# --- negative controls --------------------------------------------------------------------------
+
+GOOD = render(plan(Settings(virtual_addresses=sequence("10.0.0.1", 2)), FACTS), PATHS)
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("old", "new", "status", "said"),
+    [
+        pytest.param("enable_script_security", "", 6, "SECURITY VIOLATION", id="security"),
+        pytest.param("vrrp_instance", "vrrp_instanze", 5, "Unknown keyword", id="keyword"),
+        pytest.param("virtual_router_id 11 ", "virtual_router_id 256", 5, "range", id="id"),
+        pytest.param("priority", "priority 0 #", 5, "", id="priority"),
+        pytest.param('OpenShif"', 'OpenShift"', 5, "Truncating", id="long password"),
+        pytest.param("state BACKUP", "state MASTER", 5, "preempt", id="state MASTER"),
+        pytest.param('"ens3"', '"ens9"', 5, "ens9", id="no such interface"),
+        pytest.param(
+            "virtual_router_id 12", "virtual_router_id 11", 5, "both use", id="an id used twice"
+        ),
+        pytest.param("/32", "/33", 5, "", id="prefix"),
+        pytest.param("interval 2", "interval 0.5", 5, "", id="fraction of an interval"),
+        pytest.param("advert_int 1", "advert_int 0.5", 5, "", id="fraction of version 2"),
+    ],
+)
+def test_keepalived_refuses_a_bad_file(
+    tmp_path: Path, old: str, new: str, status: int, said: str
+) -> None:
+    """What passes every test would be no test."""
+    assert old in GOOD.config.text
+    outcome = keepalived_says(changed(GOOD, old, new), FACTS, tmp_path)
+    assert status == outcome.status
+    assert said in outcome.output
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(GOOD.config.text, "", id="an empty file"),
+        pytest.param("10.0.0.2", "10.0.0.1", id="an address in two instances"),
+    ],
+)
+def test_what_keepalived_does_not_see_stays_so(tmp_path: Path, old: str, new: str) -> None:
+    """Its blind spots: exit 0, so that the plan has to see to them."""
+    assert old in GOOD.config.text
+    outcome = keepalived_says(changed(GOOD, old, new), FACTS, tmp_path)
+    assert 0 == outcome.status
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("spoil", ["rm", "chmod +x"])
+def test_keepalived_passes_a_file_that_it_will_not_read(tmp_path: Path, spoil: str) -> None:
+    """A missing file and one with the execute bit: exit 0 too."""
+    config = sandbox.place(GOOD, tmp_path)[GOOD.config.path]
+    outcome = sandbox.run(f"{spoil} '{config}'\nkeepalived -t -f '{config}'\n")
+    assert 0 == outcome.status
+
+
+def changed(rendering: Rendering, old: str, new: str) -> Rendering:
+    config = RenderedFile(path=rendering.config.path, text=rendering.config.text.replace(old, new))
+    return dataclasses.replace(rendering, config=config)
