@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
 from ipfailover_agent.core import change, keepalived, ownership
-from ipfailover_agent.core.errors import AgentError, ConfigTestError, HostNotReadyError
+from ipfailover_agent.core.errors import (
+    AgentError,
+    ConfigTestError,
+    ExitCode,
+    HostNotReadyError,
+)
 from ipfailover_agent.core.supervision import PreparationEnded, Verdict
 from ipfailover_agent.system import files, process, release
 from ipfailover_agent.system.config_test import ConfigTest
@@ -71,11 +76,14 @@ class Candidates:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         return self._under_way.deadline if self._under_way else None
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, loop: Loop) -> None:
         """End a test that takes too long; its end is then a refusal."""
-        if self._under_way is not None and now >= self._under_way.deadline:
-            self._under_way.test.kill()
-            self._under_way.deadline = now + self._policy.test_grace
+        if self._under_way is None or now < self._under_way.deadline:
+            return
+        self._under_way.test.kill()
+        self._under_way.deadline = now + self._policy.test_grace
+        # Whatever else holds the output open (a child that left the group) has nothing to say.
+        self.test_closed(loop)
 
     # --- preparing ------------------------------------------------------------------------------
 
@@ -186,7 +194,9 @@ class Candidates:
         self._dispatch(
             PreparationEnded(
                 verdict=verdict,
-                may_change=self._options.config is not None,
+                # No edit of a variable brings a program or room on a disk.
+                may_change=self._options.config is not None
+                and error.exit_code is ExitCode.CONFIG,
                 exit_code=error.exit_code,
             )
         )
@@ -245,21 +255,25 @@ class Candidates:
             return True
 
     def release_addresses(self) -> None:
-        """Remove addresses of ours by what the kernel shows, not by what we believe."""
+        """Remove addresses of ours by what the kernel shows, not by what we believe.
+
+        Before anything is known of a configuration, those that a former run recorded.
+        """
         accepted = self._accepted[0] if self._accepted else None
         known = [each for each in (accepted, self.active, self._previous) if each is not None]
-        if not known:
+        recorded = files.read_recorded_addresses(self._paths.addresses)
+        addresses = {*recorded, *(each for held in known for each in held.config.addresses)}
+        if not addresses:
             return
-        newest = known[0]
+        label = known[0].settings.address_label if known else ""
+        interface = (
+            known[0].config.interface
+            if known
+            else files.read_recorded_interface(self._paths.addresses) or ""
+        )
         try:
-            facts = prepare.look_at_host(newest.settings, newest.paths)
-            found = ownership.leftovers(
-                {address for each in known for address in each.config.addresses}
-                | set(facts.recorded_addresses),
-                newest.settings.address_label,
-                facts,
-                newest.config.interface,
-            )
+            facts = prepare.look_at_bare_host(recorded)
+            found = ownership.leftovers(addresses, label, facts, interface)
             released = release.release_addresses(found)
         except AgentError as error:
             self._reporter.log.error("addresses.release_failed", error=str(error))

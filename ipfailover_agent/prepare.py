@@ -16,6 +16,8 @@ from ipfailover_agent.system import files, host, sources
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ipfailover_agent.core.model import IPAddress
+
 _START_ONLY = tuple(
     each.name
     for each in variables.VARIABLES
@@ -135,6 +137,9 @@ def plan_again(candidate: Candidate) -> KeepalivedConfig:
     return plan.plan(candidate.settings, look_at_host(candidate.settings, candidate.paths))
 
 
-def look_at_bare_host() -> HostFacts:
-    """Return the node as it is now, without what the settings or a former run say of it."""
-    return host.discover(check_script=None, notify_script=None, recorded=())
+def look_at_bare_host(recorded: tuple[IPAddress, ...] = ()) -> HostFacts:
+    """Return the node as it is now, without what the settings say of it.
+
+    ``recorded``: the addresses that a former run says it served.
+    """
+    return host.discover(check_script=None, notify_script=None, recorded=recorded)

@@ -72,7 +72,9 @@ def step(state: Lifecycle, event: Event, now: float, policy: Policy) -> Step:
         return state, ()
     match event:
         case Begin():
-            return _prepare(state)
+            # What a killed agent left must not wait for a configuration that can be used.
+            state, actions = _prepare(state)
+            return state, (ReleaseAddresses(), *actions)
         case PreparationEnded():
             return _on_preparation_ended(state, event, now, policy)
         case Spawned(pid=pid):
