@@ -89,6 +89,8 @@ class Agent:
                 f"cannot use {self._paths.directory}: another agent runs with it, pid {running}"
             )
         files.prepare_run_directory(self._paths)
+        # Whoever finds our pid must not find a former agent's status beside it.
+        self._reporter.write_status()
         files.write_pid_file(self._paths.agent_pid)
         process.become_subreaper()
         self._log.info("agent.started", version=__version__, pid=os.getpid())
@@ -99,6 +101,9 @@ class Agent:
                 self._dispatch(does.Begin())
                 while self._finish is None:
                     self._round()
+        except BaseException:
+            self._abandon_keepalived()
+            raise
         finally:
             os.close(fifo)
             files.remove_file(self._paths.agent_pid)
@@ -110,6 +115,24 @@ class Agent:
             sink.drain(_DRAIN_SECONDS)
         return int(code)
 
+    def _abandon_keepalived(self) -> None:
+        """End keepalived and release its addresses after a bug of ours, as well as it goes.
+
+        Otherwise they would stay on the interface where we are PID 1: our end kills everything.
+        """
+        if self._state.pid is None:
+            return
+        for signum, grace in (
+            (signal.SIGTERM, self._policy.stop_grace),
+            (signal.SIGKILL, self._policy.kill_grace),
+        ):
+            process.signal_group(self._state.pid, signum)
+            deadline = time.monotonic() + grace
+            while process.group_exists(self._state.pid) and time.monotonic() < deadline:
+                list(process.reap())
+                time.sleep(self._policy.clear_interval)
+        self._candidates.release_addresses()
+
     # --- the loop -------------------------------------------------------------------------------
 
     def _round(self) -> None:
@@ -120,7 +143,7 @@ class Agent:
         now = time.monotonic()
         if self._state.deadline is not None and now >= self._state.deadline:
             self._dispatch(does.DeadlinePassed())
-        self._candidates.tick(now)
+        self._candidates.tick(now, self._loop)
         for event in events:
             self._handle(event)
         self._reporter.tick(now)
