@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tests.support.netns import NetworkNamespace
 
+_IP = shutil.which("ip") or "ip"  # some tests have a PATH without it
 _CHECKOUT = Path(__file__).parents[2]
 _FAKE = Path(__file__).with_name("fake_keepalived.py")
 TERM = signal.SIGTERM
@@ -135,8 +136,9 @@ class AgentProcess:
 
     @property
     def status(self) -> dict[str, Any]:
-        """Return its status file, empty while there is none."""
-        return self._world.status()
+        """Return its status file, empty while there is none of its own."""
+        data = self._world.status()
+        return data if data.get("pid") == (1 if self._as_pid_1 else self.pid) else {}
 
     def signal(self, number: int) -> None:
         """Signal the agent."""
@@ -219,7 +221,7 @@ class World:
 
     def enter(self) -> tuple[str, ...]:
         """Return the words that run a command in the namespace."""
-        return ("ip", "netns", "exec", self.namespace.name)
+        return (_IP, "netns", "exec", self.namespace.name)
 
     def start(
         self,
@@ -231,6 +233,7 @@ class World:
         stderr: int | IO[bytes] | None = None,
         log_format: str = "text",
         reads_file: bool = False,
+        has_bug: bool = False,
         before: Sequence[str] = (),
     ) -> AgentProcess:
         """Start an agent.
@@ -244,6 +247,7 @@ class World:
             stderr: likewise.
             log_format: with a policy, ``text`` or ``json``.
             reads_file: with a policy, ``config_file`` overrides the environment.
+            has_bug: with a policy, a reload raises what nobody expects.
             before: words that run the agent, such as ``setpriv ...``.
         """
         given: dict[str, Any] = {
@@ -253,6 +257,7 @@ class World:
             },
             "log_format": log_format,
             "policy": policy,
+            "has_bug": has_bug,
         }
         runner = (sys.executable, str(_RUNNER), json.dumps(given))
         plain = (sys.executable, "-m", "ipfailover_agent", "run", *words)

@@ -1,4 +1,4 @@
-"""``run`` with delays of the test's choice: ``python agent_runner.py POLICY_JSON [OPTIONS]``."""
+"""``run`` with delays of the test's choice: ``python agent_runner.py JSON``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ import sys
 from ipfailover_agent.commands.run import run
 from ipfailover_agent.core.supervision import Policy
 from ipfailover_agent.prepare import Options
+from ipfailover_agent.reporter import Reporter
 
 
 def main() -> int:
-    """Run the agent; ``options`` and ``policy`` come as one JSON object."""
+    """Run the agent; ``options`` and ``policy`` come as one JSON object.
+
+    ``has_bug``: a reload raises what nobody expects.
+    """
     given = json.loads(sys.argv[1])
+    if given["has_bug"]:
+        setattr(Reporter, "reload_began", _fail)  # noqa: B010 - a fault that cannot be produced
     return run(
         Options(**given["options"]),
         given.get("log_format", "text"),
         given.get("log_level", "debug"),
         policy=Policy(**given.get("policy", {})),
     )
+
+
+def _fail(_: Reporter) -> None:
+    raise RuntimeError("this is a bug")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ test: ``exit`` code, ``output`` lines, ``hangs``, ``flood`` bytes, ``leaves_chil
 run: ``says`` lines at start, ``transitions`` (FIFO lines at start), ``flood`` bytes of log lines,
   ``exit`` code or ``kill`` signal with ``after`` seconds, ``term``: ``exit`` or ``ignore``,
   ``stop_takes`` seconds, ``hup``: ``complete``, ``silent`` or ``die`` (exit 2, addresses stay),
-  ``orphan``: ``group`` or ``away`` (a child that outlives it and ignores TERM, in its process group
-  or in one of its own; ends by itself after ``orphan_ends`` seconds), ``holds``: addresses that it
-  puts on an interface (``[address/length, interface, label]``) and removes when it is told to stop.
+  ``orphan``: ``group`` or ``away`` (a child that outlives it and ignores TERM, in its process
+  group or in one of its own; ends by itself after ``orphan_ends`` seconds), ``holds``: addresses
+  that it puts on an interface (``[address/length, interface, label]``) and removes when told to
+  stop.
 """
 
 from __future__ import annotations
