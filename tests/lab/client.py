@@ -62,7 +62,8 @@ class Watch:
         self._last_heard = self.started
         self._silences: list[Outage] = []
         self._latest_question = self.started
-        self._longest_silence_of_ours = 0.0
+        self._stalled = 0.0
+        self._lateness = 0.0
         self._stopped: float | None = None
         self._stopping = threading.Event()
         self._socket = _connected(network, address, port)
@@ -88,7 +89,7 @@ class Watch:
     @property
     def lateness(self) -> float:
         """Return by how much the worst question was late: what this machine adds to outages."""
-        return max(0.0, self._longest_silence_of_ours - self._interval)
+        return self._lateness
 
     def answering(self, patience: float = 0.25) -> str | None:
         """Return the node that answered last, None when nobody did within ``patience``."""
@@ -147,9 +148,9 @@ class Watch:
 
     def _ask(self, sequence: int) -> None:
         now = time.monotonic()
-        self._longest_silence_of_ours = max(
-            self._longest_silence_of_ours, now - self._latest_question
-        )
+        late = now - self._latest_question - self._interval
+        self._stalled = max(self._stalled, late)
+        self._lateness = max(self._lateness, late)
         self._latest_question = now
         with contextlib.suppress(OSError):  # unreachable, refused: no answer, that is all
             self._socket.send(str(sequence).encode())
@@ -158,11 +159,12 @@ class Watch:
         with contextlib.suppress(OSError):
             node, _, sequence = self._socket.recv(256).decode().partition(" ")
             now = time.monotonic()
-            if now - self._last_heard >= _SMALLEST:
+            # While this program itself did not run, nobody was asked: that is no outage.
+            if now - self._last_heard - self._stalled >= _SMALLEST:
                 self._silences.append(
                     Outage(start=self._last_heard, seconds=now - self._last_heard)
                 )
-            self._last_heard = now
+            self._last_heard, self._stalled = now, 0.0
             self._answers.append(Answer(time=now, node=node, sequence=int(sequence)))
 
 

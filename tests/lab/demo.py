@@ -271,7 +271,10 @@ def _run(*, live: bool) -> int:
                 play(lab, Screen(sys.stdout))
         except NotShownError as error:
             lab.keep_directory = True
-            print(f"\nNOT SHOWN: {error}\nThe nodes' logs are in {lab.directory}")
+            print(f"\nNOT SHOWN: {error}")
+            for node in lab.nodes:
+                print(f"{node.name} said last: {''.join(node.stderr().splitlines()[-1:])}")
+            print(f"The nodes' logs are in {lab.directory}")
             return 1
         finally:
             # From here on a second Ctrl-C would only leave things lying about.

@@ -26,6 +26,11 @@ def sweep() -> None:
             shutil.rmtree(path, ignore_errors=True)  # another user's stays
 
 
+def leftovers_of(pid: int) -> list[Path]:
+    """Return the directories that a process of this PID namespace has made."""
+    return list(Path(tempfile.gettempdir()).glob(f"{_PREFIX}-{_here()}-{pid}-*"))
+
+
 def _here() -> str:
     """Return the number of our PID namespace: in another one the same pid is another process."""
     return str(Path("/proc/self/ns/pid").stat().st_ino)

@@ -32,7 +32,8 @@ class LabError(Exception):
 
 def base_environment() -> dict[str, str]:
     """Return the variables every child of the lab gets: little, so that runs are alike."""
-    kept = ("LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
+    coverage = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
+    kept = ("LANG", "PYTHONPATH", *coverage)
     return {
         "PATH": f"{os.environ.get('PATH', '')}:{TOOL_PATH}".removeprefix(":"),
         **{name: os.environ[name] for name in kept if name in os.environ},

@@ -122,12 +122,12 @@ class Node:
             )
         )
 
-    def start_keepalived(self, config: str) -> None:
-        """Start keepalived alone, as PID 1, with this configuration."""
+    def start_keepalived(self, config: str, *, prepare: str = "") -> None:
+        """Start keepalived alone, as PID 1, with this configuration; ``prepare`` as in start."""
         file = self.directory / "keepalived.conf"
         file.write_text(config)
-        prepare = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
-        self.start({}, KEEPALIVED, prepare=prepare)
+        install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
+        self.start({}, KEEPALIVED, prepare=f"{install}\n{prepare}")
 
     def signal(self, number: Signals) -> None:
         """Send a signal to the agent (the command of ``start``)."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,7 +203,7 @@ def test_a_container_has_its_own_run_and_processes(lab: Lab) -> None:
     first, second, _ = lab.nodes
     for node in (first, second):
         node.start({"COLOUR": "blue"}, ["sleep", "1000"], run_mount="noexec")
-        wait_until(lambda node=node: node.pids("sleep"), timeout=2, what="sleep runs")  # type: ignore[misc]
+        wait_until(partial(node.pids, "sleep"), timeout=2, what="sleep runs")
     first.write("/run/colour", "red")
     assert first.read("/run/colour") == "red"
     assert not second.container.path("/run/colour").exists()
