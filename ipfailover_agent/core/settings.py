@@ -141,16 +141,9 @@ def _settings(fields: Fields, addresses: Expansion, on_invalid: OnInvalid) -> Se
 
 
 def _addresses(fields: Fields) -> Expansion:
-    """Read the virtual addresses, and say where a mixed cluster would not agree."""
     expansion = expand(fields.text(_ADDRESSES, separators="\n\t"), variable=_ADDRESSES)
     fields.problems += expansion.problems
     fields.left_out_by_old += expansion.left_out_by_old
-    if expansion.renumbers:
-        fields.warn(
-            _ADDRESSES,
-            f"the old image passes over {expansion.newly_read[0]!r} and numbers what follows "
-            "differently; update all nodes at once, or write such elements last",
-        )
     return expansion
 
 
@@ -218,11 +211,25 @@ def _relate(fields: Fields, settings: Settings, addresses: Expansion) -> None:
     if is_empty and not fields.has_problem(_ADDRESSES):
         instead = "list the virtual addresses, for example 192.0.2.10-12"
         fields.refuse(_ADDRESSES, "", "there is no address to serve", instead)
+    _relate_groups(fields, settings, addresses)
     _relate_check(fields, settings)
     _relate_pins(fields, settings)
     _relate_adverts(fields, settings)
     _relate_peers(fields, settings)
     fields.text("OPENSHIFT_HA_SELECTOR")
+
+
+def _relate_groups(fields: Fields, settings: Settings, addresses: Expansion) -> None:
+    """Say where nodes with the shell image would not agree while a cluster is updated."""
+    value = fields.text(_ADDRESSES, separators="\n\t")
+    regroups = settings.address_groups and addresses.newly_read and old_reading.emitted(value)
+    if addresses.renumbers or regroups:
+        fields.warn(
+            _ADDRESSES,
+            f"the old image passes over {addresses.newly_read[0]!r}, and so puts other addresses "
+            "under the same virtual router id; update all nodes at once"
+            + ("" if regroups else ", or write such elements last"),
+        )
 
 
 def _relate_check(fields: Fields, settings: Settings) -> None:

@@ -73,6 +73,7 @@ def test_a_list_means_its_addresses_in_order(value: str, expected: list[str]) ->
         ("2001:db8::100/64", "2001:db8::100/64", "prefix length", "'2001:db8::100'"),
         ("192.0.2.9,192.0.2.5;192.0.2.6", "192.0.2.5;192.0.2.6", "';'", "commas"),
         ("192.0.2.5-7 192.0.2.9", "192.0.2.5-7 192.0.2.9", "blanks", "commas"),
+        ("192.0.2.5-4", "192.0.2.5-4", "before the start", "lower one first"),
         ("192.0.2.9-5", "192.0.2.9-5", "before the start", "lower one first"),
         ("192.0.2.9-192.0.2.5", "192.0.2.9-192.0.2.5", "before the start", "lower one first"),
         ("2001:db8::9-5", "2001:db8::9-5", "before the start", "lower one first"),

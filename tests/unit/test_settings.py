@@ -369,6 +369,13 @@ def test_variables_that_contradict_each_other_are_refused(
     assert reason in problem.reason
 
 
+def test_an_older_name_is_looked_at_even_where_it_changes_nothing() -> None:
+    """A value that cannot be read is refused beside one that can."""
+    (problem,) = refused(NFTABLES_RULE="INPUT", IPTABLES_CHAIN="a\x1bb")
+
+    assert problem.variable == "OPENSHIFT_HA_IPTABLES_CHAIN"
+
+
 def test_both_spellings_may_agree() -> None:
     """The same source address twice is no contradiction, ids of both variables are united."""
     settings = parsed(
@@ -394,6 +401,10 @@ def test_both_spellings_may_agree() -> None:
         ({"VIRTUAL_IP": "192.0.2.1"}, "did you mean OPENSHIFT_HA_VIRTUAL_IPS"),
         ({"QQQ": "1"}, "'OPENSHIFT_HA_QQQ' is no variable that this version knows"),
         ({"VIRTUAL_IPS": "192.0.2.1 192.0.2.2,192.0.2.3"}, "update all nodes at once"),
+        (
+            {"VIRTUAL_IPS": "192.0.2.3,192.0.2.1 192.0.2.2", "VIP_GROUPS": "2"},
+            "under the same virtual router id; update all nodes at once",
+        ),
         ({"NFTABLES_RULE": "x"}, "OPENSHIFT_HA_NFTABLES_RULE: this version does not insert"),
         ({"IPTABLES_CHAIN": "x"}, "protocol 112"),
         ({"ADDRESS_LEASE": "5"}, "lease yet"),
