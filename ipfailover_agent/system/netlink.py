@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 _RECEIVE_BYTES: Final = 1 << 18  # the kernel sends at most 32 KiB at once
+_RESTLESS: Final = "cannot read rtnetlink: it keeps changing meanwhile"
 _NOT_THERE: Final = {errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO}
 
 
@@ -88,6 +89,20 @@ class AddressSocket:
         )
 
     def _held_addresses(self) -> tuple[rtnetlink.HeldAddress, ...]:
+        """Return what two dumps in a row agree on.
+
+        The kernel's mark for torn dumps does not cover all of them: since it dumps addresses
+        without its big lock, one that is deleted meanwhile can hide others (seen with Linux 6.18).
+        """
+        deadline = time.monotonic() + self.timeout
+        found = self._dump_addresses()
+        while (again := self._dump_addresses()) != found:
+            if time.monotonic() >= deadline:
+                raise SystemRefusedError(_RESTLESS)
+            found = again
+        return found
+
+    def _dump_addresses(self) -> tuple[rtnetlink.HeldAddress, ...]:
         payloads = self._dump(rtnetlink.GET_ADDRESS, rtnetlink.NEW_ADDRESS)
         return tuple(held for held in map(rtnetlink.parse_address, payloads) if held is not None)
 
@@ -114,7 +129,7 @@ class AddressSocket:
                     return rtnetlink.parse_error_number(message.payload)
 
     def _dump(self, kind: int, answer: int, family: int = socket.AF_UNSPEC) -> list[bytes]:
-        """Return the payloads of a dump, asking again while it is torn by a concurrent change."""
+        """Return the payloads of a dump, asking again while the kernel marks it as torn."""
         deadline = time.monotonic() + self.timeout
         payload = rtnetlink.build_dump_request(kind, family)
         while True:
@@ -122,7 +137,7 @@ class AddressSocket:
             if payloads is not None:
                 return payloads
             if time.monotonic() >= deadline:
-                raise SystemRefusedError("cannot read rtnetlink: it keeps changing meanwhile")
+                raise SystemRefusedError(_RESTLESS)
 
     def _dump_once(
         self, kind: int, answer: int, payload: bytes, deadline: float
