@@ -274,11 +274,11 @@ def test_the_source_overrides_the_environment_for_contract_variables_only() -> N
     assert ignored == ("LD_PRELOAD", "PATH")
 
 
-def test_an_empty_value_means_unset_whatever_the_environment_says() -> None:
+def test_an_empty_value_overrides_whatever_the_environment_says() -> None:
     """An operator takes a variable back by emptying its file."""
     environment = {ADDRESSES: "10.9.0.5"}
     source = {ADDRESSES: "", "OPENSHIFT_HA_PRIORITY": ""}
-    assert sources.merge(environment, source, is_contract=is_contract) == ({}, ())
+    assert sources.merge(environment, source, is_contract=is_contract) == (source, ())
     assert environment == {ADDRESSES: "10.9.0.5"}
 
 
