@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -104,7 +105,8 @@ class Agent:
             raise
         finally:
             os.close(fifo)
-            files.remove_file(self._paths.agent_pid)
+            with contextlib.suppress(AgentError):  # it names a process that is gone in any case
+                files.remove_file(self._paths.agent_pid)
         code = self._finish.exit_code
         say = self._log.info if code is ExitCode.OK else self._log.error
         say("agent.stopped", exit_code=int(code), reason=self._finish.reason)

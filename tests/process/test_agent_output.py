@@ -178,7 +178,6 @@ def test_a_full_disk_under_the_log_stops_nothing(world: World) -> None:
     answers_reload(agent, 2)
     written = inside(world, agent, f"cat {there}/log")
     assert "event=agent.started" in written
-    assert "Startup complete" in written
     assert 0 == agent.stop()
 
 
@@ -301,7 +300,7 @@ def test_a_run_directory_that_becomes_read_only_does_not_end_the_agent(world: Wo
     world.write(VIRTUAL_IPS="10.0.0.101")
     agent = world.start(policy=SHORT, reads_file=True, before=small_disk(world, "256k"))
     agent.wait_for(lambda: "Startup complete" in agent.output)
-    inside(world, agent, f"mount -o remount,bind,ro {world.run_directory}")
+    inside(world, agent, f"mount -t tmpfs -o ro tmpfs {world.run_directory}")
     world.write(VIRTUAL_IPS="10.0.0.102")
     agent.reload()
     agent.wait_for(lambda: "event=reload.refused" in agent.log)
