@@ -427,7 +427,7 @@ def test_removing_a_file_twice_is_no_error(tmp_path: Path) -> None:
 
 
 def test_only_one_process_holds_the_run_directory(tmp_path: Path) -> None:
-    """A second agent is refused, also where pids say nothing; the end of the first one frees it."""
+    """A second agent is refused, also where pids say nothing; the end of the first frees it."""
     paths = RunPaths(directory=str(tmp_path / "run"), config="/nowhere")
     program = (
         "import sys; from ipfailover_agent.core.model import RunPaths;"
