@@ -233,6 +233,8 @@ class Agent:
                 self._candidates.abandon(self._loop)
             case does.Activate():
                 self._candidates.activate()
+            case does.PlaceStep():
+                self._candidates.place_step()
             case does.Restore():
                 self._candidates.restore()
             case does.RollBack():

@@ -290,10 +290,14 @@ class RunPaths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualAddress:
-    """A virtual address as keepalived sets it: one host prefix, labelled where that fits."""
+    """A virtual address as keepalived sets it: one host prefix, labelled where that fits.
+
+    ``interface`` names another one than the instance's, None as a rule.
+    """
 
     address: IPAddress
     label: str | None = None
+    interface: str | None = None
 
     @property
     def prefix_length(self) -> int:
