@@ -158,7 +158,9 @@ def _on_first_candidate(
     if event.verdict is Verdict.NOT_READY or event.may_change:
         deadline = now + policy.waiting_interval
         return replace(state, phase=Phase.WAITING, deadline=deadline), report
-    state, actions = _finish(state, event.exit_code, "the configuration cannot be used")
+    unusable = event.exit_code is ExitCode.CONFIG
+    reason = "the configuration cannot be used" if unusable else "keepalived cannot be started"
+    state, actions = _finish(state, event.exit_code, reason)
     return state, (*report, *actions)
 
 

@@ -224,11 +224,6 @@ class RunPaths:
         return f"{self.directory}/keepalived.conf.candidate"
 
     @property
-    def last_good(self) -> str:
-        """Return the copy of the last configuration that keepalived accepted."""
-        return f"{self.directory}/keepalived.conf.last-good"
-
-    @property
     def temporary(self) -> str:
         """Return keepalived's TMPDIR."""
         return f"{self.directory}/tmp"  # noqa: S108 - inside our own 0700 directory
@@ -276,7 +271,6 @@ class RunPaths:
             self.notify,
             self.notify_fifo,
             self.candidate,
-            self.last_good,
             self.temporary,
             self.keepalived_pid,
             self.vrrp_pid,
