@@ -388,7 +388,11 @@ def test_an_agent_that_is_killed_takes_keepalived_along(world: World) -> None:
     assert 1 == world.fake.count("SIGTERM")
 
 
-def test_leftovers_of_a_killed_agent_are_released_by_the_next_start(world: World) -> None:
+@pytest.mark.parametrize("reads_file", [False, True], ids=["ends", "waits to be mended"])
+def test_leftovers_of_a_killed_agent_are_released_by_the_next_start(
+    world: World,
+    reads_file: bool,  # noqa: FBT001
+) -> None:
     """Even when its successor's variables cannot be used."""
     world.fake.plays({"holds": [HELD]})
     agent = world.running()
@@ -397,8 +401,13 @@ def test_leftovers_of_a_killed_agent_are_released_by_the_next_start(world: World
     (started,) = world.fake.journal("start")
     wait_until(lambda: not is_alive(started["pid"]), 5, "keepalived lives on")
     world.namespace.ip("address", "add", HELD[0], "dev", "veth0", "label", HELD[2])
-    again = world.start(environment={"OPENSHIFT_HA_VIRTUAL_IPS": "nonsense"})
-    assert 78 == again.ends()
+    world.write(VIRTUAL_IPS="nonsense")
+    wrong = {"OPENSHIFT_HA_VIRTUAL_IPS": "nonsense"}
+    again = world.start(policy=SHORT, environment=wrong, reads_file=reads_file)
+    if reads_file:
+        again.wait_for_phase("waiting")
+    else:
+        assert 78 == again.ends()
     assert "10.0.0.101" not in world.addresses()
 
 

@@ -526,6 +526,12 @@ def test_release_without_the_privilege_names_it(leftovers: World) -> None:
     assert "10.0.0.101" in leftovers.addresses()
 
 
+def test_release_without_the_privilege_does_not_say_that_nothing_is_there(world: World) -> None:
+    """Whoever cannot remove an address must not sound as if all were well."""
+    done = world.command("release", before=WITHOUT_NET_ADMIN)
+    assert (77, "") == (done.returncode, done.stdout)
+
+
 def test_release_without_a_configuration_says_what_to_give(leftovers: World) -> None:
     """The variables, or the run directory."""
     nothing = {"OPENSHIFT_HA_VIRTUAL_IPS": ""}
