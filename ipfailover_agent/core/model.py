@@ -382,8 +382,9 @@ class KeepalivedConfig:
     """Everything that the rendered files say; depends on nothing but Settings and HostFacts.
 
     ``node_addresses`` holds this node's own address per family on the VRRP interface. ``reports``
-    are sentences for the operator that the plan found (beside ``Settings.warnings``).
-    ``degraded`` says in words why the node must not be called ready, or is empty.
+    are sentences for the operator that the plan found (beside ``Settings.warnings``), ``errors``
+    those among them that hurt the service though the node is called ready. ``degraded`` says
+    in words why the node must not be called ready, or is empty.
     """
 
     config_name: str
@@ -398,6 +399,7 @@ class KeepalivedConfig:
     garp: GarpRefresh
     keepalived_options: tuple[str, ...] = ()
     reports: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
 
     @property

@@ -104,6 +104,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             *_report_family(grouped, nodes, name),
             *check.reports,
         ),
+        errors=check.errors,
         degraded=(*choice.degraded, *(f"left out: {each}" for each in settings.left_out)),
     )
 
