@@ -378,7 +378,7 @@ def test_a_sighup_during_the_first_configuration_test_reads_again(world: World) 
 
 def test_a_sighup_during_a_test_that_hangs_gets_its_own_verdict(world: World) -> None:
     """The first reload is refused, the second sees the mended file."""
-    agent = reading_file(world, policy={**SHORT, "test_grace": 1})
+    agent = reading_file(world, policy=SHORT)
     world.fake.plays(test={"hangs": True})
     world.write(VIRTUAL_IPS="10.0.0.101-104")
     agent.reload()
