@@ -1,7 +1,7 @@
 """Files that the agent keeps: atomic replacement, run directory, FIFO, pid file, record."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH114, PTH115, PTH123, PTH208
+# ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH114, PTH115, PTH116, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -60,12 +60,23 @@ def replace_all(wanted: Sequence[RenderedFile]) -> None:
             with _explained(f"cannot write {each.path}"):
                 if os.path.islink(target):  # what realpath leaves of a loop
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                if _is_special(target):
+                    raise OSError(errno.EINVAL, "what is there is not a regular file")
                 undo.callback(_remove_quietly, temporary)
                 _write_new(temporary, each.text.encode("utf-8", "surrogateescape"), each.mode)
             staged.append((each.path, temporary, target))
         for path, temporary, target in staged:
             with _explained(f"cannot write {path}"):
                 os.replace(temporary, target)
+
+
+def _is_special(path: str) -> bool:
+    """Return whether it is a device, a pipe or a socket: as root we could replace /dev/null."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _remove_quietly(path: str) -> None:
