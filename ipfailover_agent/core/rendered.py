@@ -80,12 +80,13 @@ def _difference(found: _Found, wanted: VrrpInstance) -> Iterator[str]:
         want = {each.address for each in held}
         for address in sorted(want - have_addresses.keys(), key=int):
             yield f"renders no {address} in {block} {where}"
-        for address, as_written in have_addresses.items():
-            if address is None or address not in want:
+        for found_address, as_written in have_addresses.items():
+            if found_address is None or found_address not in want:
                 yield f"renders {as_written!r} in {block} {where}, which the settings do not say"
-            elif _prefix_length(as_written) != family_of(address).host_prefix_length:
-                host = family_of(address).host_prefix_length
-                yield f"renders {as_written} in {block} {where} instead of {address}/{host}"
+                continue
+            host = family_of(found_address).host_prefix_length
+            if ip_interface(as_written).network.prefixlen != host:
+                yield f"renders {as_written} in {block} {where} instead of {found_address}/{host}"
 
 
 def _misplaced(found: list[_Found], config: KeepalivedConfig) -> Iterator[str]:
@@ -107,10 +108,6 @@ def _address(word: str) -> tuple[IPAddress | None, str]:
         return ip_interface(word).ip, word
     except ValueError:
         return None, word
-
-
-def _prefix_length(word: str) -> int:
-    return ip_interface(word).network.prefixlen
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -140,6 +137,8 @@ def _note(instance: _Found, path: list[str], words: list[str]) -> None:
             instance.advertised.append(address)
         case ["virtual_ipaddress_excluded"], [address, *_]:
             instance.excluded.append(address)
+        case _:
+            pass  # what the plan does not decide
 
 
 def _statements(text: str) -> Iterator[list[str]]:
@@ -152,12 +151,11 @@ def _statements(text: str) -> Iterator[list[str]]:
         words: list[str] = []
         for token in _TOKEN.finditer(line):
             quoted, brace, word = token.groups()
-            if brace == "{":
-                yield [*(words or waiting), "{"]
-                words, waiting = [], []
-            elif brace:
-                yield from filter(None, (waiting, words))
-                yield ["}"]
+            if brace:
+                if waiting and (words or brace == "}"):
+                    yield waiting
+                    waiting = []
+                yield from _at_brace(brace, words or waiting)
                 words, waiting = [], []
             elif quoted is not None or word:
                 words.append(quoted if quoted is not None else word)
@@ -165,5 +163,12 @@ def _statements(text: str) -> Iterator[list[str]]:
             if waiting:
                 yield waiting
             waiting = words
-    if waiting:
-        yield waiting
+
+
+def _at_brace(brace: str, words: list[str]) -> Iterator[list[str]]:
+    if brace == "{":
+        yield [*words, "{"]
+        return
+    if words:
+        yield words
+    yield ["}"]
