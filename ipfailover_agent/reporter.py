@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
 _NAG_INTERVAL = 60.0
-_SERVING = {VrrpState.BACKUP, VrrpState.MASTER}
 
 
 class Reporter:
@@ -276,7 +275,7 @@ class Reporter:
             phase=self._state.phase.value,
             ready=self._state.phase is Phase.RUNNING
             and not self._problems
-            and all(each.state in _SERVING for each in self._roster.entries),
+            and all(each.state is not VrrpState.FAULT for each in self._roster.entries),
             reasons=(*self._problems, *self._faults()),
             config=config,
             instances=tuple(
