@@ -59,6 +59,14 @@ def test_a_wrong_command_line_ends_with_2(world: World, words: list[str]) -> Non
     assert "Usage:" in done.stderr
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1", "-0.001", "inf", "-inf", "soon", ""])
+def test_a_time_that_nobody_can_wait_is_a_wrong_command_line(world: World, seconds: str) -> None:
+    """nan would have waited for ever or not at all."""
+    done = world.command("reload", f"--timeout={seconds}")
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "Invalid value for '--timeout'" in done.stderr
+
+
 @pytest.mark.parametrize("words", ["--help", "check", "check --json", "render", "render --help"])
 def test_a_reader_that_leaves_gets_no_traceback(world: World, words: str) -> None:
     """As in `| head -1`; the exit code stays the command's own."""
