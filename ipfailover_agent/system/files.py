@@ -83,8 +83,8 @@ def stage(wanted: RenderedFile) -> StagedFile:
     with _explained(f"cannot write {wanted.path}"):
         if os.path.islink(target):  # what realpath leaves of a loop
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        if _is_special(target):
-            raise OSError(errno.EINVAL, "what is there is not a regular file")
+        if reason := obstacle(target):
+            raise OSError(errno.EINVAL, reason)
         try:
             _write_new(temporary, wanted.text.encode("utf-8", "surrogateescape"), wanted.mode)
         except BaseException:
@@ -109,13 +109,18 @@ def discard(staged: StagedFile) -> None:
         os.unlink(staged.temporary)
 
 
-def _is_special(path: str) -> bool:
-    """Return whether it is a device, a pipe or a socket: as root we could replace /dev/null."""
+def obstacle(path: str) -> str:
+    """Return in words what makes it impossible to put a file at ``path``, or nothing.
+
+    A device, a pipe or a socket could be replaced, as root /dev/null too: the machine needs it.
+    """
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        return ""
+    if stat.S_ISDIR(mode):
+        return "it is a directory"
+    return "" if stat.S_ISREG(mode) else "what is there is not a regular file"
 
 
 def lock_run_directory(paths: RunPaths) -> int:

@@ -183,6 +183,44 @@ def test_a_template_that_fails_is_named_with_its_line(world: World) -> None:
 # --- check --
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("keepalived.conf.candidate", "check", "check.reason", "notify.fifo", "agent.lock"),
+        *("status.json", "tmp", "tmp/x", "agent.pid/x", "", ".."),
+        *("../pipe", "../directory", "../link"),
+    ],
+)
+def test_a_configuration_where_something_else_belongs_is_refused(
+    world: World, name: str, command: str
+) -> None:
+    """The agent's own files, directories, devices: check and run say so alike."""
+    (world.directory / "directory").mkdir()
+    os.mkfifo(world.directory / "pipe")
+    (world.directory / "link").symlink_to(world.run_directory / "agent.lock")
+    path = os.path.normpath(world.run_directory / name)
+    done = world.command(command, environment={"KEEPALIVED_CONFIG": path})
+    assert 78 == done.returncode
+    said = re.search(rf"KEEPALIVED_CONFIG: '{path}': (.*?)[;,]", done.stdout + done.stderr)
+    assert said is not None
+    assert said[1] in {
+        "the agent needs that name for itself",
+        "it is a directory",
+        "what is there is not a regular file",
+    }
+    assert (world.directory / "pipe").is_fifo()
+    assert 0 == world.fake.count("test")
+
+
+def test_check_tests_with_the_options_that_keepalived_runs_with(world: World) -> None:
+    """Some change how the file is read."""
+    done = world.command("check", environment={"KEEPALIVED_OPTIONS": "--config-id a"})
+    assert 0 == done.returncode
+    (test,) = world.fake.journal("test")
+    assert ["--config-id", "a", "--config-test"] == test["argv"][:3]
+
+
 def test_check_says_what_run_would_do_in_80_columns(world: World) -> None:
     """A table of instances, ids, priorities and addresses."""
     done = world.command("check", environment={"OPENSHIFT_HA_CONFIG_NAME": "vip"})
