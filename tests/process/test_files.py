@@ -161,7 +161,7 @@ def test_what_a_dangling_link_points_to_is_made(tmp_path: Path) -> None:
     [
         ("missing/file", "No such file or directory"),
         ("plain/file", "Not a directory"),
-        ("directory", "Is a directory"),
+        ("directory", "it is a directory"),
         ("x" * 300, "File name too long"),
         ("loop", "symbolic links"),
     ],

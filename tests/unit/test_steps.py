@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ipfailover_agent.core import plan, render, steps
@@ -56,6 +56,7 @@ def order(*names: str) -> list[str]:
     return [f"x_VIP_{name}" for name in names]
 
 
+@example(before=[1, 2, 3], after=[2, 3, 1], groups=(0, 2), offset=10, name="x")
 @given(
     before=NUMBERS,
     after=NUMBERS,
