@@ -22,8 +22,10 @@ _TERM_IS_BLOCKED = 1 << (signal.SIGTERM - 1)
 
 
 def is_blocked(pid: int) -> bool:
-    """Return whether a process has SIGTERM blocked."""
+    """Return whether an agent has SIGTERM blocked; unshare does for a moment before it is one."""
     with contextlib.suppress(OSError):
+        if b"ipfailover_agent" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return False
         for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
             if line.startswith("SigBlk:"):
                 return bool(int(line.split()[1], 16) & _TERM_IS_BLOCKED)
