@@ -234,7 +234,9 @@ class Candidates:
 
     def _install(self, candidate: Candidate) -> None:
         """Replace the generated files; scripts first, since the configuration names them."""
-        files.make_directory(os.path.dirname(candidate.paths.config))  # noqa: PTH120 - a string
+        # where the image's link leads, if another run directory was chosen, is not there yet
+        config = os.path.realpath(candidate.paths.config)
+        files.make_directory(os.path.dirname(config))  # noqa: PTH120 - a string
         for each in (*candidate.rendering.scripts, candidate.rendering.config):
             files.write_atomically(each.path, each.text, each.mode)
 
