@@ -106,8 +106,11 @@ def text(value: str) -> str:
 
 
 def script(path: str) -> str:
-    """Return a script line's command: through bash, since noexec makes any script succeed."""
-    return f'"/bin/bash {text(path)[1:-1]}"'
+    """Return a script line's command: through bash, since noexec makes any script succeed.
+
+    keepalived 2.3 follows no link on the way to a script, and /bin is one.
+    """
+    return f'"/usr/bin/bash {text(path)[1:-1]}"'
 
 
 def words(command: Iterable[str]) -> str:
