@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, assert_never
 from ipfailover_agent import __version__, candidates
 from ipfailover_agent.core import keepalived, lifecycle
 from ipfailover_agent.core import supervision as does
-from ipfailover_agent.core.errors import AgentError, ExitCode
+from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.supervision import Phase, Reload
 from ipfailover_agent.reporter import Reporter
-from ipfailover_agent.system import files, loop, process
+from ipfailover_agent.system import files, host, loop, process, setgroups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,8 +82,10 @@ class Agent:
         """Serve until the end; return the exit code.
 
         Raises:
+            NotPermittedError: a capability is missing.
             SystemRefusedError: the run directory, the FIFO or the pid file cannot be had.
         """
+        _require_capabilities()
         # Held until this process ends, however it ends.
         files.lock_run_directory(self._paths)
         files.prepare_run_directory(self._paths)
@@ -92,6 +94,8 @@ class Agent:
         files.write_pid_file(self._paths.agent_pid)
         process.become_subreaper()
         self._log.info("agent.started", version=__version__, pid=os.getpid())
+        if reason := setgroups.make_setgroups_succeed():
+            self._log.error("scripts.disabled", reason=reason)
         fifo = files.open_notify_fifo(self._paths.notify_fifo)
         try:
             with loop.Loop(_SIGNALS) as self._loop:
@@ -109,7 +113,10 @@ class Agent:
                 files.remove_file(self._paths.agent_pid)
         code = self._finish.exit_code
         say = self._log.info if code is ExitCode.OK else self._log.error
-        say("agent.stopped", exit_code=int(code), reason=self._finish.reason)
+        # The last line is what platforms show of a container that ended.
+        problems = self._reporter.refusal if self._candidates.active is None else ()
+        told = {"problems": problems} if problems else {}
+        say("agent.stopped", exit_code=int(code), reason=self._finish.reason, **told)
         self._reporter.write_status()
         for sink in (self._output, self._errors):
             sink.drain(_DRAIN_SECONDS)
@@ -233,6 +240,8 @@ class Agent:
                 self._candidates.abandon(self._loop)
             case does.Activate():
                 self._candidates.activate()
+            case does.PlaceStep():
+                self._candidates.place_step()
             case does.Restore():
                 self._candidates.restore()
             case does.RollBack():
@@ -249,8 +258,8 @@ class Agent:
                 self._check_group()
             case does.ReleaseAddresses():
                 self._candidates.release_addresses()
-            case does.EndReload(reason=reason):
-                self._reporter.reload_ended(reason)
+            case does.EndReload(reason=reason, is_confirmed=is_confirmed):
+                self._reporter.reload_ended(reason, is_confirmed=is_confirmed)
             case does.ScheduleRestart(attempt=attempt, delay=delay):
                 self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))
             case does.Finish():
@@ -296,3 +305,12 @@ class Agent:
         fd = self._outputs.pop(stream)
         self._loop.unwatch(fd)
         os.close(fd)
+
+
+def _require_capabilities() -> None:
+    """Raise NotPermittedError where keepalived could not work: it runs on and only logs that."""
+    if missing := host.missing_capabilities():
+        raise NotPermittedError(
+            f"cannot run keepalived: the capability {' and '.join(missing)} is missing; "
+            "run as root, a container with --cap-add NET_ADMIN,NET_RAW"
+        )

@@ -103,7 +103,7 @@ class Reporter:
     ) -> None:
         """Tell that a configuration was put in force."""
         self._set_active(candidate)
-        self._warn((*notes, *candidate.warnings))
+        self._warn(candidate, notes)
         self.log.info(
             "config.activated",
             digest=candidate.rendering.digest[:12],
@@ -118,12 +118,18 @@ class Reporter:
         self._set_active(candidate)
         self._active_since = since
         self._is_unchanged = True
-        self._warn((*notes, *candidate.warnings))
+        self._warn(candidate, notes)
         self.log.info("config.unchanged", digest=candidate.rendering.digest[:12])
 
-    def _warn(self, texts: Iterable[str]) -> None:
-        for text in texts:
-            self.log.warning("settings.warning", text=text)
+    def _warn(self, candidate: Candidate, notes: Iterable[str]) -> None:
+        config = candidate.config
+        for text in (*notes, *candidate.warnings):
+            if text in config.errors:
+                self.log.error("check.unusable", text=text)
+            elif text not in config.degraded:
+                self.log.warning("settings.warning", text=text)
+        if config.degraded:
+            self.log.error("config.degraded", reasons=config.degraded)
 
     def restored(self, candidate: Candidate) -> None:
         """Tell that the files of a former configuration were put in place again."""
@@ -142,6 +148,11 @@ class Reporter:
     def changes_are(self, lines: Iterable[str]) -> None:
         """Take what the candidate would change, for the verdict."""
         self._changes = tuple(lines)
+
+    @property
+    def refusal(self) -> tuple[str, ...]:
+        """Return what is wrong with the last candidate; nothing if it was accepted."""
+        return self._refusal
 
     def refused(self, error: AgentError, verdict: Verdict) -> None:
         """Tell that a candidate was refused, once, and then how often, each minute."""
@@ -164,10 +175,13 @@ class Reporter:
         # On disk before anything is read: whoever changes a variable after this asks again.
         self.write_status()
 
-    def reload_ended(self, reason: str) -> None:
+    def reload_ended(self, reason: str, *, is_confirmed: bool = True) -> None:
         """Tell the verdict on a reload; ``reason`` is empty where it was carried out."""
         ended = max(self._reload.started, self._reload.ended + 1)
-        if reason:
+        if not is_confirmed:
+            verdict, lines = "unconfirmed", (reason, *self._changes)
+            self.log.error("reload.unconfirmed", reason=reason)
+        elif reason:
             verdict, lines = "refused", self._refusal or (reason,)
             self.log.error("reload.refused", reason=reason)
         elif self._is_unchanged:

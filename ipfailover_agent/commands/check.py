@@ -65,6 +65,7 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
         problems = (f"{error}; run would wait for it",)
     except AgentError as error:
         problems = (str(error),)
+    warnings = tuple(dict.fromkeys(warnings))
     return _Outcome(candidate=candidate, problems=problems, warnings=warnings, old=old)
 
 

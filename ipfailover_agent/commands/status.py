@@ -66,10 +66,12 @@ def _text(data: dict[str, Any], now: datetime) -> list[str]:
             f"{config['name']} on {config['interface']}, from {config['source']}, "
             f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}"
         )
-    if data["restarts"]:
-        lines.append(f"keepalived was restarted {data['restarts']} times")
-    if data["lines_dropped"]:
-        lines.append(f"{data['lines_dropped']} log lines were dropped because nobody read them")
+    if count := data["restarts"]:
+        lines.append(f"keepalived was restarted {'once' if count == 1 else f'{count} times'}")
+    if count := data["lines_dropped"]:
+        what = "line was dropped because nobody read it"
+        many = "lines were dropped because nobody read them"
+        lines.append(f"{count} log {what if count == 1 else many}")
     lines += [f"  {each}" for each in data["reasons"]]
     rows = [
         (

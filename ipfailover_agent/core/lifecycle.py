@@ -31,6 +31,7 @@ from ipfailover_agent.core.supervision import (
     KeepalivedReady,
     Lifecycle,
     Phase,
+    PlaceStep,
     Policy,
     PreparationEnded,
     Prepare,
@@ -52,6 +53,7 @@ from ipfailover_agent.core.supervision import (
 
 Step = tuple[Lifecycle, tuple[Action, ...]]
 
+_UNCONFIRMED = "keepalived did not confirm the reload"
 _REFUSED = "the new configuration was refused"
 _STOPPING = "the agent is stopping"
 
@@ -127,7 +129,8 @@ def _on_preparation_ended(
                 signals_left=event.signals - 1,
                 deadline=now + policy.reload_grace,
             )
-            return state, (Activate(), SignalKeepalived(signal=signal.SIGHUP))
+            placed = (PlaceStep(),) if event.signals > 1 else ()
+            return state, (Activate(), *placed, SignalKeepalived(signal=signal.SIGHUP))
         case Verdict.ACCEPTED:
             return _end_reload(state, (Activate(),))
         case Verdict.UNCHANGED:
@@ -156,11 +159,15 @@ def _on_first_candidate(
     if event.verdict is Verdict.NOT_READY or event.may_change:
         deadline = now + policy.waiting_interval
         return replace(state, phase=Phase.WAITING, deadline=deadline), report
-    state, actions = _finish(state, event.exit_code, "the configuration cannot be used")
+    unusable = event.exit_code is ExitCode.CONFIG
+    reason = "the configuration cannot be used" if unusable else "keepalived cannot be started"
+    state, actions = _finish(state, event.exit_code, reason)
     return state, (*report, *actions)
 
 
-def _end_reload(state: Lifecycle, actions: tuple[Action, ...], reason: str = "") -> Step:
+def _end_reload(
+    state: Lifecycle, actions: tuple[Action, ...], reason: str = "", *, is_confirmed: bool = True
+) -> Step:
     """Close a reload; begin the next one if it was asked for meanwhile."""
     again = state.reload_again
     state = replace(
@@ -170,7 +177,8 @@ def _end_reload(state: Lifecycle, actions: tuple[Action, ...], reason: str = "")
         signals_left=0,
         deadline=None,
     )
-    return state, (*actions, EndReload(reason=reason), *((Prepare(),) if again else ()))
+    end = EndReload(reason=reason, is_confirmed=is_confirmed)
+    return state, (*actions, end, *((Prepare(),) if again else ()))
 
 
 def _on_ready(state: Lifecycle, now: float) -> Step:
@@ -186,11 +194,13 @@ def _on_reload_completed(state: Lifecycle, now: float, policy: Policy) -> Step:
     if state.phase is not Phase.RUNNING or state.reload is not Reload.APPLYING:
         return state, ()
     if state.signals_left:
-        state = replace(
-            state, signals_left=state.signals_left - 1, deadline=now + policy.reload_grace
-        )
-        return state, (SignalKeepalived(signal=signal.SIGHUP),)
+        return _next_step(state, now, policy)
     return _end_reload(state, ())
+
+
+def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:
+    state = replace(state, signals_left=state.signals_left - 1, deadline=now + policy.reload_grace)
+    return state, (PlaceStep(), SignalKeepalived(signal=signal.SIGHUP))
 
 
 def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Policy) -> Step:
@@ -285,8 +295,11 @@ def _on_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
             return _prepare(state)
         case Phase.STARTING:
             return _on_ready(state, now)
+        case Phase.RUNNING if state.reload is Reload.APPLYING and state.signals_left:
+            # What is in force now is a stage that nobody asked for: on with it.
+            return _next_step(state, now, policy)
         case Phase.RUNNING if state.reload is Reload.APPLYING:
-            return _end_reload(state, (), "keepalived did not confirm the reload")
+            return _end_reload(state, (), _UNCONFIRMED, is_confirmed=False)
         case Phase.STOPPING:
             state = replace(state, phase=Phase.KILLING, deadline=now + policy.kill_grace)
             return state, (SignalGroup(signal=signal.SIGKILL),)

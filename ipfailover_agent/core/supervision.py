@@ -183,6 +183,11 @@ class Activate:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceStep:
+    """Put the next file of a reload that needs more than one in place; its signal follows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restore:
     """Put the active configuration's files in place again; the candidate is forgotten."""
 
@@ -223,9 +228,13 @@ class ReleaseAddresses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndReload:
-    """The reload is over: say so. ``reason`` is empty where it was carried out."""
+    """The reload is over: say so. ``reason`` is empty where it was carried out.
+
+    ``is_confirmed`` False: the new configuration is in place, and keepalived has not said so.
+    """
 
     reason: str = ""
+    is_confirmed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +257,7 @@ Action = (
     Prepare
     | AbandonPreparation
     | Activate
+    | PlaceStep
     | Restore
     | RollBack
     | Spawn

@@ -1,7 +1,7 @@
 """Files that the agent keeps: atomic replacement, run directory, FIFO, pid file, record."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH114, PTH115, PTH123, PTH208
+# ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH114, PTH115, PTH116, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.model import RenderedFile
 from ipfailover_agent.system.host import process_started_at
 from ipfailover_agent.system.process import enlarge_pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ipfailover_agent.core.model import IPAddress, RunPaths
 
@@ -38,20 +39,49 @@ def write_atomically(path: str, text: str, mode: int = _PRIVATE_FILE) -> None:
     Raises:
         SystemRefusedError: with the path and the reason; the old file is as it was.
     """
-    target = os.path.realpath(path)
-    directory, name = os.path.split(target)
-    number = next(_temporary_numbers)
-    temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
-    with _explained(f"cannot write {path}"):
-        if os.path.islink(target):  # what realpath leaves of a loop
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        try:
-            _write_new(temporary, text.encode("utf-8", "surrogateescape"), mode)
-            os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+    replace_all([RenderedFile(path=path, text=text, mode=mode)])
+
+
+def replace_all(wanted: Sequence[RenderedFile]) -> None:
+    """Replace files as :func:`write_atomically` does, all of them or none.
+
+    What needs room on the disk is done for all before the first one is replaced.
+
+    Raises:
+        SystemRefusedError: with the path and the reason; the old files are as they were.
+    """
+    with contextlib.ExitStack() as undo:
+        staged = []
+        for each in wanted:
+            target = os.path.realpath(each.path)
+            directory, name = os.path.split(target)
+            number = next(_temporary_numbers)
+            temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
+            with _explained(f"cannot write {each.path}"):
+                if os.path.islink(target):  # what realpath leaves of a loop
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                if _is_special(target):
+                    raise OSError(errno.EINVAL, "what is there is not a regular file")
+                undo.callback(_remove_quietly, temporary)
+                _write_new(temporary, each.text.encode("utf-8", "surrogateescape"), each.mode)
+            staged.append((each.path, temporary, target))
+        for path, temporary, target in staged:
+            with _explained(f"cannot write {path}"):
+                os.replace(temporary, target)
+
+
+def _is_special(path: str) -> bool:
+    """Return whether it is a device, a pipe or a socket: as root we could replace /dev/null."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _remove_quietly(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def lock_run_directory(paths: RunPaths) -> int:
@@ -80,8 +110,8 @@ def lock_run_directory(paths: RunPaths) -> int:
 def prepare_run_directory(paths: RunPaths) -> None:
     """Make the run directory ours alone, and remove what an earlier run left in it.
 
-    Kept are the last good configuration, the record of addresses, and the active configuration
-    where it lies here. Lock it first: pid files are removed.
+    Kept are the record of addresses, and the active configuration where it lies here. Lock it
+    first: pid files are removed.
 
     Raises:
         SystemRefusedError: it cannot be made, or it belongs to somebody else.

@@ -124,7 +124,9 @@ def test_the_version_is_printed(world: World) -> None:
 
 def test_render_prints_the_configuration_and_touches_nothing(world: World) -> None:
     """Without root, without keepalived, without the run directory."""
-    done = world.command("render", before=UNPRIVILEGED)
+    # whoever measures coverage could not write it down as nobody
+    alone = ("env", "-u", "COVERAGE_PROCESS_CONFIG", "-u", "COVERAGE_PROCESS_START")
+    done = world.command("render", before=(*alone, *UNPRIVILEGED))
     assert (0, "") == (done.returncode, done.stderr)
     assert 3 == done.stdout.count("vrrp_instance ")
     assert not world.run_directory.exists()
@@ -522,6 +524,12 @@ def test_release_without_the_privilege_names_it(leftovers: World) -> None:
     assert (77, "") == (done.returncode, done.stdout)
     assert "NET_ADMIN" in done.stderr
     assert "10.0.0.101" in leftovers.addresses()
+
+
+def test_release_without_the_privilege_does_not_say_that_nothing_is_there(world: World) -> None:
+    """Whoever cannot remove an address must not sound as if all were well."""
+    done = world.command("release", before=WITHOUT_NET_ADMIN)
+    assert (77, "") == (done.returncode, done.stdout)
 
 
 def test_release_without_a_configuration_says_what_to_give(leftovers: World) -> None:

@@ -110,6 +110,16 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path) ->
     assert {"real.conf", "keepalived.conf"} == {each.name for each in run.iterdir()}
 
 
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    """KEEPALIVED_CONFIG=/dev/null must not cost the machine its /dev/null."""
+    path = tmp_path / "keepalived.conf"
+    os.mkfifo(path)
+    with pytest.raises(SystemRefusedError, match=r"cannot write .*: .* not a regular file"):
+        files.write_atomically(str(path), "text")
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_what_a_dangling_link_points_to_is_made(tmp_path: Path) -> None:
     """The first start: the link of the image points to a file that is not there yet."""
     (tmp_path / "link").symlink_to("target")
@@ -209,7 +219,7 @@ def test_preparing_removes_what_is_stale_and_keeps_what_is_needed(tmp_path: Path
         f"{paths.directory}/.status.json.17-3.new~",
         f"{paths.temporary}/keepalived.json",
     )
-    kept = (paths.last_good, paths.addresses, paths.config, paths.status, paths.check)
+    kept = (paths.addresses, paths.config, paths.status, paths.check)
     for _ in range(2):
         files.prepare_run_directory(paths)
         os.close(files.open_notify_fifo(paths.notify_fifo))
