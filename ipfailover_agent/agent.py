@@ -85,7 +85,10 @@ class Agent:
             NotPermittedError: a capability is missing.
             SystemRefusedError: the run directory, the FIFO or the pid file cannot be had.
         """
-        _require_capabilities()
+        if missing := host.missing_capabilities():
+            # Without NET_ADMIN keepalived becomes MASTER and sets no address (2.2.7).
+            names = " and ".join(missing)
+            raise NotPermittedError(f"cannot serve addresses: {names} is missing (capabilities)")
         # Held until this process ends, however it ends.
         files.lock_run_directory(self._paths)
         files.prepare_run_directory(self._paths)
@@ -305,12 +308,3 @@ class Agent:
         fd = self._outputs.pop(stream)
         self._loop.unwatch(fd)
         os.close(fd)
-
-
-def _require_capabilities() -> None:
-    """Raise NotPermittedError where keepalived could not work: it runs on and only logs that."""
-    if missing := host.missing_capabilities():
-        raise NotPermittedError(
-            f"cannot run keepalived: the capability {' and '.join(missing)} is missing; "
-            "run as root, a container with --cap-add NET_ADMIN,NET_RAW"
-        )

@@ -42,6 +42,13 @@ def _run(arguments: list[str]) -> int:
     return int(result or 0)
 
 
+def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    """Refuse what nobody can wait for: comparisons with nan are never true."""
+    if not 0 <= value < float("inf"):
+        raise click.BadParameter(f"{value:g} is no number of seconds, 0 or more")
+    return value
+
+
 def _shared_options(command: Callable[..., object]) -> Callable[..., object]:
     """Add the options that tell where variables, templates and the run directory are."""
     decorators = (
@@ -179,7 +186,12 @@ def check_command(
 @cli.command("reload", short_help="Have the running agent read its variables again.")
 @_run_dir_option
 @click.option(
-    "--timeout", default=30.0, show_default=True, metavar="SECONDS", help="How long to wait."
+    "--timeout",
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=_finite,
+    help="How long to wait.",
 )
 def reload_command(run_dir: str, timeout: float) -> int:
     """Have the running agent read its variables again, and print its verdict.

@@ -5,6 +5,7 @@ Reads sources and the host, asks core, keeps no state.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -121,10 +122,38 @@ def build(values: Mapping[str, str], options: Options) -> Candidate:
     """
     parsed = settings.parse(values)
     paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
+    _check_config_path(paths)
     facts = look_at_host(parsed, paths)
     config = plan.plan(parsed, facts)
     rendering = render.render(config, paths, template_directory=options.template_directory)
     return Candidate(settings=parsed, facts=facts, config=config, paths=paths, rendering=rendering)
+
+
+def _check_config_path(paths: RunPaths) -> None:
+    """Refuse to write keepalived.conf over something that is needed as it is."""
+    path, directory = os.path.realpath(paths.config), os.path.realpath(paths.directory)
+    taken = {os.path.realpath(each) for each in (*paths.all_files, paths.check_reason)}
+    if _way_to(path) & taken or path in _way_to(directory):
+        reason = "the agent needs that name for itself"
+    else:
+        reason = files.obstacle(path)
+    if reason:
+        problem = Problem(
+            variable="KEEPALIVED_CONFIG",
+            element=paths.config,
+            reason=reason,
+            instead="name a file of its own, such as /etc/keepalived/keepalived.conf",
+        )
+        raise SettingsError((problem,))
+
+
+def _way_to(path: str) -> set[str]:
+    """Return a path and every directory above it."""
+    way = {path}
+    while (parent := os.path.dirname(path)) != path:  # noqa: PTH120 - start-up time
+        way.add(parent)
+        path = parent
+    return way
 
 
 def look_at_host(parsed: Settings, paths: RunPaths) -> HostFacts:

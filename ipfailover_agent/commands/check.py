@@ -77,7 +77,7 @@ def _test(candidate: Candidate) -> tuple[str, ...]:
         files.write_atomically(path, candidate.rendering.config.text, 0o600)
         try:
             done = subprocess.run(
-                keepalived.test_command(program, path),
+                keepalived.test_command(program, path, candidate.config.keepalived_options),
                 env={**os.environ, "TMPDIR": directory},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -46,9 +46,16 @@ def command(
     return (setpriv, "--pdeathsig", "TERM", "--", keepalived, *options, *own, *pids)
 
 
-def test_command(keepalived: str, path: str) -> tuple[str, ...]:
-    """Return the command line that tests the file at ``path`` and exits."""
-    return (keepalived, "--config-test", "--log-console", "--use-file", path)
+def test_command(
+    keepalived: str,
+    path: str,
+    options: Sequence[str] = (),  # noqa: PT028 - no test of ours
+) -> tuple[str, ...]:
+    """Return the command line that tests the file at ``path`` and exits.
+
+    The user's ``options`` belong to it: some change how the file is read (``--config-id``).
+    """
+    return (keepalived, *options, "--config-test", "--log-console", "--use-file", path)
 
 
 def permanent_exit_code(code: int | None) -> ExitCode | None:

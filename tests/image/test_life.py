@@ -82,7 +82,7 @@ def test_a_missing_capability_ends_it_with_77_and_its_name(
     options = ("--cap-drop", "ALL", "--cap-add", *kept)
     pod = start(lab.nodes[0], variables(lab.virtual(1)), options=options)
     assert pod.wait() == 77
-    assert f"the capability {missing} is missing" in pod.logs().strip().splitlines()[-1]
+    assert f"{missing} is missing" in pod.logs().strip().splitlines()[-1]
 
 
 def test_a_roll_out_node_by_node_costs_a_client_next_to_nothing(start: StartPod, lab: Lab) -> None:

@@ -59,6 +59,14 @@ def test_a_wrong_command_line_ends_with_2(world: World, words: list[str]) -> Non
     assert "Usage:" in done.stderr
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1", "-0.001", "inf", "-inf", "soon", ""])
+def test_a_time_that_nobody_can_wait_is_a_wrong_command_line(world: World, seconds: str) -> None:
+    """nan would have waited for ever or not at all."""
+    done = world.command("reload", f"--timeout={seconds}")
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "Invalid value for '--timeout'" in done.stderr
+
+
 @pytest.mark.parametrize("words", ["--help", "check", "check --json", "render", "render --help"])
 def test_a_reader_that_leaves_gets_no_traceback(world: World, words: str) -> None:
     """As in `| head -1`; the exit code stays the command's own."""
@@ -173,6 +181,44 @@ def test_a_template_that_fails_is_named_with_its_line(world: World) -> None:
 
 
 # --- check --
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("keepalived.conf.candidate", "check", "check.reason", "notify.fifo", "agent.lock"),
+        *("status.json", "tmp", "tmp/x", "agent.pid/x", "", ".."),
+        *("../pipe", "../directory", "../link"),
+    ],
+)
+def test_a_configuration_where_something_else_belongs_is_refused(
+    world: World, name: str, command: str
+) -> None:
+    """The agent's own files, directories, devices: check and run say so alike."""
+    (world.directory / "directory").mkdir()
+    os.mkfifo(world.directory / "pipe")
+    (world.directory / "link").symlink_to(world.run_directory / "agent.lock")
+    path = os.path.normpath(world.run_directory / name)
+    done = world.command(command, environment={"KEEPALIVED_CONFIG": path})
+    assert 78 == done.returncode
+    said = re.search(rf"KEEPALIVED_CONFIG: '{path}': (.*?)[;,]", done.stdout + done.stderr)
+    assert said is not None
+    assert said[1] in {
+        "the agent needs that name for itself",
+        "it is a directory",
+        "what is there is not a regular file",
+    }
+    assert (world.directory / "pipe").is_fifo()
+    assert 0 == world.fake.count("test")
+
+
+def test_check_tests_with_the_options_that_keepalived_runs_with(world: World) -> None:
+    """Some change how the file is read."""
+    done = world.command("check", environment={"KEEPALIVED_OPTIONS": "--config-id a"})
+    assert 0 == done.returncode
+    (test,) = world.fake.journal("test")
+    assert ["--config-id", "a", "--config-test"] == test["argv"][:3]
 
 
 def test_check_says_what_run_would_do_in_80_columns(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.model import RenderedFile, RunPaths
 from ipfailover_agent.system import files
 from ipfailover_agent.system.host import process_started_at
 
@@ -110,14 +111,41 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path) ->
     assert {"real.conf", "keepalived.conf"} == {each.name for each in run.iterdir()}
 
 
-def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path) -> None:
-    """KEEPALIVED_CONFIG=/dev/null must not cost the machine its /dev/null."""
-    path = tmp_path / "keepalived.conf"
-    os.mkfifo(path)
-    with pytest.raises(SystemRefusedError, match=r"cannot write .*: .* not a regular file"):
-        files.write_atomically(str(path), "text")
-    assert stat.S_ISFIFO(path.stat().st_mode)
-    assert list(tmp_path.iterdir()) == [path]
+def make_special(path: Path, kind: str) -> None:
+    """Make something that is no file; the device is one of our own that reads as zeros."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+        except PermissionError:
+            pytest.skip("no device can be made here")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "directory", "device"])
+@pytest.mark.parametrize("through_link", [False, True], ids=["itself", "through a link"])
+def test_what_is_no_regular_file_is_not_replaced(
+    tmp_path: Path, kind: str, *, through_link: bool
+) -> None:
+    """KEEPALIVED_CONFIG=/dev/null must not cost the machine its /dev/null; nor any script."""
+    target, path, script = (tmp_path / name for name in ("special", "keepalived.conf", "check"))
+    make_special(target, kind)
+    if through_link:
+        path.symlink_to(target)
+    else:
+        path = target
+    before, there = target.lstat(), sorted(tmp_path.iterdir())
+    wanted = [RenderedFile(path=str(each), text="text") for each in (script, path)]
+    with pytest.raises(SystemRefusedError, match=r"cannot write .*: .*(regular file|directory)"):
+        files.replace_all(wanted)
+    after = target.lstat()
+    assert (before.st_ino, before.st_mode) == (after.st_ino, after.st_mode)
+    assert there == sorted(tmp_path.iterdir())
 
 
 def test_what_a_dangling_link_points_to_is_made(tmp_path: Path) -> None:
@@ -133,7 +161,7 @@ def test_what_a_dangling_link_points_to_is_made(tmp_path: Path) -> None:
     [
         ("missing/file", "No such file or directory"),
         ("plain/file", "Not a directory"),
-        ("directory", "Is a directory"),
+        ("directory", "it is a directory"),
         ("x" * 300, "File name too long"),
         ("loop", "symbolic links"),
     ],
@@ -440,7 +468,7 @@ def test_only_one_process_holds_the_run_directory(tmp_path: Path) -> None:
     """A second agent is refused, also where pids say nothing; the end of the first frees it."""
     paths = RunPaths(directory=str(tmp_path / "run"), config="/nowhere")
     program = (
-        "import sys; from ipfailover_agent.core.model import RunPaths;"
+        "import sys; from ipfailover_agent.core.model import RenderedFile, RunPaths;"
         "from ipfailover_agent.system import files;"
         "files.lock_run_directory(RunPaths(directory=sys.argv[1], config=''));"
         "print(flush=True); sys.stdin.read()"

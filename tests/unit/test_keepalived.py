@@ -28,6 +28,12 @@ def test_the_test_command_runs_nothing() -> None:
     )
 
 
+def test_the_test_reads_the_file_as_the_run_does() -> None:
+    """With the same options, such as --config-id, before ours."""
+    command = keepalived.test_command("k", "f", ("--config-id", "a"))
+    assert ("k", "--config-id", "a", "--config-test", "--log-console") == command[:5]
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [

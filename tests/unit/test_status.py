@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -70,11 +71,91 @@ def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
     assert ["10.0.0.1", "10.0.0.2"] == data["instances"][0]["addresses"]
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"schema": 2}', '{"schema": "1"}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", "[" * 99999, '{"schema": 2}', '{"schema": "1"}'])
 def test_what_is_no_snapshot_is_refused(text: str) -> None:
     """Another schema means other fields."""
     with pytest.raises(ValueError, match=r"."):
         status.from_json(text)
+
+
+WHOLE: dict[str, Any] = json.loads(status.to_json(SNAPSHOT))
+RELIED_ON = (
+    *((name,) for name in ("version", "pid", "phase", "ready", "reasons", "config")),
+    *((name,) for name in ("instances", "reload", "restarts", "lines_dropped")),
+    *(("config", name) for name in WHOLE["config"]),
+    *(("reload", name) for name in WHOLE["reload"]),
+    *(("instances", 1, name) for name in WHOLE["instances"][1]),
+    ("reasons", 0),
+    ("instances", 0),
+    ("instances", 1, "addresses", 0),
+    ("reload", "lines", 0),
+)
+
+
+def damaged(path: tuple[str | int, ...], *value: object) -> str:
+    """Return the snapshot with another value at a place, or without the place."""
+    data = copy.deepcopy(WHOLE)
+    *way, last = path
+    inner: Any = data
+    for each in way:
+        inner = inner[each]
+    if value:
+        inner[last] = value[0]
+    else:
+        del inner[last]
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize("path", RELIED_ON, ids=str)
+@pytest.mark.parametrize("value", [{}, 1.5, "yesterday", "2026-01-01T00:00:00", None, True, []])
+def test_a_damaged_snapshot_is_shown_or_refused_and_never_fails(
+    path: tuple[str | int, ...], value: object
+) -> None:
+    """A disk, a person, a foreign program: whatever gets in there, commands have words for it."""
+    try:
+        data = status.from_json(damaged(path, value))
+    except ValueError:
+        return
+    now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    assert all(isinstance(each, str) for each in status_command._text(data, now))  # noqa: SLF001
+    assert int(data["reload"]["ended"]) >= 0
+
+
+@pytest.mark.parametrize(
+    "path", [each for each in RELIED_ON if isinstance(each[-1], str)], ids=str
+)
+def test_a_snapshot_that_lacks_something_is_refused(path: tuple[str | int, ...]) -> None:
+    """The commands rely on it."""
+    with pytest.raises(ValueError, match="damaged"):
+        status.from_json(damaged(path))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("instances",), {"a": 1}),
+        (("instances", 1, "since"), "yesterday"),
+        (("instances", 1, "since"), "2026-01-01T00:00:00"),
+        (("reload", "ended"), "2"),
+        (("reload", "ended"), True),
+        (("ready",), 1),
+        (("reasons",), "a reason"),
+        (("config",), "none"),
+    ],
+    ids=str,
+)
+def test_a_snapshot_with_something_else_in_it_is_refused(
+    path: tuple[str | int, ...], value: object
+) -> None:
+    """Of another type, or a time that nothing can be counted from."""
+    with pytest.raises(ValueError, match="damaged"):
+        status.from_json(damaged(path, value))
+
+
+def test_a_snapshot_of_a_later_version_is_taken() -> None:
+    """More fields do not count."""
+    data = status.from_json(json.dumps(WHOLE | {"more": 1, "config": None}))
+    assert (1, None) == (data["more"], data["config"])
 
 
 def test_a_person_sees_it_all() -> None:
@@ -105,7 +186,7 @@ def test_one_of_something_is_not_many() -> None:
     assert "1 log line was dropped because nobody read it" in lines
 
 
-@pytest.mark.parametrize("text", [None, "", "{", '{"schema": 99}'])
+@pytest.mark.parametrize("text", [None, "", "{", '{"schema": 99}', '{"schema": 1}'])
 def test_a_status_file_that_cannot_be_used_is_none(tmp_path: Path, text: str | None) -> None:
     """A command that looks too early does not fail."""
     if text is not None:

@@ -1,0 +1,62 @@
+"""Only what a command needs is imported: each of these libraries costs tens of milliseconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.agent_process import World
+
+pytestmark = pytest.mark.netns
+
+HEAVY = {"jinja2", "psutil", "structlog"}
+PROGRAM = """
+import atexit, runpy, sys
+out = open(sys.argv.pop(1), "w")
+atexit.register(lambda: print(*sys.modules, file=out, flush=True))
+runpy.run_module("ipfailover_agent", run_name="__main__", alter_sys=True)
+"""
+
+
+def imported(world: World, command: str) -> tuple[int, set[str]]:
+    """Run a command line; return its exit code and the heavy libraries that it loaded."""
+    listed = world.directory / "modules"
+    done = subprocess.run(
+        [*world.enter(), sys.executable, "-c", PROGRAM, str(listed), *command.split()],
+        env=world.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    modules = set(listed.read_text(encoding="utf-8").split())
+    assert "click" in modules, done.stderr
+    return done.returncode, HEAVY & modules
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        pytest.param("--help", set(), id="--help"),
+        pytest.param("run --help", set(), id="run --help"),
+        pytest.param("check", {"jinja2", "psutil"}, id="check"),
+        pytest.param("render", {"jinja2", "psutil"}, id="render"),
+    ],
+)
+def test_without_an_agent_only_what_is_needed_is_loaded(
+    world: World, command: str, expected: set[str]
+) -> None:
+    """Nothing for a help text, no log for what prints its answer."""
+    assert (0, expected) == imported(world, command)
+
+
+@pytest.mark.parametrize("command", ["status", "status --json", "reload"])
+def test_asking_a_running_agent_loads_nothing(world: World, command: str) -> None:
+    """These are called by probes and by hand, often."""
+    agent = world.running()
+    assert (0, set()) == imported(world, command)
+    assert 0 == agent.stop()
