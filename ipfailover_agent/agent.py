@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 from ipfailover_agent import __version__, candidates
 from ipfailover_agent.core import keepalived, lifecycle
 from ipfailover_agent.core import supervision as does
-from ipfailover_agent.core.errors import AgentError, ExitCode, SystemRefusedError
+from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.supervision import Phase, Reload
 from ipfailover_agent.reporter import Reporter
@@ -60,7 +61,7 @@ class Agent:
         self._paths = RunPaths(directory=options.run_directory, config="")
         self._state = does.Lifecycle()
         self._queue: deque[does.Event] = deque()
-        self._keepalived_output: int | None = None
+        self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
         self._finish: does.Finish | None = None
         self._reporter = Reporter(
             log=log,
@@ -83,11 +84,8 @@ class Agent:
         Raises:
             SystemRefusedError: the run directory, the FIFO or the pid file cannot be had.
         """
-        running = files.read_running_agent(self._paths.agent_pid)
-        if running is not None and running != os.getpid():
-            raise SystemRefusedError(
-                f"cannot use {self._paths.directory}: another agent runs with it, pid {running}"
-            )
+        # Held until this process ends, however it ends.
+        files.lock_run_directory(self._paths)
         files.prepare_run_directory(self._paths)
         # Whoever finds our pid must not find a former agent's status beside it.
         self._reporter.write_status()
@@ -101,12 +99,14 @@ class Agent:
                 self._dispatch(does.Begin())
                 while self._finish is None:
                     self._round()
+                self._hear_last_words()
         except BaseException:
             self._abandon_keepalived()
             raise
         finally:
             os.close(fifo)
-            files.remove_file(self._paths.agent_pid)
+            with contextlib.suppress(AgentError):  # it names a process that is gone in any case
+                files.remove_file(self._paths.agent_pid)
         code = self._finish.exit_code
         say = self._log.info if code is ExitCode.OK else self._log.error
         say("agent.stopped", exit_code=int(code), reason=self._finish.reason)
@@ -114,6 +114,13 @@ class Agent:
         for sink in (self._output, self._errors):
             sink.drain(_DRAIN_SECONDS)
         return int(code)
+
+    def _hear_last_words(self) -> None:
+        """Pass on what keepalived wrote before it ended: a round reads only a part of it."""
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while self._outputs and time.monotonic() < deadline:
+            for event in self._loop.wait(deadline):
+                self._handle(event)
 
     def _abandon_keepalived(self) -> None:
         """End keepalived and release its addresses after a bug of ours, as well as it goes.
@@ -162,21 +169,19 @@ class Agent:
                 self._log.info("signal.received", signal=number.name)
                 asked = number is signal.SIGHUP
                 self._dispatch(does.ReloadRequested() if asked else does.StopRequested())
-            case loop.LineReceived(source="keepalived", line=line):
-                self._on_keepalived_line(line)
             case loop.LineReceived(source="notify", line=line):
                 self._reporter.notify_line(line)
-            case loop.LineReceived(source=candidates.STREAM, line=line):
-                self._candidates.test_said(line)
-            case loop.StreamClosed(source=candidates.STREAM):
-                self._candidates.test_closed(self._loop)
-            case loop.StreamClosed(source="keepalived"):
-                self._close_keepalived_output()
+            case loop.LineReceived(source=source, line=line) if source in self._outputs:
+                self._on_keepalived_line(source, line)
+            case loop.LineReceived(source=source, line=line):
+                self._candidates.test_said(source, line)
+            case loop.StreamClosed(source=source) if source in self._outputs:
+                self._close_output(source)
+            case loop.StreamClosed(source=source):
+                self._candidates.test_closed(source, self._loop)
             case loop.Writable():
                 self._output.flush()
                 self._errors.flush()
-            case _:
-                pass
 
     def _on_child_exit(self, child: process.ChildExit) -> None:
         if child.pid == self._state.pid and self._state.phase is not Phase.CLEARING:
@@ -192,8 +197,10 @@ class Agent:
         if self._state.phase is Phase.CLEARING:
             self._check_group()
 
-    def _on_keepalived_line(self, line: bytes) -> None:
+    def _on_keepalived_line(self, source: str, line: bytes) -> None:
         self._output.write_line(self._wrap(line))
+        if source != next(reversed(self._outputs)):
+            return  # the last words of one that ended say nothing of its successor
         if keepalived.says_started(line):
             self._dispatch(does.KeepalivedReady())
         elif keepalived.says_reloaded(line):
@@ -259,7 +266,8 @@ class Agent:
         active = self._candidates.active
         if active is None:
             raise AgentError("internal error: nothing to start keepalived with")
-        self._close_keepalived_output()
+        for old in list(self._outputs)[:-1]:  # the last one may still have lines to read
+            self._close_output(old)
         environment = self._candidates.environment
         path = environment.get("PATH")
         read_end, write_end = process.make_output_pipe()
@@ -278,13 +286,13 @@ class Agent:
             return
         finally:
             os.close(write_end)
-        self._keepalived_output = read_end
-        self._loop.watch_lines(read_end, "keepalived")
+        stream = f"keepalived {pid}"
+        self._outputs[stream] = read_end
+        self._loop.watch_lines(read_end, stream)
         self._reporter.keepalived_started(pid)
         self._dispatch(does.Spawned(pid=pid))
 
-    def _close_keepalived_output(self) -> None:
-        if self._keepalived_output is not None:
-            self._loop.unwatch(self._keepalived_output)
-            os.close(self._keepalived_output)
-            self._keepalived_output = None
+    def _close_output(self, stream: str) -> None:
+        fd = self._outputs.pop(stream)
+        self._loop.unwatch(fd)
+        os.close(fd)

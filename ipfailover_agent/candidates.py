@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.reporter import Reporter
     from ipfailover_agent.system.loop import Loop
 
-STREAM = "config-test"
+STREAM = "config-test"  # and the pid: what an abandoned test still says is not the next one's
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +43,11 @@ class _Preparation:
     candidate: Candidate
     test: ConfigTest
     deadline: float
+
+    @property
+    def stream(self) -> str:
+        """Return the name of the test's output in the loop."""
+        return f"{STREAM} {self.test.pid}"
 
 
 class Candidates:
@@ -83,7 +88,7 @@ class Candidates:
         self._under_way.test.kill()
         self._under_way.deadline = now + self._policy.test_grace
         # Whatever else holds the output open (a child that left the group) has nothing to say.
-        self.test_closed(loop)
+        self.test_closed(self._under_way.stream, loop)
 
     # --- preparing ------------------------------------------------------------------------------
 
@@ -100,7 +105,7 @@ class Candidates:
             candidate = prepare.build(variables.values, self._options)
             if runs and self._is_active(candidate):
                 self.active, self._variables = candidate, variables
-                self._reporter.log.info("config.unchanged", digest=candidate.rendering.digest[:12])
+                self._reporter.unchanged(candidate, variables.warnings)
                 self._dispatch(PreparationEnded(verdict=Verdict.UNCHANGED))
                 return
             test = self._start_test(candidate)
@@ -109,13 +114,13 @@ class Candidates:
         except AgentError as error:
             self._refuse(error, Verdict.REFUSED)
         else:
-            loop.watch_lines(test.output, STREAM)
             self._under_way = _Preparation(
                 variables=variables,
                 candidate=candidate,
                 test=test,
                 deadline=time.monotonic() + self._policy.test_grace,
             )
+            loop.watch_lines(test.output, self._under_way.stream)
 
     def _is_active(self, candidate: Candidate) -> bool:
         active = self.active
@@ -136,14 +141,14 @@ class Candidates:
             loop.unwatch(test.output)
             os.close(test.output)
 
-    def test_said(self, line: bytes) -> None:
-        """Take a line of the test's output."""
-        if self._under_way is not None:
+    def test_said(self, stream: str, line: bytes) -> None:
+        """Take a line of a test's output."""
+        if self._under_way is not None and self._under_way.stream == stream:
             self._under_way.test.said(line)
 
-    def test_closed(self, loop: Loop) -> None:
-        """Note the end of the test's output."""
-        if self._under_way is not None:
+    def test_closed(self, stream: str, loop: Loop) -> None:
+        """Note the end of a test's output."""
+        if self._under_way is not None and self._under_way.stream == stream:
             self._under_way.test.closed()
             self._judge(loop)
 
@@ -195,8 +200,7 @@ class Candidates:
             PreparationEnded(
                 verdict=verdict,
                 # No edit of a variable brings a program or room on a disk.
-                may_change=self._options.config is not None
-                and error.exit_code is ExitCode.CONFIG,
+                may_change=self._options.config is not None and error.exit_code is ExitCode.CONFIG,
                 exit_code=error.exit_code,
             )
         )

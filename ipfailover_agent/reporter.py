@@ -61,11 +61,14 @@ class Reporter:
         self._roster = Roster()
         self._problems: tuple[str, ...] = ()
         self._changes: tuple[str, ...] = ()
+        self._refusal: tuple[str, ...] = ()
+        self._is_unchanged = False
         self._reload = status.ReloadStatus()
         self._starts = 0
         self._repeats = Repeats()
         self._status_due: float | None = None
         self._status_at = 0.0
+        self._dropped_told = 0
         self._nag_at: float | None = None
 
     # --- time -----------------------------------------------------------------------------------
@@ -82,6 +85,8 @@ class Reporter:
             self._nag_at = now + _NAG_INTERVAL
             if self._active is not None:
                 self.log.error("config.degraded", reasons=self._active.config.degraded)
+        if self._lines_dropped() != self._dropped_told:
+            self._touch()
         if self._status_due is not None and now >= self._status_due:
             self.write_status()
 
@@ -98,8 +103,7 @@ class Reporter:
     ) -> None:
         """Tell that a configuration was put in force."""
         self._set_active(candidate)
-        for text in (*notes, *candidate.warnings):
-            self.log.warning("settings.warning", text=text)
+        self._warn((*notes, *candidate.warnings))
         self.log.info(
             "config.activated",
             digest=candidate.rendering.digest[:12],
@@ -107,6 +111,19 @@ class Reporter:
             serving=keepalived.summary(candidate.config),
             source=self._source,
         )
+
+    def unchanged(self, candidate: Candidate, notes: tuple[str, ...]) -> None:
+        """Tell that a candidate's files are those in force; what is said of them may differ."""
+        since = self._active_since
+        self._set_active(candidate)
+        self._active_since = since
+        self._is_unchanged = True
+        self._warn((*notes, *candidate.warnings))
+        self.log.info("config.unchanged", digest=candidate.rendering.digest[:12])
+
+    def _warn(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.log.warning("settings.warning", text=text)
 
     def restored(self, candidate: Candidate) -> None:
         """Tell that the files of a former configuration were put in place again."""
@@ -128,8 +145,7 @@ class Reporter:
 
     def refused(self, error: AgentError, verdict: Verdict) -> None:
         """Tell that a candidate was refused, once, and then how often, each minute."""
-        problems = problems_of(error)
-        self._changes = problems
+        problems = self._refusal = problems_of(error)
         if self._state.phase in {Phase.PREPARING, Phase.WAITING}:
             self._problems = problems
         self._touch()
@@ -141,7 +157,8 @@ class Reporter:
 
     def reload_began(self) -> None:
         """Tell that variables are about to be read for a reload."""
-        self._changes = ()
+        self._changes = self._refusal = ()
+        self._is_unchanged = False
         self._repeats.forget()
         self._reload = replace(self._reload, started=self._reload.started + 1)
         # On disk before anything is read: whoever changes a variable after this asks again.
@@ -150,18 +167,18 @@ class Reporter:
     def reload_ended(self, reason: str) -> None:
         """Tell the verdict on a reload; ``reason`` is empty where it was carried out."""
         ended = max(self._reload.started, self._reload.ended + 1)
-        lines = self._changes or ((reason,) if reason else ("nothing changed",))
-        self._reload = status.ReloadStatus(
-            started=ended,
-            ended=ended,
-            verdict="refused" if reason else "accepted",
-            at=utc_now(),
-            lines=lines,
-        )
         if reason:
+            verdict, lines = "refused", self._refusal or (reason,)
             self.log.error("reload.refused", reason=reason)
+        elif self._is_unchanged:
+            verdict, lines = "unchanged", ("nothing changed",)
+            self.log.info("reload.unchanged")
         else:
+            verdict, lines = "accepted", self._changes or ("no address is affected",)
             self.log.info("reload.accepted", changes=lines)
+        self._reload = status.ReloadStatus(
+            started=ended, ended=ended, verdict=verdict, at=utc_now(), lines=lines
+        )
         self.write_status()
 
     def keepalived_started(self, pid: int) -> None:
@@ -214,6 +231,7 @@ class Reporter:
         """Write the status file now."""
         self._status_due = None
         self._status_at = time.monotonic()
+        self._dropped_told = self._lines_dropped()
         with contextlib.suppress(AgentError):  # a full run directory must not cost an address
             files.write_atomically(self._paths.status, status.to_json(self._snapshot()), 0o644)
 

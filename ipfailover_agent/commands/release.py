@@ -33,6 +33,9 @@ def release(options: Options) -> int:
     paths = RunPaths(directory=options.run_directory, config="")
     if pid := find_agent(options.run_directory, must_run=False):
         raise _StillRunsError(f"the agent runs, pid {pid}: stop it, and it removes everything")
+    if os.path.isdir(options.run_directory):  # noqa: PTH112 - start-up time
+        # An agent in another PID namespace (a pod beside this one) has no pid here, but the lock.
+        files.lock_run_directory(paths)
     if missing := host.missing_capabilities(("NET_ADMIN",)):
         raise NotPermittedError(f"cannot remove addresses: the capability {missing[0]} is missing")
     settings, addresses = _configuration(options, paths)

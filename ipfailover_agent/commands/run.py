@@ -21,7 +21,8 @@ def run(options: Options, log_format: str, log_level: str, *, policy: Policy | N
 
     secure_standard_streams()
     chosen = logs.LogFormat(log_format)
-    output, errors = LineSink(1), LineSink(2)
+    notice = logs.drop_notice(chosen)
+    output, errors = LineSink(1, notice=notice), LineSink(2, notice=notice)
     log = logs.configure(errors, log_format=chosen, level=log_level)
     try:
         agent = Agent(

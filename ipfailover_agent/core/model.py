@@ -254,6 +254,11 @@ class RunPaths:
         return f"{self.directory}/agent.pid"
 
     @property
+    def lock(self) -> str:
+        """Return the file that a running agent holds a lock on."""
+        return f"{self.directory}/agent.lock"
+
+    @property
     def status(self) -> str:
         """Return the status file."""
         return f"{self.directory}/status.json"
@@ -277,6 +282,7 @@ class RunPaths:
             self.vrrp_pid,
             self.checkers_pid,
             self.agent_pid,
+            self.lock,
             self.status,
             self.addresses,
         )

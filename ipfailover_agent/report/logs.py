@@ -106,6 +106,21 @@ def line_wrapper(log_format: LogFormat) -> Callable[[bytes], bytes]:
     return wrap
 
 
+def drop_notice(log_format: LogFormat) -> Callable[[int], bytes]:
+    """Return what makes the line that stands where ``count`` lines were dropped."""
+
+    def notice(count: int) -> bytes:
+        text = f"{count} {'line' if count == 1 else 'lines'} dropped: nobody read the output"
+        if log_format is LogFormat.TEXT:
+            return text.encode()
+        import json  # noqa: PLC0415 - needed in this format only
+
+        event = {"event": "lines.dropped", "level": "warning", "count": count, "text": text}
+        return json.dumps(event).encode()
+
+    return notice
+
+
 class Repeats:
     """Says a thing once, and then how often it was repeated, once a minute.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import itertools
 import os
 import stat
@@ -53,11 +54,34 @@ def write_atomically(path: str, text: str, mode: int = _PRIVATE_FILE) -> None:
             raise
 
 
+def lock_run_directory(paths: RunPaths) -> int:
+    """Make the run directory if need be and take it for this process; return the lock.
+
+    The lock ends with the process, however it ends, and holds across PID namespaces, where a pid
+    says nothing.
+
+    Raises:
+        SystemRefusedError: it cannot be made or locked, or another agent holds it.
+    """
+    what = f"cannot use run directory {paths.directory}"
+    with _explained(what):
+        _refuse_foreign_link(paths.directory, what)
+        os.makedirs(paths.directory, mode=0o755, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(paths.lock, flags, _PRIVATE_FILE)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise SystemRefusedError(f"{what}: another agent runs with it") from error
+    return lock
+
+
 def prepare_run_directory(paths: RunPaths) -> None:
     """Make the run directory ours alone, and remove what an earlier run left in it.
 
     Kept are the last good configuration, the record of addresses, and the active configuration
-    where it lies here. Ask ``read_running_agent`` first: pid files are removed.
+    where it lies here. Lock it first: pid files are removed.
 
     Raises:
         SystemRefusedError: it cannot be made, or it belongs to somebody else.

@@ -154,6 +154,7 @@ def _interfaces(
                 name=link.name,
                 index=link.index,
                 is_up=known[link.name].isup,
+                mtu=known[link.name].mtu,
                 addresses=tuple(held for index, held in addresses if index == link.index),
             )
 

@@ -26,6 +26,7 @@ _Result = TypeVar("_Result")
 _RECEIVE_BYTES: Final = 1 << 18  # the kernel sends at most 32 KiB at once
 _BATCH: Final = 64  # acknowledgements of so many fit into the smallest receive buffer
 _NOT_PERMITTED: Final = {errno.EPERM, errno.EACCES}
+_RESTLESS: Final = "cannot read rtnetlink: it keeps changing meanwhile"
 _NOT_THERE: Final = {errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO}
 
 
@@ -110,7 +111,21 @@ class AddressSocket:
         return renewed
 
     def held_addresses(self) -> tuple[rtnetlink.HeldAddress, ...]:
-        """Return every IPv4 and IPv6 address with all that a change has to leave alone."""
+        """Return every IPv4 and IPv6 address, as two dumps in a row agree on it.
+
+        The kernel's mark for torn dumps does not cover all of them: since it dumps addresses
+        without its big lock, one that is deleted meanwhile can hide others (seen with Linux 6.18).
+        """
+        deadline = time.monotonic() + self.timeout
+        found = self.glance_at_addresses()
+        while (again := self.glance_at_addresses()) != found:
+            if time.monotonic() >= deadline:
+                raise SystemRefusedError(_RESTLESS)
+            found = again
+        return found
+
+    def glance_at_addresses(self) -> tuple[rtnetlink.HeldAddress, ...]:
+        """Return what one dump shows: everything there, unless something is being deleted."""
         payloads = self._dump(rtnetlink.GET_ADDRESS, rtnetlink.NEW_ADDRESS)
         return tuple(held for held in map(rtnetlink.parse_address, payloads) if held is not None)
 
@@ -149,7 +164,7 @@ class AddressSocket:
         return [code for code in codes.values() if code is not None]
 
     def _dump(self, kind: int, answer: int, family: int = socket.AF_UNSPEC) -> list[bytes]:
-        """Return the payloads of a dump, asking again while it is torn by a concurrent change."""
+        """Return the payloads of a dump, asking again while the kernel marks it as torn."""
         deadline = time.monotonic() + self.timeout
         payload = rtnetlink.build_dump_request(kind, family)
         while True:
@@ -157,7 +172,7 @@ class AddressSocket:
             if payloads is not None:
                 return payloads
             if time.monotonic() >= deadline:
-                raise SystemRefusedError("cannot read rtnetlink: it keeps changing meanwhile")
+                raise SystemRefusedError(_RESTLESS)
 
     def _dump_once(
         self, kind: int, answer: int, payload: bytes, deadline: float

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
@@ -105,7 +105,7 @@ class HeldAddress:
     peer: IPAddress
     flags: int = 0
     scope: int = 0
-    valid_seconds: int = FOR_EVER
+    valid_seconds: int = field(default=FOR_EVER, compare=False)  # it runs down meanwhile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

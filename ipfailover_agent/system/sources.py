@@ -67,18 +67,17 @@ def merge(
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the environment overridden by the source, and the names that were not taken from it.
 
-    An empty value in the source means unset, whatever the environment says. Names that are not
-    part of the contract are ignored: a ConfigMap must not set PATH.
+    An empty value in the source overrides as well: it means unset, but for the one variable that
+    can be empty (OPENSHIFT_HA_ADDRESS_LABEL). Names that are not part of the contract are ignored:
+    a ConfigMap must not set PATH.
     """
     merged = dict(environment)
     ignored = []
     for name, value in source.items():
         if not is_contract(name):
             ignored.append(name)
-        elif value:
-            merged[name] = value
         else:
-            merged.pop(name, None)
+            merged[name] = value
     return merged, tuple(sorted(ignored))
 
 

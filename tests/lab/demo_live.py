@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.lab.client import Outage, Watch
-    from tests.lab.demo import Stage
+    from tests.lab.demo_story import Stage
     from tests.lab.node import Node
 
 _HINTS = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.container import PROJECT
-from tests.lab.demo import NotShownError, Stage
+from tests.lab.demo_story import NotShownError, Stage
 from tests.lab.demo_view import Facts, Screen, differences, table
 from tests.lab.leftovers import leftovers_of
 from tests.lab.waiting import wait_until

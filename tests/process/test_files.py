@@ -424,3 +424,25 @@ def test_removing_a_file_twice_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     with pytest.raises(SystemRefusedError, match=r"cannot remove .*below: Not a directory"):
         files.remove_file(str(tmp_path / "plain" / "below"))
+
+
+def test_only_one_process_holds_the_run_directory(tmp_path: Path) -> None:
+    """A second agent is refused, also where pids say nothing; the end of the first frees it."""
+    paths = RunPaths(directory=str(tmp_path / "run"), config="/nowhere")
+    program = (
+        "import sys; from ipfailover_agent.core.model import RunPaths;"
+        "from ipfailover_agent.system import files;"
+        "files.lock_run_directory(RunPaths(directory=sys.argv[1], config=''));"
+        "print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, paths.directory],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        with pytest.raises(SystemRefusedError, match="another agent runs with it"):
+            files.lock_run_directory(paths)
+        first.kill()
+    os.close(files.lock_run_directory(paths))

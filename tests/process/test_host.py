@@ -38,6 +38,7 @@ def namespace() -> Iterator[NetworkNamespace]:
 def test_the_facts_are_what_was_set_up(namespace: NetworkNamespace) -> None:
     """Interfaces with state and addresses, routes by interface name, recorded addresses."""
     namespace.ip("link", "set", "two", "up")
+    namespace.ip("link", "set", "two", "mtu", "9000")
     namespace.ip("link", "set", "lo", "down")
     namespace.ip("addr", "add", "10.9.0.1/24", "dev", "one")
     namespace.ip("addr", "add", "fd00:9::1/64", "dev", "one", "nodad")
@@ -53,6 +54,9 @@ def test_the_facts_are_what_was_set_up(namespace: NetworkNamespace) -> None:
     assert expected == [each for each in one.addresses if not each.address.is_link_local]
     assert {"lo": False, "one": True, "two": True} == {
         each.name: each.is_up for each in facts.interfaces
+    }
+    assert {"one": 1500, "two": 9000} == {
+        each.name: each.mtu for each in facts.interfaces if each.name != "lo"
     }
     route = DefaultRoute(family=Family.IPV4, interface="one", metric=5)
     assert facts.default_routes == (route,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -240,7 +241,8 @@ def test_values_of_two_generations_are_never_mixed(tmp_path: Path) -> None:
     thread.start()
     try:
         generations: set[str] = set()
-        for _ in range(300):
+        deadline = time.monotonic() + 20
+        while len(generations) < 20 and time.monotonic() < deadline:
             try:
                 found = sources.read_source(str(path))
             except SettingsError as error:
@@ -252,7 +254,7 @@ def test_values_of_two_generations_are_never_mixed(tmp_path: Path) -> None:
     finally:
         is_done.set()
         thread.join()
-    assert len(generations) > 10
+    assert len(generations) == 20
 
 
 # --- merging ------------------------------------------------------------------------------------
@@ -272,11 +274,11 @@ def test_the_source_overrides_the_environment_for_contract_variables_only() -> N
     assert ignored == ("LD_PRELOAD", "PATH")
 
 
-def test_an_empty_value_means_unset_whatever_the_environment_says() -> None:
+def test_an_empty_value_overrides_whatever_the_environment_says() -> None:
     """An operator takes a variable back by emptying its file."""
     environment = {ADDRESSES: "10.9.0.5"}
     source = {ADDRESSES: "", "OPENSHIFT_HA_PRIORITY": ""}
-    assert sources.merge(environment, source, is_contract=is_contract) == ({}, ())
+    assert sources.merge(environment, source, is_contract=is_contract) == (source, ())
     assert environment == {ADDRESSES: "10.9.0.5"}
 
 

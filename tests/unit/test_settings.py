@@ -512,4 +512,4 @@ def test_254_addresses_are_parsed_in_no_time() -> None:
         parse(values)
         durations.append(time.perf_counter() - start)
 
-    assert min(durations) < 0.010  # 2.5 ms where it was written
+    assert min(durations) < 0.1  # 3 ms where it was written; coverage slows it down tenfold

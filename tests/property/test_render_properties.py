@@ -1,0 +1,266 @@
+"""No text in any variable becomes a statement, a comment, a block or a shell word."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import subprocess
+from ipaddress import ip_address
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipfailover_agent.core.errors import HostNotReadyError, SettingsError
+from ipfailover_agent.core.model import (
+    Rendering,
+    RunPaths,
+    ScriptState,
+    Settings,
+    TrackScript,
+)
+from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.render import render
+from ipfailover_agent.core.settings import parse
+from ipfailover_agent.core.variables import VARIABLES
+from tests.support import keepalived_conf
+from tests.support.vectors import host_facts
+
+PATHS = RunPaths(directory="/run/ipfailover-agent", config="/etc/keepalived/keepalived.conf")
+FACTS = dataclasses.replace(
+    host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]}),
+    check_script=ScriptState.USABLE,
+    notify_script=ScriptState.USABLE,
+)
+BASE = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1,10.0.0.2,fd00::1"}
+NAMES = [each.name for each in VARIABLES if not each.is_agent_option]
+
+# Statements and blocks of a file with three instances, whatever the values.
+GLOBAL_NAMES = {
+    "enable_script_security",
+    "max_auto_priority",
+    "notification_email",
+    "notification_email_from",
+    "router_id",
+    "script_user",
+    "smtp_connect_timeout",
+    "smtp_server",
+    "vrrp_garp_interval",
+    "vrrp_garp_master_refresh",
+    "vrrp_garp_master_refresh_repeat",
+    "vrrp_gna_interval",
+    "vrrp_higher_prio_send_advert",
+    "vrrp_notify_fifo",
+}
+SCRIPT_NAMES = {"fall", "interval", "rise", "script", "timeout"}
+INSTANCE_NAMES = {
+    "advert_int",
+    "authentication",
+    "interface",
+    "mcast_src_ip",
+    "nopreempt",
+    "notify",
+    "preempt",
+    "preempt_delay",
+    "priority",
+    "state",
+    "track_script",
+    "unicast_peer",
+    "unicast_src_ip",
+    "version",
+    "virtual_ipaddress",
+    "virtual_ipaddress_excluded",
+    "virtual_router_id",
+}
+NASTY = st.sampled_from(
+    ["\n", "}", "{", "#", "!", '"', "'", "\\", "$", "`", ";", "$(id)", "\r", "\0", "~", "@", "*"]
+)
+text = st.lists(
+    st.one_of(
+        NASTY,
+        st.text(max_size=6),
+        st.sampled_from(
+            [
+                " ",
+                "10.0.0.7",
+                "a",
+                "80",
+                "300",
+                "preempt_delay",
+                "/bin/x",
+                "notify",
+                "fd00::5",
+                ",",
+            ]
+        ),
+    ),
+    max_size=8,
+).map("".join)
+
+
+def rendered(env: dict[str, str]) -> Rendering | None:
+    try:
+        return render(plan(parse(env), FACTS), PATHS)
+    except (SettingsError, HostNotReadyError):
+        return None
+
+
+def check_structure(config: str, instances: int | None = None) -> None:
+    """See that the file has the statements it may have, each once, and no others."""
+    root = keepalived_conf.parse(config)
+    names = [each.name for each in root.block or ()]
+    assert {"global_defs", "vrrp_script", "vrrp_instance"} >= set(names)
+    assert 1 == names.count("global_defs")
+    assert names.count("vrrp_script") <= 1
+    if instances is not None:
+        assert instances == names.count("vrrp_instance")
+    allowed = {
+        "global_defs": GLOBAL_NAMES,
+        "vrrp_script": SCRIPT_NAMES,
+        "vrrp_instance": INSTANCE_NAMES,
+    }
+    for each in root.block or ():
+        inner = [statement.name for statement in each.block or ()]
+        assert allowed[each.name] >= set(inner)
+        assert len(inner) == len(set(inner))
+        for statement in each.block or ():
+            blocks = {
+                "notification_email": 1,
+                "track_script": 1,
+                "unicast_peer": 1,
+                "authentication": 2,
+                "virtual_ipaddress": (3, 5),
+                "virtual_ipaddress_excluded": (3, 5),
+            }
+            if statement.block is None:
+                assert len(statement.words) <= 2
+                continue
+            expected = blocks[statement.name]
+            lengths = expected if isinstance(expected, tuple) else (expected,)
+            assert {len(line.words) for line in statement.block} <= set(lengths)
+
+
+def check_scripts(rendering: Rendering) -> None:
+    """See that bash finds nothing wrong with any script."""
+    for each in rendering.scripts:
+        done = subprocess.run(
+            ["bash", "-n", "-c", each.text], capture_output=True, timeout=20, check=False
+        )
+        assert (0, b"") == (done.returncode, done.stderr)
+
+
+@given(name=st.sampled_from(NAMES), value=text)
+@settings(max_examples=400, deadline=None)
+def test_no_text_in_any_variable_adds_a_statement(name: str, value: str) -> None:
+    """It is refused, or it stays where it belongs."""
+    result = rendered({**BASE, name: value})
+    if result is None:
+        return
+    check_structure(result.config.text)
+
+
+@given(values=st.dictionaries(st.sampled_from(NAMES), text, max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_no_texts_in_several_variables_add_a_statement(values: dict[str, str]) -> None:
+    """Nor together."""
+    result = rendered(BASE | values)
+    if result is not None:
+        check_structure(result.config.text)
+
+
+words = st.lists(
+    st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=12),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(command=words)
+@settings(max_examples=40, deadline=None)
+def test_the_words_of_a_script_reach_bash_as_they_are(command: list[str]) -> None:
+    """Quoted by a user, split by us, quoted for bash: the same words come out."""
+    env = {
+        **BASE,
+        "OPENSHIFT_HA_CHECK_SCRIPT": shlex.join(command),
+        "OPENSHIFT_HA_NOTIFY_SCRIPT": shlex.join(command),
+    }
+    result = rendered(env)
+    if result is None:
+        return
+    check_structure(result.config.text, instances=3)
+    check_scripts(result)
+    for each in result.scripts:
+        # shlex reads like a shell without expansions: the line is one exec with these words
+        (line,) = [line for line in each.text.splitlines() if line.startswith("exec ")]
+        expected = ["exec", *command, "$@"] if each.path == PATHS.notify else ["exec", *command]
+        assert expected == shlex.split(line)
+
+
+@given(command=words)
+@settings(max_examples=40, deadline=None)
+def test_bash_itself_passes_the_words_on(command: list[str]) -> None:
+    """Asked what it got, the user's program says the same words."""
+    track = TrackScript(
+        name="chk_x",
+        interval=1,
+        timeout=1,
+        rise=1,
+        fall=1,
+        command=("/usr/bin/printf", "%s\\0", *command),
+    )
+    config = plan(Settings(virtual_addresses=(ip_address("10.0.0.1"),)), FACTS)
+    (script,) = render(dataclasses.replace(config, track_script=track), PATHS).scripts
+    done = subprocess.run(
+        ["/bin/bash", "-c", script.text], capture_output=True, timeout=20, check=False
+    )
+    assert [each.encode() for each in command] == done.stdout.split(b"\0")[:-1]
+
+
+@given(url=text, reason=text)
+@settings(max_examples=40, deadline=None)
+def test_urls_and_reasons_are_one_word_of_a_script(url: str, reason: str) -> None:
+    """Even what no parser let through: filters quote whatever they get."""
+    config = plan(Settings(virtual_addresses=(ip_address("10.0.0.1"),)), FACTS)
+    plain = TrackScript(name="chk_x", interval=1, timeout=1, rise=1, fall=1)
+    url, reason = (each.replace("\0", "") or "x" for each in (url, reason))
+    for track, value in (
+        (dataclasses.replace(plain, url=url), url),
+        (dataclasses.replace(plain, always_fails=reason), reason),
+    ):
+        result = render(dataclasses.replace(config, track_script=track), PATHS)
+        check_scripts(result)
+        assert shlex.quote(value) in result.scripts[0].text
+
+
+@given(value=text, field=st.sampled_from(["config_name", "smtp_server", "admin_emails", "label"]))
+@settings(max_examples=200, deadline=None)
+def test_the_plan_does_not_rely_on_the_parser(value: str, field: str) -> None:
+    """Settings made by hand: refused as well, or one word."""
+    wanted = Settings(virtual_addresses=(ip_address("10.0.0.1"),))
+    match field:
+        case "config_name":
+            wanted = dataclasses.replace(wanted, config_name=value)
+        case "smtp_server":
+            wanted = dataclasses.replace(wanted, smtp_server=value)
+        case "admin_emails":
+            wanted = dataclasses.replace(wanted, admin_emails=(value,))
+        case _:
+            wanted = dataclasses.replace(wanted, address_label=value)
+    try:
+        config = plan(wanted, FACTS)
+    except SettingsError:
+        return
+    check_structure(render(config, PATHS).config.text, instances=1)
+
+
+def test_accepted_texts_are_not_rare() -> None:
+    """The properties above would hold for a parser that refuses everything."""
+    accepted = {
+        "OPENSHIFT_HA_ADMIN_EMAILS": "a@example.com",
+        "OPENSHIFT_HA_CHECK_SCRIPT": "/bin/x '$a' \"#\"",
+        "OPENSHIFT_HA_CONFIG_NAME": "a.b-c_d",
+        "OPENSHIFT_HA_MONITOR_PORT": "80",
+        "OPENSHIFT_HA_CHECK_URL": "http://10.0.0.9/?a=b&c=%27d",
+        "OPENSHIFT_HA_PREEMPTION": "preempt_delay 300",
+    }
+    for name, value in accepted.items():
+        assert rendered({**BASE, name: value}) is not None, name
