@@ -7,6 +7,7 @@ addresses of another VLAN may be the same and belong to someone else.
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
@@ -56,6 +57,7 @@ _SECONDS_VERSION: Final = 2
 _CENTISECONDS_VERSION: Final = 3
 _PASSWORD_AUTHENTICATION: Final = 1  # RFC 2338 section 5.3.6
 _PASSWORD_LENGTH: Final = 8
+_REMEMBERED: Final = 512  # adverts: those of 254 instances, sent and received
 
 _SHORT: Final = struct.Struct("!H")
 _ARP: Final = struct.Struct("!HHBBH6s4s6s4s")
@@ -178,8 +180,8 @@ def _parse_ipv4(source_mac: bytes, packet: bytes) -> Advert | None:
         return None
     return _parse_vrrp(
         source_mac,
-        IPv4Address(source),
-        IPv4Address(destination),
+        source,
+        destination,
         ttl,
         packet[header:length],  # Ethernet fills short frames up, so the header's length counts
     )
@@ -197,29 +199,29 @@ def _parse_ipv6(source_mac: bytes, packet: bytes) -> Packet | None:
             break
         following, payload = payload[0], payload[(payload[1] + 1) * 8 :]
     if following == PROTOCOL_VRRP:
-        return _parse_vrrp(
-            source_mac, IPv6Address(source), IPv6Address(destination), hop_limit, payload
-        )
+        return _parse_vrrp(source_mac, source, destination, hop_limit, payload)
     if following == PROTOCOL_ICMPV6 and hop_limit == HOP_LIMIT:
         return _parse_neighbour(source_mac, source, destination, payload)
     return None
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def _parse_vrrp(
-    source_mac: bytes, source: IPAddress, destination: IPAddress, ttl: int, message: bytes
+    source_mac: bytes, source: bytes, destination: bytes, ttl: int, message: bytes
 ) -> Advert | None:
+    """Return the advert; the same ones come again and again, so that most are remembered."""
     if len(message) < _VRRP.size:
         return None
     first, router_id, priority, count, timing = _VRRP.unpack_from(message)
     version = first >> 4
     if first & 0xF != _ADVERTISEMENT:
         return None
-    width = len(source.packed)
+    width = len(source)
     end = _VRRP.size + count * width
     if len(message) < end:
         return None
     authentication, password = 0, None
-    pseudo = _pseudo_header(source.packed, destination.packed, PROTOCOL_VRRP, len(message))
+    pseudo = _pseudo_header(source, destination, PROTOCOL_VRRP, len(message))
     if version == _SECONDS_VERSION:
         authentication, interval = timing >> 8, float(timing & 0xFF)
         if authentication == _PASSWORD_AUTHENTICATION:
@@ -231,11 +233,11 @@ def _parse_vrrp(
         is_right = _is_summed_up(pseudo + message) or (width == 4 and _is_summed_up(message))  # noqa: PLR2004
     else:
         return None
-    kind = type(source)
+    kind = IPv4Address if width == 4 else IPv6Address  # noqa: PLR2004
     return Advert(
         source_mac=source_mac,
-        source=source,
-        destination=destination,
+        source=kind(source),
+        destination=kind(destination),
         version=version,
         virtual_router_id=router_id,
         priority=priority,
