@@ -125,7 +125,7 @@ def _find_payload(code: _Assembly) -> None:
     """Put the length of an inline tag into X and branch by the kind of payload."""
     code.add(_LD | _BYTE | _ABSOLUTE, _PACKET_TYPE)
     code.jump(_EQUAL, _OTHER_HOST, then="drop")
-    code.add(_LD | _BYTE | _ABSOLUTE, _VLAN_TAG_PRESENT)
+    code.add(_LD | _BYTE | _ABSOLUTE, _VLAN_TAG_PRESENT)  # else Linux 5.0 to 6.1 tell an old tag
     code.jump(_EQUAL, 0, then="untagged")
     code.add(_LD | _HALF | _ABSOLUTE, _VLAN_TAG)
     code.jump(_ANY_BIT, packets.VLAN_ID_MASK, then="drop")

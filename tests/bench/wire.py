@@ -84,9 +84,8 @@ def _reading(near: NetworkNamespace, far: NetworkNamespace, seconds: float) -> N
                 share, wakeups = _share(wire, seconds, pause)
                 os.waitpid(sender, 0)
             sent, read = ("at once" if is_burst else "spread"), ("paced" if pause else "at once")
-            print(
-                f"sent {sent:8} read {read:8} {100 * share:.3f} % of a core, woken {wakeups / seconds:.0f} times a second"
-            )
+            print(f"sent {sent:8} read {read:8} {100 * share:.3f} % of a core, ", end="")
+            print(f"woken {wakeups / seconds:.0f} times a second")
 
 
 def _sending(near: NetworkNamespace, seconds: float) -> None:

@@ -174,9 +174,32 @@ def test_what_is_no_whole_advert_is_nothing(packet: bytes) -> None:
 
 
 def test_a_length_beyond_the_frame_is_nothing() -> None:
-    """The packet was cut off."""
-    whole = frames.ipv4(frames.vrrp(HERE, GROUP, (VIP,) * 20), HERE, GROUP)
+    """The packet was cut off, be it only the end of the password."""
+    message = frames.vrrp(HERE, GROUP, (VIP,) * 20, authentication=1, password=b"password")
+    whole = frames.ipv4(message, HERE, GROUP)
     assert parse_frame(frames.ethernet(whole[:-1], frames.IPV4)) is None
+    message = frames.vrrp(HERE6, GROUP6, (VIP6,), authentication=1, password=b"password")
+    whole = frames.ipv6(message, HERE6, GROUP6)
+    assert parse_frame(frames.ethernet(whole[:-1], frames.IPV6)) is None
+
+
+def test_an_extension_without_its_bytes_is_nothing() -> None:
+    """A header that says another one follows, and the packet's end."""
+    for payload in (b"", b"\x70", b"\x70\x00" + bytes(5), b"\x70\x01" + bytes(6)):
+        whole = frames.ipv6(payload, HERE6, GROUP6, following=0)
+        assert parse_frame(frames.ethernet(whole, frames.IPV6)) is None
+
+
+def test_the_interval_leaves_reserved_bits_out() -> None:
+    """Twelve bits of hundredths of a second (RFC 5798 section 5.2.7)."""
+    message = frames.vrrp(HERE, GROUP, (VIP,), version=3, timing=0xF00A)
+    assert 0.1 == the_advert(frames.packet(message, HERE, GROUP)).interval
+
+
+def test_a_checksum_covers_an_odd_byte_at_the_end() -> None:
+    """RFC 1071: as if a zero followed."""
+    message = frames.summed_up(frames.vrrp(HERE, GROUP, (VIP,)) + b"\7", 6)
+    assert the_advert(frames.packet(message, HERE, GROUP)).is_checksum_right
 
 
 @pytest.mark.parametrize(
@@ -195,6 +218,7 @@ def test_a_length_beyond_the_frame_is_nothing() -> None:
         (frames.arp(1, IPv4Address(0), IPv4Address(0)), False),
         (frames.arp(3, VIP, VIP), False),
         (frames.arp(1, VIP, VIP)[:41], False),
+        (frames.arp(2, VIP, VIP)[:41], False),
         (frames.arp(1, VIP, VIP)[:14] + b"\0\6" + frames.arp(1, VIP, VIP)[16:], False),
         (frames.arp(1, VIP, VIP)[:19] + b"\6" + frames.arp(1, VIP, VIP)[20:], False),
     ],
@@ -212,6 +236,7 @@ def test_a_length_beyond_the_frame_is_nothing() -> None:
         "nobody's address",
         "another operation",
         "cut off",
+        "reply cut off",
         "another hardware type",
         "another length of addresses",
     ],
