@@ -183,6 +183,13 @@ def test_a_length_beyond_the_frame_is_nothing() -> None:
     assert parse_frame(frames.ethernet(whole[:-1], frames.IPV6)) is None
 
 
+@pytest.mark.parametrize("kind", [frames.IPV4, frames.IPV6, 0x88CC], ids=hex)
+def test_half_a_header_is_nothing(kind: int) -> None:
+    """Frames that end within Ethernet's or IP's header, and frames of other protocols."""
+    frame = frames.ethernet(bytes(46), kind)
+    assert {None} == {parse_frame(frame[:length]) for length in (0, 13, 17, 18, 33, 53, 60)}
+
+
 def test_an_extension_without_its_bytes_is_nothing() -> None:
     """A header that says another one follows, and the packet's end."""
     for payload in (b"", b"\x70", b"\x70\x00" + bytes(5), b"\x70\x01" + bytes(6)):
