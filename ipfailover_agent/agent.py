@@ -16,7 +16,7 @@ from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.supervision import Phase, Reload
 from ipfailover_agent.reporter import Reporter
-from ipfailover_agent.system import files, loop, process
+from ipfailover_agent.system import files, loop, process, setgroups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,6 +92,8 @@ class Agent:
         files.write_pid_file(self._paths.agent_pid)
         process.become_subreaper()
         self._log.info("agent.started", version=__version__, pid=os.getpid())
+        if reason := setgroups.make_setgroups_succeed():
+            self._log.error("scripts.disabled", reason=reason)
         fifo = files.open_notify_fifo(self._paths.notify_fifo)
         try:
             with loop.Loop(_SIGNALS) as self._loop:
@@ -233,6 +235,8 @@ class Agent:
                 self._candidates.abandon(self._loop)
             case does.Activate():
                 self._candidates.activate()
+            case does.PlaceStep():
+                self._candidates.place_step()
             case does.Restore():
                 self._candidates.restore()
             case does.RollBack():

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
-from ipfailover_agent.core import change, keepalived, ownership
+from ipfailover_agent.core import change, keepalived, ownership, render, steps
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -26,7 +27,7 @@ from ipfailover_agent.system.config_test import ConfigTest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.model import RenderedFile, RunPaths
     from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.prepare import Candidate, Options, Variables
     from ipfailover_agent.reporter import Reporter
@@ -75,6 +76,7 @@ class Candidates:
         self._accepted: tuple[Candidate, Variables] | None = None
         self._variables: Variables | None = None
         self._under_way: _Preparation | None = None
+        self._steps: deque[RenderedFile] = deque()
 
     @property
     def deadline(self) -> float | None:
@@ -175,6 +177,7 @@ class Candidates:
                 )
             # In place before the state machine hears of it: a full disk must be a refusal.
             self._install(candidate)
+            self._prepare_steps(candidate)
         except AgentError as error:
             if self.active is not None:
                 self.restore()
@@ -192,7 +195,18 @@ class Candidates:
         self._reporter.changes_are(changes.lines())
         if self.active.rendering.config == candidate.rendering.config:
             return 0
-        return 2 if changes.needs_second_signal else 1
+        return max(1, len(self._steps))
+
+    def _prepare_steps(self, candidate: Candidate) -> None:
+        """Render what keepalived gets in turn, where the candidate at once would not do."""
+        self._steps.clear()
+        if self.active is None:
+            return
+        first = steps.first_step(self.active.config, candidate.config)
+        if first is not None:
+            templates = self._options.template_directory
+            rendering = render.render(first, candidate.paths, template_directory=templates)
+            self._steps += (rendering.config, candidate.rendering.config)
 
     def _refuse(self, error: AgentError, verdict: Verdict) -> None:
         self._reporter.refused(error, verdict)
@@ -215,6 +229,16 @@ class Candidates:
         (self.active, self._variables), self._accepted = self._accepted, None
         self._record_addresses()
         self._reporter.activated(self.active, self._previous, self._variables.warnings)
+
+    def place_step(self) -> None:
+        """Put the next step's file in place."""
+        if not self._steps:
+            return
+        step = self._steps.popleft()
+        try:
+            files.write_atomically(step.path, step.text, step.mode)
+        except AgentError as error:
+            self._reporter.log.error("config.step_failed", error=str(error))
 
     def roll_back(self) -> None:
         """Make the previous configuration the active one again."""

@@ -36,9 +36,8 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except click.Abort:
         return int(ExitCode.BUG)
-    except BrokenPipeError:
-        # Whoever read us (head, less) has enough; Python must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except SystemExit:
+        # click's way to say that whoever read --help (head, less) has enough
         return int(ExitCode.OK)
     return int(result or 0)
 
@@ -104,7 +103,7 @@ def cli() -> None:
     """
 
 
-@cli.command("run")
+@cli.command("run", short_help="Serve the addresses until stopped (the container's entrypoint).")
 @_shared_options
 @click.option(
     "--log-format",
@@ -139,7 +138,7 @@ def run_command(
     return run.run(_options(config, run_dir, template_dir), log_format, log_level)
 
 
-@cli.command("render")
+@cli.command("render", short_help="Print the keepalived.conf that `run` would use on this node.")
 @_shared_options
 @click.option("--output", metavar="DIR", help="Write every generated file into DIR.")
 def render_command(
@@ -154,7 +153,7 @@ def render_command(
     return render.render(_options(config, run_dir, template_dir), output)
 
 
-@cli.command("check")
+@cli.command("check", short_help="Validate everything and say what `run` would do on this node.")
 @_shared_options
 @click.option(
     "--compare-old", is_flag=True, help="Show beside it what OpenShift's shell image would serve."
@@ -177,7 +176,7 @@ def check_command(
     return check.check(options, compare_old=compare_old, as_json=as_json)
 
 
-@cli.command("reload")
+@cli.command("reload", short_help="Have the running agent read its variables again.")
 @_run_dir_option
 @click.option(
     "--timeout", default=30.0, show_default=True, metavar="SECONDS", help="How long to wait."
@@ -193,7 +192,7 @@ def reload_command(run_dir: str, timeout: float) -> int:
     return reload.reload(run_dir, timeout)
 
 
-@cli.command("status")
+@cli.command("status", short_help="Show what the running agent does.")
 @_run_dir_option
 @_json_option
 @click.option("--watch", is_flag=True, help="Print it again whenever it changes, until Ctrl-C.")
@@ -207,7 +206,7 @@ def status_command(run_dir: str, as_json: bool, watch: bool) -> int:  # noqa: FB
     return status.status(run_dir, as_json=as_json, watch=watch)
 
 
-@cli.command("release")
+@cli.command("release", short_help="Remove what a crashed agent left on this node.")
 @_shared_options
 def release_command(config: str | None, run_dir: str, template_dir: str | None) -> int:
     """Remove this node's virtual addresses and the agent's files after a crash.

@@ -23,6 +23,7 @@ _START_ONLY = tuple(
     for each in variables.VARIABLES
     if each.takes_effect_at == "start" and not each.is_agent_option
 )
+_LATER = ("IPFAILOVER_WATCH", "IPFAILOVER_LISTEN")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,10 @@ def read_variables(environment: Mapping[str, str], options: Options) -> Variable
     from_file = sources.read_sysconfig_options()
     if from_file is not None:
         values["KEEPALIVED_OPTIONS"] = from_file
-    warnings = tuple(f"{name} in {options.config} is not read from there" for name in foreign)
+    warnings = (
+        *(f"{name} in {options.config} is not read from there" for name in foreign),
+        *(f"{name}: not acted on by this version" for name in _LATER if environment.get(name)),
+    )
     starts = {name: values.get(name, "").strip() for name in _START_ONLY}
     starts |= {name: source[name] for name in foreign if name.startswith("IPFAILOVER_")}
     return Variables(values=values, start_only=starts, warnings=warnings)

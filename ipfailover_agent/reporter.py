@@ -103,7 +103,7 @@ class Reporter:
     ) -> None:
         """Tell that a configuration was put in force."""
         self._set_active(candidate)
-        self._warn((*notes, *candidate.warnings))
+        self._warn(candidate, notes)
         self.log.info(
             "config.activated",
             digest=candidate.rendering.digest[:12],
@@ -118,12 +118,18 @@ class Reporter:
         self._set_active(candidate)
         self._active_since = since
         self._is_unchanged = True
-        self._warn((*notes, *candidate.warnings))
+        self._warn(candidate, notes)
         self.log.info("config.unchanged", digest=candidate.rendering.digest[:12])
 
-    def _warn(self, texts: Iterable[str]) -> None:
-        for text in texts:
-            self.log.warning("settings.warning", text=text)
+    def _warn(self, candidate: Candidate, notes: Iterable[str]) -> None:
+        config = candidate.config
+        for text in (*notes, *candidate.warnings):
+            if text in config.errors:
+                self.log.error("check.unusable", text=text)
+            elif text not in config.degraded:
+                self.log.warning("settings.warning", text=text)
+        if config.degraded:
+            self.log.error("config.degraded", reasons=config.degraded)
 
     def restored(self, candidate: Candidate) -> None:
         """Tell that the files of a former configuration were put in place again."""

@@ -9,8 +9,6 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from ipfailover_agent import prepare
 from ipfailover_agent.core import keepalived, old_reading
 from ipfailover_agent.core.errors import (
@@ -43,7 +41,7 @@ class _Outcome:
 def check(options: Options, *, compare_old: bool, as_json: bool) -> int:
     """Print the outcome; return 0 or 78."""
     outcome = _look(options, compare_old=compare_old)
-    click.echo(_as_json(outcome) if as_json else _as_text(outcome))
+    terminal.say(_as_json(outcome) if as_json else _as_text(outcome))
     return int(ExitCode.CONFIG if outcome.problems else ExitCode.OK)
 
 
@@ -67,6 +65,7 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
         problems = (f"{error}; run would wait for it",)
     except AgentError as error:
         problems = (str(error),)
+    warnings = tuple(dict.fromkeys(warnings))
     return _Outcome(candidate=candidate, problems=problems, warnings=warnings, old=old)
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import click
-
 from ipfailover_agent import prepare
 from ipfailover_agent.commands.running import find_agent
 from ipfailover_agent.core import ownership
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError, SettingsError
 from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.report import terminal
 from ipfailover_agent.system import files, host
 from ipfailover_agent.system import release as releasing
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress, Settings
     from ipfailover_agent.prepare import Options
+
+
+_ELSEWHERE = (
+    "this is not the network of the node; "
+    "run with the host's network (hostNetwork: true, docker run --network host)"
+)
 
 
 class _StillRunsError(AgentError):
@@ -49,19 +54,21 @@ def release(options: Options) -> int:
     present = [name for name in wanted if facts.interface(name) is not None]
     if wanted and not present:
         names = " and ".join(dict.fromkeys(wanted))
-        raise _NotHereError(
-            f"cannot find the interface {names}: this is not the network of the node; "
-            "run with the host's network (hostNetwork: true, docker run --network host)"
-        )
+        raise _NotHereError(f"cannot find the interface {names}: {_ELSEWHERE}")
+    looked_at = present or [
+        each.name for each in facts.interfaces if ownership.holds_addresses(each)
+    ]
+    if not looked_at:
+        raise _NotHereError(f"cannot find an interface of the node: {_ELSEWHERE}")
     label = settings.address_label if settings else "vip"
     released: list[str] = []
-    for name in dict.fromkeys(present or [each.name for each in facts.interfaces]):
+    for name in dict.fromkeys(looked_at):
         found = ownership.leftovers(addresses, label, facts, name)
         released += releasing.release_addresses(found)
     for each in dict.fromkeys(released):
-        click.echo(f"removed {each}")
+        terminal.say(f"removed {each}")
     if not released:
-        click.echo(f"none of {len(addresses)} addresses is on this node")
+        terminal.say(f"none of {len(addresses)} addresses is on {' or '.join(looked_at)}")
     files.remove_run_directory(paths)
     return 0
 

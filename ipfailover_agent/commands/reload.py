@@ -6,10 +6,9 @@ import signal
 import time
 from typing import Any
 
-import click
-
 from ipfailover_agent.commands.running import find_agent, read_status
 from ipfailover_agent.core.errors import AgentError, ExitCode
+from ipfailover_agent.report import terminal
 
 _LOOK_INTERVAL = 0.02
 
@@ -48,7 +47,6 @@ def _started(data: dict[str, Any] | None) -> int:
 
 
 def _tell(verdict: dict[str, Any]) -> int:
-    click.echo(f"reload {verdict['verdict']}")
-    for line in verdict["lines"]:
-        click.echo(f"  {line}")
+    lines = (f"reload {verdict['verdict']}", *(f"  {line}" for line in verdict["lines"]))
+    terminal.say("\n".join(lines))
     return int(ExitCode.CONFIG if verdict["verdict"] == "refused" else ExitCode.OK)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
+from ipfailover_agent.report import terminal
 
 if TYPE_CHECKING:
     from ipfailover_agent.prepare import Options
@@ -20,8 +21,7 @@ def render(options: Options, output: str | None) -> int:
         print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - a command's output
     rendering = candidate.rendering
     if output is None:
-        sys.stdout.write(rendering.config.text)
-        sys.stdout.flush()
+        terminal.say(rendering.config.text.removesuffix("\n"))
         return 0
     from ipfailover_agent.system import files  # noqa: PLC0415 - needed here only
 
@@ -29,5 +29,5 @@ def render(options: Options, output: str | None) -> int:
     for each in (rendering.config, *rendering.scripts):
         path = f"{output}/{os.path.basename(each.path)}"  # noqa: PTH119 - start-up time
         files.write_atomically(path, each.text, each.mode)
-        print(path)  # noqa: T201 - a command's output
+        terminal.say(path)
     return 0

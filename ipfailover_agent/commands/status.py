@@ -19,30 +19,42 @@ _LOOK_INTERVAL = 0.5
 def status(run_directory: str, *, as_json: bool, watch: bool) -> int:
     """Print the status, again and again with ``watch``; return 0 when the agent is ready."""
     find_agent(run_directory)
+    if not watch:
+        data = read_status(run_directory)
+        terminal.say(_shown(data, as_json=as_json))
+        return int(ExitCode.OK if data and data["ready"] else ExitCode.BUG)
+    try:
+        _watch(run_directory, as_json=as_json)
+    except KeyboardInterrupt:
+        terminal.say("")  # the shell's prompt belongs on a line of its own, behind the ^C
+    return int(ExitCode.OK)
+
+
+def _watch(run_directory: str, *, as_json: bool) -> None:
+    """Print each new status until nobody reads it any more.
+
+    Raises:
+        NotRunningError: the agent has ended.
+    """
     shown = None
     while True:
         data = read_status(run_directory)
         if data != shown:
             shown = data
-            _print(data, as_json=as_json, clear=watch and not as_json)
-        if not watch:
-            return int(ExitCode.OK if data and data["ready"] else ExitCode.BUG)
-        try:
-            time.sleep(_LOOK_INTERVAL)
-        except KeyboardInterrupt:
-            return int(ExitCode.OK)
+            if not as_json:
+                click.clear()
+            if not terminal.say(_shown(data, as_json=as_json)):
+                return
+        time.sleep(_LOOK_INTERVAL)
         find_agent(run_directory)
 
 
-def _print(data: dict[str, Any] | None, *, as_json: bool, clear: bool) -> None:
-    if clear:
-        click.clear()
+def _shown(data: dict[str, Any] | None, *, as_json: bool) -> str:
+    if as_json:
+        return json.dumps(data or {})
     if data is None:
-        click.echo("{}" if as_json else "the agent has not written a status yet")
-    elif as_json:
-        click.echo(json.dumps(data))
-    else:
-        click.echo("\n".join(_text(data, datetime.now(UTC))))
+        return "the agent has not written a status yet"
+    return "\n".join(_text(data, datetime.now(UTC)))
 
 
 def _text(data: dict[str, Any], now: datetime) -> list[str]:
@@ -54,10 +66,12 @@ def _text(data: dict[str, Any], now: datetime) -> list[str]:
             f"{config['name']} on {config['interface']}, from {config['source']}, "
             f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}"
         )
-    if data["restarts"]:
-        lines.append(f"keepalived was restarted {data['restarts']} times")
-    if data["lines_dropped"]:
-        lines.append(f"{data['lines_dropped']} log lines were dropped because nobody read them")
+    if count := data["restarts"]:
+        lines.append(f"keepalived was restarted {'once' if count == 1 else f'{count} times'}")
+    if count := data["lines_dropped"]:
+        what = "line was dropped because nobody read it"
+        many = "lines were dropped because nobody read them"
+        lines.append(f"{count} log {what if count == 1 else many}")
     lines += [f"  {each}" for each in data["reasons"]]
     rows = [
         (

@@ -42,7 +42,7 @@ class Change:
     moved and renumbered. ``resized`` names the instances that stay and advertise another set of
     addresses: a node that has the old set and one that has the new refuse each other's adverts.
     ``needs_second_signal`` is set when an address moves from a later to an earlier instance:
-    keepalived 2.2.7 loses it until the next SIGHUP.
+    keepalived 2.2.7 loses it unless it is told in two steps (see ``steps``).
     """
 
     kept: tuple[IPAddress, ...] = ()
@@ -72,7 +72,7 @@ class Change:
         )
         lines = tuple(line for kind in kinds for line in _some(kind))
         if self.needs_second_signal:
-            lines += ("keepalived is signalled twice, because the first signal loses an address",)
+            lines += ("keepalived is signalled twice: in one step it would lose an address",)
         return lines
 
 

@@ -19,11 +19,15 @@ _NOTIFY = "OPENSHIFT_HA_NOTIFY_SCRIPT"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    """The scripts of a configuration, and what the operator should hear about them."""
+    """The scripts of a configuration, and what the operator should hear about them.
+
+    ``errors`` are those of the ``reports`` that say that nothing is checked as it should be.
+    """
 
     track_script: TrackScript | None
     notify_command: tuple[str, ...]
     reports: tuple[str, ...]
+    errors: tuple[str, ...]
 
 
 def check_commands(settings: Settings, problems: list[Problem]) -> None:
@@ -50,16 +54,24 @@ def check_commands(settings: Settings, problems: list[Problem]) -> None:
 
 def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
     """Decide what is checked and who is notified; ``node`` is where the ports are looked for."""
+    errors: list[str] = []
     reports: list[str] = []
+    track_script = _track_script(settings, facts.check_script, node, errors, reports)
+    notify_command = _notify_command(settings, facts.notify_script, reports)
     return Checks(
-        track_script=_track_script(settings, facts.check_script, node, reports),
-        notify_command=_notify_command(settings, facts.notify_script, reports),
-        reports=tuple(reports),
+        track_script=track_script,
+        notify_command=notify_command,
+        reports=(*errors, *reports),
+        errors=tuple(errors),
     )
 
 
 def _track_script(
-    settings: Settings, state: ScriptState | None, node: IPAddress, reports: list[str]
+    settings: Settings,
+    state: ScriptState | None,
+    node: IPAddress,
+    errors: list[str],
+    reports: list[str],
 ) -> TrackScript | None:
     command: tuple[str, ...] = ()
     always_fails = ""
@@ -69,12 +81,12 @@ def _track_script(
             always_fails = f"{_CHECK}: {command[0]} is {state.value}"
             command = ()
             if settings.check_script_missing is MissingScript.IGNORE:
-                reports.append(
+                errors.append(
                     f"{always_fails}: the check is left out, this node stays eligible whatever "
                     "happens to the service"
                 )
                 return None
-            reports.append(f"{always_fails}: this node stays in FAULT until it is there")
+            errors.append(f"{always_fails}: this node stays in FAULT until it is there")
     ports: tuple[PortCheck, ...] = ()
     url = None
     if settings.check_script is None:

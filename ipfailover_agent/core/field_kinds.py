@@ -139,7 +139,7 @@ def peers(fields: Fields, variable: str) -> tuple[IPAddress, ...]:
     for each in found.problems:
         instead = each.instead
         if each.reason == "a host name is no address":
-            instead = "put names into OPENSHIFT_HA_UNICAST_PEERS_DNS"
+            instead = "write the node's address"
         fields.refuse(variable, each.element, each.reason, instead)
     return found.addresses
 

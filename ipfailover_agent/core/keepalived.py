@@ -94,7 +94,17 @@ def says_reloaded(line: bytes) -> bool:
 def summary(config: KeepalivedConfig) -> str:
     """Return in words what a configuration serves, and where."""
     count = len(config.addresses)
-    ids = sorted(each.virtual_router_id for each in config.instances)
-    span = f"id {ids[0]}" if len(ids) == 1 else f"ids {ids[0]}-{ids[-1]}"
+    ids = [each.virtual_router_id for each in config.instances]
     noun = "address" if count == 1 else "addresses"
-    return f"{count} {noun} on {config.interface}, {span}"
+    return f"{count} {noun} on {config.interface}, id{'s' * (len(ids) > 1)} {_spans(ids)}"
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Return numbers in order, runs of them shortened: ``11-13, 101``."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in spans)

@@ -31,6 +31,7 @@ from ipfailover_agent.core.supervision import (
     KeepalivedReady,
     Lifecycle,
     Phase,
+    PlaceStep,
     Policy,
     PreparationEnded,
     Prepare,
@@ -127,7 +128,8 @@ def _on_preparation_ended(
                 signals_left=event.signals - 1,
                 deadline=now + policy.reload_grace,
             )
-            return state, (Activate(), SignalKeepalived(signal=signal.SIGHUP))
+            placed = (PlaceStep(),) if event.signals > 1 else ()
+            return state, (Activate(), *placed, SignalKeepalived(signal=signal.SIGHUP))
         case Verdict.ACCEPTED:
             return _end_reload(state, (Activate(),))
         case Verdict.UNCHANGED:
@@ -156,7 +158,9 @@ def _on_first_candidate(
     if event.verdict is Verdict.NOT_READY or event.may_change:
         deadline = now + policy.waiting_interval
         return replace(state, phase=Phase.WAITING, deadline=deadline), report
-    state, actions = _finish(state, event.exit_code, "the configuration cannot be used")
+    unusable = event.exit_code is ExitCode.CONFIG
+    reason = "the configuration cannot be used" if unusable else "keepalived cannot be started"
+    state, actions = _finish(state, event.exit_code, reason)
     return state, (*report, *actions)
 
 
@@ -186,11 +190,13 @@ def _on_reload_completed(state: Lifecycle, now: float, policy: Policy) -> Step:
     if state.phase is not Phase.RUNNING or state.reload is not Reload.APPLYING:
         return state, ()
     if state.signals_left:
-        state = replace(
-            state, signals_left=state.signals_left - 1, deadline=now + policy.reload_grace
-        )
-        return state, (SignalKeepalived(signal=signal.SIGHUP),)
+        return _next_step(state, now, policy)
     return _end_reload(state, ())
+
+
+def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:
+    state = replace(state, signals_left=state.signals_left - 1, deadline=now + policy.reload_grace)
+    return state, (PlaceStep(), SignalKeepalived(signal=signal.SIGHUP))
 
 
 def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Policy) -> Step:
@@ -285,6 +291,9 @@ def _on_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
             return _prepare(state)
         case Phase.STARTING:
             return _on_ready(state, now)
+        case Phase.RUNNING if state.reload is Reload.APPLYING and state.signals_left:
+            # What is in force now is a stage that nobody asked for: on with it.
+            return _next_step(state, now, policy)
         case Phase.RUNNING if state.reload is Reload.APPLYING:
             return _end_reload(state, (), "keepalived did not confirm the reload")
         case Phase.STOPPING:

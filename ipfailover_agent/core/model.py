@@ -224,11 +224,6 @@ class RunPaths:
         return f"{self.directory}/keepalived.conf.candidate"
 
     @property
-    def last_good(self) -> str:
-        """Return the copy of the last configuration that keepalived accepted."""
-        return f"{self.directory}/keepalived.conf.last-good"
-
-    @property
     def temporary(self) -> str:
         """Return keepalived's TMPDIR."""
         return f"{self.directory}/tmp"  # noqa: S108 - inside our own 0700 directory
@@ -276,7 +271,6 @@ class RunPaths:
             self.notify,
             self.notify_fifo,
             self.candidate,
-            self.last_good,
             self.temporary,
             self.keepalived_pid,
             self.vrrp_pid,
@@ -290,10 +284,14 @@ class RunPaths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualAddress:
-    """A virtual address as keepalived sets it: one host prefix, labelled where that fits."""
+    """A virtual address as keepalived sets it: one host prefix, labelled where that fits.
+
+    ``interface`` names another one than the instance's, None as a rule.
+    """
 
     address: IPAddress
     label: str | None = None
+    interface: str | None = None
 
     @property
     def prefix_length(self) -> int:
@@ -384,8 +382,9 @@ class KeepalivedConfig:
     """Everything that the rendered files say; depends on nothing but Settings and HostFacts.
 
     ``node_addresses`` holds this node's own address per family on the VRRP interface. ``reports``
-    are sentences for the operator that the plan found (beside ``Settings.warnings``).
-    ``degraded`` says in words why the node must not be called ready, or is empty.
+    are sentences for the operator that the plan found (beside ``Settings.warnings``), ``errors``
+    those among them that hurt the service though the node is called ready. ``degraded`` says
+    in words why the node must not be called ready, or is empty.
     """
 
     config_name: str
@@ -400,6 +399,7 @@ class KeepalivedConfig:
     garp: GarpRefresh
     keepalived_options: tuple[str, ...] = ()
     reports: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
 
     @property

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core import checks, groups, interfaces, ownership, priority
+from ipfailover_agent.core import checks, groups, interfaces, ownership, priority, unicast
 from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError
 from ipfailover_agent.core.model import (
     Advertisement,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     )
 
 _ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
-_PEERS = "OPENSHIFT_HA_UNICAST_PEERS"
 _V2, _V3 = 2, 3  # VRRP: RFC 3768, RFC 5798
 _PASSWORD_BYTES = 8  # RFC 2338 section 5.3.10; keepalived warns about more
 _LONGEST_VERSION_3_INTERVAL = 40  # seconds; keepalived 2.2.7 cuts at 40.95
@@ -56,7 +55,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
     grouped = groups.build(settings.virtual_addresses, settings.address_groups)
     identifiers = groups.virtual_router_ids(settings, grouped, problems)
     _check_advertisement(settings, grouped, problems)
-    peers = _peers(settings, facts, grouped, problems)
+    peers = unicast.peers(settings, facts, {each.family for each in grouped}, problems)
     _check_words(_words(settings), problems)
     checks.check_commands(settings, problems)
     try:
@@ -105,6 +104,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             *_report_family(grouped, nodes, name),
             *check.reports,
         ),
+        errors=check.errors,
         degraded=(*choice.degraded, *(f"left out: {each}" for each in settings.left_out)),
     )
 
@@ -146,11 +146,8 @@ def _instance(
     held = tuple(VirtualAddress(address=each, label=label) for each in group.addresses)
     advertisement = _advertisement(settings, family)
     limit = groups.advertised_limit(family, advertisement.version, node.interface.mtu)
-    multicast, unicast = settings.multicast_source, settings.unicast_source
-    if node.peers:
-        multicast = None
-    else:
-        unicast = None
+    multicast = None if node.peers else settings.multicast_source
+    peers = node.peers.get(family, ())
     return VrrpInstance(
         number=number,
         name=f"{_scrubbed(settings.config_name)}_VIP_{number}",
@@ -164,8 +161,8 @@ def _instance(
         virtual_addresses=held[:limit],
         excluded_addresses=held[limit:],
         multicast_source=_of_family(multicast, family),
-        unicast_source=_of_family(unicast, family),
-        unicast_peers=node.peers.get(family, ()),
+        unicast_source=unicast.source(settings, node.facts, node.addresses, peers),
+        unicast_peers=peers,
     )
 
 
@@ -176,12 +173,14 @@ def _priority(node: _Node, family: Family, number: int, position: int) -> int:
     peers = [each for each in settings.unicast_peers if family_of(each) is family]
     if not peers:
         return priority.among_strangers(node.addresses[0], number)
-    known = _own_addresses(settings, node.facts)
-    # The address that the other nodes know this one by: all of them must sort the same list.
-    listed = next((each for each in peers if each in known), None)
-    source = _of_family(settings.unicast_source, family)
-    own = next((each for each in node.addresses if family_of(each) is family), None)
-    return priority.among_peers(listed or source or own or node.addresses[0], peers, position)
+    # By the address that the other nodes know this one by: all of them must sort the same list.
+    address = (
+        unicast.listed(settings, node.facts, family)
+        or _of_family(settings.unicast_source, family)
+        or next((each for each in node.addresses if family_of(each) is family), None)
+        or node.addresses[0]
+    )
+    return priority.among_peers(address, peers, position)
 
 
 def _scrubbed(config_name: str) -> str:
@@ -244,61 +243,6 @@ def _garp(settings: Settings) -> GarpRefresh:
     return GarpRefresh(refresh=refresh, interval=_GARP_INTERVAL)
 
 
-# --- peers --------------------------------------------------------------------------------------
-
-
-def _peers(
-    settings: Settings,
-    facts: HostFacts,
-    grouped: tuple[AddressGroup, ...],
-    problems: list[Problem],
-) -> dict[Family, tuple[IPAddress, ...]]:
-    """Return the peers per family, without this node; empty = multicast."""
-    if settings.unicast_peer_names:
-        problems.append(
-            Problem(
-                variable="OPENSHIFT_HA_UNICAST_PEERS_DNS",
-                element=" ".join(settings.unicast_peer_names),
-                reason="peers by name are not supported yet",
-                instead=f"list the addresses in {_PEERS}",
-            )
-        )
-        return {}
-    if not settings.unicast_peers:
-        return {}
-    own = _own_addresses(settings, facts)
-    peers = {
-        family: tuple(
-            dict.fromkeys(
-                each
-                for each in settings.unicast_peers
-                if family_of(each) is family and each not in own
-            )
-        )
-        for family in Family
-    }
-    problems += [
-        Problem(
-            variable=_PEERS,
-            element=" ".join(map(str, settings.unicast_peers)),
-            reason=f"no IPv{family:d} peer beside this node, and IPv{family:d} is served",
-            instead=f"list the IPv{family:d} addresses of the other nodes too",
-        )
-        for family in sorted({each.family for each in grouped})
-        if not peers[family]
-    ]
-    return peers
-
-
-def _own_addresses(settings: Settings, facts: HostFacts) -> frozenset[IPAddress]:
-    return frozenset(
-        held.address
-        for interface in facts.interfaces
-        for held in interface.addresses
-        if held.address not in settings.virtual_addresses
-    )
-
-
 # --- rules across variables and node ------------------------------------------------------------
 
 
@@ -353,7 +297,7 @@ def _has_other_prefix(held: InterfaceAddress, interface: str) -> Problem:
 
 
 def _report_sources(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
-    own = _own_addresses(settings, facts)
+    own = unicast.own_addresses(settings, facts)
     sources = (
         ("UNICAST_SOURCE_IPADDRESS", settings.unicast_source),
         ("MULTICAST_SOURCE_IPADDRESS", settings.multicast_source),

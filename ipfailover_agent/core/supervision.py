@@ -183,6 +183,11 @@ class Activate:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceStep:
+    """Put the next file of a reload that needs more than one in place; its signal follows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restore:
     """Put the active configuration's files in place again; the candidate is forgotten."""
 
@@ -248,6 +253,7 @@ Action = (
     Prepare
     | AbandonPreparation
     | Activate
+    | PlaceStep
     | Restore
     | RollBack
     | Spawn

@@ -260,8 +260,16 @@ VARIABLES: tuple[Variable, ...] = (
         "File of KEY=VALUE lines, or directory with one file per variable (a mounted ConfigMap), "
         "that overrides the environment and is read again on reload.",
     ),
-    _agent("WATCH", "false", "Reload by itself when what IPFAILOVER_CONFIG names has changed."),
-    _agent("LISTEN", "127.0.0.1:63000", "Address and port of the agent's read-only HTTP."),
+    _agent(
+        "WATCH",
+        "false",
+        "Reload by itself when what IPFAILOVER_CONFIG names has changed. Not acted on yet.",
+    ),
+    _agent(
+        "LISTEN",
+        "127.0.0.1:63000",
+        "Address and port of the agent's read-only HTTP. Not acted on yet.",
+    ),
     _agent(
         "LOG_FORMAT",
         "text",

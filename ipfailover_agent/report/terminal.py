@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import SystemRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _SHOWN_ADDRESSES = 4
+
+
+def say(text: str) -> bool:
+    """Print a command's output; return False when nobody reads it any more (head, less).
+
+    That is no error, and must not hide the command's own exit code.
+
+    Raises:
+        SystemRefusedError: it cannot be written: a full disk.
+    """
+    try:
+        print(text, flush=True)  # noqa: T201 - the one place that prints
+    except OSError as error:
+        # Python flushes what is left once more at exit, and complains where that fails.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+        if isinstance(error, BrokenPipeError):
+            return False
+        raise SystemRefusedError(f"cannot write the output: {error.strerror}") from error
+    return True
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

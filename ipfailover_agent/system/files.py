@@ -80,8 +80,8 @@ def lock_run_directory(paths: RunPaths) -> int:
 def prepare_run_directory(paths: RunPaths) -> None:
     """Make the run directory ours alone, and remove what an earlier run left in it.
 
-    Kept are the last good configuration, the record of addresses, and the active configuration
-    where it lies here. Lock it first: pid files are removed.
+    Kept are the record of addresses, and the active configuration where it lies here. Lock it
+    first: pid files are removed.
 
     Raises:
         SystemRefusedError: it cannot be made, or it belongs to somebody else.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -288,11 +289,11 @@ def test_a_run_directory_that_cannot_be_used_ends_with_71(world: World) -> None:
 
 
 def test_a_second_agent_with_the_same_run_directory_is_refused(world: World) -> None:
-    """The pid of the first is named, and the first is not disturbed."""
+    """It says why, and the first is not disturbed."""
     first = world.running()
     second = world.start()
     assert 71 == second.ends()
-    assert f"pid {first.pid}" in second.log
+    assert "another agent runs with it" in second.log
     assert "running" == first.status["phase"]
     assert 0 == first.stop()
 
@@ -303,6 +304,37 @@ def test_a_pid_file_of_a_dead_agent_is_no_obstacle(world: World) -> None:
     killed.signal(signal.SIGKILL)
     killed.popen.wait(5)
     assert 0 == world.running().stop()
+
+
+def test_a_keepalived_that_cannot_be_started_ends_with_69(world: World) -> None:
+    """It was there for the configuration test and is gone since."""
+    world.fake.plays(test={"removes": str(world.fake.program)})
+    programs = world.directory / "programs"  # without the real keepalived
+    programs.mkdir()
+    (programs / "setpriv").symlink_to(shutil.which("setpriv") or "")
+    path = {"PATH": f"{world.fake.directory}:{programs}"}
+    agent = world.start(policy=SHORT, environment=path)
+    assert 69 == agent.ends()
+    assert "event=keepalived.spawn_failed" in agent.log
+
+
+def test_without_net_admin_leftovers_are_reported_and_keepalived_runs(world: World) -> None:
+    """What cannot be mended must not keep the rest from working."""
+    world.namespace.ip("address", "add", HELD[0], "dev", "veth0", "label", HELD[2])
+    try:
+        agent = world.running(before=("setpriv", "--bounding-set", "-net_admin"))
+        assert "event=addresses.release_failed" in agent.log
+        assert 0 == agent.stop()
+    finally:
+        world.namespace.ip("address", "del", HELD[0], "dev", "veth0")
+
+
+def test_a_record_of_addresses_that_cannot_be_written_is_reported(world: World) -> None:
+    """Addresses are served all the same."""
+    (world.run_directory / "addresses.json" / "in-the-way").mkdir(parents=True)
+    agent = world.running()
+    assert "event=addresses.record_failed" in agent.log
+    assert 0 == agent.stop()
 
 
 # --- crashes ------------------------------------------------------------------------------------
@@ -356,7 +388,11 @@ def test_an_agent_that_is_killed_takes_keepalived_along(world: World) -> None:
     assert 1 == world.fake.count("SIGTERM")
 
 
-def test_leftovers_of_a_killed_agent_are_released_by_the_next_start(world: World) -> None:
+@pytest.mark.parametrize("reads_file", [False, True], ids=["ends", "waits to be mended"])
+def test_leftovers_of_a_killed_agent_are_released_by_the_next_start(
+    world: World,
+    reads_file: bool,  # noqa: FBT001
+) -> None:
     """Even when its successor's variables cannot be used."""
     world.fake.plays({"holds": [HELD]})
     agent = world.running()
@@ -365,8 +401,13 @@ def test_leftovers_of_a_killed_agent_are_released_by_the_next_start(world: World
     (started,) = world.fake.journal("start")
     wait_until(lambda: not is_alive(started["pid"]), 5, "keepalived lives on")
     world.namespace.ip("address", "add", HELD[0], "dev", "veth0", "label", HELD[2])
-    again = world.start(environment={"OPENSHIFT_HA_VIRTUAL_IPS": "nonsense"})
-    assert 78 == again.ends()
+    world.write(VIRTUAL_IPS="nonsense")
+    wrong = {"OPENSHIFT_HA_VIRTUAL_IPS": "nonsense"}
+    again = world.start(policy=SHORT, environment=wrong, reads_file=reads_file)
+    if reads_file:
+        again.wait_for_phase("waiting")
+    else:
+        assert 78 == again.ends()
     assert "10.0.0.101" not in world.addresses()
 
 

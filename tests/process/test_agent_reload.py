@@ -100,7 +100,7 @@ def test_a_change_of_the_scripts_alone_signals_nothing(world: World) -> None:
 def test_an_address_that_moves_to_an_earlier_instance_takes_a_second_sighup(
     world: World,
 ) -> None:
-    """keepalived 2.2.7 loses it at the first one; the second waits for the first to end."""
+    """In one step keepalived 2.2.7 loses it; the second waits for the first to end."""
     world.write(VIRTUAL_IPS="10.0.0.101,10.0.0.102")
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.102,10.0.0.101")

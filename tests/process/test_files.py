@@ -209,7 +209,7 @@ def test_preparing_removes_what_is_stale_and_keeps_what_is_needed(tmp_path: Path
         f"{paths.directory}/.status.json.17-3.new~",
         f"{paths.temporary}/keepalived.json",
     )
-    kept = (paths.last_good, paths.addresses, paths.config, paths.status, paths.check)
+    kept = (paths.addresses, paths.config, paths.status, paths.check)
     for _ in range(2):
         files.prepare_run_directory(paths)
         os.close(files.open_notify_fifo(paths.notify_fifo))

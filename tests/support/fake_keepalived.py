@@ -7,7 +7,7 @@ every start and signal is noted as a line of JSON. Nothing but the standard libr
 
 scenario: ``{"test": {...}, "runs": [{...}, ...]}``; the last run serves for all later ones.
 test: ``exit`` code, ``output`` lines, ``hangs``, ``flood`` bytes, ``leaves_child`` (that keeps the
-  output open), ``delay`` seconds before it ends.
+  output open), ``removes`` a file, ``delay`` seconds before it ends.
 run: ``says`` lines at start, ``transitions`` (FIFO lines at start), ``flood`` bytes of log lines,
   ``exit`` code or ``kill`` signal with ``after`` seconds, ``term``: ``exit`` or ``ignore``,
   ``stop_takes`` seconds, ``hup``: ``complete``, ``silent`` or ``die`` (exit 2, addresses stay),
@@ -88,6 +88,8 @@ def test(config: str, how: dict[str, Any]) -> NoReturn:
         sleep_for_ever()
     if how.get("hangs"):
         sleep_for_ever()
+    if how.get("removes"):
+        os.unlink(how["removes"])  # noqa: PTH108 - start-up time
     time.sleep(how.get("delay", 0))
     sys.exit(how.get("exit", 0))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import textwrap
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -24,14 +25,16 @@ def text_of(document: Path) -> str:
     return document.read_text(encoding="utf-8")
 
 
+_FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+
+
 def blocks(text: str) -> list[Block]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [Block(*each) for each in found]
+    return [Block(language, textwrap.dedent(body)) for language, body in _FENCED.findall(text)]
 
 
 def prose(text: str) -> str:
     """Return the text without its fenced blocks."""
-    return re.sub(r"^```\w*\n.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return _FENCED.sub("", text)
 
 
 def section(document: Path, heading: str) -> str:

@@ -202,14 +202,26 @@ def test_an_accepted_reload_puts_files_in_place_and_signals_once() -> None:
 
 
 def test_a_second_signal_waits_for_the_first_reload_to_complete() -> None:
-    """keepalived 2.2.7 loses an address that moves to an earlier instance until the next HUP."""
+    """keepalived 2.2.7 loses an address that moves to an earlier instance in one step."""
     twice = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=2)
+    _, actions = to_running(does.ReloadRequested(), twice)
+    assert (does.Activate(), does.PlaceStep(), HUP) == actions
     _, actions = to_running(does.ReloadRequested(), twice, does.ReloadCompleted())
-    assert (HUP,) == actions
+    assert (does.PlaceStep(), HUP) == actions
     _, actions = to_running(
         does.ReloadRequested(), twice, does.ReloadCompleted(), does.ReloadCompleted()
     )
     assert (does.EndReload(),) == actions
+
+
+def test_a_first_step_that_is_not_confirmed_is_followed_by_the_second() -> None:
+    """A stage that nobody asked for must not stay in force."""
+    twice = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=2)
+    waited: tuple[does.Event | float, ...] = (POLICY.reload_grace, does.DeadlinePassed())
+    _, actions = to_running(does.ReloadRequested(), twice, *waited)
+    assert (does.PlaceStep(), HUP) == actions
+    _, actions = to_running(does.ReloadRequested(), twice, *waited, *waited)
+    assert [does.EndReload] == [type(each) for each in actions]
 
 
 def test_changed_scripts_alone_are_put_in_place_without_a_signal() -> None:

@@ -107,7 +107,7 @@ def test_unicast_lists_source_and_peers() -> None:
     four, six = parsed(plan(settings, FACTS)).all("vrrp_instance")
     assert "192.168.55.10" == four.value("unicast_src_ip")
     assert (("192.168.55.11",), ("192.168.55.12",)) == four.lines("unicast_peer")
-    assert () == six.all("unicast_src_ip")
+    assert "fd00:55::10" == six.value("unicast_src_ip")
     assert (("fd00:55::11",),) == six.lines("unicast_peer")
 
 

@@ -242,7 +242,7 @@ def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool)
         ("PREEMPTION", "preempt_nodelay", "no preemption", ""),
         ("PREEMPTION", "nopreempt now", "no preemption", ""),
         ("PREEMPTION", "nopreempt\nstate MASTER", "U+000A", ""),
-        ("UNICAST_PEERS", "node-b", "host name", "UNICAST_PEERS_DNS"),
+        ("UNICAST_PEERS", "node-b", "host name", "address"),
         ("UNICAST_PEERS", "192.0.2.1/24", "prefix", "'192.0.2.1'"),
         ("UNICAST_PEERS", "224.0.0.18", "multicast", ""),
         ("UNICAST_PEERS", "192.0.2.1\n192.0.2.2", "U+000A", ""),

@@ -1,0 +1,133 @@
+"""The user's own programs: check scripts and notify scripts, started by the real keepalived."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from tests.lab.scenarios import (
+    ELECTION,
+    NAME,
+    PLANNED,
+    events,
+    serve,
+    serve_ranked,
+    states,
+    status,
+    stays,
+    variables,
+    wait_for_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.lab.lab import Lab
+
+
+def script(path: Path, text: str) -> Path:
+    """Write an executable script."""
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_notify_script_gets_its_own_arguments_first(make_lab: Callable[..., Lab]) -> None:
+    """``arg1 arg2 INSTANCE NAME STATE PRIORITY`` for BACKUP, MASTER and STOP."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    said = lab.directory / "said"
+    notify = script(lab.directory / "notify.sh", f'echo "$@" >>{shlex.quote(str(said))}')
+    environment = variables(lab.virtual(1), NOTIFY_SCRIPT=f"{notify} arg1 'arg 2'", PRIORITY="217")
+    node.start(environment)
+    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    head = f"arg1 arg 2 INSTANCE {NAME}_VIP_1"
+    lab.wait_until(
+        lambda: (
+            said.exists()
+            and said.read_text().splitlines() == [f"{head} BACKUP 217", f"{head} MASTER 217"]
+        ),
+        timeout=2,
+        what="two transitions were notified",
+    )
+    node.terminate()
+    assert node.wait() == 0
+    lab.wait_until(
+        lambda: said.read_text().splitlines()[2:] == [f"{head} STOP 217"],
+        timeout=2,
+        what="the stop was notified",
+    )
+
+
+def test_a_check_script_decides_with_its_arguments_and_quotes(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """It gets its words as a shell would split them; its exit code moves the address."""
+    lab = make_lab(2)
+    address = lab.virtual(1)
+    seen, flag = lab.directory / "seen", lab.directory / "unhealthy"
+    body = (
+        f'printf "<%s>" "$@" >{shlex.quote(str(seen))}\n'
+        f"! [[ -e {shlex.quote(str(flag))} && $(cat /proc/net/fib_trie) == *192.0.2.11* ]]"
+    )
+    check = script(lab.directory / "check me.sh", body)
+    holder = serve_ranked(
+        lab,
+        address,
+        CHECK_SCRIPT=f"{shlex.quote(str(check))} one \"two words\" 'it'\\''s $HOME' \"\"",
+    )
+    assert seen.read_text() == "<one><two words><it's $HOME><>"
+    flag.touch()  # for n1 only: the script looks at its node's own address
+    lab.wait_for_holder(address, timeout=1 + PLANNED, among=lab.others(holder))
+    assert states(holder) == {f"{NAME}_VIP_1": "FAULT"}
+    flag.unlink()
+    lab.wait_until(
+        lambda: states(holder) == {f"{NAME}_VIP_1": "BACKUP"}, timeout=4, what="n1 is BACKUP"
+    )
+
+
+def test_a_check_script_that_is_not_there_makes_no_difference_but_is_said_loudly(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """An acceptance case of the image that this replaces: a MASTER all the same, and an error."""
+    lab = make_lab(2)
+    path = "/etc/keepalive/mycheckscript.sh"
+    holder = serve(lab, lab.virtual(1), CHECK_SCRIPT=path)
+    assert f"({NAME}_VIP_1) Entering MASTER STATE" in holder.stdout()
+    (said,) = events(holder, "check.unusable")
+    assert "level=error" in said
+    assert f"{path} is missing" in said
+
+
+def test_a_missing_check_script_may_count_as_a_failure(make_lab: Callable[..., Lab]) -> None:
+    """``CHECK_SCRIPT_MISSING=fault``: FAULT, and no address."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    environment = variables(
+        lab.virtual(1), CHECK_SCRIPT="/etc/nothing.sh", CHECK_SCRIPT_MISSING="fault"
+    )
+    node.start(environment)
+    wait_for_line(node, "previous=INIT state=FAULT")
+    stays(4)  # longer than an election
+    assert states(node) == {f"{NAME}_VIP_1": "FAULT"}
+    assert lab.recorder.holders(lab.virtual(1)) == []
+    assert "/etc/nothing.sh is missing" in node.read("/run/ipfailover-agent/check.reason")
+
+
+def test_a_failing_check_says_what_it_could_not_reach(make_lab: Callable[..., Lab]) -> None:
+    """/run is noexec and open to all: the generated check works and gives its reason."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    node.application.stop()
+    node.start(variables(lab.virtual(1)), run_mount="noexec,mode=0777")
+    wait_for_line(node, "previous=INIT state=FAULT")
+    reason = lab.wait_until(
+        lambda: node.read("/run/ipfailover-agent/check.reason"), timeout=3, what="a reason"
+    )
+    assert f"port 8080 of {node.ip}" in reason
+    assert status(node)["phase"] == "running"
+    node.application.start()
+    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    assert not node.read("/run/ipfailover-agent/check.reason")
+    assert events(node, "vrrp.transition")

@@ -1,0 +1,565 @@
+"""The command line, as an operator types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.agent_process import SHORT
+from tests.support.netns import fresh_namespace
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.support.agent_process import World
+
+pytestmark = pytest.mark.netns
+
+COMMANDS = ("run", "render", "check", "reload", "status", "release")
+UNPRIVILEGED = (
+    *("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"),
+    *("--bounding-set", "-all", "--inh-caps", "-all"),
+)
+WITHOUT_NET_ADMIN = ("setpriv", "--bounding-set", "-net_admin")
+IPV6 = "2001:db8::a"
+
+
+# --- all of them --
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_readable_for_a_stranger(world: World, command: str) -> None:
+    """It fits 80 columns, says what the command does, and every option is explained."""
+    done = world.command(*command.split(), "--help")
+    assert (0, "") == (done.returncode, done.stderr)
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("Usage: ipfailover-agent")
+    assert "..." not in done.stdout.replace("[ARGS]...", "")
+    options = [index for index, line in enumerate(lines) if re.match(r"  -", line)]
+    for index in options:
+        beside = re.search(r"\S  +\S", lines[index])
+        assert beside or lines[index + 1].startswith(" " * 8), lines[index]
+
+
+@pytest.mark.parametrize(
+    "words", [["nonsense"], ["check", "nonsense"], ["status", "--nonsense"], []], ids=str
+)
+def test_a_wrong_command_line_ends_with_2(world: World, words: list[str]) -> None:
+    """What click says, without a traceback."""
+    done = world.command(*words)
+    assert 2 == done.returncode
+    assert "Usage:" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--help", "check", "check --json", "render", "render --help"])
+def test_a_reader_that_leaves_gets_no_traceback(world: World, words: str) -> None:
+    """As in `| head -1`; the exit code stays the command's own."""
+    script = f"{sys.executable} -m ipfailover_agent {words} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        [*world.enter(), "bash", "-c", script],
+        env=world.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ("0\n", "") == (done.stdout, done.stderr)
+
+
+def test_a_reader_that_leaves_does_not_hide_a_refusal(world: World) -> None:
+    """`check | head` with pipefail still fails."""
+    script = f"set -o pipefail; {sys.executable} -m ipfailover_agent check | true"
+    done = subprocess.run(
+        [*world.enter(), "bash", "-c", script],
+        env={**world.environment, "OPENSHIFT_HA_VIRTUAL_IPS": "x"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (78, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("words", ["check", "render"])
+def test_a_disk_that_is_full_is_said_in_a_line(world: World, words: str) -> None:
+    """Not with a traceback."""
+    done = subprocess.run(
+        [*world.enter(), "sh", "-c", f"{sys.executable} -m ipfailover_agent {words} >/dev/full"],
+        env=world.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    message = "ipfailover-agent: cannot write the output: No space left on device\n"
+    assert (71, message) == (done.returncode, done.stderr)
+
+
+def test_an_empty_option_variable_equals_an_unset_one(world: World) -> None:
+    """A manifest may set IPFAILOVER_CONFIG to nothing."""
+    names = ("CONFIG", "RUN_DIR", "TEMPLATE_DIR", "LOG_FORMAT", "LOG_LEVEL")
+    empty = {f"IPFAILOVER_{name}": "" for name in names}
+    done = world.command("check", environment=empty)
+    assert 0 == done.returncode
+    expected = world.command("check", environment={"IPFAILOVER_RUN_DIR": "/run/ipfailover-agent"})
+    assert expected.stdout == done.stdout
+
+
+def test_the_version_is_printed(world: World) -> None:
+    """Name and version, nothing else."""
+    done = world.command("--version")
+    assert re.fullmatch(r"ipfailover-agent, version \d+\.\d+\.\d+\n", done.stdout)
+
+
+# --- render --
+
+
+def test_render_prints_the_configuration_and_touches_nothing(world: World) -> None:
+    """Without root, without keepalived, without the run directory."""
+    # whoever measures coverage could not write it down as nobody
+    alone = ("env", "-u", "COVERAGE_PROCESS_CONFIG", "-u", "COVERAGE_PROCESS_START")
+    done = world.command("render", before=(*alone, *UNPRIVILEGED))
+    assert (0, "") == (done.returncode, done.stderr)
+    assert 3 == done.stdout.count("vrrp_instance ")
+    assert not world.run_directory.exists()
+    assert [] == world.fake.journal()
+
+
+def test_render_writes_every_file_into_a_directory(world: World) -> None:
+    """And names them; the configuration is the one that it prints."""
+    there = world.directory / "rendered"
+    done = world.command("render", "--output", str(there))
+    assert 0 == done.returncode
+    assert sorted(done.stdout.splitlines()) == sorted(map(str, there.iterdir()))
+    printed = world.command("render").stdout
+    assert printed == (there / "keepalived.conf").read_text(encoding="utf-8")
+
+
+def test_render_names_every_problem(world: World) -> None:
+    """On stderr, with 78, and prints no half configuration."""
+    wrong = {"OPENSHIFT_HA_VIRTUAL_IPS": "x", "OPENSHIFT_HA_VIP_GROUPS": "y"}
+    done = world.command("render", environment=wrong)
+    assert (78, "") == (done.returncode, done.stdout)
+    assert "OPENSHIFT_HA_VIRTUAL_IPS: 'x'" in done.stderr
+    assert "OPENSHIFT_HA_VIP_GROUPS: 'y'" in done.stderr
+
+
+def test_render_says_warnings_on_stderr(world: World) -> None:
+    """So that what is piped on stays a configuration."""
+    done = world.command("render", environment={"OPENSHIFT_HA_VIRTUAL_IP": "10.0.0.9"})
+    assert 0 == done.returncode
+    assert "OPENSHIFT_HA_VIRTUAL_IPS" in done.stderr
+    assert done.stderr.startswith("warning: ")
+
+
+def test_a_template_that_fails_is_named_with_its_line(world: World) -> None:
+    """Users may bring their own."""
+    templates = world.directory / "templates"
+    templates.mkdir()
+    (templates / "keepalived.conf.j2").write_text("line 1\n{{ nothing.here }}\n")
+    done = world.command("render", "--template-dir", str(templates))
+    assert 78 == done.returncode
+    assert "keepalived.conf.j2" in done.stderr
+    assert "2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- check --
+
+
+def test_check_says_what_run_would_do_in_80_columns(world: World) -> None:
+    """A table of instances, ids, priorities and addresses."""
+    done = world.command("check", environment={"OPENSHIFT_HA_CONFIG_NAME": "vip"})
+    assert 0 == done.returncode
+    lines = done.stdout.splitlines()
+    assert "run would serve 3 addresses on veth0, ids 11-13" == lines[0]
+    assert ["INSTANCE", "ID", "PRIORITY", "VRRP", "ADDRESSES"] == lines[2].split()
+    assert ["vip_VIP_1", "11", "10.0.0.101"] == [lines[3].split()[each] for each in (0, 1, -1)]
+    assert max(map(len, lines)) <= 80
+    assert 1 == world.fake.count("test")
+    assert not world.run_directory.exists()
+
+
+def test_check_prints_json_for_programs(world: World) -> None:
+    """The same, and the digest that a running agent would show."""
+    done = world.command("check", "--json")
+    data = json.loads(done.stdout)
+    assert (True, [], "veth0") == (data["ok"], data["problems"], data["interface"])
+    assert [11, 12, 13] == [each["virtual_router_id"] for each in data["instances"]]
+    agent = world.running()
+    assert data["digest"] == agent.status["config"]["digest"]
+    assert 0 == agent.stop()
+
+
+def test_check_names_all_problems_with_78(world: World) -> None:
+    """In text and in JSON alike."""
+    wrong = {"OPENSHIFT_HA_VIRTUAL_IPS": "x", "OPENSHIFT_HA_PREEMPTION": "maybe"}
+    done = world.command("check", environment=wrong)
+    assert 78 == done.returncode
+    assert 2 == done.stdout.count("problem: OPENSHIFT_HA_")
+    assert "run would serve nothing" == done.stdout.splitlines()[-1]
+    as_json = world.command("check", "--json", environment=wrong)
+    assert 78 == as_json.returncode
+    data = json.loads(as_json.stdout)
+    assert data["ok"] is False
+    assert 2 == len(data["problems"])
+
+
+def test_check_says_that_run_would_wait_for_the_interface(world: World) -> None:
+    """Which is a failure of a check all the same."""
+    done = world.command("check", environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
+    assert 78 == done.returncode
+    assert "nosuch0" in done.stdout
+    assert "run would wait for it" in done.stdout
+
+
+def test_check_shows_what_keepalived_complains_of(world: World) -> None:
+    """Word for word."""
+    world.fake.plays(test={"exit": 4, "output": ["(line 9) what is that"]})
+    done = world.command("check")
+    assert 78 == done.returncode
+    assert "problem: (line 9) what is that" in done.stdout
+    assert "run would have served 3 addresses" in done.stdout
+
+
+def test_check_without_keepalived_says_that_it_was_not_asked(world: World) -> None:
+    """On an operator's own machine there need not be one."""
+    path = {"PATH": str(Path(sys.executable).parent)}
+    done = world.command("check", environment=path)
+    assert 0 == done.returncode
+    assert "warning: cannot start 'keepalived'" in done.stdout
+
+
+def test_check_compares_with_the_old_image(world: World) -> None:
+    """By virtual router id, in 80 columns; and says where nothing differs."""
+    done = world.command("check", "--compare-old")
+    assert 0 == done.returncode
+    assert "beside this one: both read the same" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    data = json.loads(world.command("check", "--compare-old", "--json").stdout)
+    assert [["10.0.0.101"], ["10.0.0.102"], ["10.0.0.103"]] == [
+        each["addresses"] for each in data["old_image"]["instances"]
+    ]
+
+
+def test_check_shows_the_old_reading_of_what_it_refuses(world: World) -> None:
+    """The famous one: the prefix became part of the address."""
+    values = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1/24"}
+    done = world.command("check", "--compare-old", environment=values)
+    assert 78 == done.returncode
+    assert "10.0.0.124" in done.stdout
+    assert "DIFFERENT" in done.stdout
+
+
+def test_check_says_when_the_old_image_serves_nothing(world: World) -> None:
+    """An id above 255 ended its keepalived."""
+    values = {
+        "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.2-254",
+        "OPENSHIFT_HA_VRRP_ID_OFFSET": "10",
+    }
+    done = world.command("check", "--compare-old", environment=values)
+    assert 78 == done.returncode
+    assert "the old image serves nothing" in done.stdout
+
+
+# --- reload --
+
+
+def test_reload_prints_what_changed(world: World) -> None:
+    """Accepted and unchanged end with 0."""
+    world.write(VIRTUAL_IPS="10.0.0.101")
+    agent = world.running(reads_file=True)
+    world.write(VIRTUAL_IPS="10.0.0.101-102")
+    done = world.command("reload")
+    assert (0, "reload accepted\n  10.0.0.102 is added\n") == (done.returncode, done.stdout)
+    done = world.command("reload")
+    assert (0, "reload unchanged\n  nothing changed\n") == (done.returncode, done.stdout)
+    assert 0 == agent.stop()
+
+
+def test_a_refused_reload_ends_with_78_and_the_reasons(world: World) -> None:
+    """All of them."""
+    world.write(VIRTUAL_IPS="10.0.0.101")
+    agent = world.running(reads_file=True)
+    world.write(VIRTUAL_IPS="wrong", VIP_GROUPS="wrong")
+    done = world.command("reload")
+    assert 78 == done.returncode
+    assert "reload refused" == done.stdout.splitlines()[0]
+    assert 2 == done.stdout.count("OPENSHIFT_HA_")
+    assert 0 == agent.stop()
+
+
+@pytest.mark.parametrize("command", ["reload", "status"])
+def test_without_an_agent_the_exit_code_is_69(world: World, command: str) -> None:
+    """It says with which run directory none runs."""
+    done = world.command(command)
+    assert (69, "") == (done.returncode, done.stdout)
+    assert str(world.run_directory) in done.stderr
+
+
+def test_reload_of_an_agent_that_dies_says_so(world: World) -> None:
+    """Instead of waiting for a verdict that cannot come."""
+    world.write(VIRTUAL_IPS="10.0.0.101")
+    agent = world.running(reads_file=True, policy={**SHORT, "test_grace": 60})
+    world.fake.plays(test={"hangs": True})
+    world.write(VIRTUAL_IPS="10.0.0.102")
+    with subprocess.Popen(
+        [*world.enter(), sys.executable, "-m", "ipfailover_agent", "reload"],
+        env=world.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as reload:
+        agent.wait_for(lambda: world.fake.count("test") == 2)
+        agent.signal(signal.SIGKILL)
+        assert 75 == reload.wait(10)
+        assert reload.stderr is not None
+        assert f"pid {agent.pid}, ended during the reload" in reload.stderr.read()
+
+
+def test_reload_gives_up_after_its_timeout(world: World) -> None:
+    """And says what the agent is doing."""
+    world.write(VIRTUAL_IPS="10.0.0.101")
+    agent = world.running(reads_file=True, policy={**SHORT, "test_grace": 60})
+    world.fake.plays(test={"hangs": True})
+    world.write(VIRTUAL_IPS="10.0.0.102")
+    done = world.command("reload", "--timeout", "0.3")
+    assert 75 == done.returncode
+    assert "no verdict within 0.3 s; the agent is running" in done.stderr
+    assert 0 == agent.stop()
+
+
+# --- status --
+
+
+def test_status_shows_phase_instances_and_the_last_reload(world: World) -> None:
+    """In 80 columns, with 0 when the agent is ready."""
+    world.fake.plays({"transitions": ['INSTANCE "vip_VIP_1" MASTER 200']})
+    agent = world.running(environment={"OPENSHIFT_HA_CONFIG_NAME": "vip"})
+    agent.wait_for(lambda: agent.status["instances"][0]["state"] == "MASTER")
+    agent.reload()
+    agent.wait_for_reloads(1)
+    done = world.command("status")
+    assert 0 == done.returncode
+    lines = done.stdout.splitlines()
+    assert f"running, ready, agent 0.1.0, pid {agent.pid}" == lines[0]
+    row = next(line for line in lines if line.startswith("vip_VIP_1"))
+    assert ["MASTER", "11", "10.0.0.101"] == [row.split()[each] for each in (1, 3, -1)]
+    assert any(line.startswith("last reload unchanged") for line in lines)
+    assert max(map(len, lines)) <= 80, done.stdout
+    assert 0 == agent.stop()
+
+
+def test_status_of_an_agent_that_is_not_ready_ends_with_1(world: World) -> None:
+    """And says what it waits for."""
+    agent = world.start(environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
+    agent.wait_for(lambda: agent.status.get("reasons"))
+    done = world.command("status")
+    assert 1 == done.returncode
+    assert "waiting, not ready" in done.stdout
+    assert "nosuch0" in done.stdout
+    assert 0 == agent.stop()
+
+
+def test_status_prints_json_for_programs(world: World) -> None:
+    """The file as it is."""
+    agent = world.running()
+    done = world.command("status", "--json")
+    assert 0 == done.returncode
+    assert agent.status["started_at"] == json.loads(done.stdout)["started_at"]
+    assert 0 == agent.stop()
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_watch_shows_changes_until_ctrl_c(world: World, as_json: bool) -> None:  # noqa: FBT001
+    """And then ends with 0 and without a traceback."""
+    world.write(VIRTUAL_IPS="10.0.0.101")
+    agent = world.running(reads_file=True)
+    out, err = world.directory / "watch.out", world.directory / "watch.err"
+    words = ["status", "--watch", *(["--json"] if as_json else [])]
+    with out.open("w") as stdout, err.open("w") as stderr:
+        watch = subprocess.Popen(
+            [*world.enter(), sys.executable, "-m", "ipfailover_agent", *words],
+            env=world.environment,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    try:
+        wait_until(lambda: "10.0.0.101" in out.read_text(), 10, "nothing is shown")
+        world.write(VIRTUAL_IPS="10.0.0.177")
+        agent.reload()
+        wait_until(lambda: "10.0.0.177" in out.read_text(), 10, "no change is shown")
+        watch.send_signal(signal.SIGINT)
+        assert 0 == watch.wait(5)
+    finally:
+        watch.kill()
+        watch.wait(5)
+    assert "" == err.read_text()
+    if as_json:
+        assert all(json.loads(line) for line in out.read_text().split("\n") if line)
+    assert 0 == agent.stop()
+
+
+def test_watch_ends_with_the_agent(world: World) -> None:
+    """With 69: none runs any more."""
+    agent = world.running()
+    with subprocess.Popen(
+        [*world.enter(), sys.executable, "-m", "ipfailover_agent", "status", "--watch"],
+        env=world.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watch:
+        assert watch.stdout is not None
+        assert "running" in watch.stdout.readline()
+        assert 0 == agent.stop()
+        assert 69 == watch.wait(10)
+
+
+# --- release --
+
+
+def hold(world: World) -> None:
+    """Put leftovers of both families on the interface, and an address of somebody else's."""
+    ip = world.namespace.ip
+    ip("address", "add", "10.0.0.101/32", "dev", "veth0", "label", "veth0:vip")
+    ip("address", "add", f"{IPV6}/128", "dev", "veth0", "preferred_lft", "0", "nodad")
+    ip("address", "add", "10.0.0.200/32", "dev", "veth0")
+
+
+@pytest.fixture
+def leftovers(world: World) -> World:
+    hold(world)
+    return world
+
+
+@pytest.fixture(autouse=True)
+def _clean(world: World) -> None:
+    """Begin with the node's own address only."""
+    for each in ("10.0.0.101/32", "10.0.0.200/32", f"{IPV6}/128"):
+        if each in world.addresses():
+            world.namespace.ip("address", "del", each, "dev", "veth0")
+
+
+BOTH_FAMILIES = {"OPENSHIFT_HA_VIRTUAL_IPS": f"10.0.0.101,{IPV6}"}
+
+
+def test_release_removes_leftovers_of_both_families_and_only_them(leftovers: World) -> None:
+    """The node's own address stays, and so does what is not ours."""
+    done = leftovers.command("release", environment=BOTH_FAMILIES)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert {"removed 10.0.0.101/32 on veth0", f"removed {IPV6}/128 on veth0"} == set(
+        done.stdout.splitlines()
+    )
+    assert "10.0.0.101" not in leftovers.addresses()
+    assert IPV6 not in leftovers.addresses()
+    assert "10.0.0.1/24" in leftovers.addresses()
+    assert "10.0.0.200/32" in leftovers.addresses()
+
+
+def test_release_without_an_interface_variable_finds_them_too(leftovers: World) -> None:
+    """It looks on every interface."""
+    nowhere = {**BOTH_FAMILIES, "OPENSHIFT_HA_NETWORK_INTERFACE": ""}
+    done = leftovers.command("release", environment=nowhere)
+    assert 0 == done.returncode
+    assert 2 == done.stdout.count("removed ")
+
+
+def test_release_needs_only_the_run_directory_of_the_agent_that_crashed(leftovers: World) -> None:
+    """Without a variable; afterwards there is no trace of the agent."""
+    leftovers.namespace.ip("address", "del", "10.0.0.101/32", "dev", "veth0")
+    leftovers.fake.plays({"holds": [["10.0.0.101/32", "veth0", "veth0:vip"]]})
+    agent = leftovers.running(environment=BOTH_FAMILIES)
+    agent.signal(signal.SIGKILL)
+    agent.popen.wait(5)
+    (started,) = leftovers.fake.journal("start")
+    wait_until(lambda: not Path(f"/proc/{started['pid']}").exists(), 5, "keepalived lives on")
+    hold_again = ("address", "add", "10.0.0.101/32", "dev", "veth0")
+    leftovers.namespace.ip(*hold_again)
+    nothing = {"OPENSHIFT_HA_VIRTUAL_IPS": "", "OPENSHIFT_HA_NETWORK_INTERFACE": ""}
+    done = leftovers.command("release", environment=nothing)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "10.0.0.101" not in leftovers.addresses()
+    assert IPV6 not in leftovers.addresses()
+    assert not leftovers.run_directory.exists()
+
+
+def test_release_leaves_files_of_others_alone(world: World) -> None:
+    """The run directory may be a volume that is shared."""
+    agent = world.running()
+    agent.signal(signal.SIGKILL)
+    agent.popen.wait(5)
+    (world.run_directory / "precious").write_text("x", encoding="utf-8")
+    assert 0 == world.command("release").returncode
+    assert ["precious"] == [each.name for each in world.run_directory.iterdir()]
+
+
+def test_release_says_where_it_looked_when_nothing_is_there(world: World) -> None:
+    """Whoever is in the wrong network sees it."""
+    done = world.command("release")
+    assert (0, "none of 3 addresses is on veth0\n") == (done.returncode, done.stdout)
+
+
+def test_release_refuses_while_the_agent_runs(world: World) -> None:
+    """It would take addresses from under keepalived."""
+    agent = world.running()
+    hold(world)
+    done = world.command("release")
+    assert 75 == done.returncode
+    assert f"the agent runs, pid {agent.pid}" in done.stderr
+    assert "10.0.0.101" in world.addresses()
+    assert 0 == agent.stop()
+
+
+def test_release_without_the_privilege_names_it(leftovers: World) -> None:
+    """And does not pretend to have removed anything."""
+    done = leftovers.command("release", before=WITHOUT_NET_ADMIN)
+    assert (77, "") == (done.returncode, done.stdout)
+    assert "NET_ADMIN" in done.stderr
+    assert "10.0.0.101" in leftovers.addresses()
+
+
+def test_release_without_the_privilege_does_not_say_that_nothing_is_there(world: World) -> None:
+    """Whoever cannot remove an address must not sound as if all were well."""
+    done = world.command("release", before=WITHOUT_NET_ADMIN)
+    assert (77, "") == (done.returncode, done.stdout)
+
+
+def test_release_without_a_configuration_says_what_to_give(leftovers: World) -> None:
+    """The variables, or the run directory."""
+    nothing = {"OPENSHIFT_HA_VIRTUAL_IPS": ""}
+    done = leftovers.command("release", environment=nothing)
+    assert 78 == done.returncode
+    assert "OPENSHIFT_HA_VIRTUAL_IPS" in done.stderr
+    assert "run directory" in done.stderr
+
+
+@pytest.mark.parametrize("interface", ["veth0", ""], ids=["named", "not named"])
+def test_release_in_another_network_says_so(world: World, interface: str) -> None:
+    """A container without the node's network has other interfaces, or none."""
+    with fresh_namespace() as elsewhere:
+        done = subprocess.run(
+            [
+                *("ip", "netns", "exec", elsewhere.name),
+                *(sys.executable, "-m", "ipfailover_agent", "release"),
+            ],
+            env={**world.environment, "OPENSHIFT_HA_NETWORK_INTERFACE": interface},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert 78 == done.returncode
+    assert "this is not the network of the node" in done.stderr
+
+
+def test_the_path_holds_the_fake(world: World) -> None:
+    """Or all of the above would have asked the real keepalived."""
+    assert world.environment["PATH"].split(os.pathsep)[0] == str(world.fake.directory)

@@ -1,0 +1,115 @@
+"""What keepalived speaks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfailover_agent.core import keepalived
+from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.core.model import RunPaths, VrrpState, VrrpTransition
+
+PATHS = RunPaths(directory="/run/x", config="/etc/k.conf")
+
+
+def test_the_command_line_binds_keepalived_to_our_life() -> None:
+    """setpriv first; the user's options before ours, since keepalived takes the last."""
+    command = keepalived.command("/sbin/keepalived", "/bin/setpriv", PATHS, ("--log-detail", "-G"))
+    assert ("/bin/setpriv", "--pdeathsig", "TERM", "--", "/sbin/keepalived") == command[:5]
+    assert ("--log-detail", "-G", "--dont-fork", "--log-console", "--vrrp") == command[5:10]
+    assert ("--use-file", "/etc/k.conf", "--pid", PATHS.keepalived_pid) == command[10:14]
+
+
+def test_the_test_command_runs_nothing() -> None:
+    """It names the candidate."""
+    assert ("k", "--config-test", "--log-console", "--use-file", "f") == keepalived.test_command(
+        "k", "f"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (0, None),
+        (1, None),
+        (2, ExitCode.CONFIG),
+        (4, ExitCode.NO_PERMISSION),
+        (5, None),
+        (6, ExitCode.CONFIG),
+        (255, None),
+        (None, None),
+    ],
+)
+def test_some_exit_codes_are_permanent(code: int | None, expected: ExitCode | None) -> None:
+    """Starting again would not mend them."""
+    assert expected is keepalived.permanent_exit_code(code)
+
+
+@pytest.mark.parametrize(
+    ("code", "signal", "expected"),
+    [
+        (0, None, "stopped in an orderly way"),
+        (4, None, "a permission is missing"),
+        (77, None, "exit code 77"),
+        (None, 9, "killed by signal 9"),
+    ],
+)
+def test_how_keepalived_ended_is_said_in_words(
+    code: int | None, signal: int | None, expected: str
+) -> None:
+    """Known codes by meaning, others by number."""
+    assert expected == keepalived.meaning_of(code, signal)
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        (b'INSTANCE "vip_1" MASTER 245', VrrpState.MASTER),
+        (b'INSTANCE "vip_1" FAULT 245\n', VrrpState.FAULT),
+        (b'INSTANCE "vip_1" DELETED 245', VrrpState.DELETED),
+    ],
+)
+def test_an_instances_transition_is_read(line: bytes, state: VrrpState) -> None:
+    """Name, state and priority."""
+    expected = VrrpTransition(instance="vip_1", state=state, priority=245)
+    assert expected == keepalived.parse_transition(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'GROUP "g" MASTER 0',
+        b'INSTANCE "vip_1" MASTER_RX_LOWER_PRI 245',
+        b'INSTANCE "vip_1" MASTER_PRIORITY 245',
+        b'INSTANCE "vip_1" NONSENSE 245',
+        b'INSTANCE "vip_1" MAS',
+        b'INSTANCE "\xff" MASTER 245',
+        b'NSTANCE "vip_1" MASTER 245',
+        b"",
+    ],
+)
+def test_other_lines_of_the_fifo_are_nothing(line: bytes) -> None:
+    """Groups, priorities, cut lines, bytes that are no text."""
+    assert keepalived.parse_transition(line) is None
+
+
+@given(st.binary())
+def test_no_bytes_on_the_fifo_raise(line: bytes) -> None:
+    """Whatever arrives is a transition or nothing."""
+    found = keepalived.parse_transition(line)
+    assert found is None or 0 <= found.priority <= 999
+
+
+@pytest.mark.parametrize(
+    ("line", "started", "reloaded"),
+    [
+        (b"Thu Nov 20 10:00:00 2025: Startup complete", True, False),
+        (b"Thu Nov 20 10:00:00 2025: Reload complete", False, True),
+        (b"Startup complete, or so it seems", False, False),
+    ],
+)
+def test_the_lines_that_matter_are_recognised(line: bytes, started: bool, reloaded: bool) -> None:  # noqa: FBT001
+    """At their end, since the beginning is a time."""
+    assert started is keepalived.says_started(line)
+    assert reloaded is keepalived.says_reloaded(line)

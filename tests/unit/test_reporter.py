@@ -1,0 +1,183 @@
+"""What is told of the agent: repeats, verdicts, readiness, the status file."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from ipfailover_agent.core.errors import (
+    AgentError,
+    ConfigTestError,
+    HostNotReadyError,
+    Problem,
+    SettingsError,
+    SystemRefusedError,
+)
+from ipfailover_agent.core.model import (
+    HostFacts,
+    Interface,
+    InterfaceAddress,
+    RenderedFile,
+    Rendering,
+    RunPaths,
+)
+from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.settings import parse
+from ipfailover_agent.core.supervision import Lifecycle, Phase, Verdict
+from ipfailover_agent.prepare import Candidate
+from ipfailover_agent.reporter import Reporter, problems_of
+
+if TYPE_CHECKING:
+    from structlog.testing import LogCapture
+
+PROBLEM = Problem(variable="A", element="x", reason="is wrong", instead="write y")
+
+
+class Told:
+    """A reporter and everything that it tells."""
+
+    def __init__(self, directory: Path) -> None:
+        self.capture: LogCapture = structlog.testing.LogCapture()
+        self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
+        self.dropped = 0
+        self.reporter = Reporter(
+            log=structlog.wrap_logger(None, processors=[self.capture]),
+            paths=self.paths,
+            source=None,
+            lines_dropped=lambda: self.dropped,
+        )
+
+    @property
+    def events(self) -> list[str]:
+        return [each["event"] for each in self.capture.entries]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        self.reporter.write_status()
+        data: dict[str, Any] = json.loads(Path(self.paths.status).read_text(encoding="utf-8"))
+        return data
+
+    def is_in(self, phase: Phase) -> None:
+        self.reporter.state_is(Lifecycle(phase=phase))
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Told:
+    return Told(tmp_path)
+
+
+def candidate(ips: str = "10.0.0.101", **variables: str) -> Candidate:
+    """Return a candidate of a node with one interface; its files are made up."""
+    values = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
+    settings = parse({"OPENSHIFT_HA_VIRTUAL_IPS": ips, **values})
+    node = parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1"}).virtual_addresses[0]
+    held = InterfaceAddress(address=node, prefix_length=24)
+    facts = HostFacts(interfaces=(Interface(name="ens3", index=2, addresses=(held,)),))
+    config = plan(settings, facts)
+    paths = RunPaths(directory="/run/x", config="/etc/k.conf")
+    rendering = Rendering(config=RenderedFile(path="/etc/k.conf", text=""), digest="d" * 64)
+    return Candidate(
+        settings=settings, facts=facts, config=config, paths=paths, rendering=rendering
+    )
+
+
+DEGRADED = {"ips": "10.0.0.101,10.0.0.300", "ON_INVALID": "serve-valid"}
+
+
+def test_a_cause_that_stays_is_said_once_while_waiting(told: Told) -> None:
+    """Every look finds it again; the status shows it all the time."""
+    told.is_in(Phase.WAITING)
+    for _ in range(50):
+        told.reporter.refused(HostNotReadyError(PROBLEM), Verdict.NOT_READY)
+    assert ["host.awaited"] == told.events
+    assert [str(PROBLEM)] == told.status["reasons"]
+    assert told.status["ready"] is False
+
+
+def test_a_degraded_node_says_so_again_every_minute(told: Told) -> None:
+    """Beside the first time; and it is not ready, however well keepalived runs."""
+    told.reporter.activated(candidate(**DEGRADED), None, ())
+    told.is_in(Phase.RUNNING)
+    assert told.status["ready"] is False
+    told.reporter.tick(time.monotonic())
+    assert 1 == told.events.count("config.degraded")
+    first = told.reporter.deadline
+    assert first is not None
+    assert 59 < first - time.monotonic() <= 60
+    for minute in range(3):
+        told.reporter.tick(first + 60 * minute)
+        told.reporter.tick(first + 60 * minute + 30)
+    assert 4 == told.events.count("config.degraded")
+
+
+def test_a_healthy_node_has_nothing_to_repeat(told: Told) -> None:
+    """No deadline wakes the loop."""
+    told.reporter.activated(candidate(), None, ())
+    told.is_in(Phase.RUNNING)
+    assert told.status["ready"] is True
+    assert told.reporter.deadline is None
+    told.reporter.tick(time.monotonic() + 600)
+    assert told.reporter.deadline is None
+
+
+def test_warnings_of_the_source_and_of_the_settings_are_said(told: Told) -> None:
+    """Each is an event of its own; an unchanged reload says them again, being asked."""
+    warned = candidate(VIRTUAL_IPZ="1")
+    told.reporter.activated(warned, None, ("a note",))
+    count = len(warned.warnings) + 1
+    assert count == told.events.count("settings.warning") > 1
+    told.reporter.unchanged(warned, ())
+    assert 2 * count - 1 == told.events.count("settings.warning")
+
+
+def test_an_unchanged_reload_keeps_the_time_of_the_configuration(told: Told) -> None:
+    """It has been in force since then."""
+    told.reporter.activated(candidate(), None, ())
+    since = told.status["config"]["since"]
+    time.sleep(0.002)
+    told.reporter.unchanged(candidate(), ())
+    assert since == told.status["config"]["since"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (SettingsError((PROBLEM,)), (str(PROBLEM),)),
+        (HostNotReadyError(PROBLEM), (str(PROBLEM),)),
+        (ConfigTestError("refused", output="one\n\ntwo\n"), ("refused", "one", "two")),
+        (SystemRefusedError("cannot write"), ("cannot write",)),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_every_thing_to_mend_is_a_sentence(error: AgentError, expected: tuple[str, ...]) -> None:
+    """Whatever the error carries."""
+    assert expected == problems_of(error)
+
+
+def test_a_status_file_that_cannot_be_written_costs_nothing(told: Told, tmp_path: Path) -> None:
+    """A full run directory must not cost an address."""
+    (tmp_path / "status.json").mkdir()
+    (tmp_path / "status.json" / "x").touch()
+    told.reporter.write_status()
+
+
+def test_lines_that_were_dropped_get_into_the_status(told: Told) -> None:
+    """Soon, though nothing else happens."""
+    told.reporter.write_status()
+    told.dropped = 7
+    told.reporter.tick(time.monotonic())
+    told.reporter.tick(told.reporter.deadline or 0)
+    assert 7 == json.loads(Path(told.paths.status).read_text(encoding="utf-8"))["lines_dropped"]
+
+
+def test_an_expected_end_is_no_error(told: Told) -> None:
+    """An unexpected one is."""
+    for expected in (True, False):
+        told.reporter.keepalived_ended(expected=expected, pid=3, code=0, signal=None)
+    levels = [(each["event"], each["log_level"]) for each in told.capture.entries]
+    assert [("keepalived.terminated", "info"), ("keepalived.exited", "error")] == levels

@@ -1,0 +1,99 @@
+"""What each instance is doing, as far as keepalived has told."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipfailover_agent.core.model import (
+    Advertisement,
+    Family,
+    Preemption,
+    PreemptionMode,
+    VrrpInstance,
+    VrrpState,
+    VrrpTransition,
+)
+from ipfailover_agent.core.roster import Roster, RosterEntry
+
+
+def instance(number: int, priority: int = 100) -> VrrpInstance:
+    """Return an instance that differs in number and priority only."""
+    return VrrpInstance(
+        number=number,
+        name=f"vip_{number}",
+        family=Family.IPV4,
+        interface="eth0",
+        virtual_router_id=10 + number,
+        priority=priority,
+        preemption=Preemption(mode=PreemptionMode.PREEMPT),
+        advertisement=Advertisement(version=2, interval=1),
+        password=None,
+        virtual_addresses=(),
+    )
+
+
+def transition(number: int, state: VrrpState) -> VrrpTransition:
+    return VrrpTransition(instance=f"vip_{number}", state=state, priority=100)
+
+
+def states(roster: Roster) -> list[tuple[str, float | None]]:
+    return [(each.state.value, each.since) for each in roster.entries]
+
+
+TWO = Roster().reconfigured([instance(1), instance(2)])
+
+
+def test_before_keepalived_has_told_anything_the_state_is_init() -> None:
+    """And nobody knows since when."""
+    assert [("INIT", None), ("INIT", None)] == states(TWO)
+
+
+def test_a_transition_changes_its_instance_only() -> None:
+    """State and time of the others stay."""
+    told = TWO.told(transition(2, VrrpState.MASTER), 5.0)
+    assert [("INIT", None), ("MASTER", 5.0)] == states(told)
+
+
+def test_a_repeated_state_keeps_its_time() -> None:
+    """Since when means since the change."""
+    told = TWO.told(transition(1, VrrpState.MASTER), 5.0).told(
+        transition(1, VrrpState.MASTER), 9.0
+    )
+    assert ("MASTER", 5.0) == states(told)[0]
+
+
+def test_a_transition_of_a_stranger_changes_nothing() -> None:
+    """The user's own keepalived configuration may have others."""
+    assert TWO == TWO.told(transition(7, VrrpState.MASTER), 5.0)
+
+
+def test_an_instance_whose_name_stays_keeps_its_state_over_a_reload() -> None:
+    """keepalived keeps it and writes nothing; new ones begin in INIT, in the new order."""
+    told = TWO.told(transition(1, VrrpState.MASTER), 5.0)
+    after = told.reconfigured([instance(3), instance(1, priority=200)])
+    assert [("INIT", None), ("MASTER", 5.0)] == states(after)
+    assert [100, 200] == [each.instance.priority for each in after.entries]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (VrrpState.MASTER, ("STOP", 9.0)),
+        (VrrpState.BACKUP, ("STOP", 9.0)),
+        (VrrpState.FAULT, ("STOP", 9.0)),
+        (VrrpState.STOP, ("STOP", 5.0)),
+    ],
+    ids=lambda each: str(getattr(each, "value", each[0] if isinstance(each, tuple) else each)),
+)
+def test_when_keepalived_ends_nothing_is_served(
+    state: VrrpState, expected: tuple[str, float]
+) -> None:
+    """What had stopped already stopped then; what never began did not stop."""
+    ended = TWO.told(transition(1, state), 5.0).ended(9.0)
+    assert [expected, ("INIT", None)] == states(ended)
+
+
+def test_entries_are_found_by_name() -> None:
+    """None where there is none of that name."""
+    assert RosterEntry(instance=instance(2)) == TWO.entry("vip_2")
+    assert TWO.entry("vip_3") is None

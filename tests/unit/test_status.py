@@ -1,0 +1,113 @@
+"""The status snapshot and its JSON, and what a person gets to see of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.commands import running
+from ipfailover_agent.commands import status as status_command
+from ipfailover_agent.report import status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SNAPSHOT = status.AgentStatus(
+    version="1.2.3",
+    pid=7,
+    started_at="2026-01-01T00:00:00.000+00:00",
+    written_at="2026-01-01T00:00:00.000+00:00",
+    phase="running",
+    ready=False,
+    reasons=("a reason",),
+    config=status.ConfigStatus(
+        name="vip",
+        interface="eth0",
+        digest="0123456789abcdef",
+        since="2026-01-01T00:00:00.000+00:00",
+        source="environment",
+    ),
+    instances=(
+        status.InstanceStatus(
+            name="vip_VIP_1",
+            virtual_router_id=11,
+            state="MASTER",
+            since="2026-01-01T00:00:58.000+00:00",
+            priority=200,
+            addresses=("10.0.0.1", "10.0.0.2"),
+        ),
+        status.InstanceStatus(
+            name="vip_VIP_2",
+            virtual_router_id=12,
+            state="INIT",
+            since=None,
+            priority=100,
+            addresses=("10.0.0.3",),
+        ),
+    ),
+    reload=status.ReloadStatus(
+        started=2,
+        ended=2,
+        verdict="refused",
+        at="2026-01-01T00:00:30.000+00:00",
+        lines=("because",),
+    ),
+    keepalived_pid=8,
+    restarts=3,
+    lines_dropped=4,
+)
+
+
+def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
+    """With every field."""
+    text = status.to_json(SNAPSHOT)
+    assert 1 == text.count("\n")
+    data = status.from_json(text)
+    assert ("running", 7, 1) == (data["phase"], data["pid"], data["schema"])
+    assert ["10.0.0.1", "10.0.0.2"] == data["instances"][0]["addresses"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"schema": 2}', '{"schema": "1"}'])
+def test_what_is_no_snapshot_is_refused(text: str) -> None:
+    """Another schema means other fields."""
+    with pytest.raises(ValueError, match=r"."):
+        status.from_json(text)
+
+
+def test_a_person_sees_it_all() -> None:
+    """Phase, configuration, instances, restarts, dropped lines, the last reload."""
+    data = status.from_json(status.to_json(SNAPSHOT))
+    lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
+    assert [
+        "running, not ready, agent 1.2.3, pid 7",
+        "vip on eth0, from environment, in force for 1m, digest 0123456789ab",
+        "keepalived was restarted 3 times",
+        "4 log lines were dropped because nobody read them",
+        "  a reason",
+        "",
+        "INSTANCE   STATE   SINCE  ID  PRIORITY  ADDRESSES",
+        "vip_VIP_1  MASTER  2s     11  200       10.0.0.1 10.0.0.2",
+        "vip_VIP_2  INIT    -      12  100       10.0.0.3",
+        "",
+        "last reload refused, 30s ago",
+        "  because",
+    ] == lines
+
+
+def test_one_of_something_is_not_many() -> None:
+    """Grammar holds for a single restart and a single line too."""
+    data = {**json.loads(status.to_json(SNAPSHOT)), "restarts": 1, "lines_dropped": 1}
+    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
+    assert "keepalived was restarted once" in lines
+    assert "1 log line was dropped because nobody read it" in lines
+
+
+@pytest.mark.parametrize("text", [None, "", "{", '{"schema": 99}'])
+def test_a_status_file_that_cannot_be_used_is_none(tmp_path: Path, text: str | None) -> None:
+    """A command that looks too early does not fail."""
+    if text is not None:
+        (tmp_path / "status.json").write_text(text, encoding="utf-8")
+    assert running.read_status(str(tmp_path)) is None
