@@ -131,6 +131,15 @@ def cpu_pressure() -> str | None:
         return None
 
 
+def forwards_ipv6(interface: str) -> bool:
+    """Tell whether the node routes IPv6 that comes in on an interface."""
+    try:
+        with open(f"/proc/sys/net/ipv6/conf/{interface}/forwarding", "rb") as file:
+            return file.read(1) != b"0"
+    except OSError:
+        return False
+
+
 def process_started_at(pid: int) -> int | None:
     """Return when a process started, in clock ticks after boot; None when it does not run.
 
