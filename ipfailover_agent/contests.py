@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core import announcing, conflict, contest, packet_filter, packets
@@ -77,6 +78,10 @@ class Contests:
     def is_on(self) -> bool:
         """Tell whether the wire is watched."""
         return self._wire is not None
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._close()
 
     # --- configuration --------------------------------------------------------------------------
 
@@ -234,6 +239,8 @@ class Contests:
                     self._on_advert(advert, now)
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now)
+                case _:
+                    pass  # our own announcements, and keepalived's
 
     def _on_advert(self, advert: Advert, now: float) -> None:
         self._seen_ids.add(advert.virtual_router_id)
@@ -332,15 +339,8 @@ class Contests:
             return
         self._announcer, addresses = announcing.due(self._announcer, now)
         for address in addresses:
-            frames = [packets.gratuitous_arp(self._wire.mac, address)] if _is_ipv4(address) else []
-            if not frames:
-                is_router = host.forwards_ipv6(self._wire.interface)
-                frames = [
-                    packets.unsolicited_advertisement(self._wire.mac, address, is_router=is_router)
-                ]
             try:
-                for frame in frames:
-                    self._wire.send(frame)
+                self._wire.send(_announcement(self._wire, address))
             except AgentError as error:
                 self._tell("announce.failed", error=str(error))
 
@@ -404,8 +404,11 @@ def _source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | No
     return next((each for each in nodes if each.is_link_local is wants_link_local), None)
 
 
-def _is_ipv4(address: IPAddress) -> bool:
-    return family_of(address) is Family.IPV4
+def _announcement(on: wire.WireSocket, address: IPAddress) -> bytes:
+    if isinstance(address, IPv4Address):
+        return packets.gratuitous_arp(on.mac, address)
+    is_router = host.forwards_ipv6(on.interface)
+    return packets.unsolicited_advertisement(on.mac, address, is_router=is_router)
 
 
 def _index(interface: str) -> int | None:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.model import RunPaths, VrrpState
+    from ipfailover_agent.core.roster import RosterEntry
     from ipfailover_agent.prepare import Candidate
 
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
@@ -204,15 +205,20 @@ class Reporter:
         say(event, pid=pid, exit_code=code, meaning=meaning)
         self._touch()
 
-    def notify_line(self, line: bytes) -> None:
-        """Take a line of the notify FIFO."""
+    @property
+    def roster(self) -> Roster:
+        """Return what each instance does."""
+        return self._roster
+
+    def notify_line(self, line: bytes) -> tuple[RosterEntry, VrrpState] | None:
+        """Take a line of the notify FIFO; return what an instance was and what it became."""
         transition = keepalived.parse_transition(line)
         if transition is None:
             self.log.debug("vrrp.line_unparsed", line=line)
-            return
+            return None
         before = self._roster.entry(transition.instance)
         if before is None or before.state is transition.state:
-            return
+            return None
         now = time.time()
         self._roster = self._roster.told(transition, now)
         self.log.info(
@@ -225,6 +231,7 @@ class Reporter:
             addresses=[str(each.address) for each in before.instance.all_addresses],
         )
         self._touch()
+        return before, transition.state
 
     # --- the status file ------------------------------------------------------------------------
 
