@@ -253,8 +253,8 @@ class Agent:
                 self._check_group()
             case does.ReleaseAddresses():
                 self._candidates.release_addresses()
-            case does.EndReload(reason=reason):
-                self._reporter.reload_ended(reason)
+            case does.EndReload(reason=reason, is_confirmed=is_confirmed):
+                self._reporter.reload_ended(reason, is_confirmed=is_confirmed)
             case does.ScheduleRestart(attempt=attempt, delay=delay):
                 self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))
             case does.Finish():

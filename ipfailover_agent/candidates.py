@@ -175,12 +175,10 @@ class Candidates:
                 raise ConfigTestError(
                     f"keepalived refuses the configuration: {how}", output="\n".join(test.lines)
                 )
+            self._prepare_steps(candidate)
             # In place before the state machine hears of it: a full disk must be a refusal.
             self._install(candidate)
-            self._prepare_steps(candidate)
         except AgentError as error:
-            if self.active is not None:
-                self.restore()
             self._refuse(error, Verdict.REFUSED)
             return
         self._accepted = (candidate, under_way.variables)
@@ -259,8 +257,7 @@ class Candidates:
     def _install(self, candidate: Candidate) -> None:
         """Replace the generated files; scripts first, since the configuration names them."""
         files.make_directory(os.path.dirname(candidate.paths.config))  # noqa: PTH120 - a string
-        for each in (*candidate.rendering.scripts, candidate.rendering.config):
-            files.write_atomically(each.path, each.text, each.mode)
+        files.replace_all((*candidate.rendering.scripts, candidate.rendering.config))
 
     def _record_addresses(self) -> None:
         """Write down what may be on an interface from now on, for whoever comes after us."""

@@ -185,7 +185,7 @@ def reload_command(run_dir: str, timeout: float) -> int:
     """Have the running agent read its variables again, and print its verdict.
 
     Exits with 0 when the new configuration is in force (or nothing changed), with 78 when it was
-    refused: then everything runs on as before.
+    refused: then everything runs on as before. 75: no verdict, or keepalived did not confirm.
     """
     from ipfailover_agent.commands import reload  # noqa: PLC0415
 

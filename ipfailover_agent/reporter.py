@@ -171,10 +171,13 @@ class Reporter:
         # On disk before anything is read: whoever changes a variable after this asks again.
         self.write_status()
 
-    def reload_ended(self, reason: str) -> None:
+    def reload_ended(self, reason: str, *, is_confirmed: bool = True) -> None:
         """Tell the verdict on a reload; ``reason`` is empty where it was carried out."""
         ended = max(self._reload.started, self._reload.ended + 1)
-        if reason:
+        if not is_confirmed:
+            verdict, lines = "unconfirmed", (reason, *self._changes)
+            self.log.error("reload.unconfirmed", reason=reason)
+        elif reason:
             verdict, lines = "refused", self._refusal or (reason,)
             self.log.error("reload.refused", reason=reason)
         elif self._is_unchanged:

@@ -49,4 +49,5 @@ def _started(data: dict[str, Any] | None) -> int:
 def _tell(verdict: dict[str, Any]) -> int:
     lines = (f"reload {verdict['verdict']}", *(f"  {line}" for line in verdict["lines"]))
     terminal.say("\n".join(lines))
-    return int(ExitCode.CONFIG if verdict["verdict"] == "refused" else ExitCode.OK)
+    codes = {"refused": ExitCode.CONFIG, "unconfirmed": ExitCode.TEMPORARY}
+    return int(codes.get(verdict["verdict"], ExitCode.OK))

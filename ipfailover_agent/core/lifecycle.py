@@ -53,6 +53,7 @@ from ipfailover_agent.core.supervision import (
 
 Step = tuple[Lifecycle, tuple[Action, ...]]
 
+_UNCONFIRMED = "keepalived did not confirm the reload"
 _REFUSED = "the new configuration was refused"
 _STOPPING = "the agent is stopping"
 
@@ -164,7 +165,9 @@ def _on_first_candidate(
     return state, (*report, *actions)
 
 
-def _end_reload(state: Lifecycle, actions: tuple[Action, ...], reason: str = "") -> Step:
+def _end_reload(
+    state: Lifecycle, actions: tuple[Action, ...], reason: str = "", *, is_confirmed: bool = True
+) -> Step:
     """Close a reload; begin the next one if it was asked for meanwhile."""
     again = state.reload_again
     state = replace(
@@ -174,7 +177,8 @@ def _end_reload(state: Lifecycle, actions: tuple[Action, ...], reason: str = "")
         signals_left=0,
         deadline=None,
     )
-    return state, (*actions, EndReload(reason=reason), *((Prepare(),) if again else ()))
+    end = EndReload(reason=reason, is_confirmed=is_confirmed)
+    return state, (*actions, end, *((Prepare(),) if again else ()))
 
 
 def _on_ready(state: Lifecycle, now: float) -> Step:
@@ -295,7 +299,7 @@ def _on_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
             # What is in force now is a stage that nobody asked for: on with it.
             return _next_step(state, now, policy)
         case Phase.RUNNING if state.reload is Reload.APPLYING:
-            return _end_reload(state, (), "keepalived did not confirm the reload")
+            return _end_reload(state, (), _UNCONFIRMED, is_confirmed=False)
         case Phase.STOPPING:
             state = replace(state, phase=Phase.KILLING, deadline=now + policy.kill_grace)
             return state, (SignalGroup(signal=signal.SIGKILL),)

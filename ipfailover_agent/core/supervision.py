@@ -228,9 +228,13 @@ class ReleaseAddresses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndReload:
-    """The reload is over: say so. ``reason`` is empty where it was carried out."""
+    """The reload is over: say so. ``reason`` is empty where it was carried out.
+
+    ``is_confirmed`` False: the new configuration is in place, and keepalived has not said so.
+    """
 
     reason: str = ""
+    is_confirmed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,8 @@ class InstanceStatus:
 class ReloadStatus:
     """Reloads so far and the verdict on the last one that ended.
 
-    ``started`` and ``ended`` count. ``verdict`` is one of accepted, unchanged, refused, or None.
+    ``started`` and ``ended`` count. ``verdict`` is one of accepted, unchanged, refused,
+    unconfirmed, or None.
     """
 
     started: int = 0

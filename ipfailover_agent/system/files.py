@@ -15,11 +15,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.model import RenderedFile
 from ipfailover_agent.system.host import process_started_at
 from ipfailover_agent.system.process import enlarge_pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ipfailover_agent.core.model import IPAddress, RunPaths
 
@@ -38,20 +39,38 @@ def write_atomically(path: str, text: str, mode: int = _PRIVATE_FILE) -> None:
     Raises:
         SystemRefusedError: with the path and the reason; the old file is as it was.
     """
-    target = os.path.realpath(path)
-    directory, name = os.path.split(target)
-    number = next(_temporary_numbers)
-    temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
-    with _explained(f"cannot write {path}"):
-        if os.path.islink(target):  # what realpath leaves of a loop
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        try:
-            _write_new(temporary, text.encode("utf-8", "surrogateescape"), mode)
-            os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+    replace_all([RenderedFile(path=path, text=text, mode=mode)])
+
+
+def replace_all(wanted: Sequence[RenderedFile]) -> None:
+    """Replace files as :func:`write_atomically` does, all of them or none.
+
+    What needs room on the disk is done for all before the first one is replaced.
+
+    Raises:
+        SystemRefusedError: with the path and the reason; the old files are as they were.
+    """
+    with contextlib.ExitStack() as undo:
+        staged = []
+        for each in wanted:
+            target = os.path.realpath(each.path)
+            directory, name = os.path.split(target)
+            number = next(_temporary_numbers)
+            temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
+            with _explained(f"cannot write {each.path}"):
+                if os.path.islink(target):  # what realpath leaves of a loop
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                undo.callback(_remove_quietly, temporary)
+                _write_new(temporary, each.text.encode("utf-8", "surrogateescape"), each.mode)
+            staged.append((each.path, temporary, target))
+        for path, temporary, target in staged:
+            with _explained(f"cannot write {path}"):
+                os.replace(temporary, target)
+
+
+def _remove_quietly(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def lock_run_directory(paths: RunPaths) -> int:

@@ -155,6 +155,7 @@ class LineSink:
             self._can_be_watched = False
         else:
             self._reopen(is_terminal=stat.S_ISCHR(mode))
+            self._can_be_watched = _can_be_watched(self._fd)
 
     def _reopen(self, *, is_terminal: bool) -> None:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -207,3 +208,13 @@ class LineSink:
         self.dropped += self._buffer.count(b"\n")
         self._buffer.clear()
         self._is_closed = True
+
+
+def _can_be_watched(fd: int) -> bool:
+    """Return whether epoll takes the descriptor; some devices (/dev/null) are always writable."""
+    with select.epoll() as selector:
+        try:
+            selector.register(fd, select.EPOLLOUT)
+        except PermissionError:
+            return False
+    return True

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 def keepalived_processes(node: Node) -> tuple[int, int]:
     """Return the pids of keepalived's parent and of its VRRP child."""
-    parent, child = node.pids("keepalived")
+    # Born in this order; a check that is just being started has the name for a moment, too.
+    parent, child, *_ = node.pids("keepalived")
     return parent, child
 
 
@@ -44,14 +45,10 @@ def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
     lab = make_lab(2)
     addresses = [*(lab.virtual(number) for number in (1, 2)), lab.virtual6(1)]
     for number, node in enumerate(lab.nodes):
-        node.start(variables(*addresses, PRIORITY=str(250 - 50 * number)), as_pid_1=False)
+        environment = variables(*addresses, PRIORITY=str(250 - 50 * number), PREEMPTION="preempt")
+        node.start(environment, as_pid_1=False)
     first, second = lab.nodes
-    wait_for_each(lab, addresses, timeout=ELECTION)
-    lab.wait_until(
-        lambda: all(lab.recorder.holders(each) for each in addresses), timeout=1, what="holders"
-    )
-    held = [each for each in addresses if lab.recorder.holders(each) == [first.name]]
-    assert held
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
     killed = time.monotonic()
     first.signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
@@ -87,7 +84,7 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
     print(f"keepalived's {victims} killed: nobody held the address for {none:.2f} s")
     assert none < UNPLANNED
     lab.wait_until(
-        lambda: len(first.pids("keepalived")) == 2 and child not in first.pids("keepalived"),
+        lambda: len(first.pids("keepalived")) >= 2 and child not in first.pids("keepalived"),
         timeout=RELEASE + 2,
         what="keepalived runs again",
     )

@@ -321,7 +321,8 @@ def test_a_reload_that_keepalived_does_not_confirm_is_said_to_be_unconfirmed(
     world.write(VIRTUAL_IPS="10.0.0.101-103")
     agent.reload()
     verdict = agent.wait_for_reloads(1)
-    assert ["keepalived did not confirm the reload"] == verdict["lines"]
+    assert "unconfirmed" == verdict["verdict"]
+    assert "keepalived did not confirm the reload" == verdict["lines"][0]
     world.write(VIRTUAL_IPS="10.0.0.101-104")
     agent.reload()
     agent.wait_for_reloads(2)
@@ -378,7 +379,7 @@ def test_a_sighup_during_the_first_configuration_test_reads_again(world: World) 
 
 def test_a_sighup_during_a_test_that_hangs_gets_its_own_verdict(world: World) -> None:
     """The first reload is refused, the second sees the mended file."""
-    agent = reading_file(world, policy={**SHORT, "test_grace": 1})
+    agent = reading_file(world, policy=SHORT)
     world.fake.plays(test={"hangs": True})
     world.write(VIRTUAL_IPS="10.0.0.101-104")
     agent.reload()

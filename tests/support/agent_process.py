@@ -26,13 +26,13 @@ TERM = signal.SIGTERM
 _RUNNER = Path(__file__).with_name("agent_runner.py")
 SHORT = {
     "okay_delay": 5.0,
-    "stop_grace": 1.0,
+    "stop_grace": 2.0,
     "kill_grace": 1.0,
     "clear_grace": 0.3,
     "clear_interval": 0.02,
     "waiting_interval": 0.1,
-    "test_grace": 0.5,
-    "reload_grace": 0.5,
+    "test_grace": 1.5,
+    "reload_grace": 1.5,
     "backoff_initial": 0.05,
     "backoff_limit": 0.1,
     "attempts": 3,

@@ -85,6 +85,7 @@ def test(config: str, how: dict[str, Any]) -> NoReturn:
     if how.get("flood"):
         flood(how["flood"])
     if how.get("leaves_child") and os.fork() == 0:
+        note("left", config)
         sleep_for_ever()
     if how.get("hangs"):
         sleep_for_ever()

@@ -313,6 +313,7 @@ def test_a_reload_that_is_not_confirmed_is_told_so() -> None:
         does.ReloadRequested(), ACCEPTED, POLICY.reload_grace, does.DeadlinePassed()
     )
     assert isinstance(actions[0], does.EndReload)
+    assert not actions[0].is_confirmed
     assert actions[0].reason
 
 
