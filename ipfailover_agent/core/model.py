@@ -414,6 +414,8 @@ class KeepalivedConfig:
     smtp_server: str
     garp: GarpRefresh
     keepalived_options: tuple[str, ...] = ()
+    address_lease: int = 3
+    conflict: ConflictMode = ConflictMode.RESOLVE
     reports: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()

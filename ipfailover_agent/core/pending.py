@@ -58,16 +58,6 @@ PENDING: tuple[Pending, ...] = (
         warning="this version does not insert firewall rules yet; "
         "see that the host's firewall lets VRRP (protocol 112) in",
     ),
-    Pending(
-        variables=("OPENSHIFT_HA_ADDRESS_LEASE",),
-        is_asked_for=lambda settings: settings.address_lease != _DEFAULTS.address_lease,
-        warning="this version does not hold addresses on a lease yet",
-    ),
-    Pending(
-        variables=("OPENSHIFT_HA_CONFLICT",),
-        is_asked_for=lambda settings: settings.conflict is not _DEFAULTS.conflict,
-        warning="this version does not watch for rivals yet",
-    ),
 )
 
 

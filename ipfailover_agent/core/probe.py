@@ -133,7 +133,7 @@ def step(
     """
     match event:
         case Begin():
-            closed = _close(state)
+            closed = _closing(state.waiting)
             state, actions = _begin_round(replace(state, due=None), now, policy)
             return state, (*closed, *actions)
         case Answered(answers=answers):
@@ -141,7 +141,7 @@ def step(
         case DeadlinePassed():
             return _deadline_passed(state, now, policy)
         case End():
-            return replace(state, due=None, waiting=()), _close(state)
+            return replace(state, due=None, waiting=()), _closing(state.waiting)
         case _:
             assert_never(event)
 
@@ -162,16 +162,16 @@ def _answered(
     state: ProbeState, answers: tuple[Answer, ...], policy: ProbePolicy
 ) -> tuple[ProbeState, tuple[Action, ...]]:
     known = [each for each in answers if each.port in state.waiting]
-    answered = {each.port for each in known}
-    state = replace(state, waiting=tuple(each for each in state.waiting if each not in answered))
+    answered = [each.port for each in known]
+    waiting = tuple(each for each in state.waiting if each not in answered)
     failed = [each for each in known if each.failure and not each.is_inconclusive]
     if failed:
-        return _conclude(state, _in_words(failed), policy)
+        return _conclude(state, _in_words(failed), waiting, policy)
     if unclear := [each for each in known if each.is_inconclusive]:
-        return replace(state, waiting=(), trouble=_in_words(unclear)), _close(state)
-    if known and not state.waiting:
-        return _conclude(state, "", policy)
-    return state, ()
+        return replace(state, waiting=(), trouble=_in_words(unclear)), _closing(waiting)
+    if known and not waiting:
+        return _conclude(state, "", waiting, policy)
+    return replace(state, waiting=waiting), ()
 
 
 def _deadline_passed(
@@ -183,7 +183,7 @@ def _deadline_passed(
             Answer(port=each, failure=f"timed out after {policy.timeout:g} s")
             for each in state.waiting
         ]
-        state, actions = _conclude(state, _in_words(late), policy)
+        state, actions = _conclude(state, _in_words(late), state.waiting, policy)
     if state.due is not None and now >= state.due and not state.waiting:
         state, begun = _begin_round(state, now, policy)
         actions += begun
@@ -191,24 +191,24 @@ def _deadline_passed(
 
 
 def _conclude(
-    state: ProbeState, failure: str, policy: ProbePolicy
+    state: ProbeState, failure: str, waiting: tuple[PortCheck, ...], policy: ProbePolicy
 ) -> tuple[ProbeState, tuple[Action, ...]]:
-    """Weigh a round that ended: a good one where ``failure`` is empty."""
-    closed = _close(state)
+    """Weigh a round that ended, a good one where ``failure`` is empty; nobody is waited for."""
+    closed = _closing(waiting)
     is_good = not failure
-    state = replace(state, waiting=(), reason=failure or state.reason)
     if state.is_healthy == is_good:
-        return replace(state, streak=0, reason="" if is_good else failure), closed
+        return replace(state, waiting=(), streak=0, reason=failure), closed
     streak = state.streak + 1
     needed = policy.rise if is_good else policy.fall
     if state.is_healthy is not None and streak < needed:
-        return replace(state, streak=streak), closed
-    state = replace(state, is_healthy=is_good, streak=0, reason=failure)
+        reason = failure or state.reason
+        return replace(state, waiting=(), streak=streak, reason=reason), closed
+    state = replace(state, waiting=(), is_healthy=is_good, streak=0, reason=failure)
     return state, (*closed, Report(is_healthy=is_good, reason=failure))
 
 
-def _close(state: ProbeState) -> tuple[Action, ...]:
-    return tuple(Close(each) for each in state.waiting)
+def _closing(ports: tuple[PortCheck, ...]) -> tuple[Action, ...]:
+    return tuple(Close(each) for each in ports)
 
 
 def _in_words(answers: list[Answer]) -> str:

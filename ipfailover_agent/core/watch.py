@@ -209,7 +209,7 @@ def unanswered(state: Watch, policy: Policy) -> float:
     """Return for how many seconds on time the open question has been open, 0 without one."""
     if state.question is None:
         return 0.0
-    return _seconds(state.ticks - state.asked_ticks, policy)
+    return (state.ticks - state.asked_ticks) * policy.tick
 
 
 def step(state: Watch, event: Event, now: float, policy: Policy) -> Step:
@@ -228,9 +228,9 @@ def step(state: Watch, event: Event, now: float, policy: Policy) -> Step:
             return state, ()
         case ReloadBegan():
             # An open question stays open: signals wait for keepalived, it answers after all.
-            return _plan(_forget(replace(state, mode=Mode.PAUSED), now, policy), now, policy), ()
+            return _plan(_forget(replace(state, mode=Mode.PAUSED)), now, policy), ()
         case ReloadEnded() if state.mode is Mode.PAUSED:
-            return _want(_forget(replace(state, mode=Mode.ON), now, policy), now, policy)
+            return _want(_forget(replace(state, mode=Mode.ON)), now, policy)
         case DumpAnswered(question=number, instances=instances) if number == state.question:
             return _on_answer(state, instances, now, policy)
         case DumpFailed(question=number, reason=reason) if number == state.question:
@@ -242,7 +242,7 @@ def step(state: Watch, event: Event, now: float, policy: Policy) -> Step:
         case DumpWanted():
             return _want(state, now, policy)
         case Gap():
-            return _plan(_forget(state, now, policy), now, policy), ()
+            return _plan(_forget(state), now, policy), ()
         case ReloadEnded() | DumpAnswered() | DumpFailed():
             return state, ()
     assert_never(event)
@@ -259,15 +259,13 @@ def _on_suspicion(state: Watch, now: float, policy: Policy) -> Step:
 
 def _on_tick(state: Watch, now: float, policy: Policy) -> Step:
     """Count time on time; ask, repeat or give up where it is time to."""
-    if state.deadline is None or now < state.deadline:
+    if state.deadline is None:
         return state, ()
     if state.tick_at is not None and now >= state.tick_at:
         on_time = now - state.tick_at <= policy.tolerance
         state = replace(state, ticks=state.ticks + on_time, tick_at=now + policy.tick)
     if state.question is None:
-        if now >= state.ask_at:
-            return _ask(state, now, policy)
-        return _plan(state, now, policy), ()
+        return _ask(state, now, policy) if now >= state.ask_at else (_plan(state, now, policy), ())
     waited = state.ticks - state.asked_ticks
     if _reached(waited, policy.unanswered_limit, policy):
         limit = f"{policy.unanswered_limit:g} s"
@@ -288,17 +286,16 @@ def _on_answer(
     for name, since in standing.items():
         ticks = state.ticks - since.ticks
         if _reached(ticks, _longest_silence(masters[name], policy), policy):
-            return _kill(state, _describe_silence(masters[name], _seconds(ticks, policy)))
-    was_close = state.is_alarmed or bool(state.suspects)
+            return _kill(state, _describe_silence(masters[name], ticks * policy.tick))
     suspects = _suspects(state, masters, standing, now)
-    state = replace(state, standing=standing, is_alarmed=False, suspects=suspects)
-    if was_close and not suspects:
+    if (state.is_alarmed or state.suspects) and not suspects:
         state = replace(state, cleared_at=now)
+    state = replace(state, standing=standing, is_alarmed=False, suspects=suspects)
     return _plan(_schedule(state, masters, now, policy), now, policy), ()
 
 
 def _on_failure(state: Watch, reason: str, now: float, policy: Policy) -> Watch:
-    state = _forget(state, now, policy)
+    state = _forget(state)
     state = replace(state, question=None, refusal=reason, is_alarmed=False, suspects=frozenset())
     return _plan(_schedule(state, {}, now, policy), now, policy)
 
@@ -385,10 +382,9 @@ def _schedule(
     return replace(state, is_wanted=False, ask_at=max(state.asked_at + delay, now))
 
 
-def _forget(state: Watch, now: float, policy: Policy) -> Watch:
-    """Drop what was measured; what it was measured across is no time on time."""
-    tick_at = None if state.tick_at is None else now + policy.tick
-    return replace(state, standing={}, asked_ticks=state.ticks, tick_at=tick_at)
+def _forget(state: Watch) -> Watch:
+    """Drop what was measured: what it was measured across is no time on time."""
+    return replace(state, standing={}, asked_ticks=state.ticks)
 
 
 def _plan(state: Watch, now: float, policy: Policy) -> Watch:
@@ -400,10 +396,6 @@ def _plan(state: Watch, now: float, policy: Policy) -> Watch:
     tick_at = now + policy.tick if state.tick_at is None else state.tick_at
     deadline = tick_at if state.question is not None else min(tick_at, state.ask_at)
     return replace(state, tick_at=tick_at, deadline=deadline)
-
-
-def _seconds(ticks: int, policy: Policy) -> float:
-    return ticks * policy.tick
 
 
 def _reached(ticks: int, limit: float, policy: Policy) -> bool:

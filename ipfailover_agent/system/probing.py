@@ -30,6 +30,7 @@ _INCONCLUSIVE: Final = {
     *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
     *(errno.EADDRNOTAVAIL, errno.EAGAIN),
 }
+_UNDER_WAY: Final = {0, errno.EINPROGRESS}
 _WORDS: Final = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timed out"}
 
 
@@ -97,30 +98,31 @@ class Prober:
                     self._close(port)
                 case probe.Report():
                     self._report(action)
-        # A node's own port answers while we connect.
-        answers += self._collect()
         if answers:
             self._dispatch(probe.Answered(tuple(answers)), now)
 
     def _connect(self, port: PortCheck) -> list[probe.Answer]:
-        """Begin a connection; return its answer if it failed at once."""
+        """Begin a connection; return its answer if that is there already.
+
+        A node's own ports answer while we connect: asking at once saves the trouble of waiting.
+        """
         family = _ADDRESS_FAMILIES[family_of(port.address)]
-        code: int | None
         try:
             made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             return [_answer(port, error.errno)]
+        began = time.monotonic()
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
-            code = made.connect_ex((str(port.address), port.port))
-            if code in {0, errno.EINPROGRESS}:
-                self._ready.register(made, select.EPOLLOUT)
-                self._ports[made.fileno()] = port
-                self._connections[port] = (made, time.monotonic())
-                return []
+            code: int | None = made.connect_ex((str(port.address), port.port))
         except OSError as error:
             code = error.errno
-        made.close()
+        if code in _UNDER_WAY and (code := _code_of(made)) == errno.ENOTCONN:
+            self._connections[port] = (made, began)
+            self._ports[made.fileno()] = port
+            self._ready.register(made, select.EPOLLOUT)
+            return []
+        _finish(made, began)
         return [_answer(port, code)]
 
     def _collect(self) -> list[probe.Answer]:
@@ -129,8 +131,7 @@ class Prober:
         while self._ports and (ready := self._ready.poll(0)):
             for fd, _ in ready:
                 port = self._ports[fd]
-                made, _ = self._connections[port]
-                answers.append(_answer(port, _code_of(made)))
+                answers.append(_answer(port, _code_of(self._connections[port][0])))
                 self._close(port)
         return answers
 
@@ -138,21 +139,27 @@ class Prober:
         made, began = self._connections.pop(port)
         del self._ports[made.fileno()]
         self._ready.unregister(made)
-        if time.monotonic() - began < _ABORT_WITHIN:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-        made.close()
+        _finish(made, began)
 
 
-def _code_of(made: socket.socket) -> int | None:
-    """Return what became of a connection as an errno, 0 for success."""
+def _finish(made: socket.socket, began: float) -> None:
+    """Close a connection so that the application hears nothing of it, if that is possible yet."""
+    if time.monotonic() - began < _ABORT_WITHIN:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+    made.close()
+
+
+def _code_of(made: socket.socket) -> int:
+    """Return what became of a connection: an errno, 0 for success, ENOTCONN for nothing yet."""
+    code: int = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        return code
     try:
-        code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code == 0 and made.getsockname() == made.getpeername():
-            # Nobody listens: the port that we were given happened to be that one, and met itself.
-            return errno.ECONNREFUSED
-    except OSError as error:  # it is closed again already
-        return error.errno
-    return code
+        meets_itself = made.getpeername() == made.getsockname()
+    except OSError as error:
+        return error.errno or errno.ENOTCONN
+    # Nobody listens: the port that we were given happened to be that one, and met itself.
+    return errno.ECONNREFUSED if meets_itself else 0
 
 
 def _answer(port: PortCheck, code: int | None) -> probe.Answer:
