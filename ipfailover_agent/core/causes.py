@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -223,7 +224,7 @@ def free_offset(seen: Collection[int], count: int) -> int | None:
     """
     used = frozenset(seen)
     offsets = range(_HIGHEST_ID - count + 1)
-    for offset in (*offsets[10::10], *offsets):
+    for offset in itertools.chain(offsets[10::10], offsets):
         if used.isdisjoint(range(offset + 1, offset + count + 1)):
             return offset
     return None

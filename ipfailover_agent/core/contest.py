@@ -46,7 +46,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent.core import causes, verdicts
+from ipfailover_agent.core import causes, verdicts, yielding
 from ipfailover_agent.core.conflict import (
     Action,
     AdvertSeen,

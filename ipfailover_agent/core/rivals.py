@@ -1,4 +1,4 @@
-"""Who else claims our addresses: what we are to others, what was seen of a rival, who ranks higher.
+"""Who else claims our addresses: what we are to others, and what was seen of a rival.
 
 keepalived's behaviour as in 2.2.7 (vrrp.c: vrrp_check_packet, vrrp_state_master_rx).
 """
