@@ -341,9 +341,6 @@ def _describe_silence(instance: InstanceDump, seconds: float) -> str:
     )
 
 
-# --- time ---------------------------------------------------------------------------------------
-
-
 def _want(state: Watch, now: float, policy: Policy) -> Step:
     """Ask now, or as soon as that is allowed."""
     if state.mode is Mode.PAUSED or state.question is not None:

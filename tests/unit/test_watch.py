@@ -453,6 +453,50 @@ def test_lasting_silence_on_the_wire_is_looked_at_now_and_then() -> None:
     assert len(watcher.asks) < 600 / 5 * 6
 
 
+def test_a_slow_instance_is_looked_at_twice_an_interval() -> None:
+    """More often would show nothing new."""
+    watcher = ready(sends(6.0))
+    watcher.run(1)
+    watcher.feed(Suspicion())
+    asked = len(watcher.asks)
+    watcher.run(2.9)
+    assert 0 == len(watcher.asks) - asked
+    watcher.run(2.8)
+    assert 1 == len(watcher.asks) - asked
+
+
+def test_without_dumps_nobody_is_looked_at_closely() -> None:
+    """A suspicion that cannot be followed ends."""
+    watcher = ready(sends())
+    watcher.run(1)
+    watcher.answer = silent
+    watcher.feed(Suspicion())
+    watcher.feed(DumpFailed(question=watcher.state.asked, reason="x"))
+    assert (False, frozenset(), None) == (
+        watcher.state.is_alarmed,
+        watcher.state.suspects,
+        watcher.state.tick_at,
+    )
+    watcher.answer = lambda _: (instance(sent=1),)
+    watcher.feed(Suspicion())
+    assert {"vi1"} != watcher.state.suspects
+    watcher.run(0.3)
+    assert {"vi1"} == watcher.state.suspects
+    watcher.answer = silent
+    watcher.run(0.5)
+    watcher.feed(DumpFailed(question=watcher.state.asked, reason="x"))
+    assert frozenset() == watcher.state.suspects
+
+
+def test_a_tick_before_its_time_changes_nothing() -> None:
+    """Neither is it counted, nor is anything asked."""
+    watcher = ready(silent)
+    watcher.now += 0.09
+    before = watcher.state
+    assert () == watcher.feed(Ticked())
+    assert before == watcher.state
+
+
 def test_questions_keep_their_distance() -> None:
     """Whoever wants dumps, however often, gets ten a second; only the last wish is kept."""
     watcher = ready(sends())
