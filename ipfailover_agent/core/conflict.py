@@ -49,7 +49,8 @@ class ContestPolicy:
         slowest_trial: the shortest advert interval with trials and holds of a BACKUP.
         trial_first, trial_factor, trial_limit: back-off between trials.
         defend_interval: between our announcements while somebody disputes an address.
-        escalation: seconds from one stage of a contest by announcements to the next.
+        escalation: from one stage of a contest by announcements to the next, a little less than
+            ``defend_interval``, which is when rivals are heard.
         fresh_for: how long a winner goes on announcing at ``defend_interval`` after the last
             sign of a rival; then every ``slow_announce``.
         missed_announcements: so many may be lost until the winner counts as gone.
@@ -73,7 +74,7 @@ class ContestPolicy:
     trial_factor: float = 2.0
     trial_limit: float = 300.0
     defend_interval: float = 1.0
-    escalation: float = 1.0
+    escalation: float = 0.8
     fresh_for: float = 600.0
     slow_announce: float = 10.0
     missed_announcements: int = 3

@@ -122,15 +122,31 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
             return replace(state, dump_at=now), ()
         case VrrpState.MASTER if state.phase is Phase.HELD:
             return state, yielding.hold_again(state)
-        case VrrpState.MASTER if yielding.is_blind(state, now):
-            # Whoever else lost against the one that is gone now knows us by announcements only.
-            return replace(state, is_winner=True, fresh_until=now + policy.fresh_for), ()
+        case VrrpState.MASTER:
+            return _on_promotion(state, now, policy), ()
         case VrrpState.STOP | VrrpState.DELETED:
             # Where an instance ends, so does what was done to it.
             ending = () if state.phase is Phase.WATCHING else (Release(),)
             return Contest(context=state.context, state=entered, since=now), ending
         case _:
             return state, ()
+
+
+def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+    """Become MASTER, perhaps together with somebody who was heard before keepalived told us."""
+    contacts = [
+        each
+        for each in state.rivals
+        if each.announced_at is not None
+        and now - each.announced_at < policy.confirm
+        and not each.advertises(state.context, now)
+    ]
+    for each in contacts:
+        state = yielding.remember(state, replace(each, contact_at=now), policy)
+    if contacts or yielding.is_blind(state, now):
+        # Who lost as we did, against the one that is gone, knows us by announcements only.
+        return replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
+    return state
 
 
 def _on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPolicy) -> Step:
