@@ -11,18 +11,32 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import PortCheck
+    from ipfailover_agent.core.model import PortCheck, TrackScript
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbePolicy:
-    """What is probed and how; ``interval`` and ``timeout`` in seconds, at least one port."""
+    """What is probed and how; ``interval`` and ``timeout`` in seconds.
+
+    ``ports``: at least one, none twice.
+    """
 
     ports: tuple[PortCheck, ...]
     interval: float
     timeout: float
     rise: int = 1
     fall: int = 1
+
+
+def policy_for(script: TrackScript) -> ProbePolicy:
+    """Return how the ports of a check are probed; a port that it names twice is probed once."""
+    return ProbePolicy(
+        ports=tuple(dict.fromkeys(script.ports)),
+        interval=script.interval,
+        timeout=script.timeout,
+        rise=script.rise,
+        fall=script.fall,
+    )
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -153,25 +167,37 @@ def _begin_round(
     due += policy.interval * (int(max(now - due, 0.0) / policy.interval) + 1)
     if due <= now:  # by the rounding of floats
         due = now + policy.interval
-    ports = tuple(dict.fromkeys(policy.ports))
-    state = replace(state, due=due, limit=now + policy.timeout, waiting=ports, trouble="")
-    return state, tuple(Connect(each) for each in ports)
+    # Written out: dataclasses.replace costs more than the rest of a round.
+    state = ProbeState(
+        is_healthy=state.is_healthy,
+        reason=state.reason,
+        streak=state.streak,
+        due=due,
+        limit=now + policy.timeout,
+        waiting=policy.ports,
+    )
+    return state, tuple(Connect(each) for each in policy.ports)
 
 
 def _answered(
     state: ProbeState, answers: tuple[Answer, ...], policy: ProbePolicy
 ) -> tuple[ProbeState, tuple[Action, ...]]:
-    known = [each for each in answers if each.port in state.waiting]
-    answered = [each.port for each in known]
-    waiting = tuple(each for each in state.waiting if each not in answered)
-    failed = [each for each in known if each.failure and not each.is_inconclusive]
+    waiting = list(state.waiting)
+    failed: list[Answer] = []
+    unclear: list[Answer] = []
+    for answer in answers:
+        if answer.port in waiting:
+            waiting.remove(answer.port)
+            if answer.failure:
+                (unclear if answer.is_inconclusive else failed).append(answer)
+    left = tuple(waiting)
     if failed:
-        return _conclude(state, _in_words(failed), waiting, policy)
-    if unclear := [each for each in known if each.is_inconclusive]:
-        return replace(state, waiting=(), trouble=_in_words(unclear)), _closing(waiting)
-    if known and not waiting:
-        return _conclude(state, "", waiting, policy)
-    return replace(state, waiting=waiting), ()
+        return _conclude(state, _in_words(failed), left, policy)
+    if unclear:
+        return replace(state, waiting=(), trouble=_in_words(unclear)), _closing(left)
+    if state.waiting and not left:
+        return _conclude(state, "", left, policy)
+    return replace(state, waiting=left), ()
 
 
 def _deadline_passed(
@@ -197,7 +223,8 @@ def _conclude(
     closed = _closing(waiting)
     is_good = not failure
     if state.is_healthy == is_good:
-        return replace(state, waiting=(), streak=0, reason=failure), closed
+        settled = ProbeState(is_healthy=is_good, reason=failure, due=state.due, limit=state.limit)
+        return settled, closed
     streak = state.streak + 1
     needed = policy.rise if is_good else policy.fall
     if state.is_healthy is not None and streak < needed:

@@ -17,14 +17,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core import probe
-from ipfailover_agent.core.model import Family, PortCheck, family_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ipfailover_agent.core.model import PortCheck
+
 _ABORT: Final = struct.pack("ii", 1, 0)  # struct linger: a reset instead of FIN
 _ABORT_WITHIN: Final = 0.03  # seconds; Linux delays an acknowledgement for at least 40 ms
-_ADDRESS_FAMILIES: Final = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+_STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 # Want of something on our side, which says nothing about the port.
 _INCONCLUSIVE: Final = {
     *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
@@ -106,9 +107,9 @@ class Prober:
 
         A node's own ports answer while we connect: asking at once saves the trouble of waiting.
         """
-        family = _ADDRESS_FAMILIES[family_of(port.address)]
+        family = socket.AF_INET if port.address.version == 4 else socket.AF_INET6  # noqa: PLR2004
         try:
-            made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            made = socket.socket(family, _STREAM)
         except OSError as error:
             return [_answer(port, error.errno)]
         began = time.monotonic()
@@ -151,15 +152,12 @@ def _finish(made: socket.socket, began: float) -> None:
 
 def _code_of(made: socket.socket) -> int:
     """Return what became of a connection: an errno, 0 for success, ENOTCONN for nothing yet."""
-    code: int = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        return code
     try:
-        meets_itself = made.getpeername() == made.getsockname()
-    except OSError as error:
-        return error.errno or errno.ENOTCONN
+        peer = made.getpeername()
+    except OSError:
+        return made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ENOTCONN
     # Nobody listens: the port that we were given happened to be that one, and met itself.
-    return errno.ECONNREFUSED if meets_itself else 0
+    return errno.ECONNREFUSED if peer == made.getsockname() else 0
 
 
 def _answer(port: PortCheck, code: int | None) -> probe.Answer:

@@ -27,7 +27,7 @@ PORTS = tuple(PortCheck(address=ip_address("::1"), port=number) for number in (1
 
 policies = st.builds(
     ProbePolicy,
-    ports=st.lists(st.sampled_from(PORTS), min_size=1).map(tuple),
+    ports=st.lists(st.sampled_from(PORTS), min_size=1, unique=True).map(tuple),
     interval=st.floats(0.1, 5),
     timeout=st.floats(0.05, 9),
     rise=st.integers(1, 4),

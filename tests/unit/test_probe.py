@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core.model import PortCheck
+from ipfailover_agent.core.model import PortCheck, TrackScript
 from ipfailover_agent.core.probe import (
     Action,
     Answer,
@@ -21,6 +21,7 @@ from ipfailover_agent.core.probe import (
     ProbePolicy,
     ProbeState,
     Report,
+    policy_for,
     step,
 )
 
@@ -215,8 +216,11 @@ def test_an_end_closes_and_a_new_beginning_keeps_the_verdict() -> None:
 
 def test_a_port_that_is_named_twice_is_probed_once() -> None:
     """A connection is told by its port."""
-    bench = Bench(WEB, WEB)
-    assert bench.feed(Begin()) == (Connect(WEB),)
+    script = TrackScript(
+        name="check", interval=2, timeout=1, rise=3, fall=4, ports=(WEB, MAIL, WEB)
+    )
+    expected = ProbePolicy(ports=(WEB, MAIL), interval=2, timeout=1, rise=3, fall=4)
+    assert policy_for(script) == expected
 
 
 def test_the_reason_follows_while_the_verdict_stays_bad() -> None:
