@@ -1,6 +1,6 @@
 """Keeps the lifetimes of held addresses running, and undoes a renewal that came too late.
 
-A renewal of an IPv4 address that keepalived has just removed adds it again, whatever the flags.
+A renewal of an address that keepalived has just removed adds it again, whatever the flags.
 So a renewal touches only what the kernel shows, only for instances that keepalived called MASTER
 last; and when an instance leaves MASTER, what is still there of it with a lifetime is deleted.
 """
@@ -61,18 +61,20 @@ class Leases:
 
     def configure(self, *, seconds: int, interface: str, now: float) -> None:
         """Take the lease, 0 for none, and the interface of the active configuration."""
-        if self._seconds and not seconds and self._held:
+        if self.is_on and not seconds and self._held:
             self._renew(FOR_EVER)
+        if (seconds, interface) != (self._seconds, self._interface):
+            self._renewed_at = None  # what was renewed was another lease
         self._seconds, self._interface = seconds, interface
         self._plan(now)
 
     def holds(self, addresses: Collection[IPAddress], now: float) -> None:
         """Take what our instances hold as MASTER; something new is leased at once."""
         before, self._held = self._held, frozenset(addresses)
-        if not self._held <= before:
-            self.deadline = now if self.is_on else None
-        else:
+        if not self._held:
             self._plan(now)
+        elif not self._held <= before and self.is_on:
+            self.deadline = now
 
     def left(self, addresses: Collection[IPAddress]) -> None:
         """Take the addresses of an instance that left MASTER; :meth:`sweep` looks after them."""
@@ -108,16 +110,18 @@ class Leases:
         self.lateness = now - self.deadline
         self.worst_lateness = max(self.worst_lateness, self.lateness)
         self._judge(now)
-        self._renew(self._seconds)
-        self._renewed_at = now
-        self._plan(now)
+        if self._renew(self._seconds):
+            self._renewed_at = now
+        self.deadline = now + lease.interval(self._seconds) if self.is_on else None
 
     def _plan(self, now: float) -> None:
+        """Set the deadline; what carries no lease yet gets it at once."""
         if not self._held or not self.is_on:
             self.deadline, self._renewed_at = None, None
+        elif self._renewed_at is None:
+            self.deadline = now
         else:
-            last = self._renewed_at if self._renewed_at is not None else now
-            self.deadline = last + lease.interval(self._seconds)
+            self.deadline = self._renewed_at + lease.interval(self._seconds)
 
     def _judge(self, now: float) -> None:
         """Say it when we were late: this machine does not give us the time we need."""
@@ -134,17 +138,23 @@ class Leases:
             cpu_pressure=host.cpu_pressure(),
         )
 
-    def _renew(self, seconds: int) -> None:
+    def _renew(self, seconds: int) -> bool:
+        """Give what is held a lifetime; return whether that went well."""
         try:
             found = self._find(self._held)
-            self._socket().renew(found, seconds)
+            renewed = self._socket().renew(found, seconds)
         except NotPermittedError as error:
             self._refusal = str(error)
             self._log.error("protection.off", kind="lease", reason=self._refusal)
+            return False
         except AgentError as error:
             self._tell(f"cannot renew: {error}")
-        else:
-            self._leased = frozenset(each.address.address for each in found)
+            return False
+        if found and not renewed:  # some may just have been removed
+            self._tell("cannot renew: the kernel refuses")
+            return False
+        self._leased = frozenset(each.address.address for each in found)
+        return True
 
     def _find(self, addresses: Collection[IPAddress]) -> list[HeldAddress]:
         """Return those of the addresses that are on the interface, as keepalived sets them.
