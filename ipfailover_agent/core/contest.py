@@ -111,6 +111,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
         rivals=tuple(each.forgiven() for each in state.rivals),
         baseline=None,
         passed=0,
+        second_at=None,
         is_counting=False,
         dump_at=None,
         announce_at=None,
@@ -151,10 +152,7 @@ def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Contest:
 
 def _on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPolicy) -> Step:
     advert, context = event.advert, state.context
-    if context.is_own(advert.source_mac) or advert.source in {
-        context.source,
-        *context.node_addresses,
-    }:
+    if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
         return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
     known = _find(state, advert.source_mac)
     if not advert.priority:
@@ -272,9 +270,7 @@ def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPoli
         return _on_state(state, VrrpState.BACKUP, now, policy)
     if state.state is not VrrpState.BACKUP or counters.taken_at < state.since:
         return state, ()
-    if state.dump_at is not None:
-        wait = state.context.advert_interval if state.phase is Phase.TRIAL else None
-        state = replace(state, dump_at=now + (wait or policy.dump_interval))
+    state = _plan_dump(state, counters, now, policy)
     baseline = state.baseline
     if baseline is None or verdicts.went_back(baseline, counters):
         return replace(state, baseline=counters, passed=0, second_at=None), ()
@@ -299,6 +295,20 @@ def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPoli
     return yielding.hold(state, HoldReason.UNCOUNTED, cause, now, policy)
 
 
+def _plan_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Contest:
+    """Say when to look again, given that ``counters`` have just come."""
+    if state.dump_at is None:
+        return state
+    wanted_at = None if state.second_at is None else state.second_at + policy.settle
+    if wanted_at is not None and not state.is_counting and counters.taken_at < wanted_at:
+        # Asked before the adverts in question could be counted.
+        return replace(state, dump_at=max(now, wanted_at))
+    wait = policy.dump_interval
+    if state.phase is Phase.TRIAL:
+        wait = state.context.advert_interval
+    return replace(state, dump_at=now + wait)
+
+
 def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Contest:
     """Let time in which we did not look count against nobody."""
     context = state.context
@@ -308,6 +318,7 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
         alive_until=state.alive_until + gap,
         baseline=None,
         passed=0,
+        second_at=None,
     )
     if state.phase is Phase.HELD and state.trial_at is not None:
         state = replace(state, trial_at=state.trial_at + gap)
@@ -324,8 +335,16 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
 
 def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Contest:
     """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not."""
-    state = replace(state, context=context, rivals=(), baseline=None, passed=0, is_counting=False)
-    state = replace(state, alive_until=now + context.master_down_time)
+    state = replace(
+        state,
+        context=context,
+        rivals=(),
+        alive_until=now + context.master_down_time,
+        baseline=None,
+        passed=0,
+        second_at=None,
+        is_counting=False,
+    )
     if state.dump_at is not None:
         state = replace(state, dump_at=now)
     return state

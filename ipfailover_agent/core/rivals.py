@@ -50,6 +50,12 @@ class ContestContext:
     announce_interval: float = 1.0
     router_ids: int = 1
     is_resolving: bool = True
+    _served: frozenset[IPAddress] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # An advert may list 255 addresses and comes every second.
+        served = frozenset(self.addresses + self.excluded_addresses)
+        object.__setattr__(self, "_served", served)
 
     @property
     def skew(self) -> float:
@@ -73,13 +79,17 @@ class ContestContext:
         """Tell whether a MAC is one of this host, whichever interface it belongs to."""
         return mac == self.mac or mac in self.host_macs
 
+    def is_own_address(self, address: IPAddress) -> bool:
+        """Tell whether an address is one of this node itself."""
+        return address == self.source or address in self.node_addresses
+
     def holds(self, address: IPAddress) -> bool:
         """Tell whether this instance serves ``address``."""
-        return address in self.addresses or address in self.excluded_addresses
+        return address in self._served
 
     def is_claimed_by(self, advert: Advert) -> bool:
         """Tell whether an advert lists at least one address that this instance serves."""
-        return any(self.holds(each) for each in advert.addresses)
+        return not self._served.isdisjoint(advert.addresses)
 
     def ranks_below(self, advert: Advert) -> bool:
         """Tell whether VRRP ranks the advert's sender higher: priority, then address.

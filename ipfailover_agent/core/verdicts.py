@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ipfailover_agent.core.causes import difference
 from ipfailover_agent.core.conflict import Contest, ContestPolicy, Counters, HoldReason, Phase
 from ipfailover_agent.core.model import VrrpState
 
@@ -122,17 +123,20 @@ def alive_until(state: Contest, now: float, policy: ContestPolicy) -> float:
 def may_try(state: Contest, now: float, policy: ContestPolicy) -> bool:
     """Tell whether a trial can succeed: adverts are in sight that keepalived may now count.
 
+    Not those that themselves say why they are refused: then a trial waits until they change.
     Where we yielded to a lower rank, a trial would end with us preempting it again.
     """
     context = state.context
     if not watches_counters(context, policy):
         return False
     rivals = [each for each in state.rivals if each.advertises(context, now)]
-    if state.reason is HoldReason.UNYIELDING and not all(
-        each.outranks(context) for each in rivals
+    if state.reason is HoldReason.UNYIELDING and any(
+        not each.outranks(context) for each in rivals
     ):
         return False
-    return bool(rivals)
+    return any(
+        each.advert is not None and difference(each.advert, context) is None for each in rivals
+    )
 
 
 def trial_delay(trials: int, policy: ContestPolicy) -> float:

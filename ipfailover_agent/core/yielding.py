@@ -66,7 +66,15 @@ def _judge_held(state: Contest, now: float, policy: ContestPolicy) -> Step:
     if not verdicts.may_try(state, now, policy):
         return replace(state, trial_at=now + policy.trial_first), ()
     lasts = policy.trial_adverts * state.context.advert_interval
-    state = replace(state, phase=Phase.TRIAL, trial_at=now + lasts, baseline=None, passed=0)
+    state = replace(
+        state,
+        phase=Phase.TRIAL,
+        trial_at=now + lasts,
+        baseline=None,
+        passed=0,
+        second_at=None,
+        is_counting=False,
+    )
     return state, (Release(is_trial=True),)
 
 
@@ -129,8 +137,9 @@ def _judge_lower(
         and rival.advert_at is not None
         and rival.advert_at >= begin + policy.confirm
     ):
-        state = remember(state, replace(rival, is_reported=True), policy)
-        actions = (Report(cause=cause),)
+        state, asking = _ask(remember(state, replace(rival, is_reported=True), policy), now)
+        # Asking also shows a keepalived that hangs, which is another's to end.
+        actions = (Report(cause=cause), *asking)
     is_senior = rival.first_seen >= state.since
     if (
         now < begin + verdicts.patience_of(context, policy)
