@@ -298,6 +298,20 @@ def test_a_late_renewal_is_told(
     assert leases.worst_lateness == pytest.approx(late)
 
 
+def test_what_was_never_leased_cannot_lapse(
+    segment: Segment, leases: Leases, events: list[Any]
+) -> None:
+    """The renewal before was one of other addresses."""
+    segment.add(ONE, TWO)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    leases.holds({TWO}, 0.5)
+    leases.tick(30.0)
+    assert [] == events
+    leases.tick(60.0)
+    assert ["lease.lapsed"] == [each["event"] for each in events]
+
+
 def test_an_interface_that_is_gone_is_no_error(
     segment: Segment, leases: Leases, events: list[Any]
 ) -> None:
