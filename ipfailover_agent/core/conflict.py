@@ -58,7 +58,8 @@ class ContestPolicy:
         leaving: adverts so soon after priority 0 of the same MAC were overtaken on the way.
         gap_delay: from a gap in our own loop to the announcement of what we still serve.
         report_interval: between reports where nothing is done about the cause.
-        rivals_limit: how many MACs are remembered per instance.
+        rivals_limit: how many are remembered per instance: a node that groups addresses otherwise
+            advertises ours under up to 255 ids.
         yields_as_senior: yield to a lower rank that does not step down even where we were MASTER
             before it was seen.
     """
@@ -82,7 +83,7 @@ class ContestPolicy:
     leaving: float = 0.5
     gap_delay: float = 0.5
     report_interval: float = 60.0
-    rivals_limit: int = 16
+    rivals_limit: int = 256
     yields_as_senior: bool = True
 
 
@@ -277,3 +278,9 @@ class Contest:
     def is_held(self) -> bool:
         """Tell whether the hold file is set."""
         return self.phase is Phase.HELD
+
+    def rival(self, mac: bytes, router_id: int | None) -> Rival | None:
+        """Return what is remembered of a MAC's adverts for an id, or (None) its announcements."""
+        return next(
+            (each for each in self.rivals if each.mac == mac and each.router_id == router_id), None
+        )

@@ -67,7 +67,7 @@ from ipfailover_agent.core.conflict import (
     StateEntered,
 )
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivals import ContestContext, Rival
+from ipfailover_agent.core.rivals import ContestContext, Rival, is_alike
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.packets import Advert, Announcement
@@ -80,6 +80,8 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
     match event:
         case StateEntered(state=entered):
             state, actions = _on_state(state, entered, now, policy)
+        case AdvertSeen(advert=advert) if _is_routine(state, advert, now):
+            return _on_routine(state, now), ()
         case AdvertSeen():
             state, actions = _on_advert(state, event, now, policy)
         case AnnouncementSeen(announcement=announcement):
@@ -140,7 +142,7 @@ def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Contest:
         for each in state.rivals
         if each.announced_at is not None
         and now - each.announced_at < policy.confirm
-        and not each.advertises(state.context, now)
+        and not verdicts.is_advertising(state, each.mac, now)
     ]
     for each in contacts:
         state = yielding.remember(state, replace(each, contact_at=now), policy)
@@ -150,35 +152,59 @@ def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Contest:
     return state
 
 
+def _is_routine(state: Contest, advert: Advert, now: float) -> bool:
+    """Tell whether an advert is what a BACKUP that counts hears every second, and changes nothing.
+
+    Worth a short way: a node may be BACKUP of 254 instances.
+    """
+    if (
+        state.state is not VrrpState.BACKUP
+        or not state.is_counting
+        or state.phase is not Phase.WATCHING
+        or not state.rivals
+        or (state.deadline is not None and now >= state.deadline)
+    ):
+        return False
+    rival = state.rivals[-1]
+    return rival.advert == advert and rival.advertises(state.context, now)
+
+
+def _on_routine(state: Contest, now: float) -> Contest:
+    passed = state.passed + 1
+    return replace(
+        state,
+        rivals=(*state.rivals[:-1], replace(state.rivals[-1], advert_at=now)),
+        passed=passed,
+        second_at=now if passed == 2 else state.second_at,  # noqa: PLR2004 - see _count
+    )
+
+
 def _on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPolicy) -> Step:
     advert, context = event.advert, state.context
     if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
         return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
-    known = _find(state, advert.source_mac)
+    known = state.rival(advert.source_mac, advert.virtual_router_id)
     if not advert.priority:
-        return _on_leaving(state, known, now), ()
+        return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
     if not context.is_claimed_by(advert):
         if advert.virtual_router_id != context.virtual_router_id:
             return state, ()
         return state, (Report(cause=causes.id_clash(advert, context, event.seen_ids)),)
     if known is None:
-        known = Rival(mac=advert.source_mac, first_seen=now)
+        known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
     elif known.left_at is not None and now - known.left_at < policy.leaving:
         return state, ()
     was_in_sight = known.advertises(context, now)
-    is_same = was_in_sight and _is_alike(known.advert, advert)
+    is_same = was_in_sight and is_alike(known.advert, advert)
     challenged_at = known.challenged_at if was_in_sight else None
     has_changed_rank = known.outranks(context) is not context.ranks_below(advert)
     if state.state is VrrpState.MASTER and (challenged_at is None or has_changed_rank):
         challenged_at = now
     rival = replace(
-        _sighted(known, now, policy),
+        known.sighted(now, verdicts.memory_of(policy)),
         advert=advert,
         advert_at=now,
         challenged_at=challenged_at,
-        contact_at=None,
-        repeated_at=None,
-        stage=0,
         is_reported=known.is_reported and was_in_sight,
     )
     state = yielding.remember(state, rival, policy)
@@ -187,14 +213,14 @@ def _on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPol
     return state, ()
 
 
-def _on_leaving(state: Contest, rival: Rival | None, now: float) -> Contest:
+def _on_leaving(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
     """Forget a rival that has sent priority 0, but for what is still under way from it."""
-    if rival is None:
-        return state
-    gone = replace(
-        rival.forgiven(), first_seen=now, advert_at=None, announced_at=None, left_at=now
+    rivals = tuple(
+        replace(each.forgiven(), first_seen=now, advert_at=None, announced_at=None, left_at=now)
+        if each.mac == mac and each.router_id in {router_id, None}
+        else each
+        for each in state.rivals
     )
-    rivals = tuple(gone if each is rival else each for each in state.rivals)
     return replace(state, rivals=rivals, alive_until=min(state.alive_until, now))
 
 
@@ -222,15 +248,18 @@ def _on_announcement(
         return state, ()
     if not context.holds(announcement.address):
         return state, ()
-    rival = _find(state, mac) or _find(state, announcement.source_mac)
-    rival = rival or Rival(mac=mac, first_seen=now)
+    rival = state.rival(mac, None) or Rival(mac=mac, first_seen=now)
     if rival.left_at is not None and now - rival.left_at < policy.leaving:
         return state, ()
-    rival = replace(_sighted(rival, now, policy), announced_at=now)
+    rival = replace(rival.sighted(now, verdicts.memory_of(policy)), announced_at=now)
+    same = [each for each in state.rivals if each.mac in {mac, announcement.source_mac}]
+    if any(each.advertises(context, now) for each in same):
+        return yielding.remember(state, rival.forgiven(), policy), ()
     state = yielding.remember(state, rival, policy)
-    if rival.advertises(context, now) or state.phase is not Phase.WATCHING:
+    if state.phase is not Phase.WATCHING:
         return state, ()
-    cause = causes.announcer(announcement, rival.advert, context.virtual_router_id)
+    advert = next((each.advert for each in reversed(same) if each.advert is not None), None)
+    cause = causes.announcer(announcement, advert, context.virtual_router_id)
     if state.state is VrrpState.MASTER:
         return _on_challenge(state, rival, cause, now, policy)
     if state.state is VrrpState.BACKUP and yielding.is_blind(state, now):
@@ -253,7 +282,7 @@ def _on_challenge(
     elif now >= rival.repeated_at + rival.stage * policy.escalation:
         rival = replace(rival, stage=rival.stage + 1)
     state = yielding.remember(state, rival, policy)
-    if not yielding.is_muted(state, now) and verdicts.yields(state, rival):
+    if not yielding.is_muted(state, now) and verdicts.yields(state, rival, policy):
         return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
     return state, actions
 
@@ -262,12 +291,12 @@ def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPoli
     state = replace(state, dump=counters)
     if (
         state.state is VrrpState.MASTER
-        and counters.state is VrrpState.BACKUP
+        and counters.state in {VrrpState.BACKUP, VrrpState.FAULT}
         and counters.taken_at > state.since
         and any(each.challenged_at is not None for each in state.rivals)
     ):
         # The FIFO's line is late, or lost: a full pipe drops lines.
-        return _on_state(state, VrrpState.BACKUP, now, policy)
+        return _on_state(state, counters.state, now, policy)
     if state.state is not VrrpState.BACKUP or counters.taken_at < state.since:
         return state, ()
     state = _plan_dump(state, counters, now, policy)
@@ -348,33 +377,3 @@ def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Con
     if state.dump_at is not None:
         state = replace(state, dump_at=now)
     return state
-
-
-# --- rivals -------------------------------------------------------------------------------------
-
-
-def _find(state: Contest, mac: bytes) -> Rival | None:
-    return next((each for each in state.rivals if each.mac == mac), None)
-
-
-def _sighted(rival: Rival, now: float, policy: ContestPolicy) -> Rival:
-    """Return a rival that was seen again, after too long a time as if for the first time."""
-    if now - rival.last_seen <= (policy.missed_announcements + 0.5) * policy.slow_announce:
-        return rival
-    return Rival(mac=rival.mac, first_seen=now, advert=rival.advert)
-
-
-def _is_alike(one: Advert | None, other: Advert) -> bool:
-    """Tell whether keepalived treats two adverts alike, ranks aside."""
-    return one is not None and (
-        (one.virtual_router_id, one.version, one.interval, one.authentication, one.password)
-        == (
-            other.virtual_router_id,
-            other.version,
-            other.interval,
-            other.authentication,
-            other.password,
-        )
-        and one.addresses == other.addresses
-        and one.destination == other.destination
-    )

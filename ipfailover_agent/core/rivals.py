@@ -104,7 +104,11 @@ class ContestContext:
 class Rival:
     """What was seen of one MAC that claims our addresses. Times are monotonic seconds.
 
+    Its adverts are remembered per router id, since a node with other groups advertises our
+    addresses under several, and its announcements apart from them.
+
     Attributes:
+        router_id: of its adverts; None where this is about its announcements.
         first_seen: its first sign of life of the present, continuous sighting.
         advert: its newest advert; ``advert_at`` when, None once it has left or never spoke VRRP.
         announced_at: when it last announced an address of ours.
@@ -117,6 +121,7 @@ class Rival:
     """
 
     mac: bytes
+    router_id: int | None = None
     first_seen: float
     advert: Advert | None = None
     advert_at: float | None = None
@@ -148,6 +153,12 @@ class Rival:
         """Tell whether its newest advert ranks above us."""
         return self.advert is not None and context.ranks_below(self.advert)
 
+    def sighted(self, now: float, memory: float) -> Rival:
+        """Return it as seen again; after ``memory`` silent seconds, as for the first time."""
+        if now - self.last_seen <= memory:
+            return self
+        return Rival(mac=self.mac, router_id=self.router_id, first_seen=now, advert=self.advert)
+
     def forgiven(self) -> Rival:
         """Return it as it is to an instance that is not, or has just become, MASTER."""
         if self.challenged_at is None and self.contact_at is None:
@@ -177,3 +188,20 @@ class Rival:
             repeated_at=None,
             stage=0,
         )
+
+
+def is_alike(one: Advert | None, other: Advert) -> bool:
+    """Tell whether keepalived treats two adverts alike, ranks aside."""
+    return one is not None and _treated_by(one) == _treated_by(other)
+
+
+def _treated_by(advert: Advert) -> tuple[object, ...]:
+    return (
+        advert.virtual_router_id,
+        advert.version,
+        advert.interval,
+        advert.authentication,
+        advert.password,
+        advert.addresses,
+        advert.destination,
+    )

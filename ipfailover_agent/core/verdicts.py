@@ -29,6 +29,16 @@ def slow_cadence(context: ContestContext, policy: ContestPolicy) -> float:
     return max(policy.slow_announce, context.announce_interval)
 
 
+def memory_of(policy: ContestPolicy) -> float:
+    """Return after how many seconds without a sign a rival is seen as if for the first time."""
+    return (policy.missed_announcements + 0.5) * policy.slow_announce
+
+
+def is_advertising(state: Contest, mac: bytes, now: float) -> bool:
+    """Tell whether adverts of a MAC are in sight, for whichever id."""
+    return any(each.mac == mac and each.advertises(state.context, now) for each in state.rivals)
+
+
 def accepted(state: Contest, before: Counters, after: Counters) -> int:
     """Return how many adverts keepalived took between two dumps, at least.
 
@@ -39,6 +49,7 @@ def accepted(state: Contest, before: Counters, after: Counters) -> int:
     own = sorted(map(int, context.addresses))
     if any(
         rival.advert is not None
+        and rival.advertises(context, after.taken_at)
         and len(rival.advert.addresses) == len(own)
         and sorted(map(int, rival.advert.addresses)) != own
         for rival in state.rivals
@@ -52,7 +63,7 @@ def went_back(before: Counters, after: Counters) -> bool:
     return after.advert_rcvd < before.advert_rcvd or after.advert_sent < before.advert_sent
 
 
-def yields(state: Contest, rival: Rival) -> bool:
+def yields(state: Contest, rival: Rival, policy: ContestPolicy) -> bool:
     """Tell whether we yield to a rival that was heard announcing again.
 
     Nobody knows the other's age, only since when it was heard, so this goes by stages, and who
@@ -69,9 +80,14 @@ def yields(state: Contest, rival: Rival) -> bool:
     down = state.context.master_down_time
     is_new = contact_at - state.since < down
     is_higher = state.context.mac > rival.mac
+    first_seen = min(
+        each.first_seen
+        for each in state.rivals
+        if each.mac == rival.mac and contact_at - each.last_seen <= memory_of(policy)
+    )
     match rival.stage:
         case 1:
-            return is_new and (is_higher or contact_at - rival.first_seen >= down)
+            return is_new and (is_higher or contact_at - first_seen >= down)
         case 2:
             return is_new
         case _:

@@ -217,5 +217,7 @@ def is_blind(state: Contest, now: float) -> bool:
 
 def remember(state: Contest, rival: Rival, policy: ContestPolicy) -> Contest:
     """Return the state with what is known of a rival now, dropping the one longest unheard."""
-    others = tuple(each for each in state.rivals if each.mac != rival.mac)
+    others = tuple(
+        each for each in state.rivals if each.mac != rival.mac or each.router_id != rival.router_id
+    )
     return replace(state, rivals=(*others, rival)[-policy.rivals_limit :])

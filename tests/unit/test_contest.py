@@ -247,6 +247,21 @@ def test_a_lower_rank_that_steps_down_late_is_no_contest() -> None:
     assert [] == holds(replay(LOWER, 1.0, LOWER, 1.0, LOWER, 10.0))
 
 
+def test_addresses_under_several_ids_are_several_rivals() -> None:
+    """A node that groups addresses otherwise ranks differently under each id."""
+    context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
+    one = AdvertSeen(advert=replace(ADVERT, priority=100))
+    other = AdvertSeen(
+        advert=replace(ADVERT, virtual_router_id=12, addresses=(IPv4Address("10.0.0.6"),))
+    )
+    replay = Replay(context)
+    replay(MASTER, 60.0)
+
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(
+        replay(one, 0.1, other, 0.15, one, 0.1, other, 0.5)
+    )
+
+
 # --- a backup that does not hear ----------------------------------------------------------------
 
 
@@ -741,8 +756,148 @@ def test_rivals_are_remembered_within_limits() -> None:
     """A flood of MACs costs no memory."""
     replay = Replay()
     replay(BACKUP)
-    for number in range(1000):
+    for number in range(2 * POLICY.rivals_limit):
         mac = number.to_bytes(6, "big")
         replay(AdvertSeen(advert=replace(ADVERT, source_mac=mac)))
 
     assert POLICY.rivals_limit == len(replay.state.rivals)
+
+
+# --- odds and ends ------------------------------------------------------------------------------
+
+
+def test_what_is_neither_our_id_nor_our_address_is_nobodys_business() -> None:
+    """The filter lets all adverts pass."""
+    other = replace(ADVERT, virtual_router_id=99, addresses=(IPv4Address("10.0.0.254"),))
+    elsewhere = Announcement(
+        source_mac=LOWER_MAC, announced_mac=LOWER_MAC, address=IPv4Address("10.0.0.254")
+    )
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert () == replay(AdvertSeen(advert=other), AnnouncementSeen(announcement=elsewhere), 9.0)
+    assert () == replay.state.rivals
+
+
+def test_the_announcement_of_one_who_leaves_is_no_contact() -> None:
+    """It was under way, or waited for its turn."""
+    replay = Replay()
+    replay(BACKUP, HIGHER, announced(HIGHER_MAC), 1.0, LEAVING, 0.1, MASTER)
+
+    assert () == replay(announced(HIGHER_MAC))
+
+
+def test_an_advert_that_never_comes_again_holds_nobody() -> None:
+    """The rival has gone between the advert and the dump."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.05, LEAVING, 0.1)
+
+    assert [] == holds(replay(replay.dump))
+
+
+def test_an_answer_from_before_the_advert_is_not_waited_on() -> None:
+    """Another instance asked: we ask again as soon as the advert must have been counted."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.05, replay.dump)
+
+    assert (AskDump(),) == replay(0.06)
+
+
+def test_a_restarted_keepalived_is_counted_anew() -> None:
+    """Its counters began at zero."""
+    replay = Replay()
+    replay.received = 50
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.1)
+    replay.received = 0
+
+    assert [] == holds(replay(replay.dump))
+
+
+def test_a_gap_begins_counting_anew() -> None:
+    """keepalived's down timer may have stood still as well."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER)
+
+    assert (AskDump(),) == replay(Gap(seconds=5.0))
+    assert [] == holds(replay(0.1, replay.dump))
+
+
+def test_a_gap_puts_a_trial_off() -> None:
+    """By as long as it lasted."""
+    replay = outranked()
+    due = replay.state.trial_at
+    replay(HIGHER, Gap(seconds=3.0))
+
+    assert due is not None
+    assert due + 3.0 == replay.state.trial_at
+
+
+def test_a_reload_of_a_backup_asks_anew() -> None:
+    """The counters may have begun anew."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump)
+
+    assert (AskDump(),) == replay(Reconfigured(context=CONTEXT))
+
+
+def test_a_trial_ends_well_when_the_rival_has_gone_silent_in_it() -> None:
+    """Nobody is left to yield to."""
+    replay = outranked()
+    replay(*every_second(HIGHER, 8), HIGHER)
+    actions = replay(10.0)
+
+    assert [] == holds(actions)
+    assert Phase.WATCHING is replay.state.phase
+
+
+def test_rare_adverts_of_a_slow_rival_have_their_own_silence() -> None:
+    """Version 3 takes any interval: three of his count."""
+    context = replace(CONTEXT, version=3, password=None)
+    slow = replace(ADVERT, version=3, authentication=0, password=None, interval=5.0)
+    replay = Replay(context)
+    replay(MASTER, 60.0, AdvertSeen(advert=slow), 1.0, FAULT, AdvertSeen(advert=slow))
+
+    assert Release() not in replay(14.0)
+    assert Release() in replay(2.0)
+
+
+def test_a_lower_rank_that_refuses_our_adverts_is_told_as_such() -> None:
+    """What differs explains why he does not yield."""
+    other = replace(ADVERT, priority=100, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
+    cause = causes.unheard(other, CONTEXT)
+
+    assert (CauseKind.ADDRESSES, ("addresses", "10.0.0.12")) == (cause.kind, cause.key)
+
+
+def test_an_empty_list_is_told_as_such() -> None:
+    """A router may advertise nothing."""
+    cause = causes.difference(replace(ADVERT, addresses=()), CONTEXT)
+
+    assert cause is not None
+    assert "they no address, we 10.0.0.5" in cause.text
+
+
+def test_an_advert_like_ours_differs_in_nothing() -> None:
+    """keepalived would take it, whatever the order of addresses."""
+    other = IPv4Address("10.0.0.6")
+    advert = replace(ADVERT, addresses=(other, VIRTUAL), ttl=255)
+
+    assert causes.difference(advert, replace(CONTEXT, addresses=(VIRTUAL, other))) is None
+
+
+def test_an_unknown_rival_leaves_without_a_trace() -> None:
+    """Nothing was remembered."""
+    replay = Replay()
+
+    assert () == replay(MASTER, LEAVING)
+    assert () == replay.state.rivals
+
+
+def test_states_told_twice_change_nothing() -> None:
+    """A line of the FIFO may repeat what a dump said."""
+    replay = Replay()
+    replay(MASTER, 5.0)
+    since = replay.state.since
+    replay(MASTER)
+
+    assert since == replay.state.since
