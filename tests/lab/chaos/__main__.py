@@ -32,9 +32,14 @@ def main() -> int:
     for each in matrix.run_all(wanted, workers=options.workers, keep=options.keep):
         outcomes.append(each)
         said = "; ".join(each.misses) or "ok"
+        numbers = ", ".join(
+            f"{family} two {seen.two:.2f} none {seen.none:.2f} client {seen.client:.2f}"
+            f" gains {seen.gains}"
+            for family, seen in each.seen.items()
+        )
         print(
             f"[{len(outcomes)}/{len(wanted)}] {each.case.fault}, {each.case.mode},"
-            f" run {each.case.number} ({each.seconds:.0f} s): {said}",
+            f" run {each.case.number} ({each.seconds:.0f} s, late {each.lateness:.2f}): {numbers}: {said}",
             file=sys.stderr,
             flush=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Scene:
         mode: how nodes tell each other.
         families: of the addresses, one address each.
         members: how many nodes serve; all by default.
+        phase: seconds to wait longer before the fault: questions are asked every 5 s.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Scene:
         *,
         families: tuple[Family, ...] = FAMILIES,
         members: int | None = None,
+        phase: float = 0.0,
     ) -> None:
         self.lab = lab
         self.mode = mode
@@ -70,9 +73,11 @@ class Scene:
         self.addresses = {
             family: lab.virtual(1) if family == "IPv4" else lab.virtual6(1) for family in families
         }
+        self.phase = phase
         self.began = 0.0
         self.earlier_output: list[str] = []
         self._none_since: float | None = None
+        self._is_unread: frozenset[str] = frozenset()
         self._ends: list[dict[str, tuple[str, ...]]] = []
         self._watches: dict[str, Watch] = {}
         self._stopping = threading.Event()
@@ -103,19 +108,29 @@ class Scene:
 
     @property
     def peers(self) -> str:
-        """Return the addresses of all members."""
-        return ",".join(each for node in self.members for each in (node.ip, node.ipv6))
+        """Return the addresses of all members; a lone node's peers are those that are gone."""
+        nodes = self.members if len(self.members) > 1 else self.lab.nodes
+        return ",".join(each for node in nodes for each in (node.ip, node.ipv6))
 
-    def serve(self, *, as_pid_1: bool = True, prepare: Mapping[str, str] | None = None, **more: str) -> None:
+    def serve(
+        self,
+        *,
+        as_pid_1: bool = True,
+        prepare: Mapping[str, str] | None = None,
+        run_mount: str = "",
+        **more: str,
+    ) -> None:
         """Start every member, n1 first; return when it holds everything and the rest wait.
 
-        ``prepare``: shell text for a node's container, by name.
+        ``prepare``: shell text for a node's container, by name; it may keep its output from us.
         """
+        self._is_unread = frozenset(prepare or ())
         for node in self.members:
             node.start(
                 self.variables(node, **more),
                 as_pid_1=as_pid_1,
                 prepare=(prepare or {}).get(node.name, ""),
+                run_mount=run_mount,
             )
             if node is self.holder:
                 self.until(lambda: self._is_backup(self.holder), scenarios.ELECTION, "n1 started")
@@ -127,7 +142,7 @@ class Scene:
         )
         for family, address in self.addresses.items():
             self._watches[family] = self.lab.client.watch(address)
-        time.sleep(_SETTLED)
+        time.sleep(_SETTLED + self.phase)
 
     def holds_all(self, node: Node) -> bool:
         """Tell whether a node alone holds every address."""
@@ -142,8 +157,17 @@ class Scene:
         node.start(self.variables(node, **more))
 
     def _is_backup(self, node: Node) -> bool:
+        if node.name in self._is_unread:
+            return self._has_begun(node)
         lines = node.output().splitlines()
         return sum("Entering BACKUP STATE" in line for line in lines) >= len(self.addresses)
+
+    @staticmethod
+    def _has_begun(node: Node) -> bool:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            found = json.loads(node.read("/run/ipfailover-agent/status.json"))
+            return all(each["state"] in {"BACKUP", "MASTER"} for each in found["instances"])
+        return False
 
     # --- time -----------------------------------------------------------------------------------
 
