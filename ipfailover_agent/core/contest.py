@@ -256,6 +256,9 @@ def _on_announcement(
     if any(each.advertises(context, now) for each in same):
         return yielding.remember(state, rival.forgiven(), policy), ()
     state = yielding.remember(state, rival, policy)
+    if state.phase is Phase.HELD and state.reason is not HoldReason.ANNOUNCED:
+        # Adverts have ceased to arrive: from now on its announcements say whether it lives.
+        return replace(state, reason=HoldReason.ANNOUNCED, losses=max(state.losses, 1)), ()
     if state.phase is not Phase.WATCHING:
         return state, ()
     advert = next((each.advert for each in reversed(same) if each.advert is not None), None)

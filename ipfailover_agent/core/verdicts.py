@@ -180,15 +180,12 @@ def next_announcement(state: Contest, now: float, policy: ContestPolicy) -> floa
     """Return when a MASTER whose addresses are or were disputed announces next."""
     if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
         return None
-    context = state.context
-    is_disputed = (state.fresh_until is not None and now < state.fresh_until) or any(
-        rival.is_reported and rival.advertises(context, now) for rival in state.rivals
-    )
-    if not is_disputed and not state.is_winner:
+    if not state.is_winner or state.fresh_until is None:
         return None
     if state.announced_at is None:
         return now
-    wait = cadence(context, policy) if is_disputed else slow_cadence(context, policy)
+    is_fresh = now < state.fresh_until
+    wait = cadence(state.context, policy) if is_fresh else slow_cadence(state.context, policy)
     return state.announced_at + wait
 
 

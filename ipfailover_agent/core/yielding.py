@@ -137,9 +137,13 @@ def _judge_lower(
         and rival.advert_at is not None
         and rival.advert_at >= begin + policy.confirm
     ):
-        state, asking = _ask(remember(state, replace(rival, is_reported=True), policy), now)
         # Asking also shows a keepalived that hangs, which is another's to end.
+        state, asking = _ask(remember(state, replace(rival, is_reported=True), policy), now)
         actions = (Report(cause=cause), *asking)
+        rival = replace(rival, is_reported=True)
+    if rival.is_reported and rival.advert_at is not None:
+        # He may not hear our adverts and know us by announcements only.
+        state = replace(state, is_winner=True, fresh_until=rival.advert_at + policy.fresh_for)
     is_senior = rival.first_seen >= state.since
     if (
         now < begin + verdicts.patience_of(context, policy)
