@@ -1,5 +1,5 @@
 """``python -m ipfailover_agent``."""
 
-from ipfailover_agent.cli import main
+from ipfailover_agent.entry import main
 
 main()

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, assert_never
 from ipfailover_agent import __version__, candidates, overseer
 from ipfailover_agent.core import keepalived, lifecycle
 from ipfailover_agent.core import supervision as does
-from ipfailover_agent.core.errors import AgentError, ExitCode
+from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.supervision import Phase, Reload
 from ipfailover_agent.guard import Guard
 from ipfailover_agent.reporter import Reporter
-from ipfailover_agent.system import files, loop, process, setgroups
+from ipfailover_agent.system import files, host, loop, process, setgroups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,6 +87,10 @@ class Agent:
         Raises:
             SystemRefusedError: the run directory, the FIFO or the pid file cannot be had.
         """
+        if missing := host.missing_capabilities():
+            # Without NET_ADMIN keepalived becomes MASTER and sets no address (2.2.7).
+            names = " and ".join(missing)
+            raise NotPermittedError(f"cannot serve addresses: {names} is missing (capabilities)")
         # Held until this process ends, however it ends.
         files.lock_run_directory(self._paths)
         files.prepare_run_directory(self._paths)

@@ -27,7 +27,7 @@ from ipfailover_agent.system.config_test import ConfigTest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import RenderedFile, RunPaths
+    from ipfailover_agent.core.model import RunPaths
     from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.holds import Holds
     from ipfailover_agent.prepare import Candidate, Options, Variables
@@ -79,7 +79,7 @@ class Candidates:
         self._accepted: tuple[Candidate, Variables] | None = None
         self._variables: Variables | None = None
         self._under_way: _Preparation | None = None
-        self._steps: deque[RenderedFile] = deque()
+        self._steps: deque[files.StagedFile] = deque()
 
     @property
     def deadline(self) -> float | None:
@@ -182,6 +182,7 @@ class Candidates:
             # In place before the state machine hears of it: a full disk must be a refusal.
             self._install(candidate)
         except AgentError as error:
+            self._discard_steps()
             self._refuse(error, Verdict.REFUSED)
             return
         self._accepted = (candidate, under_way.variables)
@@ -200,14 +201,16 @@ class Candidates:
 
     def _prepare_steps(self, candidate: Candidate) -> None:
         """Render what keepalived gets in turn, where the candidate at once would not do."""
-        self._steps.clear()
+        self._discard_steps()
         if self.active is None:
             return
         first = steps.first_step(self.active.config, candidate.config)
         if first is not None:
             templates = self._options.template_directory
             rendering = render.render(first, candidate.paths, template_directory=templates)
-            self._steps += (rendering.config, candidate.rendering.config)
+            # On the disk before anything changes: half of a change must not stay in force.
+            for each in (rendering.config, candidate.rendering.config):
+                self._steps.append(files.stage(each))
 
     def _refuse(self, error: AgentError, verdict: Verdict) -> None:
         self._reporter.refused(error, verdict)
@@ -235,11 +238,14 @@ class Candidates:
         """Put the next step's file in place."""
         if not self._steps:
             return
-        step = self._steps.popleft()
         try:
-            files.write_atomically(step.path, step.text, step.mode)
+            files.commit(self._steps.popleft())
         except AgentError as error:
             self._reporter.log.error("config.step_failed", error=str(error))
+
+    def _discard_steps(self) -> None:
+        while self._steps:
+            files.discard(self._steps.pop())
 
     def roll_back(self) -> None:
         """Make the previous configuration the active one again."""

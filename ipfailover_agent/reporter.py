@@ -21,6 +21,7 @@ from ipfailover_agent.core.errors import (
     HostNotReadyError,
     SettingsError,
 )
+from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.roster import Roster
 from ipfailover_agent.core.supervision import Lifecycle, Phase, Verdict
 from ipfailover_agent.report import status
@@ -251,6 +252,17 @@ class Reporter:
         with contextlib.suppress(AgentError):  # a full run directory must not cost an address
             files.write_atomically(self._paths.status, status.to_json(self._snapshot()), 0o644)
 
+    def _faults(self) -> tuple[str, ...]:
+        """Return why instances are not fit to serve, as far as is known."""
+        faulty = [
+            each.instance.name for each in self._roster.entries if each.state is VrrpState.FAULT
+        ]
+        if not faulty:
+            return ()
+        why = files.read_reason(self._paths.check_reason)
+        text = f"{len(faulty)} of {len(self._roster.entries)} instances in FAULT"
+        return (f"{text}: {why}" if why else text,)
+
     def _snapshot(self) -> status.AgentStatus:
         active = self._active
         config = None
@@ -268,8 +280,10 @@ class Reporter:
             started_at=self._started_at,
             written_at=utc_now(),
             phase=self._state.phase.value,
-            ready=self._state.phase is Phase.RUNNING and not self._problems,
-            reasons=self._problems,
+            ready=self._state.phase is Phase.RUNNING
+            and not self._problems
+            and all(each.state is not VrrpState.FAULT for each in self._roster.entries),
+            reasons=(*self._problems, *self._faults()),
             config=config,
             instances=tuple(
                 status.InstanceStatus(

@@ -1,7 +1,8 @@
 """What a reload would do to each address: the active configuration beside the candidate.
 
-keepalived tells instances by name across a reload and keeps the state of those that stay. What it
-does to an address follows from where the address was and where it is to be.
+keepalived tells instances by id and interface across a reload and keeps the state of those that
+stay (see ``VrrpInstance.identity``). What it does to an address follows from where the address was
+and where it is to be; what the other nodes make of it, from what the adverts say.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, VrrpInstance
+from ipfailover_agent.core import steps, wire
 
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import Family, IPAddress, KeepalivedConfig, VrrpInstance
+    from ipfailover_agent.core.wire import Difference
 
 _SHOWN_LINES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """An address that changes its instance; names of instances."""
+    """An address that changes its instance and its id; names of instances."""
 
     address: IPAddress
     origin: str
@@ -38,11 +41,11 @@ class Renumbering:
 class Change:
     """The difference between two configurations, address by address, in the candidate's order.
 
-    ``kept`` addresses have the same instance and the same id as before. An address may be both
-    moved and renumbered. ``resized`` names the instances that stay and advertise another set of
-    addresses: a node that has the old set and one that has the new refuse each other's adverts.
-    ``needs_second_signal`` is set when an address moves from a later to an earlier instance:
-    keepalived 2.2.7 loses it unless it is told in two steps (see ``steps``).
+    ``kept`` addresses have the same id as before. An address may be both moved and renumbered.
+    ``renamed`` are the old and the new name of instances that stay. ``resized`` names the
+    instances whose id advertises another set of addresses: a node that has the old set and one
+    that has the new refuse each other's adverts. ``differences`` are in all that the other nodes
+    hear. ``needs_second_signal`` is set when an address would be lost in one step (see ``steps``).
     """
 
     kept: tuple[IPAddress, ...] = ()
@@ -50,11 +53,16 @@ class Change:
     removed: tuple[IPAddress, ...] = ()
     moved: tuple[Move, ...] = ()
     renumbered: tuple[Renumbering, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
     resized: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
     needs_second_signal: bool = False
 
     def lines(self) -> tuple[str, ...]:
-        """Say it in words, nothing for what stays; at most ten lines of each kind."""
+        """Say it in words, at most ten lines of each kind.
+
+        Empty only where every address stays as it is and the other nodes hear what they heard.
+        """
         kinds = (
             [f"{address} is added" for address in self.added],
             [f"{address} is removed" for address in self.removed],
@@ -69,6 +77,8 @@ class Change:
                 "hold what is in it"
                 for name in self.resized
             ],
+            [f"{old} is called {new} now" for old, new in self.renamed],
+            [str(each) for each in self.differences],
         )
         lines = tuple(line for kind in kinds for line in _some(kind))
         if self.needs_second_signal:
@@ -83,27 +93,33 @@ def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> Change:
     both = [
         (address, old[address], instance) for address, instance in new.items() if address in old
     ]
-    moved = [(address, was, now) for address, was, now in both if was.name != now.name]
+    renumbered = [each for each in both if each[1].virtual_router_id != each[2].virtual_router_id]
+    pairs = {(was.number, now.number): (was, now) for _, was, now in both}.values()
     return Change(
         kept=tuple(
-            address
-            for address, was, now in both
-            if was.name == now.name and was.virtual_router_id == now.virtual_router_id
+            address for address, was, now in both if was.virtual_router_id == now.virtual_router_id
         ),
         added=tuple(address for address in new if address not in old),
         removed=tuple(address for address in old if address not in new),
         moved=tuple(
-            Move(address=address, origin=was.name, target=now.name) for address, was, now in moved
+            Move(address=address, origin=was.name, target=now.name)
+            for address, was, now in renumbered
+            if was.name != now.name
         ),
         renumbered=tuple(
             Renumbering(
                 address=address, old_id=was.virtual_router_id, new_id=now.virtual_router_id
             )
-            for address, was, now in both
-            if was.virtual_router_id != now.virtual_router_id
+            for address, was, now in renumbered
+        ),
+        renamed=tuple(
+            (was.name, now.name)
+            for was, now in pairs
+            if was.name != now.name and was.virtual_router_id == now.virtual_router_id
         ),
         resized=_resized(active, candidate),
-        needs_second_signal=any(now.number < was.number for _, was, now in moved),
+        differences=wire.differences(active, candidate, pairs),
+        needs_second_signal=steps.first_step(active, candidate) is not None,
     )
 
 
@@ -118,12 +134,17 @@ def _by_address(config: KeepalivedConfig) -> dict[IPAddress, VrrpInstance]:
 
 
 def _resized(active: KeepalivedConfig, candidate: KeepalivedConfig) -> tuple[str, ...]:
-    old = {each.name: _advertised(each) for each in active.instances}
+    old = {_heard_as(each): _advertised(each) for each in active.instances}
     return tuple(
         each.name
         for each in candidate.instances
-        if each.name in old and old[each.name] != _advertised(each)
+        if old.get(_heard_as(each), _advertised(each)) != _advertised(each)
     )
+
+
+def _heard_as(instance: VrrpInstance) -> tuple[int, Family]:
+    """Return what other nodes tell an instance's adverts by."""
+    return instance.virtual_router_id, instance.family
 
 
 def _advertised(instance: VrrpInstance) -> frozenset[IPAddress]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.addresses import parse_list
@@ -24,7 +25,6 @@ LONGEST_DELAY = 1000  # seconds that keepalived takes for preempt_delay
 
 _INTERFACE = re.compile(r"[A-Za-z0-9._+=-]{1,15}")  # IFNAMSIZ less the final zero byte
 _MAIL = re.compile(r"[A-Za-z0-9.@_+=%/&*-]{1,254}")
-_MAIL_SERVER = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 _LABEL_OF_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL_OF_NAME}(?:\.{_LABEL_OF_NAME})*\.?")
 _LOOKS_LIKE_ADDRESS = re.compile(r"[0-9.]+|.*:.*")
@@ -151,7 +151,7 @@ def host_names(fields: Fields, variable: str) -> tuple[str, ...]:
         if _LOOKS_LIKE_ADDRESS.fullmatch(name):
             instead = "put addresses into OPENSHIFT_HA_UNICAST_PEERS"
             fields.refuse(variable, name, "is no host name", instead)
-        elif len(name) > LONGEST_NAME or not _HOST_NAME.fullmatch(name):
+        elif not _is_host_name(name):
             fields.refuse(variable, name, "is no host name", "write letters, digits, '-' and '.'")
     return tuple(dict.fromkeys(names))
 
@@ -249,19 +249,47 @@ def mail_addresses(fields: Fields, variable: str, default: tuple[str, ...]) -> t
 
 
 def mail_server(fields: Fields, variable: str, default: str) -> str:
-    """Return a host, optionally followed by a blank and a port."""
+    """Return the address of a host, which may be followed by a blank and a port.
+
+    keepalived looks a name up whenever it reads its configuration, and refuses to run without an
+    answer. No mail is ever sent, so neither name nor port are worth that.
+    """
     words = fields.words(variable, commas=False)
     if not words:
         return default
     host, *rest = words
     port = whole_number(rest[0]) if len(rest) == 1 else None
-    if not _MAIL_SERVER.fullmatch(host) or (
+    address = _address(host)
+    if (address is None and not _is_host_name(host)) or (
         rest and (port is None or not 1 <= port <= HIGHEST_PORT)
     ):
-        value = " ".join(words)
-        fields.refuse(variable, value, "is no mail server", "write HOST or 'HOST PORT'")
+        fields.refuse(
+            variable,
+            " ".join(words),
+            "is no mail server",
+            "write an address, or leave it out: no mail is sent",
+        )
         return default
-    return " ".join(words)
+    if address is None:
+        reason = f"{host!r} is a name, which keepalived could not start without looking it up"
+        fields.warn(variable, f"{reason}; {default} is written instead, and no mail is sent")
+    elif rest:
+        fields.warn(variable, f"the port {port} is not written: no mail is sent")
+    return default if address is None else str(address)
+
+
+def _address(word: str) -> IPAddress | None:
+    """Return any address, of this node's own too, without a scope."""
+    try:
+        return None if "%" in word else ip_address(word)
+    except ValueError:
+        return None
+
+
+def _is_host_name(word: str) -> bool:
+    if _LOOKS_LIKE_ADDRESS.fullmatch(word) or len(word) > LONGEST_NAME:
+        return False
+    return bool(_HOST_NAME.fullmatch(word))
 
 
 def keepalived_options(fields: Fields, variable: str) -> tuple[str, ...]:

@@ -152,6 +152,10 @@ def _on_first_candidate(
     if accepted:
         state = replace(state, phase=Phase.STARTING, has_active=True, ready_at=None)
         return state, (*report, ReleaseAddresses(), Activate(), Spawn())
+    if state.reload_again:
+        # Something was changed meanwhile: look at that before anything is given up.
+        state, actions = _prepare(state, Reload.PREPARING)
+        return state, (*report, *actions)
     if event.verdict is Verdict.REFUSED and state.has_active:
         # What ran before was good: a bad edit must not cost the addresses.
         state = replace(state, phase=Phase.STARTING, ready_at=None)
@@ -259,8 +263,9 @@ def _on_reload_requested(state: Lifecycle) -> Step:
         case Phase.RUNNING if state.reload is Reload.NONE:
             return replace(state, reload=Reload.PREPARING), (Prepare(),)
         case Phase.PREPARING:
-            # What is being prepared may have been read before the change: read again.
-            return replace(state, reload=Reload.PREPARING), (AbandonPreparation(), Prepare())
+            # What is being prepared may have been read before the change. It is finished all the
+            # same: who signals often must not keep us from starting.
+            return replace(state, reload_again=True), ()
         case Phase.RUNNING | Phase.STARTING | Phase.CLEARING if not state.stops:
             return replace(state, reload_again=True), ()
         case _:

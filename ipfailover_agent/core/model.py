@@ -348,6 +348,16 @@ class VrrpInstance:
     unicast_peers: tuple[IPAddress, ...] = ()
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        """Return what keepalived 2.2.7 knows an instance by across a reload; not its name.
+
+        An instance whose identity stays keeps its state, and nothing is written to the FIFO
+        (vrrp.c, vrrp_exist).
+        """
+        source = (self.unicast_source,) if self.unicast_peers else ()
+        return (self.virtual_router_id, self.family, self.interface, source)
+
+    @property
     def all_addresses(self) -> tuple[VirtualAddress, ...]:
         """Return advertised and excluded addresses, in order."""
         return self.virtual_addresses + self.excluded_addresses

@@ -73,7 +73,8 @@ def render(
 
     Raises:
         SettingsError: a path of ``paths`` has characters that keepalived.conf gives a meaning to.
-        TemplateError: a template cannot be read or rendered; says which, and which line.
+        TemplateError: a template cannot be read or rendered; says which, and which line. Or the
+            user's templates leave out what the configuration holds.
     """
     _check_paths(paths)
     environment = _environment(template_directory)
@@ -87,6 +88,9 @@ def render(
     if config.notify_command:
         text = _fill(environment, _NOTIFY, page)
         scripts.append(RenderedFile(path=paths.notify, text=text, mode=0o700))
+    if template_directory is not None:
+        # Ours are proven by tests; reading a file of 254 instances back takes 50 ms.
+        _check_text(environment, config, main.text)
     return Rendering(config=main, scripts=tuple(scripts), digest=_digest((main, *scripts)))
 
 
@@ -159,13 +163,21 @@ def _templates() -> pathlib.Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent / "templates"
 
 
+def _check_text(environment: jinja2.Environment, config: KeepalivedConfig, text: str) -> None:
+    """Refuse a keepalived.conf that says something else than the plan."""
+    from ipfailover_agent.core import rendered  # noqa: PLC0415 - who has templates pays for it
+
+    if found := rendered.complaints(text, config):
+        template = environment.get_template(_CONFIG).filename or _CONFIG
+        raise TemplateError(f"{template} {'; '.join(found)}")
+
+
 def _fill(environment: jinja2.Environment, name: str, page: _Page) -> str:
     import jinja2  # noqa: PLC0415 - loaded by now
 
     try:
-        return environment.get_template(name).render(
-            config=page.config, paths=page.paths, check=page.check
-        )
+        template = environment.get_template(name)
+        text = template.render(config=page.config, paths=page.paths, check=page.check)
     except jinja2.TemplateSyntaxError as error:
         where = f"{error.filename or error.name or name}, line {error.lineno}"
         raise TemplateError(f"cannot render {where}: {error.message}") from error
@@ -175,6 +187,10 @@ def _fill(environment: jinja2.Environment, name: str, page: _Page) -> str:
         # A template is a user's code: whatever it raises is his to mend, and he needs the line.
         where = _line(error.__traceback__, name)
         raise TemplateError(f"cannot render {where}: {_reason(error)}") from error
+    if not text.strip():
+        # bash calls an empty check a success, and keepalived runs without an instance.
+        raise TemplateError(f"{template.filename or name} renders nothing")
+    return text
 
 
 def _line(traceback: TracebackType | None, name: str) -> str:

@@ -44,12 +44,13 @@ class Roster:
     def reconfigured(self, instances: Iterable[VrrpInstance]) -> Roster:
         """Return the roster of a new configuration.
 
-        keepalived keeps the state of an instance whose name stays, and writes nothing about it.
+        keepalived keeps the state of an instance whose identity stays, whatever its name, and
+        writes nothing about it. Any other begins anew, and is told of.
         """
-        known = {each.instance.name: each for each in self.entries}
+        known = {each.instance.identity: each for each in self.entries}
         return Roster(
             entries=tuple(
-                replace(known.get(each.name, RosterEntry(instance=each)), instance=each)
+                replace(known.get(each.identity, RosterEntry(instance=each)), instance=each)
                 for each in instances
             )
         )

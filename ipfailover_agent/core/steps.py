@@ -30,52 +30,57 @@ _PLACES: dict[Family, IPAddress] = {
     Family.IPV6: IPv6Address("fe80::ffff:0"),
 }
 
-#: Names of the instances that an instance's new addresses come from, with these addresses.
-_Origins = dict[str, dict[str, set["IPAddress"]]]
+#: What keepalived knows an instance by; see ``VrrpInstance.identity``.
+_Identity = tuple[object, ...]
+#: The instances that an instance's new addresses come from, with these addresses.
+_Origins = dict[_Identity, dict[_Identity, set["IPAddress"]]]
 
 
 def first_step(active: KeepalivedConfig, candidate: KeepalivedConfig) -> KeepalivedConfig | None:
     """Return what keepalived has to be given first; None where ``candidate`` will do at once."""
     origins = _origins(active, candidate)
-    places = {each.name: place for place, each in enumerate(active.instances)}
-    if all(places[origin] < places[name] for name in origins for origin in origins[name]):
+    places = {each.identity: place for place, each in enumerate(active.instances)}
+    if all(places[origin] < places[each] for each in origins for origin in origins[each]):
         return None
     order, parked = _order(list(places), origins)
-    by_name = {each.name: each for each in active.instances}
-    return replace(active, instances=tuple(_without(by_name[name], parked) for name in order))
+    by_identity = {each.identity: each for each in active.instances}
+    return replace(active, instances=tuple(_without(by_identity[each], parked) for each in order))
 
 
 def _origins(active: KeepalivedConfig, candidate: KeepalivedConfig) -> _Origins:
     """Return where addresses of instances that stay come from, if from another instance."""
-    before = {held.address: each.name for each in active.instances for held in each.all_addresses}
-    names = set(before.values())
+    before = {
+        held.address: each.identity for each in active.instances for held in each.all_addresses
+    }
+    known = set(before.values())
     found: _Origins = {}
     for each in candidate.instances:
-        if each.name not in names:
+        if each.identity not in known:
             continue
         for held in each.all_addresses:
-            origin = before.get(held.address, each.name)
-            if origin != each.name:
-                found.setdefault(each.name, {}).setdefault(origin, set()).add(held.address)
+            origin = before.get(held.address, each.identity)
+            if origin != each.identity:
+                found.setdefault(each.identity, {}).setdefault(origin, set()).add(held.address)
     return found
 
 
 def _order(
-    names: list[str], origins: Mapping[str, Mapping[str, set[IPAddress]]]
-) -> tuple[list[str], set[IPAddress]]:
-    """Return the names so that origins come first, and the addresses that had to be parked."""
-    order: list[str] = []
+    identities: list[_Identity], origins: Mapping[_Identity, Mapping[_Identity, set[IPAddress]]]
+) -> tuple[list[_Identity], set[IPAddress]]:
+    """Return the instances so that origins come first, and the addresses that had to be parked."""
+    order: list[_Identity] = []
     parked: set[IPAddress] = set()
-    left = dict.fromkeys(names)
+    left = dict.fromkeys(identities)
     while left:
-        name = next((each for each in left if not left.keys() & origins.get(each, {}).keys()), "")
-        if not name:
-            name = next(iter(left))
-            for origin, addresses in origins[name].items():
+        free = (each for each in left if not left.keys() & origins.get(each, {}).keys())
+        chosen = next(free, None)
+        if chosen is None:
+            chosen = next(iter(left))
+            for origin, addresses in origins[chosen].items():
                 if origin in left:
                     parked |= addresses
-        order.append(name)
-        del left[name]
+        order.append(chosen)
+        del left[chosen]
     return order, parked
 
 

@@ -239,7 +239,11 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     # keepalived
     _contract("ADMIN_EMAILS", "root@localhost", "Mail addresses for keepalived, with blanks."),
-    _contract("SMTP_SERVER", "127.0.0.1", "Mail server for keepalived, optionally with a port."),
+    _contract(
+        "SMTP_SERVER",
+        "127.0.0.1",
+        "Address of a mail server for keepalived. No mail is sent.",
+    ),
     Variable(
         name="KEEPALIVED_OPTIONS",
         default="",

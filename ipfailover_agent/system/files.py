@@ -1,7 +1,7 @@
 """Files that the agent keeps: atomic replacement, run directory, FIFO, pid file, record."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH114, PTH115, PTH123, PTH208
+# ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH114, PTH115, PTH116, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import fcntl
 import itertools
 import os
 import stat
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -53,24 +54,68 @@ def replace_all(wanted: Sequence[RenderedFile]) -> None:
     with contextlib.ExitStack() as undo:
         staged = []
         for each in wanted:
-            target = os.path.realpath(each.path)
-            directory, name = os.path.split(target)
-            number = next(_temporary_numbers)
-            temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
-            with _explained(f"cannot write {each.path}"):
-                if os.path.islink(target):  # what realpath leaves of a loop
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                undo.callback(_remove_quietly, temporary)
-                _write_new(temporary, each.text.encode("utf-8", "surrogateescape"), each.mode)
-            staged.append((each.path, temporary, target))
-        for path, temporary, target in staged:
-            with _explained(f"cannot write {path}"):
-                os.replace(temporary, target)
+            staged.append(stage(each))
+            undo.callback(discard, staged[-1])
+        for ready in staged:
+            commit(ready)
 
 
-def _remove_quietly(path: str) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedFile:
+    """A file whose content is on the disk already, beside the one that it will replace."""
+
+    path: str
+    temporary: str
+    target: str
+
+
+def stage(wanted: RenderedFile) -> StagedFile:
+    """Write a file beside its target: everything that needs room is done then.
+
+    Raises:
+        SystemRefusedError: with the path and the reason; nothing is left.
+    """
+    target = os.path.realpath(wanted.path)
+    directory, name = os.path.split(target)
+    number = next(_temporary_numbers)
+    temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
+    staged = StagedFile(path=wanted.path, temporary=temporary, target=target)
+    with _explained(f"cannot write {wanted.path}"):
+        if os.path.islink(target):  # what realpath leaves of a loop
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if _is_special(target):
+            raise OSError(errno.EINVAL, "what is there is not a regular file")
+        try:
+            _write_new(temporary, wanted.text.encode("utf-8", "surrogateescape"), wanted.mode)
+        except BaseException:
+            discard(staged)
+            raise
+    return staged
+
+
+def commit(staged: StagedFile) -> None:
+    """Put a staged file in the place of its target.
+
+    Raises:
+        SystemRefusedError: with the path and the reason; the old file is as it was.
+    """
+    with _explained(f"cannot write {staged.path}"):
+        os.replace(staged.temporary, staged.target)
+
+
+def discard(staged: StagedFile) -> None:
+    """Remove a staged file that was not put in place."""
     with contextlib.suppress(OSError):
-        os.unlink(path)
+        os.unlink(staged.temporary)
+
+
+def _is_special(path: str) -> bool:
+    """Return whether it is a device, a pipe or a socket: as root we could replace /dev/null."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def lock_run_directory(paths: RunPaths) -> int:
@@ -224,6 +269,14 @@ def read_recorded_interface(path: str) -> str | None:
     """Return the recorded interface; None when the record is missing or damaged."""
     interface = _read_record(path).get("interface")
     return interface if isinstance(interface, str) and interface else None
+
+
+def read_reason(path: str) -> str:
+    """Return the line in which the check script says why it failed, empty where there is none."""
+    try:
+        return _read_small(path).strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _usable_addresses(items: list[object]) -> Iterator[IPAddress]:

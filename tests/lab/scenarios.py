@@ -124,6 +124,16 @@ def wait_for_line(node: Node, text: str, *, timeout: float = ELECTION) -> str:
     )
 
 
+def wait_for_state(node: Node, state: str, *, timeout: float = ELECTION) -> None:
+    """Wait until ``status`` tells this state of every instance: it follows by some tenths."""
+    wait_until(
+        lambda: set(states(node).values()) == {state},
+        timeout=timeout,
+        what=f"{node.name} is {state}",
+        interval=0.1,
+    )
+
+
 def stays(seconds: float) -> None:
     """Let time pass in which nothing must happen; what did is then asked of the recorder."""
     time.sleep(seconds)
@@ -163,7 +173,7 @@ def wait_for_status(
 
 def states(node: Node) -> dict[str, str]:
     """Return the state of each instance, as ``status`` tells it."""
-    return {each["name"]: each["state"] for each in status(node)["instances"]}
+    return {each["name"]: each["state"] for each in status(node).get("instances", ())}
 
 
 def events(node: Node, name: str) -> list[str]:

@@ -43,17 +43,17 @@ def make_setgroups_succeed() -> None:
     file = Path("/proc/self/setgroups")
     if not file.exists() or file.read_text().strip() != "deny":
         return
-    try:
-        os.setgroups([])
-    except PermissionError:
-        _install()
-
-
-def _install() -> None:
     machine = platform.machine()
     if machine not in _CALLS:
         raise LabError(f"the lab cannot run keepalived's scripts without root on {machine}")
     architecture, number = _CALLS[machine]
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Not os.setgroups: libc has every thread call it, and aborts when only some have the filter.
+    if libc.syscall(number, 0, None) != 0:
+        _install(libc, architecture, number)
+
+
+def _install(libc: ctypes.CDLL, architecture: int, number: int) -> None:
     steps = (
         (_LOAD, 0, 0, _OFFSET_ARCHITECTURE),
         (_EQUAL, 0, 3, architecture),
@@ -64,6 +64,5 @@ def _install() -> None:
     )
     code = b"".join(struct.pack("=HBBI", *each) for each in steps)
     program = _Program(len(steps), code)
-    libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
         raise LabError(f"cannot install a seccomp filter: {os.strerror(ctypes.get_errno())}")

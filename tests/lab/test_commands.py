@@ -11,10 +11,10 @@ from tests.lab.scenarios import (
     NAME,
     ask,
     serve_ranked,
-    states,
     variables,
     virtual_addresses,
     wait_for_each,
+    wait_for_state,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def test_status_shows_what_the_kernel_has(make_lab: Callable[..., Lab]) -> None:
     addresses = [lab.virtual(1), lab.virtual6(1)]
     holder = serve_ranked(lab, *addresses)
     for node in lab.nodes:
+        wait_for_state(node, "MASTER" if node is holder else "BACKUP", timeout=1)
         shown = ask(node, "status")
         assert shown.returncode == 0
         expected = "MASTER" if node is holder else "BACKUP"
@@ -52,9 +53,7 @@ def test_status_shows_what_the_kernel_has(make_lab: Callable[..., Lab]) -> None:
     assert [each["virtual_router_id"] for each in found["instances"]] == [11, 12]
     assert found["keepalived_pid"] > 1
     holder.application.stop()
-    lab.wait_until(
-        lambda: set(states(holder).values()) == {"FAULT"}, timeout=5, what="FAULT is shown"
-    )
+    wait_for_state(holder, "FAULT", timeout=5)
     wait_for_each(lab, addresses, timeout=5, among=lab.others(holder))
 
 

@@ -17,11 +17,11 @@ from tests.lab.scenarios import (
     events,
     serve,
     serve_ranked,
-    states,
     variables,
     virtual_addresses,
     wait_for_each,
     wait_for_none,
+    wait_for_state,
 )
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
         what="keepalived runs again",
     )
     expected = "MASTER" if holder is first else "BACKUP"
-    lab.wait_until(
-        lambda: states(first) == {"ipfailover_VIP_1": expected}, timeout=5, what=expected
-    )
+    wait_for_state(first, expected, timeout=5)
     assert lab.recorder.seconds_with_two(address, since=killed) == 0
     assert lab.recorder.holders(address) == [holder.name]
     assert (victims == "child") is (events(first, "restart.scheduled") == [])
@@ -139,9 +137,7 @@ def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: La
         wait_for_each(lab, addresses, timeout=RELEASE, among=lab.others(first))
         gone = time.monotonic()
         print(f"container started again: one holder after {gone - returned:.2f} s")
-        lab.wait_until(
-            lambda: set(states(first).values()) == {"BACKUP"}, timeout=ELECTION, what="BACKUP"
-        )
+        wait_for_state(first, "BACKUP")
         outage = watch.worst_outage(since=killed)
     print(f"container killed: the client saw {outage:.2f} s of outage at worst")
     for each in addresses:
@@ -182,9 +178,7 @@ def test_a_leftover_is_removed_before_anything_else(
     first.start(variables(address, address6, PRIORITY="100"))
     wait_for_each(lab, [address, address6], timeout=RELEASE, among=[second])
     gone = time.monotonic()
-    lab.wait_until(
-        lambda: set(states(first).values()) == {"BACKUP"}, timeout=ELECTION, what="BACKUP"
-    )
+    wait_for_state(first, "BACKUP")
     for each in (address, address6):
         assert lab.recorder.seconds_with_two(each, since=gone) == 0
         assert lab.recorder.seconds_with_none(each, since=returned) == 0

@@ -18,13 +18,13 @@ from tests.lab.scenarios import (
     serve,
     serve_ranked,
     start_everywhere,
-    states,
     stays,
     variables,
     virtual_addresses,
     wait_for_each,
     wait_for_line,
     wait_for_none,
+    wait_for_state,
 )
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:
     assert lab.recorder.seconds_with_two(address) < 1
     assert lab.recorder.seconds_with_none(address) < 1
     for other in lab.others(holder):
-        assert states(other) == {"ipfailover_VIP_1": "BACKUP"}
-    assert states(holder) == {"ipfailover_VIP_1": "MASTER"}
+        wait_for_state(other, "BACKUP", timeout=1)
+    wait_for_state(holder, "MASTER", timeout=1)
 
 
 def test_several_addresses_are_spread_by_priority_over_multicast(lab: Lab) -> None:
@@ -98,12 +98,10 @@ def test_an_application_that_dies_takes_the_address_along(lab: Lab) -> None:
     print(f"application dies: the client saw {outage:.2f} s of outage")
     assert 1 + PLANNED > outage
     assert lab.recorder.seconds_with_two(address, since=died) == 0
-    assert states(holder) == {"ipfailover_VIP_1": "FAULT"}
+    wait_for_state(holder, "FAULT", timeout=1)
     again = time.monotonic()
     holder.application.start()
-    lab.wait_until(
-        lambda: states(holder) == {"ipfailover_VIP_1": "BACKUP"}, timeout=4, what="BACKUP"
-    )
+    wait_for_state(holder, "BACKUP", timeout=4)
     stays(1.5)
     assert lab.recorder.changes(address, since=again) == ()
 

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 from tests.lab.scenarios import (
     ELECTION,
-    NAME,
     PLANNED,
     RELEASE,
     ask,
     events,
     serve_ranked,
-    states,
     status,
     stays,
     variables,
     virtual_addresses,
+    wait_for_state,
     wait_for_status,
 )
 
@@ -105,11 +104,9 @@ def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(
     first.link_down()
     lab.wait_for_holder(address, timeout=5, among=lab.others(first))
     assert lab.recorder.seconds_with_two(address, since=cut) == 0
-    assert states(first) == {f"{NAME}_VIP_1": "FAULT"}
+    wait_for_state(first, "FAULT", timeout=1)
     first.link_up()
-    lab.wait_until(
-        lambda: states(first) == {f"{NAME}_VIP_1": "BACKUP"}, timeout=5, what="n1 is BACKUP"
-    )
+    wait_for_state(first, "BACKUP", timeout=5)
 
 
 def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(

@@ -16,7 +16,6 @@ from tests.lab.scenarios import (
     ask,
     events,
     numbered,
-    states,
     status,
     stays,
     variables,
@@ -24,6 +23,7 @@ from tests.lab.scenarios import (
     wait_for_each,
     wait_for_line,
     wait_for_none,
+    wait_for_state,
     wait_for_status,
 )
 
@@ -150,7 +150,7 @@ def test_another_monitor_port_changes_the_check_only(make_lab: Callable[..., Lab
     reload(first)
     assert "Reloading" not in first.stdout()
     lab.wait_for_holder(address, timeout=1 + PLANNED, among=[second])
-    assert states(first) == {f"{NAME}_VIP_1": "FAULT"}
+    wait_for_state(first, "FAULT", timeout=1)
     assert lab.recorder.seconds_with_two(address, since=began) == 0
 
 

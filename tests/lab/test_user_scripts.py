@@ -12,11 +12,11 @@ from tests.lab.scenarios import (
     events,
     serve,
     serve_ranked,
-    states,
     status,
     stays,
     variables,
     wait_for_line,
+    wait_for_state,
 )
 
 if TYPE_CHECKING:
@@ -80,11 +80,9 @@ def test_a_check_script_decides_with_its_arguments_and_quotes(
     assert seen.read_text() == "<one><two words><it's $HOME><>"
     flag.touch()  # for n1 only: the script looks at its node's own address
     lab.wait_for_holder(address, timeout=1 + PLANNED, among=lab.others(holder))
-    assert states(holder) == {f"{NAME}_VIP_1": "FAULT"}
+    wait_for_state(holder, "FAULT", timeout=1)
     flag.unlink()
-    lab.wait_until(
-        lambda: states(holder) == {f"{NAME}_VIP_1": "BACKUP"}, timeout=4, what="n1 is BACKUP"
-    )
+    wait_for_state(holder, "BACKUP", timeout=4)
 
 
 def test_a_check_script_that_is_not_there_makes_no_difference_but_is_said_loudly(
@@ -110,7 +108,7 @@ def test_a_missing_check_script_may_count_as_a_failure(make_lab: Callable[..., L
     node.start(environment)
     wait_for_line(node, "previous=INIT state=FAULT")
     stays(4)  # longer than an election
-    assert states(node) == {f"{NAME}_VIP_1": "FAULT"}
+    wait_for_state(node, "FAULT", timeout=1)
     assert lab.recorder.holders(lab.virtual(1)) == []
     assert "/etc/nothing.sh is missing" in node.read("/run/ipfailover-agent/check.reason")
 

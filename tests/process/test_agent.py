@@ -318,15 +318,13 @@ def test_a_keepalived_that_cannot_be_started_ends_with_69(world: World) -> None:
     assert "event=keepalived.spawn_failed" in agent.log
 
 
-def test_without_net_admin_leftovers_are_reported_and_keepalived_runs(world: World) -> None:
-    """What cannot be mended must not keep the rest from working."""
-    world.namespace.ip("address", "add", HELD[0], "dev", "veth0", "label", HELD[2])
-    try:
-        agent = world.running(before=("setpriv", "--bounding-set", "-net_admin"))
-        assert "event=addresses.release_failed" in agent.log
-        assert 0 == agent.stop()
-    finally:
-        world.namespace.ip("address", "del", HELD[0], "dev", "veth0")
+@pytest.mark.parametrize("capability", ["net_admin", "net_raw"])
+def test_without_a_capability_nothing_is_started(world: World, capability: str) -> None:
+    """keepalived would be MASTER of an address that nobody serves; exit code 77."""
+    agent = world.start(before=("setpriv", "--bounding-set", f"-{capability}"))
+    assert 77 == agent.ends()
+    assert f"{capability.upper()} is missing" in agent.log
+    assert 0 == world.fake.count("start")
 
 
 def test_a_record_of_addresses_that_cannot_be_written_is_reported(world: World) -> None:

@@ -363,10 +363,10 @@ def test_a_sighup_during_start_is_a_reload_once_keepalived_runs(world: World) ->
 
 
 def test_a_sighup_during_the_first_configuration_test_reads_again(world: World) -> None:
-    """The test under way is abandoned; keepalived starts with the new file only."""
+    """The test under way fails, and the new file is looked at before anything is given up."""
     world.fake.plays({}, test={"hangs": True})
     world.write(VIRTUAL_IPS="10.0.0.101")
-    agent = world.start(policy={**SHORT, "test_grace": 60}, reads_file=True)
+    agent = world.start(policy=SHORT, reads_file=True)
     agent.wait_for(lambda: world.fake.count("test"))
     world.fake.plays({})
     world.write(VIRTUAL_IPS="10.0.0.102")

@@ -110,6 +110,16 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path) ->
     assert {"real.conf", "keepalived.conf"} == {each.name for each in run.iterdir()}
 
 
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    """KEEPALIVED_CONFIG=/dev/null must not cost the machine its /dev/null."""
+    path = tmp_path / "keepalived.conf"
+    os.mkfifo(path)
+    with pytest.raises(SystemRefusedError, match=r"cannot write .*: .* not a regular file"):
+        files.write_atomically(str(path), "text")
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_what_a_dangling_link_points_to_is_made(tmp_path: Path) -> None:
     """The first start: the link of the image points to a file that is not there yet."""
     (tmp_path / "link").symlink_to("target")

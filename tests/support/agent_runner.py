@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from ipfailover_agent import entry
 from ipfailover_agent.commands.run import run
 from ipfailover_agent.core.supervision import Policy
 from ipfailover_agent.prepare import Options
@@ -16,6 +17,7 @@ def main() -> int:
 
     ``has_bug``: a reload raises what nobody expects.
     """
+    entry.hold_signals()
     given = json.loads(sys.argv[1])
     if given["has_bug"]:
         setattr(Reporter, "reload_began", _fail)  # noqa: B010 - a fault that cannot be produced

@@ -7,7 +7,13 @@ import tomllib
 from ipaddress import ip_address
 from pathlib import Path
 
-from ipfailover_agent.core.model import HostFacts, Rendering, RunPaths, ScriptState
+from ipfailover_agent.core.model import (
+    HostFacts,
+    KeepalivedConfig,
+    Rendering,
+    RunPaths,
+    ScriptState,
+)
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.render import render
 from ipfailover_agent.core.settings import parse
@@ -28,9 +34,13 @@ class Case:
     def __str__(self) -> str:
         return self.directory.name
 
+    def config(self) -> KeepalivedConfig:
+        """Return what is planned for the case."""
+        return plan(parse(self.env), self.facts)
+
     def rendering(self) -> Rendering:
         """Return what the case is rendered to."""
-        return render(plan(parse(self.env), self.facts), PATHS)
+        return render(self.config(), PATHS)
 
 
 def load_cases() -> list[Case]:

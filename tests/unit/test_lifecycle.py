@@ -267,11 +267,30 @@ def test_a_reload_while_starting_waits_until_keepalived_can_bear_a_signal() -> N
     assert (Reload.PREPARING, (does.Prepare(),)) == (state.reload, actions)
 
 
-def test_a_reload_while_preparing_reads_everything_again() -> None:
-    """What is being tested may have been read before the change."""
+def test_a_reload_while_preparing_does_not_start_over() -> None:
+    """Who signals often must not keep the agent from starting; the reload comes after it."""
     _, actions = replay(does.Begin(), does.ReloadRequested())
-    assert (does.AbandonPreparation(), does.Prepare()) == actions
+    assert () == actions
     _, actions = replay(does.Begin(), does.ReloadRequested(), ACCEPTED)
+    assert START == actions
+    _, actions = replay(
+        does.Begin(),
+        does.ReloadRequested(),
+        ACCEPTED,
+        does.Spawned(pid=7),
+        does.KeepalivedReady(),
+    )
+    assert (does.Prepare(),) == actions
+
+
+@pytest.mark.parametrize("verdict", [REFUSED, NOT_READY], ids=["refused", "not ready"])
+def test_a_reload_while_preparing_gives_a_bad_candidate_another_look(
+    verdict: does.PreparationEnded,
+) -> None:
+    """It may have been read before it was mended."""
+    state, actions = replay(does.Begin(), does.ReloadRequested(), verdict)
+    assert (Phase.PREPARING, (does.Prepare(),)) == (state.phase, actions)
+    _, actions = replay(does.Begin(), does.ReloadRequested(), verdict, ACCEPTED)
     assert (does.EndReload(), *START) == actions
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,11 +24,10 @@ from tests.support.keepalived_conf import MalformedError, parse
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ipfailover_agent.core.model import KeepalivedConfig
     from tests.support.keepalived_conf import Statement
 
+TEMPLATES = Path(__file__).parents[2] / "templates"
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
 PATHS = RunPaths(directory="/run/ipfailover-agent", config="/etc/keepalived/keepalived.conf")
 SETTINGS = Settings(
@@ -208,6 +208,10 @@ def test_a_run_directory_that_is_no_word_is_refused() -> None:
 # --- templates ----------------------------------------------------------------------------------
 
 
+def packaged(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
 def failure(directory: Path, **templates: str) -> str:
     for name, text in templates.items():
         (directory / f"{name}.j2").write_text(text, encoding="utf-8")
@@ -218,10 +222,36 @@ def failure(directory: Path, **templates: str) -> str:
 
 def test_a_users_template_replaces_ours_one_by_one(tmp_path: Path) -> None:
     """What the directory does not have comes from the package."""
-    (tmp_path / "keepalived.conf.j2").write_text("# mine: {{ config.router_id }}\n", "utf-8")
+    mine = "# mine: {{ config.router_id }}\n" + packaged("keepalived.conf.j2")
+    (tmp_path / "keepalived.conf.j2").write_text(mine, "utf-8")
     result = render(CONFIG, PATHS, template_directory=str(tmp_path))
-    assert "# mine: OpenShift_IPFailover\n" == result.config.text
-    assert render(CONFIG, PATHS).scripts == result.scripts
+    ours = render(CONFIG, PATHS)
+    assert "# mine: OpenShift_IPFailover\n" + ours.config.text == result.config.text
+    assert ours.scripts == result.scripts
+
+
+@pytest.mark.parametrize("name", ["keepalived.conf", "check.sh", "notify.sh"])
+@pytest.mark.parametrize("text", ["", "\n \n", "{# only a comment #}\n"], ids=repr)
+def test_a_template_that_renders_nothing_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    """keepalived would drop every address, and bash calls an empty check a success."""
+    assert failure(tmp_path, **{name: text}) == f"{tmp_path}/{name}.j2 renders nothing"
+
+
+def test_a_template_that_leaves_an_instance_out_is_refused(tmp_path: Path) -> None:
+    """keepalived -t passes it, and a reload would drop the addresses without a word."""
+    text = packaged("keepalived.conf.j2").replace(
+        "in config.instances %}", "in config.instances[:1] %}"
+    )
+    assert failure(tmp_path, **{"keepalived.conf": text}) == (
+        f"{tmp_path}/keepalived.conf.j2 renders no vrrp_instance 'OpenShift_IPFailover_VIP_2'"
+    )
+
+
+def test_a_template_that_only_has_global_definitions_is_refused(tmp_path: Path) -> None:
+    """All instances are named."""
+    text = packaged("keepalived.conf.j2").partition("{% if config.track_script %}")[0]
+    message = failure(tmp_path, **{"keepalived.conf": text})
+    assert "no vrrp_instance 'OpenShift_IPFailover_VIP_1'; renders no" in message
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
 import pytest
 
 from ipfailover_agent.core.model import (
@@ -14,6 +18,8 @@ from ipfailover_agent.core.model import (
     VrrpTransition,
 )
 from ipfailover_agent.core.roster import Roster, RosterEntry
+
+SOURCE, PEER = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 
 
 def instance(number: int, priority: int = 100) -> VrrpInstance:
@@ -67,12 +73,45 @@ def test_a_transition_of_a_stranger_changes_nothing() -> None:
     assert TWO == TWO.told(transition(7, VrrpState.MASTER), 5.0)
 
 
-def test_an_instance_whose_name_stays_keeps_its_state_over_a_reload() -> None:
+def test_an_instance_that_stays_keeps_its_state_over_a_reload() -> None:
     """keepalived keeps it and writes nothing; new ones begin in INIT, in the new order."""
     told = TWO.told(transition(1, VrrpState.MASTER), 5.0)
     after = told.reconfigured([instance(3), instance(1, priority=200)])
     assert [("INIT", None), ("MASTER", 5.0)] == states(after)
     assert [100, 200] == [each.instance.priority for each in after.entries]
+
+
+def test_a_renamed_instance_keeps_its_state_over_a_reload() -> None:
+    """keepalived knows it by its id, and writes nothing: OPENSHIFT_HA_CONFIG_NAME may change."""
+    told = TWO.told(transition(1, VrrpState.MASTER), 5.0)
+    after = told.reconfigured([replace(instance(1), name="other_1"), instance(2)])
+    assert [("MASTER", 5.0), ("INIT", None)] == states(after)
+    assert ["other_1", "vip_2"] == [each.instance.name for each in after.entries]
+
+
+def test_instances_that_change_names_keep_what_their_ids_do() -> None:
+    """As with addresses that are pinned to ids, and are listed in another order."""
+    told = TWO.told(transition(1, VrrpState.MASTER), 5.0)
+    swapped = [
+        replace(instance(1), virtual_router_id=12),
+        replace(instance(2), virtual_router_id=11),
+    ]
+    assert [("INIT", None), ("MASTER", 5.0)] == states(told.reconfigured(swapped))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"virtual_router_id": 99}, id="another id"),
+        pytest.param({"interface": "eth1"}, id="another interface"),
+        pytest.param({"family": Family.IPV6}, id="another family"),
+        pytest.param({"unicast_peers": (PEER,), "unicast_source": SOURCE}, id="unicast"),
+    ],
+)
+def test_an_instance_that_begins_anew_is_told_of(changed: dict[str, Any]) -> None:
+    """Its name does not help: keepalived starts it and writes its state."""
+    told = TWO.told(transition(1, VrrpState.MASTER), 5.0)
+    assert ("INIT", None) == states(told.reconfigured([replace(instance(1), **changed)]))[0]
 
 
 @pytest.mark.parametrize(

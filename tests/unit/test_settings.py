@@ -136,7 +136,9 @@ def test_recorded_environments_are_accepted_or_refused_as_decided(vector: Vector
         ("ADMIN_EMAILS", "a@example.com b@example.com", "admin_emails",
          ("a@example.com", "b@example.com")),
         ("SMTP_SERVER", "192.0.2.9", "smtp_server", "192.0.2.9"),
-        ("SMTP_SERVER", "mail.example.com  25", "smtp_server", "mail.example.com 25"),
+        ("SMTP_SERVER", "192.0.2.9  25", "smtp_server", "192.0.2.9"),
+        ("SMTP_SERVER", "FD00::0:9", "smtp_server", "fd00::9"),
+        ("SMTP_SERVER", "mail.example.com  25", "smtp_server", "127.0.0.1"),
         ("ADVERT_INTERVAL", "255", "advert_interval", 255),
         ("ADVERT_INTERVAL", "0.25", "advert_interval", 0.25),
         ("ADVERT_INTERVAL", "2.0", "advert_interval", 2),
@@ -260,7 +262,13 @@ def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool)
         ("ON_INVALID", "serve", "values", "refuse or serve-valid"),
         ("ADMIN_EMAILS", "a@example.com,b@example.com", "mail address", "blanks"),
         ("ADMIN_EMAILS", "a@example.com }", "mail address", ""),
-        ("SMTP_SERVER", "mail example com", "mail server", "HOST"),
+        ("SMTP_SERVER", "mail example com", "mail server", "write an address"),
+        ("SMTP_SERVER", "..", "mail server", "leave it out"),
+        ("SMTP_SERVER", "192.0.2.300", "mail server", "write an address"),
+        ("SMTP_SERVER", "fd00::x", "mail server", "write an address"),
+        ("SMTP_SERVER", "fe80::1%eth0", "mail server", "write an address"),
+        ("SMTP_SERVER", "192.0.2.9 x", "mail server", "write an address"),
+        ("SMTP_SERVER", "a" * 254, "mail server", "write an address"),
         ("SMTP_SERVER", "mail 0", "mail server", ""),
         ("SMTP_SERVER", "mail#1", "mail server", ""),
         ("ADVERT_INTERVAL", "0", "from 0.1", ""),
@@ -513,3 +521,15 @@ def test_254_addresses_are_parsed_in_no_time() -> None:
         durations.append(time.perf_counter() - start)
 
     assert min(durations) < 0.1  # 3 ms where it was written; coverage slows it down tenfold
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("mail.example.com", "'mail.example.com' is a name"), ("192.0.2.9 25", "the port 25")],
+)
+def test_what_is_not_written_of_a_mail_server_is_said(value: str, said: str) -> None:
+    """keepalived would look a name up, and a node without DNS would not serve."""
+    (warning,) = parse({ADDRESSES: "10.0.0.1", "OPENSHIFT_HA_SMTP_SERVER": value}).warnings
+    assert warning.startswith("OPENSHIFT_HA_SMTP_SERVER: ")
+    assert said in warning
+    assert "no mail is sent" in warning

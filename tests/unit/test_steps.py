@@ -20,24 +20,35 @@ FACTS = host_facts({"ens3": ["192.168.55.10/24"]})
 NUMBERS = st.lists(st.integers(1, 9), min_size=1, max_size=9, unique=True)
 
 
-def config(*numbers: int, groups: int = 0, base: str = "10.0.0.") -> KeepalivedConfig:
+def config(
+    *numbers: int, groups: int = 0, base: str = "10.0.0.", name: str = "x", offset: int = 10
+) -> KeepalivedConfig:
     wanted = tuple(ip_address(f"{base}{number}") for number in numbers)
-    settings = Settings(virtual_addresses=wanted, config_name="x", address_groups=groups)
+    settings = Settings(
+        virtual_addresses=wanted,
+        config_name=name,
+        address_groups=groups,
+        virtual_router_id_offset=offset,
+    )
     return plan.plan(settings, FACTS)
 
 
 def reloaded(held: set[IPAddress], old: KeepalivedConfig, new: KeepalivedConfig) -> set[IPAddress]:
     """Return what is on the interface after a reload, as keepalived 2.2.7 does it for IPv4.
 
-    All instances are MASTER. Instances that are gone come first; then, in the old order, each
-    instance removes what it no longer has and adds what it did not have, unless it is there.
+    All instances are MASTER, and known by their ids. Instances that are gone come first; then, in
+    the old order, each instance removes what it no longer has and adds what it did not have,
+    unless it is there.
     """
     held = set(held)
-    wanted = {each.name: [vip.address for vip in each.all_addresses] for each in new.instances}
-    for each in sorted(old.instances, key=lambda each: each.name in wanted):
+    wanted = {
+        each.virtual_router_id: {vip.address for vip in each.all_addresses}
+        for each in new.instances
+    }
+    for each in sorted(old.instances, key=lambda each: each.virtual_router_id in wanted):
         had = {vip.address for vip in each.all_addresses}
-        held -= had - set(wanted.get(each.name, ()))
-        held |= set(wanted.get(each.name, ())) - had
+        held -= had - wanted.get(each.virtual_router_id, set())
+        held |= wanted.get(each.virtual_router_id, set()) - had
     return held
 
 
@@ -45,21 +56,31 @@ def order(*names: str) -> list[str]:
     return [f"x_VIP_{name}" for name in names]
 
 
-@given(before=NUMBERS, after=NUMBERS, groups=st.tuples(*[st.integers(0, 4)] * 2))
+@given(
+    before=NUMBERS,
+    after=NUMBERS,
+    groups=st.tuples(*[st.integers(0, 4)] * 2),
+    offset=st.integers(8, 12),
+    name=st.sampled_from(["x", "y"]),
+)
 def test_no_address_is_lost_by_any_reload(
-    before: list[int], after: list[int], groups: tuple[int, int]
+    before: list[int], after: list[int], groups: tuple[int, int], offset: int, name: str
 ) -> None:
     """Whatever changes, what was held and is wanted in an instance that stays is still held."""
-    old, new = config(*before, groups=groups[0]), config(*after, groups=groups[1])
-    stay = {each.name for each in old.instances}
+    old = config(*before, groups=groups[0])
+    new = config(*after, groups=groups[1], offset=offset, name=name)
+    stay = {each.virtual_router_id for each in old.instances}
     wanted = {
-        held.address for each in new.instances if each.name in stay for held in each.all_addresses
+        held.address
+        for each in new.instances
+        if each.virtual_router_id in stay
+        for held in each.all_addresses
     }
     held: set[IPAddress] = set(old.addresses)
     first = steps.first_step(old, new)
     if first is not None:
         held = reloaded(held, old, first)
-        assert sorted(each.name for each in first.instances) == sorted(stay)
+        assert sorted(each.virtual_router_id for each in first.instances) == sorted(stay)
         assert all(each.virtual_addresses for each in first.instances)
     held = reloaded(held, first or old, new)
     assert wanted == held
@@ -85,6 +106,32 @@ def test_one_step_will_do_where_no_address_moves_forward(
 ) -> None:
     """The common edits need no second signal."""
     assert steps.first_step(config(*before), config(*after)) is None
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        pytest.param(config(1, 2, 3, offset=9), id="every id is one lower"),
+        pytest.param(config(2, 3, name="y"), id="renamed, and the first one removed"),
+    ],
+)
+def test_instances_are_told_by_their_ids(candidate: KeepalivedConfig) -> None:
+    """keepalived 2.2.7 looks at id and interface, not at names."""
+    old = config(1, 2, 3)
+    lost = (
+        set(candidate.addresses)
+        - {ip_address("10.0.0.1")}
+        - reloaded(set(old.addresses), old, candidate)
+    )
+    assert {ip_address("10.0.0.2")} == lost
+    first = steps.first_step(old, candidate)
+    assert first is not None
+    assert order("3", "2", "1") == [each.name for each in first.instances]
+
+
+def test_other_names_alone_need_no_step() -> None:
+    """The instances stay what they are."""
+    assert steps.first_step(config(1, 2), config(1, 2, name="y")) is None
 
 
 def test_removal_from_the_middle_needs_another_order_and_parks_nothing() -> None:

@@ -1,0 +1,29 @@
+"""Where every process of ours begins; imports next to nothing.
+
+A signal that arrives while Python still imports would end the agent, and one to PID 1 is thrown
+away by the kernel as long as it has no handler. Blocked signals wait: the agent's loop unblocks
+them once it can answer, and blocks them again at its end, where a late one must not change the
+exit code.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import NoReturn
+
+_ANSWERED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    if "run" in sys.argv[1:]:
+        hold_signals()
+    from ipfailover_agent.cli import main as run  # noqa: PLC0415 - signals come first
+
+    run()
+
+
+def hold_signals() -> None:
+    """Have the signals that the agent answers wait until it can."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ANSWERED)
