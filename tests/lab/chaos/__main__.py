@@ -39,7 +39,8 @@ def main() -> int:
         )
         print(
             f"[{len(outcomes)}/{len(wanted)}] {each.case.fault}, {each.case.mode},"
-            f" run {each.case.number} ({each.seconds:.0f} s, late {each.lateness:.2f}): {numbers}: {said}",
+            f" run {each.case.number}"
+            f" ({each.seconds:.0f} s, late {each.lateness:.2f} s): {numbers}: {said}",
             file=sys.stderr,
             flush=True,
         )

@@ -7,7 +7,6 @@ import time
 import traceback
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab.chaos.faults import MATRIX, Fault
@@ -16,6 +15,7 @@ from tests.lab.lab import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 #: Seconds by which runs differ, so that a fault meets every part of five quiet seconds.
 PHASES = (0.0, 1.7, 3.4)
@@ -54,6 +54,7 @@ def cases(faults: Sequence[Fault], *, runs: int) -> list[Case]:
         for number in range(1, runs + 1)
         for each in faults
         for mode in each.modes
+        if each.runs is None or number <= each.runs
     ]
 
 
@@ -62,7 +63,13 @@ def run(case: Case, *, keep: Path | None = None) -> Outcome:
     fault = fault_of(case.fault)
     begun = time.monotonic()
     with Lab(fault.nodes) as lab:
-        scene = Scene(lab, case.mode, families=fault.families, members=fault.members, phase=PHASES[(case.number - 1) % len(PHASES)])
+        scene = Scene(
+            lab,
+            case.mode,
+            families=fault.families,
+            members=fault.members,
+            phase=PHASES[(case.number - 1) % len(PHASES)],
+        )
         error = ""
         try:
             fault.story(scene)
@@ -88,6 +95,8 @@ def judge(fault: Fault, mode: Mode, seen: dict[Family, Seen]) -> Iterator[str]:
             yield f"{family}: two for {each.two:.2f} s, not {fault.two:g}"
         if each.none > fault.none_in(mode) + _MARGIN:
             yield f"{family}: none for {each.none:.2f} s, not {fault.none_in(mode):g}"
+        if fault.client is not None and each.client > fault.client + _MARGIN:
+            yield f"{family}: no answer for {each.client:.2f} s, not {fault.client:g}"
         if each.gains > fault.gains:
             yield f"{family}: taken {each.gains} times, not {fault.gains}"
         wrong = [holders for holders in each.ends if len(holders) != 1]

@@ -35,7 +35,10 @@ def _rows(name: str, mode: Mode, family: Family, group: Sequence[Outcome]) -> It
     if family not in fault.families:
         return
     failed = sum(
-        any(miss.startswith((f"{family}:", "nobody", "somebody", "Traceback")) for miss in each.misses)
+        any(
+            miss.startswith((f"{family}:", "nobody", "somebody", "Traceback"))
+            for miss in each.misses
+        )
         for each in group
     )
     verdict = f"MISSED {failed} of {len(group)}" if failed else "ok"

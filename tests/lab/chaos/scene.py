@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import threading
 import time
@@ -79,11 +81,12 @@ class Scene:
         self._none_since: float | None = None
         self._is_unread: frozenset[str] = frozenset()
         self._ends: list[dict[str, tuple[str, ...]]] = []
+        self._answered: dict[Family, list[float]] = {}
         self._watches: dict[str, Watch] = {}
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    # --- who is who -----------------------------------------------------------------------------
+    # --- who is who ------------------------------------------------------------------------------
 
     @property
     def holder(self) -> Node:
@@ -95,7 +98,7 @@ class Scene:
         """Return the node that is next."""
         return self.members[1]
 
-    # --- serving --------------------------------------------------------------------------------
+    # --- serving ---------------------------------------------------------------------------------
 
     def variables(self, node: Node, **more: str) -> dict[str, str]:
         """Return the variables of a node; ``more`` without OPENSHIFT_HA_, an empty one unset."""
@@ -135,8 +138,9 @@ class Scene:
             if node is self.holder:
                 self.until(lambda: self._is_backup(self.holder), scenarios.ELECTION, "n1 started")
         self.until(
-            lambda: all(self._is_backup(each) for each in self.members)
-            and self.holds_all(self.holder),
+            lambda: (
+                all(self._is_backup(each) for each in self.members) and self.holds_all(self.holder)
+            ),
             scenarios.ELECTION,
             f"{self.holder.name} alone holds everything and the others wait",
         )
@@ -169,7 +173,7 @@ class Scene:
             return all(each["state"] in {"BACKUP", "MASTER"} for each in found["instances"])
         return False
 
-    # --- time -----------------------------------------------------------------------------------
+    # --- time ------------------------------------------------------------------------------------
 
     def begins(self) -> None:
         """Call it right before the fault: everything is measured from here on."""
@@ -179,9 +183,11 @@ class Scene:
         """Let seconds without a holder count from here on: before, nothing could have held it."""
         self._none_since = time.monotonic()
 
-    def watch(self, seconds: float) -> None:
-        """Let time pass, and note who holds what then."""
+    def watch(self, seconds: float, *, notes: bool = True) -> None:
+        """Let time pass, and note who holds what then, if that is to be judged."""
         time.sleep(seconds)
+        if not notes:
+            return
         holders = self.lab.recorder.holders
         self._ends.append(
             {family: tuple(holders(each)) for family, each in self.addresses.items()}
@@ -204,7 +210,24 @@ class Scene:
         self._threads.append(thread)
         thread.start()
 
-    # --- what was seen --------------------------------------------------------------------------
+    def connect(self) -> None:
+        """From now on let the client connect over TCP, again and again, and measure that."""
+        for family, address in self.addresses.items():
+            self._answered[family] = [time.monotonic()]
+            self.every(0.02, functools.partial(self._connect, family, address))
+
+    def _connect(self, family: Family, address: str) -> None:
+        if self.lab.client.ask(address, timeout=0.15) is not None:
+            self._answered[family].append(time.monotonic())
+
+    def _client(self, family: Family) -> float:
+        """Return the longest time that the client was without an answer."""
+        answered = [each for each in self._answered.get(family, []) if each >= self.began]
+        if not answered:
+            return self._watches[family].worst_outage(since=self.began)
+        return max(after - before for before, after in itertools.pairwise(answered))
+
+    # --- what was seen ---------------------------------------------------------------------------
 
     def seen(self) -> Iterator[tuple[Family, Seen]]:
         """End the story and yield what was seen of each address."""
@@ -217,7 +240,7 @@ class Scene:
                 Seen(
                     two=recorder.seconds_with_two(address, since=self.began),
                     none=recorder.seconds_with_none(address, since=self._none_since or self.began),
-                    client=self._watches[family].worst_outage(since=self.began),
+                    client=self._client(family),
                     gains=sum(each.held for each in changes),
                     ends=tuple(each[family] for each in self._ends),
                 ),

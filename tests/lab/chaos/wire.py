@@ -87,7 +87,7 @@ def _sender(stranger: Node, sent: list[bytes]) -> Callable[[], object]:
     return send
 
 
-# --- the clock ------------------------------------------------------------------------------------
+# --- the clock -----------------------------------------------------------------------------------
 
 #: Adds the seconds in a file to the clock of the wall: no namespace can do that.
 _CLOCK = """
