@@ -38,6 +38,8 @@ REASON: Final = "contest"
 _FRAMES_PER_READ: Final = 1024
 _READ_PAUSE: Final = 0.05  # between two reads: 254 masters advertise 254 times a second
 _LOOK_INTERVAL: Final = 5.0  # at the interface and the MACs of this host
+_SILENT_INTERVALS: Final = 1.6  # without an advert of ours leaving: then keepalived may hang
+_SILENT_LEAST: Final = 0.5
 _EVENTS = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
 
 
@@ -61,6 +63,8 @@ class Contests:
         self._seen_ids: set[int] = set()
         self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
         self._left_at: dict[tuple[int, Family], float] = {}  # own adverts seen leaving
+        self._masters: dict[str, float] = {}  # since when, or since when we can tell
+        self._silent_at: float | None = None  # when to look whether their adverts leave
         self._resume_at: float | None = None
         self._look_at: float | None = None
         self.refusal = ""
@@ -93,6 +97,7 @@ class Contests:
         contexts = self._contexts(candidate)
         for name in [each for each in self._states if each not in contexts]:
             del self._states[name]
+            self._masters.pop(name, None)
             self._holds.clear(name, REASON)
         for name, context in contexts.items():
             if name not in self._states:
@@ -112,6 +117,7 @@ class Contests:
         }
         self._announcer = Announcer()
         self._sent.clear()
+        self._masters.clear()
         self._holds.reset(REASON)
 
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
@@ -263,7 +269,13 @@ class Contests:
             context = self._states[name].context
             gone = (*context.addresses, *context.excluded_addresses)
             self._announcer = announcing.drop(self._announcer, gone)
-        self._feed(name, conflict.StateEntered(state=state), time.monotonic())
+        now = time.monotonic()
+        if state is VrrpState.MASTER:
+            self._masters[name] = now
+            self._silent_at = now if self._silent_at is None else self._silent_at
+        else:
+            self._masters.pop(name, None)
+        self._feed(name, conflict.StateEntered(state=state), now)
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """keepalived answered what it was asked at ``asked_at``."""
@@ -307,9 +319,27 @@ class Contests:
             "or an output firewall drops protocol 112 (nft list ruleset)",
         )
 
+    def _look_for_silence(self, now: float) -> None:
+        """Have keepalived looked at closely when a MASTER's adverts no longer leave."""
+        due: list[float] = [] if self._wire is not None else [now + _LOOK_INTERVAL]
+        for name, since in self._masters.items():
+            state = self._states.get(name)
+            if state is None or self._wire is None:
+                continue
+            interval = state.context.advert_interval
+            key = (state.context.virtual_router_id, family_of(state.context.source))
+            last = max(since, self._left_at.get(key, since))
+            silent_at = last + max(_SILENT_INTERVALS * interval, _SILENT_LEAST)
+            if now >= silent_at:
+                self._overseer.suspect()
+                silent_at = now + max(interval, _SILENT_LEAST)
+            due.append(silent_at)
+        self._silent_at = min(due, default=None)
+
     def gap(self, seconds: float) -> None:
         """Our loop did not run for so long; before what arrived meanwhile."""
         now = time.monotonic()
+        self._masters = dict.fromkeys(self._masters, now)
         for name in self._states:
             self._feed(name, conflict.Gap(seconds=seconds), now)
 
@@ -318,7 +348,7 @@ class Contests:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = [self._resume_at, self._look_at, self._announcer.deadline]
+        due = [self._resume_at, self._look_at, self._silent_at, self._announcer.deadline]
         due += [each.deadline for each in self._states.values()]
         return min((each for each in due if each is not None), default=None)
 
@@ -329,6 +359,8 @@ class Contests:
             loop.watch_readable(self._wire.fileno(), SOURCE)
         if self._look_at is not None and now >= self._look_at:
             self._look(now)
+        if self._silent_at is not None and now >= self._silent_at:
+            self._look_for_silence(now)
         for name, state in list(self._states.items()):
             if state.deadline is not None and now >= state.deadline:
                 self._feed(name, conflict.DeadlinePassed(), now)
