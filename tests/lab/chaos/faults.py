@@ -228,7 +228,15 @@ MATRIX: tuple[Fault, ...] = (
         gains=0,
         never=("event=contest.held",),
     ),
-    Fault(name="echoed adverts", story=alarms.echo, two=0, gains=0, never=("event=contest.held",)),
+    Fault(
+        name="echoed adverts",
+        story=alarms.echo,
+        two=0,
+        gains=0,
+        tells=("event=wire.own_echo",),
+        never=("event=contest.held",),
+        modes=("multicast",),
+    ),
     Fault(
         name="all peers powered off",
         story=alarms.last_peer_off,
@@ -254,6 +262,7 @@ MATRIX: tuple[Fault, ...] = (
         name="run directory full, inputs, SIGKILL",
         story=alarms.disk_full,
         none=SUDDEN_HELD,
+        gains=4,
         never=("event=keepalived.hangs",),
     ),
     Fault(

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tests.lab import scenarios
+from tests.lab.timeline import Timeline
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.lab.client import Watch
     from tests.lab.lab import Lab
@@ -36,7 +37,8 @@ _SETTLED = 1.0  # seconds after an election: dumps were asked for, neighbours ar
 class Seen:
     """What was seen of one address from the fault on, in seconds.
 
-    ``two`` and ``none`` are sums, ``client`` the longest silence. ``gains`` counts how often a
+    ``two`` and ``none`` are sums within a stage of the story (a fault, its repair), those of the
+    worst stage; ``client`` is the longest silence. ``gains`` counts how often a
     node took the address. ``ends`` are the holders at the end of every stage of the story.
     """
 
@@ -78,7 +80,8 @@ class Scene:
         self.phase = phase
         self.began = 0.0
         self.earlier_output: list[str] = []
-        self._none_since: float | None = None
+        self._none_since = 0.0
+        self._stages: list[float] = []
         self._is_unread: frozenset[str] = frozenset()
         self._ends: list[dict[str, tuple[str, ...]]] = []
         self._answered: dict[Family, list[float]] = {}
@@ -186,6 +189,7 @@ class Scene:
     def watch(self, seconds: float, *, notes: bool = True) -> None:
         """Let time pass, and note who holds what then, if that is to be judged."""
         time.sleep(seconds)
+        self._stages.append(time.monotonic())
         if not notes:
             return
         holders = self.lab.recorder.holders
@@ -234,14 +238,21 @@ class Scene:
         self.close()
         recorder = self.lab.recorder
         for family, address in self.addresses.items():
-            changes = recorder.changes(address, since=self.began)
+            changes = recorder.changes(address)
+            spans = list(itertools.pairwise([self.began, *self._stages]))
+            served = [
+                (max(start, self._none_since), end)
+                for start, end in spans
+                if end > self._none_since
+            ]
+            line = Timeline(changes)
             yield (
                 family,
                 Seen(
-                    two=recorder.seconds_with_two(address, since=self.began),
-                    none=recorder.seconds_with_none(address, since=self._none_since or self.began),
+                    two=_worst(line, address, lambda count: count > 1, spans),
+                    none=_worst(line, address, lambda count: count == 0, served),
                     client=self._client(family),
-                    gains=sum(each.held for each in changes),
+                    gains=sum(each.held and each.time >= self.began for each in changes),
                     ends=tuple(each[family] for each in self._ends),
                 ),
             )
@@ -262,3 +273,13 @@ class Scene:
             each.join()
         for watch in self._watches.values():
             watch.stop()
+
+
+def _worst(
+    line: Timeline,
+    address: str,
+    counts: Callable[[int], bool],
+    spans: Sequence[tuple[float, float]],
+) -> float:
+    seconds = (line.seconds(address, counts, since=start, until=end) for start, end in spans)
+    return max(seconds, default=0.0)
