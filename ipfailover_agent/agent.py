@@ -70,7 +70,9 @@ class Agent:
             source=options.config,
             lines_dropped=lambda: output.dropped + errors.dropped,
         )
-        self._guard = Guard(log=log, paths=self._paths, kill=self._kill_keepalived)
+        self._guard = Guard(
+            log=log, paths=self._paths, environment=environment, kill=self._kill_keepalived
+        )
         self._candidates = candidates.Candidates(
             environment=environment,
             options=options,
@@ -110,6 +112,7 @@ class Agent:
                 while self._finish is None:
                     self._round()
                 self._hear_last_words()
+            self._guard.remove_rules()
         except BaseException:
             self._abandon_keepalived()
             raise
@@ -150,6 +153,7 @@ class Agent:
                 list(process.reap())
                 time.sleep(self._policy.clear_interval)
         self._candidates.release_addresses()
+        self._guard.remove_rules()
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -234,14 +238,15 @@ class Agent:
             self._dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
         elif not (
             self._candidates.child_exited(child, self._loop)
-            or self._guard.overseer.child_exited(child, self._loop)
+            or self._guard.child_exited(child, self._loop)
         ):
             self._log.debug("child.orphan_reaped", pid=child.pid, exit_code=child.exit_code)
         if self._state.phase is Phase.CLEARING:
             self._check_group()
 
     def _on_keepalived_line(self, source: str, line: bytes) -> None:
-        self._output.write_line(self._wrap(line))
+        if not keepalived.says_dumped(line):
+            self._output.write_line(self._wrap(line))
         if source != next(reversed(self._outputs)):
             return  # the last words of one that ended say nothing of its successor
         if keepalived.says_started(line):

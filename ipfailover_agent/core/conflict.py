@@ -48,6 +48,7 @@ class ContestPolicy:
             master-down timer ends, by enough for the hold to take effect.
         slowest_trial: the shortest advert interval with trials and holds of a BACKUP.
         trial_first, trial_factor, trial_limit: back-off between trials.
+        patience: a lower rank has at least so long to yield, or a master-down time if that is more.
         defend_interval: between our announcements while somebody disputes an address.
         escalation: from one stage of a contest by announcements to the next, a little less than
             ``defend_interval``, which is when rivals are heard.
@@ -74,6 +75,7 @@ class ContestPolicy:
     trial_first: float = 10.0
     trial_factor: float = 2.0
     trial_limit: float = 300.0
+    patience: float = 1.0
     defend_interval: float = 1.0
     escalation: float = 0.8
     fresh_for: float = 600.0

@@ -32,13 +32,18 @@ last heard of a rival, then every ten seconds; the loser waits for 3.5 of these,
 one second more for each lower MAC it heard. The wait doubles with each loss in a row, up to
 300 s, so that one who announces seldom ends the changes as well.
 
-Bounds, where frames arrive within 0.1 s and agents run on both sides:
+Bounds, where frames arrive within 0.1 s and agents run on both sides, from the first frame that a
+node sees of the other while both are MASTER (adverts come every A, announcements every 10 s or
+when one becomes MASTER):
 
-- adverts of the higher rank seen: one holder A + 0.5 s after both are MASTER;
-- only announcements seen: 1.3 s if one was new and knew the other for old, else up to 4.3 s;
-- adverts of a lower rank that cannot yield: D + 1.5 A + 0.3 s;
-- a held instance is MASTER 2 D after the last sign of a rival whose adverts it saw; D and the
-  silence above (7 s; 34 s after the first ten minutes) after one that only announced.
+- adverts of the higher rank seen: one holder 0.3 s later, 0.5 s where no dump comes;
+- only announcements seen: 1.3 s if one was new, and knew the other for old or has the higher
+  MAC; up to 3.5 s otherwise, as after a partition;
+- adverts of a lower rank that cannot yield: D + 0.3 s and one more advert;
+- an instance that is held and sees adverts is MASTER 2 D after a rival's last sign of life; one
+  that lost by announcements D and the silence above after it: 7.5 s, 35 s once the contest is
+  old. If all yield at once, as they may where frames are lost, the same brings the first one back.
+- After that nobody changes, but where the rules of VRRP itself let a higher rank return.
 """
 
 from __future__ import annotations

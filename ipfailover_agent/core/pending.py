@@ -52,12 +52,6 @@ PENDING: tuple[Pending, ...] = (
         is_asked_for=lambda settings: bool(settings.unicast_peer_names),
         refusal="list addresses in OPENSHIFT_HA_UNICAST_PEERS",
     ),
-    Pending(
-        variables=("OPENSHIFT_HA_NFTABLES_RULE", "OPENSHIFT_HA_IPTABLES_CHAIN"),
-        is_asked_for=lambda settings: settings.manages_firewall,
-        warning="this version does not insert firewall rules yet; "
-        "see that the host's firewall lets VRRP (protocol 112) in",
-    ),
 )
 
 
