@@ -64,14 +64,16 @@ class Agent:
         self._queue: deque[does.Event] = deque()
         self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
         self._finish: does.Finish | None = None
+        self._guard = Guard(
+            log=log, paths=self._paths, environment=environment, kill=self._kill_keepalived
+        )
         self._reporter = Reporter(
             log=log,
             paths=self._paths,
             source=options.config,
             lines_dropped=lambda: output.dropped + errors.dropped,
-        )
-        self._guard = Guard(
-            log=log, paths=self._paths, environment=environment, kill=self._kill_keepalived
+            held=self._guard.contests.describe,
+            protections=self._guard.protections,
         )
         self._candidates = candidates.Candidates(
             environment=environment,

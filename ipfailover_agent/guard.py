@@ -15,6 +15,7 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
 from ipfailover_agent.overseer import Overseer
+from ipfailover_agent.report.status import Protection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,6 +62,16 @@ class Guard:
         self._environment = environment
         self._log = log
         self._held: frozenset[IPAddress] = frozenset()
+
+    def protections(self) -> tuple[Protection, ...]:
+        """Return which mechanisms work."""
+        return (
+            Protection(kind="lease", active=self.leases.is_on, reason=self.leases.refusal),
+            Protection(
+                kind="watch", active=not self.overseer.refusal, reason=self.overseer.refusal
+            ),
+            Protection(kind="conflict", active=self.contests.is_on, reason=self.contests.refusal),
+        )
 
     # --- time -----------------------------------------------------------------------------------
 
