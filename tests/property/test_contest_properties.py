@@ -34,6 +34,7 @@ PROFILE = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+FAST = settings(PROFILE, max_examples=max(PROFILE.max_examples // 4, 25))  # ten times the events
 LONG = int(os.environ.get("CONTEST_EXAMPLES", "0")) > 0
 QUIET = 900.0 if LONG else 200.0  # seconds watched after things have settled
 CHANGES = 12  # of who holds the address while things settle: see test below
@@ -76,7 +77,7 @@ def test_one_node_of_those_that_hear_each_other_ends_up_with_the_address(
     check_settled(stabilise(scenario), changes=CHANGES)
 
 
-@PROFILE
+@FAST
 @given(scenarios(interval=0.1, dialects=(Dialect(version=3, password=None),)))
 def test_one_node_ends_up_with_the_address_at_fast_timing(scenario: Scenario) -> None:
     """Without trials and holds of a BACKUP, the same holds."""

@@ -189,7 +189,7 @@ def settling_time(world: World) -> float:
     With D the longest master-down time and S the longest silence that a held loser still waits
     for (0 where nobody lost by announcements): S until it counts the winner as gone, D until it
     is MASTER, then the longest contest: D and 0.3 s of patience with a lower rank, and one by
-    announcements, 4.3 s, in which both may have yielded, and hence D and D again.
+    announcements, 3.5 s, in which both may have yielded, and hence D and D again.
     """
     living = [node for node in world.nodes if node.is_alive]
     down = max(node.down_time for node in living)
@@ -199,7 +199,7 @@ def settling_time(world: World) -> float:
         else 0.0
         for node in living
     )
-    return silence + 4 * down + 0.3 + 4.3
+    return silence + 4 * down + 0.3 + 3.5
 
 
 def longest(world: World, begin: float, is_wrong: Callable[[frozenset[int]], bool]) -> float:

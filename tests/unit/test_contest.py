@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core import causes
+from ipfailover_agent.core import causes, verdicts
 from ipfailover_agent.core.causes import Cause, CauseKind
 from ipfailover_agent.core.conflict import (
     Action,
@@ -700,7 +700,7 @@ def test_after_a_gap_a_master_announces_unless_it_steps_down() -> None:
 def test_time_in_which_we_did_not_look_makes_nobody_silent() -> None:
     """A held instance stays held over a gap."""
     replay = outranked()
-    replay(HIGHER)
+    replay(*every_second(HIGHER, 5), HIGHER)
     replay.now += 30.0
 
     assert () == replay(Gap(seconds=30.0), TICK, 1.0)
@@ -901,3 +901,38 @@ def test_states_told_twice_change_nothing() -> None:
     replay(MASTER)
 
     assert since == replay.state.since
+
+
+def test_all_who_have_yielded_at_once_return_one_by_one() -> None:
+    """From the second loss in a row on, each lower MAC that was heard has a second's start."""
+    replay = lost_by_announcements()
+    first = verdicts.silence_after_loss(replay.state, replay.now, POLICY)
+    again = replace(replay.state, losses=2)
+    lower = replace(again, context=replace(CONTEXT, mac=bytes(6)))
+
+    assert first == 3.5 * POLICY.defend_interval
+    assert verdicts.silence_after_loss(lower, replay.now, POLICY) == 2 * first
+    assert (
+        verdicts.silence_after_loss(again, replay.now, POLICY)
+        == 2 * first + POLICY.defend_interval
+    )
+
+
+def test_after_a_long_gap_a_master_counts_as_new() -> None:
+    """Somebody may have taken over with good reason: the lower MAC does not insist."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=30.0), 1.0, announced(HIGHER_MAC), 1.0)
+
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
+        replay(announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
+    )
+
+
+def test_a_loser_whose_rival_is_only_heard_announcing_now_goes_by_that() -> None:
+    """Adverts have ceased to arrive: its announcements, soon rarer, say whether it lives."""
+    replay = outranked()
+    replay(*every_second(HIGHER, 5), 1.0)
+    replay(*every_second(announced(HIGHER_MAC), 650), announced(HIGHER_MAC))
+
+    assert () == replay(30.0)
+    assert (Release(),) == replay(1.0)
