@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.lab.chaos import matrix, report
+from tests.lab.chaos import matrix, report, wire
 from tests.lab.chaos.faults import MATRIX
 
 
@@ -24,6 +24,7 @@ def main() -> int:
         each
         for each in MATRIX
         if not options.words or any(word in each.name for word in options.words)
+        if not each.needs_compiler or wire.has_compiler()
     ]
     wanted = matrix.cases(faults, runs=options.runs)
     wanted = [each for each in wanted if options.mode in (None, each.mode)]

@@ -169,8 +169,8 @@ def clock_stepped(scene: Scene) -> None:
 # --- fast timing, and quiet ----------------------------------------------------------------------
 
 
-def _serve_fast(scene: Scene) -> None:
-    scene.serve(ADVERT_INTERVAL="0.1", CHECK_INTERVAL="0.25", ADDRESS_LEASE="1")
+def _serve_fast(scene: Scene, check_interval: str = "1") -> None:
+    scene.serve(ADVERT_INTERVAL="0.1", CHECK_INTERVAL=check_interval, ADDRESS_LEASE="1")
 
 
 def container_killed_fast(scene: Scene) -> None:
@@ -190,7 +190,7 @@ def container_frozen_fast(scene: Scene) -> None:
 
 
 def application_dies_fast(scene: Scene) -> None:
-    _serve_fast(scene)
+    _serve_fast(scene, "0.25")
     scene.connect()
     scene.begins()
     scene.holder.application.stop()

@@ -36,6 +36,7 @@ class Fault:
         nodes, members: of the lab, and how many of them serve.
         short: the mode in which it is part of the tests, None for neither.
         runs: at most so many, None for any number.
+        needs_compiler: it cannot be produced without one.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Fault:
     families: tuple[Family, ...] = FAMILIES
     short: Mode | None = None
     runs: int | None = None
+    needs_compiler: bool = False
 
     def none_in(self, mode: Mode) -> float:
         """Return how long nobody may hold an address in a mode."""
@@ -60,10 +62,25 @@ class Fault:
 
 
 MATRIX: tuple[Fault, ...] = (
-    Fault(name="planned stop", story=stories.planned_stop, two=0, none=PLANNED, gains=1),
-    Fault(name="application dies", story=stories.application_dies, two=0, none=PLANNED, gains=1),
+    Fault(
+        name="planned stop",
+        short="unicast",
+        story=stories.planned_stop,
+        two=0,
+        none=PLANNED,
+        gains=1,
+    ),
+    Fault(
+        name="application dies",
+        short="multicast",
+        story=stories.application_dies,
+        two=0,
+        none=PLANNED,
+        gains=1,
+    ),
     Fault(
         name="container SIGKILLed",
+        short="multicast",
         story=stories.container_killed,
         none=SUDDEN,
         gains=1,
@@ -81,6 +98,7 @@ MATRIX: tuple[Fault, ...] = (
     Fault(name="agent killed", story=stories.agent_killed, none=SUDDEN, gains=1, old="no end"),
     Fault(
         name="container frozen 8 s",
+        short="unicast",
         story=stories.container_frozen,
         none=SUDDEN,
         old="until thawed",
@@ -100,6 +118,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="keepalived frozen",
+        short="multicast",
         story=stories.keepalived_frozen,
         none=SUDDEN,
         tells=("event=keepalived.hangs",),
@@ -114,6 +133,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="VRRP dropped by all firewalls",
+        short="multicast",
         story=stories.firewall_everywhere,
         tells=("event=contest.held",),
         old="no end",
@@ -140,6 +160,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="VRRP dropped by the holder's output",
+        short="unicast",
         story=stories.holder_output,
         tells=("event=contest.held",),
         old="no end",
@@ -160,6 +181,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="other list, rolling",
+        short="multicast",
         story=stories.other_list,
         none=SUDDEN_HELD,
         tells=("address list differs",),
@@ -188,6 +210,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="stranger announces, higher MAC",
+        short="multicast",
         story=alarms.stranger_of_higher_mac,
         nodes=4,
         members=3,
@@ -204,6 +227,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="router with our id, other address",
+        short="multicast",
         story=alarms.foreign_router,
         two=0,
         gains=0,
@@ -230,6 +254,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="echoed adverts",
+        short="multicast",
         story=alarms.echo,
         two=0,
         gains=0,
@@ -239,6 +264,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="all peers powered off",
+        short="unicast",
         story=alarms.last_peer_off,
         two=0,
         gains=0,
@@ -267,13 +293,16 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="clock stepped",
+        short="unicast",
         story=alarms.clock_stepped,
+        needs_compiler=True,
         two=0,
         gains=0,
         never=("event=contest.held", "event=keepalived.hangs", "event=lease.late"),
     ),
     Fault(
         name="container SIGKILLed, fast",
+        short="unicast",
         story=alarms.container_killed_fast,
         two=1.8,
         none=0.6,
@@ -296,5 +325,12 @@ MATRIX: tuple[Fault, ...] = (
         gains=1,
     ),
     Fault(name="ten quiet minutes", story=alarms.quiet, two=0, gains=0, runs=1),
-    Fault(name="twenty quiet seconds", story=alarms.quiet_for_a_moment, two=0, gains=0, runs=0),
+    Fault(
+        name="twenty quiet seconds",
+        short="multicast",
+        story=alarms.quiet_for_a_moment,
+        two=0,
+        gains=0,
+        runs=0,
+    ),
 )
