@@ -64,6 +64,7 @@ class Agent:
         self._queue: deque[does.Event] = deque()
         self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
         self._finish: does.Finish | None = None
+        self._woke_at = time.monotonic()
         self._guard = Guard(
             log=log, paths=self._paths, environment=environment, kill=self._kill_keepalived
         )
@@ -171,7 +172,9 @@ class Agent:
         events = self._loop.wait(deadline)
         now = time.monotonic()
         if deadline is not None:
-            self._guard.woke(now - deadline)
+            # What was due before the last round was not kept waiting by this one.
+            self._guard.woke(now - max(deadline, self._woke_at))
+        self._woke_at = now
         # What keepalived told of comes before leases, and leases before anything else.
         for event in events:
             match event:
