@@ -48,7 +48,7 @@ class ContestPolicy:
             master-down timer ends, by enough for the hold to take effect.
         slowest_trial: the shortest advert interval with trials and holds of a BACKUP.
         trial_first, trial_factor, trial_limit: back-off between trials.
-        patience: a lower rank has so long to yield, or a master-down time where that is more.
+        patience: a lower rank has so long to yield, or an advert interval and 0.5 s if more.
         defend_interval: between our announcements while somebody disputes an address.
         escalation: from one stage of a contest by announcements to the next, a little less than
             ``defend_interval``, which is when rivals are heard.

@@ -164,10 +164,11 @@ def trial_delay(trials: int, policy: ContestPolicy) -> float:
 def patience_of(context: ContestContext, policy: ContestPolicy) -> float:
     """Return how long a lower rank may advertise beside us before it counts as unyielding.
 
-    A rival with an agent yields within an advert interval, ``confirm`` and ``dump_grace``: not
-    much less than a second, however fast the timing.
+    A rival with an agent that hears us yields within an advert interval, ``confirm`` and
+    ``dump_grace``; that is not much less than a second, however fast the timing.
     """
-    return max(context.master_down_time, policy.patience) + policy.confirm
+    slowest = context.advert_interval + policy.confirm + policy.dump_grace
+    return max(slowest, policy.patience) + policy.confirm
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:

@@ -147,6 +147,7 @@ def _judge_lower(
     is_senior = rival.first_seen >= state.since
     if (
         now < begin + verdicts.patience_of(context, policy)
+        or not rival.is_reported  # one advert proves nothing
         or not verdicts.is_recent(rival, context, now)
         or (is_senior and not policy.yields_as_senior)
     ):

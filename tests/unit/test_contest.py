@@ -214,7 +214,7 @@ def test_a_lower_rank_is_reported_and_given_time_to_yield() -> None:
     """It is his to yield; meanwhile we announce, so that neighbours find us."""
     replay = Replay()
     replay(MASTER, 60.0)
-    actions = replay(LOWER, 1.0, LOWER, 1.0, LOWER, 0.9)
+    actions = replay(LOWER, 1.0, LOWER, 0.7)
 
     assert [CauseKind.UNHEARD] == [each.kind for each in reports(actions)]
     assert Announce() in actions
@@ -222,10 +222,10 @@ def test_a_lower_rank_is_reported_and_given_time_to_yield() -> None:
 
 
 def test_a_lower_rank_that_cannot_yield_is_yielded_to() -> None:
-    """After a master-down time and 0.3 s; and it is never tried whether we could preempt it."""
+    """After 1.8 s; and it is never tried whether we could preempt it."""
     replay = Replay()
     replay(MASTER, 60.0)
-    actions = replay(*every_second(LOWER, 4))
+    actions = replay(LOWER, 1.0, LOWER, 0.8)
 
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(actions)
     assert () == replay(FAULT, *every_second(LOWER, 60))
@@ -244,7 +244,17 @@ def test_a_lower_rank_that_steps_down_late_is_no_contest() -> None:
     replay = Replay()
     replay(MASTER, 60.0)
 
-    assert [] == holds(replay(LOWER, 1.0, LOWER, 1.0, LOWER, 10.0))
+    assert [] == holds(replay(LOWER, 0.2, LOWER, 10.0))
+
+
+def test_one_advert_of_a_lower_rank_proves_nothing() -> None:
+    """However seldom it advertises: what goes on comes again."""
+    seldom = AdvertSeen(advert=replace(ADVERT, priority=50, interval=10.0))
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert [] == holds(replay(seldom, 9.0))
+    assert [HoldReason.UNYIELDING] == [reason for reason, _ in holds(replay(seldom, 0.1))]
 
 
 def test_addresses_under_several_ids_are_several_rivals() -> None:
