@@ -15,7 +15,7 @@ any        own MAC or own address;         nothing, or a report: no rivals
 MASTER     advert of a higher rank         still MASTER 0.3 s later, by the FIFO and by a dump
                                            unless none comes in 0.2 s: yields
 MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; still
-                                           there after A + 0.8 s: it cannot yield, so we do
+                                           there after A + 0.7 s: it cannot yield, so we do
 BACKUP     two adverts between two dumps,  yields before its master-down timer ends (A >= 1 s)
            none of them counted
 MASTER     announcement, no advert of      announces at once and every second; the same MAC
@@ -39,7 +39,7 @@ when one becomes MASTER):
 - adverts of the higher rank seen: one holder 0.3 s later, 0.5 s where no dump comes;
 - only announcements seen: 1.3 s if one was new, and knew the other for old or has the higher
   MAC; up to 3.5 s otherwise, as after a partition;
-- adverts of a lower rank that cannot yield: A + 0.8 s;
+- adverts of a lower rank that cannot yield: A + 0.7 s;
 - an instance that is held and sees adverts is MASTER 2 D after a rival's last sign of life; one
   that lost by announcements D and the silence above after it: 7.5 s, 35 s once the contest is
   old. If all yield at once, as they may where frames are lost, the same brings the first one back.

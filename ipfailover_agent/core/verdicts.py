@@ -168,7 +168,7 @@ def patience_of(context: ContestContext, policy: ContestPolicy) -> float:
     ``dump_grace``; that is not much less than a second, however fast the timing.
     """
     slowest = context.advert_interval + policy.confirm + policy.dump_grace
-    return max(slowest, policy.patience) + policy.confirm
+    return max(slowest, policy.patience) + policy.dump_grace
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:

@@ -214,7 +214,7 @@ def test_a_lower_rank_is_reported_and_given_time_to_yield() -> None:
     """It is his to yield; meanwhile we announce, so that neighbours find us."""
     replay = Replay()
     replay(MASTER, 60.0)
-    actions = replay(LOWER, 1.0, LOWER, 0.7)
+    actions = replay(LOWER, 1.0, LOWER, 0.6)
 
     assert [CauseKind.UNHEARD] == [each.kind for each in reports(actions)]
     assert Announce() in actions
@@ -222,10 +222,10 @@ def test_a_lower_rank_is_reported_and_given_time_to_yield() -> None:
 
 
 def test_a_lower_rank_that_cannot_yield_is_yielded_to() -> None:
-    """After 1.8 s; and it is never tried whether we could preempt it."""
+    """After 1.7 s; and it is never tried whether we could preempt it."""
     replay = Replay()
     replay(MASTER, 60.0)
-    actions = replay(LOWER, 1.0, LOWER, 0.8)
+    actions = replay(LOWER, 1.0, LOWER, 0.7)
 
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(actions)
     assert () == replay(FAULT, *every_second(LOWER, 60))
@@ -244,7 +244,7 @@ def test_a_lower_rank_that_steps_down_late_is_no_contest() -> None:
     replay = Replay()
     replay(MASTER, 60.0)
 
-    assert [] == holds(replay(LOWER, 0.2, LOWER, 10.0))
+    assert [] == holds(replay(LOWER, 0.1, LOWER, 10.0))
 
 
 def test_one_advert_of_a_lower_rank_proves_nothing() -> None:
