@@ -63,6 +63,9 @@ class Fault:
 
 MATRIX: tuple[Fault, ...] = (
     Fault(
+        name="ten quiet minutes", story=alarms.quiet, two=0, gains=0, runs=1, modes=("multicast",)
+    ),
+    Fault(
         name="planned stop",
         short="unicast",
         story=stories.planned_stop,
@@ -104,7 +107,11 @@ MATRIX: tuple[Fault, ...] = (
         old="until thawed",
     ),
     Fault(
-        name="container frozen 30 s", story=stories.container_frozen_long, none=SUDDEN, old="30 s"
+        name="container frozen 30 s",
+        runs=1,
+        story=stories.container_frozen_long,
+        none=SUDDEN,
+        old="30 s",
     ),
     Fault(name="holder's node frozen 2 s", story=stories.holder_stunned_2, none=0.1),
     Fault(name="holder's node frozen 5 s", story=stories.holder_stunned_5, none=SUDDEN),
@@ -124,10 +131,10 @@ MATRIX: tuple[Fault, ...] = (
         tells=("event=keepalived.hangs",),
         old="no end",
     ),
-    Fault(name="agent frozen", story=stories.agent_frozen, none=1.0),
+    Fault(name="agent frozen", runs=1, story=stories.agent_frozen, none=1.0),
     Fault(name="link down", story=stories.link_down, none=SUDDEN),
     Fault(name="holder cannot send", story=stories.holder_mute, tells=("event=contest.held",)),
-    Fault(name="holder cannot receive", story=stories.holder_deaf, two=0),
+    Fault(name="holder cannot receive", runs=1, story=stories.holder_deaf, two=0),
     Fault(
         name="a backup cannot receive", story=stories.backup_deaf, tells=("event=contest.held",)
     ),
@@ -138,7 +145,7 @@ MATRIX: tuple[Fault, ...] = (
         tells=("event=contest.held",),
         old="no end",
     ),
-    Fault(name="VRRP dropped by the holder's input", story=stories.holder_input, two=0),
+    Fault(name="VRRP dropped by the holder's input", runs=1, story=stories.holder_input, two=0),
     Fault(
         name="VRRP dropped by a backup's input",
         story=stories.backup_input,
@@ -173,6 +180,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="other password, rolling",
+        runs=1,
         story=stories.other_password,
         none=SUDDEN_HELD,
         families=("IPv4",),
@@ -181,6 +189,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="other list, rolling",
+        runs=1,
         short="multicast",
         story=stories.other_list,
         none=SUDDEN_HELD,
@@ -189,6 +198,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="other list, holder first",
+        runs=1,
         story=stories.other_list_holder_first,
         none=SUDDEN_HELD,
         tells=("address list differs",),
@@ -196,12 +206,14 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="multicast against unicast, rolling",
+        runs=1,
         story=stories.other_mode,
         none=SUDDEN_HELD,
         old="until done",
     ),
     Fault(
         name="version 2 against 3, rolling",
+        runs=1,
         story=stories.other_version,
         none=SUDDEN_HELD,
         families=("IPv4",),
@@ -210,6 +222,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="stranger announces, higher MAC",
+        runs=1,
         short="multicast",
         story=alarms.stranger_of_higher_mac,
         nodes=4,
@@ -219,6 +232,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="stranger announces, lower MAC",
+        runs=1,
         story=alarms.stranger_of_lower_mac,
         nodes=4,
         members=3,
@@ -227,6 +241,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="router with our id, other address",
+        runs=1,
         short="multicast",
         story=alarms.foreign_router,
         two=0,
@@ -238,6 +253,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="proxy ARP",
+        runs=1,
         story=alarms.proxy_arp,
         two=0,
         gains=0,
@@ -247,6 +263,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="second interface of the holder",
+        runs=1,
         story=alarms.second_interface,
         two=0,
         gains=0,
@@ -254,6 +271,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="echoed adverts",
+        runs=1,
         short="multicast",
         story=alarms.echo,
         two=0,
@@ -264,6 +282,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="all peers powered off",
+        runs=1,
         short="unicast",
         story=alarms.last_peer_off,
         two=0,
@@ -272,6 +291,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="output drops VRRP, no rival",
+        runs=1,
         story=alarms.output_without_rival,
         two=0,
         gains=0,
@@ -281,11 +301,18 @@ MATRIX: tuple[Fault, ...] = (
         never=("event=contest.held", "event=keepalived.hangs"),
     ),
     Fault(
-        name="starved of CPU", story=alarms.starved, none=0.6, never=("event=keepalived.hangs",)
+        name="starved of CPU",
+        runs=1,
+        story=alarms.starved,
+        none=0.6,
+        never=("event=keepalived.hangs",),
     ),
-    Fault(name="output never read, SIGKILL", story=alarms.output_unread, none=SUDDEN, gains=1),
+    Fault(
+        name="output never read, SIGKILL", runs=1, story=alarms.output_unread, none=SUDDEN, gains=1
+    ),
     Fault(
         name="run directory full, inputs, SIGKILL",
+        runs=1,
         story=alarms.disk_full,
         none=SUDDEN_HELD,
         gains=4,
@@ -293,6 +320,7 @@ MATRIX: tuple[Fault, ...] = (
     ),
     Fault(
         name="clock stepped",
+        runs=1,
         short="unicast",
         story=alarms.clock_stepped,
         needs_compiler=True,
@@ -306,7 +334,7 @@ MATRIX: tuple[Fault, ...] = (
         story=alarms.container_killed_fast,
         two=1.8,
         none=0.6,
-        gains=1,
+        gains=2,
         old="no end",
     ),
     Fault(
@@ -324,13 +352,13 @@ MATRIX: tuple[Fault, ...] = (
         client=0.5,
         gains=1,
     ),
-    Fault(name="ten quiet minutes", story=alarms.quiet, two=0, gains=0, runs=1),
     Fault(
         name="twenty quiet seconds",
-        short="multicast",
+        short="unicast",
         story=alarms.quiet_for_a_moment,
         two=0,
         gains=0,
-        runs=0,
+        runs=1,
+        modes=("unicast",),
     ),
 )

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from tests.lab.chaos.scene import Scene
 
-QUICK = 9.0  # seconds in which everything has happened, as a rule
-LONG = 14.0  # and some trials too
+QUICK = 8.0  # seconds in which everything has happened, as a rule
+LONG = 12.0  # and a trial too
 
 
 # --- ends ----------------------------------------------------------------------------------------
