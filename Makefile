@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo demo-live test lint format types imports unit lab quick bench golden image test-image clean
+.PHONY: help setup demo demo-live test lint format types imports unit lab chaos quick bench golden image test-image clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ quick: $(READY) ## the tests that need no network namespace, in some seconds
 
 golden: $(READY) ## write the expected files of tests/golden anew (read the diff!)
 	$(BIN)/pytest -q tests/golden --update-golden
+
+chaos: $(READY) ## every fault, several times, with real keepalived: a table (twenty minutes)
+	@$(BIN)/python -m tests.lab.privileged -- $(BIN)/python -m tests.lab.chaos
 
 SUITE ?= trixie
 IMAGE ?= localhost/ipfailover-agent:latest

@@ -9,12 +9,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent import __version__, candidates
+from ipfailover_agent import __version__, candidates, overseer
 from ipfailover_agent.core import keepalived, lifecycle
 from ipfailover_agent.core import supervision as does
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.supervision import Phase, Reload
+from ipfailover_agent.guard import Guard
 from ipfailover_agent.reporter import Reporter
 from ipfailover_agent.system import files, host, loop, process, setgroups
 
@@ -63,17 +64,24 @@ class Agent:
         self._queue: deque[does.Event] = deque()
         self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
         self._finish: does.Finish | None = None
+        self._woke_at = time.monotonic()
+        self._guard = Guard(
+            log=log, paths=self._paths, environment=environment, kill=self._kill_keepalived
+        )
         self._reporter = Reporter(
             log=log,
             paths=self._paths,
             source=options.config,
             lines_dropped=lambda: output.dropped + errors.dropped,
+            held=self._guard.contests.describe,
+            protections=self._guard.protections,
         )
         self._candidates = candidates.Candidates(
             environment=environment,
             options=options,
             paths=self._paths,
             reporter=self._reporter,
+            holds=self._guard.holds,
             policy=self._policy,
             dispatch=self._dispatch,
         )
@@ -103,14 +111,17 @@ class Agent:
         try:
             with loop.Loop(_SIGNALS) as self._loop:
                 self._loop.watch_lines(fifo, "notify")
+                self._guard.overseer.begin(self._loop, self._candidates.environment)
                 self._dispatch(does.Begin())
                 while self._finish is None:
                     self._round()
                 self._hear_last_words()
+            self._guard.remove_rules()
         except BaseException:
             self._abandon_keepalived()
             raise
         finally:
+            self._guard.close()
             os.close(fifo)
             with contextlib.suppress(AgentError):  # it names a process that is gone in any case
                 files.remove_file(self._paths.agent_pid)
@@ -149,15 +160,35 @@ class Agent:
                 list(process.reap())
                 time.sleep(self._policy.clear_interval)
         self._candidates.release_addresses()
+        self._guard.remove_rules()
 
     # --- the loop -------------------------------------------------------------------------------
 
     def _round(self) -> None:
         """Wait for events once and handle them; deadlines come first."""
-        due = (self._state.deadline, self._candidates.deadline, self._reporter.deadline)
+        due = (
+            self._state.deadline,
+            self._candidates.deadline,
+            self._reporter.deadline,
+            self._guard.deadline,
+        )
         deadline = min((each for each in due if each is not None), default=None)
         events = self._loop.wait(deadline)
         now = time.monotonic()
+        if deadline is not None:
+            # What was due before the last round was not kept waiting by this one.
+            self._guard.woke(now - max(deadline, self._woke_at))
+        self._woke_at = now
+        # What keepalived told of comes before leases, and leases before anything else.
+        for event in events:
+            match event:
+                case loop.LineReceived(source="notify", line=line):
+                    self._on_notify_line(line)
+                case _:
+                    pass
+        self._guard.roster_is(self._reporter.roster, now)
+        self._guard.renew(now)
+        self._guard.tick(now, self._loop)
         if self._state.deadline is not None and now >= self._state.deadline:
             self._dispatch(does.DeadlinePassed())
         self._candidates.tick(now, self._loop)
@@ -179,8 +210,14 @@ class Agent:
                 self._log.info("signal.received", signal=number.name)
                 asked = number is signal.SIGHUP
                 self._dispatch(does.ReloadRequested() if asked else does.StopRequested())
-            case loop.LineReceived(source="notify", line=line):
-                self._reporter.notify_line(line)
+            case loop.LineReceived(source="notify"):
+                pass  # taken before
+            case loop.LineReceived(source=overseer.STREAM, line=line):
+                self._guard.overseer.lookup_said(line)
+            case loop.StreamClosed(source=overseer.STREAM):
+                self._guard.overseer.lookup_closed(self._loop)
+            case loop.Readable():
+                self._guard.contests.readable(self._loop)
             case loop.LineReceived(source=source, line=line) if source in self._outputs:
                 self._on_keepalived_line(source, line)
             case loop.LineReceived(source=source, line=line):
@@ -193,6 +230,11 @@ class Agent:
                 self._output.flush()
                 self._errors.flush()
 
+    def _on_notify_line(self, line: bytes) -> None:
+        changed = self._reporter.notify_line(line)
+        if changed is not None:
+            self._guard.transition(*changed)
+
     def _on_child_exit(self, child: process.ChildExit) -> None:
         if child.pid == self._state.pid and self._state.phase is not Phase.CLEARING:
             code = child.exit_code
@@ -201,18 +243,25 @@ class Agent:
             self._reporter.keepalived_ended(
                 expected=self._state.stops, pid=child.pid, code=code, signal=child.signal
             )
+            self._guard.keepalived_ended(self._reporter.roster)
             self._dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
-        elif not self._candidates.child_exited(child, self._loop):
+        elif not (
+            self._candidates.child_exited(child, self._loop)
+            or self._guard.child_exited(child, self._loop)
+        ):
             self._log.debug("child.orphan_reaped", pid=child.pid, exit_code=child.exit_code)
         if self._state.phase is Phase.CLEARING:
             self._check_group()
 
     def _on_keepalived_line(self, source: str, line: bytes) -> None:
-        self._output.write_line(self._wrap(line))
+        if not keepalived.says_dumped(line):
+            self._output.write_line(self._wrap(line))
         if source != next(reversed(self._outputs)):
             return  # the last words of one that ended say nothing of its successor
         if keepalived.says_started(line):
             self._dispatch(does.KeepalivedReady())
+            if self._state.pid is not None:
+                self._guard.overseer.keepalived_ready(self._state.pid)
         elif keepalived.says_reloaded(line):
             self._dispatch(does.ReloadCompleted())
 
@@ -243,17 +292,19 @@ class Agent:
                 self._candidates.abandon(self._loop)
             case does.Activate():
                 self._candidates.activate()
+                self._configure_guard()
             case does.PlaceStep():
                 self._candidates.place_step()
             case does.Restore():
                 self._candidates.restore()
+                self._configure_guard()
             case does.RollBack():
                 self._candidates.roll_back()
+                self._configure_guard()
             case does.Spawn():
                 self._spawn()
             case does.SignalKeepalived(signal=number):
-                if self._state.pid is not None:
-                    process.signal_process(self._state.pid, number)
+                self._signal_keepalived(number)
             case does.SignalGroup(signal=number):
                 if self._state.pid is not None:
                     process.signal_group(self._state.pid, number)
@@ -262,6 +313,8 @@ class Agent:
             case does.ReleaseAddresses():
                 self._candidates.release_addresses()
             case does.EndReload(reason=reason, is_confirmed=is_confirmed):
+                self._configure_guard()
+                self._guard.overseer.reload_ended()
                 self._reporter.reload_ended(reason, is_confirmed=is_confirmed)
             case does.ScheduleRestart(attempt=attempt, delay=delay):
                 self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))
@@ -269,6 +322,23 @@ class Agent:
                 self._finish = action
             case _:
                 assert_never(action)
+
+    def _configure_guard(self) -> None:
+        if self._candidates.active is not None:
+            self._guard.activated(self._candidates.active, self._reporter.roster, self._loop)
+
+    def _signal_keepalived(self, number: signal.Signals) -> None:
+        if self._state.pid is None:
+            return
+        if number is signal.SIGHUP:
+            self._guard.overseer.reload_began()
+        else:
+            self._guard.overseer.keepalived_ended()
+        process.signal_process(self._state.pid, number)
+
+    def _kill_keepalived(self) -> None:
+        if self._state.pid is not None:
+            process.signal_group(self._state.pid, signal.SIGKILL)
 
     def _check_group(self) -> None:
         if self._state.pid is None or not process.group_exists(self._state.pid):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import RunPaths
     from ipfailover_agent.core.supervision import Policy
+    from ipfailover_agent.holds import Holds
     from ipfailover_agent.prepare import Candidate, Options, Variables
     from ipfailover_agent.reporter import Reporter
     from ipfailover_agent.system.loop import Loop
@@ -61,6 +62,7 @@ class Candidates:
         options: Options,
         paths: RunPaths,
         reporter: Reporter,
+        holds: Holds,
         policy: Policy,
         dispatch: Callable[[PreparationEnded], None],
     ) -> None:
@@ -70,6 +72,7 @@ class Candidates:
         self._options = options
         self._paths = paths
         self._reporter = reporter
+        self._holds = holds
         self._policy = policy
         self._dispatch = dispatch
         self._previous: Candidate | None = None
@@ -263,6 +266,7 @@ class Candidates:
 
     def _install(self, candidate: Candidate) -> None:
         """Replace the generated files; scripts first, since the configuration names them."""
+        self._holds.prepare(each.name for each in candidate.config.instances)
         # where the image's link leads, if another run directory was chosen, is not there yet
         config = os.path.realpath(candidate.paths.config)
         files.make_directory(os.path.dirname(config))  # noqa: PTH120 - a string

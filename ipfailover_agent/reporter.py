@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.roster import RosterEntry
     from ipfailover_agent.prepare import Candidate
 
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
@@ -50,11 +51,15 @@ class Reporter:
         paths: RunPaths,
         source: str | None,
         lines_dropped: Callable[[], int],
+        held: Callable[[str], str | None],
+        protections: Callable[[], tuple[status.Protection, ...]],
     ) -> None:
         self.log = log
         self._paths = paths
         self._source = source or "environment"
         self._lines_dropped = lines_dropped
+        self._held = held
+        self._protections = protections
         self._started_at = utc_now()
         self._state = Lifecycle()
         self._active: Candidate | None = None
@@ -87,7 +92,7 @@ class Reporter:
             if self._active is not None:
                 self.log.error("config.degraded", reasons=self._active.config.degraded)
         if self._lines_dropped() != self._dropped_told:
-            self._touch()
+            self.touch()
         if self._status_due is not None and now >= self._status_due:
             self.write_status()
 
@@ -96,7 +101,7 @@ class Reporter:
     def state_is(self, state: Lifecycle) -> None:
         """Take the state of supervision."""
         if (state.phase, state.pid) != (self._state.phase, self._state.pid):
-            self._touch()
+            self.touch()
         self._state = state
 
     def activated(
@@ -144,7 +149,7 @@ class Reporter:
         self._roster = self._roster.reconfigured(candidate.config.instances)
         self._repeats.forget()
         self._nag_at = time.monotonic() + _NAG_INTERVAL if candidate.config.degraded else None
-        self._touch()
+        self.touch()
 
     def changes_are(self, lines: Iterable[str]) -> None:
         """Take what the candidate would change, for the verdict."""
@@ -160,7 +165,7 @@ class Reporter:
         problems = self._refusal = problems_of(error)
         if self._state.phase in {Phase.PREPARING, Phase.WAITING}:
             self._problems = problems
-        self._touch()
+        self.touch()
         repeated = self._repeats.seen("\n".join(problems), time.monotonic())
         if repeated is not None:
             event = "host.awaited" if verdict is Verdict.NOT_READY else "config.rejected"
@@ -200,7 +205,7 @@ class Reporter:
         """Tell that keepalived was started."""
         self._starts += 1
         self.log.info("keepalived.started", pid=pid)
-        self._touch()
+        self.touch()
 
     def keepalived_ended(
         self, *, expected: bool, pid: int, code: int | None, signal: int | None
@@ -211,17 +216,22 @@ class Reporter:
         say = self.log.info if expected else self.log.error
         meaning = keepalived.meaning_of(code, signal)
         say(event, pid=pid, exit_code=code, meaning=meaning)
-        self._touch()
+        self.touch()
 
-    def notify_line(self, line: bytes) -> None:
-        """Take a line of the notify FIFO."""
+    @property
+    def roster(self) -> Roster:
+        """Return what each instance does."""
+        return self._roster
+
+    def notify_line(self, line: bytes) -> tuple[RosterEntry, VrrpState] | None:
+        """Take a line of the notify FIFO; return what an instance was and what it became."""
         transition = keepalived.parse_transition(line)
         if transition is None:
             self.log.debug("vrrp.line_unparsed", line=line)
-            return
+            return None
         before = self._roster.entry(transition.instance)
         if before is None or before.state is transition.state:
-            return
+            return None
         now = time.time()
         self._roster = self._roster.told(transition, now)
         self.log.info(
@@ -233,11 +243,12 @@ class Reporter:
             lasted=None if before.since is None else round(now - before.since, 2),
             addresses=[str(each.address) for each in before.instance.all_addresses],
         )
-        self._touch()
+        self.touch()
+        return before, transition.state
 
     # --- the status file ------------------------------------------------------------------------
 
-    def _touch(self) -> None:
+    def touch(self) -> None:
         """Have the status written soon."""
         if self._status_due is None:
             self._status_due = max(time.monotonic(), self._status_at + _STATUS_INTERVAL)
@@ -291,6 +302,7 @@ class Reporter:
                     since=None if each.since is None else _utc(each.since),
                     priority=each.instance.priority,
                     addresses=tuple(str(held.address) for held in each.instance.all_addresses),
+                    held=self._held(each.instance.name),
                 )
                 for each in self._roster.entries
             ),
@@ -298,6 +310,7 @@ class Reporter:
             keepalived_pid=self._state.pid,
             restarts=max(self._starts - 1, 0),
             lines_dropped=self._lines_dropped(),
+            protections=self._protections(),
         )
 
 

@@ -69,8 +69,28 @@ def release(options: Options) -> int:
         terminal.say(f"removed {each}")
     if not released:
         terminal.say(f"none of {len(addresses)} addresses is on {' or '.join(looked_at)}")
+    _remove_rules(settings)
     files.remove_run_directory(paths)
     return 0
+
+
+def _remove_rules(settings: Settings | None) -> None:
+    """Remove the firewall rules of this deployment, as far as nft is there."""
+    from ipfailover_agent.core import firewall as rules  # noqa: PLC0415 - after the refusals
+    from ipfailover_agent.core.model import Settings as Defaults  # noqa: PLC0415 - likewise
+    from ipfailover_agent.system.firewall import remove_all  # noqa: PLC0415 - likewise
+
+    def tell(report: rules.Report) -> None:
+        match report:
+            case rules.RuleRemoved(table=table, chain=chain):
+                terminal.say(f"removed a rule from chain {chain} of table {table}")
+            case rules.LookFailed(reason=reason) if settings and settings.manages_firewall:
+                terminal.say(f"cannot look for firewall rules: {reason}")
+            case _:
+                pass
+
+    name = (settings or Defaults(virtual_addresses=())).config_name
+    remove_all(rules.tag_for(name), os.environ, tell)
 
 
 def _configuration(

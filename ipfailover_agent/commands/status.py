@@ -73,6 +73,12 @@ def _text(data: dict[str, Any], now: datetime) -> list[str]:
         many = "lines were dropped because nobody read them"
         lines.append(f"{count} log {what if count == 1 else many}")
     lines += [f"  {each}" for each in data["reasons"]]
+    lines += [
+        f"  {each['kind']} is off: {each['reason']}"
+        for each in data.get("protections", ())
+        if each["reason"]
+    ]
+    lines += [f"  {each['name']} {each['held']}" for each in data["instances"] if each.get("held")]
     rows = [
         (
             each["name"],

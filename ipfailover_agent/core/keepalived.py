@@ -98,6 +98,11 @@ def says_reloaded(line: bytes) -> bool:
     return line.endswith(b"Reload complete")
 
 
+def says_dumped(line: bytes) -> bool:
+    """Tell whether a log line only says that we asked for a dump, which is every few seconds."""
+    return b"Printing VRRP as json for process(" in line
+
+
 def summary(config: KeepalivedConfig) -> str:
     """Return in words what a configuration serves, and where."""
     count = len(config.addresses)

@@ -250,6 +250,20 @@ class RunPaths:
         """Return the agent's own pid file."""
         return f"{self.directory}/agent.pid"
 
+    def hold(self, instance: str) -> str:
+        """Return the track file that keeps an instance in FAULT while it is not 0."""
+        return f"{self.hold_directory}/{instance}"
+
+    @property
+    def hold_directory(self) -> str:
+        """Return the directory of the track files."""
+        return f"{self.directory}/hold"
+
+    @property
+    def drain(self) -> str:
+        """Return the file that says which instances are drained."""
+        return f"{self.directory}/drain.json"
+
     @property
     def lock(self) -> str:
         """Return the file that a running agent holds a lock on."""
@@ -278,6 +292,8 @@ class RunPaths:
             self.vrrp_pid,
             self.checkers_pid,
             self.agent_pid,
+            self.hold_directory,
+            self.drain,
             self.lock,
             self.status,
             self.addresses,
@@ -413,6 +429,8 @@ class KeepalivedConfig:
     smtp_server: str
     garp: GarpRefresh
     keepalived_options: tuple[str, ...] = ()
+    address_lease: int = 3
+    conflict: ConflictMode = ConflictMode.RESOLVE
     reports: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()

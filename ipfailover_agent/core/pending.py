@@ -1,4 +1,4 @@
-"""What this version reads and validates and does not act on yet: said, never ignored.
+"""What this version reads and validates and cannot do yet: refused, never ignored.
 
 Once an ability is there, its entry goes.
 """
@@ -25,60 +25,38 @@ class Pending:
     Attributes:
         variables: the variables that ask for it.
         is_asked_for: whether settings ask for it.
-        refusal: what to write instead, where going on without it would not be what was asked;
-            empty where going on is safe.
-        warning: what happens meanwhile, where going on is safe.
+        instead: what to write instead.
     """
 
     variables: tuple[str, ...]
     is_asked_for: Callable[[Settings], bool]
-    refusal: str = ""
-    warning: str = ""
+    instead: str
 
 
 PENDING: tuple[Pending, ...] = (
     Pending(
         variables=("OPENSHIFT_HA_CHECK_INTERVAL",),
         is_asked_for=lambda settings: bool(settings.check_interval % 1),
-        refusal="write whole seconds",
+        instead="write whole seconds",
     ),
     Pending(
         variables=("OPENSHIFT_HA_CHECK_TIMEOUT",),
         is_asked_for=lambda settings: bool(settings.check_timeout % 1),
-        refusal="write whole seconds",
+        instead="write whole seconds",
     ),
     Pending(
         variables=("OPENSHIFT_HA_UNICAST_PEERS_DNS",),
         is_asked_for=lambda settings: bool(settings.unicast_peer_names),
-        refusal="list addresses in OPENSHIFT_HA_UNICAST_PEERS",
-    ),
-    Pending(
-        variables=("OPENSHIFT_HA_NFTABLES_RULE", "OPENSHIFT_HA_IPTABLES_CHAIN"),
-        is_asked_for=lambda settings: settings.manages_firewall,
-        warning="this version does not insert firewall rules yet; "
-        "see that the host's firewall lets VRRP (protocol 112) in",
-    ),
-    Pending(
-        variables=("OPENSHIFT_HA_ADDRESS_LEASE",),
-        is_asked_for=lambda settings: settings.address_lease != _DEFAULTS.address_lease,
-        warning="this version does not hold addresses on a lease yet",
-    ),
-    Pending(
-        variables=("OPENSHIFT_HA_CONFLICT",),
-        is_asked_for=lambda settings: settings.conflict is not _DEFAULTS.conflict,
-        warning="this version does not watch for rivals yet",
+        instead="list addresses in OPENSHIFT_HA_UNICAST_PEERS",
     ),
 )
 
 
 def report_pending(fields: Fields, settings: Settings) -> None:
-    """Refuse or warn wherever settings ask for what is still to come."""
+    """Refuse whatever settings ask for that is still to come."""
     for each in PENDING:
         variable = next(filter(fields.is_set, each.variables), None)
         if variable is None or fields.has_problem(variable) or not each.is_asked_for(settings):
             continue
-        if each.refusal:
-            reason = "not supported by this version yet"
-            fields.refuse(variable, fields.text(variable, separators="\t"), reason, each.refusal)
-        else:
-            fields.warn(variable, each.warning)
+        reason = "not supported by this version yet"
+        fields.refuse(variable, fields.text(variable, separators="\t"), reason, each.instead)

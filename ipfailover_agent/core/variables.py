@@ -214,22 +214,22 @@ VARIABLES: tuple[Variable, ...] = (
     _contract(
         "NFTABLES_RULE",
         "",
-        "Any value: see that the firewall lets VRRP in. "
-        "This version only says what has to be let in.",
+        "Any value: the agent has the firewall let VRRP in, by rules of its own at the head of "
+        "every chain that could drop it, and takes them back when it stops.",
     ),
     _contract("IPTABLES_CHAIN", "", "Older name of OPENSHIFT_HA_NFTABLES_RULE."),
     # What protects the addresses
     _contract(
         "ADDRESS_LEASE",
         "3",
-        "Seconds of kernel lifetime on held addresses; `0` is none. "
-        "Not acted on by this version yet.",
+        "Seconds of kernel lifetime on held addresses: if the agent dies or hangs, the kernel "
+        "removes them. `0` is none.",
     ),
     _contract(
         "CONFLICT",
         "resolve",
-        "What is done about a rival for an address: `resolve`, `report` or `off`. "
-        "Not acted on by this version yet.",
+        "What is done about a rival for an address: `resolve` has one of the two yield, "
+        "`report` only says it, `off` does not listen.",
     ),
     _contract(
         "GARP_REFRESH",

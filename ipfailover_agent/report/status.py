@@ -20,7 +20,8 @@ SCHEMA = 1
 class InstanceStatus:
     """One VRRP instance. ``since`` is UTC in ISO 8601, or None before the first transition.
 
-    ``addresses`` are the configured ones; the instance holds them while it is MASTER.
+    ``addresses`` are the configured ones; the instance holds them while it is MASTER. ``held``
+    says in words why it is kept in FAULT on purpose.
     """
 
     name: str
@@ -29,6 +30,19 @@ class InstanceStatus:
     since: str | None
     priority: int
     addresses: tuple[str, ...]
+    held: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """One mechanism that bounds how long two nodes hold an address, or none does.
+
+    ``kind`` is lease, watch or conflict; ``reason`` says why it is off though it was asked for.
+    """
+
+    kind: str
+    active: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +88,7 @@ class AgentStatus:
     keepalived_pid: int | None = None
     restarts: int = 0
     lines_dropped: int = 0
+    protections: tuple[Protection, ...] = ()
     schema: int = SCHEMA
 
 

@@ -171,9 +171,11 @@ def prepare_run_directory(paths: RunPaths) -> None:
             paths.checkers_pid,
             paths.agent_pid,
             paths.temporary,
+            paths.hold_directory,
         ):
             _remove(stale)
         os.mkdir(paths.temporary, _PRIVATE_DIRECTORY)
+        os.mkdir(paths.hold_directory, _PRIVATE_DIRECTORY)
 
 
 def make_directory(path: str) -> None:

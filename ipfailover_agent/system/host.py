@@ -119,6 +119,27 @@ def shares_network_with_init() -> bool | None:
         return None
 
 
+def cpu_pressure() -> str | None:
+    """Return how starved of CPU the node is (pressure stall information), None if not told.
+
+    For example ``some avg10=12.50``: in 12.5 % of the last ten seconds something had to wait.
+    """
+    try:
+        with open("/proc/pressure/cpu", encoding="ascii", errors="replace") as file:
+            return " ".join(file.readline().split()[:2]) or None
+    except OSError:
+        return None
+
+
+def forwards_ipv6(interface: str) -> bool:
+    """Tell whether the node routes IPv6 that comes in on an interface."""
+    try:
+        with open(f"/proc/sys/net/ipv6/conf/{interface}/forwarding", "rb") as file:
+            return file.read(1) != b"0"
+    except OSError:
+        return False
+
+
 def process_started_at(pid: int) -> int | None:
     """Return when a process started, in clock ticks after boot; None when it does not run.
 

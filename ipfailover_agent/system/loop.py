@@ -63,7 +63,14 @@ class Writable:
     source: str
 
 
-Event = SignalReceived | LineReceived | StreamClosed | Writable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readable:
+    """A descriptor under ``watch_readable`` has something to read."""
+
+    source: str
+
+
+Event = SignalReceived | LineReceived | StreamClosed | Writable | Readable
 
 
 class _LineReader:
@@ -127,6 +134,7 @@ class Loop:
         self._noted: dict[int, None] = {}
         self._readers: dict[int, _LineReader] = {}
         self._writers: dict[int, str] = {}
+        self._readables: dict[int, str] = {}
         self._cleanup = contextlib.ExitStack()
         self._selector: selectors.BaseSelector
         self._wakeups: socket.socket
@@ -160,6 +168,7 @@ class Loop:
         """Restore signal handling; watched descriptors stay open."""
         self._readers.clear()
         self._writers.clear()
+        self._readables.clear()
         self._cleanup.close()
 
     def watch_lines(self, fd: int, source: str) -> None:
@@ -173,10 +182,18 @@ class Loop:
             self._selector.register(fd, selectors.EVENT_WRITE)
         self._writers[fd] = source
 
+    def watch_readable(self, fd: int, source: str) -> None:
+        """Report that the descriptor can be read, in every round until ``unwatch``."""
+        if fd not in self._readables:
+            self._selector.register(fd, selectors.EVENT_READ)
+        self._readables[fd] = source
+
     def unwatch(self, fd: int) -> None:
         """Stop watching; a descriptor that is not watched is no error."""
-        if self._readers.pop(fd, None) is not None or self._writers.pop(fd, None) is not None:
-            self._selector.unregister(fd)
+        for watched in (self._readers, self._writers, self._readables):
+            if fd in watched:
+                del watched[fd]
+                self._selector.unregister(fd)
 
     def wait(self, deadline: float | None) -> tuple[Event, ...]:
         """Return what happened: signals first, each once, then the rest.
@@ -211,6 +228,8 @@ class Loop:
                     self.unwatch(fd)
             elif fd in self._writers:
                 events.append(Writable(source=self._writers[fd]))
+            elif fd in self._readables:
+                events.append(Readable(source=self._readables[fd]))
         return events
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:

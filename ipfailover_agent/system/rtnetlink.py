@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 ERROR: Final = 2
 DONE: Final = 3
 REQUEST: Final = 0x1
+REPLACE: Final = 0x100
 ACK: Final = 0x4
 DUMP: Final = 0x300
 DUMP_INTERRUPTED: Final = 0x10
@@ -41,8 +42,11 @@ _ADDRESS: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope
 _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
 _IFA_LABEL: Final = 3
+_IFA_CACHEINFO: Final = 6
 _IFA_FLAGS: Final = 8
 _IFA_F_DEPRECATED: Final = 0x20
+_CACHE_INFO: Final = struct.Struct("=IIII")  # preferred, valid seconds; created, updated
+FOR_EVER: Final = 0xFFFFFFFF  # seconds
 # linux/rtnetlink.h: struct ifinfomsg
 _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
 _IFLA_IFNAME: Final = 3
@@ -90,11 +94,18 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldAddress:
-    """An address with its interface's index; ``peer`` is the other end, else the same address."""
+    """An address with its interface's index; ``peer`` is the other end, else the same address.
+
+    ``flags`` are IFA_F_* and ``scope`` is RT_SCOPE_*, for a change that leaves them alone;
+    ``valid_seconds`` is the lifetime that is left, FOR_EVER without a limit.
+    """
 
     index: int
     address: InterfaceAddress
     peer: IPAddress
+    flags: int = 0
+    scope: int = 0
+    valid_seconds: int = field(default=FOR_EVER, compare=False)  # it runs down meanwhile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +132,9 @@ def build_dump_request(kind: int, family: int = socket.AF_UNSPEC) -> bytes:
     return bytes([family]) + bytes(layout.size - 1)
 
 
-def build_address(index: int, address: InterfaceAddress, peer: IPAddress) -> bytes:
+def build_address(
+    index: int, address: InterfaceAddress, peer: IPAddress, *, scope: int = 0
+) -> bytes:
     """Return the payload that names one address; ``peer`` is the same address without one."""
     is_ipv4 = family_of(address.address) is Family.IPV4
     family = socket.AF_INET if is_ipv4 else socket.AF_INET6
@@ -129,8 +142,22 @@ def build_address(index: int, address: InterfaceAddress, peer: IPAddress) -> byt
     if address.label and is_ipv4:
         label = os.fsencode(address.label)[: _LABEL_BYTES - 1] + b"\0"
         attributes.append((_IFA_LABEL, label))
-    payload = _ADDRESS.pack(family, address.prefix_length, 0, 0, index)
+    payload = _ADDRESS.pack(family, address.prefix_length, 0, scope, index)
     return payload + b"".join(_pack_attribute(kind, value) for kind, value in attributes)
+
+
+def build_lease(held: HeldAddress, seconds: int) -> bytes:
+    """Return the payload that gives an address a lifetime and changes nothing else.
+
+    The preferred lifetime of IPv6 stays 0 where it is 0: keepalived sets it so, and the node never
+    uses the address as a source by itself.
+    """
+    preferred = 0 if held.address.is_deprecated else seconds
+    return (
+        build_address(held.index, held.address, held.peer, scope=held.scope)
+        + _pack_attribute(_IFA_FLAGS, _UNSIGNED.pack(held.flags))
+        + _pack_attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(preferred, seconds, 0, 0))
+    )
 
 
 # --- parsers ------------------------------------------------------------------------------------
@@ -177,7 +204,7 @@ def parse_address(payload: bytes) -> HeldAddress | None:
     Raises:
         MalformedMessageError: the payload is not a struct ifaddrmsg with its attributes.
     """
-    family, prefix_length, flags, _, index = _unpack(_ADDRESS, payload)
+    family, prefix_length, flags, scope, index = _unpack(_ADDRESS, payload)
     attributes = parse_attributes(payload[_ADDRESS.size :])
     if family not in (socket.AF_INET, socket.AF_INET6):
         return None
@@ -189,6 +216,9 @@ def parse_address(payload: bytes) -> HeldAddress | None:
         return None
     if _IFA_FLAGS in attributes:  # 32 bits, of which the header shows 8
         (flags,) = _unpack(_UNSIGNED, attributes[_IFA_FLAGS])
+    valid_seconds = FOR_EVER
+    if _IFA_CACHEINFO in attributes:
+        _, valid_seconds, _, _ = _unpack(_CACHE_INFO, attributes[_IFA_CACHEINFO])
     return HeldAddress(
         index=index,
         address=InterfaceAddress(
@@ -198,6 +228,9 @@ def parse_address(payload: bytes) -> HeldAddress | None:
             is_deprecated=bool(flags & _IFA_F_DEPRECATED),
         ),
         peer=_parse_ip(family, local if remote is None else remote),
+        flags=flags,
+        scope=scope,
+        valid_seconds=valid_seconds,
     )
 
 

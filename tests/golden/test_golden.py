@@ -155,7 +155,7 @@ GOOD = render(plan(Settings(virtual_addresses=sequence("10.0.0.1", 2)), FACTS), 
     ("old", "new", "status", "said"),
     [
         pytest.param("enable_script_security", "", 6, "SECURITY VIOLATION", id="security"),
-        pytest.param("vrrp_instance", "vrrp_instanze", 5, "Unknown keyword", id="keyword"),
+        pytest.param("advert_int", "advert_intt", 5, "Unknown keyword", id="keyword"),
         pytest.param("virtual_router_id 11 ", "virtual_router_id 256", 5, "range", id="id"),
         pytest.param("priority", "priority 0 #", 5, "", id="priority"),
         pytest.param('OpenShif"', 'OpenShift"', 5, "Truncating", id="long password"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY = 0.05
 _SHORT = 0.05
+_LEASE_LIMIT = 5  # seconds: a lease of 3 and what the kernel rounds up, with room to spare
 
 
 class NotShownError(Exception):
@@ -167,14 +168,16 @@ def kill_container(stage: Stage, address: str) -> None:
     since = time.monotonic()
     owner.kill()
     heir = _moved(stage, address, away_from=owner, may_linger=True)
+    stage.until(
+        lambda: owner.name not in stage.lab.recorder.holders(address),
+        _LEASE_LIMIT,
+        f"the kernel of {owner.name} removes {address}",
+    )
     stage.pause(1)
     outage = stage.outage(since)
     stage.screen.say(f"   -> {heir.name} took over. {_heard(outage)}")
-    if owner.name in stage.lab.recorder.holders(address):
-        stage.screen.say(
-            f"      The kernel of {owner.name} still has the address: a dead container"
-        )
-        stage.screen.say("      cannot remove it.")
+    stage.screen.say(f"      Nobody renewed the lease of the address on {owner.name} any more, so")
+    stage.screen.say("      its kernel removed it.")
     killed, killed_outage = since, outage
     stage.pause(1)
 
@@ -185,7 +188,7 @@ def kill_container(stage: Stage, address: str) -> None:
     stage.until(lambda: stage.serves(address, owner), 15, f"{address} is back on {owner.name}")
     stage.pause(0.5)
     outage = stage.outage(since)
-    stage.screen.say(f"   -> it cleaned up and {address} went home. {_heard(outage)}")
+    stage.screen.say(f"   -> {address} went home to {owner.name}. {_heard(outage)}")
     both = stage.lab.recorder.seconds_with_two(address, since=killed)
     stage.note(f"the container on {owner.name} was killed", killed_outage, both)
     stage.note(f"the container on {owner.name} came back", outage)

@@ -117,9 +117,9 @@ def test_a_lone_node_serves_again_after_keepalived_was_killed(
 
 
 def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: Lab) -> None:
-    """SIGKILL of all: another takes over; started again, the node removes what it left."""
+    """Without a lease it stays after SIGKILL of all; started again, the node removes it."""
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    first = serve_ranked(lab, *addresses)
+    first = serve_ranked(lab, *addresses, ADDRESS_LEASE="0")
     with lab.client.watch(addresses[0]) as watch:
         lab.wait_until(watch.answering, timeout=2, what="an answer")
         killed = time.monotonic()

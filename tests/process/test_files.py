@@ -232,6 +232,7 @@ def test_a_run_directory_is_made_with_what_belongs_into_it(tmp_path: Path) -> No
     files.prepare_run_directory(run_paths(directory))
     assert mode_of(directory) == 0o700
     assert mode_of(directory / "tmp") == 0o700
+    assert mode_of(directory / "hold") == 0o700
     assert mode_of(tmp_path / "run") & 0o755 == 0o755
 
 
@@ -255,7 +256,8 @@ def test_preparing_removes_what_is_stale_and_keeps_what_is_needed(tmp_path: Path
             files.write_atomically(path, "x")
     files.prepare_run_directory(paths)
     left = {each.name for each in (tmp_path / "run").rglob("*")}
-    assert {os.path.basename(path) for path in (*kept, paths.temporary)} == left  # noqa: PTH119 - names
+    expected = (*kept, paths.temporary, paths.hold_directory)
+    assert {os.path.basename(path) for path in expected} == left  # noqa: PTH119 - names
 
 
 def test_an_open_directory_is_closed_to_others(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import time
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from ipfailover_agent.core.model import Family, InterfaceAddress
 from ipfailover_agent.system import rtnetlink
 from ipfailover_agent.system.netlink import AddressSocket
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,16 +201,129 @@ def test_addresses_that_change_meanwhile_do_not_break_the_reading(
 
 
 @netns
+def test_one_glance_shows_what_is_there_with_its_lifetime(namespace: NetworkNamespace) -> None:
+    """Both families; without a limit it is for ever."""
+    namespace.ip_batch(
+        [
+            "addr add 10.9.0.100/32 dev one label one:vip",
+            "addr add 10.9.0.101/32 dev one valid_lft 100 preferred_lft 50",
+            "addr add fd00:9::100/128 dev one nodad valid_lft 100 preferred_lft 0",
+            "addr add fd00:9::101/128 dev one nodad",
+        ]
+    )
+    with AddressSocket() as netlink:
+        found = {
+            str(each.address.address): each.valid_seconds for each in netlink.glance_at_addresses()
+        }
+    assert rtnetlink.FOR_EVER == found["10.9.0.100"] == found["fd00:9::101"]
+    assert 98 <= found["10.9.0.101"] <= 100
+    assert 98 <= found["fd00:9::100"] <= 100
+
+
+def lifetimes(namespace: NetworkNamespace) -> dict[str, tuple[int, int]]:
+    """Return what ``ip`` shows of ``one``: valid and preferred seconds by address."""
+    (link,) = json.loads(namespace.ip("-json", "addr", "show", "dev", "one"))
+    return {
+        each["local"]: (each["valid_life_time"], each["preferred_life_time"])
+        for each in link["addr_info"]
+    }
+
+
+def held_on_one(netlink: AddressSocket, *names: str) -> list[rtnetlink.HeldAddress]:
+    """Return those addresses, in that order."""
+    found = {str(each.address.address): each for each in netlink.glance_at_addresses()}
+    return [found[name] for name in names]
+
+
+@netns
+def test_a_renewal_changes_nothing_but_lifetimes(namespace: NetworkNamespace) -> None:
+    """Label, scope, flags and preferred lifetime 0 stay; and it can be taken back."""
+    namespace.ip_batch(
+        [
+            "addr add 10.9.0.100/32 dev one label one:vip scope link",
+            "addr add 10.9.0.5 peer 10.9.7.6/32 dev one",
+            "addr add fd00:9::100/128 dev one nodad noprefixroute preferred_lft 0",
+            "addr add fd00:9::101/128 dev one nodad",
+            "addr add 10.9.0.1/24 dev one",
+        ]
+    )
+
+    def everything() -> list[dict[str, object]]:
+        (link,) = json.loads(namespace.ip("-json", "addr", "show", "dev", "one"))
+        hidden = {"valid_life_time", "preferred_life_time", "dynamic"}
+        return sorted(
+            (
+                {name: value for name, value in each.items() if name not in hidden}
+                for each in link["addr_info"]
+            ),
+            key=str,
+        )
+
+    before, before_lifetimes = everything(), lifetimes(namespace)
+    names = ("10.9.0.100", "10.9.0.5", "fd00:9::100", "fd00:9::101")
+    with AddressSocket() as netlink:
+        held = held_on_one(netlink, *names)
+        assert 4 == netlink.renew(held, 30)
+        shown = lifetimes(namespace)
+        assert before == everything()
+        assert all(28 <= shown[name][0] <= 30 for name in names)
+        assert {0} == {shown["fd00:9::100"][1]}
+        assert all(28 <= shown[name][1] <= 30 for name in names if name != "fd00:9::100")
+        assert before_lifetimes["10.9.0.1"] == shown["10.9.0.1"]
+        assert 4 == netlink.renew(held, rtnetlink.FOR_EVER)
+        assert before_lifetimes == lifetimes(namespace)
+        assert 0 == netlink.renew([], 30)
+
+
+@netns
+def test_what_cannot_be_renewed_does_not_keep_the_others_from_it(
+    namespace: NetworkNamespace,
+) -> None:
+    """Those of an interface that is gone are counted as refused, wherever they stand."""
+    names = [f"fd00:9::{n:x}" for n in range(1, 201)]
+    namespace.ip_batch([f"addr add {name}/128 dev one nodad" for name in names])
+    refused = {0, 63, 64, 100, 199}  # the first, the last one of a batch, the very last
+    with AddressSocket() as netlink:
+        held = [
+            replace(each, index=99_999) if number in refused else each
+            for number, each in enumerate(held_on_one(netlink, *names))
+        ]
+        assert 195 == netlink.renew(held, 30)
+        assert 195 == netlink.renew(held, 60), "a late error was taken for one of these"
+    shown = lifetimes(namespace)
+    for number, name in enumerate(names):
+        assert (shown[name][0] <= 60) == (number not in refused)
+
+
+@netns
+@pytest.mark.parametrize("address", ["10.9.0.100/32", "fd00:9::100/128"], ids=["IPv4", "IPv6"])
+def test_an_address_that_was_just_removed_comes_back(
+    namespace: NetworkNamespace, address: str
+) -> None:
+    """The fact that looking afterwards rests on: the kernel adds it again, for one lifetime."""
+    name = address.split("/", maxsplit=1)[0]
+    namespace.ip("addr", "add", address, "dev", "one")
+    with AddressSocket() as netlink:
+        held = held_on_one(netlink, name)
+        namespace.ip("addr", "del", address, "dev", "one")
+        assert 1 == netlink.renew(held, 30)
+    assert 28 <= lifetimes(namespace)[name][0] <= 30
+
+
+@netns
 def test_links_are_read_with_their_state(namespace: NetworkNamespace) -> None:
     """Up means up and running: a veth whose other end is down is not."""
     with AddressSocket() as netlink:
-        assert {"lo": True, "one": True, "two": True} == {
-            link.name: link.is_up for link in netlink.links()
-        }
+
+        def shown() -> dict[str, bool]:
+            return {link.name: link.is_up for link in netlink.links()}
+
+        # the kernel tells of a carrier a moment later
+        both_up = {"lo": True, "one": True, "two": True}
+        wait_until(lambda: both_up == shown(), 5, lambda: str(shown()))
         namespace.ip("link", "set", "two", "down")
-        assert {"lo": True, "one": False, "two": False} == {
-            link.name: link.is_up for link in netlink.links()
-        }
+        both_down = {"lo": True, "one": False, "two": False}
+        wait_until(lambda: both_down == shown(), 5, lambda: str(shown()))
 
 
 @netns
@@ -268,7 +383,7 @@ def test_each_hop_of_a_multipath_default_route_is_read(namespace: NetworkNamespa
 
 @netns
 def test_a_missing_capability_is_named(namespace: NetworkNamespace) -> None:
-    """Without CAP_NET_ADMIN the error says so, and reading still works."""
+    """Without CAP_NET_ADMIN errors say so, and reading still works."""
     namespace.ip("addr", "add", "10.9.0.5/32", "dev", "one")
     reading, writing = os.pipe()
     child = os.fork()
@@ -285,15 +400,19 @@ def test_a_missing_capability_is_named(namespace: NetworkNamespace) -> None:
                 try:
                     netlink.delete(*found)
                 except NotPermittedError as error:
+                    os.write(writing, str(error).encode() + b"\n")
+                try:
+                    netlink.renew(held_on_one(netlink, "10.9.0.5"), 3)
+                except NotPermittedError as error:
                     os.write(writing, str(error).encode())
         finally:
             os._exit(0)
     os.close(writing)
     os.waitpid(child, 0)
-    assert (
-        os.read(reading, 4096)
-        == b"cannot delete 10.9.0.5/32: Operation not permitted, CAP_NET_ADMIN is missing"
-    )
+    assert [
+        b"cannot delete 10.9.0.5/32: Operation not permitted, CAP_NET_ADMIN is missing",
+        b"cannot renew addresses: CAP_NET_ADMIN is missing",
+    ] == os.read(reading, 4096).splitlines()
     os.close(reading)
 
 

@@ -46,6 +46,8 @@ class Told:
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         self.dropped = 0
         self.reporter = Reporter(
+            held=lambda _: None,
+            protections=tuple,
             log=structlog.wrap_logger(None, processors=[self.capture]),
             paths=self.paths,
             source=None,

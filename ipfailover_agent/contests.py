@@ -1,0 +1,450 @@
+"""Watches the wire for rivals and lets one of two holders yield.
+
+Decisions are :mod:`core.contest`'s, an instance each; this feeds them what the wire, keepalived
+and the clock tell, and carries out what they decide. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core import announcing, conflict, contest, packet_filter, packets
+from ipfailover_agent.core.announcing import Announcer
+from ipfailover_agent.core.causes import CauseKind
+from ipfailover_agent.core.conflict import Contest, ContestPolicy, Counters
+from ipfailover_agent.core.errors import AgentError, NotPermittedError
+from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
+from ipfailover_agent.core.rivals import ContestContext
+from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.system import host, wire
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.dump import InstanceDump
+    from ipfailover_agent.core.model import IPAddress, VrrpInstance
+    from ipfailover_agent.core.packets import Advert, Announcement
+    from ipfailover_agent.holds import Holds
+    from ipfailover_agent.overseer import Overseer
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.system.loop import Loop
+
+SOURCE: Final = "wire"
+REASON: Final = "contest"
+
+_FRAMES_PER_READ: Final = 1024
+_READ_PAUSE: Final = 0.05  # between two reads: 254 masters advertise 254 times a second
+_LOOK_INTERVAL: Final = 5.0  # at the interface and the MACs of this host
+_SILENT_INTERVALS: Final = 1.6  # without an advert of ours leaving: then keepalived may hang
+_SILENT_LEAST: Final = 0.5
+_EVENTS = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
+
+
+class Contests:
+    """The contests of the active configuration, on its interface."""
+
+    def __init__(self, *, log: FilteringBoundLogger, holds: Holds, overseer: Overseer) -> None:
+        self._log = log
+        self._holds = holds
+        self._overseer = overseer
+        self._policy = ContestPolicy()
+        self._repeats = Repeats()
+        self._loop: Loop | None = None
+        self._wire: wire.WireSocket | None = None
+        self._candidate: Candidate | None = None
+        self._macs: frozenset[bytes] = frozenset()
+        self._states: dict[str, Contest] = {}
+        self._by_id: dict[tuple[int, Family], str] = {}
+        self._by_address: dict[IPAddress, str] = {}
+        self._announcer = Announcer()
+        self._seen_ids: set[int] = set()
+        self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
+        self._left_at: dict[tuple[int, Family], float] = {}  # own adverts seen leaving
+        self._masters: dict[str, float] = {}  # since when, or since when we can tell
+        self._silent_at: float | None = None  # when to look whether their adverts leave
+        self._resume_at: float | None = None
+        self._look_at: float | None = None
+        self.refusal = ""
+
+    # --- what is told of it ---------------------------------------------------------------------
+
+    def describe(self, name: str) -> str | None:
+        """Return in words why an instance is held, None when it is not."""
+        state = self._states.get(name)
+        if state is None or state.phase is conflict.Phase.WATCHING or state.cause is None:
+            return None
+        return f"{state.phase.value}: {state.cause.text}"
+
+    @property
+    def is_on(self) -> bool:
+        """Tell whether the wire is watched."""
+        return self._wire is not None
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._close()
+
+    # --- configuration --------------------------------------------------------------------------
+
+    def configure(self, candidate: Candidate, loop: Loop) -> None:
+        """Take the active configuration; contests of instances that stay go on."""
+        self._loop, self._candidate = loop, candidate
+        self._open()
+        now = time.monotonic()
+        contexts = self._contexts(candidate)
+        for name in [each for each in self._states if each not in contexts]:
+            del self._states[name]
+            self._masters.pop(name, None)
+            self._holds.clear(name, REASON)
+        for name, context in contexts.items():
+            if name not in self._states:
+                self._states[name] = Contest(context=context)
+            elif context != self._states[name].context:
+                self._feed(name, conflict.Reconfigured(context=context), now)
+        instances = candidate.config.instances
+        self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
+        self._by_address = {
+            held.address: each.name for each in instances for held in each.all_addresses
+        }
+
+    def restart(self) -> None:
+        """keepalived is not running: what was held is held no more."""
+        self._states = {
+            name: Contest(context=state.context) for name, state in self._states.items()
+        }
+        self._announcer = Announcer()
+        self._sent.clear()
+        self._masters.clear()
+        self._holds.reset(REASON)
+
+    def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
+        if self._wire is None:
+            return {}
+        interface = candidate.facts.interface(candidate.config.interface)
+        held = () if interface is None else interface.addresses
+        count = len(candidate.config.addresses)
+        own = [each.address for each in held if each.address not in self._virtual(candidate)]
+        found = {}
+        for each in candidate.config.instances:
+            nodes = [address for address in own if family_of(address) is each.family]
+            source = _source_of(each, nodes)
+            if source is None:
+                continue
+            password = None if each.password is None else each.password.encode()
+            found[each.name] = ContestContext(
+                addresses=tuple(held.address for held in each.virtual_addresses),
+                excluded_addresses=tuple(held.address for held in each.excluded_addresses),
+                virtual_router_id=each.virtual_router_id,
+                priority=each.priority,
+                source=source,
+                node_addresses=frozenset(nodes),
+                mac=self._wire.mac,
+                host_macs=self._macs,
+                version=each.advertisement.version,
+                advert_interval=each.advertisement.interval,
+                password=password,
+                is_unicast=bool(each.unicast_peers),
+                announce_interval=max(1.0, count / announcing.FRAMES_A_SECOND),
+                router_ids=len(candidate.config.instances),
+                is_resolving=candidate.settings.conflict is ConflictMode.RESOLVE,
+            )
+        return found
+
+    @staticmethod
+    def _virtual(candidate: Candidate) -> frozenset[IPAddress]:
+        return frozenset(candidate.config.addresses)
+
+    # --- the socket -----------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Listen on the configuration's interface, unless that is switched off."""
+        candidate, loop = self._candidate, self._loop
+        if candidate is None or loop is None:
+            return
+        name = candidate.config.interface
+        is_wanted = candidate.settings.conflict is not ConflictMode.OFF
+        program = packet_filter.kernel_filter(candidate.config.addresses)
+        try:
+            if self._wire is not None:
+                if is_wanted and (self._wire.interface, self._wire.index) == (name, _index(name)):
+                    self._wire.replace_filter(program)
+                    return
+                self._close()
+            if is_wanted:
+                self._macs = wire.host_macs()
+                self._wire = wire.WireSocket(name, program)
+                loop.watch_readable(self._wire.fileno(), SOURCE)
+                self._look_at = time.monotonic() + _LOOK_INTERVAL
+        except NotPermittedError as error:
+            self._refuse(str(error))
+        except AgentError as error:
+            self._refuse(str(error))
+            self._look_at = time.monotonic() + _LOOK_INTERVAL
+        else:
+            self.refusal = ""
+
+    def _close(self) -> None:
+        if self._wire is not None and self._loop is not None:
+            self._loop.unwatch(self._wire.fileno())
+            self._wire.close()
+        self._wire, self._look_at, self._resume_at = None, None, None
+
+    def _refuse(self, reason: str) -> None:
+        if reason != self.refusal:
+            self._log.error("protection.off", kind="conflict", reason=reason)
+        self.refusal = reason
+
+    def _look(self, now: float) -> None:
+        """Open the socket anew when the interface is another one; learn new MACs."""
+        self._look_at = now + _LOOK_INTERVAL
+        candidate = self._candidate
+        if candidate is None:
+            return
+        index = _index(candidate.config.interface)
+        if self._wire is None or index != self._wire.index:
+            if index is not None:
+                self._close()
+                self._open()
+                if self._loop is not None and self._wire is not None:
+                    self.configure(candidate, self._loop)
+            return
+        try:
+            macs = wire.host_macs()
+        except AgentError:
+            return
+        if macs != self._macs:
+            self._macs = macs
+            for name, context in self._contexts(candidate).items():
+                self._feed(name, conflict.Reconfigured(context=context), now)
+
+    # --- what is seen ---------------------------------------------------------------------------
+
+    def readable(self, loop: Loop) -> None:
+        """Read what was seen; then leave the socket alone for a moment."""
+        if self._wire is None:
+            return
+        now = time.monotonic()
+        try:
+            found = self._wire.receive(_FRAMES_PER_READ)
+        except AgentError as error:
+            self._refuse(str(error))
+            self._close()
+            self._look_at = now + _LOOK_INTERVAL
+            return
+        loop.unwatch(self._wire.fileno())
+        self._resume_at = now + _READ_PAUSE
+        for seen in found:
+            match seen.packet:
+                case packets.Advert() as advert if seen.is_outgoing:
+                    family = family_of(advert.source)
+                    self._left_at[advert.virtual_router_id, family] = now
+                case packets.Advert() as advert:
+                    self._on_advert(advert, now)
+                case packets.Announcement() as announcement if not seen.is_outgoing:
+                    self._on_announcement(announcement, now)
+                case _:
+                    pass  # our own announcements, and keepalived's
+
+    def _on_advert(self, advert: Advert, now: float) -> None:
+        self._seen_ids.add(advert.virtual_router_id)
+        family = family_of(advert.source)
+        names = {self._by_id.get((advert.virtual_router_id, family))}
+        names |= {self._by_address.get(each) for each in advert.addresses}
+        event = conflict.AdvertSeen(advert=advert, seen_ids=frozenset(self._seen_ids))
+        for name in names:
+            if name is not None:
+                self._feed(name, event, now)
+
+    def _on_announcement(self, announcement: Announcement, now: float) -> None:
+        name = self._by_address.get(announcement.address)
+        if name is not None:
+            self._feed(name, conflict.AnnouncementSeen(announcement=announcement), now)
+
+    def entered(self, name: str, state: VrrpState) -> None:
+        """keepalived says that an instance has entered a state."""
+        if state is not VrrpState.MASTER and name in self._states:
+            context = self._states[name].context
+            gone = (*context.addresses, *context.excluded_addresses)
+            self._announcer = announcing.drop(self._announcer, gone)
+        now = time.monotonic()
+        if state is VrrpState.MASTER:
+            self._masters[name] = now
+            self._silent_at = now if self._silent_at is None else self._silent_at
+        else:
+            self._masters.pop(name, None)
+        self._feed(name, conflict.StateEntered(state=state), now)
+
+    def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+        """keepalived answered what it was asked at ``asked_at``."""
+        now = time.monotonic()
+        for each in instances:
+            counted = each.counters
+            self._check_leaving(each, now)
+            counters = Counters(
+                taken_at=asked_at,
+                state=each.state,
+                advert_rcvd=counted.advert_rcvd,
+                advert_sent=counted.advert_sent,
+                addr_list_err=counted.addr_list_err,
+                auth_failure=counted.auth_failure,
+                other_errors=counted.packet_len_err
+                + counted.ip_ttl_err
+                + counted.invalid_type_rcvd
+                + counted.invalid_authtype
+                + counted.authtype_mismatch,
+            )
+            self._feed(each.name, conflict.DumpAnswered(counters=counters), now)
+
+    def _check_leaving(self, each: InstanceDump, now: float) -> None:
+        """Say it when keepalived counts adverts that nobody sees leave; that kills nothing."""
+        state = self._states.get(each.name)
+        sent, since = self._sent.get(each.name, (each.counters.advert_sent, now))
+        if state is None or each.state is not VrrpState.MASTER:
+            self._sent.pop(each.name, None)
+            return
+        key = (state.context.virtual_router_id, family_of(state.context.source))
+        if self._left_at.get(key, 0.0) >= since or each.counters.advert_sent < sent:
+            self._sent[each.name] = (each.counters.advert_sent, now)
+            return
+        self._sent.setdefault(each.name, (sent, since))
+        if each.counters.advert_sent - sent < 3:  # noqa: PLR2004 - as many as a backup misses
+            return
+        self._tell(
+            "adverts.not_leaving",
+            instance=each.name,
+            cause="keepalived sends adverts and they do not leave: the peer does not answer ARP, "
+            "or an output firewall drops protocol 112 (nft list ruleset)",
+        )
+
+    def _look_for_silence(self, now: float) -> None:
+        """Have keepalived looked at closely when a MASTER's adverts no longer leave."""
+        due: list[float] = [] if self._wire is not None else [now + _LOOK_INTERVAL]
+        for name, since in self._masters.items():
+            state = self._states.get(name)
+            if state is None or self._wire is None:
+                continue
+            interval = state.context.advert_interval
+            key = (state.context.virtual_router_id, family_of(state.context.source))
+            last = max(since, self._left_at.get(key, since))
+            silent_at = last + max(_SILENT_INTERVALS * interval, _SILENT_LEAST)
+            if now >= silent_at:
+                self._overseer.suspect()
+                silent_at = now + max(interval, _SILENT_LEAST)
+            due.append(silent_at)
+        self._silent_at = min(due, default=None)
+
+    def gap(self, seconds: float) -> None:
+        """Our loop did not run for so long; before what arrived meanwhile."""
+        now = time.monotonic()
+        self._masters = dict.fromkeys(self._masters, now)
+        for name in self._states:
+            self._feed(name, conflict.Gap(seconds=seconds), now)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        due = [self._resume_at, self._look_at, self._silent_at, self._announcer.deadline]
+        due += [each.deadline for each in self._states.values()]
+        return min((each for each in due if each is not None), default=None)
+
+    def tick(self, now: float, loop: Loop) -> None:
+        """Let time pass for every contest, announce, listen again."""
+        if self._resume_at is not None and now >= self._resume_at and self._wire is not None:
+            self._resume_at = None
+            loop.watch_readable(self._wire.fileno(), SOURCE)
+        if self._look_at is not None and now >= self._look_at:
+            self._look(now)
+        if self._silent_at is not None and now >= self._silent_at:
+            self._look_for_silence(now)
+        for name, state in list(self._states.items()):
+            if state.deadline is not None and now >= state.deadline:
+                self._feed(name, conflict.DeadlinePassed(), now)
+        self._announce(now)
+
+    def _announce(self, now: float) -> None:
+        if self._wire is None or self._announcer.deadline is None:
+            return
+        self._announcer, addresses = announcing.due(self._announcer, now)
+        for address in addresses:
+            try:
+                self._wire.send(_announcement(self._wire, address))
+            except AgentError as error:
+                self._tell("announce.failed", error=str(error))
+
+    # --- decisions ------------------------------------------------------------------------------
+
+    def _feed(self, name: str, event: conflict.Event, now: float) -> None:
+        state = self._states.get(name)
+        if state is None:
+            return
+        self._states[name], actions = contest.step(state, event, now, self._policy)
+        for action in actions:
+            self._carry_out(name, action)
+
+    def _carry_out(self, name: str, action: conflict.Action) -> None:
+        match action:
+            case conflict.Hold(reason=reason, cause=cause):
+                self._holds.set(name, REASON)
+                self._tell(
+                    "contest.held",
+                    instance=name,
+                    reason=reason.value,
+                    kind=cause.kind.value,
+                    rival=cause.rival,
+                    cause=cause.text,
+                )
+            case conflict.Release(is_trial=is_trial):
+                self._holds.clear(name, REASON)
+                self._log.info("contest.trial" if is_trial else "contest.released", instance=name)
+            case conflict.EndTrial():
+                self._log.info("contest.ended", instance=name)
+            case conflict.Announce():
+                context = self._states[name].context
+                addresses = (*context.addresses, *context.excluded_addresses)
+                self._announcer = announcing.enqueue(self._announcer, addresses)
+            case conflict.AskDump():
+                self._overseer.want_dump()
+            case conflict.Report(cause=cause, would_hold=would_hold):
+                self._tell(
+                    _EVENTS.get(cause.kind, "rival.seen"),
+                    instance=name,
+                    kind=cause.kind.value,
+                    rival=cause.rival,
+                    cause=cause.text,
+                    would_hold=would_hold or None,
+                )
+
+    def _tell(self, event: str, **fields: object) -> None:
+        """Log a thing once, and then how often it was repeated, each minute."""
+        key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
+        repeated = self._repeats.seen(f"{event} {key}", time.monotonic())
+        if repeated is not None:
+            self._log.warning(event, **fields, repeated=repeated or None)
+
+
+def _source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | None:
+    """Return the address that keepalived's adverts come from: IPv6 ones link-local (2.2.7)."""
+    chosen = instance.unicast_source if instance.unicast_peers else instance.multicast_source
+    if chosen is not None:
+        return chosen
+    wants_link_local = instance.family is Family.IPV6
+    return next((each for each in nodes if each.is_link_local is wants_link_local), None)
+
+
+def _announcement(on: wire.WireSocket, address: IPAddress) -> bytes:
+    if isinstance(address, IPv4Address):
+        return packets.gratuitous_arp(on.mac, address)
+    is_router = host.forwards_ipv6(on.interface)
+    return packets.unsolicited_advertisement(on.mac, address, is_router=is_router)
+
+
+def _index(interface: str) -> int | None:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return None

@@ -1,0 +1,57 @@
+"""When to announce which address: urgent ones first, never more than the network bears."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ipfailover_agent.core.model import IPAddress
+
+FRAMES_A_SECOND = 10  # of a whole node; switches punish more
+_BURST = 10  # frames that may go at once after a quiet second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcer:
+    """A queue of addresses, each at most once, and a bucket of permissions to send.
+
+    ``allowance`` frames may be sent at ``refilled_at`` (monotonic seconds); the bucket refills
+    with FRAMES_A_SECOND up to a burst.
+    """
+
+    queue: tuple[IPAddress, ...] = ()
+    allowance: float = _BURST
+    refilled_at: float = 0.0
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when the next frame may go, None with an empty queue."""
+        if not self.queue:
+            return None
+        missing = max(1 - self.allowance, 0.0)
+        return self.refilled_at + missing / FRAMES_A_SECOND
+
+
+def enqueue(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
+    """Return the announcer with addresses added that are not waiting yet."""
+    waiting = frozenset(state.queue)
+    fresh = tuple(each for each in dict.fromkeys(addresses) if each not in waiting)
+    return replace(state, queue=state.queue + fresh)
+
+
+def drop(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
+    """Return the announcer without addresses that we no longer hold."""
+    gone = frozenset(addresses)
+    return replace(state, queue=tuple(each for each in state.queue if each not in gone))
+
+
+def due(state: Announcer, now: float) -> tuple[Announcer, tuple[IPAddress, ...]]:
+    """Return the announcer after what may go at ``now`` was sent, and those addresses."""
+    passed = max(now - state.refilled_at, 0.0)
+    allowance = min(state.allowance + passed * FRAMES_A_SECOND, float(_BURST))
+    count = min(int(allowance), len(state.queue))
+    left = replace(state, queue=state.queue[count:], allowance=allowance - count, refilled_at=now)
+    return left, state.queue[:count]

@@ -1,0 +1,357 @@
+"""What nftables shows of its rules, and which of its chains could drop VRRP.
+
+Reads the JSON of ``nft -j -t`` (libnftables-json(5), seen with nft 1.0.6), which shows the tables
+of iptables-nft too; what iptables itself understands only is ``xt`` there. Where something cannot
+be understood it counts as able to drop: an accept too many does no harm, one too few gives an
+address two holders.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ipfailover_agent.core.model import IPAddress
+
+_BEGIN: Final = re.compile(r'[\s,]*(?:\{\s*"nftables"\s*:\s*\[)?[\s,]*')
+_END: Final = re.compile(r"\s*\]\s*\}\s*")
+_FAMILIES: Final = frozenset({"ip", "ip6", "inet"})
+_VRRP: Final = frozenset({"vrrp", "112", 112})  # a name where /etc/protocols has one
+_PROTOCOL_FIELDS: Final = frozenset({("ip", "protocol"), ("ip6", "nexthdr")})
+# A payload of one of these is looked at in packets of that protocol only. Not "th": any transport.
+_OTHER_PROTOCOLS: Final = frozenset(
+    {"tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "igmp", "esp", "ah", "comp", "gre"}
+)
+# Targets of iptables after which a packet goes on or is accepted.
+_HARMLESS_TARGETS: Final = frozenset(
+    {
+        *("ACCOUNT", "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DNAT"),
+        *("DSCP", "HL", "HMARK", "IDLETIMER", "LED", "LOG", "MARK", "MASQUERADE", "NETMAP"),
+        *("NFLOG", "NOTRACK", "RATEEST", "REDIRECT", "SECMARK", "SET", "SNAT", "TCPMSS"),
+        *("TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG"),
+    }
+)
+
+
+class RulesetError(ValueError):
+    """What nft printed is not what nft prints."""
+
+
+class Hook(enum.Enum):
+    """Where a base chain sits, as nftables names it."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Table:
+    """A table; names are unique per family (``ip``, ``ip6``, ``inet``)."""
+
+    family: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A chain; ``hook`` is None unless packets enter there from a hook that matters to VRRP."""
+
+    table: Table
+    name: str
+    hook: Hook | None = None
+    is_nat: bool = False
+    drops_by_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """VRRP with this address as ``field``: ``saddr`` or ``daddr``."""
+
+    field: str
+    address: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule, as far as it matters to VRRP.
+
+    Attributes:
+        may_drop: it drops, rejects, queues, or cannot be understood.
+        targets: chains that it jumps or goes to.
+        accepts: what it accepts, where it is of the form that this agent inserts.
+    """
+
+    table: Table
+    chain: str
+    handle: int
+    comment: str = ""
+    may_drop: bool = False
+    targets: tuple[str, ...] = ()
+    accepts: Accepted | None = None
+
+
+Entry = Chain | Rule
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def read(text: str) -> Iterator[Entry | None]:
+    """Yield the chains and rules of what nft printed, None for each object that is neither.
+
+    A generator, so that a caller with deadlines can read megabytes piece by piece.
+
+    Raises:
+        RulesetError: it is no JSON, or no ruleset.
+    """
+    decoder = json.JSONDecoder()
+    position = _start(text, 0)
+    while position < len(text):
+        if end := _END.match(text, position):
+            position = _start(text, end.end())
+            continue
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            raise RulesetError(f"cannot read nft's output at {position}: {error}") from error
+        yield _entry(value)
+        position = _start(text, position)
+
+
+def _start(text: str, position: int) -> int:
+    found = _BEGIN.match(text, position)
+    return found.end() if found else position
+
+
+def _entry(value: object) -> Entry | None:
+    match value:
+        case {"chain": {"family": str(family), "table": str(table), "name": str(name), **rest}}:
+            return _chain(Table(family=family, name=table), name, rest)
+        case {
+            "rule": {
+                "family": str(family),
+                "table": str(table),
+                "chain": str(chain),
+                "handle": int(handle),
+                **rest,
+            }
+        }:
+            return _rule(Table(family=family, name=table), chain, handle, rest)
+        case {"chain": _} | {"rule": _}:
+            raise RulesetError(f"cannot read nft's output: {str(value)[:80]!r}")
+        case _:
+            return None
+
+
+def _chain(table: Table, name: str, rest: Mapping[object, object]) -> Chain:
+    known = {each.value: each for each in Hook}
+    hook = rest.get("hook")
+    return Chain(
+        table=table,
+        name=name,
+        hook=known.get(hook) if isinstance(hook, str) else None,
+        is_nat=rest.get("type") == "nat",
+        drops_by_policy=rest.get("policy") == "drop",
+    )
+
+
+def _rule(table: Table, chain: str, handle: int, rest: Mapping[object, object]) -> Rule:
+    comment = rest.get("comment")
+    statements = rest.get("expr")
+    statements = statements if isinstance(statements, list) else []
+    may_drop, targets = False, tuple[str, ...]()
+    if not any(_leaves_vrrp_out(each) for each in statements):
+        may_drop, targets = _outcomes(statements)
+    return Rule(
+        table=table,
+        chain=chain,
+        handle=handle,
+        comment=comment if isinstance(comment, str) else "",
+        may_drop=may_drop,
+        targets=targets,
+        accepts=_accepted(statements),
+    )
+
+
+def _leaves_vrrp_out(statement: object) -> bool:
+    """Tell whether packets of protocol 112 surely do not get past this match."""
+    match statement:
+        case {"match": {"op": str(operator), "left": left, "right": right}}:
+            pass
+        case _:
+            return False
+    match left:
+        case {"payload": {"protocol": str(protocol)}} if protocol in _OTHER_PROTOCOLS:
+            return True
+        case {"meta": {"key": "l4proto"}}:
+            pass
+        case {"payload": {"protocol": str(protocol), "field": str(field)}} if (
+            protocol,
+            field,
+        ) in _PROTOCOL_FIELDS:
+            pass
+        case _:
+            return False
+    match right:
+        case {"set": list(values)}:
+            pass
+        case _:
+            values = [right]
+    if operator == "!=":
+        return any(_is_vrrp(each) for each in values)
+    plain = all(isinstance(each, str | int) and str(each)[:1] != "@" for each in values)
+    return operator == "==" and plain and not any(_is_vrrp(each) for each in values)
+
+
+def _is_vrrp(value: object) -> bool:
+    return isinstance(value, str | int) and value in _VRRP
+
+
+def _outcomes(statements: list[object]) -> tuple[bool, tuple[str, ...]]:
+    """Return whether a verdict in the rule may drop, and where its other verdicts lead."""
+    may_drop = False
+    targets: dict[str, None] = {}
+    for number, statement in enumerate(statements, 1):
+        match statement:
+            case {"vmap": {"data": {"set": list(elements)}}}:
+                verdicts = [
+                    each[1] if isinstance(each, list) and len(each) == 2 else None  # noqa: PLR2004
+                    for each in elements
+                ]
+            case {"xt": {"type": "match"}}:
+                continue
+            case {"xt": None} if number < len(statements):
+                continue  # nft before 1.0.3 names nothing; the target comes last
+            case _:
+                verdicts = [statement]
+        for verdict in verdicts:
+            match verdict:
+                case {"jump": {"target": str(target)}} | {"goto": {"target": str(target)}}:
+                    targets[target] = None
+                case {"xt": {"type": "target", "name": str(name)}} if name in _HARMLESS_TARGETS:
+                    pass
+                case {**words} if not words.keys() & {
+                    *("drop", "reject", "queue", "jump", "goto", "xt", "vmap")
+                }:
+                    pass
+                case _:  # among others an anonymous chain, which is plain text in the JSON
+                    may_drop = True
+    return may_drop, tuple(targets)
+
+
+def _accepted(statements: list[object]) -> Accepted | None:
+    """Return what a rule of our form accepts: one address, protocol 112, nothing else asked."""
+    address: Accepted | None = None
+    is_vrrp = is_accepted = False
+    for statement in statements:
+        match statement:
+            case {"match": {"op": "==", "left": left, "right": right}}:
+                pass
+            case {"accept": _}:
+                is_accepted = True
+                continue
+            case {"counter": _}:
+                continue
+            case _:
+                return None
+        match left:
+            case {"meta": {"key": "l4proto"}} | {"payload": {"field": "protocol" | "nexthdr"}}:
+                is_vrrp = _is_vrrp(right)
+            case {"payload": {"field": "saddr" | "daddr" as field}} if address is None:
+                try:
+                    address = Accepted(field=field, address=ip_address(str(right)))
+                except ValueError:
+                    return None
+            case _:
+                return None
+    return address if is_vrrp and is_accepted else None
+
+
+# --- judging ------------------------------------------------------------------------------------
+
+
+def tables_to_look_at(entries: Iterable[Entry]) -> tuple[Table, ...]:
+    """Return the tables, of the families that VRRP passes, with a base chain of our hooks.
+
+    iptables refuses DROP in its nat tables ("not intended for filtering"), and Kubernetes keeps
+    thousands of rules there, which cost a second to list: those two are left out.
+    """
+    tables = {
+        each.table
+        for each in entries
+        if isinstance(each, Chain)
+        and each.hook is not None
+        and each.table.family in _FAMILIES
+        and not (each.is_nat and each.table.name == "nat" and each.table.family != "inet")
+    }
+    return tuple(sorted(tables))
+
+
+class TableRules:
+    """The chains and rules of one table, and where packets get from there.
+
+    Rules in base chains whose comment is ``ours`` are passed over: they are about to be judged.
+    """
+
+    def __init__(self, entries: Iterable[Entry], ours: str | None = None) -> None:
+        self._ours = ours
+        self._chains: dict[str, Chain] = {}
+        self._rules: dict[str, list[Rule]] = {}
+        for entry in entries:
+            if isinstance(entry, Chain):
+                self._chains[entry.name] = entry
+            else:
+                self._rules.setdefault(entry.chain, []).append(entry)
+        self._dropping = self._chains_that_may_drop()
+
+    @property
+    def base_chains(self) -> tuple[Chain, ...]:
+        """Return the base chains of our hooks, in nft's order."""
+        return tuple(each for each in self._chains.values() if each.hook is not None)
+
+    def rules_of(self, chain: str) -> tuple[Rule, ...]:
+        """Return the rules of a chain, in their order."""
+        return tuple(self._rules.get(chain, ()))
+
+    def may_drop(self, rule: Rule) -> bool:
+        """Tell whether VRRP can be dropped by this rule or in a chain that it leads to.
+
+        A chain that is not there cannot be judged, so it can.
+        """
+        return rule.may_drop or any(
+            each in self._dropping or each not in self._chains for each in rule.targets
+        )
+
+    def chain_may_drop(self, chain: Chain) -> bool:
+        """Tell whether VRRP can be dropped from this base chain on."""
+        return chain.drops_by_policy or chain.name in self._dropping
+
+    def _chains_that_may_drop(self) -> frozenset[str]:
+        """Follow the jumps backwards from every chain with a drop; cycles end by themselves."""
+        sources: dict[str, set[str]] = {}
+        found: set[str] = set()
+        for name, rules in self._rules.items():
+            is_base = name in self._chains and self._chains[name].hook is not None
+            for rule in rules:
+                if is_base and rule.comment == self._ours:
+                    continue
+                for target in rule.targets:
+                    sources.setdefault(target, set()).add(name)
+                if rule.may_drop or any(each not in self._chains for each in rule.targets):
+                    found.add(name)
+        waiting = list(found)
+        while waiting:
+            new = sources.get(waiting.pop(), set()) - found
+            found |= new
+            waiting += new
+        return frozenset(found)

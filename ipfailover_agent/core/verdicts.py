@@ -1,0 +1,235 @@
+"""Who yields, who is alive, what is due: the questions that ``contest`` asks. No state changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.causes import difference
+from ipfailover_agent.core.conflict import Contest, ContestPolicy, Counters, HoldReason, Phase
+from ipfailover_agent.core.model import VrrpState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfailover_agent.core.rivals import ContestContext, Rival
+
+
+def watches_counters(context: ContestContext, policy: ContestPolicy) -> bool:
+    """Tell whether adverts are slow enough for trials and for holding a BACKUP in time."""
+    return context.advert_interval >= policy.slowest_trial
+
+
+def cadence(context: ContestContext, policy: ContestPolicy) -> float:
+    """Return the seconds between two announcements of the winner of a fresh contest."""
+    return max(policy.defend_interval, context.announce_interval)
+
+
+def slow_cadence(context: ContestContext, policy: ContestPolicy) -> float:
+    """Return the same for a contest that is no longer fresh."""
+    return max(policy.slow_announce, context.announce_interval)
+
+
+def memory_of(policy: ContestPolicy) -> float:
+    """Return after how many seconds without a sign a rival is seen as if for the first time."""
+    return (policy.missed_announcements + 0.5) * policy.slow_announce
+
+
+def is_advertising(state: Contest, mac: bytes, now: float) -> bool:
+    """Tell whether adverts of a MAC are in sight, for whichever id."""
+    return any(each.mac == mac and each.advertises(state.context, now) for each in state.rivals)
+
+
+def accepted(state: Contest, before: Counters, after: Counters) -> int:
+    """Return how many adverts keepalived took between two dumps, at least.
+
+    Those that list other addresses than ours, but as many, are counted before they are refused.
+    """
+    counted = after.advert_rcvd - before.advert_rcvd
+    context = state.context
+    own = sorted(map(int, context.addresses))
+    if any(
+        rival.advert is not None
+        and rival.advertises(context, after.taken_at)
+        and len(rival.advert.addresses) == len(own)
+        and sorted(map(int, rival.advert.addresses)) != own
+        for rival in state.rivals
+    ):
+        counted -= after.addr_list_err - before.addr_list_err
+    return counted
+
+
+def went_back(before: Counters, after: Counters) -> bool:
+    """Tell whether keepalived counts anew: it was restarted."""
+    return after.advert_rcvd < before.advert_rcvd or after.advert_sent < before.advert_sent
+
+
+def yields(state: Contest, rival: Rival, policy: ContestPolicy) -> bool:
+    """Tell whether we yield to a rival that was heard announcing again.
+
+    Nobody knows the other's age, only since when it was heard, so this goes by stages, and who
+    is in doubt leaves the other time to yield first:
+
+    1. who was new (MASTER for less than a master-down time) at the first contact yields to a
+       rival heard for longer than that, and else by the higher MAC;
+    2. one ``escalation`` later: who was new yields, since a rival that had to would be gone;
+    3. another one later: both were old, and the higher MAC yields.
+    """
+    contact_at, repeated_at = rival.contact_at, rival.repeated_at
+    if contact_at is None or repeated_at is None:
+        return False
+    down = state.context.master_down_time
+    is_new = contact_at - state.since < down
+    is_higher = state.context.mac > rival.mac
+    first_seen = min(
+        each.first_seen
+        for each in state.rivals
+        if each.mac == rival.mac and contact_at - each.last_seen <= memory_of(policy)
+    )
+    match rival.stage:
+        case 1:
+            return is_new and (is_higher or contact_at - first_seen >= down)
+        case 2:
+            return is_new
+        case _:
+            return is_new or is_higher
+
+
+def silence_after_loss(state: Contest, now: float, policy: ContestPolicy) -> float:
+    """Return the seconds without an announcement after which the winner counts as gone.
+
+    The winner announces every ``cadence`` for ``fresh_for`` seconds after it last heard of us,
+    then every ``slow_cadence``. Each further loss doubles the time, for a rival that announces
+    too rarely, and from the second on the higher MACs wait longer: if all have yielded at once,
+    they return one by one.
+    """
+    context = state.context
+    often = cadence(context, policy)
+    seldom = slow_cadence(context, policy)
+    missed = policy.missed_announcements
+    silence = max(context.master_down_time, (missed + 0.5) * often)
+    silence = min(silence * 2.0 ** min(max(state.losses - 1, 0), 16), policy.silence_limit)
+    if now >= state.held_at + policy.fresh_for - seldom:
+        silence = max(silence, missed * seldom + 0.5 * often)
+    lower = sum(
+        rival.announced_at is not None
+        and rival.mac < context.mac
+        and rival.announced_at >= state.held_at - silence
+        for rival in state.rivals
+    )
+    return silence + (lower * often if state.losses > 1 else 0.0)
+
+
+def alive_until(state: Contest, now: float, policy: ContestPolicy) -> float:
+    """Return when the last rival that keeps us held counts as gone."""
+    until = state.alive_until
+    for rival in state.rivals:
+        silent_at = rival.silent_at(state.context)
+        if silent_at is not None:
+            until = max(until, silent_at)
+        if rival.announced_at is not None:
+            silence = (
+                silence_after_loss(state, now, policy)
+                if state.reason is HoldReason.ANNOUNCED
+                else state.context.master_down_time
+            )
+            until = max(until, rival.announced_at + silence)
+    return until
+
+
+def may_try(state: Contest, now: float, policy: ContestPolicy) -> bool:
+    """Tell whether a trial can succeed: adverts are in sight that keepalived may now count.
+
+    Not those that themselves say why they are refused: then a trial waits until they change.
+    Where we yielded to a lower rank, a trial would end with us preempting it again.
+    """
+    context = state.context
+    if not watches_counters(context, policy):
+        return False
+    rivals = [each for each in state.rivals if each.advertises(context, now)]
+    if state.reason is HoldReason.UNYIELDING and any(
+        not each.outranks(context) for each in rivals
+    ):
+        return False
+    return any(
+        each.advert is not None and difference(each.advert, context) is None for each in rivals
+    )
+
+
+def trial_delay(trials: int, policy: ContestPolicy) -> float:
+    """Return the seconds before trial number ``trials`` + 1, growing up to the limit."""
+    delay: float = policy.trial_first * policy.trial_factor ** min(trials, 64)
+    return min(delay, policy.trial_limit)
+
+
+def patience_of(context: ContestContext, policy: ContestPolicy) -> float:
+    """Return how long a lower rank may advertise beside us before it counts as unyielding.
+
+    A rival with an agent that hears us yields within an advert interval, ``confirm`` and
+    ``dump_grace``; that is not much less than a second, however fast the timing.
+    """
+    slowest = context.advert_interval + policy.confirm + policy.dump_grace
+    return max(slowest, policy.patience) + policy.dump_grace
+
+
+def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
+    """Tell whether a rival's adverts go on: the newest is not overdue."""
+    if rival.advert is None or rival.advert_at is None:
+        return False
+    return now - rival.advert_at <= 1.5 * max(context.advert_interval, rival.advert.interval)
+
+
+def next_announcement(state: Contest, now: float, policy: ContestPolicy) -> float | None:
+    """Return when a MASTER whose addresses are or were disputed announces next."""
+    if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
+        return None
+    if not state.is_winner or state.fresh_until is None:
+        return None
+    if state.announced_at is None:
+        return now
+    is_fresh = now < state.fresh_until
+    wait = cadence(state.context, policy) if is_fresh else slow_cadence(state.context, policy)
+    return state.announced_at + wait
+
+
+def next_deadline(state: Contest, now: float, policy: ContestPolicy) -> float | None:
+    """Return when to look at a state again though nothing is reported meanwhile."""
+    return min(_due(state, now, policy), default=None)
+
+
+def _due(state: Contest, now: float, policy: ContestPolicy) -> Iterator[float]:
+    if state.announce_at is not None:
+        yield state.announce_at
+    if state.phase is Phase.HELD:
+        yield alive_until(state, now, policy)
+        if state.trial_at is not None:
+            yield state.trial_at
+        return
+    if state.phase is Phase.TRIAL and state.trial_at is not None:
+        yield state.trial_at
+    if state.state is VrrpState.BACKUP and state.dump_at is not None:
+        yield state.dump_at
+    if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
+        return
+    announcement = next_announcement(state, now, policy)
+    if announcement is not None:
+        yield announcement
+    for rival in state.rivals:
+        due = _challenge_due(state, rival, now, policy)
+        if due is not None:
+            yield due if state.not_before is None else max(due, state.not_before)
+
+
+def _challenge_due(
+    state: Contest, rival: Rival, now: float, policy: ContestPolicy
+) -> float | None:
+    context = state.context
+    begin = rival.challenged_at
+    if begin is None or not rival.advertises(context, now):
+        return None
+    if not rival.outranks(context):
+        due = begin + patience_of(context, policy)
+        return due if now < due else None
+    ask_at, decide_at = begin + policy.confirm - policy.dump_lead, begin + policy.confirm
+    if state.asked_at is None or state.asked_at < ask_at:
+        return ask_at
+    return decide_at if now < decide_at else decide_at + policy.dump_grace

@@ -1,0 +1,217 @@
+"""The wire: a raw packet socket on one interface, and the hardware addresses of this host.
+
+A packet socket sees what a firewall keeps from keepalived, and what keepalived refuses.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
+from ipfailover_agent.core.packet_filter import SNAP_LENGTH
+from ipfailover_agent.core.packets import VRRP_GROUPS, parse_frame
+from ipfailover_agent.system import rtnetlink
+from ipfailover_agent.system.netlink import AddressSocket
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.packet_filter import Program
+    from ipfailover_agent.core.packets import Packet
+
+# linux/if_ether.h, linux/if_arp.h, linux/if_packet.h, asm/socket.h
+_EVERY_PROTOCOL: Final = 0x0003  # the only "protocol" under which sent frames are seen
+_ETHERNET: Final = 1
+_OUTGOING: Final = 4
+_PACKET_LEVEL: Final = 263
+_ADD_MEMBERSHIP: Final = 1
+_STATISTICS: Final = 6
+_ATTACH_FILTER: Final = 26
+_FORCE_RECEIVE_BUFFER: Final = 33
+_MULTICAST: Final = 0
+_FILTER_INSTRUCTION: Final = struct.Struct("=HBBI")
+_FILTER: Final = struct.Struct("@HP")
+_MEMBERSHIP: Final = struct.Struct("=iHH8s")
+_DROP_STATISTICS: Final = struct.Struct("=II")
+# linux/if_link.h; struct ifinfomsg comes first
+_LINK_HEADER: Final = 16
+_LINK_ADDRESSES: Final = (1, 54)  # IFLA_ADDRESS, IFLA_PERM_ADDRESS
+_MAC_LENGTH: Final = 6
+
+_RECEIVE_BUFFER: Final = 1 << 20
+"""Bytes: some 1000 adverts, 4 s of 254 instances, while the agent does not run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A packet on the wire; ``is_outgoing``: this host sent it on this interface."""
+
+    packet: Packet
+    is_outgoing: bool
+
+
+class WireSocket:
+    """A raw packet socket on one Ethernet interface, non-blocking; a context manager.
+
+    It hears VRRP's multicast even where keepalived has not joined its groups. It never sees what
+    itself sends. While the link is down it stays open and hears again when the link is back; when
+    the interface is gone it stays silent for good, and the caller opens another one.
+    """
+
+    def __init__(self, interface: str, program: Program) -> None:
+        """Open the socket; not one frame that the filter refuses gets in.
+
+        Raises:
+            NotPermittedError: CAP_NET_RAW is missing.
+            SystemRefusedError: no such interface, or one without Ethernet frames.
+        """
+        self.interface = interface
+        self._dropped = 0
+        try:
+            # without a protocol nothing is received until it is bound
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        except PermissionError as error:
+            raise NotPermittedError(
+                f"cannot listen on {interface}: {error.strerror}, CAP_NET_RAW is missing"
+            ) from error
+        except OSError as error:
+            raise self._refused("listen", error) from error
+        try:
+            self._open(program)
+        except OSError as error:
+            self.close()
+            raise self._refused("listen", error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor, which becomes readable when something was seen."""
+        return self._socket.fileno()
+
+    def receive(self, limit: int) -> tuple[Seen, ...]:
+        """Return what was seen, in order, without waiting; looks at ``limit`` frames at most.
+
+        Raises:
+            SystemRefusedError: the kernel refuses, other than for a link that went down.
+        """
+        seen = []
+        for _ in range(limit):
+            try:
+                frame, sender = self._socket.recvfrom(SNAP_LENGTH)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:  # said once when the link goes down
+                    raise self._refused("listen", error) from error
+                continue
+            packet = parse_frame(frame)
+            if packet is not None:
+                seen.append(Seen(packet=packet, is_outgoing=sender[2] == _OUTGOING))
+        return tuple(seen)
+
+    def send(self, frame: bytes) -> None:
+        """Send an Ethernet frame.
+
+        Raises:
+            SystemRefusedError: the link is down, gone, or its queue is full.
+        """
+        # named, since older kernels take the socket's own protocol for the frame's
+        ethertype = int.from_bytes(frame[12:14], "big")
+        try:
+            self._socket.sendto(frame, (self.interface, ethertype))
+        except OSError as error:
+            raise self._refused("send", error) from error
+
+    def replace_filter(self, program: Program) -> None:
+        """Let other frames in from now on; what is queued stays.
+
+        Raises:
+            SystemRefusedError: the kernel refuses the program.
+        """
+        try:
+            self._attach(program)
+        except OSError as error:
+            raise self._refused("listen", error) from error
+
+    def dropped(self) -> int:
+        """Return how many frames that the filter let in were lost so far: we were too slow."""
+        data = self._socket.getsockopt(_PACKET_LEVEL, _STATISTICS, _DROP_STATISTICS.size)
+        _, dropped = _DROP_STATISTICS.unpack(data)  # since the last question
+        self._dropped += dropped
+        return self._dropped
+
+    def _open(self, program: Program) -> None:
+        self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        self._attach(program)
+        self._enlarge_buffer()
+        self._socket.bind((self.interface, _EVERY_PROTOCOL))
+        *_, kind, mac = self._socket.getsockname()
+        if kind != _ETHERNET:
+            raise SystemRefusedError(f"cannot listen on {self.interface}: it is not Ethernet")
+        self.mac: bytes = mac
+        self.index = socket.if_nametoindex(self.interface)
+        for group in VRRP_GROUPS:
+            membership = _MEMBERSHIP.pack(self.index, _MULTICAST, len(group), group)
+            self._socket.setsockopt(_PACKET_LEVEL, _ADD_MEMBERSHIP, membership)
+
+    def _attach(self, program: Program) -> None:
+        packed = b"".join(_FILTER_INSTRUCTION.pack(*each) for each in program)
+        buffer = array.array("B", packed)  # has an address; the kernel copies what is there
+        address, _ = buffer.buffer_info()
+        option = _FILTER.pack(len(program), address)
+        self._socket.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, option)
+
+    def _enlarge_buffer(self) -> None:
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _FORCE_RECEIVE_BUFFER, _RECEIVE_BUFFER)
+        except PermissionError:  # without CAP_NET_ADMIN, net.core.rmem_max is the limit
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+
+    def _refused(self, verb: str, error: OSError) -> SystemRefusedError:
+        return SystemRefusedError(f"cannot {verb} on {self.interface}: {error.strerror}")
+
+
+def host_macs() -> frozenset[bytes]:
+    """Return the hardware address of every interface of this host, 6 bytes each.
+
+    Those that network cards were made with are among them, in use or not: bonds lend the address
+    of one card to all.
+
+    Raises:
+        SystemRefusedError: the kernel does not answer.
+    """
+    with _LinkSocket() as rtnetlink_socket:
+        return rtnetlink_socket.macs()
+
+
+def parse_macs(payload: bytes) -> frozenset[bytes]:
+    """Return the hardware addresses that an RTM_NEWLINK message tells.
+
+    Raises:
+        MalformedMessageError: the payload is not a struct ifinfomsg with its attributes.
+    """
+    attributes = rtnetlink.parse_attributes(payload[_LINK_HEADER:])
+    found = (attributes.get(each, b"") for each in _LINK_ADDRESSES)
+    return frozenset(each for each in found if len(each) == _MAC_LENGTH and any(each))
+
+
+class _LinkSocket(AddressSocket):
+    """Asks for what ``AddressSocket.links`` leaves out."""
+
+    def macs(self) -> frozenset[bytes]:
+        payloads = self._dump(rtnetlink.GET_LINK, rtnetlink.NEW_LINK)
+        return frozenset[bytes]().union(*map(parse_macs, payloads))

@@ -1,0 +1,364 @@
+"""The faults: what is done to a scene, and how long two nodes or none may hold an address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.lab.chaos import alarms, stories
+from tests.lab.chaos.scene import FAMILIES, MODES, Family, Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.chaos.scene import Scene
+
+SUDDEN = 4.2  # nobody, when a holder vanishes without a word
+SUDDEN_HELD = 7.2  # likewise, when its successor was held
+TWO = 2.0  # two holders, at the default lease of 3 s
+#: Nobody after a planned stop: with known peers, and without.
+PLANNED = {"unicast": 0.05, "multicast": 0.55}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One row of the matrix.
+
+    Attributes:
+        name: as people say it.
+        story: serves, calls ``scene.begins()``, breaks something, watches.
+        two: the longest that two may hold an address, in seconds.
+        none: likewise that nobody may; by mode where that matters.
+        client: likewise that a client may be without an answer, None for any time.
+        gains: how often a node may take the address, at most.
+        tells: every one of these texts has to be in what the agents say, ``never`` none.
+        old: what the shell image makes of it, in words.
+        nodes, members: of the lab, and how many of them serve.
+        short: the mode in which it is part of the tests, None for neither.
+        runs: at most so many, None for any number.
+        needs_compiler: it cannot be produced without one.
+    """
+
+    name: str
+    story: Callable[[Scene], None]
+    two: float = TWO
+    none: float | dict[str, float] = 0.0
+    client: float | None = None
+    gains: int = 3
+    tells: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    old: str = ""
+    nodes: int = 3
+    members: int | None = None
+    modes: tuple[Mode, ...] = MODES
+    families: tuple[Family, ...] = FAMILIES
+    short: Mode | None = None
+    runs: int | None = None
+    needs_compiler: bool = False
+
+    def none_in(self, mode: Mode) -> float:
+        """Return how long nobody may hold an address in a mode."""
+        return self.none[mode] if isinstance(self.none, dict) else self.none
+
+
+MATRIX: tuple[Fault, ...] = (
+    Fault(
+        name="ten quiet minutes", story=alarms.quiet, two=0, gains=0, runs=1, modes=("multicast",)
+    ),
+    Fault(
+        name="planned stop",
+        short="unicast",
+        story=stories.planned_stop,
+        two=0,
+        none=PLANNED,
+        gains=1,
+    ),
+    Fault(
+        name="application dies",
+        short="multicast",
+        story=stories.application_dies,
+        two=0,
+        none=PLANNED,
+        gains=1,
+    ),
+    Fault(
+        name="container SIGKILLed",
+        short="multicast",
+        story=stories.container_killed,
+        none=SUDDEN,
+        gains=1,
+        old="no end",
+    ),
+    Fault(
+        name="container SIGKILLed, lease 2",
+        story=stories.container_killed_short_lease,
+        two=1.0,
+        none=SUDDEN,
+        gains=1,
+        old="no end",
+    ),
+    Fault(name="keepalived killed", story=stories.keepalived_killed, none=SUDDEN, gains=1),
+    Fault(name="agent killed", story=stories.agent_killed, none=SUDDEN, gains=1, old="no end"),
+    Fault(
+        name="container frozen 8 s",
+        short="unicast",
+        story=stories.container_frozen,
+        none=SUDDEN,
+        old="until thawed",
+    ),
+    Fault(
+        name="container frozen 30 s",
+        runs=1,
+        story=stories.container_frozen_long,
+        none=SUDDEN,
+        old="30 s",
+    ),
+    Fault(name="holder's node frozen 2 s", story=stories.holder_stunned_2, none=0.1),
+    Fault(name="holder's node frozen 5 s", story=stories.holder_stunned_5, none=SUDDEN),
+    Fault(name="backup's node frozen 5 s", story=stories.backup_stunned_5),
+    Fault(
+        name="lone node frozen 5 s",
+        story=stories.lone_node_stunned_5,
+        nodes=2,
+        members=1,
+        none=1.0,
+    ),
+    Fault(
+        name="keepalived frozen",
+        short="multicast",
+        story=stories.keepalived_frozen,
+        none=SUDDEN,
+        tells=("event=keepalived.hangs",),
+        old="no end",
+    ),
+    Fault(name="agent frozen", runs=1, story=stories.agent_frozen, none=1.0),
+    Fault(name="link down", story=stories.link_down, none=SUDDEN),
+    Fault(name="holder cannot send", story=stories.holder_mute, tells=("event=contest.held",)),
+    Fault(name="holder cannot receive", runs=1, story=stories.holder_deaf, two=0),
+    Fault(
+        name="a backup cannot receive", story=stories.backup_deaf, tells=("event=contest.held",)
+    ),
+    Fault(
+        name="VRRP dropped by all firewalls",
+        short="multicast",
+        story=stories.firewall_everywhere,
+        tells=("event=contest.held",),
+        old="no end",
+    ),
+    Fault(name="VRRP dropped by the holder's input", runs=1, story=stories.holder_input, two=0),
+    Fault(
+        name="VRRP dropped by a backup's input",
+        story=stories.backup_input,
+        tells=("a firewall drops protocol 112",),
+        old="no end",
+    ),
+    Fault(
+        name="VRRP dropped by all inputs",
+        story=stories.all_inputs,
+        tells=("a firewall drops protocol 112",),
+        old="no end",
+    ),
+    Fault(
+        name="the same, then SIGKILL",
+        story=stories.held_successor,
+        none=SUDDEN_HELD,
+        tells=("a firewall drops protocol 112",),
+        old="no end",
+    ),
+    Fault(
+        name="VRRP dropped by the holder's output",
+        short="unicast",
+        story=stories.holder_output,
+        tells=("event=contest.held",),
+        old="no end",
+    ),
+    Fault(
+        name="VRRP dropped by the switch",
+        story=stories.switch_blocks_vrrp,
+        tells=("event=contest.held",),
+        old="no end",
+    ),
+    Fault(
+        name="other password, rolling",
+        runs=1,
+        story=stories.other_password,
+        none=SUDDEN_HELD,
+        families=("IPv4",),
+        tells=("other password",),
+        old="until done",
+    ),
+    Fault(
+        name="other list, rolling",
+        runs=1,
+        short="multicast",
+        story=stories.other_list,
+        none=SUDDEN_HELD,
+        tells=("address list differs",),
+        old="until done",
+    ),
+    Fault(
+        name="other list, holder first",
+        runs=1,
+        story=stories.other_list_holder_first,
+        none=SUDDEN_HELD,
+        tells=("address list differs",),
+        old="until done",
+    ),
+    Fault(
+        name="multicast against unicast, rolling",
+        runs=1,
+        story=stories.other_mode,
+        none=SUDDEN_HELD,
+        old="until done",
+    ),
+    Fault(
+        name="version 2 against 3, rolling",
+        runs=1,
+        story=stories.other_version,
+        none=SUDDEN_HELD,
+        families=("IPv4",),
+        tells=("VRRP version",),
+        old="until done",
+    ),
+    Fault(
+        name="stranger announces, higher MAC",
+        runs=1,
+        short="multicast",
+        story=alarms.stranger_of_higher_mac,
+        nodes=4,
+        members=3,
+        tells=("speaks no VRRP",),
+        old="no end",
+    ),
+    Fault(
+        name="stranger announces, lower MAC",
+        runs=1,
+        story=alarms.stranger_of_lower_mac,
+        nodes=4,
+        members=3,
+        tells=("speaks no VRRP",),
+        old="no end",
+    ),
+    Fault(
+        name="router with our id, other address",
+        runs=1,
+        short="multicast",
+        story=alarms.foreign_router,
+        two=0,
+        gains=0,
+        nodes=4,
+        members=3,
+        tells=("choose OPENSHIFT_HA_VRRP_ID_OFFSET=",),
+        never=("event=contest.held",),
+    ),
+    Fault(
+        name="proxy ARP",
+        runs=1,
+        story=alarms.proxy_arp,
+        two=0,
+        gains=0,
+        nodes=4,
+        members=3,
+        never=("event=contest.held",),
+    ),
+    Fault(
+        name="second interface of the holder",
+        runs=1,
+        story=alarms.second_interface,
+        two=0,
+        gains=0,
+        never=("event=contest.held",),
+    ),
+    Fault(
+        name="echoed adverts",
+        runs=1,
+        short="multicast",
+        story=alarms.echo,
+        two=0,
+        gains=0,
+        tells=("event=wire.own_echo",),
+        never=("event=contest.held",),
+        modes=("multicast",),
+    ),
+    Fault(
+        name="all peers powered off",
+        runs=1,
+        short="unicast",
+        story=alarms.last_peer_off,
+        two=0,
+        gains=0,
+        never=("event=contest.held", "event=keepalived.hangs"),
+    ),
+    Fault(
+        name="output drops VRRP, no rival",
+        runs=1,
+        story=alarms.output_without_rival,
+        two=0,
+        gains=0,
+        nodes=2,
+        members=1,
+        tells=("event=adverts.not_leaving",),
+        never=("event=contest.held", "event=keepalived.hangs"),
+    ),
+    Fault(
+        name="starved of CPU",
+        runs=1,
+        story=alarms.starved,
+        none=0.6,
+        never=("event=keepalived.hangs",),
+    ),
+    Fault(
+        name="output never read, SIGKILL", runs=1, story=alarms.output_unread, none=SUDDEN, gains=1
+    ),
+    Fault(
+        name="run directory full, inputs, SIGKILL",
+        runs=1,
+        story=alarms.disk_full,
+        none=SUDDEN_HELD,
+        gains=4,
+        never=("event=keepalived.hangs",),
+    ),
+    Fault(
+        name="clock stepped",
+        runs=1,
+        short="unicast",
+        story=alarms.clock_stepped,
+        needs_compiler=True,
+        two=0,
+        gains=0,
+        never=("event=contest.held", "event=keepalived.hangs", "event=lease.late"),
+    ),
+    Fault(
+        name="container SIGKILLed, fast",
+        short="unicast",
+        story=alarms.container_killed_fast,
+        two=1.8,
+        none=0.6,
+        gains=2,
+        old="no end",
+    ),
+    Fault(
+        name="container frozen, fast",
+        story=alarms.container_frozen_fast,
+        two=1.8,
+        none=0.6,
+        old="until thawed",
+    ),
+    Fault(
+        name="application dies, fast",
+        story=alarms.application_dies_fast,
+        two=0,
+        none=0.5,
+        client=0.5,
+        gains=1,
+    ),
+    Fault(
+        name="twenty quiet seconds",
+        short="unicast",
+        story=alarms.quiet_for_a_moment,
+        two=0,
+        gains=0,
+        runs=1,
+        modes=("unicast",),
+    ),
+)

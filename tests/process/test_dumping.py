@@ -1,0 +1,471 @@
+"""Dumps of a real keepalived in a namespace: asked for, answered, or not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.core import dump, keepalived
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.watch import (
+    Ask,
+    DumpAnswered,
+    DumpFailed,
+    Event,
+    KeepalivedReady,
+    Kill,
+    Policy,
+    Suspicion,
+    Ticked,
+    Watch,
+    step,
+)
+from ipfailover_agent.system.dumping import DumpRequest
+from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.netns
+
+
+def config(count: int, *, interval: int = 1) -> str:
+    """Return a configuration of so many instances that become MASTER soon."""
+    blocks = [
+        f"vrrp_instance vi{n} {{\n interface one\n virtual_router_id {n}\n priority 254\n"
+        f" advert_int {interval}\n virtual_ipaddress {{\n  10.9.0.{n}/32\n }}\n}}\n"
+        for n in range(1, count + 1)
+    ]
+    return "global_defs {\n max_auto_priority -1\n vrrp_garp_master_delay 1\n}\n" + "".join(blocks)
+
+
+class Keepalived:
+    """A keepalived in a namespace of its own; its log is read all the time."""
+
+    def __init__(self, directory: Path, namespace: NetworkNamespace) -> None:
+        self.directory = directory
+        self.namespace = namespace
+        self.temporary = directory / "tmp"
+        self.temporary.mkdir()
+        self.path = directory / "keepalived.conf"
+        self.log = b""
+        self.popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def dump_file(self) -> Path:
+        return self.temporary / dump.FILE_NAME
+
+    def start(self, text: str) -> None:
+        """Start it and return when it has said that it runs."""
+        self.path.write_text(text)
+        self.popen = subprocess.Popen(
+            [
+                *("ip", "netns", "exec", self.namespace.name, "keepalived"),
+                *("--dont-fork", "--log-console", "--vrrp", "--use-file", str(self.path)),
+                *("--pid", str(self.directory / "parent.pid")),
+                *("--vrrp_pid", str(self.directory / "vrrp.pid")),
+                *("--checkers_pid", str(self.directory / "checkers.pid")),
+            ],
+            env={**os.environ, "TMPDIR": str(self.temporary)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert self.popen.stdout is not None
+        os.set_blocking(self.popen.stdout.fileno(), False)
+        self.wait_for_line(keepalived.says_started)
+
+    @property
+    def pid(self) -> int:
+        assert self.popen is not None
+        return self.popen.pid
+
+    @property
+    def child(self) -> int:
+        return int((self.directory / "vrrp.pid").read_text())
+
+    def read_log(self) -> list[bytes]:
+        assert self.popen is not None
+        assert self.popen.stdout is not None
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.popen.stdout.fileno(), 1 << 16):
+                self.log += data
+        return self.log.split(b"\n")
+
+    def wait_for_line(self, matches: Callable[[bytes], bool], count: int = 1) -> None:
+        wait_until(lambda: sum(map(matches, self.read_log())) >= count, 20, self.describe)
+
+    def describe(self) -> str:
+        return self.log.decode(errors="replace")
+
+    def signal_both(self, signum: int) -> None:
+        for pid in (self.pid, self.child):
+            os.kill(pid, signum)
+
+    def reload(self) -> None:
+        os.kill(self.pid, signal.SIGHUP)
+
+    def close(self) -> None:
+        if self.popen is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.popen.communicate(timeout=10)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Keepalived]:
+    """Make a namespace with an interface, and a keepalived that is not started yet."""
+    with fresh_namespace() as namespace:
+        namespace.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
+        namespace.ip("link", "set", "two", "up")
+        namespace.ip("link", "set", "one", "up")
+        namespace.ip("addr", "add", "10.9.1.1/24", "dev", "one")
+        made = Keepalived(tmp_path, namespace)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@pytest.fixture(scope="module")
+def signal_number() -> int:
+    """Ask the binary."""
+    done = subprocess.run(
+        dump.signal_command("keepalived"), capture_output=True, text=True, timeout=10, check=False
+    )
+    number = dump.parse_signal(done.returncode, done.stdout.splitlines())
+    assert number is not None
+    return number
+
+
+@pytest.fixture
+def request_(running: Keepalived, signal_number: int) -> DumpRequest:
+    """Return what asks."""
+    made = DumpRequest(str(running.temporary))
+    made.signal_number = signal_number
+    return made
+
+
+def sleep_until(deadline: float) -> None:
+    select.select([], [], [], max(0.0, deadline - time.monotonic()))
+
+
+def answer(request: DumpRequest, timeout: float = 5) -> DumpAnswered | DumpFailed | None:
+    """Poll at the deadlines it tells; None when nothing comes in time."""
+    limit = time.monotonic() + timeout
+    while time.monotonic() < limit:
+        sleep_until(limit if request.deadline is None else min(request.deadline, limit))
+        if (found := request.poll(time.monotonic())) is not None:
+            return found
+    return None
+
+
+def instances(
+    request: DumpRequest, running: Keepalived, question: int = 1, timeout: float = 5
+) -> tuple[dump.InstanceDump, ...]:
+    """Ask and return the answer."""
+    request.ask(question, running.pid, time.monotonic())
+    found = answer(request, timeout)
+    assert isinstance(found, DumpAnswered), found
+    assert question == found.question
+    return found.instances
+
+
+def test_the_dump_says_what_keepalived_does(running: Keepalived, request_: DumpRequest) -> None:
+    """Right after it has started, and when it is MASTER and sends adverts."""
+    running.start(config(2))
+    first = instances(request_, running)
+    assert {"vi1": 1, "vi2": 2} == {each.name: each.virtual_router_id for each in first}
+    assert {(254, 1.0, 2, "one")} == {
+        (each.base_priority, each.advert_interval, each.version, each.interface) for each in first
+    }
+
+    def is_master() -> bool:
+        found = instances(request_, running)
+        return all(each.state is VrrpState.MASTER and each.has_addresses for each in found)
+
+    wait_until(is_master, 10, "not MASTER")
+    before = instances(request_, running)[0].counters
+    wait_until(
+        lambda: instances(request_, running)[0].counters.advert_sent >= before.advert_sent + 2,
+        5,
+        "no adverts counted",
+    )
+
+
+def test_it_answers_twenty_times_in_a_row(running: Keepalived, request_: DumpRequest) -> None:
+    """Each in its first two looks; and nothing is left over in the directory."""
+    running.start(config(3))
+    times = []
+    for question in range(20):
+        begin = time.monotonic()
+        assert 3 == len(instances(request_, running, question))
+        times.append(time.monotonic() - begin)
+    assert sorted(times)[10] < 0.1, times
+    assert [dump.FILE_NAME] == [each.name for each in running.temporary.iterdir()]
+
+
+def test_a_frozen_keepalived_does_not_answer_until_it_thaws(
+    running: Keepalived, request_: DumpRequest
+) -> None:
+    """A dump of before is not taken for an answer, and the signal waits for it."""
+    running.start(config(2))
+    instances(request_, running)
+    running.signal_both(signal.SIGSTOP)
+    request_.ask(2, running.pid, time.monotonic())
+    assert not running.dump_file.exists()
+    assert answer(request_, 1.5) is None
+    running.signal_both(signal.SIGCONT)
+    found = answer(request_)
+    assert isinstance(found, DumpAnswered)
+    assert 2 == found.question
+    assert request_.deadline is None
+
+
+@pytest.mark.parametrize("who", ["parent", "child"])
+def test_neither_process_answers_alone(
+    running: Keepalived, request_: DumpRequest, who: str
+) -> None:
+    """The parent passes the question on, the VRRP child answers."""
+    running.start(config(1))
+    os.kill(running.pid if who == "parent" else running.child, signal.SIGSTOP)
+    request_.ask(1, running.pid, time.monotonic())
+    assert answer(request_, 0.5) is None
+
+
+def test_a_reload_loses_no_question(running: Keepalived, request_: DumpRequest) -> None:
+    """Asked before, while and after 254 instances are read again."""
+    running.start(config(254))
+    instances(request_, running)
+    for question in range(2, 12):
+        running.path.write_text(config(254 - question))
+        running.reload()
+        sleep_until(time.monotonic() + question * 0.004)
+        assert 254 - 11 <= len(instances(request_, running, question)) <= 254
+    wait_until(
+        lambda: len(instances(request_, running, 12)) == 254 - 11, 10, "not what was read last"
+    )
+
+
+def test_254_instances_are_answered_while_they_start(
+    running: Keepalived, request_: DumpRequest
+) -> None:
+    """From its first word to all of them MASTER, never near the limit."""
+    running.start(config(254))
+    begin, slowest = time.monotonic(), 0.0
+    while time.monotonic() - begin < 15:
+        asked = time.monotonic()
+        all_of_them = instances(request_, running)
+        assert 254 == len(all_of_them)
+        slowest = max(slowest, time.monotonic() - asked)
+        if all(each.state is VrrpState.MASTER for each in all_of_them):
+            break
+    else:
+        pytest.fail("not all became MASTER")
+    assert slowest < 1.0
+
+
+def test_a_file_that_is_not_whole_is_looked_at_again(
+    running: Keepalived, request_: DumpRequest
+) -> None:
+    """keepalived creates it, is frozen, and goes on later."""
+    running.start(config(1))
+    instances(request_, running)
+    text = running.dump_file.read_bytes()
+    running.signal_both(signal.SIGSTOP)
+    request_.ask(2, running.pid, time.monotonic())
+    running.dump_file.write_bytes(text[: len(text) // 2])
+    now = time.monotonic()
+    assert request_.poll(now) is None
+    assert request_.poll(now + 0.9) is None
+    running.dump_file.write_bytes(text)
+    assert isinstance(request_.poll(now + 0.95), DumpAnswered)
+
+
+def test_a_file_that_is_never_whole_is_a_failure_and_no_hang(
+    running: Keepalived, request_: DumpRequest
+) -> None:
+    """There is no room for it, or it is of a version that we do not understand."""
+    running.start(config(1))
+    running.signal_both(signal.SIGSTOP)
+    request_.ask(7, running.pid, time.monotonic())
+    running.dump_file.write_text("[")
+    now = time.monotonic()
+    assert request_.poll(now) is None
+    found = request_.poll(now + 1.0)
+    assert isinstance(found, DumpFailed)
+    assert 7 == found.question
+    assert found.reason.endswith("is cut off, or not what this version understands")
+    assert request_.poll(now + 2) is None
+
+
+@pytest.fixture
+def small(running: Keepalived) -> Iterator[Path]:
+    """Put a file system of 64 KiB, and of few files, where keepalived writes."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=8", "none", running.temporary],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount: {done.stderr}")
+    try:
+        yield running.temporary
+    finally:
+        running.close()
+        subprocess.run(["umount", "--lazy", running.temporary], check=False)
+
+
+@pytest.mark.parametrize("what", ["no space", "no inodes", "file too large"])
+def test_a_full_directory_is_not_keepalived_s_fault(
+    running: Keepalived, request_: DumpRequest, small: Path, what: str
+) -> None:
+    """The question fails within the time in which a hang would be one; room makes it work."""
+    running.start(config(100 if what == "file too large" else 1))
+    if what == "no space":
+        with contextlib.suppress(OSError), (small / "big").open("wb") as file:
+            file.write(bytes(1 << 20))
+    elif what == "no inodes":
+        with contextlib.suppress(OSError):
+            for number in range(8):
+                (small / str(number)).touch()
+    begin = time.monotonic()
+    request_.ask(1, running.pid, begin)
+    found = answer(request_)
+    assert isinstance(found, DumpFailed), found
+    assert time.monotonic() - begin < 1.9
+    assert re.search(r"No space left on device|is cut off", found.reason)
+    if what == "file too large":
+        return
+    for entry in small.iterdir():
+        entry.unlink()
+    assert 1 == len(instances(request_, running, 2))
+
+
+def test_a_keepalived_that_is_gone_is_asked_in_vain(
+    running: Keepalived, request_: DumpRequest
+) -> None:
+    """Whoever reaps it tells: here it is neither an answer nor an error."""
+    running.start(config(1))
+    running.close()
+    request_.ask(1, running.pid, time.monotonic())
+    assert answer(request_, 0.7) is None
+    request_.abandon()
+    assert request_.deadline is None
+    assert request_.poll(time.monotonic()) is None
+
+
+def test_without_a_signal_nothing_is_sent(running: Keepalived) -> None:
+    """A keepalived that was built without dumps would die of it."""
+    running.start(config(1))
+    request = DumpRequest(str(running.temporary))
+    request.ask(3, running.pid, time.monotonic())
+    expected = DumpFailed(question=3, reason="this keepalived was built without JSON dumps")
+    assert expected == answer(request)
+    assert running.popen is not None
+    assert running.popen.poll() is None
+
+
+def test_a_last_answer_that_cannot_be_removed_is_not_taken(
+    running: Keepalived, request_: DumpRequest
+) -> None:
+    """Nothing is asked where the answer could not be told from the last one."""
+    running.start(config(1))
+    running.dump_file.mkdir()
+    request_.ask(1, running.pid, time.monotonic())
+    found = answer(request_)
+    assert isinstance(found, DumpFailed)
+    assert found.reason.startswith(f"cannot remove {running.dump_file}: ")
+
+
+# --- together with the machine ------------------------------------------------------------------
+
+
+class Watcher:
+    """The machine and the request, wired as the agent does it."""
+
+    def __init__(self, running: Keepalived, request: DumpRequest) -> None:
+        self.running = running
+        self.request = request
+        self.policy = Policy()
+        self.state = Watch()
+        self.kills: list[str] = []
+        self.feed(KeepalivedReady())
+
+    def feed(self, event: Event) -> None:
+        now = time.monotonic()
+        self.state, actions = step(self.state, event, now, self.policy)
+        for action in actions:
+            match action:
+                case Ask(question=number):
+                    self.request.ask(number, self.running.pid, now)
+                case Kill(reason=reason):
+                    self.request.abandon()
+                    self.kills.append(reason)
+
+    def run(self, seconds: float, until: Callable[[], object] = lambda: False) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not until():
+            due = (end, self.state.deadline, self.request.deadline)
+            sleep_until(min(each for each in due if each is not None))
+            now = time.monotonic()
+            if (event := self.request.poll(now)) is not None:
+                self.feed(event)
+            if self.state.deadline is not None and now >= self.state.deadline:
+                self.feed(Ticked())
+
+
+def test_a_frozen_keepalived_is_found_within_the_limit_of_a_suspicion(
+    running: Keepalived, request_: DumpRequest
+) -> None:
+    """And one that lives is not, suspicion or none."""
+    running.start(config(2))
+    watcher = Watcher(running, request_)
+    for _ in range(5):
+        watcher.feed(Suspicion())
+        watcher.run(0.5)
+    assert [] == watcher.kills
+    running.signal_both(signal.SIGSTOP)
+    watcher.run(5.2 - 2.5)  # the last suspicion is past
+    begin = time.monotonic()
+    watcher.feed(Suspicion())
+    watcher.run(6, until=lambda: watcher.kills)
+    assert ["it gave no answer within 2 s in which this agent ran on time"] == watcher.kills
+    assert time.monotonic() - begin < 4
+
+
+def test_adverts_that_a_firewall_keeps_from_leaving_are_counted(
+    running: Keepalived, request_: DumpRequest
+) -> None:
+    """A MASTER whose output chain drops VRRP sends, as far as it knows: nobody kills it."""
+    running.start(config(1))
+    wait_until(lambda: instances(request_, running)[0].state is VrrpState.MASTER, 10, "not MASTER")
+    running.namespace.run(
+        "nft",
+        "add table inet t; add chain inet t out { type filter hook output priority 0; };"
+        " add rule inet t out meta l4proto 112 drop",
+    )
+    watcher = Watcher(running, request_)
+    for _ in range(12):
+        watcher.feed(Suspicion())
+        watcher.run(0.5)
+    rules = json.loads(running.namespace.run("nft", "--json", "list", "table", "inet", "t"))
+    assert "drop" in json.dumps(rules)
+    running.read_log()
+    assert b"Operation not permitted" in running.log, "the firewall refuses what it sends"
+    assert [] == watcher.kills
+    assert watcher.state.cleared_at is not None

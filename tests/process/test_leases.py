@@ -1,0 +1,427 @@
+"""Leases on a real interface: the kernel is the witness of what is renewed and what vanishes."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import time
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from ipfailover_agent.leases import Leases
+from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfailover_agent.core.model import IPAddress
+
+pytestmark = pytest.mark.netns
+
+FOR_EVER = 0xFFFFFFFF
+ONE = ip_address("10.9.0.101")
+TWO = ip_address("10.9.0.102")
+SIX = ip_address("fd00:9::101")
+
+
+class Segment:
+    """An interface ``one`` in a namespace that the test lives in."""
+
+    def __init__(self, namespace: NetworkNamespace) -> None:
+        self.namespace = namespace
+
+    def add(self, *addresses: IPAddress, device: str = "one") -> None:
+        """Set addresses as keepalived does: IPv4 labelled, IPv6 deprecated."""
+        lines = [
+            f"addr add {each}/32 dev {device} label {device}:vip"
+            if each.version == 4
+            else f"addr add {each}/128 dev {device} nodad preferred_lft 0"
+            for each in addresses
+        ]
+        self.namespace.ip_batch(lines)
+
+    def delete(self, *addresses: IPAddress) -> None:
+        lines = [f"addr del {each}/{each.max_prefixlen} dev one" for each in addresses]
+        self.namespace.ip_batch(lines)
+
+    def entries(self, device: str = "one") -> dict[str, dict[str, Any]]:
+        """Return what ``ip`` shows, by address."""
+        (link,) = json.loads(self.namespace.ip("-json", "addr", "show", "dev", device))
+        return {each["local"]: each for each in link["addr_info"]}
+
+    def lifetimes(self, device: str = "one") -> dict[str, int]:
+        """Return the seconds that each address has left."""
+        return {
+            name: each["valid_life_time"]
+            for name, each in self.entries(device).items()
+            if not name.startswith("fe80")
+        }
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    """Make a pair of interfaces, and live there."""
+    with fresh_namespace() as namespace:
+        namespace.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
+        namespace.ip("link", "set", "one", "up")
+        namespace.ip("link", "set", "two", "up")
+        namespace.ip("addr", "add", "10.9.0.1/24", "dev", "one")
+        with namespace.entered():
+            yield Segment(namespace)
+
+
+@pytest.fixture
+def events() -> Iterator[list[Any]]:
+    """Collect what is logged."""
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+@pytest.fixture
+def leases(segment: Segment, events: list[Any]) -> Iterator[Leases]:
+    """Return leases of three seconds on ``one``."""
+    assert segment is not None
+    assert events == []
+    made = Leases(structlog.get_logger())
+    made.configure(seconds=3, interface="one", now=0.0)
+    yield made
+    made.close()
+
+
+def test_what_is_held_gets_a_lifetime_at_once_and_nothing_else_does(
+    segment: Segment, leases: Leases
+) -> None:
+    """Label, scope, flags, and the preferred lifetime 0 of IPv6 stay what they were."""
+    segment.add(ONE, TWO, SIX)
+    before = segment.entries()
+    leases.holds({ONE, SIX}, 10.0)
+    leases.tick(9.9)
+    leases.tick(10.0)
+    after = segment.entries()
+    assert 2 <= after[str(ONE)]["valid_life_time"] <= 3
+    assert 2 <= after[str(SIX)]["valid_life_time"] <= 3
+    assert 0 == after[str(SIX)]["preferred_life_time"]
+    for name in (str(TWO), "10.9.0.1"):
+        assert before[name] == after[name]
+    for name in (str(ONE), str(SIX)):
+        for key in ("valid_life_time", "preferred_life_time", "dynamic"):
+            before[name].pop(key, None)
+            after[name].pop(key, None)
+        assert before[name] == after[name]
+    assert leases.deadline == pytest.approx(11.0)
+
+
+def test_the_kernel_removes_what_is_no_longer_renewed(segment: Segment, leases: Leases) -> None:
+    """Within N and N + 1 seconds, both families; what is renewed stays."""
+    leases.configure(seconds=1, interface="one", now=0.0)
+    segment.add(ONE, TWO, SIX)
+    leases.holds({ONE, TWO, SIX}, time.monotonic())
+    leases.tick(time.monotonic())
+    leases.holds({TWO}, time.monotonic())
+    begin = time.monotonic()
+    end = begin + 2.6
+    while (now := time.monotonic()) < end:
+        assert leases.deadline is not None
+        select.select([], [], [], max(0.0, leases.deadline - now))
+        leases.tick(time.monotonic())
+        if time.monotonic() - begin < 0.8:
+            assert str(ONE) in segment.lifetimes()
+    assert {"10.9.0.1", str(TWO)} == set(segment.lifetimes())
+
+
+def test_a_renewal_does_not_bring_back_what_is_gone(segment: Segment, leases: Leases) -> None:
+    """keepalived removed it and has not told yet."""
+    segment.add(ONE, TWO, SIX)
+    leases.holds({ONE, TWO, SIX}, 0.0)
+    leases.tick(0.0)
+    segment.delete(ONE, SIX)
+    leases.tick(1.0)
+    assert {"10.9.0.1", str(TWO)} == set(segment.lifetimes())
+
+
+def test_an_address_that_keepalived_sets_again_gets_its_lease_again(
+    segment: Segment, leases: Leases
+) -> None:
+    """It comes without a lifetime."""
+    segment.add(ONE)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    segment.delete(ONE)
+    segment.add(ONE)
+    assert FOR_EVER == segment.lifetimes()[str(ONE)]
+    leases.tick(1.0)
+    assert segment.lifetimes()[str(ONE)] <= 3
+
+
+def test_what_a_renewal_brought_back_is_deleted(
+    segment: Segment, leases: Leases, events: list[Any]
+) -> None:
+    """It carries a lifetime; what carries none was set by keepalived since, or by somebody."""
+    segment.add(ONE, TWO, SIX)
+    leases.holds({ONE, SIX}, 0.0)
+    leases.tick(0.0)
+    leases.holds(set(), 0.5)
+    leases.left({ONE, TWO, SIX})
+    leases.sweep()
+    assert {"10.9.0.1", str(TWO)} == set(segment.lifetimes())
+    (event,) = events
+    assert "lease.undone" == event["event"]
+    assert {str(ONE), str(SIX)} == set(event["addresses"])
+    leases.sweep()
+    assert 1 == len(events)
+
+
+def test_what_another_instance_holds_now_is_not_deleted(
+    segment: Segment, leases: Leases, events: list[Any]
+) -> None:
+    """An address moved from one to the other, or its instance is MASTER again."""
+    segment.add(ONE)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    leases.left({ONE})
+    leases.sweep()
+    assert str(ONE) in segment.lifetimes()
+    assert [] == events
+
+
+def test_an_address_of_the_node_itself_is_never_leased(segment: Segment, leases: Leases) -> None:
+    """The same address with another prefix length, or on another interface, is not ours."""
+    segment.namespace.ip("addr", "add", f"{ONE}/24", "dev", "one")
+    segment.add(TWO, device="two")
+    leases.holds({ONE, TWO}, 0.0)
+    leases.tick(0.0)
+    leases.left({ONE, TWO})
+    leases.holds(set(), 0.0)
+    leases.sweep()
+    assert FOR_EVER == segment.lifetimes()[str(ONE)]
+    assert FOR_EVER == segment.lifetimes("two")[str(TWO)]
+
+
+def test_nothing_held_is_nothing_to_do(leases: Leases) -> None:
+    """No deadline wakes the loop, and a tick is none."""
+    assert leases.deadline is None
+    leases.tick(100.0)
+    leases.holds({ONE}, 0.0)
+    leases.holds(set(), 0.5)
+    assert leases.deadline is None
+    assert leases.worst_lateness == 0.0
+
+
+def test_off_is_off(segment: Segment, leases: Leases) -> None:
+    """With 0 seconds nothing is leased, and nothing is swept."""
+    assert leases.is_on
+    leases.configure(seconds=0, interface="one", now=0.0)
+    segment.add(ONE)
+    leases.holds({ONE}, 0.0)
+    assert leases.deadline is None
+    leases.left({ONE})
+    leases.sweep()
+    assert FOR_EVER == segment.lifetimes()[str(ONE)]
+
+
+def test_leases_that_are_turned_off_are_taken_back(segment: Segment, leases: Leases) -> None:
+    """Otherwise the addresses would vanish; and turned on they come at once."""
+    segment.add(ONE, SIX)
+    leases.holds({ONE, SIX}, 0.0)
+    leases.tick(0.0)
+    leases.configure(seconds=0, interface="one", now=0.5)
+    assert {FOR_EVER} == {segment.lifetimes()[str(each)] for each in (ONE, SIX)}
+    assert 0 == segment.entries()[str(SIX)]["preferred_life_time"]
+    assert (None, False) == (leases.deadline, leases.is_on)
+    leases.configure(seconds=60, interface="one", now=1.0)
+    assert leases.deadline == 1.0
+    leases.tick(1.0)
+    assert 58 <= segment.lifetimes()[str(ONE)] <= 60
+
+
+def test_a_shorter_lease_is_given_at_once_and_is_not_late(
+    segment: Segment, leases: Leases, events: list[Any]
+) -> None:
+    """The renewal before was one of another lease."""
+    leases.configure(seconds=60, interface="one", now=0.0)
+    segment.add(ONE)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    leases.configure(seconds=3, interface="one", now=15.0)
+    assert leases.deadline == 15.0
+    leases.tick(15.0)
+    assert segment.lifetimes()[str(ONE)] <= 3
+    assert [] == events
+
+
+def test_the_same_lease_again_changes_nothing(segment: Segment, leases: Leases) -> None:
+    """A reload of something else."""
+    segment.add(ONE)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    leases.configure(seconds=3, interface="one", now=0.4)
+    assert leases.deadline == pytest.approx(1.0)
+
+
+def test_one_that_leaves_does_not_postpone_the_lease_of_one_that_came(leases: Leases) -> None:
+    """Both changes arrive before the loop comes to renew."""
+    leases.configure(seconds=60, interface="one", now=0.0)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    leases.holds({ONE, TWO}, 5.0)
+    leases.holds({TWO}, 5.0)
+    assert leases.deadline == 5.0
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"),
+    [(0.2, None), (1.6, "lease.late"), (2.5, "lease.lapsed"), (60.0, "lease.lapsed")],
+)
+def test_a_late_renewal_is_told(
+    segment: Segment, leases: Leases, events: list[Any], late: float, expected: str | None
+) -> None:
+    """With its lateness, the lease, and how starved the node is."""
+    segment.add(ONE)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    leases.tick(1.0 + late)
+    assert [expected] * (expected is not None) == [each["event"] for each in events]
+    for event in events:
+        assert {"lateness": round(late, 2), "lease": 3} == {
+            name: event[name] for name in ("lateness", "lease")
+        }
+        assert "cpu_pressure" in event
+    assert leases.lateness == pytest.approx(late)
+    leases.tick(2.0 + late)
+    assert leases.lateness == pytest.approx(0.0)
+    assert leases.worst_lateness == pytest.approx(late)
+
+
+def test_what_was_never_leased_cannot_lapse(
+    segment: Segment, leases: Leases, events: list[Any]
+) -> None:
+    """The renewal before was one of other addresses."""
+    segment.add(ONE, TWO)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    leases.holds({TWO}, 0.5)
+    leases.tick(30.0)
+    assert [] == events
+    leases.tick(60.0)
+    assert ["lease.lapsed"] == [each["event"] for each in events]
+
+
+def test_an_interface_that_is_gone_is_no_error(
+    segment: Segment, leases: Leases, events: list[Any]
+) -> None:
+    """The addresses are gone with it; a new one of that name is taken."""
+    segment.add(ONE)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    segment.namespace.ip("link", "del", "one")
+    leases.tick(1.0)
+    segment.namespace.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
+    segment.add(ONE)
+    leases.tick(2.0)
+    assert segment.lifetimes()[str(ONE)] <= 3
+    assert [] == events
+
+
+@pytest.mark.parametrize(
+    ("network", "limit"), [("10.9.8.", 0.04), ("fd00:9::", 0.12)], ids=["IPv4", "IPv6"]
+)
+def test_254_addresses_are_renewed_in_no_time(
+    segment: Segment, leases: Leases, network: str, limit: float
+) -> None:
+    """Some 5 ms and 20 ms of CPU, the latter by the kernel's own work."""
+    addresses = [
+        ip_address(f"{network}{n:x}" if ":" in network else f"{network}{n}") for n in range(1, 255)
+    ]
+    segment.add(*addresses)
+    leases.holds(addresses, 0.0)
+    times = []
+    for number in range(20):
+        begin = time.thread_time()
+        leases.tick(float(number))
+        times.append(time.thread_time() - begin)
+    lifetimes = segment.lifetimes()
+    assert all(lifetimes[str(each)] <= 3 for each in addresses)
+    assert min(times) < limit, times
+
+
+def test_addresses_that_come_and_go_meanwhile_do_not_hide_others(
+    segment: Segment, leases: Leases, events: list[Any]
+) -> None:
+    """A dump that is torn is asked for again: no address of ours misses its renewal."""
+    ours = [ip_address(f"10.9.8.{n}") for n in range(1, 101)]
+    others = [f"10.8.{n // 250}.{n % 250 + 1}" for n in range(1500)]
+    segment.namespace.ip_batch([f"addr add {name}/32 dev one" for name in others])
+    segment.add(*ours)
+    leases.configure(seconds=60, interface="one", now=0.0)
+    leases.holds(ours, 0.0)
+    ours_by_name = {str(each) for each in ours}
+    rounds = 0
+    with subprocess.Popen(["ip", "-batch", "-"], stdin=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None
+        other.stdin.write("".join(f"addr del {name}/32 dev one\n" for name in others))
+        other.stdin.close()
+        while other.poll() is None:
+            leases.configure(seconds=60 + 10 * rounds, interface="one", now=float(rounds))
+            leases.tick(float(rounds))
+            lifetimes: dict[str, int] = {}
+            while not ours_by_name <= lifetimes.keys():  # what ``ip`` shows is torn as well
+                lifetimes |= segment.lifetimes()
+            assert all(lifetimes[name] >= 55 + 10 * rounds for name in ours_by_name)
+            rounds += 1
+    assert rounds > 0
+    assert [] == events
+
+
+def test_without_the_right_to_renew_it_is_said_once(segment: Segment) -> None:
+    """The agent runs on without leases, and shows why."""
+    segment.add(ONE)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # a process of its own, because capabilities do not come back
+        try:
+            os.setuid(65534)
+            with structlog.testing.capture_logs() as captured:
+                leases = Leases(structlog.get_logger())
+                leases.configure(seconds=3, interface="one", now=0.0)
+                leases.holds({ONE}, 0.0)
+                leases.tick(0.0)
+                leases.tick(1.0)
+                leases.holds({ONE, TWO}, 2.0)
+                leases.tick(2.0)
+                leases.configure(seconds=0, interface="one", now=3.0)
+            said = [captured, leases.is_on, leases.refusal, leases.deadline]
+            os.write(writing, json.dumps(said).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    reason = "cannot renew addresses: CAP_NET_ADMIN is missing"
+    told = {"event": "protection.off", "kind": "lease", "reason": reason, "log_level": "error"}
+    assert [[told], False, reason, None] == json.loads(os.read(reading, 4096))
+    os.close(reading)
+    assert FOR_EVER == segment.lifetimes()[str(ONE)]
+
+
+def test_a_kernel_that_does_not_answer_is_told_and_tried_again(
+    segment: Segment, leases: Leases, events: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not renewed does not count as renewed: the lapse is told as well."""
+    segment.add(ONE)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    monkeypatch.setattr(leases._socket(), "timeout", 0)  # noqa: SLF001 - no kernel is as slow
+    for now in (1.0, 2.0, 3.0):
+        leases.tick(now)
+        assert leases.deadline == now + 1.0
+    monkeypatch.undo()
+    leases.tick(4.0)
+    assert ["lease.failed", "lease.lapsed", "lease.lapsed"] == [each["event"] for each in events]
+    assert events[0]["error"] == "cannot renew: no answer from rtnetlink within 0 s"
+    wait_until(lambda: segment.lifetimes()[str(ONE)] <= 3, 1, "not renewed")

@@ -1,0 +1,254 @@
+"""Probing real ports: what is noticed, when, and what the probed application sees."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import socket
+import time
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.core.model import PortCheck
+from ipfailover_agent.core.probe import ProbePolicy, Report
+from ipfailover_agent.system.probing import Prober
+from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.netns
+
+GOOD = Report(is_healthy=True, reason="")
+INTERVAL = 0.1
+
+
+@pytest.fixture
+def namespace() -> Iterator[NetworkNamespace]:
+    """Enter a namespace of our own: nobody else has ports there."""
+    with fresh_namespace() as made, made.entered():
+        yield made
+
+
+@pytest.fixture
+def application(namespace: NetworkNamespace) -> Iterator[socket.socket]:
+    """Return a socket that listens in the namespace."""
+    del namespace
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        made.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        yield made
+
+
+class Probing:
+    """A prober with the loop that it needs, and its reports."""
+
+    def __init__(self, *ports: PortCheck, **more: float) -> None:
+        self.reports: list[Report] = []
+        self.policy = ProbePolicy(
+            ports=ports,
+            interval=more.get("interval", INTERVAL),
+            timeout=more.get("timeout", INTERVAL),
+        )
+        self.prober = Prober(self.policy, self.reports.append)
+
+    def turn(self) -> None:
+        """Wait for an answer or the deadline as a loop does, and handle it."""
+        deadline = self.prober.deadline
+        assert deadline is not None
+        pause = max(deadline - time.monotonic(), 0)
+        select.select([self.prober], [], [], pause)
+        self.prober.tick(time.monotonic())
+
+    def until(self, count: int, timeout: float = 5) -> Report:
+        """Turn until so many reports are there; return the last one."""
+
+        def is_there() -> bool:
+            if len(self.reports) < count:
+                self.turn()
+            return len(self.reports) >= count
+
+        wait_until(is_there, timeout, lambda: f"{self.reports}")
+        return self.reports[-1]
+
+    def rounds(self, count: int) -> None:
+        """Turn until so many rounds have begun."""
+        for _ in range(count):
+            due = self.prober.state.due
+            while self.prober.state.due == due:
+                self.turn()
+
+
+@contextlib.contextmanager
+def probing(*ports: PortCheck, **more: float) -> Iterator[Probing]:
+    """Probe these ports, beginning now."""
+    made = Probing(*ports, **more)
+    try:
+        made.prober.begin(time.monotonic())
+        yield made
+    finally:
+        made.prober.close()
+
+
+def port_of(listening: socket.socket) -> PortCheck:
+    """Return the check for a socket that listens."""
+    address, port = listening.getsockname()[:2]
+    return PortCheck(address=ip_address(address), port=port)
+
+
+def seen_by(listening: socket.socket) -> list[bytes | str]:
+    """Return what an application that accepts now gets from each connection."""
+    seen: list[bytes | str] = []
+    while True:
+        try:
+            accepted, _ = listening.accept()
+        except BlockingIOError:
+            return seen
+        with accepted:
+            accepted.settimeout(1)
+            try:
+                seen.append(accepted.recv(10))
+            except OSError as error:
+                seen.append(os.strerror(error.errno or 0))
+
+
+def test_a_port_that_answers_is_known_before_begin_returns(application: socket.socket) -> None:
+    """The kernel answers on loopback while we connect: no moment of not knowing."""
+    with probing(port_of(application)) as made:
+        assert made.reports == [GOOD]
+        made.rounds(5)
+        assert made.reports == [GOOD]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_application_that_ends_is_noticed_within_an_interval(
+    namespace: NetworkNamespace, host: str
+) -> None:
+    """And one that starts again, in both families."""
+    del namespace
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, 0), family=family)
+    port = port_of(listening)
+    with probing(port) as made:
+        made.rounds(2)
+        listening.close()
+        began = time.monotonic()
+        report = made.until(2)
+        assert time.monotonic() - began < INTERVAL + 0.05
+        reason = f"port {port.port} of {host}: refused"
+        assert report == Report(is_healthy=False, reason=reason)
+        with socket.create_server((host, port.port), family=family):
+            assert made.until(3) == GOOD
+
+
+def test_the_application_sees_nothing_of_it(application: socket.socket) -> None:
+    """Nothing to accept, and nothing in TIME_WAIT."""
+    with probing(port_of(application)) as made:
+        made.rounds(5)
+        assert made.reports == [GOOD]
+    assert seen_by(application) == []
+
+
+def test_an_answer_that_is_taken_late_is_closed_as_bash_does(
+    application: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our acknowledgement went out meanwhile: a connection, closed without a byte or an error."""
+    monkeypatch.setattr("ipfailover_agent.system.probing._ABORT_WITHIN", 0)
+    with probing(port_of(application)):
+        wait_until(
+            lambda: select.select([application], [], [], 0)[0], 2, "no connection to accept"
+        )
+    assert seen_by(application) == [b""]
+
+
+def test_an_application_that_accepts_no_more_times_out(namespace: NetworkNamespace) -> None:
+    """Its queue is full: the kernel drops our SYN."""
+    del namespace
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listening,
+        socket.create_connection(listening.getsockname()),
+        probing(port_of(listening)) as made,
+    ):
+        assert made.reports == []
+        reason = f"port {port_of(listening).port} of 127.0.0.1: timed out after 0.1 s"
+        assert made.until(1) == Report(is_healthy=False, reason=reason)
+        listening.accept()[0].close()
+        assert made.until(2) == GOOD
+
+
+def test_an_address_that_cannot_be_reached_is_told_in_words(namespace: NetworkNamespace) -> None:
+    """No route: at once, and on the next grid point again."""
+    del namespace
+    with probing(PortCheck(address=ip_address("192.0.2.1"), port=80)) as made:
+        reason = "port 80 of 192.0.2.1: network is unreachable"
+        assert made.reports == [Report(is_healthy=False, reason=reason)]
+
+
+def test_a_port_that_only_meets_itself_is_refused(namespace: NetworkNamespace) -> None:
+    """A connection may get the very port that it goes to as its own, and be its own answer."""
+    namespace.run("sh", "-c", "echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range")
+    with probing(PortCheck(address=ip_address("127.0.0.1"), port=40000)) as made:
+        assert made.until(1).reason == "port 40000 of 127.0.0.1: refused"
+
+
+def test_a_sleep_of_ours_is_no_timeout(namespace: NetworkNamespace) -> None:
+    """Frozen or starved for longer than the timeout: what was answered meanwhile counts."""
+    del namespace
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listening,
+        socket.create_connection(listening.getsockname()),
+        probing(port_of(listening), timeout=0.5) as made,
+    ):
+        listening.accept()[0].close()  # so that the kernel's second SYN, after 1 s, is answered
+        wait_until(
+            lambda: select.select([made.prober], [], [], 0)[0], 5, "the SYN is not repeated"
+        )
+        made.prober.tick(time.monotonic())
+        assert made.reports == [GOOD]
+
+
+def test_without_descriptors_the_verdict_stays(application: socket.socket) -> None:
+    """The fault is ours: told as trouble, and over with the next round."""
+    with probing(port_of(application)) as made:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as it is, a number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(3, used), hard))
+        try:
+            time_is_up = time.monotonic() + 0.25
+            while time.monotonic() < time_is_up:
+                made.prober.tick(time.monotonic())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert "too many open files" in made.prober.state.trouble
+        made.rounds(2)
+        assert made.prober.state.trouble == ""
+        assert made.reports == [GOOD]
+
+
+def test_other_ports_are_probed_after_a_reload(application: socket.socket) -> None:
+    """The verdict goes on from what it was; nothing is told in between."""
+    with probing(port_of(application)) as made, socket.create_server(("127.0.0.1", 0)) as other:
+        policy = ProbePolicy(ports=(port_of(other),), interval=INTERVAL, timeout=INTERVAL)
+        made.prober.begin(time.monotonic(), policy)
+        made.rounds(2)
+        assert made.reports == [GOOD]
+        application.close()
+        made.rounds(2)
+        assert made.reports == [GOOD]
+
+
+def test_closing_gives_every_descriptor_back(namespace: NetworkNamespace) -> None:
+    """Also while a connection waits for its answer."""
+    del namespace
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as it is, a number
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listening,
+        socket.create_connection(listening.getsockname()),
+        probing(port_of(listening), timeout=5) as made,
+    ):
+        assert made.prober.state.waiting
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - likewise

@@ -1,0 +1,120 @@
+"""Properties of probing, whatever the ports do and however late we are."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfailover_agent.core.model import PortCheck
+from ipfailover_agent.core.probe import (
+    Answer,
+    Answered,
+    Begin,
+    Close,
+    Connect,
+    DeadlinePassed,
+    End,
+    Event,
+    ProbePolicy,
+    ProbeState,
+    Report,
+    step,
+)
+
+PORTS = tuple(PortCheck(address=ip_address("::1"), port=number) for number in (1, 2, 3))
+
+policies = st.builds(
+    ProbePolicy,
+    ports=st.lists(st.sampled_from(PORTS), min_size=1, unique=True).map(tuple),
+    interval=st.floats(0.1, 5),
+    timeout=st.floats(0.05, 9),
+    rise=st.integers(1, 4),
+    fall=st.integers(1, 4),
+)
+answers = st.builds(
+    Answer,
+    port=st.sampled_from(PORTS),
+    failure=st.sampled_from(["", "", "refused"]),
+    is_inconclusive=st.booleans(),
+)
+events = st.one_of(
+    st.just(Begin()),
+    st.just(DeadlinePassed()),
+    st.just(DeadlinePassed()),
+    st.just(End()),
+    st.builds(Answered, st.lists(answers, min_size=1, max_size=3).map(tuple)),
+)
+
+
+@given(policies, st.lists(st.tuples(events, st.floats(0, 20))))
+def test_whatever_happens_connections_are_bounded_and_reports_alternate(
+    policy: ProbePolicy, story: list[tuple[Event, float]]
+) -> None:
+    """Never two connections to a port, none forgotten, and never the same verdict twice."""
+    state, now, verdict = ProbeState(), 1000.0, None
+    opened: set[PortCheck] = set()
+    for event, pause in story:
+        now += pause
+        if isinstance(event, Answered):
+            opened -= {each.port for each in event.answers}
+        state, actions = step(state, event, now, policy)
+        for action in actions:
+            match action:
+                case Connect(port=port):
+                    assert port not in opened
+                    opened.add(port)
+                case Close(port=port):
+                    opened.discard(port)
+                case Report(is_healthy=is_healthy, reason=reason):
+                    assert is_healthy != verdict
+                    assert bool(reason) != is_healthy
+                    verdict = is_healthy
+        assert opened == set(state.waiting)
+        assert state.is_healthy == verdict
+        assert not state.waiting or state.due is not None
+        if isinstance(event, DeadlinePassed) and state.deadline is not None:
+            assert state.deadline > now
+
+
+@given(policies, st.lists(st.floats(0, 1), max_size=60))
+def test_rounds_begin_on_the_grid_at_most_once_an_interval(
+    policy: ProbePolicy, lateness: list[float]
+) -> None:
+    """However late each look is; n intervals after the beginning, up to rounding."""
+    start = now = 50.0
+    state, actions = step(ProbeState(), Begin(), now, policy)
+    slots = [0]
+    for late in lateness:
+        assert actions
+        good = Answered(tuple(Answer(port=each) for each in state.waiting))
+        state, _ = step(state, good, now, policy)
+        assert state.deadline is not None
+        slot = (state.deadline - start) / policy.interval
+        assert abs(slot - round(slot)) < 1e-6
+        slots.append(round(slot))
+        now = state.deadline + late
+        state, actions = step(state, DeadlinePassed(), now, policy)
+    assert sorted(set(slots)) == slots
+
+
+@given(policies, st.lists(st.booleans(), min_size=1, max_size=40))
+def test_the_verdict_is_that_of_a_naive_count(policy: ProbePolicy, rounds: list[bool]) -> None:
+    """The first one decides, then ``fall`` or ``rise`` in a row."""
+    now = 0.0
+    state, _ = step(ProbeState(), Begin(), now, policy)
+    for number, is_good in enumerate(rounds):
+        failure = "" if is_good else "refused"
+        told = Answered(tuple(Answer(port=each, failure=failure) for each in state.waiting))
+        state, _ = step(state, told, now, policy)
+        expected = rounds[0]
+        for end in range(1, number + 2):
+            needed = policy.fall if expected else policy.rise
+            last = rounds[max(end - needed, 0) : end]
+            if len(last) == needed and all(each != expected for each in last):
+                expected = not expected
+        assert state.is_healthy == expected
+        assert state.deadline is not None
+        now = state.deadline
+        state, _ = step(state, DeadlinePassed(), now, policy)

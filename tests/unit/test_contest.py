@@ -1,0 +1,948 @@
+"""Contests, replayed event by event."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ipfailover_agent.core import causes, verdicts
+from ipfailover_agent.core.causes import Cause, CauseKind
+from ipfailover_agent.core.conflict import (
+    Action,
+    AdvertSeen,
+    Announce,
+    AnnouncementSeen,
+    AskDump,
+    Contest,
+    ContestPolicy,
+    Counters,
+    DeadlinePassed,
+    DumpAnswered,
+    EndTrial,
+    Event,
+    Gap,
+    Hold,
+    HoldReason,
+    Phase,
+    Reconfigured,
+    Release,
+    Report,
+    StateEntered,
+)
+from ipfailover_agent.core.contest import step
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.packets import Advert, Announcement
+from ipfailover_agent.core.rivals import ContestContext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POLICY = ContestPolicy()
+OURS = bytes.fromhex("525400000005")
+LOWER_MAC = bytes.fromhex("525400000001")
+HIGHER_MAC = bytes.fromhex("525400000009")
+VIRTUAL = IPv4Address("10.0.0.5")
+CONTEXT = ContestContext(
+    addresses=(VIRTUAL,),
+    virtual_router_id=11,
+    priority=150,
+    source=IPv4Address("10.0.0.10"),
+    node_addresses=frozenset({IPv4Address("10.0.0.10"), IPv4Address("10.0.0.99")}),
+    mac=OURS,
+    host_macs=frozenset({OURS, bytes.fromhex("5254000000aa")}),
+    password=b"OpenShif",
+)
+DOWN = CONTEXT.master_down_time
+MASTER = StateEntered(state=VrrpState.MASTER)
+BACKUP = StateEntered(state=VrrpState.BACKUP)
+FAULT = StateEntered(state=VrrpState.FAULT)
+TICK = DeadlinePassed()
+
+ADVERT = Advert(
+    source_mac=HIGHER_MAC,
+    source=IPv4Address("10.0.0.12"),
+    destination=IPv4Address("224.0.0.18"),
+    version=2,
+    virtual_router_id=11,
+    priority=200,
+    addresses=(VIRTUAL,),
+    interval=1.0,
+    authentication=1,
+    password=b"OpenShif",
+    ttl=255,
+    is_checksum_right=True,
+)
+HIGHER = AdvertSeen(advert=ADVERT)
+LOWER = AdvertSeen(advert=replace(ADVERT, priority=100))
+LEAVING = AdvertSeen(advert=replace(ADVERT, priority=0))
+
+
+def announced(mac: bytes) -> AnnouncementSeen:
+    """Return an announcement of our address by somebody else."""
+    return AnnouncementSeen(
+        announcement=Announcement(source_mac=mac, announced_mac=mac, address=VIRTUAL)
+    )
+
+
+def every_second(event: Event, times: int, pause: float = 1.0) -> list[Event | float]:
+    """Return an event that comes so often, each followed by a pause."""
+    return [event, pause] * times
+
+
+class Replay:
+    """A contest, its clock, and what it has asked for; numbers advance the clock."""
+
+    def __init__(self, context: ContestContext = CONTEXT, policy: ContestPolicy = POLICY) -> None:
+        self.state = Contest(context=context)
+        self.policy = policy
+        self.now = 100.0
+        self.received = 0
+        self.errors: dict[str, Any] = {}
+
+    def __call__(self, *events: Event | float | Callable[[], Event]) -> tuple[Action, ...]:
+        """Play events and return what they caused, all together; functions make theirs now."""
+        actions: list[Action] = []
+        for event in events:
+            if isinstance(event, float):
+                actions += self.wait(event)
+            elif callable(event):
+                actions += self.feed(event())
+            else:
+                actions += self.feed(event)
+        return tuple(actions)
+
+    def feed(self, event: Event) -> tuple[Action, ...]:
+        """Play one event."""
+        self.state, actions = step(self.state, event, self.now, self.policy)
+        return actions
+
+    def wait(self, seconds: float) -> list[Action]:
+        """Let time pass, with the deadlines in it."""
+        end, actions = self.now + seconds, list[Action]()
+        while self.state.deadline is not None and self.state.deadline <= end:
+            self.now = max(self.now, self.state.deadline)
+            actions += self.feed(TICK)
+        self.now = end
+        return actions
+
+    def dump(self, state: VrrpState = VrrpState.BACKUP) -> DumpAnswered:
+        """Return an answer of keepalived's, taken now."""
+        counters = Counters(taken_at=self.now, state=state, advert_rcvd=self.received)
+        return DumpAnswered(counters=replace(counters, **self.errors))
+
+
+def holds(actions: tuple[Action, ...]) -> list[tuple[HoldReason, CauseKind]]:
+    """Return the reasons for holds among actions."""
+    return [(each.reason, each.cause.kind) for each in actions if isinstance(each, Hold)]
+
+
+def reports(actions: tuple[Action, ...]) -> list[Cause]:
+    """Return the causes reported among actions."""
+    return [each.cause for each in actions if isinstance(each, Report)]
+
+
+# --- adverts of a higher rank -------------------------------------------------------------------
+
+
+def test_a_master_that_keepalived_does_not_step_down_for_a_higher_rank_yields() -> None:
+    """After 0.3 s, with keepalived's own word that it is still MASTER."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert (AskDump(),) == replay(HIGHER, 0.25)
+    assert () == replay(replay.dump(VrrpState.MASTER))
+    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.06))
+    assert replay.state.is_held
+
+
+def test_without_an_answer_the_fifo_decides() -> None:
+    """A keepalived that does not answer within 0.2 s more is taken at its last word."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert [] == holds(replay(HIGHER, 0.45))
+    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.1))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(BACKUP, id="by the FIFO"),
+        pytest.param(
+            DumpAnswered(
+                counters=Counters(taken_at=160.21, state=VrrpState.BACKUP, advert_rcvd=1)
+            ),
+            id="by a dump",
+        ),
+    ],
+)
+def test_an_ordinary_handover_holds_nobody(answer: Event) -> None:
+    """keepalived has stepped down: told by the FIFO, or by a dump where its line comes late."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    replay(HIGHER, 0.28)
+    replay(answer)
+
+    assert [] == holds(replay(0.7, HIGHER, 1.0, HIGHER, 1.0))
+
+
+def test_equal_priorities_are_ranked_by_address_as_a_number() -> None:
+    """10.0.0.9 ranks below 10.0.0.10, which text would not."""
+    below = replace(ADVERT, priority=150, source=IPv4Address("10.0.0.9"))
+    above = replace(ADVERT, priority=150, source=IPv4Address("10.0.0.11"))
+
+    assert not CONTEXT.ranks_below(below)
+    assert CONTEXT.ranks_below(above)
+
+
+def test_adverts_overtaken_by_the_word_that_he_leaves_do_not_count() -> None:
+    """Priority 0 and an older advert may arrive in the wrong order."""
+    replay = Replay()
+    replay(BACKUP, HIGHER, 1.0, HIGHER, 0.1, LEAVING, 0.05, MASTER, HIGHER)
+
+    assert [] == holds(replay(3.0))
+
+
+# --- adverts of a lower rank --------------------------------------------------------------------
+
+
+def test_a_lower_rank_is_reported_and_given_time_to_yield() -> None:
+    """It is his to yield; meanwhile we announce, so that neighbours find us."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    actions = replay(LOWER, 1.0, LOWER, 0.6)
+
+    assert [CauseKind.UNHEARD] == [each.kind for each in reports(actions)]
+    assert Announce() in actions
+    assert [] == holds(actions)
+
+
+def test_a_lower_rank_that_cannot_yield_is_yielded_to() -> None:
+    """After 1.7 s; and it is never tried whether we could preempt it."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    actions = replay(LOWER, 1.0, LOWER, 0.7)
+
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(actions)
+    assert () == replay(FAULT, *every_second(LOWER, 60))
+
+
+def test_a_senior_may_be_told_not_to_yield_to_a_lower_rank() -> None:
+    """A policy for who would rather have two holders than one that may be deaf."""
+    replay = Replay(policy=replace(POLICY, yields_as_senior=False))
+    replay(MASTER, 60.0)
+
+    assert [] == holds(replay(*every_second(LOWER, 20)))
+
+
+def test_a_lower_rank_that_steps_down_late_is_no_contest() -> None:
+    """What counts is that adverts go on, not that one was seen."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert [] == holds(replay(LOWER, 0.1, LOWER, 10.0))
+
+
+def test_one_advert_of_a_lower_rank_proves_nothing() -> None:
+    """However seldom it advertises: what goes on comes again."""
+    seldom = AdvertSeen(advert=replace(ADVERT, priority=50, interval=10.0))
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert [] == holds(replay(seldom, 9.0))
+    assert [HoldReason.UNYIELDING] == [reason for reason, _ in holds(replay(seldom, 0.1))]
+
+
+def test_addresses_under_several_ids_are_several_rivals() -> None:
+    """A node that groups addresses otherwise ranks differently under each id."""
+    context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
+    one = AdvertSeen(advert=replace(ADVERT, priority=100))
+    other = AdvertSeen(
+        advert=replace(ADVERT, virtual_router_id=12, addresses=(IPv4Address("10.0.0.6"),))
+    )
+    replay = Replay(context)
+    replay(MASTER, 60.0)
+
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(
+        replay(one, 0.1, other, 0.15, one, 0.1, other, 0.5)
+    )
+
+
+# --- a backup that does not hear ----------------------------------------------------------------
+
+
+def test_a_backup_whose_keepalived_does_not_count_adverts_yields_in_time() -> None:
+    """Two adverts between two dumps, no count: before the master-down timer ends."""
+    replay = Replay()
+    began = replay.now
+    assert (AskDump(),) == replay(BACKUP)
+    replay(0.02, replay.dump)
+    replay(0.9, HIGHER, 0.01)
+    replay(replay.dump)
+    assert (AskDump(),) == replay(0.99, HIGHER, 0.1)
+
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(replay.dump))
+    assert replay.now - began < 3 * CONTEXT.advert_interval
+
+
+def test_one_uncounted_advert_proves_nothing() -> None:
+    """It may have come before the first dump and been told late."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 0.5)
+
+    assert [] == holds(replay(replay.dump))
+
+
+def test_a_backup_that_counts_is_looked_at_every_five_seconds() -> None:
+    """And never held."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump)
+    asked = 0
+    for _ in range(60):
+        replay.received += 1
+        actions = replay(HIGHER, 0.02)
+        if AskDump() in actions:
+            asked += 1
+            actions += replay(replay.dump)
+        assert [] == holds(actions + replay(0.98))
+
+    assert 12 <= asked <= 14
+
+
+def test_a_list_that_differs_counts_and_is_refused_all_the_same() -> None:
+    """keepalived counts before it compares addresses: its error counter moves as well."""
+    other = replace(ADVERT, addresses=(IPv4Address("10.0.0.6"), VIRTUAL))
+    context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.7")))
+    replay = Replay(context)
+    seen = AdvertSeen(advert=other)
+    replay(BACKUP, 0.02, replay.dump, 0.9, seen, 1.0, seen, 0.1)
+    replay.received = 2
+    replay.errors = {"addr_list_err": 2}
+
+    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
+
+
+def test_fast_timing_does_not_ask() -> None:
+    """Below one second there is no time for dumps."""
+    replay = Replay(replace(CONTEXT, version=3, advert_interval=0.1, password=None))
+
+    assert () == replay(BACKUP, *every_second(HIGHER, 30, 0.1))
+
+
+# --- announcements ------------------------------------------------------------------------------
+
+
+def test_an_announcement_is_answered_at_once_and_at_most_once_a_second() -> None:
+    """Defended whoever he is."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert (Announce(),) == replay(announced(LOWER_MAC))
+    assert () == replay(announced(LOWER_MAC), 0.2, announced(LOWER_MAC))
+    assert 3 == replay(3.0).count(Announce())
+
+
+def test_who_has_just_become_master_yields_to_an_older_one() -> None:
+    """He was heard for longer than a master-down time."""
+    replay = Replay()
+    replay(BACKUP, announced(HIGHER_MAC), 10.0, announced(HIGHER_MAC), 1.0, MASTER, 0.1)
+    assert [] == holds(replay(announced(HIGHER_MAC)))
+
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
+        replay(0.4, announced(HIGHER_MAC))
+    )
+
+
+@pytest.mark.parametrize(
+    ("rival", "seconds"),
+    [
+        pytest.param(LOWER_MAC, 1, id="at once by the higher MAC"),
+        pytest.param(HIGHER_MAC, 2, id="later by the lower MAC, since he goes on"),
+    ],
+)
+def test_of_two_new_ones_the_higher_mac_yields_first(rival: bytes, seconds: int) -> None:
+    """The lower MAC gives it a second."""
+    replay = Replay()
+    replay(BACKUP, 4.0, MASTER, 0.1)
+    replay(announced(rival))
+    actions = [holds(replay(1.0, announced(rival))) for _ in range(seconds)]
+
+    assert [[]] * (seconds - 1) == actions[:-1]
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == actions[-1]
+
+
+@pytest.mark.parametrize(
+    ("rival", "expected"),
+    [
+        pytest.param(LOWER_MAC, 1, id="the higher MAC yields"),
+        pytest.param(HIGHER_MAC, 0, id="the lower MAC stays for good"),
+    ],
+)
+def test_an_old_master_lets_a_rival_yield_first(rival: bytes, expected: int) -> None:
+    """After two seconds both must be old, and the MAC decides."""
+    replay = Replay()
+    replay(MASTER, 60.0, announced(rival))
+
+    assert [] == holds(replay(1.0, announced(rival), 1.0, announced(rival)))
+    assert expected == len(holds(replay(1.0, *every_second(announced(rival), 60))))
+
+
+def test_a_winner_announces_every_second_and_later_every_ten() -> None:
+    """So that the loser notices its death."""
+    replay = Replay()
+    replay(MASTER, 60.0, announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
+
+    assert 100 == replay(100.0).count(Announce())
+    replay(POLICY.fresh_for)
+    assert 10 == replay(100.0).count(Announce())
+
+
+def lost_by_announcements() -> Replay:
+    """Return an instance that lost a contest by announcements and is held."""
+    replay = Replay()
+    replay(BACKUP, announced(LOWER_MAC), 10.0, announced(LOWER_MAC), MASTER, 0.5)
+    replay(announced(LOWER_MAC), 1.0, announced(LOWER_MAC), FAULT)
+    assert replay.state.is_held
+    return replay
+
+
+def test_the_loser_is_held_while_the_winner_announces_and_released_after() -> None:
+    """Three and a half announcements missed, and at least a master-down time."""
+    replay = lost_by_announcements()
+
+    assert () == replay(1.0, *every_second(announced(LOWER_MAC), 100), announced(LOWER_MAC))
+    assert () == replay(3.4)
+    assert (Release(),) == replay(0.2)
+
+
+def test_a_loser_waits_longer_once_the_winner_announces_less() -> None:
+    """Ten minutes after the contest it announces every ten seconds."""
+    replay = lost_by_announcements()
+    replay(1.0, *every_second(announced(LOWER_MAC), 600), announced(LOWER_MAC))
+
+    assert () == replay(30.0)
+    assert (Release(),) == replay(1.0)
+
+
+def test_a_released_loser_yields_again_before_it_becomes_master() -> None:
+    """Adverts do not arrive here: an announcement is all there is to hear."""
+    replay = lost_by_announcements()
+    replay(4.0)
+
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
+        replay(BACKUP, 1.0, announced(LOWER_MAC))
+    )
+
+
+def test_who_announces_too_seldom_ends_the_changes_as_well() -> None:
+    """Each further loss doubles the wait."""
+    replay = lost_by_announcements()
+    changes = 0
+    for _ in range(300):
+        for action in replay(5.0, announced(LOWER_MAC)):
+            if isinstance(action, Release):
+                replay(BACKUP)
+            if isinstance(action, Hold):
+                replay(FAULT)
+                changes += 1
+
+    assert changes <= 3
+
+
+def test_an_announcement_by_who_advertises_is_left_to_the_adverts() -> None:
+    """They say more."""
+    replay = Replay()
+    replay(BACKUP, HIGHER, 1.0, MASTER, 0.1)
+
+    assert () == replay(announced(HIGHER_MAC))
+
+
+def test_a_simultaneous_promotion_is_noticed_though_told_late() -> None:
+    """His announcements came while keepalived's line was on its way."""
+    replay = Replay()
+    replay(BACKUP, 3.5, announced(LOWER_MAC), 0.05)
+
+    assert Announce() in replay(MASTER)
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(1.0, announced(LOWER_MAC)))
+
+
+# --- held ---------------------------------------------------------------------------------------
+
+
+def outranked() -> Replay:
+    """Return an instance that is held for a higher rank behind a firewall."""
+    replay = Replay()
+    replay(MASTER, 60.0, HIGHER, 1.0, FAULT)
+    assert replay.state.is_held
+    return replay
+
+
+def test_a_held_instance_is_released_a_master_down_time_after_the_last_advert() -> None:
+    """And is MASTER as long after that."""
+    replay = outranked()
+    replay(HIGHER)
+
+    assert () == replay(DOWN - 0.01)
+    assert (Release(),) == replay(0.02)
+
+
+def test_a_rival_that_leaves_is_not_waited_for() -> None:
+    """Priority 0 is a word."""
+    replay = outranked()
+
+    assert (Release(),) == replay(HIGHER, 0.5, LEAVING)
+
+
+def test_a_trial_that_counts_ends_the_contest() -> None:
+    """The firewall is mended: released for good."""
+    replay = outranked()
+    actions = replay(*every_second(HIGHER, 10))
+    assert (Release(is_trial=True),) == actions
+    replay(0.05, BACKUP, 0.02, replay.dump, 0.4, HIGHER)
+    replay.received = 1
+
+    assert (AskDump(), EndTrial()) == replay(0.6, replay.dump)
+    assert Phase.WATCHING is replay.state.phase
+
+
+def test_a_trial_that_fails_ends_before_the_master_down_time() -> None:
+    """And the next one comes later."""
+    replay = outranked()
+    begins = []
+    for second in range(400):
+        actions = replay(HIGHER, 1.0)
+        if Release(is_trial=True) in actions:
+            begins.append(second)
+            trial = replay.now
+            replay(BACKUP, 0.02, replay.dump)
+            assert [HoldReason.OUTRANKED] == [
+                reason for reason, _ in holds(replay(HIGHER, 1.0, HIGHER, 1.5))
+            ]
+            assert replay.now - trial < DOWN
+            replay(FAULT)
+
+    waits = [after - before for before, after in pairwise(begins)]
+    assert sorted(waits) == waits
+    assert waits[-1] > 4 * waits[0]
+
+
+def test_an_advert_that_says_why_it_is_refused_is_not_tried() -> None:
+    """Until it changes."""
+    replay = Replay()
+    other = AdvertSeen(advert=replace(ADVERT, version=3, authentication=0, password=None))
+    replay(MASTER, 60.0, other, 1.0, FAULT)
+
+    assert () == replay(*every_second(other, 60))
+    assert (Release(is_trial=True),) == replay(*every_second(HIGHER, 10))
+
+
+# --- no rivals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("advert", "kind"),
+    [
+        pytest.param(
+            replace(ADVERT, source_mac=bytes.fromhex("5254000000aa")),
+            CauseKind.OWN_ECHO,
+            id="a MAC of this host",
+        ),
+        pytest.param(
+            replace(ADVERT, source=IPv4Address("10.0.0.99")),
+            CauseKind.OWN_ECHO,
+            id="an address of this node",
+        ),
+        pytest.param(
+            replace(ADVERT, priority=255, addresses=(IPv4Address("10.0.0.254"),)),
+            CauseKind.ID_CLASH,
+            id="other addresses",
+        ),
+    ],
+)
+def test_what_is_no_rival_is_reported_and_never_yielded_to(
+    advert: Advert, kind: CauseKind
+) -> None:
+    """However high it ranks."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    actions = replay(*every_second(AdvertSeen(advert=advert), 30))
+
+    assert {kind} == {each.kind for each in reports(actions)}
+    assert [] == holds(actions)
+
+
+def test_own_announcements_come_back_without_a_word() -> None:
+    """A bond, a bridge loop, a second interface of this host."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert () == replay(*every_second(announced(OURS), 30))
+
+
+def test_a_clash_of_ids_names_a_free_offset() -> None:
+    """For as many ids as the configuration needs."""
+    clash = AdvertSeen(
+        advert=replace(
+            ADVERT, source=IPv4Address("10.0.0.1"), addresses=(IPv4Address("10.0.0.254"),)
+        ),
+        seen_ids=frozenset({11, 21, 32}),
+    )
+    replay = Replay(replace(CONTEXT, router_ids=3))
+
+    text = (
+        "router id 11 is also used by 10.0.0.1 for 10.0.0.254:"
+        " choose OPENSHIFT_HA_VRRP_ID_OFFSET=40"
+    )
+    assert [text] == [each.text for each in reports(replay(MASTER, clash))]
+
+
+def test_no_free_offset_is_no_advice() -> None:
+    """254 ids need them all."""
+    assert causes.free_offset({100}, 254) is None
+    assert 0 == causes.free_offset(set(), 255)
+
+
+# --- causes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("advert", "kind", "words"),
+    [
+        (replace(ADVERT, version=3), CauseKind.VERSION, "VRRP version 3, ours 2"),
+        (replace(ADVERT, password=b"x"), CauseKind.PASSWORD, "other password"),
+        (replace(ADVERT, authentication=0, password=None), CauseKind.PASSWORD, "other password"),
+        (replace(ADVERT, authentication=2, password=None), CauseKind.PASSWORD, "other password"),
+        (
+            replace(ADVERT, addresses=(VIRTUAL, IPv4Address("10.0.0.6"))),
+            CauseKind.ADDRESSES,
+            "address list differs: they 10.0.0.5 10.0.0.6, we 10.0.0.5",
+        ),
+        (replace(ADVERT, interval=2.0), CauseKind.INTERVAL, "advert interval 2 s, ours 1 s"),
+        (
+            replace(ADVERT, destination=IPv4Address("10.0.0.10")),
+            CauseKind.CAST,
+            "they send unicast, we multicast",
+        ),
+        (replace(ADVERT, ttl=64), CauseKind.PACKET, "hop limit 64"),
+        (replace(ADVERT, is_checksum_right=False), CauseKind.PACKET, "wrong checksum"),
+        (
+            replace(ADVERT, virtual_router_id=1),
+            CauseKind.ROUTER_ID,
+            "10.0.0.12 advertises 10.0.0.5 for router id 1, ours 11",
+        ),
+        (
+            ADVERT,
+            CauseKind.FIREWALL,
+            "keepalived does not count them: a firewall drops protocol 112 (nft list ruleset)",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_cause_is_told_in_words(advert: Advert, kind: CauseKind, words: str) -> None:
+    """What was seen, and what differs."""
+    replay = Replay()
+    actions = replay(MASTER, 60.0, AdvertSeen(advert=advert), 1.0)
+
+    assert [(HoldReason.OUTRANKED, kind)] == holds(actions)
+    assert [True] == [words in each.cause.text for each in actions if isinstance(each, Hold)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "kind"),
+    [
+        ({"auth_failure": 2}, CauseKind.PASSWORD),
+        ({"addr_list_err": 2}, CauseKind.REFUSED),
+        ({"other_errors": 2}, CauseKind.REFUSED),
+        ({}, CauseKind.FIREWALL),
+    ],
+    ids=str,
+)
+def test_counters_say_what_the_packet_does_not(counts: dict[str, int], kind: CauseKind) -> None:
+    """keepalived counted why it refuses."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.1)
+
+    replay.errors = dict(counts)
+
+    assert [(HoldReason.UNCOUNTED, kind)] == holds(replay(replay.dump))
+
+
+def test_adverts_that_ceased_are_told_from_a_stranger() -> None:
+    """The announcer is known."""
+    replay = Replay()
+    replay(BACKUP, *every_second(LOWER, 5), 4.0, MASTER, announced(HIGHER_MAC), 1.0)
+    (hold,) = (each for each in replay(announced(HIGHER_MAC)) if isinstance(each, Hold))
+    cause = hold.cause
+
+    assert CauseKind.SILENCED is cause.kind
+    assert cause.text == (
+        "52:54:00:00:00:09 announces 10.0.0.5 and the adverts of 10.0.0.12 for router id 11"
+        " no longer arrive: the network, or a firewall there, drops protocol 112"
+    )
+
+
+def test_a_long_list_is_cut_short() -> None:
+    """A sentence, not a page."""
+    addresses = tuple(IPv4Address("10.0.1.0") + number for number in range(200))
+    cause = causes.difference(replace(ADVERT, addresses=addresses), CONTEXT)
+
+    assert cause is not None
+    assert "10.0.1.7 and 192 more" in cause.text
+
+
+# --- time, reload, modes ------------------------------------------------------------------------
+
+
+def test_after_a_gap_a_master_announces_unless_it_steps_down() -> None:
+    """Half a second later, when keepalived has heard what went on."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=30.0))
+    assert (Announce(),) == replay(1.0)
+
+    replay(Gap(seconds=30.0), 0.2, BACKUP)
+    assert Announce() not in replay(1.0)
+
+
+def test_time_in_which_we_did_not_look_makes_nobody_silent() -> None:
+    """A held instance stays held over a gap."""
+    replay = outranked()
+    replay(*every_second(HIGHER, 5), HIGHER)
+    replay.now += 30.0
+
+    assert () == replay(Gap(seconds=30.0), TICK, 1.0)
+
+
+def test_time_in_which_we_did_not_look_confirms_nothing() -> None:
+    """keepalived may not have run either."""
+    replay = Replay()
+    replay(MASTER, 60.0, HIGHER)
+    replay.now += 30.0
+
+    assert [] == holds(replay(Gap(seconds=30.0), TICK, BACKUP, 1.0))
+
+
+def test_a_reload_looks_anew() -> None:
+    """Rivals of the old addresses are forgotten, and with them the hold."""
+    replay = outranked()
+    moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),))
+    replay(HIGHER, Reconfigured(context=moved))
+
+    assert [Release()] == [
+        each for each in replay(*every_second(HIGHER, 4)) if not isinstance(each, Report)
+    ]
+
+
+def test_an_end_of_the_instance_is_an_end_of_the_hold() -> None:
+    """Its successor begins unheld."""
+    replay = outranked()
+
+    assert (Release(),) == replay(StateEntered(state=VrrpState.STOP))
+    assert Contest(context=CONTEXT, state=VrrpState.STOP, since=replay.now) == replay.state
+
+
+def test_report_mode_tells_the_same_and_holds_nothing() -> None:
+    """At most once a minute."""
+    replay = Replay(replace(CONTEXT, is_resolving=False))
+    replay(MASTER, 60.0)
+    actions = replay(*every_second(HIGHER, 50))
+
+    assert [] == holds(actions)
+    assert [CauseKind.FIREWALL] == [each.kind for each in reports(actions)]
+    assert Phase.WATCHING is replay.state.phase
+
+
+def test_a_hold_that_came_too_late_is_set_once_more() -> None:
+    """keepalived became MASTER while the hold file was being written."""
+    replay = outranked()
+
+    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(MASTER))
+
+
+def test_rivals_are_remembered_within_limits() -> None:
+    """A flood of MACs costs no memory."""
+    replay = Replay()
+    replay(BACKUP)
+    for number in range(2 * POLICY.rivals_limit):
+        mac = number.to_bytes(6, "big")
+        replay(AdvertSeen(advert=replace(ADVERT, source_mac=mac)))
+
+    assert POLICY.rivals_limit == len(replay.state.rivals)
+
+
+# --- odds and ends ------------------------------------------------------------------------------
+
+
+def test_what_is_neither_our_id_nor_our_address_is_nobodys_business() -> None:
+    """The filter lets all adverts pass."""
+    other = replace(ADVERT, virtual_router_id=99, addresses=(IPv4Address("10.0.0.254"),))
+    elsewhere = Announcement(
+        source_mac=LOWER_MAC, announced_mac=LOWER_MAC, address=IPv4Address("10.0.0.254")
+    )
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert () == replay(AdvertSeen(advert=other), AnnouncementSeen(announcement=elsewhere), 9.0)
+    assert () == replay.state.rivals
+
+
+def test_the_announcement_of_one_who_leaves_is_no_contact() -> None:
+    """It was under way, or waited for its turn."""
+    replay = Replay()
+    replay(BACKUP, HIGHER, announced(HIGHER_MAC), 1.0, LEAVING, 0.1, MASTER)
+
+    assert () == replay(announced(HIGHER_MAC))
+
+
+def test_an_advert_that_never_comes_again_holds_nobody() -> None:
+    """The rival has gone between the advert and the dump."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.05, LEAVING, 0.1)
+
+    assert [] == holds(replay(replay.dump))
+
+
+def test_an_answer_from_before_the_advert_is_not_waited_on() -> None:
+    """Another instance asked: we ask again as soon as the advert must have been counted."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.05, replay.dump)
+
+    assert (AskDump(),) == replay(0.06)
+
+
+def test_a_restarted_keepalived_is_counted_anew() -> None:
+    """Its counters began at zero."""
+    replay = Replay()
+    replay.received = 50
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.1)
+    replay.received = 0
+
+    assert [] == holds(replay(replay.dump))
+
+
+def test_a_gap_begins_counting_anew() -> None:
+    """keepalived's down timer may have stood still as well."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER)
+
+    assert (AskDump(),) == replay(Gap(seconds=5.0))
+    assert [] == holds(replay(0.1, replay.dump))
+
+
+def test_a_gap_puts_a_trial_off() -> None:
+    """By as long as it lasted."""
+    replay = outranked()
+    due = replay.state.trial_at
+    replay(HIGHER, Gap(seconds=3.0))
+
+    assert due is not None
+    assert due + 3.0 == replay.state.trial_at
+
+
+def test_a_reload_of_a_backup_asks_anew() -> None:
+    """The counters may have begun anew."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump)
+
+    assert (AskDump(),) == replay(Reconfigured(context=CONTEXT))
+
+
+def test_a_trial_ends_well_when_the_rival_has_gone_silent_in_it() -> None:
+    """Nobody is left to yield to."""
+    replay = outranked()
+    replay(*every_second(HIGHER, 8), HIGHER)
+    actions = replay(10.0)
+
+    assert [] == holds(actions)
+    assert Phase.WATCHING is replay.state.phase
+
+
+def test_rare_adverts_of_a_slow_rival_have_their_own_silence() -> None:
+    """Version 3 takes any interval: three of his count."""
+    context = replace(CONTEXT, version=3, password=None)
+    slow = replace(ADVERT, version=3, authentication=0, password=None, interval=5.0)
+    replay = Replay(context)
+    replay(MASTER, 60.0, AdvertSeen(advert=slow), 1.0, FAULT, AdvertSeen(advert=slow))
+
+    assert Release() not in replay(14.0)
+    assert Release() in replay(2.0)
+
+
+def test_a_lower_rank_that_refuses_our_adverts_is_told_as_such() -> None:
+    """What differs explains why he does not yield."""
+    other = replace(ADVERT, priority=100, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
+    cause = causes.unheard(other, CONTEXT)
+
+    assert (CauseKind.ADDRESSES, ("addresses", "10.0.0.12")) == (cause.kind, cause.key)
+
+
+def test_an_empty_list_is_told_as_such() -> None:
+    """A router may advertise nothing."""
+    cause = causes.difference(replace(ADVERT, addresses=()), CONTEXT)
+
+    assert cause is not None
+    assert "they no address, we 10.0.0.5" in cause.text
+
+
+def test_an_advert_like_ours_differs_in_nothing() -> None:
+    """keepalived would take it, whatever the order of addresses."""
+    other = IPv4Address("10.0.0.6")
+    advert = replace(ADVERT, addresses=(other, VIRTUAL), ttl=255)
+
+    assert causes.difference(advert, replace(CONTEXT, addresses=(VIRTUAL, other))) is None
+
+
+def test_an_unknown_rival_leaves_without_a_trace() -> None:
+    """Nothing was remembered."""
+    replay = Replay()
+
+    assert () == replay(MASTER, LEAVING)
+    assert () == replay.state.rivals
+
+
+def test_states_told_twice_change_nothing() -> None:
+    """A line of the FIFO may repeat what a dump said."""
+    replay = Replay()
+    replay(MASTER, 5.0)
+    since = replay.state.since
+    replay(MASTER)
+
+    assert since == replay.state.since
+
+
+def test_all_who_have_yielded_at_once_return_one_by_one() -> None:
+    """From the second loss in a row on, each lower MAC that was heard has a second's start."""
+    replay = lost_by_announcements()
+    first = verdicts.silence_after_loss(replay.state, replay.now, POLICY)
+    again = replace(replay.state, losses=2)
+    lower = replace(again, context=replace(CONTEXT, mac=bytes(6)))
+
+    assert first == 3.5 * POLICY.defend_interval
+    assert verdicts.silence_after_loss(lower, replay.now, POLICY) == 2 * first
+    assert (
+        verdicts.silence_after_loss(again, replay.now, POLICY)
+        == 2 * first + POLICY.defend_interval
+    )
+
+
+def test_after_a_long_gap_a_master_counts_as_new() -> None:
+    """Somebody may have taken over with good reason: the lower MAC does not insist."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=30.0), 1.0, announced(HIGHER_MAC), 1.0)
+
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
+        replay(announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
+    )
+
+
+def test_a_loser_whose_rival_is_only_heard_announcing_now_goes_by_that() -> None:
+    """Adverts have ceased to arrive: its announcements, soon rarer, say whether it lives."""
+    replay = outranked()
+    replay(*every_second(HIGHER, 5), 1.0)
+    replay(*every_second(announced(HIGHER_MAC), 650), announced(HIGHER_MAC))
+
+    assert () == replay(30.0)
+    assert (Release(),) == replay(1.0)

@@ -1,0 +1,418 @@
+"""Adverts and announcements as bytes: what is understood, what is not, what is built."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.core.packet_filter import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
+from ipfailover_agent.core.packets import (
+    Advert,
+    Announcement,
+    gratuitous_arp,
+    parse_frame,
+    unsolicited_advertisement,
+)
+from tests.support import classic_bpf, frames
+from tests.support.frames import ALL_NODES_GROUP, EVERYONE, OUR_MAC, THEIR_MAC
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress
+
+HERE = IPv4Address("10.0.0.1")
+GROUP = IPv4Address("224.0.0.18")
+VIP = IPv4Address("10.0.0.5")
+OTHER_VIP = IPv4Address("10.0.0.6")
+HERE6 = IPv6Address("fe80::1")
+GROUP6 = IPv6Address("ff02::12")
+NODES6 = IPv6Address("ff02::1")
+VIP6 = IPv6Address("fd00::5")
+
+
+def the_advert(frame: bytes) -> Advert:
+    found = parse_frame(frame)
+    assert isinstance(found, Advert)
+    return found
+
+
+def advert(  # the one of these tests
+    source: IPAddress = HERE,
+    destination: IPAddress = GROUP,
+    *,
+    addresses: tuple[IPAddress, ...] = (VIP, OTHER_VIP),
+    version: int = 2,
+    interval: float = 1.0,
+    authentication: int = 0,
+    password: bytes | None = None,
+    is_checksum_right: bool = True,
+) -> Advert:
+    return Advert(
+        source_mac=THEIR_MAC,
+        source=source,
+        destination=destination,
+        version=version,
+        virtual_router_id=51,
+        priority=100,
+        addresses=addresses,
+        interval=interval,
+        authentication=authentication,
+        password=password,
+        ttl=255,
+        is_checksum_right=is_checksum_right,
+    )
+
+
+def test_a_version_2_advert_with_a_password_is_read() -> None:
+    """Addresses in order, seconds, the password without the zeros that fill it up."""
+    message = frames.vrrp(HERE, GROUP, (VIP, OTHER_VIP), authentication=1, password=b"secret")
+    expected = advert(authentication=1, password=b"secret")
+    assert expected == parse_frame(frames.packet(message, HERE, GROUP))
+
+
+def test_a_password_is_not_shown() -> None:
+    """An advert that is printed says nothing of it."""
+    assert "secret" not in repr(advert(authentication=1, password=b"secret"))
+
+
+def test_a_version_2_advert_without_authentication_is_read() -> None:
+    """With the eight empty bytes of RFC 3768, and without them."""
+    for password in (b"", None):
+        message = frames.vrrp(HERE, GROUP, (VIP, OTHER_VIP), password=password)
+        assert advert() == parse_frame(frames.packet(message, HERE, GROUP))
+
+
+@pytest.mark.parametrize("pseudo", [True, False], ids=["pseudo header", "no pseudo header"])
+def test_a_version_3_advert_over_ipv4_is_read(*, pseudo: bool) -> None:
+    """Centiseconds become seconds; both forms of the checksum are right."""
+    message = frames.vrrp(HERE, GROUP, (VIP, OTHER_VIP), version=3, timing=10, pseudo=pseudo)
+    expected = advert(version=3, interval=0.1)
+    assert expected == parse_frame(frames.packet(message, HERE, GROUP))
+
+
+def test_an_advert_over_ipv6_is_read() -> None:
+    """Its addresses are IPv6 addresses."""
+    message = frames.vrrp(HERE6, GROUP6, (HERE6, VIP6), version=3, timing=100)
+    expected = advert(HERE6, GROUP6, addresses=(HERE6, VIP6), version=3)
+    assert expected == parse_frame(frames.packet(message, HERE6, GROUP6))
+
+
+def test_an_ipv6_checksum_needs_the_pseudo_header() -> None:
+    """Without it the checksum is wrong, other than with IPv4."""
+    message = frames.vrrp(HERE6, GROUP6, (VIP6,), version=3, pseudo=False)
+    assert not the_advert(frames.packet(message, HERE6, GROUP6)).is_checksum_right
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_wrong_checksum_is_told(version: int) -> None:
+    """The advert is read all the same: it says why keepalived refuses it."""
+    message = bytearray(frames.vrrp(HERE, GROUP, (VIP, OTHER_VIP), version=version))
+    message[2] ^= 1
+    found = the_advert(frames.packet(bytes(message), HERE, GROUP))
+    assert (101, False) == (found.priority, found.is_checksum_right)
+
+
+def test_a_unicast_advert_is_read() -> None:
+    """Its destination and its hop limit are told."""
+    peer = IPv4Address("10.0.0.2")
+    message = frames.vrrp(HERE, peer, (VIP,))
+    found = the_advert(frames.packet(message, HERE, peer, ttl=64))
+    assert (peer, 64) == (found.destination, found.ttl)
+
+
+def test_ip_options_are_skipped() -> None:
+    """A router alert makes the header longer, at most 40 bytes."""
+    message = frames.vrrp(HERE, GROUP, (VIP, OTHER_VIP))
+    for length in (4, 40):
+        whole = frames.ipv4(message, HERE, GROUP, options=bytes(length))
+        assert advert() == parse_frame(frames.ethernet(whole, frames.IPV4))
+
+
+def test_ipv6_extensions_are_skipped_within_bounds() -> None:
+    """Two headers are, a third is not."""
+    message = frames.vrrp(HERE6, GROUP6, (VIP6,), version=3, timing=100)
+    found = []
+    for count in range(1, 4):
+        extensions = [(0, bytes(6)), (60, bytes(14)), (43, bytes(6))][:count]
+        whole = frames.ipv6(message, HERE6, GROUP6, extensions=extensions)
+        found.append(parse_frame(frames.ethernet(whole, frames.IPV6)))
+    expected = advert(HERE6, GROUP6, addresses=(VIP6,), version=3)
+    assert [expected, expected, None] == found
+
+
+def test_only_frames_of_the_untagged_network_count() -> None:
+    """A tag with id 0 carries a priority; the addresses of a VLAN are other ones."""
+    whole = frames.ipv4(frames.vrrp(HERE, GROUP, (VIP, OTHER_VIP)), HERE, GROUP)
+    found = [
+        parse_frame(frames.ethernet(whole, frames.IPV4, tag=tag)) for tag in (0, 0xE000, 1, 0xE064)
+    ]
+    assert [advert(), advert(), None, None] == found
+
+
+NO_ADVERTS = {
+    "another protocol": frames.ipv4(bytes(32), HERE, GROUP, protocol=17),
+    "a later fragment": frames.ipv4(
+        frames.vrrp(HERE, GROUP, (VIP,)), HERE, GROUP, fragment=0x2001
+    ),
+    "version 4": frames.ipv4(frames.vrrp(HERE, GROUP, (VIP,), version=4), HERE, GROUP),
+    "another type": frames.ipv4(b"\x22" + frames.vrrp(HERE, GROUP, (VIP,))[1:], HERE, GROUP),
+    "more addresses than bytes": frames.ipv4(
+        frames.vrrp(HERE, GROUP, (VIP, VIP))[:-1], HERE, GROUP
+    ),
+    "half a header": frames.ipv4(frames.vrrp(HERE, GROUP, ())[:7], HERE, GROUP),
+    "IP version 5": b"\x55" + frames.ipv4(frames.vrrp(HERE, GROUP, (VIP,)), HERE, GROUP)[1:],
+    "a header of 16 bytes": b"\x44"
+    + frames.ipv4(frames.vrrp(HERE, GROUP, (VIP,)), HERE, GROUP)[1:],
+}
+
+
+@pytest.mark.parametrize("packet", NO_ADVERTS.values(), ids=NO_ADVERTS.keys())
+def test_what_is_no_whole_advert_is_nothing(packet: bytes) -> None:
+    """Ethernet's filling is no part of the packet."""
+    assert parse_frame(frames.ethernet(packet, frames.IPV4)) is None
+
+
+def test_a_length_beyond_the_frame_is_nothing() -> None:
+    """The packet was cut off, be it only the end of the password."""
+    message = frames.vrrp(HERE, GROUP, (VIP,) * 20, authentication=1, password=b"password")
+    whole = frames.ipv4(message, HERE, GROUP)
+    assert parse_frame(frames.ethernet(whole[:-1], frames.IPV4)) is None
+    message = frames.vrrp(HERE6, GROUP6, (VIP6,), authentication=1, password=b"password")
+    whole = frames.ipv6(message, HERE6, GROUP6)
+    assert parse_frame(frames.ethernet(whole[:-1], frames.IPV6)) is None
+
+
+@pytest.mark.parametrize("kind", [frames.IPV4, frames.IPV6, 0x88CC], ids=hex)
+def test_half_a_header_is_nothing(kind: int) -> None:
+    """Frames that end within Ethernet's or IP's header, and frames of other protocols."""
+    frame = frames.ethernet(bytes(46), kind)
+    assert {None} == {parse_frame(frame[:length]) for length in (0, 13, 17, 18, 33, 53, 60)}
+
+
+def test_an_extension_without_its_bytes_is_nothing() -> None:
+    """A header that says another one follows, and the packet's end."""
+    for payload in (b"", b"\x70", b"\x70\x00" + bytes(5), b"\x70\x01" + bytes(6)):
+        whole = frames.ipv6(payload, HERE6, GROUP6, following=0)
+        assert parse_frame(frames.ethernet(whole, frames.IPV6)) is None
+
+
+def test_the_interval_leaves_reserved_bits_out() -> None:
+    """Twelve bits of hundredths of a second (RFC 5798 section 5.2.7)."""
+    message = frames.vrrp(HERE, GROUP, (VIP,), version=3, timing=0xF00A)
+    assert 0.1 == the_advert(frames.packet(message, HERE, GROUP)).interval
+
+
+def test_a_checksum_covers_an_odd_byte_at_the_end() -> None:
+    """RFC 1071: as if a zero followed."""
+    message = frames.summed_up(frames.vrrp(HERE, GROUP, (VIP,)) + b"\7", 6)
+    assert the_advert(frames.packet(message, HERE, GROUP)).is_checksum_right
+
+
+@pytest.mark.parametrize(
+    ("frame", "is_announced"),
+    [
+        (frames.arp(1, VIP, VIP), True),
+        (frames.arp(1, VIP, VIP, destination=OUR_MAC), True),
+        (frames.arp(2, VIP, VIP), True),
+        (frames.arp(2, VIP, HERE), True),
+        (frames.arp(1, VIP, VIP, tag=0), True),
+        (frames.arp(1, VIP, VIP, tag=7), False),
+        (frames.arp(1, VIP, HERE), False),
+        (frames.arp(2, VIP, HERE, destination=OUR_MAC), False),
+        (frames.arp(2, VIP, VIP, destination=OUR_MAC), False),
+        (frames.arp(1, IPv4Address(0), VIP), False),
+        (frames.arp(1, IPv4Address(0), IPv4Address(0)), False),
+        (frames.arp(3, VIP, VIP), False),
+        (frames.arp(1, VIP, VIP)[:41], False),
+        (frames.arp(2, VIP, VIP)[:41], False),
+        (frames.arp(1, VIP, VIP)[:14] + b"\0\6" + frames.arp(1, VIP, VIP)[16:], False),
+        (frames.arp(1, VIP, VIP)[:19] + b"\6" + frames.arp(1, VIP, VIP)[20:], False),
+    ],
+    ids=[
+        "gratuitous request",
+        "gratuitous request to one host",
+        "gratuitous reply to all",
+        "reply to all",
+        "priority tag",
+        "another network",
+        "question",
+        "answer",
+        "a proxy's answer to a gratuitous request",
+        "probe",
+        "nobody's address",
+        "another operation",
+        "cut off",
+        "reply cut off",
+        "another hardware type",
+        "another length of addresses",
+    ],
+)
+def test_gratuitous_arp_is_an_announcement(frame: bytes, *, is_announced: bool) -> None:
+    """Questions and answers to one host are none; the kernel's filter agrees."""
+    expected = Announcement(source_mac=THEIR_MAC, announced_mac=THEIR_MAC, address=VIP)
+    assert (expected if is_announced else None) == parse_frame(frame)
+    assert is_announced == bool(classic_bpf.run(kernel_filter(), frame))
+
+
+def test_the_announced_mac_is_told_beside_the_sender() -> None:
+    """They differ behind some bonds and proxies."""
+    other = bytes.fromhex("525400000009")
+    expected = Announcement(source_mac=THEIR_MAC, announced_mac=other, address=VIP)
+    assert expected == parse_frame(frames.arp(1, VIP, VIP, mac=other))
+    message = frames.neighbour(VIP6, options=bytes((14, 1)) + bytes(6) + b"\2\1" + other)
+    expected = Announcement(source_mac=THEIR_MAC, announced_mac=other, address=VIP6)
+    assert expected == parse_frame(frames.icmpv6(VIP6, NODES6, message))
+
+
+WRONG_SUM = bytearray(frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)))
+WRONG_SUM[-1] ^= 1
+NEIGHBOURS = {
+    "unsolicited": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)), True),
+    "unsolicited, of a router": (
+        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, flags=0xA0)),
+        True,
+    ),
+    "answer": (frames.icmpv6(VIP6, HERE6, frames.neighbour(VIP6, flags=0x60)), False),
+    "question": (frames.icmpv6(HERE6, NODES6, frames.neighbour(VIP6, kind=135)), False),
+    "from afar": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6), 254), False),
+    "wrong checksum": (bytes(WRONG_SUM), False),
+    "of a group": (frames.icmpv6(VIP6, NODES6, frames.neighbour(GROUP6)), False),
+    "of nobody": (frames.icmpv6(VIP6, NODES6, frames.neighbour(IPv6Address("::"))), False),
+    "an option without length": (
+        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, options=bytes(8))),
+        False,
+    ),
+    "an option too long": (
+        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, options=b"\2\2" + bytes(6))),
+        False,
+    ),
+    "half an option": (
+        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, options=b"\2")),
+        False,
+    ),
+    "half a message": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)[:23]), False),
+}
+
+
+@pytest.mark.parametrize(("frame", "is_announced"), NEIGHBOURS.values(), ids=NEIGHBOURS.keys())
+def test_an_unsolicited_advertisement_is_an_announcement(
+    frame: bytes, *, is_announced: bool
+) -> None:
+    """Answers are none, nor is what every host would ignore."""
+    expected = Announcement(source_mac=THEIR_MAC, announced_mac=THEIR_MAC, address=VIP6)
+    assert (expected if is_announced else None) == parse_frame(frame)
+
+
+def test_a_target_link_address_that_is_no_mac_is_passed_by() -> None:
+    """Such an option has 16 bytes on other links."""
+    message = frames.neighbour(VIP6, options=b"\2\2" + bytes(14))
+    expected = Announcement(source_mac=THEIR_MAC, announced_mac=THEIR_MAC, address=VIP6)
+    assert expected == parse_frame(frames.icmpv6(VIP6, NODES6, message))
+
+
+def test_our_gratuitous_arp_is_the_request_by_the_book() -> None:
+    """RFC 5227 section 3, byte for byte, without Ethernet's filling."""
+    target = frames.arp(1, VIP, VIP)[:42]
+    expected = target[:32] + bytes(6) + target[38:]  # the target's MAC is what is asked for
+    assert expected == gratuitous_arp(THEIR_MAC, VIP)
+
+
+def test_our_gratuitous_reply_goes_to_everyone() -> None:
+    """The other form: a reply that names us on both sides."""
+    expected = frames.arp(2, VIP, VIP)[:42].replace(OUR_MAC, THEIR_MAC)
+    assert expected == gratuitous_arp(THEIR_MAC, VIP, is_reply=True)
+
+
+@pytest.mark.parametrize("is_router", [True, False])
+def test_our_advertisement_is_the_one_by_the_book(*, is_router: bool) -> None:
+    """RFC 4861 section 7.2.6: to all nodes, override set, solicited clear, our MAC as option."""
+    flags = 0xA0 if is_router else 0x20
+    message = frames.neighbour(VIP6, flags=flags, options=b"\2\1" + THEIR_MAC)
+    expected = frames.icmpv6(VIP6, NODES6, message)
+    found = unsolicited_advertisement(THEIR_MAC, VIP6, is_router=is_router)
+    assert expected == found
+    assert found.startswith(ALL_NODES_GROUP)
+
+
+# --- the kernel's filter ------------------------------------------------------------------------
+
+
+def passes(frame: bytes, addresses: tuple[IPAddress, ...] | None = None, **facts: int) -> bool:
+    return bool(classic_bpf.run(kernel_filter(addresses), frame, **facts))
+
+
+ADVERT = frames.packet(frames.vrrp(HERE, GROUP, (VIP,)), HERE, GROUP)
+
+
+def test_a_filter_lets_whole_frames_through() -> None:
+    """As many bytes as the longest advert has, and more."""
+    addresses = (VIP6,) * 255
+    message = frames.vrrp(HERE6, GROUP6, addresses, version=3, timing=100)
+    frame = frames.packet(message, HERE6, GROUP6)
+    assert len(frame) < SNAP_LENGTH == classic_bpf.run(kernel_filter(()), frame)
+    assert addresses == the_advert(frame).addresses
+
+
+def test_a_tag_that_was_taken_off_counts() -> None:
+    """Network cards and the kernel take the tag off before a packet socket sees the frame."""
+    found = [passes(ADVERT, vlan_tag=tag) for tag in (0, 0xE000, 1, 0x1064)]
+    assert [True, True, False, False] == found
+
+
+def test_what_is_addressed_to_another_host_does_not_pass() -> None:
+    """PACKET_OTHERHOST is seen only while someone listens promiscuously."""
+    found = [passes(ADVERT, packet_type=number) for number in (0, 1, 2, 3, 4)]
+    assert [True, True, True, False, True] == found
+
+
+@pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 383, ADDRESSES_LIMIT])
+def test_only_announcements_of_our_addresses_pass(count: int) -> None:
+    """Those that were tried do, those beside them do not; the kernel would take the program."""
+    first = int(IPv4Address("10.0.0.0"))
+    addresses = tuple(IPv4Address(first + 2 * number) for number in range(count))
+    program = kernel_filter(addresses)
+    classic_bpf.verify(program)
+    step = count // 40 * 2 + 1  # odd: ours and those between them alike
+    for number in {*range(0, 2 * count, step), *range(396, 404), 2 * count - 2, 2 * count}:
+        address = IPv4Address(first + max(number, 0))
+        found = bool(classic_bpf.run(program, frames.arp(1, address, address)))
+        assert (address in addresses) == found, address
+    assert classic_bpf.run(program, ADVERT)
+
+
+def test_announcements_of_our_ipv6_addresses_pass() -> None:
+    """As with IPv4, by the last 32 bits."""
+    ours = (VIP6, IPv6Address("fd00::7"))
+    found = {
+        text: passes(frames.icmpv6(VIP6, NODES6, frames.neighbour(IPv6Address(text))), ours)
+        for text in ("fd00::5", "fd00::7", "fd00::6", "fd00:1::5", "fd00::1:0:5")
+    }
+    expected = {"fd00::6": False}
+    assert expected == {text: passed for text, passed in found.items() if not passed}
+
+
+def test_beyond_the_limit_all_announcements_pass() -> None:
+    """The kernel bounds the memory of a filter."""
+    addresses = tuple(IPv4Address(number) for number in range(1, ADDRESSES_LIMIT + 2))
+    assert kernel_filter() == kernel_filter(addresses)
+    assert passes(frames.arp(1, VIP, VIP), addresses)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frames.arp(1, VIP, IPv4Address("10.0.0.9")),
+        frames.ethernet(frames.ipv4(bytes(400), HERE, VIP, protocol=6), frames.IPV4),
+        frames.ethernet(frames.ipv6(bytes(400), HERE6, VIP6, following=17), frames.IPV6),
+        frames.icmpv6(HERE6, NODES6, frames.neighbour(VIP6, kind=135)),
+        frames.ethernet(bytes(400), 0x88CC),
+        frames.ethernet(bytes(400), 400, destination=EVERYONE),
+        b"",
+    ],
+    ids=["ARP question", "TCP", "UDP over IPv6", "solicitation", "LLDP", "802.3", "empty"],
+)
+def test_unrelated_frames_do_not_pass(frame: bytes) -> None:
+    """The agent is not woken for them."""
+    assert not passes(frame)
+    assert not passes(frame, (VIP, VIP6))

@@ -1,0 +1,573 @@
+"""What nft shows, and what has to change so that VRRP gets through."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ipfailover_agent.core import firewall
+from ipfailover_agent.core.firewall import (
+    AskGeneration,
+    LookFailed,
+    Output,
+    Pause,
+    RuleInserted,
+    RuleRemoved,
+    Run,
+    change_rules,
+    look,
+    plan,
+    tag_for,
+    wanted_addresses,
+)
+from ipfailover_agent.core.model import (
+    Advertisement,
+    Family,
+    GarpRefresh,
+    KeepalivedConfig,
+    Preemption,
+    PreemptionMode,
+    VrrpInstance,
+)
+from ipfailover_agent.core.ruleset import (
+    Accepted,
+    Chain,
+    Entry,
+    Hook,
+    Rule,
+    RulesetError,
+    Table,
+    read,
+    tables_to_look_at,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipfailover_agent.core.model import IPAddress
+
+TAG = "ipfailover-agent lab"
+GROUP = ip_address("224.0.0.18")
+GROUP6 = ip_address("ff02::12")
+PEER = ip_address("192.0.2.2")
+DROP: dict[str, Any] = {"drop": None}
+ACCEPT: dict[str, Any] = {"accept": None}
+
+
+def text_of(*objects: object) -> str:
+    """Return objects as nft prints them."""
+    return json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, *objects]})
+
+
+def chain(name: str = "input", family: str = "inet", **more: object) -> dict[str, object]:
+    """Return a chain as nft prints it; a base chain of the input hook unless told."""
+    base = {"type": "filter", "hook": "input", "prio": 0, "policy": "accept"}
+    return {"chain": {"family": family, "table": "t", "name": name, "handle": 1, **base, **more}}
+
+
+def side(name: str, family: str = "inet") -> dict[str, object]:
+    """Return a chain that only jumps lead to."""
+    return {"chain": {"family": family, "table": "t", "name": name, "handle": 2}}
+
+
+def rule(
+    *statements: object,
+    chain: str = "input",
+    family: str = "inet",
+    handle: int = 7,
+    comment: str | None = None,
+) -> dict[str, object]:
+    """Return a rule as nft prints it."""
+    words = {} if comment is None else {"comment": comment}
+    place = {"family": family, "table": "t", "chain": chain, "handle": handle}
+    return {"rule": {**place, **words, "expr": list(statements)}}
+
+
+def match(left: object, right: object, op: str = "==") -> dict[str, object]:
+    """Return a match statement."""
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def payload(protocol: str, field: str) -> dict[str, object]:
+    """Return the left side of a match on a header field."""
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+L4 = {"meta": {"key": "l4proto"}}
+
+
+def ours(
+    address: str = "224.0.0.18",
+    field: str = "daddr",
+    protocol: object = "vrrp",
+    **more: Any,  # noqa: ANN401 - passed on
+) -> dict[str, object]:
+    """Return one of our rules as nft prints it."""
+    header = "ip6" if ":" in address else "ip"
+    statements = [match(L4, protocol), match(payload(header, field), address), ACCEPT]
+    return rule(*statements, **{"comment": TAG, **more})
+
+
+def entries(*objects: object) -> list[Entry]:
+    """Return what is read of objects."""
+    return [each for each in read(text_of(*objects)) if each is not None]
+
+
+def needed(*objects: object, wanted: frozenset[IPAddress] = frozenset({GROUP})) -> list[str]:
+    """Return in words what a plan inserts and removes."""
+    change = plan(entries(*objects), wanted, TAG)
+    if change is None:
+        return []
+    return [
+        *(
+            f"+ {each.chain} {each.accepted.field} {each.accepted.address}"
+            for each in change.inserted
+        ),
+        *(f"- {each.chain} {each.handle}" for each in change.removed),
+    ]
+
+
+INSERTED = ["+ input daddr 224.0.0.18"]
+
+
+# --- which chains -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        pytest.param([chain(policy="drop")], id="policy"),
+        pytest.param([chain(), rule(DROP)], id="drop"),
+        pytest.param([chain(), rule({"counter": {}}, {"reject": {"type": "icmp"}})], id="reject"),
+        pytest.param([chain(), rule({"queue": {"num": 1}})], id="queue"),
+        pytest.param([chain(), rule({"reject": None})], id="bare reject"),
+        pytest.param(
+            [chain(), side("a"), rule({"jump": {"target": "a"}}), rule(DROP, chain="a")],
+            id="jump",
+        ),
+        pytest.param(
+            [
+                chain(),
+                side("a"),
+                side("b"),
+                rule({"goto": {"target": "a"}}),
+                rule({"jump": {"target": "b"}}, chain="a"),
+                rule({"jump": {"target": "a"}}, chain="b"),
+                rule(DROP, chain="b"),
+            ],
+            id="a cycle behind a goto",
+        ),
+        pytest.param([chain(), rule({"jump": {"target": "gone"}})], id="jump to an unknown chain"),
+        pytest.param([chain(), rule("jump {\n drop\n}")], id="anonymous chain"),
+        pytest.param(
+            [
+                chain(),
+                side("a"),
+                rule(
+                    {
+                        "vmap": {
+                            "key": {"ct": {"key": "state"}},
+                            "data": {"set": [["new", {"jump": {"target": "a"}}], ["x", ACCEPT]]},
+                        }
+                    }
+                ),
+                rule(DROP, chain="a"),
+            ],
+            id="verdict map",
+        ),
+        pytest.param(
+            [chain(), rule({"vmap": {"key": L4, "data": "@named"}})], id="named verdict map"
+        ),
+        pytest.param(
+            [chain(), rule({"vmap": {"key": L4, "data": {"set": ["odd"]}}})], id="odd verdict map"
+        ),
+        pytest.param(
+            [chain(), rule({"xt": {"type": "target", "name": "REJECT"}})], id="xt REJECT"
+        ),
+        pytest.param([chain(), rule({"xt": None})], id="xt without a name"),
+        pytest.param([chain(), rule(match(payload("th", "dport"), 1), DROP)], id="any transport"),
+        pytest.param([chain(), rule(match(L4, "vrrp"), DROP)], id="VRRP by name"),
+        pytest.param([chain(), rule(match(L4, {"set": ["tcp", 112]}), DROP)], id="VRRP in a set"),
+        pytest.param([chain(), rule(match(L4, "@named"), DROP)], id="named set"),
+        pytest.param([chain(), rule(match(L4, "tcp", "!="), DROP)], id="all but TCP"),
+        pytest.param([chain(), rule(match(L4, {"range": [1, 200]}), DROP)], id="range"),
+        pytest.param(
+            [chain(), rule(match({"ct": {"key": "state"}}, "invalid"), DROP)], id="ct state"
+        ),
+    ],
+)
+def test_a_base_chain_that_could_drop_vrrp_gets_a_rule(objects: list[object]) -> None:
+    """Directly, by policy, or through any number of other chains; in doubt, too."""
+    assert needed(*objects) == INSERTED
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        pytest.param([chain()], id="empty"),
+        pytest.param([chain(hook="forward", policy="drop")], id="forward"),
+        pytest.param([chain(hook=None, policy="drop")], id="no base chain"),
+        pytest.param([chain(), side("a"), rule(DROP, chain="a")], id="a chain nobody jumps to"),
+        pytest.param(
+            [
+                chain(),
+                side("a"),
+                rule({"jump": {"target": "a"}}),
+                rule({"jump": {"target": "a"}}, chain="a"),
+            ],
+            id="a chain that jumps to itself",
+        ),
+        pytest.param([chain(), rule(match(L4, "tcp"), DROP)], id="TCP"),
+        pytest.param([chain(), rule(match(L4, {"set": ["tcp", 17]}), DROP)], id="TCP and UDP"),
+        pytest.param([chain(), rule(match(L4, 112, "!="), DROP)], id="all but VRRP"),
+        pytest.param(
+            [chain(), rule(match(L4, {"set": ["tcp", "vrrp"]}, "!="), DROP)],
+            id="all but TCP and VRRP",
+        ),
+        pytest.param([chain(), rule(match(payload("tcp", "dport"), 22), DROP)], id="a TCP port"),
+        pytest.param([chain(), rule(match(payload("ip", "protocol"), "udp"), DROP)], id="UDP"),
+        pytest.param(
+            [chain(), rule(match(payload("ip6", "nexthdr"), "tcp"), {"reject": None})], id="TCP 6"
+        ),
+        pytest.param([chain(), rule({"xt": {"type": "target", "name": "LOG"}})], id="xt LOG"),
+        pytest.param([chain(), rule({"xt": {"type": "match", "name": "comment"}})], id="xt match"),
+        pytest.param([chain(), rule({"xt": None}, ACCEPT)], id="xt match without a name"),
+        pytest.param([chain(), rule({"log": {}}, {"limit": {"rate": 1}})], id="log"),
+    ],
+)
+def test_a_base_chain_that_cannot_drop_vrrp_is_left_alone(objects: list[object]) -> None:
+    """Nothing inserted, nothing removed."""
+    assert needed(*objects) == []
+
+
+def test_each_family_gets_its_addresses_and_each_hook_its_side() -> None:
+    """Peers are where packets come from at the input, and where they go at the output."""
+    wanted = frozenset({GROUP, GROUP6, PEER})
+    expected = ["+ input daddr 224.0.0.18", "+ input saddr 192.0.2.2"]
+    assert needed(chain(family="ip", policy="drop"), wanted=wanted) == expected
+    assert needed(chain(family="ip6", policy="drop"), wanted=wanted) == ["+ input daddr ff02::12"]
+    output = chain(hook="output", policy="drop")
+    expected = [
+        "+ input daddr ff02::12",
+        "+ input daddr 224.0.0.18",
+        "+ input daddr 192.0.2.2",
+    ]
+    assert needed(output, wanted=wanted) == expected
+
+
+def test_tables_without_a_hook_of_ours_are_not_listed() -> None:
+    """Nor those of other families, nor iptables' nat tables, where DROP is refused."""
+    objects = [
+        {"chain": {"family": family, "table": table, "name": "c", "type": kind, "hook": hook}}
+        for family, table, kind, hook in (
+            ("ip", "nat", "nat", "output"),
+            ("ip", "filter", "filter", "input"),
+            ("inet", "nat", "nat", "input"),
+            ("ip6", "own", "nat", "output"),
+            ("bridge", "b", "filter", "input"),
+            ("inet", "f", "filter", "forward"),
+        )
+    ]
+    expected = (
+        Table(family="inet", name="nat"),
+        Table(family="ip", name="filter"),
+        Table(family="ip6", name="own"),
+    )
+    assert tables_to_look_at(entries(*objects)) == expected
+
+
+# --- which rules of ours ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["vrrp", 112, "112"])
+def test_rules_that_are_there_are_kept(protocol: object) -> None:
+    """However nft writes the protocol, and behind rules that cannot drop VRRP."""
+    objects = [chain(policy="drop"), rule(match(L4, "tcp"), DROP), ours(protocol=protocol)]
+    assert needed(*objects) == []
+
+
+@pytest.mark.parametrize(
+    ("objects", "expected"),
+    [
+        pytest.param(
+            [chain(policy="drop"), rule(DROP), ours(handle=9)],
+            [*INSERTED, "- input 9"],
+            id="behind a drop",
+        ),
+        pytest.param([chain(), ours(handle=9)], ["- input 9"], id="no drop any more"),
+        pytest.param(
+            [chain(policy="drop"), ours(), ours(handle=9)], ["- input 9"], id="there twice"
+        ),
+        pytest.param(
+            [chain(policy="drop"), ours(), ours("192.0.2.2", "saddr", handle=9)],
+            ["- input 9"],
+            id="a peer that is gone",
+        ),
+        pytest.param(
+            [chain(policy="drop"), ours(field="saddr", handle=9)],
+            [*INSERTED, "- input 9"],
+            id="the wrong side",
+        ),
+        pytest.param(
+            [chain(policy="drop"), rule(DROP, comment=TAG, handle=9)],
+            [*INSERTED, "- input 9"],
+            id="our comment, another rule",
+        ),
+        pytest.param(
+            [chain(policy="drop"), ours(protocol="tcp", handle=9)],
+            [*INSERTED, "- input 9"],
+            id="our comment, another protocol",
+        ),
+        pytest.param(
+            [chain(policy="drop"), ours("not an address", handle=9)],
+            [*INSERTED, "- input 9"],
+            id="our comment, no address",
+        ),
+        pytest.param(
+            [
+                chain(policy="drop"),
+                rule(
+                    match(L4, "vrrp"),
+                    match(payload("ip", "saddr"), "192.0.2.9"),
+                    match(payload("ip", "daddr"), "224.0.0.18"),
+                    ACCEPT,
+                    comment=TAG,
+                    handle=9,
+                ),
+            ],
+            [*INSERTED, "- input 9"],
+            id="our comment, two addresses",
+        ),
+        pytest.param(
+            [chain(policy="drop"), ours(comment=f"{TAG} two")], INSERTED, id="another agent's"
+        ),
+        pytest.param([chain(policy="drop"), ours(comment="")], INSERTED, id="without a comment"),
+    ],
+)
+def test_rules_of_ours_that_are_of_no_use_are_removed(
+    objects: list[object], expected: list[str]
+) -> None:
+    """Only ours, told by the whole comment; one that has effect stays."""
+    assert needed(*objects) == expected
+
+
+def test_wanting_nothing_removes_everything_of_ours() -> None:
+    """In every base chain of the table."""
+    objects = [chain(policy="drop"), ours(handle=4), ours(comment="x"), chain("o", hook="output")]
+    objects += [ours(chain="o", handle=6)]
+    assert needed(*objects, wanted=frozenset()) == ["- input 4", "- o 6"]
+
+
+def test_commands_insert_before_they_delete_and_stay_below_the_limit() -> None:
+    """An argument of a program holds 128 KiB; the order loses no packet."""
+    peers = frozenset(ip_address(f"10.0.{n // 250}.{n % 250}") for n in range(401))
+    change = plan(entries(chain(policy="drop"), ours("9.9.9.9", "saddr", handle=3)), peers, TAG)
+    assert change is not None
+    commands = change_rules(change, TAG)
+    assert [
+        [next(iter(each)) for each in json.loads(text)["nftables"]] for _, text in commands
+    ] == [["insert"] * 200, ["insert"] * 200, ["insert", "delete"]]
+    assert max(len(text) for _, text in commands) < 1 << 17
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def test_chains_and_rules_are_read() -> None:
+    """Everything else is passed over."""
+    table = Table(family="inet", name="t")
+    objects = [{"table": {"family": "inet", "name": "t"}}, chain(policy="drop"), side("a")]
+    expected: list[Entry] = [
+        Chain(table=table, name="input", hook=Hook.INPUT, drops_by_policy=True),
+        Chain(table=table, name="a"),
+        Rule(
+            table=table,
+            chain="input",
+            handle=7,
+            comment=TAG,
+            accepts=Accepted(field="daddr", address=GROUP),
+        ),
+    ]
+    assert entries(*objects, ours()) == expected
+
+
+def test_output_without_spaces_and_several_documents_are_read() -> None:
+    """Spacing is a matter of nft's version."""
+    compact = json.dumps({"nftables": [chain()]}, separators=(",", ":"))
+    spread = json.dumps({"nftables": [side("a")]}, indent=2)
+    names = [each.name for each in read(f"{compact}\n{spread}\n") if isinstance(each, Chain)]
+    assert names == ["input", "a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nft: segfault", '{"nftables": [{"chain": {', '{"nftables": [{"rule": {}}]}', "[" * 200_000],
+    ids=["words", "cut off", "rule without a place", "deep"],
+)
+def test_what_is_no_ruleset_is_refused(text: str) -> None:
+    """With an error in words."""
+    with pytest.raises(RulesetError, match="cannot read nft's output"):
+        list(read(text))
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def test_the_tag_is_plain_where_the_name_is() -> None:
+    """An operator finds the deployment's name in the comment."""
+    assert tag_for("OpenShift-IPFailover") == "ipfailover-agent OpenShift-IPFailover"
+
+
+def test_odd_and_long_names_get_a_tag_of_their_own() -> None:
+    """At most 100 characters that need no quoting, different for different names."""
+    names = ['a"b', "a'b", "x" * 300, "x" * 301]
+    tags = [tag_for(each) for each in names]
+    assert len(set(tags)) == len(names)
+    assert max(map(len, tags)) <= 100
+    assert not any(set(each) & set("\"'") for each in tags)
+
+
+def instance(*peers: str, family: Family = Family.IPV4) -> VrrpInstance:
+    """Return an instance with these unicast peers."""
+    return VrrpInstance(
+        number=1,
+        name="v1",
+        family=family,
+        interface="eth0",
+        virtual_router_id=1,
+        priority=100,
+        preemption=Preemption(mode=PreemptionMode.PREEMPT),
+        advertisement=Advertisement(version=2, interval=1),
+        password=None,
+        virtual_addresses=(),
+        unicast_peers=tuple(map(ip_address, peers)),
+    )
+
+
+def test_groups_of_the_served_families_and_all_peers_are_wanted() -> None:
+    """The group even in unicast mode: a node that was not changed yet still speaks to it."""
+    config = KeepalivedConfig(
+        config_name="lab",
+        router_id="lab",
+        interface="eth0",
+        node_addresses=(),
+        instances=(instance("192.0.2.2"), instance("192.0.2.3")),
+        track_script=None,
+        notify_command=(),
+        admin_emails=(),
+        smtp_server="",
+        garp=GarpRefresh(refresh=0, interval=0),
+    )
+    assert wanted_addresses(config) == {GROUP, PEER, ip_address("192.0.2.3")}
+
+
+# --- a look, driven by hand ---------------------------------------------------------------------
+
+
+def drive(
+    answer: Callable[[Run], Output], generations: list[int] | None = None
+) -> tuple[list[object], int]:
+    """Drive a look; return its reports and how often nft was run."""
+    reports: list[object] = []
+    runs = 0
+    looking = look(frozenset({GROUP}), TAG)
+    sent: Output | int | None = None
+    while True:
+        try:
+            step = looking.send(sent)
+        except StopIteration:
+            return reports, runs
+        sent = None
+        match step:
+            case Run():
+                runs += 1
+                sent = answer(step)
+            case AskGeneration():
+                sent = generations.pop(0) if generations else 1
+            case Pause():
+                pass
+            case _:
+                reports.append(step)
+
+
+def is_change(run: Run) -> bool:
+    """Tell whether a run changes anything."""
+    return "insert" in run.arguments[-1] or "delete" in run.arguments[-1]
+
+
+def showing(*objects: object) -> Callable[[Run], Output]:
+    """Return an nft that shows these objects and takes every change."""
+    return lambda run: Output(exit_code=0, text="" if is_change(run) else text_of(*objects))
+
+
+def test_a_look_inserts_and_tells() -> None:
+    """Chains, the table, the change: three runs."""
+    reports, runs = drive(showing(chain(policy="drop"), ours("192.0.2.2", "saddr")))
+    expected = [
+        RuleInserted(table="inet t", chain="input", address=GROUP),
+        RuleRemoved(table="inet t", chain="input", address=PEER),
+    ]
+    assert (expected, 3) == (reports, runs)
+
+
+def test_nothing_is_deleted_while_the_rules_change() -> None:
+    """A handle may mean another rule by then: the table is listed again first, twice at most."""
+    nft = showing(chain(policy="drop"), ours(), rule(comment=TAG, handle=9))
+    assert drive(nft, [1, 2, 2, 2])[1] == 1 + 1 + 2
+    assert drive(nft, [1, 2, 3, 4, 5, 6])[1] == 1 + 1 + 1 + 2
+
+
+def test_a_list_that_fails_is_told() -> None:
+    """One failure for all tables, in nft's own words."""
+    errors = "\nError: cannot open\nlist chains\n^^^\n"
+    reports, runs = drive(lambda _: Output(exit_code=1, errors=errors))
+    assert ([LookFailed(reason="Error: cannot open")], 1) == (reports, runs)
+    reports, _ = drive(lambda _: Output(exit_code=None))
+    assert reports == [LookFailed(reason="nft ended without a word")]
+    reports, _ = drive(lambda _: Output(exit_code=0, text="?"))
+    assert len(reports) == 1
+
+
+def test_a_table_that_refuses_is_tried_again_and_told() -> None:
+    """Three times, then by its name."""
+
+    def nft(run: Run) -> Output:
+        if is_change(run):
+            return Output(exit_code=1, errors="internal:0:0-0: Error: Operation not permitted")
+        return showing(chain(policy="drop"))(run)
+
+    reports, runs = drive(nft)
+    expected = [LookFailed(table="inet t", reason="Error: Operation not permitted")]
+    assert (expected, 1 + 3 * 2 + 1) == (reports, runs)
+
+
+def test_a_table_that_vanished_meanwhile_is_no_failure() -> None:
+    """A firewall's reload takes its tables away for a moment."""
+    seen: list[Run] = []
+
+    def nft(run: Run) -> Output:
+        seen.append(run)
+        if run.arguments != firewall.LIST_CHAINS:
+            return Output(exit_code=1, errors="Error: No such file or directory")
+        return Output(exit_code=0, text=text_of(*([chain()] if len(seen) == 1 else [])))
+
+    assert drive(nft) == ([], 5)
+
+
+def test_a_long_list_is_read_in_slices() -> None:
+    """A pause for each 200 objects: others have deadlines."""
+    looking = look(frozenset({GROUP}), TAG)
+    assert isinstance(next(looking), Run)
+    text = text_of(*(side(f"c{number}") for number in range(1000)))
+    step = looking.send(Output(exit_code=0, text=text))
+    pauses = 0
+    try:
+        while isinstance(step, Pause):
+            pauses += 1
+            step = next(looking)
+    except StopIteration:
+        pass
+    assert pauses == 5
