@@ -75,10 +75,10 @@ def _text(data: dict[str, Any], now: datetime) -> list[str]:
     lines += [f"  {each}" for each in data["reasons"]]
     lines += [
         f"  {each['kind']} is off: {each['reason']}"
-        for each in data.get("protections", ())
+        for each in data["protections"]
         if each["reason"]
     ]
-    lines += [f"  {each['name']} {each['held']}" for each in data["instances"] if each.get("held")]
+    lines += [f"  {each['name']} {each['held']}" for each in data["instances"] if each["held"]]
     rows = [
         (
             each["name"],

@@ -137,6 +137,7 @@ def _is_whole(data: dict[str, object]) -> bool:
         reload=_is_reload,
         restarts=_is_count,
         lines_dropped=_is_count,
+        protections=_each(_is_protection),
     )
 
 
@@ -160,7 +161,12 @@ def _is_instance(value: object) -> bool:
         since=_optional(_is_time),
         priority=_is_count,
         addresses=_each(_is_text),
+        held=_optional(_is_text),
     )
+
+
+def _is_protection(value: object) -> bool:
+    return _has(value, kind=_is_text, active=_is_flag, reason=_is_text)
 
 
 def _is_reload(value: object) -> bool:

@@ -83,7 +83,7 @@ def test_what_is_no_snapshot_is_refused(text: str) -> None:
 WHOLE: dict[str, Any] = json.loads(status.to_json(SNAPSHOT))
 RELIED_ON = (
     *((name,) for name in ("version", "pid", "phase", "ready", "reasons", "config")),
-    *((name,) for name in ("instances", "reload", "restarts", "lines_dropped")),
+    *((name,) for name in ("instances", "reload", "restarts", "lines_dropped", "protections")),
     *(("config", name) for name in WHOLE["config"]),
     *(("reload", name) for name in WHOLE["reload"]),
     *(("instances", 1, name) for name in WHOLE["instances"][1]),
