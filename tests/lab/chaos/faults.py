@@ -36,6 +36,7 @@ class Fault:
         nodes, members: of the lab, and how many of them serve.
         short: the mode in which it is part of the tests, None for neither.
         runs: at most so many, None for any number.
+        gives_way: in the end no member holds the address, but a stranger.
         needs_compiler: it cannot be produced without one.
     """
 
@@ -55,6 +56,7 @@ class Fault:
     short: Mode | None = None
     runs: int | None = None
     needs_compiler: bool = False
+    gives_way: bool = False
 
     def none_in(self, mode: Mode) -> float:
         """Return how long nobody may hold an address in a mode."""
@@ -224,6 +226,8 @@ MATRIX: tuple[Fault, ...] = (
         name="stranger announces, higher MAC",
         runs=1,
         short="multicast",
+        two=0,
+        gains=0,
         story=alarms.stranger_of_higher_mac,
         nodes=4,
         members=3,
@@ -233,6 +237,10 @@ MATRIX: tuple[Fault, ...] = (
     Fault(
         name="stranger announces, lower MAC",
         runs=1,
+        two=0,
+        none=20,
+        gains=3,
+        gives_way=True,
         story=alarms.stranger_of_lower_mac,
         nodes=4,
         members=3,

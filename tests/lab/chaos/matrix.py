@@ -107,7 +107,7 @@ def judge(fault: Fault, mode: Mode, seen: dict[Family, Seen], margin: float) -> 
             yield f"{family}: no answer for {each.client:.2f} s, not {fault.client:g}"
         if each.gains > fault.gains:
             yield f"{family}: taken {each.gains} times, not {fault.gains}"
-        wrong = [holders for holders in each.ends if len(holders) != 1]
+        wrong = [holders for holders in each.ends if len(holders) != (not fault.gives_way)]
         if wrong:
             yield f"{family}: ends with {' then '.join(map(_named, each.ends))}"
 

@@ -41,7 +41,9 @@ def _rows(name: str, mode: Mode, family: Family, group: Sequence[Outcome]) -> It
         )
         for each in group
     )
-    verdict = f"MISSED {failed} of {len(group)}" if failed else "ok"
+    beside = max((each.beside for each in seen), default=0.0)
+    fine = f"ok, {beside:.1f} s beside it" if fault.members and beside else "ok"
+    verdict = f"MISSED {failed} of {len(group)}" if failed else fine
     if not seen:
         yield _line((name, mode, family, "-", "", "-", "", "-", fault.old, verdict))
         return

@@ -39,7 +39,8 @@ class Seen:
 
     ``two`` and ``none`` are sums within a stage of the story (a fault, its repair), those of the
     worst stage; ``client`` is the longest silence. ``gains`` counts how often a
-    node took the address. ``ends`` are the holders at the end of every stage of the story.
+    node took the address. ``ends`` are the holders at the end of every stage of the story. All
+    that is about members; ``beside`` is for how long one of them held it beside a stranger.
     """
 
     two: float
@@ -47,6 +48,7 @@ class Seen:
     client: float
     gains: int
     ends: tuple[tuple[str, ...], ...]
+    beside: float
 
 
 class Scene:
@@ -192,9 +194,13 @@ class Scene:
         self._stages.append(time.monotonic())
         if not notes:
             return
+        names = {each.name for each in self.members}
         holders = self.lab.recorder.holders
         self._ends.append(
-            {family: tuple(holders(each)) for family, each in self.addresses.items()}
+            {
+                family: tuple(name for name in holders(each) if name in names)
+                for family, each in self.addresses.items()
+            }
         )
 
     def until(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
@@ -237,8 +243,10 @@ class Scene:
         """End the story and yield what was seen of each address."""
         self.close()
         recorder = self.lab.recorder
+        names = {each.name for each in self.members}
         for family, address in self.addresses.items():
-            changes = recorder.changes(address)
+            everything = recorder.changes(address)
+            changes = [each for each in everything if each.node in names]
             spans = list(itertools.pairwise([self.began, *self._stages]))
             served = [
                 (max(start, self._none_since), end)
@@ -254,6 +262,7 @@ class Scene:
                     client=self._client(family),
                     gains=sum(each.held and each.time >= self.began for each in changes),
                     ends=tuple(each[family] for each in self._ends),
+                    beside=_worst(Timeline(everything), address, lambda count: count > 1, spans),
                 ),
             )
 
