@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3, help="labs at a time")
     parser.add_argument("--keep", type=Path, help="a directory for what every node said")
     parser.add_argument("--mode", choices=["multicast", "unicast"])
+    parser.add_argument("--plain", action="store_true", help="keepalived without the agent")
     parser.add_argument("words", nargs="*", help="only faults whose name contains one of these")
     options = parser.parse_args()
     faults = [
@@ -26,7 +27,7 @@ def main() -> int:
         if not options.words or any(word in each.name for word in options.words)
         if not each.needs_compiler or wire.has_compiler()
     ]
-    wanted = matrix.cases(faults, runs=options.runs)
+    wanted = matrix.cases(faults, runs=options.runs, plain=options.plain)
     wanted = [each for each in wanted if options.mode in (None, each.mode)]
     begun = time.monotonic()
     outcomes = []

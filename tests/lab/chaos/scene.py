@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tests.lab import scenarios
+from tests.lab.raw import keepalived_config
 from tests.lab.timeline import Timeline
 from tests.lab.waiting import wait_until
 
@@ -60,6 +61,8 @@ class Scene:
         families: of the addresses, one address each.
         members: how many nodes serve; all by default.
         phase: seconds to wait longer before the fault: questions are asked every 5 s.
+        plain: keepalived alone instead of the agent, to see what a fault is without it; stories
+            that need other variables cannot be told then.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Scene:
         families: tuple[Family, ...] = FAMILIES,
         members: int | None = None,
         phase: float = 0.0,
+        plain: bool = False,
     ) -> None:
         self.lab = lab
         self.mode = mode
@@ -80,6 +84,7 @@ class Scene:
             family: lab.virtual(1) if family == "IPv4" else lab.virtual6(1) for family in families
         }
         self.phase = phase
+        self._plain = plain
         self.began = 0.0
         self.earlier_output: list[str] = []
         self._none_since = 0.0
@@ -134,12 +139,15 @@ class Scene:
         """
         self._is_unread = frozenset(prepare or ())
         for node in self.members:
-            node.start(
-                self.variables(node, **more),
-                as_pid_1=as_pid_1,
-                prepare=(prepare or {}).get(node.name, ""),
-                run_mount=run_mount,
-            )
+            if self._plain:
+                node.start_keepalived(self._plain_config(node))
+            else:
+                node.start(
+                    self.variables(node, **more),
+                    as_pid_1=as_pid_1,
+                    prepare=(prepare or {}).get(node.name, ""),
+                    run_mount=run_mount,
+                )
             if node is self.holder:
                 self.until(lambda: self._is_backup(self.holder), scenarios.ELECTION, "n1 started")
         self.until(
@@ -152,6 +160,22 @@ class Scene:
         for family, address in self.addresses.items():
             self._watches[family] = self.lab.client.watch(address)
         time.sleep(_SETTLED + self.phase)
+
+    def _plain_config(self, node: Node) -> str:
+        """Return what the shell image would have keepalived do, but for its check."""
+        text = ""
+        for number, address in enumerate(self.addresses.values(), start=11):
+            own, peers = _addresses(node, self.members, address)
+            unicast = f"unicast_src_ip {own}\n  unicast_peer {{\n{peers}\n  }}"
+            config = keepalived_config(
+                address,
+                priority=_PRIORITIES[self.mode][self.members.index(node)],
+                virtual_router_id=number,
+                name=f"plain{number}",
+                extra=unicast if self.mode == "unicast" else "",
+            )
+            text += config if not text else config[config.index("vrrp_instance") :]
+        return text
 
     def holds_all(self, node: Node) -> bool:
         """Tell whether a node alone holds every address."""
@@ -282,6 +306,12 @@ class Scene:
             each.join()
         for watch in self._watches.values():
             watch.stop()
+
+
+def _addresses(node: Node, members: Sequence[Node], like: str) -> tuple[str, str]:
+    """Return a node's own address of the family of ``like``, and those of the others as lines."""
+    own = {each.name: each.ipv6 if ":" in like else each.ip for each in members}
+    return own[node.name], "\n".join(own[each.name] for each in members if each is not node)
 
 
 def _worst(
