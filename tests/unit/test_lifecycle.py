@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 
 import pytest
@@ -426,3 +427,29 @@ def test_nothing_matters_after_the_end(event: does.Event) -> None:
     """The finished machine stays finished."""
     ended, _ = replay(does.Begin(), REFUSED)
     assert (ended, ()) == lifecycle.step(ended, event, 1e6, POLICY)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [ACCEPTED, REFUSED, does.GroupGone(), does.DeadlinePassed()],
+    ids=["accepted", "refused", "group gone", "deadline"],
+)
+def test_an_event_that_is_out_of_place_changes_nothing(event: does.Event) -> None:
+    """It was on its way when something else happened."""
+    before, _ = to_running()
+    assert (before, ()) == lifecycle.step(before, event, 101.0, POLICY)
+
+
+def test_the_end_of_a_keepalived_that_is_gone_already_is_none() -> None:
+    """It is told twice, for example by its group and by its parent."""
+    before, _ = to_running(CRASH)
+    assert (before, ()) == lifecycle.step(before, CRASH, 101.0, POLICY)
+
+
+def test_a_deadline_that_means_nothing_is_dropped() -> None:
+    """The loop is not woken for it again."""
+    idle, _ = to_running()
+    state, actions = lifecycle.step(
+        dataclasses.replace(idle, deadline=101.0), does.DeadlinePassed(), 102.0, POLICY
+    )
+    assert (idle, ()) == (state, actions)
