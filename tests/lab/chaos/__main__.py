@@ -48,7 +48,7 @@ def main() -> int:
         )
     outcomes.sort(key=lambda each: wanted.index(each.case))
     print(report.table(outcomes))
-    missed = [each for each in outcomes if each.misses]
+    missed = [each for each in outcomes if each.misses and not matrix.is_known(each.case)]
     print(f"{len(outcomes)} runs in {time.monotonic() - begun:.0f} s, {len(missed)} with a miss")
     return 1 if missed else 0
 

@@ -48,6 +48,11 @@ def fault_of(name: str) -> Fault:
     return next(each for each in MATRIX if each.name == name)
 
 
+def is_known(case: Case) -> bool:
+    """Tell whether nobody expects the aims to be kept in a case."""
+    return case.mode in fault_of(case.fault).limits
+
+
 def cases(faults: Sequence[Fault], *, runs: int, plain: bool = False) -> list[Case]:
     """Return the cases of some faults, one run of everything after the other."""
     return [
