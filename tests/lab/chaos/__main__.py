@@ -6,9 +6,20 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.lab.chaos import matrix, report, wire
 from tests.lab.chaos.faults import MATRIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def _until_interrupted(outcomes: Iterator[matrix.Outcome]) -> Iterator[matrix.Outcome]:
+    try:
+        yield from outcomes
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
 
 
 def main() -> int:
@@ -31,7 +42,10 @@ def main() -> int:
     wanted = [each for each in wanted if options.mode in (None, each.mode)]
     begun = time.monotonic()
     outcomes = []
-    for each in matrix.run_all(wanted, workers=options.workers, keep=options.keep):
+    # An early end still shows what was seen.
+    for each in _until_interrupted(
+        matrix.run_all(wanted, workers=options.workers, keep=options.keep)
+    ):
         outcomes.append(each)
         said = "; ".join(each.misses) or "ok"
         numbers = ", ".join(
@@ -50,7 +64,7 @@ def main() -> int:
     print(report.table(outcomes))
     missed = [each for each in outcomes if each.misses and not matrix.is_known(each.case)]
     print(f"{len(outcomes)} runs in {time.monotonic() - begun:.0f} s, {len(missed)} with a miss")
-    return 1 if missed else 0
+    return 1 if missed or len(outcomes) < len(wanted) else 0
 
 
 if __name__ == "__main__":

@@ -368,6 +368,7 @@ MATRIX: tuple[Fault, ...] = (
         story=alarms.container_frozen_fast,
         two=1.8,
         none=0.6,
+        gains=6,
         old="until thawed",
     ),
     Fault(
