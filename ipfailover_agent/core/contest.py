@@ -147,7 +147,7 @@ def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Contest:
         for each in state.rivals
         if each.announced_at is not None
         and now - each.announced_at < policy.confirm
-        and not verdicts.is_advertising(state, each.mac, now)
+        and not verdicts.is_advertising(state, each.mac, now + policy.confirm)
     ]
     for each in contacts:
         state = yielding.remember(state, replace(each, contact_at=now), policy)
@@ -258,7 +258,9 @@ def _on_announcement(
         return state, ()
     rival = replace(rival.sighted(now, verdicts.memory_of(policy)), announced_at=now)
     same = [each for each in state.rivals if each.mac in {mac, announcement.source_mac}]
-    if any(each.advertises(context, now) for each in same):
+    # A MASTER's keepalived counts the same silence, and was there a little sooner.
+    in_sight_at = now + policy.confirm if state.state is VrrpState.MASTER else now
+    if any(each.advertises(context, in_sight_at) for each in same):
         return yielding.remember(state, rival.forgiven(), policy), ()
     state = yielding.remember(state, rival, policy)
     if state.phase is Phase.HELD and state.reason is not HoldReason.ANNOUNCED:

@@ -64,6 +64,7 @@ INSTANCE_NAMES = {
     "preempt_delay",
     "priority",
     "state",
+    "track_file",
     "track_script",
     "unicast_peer",
     "unicast_src_ip",
@@ -109,14 +110,15 @@ def check_structure(config: str, instances: int | None = None) -> None:
     """See that the file has the statements it may have, each once, and no others."""
     root = keepalived_conf.parse(config)
     names = [each.name for each in root.block or ()]
-    assert {"global_defs", "vrrp_script", "vrrp_instance"} >= set(names)
+    assert {"global_defs", "vrrp_script", "track_file", "vrrp_instance"} >= set(names)
     assert 1 == names.count("global_defs")
     assert names.count("vrrp_script") <= 1
     if instances is not None:
-        assert instances == names.count("vrrp_instance")
+        assert instances == names.count("vrrp_instance") == names.count("track_file")
     allowed = {
         "global_defs": GLOBAL_NAMES,
         "vrrp_script": SCRIPT_NAMES,
+        "track_file": {"file", "weight"},
         "vrrp_instance": INSTANCE_NAMES,
     }
     for each in root.block or ():
@@ -126,6 +128,7 @@ def check_structure(config: str, instances: int | None = None) -> None:
         for statement in each.block or ():
             blocks = {
                 "notification_email": 1,
+                "track_file": 1,
                 "track_script": 1,
                 "unicast_peer": 1,
                 "authentication": 2,

@@ -461,6 +461,18 @@ def test_an_announcement_by_who_advertises_is_left_to_the_adverts() -> None:
     assert () == replay(announced(HIGHER_MAC))
 
 
+@pytest.mark.parametrize("told_first", [False, True], ids=["heard first", "told first"])
+def test_an_announcement_counts_as_soon_as_adverts_are_missed(
+    told_first: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """keepalived read the last advert a little sooner than we did, and so misses it sooner."""
+    replay = Replay()
+    replay(BACKUP, LOWER, DOWN - 0.02)
+    here = announced(HIGHER_MAC)
+
+    assert Announce() in replay(*((MASTER, here) if told_first else (here, MASTER)))
+
+
 def test_a_simultaneous_promotion_is_noticed_though_told_late() -> None:
     """His announcements came while keepalived's line was on its way."""
     replay = Replay()

@@ -119,3 +119,18 @@ def test_the_lines_that_matter_are_recognised(line: bytes, started: bool, reload
     """At their end, since the beginning is a time."""
     assert started is keepalived.says_started(line)
     assert reloaded is keepalived.says_reloaded(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"Thu Nov 20 10:00:00 2025: Printing VRRP as json for process(17) on signal", True),
+        (b"Printing VRRP as json for process(1) on signal", True),
+        (b"Thu Nov 20 10:00:00 2025: Startup complete", False),
+        (b"Thu Nov 20 10:00:00 2025: Can't open dump file /tmp/keepalived.json", False),
+    ],
+    ids=["with a time", "without", "start", "failure"],
+)
+def test_a_line_that_only_says_that_we_asked_is_told_apart(line: bytes, expected: bool) -> None:  # noqa: FBT001
+    """It comes every few seconds; what says that asking failed is for everybody."""
+    assert expected is keepalived.says_dumped(line)

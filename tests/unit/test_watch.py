@@ -543,3 +543,8 @@ def test_between_questions_the_machine_is_at_rest() -> None:
     watcher = ready(sends())
     watcher.run(1)
     assert (None, 1005.0) == (watcher.state.tick_at, watcher.state.deadline)
+
+
+def test_without_a_question_nothing_is_unanswered() -> None:
+    """Nor before the first."""
+    assert unanswered(Watch(), POLICY) == 0.0

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # --- strangers, and false alarms -----------------------------------------------------------------
 
+_NO_LONGER_NEW = 4.0  # seconds as MASTER: more than a master-down time
+
 
 def stranger_of_higher_mac(scene: Scene) -> None:
     _strange(scene, "52:54:00:00:00:01")
@@ -24,8 +26,12 @@ def stranger_of_lower_mac(scene: Scene) -> None:
 
 
 def _strange(scene: Scene, mac: str) -> None:
-    """A host takes the addresses, and announces them every second."""
+    """A host takes the addresses of a holder that is no longer new, and announces them.
+
+    The higher MAC yields, and a stranger never does.
+    """
     scene.serve()
+    time.sleep(_NO_LONGER_NEW)
     [stranger] = scene.strangers
     addresses = list(scene.addresses.values())
     scene.begins()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.lab.chaos.matrix import Outcome
     from tests.lab.chaos.scene import Family, Mode
 
-_HEADS = ("fault", "mode", "family", "two s", "aim", "none s", "aim", "client s", "before", "")
+_HEADS = ("fault", "mode", "family", "two s", "aim", "none s", "aim", "client s", "plain", "")
 _WIDTHS = (36, 9, 6, 5, 4, 6, 4, 8, 12, 0)
 
 
@@ -41,7 +41,10 @@ def _rows(name: str, mode: Mode, family: Family, group: Sequence[Outcome]) -> It
         )
         for each in group
     )
-    verdict = f"MISSED {failed} of {len(group)}" if failed else "ok"
+    beside = max((each.beside for each in seen), default=0.0)
+    fine = f"ok, {beside:.1f} s beside it" if fault.members and beside else "ok"
+    missed = f"known limit: {fault.limits[mode]}" if mode in fault.limits else "MISSED"
+    verdict = f"{missed} ({failed} of {len(group)})" if failed else fine
     if not seen:
         yield _line((name, mode, family, "-", "", "-", "", "-", fault.old, verdict))
         return

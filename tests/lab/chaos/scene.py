@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tests.lab import scenarios
+from tests.lab.raw import keepalived_config
 from tests.lab.timeline import Timeline
 from tests.lab.waiting import wait_until
 
@@ -39,7 +40,8 @@ class Seen:
 
     ``two`` and ``none`` are sums within a stage of the story (a fault, its repair), those of the
     worst stage; ``client`` is the longest silence. ``gains`` counts how often a
-    node took the address. ``ends`` are the holders at the end of every stage of the story.
+    node took the address. ``ends`` are the holders at the end of every stage of the story. All
+    that is about members; ``beside`` is for how long one of them held it beside a stranger.
     """
 
     two: float
@@ -47,6 +49,7 @@ class Seen:
     client: float
     gains: int
     ends: tuple[tuple[str, ...], ...]
+    beside: float
 
 
 class Scene:
@@ -58,6 +61,8 @@ class Scene:
         families: of the addresses, one address each.
         members: how many nodes serve; all by default.
         phase: seconds to wait longer before the fault: questions are asked every 5 s.
+        plain: keepalived alone instead of the agent, to see what a fault is without it; stories
+            that need other variables cannot be told then.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Scene:
         families: tuple[Family, ...] = FAMILIES,
         members: int | None = None,
         phase: float = 0.0,
+        plain: bool = False,
     ) -> None:
         self.lab = lab
         self.mode = mode
@@ -78,6 +84,7 @@ class Scene:
             family: lab.virtual(1) if family == "IPv4" else lab.virtual6(1) for family in families
         }
         self.phase = phase
+        self._plain = plain
         self.began = 0.0
         self.earlier_output: list[str] = []
         self._none_since = 0.0
@@ -132,12 +139,15 @@ class Scene:
         """
         self._is_unread = frozenset(prepare or ())
         for node in self.members:
-            node.start(
-                self.variables(node, **more),
-                as_pid_1=as_pid_1,
-                prepare=(prepare or {}).get(node.name, ""),
-                run_mount=run_mount,
-            )
+            if self._plain:
+                node.start_keepalived(self._plain_config(node))
+            else:
+                node.start(
+                    self.variables(node, **more),
+                    as_pid_1=as_pid_1,
+                    prepare=(prepare or {}).get(node.name, ""),
+                    run_mount=run_mount,
+                )
             if node is self.holder:
                 self.until(lambda: self._is_backup(self.holder), scenarios.ELECTION, "n1 started")
         self.until(
@@ -150,6 +160,22 @@ class Scene:
         for family, address in self.addresses.items():
             self._watches[family] = self.lab.client.watch(address)
         time.sleep(_SETTLED + self.phase)
+
+    def _plain_config(self, node: Node) -> str:
+        """Return what the shell image would have keepalived do, but for its check."""
+        text = ""
+        for number, address in enumerate(self.addresses.values(), start=11):
+            own, peers = _addresses(node, self.members, address)
+            unicast = f"unicast_src_ip {own}\n  unicast_peer {{\n{peers}\n  }}"
+            config = keepalived_config(
+                address,
+                priority=_PRIORITIES[self.mode][self.members.index(node)],
+                virtual_router_id=number,
+                name=f"plain{number}",
+                extra=unicast if self.mode == "unicast" else "",
+            )
+            text += config if not text else config[config.index("vrrp_instance") :]
+        return text
 
     def holds_all(self, node: Node) -> bool:
         """Tell whether a node alone holds every address."""
@@ -192,9 +218,13 @@ class Scene:
         self._stages.append(time.monotonic())
         if not notes:
             return
+        names = {each.name for each in self.members}
         holders = self.lab.recorder.holders
         self._ends.append(
-            {family: tuple(holders(each)) for family, each in self.addresses.items()}
+            {
+                family: tuple(name for name in holders(each) if name in names)
+                for family, each in self.addresses.items()
+            }
         )
 
     def until(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
@@ -237,8 +267,10 @@ class Scene:
         """End the story and yield what was seen of each address."""
         self.close()
         recorder = self.lab.recorder
+        names = {each.name for each in self.members}
         for family, address in self.addresses.items():
-            changes = recorder.changes(address)
+            everything = recorder.changes(address)
+            changes = [each for each in everything if each.node in names]
             spans = list(itertools.pairwise([self.began, *self._stages]))
             served = [
                 (max(start, self._none_since), end)
@@ -254,6 +286,7 @@ class Scene:
                     client=self._client(family),
                     gains=sum(each.held and each.time >= self.began for each in changes),
                     ends=tuple(each[family] for each in self._ends),
+                    beside=_worst(Timeline(everything), address, lambda count: count > 1, spans),
                 ),
             )
 
@@ -273,6 +306,12 @@ class Scene:
             each.join()
         for watch in self._watches.values():
             watch.stop()
+
+
+def _addresses(node: Node, members: Sequence[Node], like: str) -> tuple[str, str]:
+    """Return a node's own address of the family of ``like``, and those of the others as lines."""
+    own = {each.name: each.ipv6 if ":" in like else each.ip for each in members}
+    return own[node.name], "\n".join(own[each.name] for each in members if each is not node)
 
 
 def _worst(
