@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import __version__
-from ipfailover_agent.core import keepalived
+from ipfailover_agent.core import budget, keepalived
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -114,7 +114,8 @@ class Reporter:
             "config.activated",
             digest=candidate.rendering.digest[:12],
             previous=previous.rendering.digest[:12] if previous else None,
-            serving=keepalived.summary(candidate.config),
+            serving=f"{keepalived.summary(candidate.config)}, "
+            f"{budget.summary(candidate.settings, candidate.config)}",
             source=self._source,
         )
 
