@@ -183,6 +183,36 @@ def check_command(
     return check.check(options, compare_old=compare_old, as_json=as_json)
 
 
+@cli.command("doctor", short_help="Look at this node and its network, and say what to mend.")
+@_shared_options
+@click.option(
+    "--seconds",
+    default=4.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=_finite,
+    help="How long to listen for other nodes.",
+)
+@_json_option
+def doctor_command(
+    config: str | None,
+    run_dir: str,
+    template_dir: str | None,
+    seconds: float,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+) -> int:
+    """Look at this node and its network, before the agent runs or while it does.
+
+    Changes nothing. Listens for other nodes, and asks by ARP who has the addresses. A line for
+    each check: pass, warn or fail, and what to do. Exits with 0 when nothing fails, else with 78.
+    """
+    from ipfailover_agent.commands import doctor  # noqa: PLC0415
+
+    return doctor.examine(
+        _options(config, run_dir, template_dir), seconds=seconds, as_json=as_json
+    )
+
+
 @cli.command("reload", short_help="Have the running agent read its variables again.")
 @_run_dir_option
 @click.option(
