@@ -105,9 +105,7 @@ def test_a_drained_node_hands_its_addresses_over_at_once(
 
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
-def test_a_lone_node_undoes_its_drain_and_says_so(
-    make_lab: Callable[..., Lab], wire: str
-) -> None:
+def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: Callable[..., Lab], wire: str) -> None:
     """Code 69; the address is back after the silence and an election. With --force it stays off."""
     lab = make_lab(2)
     node, other = lab.nodes
@@ -286,7 +284,9 @@ def test_254_addresses_are_drained_together(make_lab: Callable[..., Lab]) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     wait_for_each(lab, addresses, timeout=3, among=lab.others(first))
     until = time.monotonic()
-    nobody = [lab.recorder.seconds_with_none(each, since=before, until=until) for each in addresses]
+    nobody = [
+        lab.recorder.seconds_with_none(each, since=before, until=until) for each in addresses
+    ]
     print(f"254: verdict after {took:.2f} s, nobody for at most {max(nobody):.2f} s")
     assert max(nobody) < 3
     assert len(set(drained(first).values())) == 1

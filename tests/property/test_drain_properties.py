@@ -89,9 +89,7 @@ class Machine(RuleBasedStateMachine):
         is_forced: bool,
     ) -> None:
         self.count += 1
-        request = Request(
-            is_drain=True, words=tuple(words), is_forced=is_forced, seconds=seconds
-        )
+        request = Request(is_drain=True, words=tuple(words), is_forced=is_forced, seconds=seconds)
         key = f"d{self.count}"
         was = set(self.answered)
         event = draining.Requested(id=key, request=request, masters=masters, blind=blind)
@@ -254,9 +252,7 @@ def test_a_request_is_read_as_it_was_written(
     *, is_drain: bool, words: list[str], is_forced: bool, seconds: float | None
 ) -> None:
     """Whatever names somebody types."""
-    request = Request(
-        is_drain=is_drain, words=tuple(words), is_forced=is_forced, seconds=seconds
-    )
+    request = Request(is_drain=is_drain, words=tuple(words), is_forced=is_forced, seconds=seconds)
     assert request == decode_request(encode_request(request))
 
 
