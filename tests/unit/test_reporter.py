@@ -30,11 +30,12 @@ from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.settings import parse
 from ipfailover_agent.core.supervision import Lifecycle, Phase, Verdict
 from ipfailover_agent.prepare import Candidate
-from ipfailover_agent.report.status import DrainRequestStatus
 from ipfailover_agent.reporter import Reporter, problems_of
 
 if TYPE_CHECKING:
     from structlog.testing import LogCapture
+
+    from ipfailover_agent.report.status import DrainRequestStatus
 
 PROBLEM = Problem(variable="A", element="x", reason="is wrong", instead="write y")
 
