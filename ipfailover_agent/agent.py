@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.prepare import Options
     from ipfailover_agent.system.output import LineSink
 
-_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
 _DRAIN_SECONDS = 0.2  # at the very end, for a reader that is just late
 
 
@@ -75,7 +75,9 @@ class Agent:
             lines_dropped=lambda: output.dropped + errors.dropped,
             held=self._guard.contests.describe,
             protections=self._guard.protections,
+            drains=self._guard.drains,
         )
+        self._guard.drains.changed = self._reporter.touch
         self._candidates = candidates.Candidates(
             environment=environment,
             options=options,
@@ -100,6 +102,9 @@ class Agent:
         # Held until this process ends, however it ends.
         files.lock_run_directory(self._paths)
         files.prepare_run_directory(self._paths)
+        # A command that finds our pid signals us; until the loop listens that must not end us.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        self._guard.drains.restore()
         # Whoever finds our pid must not find a former agent's status beside it.
         self._reporter.write_status()
         files.write_pid_file(self._paths.agent_pid)
@@ -113,6 +118,7 @@ class Agent:
                 self._loop.watch_lines(fifo, "notify")
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
                 self._dispatch(does.Begin())
+                self._guard.drains.look(self._reporter.roster)
                 while self._finish is None:
                     self._round()
                 self._hear_last_words()
@@ -206,6 +212,8 @@ class Agent:
             case loop.SignalReceived(signum=signal.SIGCHLD):
                 for child in process.reap():
                     self._on_child_exit(child)
+            case loop.SignalReceived(signum=signal.SIGUSR1):
+                self._guard.drains.look(self._reporter.roster)
             case loop.SignalReceived(signum=number):
                 self._log.info("signal.received", signal=number.name)
                 asked = number is signal.SIGHUP

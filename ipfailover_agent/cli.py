@@ -248,6 +248,69 @@ def status_command(run_dir: str, as_json: bool, watch: bool) -> int:  # noqa: FB
     return status.status(run_dir, as_json=as_json, watch=watch)
 
 
+def _duration(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> float | None:
+    """Read 90, 10m or 2h; refuse what is no time."""
+    from ipfailover_agent.core.drain_requests import parse_duration  # noqa: PLC0415 - see above
+
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@cli.command("drain", short_help="Have other nodes serve this node's addresses.")
+@_run_dir_option
+@click.option(
+    "--wait",
+    type=float,
+    metavar="SECONDS",
+    callback=lambda context, parameter, value: (
+        None if value is None else _finite(context, parameter, value)
+    ),
+    help="How long to wait for the verdict; as long as it takes by default.",
+)
+@click.option(
+    "--for",
+    "seconds",
+    metavar="DURATION",
+    callback=_duration,
+    help="End the drain after so many seconds, or 10m, 2h, 1d.",
+)
+@click.option("--force", is_flag=True, help="Drain even if no other node serves the addresses.")
+@click.argument("instances", nargs=-1, metavar="[INSTANCE]...")
+def drain_command(
+    run_dir: str,
+    wait: float | None,
+    seconds: float | None,
+    force: bool,  # noqa: FBT001 - click passes flags by name
+    instances: tuple[str, ...],
+) -> int:
+    """Have other nodes serve this node's addresses, for maintenance.
+
+    An INSTANCE is named by its name or by one of its addresses; none means all, also those that a
+    reload adds. Exits with 0 once other nodes serve everything. If nobody takes over, it is undone
+    and the exit code is 69. 75: no verdict in time. 78: refused.
+    """
+    from ipfailover_agent.commands import drain  # noqa: PLC0415
+
+    return drain.drain(run_dir, instances, wait=wait, seconds=seconds, is_forced=force)
+
+
+@cli.command("undrain", short_help="End a drain: this node may serve again.")
+@_run_dir_option
+@click.argument("instances", nargs=-1, metavar="[INSTANCE]...")
+def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
+    """End a drain: this node may serve again.
+
+    An INSTANCE is named by its name or by one of its addresses; none means all.
+    """
+    from ipfailover_agent.commands import drain  # noqa: PLC0415
+
+    return drain.undrain(run_dir, instances)
+
+
 @cli.command("release", short_help="Remove what a crashed agent left on this node.")
 @_shared_options
 def release_command(config: str | None, run_dir: str, template_dir: str | None) -> int:

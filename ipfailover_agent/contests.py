@@ -28,6 +28,8 @@ from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import host, wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.dump import InstanceDump
@@ -53,7 +55,15 @@ _EVENTS = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_ec
 class Contests:
     """The contests of the active configuration, on its interface."""
 
-    def __init__(self, *, log: FilteringBoundLogger, holds: Holds, overseer: Overseer) -> None:
+    def __init__(
+        self,
+        *,
+        log: FilteringBoundLogger,
+        holds: Holds,
+        overseer: Overseer,
+        heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
+    ) -> None:
+        self._heard = heard
         self._log = log
         self._holds = holds
         self._overseer = overseer
@@ -234,6 +244,8 @@ class Contests:
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
+                if name in self._states:
+                    self._heard(name, advert, self._states[name].context)
 
     def _on_announcement(self, announcement: Announcement, now: float) -> None:
         name = self._by_address.get(announcement.address)

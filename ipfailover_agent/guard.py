@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.contests import SOURCE, Contests
 from ipfailover_agent.core import firewall as rules
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.drains import Drains
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
 from ipfailover_agent.overseer import Overseer
@@ -57,7 +58,10 @@ class Guard:
         self.overseer = Overseer(
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
-        self.contests = Contests(log=log, holds=self.holds, overseer=self.overseer)
+        self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
+        self.contests = Contests(
+            log=log, holds=self.holds, overseer=self.overseer, heard=self.drains.heard
+        )
         self.firewall: Firewall | None = None
         self._environment = environment
         self._log = log
@@ -73,12 +77,19 @@ class Guard:
             Protection(kind="conflict", active=self.contests.is_on, reason=self.contests.refusal),
         )
 
+    def _blindness(self) -> str:
+        """Return why nothing can be heard on the wire, or nothing."""
+        if self.contests.is_on:
+            return ""
+        return f"the wire is not watched: {self.contests.refusal or 'OPENSHIFT_HA_CONFLICT=off'}"
+
     # --- time -----------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         due = [self.leases.deadline, self.overseer.deadline, self.contests.deadline]
+        due.append(self.drains.deadline)
         if self.firewall is not None:
             due.append(self.firewall.deadline)
         return min((each for each in due if each is not None), default=None)
@@ -89,6 +100,7 @@ class Guard:
             self._log.warning("loop.late", seconds=round(late, 2))
             self.overseer.gap()
             self.contests.gap(late)
+            self.drains.gap(late)
 
     def renew(self, now: float) -> None:
         """Renew leases if it is time: after the FIFO was read, before all other work."""
@@ -99,6 +111,7 @@ class Guard:
         """Do what else is due."""
         self.overseer.tick(now)
         self.contests.tick(now, loop)
+        self.drains.tick(now)
         if self.firewall is not None:
             self.firewall.tick(now)
 
@@ -113,6 +126,7 @@ class Guard:
             now=now,
         )
         self.contests.configure(candidate, loop)
+        self.drains.configure(candidate, roster)
         self._want_rules(candidate, now)
         self.roster_is(roster, now)
 
@@ -162,6 +176,7 @@ class Guard:
         if before.state is VrrpState.MASTER and state is not VrrpState.MASTER:
             self.leases.left([each.address for each in before.instance.all_addresses])
         self.contests.entered(before.instance.name, state)
+        self.drains.entered(before.instance.name, state)
 
     def roster_is(self, roster: Roster, now: float) -> None:
         """Take what all instances do, after a batch of transitions."""

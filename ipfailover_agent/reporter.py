@@ -11,7 +11,7 @@ import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ipfailover_agent import __version__
 from ipfailover_agent.core import budget, keepalived
@@ -41,6 +41,17 @@ _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
 _NAG_INTERVAL = 60.0
 
 
+class DrainView(Protocol):
+    """What is told of drains."""
+
+    @property
+    def answers(self) -> tuple[status.DrainRequestStatus, ...]:
+        """Return the newest requests and what became of them."""
+
+    def describe(self, name: str) -> str | None:
+        """Return in words how an instance is drained, None when it is not."""
+
+
 class Reporter:
     """Collects news and passes it on."""
 
@@ -53,6 +64,7 @@ class Reporter:
         lines_dropped: Callable[[], int],
         held: Callable[[str], str | None],
         protections: Callable[[], tuple[status.Protection, ...]],
+        drains: DrainView,
     ) -> None:
         self.log = log
         self._paths = paths
@@ -60,6 +72,7 @@ class Reporter:
         self._lines_dropped = lines_dropped
         self._held = held
         self._protections = protections
+        self._drains = drains
         self._started_at = utc_now()
         self._state = Lifecycle()
         self._active: Candidate | None = None
@@ -265,7 +278,9 @@ class Reporter:
     def _faults(self) -> tuple[str, ...]:
         """Return why instances are not fit to serve, as far as is known."""
         faulty = [
-            each.instance.name for each in self._roster.entries if each.state is VrrpState.FAULT
+            each.instance.name
+            for each in self._roster.entries
+            if each.state is VrrpState.FAULT and not self._drains.describe(each.instance.name)
         ]
         if not faulty:
             return ()
@@ -275,6 +290,7 @@ class Reporter:
 
     def _snapshot(self) -> status.AgentStatus:
         active = self._active
+        faults = self._faults()
         config = None
         if active is not None:
             config = status.ConfigStatus(
@@ -290,10 +306,8 @@ class Reporter:
             started_at=self._started_at,
             written_at=utc_now(),
             phase=self._state.phase.value,
-            ready=self._state.phase is Phase.RUNNING
-            and not self._problems
-            and all(each.state is not VrrpState.FAULT for each in self._roster.entries),
-            reasons=(*self._problems, *self._faults()),
+            ready=self._state.phase is Phase.RUNNING and not self._problems and not faults,
+            reasons=(*self._problems, *faults),
             config=config,
             instances=tuple(
                 status.InstanceStatus(
@@ -304,6 +318,7 @@ class Reporter:
                     priority=each.instance.priority,
                     addresses=tuple(str(held.address) for held in each.instance.all_addresses),
                     held=self._held(each.instance.name),
+                    drained=self._drains.describe(each.instance.name),
                 )
                 for each in self._roster.entries
             ),
@@ -312,6 +327,7 @@ class Reporter:
             restarts=max(self._starts - 1, 0),
             lines_dropped=self._lines_dropped(),
             protections=self._protections(),
+            drain_requests=self._drains.answers,
         )
 
 

@@ -79,6 +79,7 @@ def _text(data: dict[str, Any], now: datetime) -> list[str]:
         if each["reason"]
     ]
     lines += [f"  {each['name']} {each['held']}" for each in data["instances"] if each["held"]]
+    lines += _drained(data["instances"])
     rows = [
         (
             each["name"],
@@ -97,6 +98,18 @@ def _text(data: dict[str, Any], now: datetime) -> list[str]:
         lines += ["", f"last reload {verdict}, {_since(data['reload']['at'], now)} ago"]
         lines += [f"  {each}" for each in data["reload"]["lines"]]
     return lines
+
+
+def _drained(instances: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each way in which instances are drained."""
+    names: dict[str, list[str]] = {}
+    for each in instances:
+        if each["drained"]:
+            names.setdefault(each["drained"], []).append(each["name"])
+    return [
+        f"  {found[0] if len(found) == 1 else f'{len(found)} instances'} drained: {words}"
+        for words, found in names.items()
+    ]
 
 
 def _since(at: str | None, now: datetime) -> str:

@@ -265,6 +265,11 @@ class RunPaths:
         return f"{self.directory}/drain.json"
 
     @property
+    def drain_requests(self) -> str:
+        """Return the directory in which commands lay requests to drain."""
+        return f"{self.directory}/drain.requests"
+
+    @property
     def lock(self) -> str:
         """Return the file that a running agent holds a lock on."""
         return f"{self.directory}/agent.lock"
@@ -294,6 +299,7 @@ class RunPaths:
             self.agent_pid,
             self.hold_directory,
             self.drain,
+            self.drain_requests,
             self.lock,
             self.status,
             self.addresses,

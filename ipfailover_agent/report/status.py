@@ -21,7 +21,7 @@ class InstanceStatus:
     """One VRRP instance. ``since`` is UTC in ISO 8601, or None before the first transition.
 
     ``addresses`` are the configured ones; the instance holds them while it is MASTER. ``held``
-    says in words why it is kept in FAULT on purpose.
+    says in words why it is kept in FAULT on purpose, ``drained`` how it is drained.
     """
 
     name: str
@@ -31,6 +31,21 @@ class InstanceStatus:
     priority: int
     addresses: tuple[str, ...]
     held: str | None = None
+    drained: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainRequestStatus:
+    """A request to drain or undrain and what became of it.
+
+    ``verdict`` is drained, undone, undrained or refused, or None while there is none; there will
+    be within ``within`` seconds of the request.
+    """
+
+    id: str
+    verdict: str | None
+    lines: tuple[str, ...] = ()
+    within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +104,7 @@ class AgentStatus:
     restarts: int = 0
     lines_dropped: int = 0
     protections: tuple[Protection, ...] = ()
+    drain_requests: tuple[DrainRequestStatus, ...] = ()
     schema: int = SCHEMA
 
 
@@ -138,6 +154,7 @@ def _is_whole(data: dict[str, object]) -> bool:
         restarts=_is_count,
         lines_dropped=_is_count,
         protections=_each(_is_protection),
+        drain_requests=_each(_is_drain_request),
     )
 
 
@@ -162,11 +179,22 @@ def _is_instance(value: object) -> bool:
         priority=_is_count,
         addresses=_each(_is_text),
         held=_optional(_is_text),
+        drained=_optional(_is_text),
     )
 
 
 def _is_protection(value: object) -> bool:
     return _has(value, kind=_is_text, active=_is_flag, reason=_is_text)
+
+
+def _is_drain_request(value: object) -> bool:
+    return _has(
+        value,
+        id=_is_text,
+        verdict=_optional(_is_text),
+        lines=_each(_is_text),
+        within=_is_number,
+    )
 
 
 def _is_reload(value: object) -> bool:
@@ -190,6 +218,10 @@ def _is_flag(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_time(value: object) -> bool:

@@ -131,6 +131,15 @@ def cpu_pressure() -> str | None:
         return None
 
 
+def boot_id() -> str:
+    """Return what identifies this boot, and so its monotonic clock; empty where nothing does."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read(64).strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def forwards_ipv6(interface: str) -> bool:
     """Tell whether the node routes IPv6 that comes in on an interface."""
     try:
