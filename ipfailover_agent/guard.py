@@ -120,8 +120,13 @@ class Guard:
         """Let VRRP in where asked for, and take our rules back where it no longer is."""
         if candidate.settings.manages_firewall:
             if self.firewall is None:
-                from ipfailover_agent.system.firewall import Firewall  # noqa: PLC0415 - seldom
+                from ipfailover_agent.system.firewall import (  # noqa: PLC0415 - seldom
+                    Firewall,
+                    legacy_tables,
+                )
 
+                if unseen := legacy_tables():
+                    self._log.warning("firewall.unseen", tables=unseen)
                 tag = rules.tag_for(candidate.settings.config_name)
                 self.firewall = Firewall(
                     tag=tag, environment=self._environment, report=self._on_rules

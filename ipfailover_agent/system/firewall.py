@@ -274,9 +274,12 @@ def read_generation() -> int | None:
 
 
 def legacy_tables() -> tuple[str, ...]:
-    """Return the tables of iptables-legacy that the kernel holds: nft shows nothing of those."""
+    """Return the tables of iptables-legacy in which VRRP can be dropped: nft shows none of them.
+
+    A table exists from the first look at it on, also without a rule.
+    """
     found: dict[str, None] = {}
     for path in _LEGACY_TABLES:
         with contextlib.suppress(OSError), open(path, encoding="ascii") as names:  # noqa: PTH123
             found |= dict.fromkeys(names.read().split())
-    return tuple(found)
+    return tuple(each for each in found if each != "nat")

@@ -557,6 +557,26 @@ def test_a_table_that_vanished_meanwhile_is_no_failure() -> None:
     assert drive(nft) == ([], 5)
 
 
+def test_an_nft_that_fails_altogether_says_nothing_of_a_single_table() -> None:
+    """Whether the table is still there cannot be told; the next look fails for all of them."""
+    seen: list[Run] = []
+
+    def nft(run: Run) -> Output:
+        seen.append(run)
+        is_first = len(seen) == 1
+        return Output(exit_code=0 if is_first else 1, text=text_of(chain()) if is_first else "")
+
+    assert drive(nft) == ([], 5)
+
+
+def test_an_answer_that_is_no_output_is_a_bug_of_ours() -> None:
+    """Whoever drives a look has to answer a run with what became of it."""
+    looking = look(frozenset({GROUP}), TAG)
+    assert isinstance(next(looking), Run)
+    with pytest.raises(TypeError, match="internal error: 7 is no output of nft"):
+        looking.send(7)
+
+
 def test_a_long_list_is_read_in_slices() -> None:
     """A pause for each 200 objects: others have deadlines."""
     looking = look(frozenset({GROUP}), TAG)
