@@ -119,6 +119,7 @@ class Agent:
             self._guard.remove_rules()
         except BaseException:
             self._abandon_keepalived()
+            self._guard.remove_rules()
             raise
         finally:
             self._guard.close()
@@ -160,7 +161,6 @@ class Agent:
                 list(process.reap())
                 time.sleep(self._policy.clear_interval)
         self._candidates.release_addresses()
-        self._guard.remove_rules()
 
     # --- the loop -------------------------------------------------------------------------------
 

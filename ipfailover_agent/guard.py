@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.contests import SOURCE, Contests
-from ipfailover_agent.core import firewall as rules
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.firewalls import Firewalls
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
 from ipfailover_agent.overseer import Overseer
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.roster import Roster, RosterEntry
     from ipfailover_agent.prepare import Candidate
-    from ipfailover_agent.system.firewall import Firewall
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
 
@@ -58,8 +57,7 @@ class Guard:
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
         self.contests = Contests(log=log, holds=self.holds, overseer=self.overseer)
-        self.firewall: Firewall | None = None
-        self._environment = environment
+        self.firewalls = Firewalls(log, environment)
         self._log = log
         self._held: frozenset[IPAddress] = frozenset()
 
@@ -78,9 +76,8 @@ class Guard:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = [self.leases.deadline, self.overseer.deadline, self.contests.deadline]
-        if self.firewall is not None:
-            due.append(self.firewall.deadline)
+        mechanisms = (self.leases, self.overseer, self.contests, self.firewalls)
+        due = (each.deadline for each in mechanisms)
         return min((each for each in due if each is not None), default=None)
 
     def woke(self, late: float) -> None:
@@ -99,8 +96,7 @@ class Guard:
         """Do what else is due."""
         self.overseer.tick(now)
         self.contests.tick(now, loop)
-        if self.firewall is not None:
-            self.firewall.tick(now)
+        self.firewalls.tick(now)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -113,54 +109,16 @@ class Guard:
             now=now,
         )
         self.contests.configure(candidate, loop)
-        self._want_rules(candidate, now)
+        self.firewalls.configure(candidate, now)
         self.roster_is(roster, now)
-
-    def _want_rules(self, candidate: Candidate, now: float) -> None:
-        """Let VRRP in where asked for, and take our rules back where it no longer is."""
-        if candidate.settings.manages_firewall:
-            if self.firewall is None:
-                from ipfailover_agent.system.firewall import (  # noqa: PLC0415 - seldom
-                    Firewall,
-                    legacy_tables,
-                )
-
-                if unseen := legacy_tables():
-                    self._log.warning("firewall.unseen", tables=unseen)
-                tag = rules.tag_for(candidate.settings.config_name)
-                self.firewall = Firewall(
-                    tag=tag, environment=self._environment, report=self._on_rules
-                )
-            self.firewall.want(rules.wanted_addresses(candidate.config), now)
-        elif self.firewall is not None:
-            self.firewall.want(frozenset(), now)
-
-    def _on_rules(self, report: rules.Report) -> None:
-        match report:
-            case rules.RuleInserted(table=table, chain=chain, address=address):
-                self._log.info(
-                    "firewall.rule_inserted", table=str(table), chain=chain, address=str(address)
-                )
-            case rules.RuleRemoved(table=table, chain=chain, address=address):
-                self._log.info(
-                    "firewall.rule_removed",
-                    table=str(table),
-                    chain=chain,
-                    address=None if address is None else str(address),
-                )
-            case rules.LookFailed(table=table, reason=reason):
-                self._log.error("firewall.failed", table=str(table) or None, reason=reason)
 
     def remove_rules(self) -> None:
         """Take our rules back, and wait for it; when the loop has ended."""
-        if self.firewall is not None:
-            self.firewall.remove_all()
+        self.firewalls.remove_all()
 
     def child_exited(self, child: ChildExit, loop: Loop) -> bool:
         """Take the end of a child; return whether it was one of the mechanisms'."""
-        if self.firewall is not None and self.firewall.child_exited(child, time.monotonic()):
-            return True
-        return self.overseer.child_exited(child, loop)
+        return self.firewalls.child_exited(child) or self.overseer.child_exited(child, loop)
 
     def transition(self, before: RosterEntry, state: VrrpState) -> None:
         """keepalived told that an instance entered a state."""

@@ -513,6 +513,11 @@ def test_a_look_inserts_and_tells() -> None:
     assert (expected, 3) == (reports, runs)
 
 
+def test_a_look_that_finds_everything_in_place_changes_nothing() -> None:
+    """Two runs, both of them lists."""
+    assert drive(showing(chain(policy="drop"), ours())) == ([], 2)
+
+
 def test_nothing_is_deleted_while_the_rules_change() -> None:
     """A handle may mean another rule by then: the table is listed again first, twice at most."""
     nft = showing(chain(policy="drop"), ours(), rule(comment=TAG, handle=9))
