@@ -203,6 +203,28 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     assert events(first, "keepalived.exited") == events(second, "keepalived.exited") == []
 
 
+def test_another_name_tags_the_rules_anew(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    """A reload that changes the configuration's name leaves none of the former name."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    put_up(node, "policy drop")
+    before = ruleset(node)
+    values = variables(lab.virtual(1), NFTABLES_RULE="true")
+    mounted = ConfigMap(tmp_path / "config", values)
+    node.start(mounted.variable)
+    lab.wait_until(lambda: len(ours(node)) == 1, timeout=ELECTION, what="a rule")
+    mounted.write({**values, "OPENSHIFT_HA_CONFIG_NAME": "other"})
+    node.signal(SIGHUP)
+    lab.wait_until(
+        lambda: not ours(node) and ruleset(node).count('"ipfailover-agent other"') == 1,
+        timeout=RELEASE,
+        what="the rule has the other name",
+    )
+    node.terminate()
+    assert node.wait() == 0
+    assert ruleset(node) == before
+
+
 @pytest.mark.parametrize("wall", ["policy drop", "iptables-nft -P INPUT DROP"])
 def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
     make_lab: Callable[..., Lab], wall: str
