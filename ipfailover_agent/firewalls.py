@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.core.model import KeepalivedConfig, Settings
     from ipfailover_agent.system.firewall import Firewall
     from ipfailover_agent.system.process import ChildExit
 
@@ -40,9 +40,8 @@ class Firewalls:
         due = (each.deadline for each in self._by_tag.values())
         return min((each for each in due if each is not None), default=None)
 
-    def configure(self, candidate: Candidate, now: float) -> None:
+    def configure(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
         """Let VRRP in where that is asked for, and take our rules back where it no longer is."""
-        settings = candidate.settings
         self._wanted_tag = (
             rules.tag_for(settings.config_name) if settings.manages_firewall else None
         )
@@ -50,7 +49,7 @@ class Firewalls:
             if tag != self._wanted_tag:
                 former.want(frozenset(), now)
         if self._wanted_tag is not None:
-            wanted = rules.wanted_addresses(candidate.config)
+            wanted = rules.wanted_addresses(config)
             self._firewall(self._wanted_tag).want(wanted, now)
 
     def _firewall(self, tag: str) -> Firewall:

@@ -109,7 +109,7 @@ class Guard:
             now=now,
         )
         self.contests.configure(candidate, loop)
-        self.firewalls.configure(candidate, now)
+        self.firewalls.configure(candidate.settings, candidate.config, now)
         self.roster_is(roster, now)
 
     def remove_rules(self) -> None:

@@ -329,6 +329,24 @@ def test_an_interface_that_is_gone_is_no_error(
     assert [] == events
 
 
+def test_an_interface_that_got_another_name_keeps_no_leased_address(
+    segment: Segment, leases: Leases, events: list[Any]
+) -> None:
+    """keepalived gives it up without a word to the kernel; named back, it is leased again."""
+    leases.configure(seconds=60, interface="one", now=0.0)
+    segment.add(ONE, SIX)
+    leases.holds({ONE, SIX}, 0.0)
+    leases.tick(0.0)
+    segment.namespace.ip("link", "set", "one", "name", "other")
+    leases.configure(seconds=600, interface="one", now=1.0)
+    leases.tick(1.0)
+    assert max(segment.lifetimes("other")[str(each)] for each in (ONE, SIX)) <= 60
+    segment.namespace.ip("link", "set", "other", "name", "one")
+    leases.tick(201.0)
+    assert min(segment.lifetimes()[str(each)] for each in (ONE, SIX)) > 60
+    assert [] == events
+
+
 def test_leases_go_on_without_a_free_descriptor(segment: Segment, leases: Leases) -> None:
     """What they need is open by then; the interface is not taken for one that is gone."""
     segment.add(ONE, SIX)
