@@ -218,3 +218,45 @@ def test_an_instance_that_lost_its_check_is_not_leased_any_more(
         assert lab.recorder.seconds_with_two(address) == 0
         # A loss and a gain for each hand-over: what a renewal brings back would be one more.
         assert len(lab.recorder.changes(address)) == 1 + 2 * handovers
+
+
+_NOISY = """#!/bin/sh
+case " $* " in
+*" -t "* | *" --config-test"* | *" --signum"* | *" -v "* | *" --version "*) ;;
+*) yes "noise, noise, noise" & ;;
+esac
+exec {program} "$@"
+"""
+
+
+def test_renewals_come_before_a_flood_of_other_work(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    """keepalived's output never ends, reloads come one after the other: no renewal is late."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    noisy = tmp_path / "keepalived"
+    program = node.run(["sh", "-c", "command -v keepalived"]).stdout.strip()
+    noisy.write_text(_NOISY.format(program=program))
+    noisy.chmod(0o755)
+    node.start(variables(*addresses, ADDRESS_LEASE="2"), prepare=f"PATH='{tmp_path}':$PATH")
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    with Renewals(node.network) as renewals:
+        stays(1)
+        worst, last = 0.0, renewals.latest(addresses[0])
+        assert last is not None
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            node.signal(SIGHUP)
+            again = lab.wait_until(
+                functools.partial(renewals.since, addresses[0], last.time),
+                timeout=3,
+                what="the next renewal",
+            )
+            worst, last = max(worst, again.time - last.time), again
+    print(f"flooded, lease 2: at most {worst:.2f} s between two renewals")
+    assert worst < 2 / 3 + MARGIN
+    assert max(lab.recorder.seconds_with_none(each) for each in addresses) == 0
+    assert events(node, "lease.late") == events(node, "lease.lapsed") == []
+    assert node.stdout().count("noise") > 10_000
