@@ -168,7 +168,8 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     before = []
     maps = []
     for number, node in enumerate(lab.nodes):
-        put_up(node, "policy drop")
+        # Not "established": between two nodes that both send unicast, that is what adverts are.
+        put_up(node, "a drop of protocol 112")
         before.append(ruleset(node))
         priority = str(250 - 40 * number)
         values = variables(address, PRIORITY=priority, PREEMPTION="preempt", **peers(lab, mode))
@@ -187,7 +188,7 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     lab.wait_until(
         lambda: all(ours(node) for node in lab.nodes), timeout=RELEASE, what="rules on both"
     )
-    wait_for_line(second, "contest.released", timeout=ADOPTED)
+    wait_for_line(second, "contest.ended", timeout=ADOPTED)
     stays(THREE_ADVERTS)
     assert lab.recorder.holders(address) == [first.name]
     assert lab.recorder.seconds_with_two(address, since=turned_on) == 0
