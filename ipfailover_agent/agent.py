@@ -125,6 +125,7 @@ class Agent:
             self._guard.remove_rules()
         except BaseException:
             self._abandon_keepalived()
+            self._guard.remove_rules()
             raise
         finally:
             self._guard.close()
@@ -166,7 +167,6 @@ class Agent:
                 list(process.reap())
                 time.sleep(self._policy.clear_interval)
         self._candidates.release_addresses()
-        self._guard.remove_rules()
 
     # --- the loop -------------------------------------------------------------------------------
 

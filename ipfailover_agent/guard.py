@@ -10,9 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.contests import SOURCE, Contests
-from ipfailover_agent.core import firewall as rules
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.drains import Drains
+from ipfailover_agent.firewalls import Firewalls
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
 from ipfailover_agent.overseer import Overseer
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.roster import Roster, RosterEntry
     from ipfailover_agent.prepare import Candidate
-    from ipfailover_agent.system.firewall import Firewall
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
 
@@ -62,8 +61,7 @@ class Guard:
         self.contests = Contests(
             log=log, holds=self.holds, overseer=self.overseer, heard=self.drains.heard
         )
-        self.firewall: Firewall | None = None
-        self._environment = environment
+        self.firewalls = Firewalls(log, environment)
         self._log = log
         self._held: frozenset[IPAddress] = frozenset()
 
@@ -88,10 +86,8 @@ class Guard:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = [self.leases.deadline, self.overseer.deadline, self.contests.deadline]
-        due.append(self.drains.deadline)
-        if self.firewall is not None:
-            due.append(self.firewall.deadline)
+        mechanisms = (self.leases, self.overseer, self.contests, self.drains, self.firewalls)
+        due = (each.deadline for each in mechanisms)
         return min((each for each in due if each is not None), default=None)
 
     def woke(self, late: float) -> None:
@@ -112,8 +108,7 @@ class Guard:
         self.overseer.tick(now)
         self.contests.tick(now, loop)
         self.drains.tick(now)
-        if self.firewall is not None:
-            self.firewall.tick(now)
+        self.firewalls.tick(now)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -127,49 +122,16 @@ class Guard:
         )
         self.contests.configure(candidate, loop)
         self.drains.configure(candidate, roster)
-        self._want_rules(candidate, now)
+        self.firewalls.configure(candidate.settings, candidate.config, now)
         self.roster_is(roster, now)
-
-    def _want_rules(self, candidate: Candidate, now: float) -> None:
-        """Let VRRP in where asked for, and take our rules back where it no longer is."""
-        if candidate.settings.manages_firewall:
-            if self.firewall is None:
-                from ipfailover_agent.system.firewall import Firewall  # noqa: PLC0415 - seldom
-
-                tag = rules.tag_for(candidate.settings.config_name)
-                self.firewall = Firewall(
-                    tag=tag, environment=self._environment, report=self._on_rules
-                )
-            self.firewall.want(rules.wanted_addresses(candidate.config), now)
-        elif self.firewall is not None:
-            self.firewall.want(frozenset(), now)
-
-    def _on_rules(self, report: rules.Report) -> None:
-        match report:
-            case rules.RuleInserted(table=table, chain=chain, address=address):
-                self._log.info(
-                    "firewall.rule_inserted", table=str(table), chain=chain, address=str(address)
-                )
-            case rules.RuleRemoved(table=table, chain=chain, address=address):
-                self._log.info(
-                    "firewall.rule_removed",
-                    table=str(table),
-                    chain=chain,
-                    address=None if address is None else str(address),
-                )
-            case rules.LookFailed(table=table, reason=reason):
-                self._log.error("firewall.failed", table=str(table) or None, reason=reason)
 
     def remove_rules(self) -> None:
         """Take our rules back, and wait for it; when the loop has ended."""
-        if self.firewall is not None:
-            self.firewall.remove_all()
+        self.firewalls.remove_all()
 
     def child_exited(self, child: ChildExit, loop: Loop) -> bool:
         """Take the end of a child; return whether it was one of the mechanisms'."""
-        if self.firewall is not None and self.firewall.child_exited(child, time.monotonic()):
-            return True
-        return self.overseer.child_exited(child, loop)
+        return self.firewalls.child_exited(child) or self.overseer.child_exited(child, loop)
 
     def transition(self, before: RosterEntry, state: VrrpState) -> None:
         """keepalived told that an instance entered a state."""
