@@ -82,6 +82,7 @@ class Agent:
             paths=self._paths,
             reporter=self._reporter,
             holds=self._guard.holds,
+            probes=self._guard.probes,
             policy=self._policy,
             dispatch=self._dispatch,
         )
@@ -216,8 +217,8 @@ class Agent:
                 self._guard.overseer.lookup_said(line)
             case loop.StreamClosed(source=overseer.STREAM):
                 self._guard.overseer.lookup_closed(self._loop)
-            case loop.Readable():
-                self._guard.contests.readable(self._loop)
+            case loop.Readable(source=source):
+                self._guard.readable(source, self._loop)
             case loop.LineReceived(source=source, line=line) if source in self._outputs:
                 self._on_keepalived_line(source, line)
             case loop.LineReceived(source=source, line=line):

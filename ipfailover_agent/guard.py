@@ -15,6 +15,8 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
 from ipfailover_agent.overseer import Overseer
+from ipfailover_agent.probes import SOURCE as PROBES
+from ipfailover_agent.probes import Probes
 from ipfailover_agent.report.status import Protection
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Guard:
         kill: Callable[[], None],
     ) -> None:
         self.holds = Holds(log, paths)
+        self.probes = Probes(log, paths)
         self.leases = Leases(log)
         self.overseer = Overseer(
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
@@ -79,6 +82,7 @@ class Guard:
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         due = [self.leases.deadline, self.overseer.deadline, self.contests.deadline]
+        due.append(self.probes.deadline)
         if self.firewall is not None:
             due.append(self.firewall.deadline)
         return min((each for each in due if each is not None), default=None)
@@ -97,10 +101,18 @@ class Guard:
 
     def tick(self, now: float, loop: Loop) -> None:
         """Do what else is due."""
+        self.probes.tick(now)
         self.overseer.tick(now)
         self.contests.tick(now, loop)
         if self.firewall is not None:
             self.firewall.tick(now)
+
+    def readable(self, source: str, loop: Loop) -> None:
+        """One of the mechanisms' descriptors has something to read."""
+        if source == PROBES:
+            self.probes.readable()
+        else:
+            self.contests.readable(loop)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -112,6 +124,7 @@ class Guard:
             interface=candidate.config.interface,
             now=now,
         )
+        self.probes.configure(candidate.config.port_probes, loop)
         self.contests.configure(candidate, loop)
         self._want_rules(candidate, now)
         self.roster_is(roster, now)
@@ -187,5 +200,6 @@ class Guard:
 
     def close(self) -> None:
         """Let go of sockets."""
+        self.probes.close()
         self.leases.close()
         self.contests.close()

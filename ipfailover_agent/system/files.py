@@ -172,6 +172,7 @@ def prepare_run_directory(paths: RunPaths) -> None:
             paths.agent_pid,
             paths.temporary,
             paths.hold_directory,
+            paths.check_track,
         ):
             _remove(stale)
         os.mkdir(paths.temporary, _PRIVATE_DIRECTORY)
