@@ -35,6 +35,7 @@ _CAPABILITIES: Final = {
     "SYS_ADMIN": 21,
     "SYS_NICE": 23,
 }
+_QUOTA: Final = "/cpu.cfs_quota_us"  # beside its period, cgroup version 1
 _STATE_FIELD: Final = 0  # of /proc/PID/stat after the command, proc_pid_stat(5) field 3
 _START_FIELD: Final = 19  # likewise, field 22
 _DEAD_STATES: Final = {"Z", "X"}
@@ -143,9 +144,9 @@ def cpu_share(
         for line in file:
             _, controllers, path = line.rstrip("\n").split(":", 2)
             if not controllers:
-                limits += _limits(control_groups, path, "cpu.max")
+                limits += _limits(control_groups, path, "/cpu.max")
             elif "cpu" in controllers.split(","):  # version 1
-                limits += _limits(f"{control_groups}/cpu", path, "cpu.cfs_quota_us")
+                limits += _limits(f"{control_groups}/cpu", path, _QUOTA)
     return CpuShare(
         pressure=_number(pressure),
         limit=min(limits, default=None),
@@ -168,9 +169,9 @@ def _limits(root: str, path: str, name: str) -> Iterator[float]:
 def _limit(directory: str, name: str) -> float | None:
     """Return quota by period, both in microseconds; None without a quota."""
     try:
-        with open(f"{directory}/{name}", encoding="ascii", errors="replace") as file:
+        with open(f"{directory}{name}", encoding="ascii", errors="replace") as file:
             words = file.read().split()
-        if name == "cpu.cfs_quota_us":
+        if name == _QUOTA:
             with open(f"{directory}/cpu.cfs_period_us", encoding="ascii") as file:
                 words += file.read().split()
         quota, period = map(int, words)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import shlex
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -16,11 +19,13 @@ from tests.lab.scenarios import (
     PORT,
     ConfigMap,
     ask,
+    command,
     events,
     serve_ranked,
     stays,
     variables,
     wait_for_line,
+    wait_for_none,
     wait_for_state,
     wait_for_status,
 )
@@ -218,7 +223,7 @@ def test_nobody_holds_an_address_before_its_port_has_answered(
     address = lab.virtual(1)
     node.nft(_DROPPING)
     node.start(variables(address, **_FAST, CHECK_TIMEOUT="2"))
-    wait_for_line(node, "Entering FAULT STATE")
+    wait_for_line(node, "entering FAULT state")
     stays(1.5)
     assert () == lab.recorder.changes(address)
     node.nft("delete table inet dropping")
@@ -285,7 +290,7 @@ def test_a_reload_from_script_to_probes_and_back_keeps_the_address(
             assert 0 == done.returncode, done.stdout + done.stderr
         stays(2.5)
     assert () == lab.recorder.changes(address, since=began)
-    assert not any("Entering FAULT STATE" in node.stdout() for node in lab.nodes)
+    assert not any("FAULT" in node.stdout() for node in lab.nodes)
 
     for interval, within in (("2", 5), ("0.25", 2)):
         source.write({**slow, "OPENSHIFT_HA_CHECK_INTERVAL": interval})
@@ -318,3 +323,69 @@ def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(
     ask(node, "reload")
     lab.wait_for_holder(address, timeout=ELECTION)
     assert reason_of(node) == ""
+
+
+# --- what the node lacks ------------------------------------------------------------------------
+
+
+def test_a_full_disk_does_not_hide_a_dead_application(make_lab: Callable[..., Lab]) -> None:
+    """The verdict needs no room; only the reason does."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address, **_FAST), run_mount="size=1m")
+    lab.wait_for_holder(address, timeout=ELECTION)
+    fill = "head -c 4m /dev/zero >/run/filler; ! echo more >/run/ipfailover-agent/more"
+    assert 0 == node.run_in_container(["sh", "-c", fill]).returncode
+    node.application.stop()
+    wait_for_none(lab, [address], on=node, timeout=2)
+    assert 1 == len(events(node, "check.failed"))
+    node.application.start()
+    lab.wait_for_holder(address, timeout=5)
+
+
+def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Once each, and only where something is fast."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    text = "OPENSHIFT_HA_ADDRESS_LEASE: fast timing with a CPU limit of 0.3"
+    with cpu_limit(30_000) as enter:
+        for lease, expected in (("1", 1), ("3", 0)):
+            node.start(variables(lab.virtual(1), ADDRESS_LEASE=lease), prepare=enter)
+            wait_for_line(node, "event=keepalived.started", timeout=30)
+            said = [line for line in events(node, "settings.warning") if text in line]
+            assert expected == len(said)
+            checked = node.run_in_container(["sh", "-c", f"{enter}\nexec {check_command()}"])
+            assert expected == checked.stdout.count(f"warning: {text}")
+            node.terminate()
+            node.wait()
+
+
+def check_command() -> str:
+    return shlex.join(command("check"))
+
+
+@contextlib.contextmanager
+def cpu_limit(microseconds: int) -> Iterator[str]:
+    """Make a control group that gets so much of every 0.1 s; yield how a shell enters it."""
+    version_2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    root = Path("/sys/fs/cgroup" if version_2 else "/sys/fs/cgroup/cpu")
+    group = root / f"ipfailover-lab-{os.getpid()}"
+    try:
+        group.mkdir()
+        if version_2:
+            (group / "cpu.max").write_text(f"{microseconds} 100000")
+        else:
+            (group / "cpu.cfs_quota_us").write_text(str(microseconds))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"needs a control group with a CPU limit: {error}")
+    try:
+        yield f"echo $$ >{group}/cgroup.procs"
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            (root / "cgroup.procs").write_text(pid)
+        group.rmdir()
