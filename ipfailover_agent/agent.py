@@ -174,12 +174,8 @@ class Agent:
             self._guard.deadline,
         )
         deadline = min((each for each in due if each is not None), default=None)
-        events = self._loop.wait(deadline)
-        now = time.monotonic()
-        if deadline is not None:
-            # What was due before the last round was not kept waiting by this one.
-            self._guard.woke(now - max(deadline, self._woke_at))
-        self._woke_at = now
+        events = self._wait(deadline)
+        now = self._woke_at
         # What keepalived told of comes before leases, and leases before anything else.
         for event in events:
             match event:
@@ -201,6 +197,25 @@ class Agent:
                 self._loop.watch_writable(sink.fileno(), "sink")
             else:
                 self._loop.unwatch(sink.fileno())
+
+    def _wait(self, deadline: float | None) -> tuple[loop.Event, ...]:
+        """Wait for events or the deadline. Probes that find nothing new are no reason to return.
+
+        They come several times a second, and a round looks at everything.
+        """
+        while True:
+            probing = self._guard.probes.deadline
+            first = min((each for each in (deadline, probing) if each is not None), default=None)
+            events = self._loop.wait(first)
+            now = time.monotonic()
+            # What was due before the last round was not kept waiting by this one.
+            late = 0.0 if first is None else now - max(first, self._woke_at)
+            self._woke_at = now
+            is_gap = self._guard.woke(late)
+            if events or is_gap or first is None or (deadline is not None and now >= deadline):
+                return events
+            if self._guard.probes.tick(now):
+                return ()
 
     def _handle(self, event: loop.Event) -> None:
         match event:

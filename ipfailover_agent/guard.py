@@ -80,19 +80,26 @@ class Guard:
 
     @property
     def deadline(self) -> float | None:
-        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        """Return when :meth:`tick` has something to do, in monotonic seconds.
+
+        Not for ``probes``, which have a deadline of their own.
+        """
         due = [self.leases.deadline, self.overseer.deadline, self.contests.deadline]
-        due.append(self.probes.deadline)
         if self.firewall is not None:
             due.append(self.firewall.deadline)
         return min((each for each in due if each is not None), default=None)
 
-    def woke(self, late: float) -> None:
-        """The loop woke so many seconds after its deadline; before anything else is done."""
-        if late >= _SHORTEST_GAP:
-            self._log.warning("loop.late", seconds=round(late, 2))
-            self.overseer.gap()
-            self.contests.gap(late)
+    def woke(self, late: float) -> bool:
+        """The loop woke so many seconds after its deadline; before anything else is done.
+
+        Returns whether that was a gap, after which every deadline may be another one.
+        """
+        if late < _SHORTEST_GAP:
+            return False
+        self._log.warning("loop.late", seconds=round(late, 2))
+        self.overseer.gap()
+        self.contests.gap(late)
+        return True
 
     def renew(self, now: float) -> None:
         """Renew leases if it is time: after the FIFO was read, before all other work."""

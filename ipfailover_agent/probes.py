@@ -42,6 +42,7 @@ class Probes:
         self._is_healthy = False  # what the track file says, or should say
         self._told: str | None = None  # in the file for people, None before we wrote there
         self._retry_at: float | None = None
+        self._has_news = False
         self._repeats = Repeats()
 
     # --- configuration --------------------------------------------------------------------------
@@ -106,25 +107,28 @@ class Probes:
             return due
         return min(due, self._retry_at)
 
-    def tick(self, now: float) -> None:
-        """Probe if it is time, and write again what could not be written."""
+    def tick(self, now: float) -> bool:
+        """Probe if it is time, write again what could not be written; tell if there is news."""
         deadline = self.deadline
-        if deadline is not None and now >= deadline:
-            if self._retry_at is not None and now >= self._retry_at:
-                self._write()
-            self.readable()
+        if deadline is None or now < deadline:
+            return False
+        self._has_news = False
+        if self._retry_at is not None and now >= self._retry_at:
+            self._write()
+        self.readable()
+        return self._has_news
 
     def readable(self) -> None:
         """Take the answers that are there."""
-        if self._prober is None:
-            return
-        self._prober.tick(time.monotonic())
-        self._explain()
+        if self._prober is not None:
+            self._prober.tick(time.monotonic())
+            self._explain()
 
     # --- the verdict ----------------------------------------------------------------------------
 
     def _on_report(self, report: probe.Report) -> None:
         self._is_healthy = report.is_healthy
+        self._has_news = True
         self._write()
         if report.is_healthy:
             self._log.info("check.passed")
@@ -137,6 +141,7 @@ class Probes:
         try:
             track.write(self._paths.check_track, is_set=not self._is_healthy)
         except AgentError as error:
+            self._has_news = True
             now = time.monotonic()
             self._retry_at = now + _RETRY
             if (repeated := self._repeats.seen("track file", now)) is not None:
@@ -148,6 +153,7 @@ class Probes:
             return
         state = self._prober.state
         if state.trouble:
+            self._has_news = True
             repeated = self._repeats.seen(state.trouble, time.monotonic())
             if repeated is not None:
                 self._log.warning(
@@ -158,6 +164,7 @@ class Probes:
         reason = "" if state.is_healthy else f"cannot reach {state.reason}\n"
         if reason == self._told:
             return
+        self._has_news = True
         with contextlib.suppress(AgentError):
             if reason:
                 files.write_atomically(self._paths.check_reason, reason)
