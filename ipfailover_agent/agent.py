@@ -84,6 +84,7 @@ class Agent:
             paths=self._paths,
             reporter=self._reporter,
             holds=self._guard.holds,
+            probes=self._guard.probes,
             policy=self._policy,
             dispatch=self._dispatch,
         )
@@ -179,12 +180,8 @@ class Agent:
             self._guard.deadline,
         )
         deadline = min((each for each in due if each is not None), default=None)
-        events = self._loop.wait(deadline)
-        now = time.monotonic()
-        if deadline is not None:
-            # What was due before the last round was not kept waiting by this one.
-            self._guard.woke(now - max(deadline, self._woke_at))
-        self._woke_at = now
+        events = self._wait(deadline)
+        now = self._woke_at
         # What keepalived told of comes before leases, and leases before anything else.
         for event in events:
             match event:
@@ -207,6 +204,25 @@ class Agent:
             else:
                 self._loop.unwatch(sink.fileno())
 
+    def _wait(self, deadline: float | None) -> tuple[loop.Event, ...]:
+        """Wait for events or the deadline. Probes that find nothing new are no reason to return.
+
+        They come several times a second, and a round looks at everything.
+        """
+        while True:
+            probing = self._guard.probes.deadline
+            first = min((each for each in (deadline, probing) if each is not None), default=None)
+            events = self._loop.wait(first)
+            now = time.monotonic()
+            # What was due before the last round was not kept waiting by this one.
+            late = 0.0 if first is None else now - max(first, self._woke_at)
+            self._woke_at = now
+            is_gap = self._guard.woke(late)
+            if events or is_gap or first is None or (deadline is not None and now >= deadline):
+                return events
+            if self._guard.probes.tick(now):
+                return ()
+
     def _handle(self, event: loop.Event) -> None:
         match event:
             case loop.SignalReceived(signum=signal.SIGCHLD):
@@ -224,8 +240,8 @@ class Agent:
                 self._guard.overseer.lookup_said(line)
             case loop.StreamClosed(source=overseer.STREAM):
                 self._guard.overseer.lookup_closed(self._loop)
-            case loop.Readable():
-                self._guard.contests.readable(self._loop)
+            case loop.Readable(source=source):
+                self._guard.readable(source, self._loop)
             case loop.LineReceived(source=source, line=line) if source in self._outputs:
                 self._on_keepalived_line(source, line)
             case loop.LineReceived(source=source, line=line):

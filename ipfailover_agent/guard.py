@@ -16,6 +16,8 @@ from ipfailover_agent.firewalls import Firewalls
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
 from ipfailover_agent.overseer import Overseer
+from ipfailover_agent.probes import SOURCE as PROBES
+from ipfailover_agent.probes import Probes
 from ipfailover_agent.report.status import Protection
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Guard:
         kill: Callable[[], None],
     ) -> None:
         self.holds = Holds(log, paths)
+        self.probes = Probes(log, paths)
         self.leases = Leases(log)
         self.overseer = Overseer(
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
@@ -85,18 +88,26 @@ class Guard:
 
     @property
     def deadline(self) -> float | None:
-        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        """Return when :meth:`tick` has something to do, in monotonic seconds.
+
+        Not for ``probes``, which have a deadline of their own.
+        """
         mechanisms = (self.leases, self.overseer, self.contests, self.drains, self.firewalls)
         due = (each.deadline for each in mechanisms)
         return min((each for each in due if each is not None), default=None)
 
-    def woke(self, late: float) -> None:
-        """The loop woke so many seconds after its deadline; before anything else is done."""
-        if late >= _SHORTEST_GAP:
-            self._log.warning("loop.late", seconds=round(late, 2))
-            self.overseer.gap()
-            self.contests.gap(late)
-            self.drains.gap(late)
+    def woke(self, late: float) -> bool:
+        """The loop woke so many seconds after its deadline; before anything else is done.
+
+        Returns whether that was a gap, after which every deadline may be another one.
+        """
+        if late < _SHORTEST_GAP:
+            return False
+        self._log.warning("loop.late", seconds=round(late, 2))
+        self.overseer.gap()
+        self.contests.gap(late)
+        self.drains.gap(late)
+        return True
 
     def renew(self, now: float) -> None:
         """Renew leases if it is time: after the FIFO was read, before all other work."""
@@ -105,10 +116,18 @@ class Guard:
 
     def tick(self, now: float, loop: Loop) -> None:
         """Do what else is due."""
+        self.probes.tick(now)
         self.overseer.tick(now)
         self.contests.tick(now, loop)
         self.drains.tick(now)
         self.firewalls.tick(now)
+
+    def readable(self, source: str, loop: Loop) -> None:
+        """One of the mechanisms' descriptors has something to read."""
+        if source == PROBES:
+            self.probes.readable()
+        else:
+            self.contests.readable(loop)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -120,6 +139,7 @@ class Guard:
             interface=candidate.config.interface,
             now=now,
         )
+        self.probes.configure(candidate.config.port_probes, loop)
         self.contests.configure(candidate, loop)
         self.drains.configure(candidate, roster)
         self.firewalls.configure(candidate.settings, candidate.config, now)
@@ -164,5 +184,6 @@ class Guard:
 
     def close(self) -> None:
         """Let go of sockets."""
+        self.probes.close()
         self.leases.close()
         self.contests.close()

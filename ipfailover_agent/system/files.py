@@ -173,6 +173,7 @@ def prepare_run_directory(paths: RunPaths) -> None:
             paths.temporary,
             paths.hold_directory,
             paths.drain_requests,
+            paths.check_track,
         ):
             _remove(stale)
         os.mkdir(paths.temporary, _PRIVATE_DIRECTORY)
