@@ -164,8 +164,8 @@ def _dropping_chains(candidate: Candidate) -> list[Chain] | None:
 
 
 def _service(candidate: Candidate) -> Iterator[Finding]:
-    script = candidate.config.track_script
-    for each in () if script is None else script.ports:
+    check = candidate.config.track_script or candidate.config.port_probes
+    for each in () if check is None else check.ports:
         yield doctor.of_port(each.address, each.port, examining.connect(each.address, each.port))
     settings, facts = candidate.settings, candidate.facts
     for variable, command, state in (

@@ -85,10 +85,10 @@ def compute(settings: Settings, config: KeepalivedConfig) -> Budget:
         for each in config.instances
     )
     failed, hanging = None, None
-    if config.track_script is not None:
-        script = config.track_script
-        failed = script.interval * script.fall + skew + _REACTION + _WAKING
-        hanging = failed + script.timeout
+    check = config.track_script or config.port_probes
+    if check is not None:
+        failed = check.interval * check.fall + skew + _REACTION + _WAKING
+        hanging = failed + check.timeout
     return Budget(
         planned_stop=skew + _REACTION,
         failed_check=failed,

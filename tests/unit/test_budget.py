@@ -97,6 +97,14 @@ def test_without_a_check_nothing_is_promised_of_one() -> None:
     assert {"failed_check", "hanging_check"}.isdisjoint(name for name, _, _ in found.times())
 
 
+def test_probes_of_our_own_count_like_a_script() -> None:
+    """A quarter of a second, and the skew."""
+    assert (
+        pytest.approx(0.25 + 0.5 + 0.25)
+        == computed(OPENSHIFT_HA_CHECK_INTERVAL="0.25").failed_check
+    )
+
+
 def test_the_words_fit_a_terminal() -> None:
     """80 columns, and two digits of a second."""
     lines = computed().lines()
