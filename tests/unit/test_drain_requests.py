@@ -9,9 +9,13 @@ import pytest
 
 from ipfailover_agent.core.drain import Subject
 from ipfailover_agent.core.drain_requests import (
+    Record,
     RecordedOrder,
+    Request,
     decode_record,
     decode_request,
+    encode_record,
+    encode_request,
     parse_duration,
     resolve,
     shorten,
@@ -113,6 +117,18 @@ def test_time_goes_on_between_two_agents() -> None:
     assert 100 == order.left(wall=10.0, monotonic=None)  # set back
     assert 100 == RecordedOrder(seconds=100.0).left(wall=0.0, monotonic=5.0)
     assert RecordedOrder().left(wall=0.0, monotonic=0.0) is None
+
+
+def test_what_is_written_is_read() -> None:
+    """Requests and records, with and without an order for everything."""
+    request = Request(is_drain=False, words=("a", "b"), is_forced=True, seconds=5.0)
+    assert request == decode_request(encode_request(request))
+    order = RecordedOrder(is_forced=True, until=1.0, until_monotonic=2.0, seconds=3.0)
+    for everything in (None, order):
+        record = Record(
+            boot="b", instances={"x": order}, everything=everything, known=frozenset({"x"})
+        )
+        assert record == decode_record(encode_record(record))
 
 
 def test_instances_are_named_by_name_or_address() -> None:

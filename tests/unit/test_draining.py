@@ -276,6 +276,15 @@ def test_a_gap_in_our_loop_is_nobodys_fault() -> None:
     assert [] == agent.hear(TWO, 61)
 
 
+def test_a_request_learns_only_of_its_own_instances() -> None:
+    """What becomes of another one is not its verdict."""
+    agent = Agent(ONE, TWO)
+    agent.drain("a", ONE)
+    agent.drain("b", TWO)
+    assert "b" == verdict(agent.hear(TWO, 1)).id
+    assert "a" == verdict(agent.hear(ONE, 1)).id
+
+
 def test_being_heard_moves_the_deadline_only_away() -> None:
     """It may come too soon, and then finds nothing due."""
     agent = Agent(ONE)
