@@ -63,6 +63,7 @@ class Drains:
         self._boot = host.boot_id()
         self._more_at: float | None = None
         self._roster: Roster | None = None
+        self._interface = ""
 
     # --- what is told of it ---------------------------------------------------------------------
 
@@ -115,6 +116,7 @@ class Drains:
 
     def configure(self, candidate: Candidate, roster: Roster) -> None:
         """Take the active configuration."""
+        self._interface = candidate.config.interface
         subjects = {each.name: Subject.of(each) for each in candidate.config.instances}
         event = draining.Configured(subjects=subjects, masters=_masters(roster))
         self._feed(event, time.monotonic())
@@ -198,7 +200,8 @@ class Drains:
         if self._more_at is not None and self._roster is not None and now >= self._more_at:
             self.look(self._roster)
         if self._state.deadline is not None and now >= self._state.deadline:
-            self._feed(draining.TimePassed(blind=self._blind()), now)
+            has_link = host.has_link(self._interface)
+            self._feed(draining.TimePassed(blind=self._blind(), has_link=has_link), now)
 
     # --- decisions ------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ PROVING  a foreign master has them         held: HELD
 PROVING  becomes MASTER, or silence        undone: nobody else is there to serve
 MOVING   a foreign master has them         taken over: HELD
 MOVING   silence                           undone and released; stays HELD if it was forced
-HELD     silence                           the same: the node that had taken over is gone
+HELD     silence                           the same: the node that had taken over is gone; not
+                                           while this node has no link
 any      undrain, time over, removed       released
 =======  ================================  =====================================================
 
@@ -197,9 +198,13 @@ class Reconfigured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlinePassed:
-    """``Drain.deadline`` lies behind us; ``blind`` says why nothing can be heard, or nothing."""
+    """``Drain.deadline`` lies behind us; ``blind`` says why nothing can be heard, or nothing.
+
+    ``has_link`` is False while this node could not serve anyway: its cable is out, for example.
+    """
 
     blind: str = ""
+    has_link: bool = True
 
 
 Event = Asked | Ended | Promoted | Heard | Left | Gap | Reconfigured | DeadlinePassed
@@ -261,8 +266,8 @@ def step(state: Drain, event: Event, now: float, policy: Policy) -> Step:
             return replace(state, sightings=kept), ()
         case Gap(seconds=seconds):
             return _on_gap(state, seconds, now), ()
-        case DeadlinePassed(blind=blind):
-            return _on_deadline(state, now, blind, policy)
+        case DeadlinePassed():
+            return _on_deadline(state, event, now, policy)
     assert_never(event)
 
 
@@ -311,7 +316,7 @@ def _on_gap(state: Drain, seconds: float, now: float) -> Drain:
     )
 
 
-def _on_deadline(state: Drain, now: float, blind: str, policy: Policy) -> Step:
+def _on_deadline(state: Drain, event: DeadlinePassed, now: float, policy: Policy) -> Step:
     until = state.order.until
     if until is not None and now >= until:
         return _free(state, TIME_OVER)
@@ -322,7 +327,10 @@ def _on_deadline(state: Drain, now: float, blind: str, policy: Policy) -> Step:
         if state.phase is Phase.HELD:
             return state, ()
         return replace(state, phase=Phase.HELD, holder=""), (Settled(holder=""),)
-    return _free(state, blind or _describe_silence(state, patience, now), is_undone=True)
+    if state.phase is Phase.HELD and not event.has_link:
+        # Maintenance of the network: letting go would give nobody the addresses back.
+        return replace(state, anchor=now), ()
+    return _free(state, event.blind or _describe_silence(state, patience, now), is_undone=True)
 
 
 def _free(state: Drain, cause: str, *, is_undone: bool = False) -> Step:

@@ -106,9 +106,10 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimePassed:
-    """``Draining.deadline`` lies behind us; ``blind`` says why nothing is heard, or nothing."""
+    """``Draining.deadline`` lies behind us; ``blind`` and ``has_link`` as in DeadlinePassed."""
 
     blind: str = ""
+    has_link: bool = True
 
 
 Event = Requested | Configured | Restored | Told | TimePassed | drain.Gap
@@ -187,8 +188,8 @@ def step(state: Draining, event: Event, now: float, policy: Policy) -> Step:
         case Restored(held=held, everything=everything, known=known):
             work.state = replace(state, restored=held, everything=everything, known=known)
             work.actions += [Hold(name=name) for name in held]
-        case TimePassed(blind=blind):
-            _on_time(work, blind)
+        case TimePassed():
+            _on_time(work, event)
         case drain.Gap():
             for name in tuple(work.drains):
                 work.feed(name, event)
@@ -367,7 +368,8 @@ def _on_configured(work: _Work, event: Configured) -> None:
             work.feed(name, drain.Asked(order=everything, is_master=name in event.masters))
 
 
-def _on_time(work: _Work, blind: str) -> None:
+def _on_time(work: _Work, event: TimePassed) -> None:
+    passed = drain.DeadlinePassed(blind=event.blind, has_link=event.has_link)
     now, state = work.now, work.state
     everything = state.everything
     if everything is not None and everything.until is not None and now >= everything.until:
@@ -378,7 +380,7 @@ def _on_time(work: _Work, blind: str) -> None:
     for name, each in tuple(work.drains.items()):
         due = each.deadline(work.policy)
         if due is not None and now >= due:
-            work.feed(name, drain.DeadlinePassed(blind=blind))
+            work.feed(name, passed)
 
 
 # --- words and views ----------------------------------------------------------------------------

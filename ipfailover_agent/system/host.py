@@ -37,6 +37,8 @@ _CAPABILITIES: Final = {
 }
 _QUOTA: Final = "/cpu.cfs_quota_us"  # beside its period, cgroup version 1
 _STATE_FIELD: Final = 0  # of /proc/PID/stat after the command, proc_pid_stat(5) field 3
+_SIOCGIFFLAGS: Final = 0x8913
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _START_FIELD: Final = 19  # likewise, field 22
 _DEAD_STATES: Final = {"Z", "X"}
 
@@ -194,6 +196,25 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def has_link(interface: str) -> bool:
+    """Tell whether an interface is up and has its carrier, as keepalived looks at it.
+
+    ioctl SIOCGIFFLAGS, netdevice(7): IFF_UP and IFF_RUNNING. False where there is none.
+    """
+    import fcntl  # noqa: PLC0415 - seldom needed
+    import socket  # noqa: PLC0415 - likewise
+    import struct  # noqa: PLC0415 - likewise
+
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
+            request = struct.pack("16sH22x", interface.encode()[:15], 0)
+            answer = fcntl.ioctl(asked, _SIOCGIFFLAGS, request)
+    except OSError:
+        return False
+    wanted = _IFF_UP | _IFF_RUNNING
+    return int(struct.unpack_from("H", answer, 16)[0]) & wanted == wanted
 
 
 def forwards_ipv6(interface: str) -> bool:

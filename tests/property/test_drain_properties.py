@@ -171,15 +171,12 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 1.0, 2.5, 6.0]))
     def wait(self, seconds: float) -> None:
         end = self.now + seconds
-        while self.state.deadline is not None and self.state.deadline <= end:
-            self.now = max(self.now, self.state.deadline)
+        while (due := self.state.deadline) is not None and due <= end:
+            self.now = max(self.now, due)
             self.feed(draining.TimePassed())
-            self.is_ahead()
+            later = self.state.deadline
+            assert later is None or later > self.now
         self.now = end
-
-    def is_ahead(self) -> None:
-        """A deadline that has passed is not asked for again."""
-        assert self.state.deadline is None or self.state.deadline > self.now
 
     @invariant()
     def files_say_what_is_known(self) -> None:

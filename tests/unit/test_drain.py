@@ -9,6 +9,14 @@ import pytest
 
 from ipfailover_agent.core import drain
 from ipfailover_agent.core.drain import Drain, Order, Phase, Policy, Sighting, Subject, step
+from ipfailover_agent.core.model import (
+    Advertisement,
+    Family,
+    Preemption,
+    PreemptionMode,
+    VirtualAddress,
+    VrrpInstance,
+)
 
 POLICY = Policy()
 FIVE, SIX = ip_address("10.0.0.5"), ip_address("10.0.0.6")
@@ -107,6 +115,34 @@ def test_being_blind_is_the_cause_where_it_is() -> None:
     """The wire is not watched any more."""
     _, done = run(HELD, (6, passed("no socket")))
     assert [drain.Release(), drain.Freed(cause="no socket", is_undone=True)] == done
+
+
+def test_without_a_link_what_was_taken_over_stays_drained() -> None:
+    """Letting go would give nobody the address; what nobody took over is let go all the same."""
+    state, done = run(HELD, (6, drain.DeadlinePassed(has_link=False)))
+    assert (11.0, []) == (state.deadline(POLICY), done)
+    state, done = run(MOVING, (5, drain.DeadlinePassed(has_link=False)))
+    assert Phase.FREE is state.phase
+
+
+def test_a_subject_is_what_an_instance_serves() -> None:
+    """Its adverts list some of the addresses, as a rule all."""
+    instance = VrrpInstance(
+        number=1,
+        name="VIP_1",
+        family=Family.IPV4,
+        interface="eth0",
+        virtual_router_id=11,
+        priority=100,
+        preemption=Preemption(mode=PreemptionMode.PREEMPT),
+        advertisement=Advertisement(version=3, interval=0.5),
+        password=None,
+        virtual_addresses=(VirtualAddress(address=FIVE),),
+        excluded_addresses=(VirtualAddress(address=SIX),),
+    )
+    assert Subject(
+        addresses=frozenset({FIVE}), excluded=frozenset({SIX}), version=3, advert_interval=0.5
+    ) == Subject.of(instance)
 
 
 def test_force_holds_whatever_is_heard() -> None:
