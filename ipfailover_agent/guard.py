@@ -66,6 +66,7 @@ class Guard:
         )
         self.firewalls = Firewalls(log, environment)
         self._log = log
+        self._roster: Roster | None = None  # as it was taken last; it never changes in place
         self._held: frozenset[IPAddress] = frozenset()
 
     def protections(self) -> tuple[Protection, ...]:
@@ -162,6 +163,9 @@ class Guard:
 
     def roster_is(self, roster: Roster, now: float) -> None:
         """Take what all instances do, after a batch of transitions."""
+        if roster is self._roster:
+            return
+        self._roster = roster
         held = frozenset(
             each.address
             for entry in roster.entries
