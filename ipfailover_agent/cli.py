@@ -311,6 +311,31 @@ def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
     return drain.undrain(run_dir, instances)
 
 
+@cli.command("drill", short_help="Try a planned handover, measure it, and put everything back.")
+@_shared_options
+@_json_option
+@click.argument("instance", required=False)
+def drill_command(
+    config: str | None,
+    run_dir: str,
+    template_dir: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+    instance: str | None,
+) -> int:
+    """Try a planned handover of one INSTANCE, a name or an address.
+
+    By default it is the first that is held here. Drains it, watches another node take it, ends the
+    drain, and says for how long nobody or both had the addresses as far as this node can see,
+    beside what the configuration promises. Whether it comes back is up to OPENSHIFT_HA_PREEMPTION.
+
+    Exits with 0 when the promise was kept, 75 when it was not, 69 when nobody took over, 78 when
+    it was refused.
+    """
+    from ipfailover_agent.commands import drill  # noqa: PLC0415
+
+    return drill.drill(_options(config, run_dir, template_dir), instance, as_json=as_json)
+
+
 @cli.command("release", short_help="Remove what a crashed agent left on this node.")
 @_shared_options
 def release_command(config: str | None, run_dir: str, template_dir: str | None) -> int:

@@ -40,15 +40,20 @@ def drain(
 ) -> int:
     """Ask for a drain, print the verdict; return 0, 69 where nobody took over, or 78."""
     request = Request(is_drain=True, words=instances, is_forced=is_forced, seconds=seconds)
-    return _ask(run_directory, request, wait)
+    return _tell(ask(run_directory, request, wait))
 
 
 def undrain(run_directory: str, instances: tuple[str, ...]) -> int:
     """Ask for the end of a drain, print the verdict; return 0 or 78."""
-    return _ask(run_directory, Request(is_drain=False, words=instances), None)
+    return _tell(ask(run_directory, Request(is_drain=False, words=instances), None))
 
 
-def _ask(run_directory: str, request: Request, wait: float | None) -> int:
+def ask(run_directory: str, request: Request, wait: float | None = None) -> dict[str, Any]:
+    """Ask the running agent; return its answer: ``verdict`` and ``lines`` beside other things.
+
+    Raises:
+        AgentError: no agent runs, or it gives no verdict in time.
+    """
     pid = find_agent(run_directory)
     from ipfailover_agent.system import files, process  # noqa: PLC0415 - a missing agent needs none
 
@@ -65,7 +70,7 @@ def _ask(run_directory: str, request: Request, wait: float | None) -> int:
         now = time.monotonic()
         answer = _answer_to(request_id, run_directory)
         if answer is not None and answer["verdict"] is not None:
-            return _tell(answer)
+            return answer
         if answer is not None and not is_taken:
             is_taken = True
             deadline = now + answer["within"] + _GRACE if wait is None else deadline

@@ -1,0 +1,237 @@
+"""``drill``: a planned handover, measured as far as one node can see, and undone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+
+from ipfailover_agent import prepare
+from ipfailover_agent.commands import drain
+from ipfailover_agent.commands.running import find_agent, read_status
+from ipfailover_agent.core import budget, packet_filter
+from ipfailover_agent.core import drill as core
+from ipfailover_agent.core.drain_requests import Request
+from ipfailover_agent.core.errors import AgentError, ExitCode
+from ipfailover_agent.report import terminal
+from ipfailover_agent.system import wire
+from ipfailover_agent.system.netlink import AddressSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.prepare import Options
+
+_LONGEST: Final = 60.0  # seconds after which the drain ends even if we are killed
+_LOOK_INTERVAL: Final = 0.005
+_BACK_WITHIN: Final = 5.0
+_FRAMES: Final = 256
+_TOLERANCE: Final = 0.1  # seconds: what is seen from one node is not exact
+
+
+class _RefusedError(AgentError):
+    exit_code = ExitCode.CONFIG
+
+
+class _StoppedError(AgentError):
+    exit_code = ExitCode.TEMPORARY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    """What is drilled."""
+
+    name: str
+    router_id: int
+    interface: str
+    addresses: tuple[IPAddress, ...]
+
+
+def drill(options: Options, word: str | None, *, as_json: bool) -> int:
+    """Do it, print it; return 0, 69, 75 or 78.
+
+    Raises:
+        AgentError: no agent runs, it refuses, or the wire cannot be listened to.
+    """
+    find_agent(options.run_directory)
+    subject = _choose(read_status(options.run_directory), word)
+    promised = _promise(options, subject)
+    if not as_json:
+        terminal.say(
+            f"{subject.name} ({' '.join(map(str, subject.addresses))}) is held here, "
+            f"on {subject.interface}; draining it"
+        )
+    with _stoppable(), _Watcher(subject) as watcher:
+        asked_at = time.monotonic()
+        try:
+            answer = drain.ask(
+                options.run_directory,
+                Request(is_drain=True, words=(subject.name,), seconds=_LONGEST),
+            )
+            if answer["verdict"] == "refused":
+                raise _RefusedError("; ".join(answer["lines"]))
+            handover = watcher.measure(asked_at)
+        finally:
+            state = _put_back(options, subject)
+    return _tell(subject, handover, promised, state, as_json=as_json)
+
+
+def _choose(data: dict[str, Any] | None, word: str | None) -> _Subject:
+    """Return the named instance, which has to be held here, or the first that is."""
+    instances = data["instances"] if data else []
+    interface = data["config"]["interface"] if data and data["config"] else ""
+    held = [each for each in instances if each["state"] == "MASTER"]
+    if word is None:
+        found = held[:1]
+        if not found:
+            raise _RefusedError("this node holds nothing: run it on the node that does")
+    else:
+        found = [each for each in instances if word == each["name"] or word in each["addresses"]]
+        if not found:
+            known = " ".join(each["name"] for each in instances[:8]) or "none"
+            raise _RefusedError(f"{word!r} is no instance or address here; there are: {known}")
+        if found[0] not in held:
+            raise _RefusedError(
+                f"{found[0]['name']} is in {found[0]['state']} here: run it on the node that "
+                "holds it"
+            )
+    (chosen,) = found
+    return _Subject(
+        name=chosen["name"],
+        router_id=chosen["virtual_router_id"],
+        interface=interface,
+        addresses=tuple(map(ip_address, chosen["addresses"])),
+    )
+
+
+def _promise(options: Options, subject: _Subject) -> float | None:
+    """Return what the configuration promises; None where the variables cannot be used now."""
+    try:
+        variables = prepare.read_variables(os.environ, options)
+        candidate = prepare.build(variables.values, options)
+    except AgentError:
+        return None
+    if set(subject.addresses) - set(candidate.config.addresses):
+        return None  # they are those of another configuration
+    return budget.compute(candidate.settings, candidate.config).planned_stop
+
+
+def _put_back(options: Options, subject: _Subject) -> str:
+    """End the drain, however it went; return the state that the instance is in afterwards."""
+    with contextlib.suppress(AgentError):  # it ends by itself after a minute
+        drain.ask(options.run_directory, Request(is_drain=False, words=(subject.name,)))
+    deadline = time.monotonic() + _BACK_WITHIN
+    while True:
+        data = read_status(options.run_directory)
+        instances = data["instances"] if data else []
+        state = next((each["state"] for each in instances if each["name"] == subject.name), "")
+        if state in {"BACKUP", "MASTER"} or time.monotonic() >= deadline:
+            return state or "unknown"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the drill in order, so that the drain is ended too."""
+
+    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise _StoppedError("stopped; the drain was ended")
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Watcher:
+    """Looks at the interface and the wire, in a thread, until it is left."""
+
+    def __init__(self, subject: _Subject) -> None:
+        self._subject = subject
+        self._macs = wire.host_macs()
+        self._wire = wire.WireSocket(
+            subject.interface, packet_filter.kernel_filter(subject.addresses)
+        )
+        self._index = socket.if_nametoindex(subject.interface)
+        self._looks: list[core.Look] = []
+        self._sightings: list[core.Sighting] = []
+        self._is_ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="drill", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_ending.set()
+        self._thread.join()
+        self._wire.close()
+
+    def measure(self, asked_at: float) -> core.Handover:
+        """Return what was seen since the request."""
+        return core.measure(
+            self._subject.addresses, asked_at, tuple(self._looks), tuple(self._sightings)
+        )
+
+    def _run(self) -> None:
+        wanted = frozenset(self._subject.addresses)
+        with AddressSocket() as netlink:
+            while not self._is_ending.is_set():
+                with contextlib.suppress(AgentError):  # the next look may be better
+                    found = frozenset(
+                        each.address.address
+                        for each in netlink.glance_at_addresses()
+                        if each.index == self._index
+                    )
+                    self._looks.append(core.Look(at=time.monotonic(), here=wanted & found))
+                    self._listen()
+
+    def _listen(self) -> None:
+        select.select([self._wire.fileno()], [], [], _LOOK_INTERVAL)
+        for each in self._wire.receive(_FRAMES):
+            if each.is_outgoing or each.packet.source_mac in self._macs:
+                continue
+            seen = core.sighting(
+                each.packet, time.monotonic(), self._subject.addresses, self._subject.router_id
+            )
+            if seen is not None:
+                self._sightings.append(seen)
+
+
+def _tell(
+    subject: _Subject,
+    handover: core.Handover,
+    promised: float | None,
+    state: str,
+    *,
+    as_json: bool,
+) -> int:
+    is_kept = promised is None or max(handover.nobody, handover.both) <= promised + _TOLERANCE
+    if as_json:
+        told = {"instance": subject.name, **asdict(handover), "promised": promised}
+        terminal.say(json.dumps({**told, "state": state}, indent=2))
+    elif handover.taken_by is None:
+        terminal.say(f"nobody took over; the drain was ended, and {subject.name} is in {state}")
+    else:
+        promise = "" if promised is None else f" (promised: at most {promised:.2f} s)"
+        terminal.say(
+            f"{handover.taken_by} had everything {handover.after:.2f} s after the request\n"
+            f"nobody had an address for {handover.nobody:.2f} s{promise}\n"
+            f"both had one for {handover.both:.2f} s\n"
+            f"the drain was ended, and {subject.name} is in {state} here"
+        )
+    if handover.taken_by is None:
+        return int(ExitCode.UNAVAILABLE)
+    return int(ExitCode.OK if is_kept else ExitCode.TEMPORARY)

@@ -1,0 +1,92 @@
+"""``drill`` on real nodes: it measures what the recorder saw, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import ask, command, serve_ranked, status
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+_EXACT = 0.1  # seconds between what one node sees and what the recorder saw
+
+
+def drained(node: Node) -> list[str | None]:
+    """Return what status says of drains."""
+    return [each["drained"] for each in status(node)["instances"]]
+
+
+@pytest.mark.parametrize("mode", ["multicast", "unicast"])
+def test_a_drill_moves_measures_and_puts_back(make_lab: Callable[..., Lab], mode: str) -> None:
+    """The promise is kept; with preempt the address comes home."""
+    lab = make_lab(2)
+    address = lab.virtual(1)
+    more = {"PREEMPTION": "preempt"}
+    if mode == "unicast":
+        more["UNICAST_PEERS"] = ",".join(each.ip for each in lab.nodes)
+    holder = serve_ranked(lab, address, **more)
+    (other,) = lab.others(holder)
+    done = ask(holder, "drill", "--json", address)
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert other.ip == found["taken_by"]
+    assert found["nobody"] <= found["promised"] + 0.1
+    assert abs(found["nobody"] - lab.recorder.seconds_with_none(address)) < _EXACT
+    lab.wait_for_holder(address, timeout=10)
+    wait_until(
+        lambda: lab.recorder.holders(address) == [holder.name], timeout=10, what="it is home"
+    )
+    assert drained(holder) == [None]
+    assert lab.recorder.seconds_with_two(address) < _EXACT  # it preempts when it comes home
+
+
+def test_a_drill_says_what_it_does_to_a_person(make_lab: Callable[..., Lab]) -> None:
+    """Without a name it takes the first instance that is held here."""
+    lab = make_lab(2)
+    holder = serve_ranked(lab, lab.virtual(1), lab.virtual(2))
+    (other,) = lab.others(holder)
+    done = ask(holder, "drill")
+    assert done.returncode == 0, done.stderr
+    assert f"{other.ip} had everything" in done.stdout
+    assert "nobody had an address for 0." in done.stdout
+    assert "both had one for 0.00 s" in done.stdout
+    refused = ask(other, "drill", lab.virtual(2))
+    assert refused.returncode == 78
+    assert "run it on the node that holds it" in refused.stderr
+
+
+def test_a_lone_node_keeps_its_address(make_lab: Callable[..., Lab]) -> None:
+    """Nobody takes over: the drain is undone, and the exit code says so."""
+    lab = make_lab(1)
+    holder = serve_ranked(lab, lab.virtual(1))
+    done = ask(holder, "drill")
+    assert done.returncode == 69
+    assert "nobody took over" in done.stdout
+    wait_until(
+        lambda: lab.recorder.holders(lab.virtual(1)) == [holder.name],
+        timeout=10,
+        what="it serves again",
+    )
+    unknown = ask(holder, "drill", "10.9.9.9")
+    assert unknown.returncode == 78
+    assert "is no instance or address here" in unknown.stderr
+
+
+def test_a_drill_that_is_stopped_leaves_nothing_drained(make_lab: Callable[..., Lab]) -> None:
+    """Ctrl-C in the middle."""
+    lab = make_lab(1)
+    holder = serve_ranked(lab, lab.virtual(1))
+    done = holder.run_in_container(
+        ["timeout", "--preserve-status", "--signal=TERM", "2", *command("drill")]
+    )
+    assert done.returncode == 75, done.stdout + done.stderr
+    assert "stopped; the drain was ended" in done.stderr
+    assert drained(holder) == [None]
