@@ -334,9 +334,8 @@ def test_an_nft_that_cannot_do_it_fails_no_start(
     else:
         denied = tmp_path / "nft"
         program = node.run(["sh", "-c", "command -v nft"]).stdout.strip()
-        denied.write_text(
-            f'#!/bin/sh\nexec capsh --drop=cap_net_admin -- -c \'"$0" "$@"\' {program} "$@"\n'
-        )
+        without = "setpriv --bounding-set -net_admin --inh-caps -net_admin"
+        denied.write_text(f'#!/bin/sh\nexec {without} {program} "$@"\n')
         denied.chmod(0o755)
         prepare, reason = f"PATH='{tmp_path}':$PATH", "not permitted"
     node.start(variables(lab.virtual(1), NFTABLES_RULE="true"), prepare=prepare)
