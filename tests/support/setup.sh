@@ -32,6 +32,7 @@ needs() { # COMMAND DEBIAN-PACKAGE FEDORA-PACKAGE
 needs keepalived keepalived keepalived
 needs ip iproute2 iproute
 needs nft nftables nftables
+needs iptables-nft iptables iptables-nft
 needs unshare util-linux util-linux
 needs setpriv util-linux util-linux
 needs ping iputils-ping iputils
