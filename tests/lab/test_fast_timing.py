@@ -91,6 +91,14 @@ class Connecting:
                 self._served.append((time.monotonic(), name))
 
 
+def serve_fast(lab: Lab, address: str, **more: str) -> Node:
+    """Start every node; return the first one when it holds the address and the others wait."""
+    holder = serve_ranked(lab, address, **_FAST, **more)
+    for each in lab.others(holder):
+        wait_for_line(each, "Entering BACKUP STATE")
+    return holder
+
+
 def reason_of(node: Node) -> str:
     """Return what the node says of its check."""
     with contextlib.suppress(FileNotFoundError):
@@ -112,7 +120,7 @@ def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
 ) -> None:
     """By a client that connects, whenever between two probes it dies; nobody is held twice."""
     address = lab.virtual(1)
-    holder = serve_ranked(lab, address, **_FAST)
+    holder = serve_fast(lab, address)
     with Connecting(lab, address) as client:
         stays(1 + phase)
         holder.application.stop()
@@ -132,7 +140,7 @@ def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
 def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> None:
     """Everything is killed and the wire cut: nothing is said, and the lease ends it."""
     address = lab.virtual(1)
-    holder = serve_ranked(lab, address, **_FAST)
+    holder = serve_fast(lab, address)
     with Connecting(lab, address) as client:
         stays(1)
         began = time.monotonic()
@@ -199,7 +207,7 @@ def test_a_port_that_accepts_slowly_answers_all_the_same(make_lab: Callable[...,
 def test_a_port_behind_a_firewall_that_drops_times_out(lab: Lab) -> None:
     """One that was reachable moves its addresses after the timeout; the reason says so."""
     address = lab.virtual(1)
-    holder = serve_ranked(lab, address, **_FAST, CHECK_TIMEOUT="0.5")
+    holder = serve_fast(lab, address, CHECK_TIMEOUT="0.5")
     holder.nft(_DROPPING)
     began = time.monotonic()
     lab.wait_for_holder(address, timeout=3, among=lab.others(holder))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
 import socket
+import subprocess
 import time
 from ipaddress import ip_address
 from pathlib import Path
@@ -128,6 +130,17 @@ def closed_port() -> int:
         return port_of(made)
 
 
+@contextlib.contextmanager
+def nft(namespace: NetworkNamespace, rules: str) -> Iterator[None]:
+    """Have rules of nft in a namespace for a while."""
+    enter = ["ip", "netns", "exec", namespace.name, "nft", "-f", "-"]
+    subprocess.run(enter, input=rules, text=True, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(enter, input="flush ruleset", text=True, check=True)
+
+
 def test_a_port_that_answers_is_known_before_keepalived_starts(
     checking: Checking, application: socket.socket
 ) -> None:
@@ -162,6 +175,37 @@ def test_every_change_is_told_once(checking: Checking, application: socket.socke
         checking.until_told("check.passed", count=2)
         assert ("0\n", "") == checking.said
     assert ["check.passed", "check.failed", "check.passed"] == checking.events
+
+
+def test_a_reason_that_stays_is_written_once(checking: Checking) -> None:
+    """Ten rounds a second would be ten files a second."""
+    checking.begin(closed_port())
+    before = checking.reason.stat().st_ino, checking.reason.stat().st_mtime_ns
+    for _ in range(5):
+        checking.turn()
+    assert before == (checking.reason.stat().st_ino, checking.reason.stat().st_mtime_ns)
+
+
+@pytest.mark.parametrize("is_second", [False, True], ids=["the first", "after others"])
+def test_a_late_answer_counts_when_it_comes(
+    checking: Checking,
+    application: socket.socket,
+    namespace: NetworkNamespace,
+    *,
+    is_second: bool,
+) -> None:
+    """Not when the round ends: the kernel asks a silent port again after a second."""
+    if is_second:  # with the same number of a descriptor as the probes that have ended
+        checking.begin(closed_port())
+        checking.probes.configure(None, checking.loop)
+    begun = time.monotonic()
+    drop = "table inet dropping { chain input { type filter hook input priority 0\n tcp dport"
+    with nft(namespace, f"{drop} {port_of(application)} drop\n }}\n }}"):
+        checking.begin(port_of(application), interval=20, timeout=20)
+        assert ("1\n", "") == checking.said
+    checking.until_told("check.passed")
+    assert ("0\n", "") == checking.said
+    assert time.monotonic() - begun < 10
 
 
 def test_the_reason_for_people_follows(checking: Checking, namespace: NetworkNamespace) -> None:

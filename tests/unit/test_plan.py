@@ -648,6 +648,13 @@ def test_a_fraction_of_a_second_has_the_agent_probe() -> None:
     assert (None, expected, ()) == (config.track_script, config.port_probes, config.reports)
 
 
+def test_a_fraction_beyond_a_second_is_probed_too() -> None:
+    """keepalived would round it."""
+    config = planned("10.0.0.1", check_interval=1.5, check_timeout=1.5)
+    assert config.track_script is None
+    assert config.port_probes is not None
+
+
 def test_whole_seconds_are_keepalived_s() -> None:
     """As ever."""
     config = planned("10.0.0.1", check_interval=3, check_timeout=1)
