@@ -95,12 +95,13 @@ def test_a_drained_node_hands_its_addresses_over_at_once(
     wait_for_line(first, "reload.unchanged")
     stays(SILENCE + 1)
     wait_for_each(lab, families, timeout=0.1, among=[second])
+    for event in ("drain.undone", "contest.held", "rival.seen"):
+        assert events(first, event) == events(second, event) == []
 
     done = ask(first, "undrain")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "undrained")
     wait_for_each(lab, families, timeout=ELECTION, among=[first])
     assert set(drained(first).values()) == {None}
-    assert events(first, "drain.undone") == []
 
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
