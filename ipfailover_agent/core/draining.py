@@ -165,7 +165,7 @@ class Freed:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Write down what is drained; before any Hold of the same step."""
+    """Write down what is drained, soon: an agent that ends before lets everything go."""
 
 
 Action = Hold | Release | Answer | Settled | Freed | Save

@@ -89,7 +89,7 @@ def verdict(actions: Iterable[draining.Action]) -> Answer:
 
 
 def test_a_request_is_accepted_at_once_and_answered_when_all_have_come_to_something() -> None:
-    """It is written down before anything is held."""
+    """And what is drained is written down."""
     agent = Agent(ONE, TWO)
     done = agent.drain("a", masters=[ONE])
     assert [Save(), Answer(id="a", verdict=None, within=5.0), Hold(name=ONE)] == done
