@@ -183,8 +183,10 @@ class Drains:
 
     def entered(self, name: str, state: VrrpState) -> None:
         """keepalived says that an instance has entered a state."""
-        if state is VrrpState.MASTER:
-            self._feed(draining.Told(name=name, event=drain.Promoted()), time.monotonic())
+        if self._state.phase(name) is not Phase.FREE:
+            is_master = state is VrrpState.MASTER
+            event = drain.Promoted() if is_master else drain.Demoted()
+            self._feed(draining.Told(name=name, event=event), time.monotonic())
 
     def gap(self, seconds: float) -> None:
         """Our loop did not run for so long."""
