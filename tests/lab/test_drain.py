@@ -300,10 +300,11 @@ def test_254_addresses_are_drained_together(make_lab: Callable[..., Lab]) -> Non
     done = ask(first, "drain")
     took = time.monotonic() - before
     assert done.returncode == 0, done.stdout + done.stderr
-    wait_for_each(lab, addresses, timeout=3, among=[second])
+    wait_for_each(lab, addresses, timeout=6, among=[second])
     nobody = max(lab.recorder.seconds_with_none(each, since=before) for each in addresses)
     print(f"254: verdict after {took:.2f} s, nobody for at most {nobody:.2f} s")
-    assert nobody < 3
+    # both keepaliveds change 127 instances one by one: as with a stop, and the machine is busy
+    assert nobody < 6
     assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 254
     stays(SILENCE + 2)
     assert events(first, "drain.undone") == []
