@@ -103,8 +103,6 @@ class Agent:
         # Held until this process ends, however it ends.
         files.lock_run_directory(self._paths)
         files.prepare_run_directory(self._paths)
-        # A command that finds our pid signals us; until the loop listens that must not end us.
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         self._guard.drains.restore()
         # Whoever finds our pid must not find a former agent's status beside it.
         self._reporter.write_status()
@@ -119,7 +117,6 @@ class Agent:
                 self._loop.watch_lines(fifo, "notify")
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
                 self._dispatch(does.Begin())
-                self._guard.drains.look(self._reporter.roster)
                 while self._finish is None:
                     self._round()
                 self._hear_last_words()

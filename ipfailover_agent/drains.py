@@ -64,6 +64,7 @@ class Drains:
         self._more_at: float | None = None
         self._roster: Roster | None = None
         self._interface = ""
+        self._save_at: float | None = None
 
     # --- what is told of it ---------------------------------------------------------------------
 
@@ -182,8 +183,10 @@ class Drains:
 
     def entered(self, name: str, state: VrrpState) -> None:
         """keepalived says that an instance has entered a state."""
-        if state is VrrpState.MASTER:
-            self._feed(draining.Told(name=name, event=drain.Promoted()), time.monotonic())
+        if self._state.phase(name) is not Phase.FREE:
+            is_master = state is VrrpState.MASTER
+            event = drain.Promoted() if is_master else drain.Demoted()
+            self._feed(draining.Told(name=name, event=event), time.monotonic())
 
     def gap(self, seconds: float) -> None:
         """Our loop did not run for so long."""
@@ -192,11 +195,13 @@ class Drains:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = (self._state.deadline, self._more_at)
+        due = (self._state.deadline, self._more_at, self._save_at)
         return min((each for each in due if each is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Let time pass."""
+        if self._save_at is not None:
+            self._save(now)
         if self._more_at is not None and self._roster is not None and now >= self._more_at:
             self.look(self._roster)
         if self._state.deadline is not None and now >= self._state.deadline:
@@ -221,7 +226,8 @@ class Drains:
                 case draining.Freed(name=name, cause=cause, is_undone=is_undone):
                     freed.setdefault((cause, is_undone), []).append(name)
                 case draining.Save():
-                    self._save(now)
+                    # 254 instances that are taken over in one batch are one write
+                    self._save_at = now
                 case _:
                     assert_never(action)
         for (cause, is_undone), names in freed.items():
@@ -257,7 +263,7 @@ class Drains:
 
     def _save(self, now: float) -> None:
         """Write down what is drained; what cannot be written is not kept over a restart."""
-        state = self._state
+        state, self._save_at = self._state, None
         try:
             if not state.held and state.everything is None:
                 files.remove_file(self._paths.drain)

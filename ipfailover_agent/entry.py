@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import NoReturn
 
-_ANSWERED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ANSWERED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def main() -> NoReturn:

@@ -113,6 +113,8 @@ class Drain:
             serve every address, or when the instance was asked for.
         sightings: of senders that list addresses of ours.
         holder: who serves the addresses, by source addresses; empty while nobody is known to.
+        is_leaving: it was MASTER when it was held, and has not said yet that it is no more. Of
+            254 instances the last one does so after 3 s on a busy node; until then it serves.
     """
 
     subject: Subject
@@ -121,6 +123,7 @@ class Drain:
     anchor: float = 0.0
     sightings: tuple[Sighting, ...] = ()
     holder: str = ""
+    is_leaving: bool = False
 
     @property
     def is_held(self) -> bool:
@@ -134,13 +137,17 @@ class Drain:
         scale = 1.0 if self.subject.version == _SECONDS_VERSION else slowest
         return _ADVERTS * slowest + _LONGEST_SKEW * scale + policy.margin
 
+    def silent_at(self, policy: Policy) -> float:
+        """Return until when to listen: twice as long for one that has not left MASTER."""
+        return self.anchor + self.patience(policy) * (2 if self.is_leaving else 1)
+
     def deadline(self, policy: Policy) -> float | None:
         """Return when to send DeadlinePassed, None for never."""
         if self.phase is Phase.FREE:
             return None
         if self.phase is Phase.HELD and self.order.is_forced:
             return self.order.until
-        silent_at = self.anchor + self.patience(policy)
+        silent_at = self.silent_at(policy)
         return silent_at if self.order.until is None else min(silent_at, self.order.until)
 
 
@@ -165,6 +172,11 @@ class Ended:
 @dataclass(frozen=True, slots=True)
 class Promoted:
     """keepalived says that the instance is MASTER."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demoted:
+    """keepalived says that the instance is something else than MASTER."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +219,7 @@ class DeadlinePassed:
     has_link: bool = True
 
 
-Event = Asked | Ended | Promoted | Heard | Left | Gap | Reconfigured | DeadlinePassed
+Event = Asked | Ended | Promoted | Demoted | Heard | Left | Gap | Reconfigured | DeadlinePassed
 
 
 # --- actions ------------------------------------------------------------------------------------
@@ -257,6 +269,10 @@ def step(state: Drain, event: Event, now: float, policy: Policy) -> Step:
             if state.phase is not Phase.PROVING:
                 return state, ()
             return _free(state, "it became MASTER itself: nobody else serves it", is_undone=True)
+        case Demoted():
+            if not state.is_leaving:
+                return state, ()
+            return replace(state, is_leaving=False, anchor=now), ()
         case Heard(sighting=sighting):
             return _on_heard(state, sighting, now, policy)
         case Left(mac=mac, router_id=router_id):
@@ -281,7 +297,7 @@ def _on_asked(state: Drain, order: Order, now: float, policy: Policy, *, is_mast
     known = () if state.phase is Phase.FREE else state.sightings
     state = replace(state, order=order, anchor=now, sightings=known, holder="")
     if is_master or order.is_forced:
-        return replace(state, phase=Phase.MOVING), (Hold(),)
+        return replace(state, phase=Phase.MOVING, is_leaving=is_master), (Hold(),)
     return replace(state, phase=Phase.PROVING), ()
 
 
@@ -297,7 +313,7 @@ def _on_heard(state: Drain, sighting: Sighting, now: float, policy: Policy) -> S
     if not holder:
         return state, ()
     before = state.phase
-    state = replace(state, phase=Phase.HELD, anchor=now, holder=holder)
+    state = replace(state, phase=Phase.HELD, anchor=now, holder=holder, is_leaving=False)
     match before:
         case Phase.HELD:
             return state, ()
@@ -320,17 +336,17 @@ def _on_deadline(state: Drain, event: DeadlinePassed, now: float, policy: Policy
     until = state.order.until
     if until is not None and now >= until:
         return _free(state, TIME_OVER)
-    patience = state.patience(policy)
-    if now < state.anchor + patience:
+    if now < state.silent_at(policy):
         return state, ()
     if state.order.is_forced:
         if state.phase is Phase.HELD:
             return state, ()
-        return replace(state, phase=Phase.HELD, holder=""), (Settled(holder=""),)
+        forced = replace(state, phase=Phase.HELD, holder="", is_leaving=False)
+        return forced, (Settled(holder=""),)
     if state.phase is Phase.HELD and not event.has_link:
         # Maintenance of the network: letting go would give nobody the addresses back.
         return replace(state, anchor=now), ()
-    return _free(state, event.blind or _describe_silence(state, patience, now), is_undone=True)
+    return _free(state, event.blind or _describe_silence(state, now, policy), is_undone=True)
 
 
 def _free(state: Drain, cause: str, *, is_undone: bool = False) -> Step:
@@ -349,7 +365,10 @@ def _coverage(state: Drain, now: float, policy: Policy) -> str:
     return " and ".join(dict.fromkeys(each.source for each in fresh))
 
 
-def _describe_silence(state: Drain, patience: float, now: float) -> str:
+def _describe_silence(state: Drain, now: float, policy: Policy) -> str:
+    patience = state.patience(policy)
+    if state.is_leaving:
+        return f"keepalived was not seen to leave MASTER within {2 * patience:g} s"
     fresh = [each for each in state.sightings if now - each.at < patience]
     within = f"within {patience:g} s"
     if fresh:

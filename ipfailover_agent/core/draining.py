@@ -101,7 +101,7 @@ class Told:
     """Something happened to one instance."""
 
     name: str
-    event: drain.Promoted | drain.Heard | drain.Left
+    event: drain.Promoted | drain.Demoted | drain.Heard | drain.Left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ class Freed:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Write down what is drained; before any Hold of the same step."""
+    """Write down what is drained, soon: an agent that ends before lets everything go."""
 
 
 Action = Hold | Release | Answer | Settled | Freed | Save
@@ -306,7 +306,7 @@ def _on_drain(work: _Work, event: Requested) -> None:
     if not request.words:
         known = frozenset(work.drains)
         work.state = replace(work.state, everything=order, known=known)
-    within = max(work.drains[name].patience(work.policy) for name in names)
+    within = 2 * max(work.drains[name].patience(work.policy) for name in names)
     work.actions.append(Answer(id=event.id, verdict=None, within=within))
     for name in names:
         work.feed(name, drain.Asked(order=order, is_master=name in event.masters))

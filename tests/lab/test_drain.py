@@ -95,12 +95,13 @@ def test_a_drained_node_hands_its_addresses_over_at_once(
     wait_for_line(first, "reload.unchanged")
     stays(SILENCE + 1)
     wait_for_each(lab, families, timeout=0.1, among=[second])
+    for event in ("drain.undone", "contest.held", "rival.seen"):
+        assert events(first, event) == events(second, event) == []
 
     done = ask(first, "undrain")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "undrained")
     wait_for_each(lab, families, timeout=ELECTION, among=[first])
     assert set(drained(first).values()) == {None}
-    assert events(first, "drain.undone") == []
 
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
@@ -267,23 +268,47 @@ def test_two_nodes_drained_at_once_leave_no_address_with_nobody(
     wait_for_each(lab, addresses, timeout=10)
 
 
+def test_a_drained_node_without_its_link_stays_drained(make_lab: Callable[..., Lab]) -> None:
+    """Work on its network is what it was drained for; nothing comes back with the link."""
+    lab = make_lab(2)
+    address = lab.virtual(1)
+    first = serve_ranked(lab, address, PREEMPTION="preempt")
+    (second,) = lab.others(first)
+    assert ask(first, "drain").returncode == 0
+    since = time.monotonic()
+    first.link_down()
+    stays(2 * SILENCE + 1)
+    first.link_up()
+    stays(SILENCE + 4)
+    assert lab.recorder.seconds_with_none(address, since=since) < 1
+    assert lab.recorder.holders(address) == [second.name]
+    assert events(first, "drain.undone") == []
+    assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
+
+
 def test_254_addresses_are_drained_together(make_lab: Callable[..., Lab]) -> None:
-    """One verdict for all of them."""
+    """One verdict for all of them; those that the other held already are never disturbed."""
     lab = make_lab(2, ipv6=False)
-    addresses = [f"198.51.100.{number}" for number in range(1, 255)]
-    more = {"VRRP_ID_OFFSET": "1"}
-    for node in lab.nodes:
-        node.run(["ip", "address", "add", f"198.51.101.{node.ip.rpartition('.')[2]}/23",
-                  "dev", "eth0"])  # fmt: skip
-    first = serve_ranked(lab, *addresses, **more)
+    addresses = [f"198.51.100.{octet}" for octet in range(1, 255)]
+    environment = variables("198.51.100.1-254", VRRP_ID_OFFSET="0", PREEMPTION="preempt")
+    start_everywhere(lab, environment)
+    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    stays(2.5)
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    first, second = lab.nodes
     before = time.monotonic()
     done = ask(first, "drain")
     took = time.monotonic() - before
     assert done.returncode == 0, done.stdout + done.stderr
-    wait_for_each(lab, addresses, timeout=3, among=lab.others(first))
-    nobody = [lab.recorder.seconds_with_none(each, since=before) for each in addresses]
-    print(f"254: verdict after {took:.2f} s, nobody for at most {max(nobody):.2f} s")
-    assert max(nobody) < 3
-    assert len(set(drained(first).values())) == 1
-    stays(SILENCE)
+    wait_for_each(lab, addresses, timeout=6, among=[second])
+    nobody = max(lab.recorder.seconds_with_none(each, since=before) for each in addresses)
+    print(f"254: verdict after {took:.2f} s, nobody for at most {nobody:.2f} s")
+    # both keepaliveds change 127 instances one by one: as with a stop, and the machine is busy
+    assert nobody < 6
+    assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 254
+    stays(SILENCE + 2)
     assert events(first, "drain.undone") == []
+    wait_for_each(lab, addresses, timeout=0.1, among=[second])
+    assert ask(first, "undrain").returncode == 0
+    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    assert lab.recorder.holders(addresses[0]) != []

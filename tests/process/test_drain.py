@@ -127,8 +127,8 @@ def test_a_drain_that_nobody_takes_over_is_undone(world: World) -> None:
         assert [
             "undone",
             f"  10.0.0.2 has taken over {NAMES[2]}",
-            f"  not drained: {NAMES[0]}: nobody took over within 1.4 s",
             f"  not drained: {NAMES[1]}: nobody else was heard to serve it within 1.4 s",
+            f"  not drained: {NAMES[0]}: keepalived was not seen to leave MASTER within 2.8 s",
         ] == lines
         assert 69 == code
         assert {NAMES[0]: "0", NAMES[1]: "0", NAMES[2]: "1"} == held(world)
@@ -260,6 +260,35 @@ def test_a_drain_is_kept_over_a_restart_and_ends_in_time(world: World) -> None:
         assert shown[:-2] == until[:-2]
         again.wait_for(lambda: {"0"} == set(held(world).values()))
         assert "its time is over" in again.log
+
+
+def test_a_full_disk_drains_and_is_told(world: World) -> None:
+    """What cannot be written down is not kept over a restart; undraining works all the same."""
+    agent = running(world, "MASTER")
+    (world.run_directory / "drain.json").mkdir()
+    assert 0 == world.command("drain", "--force", NAMES[0]).returncode
+    assert "event=drain.record_failed" in agent.log
+    assert "1" == held(world)[NAMES[0]]
+    assert 0 == world.command("undrain").returncode
+    assert {"0"} == set(held(world).values())
+
+
+def test_an_agent_that_ends_gives_no_verdict(world: World) -> None:
+    """75, and where to look; a request that it does not take is withdrawn."""
+    agent = running(world, "MASTER")
+    agent.signal(signal.SIGSTOP)
+    done = world.command("drain", "--wait", "0.2")
+    assert (75, True) == (done.returncode, "it was withdrawn" in done.stderr)
+    assert [] == list((world.run_directory / "drain.requests").iterdir())
+    agent.signal(signal.SIGCONT)
+    results: list[subprocess.CompletedProcess[str]] = []
+    asking = threading.Thread(target=lambda: results.append(world.command("drain")))
+    asking.start()
+    agent.wait_for(lambda: "event=drain.requested" in agent.log)
+    agent.kill()
+    asking.join()
+    assert 75 == results[0].returncode
+    assert "ended before it gave a verdict" in results[0].stderr
 
 
 def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:

@@ -247,8 +247,9 @@ def test_preparing_removes_what_is_stale_and_keeps_what_is_needed(tmp_path: Path
         paths.agent_pid,
         f"{paths.directory}/.status.json.17-3.new~",
         f"{paths.temporary}/keepalived.json",
+        f"{paths.drain_requests}/1.json",
     )
-    kept = (paths.addresses, paths.config, paths.status, paths.check)
+    kept = (paths.addresses, paths.config, paths.status, paths.check, paths.drain)
     for _ in range(2):
         files.prepare_run_directory(paths)
         os.close(files.open_notify_fifo(paths.notify_fifo))
@@ -256,7 +257,7 @@ def test_preparing_removes_what_is_stale_and_keeps_what_is_needed(tmp_path: Path
             files.write_atomically(path, "x")
     files.prepare_run_directory(paths)
     left = {each.name for each in (tmp_path / "run").rglob("*")}
-    expected = (*kept, paths.temporary, paths.hold_directory)
+    expected = (*kept, paths.temporary, paths.hold_directory, paths.drain_requests)
     assert {os.path.basename(path) for path in expected} == left  # noqa: PTH119 - names
 
 

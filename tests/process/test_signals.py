@@ -42,14 +42,17 @@ def test_a_term_before_the_agent_can_answer_is_not_lost(world: World, delay: flo
     assert 0 == agent.ends()
 
 
-def test_a_hup_right_after_the_pid_file_is_a_reload(world: World) -> None:
-    """``reload`` finds the agent by that file; it must not end what it is to reload."""
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_right_after_the_pid_file_is_answered(
+    world: World, number: signal.Signals
+) -> None:
+    """``reload`` and ``drain`` find the agent by that file; they must not end it."""
     for _ in range(3):
         agent = world.start()
         pid_file = world.run_directory / "agent.pid"
         while not pid_file.exists() and agent.popen.poll() is None:
             pass  # the first moment counts
-        agent.signal(signal.SIGHUP)
+        agent.signal(number)
         agent.wait_for_phase("running")
         assert 0 == agent.stop()
 

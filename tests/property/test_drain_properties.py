@@ -145,6 +145,12 @@ class Machine(RuleBasedStateMachine):
     def promote(self, name: str) -> None:
         self.feed(draining.Told(name=name, event=drain.Promoted()))
 
+    @rule(name=names)
+    def demote(self, name: str) -> None:
+        if self.state.drains.get(name) is not None and self.state.drains[name].is_leaving:
+            self.asked_at[name] = self.now  # until now it served
+        self.feed(draining.Told(name=name, event=drain.Demoted()))
+
     @rule(subjects=st.sets(names, min_size=1), masters=st.frozensets(names))
     def reload(self, subjects: set[str], masters: frozenset[str]) -> None:
         added = subjects - set(self.state.drains)
@@ -206,7 +212,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule()
     def verdicts_come_in_time(self) -> None:
-        self.wait(SILENCE + 0.01)
+        self.wait(2 * SILENCE + 0.01)
         assert set() == self.open
 
     def teardown(self) -> None:

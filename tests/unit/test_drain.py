@@ -59,7 +59,8 @@ def passed(blind: str = "") -> drain.DeadlinePassed:
     return drain.DeadlinePassed(blind=blind)
 
 
-MOVING, _ = run(FREE, (0, asked()))
+LEAVING, _ = run(FREE, (0, asked()))
+MOVING, _ = run(LEAVING, (0, drain.Demoted()))
 PROVING, _ = run(FREE, (0, asked(is_master=False)))
 HELD, _ = run(MOVING, heard(1))
 
@@ -109,6 +110,17 @@ def test_silence_undoes_it(state: Drain, at: float, words: str) -> None:
     expected = [drain.Release()] if state.is_held else []
     assert [*expected, drain.Freed(cause=words, is_undone=True)] == done
     assert after == FREE
+
+
+def test_silence_counts_from_the_moment_it_leaves_master() -> None:
+    """Until then it serves; keepalived may be busy, but not for ever."""
+    state, done = run(LEAVING, (3, drain.Demoted()))
+    assert (8.0, []) == (state.deadline(POLICY), done)
+    assert (state, []) == run(state, (4, drain.Demoted()))
+    assert 10.0 == LEAVING.deadline(POLICY)
+    _, done = run(LEAVING, (10, passed()))
+    cause = "keepalived was not seen to leave MASTER within 10 s"
+    assert [drain.Release(), drain.Freed(cause=cause, is_undone=True)] == done
 
 
 def test_being_blind_is_the_cause_where_it_is() -> None:
@@ -184,7 +196,7 @@ def test_somebody_who_serves_a_part_has_not_taken_over() -> None:
     assert [drain.Hold()] == done
     _, done = run(state, heard(1.5, mac=3, addresses=frozenset({SIX})))
     assert [drain.Settled(holder="10.0.0.2 and 10.0.0.3")] == done
-    _, done = run(state, heard(4), (5, passed()))
+    _, done = run(state, (1, drain.Demoted()), heard(4), (6, passed()))
     cause = "nobody serves 10.0.0.6, though others of its addresses are served"
     assert drain.Freed(cause=cause, is_undone=True) == done[-1]
 
@@ -229,7 +241,7 @@ def test_asking_again_replaces_the_order() -> None:
     assert [drain.Settled(holder="10.0.0.2")] == done
     assert Order(until=100.0) == state.order
 
-    forced, _ = run(FREE, (0, asked(order=FORCED)), (5, passed()))
+    forced, _ = run(FREE, (0, asked(order=FORCED)), (10, passed()))
     state, done = run(forced, (50, asked(is_master=False)))
     assert (Phase.MOVING, 55.0, []) == (state.phase, state.deadline(POLICY), done)
 

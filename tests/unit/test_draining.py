@@ -60,7 +60,10 @@ class Agent:
         event = draining.Requested(
             id=key, request=request, masters=frozenset(masters), blind=blind
         )
-        return self.feed(event)
+        actions = self.feed(event)
+        for name in masters:  # keepalived does as the hold file says
+            self.feed(draining.Told(name=name, event=drain.Demoted()))
+        return actions
 
     def undrain(self, key: str, *words: str) -> list[draining.Action]:
         request = Request(is_drain=False, words=words)
@@ -89,10 +92,10 @@ def verdict(actions: Iterable[draining.Action]) -> Answer:
 
 
 def test_a_request_is_accepted_at_once_and_answered_when_all_have_come_to_something() -> None:
-    """It is written down before anything is held."""
+    """And what is drained is written down."""
     agent = Agent(ONE, TWO)
     done = agent.drain("a", masters=[ONE])
-    assert [Save(), Answer(id="a", verdict=None, within=5.0), Hold(name=ONE)] == done
+    assert [Save(), Answer(id="a", verdict=None, within=10.0), Hold(name=ONE)] == done
     assert [Save(), Settled(name=ONE, holder="10.0.0.2")][1:] == agent.hear(ONE, 1)
     done = agent.hear(TWO, 2)
     line = f"10.0.0.2 has taken over {ONE} {TWO}"
