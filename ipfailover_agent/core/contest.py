@@ -18,9 +18,14 @@ MASTER     adverts of a lower rank         reported after 0.3 s, announces every
                                            there after A + 0.7 s: it cannot yield, so we do
 BACKUP     two adverts between two dumps,  yields before its master-down timer ends (A >= 1 s)
            none of them counted
-MASTER     announcement, no advert of      announces at once and every second; the same MAC
-           that MAC in sight               again after 0.3 s: stages, see ``verdicts.yields``
-BACKUP     the same, after such a loss     yields
+MASTER     announcement, no advert of      announces at once and every 0.4 s, 8 times; the same
+           that MAC in sight               MAC again: stages of 0.36 s, see ``verdicts.yields``
+MASTER     such announcements for 0.3 s    yields at once: our predecessor lost against that one
+           before we became it
+MASTER     own adverts do not leave, all   announces likewise, and every second while that lasts:
+           or those for one peer           who does not get the adverts has to hear of us
+BACKUP     an announcement, after a loss   yields
+           by announcements
 HELD       adverts in sight                a trial after 10, 20, ... 300 s (A >= 1 s): released
                                            for 2.5 A; counted: it stays released; else held again
 HELD       no sign of any rival            released: D after adverts, else see below
@@ -30,15 +35,19 @@ MASTER     own loop stood still            announces 0.5 s later, unless it has 
 Silence after a loss by announcements: the winner announces every second for ten minutes after it
 last heard of a rival, then every ten seconds; the loser waits for 3.5 of these, at least D, and
 one second more for each lower MAC it heard. The wait doubles with each loss in a row, up to
-300 s, so that one who announces seldom ends the changes as well.
+300 s, so that one who announces seldom ends the changes as well. A node announces 10 addresses a
+second: with more than 4 (10) all that 0.4 s (a second) bounds here takes as long as a round.
 
 Bounds, where frames arrive within 0.1 s and agents run on both sides, from the first frame that a
-node sees of the other while both are MASTER (adverts come every A, announcements every 10 s or
-when one becomes MASTER):
+node sees of the other while both are MASTER (adverts come every A, announcements when one becomes
+MASTER, and every 10 s):
 
 - adverts of the higher rank seen: one holder 0.3 s later, 0.5 s where no dump comes;
-- only announcements seen: 1.3 s if one was new, and knew the other for old or has the higher
-  MAC; up to 3.5 s otherwise, as after a partition;
+- only announcements seen: 0.5 s if one was new, and knew the other for old or has the higher
+  MAC; 0.9 s if both were new, 1.3 s if both were old, as after a partition; 1.7 s if the other
+  yields to nobody, and announces as often as an agent does. Of one that announces every S seconds,
+  the first that comes 1.44 s or more after the first one decides: S = 1: 2 s; plain keepalived,
+  where it sends its second burst: 5 s. Above 5.5 s: the third return;
 - adverts of a lower rank that cannot yield: A + 0.7 s;
 - an instance that is held and sees adverts is MASTER 2 D after a rival's last sign of life; one
   that lost by announcements D and the silence above after it: 7.5 s, 35 s once the contest is
@@ -65,6 +74,7 @@ from ipfailover_agent.core.conflict import (
     Event,
     Gap,
     HoldReason,
+    NotLeaving,
     Phase,
     Reconfigured,
     Release,
@@ -97,6 +107,8 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
             state, actions = _on_gap(state, seconds, now, policy), ()
         case Reconfigured(context=context):
             state, actions = _on_reconfigured(state, context, now), ()
+        case NotLeaving():
+            state, actions = _on_not_leaving(state, now, policy), ()
         case DeadlinePassed():
             actions = ()
         case _:
@@ -131,7 +143,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
         case VrrpState.MASTER if state.phase is Phase.HELD:
             return state, yielding.hold_again(state)
         case VrrpState.MASTER:
-            return _on_promotion(state, now, policy), ()
+            return _on_promotion(state, now, policy)
         case VrrpState.STOP | VrrpState.DELETED:
             # Where an instance ends, so does what was done to it.
             ending = () if state.phase is Phase.WATCHING else (Release(),)
@@ -140,8 +152,12 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
             return state, ()
 
 
-def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Step:
     """Become MASTER, perhaps together with somebody who was heard before keepalived told us."""
+    disputing = [each for each in state.rivals if verdicts.was_disputing(state, each, now, policy)]
+    if disputing and not yielding.is_muted(state, now):
+        cause = _cause_of(state, disputing[-1])
+        return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
     contacts = [
         each
         for each in state.rivals
@@ -153,8 +169,28 @@ def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Contest:
         state = yielding.remember(state, replace(each, contact_at=now), policy)
     if contacts or yielding.is_blind(state, now):
         # Who lost as we did, against the one that is gone, knows us by announcements only.
-        return replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
-    return state
+        return yielding.brisk(state, now, policy), ()
+    return state, ()
+
+
+def _cause_of(state: Contest, rival: Rival) -> causes.Cause:
+    """Return the cause that a rival is of which only announcements are seen."""
+    context = state.context
+    adverts = [each.advert for each in state.rivals if each.mac == rival.mac]
+    advert = next((each for each in reversed(adverts) if each is not None), None)
+    address = rival.address or context.addresses[0]
+    return causes.announcer(rival.mac, address, advert, context.virtual_router_id)
+
+
+def _on_not_leaving(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+    """Have announcements say what our adverts cannot: that we are here."""
+    if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
+        return state
+    if state.fresh_until is None or state.fresh_until < now:
+        state = yielding.brisk(state, now, policy)
+        state = replace(state, fresh_until=now)
+    wait = policy.missed_announcements * verdicts.cadence(state.context, policy)
+    return replace(state, fresh_until=max(state.fresh_until or now, now + wait))
 
 
 def _is_routine(state: Contest, advert: Advert, now: float) -> bool:
@@ -221,7 +257,14 @@ def _on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPol
 def _on_leaving(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
     """Forget a rival that has sent priority 0, but for what is still under way from it."""
     rivals = tuple(
-        replace(each.forgiven(), first_seen=now, advert_at=None, announced_at=None, left_at=now)
+        replace(
+            each.forgiven(),
+            first_seen=now,
+            advert_at=None,
+            announced_at=None,
+            disputed_at=None,
+            left_at=now,
+        )
         if each.mac == mac and each.router_id in {router_id, None}
         else each
         for each in state.rivals
@@ -256,20 +299,27 @@ def _on_announcement(
     rival = state.rival(mac, None) or Rival(mac=mac, first_seen=now)
     if rival.left_at is not None and now - rival.left_at < policy.leaving:
         return state, ()
-    rival = replace(rival.sighted(now, verdicts.memory_of(policy)), announced_at=now)
+    if rival.announced_at is not None and now - rival.announced_at > verdicts.lapse(
+        context, policy
+    ):
+        rival = rival.lapsed()
+    rival = rival.sighted(now, verdicts.memory_of(policy))
+    rival = replace(rival, announced_at=now, address=announcement.address)
     same = [each for each in state.rivals if each.mac in {mac, announcement.source_mac}]
     # A MASTER's keepalived counts the same silence, and was there a little sooner.
     in_sight_at = now + policy.confirm if state.state is VrrpState.MASTER else now
     if any(each.advertises(context, in_sight_at) for each in same):
-        return yielding.remember(state, rival.forgiven(), policy), ()
+        rival = replace(rival.forgiven(), disputed_at=None)
+        return yielding.remember(state, rival, policy), ()
+    if rival.disputed_at is None:
+        rival = replace(rival, disputed_at=now)
     state = yielding.remember(state, rival, policy)
     if state.phase is Phase.HELD and state.reason is not HoldReason.ANNOUNCED:
         # Adverts have ceased to arrive: from now on its announcements say whether it lives.
         return replace(state, reason=HoldReason.ANNOUNCED, losses=max(state.losses, 1)), ()
     if state.phase is not Phase.WATCHING:
         return state, ()
-    advert = next((each.advert for each in reversed(same) if each.advert is not None), None)
-    cause = causes.announcer(announcement, advert, context.virtual_router_id)
+    cause = _cause_of(state, rival)
     if state.state is VrrpState.MASTER:
         return _on_challenge(state, rival, cause, now, policy)
     if state.state is VrrpState.BACKUP and yielding.is_blind(state, now):
@@ -282,15 +332,15 @@ def _on_challenge(
 ) -> Step:
     """Answer an announcement while MASTER: defend, and yield if it is ours to yield."""
     actions: tuple[Action, ...] = ()
-    state = replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
     if rival.contact_at is None:
+        state = yielding.brisk(state, now, policy)
         rival = replace(rival, contact_at=now)
-    elif rival.repeated_at is None:
-        if now >= rival.contact_at + policy.confirm:
-            rival = replace(rival, repeated_at=now, stage=1)
+    else:
+        state = replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
+        stage = verdicts.stage_of(rival, state.context, now, policy)
+        if stage and not rival.stage:
             actions = (Report(cause=cause),)
-    elif now >= rival.repeated_at + rival.stage * policy.escalation:
-        rival = replace(rival, stage=rival.stage + 1)
+        rival = replace(rival, stage=stage)
     state = yielding.remember(state, rival, policy)
     if not yielding.is_muted(state, now) and verdicts.yields(state, rival, policy):
         return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)

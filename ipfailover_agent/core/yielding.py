@@ -199,6 +199,17 @@ def hold_again(state: Contest) -> tuple[Action, ...]:
     return (Hold(reason=state.reason, cause=state.cause),)
 
 
+def brisk(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+    """Return the state of one who announces often for a while, and then as a winner does."""
+    lasts = policy.brisk_rounds * verdicts.brisk_cadence(state.context, policy)
+    return replace(
+        state,
+        is_winner=True,
+        brisk_until=now + lasts,
+        fresh_until=now + max(policy.fresh_for, lasts),
+    )
+
+
 def calm(state: Contest, now: float) -> Contest:
     """Return the state without a hold."""
     return replace(

@@ -27,6 +27,7 @@ from ipfailover_agent.core.conflict import (
     Gap,
     Hold,
     HoldReason,
+    NotLeaving,
     Phase,
     Reconfigured,
     Release,
@@ -336,14 +337,25 @@ def test_fast_timing_does_not_ask() -> None:
 # --- announcements ------------------------------------------------------------------------------
 
 
-def test_an_announcement_is_answered_at_once_and_at_most_once_a_second() -> None:
-    """Defended whoever he is."""
+def test_an_announcement_is_answered_at_once_and_briskly_until_the_contest_is_decided() -> None:
+    """Eight times every 0.4 s, then every second, whoever it is."""
     replay = Replay()
     replay(MASTER, 60.0)
 
     assert (Announce(),) == replay(announced(LOWER_MAC))
     assert () == replay(announced(LOWER_MAC), 0.2, announced(LOWER_MAC))
-    assert 3 == replay(3.0).count(Announce())
+    assert 7 == replay(2.8).count(Announce())
+    assert 10 == replay(10.0).count(Announce())
+
+
+def test_a_large_node_announces_at_its_pace() -> None:
+    """A round of 20 addresses takes two seconds; a contest takes as long as that makes it."""
+    replay = Replay(replace(CONTEXT, announce_interval=2.0))
+    replay(MASTER, 60.0, announced(HIGHER_MAC))
+
+    assert 4 == replay(8.0).count(Announce())
+    step_seconds = verdicts.stage_length(replay.state.context, POLICY)
+    assert step_seconds == POLICY.escalation * 2.0
 
 
 def test_who_has_just_become_master_yields_to_an_older_one() -> None:
@@ -357,38 +369,135 @@ def test_who_has_just_become_master_yields_to_an_older_one() -> None:
     )
 
 
+def stages(rival: bytes, replay: Replay) -> int:
+    """Return at which of a rival's announcements, 0.4 s apart, an instance yields; 0 for none."""
+    replay(announced(rival))
+    for stage in range(1, 9):
+        if holds(replay(0.4, announced(rival))):
+            return stage
+    return 0
+
+
 @pytest.mark.parametrize(
-    ("rival", "seconds"),
+    ("rival", "stage"),
     [
         pytest.param(LOWER_MAC, 1, id="at once by the higher MAC"),
         pytest.param(HIGHER_MAC, 2, id="later by the lower MAC, since he goes on"),
     ],
 )
-def test_of_two_new_ones_the_higher_mac_yields_first(rival: bytes, seconds: int) -> None:
-    """The lower MAC gives it a second."""
+def test_of_two_new_ones_the_higher_mac_yields_first(rival: bytes, stage: int) -> None:
+    """The lower MAC gives it a stage."""
     replay = Replay()
     replay(BACKUP, 4.0, MASTER, 0.1)
-    replay(announced(rival))
-    actions = [holds(replay(1.0, announced(rival))) for _ in range(seconds)]
 
-    assert [[]] * (seconds - 1) == actions[:-1]
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == actions[-1]
+    assert stage == stages(rival, replay)
 
 
 @pytest.mark.parametrize(
-    ("rival", "expected"),
+    ("rival", "stage"),
     [
-        pytest.param(LOWER_MAC, 1, id="the higher MAC yields"),
-        pytest.param(HIGHER_MAC, 0, id="the lower MAC stays for good"),
+        pytest.param(LOWER_MAC, 3, id="the higher MAC yields first"),
+        pytest.param(HIGHER_MAC, 4, id="the lower MAC to one who yields to nobody"),
     ],
 )
-def test_an_old_master_lets_a_rival_yield_first(rival: bytes, expected: int) -> None:
-    """After two seconds both must be old, and the MAC decides."""
+def test_an_old_master_lets_a_rival_yield_first(rival: bytes, stage: int) -> None:
+    """First to who is new, then by the MAC; who is still there then does not hear us."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert stage == stages(rival, replay)
+
+
+@pytest.mark.parametrize("rival", [LOWER_MAC, HIGHER_MAC], ids=["lower MAC", "higher MAC"])
+def test_a_stranger_who_announces_every_second_is_yielded_to_after_two(rival: bytes) -> None:
+    """Time counts, not how often he announces: he may do it as he likes."""
     replay = Replay()
     replay(MASTER, 60.0, announced(rival))
 
-    assert [] == holds(replay(1.0, announced(rival), 1.0, announced(rival)))
-    assert expected == len(holds(replay(1.0, *every_second(announced(rival), 60))))
+    assert [] == holds(replay(1.0, announced(rival)))
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(1.0, announced(rival)))
+
+
+def test_the_second_burst_of_plain_keepalived_is_enough() -> None:
+    """It comes after five seconds, and is the last one."""
+    replay = Replay()
+    replay(MASTER, 60.0, announced(HIGHER_MAC))
+
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
+        replay(5.0, announced(HIGHER_MAC))
+    )
+
+
+def test_who_announces_too_rarely_for_a_contest_is_yielded_to_at_the_third_return() -> None:
+    """Deaf, and every ten seconds a routine announcement is all that is heard of it."""
+    replay = Replay()
+    replay(MASTER, 60.0, announced(HIGHER_MAC))
+    actions = [holds(replay(10.0, announced(HIGHER_MAC))) for _ in range(3)]
+
+    assert [[], [], [(HoldReason.ANNOUNCED, CauseKind.STRANGER)]] == actions
+
+
+def test_a_rival_that_returns_after_a_loss_begins_anew() -> None:
+    """What it said before it lost does not count: it is the new one."""
+    replay = Replay()
+    replay(MASTER, 60.0, announced(HIGHER_MAC), 0.4, announced(HIGHER_MAC))
+
+    assert [] == holds(replay(7.0, announced(HIGHER_MAC)))
+    assert [] == holds(replay(0.4, announced(HIGHER_MAC), 0.4, announced(HIGHER_MAC)))
+
+
+def test_who_becomes_master_in_the_midst_of_a_contest_yields_at_once() -> None:
+    """Its predecessor lost against somebody who announces and is still there."""
+    replay = Replay()
+    replay(BACKUP, LOWER, 0.2)
+    replay(announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.2)
+    assert [] == holds(replay(LEAVING, 0.05))
+
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(MASTER))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([announced(LOWER_MAC), 0.1], id="one announcement"),
+        pytest.param(
+            [announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 2.0], id="silent meanwhile"
+        ),
+        pytest.param(
+            [
+                *every_second(
+                    AdvertSeen(advert=replace(ADVERT, source_mac=LOWER_MAC, priority=100)), 2
+                ),
+                *[announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.4],
+            ],
+            id="its adverts are in sight",
+        ),
+    ],
+)
+def test_an_ordinary_successor_is_no_part_of_a_contest(events: list[Event | float]) -> None:
+    """Who merely announced when it, too, became MASTER has to contest as anybody."""
+    replay = Replay()
+    replay(BACKUP, *events)
+
+    assert [] == holds(replay(MASTER))
+
+
+def test_adverts_that_do_not_leave_are_made_up_for_by_announcements() -> None:
+    """Briskly at first, then every second for as long as nobody sees them leave."""
+    replay = Replay()
+    replay(MASTER, 0.3)
+
+    assert 8 == replay(NotLeaving(), 2.99).count(Announce())
+    assert 10 == replay(*every_second(NotLeaving(), 10)).count(Announce())
+    assert replay(30.0).count(Announce()) <= 5
+
+
+@pytest.mark.parametrize("event", [BACKUP, FAULT], ids=["BACKUP", "FAULT"])
+def test_only_a_master_makes_up_for_adverts(event: Event) -> None:
+    """Nobody else should announce."""
+    replay = Replay()
+
+    assert Announce() not in replay(event, NotLeaving(), 10.0)
 
 
 def test_a_winner_announces_every_second_and_later_every_ten() -> None:
@@ -396,7 +505,7 @@ def test_a_winner_announces_every_second_and_later_every_ten() -> None:
     replay = Replay()
     replay(MASTER, 60.0, announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
 
-    assert 100 == replay(100.0).count(Announce())
+    assert 103 == replay(100.0).count(Announce())
     replay(POLICY.fresh_for)
     assert 10 == replay(100.0).count(Announce())
 

@@ -195,6 +195,29 @@ def container_frozen_fast(scene: Scene) -> None:
     scene.watch(5)
 
 
+def keepalived_frozen_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    for pid in scene.holder.pids("keepalived"):
+        scene.holder.freeze(pid)
+    scene.watch(QUICK)
+
+
+def firewall_everywhere_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    for node in scene.members:
+        node.firewall()
+    scene.watch(LONG)
+
+
+def backup_input_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    scene.successor.firewall("in")
+    scene.watch(LONG)
+
+
 def application_dies_fast(scene: Scene) -> None:
     _serve_fast(scene, "0.25")
     scene.connect()

@@ -157,9 +157,13 @@ class Scene:
             scenarios.ELECTION,
             f"{self.holder.name} alone holds everything and the others wait",
         )
+        self.listen()
+        time.sleep(_SETTLED + self.phase)
+
+    def listen(self) -> None:
+        """Let the client ask for every address from now on."""
         for family, address in self.addresses.items():
             self._watches[family] = self.lab.client.watch(address)
-        time.sleep(_SETTLED + self.phase)
 
     def _plain_config(self, node: Node) -> str:
         """Return what the shell image would have keepalived do, but for its check."""
