@@ -39,6 +39,7 @@ REASON: Final = "contest"
 _FRAMES_PER_READ: Final = 1024
 _READ_PAUSE: Final = 0.05  # between two reads: 254 masters advertise 254 times a second
 _LOOK_INTERVAL: Final = 5.0  # at the interface and the MACs of this host
+_OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
 _EVENTS = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
 
 
@@ -247,6 +248,9 @@ class Contests:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
         if name is not None and advert.priority:
             self._leaving.seen(name, advert.destination, now)
+            rivals = self._states[name].rivals if name in self._states else ()
+            if any(each.challenged_at is not None and each.answered_at is None for each in rivals):
+                self._feed(name, conflict.AdvertLeft(), now)
 
     def _on_advert(self, advert: Advert, now: float) -> None:
         self._seen_ids.add(advert.virtual_router_id)
@@ -361,6 +365,8 @@ class Contests:
         if self._wire is None or self._announcer.deadline is None:
             return
         self._announcer, addresses = announcing.due(self._announcer, now)
+        if self._overseer.unanswered >= _OVERDUE:
+            return  # nobody should yield to a keepalived that hangs
         for address in addresses:
             try:
                 self._wire.send(_announcement(self._wire, address))

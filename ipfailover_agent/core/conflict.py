@@ -49,6 +49,8 @@ class ContestPolicy:
         slowest_trial: the shortest advert interval with trials and holds of a BACKUP.
         trial_first, trial_factor, trial_limit: back-off between trials.
         patience: a lower rank has so long to yield, or an advert interval and 0.5 s if more.
+        answer: it has so long where an advert of ours, or of another higher rank, was seen
+            leaving: its keepalived takes milliseconds, its agent ``confirm`` and ``dump_grace``.
         brisk_interval: between our announcements when a contest by announcements has begun, or
             when our adverts have ceased to leave; ``brisk_rounds`` times.
         defend_interval: between our announcements after that.
@@ -80,6 +82,7 @@ class ContestPolicy:
     trial_factor: float = 2.0
     trial_limit: float = 300.0
     patience: float = 1.0
+    answer: float = 0.8
     brisk_interval: float = 0.4
     brisk_rounds: int = 8
     defend_interval: float = 1.0
@@ -166,6 +169,11 @@ class Reconfigured:
 
 
 @dataclass(frozen=True, slots=True)
+class AdvertLeft:
+    """An advert of ours was seen leaving."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotLeaving:
     """Adverts of ours were not seen leaving; with unicast, those for one of the peers.
 
@@ -185,6 +193,7 @@ Event = (
     | DumpAnswered
     | Gap
     | Reconfigured
+    | AdvertLeft
     | NotLeaving
     | DeadlinePassed
 )

@@ -60,17 +60,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent.core import causes, verdicts, yielding
+from ipfailover_agent.core import adverts, causes, counting, verdicts, yielding
 from ipfailover_agent.core.conflict import (
     Action,
+    AdvertLeft,
     AdvertSeen,
     AnnouncementSeen,
+    AskDump,
     Contest,
     ContestPolicy,
     Counters,
     DeadlinePassed,
     DumpAnswered,
-    EndTrial,
     Event,
     Gap,
     HoldReason,
@@ -82,10 +83,10 @@ from ipfailover_agent.core.conflict import (
     StateEntered,
 )
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivals import ContestContext, Rival, is_alike
+from ipfailover_agent.core.rivals import ContestContext, Rival
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.packets import Advert, Announcement
+    from ipfailover_agent.core.packets import Announcement
 
 Step = tuple[Contest, tuple[Action, ...]]
 
@@ -95,10 +96,10 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
     match event:
         case StateEntered(state=entered):
             state, actions = _on_state(state, entered, now, policy)
-        case AdvertSeen(advert=advert) if _is_routine(state, advert, now):
-            return _on_routine(state, now), ()
+        case AdvertSeen(advert=advert) if adverts.is_routine(state, advert, now):
+            return adverts.on_routine(state, now), ()
         case AdvertSeen():
-            state, actions = _on_advert(state, event, now, policy)
+            state, actions = adverts.on_advert(state, event, now, policy)
         case AnnouncementSeen(announcement=announcement):
             state, actions = _on_announcement(state, announcement, now, policy)
         case DumpAnswered(counters=counters):
@@ -107,6 +108,8 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
             state, actions = _on_gap(state, seconds, now, policy), ()
         case Reconfigured(context=context):
             state, actions = _on_reconfigured(state, context, now), ()
+        case AdvertLeft():
+            state, actions = _on_advert_left(state, now), ()
         case NotLeaving():
             state, actions = _on_not_leaving(state, now, policy), ()
         case DeadlinePassed():
@@ -158,6 +161,14 @@ def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Step:
     if disputing and not yielding.is_muted(state, now):
         cause = _cause_of(state, disputing[-1])
         return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
+    if not yielding.is_muted(state, now):
+        for each in state.rivals:
+            if each.advert is not None and verdicts.was_defying(state, each, now, policy):
+                # One that ranks above us is left to keepalived again as soon as a trial shows it.
+                is_higher = each.outranks(state.context)
+                reason = HoldReason.OUTRANKED if is_higher else HoldReason.UNYIELDING
+                cause = causes.unheard(each.advert, state.context)
+                return yielding.hold(state, reason, cause, now, policy)
     contacts = [
         each
         for each in state.rivals
@@ -182,6 +193,17 @@ def _cause_of(state: Contest, rival: Rival) -> causes.Cause:
     return causes.announcer(rival.mac, address, advert, context.virtual_router_id)
 
 
+def _on_advert_left(state: Contest, now: float) -> Contest:
+    """Note who should step down now."""
+    rivals = tuple(
+        replace(each, answered_at=now)
+        if each.challenged_at is not None and each.answered_at is None
+        else each
+        for each in state.rivals
+    )
+    return replace(state, rivals=rivals)
+
+
 def _on_not_leaving(state: Contest, now: float, policy: ContestPolicy) -> Contest:
     """Have announcements say what our adverts cannot: that we are here."""
     if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
@@ -191,101 +213,6 @@ def _on_not_leaving(state: Contest, now: float, policy: ContestPolicy) -> Contes
         state = replace(state, fresh_until=now)
     wait = policy.missed_announcements * verdicts.cadence(state.context, policy)
     return replace(state, fresh_until=max(state.fresh_until or now, now + wait))
-
-
-def _is_routine(state: Contest, advert: Advert, now: float) -> bool:
-    """Tell whether an advert is what a BACKUP that counts hears every second, and changes nothing.
-
-    Worth a short way: a node may be BACKUP of 254 instances.
-    """
-    if (
-        state.state is not VrrpState.BACKUP
-        or not state.is_counting
-        or state.phase is not Phase.WATCHING
-        or not state.rivals
-        or (state.deadline is not None and now >= state.deadline)
-    ):
-        return False
-    rival = state.rivals[-1]
-    return rival.advert == advert and rival.advertises(state.context, now)
-
-
-def _on_routine(state: Contest, now: float) -> Contest:
-    passed = state.passed + 1
-    return replace(
-        state,
-        rivals=(*state.rivals[:-1], replace(state.rivals[-1], advert_at=now)),
-        passed=passed,
-        second_at=now if passed == 2 else state.second_at,  # noqa: PLR2004 - see _count
-    )
-
-
-def _on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPolicy) -> Step:
-    advert, context = event.advert, state.context
-    if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
-        return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
-    known = state.rival(advert.source_mac, advert.virtual_router_id)
-    if not advert.priority:
-        return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
-    if not context.is_claimed_by(advert):
-        if advert.virtual_router_id != context.virtual_router_id:
-            return state, ()
-        return state, (Report(cause=causes.id_clash(advert, context, event.seen_ids)),)
-    if known is None:
-        known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
-    elif known.left_at is not None and now - known.left_at < policy.leaving:
-        return state, ()
-    was_in_sight = known.advertises(context, now)
-    is_same = was_in_sight and is_alike(known.advert, advert)
-    challenged_at = known.challenged_at if was_in_sight else None
-    has_changed_rank = known.outranks(context) is not context.ranks_below(advert)
-    if state.state is VrrpState.MASTER and (challenged_at is None or has_changed_rank):
-        challenged_at = now
-    rival = replace(
-        known.sighted(now, verdicts.memory_of(policy)),
-        advert=advert,
-        advert_at=now,
-        challenged_at=challenged_at,
-        is_reported=known.is_reported and was_in_sight,
-    )
-    state = yielding.remember(state, rival, policy)
-    if state.state is VrrpState.BACKUP:
-        state = _count(state, now, policy, is_new=not is_same)
-    return state, ()
-
-
-def _on_leaving(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
-    """Forget a rival that has sent priority 0, but for what is still under way from it."""
-    rivals = tuple(
-        replace(
-            each.forgiven(),
-            first_seen=now,
-            advert_at=None,
-            announced_at=None,
-            disputed_at=None,
-            left_at=now,
-        )
-        if each.mac == mac and each.router_id in {router_id, None}
-        else each
-        for each in state.rivals
-    )
-    return replace(state, rivals=rivals, alive_until=min(state.alive_until, now))
-
-
-def _count(state: Contest, now: float, policy: ContestPolicy, *, is_new: bool) -> Contest:
-    """Count an advert that keepalived should count, in BACKUP."""
-    if state.dump_at is None:
-        return state
-    if is_new:
-        state = replace(state, is_counting=False, dump_at=now)
-    if state.baseline is None or now <= state.baseline.taken_at:
-        return state
-    state = replace(state, passed=state.passed + 1)
-    if state.passed == 2:  # noqa: PLR2004 - one may have come before the dump
-        state = replace(state, second_at=now)
-        if not state.is_counting and state.dump_at is not None:
-            state = replace(state, dump_at=min(state.dump_at, now + policy.settle))
-    return state
 
 
 def _on_announcement(
@@ -315,6 +242,8 @@ def _on_announcement(
         rival = replace(rival, disputed_at=now)
     state = yielding.remember(state, rival, policy)
     if state.phase is Phase.HELD and state.reason is not HoldReason.ANNOUNCED:
+        if any(each.advertises(context, now) for each in state.rivals):
+            return state, ()
         # Adverts have ceased to arrive: from now on its announcements say whether it lives.
         return replace(state, reason=HoldReason.ANNOUNCED, losses=max(state.losses, 1)), ()
     if state.phase is not Phase.WATCHING:
@@ -333,8 +262,9 @@ def _on_challenge(
     """Answer an announcement while MASTER: defend, and yield if it is ours to yield."""
     actions: tuple[Action, ...] = ()
     if rival.contact_at is None:
-        state = yielding.brisk(state, now, policy)
-        rival = replace(rival, contact_at=now)
+        # Asking shows whether our keepalived hangs: who took over then has every reason to.
+        state = replace(yielding.brisk(state, now, policy), asked_at=now)
+        rival, actions = replace(rival, contact_at=now), (AskDump(),)
     else:
         state = replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
         stage = verdicts.stage_of(rival, state.context, now, policy)
@@ -357,45 +287,7 @@ def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPoli
     ):
         # The FIFO's line is late, or lost: a full pipe drops lines.
         return _on_state(state, counters.state, now, policy)
-    if state.state is not VrrpState.BACKUP or counters.taken_at < state.since:
-        return state, ()
-    state = _plan_dump(state, counters, now, policy)
-    baseline = state.baseline
-    if baseline is None or verdicts.went_back(baseline, counters):
-        return replace(state, baseline=counters, passed=0, second_at=None), ()
-    if verdicts.accepted(state, baseline, counters) > 0:
-        state = replace(state, baseline=counters, passed=0, second_at=None, is_counting=True)
-        if state.phase is Phase.TRIAL:
-            state = replace(yielding.calm(state, now), blind_until=None)
-            return state, (EndTrial(),)
-        return state, ()
-    if (
-        state.passed < 2  # noqa: PLR2004 - one may have come before the dump
-        or state.second_at is None
-        or counters.taken_at < state.second_at + policy.settle - 1e-6
-        or counters.state is not VrrpState.BACKUP
-        or yielding.is_muted(state, now)
-    ):
-        return state, ()
-    rivals = [each for each in state.rivals if each.advertises(state.context, now)]
-    if not rivals or (advert := rivals[-1].advert) is None:
-        return state, ()
-    cause = causes.explain(advert, state.context, baseline, counters)
-    return yielding.hold(state, HoldReason.UNCOUNTED, cause, now, policy)
-
-
-def _plan_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Contest:
-    """Say when to look again, given that ``counters`` have just come."""
-    if state.dump_at is None:
-        return state
-    wanted_at = None if state.second_at is None else state.second_at + policy.settle
-    if wanted_at is not None and not state.is_counting and counters.taken_at < wanted_at:
-        # Asked before the adverts in question could be counted.
-        return replace(state, dump_at=max(now, wanted_at))
-    wait = policy.dump_interval
-    if state.phase is Phase.TRIAL:
-        wait = state.context.advert_interval
-    return replace(state, dump_at=now + wait)
+    return counting.on_dump(state, counters, now, policy)
 
 
 def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Contest:

@@ -114,6 +114,9 @@ class Rival:
         announced_at: when it last announced an address of ours, ``address`` which one.
         disputed_at: when it first announced it without adverts of it in sight.
         challenged_at: its first advert since we became MASTER.
+        answered_at: when an advert of a higher rank first told it to step down: one of ours that
+            left after ``challenged_at``, or, while we are BACKUP, another rival's.
+        defied_at: when it last went on advertising all the same, the higher rank still there.
         contact_at: its first announcement since we became MASTER, no advert of it in sight.
         stage: how far the contest has come since, see ``verdicts.yields``; 0 until it announces
             again.
@@ -132,6 +135,8 @@ class Rival:
     address: IPAddress | None = None
     disputed_at: float | None = None
     challenged_at: float | None = None
+    answered_at: float | None = None
+    defied_at: float | None = None
     contact_at: float | None = None
     stage: int = 0
     lapses: int = 0
@@ -142,6 +147,11 @@ class Rival:
     def last_seen(self) -> float:
         """Return when it last gave any sign of life."""
         return max(self.advert_at or self.first_seen, self.announced_at or self.first_seen)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Return what VRRP ranks its newest advert by, below all others without one."""
+        return (0, 0) if self.advert is None else (self.advert.priority, int(self.advert.source))
 
     def advertises(self, context: ContestContext, now: float) -> bool:
         """Tell whether adverts of it are in sight: the newest is not older than its silence."""
@@ -166,11 +176,12 @@ class Rival:
 
     def forgiven(self) -> Rival:
         """Return it as it is to an instance that is not, or has just become, MASTER."""
-        if self.challenged_at is None and self.contact_at is None:
+        if self.challenged_at is None and self.contact_at is None and self.answered_at is None:
             return self
         return replace(
             self,
             challenged_at=None,
+            answered_at=None,
             contact_at=None,
             stage=0,
             lapses=0,
@@ -200,6 +211,8 @@ class Rival:
             announced_at=later(self.announced_at),
             challenged_at=None if self.challenged_at is None else now,
             disputed_at=None,
+            answered_at=None,
+            defied_at=None,
             contact_at=None,
             stage=0,
             lapses=0,

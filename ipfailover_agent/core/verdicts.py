@@ -52,6 +52,17 @@ def was_disputing(state: Contest, rival: Rival, now: float, policy: ContestPolic
     return is_repeated and now - announced_at <= 1.5 * cadence(state.context, policy)
 
 
+def was_defying(state: Contest, rival: Rival, now: float, policy: ContestPolicy) -> bool:
+    """Tell whether a rival went on advertising against the higher rank of our predecessor.
+
+    Then it does not hear, and has no reason to hear us.
+    """
+    context = state.context
+    if rival.defied_at is None or not is_recent(rival, context, now):
+        return False
+    return now - rival.defied_at <= 1.5 * context.advert_interval + context.skew + policy.confirm
+
+
 def cadence(context: ContestContext, policy: ContestPolicy) -> float:
     """Return the seconds between two announcements of the winner of a fresh contest."""
     return max(policy.defend_interval, context.announce_interval)
@@ -216,6 +227,17 @@ def patience_of(context: ContestContext, policy: ContestPolicy) -> float:
     """
     slowest = context.advert_interval + policy.confirm + policy.dump_grace
     return max(slowest, policy.patience) + policy.dump_grace
+
+
+def is_unyielding(
+    rival: Rival, context: ContestContext, now: float, policy: ContestPolicy
+) -> bool:
+    """Tell whether a lower rank that is challenged had time to step down, and did not."""
+    if rival.challenged_at is None or rival.advert_at is None:
+        return False
+    if rival.answered_at is not None and rival.advert_at >= rival.answered_at + policy.answer:
+        return True
+    return now >= rival.challenged_at + patience_of(context, policy)
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:

@@ -146,7 +146,7 @@ def _judge_lower(
         state = replace(state, is_winner=True, fresh_until=rival.advert_at + policy.fresh_for)
     is_senior = rival.first_seen >= state.since
     if (
-        now < begin + verdicts.patience_of(context, policy)
+        not verdicts.is_unyielding(rival, context, now, policy)
         or not rival.is_reported  # one advert proves nothing
         or not verdicts.is_recent(rival, context, now)
         or (is_senior and not policy.yields_as_senior)

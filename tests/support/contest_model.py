@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.conflict import (
     Action,
+    AdvertLeft,
     AdvertSeen,
     Announce,
     AnnouncementSeen,
@@ -221,10 +222,22 @@ class Node:
             self.send_advert(self.setup.priority)
             self.set_timer(self.setup.interval, self.on_advert_due)
 
+    @property
+    def leaves_for_any(self) -> bool:
+        """Tell whether an advert leaves at all, for whomever."""
+        network = self.world.network
+        others = {each.index for each in self.world.nodes} - {self.index}
+        blocked = {other for one, other in network.vrrp_blocked if one == self.index}
+        return not (network.is_unresolved and blocked >= others)
+
     def send_advert(self, priority: int) -> None:
         """Send an advert to everybody."""
         self.advert_sent += 1
         dialect = self.setup.dialect
+        if priority and self.leaves_for_any:
+            self.after(
+                self.world.random.uniform(0, 0.06), lambda: self.tell(AdvertLeft()), is_agent=True
+            )
         self.world.send(
             self,
             Advert(

@@ -13,6 +13,7 @@ from ipfailover_agent.core import causes, verdicts
 from ipfailover_agent.core.causes import Cause, CauseKind
 from ipfailover_agent.core.conflict import (
     Action,
+    AdvertLeft,
     AdvertSeen,
     Announce,
     AnnouncementSeen,
@@ -232,6 +233,91 @@ def test_a_lower_rank_that_cannot_yield_is_yielded_to() -> None:
     assert () == replay(FAULT, *every_second(LOWER, 60))
 
 
+def test_a_lower_rank_that_was_answered_has_less_time() -> None:
+    """Its second advert is enough: it has heard that it is to step down, if it can hear."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    assert [] == holds(replay(LOWER, AdvertLeft(), 0.5, LOWER, AdvertLeft(), 0.5))
+
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(LOWER))
+
+
+def test_a_lower_rank_that_nothing_was_seen_leaving_for_has_more_time() -> None:
+    """It may have been told late."""
+    replay = Replay()
+    replay(MASTER, AdvertLeft(), 60.0)
+
+    assert [] == holds(replay(LOWER, 1.0, LOWER, 0.6))
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(0.2))
+
+
+def other(mac: bytes, host: int, priority: int) -> AdvertSeen:
+    """Return an advert of one of several others."""
+    source = IPv4Address("10.0.0.0") + host
+    return AdvertSeen(advert=replace(ADVERT, source_mac=mac, source=source, priority=priority))
+
+
+@pytest.mark.parametrize(
+    ("rank", "reason"),
+    [
+        pytest.param(100, HoldReason.UNYIELDING, id="it ranks below us"),
+        pytest.param(160, HoldReason.OUTRANKED, id="it ranks above us"),
+    ],
+)
+@pytest.mark.parametrize("is_overtaken", [False, True], ids=["in order", "overtaken"])
+def test_who_succeeds_one_that_yielded_to_a_lower_rank_yields_as_well(
+    rank: int,
+    reason: HoldReason,
+    is_overtaken: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """That one went on against the higher rank for longer than it takes to hear it."""
+    first, deaf = other(LOWER_MAC, 11, 200), other(HIGHER_MAC, 12, rank)
+    replay = Replay()
+    replay(BACKUP, first, 0.5)
+    one, two = (first, deaf) if is_overtaken else (deaf, first)
+    replay(one, 0.01, two, 0.99)
+    replay(deaf, 0.01, other(LOWER_MAC, 11, 0), 0.4)
+
+    assert [(reason, CauseKind.UNHEARD)] == holds(replay(MASTER))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param(["low", 0.01, "high", 0.3, "low", 0.3], id="it had no time"),
+        pytest.param(["high", 0.5, "low", 0.5, "high", 3.5, "low", 1.0], id="both fell silent"),
+        pytest.param(
+            ["low", 0.01, "high", 1.0, "low", 0.01, "gone", *["low", 1.0] * 3],
+            id="its adversary has been gone for long",
+        ),
+    ],
+)
+def test_one_that_steps_down_or_holds_by_right_is_no_reason_to_yield(
+    events: list[str | float],
+) -> None:
+    """A handover between two others, and an ordinary takeover from the second."""
+    named = {
+        "low": other(HIGHER_MAC, 12, 100),
+        "high": other(LOWER_MAC, 11, 200),
+        "gone": other(LOWER_MAC, 11, 0),
+    }
+    replay = Replay()
+    replay(BACKUP, *[named[each] if isinstance(each, str) else each for each in events])
+
+    assert [] == holds(replay(MASTER))
+
+
+def test_a_third_node_that_announces_does_not_change_why_an_instance_is_held() -> None:
+    """The adverts that it yielded to are in sight: a trial would only have it preempt again."""
+    replay = Replay()
+    replay(MASTER, 60.0, *every_second(LOWER, 3), FAULT)
+    assert replay.state.reason is HoldReason.UNYIELDING
+    replay(announced(LOWER_MAC), LOWER)
+
+    assert replay.state.reason is HoldReason.UNYIELDING
+    assert () == replay(*every_second(LOWER, 30))
+
+
 def test_a_senior_may_be_told_not_to_yield_to_a_lower_rank() -> None:
     """A policy for who would rather have two holders than one that may be deaf."""
     replay = Replay(policy=replace(POLICY, yields_as_senior=False))
@@ -342,7 +428,7 @@ def test_an_announcement_is_answered_at_once_and_briskly_until_the_contest_is_de
     replay = Replay()
     replay(MASTER, 60.0)
 
-    assert (Announce(),) == replay(announced(LOWER_MAC))
+    assert (AskDump(), Announce()) == replay(announced(LOWER_MAC))
     assert () == replay(announced(LOWER_MAC), 0.2, announced(LOWER_MAC))
     assert 7 == replay(2.8).count(Announce())
     assert 10 == replay(10.0).count(Announce())
