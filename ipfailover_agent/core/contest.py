@@ -14,8 +14,11 @@ any        own MAC or own address;         nothing, or a report: no rivals
            priority 0; other addresses
 MASTER     advert of a higher rank         still MASTER 0.3 s later, by the FIFO and by a dump
                                            unless none comes in 0.2 s: yields
-MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; still
-                                           there after A + 0.7 s: it cannot yield, so we do
+MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; an
+                                           advert 0.8 s after one of ours has left, or any A +
+                                           0.7 s after the first: it cannot yield, so we do
+MASTER     a rank that advertised against  yields at once: it does not hear
+           our predecessor until now
 BACKUP     two adverts between two dumps,  yields before its master-down timer ends (A >= 1 s)
            none of them counted
 MASTER     announcement, no advert of      announces at once and every 0.4 s, 8 times; the same
@@ -48,7 +51,10 @@ MASTER, and every 10 s):
   yields to nobody, and announces as often as an agent does. Of one that announces every S seconds,
   the first that comes 1.44 s or more after the first one decides: S = 1: 2 s; plain keepalived,
   where it sends its second burst: 5 s. Above 5.5 s: the third return;
-- adverts of a lower rank that cannot yield: A + 0.7 s;
+- adverts of a lower rank that cannot yield: A, at least 0.8 s, where keepalived answers them, as
+  it does unless a firewall keeps them from it; else A + 0.7 s;
+- a third node that succeeds the one that has yielded yields within 0.1 s, where it heard both;
+  where it got adverts of the one only after it became MASTER, the above begins anew;
 - an instance that is held and sees adverts is MASTER 2 D after a rival's last sign of life; one
   that lost by announcements D and the silence above after it: 7.5 s, 35 s once the contest is
   old. If all yield at once, as they may where frames are lost, the same brings the first one back.
