@@ -21,17 +21,19 @@ Step = tuple[Contest, tuple[Action, ...]]
 
 def count(state: Contest, now: float, policy: ContestPolicy, *, is_new: bool) -> Contest:
     """Count an advert that keepalived should count, in BACKUP."""
-    if state.dump_at is None:
+    dump_at = state.dump_at
+    if dump_at is None:
         return state
     if is_new:
+        dump_at = now
         state = replace(state, is_counting=False, dump_at=now)
     if state.baseline is None or now <= state.baseline.taken_at:
         return state
     state = replace(state, passed=state.passed + 1)
     if state.passed == 2:  # noqa: PLR2004 - one may have come before the dump
         state = replace(state, second_at=now)
-        if not state.is_counting and state.dump_at is not None:
-            state = replace(state, dump_at=min(state.dump_at, now + policy.settle))
+        if not state.is_counting:
+            state = replace(state, dump_at=min(dump_at, now + policy.settle))
     return state
 
 

@@ -109,9 +109,8 @@ def went_back(before: Counters, after: Counters) -> bool:
 
 def stage_of(rival: Rival, context: ContestContext, now: float, policy: ContestPolicy) -> int:
     """Return how far a contest by announcements has come when a rival is heard at ``now``."""
-    if rival.contact_at is None:
-        return 0
-    return math.floor((now - rival.contact_at) / stage_length(context, policy) + 1e-6)
+    begin = now if rival.contact_at is None else rival.contact_at
+    return math.floor((now - begin) / stage_length(context, policy) + 1e-6)
 
 
 def yields(state: Contest, rival: Rival, policy: ContestPolicy) -> bool:
@@ -126,11 +125,9 @@ def yields(state: Contest, rival: Rival, policy: ContestPolicy) -> bool:
     3. both were old, and the higher MAC yields;
     4. who is still there does not hear us, or yields to nobody: we do.
     """
-    contact_at = rival.contact_at
-    if contact_at is None:
-        return False
     if rival.lapses >= policy.lapses_limit:
         return True
+    contact_at = rival.last_seen if rival.contact_at is None else rival.contact_at
     down = state.context.master_down_time
     is_new = contact_at - state.since < down
     is_higher = state.context.mac > rival.mac
@@ -233,11 +230,10 @@ def is_unyielding(
     rival: Rival, context: ContestContext, now: float, policy: ContestPolicy
 ) -> bool:
     """Tell whether a lower rank that is challenged had time to step down, and did not."""
-    if rival.challenged_at is None or rival.advert_at is None:
-        return False
-    if rival.answered_at is not None and rival.advert_at >= rival.answered_at + policy.answer:
+    advert_at = rival.advert_at or now
+    if rival.answered_at is not None and advert_at >= rival.answered_at + policy.answer:
         return True
-    return now >= rival.challenged_at + patience_of(context, policy)
+    return now >= (rival.challenged_at or now) + patience_of(context, policy)
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
@@ -249,8 +245,6 @@ def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
 
 def next_announcement(state: Contest, now: float, policy: ContestPolicy) -> float | None:
     """Return when a MASTER whose addresses are or were disputed announces next."""
-    if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
-        return None
     if not state.is_winner or state.fresh_until is None:
         return None
     if state.announced_at is None:
@@ -272,8 +266,7 @@ def _due(state: Contest, now: float, policy: ContestPolicy) -> Iterator[float]:
         yield state.announce_at
     if state.phase is Phase.HELD:
         yield alive_until(state, now, policy)
-        if state.trial_at is not None:
-            yield state.trial_at
+        yield from () if state.trial_at is None else (state.trial_at,)
         return
     if state.phase is Phase.TRIAL and state.trial_at is not None:
         yield state.trial_at

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core import causes, verdicts
+from ipfailover_agent.core import causes, verdicts, yielding
 from ipfailover_agent.core.causes import Cause, CauseKind
 from ipfailover_agent.core.conflict import (
     Action,
@@ -1153,3 +1153,111 @@ def test_a_loser_whose_rival_is_only_heard_announcing_now_goes_by_that() -> None
 
     assert () == replay(30.0)
     assert (Release(),) == replay(1.0)
+
+
+# --- the rest of the branches -------------------------------------------------------------------
+
+
+def test_a_fast_backup_makes_nothing_of_answers() -> None:
+    """It does not count adverts."""
+    replay = Replay(replace(CONTEXT, version=3, advert_interval=0.1, password=None))
+    replay(BACKUP, 1.0)
+
+    assert () == replay(replay.dump, 10.0)
+
+
+def test_a_fast_instance_that_is_held_tries_nothing() -> None:
+    """There is no time to count in."""
+    replay = Replay(replace(CONTEXT, version=3, advert_interval=0.1, password=None))
+    fast = AdvertSeen(advert=replace(ADVERT, version=3, interval=0.1, authentication=0))
+    replay(MASTER, 60.0, *every_second(fast, 10, 0.1), FAULT)
+    assert replay.state.is_held
+
+    assert () == replay(*every_second(fast, 300, 0.1))
+
+
+def test_who_announces_less_than_twice_a_minute_is_no_contest() -> None:
+    """Each time it is as if for the first time: a host that comes and goes."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert [] == holds(replay(*every_second(announced(LOWER_MAC), 10, 40.0)))
+
+
+def test_a_lower_rank_that_falls_silent_is_not_looked_at_any_more() -> None:
+    """Announcements go on, for its sake."""
+    replay = Replay(policy=replace(POLICY, yields_as_senior=False))
+    replay(MASTER, 60.0, *every_second(LOWER, 3))
+    actions = replay(10.0)
+
+    assert [] == holds(actions)
+    assert 10 == actions.count(Announce())
+
+
+def test_a_trial_in_which_nothing_is_counted_ends_at_once() -> None:
+    """There is no need to wait for its end."""
+    replay = outranked()
+    while Release(is_trial=True) not in replay(HIGHER, 1.0):
+        pass
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 0.4, HIGHER, 0.1)
+
+    assert [HoldReason.OUTRANKED] == [reason for reason, _ in holds(replay(replay.dump))]
+    assert replay.state.is_held
+    assert 1 == replay.state.trials
+
+
+def test_a_hold_needs_a_reason() -> None:
+    """Anything else is a mistake of ours."""
+    with pytest.raises(AssertionError, match="held without a reason"):
+        yielding.hold_again(Contest(context=CONTEXT))
+
+
+def test_report_mode_says_once_that_a_successor_would_be_held() -> None:
+    """And is silent for a minute, as always."""
+    replay = Replay(replace(CONTEXT, is_resolving=False))
+    replay(BACKUP, announced(LOWER_MAC), 0.5, announced(LOWER_MAC), 0.1)
+    [would] = replay(MASTER)
+    assert isinstance(would, Report)
+    assert would.would_hold
+
+    assert [] == reports(replay(BACKUP, announced(LOWER_MAC), 0.1, MASTER))
+
+
+@pytest.mark.parametrize(
+    ("gap", "announces", "is_new"),
+    [(0.5, 0, False), (2.0, 1, False), (5.0, 1, True)],
+    ids=["less than an interval", "a few", "more than a master-down time"],
+)
+def test_a_gap_matters_by_its_length(gap: float, announces: int, is_new: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Announce what may have been lost, and be the new one if somebody may have taken over."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    begin = replay.now
+    actions = replay(Gap(seconds=gap), 3.0)
+
+    assert announces == actions.count(Announce())
+    assert is_new is (replay.state.since >= begin)
+
+
+def test_a_gap_of_a_backup_announces_nothing() -> None:
+    """There is nothing that it holds."""
+    replay = Replay()
+    replay(BACKUP, 10.0)
+
+    assert Announce() not in replay(Gap(seconds=30.0), 10.0)
+
+
+def test_a_backup_that_counts_goes_on_counting_beside_a_second_rival() -> None:
+    """Two that advertise are no reason to ask more often."""
+    replay = Replay()
+    second = other(LOWER_MAC, 11, 100)
+    replay(BACKUP, 0.02, replay.dump)
+    for _ in range(3):
+        replay.received += 2
+        replay(HIGHER, 0.01, second, 0.99)
+    replay(replay.dump, second, 0.01)
+    actions: tuple[Action, ...] = ()
+    for _ in range(3):
+        actions += replay(HIGHER, 0.01, second, 0.99)
+
+    assert actions.count(AskDump()) <= 2
