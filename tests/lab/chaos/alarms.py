@@ -39,6 +39,16 @@ def _strange(scene: Scene, mac: str) -> None:
     scene.watch(20)
 
 
+def plain_keepalived(scene: Scene) -> None:
+    """A keepalived without an agent serves the same, and its firewall drops VRRP."""
+    scene.serve()
+    [other] = scene.strangers
+    other.firewall("in")
+    scene.begins()
+    other.start_keepalived(scene.plain_config(other))
+    scene.watch(20)
+
+
 def foreign_router(scene: Scene) -> None:
     scene.serve()
     scene.begins()
