@@ -48,7 +48,7 @@ quick: $(READY) ## the tests that need no network namespace, in some seconds
 golden: $(READY) ## write the expected files of tests/golden anew (read the diff!)
 	$(BIN)/pytest -q tests/golden --update-golden
 
-chaos: $(READY) ## every fault, several times, with real keepalived: a table (twenty minutes)
+chaos: $(READY) ## every fault, several times, with real keepalived: a table (forty minutes)
 	@$(BIN)/python -m tests.lab.privileged -- $(BIN)/python -m tests.lab.chaos
 
 SUITE ?= trixie

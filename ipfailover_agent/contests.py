@@ -24,6 +24,7 @@ from ipfailover_agent.core.causes import CauseKind
 from ipfailover_agent.core.conflict import Contest, ContestPolicy, Counters
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
+from ipfailover_agent.leaving import Leaving
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import host, wire
 
@@ -47,8 +48,7 @@ REASON: Final = "contest"
 _FRAMES_PER_READ: Final = 1024
 _READ_PAUSE: Final = 0.05  # between two reads: 254 masters advertise 254 times a second
 _LOOK_INTERVAL: Final = 5.0  # at the interface and the MACs of this host
-_SILENT_INTERVALS: Final = 1.6  # without an advert of ours leaving: then keepalived may hang
-_SILENT_LEAST: Final = 0.5
+_OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
 _EVENTS = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
 
 
@@ -78,9 +78,7 @@ class Contests:
         self._by_address: dict[IPAddress, str] = {}
         self._announcer = Announcer()
         self._seen_ids: set[int] = set()
-        self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
-        self._left_at: dict[tuple[int, Family], float] = {}  # own adverts seen leaving
-        self._masters: dict[str, float] = {}  # since when, or since when we can tell
+        self._leaving = Leaving()
         self._silent_at: float | None = None  # when to look whether their adverts leave
         self._resume_at: float | None = None
         self._look_at: float | None = None
@@ -114,7 +112,6 @@ class Contests:
         current = self._contexts(candidate)
         for name in [each for each in self._states if each not in current]:
             del self._states[name]
-            self._masters.pop(name, None)
             self._holds.clear(name, REASON)
         for name, context in current.items():
             if name not in self._states:
@@ -122,6 +119,7 @@ class Contests:
             elif context != self._states[name].context:
                 self._feed(name, conflict.Reconfigured(context=context), now)
         instances = candidate.config.instances
+        self._leaving.configure({each.name: each.unicast_peers for each in instances})
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
         self._by_address = {
             held.address: each.name for each in instances for held in each.all_addresses
@@ -133,8 +131,7 @@ class Contests:
             name: Contest(context=state.context) for name, state in self._states.items()
         }
         self._announcer = Announcer()
-        self._sent.clear()
-        self._masters.clear()
+        self._leaving.clear()
         self._holds.reset(REASON)
 
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
@@ -226,14 +223,21 @@ class Contests:
         for seen in found:
             match seen.packet:
                 case packets.Advert() as advert if seen.is_outgoing:
-                    family = family_of(advert.source)
-                    self._left_at[advert.virtual_router_id, family] = now
+                    self._on_own(advert, now)
                 case packets.Advert() as advert:
                     self._on_advert(advert, now)
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now)
                 case _:
                     pass  # our own announcements, and keepalived's
+
+    def _on_own(self, advert: Advert, now: float) -> None:
+        name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
+        if name is not None and advert.priority:
+            self._leaving.seen(name, advert.destination, now)
+            rivals = self._states[name].rivals if name in self._states else ()
+            if any(each.challenged_at is not None and each.answered_at is None for each in rivals):
+                self._feed(name, conflict.AdvertLeft(), now)
 
     def _on_advert(self, advert: Advert, now: float) -> None:
         self._seen_ids.add(advert.virtual_router_id)
@@ -260,10 +264,10 @@ class Contests:
             self._announcer = announcing.drop(self._announcer, gone)
         now = time.monotonic()
         if state is VrrpState.MASTER:
-            self._masters[name] = now
-            self._silent_at = now if self._silent_at is None else self._silent_at
+            self._leaving.promoted(name, now)
+            self._silent_at = now
         else:
-            self._masters.pop(name, None)
+            self._leaving.left_master(name)
         self._feed(name, conflict.StateEntered(state=state), now)
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
@@ -289,46 +293,37 @@ class Contests:
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
         """Say it when keepalived counts adverts that nobody sees leave; that kills nothing."""
-        state = self._states.get(each.name)
-        sent, since = self._sent.get(each.name, (each.counters.advert_sent, now))
-        if state is None or each.state is not VrrpState.MASTER:
-            self._sent.pop(each.name, None)
-            return
-        key = (state.context.virtual_router_id, family_of(state.context.source))
-        if self._left_at.get(key, 0.0) >= since or each.counters.advert_sent < sent:
-            self._sent[each.name] = (each.counters.advert_sent, now)
-            return
-        self._sent.setdefault(each.name, (sent, since))
-        if each.counters.advert_sent - sent < 3:  # noqa: PLR2004 - as many as a backup misses
-            return
-        self._tell(
-            "adverts.not_leaving",
-            instance=each.name,
-            cause="keepalived sends adverts and they do not leave: the peer does not answer ARP, "
-            "or an output firewall drops protocol 112 (nft list ruleset)",
-        )
+        if each.name not in self._states or each.state is not VrrpState.MASTER:
+            self._leaving.forget_count(each.name)
+        elif self._leaving.counts_unseen(each.name, each.counters.advert_sent, now):
+            self._tell(
+                "adverts.not_leaving",
+                instance=each.name,
+                cause="keepalived sends adverts and they do not leave: the peer does not answer"
+                " ARP, or an output firewall drops protocol 112 (nft list ruleset)",
+            )
 
     def _look_for_silence(self, now: float) -> None:
-        """Have keepalived looked at closely when a MASTER's adverts no longer leave."""
-        due: list[float] = [] if self._wire is not None else [now + _LOOK_INTERVAL]
-        for name, since in self._masters.items():
+        """When a MASTER's adverts do not leave, announce, and look closely at keepalived."""
+        due: list[float] = []
+        for name in self._leaving.masters():
             state = self._states.get(name)
             if state is None or self._wire is None:
                 continue
-            interval = state.context.advert_interval
-            key = (state.context.virtual_router_id, family_of(state.context.source))
-            last = max(since, self._left_at.get(key, since))
-            silent_at = last + max(_SILENT_INTERVALS * interval, _SILENT_LEAST)
-            if now >= silent_at:
+            look = self._leaving.look(name, state.context.advert_interval, now)
+            if look.is_partial:
+                self._feed(name, conflict.NotLeaving(), now)
+            if look.is_silent:
                 self._overseer.suspect()
-                silent_at = now + max(interval, _SILENT_LEAST)
-            due.append(silent_at)
+            due.append(look.again_at)
+        if self._wire is None:
+            due.append(now + _LOOK_INTERVAL)
         self._silent_at = min(due, default=None)
 
     def gap(self, seconds: float) -> None:
         """Our loop did not run for so long; before what arrived meanwhile."""
         now = time.monotonic()
-        self._masters = dict.fromkeys(self._masters, now)
+        self._leaving.gap(now)
         for name in self._states:
             self._feed(name, conflict.Gap(seconds=seconds), now)
 
@@ -359,6 +354,8 @@ class Contests:
         if self._wire is None or self._announcer.deadline is None:
             return
         self._announcer, addresses = announcing.due(self._announcer, now)
+        if self._overseer.unanswered >= _OVERDUE:
+            return  # nobody should yield to a keepalived that hangs
         for address in addresses:
             try:
                 self._wire.send(_announcement(self._wire, address))

@@ -139,6 +139,11 @@ class Overseer:
         """Our loop stood still."""
         self._step(watch.Gap())
 
+    @property
+    def unanswered(self) -> float:
+        """Return for how many seconds keepalived has owed us an answer, 0 if it does not."""
+        return watch.unanswered(self._state, self._policy)
+
     # --- time -----------------------------------------------------------------------------------
 
     @property

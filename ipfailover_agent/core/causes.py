@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.conflict import Counters
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.packets import Advert, Announcement
+    from ipfailover_agent.core.packets import Advert
     from ipfailover_agent.core.rivals import ContestContext
 
 _SECONDS_VERSION: Final = 2
@@ -178,17 +178,17 @@ def unheard(advert: Advert, context: ContestContext) -> Cause:
     )
 
 
-def announcer(announcement: Announcement, advert: Advert | None, router_id: int) -> Cause:
+def announcer(mac: bytes, address: IPAddress, advert: Advert | None, router_id: int) -> Cause:
     """Return the cause for a MAC that announces an address of ours, no advert of it in sight.
 
     ``advert`` is the last one that was seen of it, None where it never sent any.
     """
-    mac, address = mac_text(announcement.announced_mac), announcement.address
+    who = mac_text(mac)
     if advert is None:
-        text = f"{mac} announces {address} and speaks no VRRP (or the network drops protocol 112)"
-        return Cause(kind=CauseKind.STRANGER, rival=mac, text=text)
+        text = f"{who} announces {address} and speaks no VRRP (or the network drops protocol 112)"
+        return Cause(kind=CauseKind.STRANGER, rival=who, text=text)
     text = (
-        f"{mac} announces {address} and the adverts of {advert.source} for router id {router_id}"
+        f"{who} announces {address} and the adverts of {advert.source} for router id {router_id}"
         " no longer arrive: the network, or a firewall there, drops protocol 112"
     )
     return Cause(kind=CauseKind.SILENCED, rival=str(advert.source), text=text)

@@ -49,9 +49,15 @@ class ContestPolicy:
         slowest_trial: the shortest advert interval with trials and holds of a BACKUP.
         trial_first, trial_factor, trial_limit: back-off between trials.
         patience: a lower rank has so long to yield, or an advert interval and 0.5 s if more.
-        defend_interval: between our announcements while somebody disputes an address.
-        escalation: from one stage of a contest by announcements to the next, a little less than
-            ``defend_interval``, which is when rivals are heard.
+        answer: it has so long where an advert of ours, or of another higher rank, was seen
+            leaving: its keepalived takes milliseconds, its agent ``confirm`` and ``dump_grace``.
+        brisk_interval: between our announcements when a contest by announcements has begun, or
+            when our adverts have ceased to leave; ``brisk_rounds`` times.
+        defend_interval: between our announcements after that.
+        escalation: from one stage of a contest by announcements to the next, a part of
+            ``brisk_interval``, a little less than when rivals are heard.
+        lapses_limit: a rival that cannot be contested, since it announces too rarely, is yielded
+            to at so many returns.
         fresh_for: how long a winner goes on announcing at ``defend_interval`` after the last
             sign of a rival; then every ``slow_announce``.
         missed_announcements: so many may be lost until the winner counts as gone.
@@ -76,8 +82,12 @@ class ContestPolicy:
     trial_factor: float = 2.0
     trial_limit: float = 300.0
     patience: float = 1.0
+    answer: float = 0.8
+    brisk_interval: float = 0.4
+    brisk_rounds: int = 8
     defend_interval: float = 1.0
-    escalation: float = 0.8
+    escalation: float = 0.9
+    lapses_limit: int = 3
     fresh_for: float = 600.0
     slow_announce: float = 10.0
     missed_announcements: int = 3
@@ -159,6 +169,19 @@ class Reconfigured:
 
 
 @dataclass(frozen=True, slots=True)
+class AdvertLeft:
+    """An advert of ours was seen leaving."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotLeaving:
+    """Adverts of ours were not seen leaving; with unicast, those for one of the peers.
+
+    Comes again every second or so while that lasts.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed:
     """``Contest.deadline`` lies behind us."""
 
@@ -170,6 +193,8 @@ Event = (
     | DumpAnswered
     | Gap
     | Reconfigured
+    | AdvertLeft
+    | NotLeaving
     | DeadlinePassed
 )
 
@@ -243,7 +268,8 @@ class Contest:
         passed: adverts of rivals since ``baseline``; ``second_at`` when the second came.
         is_counting: keepalived has counted adverts since it is BACKUP and rivals are the same.
         asked_at: when keepalived was asked last; ``dump_at`` when to ask again.
-        announced_at: when we announced last; ``fresh_until``, ``is_winner``: see ``contest``.
+        announced_at: when we announced last; ``brisk_until``, ``fresh_until``, ``is_winner``: see
+            ``verdicts.next_announcement``.
         announce_at: when to announce after a gap.
         not_before: after a report without a hold, no other decision until then.
     """
@@ -271,6 +297,7 @@ class Contest:
     asked_at: float | None = None
     dump_at: float | None = None
     announced_at: float | None = None
+    brisk_until: float = 0.0
     fresh_until: float | None = None
     is_winner: bool = False
     announce_at: float | None = None

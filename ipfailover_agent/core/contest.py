@@ -14,13 +14,21 @@ any        own MAC or own address;         nothing, or a report: no rivals
            priority 0; other addresses
 MASTER     advert of a higher rank         still MASTER 0.3 s later, by the FIFO and by a dump
                                            unless none comes in 0.2 s: yields
-MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; still
-                                           there after A + 0.7 s: it cannot yield, so we do
+MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; an
+                                           advert 0.8 s after one of ours has left, or any A +
+                                           0.7 s after the first: it cannot yield, so we do
+MASTER     a rank that advertised against  yields at once: it does not hear
+           our predecessor until now
 BACKUP     two adverts between two dumps,  yields before its master-down timer ends (A >= 1 s)
            none of them counted
-MASTER     announcement, no advert of      announces at once and every second; the same MAC
-           that MAC in sight               again after 0.3 s: stages, see ``verdicts.yields``
-BACKUP     the same, after such a loss     yields
+MASTER     announcement, no advert of      announces at once and every 0.4 s, 8 times; the same
+           that MAC in sight               MAC again: stages of 0.36 s, see ``verdicts.yields``
+MASTER     such announcements for 0.3 s    yields at once: our predecessor lost against that one
+           before we became it
+MASTER     own adverts do not leave, all   announces likewise, and every second while that lasts:
+           or those for one peer           who does not get the adverts has to hear of us
+BACKUP     an announcement, after a loss   yields
+           by announcements
 HELD       adverts in sight                a trial after 10, 20, ... 300 s (A >= 1 s): released
                                            for 2.5 A; counted: it stays released; else held again
 HELD       no sign of any rival            released: D after adverts, else see below
@@ -30,16 +38,23 @@ MASTER     own loop stood still            announces 0.5 s later, unless it has 
 Silence after a loss by announcements: the winner announces every second for ten minutes after it
 last heard of a rival, then every ten seconds; the loser waits for 3.5 of these, at least D, and
 one second more for each lower MAC it heard. The wait doubles with each loss in a row, up to
-300 s, so that one who announces seldom ends the changes as well.
+300 s, so that one who announces seldom ends the changes as well. A node announces 10 addresses a
+second: with more than 4 (10) all that 0.4 s (a second) bounds here takes as long as a round.
 
 Bounds, where frames arrive within 0.1 s and agents run on both sides, from the first frame that a
-node sees of the other while both are MASTER (adverts come every A, announcements every 10 s or
-when one becomes MASTER):
+node sees of the other while both are MASTER (adverts come every A, announcements when one becomes
+MASTER, and every 10 s):
 
 - adverts of the higher rank seen: one holder 0.3 s later, 0.5 s where no dump comes;
-- only announcements seen: 1.3 s if one was new, and knew the other for old or has the higher
-  MAC; up to 3.5 s otherwise, as after a partition;
-- adverts of a lower rank that cannot yield: A + 0.7 s;
+- only announcements seen: 0.5 s if one was new, and knew the other for old or has the higher
+  MAC; 0.9 s if both were new, 1.3 s if both were old, as after a partition; 1.7 s if the other
+  yields to nobody, and announces as often as an agent does. Of one that announces every S seconds,
+  the first that comes 1.44 s or more after the first one decides: S = 1: 2 s; plain keepalived,
+  where it sends its second burst: 5 s. Above 5.5 s: the third return;
+- adverts of a lower rank that cannot yield: A, at least 0.8 s, where keepalived answers them, as
+  it does unless a firewall keeps them from it; else A + 0.7 s;
+- a third node that succeeds the one that has yielded yields within 0.1 s, where it heard both;
+  where it got adverts of the one only after it became MASTER, the above begins anew;
 - an instance that is held and sees adverts is MASTER 2 D after a rival's last sign of life; one
   that lost by announcements D and the silence above after it: 7.5 s, 35 s once the contest is
   old. If all yield at once, as they may where frames are lost, the same brings the first one back.
@@ -51,20 +66,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent.core import causes, verdicts, yielding
+from ipfailover_agent.core import adverts, causes, counting, verdicts, yielding
 from ipfailover_agent.core.conflict import (
     Action,
+    AdvertLeft,
     AdvertSeen,
     AnnouncementSeen,
+    AskDump,
     Contest,
     ContestPolicy,
     Counters,
     DeadlinePassed,
     DumpAnswered,
-    EndTrial,
     Event,
     Gap,
     HoldReason,
+    NotLeaving,
     Phase,
     Reconfigured,
     Release,
@@ -72,10 +89,10 @@ from ipfailover_agent.core.conflict import (
     StateEntered,
 )
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivals import ContestContext, Rival, is_alike
+from ipfailover_agent.core.rivals import ContestContext, Rival
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.packets import Advert, Announcement
+    from ipfailover_agent.core.packets import Announcement
 
 Step = tuple[Contest, tuple[Action, ...]]
 
@@ -85,10 +102,10 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
     match event:
         case StateEntered(state=entered):
             state, actions = _on_state(state, entered, now, policy)
-        case AdvertSeen(advert=advert) if _is_routine(state, advert, now):
-            return _on_routine(state, now), ()
+        case AdvertSeen(advert=advert) if adverts.is_routine(state, advert, now):
+            return adverts.on_routine(state, now), ()
         case AdvertSeen():
-            state, actions = _on_advert(state, event, now, policy)
+            state, actions = adverts.on_advert(state, event, now, policy)
         case AnnouncementSeen(announcement=announcement):
             state, actions = _on_announcement(state, announcement, now, policy)
         case DumpAnswered(counters=counters):
@@ -97,6 +114,10 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
             state, actions = _on_gap(state, seconds, now, policy), ()
         case Reconfigured(context=context):
             state, actions = _on_reconfigured(state, context, now), ()
+        case AdvertLeft():
+            state, actions = _on_advert_left(state, now), ()
+        case NotLeaving():
+            state, actions = _on_not_leaving(state, now, policy), ()
         case DeadlinePassed():
             actions = ()
         case _:
@@ -131,7 +152,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
         case VrrpState.MASTER if state.phase is Phase.HELD:
             return state, yielding.hold_again(state)
         case VrrpState.MASTER:
-            return _on_promotion(state, now, policy), ()
+            return _on_promotion(state, now, policy)
         case VrrpState.STOP | VrrpState.DELETED:
             # Where an instance ends, so does what was done to it.
             ending = () if state.phase is Phase.WATCHING else (Release(),)
@@ -140,8 +161,20 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
             return state, ()
 
 
-def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Step:
     """Become MASTER, perhaps together with somebody who was heard before keepalived told us."""
+    disputing = [each for each in state.rivals if verdicts.was_disputing(state, each, now, policy)]
+    if disputing and not yielding.is_muted(state, now):
+        cause = _cause_of(state, disputing[-1])
+        return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
+    if not yielding.is_muted(state, now):
+        for each in state.rivals:
+            if each.advert is not None and verdicts.was_defying(state, each, now, policy):
+                # One that ranks above us is left to keepalived again as soon as a trial shows it.
+                is_higher = each.outranks(state.context)
+                reason = HoldReason.OUTRANKED if is_higher else HoldReason.UNYIELDING
+                cause = causes.unheard(each.advert, state.context)
+                return yielding.hold(state, reason, cause, now, policy)
     contacts = [
         each
         for each in state.rivals
@@ -153,96 +186,39 @@ def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Contest:
         state = yielding.remember(state, replace(each, contact_at=now), policy)
     if contacts or yielding.is_blind(state, now):
         # Who lost as we did, against the one that is gone, knows us by announcements only.
-        return replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
-    return state
-
-
-def _is_routine(state: Contest, advert: Advert, now: float) -> bool:
-    """Tell whether an advert is what a BACKUP that counts hears every second, and changes nothing.
-
-    Worth a short way: a node may be BACKUP of 254 instances.
-    """
-    if (
-        state.state is not VrrpState.BACKUP
-        or not state.is_counting
-        or state.phase is not Phase.WATCHING
-        or not state.rivals
-        or (state.deadline is not None and now >= state.deadline)
-    ):
-        return False
-    rival = state.rivals[-1]
-    return rival.advert == advert and rival.advertises(state.context, now)
-
-
-def _on_routine(state: Contest, now: float) -> Contest:
-    passed = state.passed + 1
-    return replace(
-        state,
-        rivals=(*state.rivals[:-1], replace(state.rivals[-1], advert_at=now)),
-        passed=passed,
-        second_at=now if passed == 2 else state.second_at,  # noqa: PLR2004 - see _count
-    )
-
-
-def _on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPolicy) -> Step:
-    advert, context = event.advert, state.context
-    if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
-        return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
-    known = state.rival(advert.source_mac, advert.virtual_router_id)
-    if not advert.priority:
-        return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
-    if not context.is_claimed_by(advert):
-        if advert.virtual_router_id != context.virtual_router_id:
-            return state, ()
-        return state, (Report(cause=causes.id_clash(advert, context, event.seen_ids)),)
-    if known is None:
-        known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
-    elif known.left_at is not None and now - known.left_at < policy.leaving:
-        return state, ()
-    was_in_sight = known.advertises(context, now)
-    is_same = was_in_sight and is_alike(known.advert, advert)
-    challenged_at = known.challenged_at if was_in_sight else None
-    has_changed_rank = known.outranks(context) is not context.ranks_below(advert)
-    if state.state is VrrpState.MASTER and (challenged_at is None or has_changed_rank):
-        challenged_at = now
-    rival = replace(
-        known.sighted(now, verdicts.memory_of(policy)),
-        advert=advert,
-        advert_at=now,
-        challenged_at=challenged_at,
-        is_reported=known.is_reported and was_in_sight,
-    )
-    state = yielding.remember(state, rival, policy)
-    if state.state is VrrpState.BACKUP:
-        state = _count(state, now, policy, is_new=not is_same)
+        return yielding.brisk(state, now, policy), ()
     return state, ()
 
 
-def _on_leaving(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
-    """Forget a rival that has sent priority 0, but for what is still under way from it."""
+def _cause_of(state: Contest, rival: Rival) -> causes.Cause:
+    """Return the cause that a rival is of which only announcements are seen."""
+    context = state.context
+    adverts = [each.advert for each in state.rivals if each.mac == rival.mac]
+    advert = next((each for each in reversed(adverts) if each is not None), None)
+    address = rival.address or context.addresses[0]
+    return causes.announcer(rival.mac, address, advert, context.virtual_router_id)
+
+
+def _on_advert_left(state: Contest, now: float) -> Contest:
+    """Note who should step down now."""
     rivals = tuple(
-        replace(each.forgiven(), first_seen=now, advert_at=None, announced_at=None, left_at=now)
-        if each.mac == mac and each.router_id in {router_id, None}
+        replace(each, answered_at=now)
+        if each.challenged_at is not None and each.answered_at is None
         else each
         for each in state.rivals
     )
-    return replace(state, rivals=rivals, alive_until=min(state.alive_until, now))
+    return replace(state, rivals=rivals)
 
 
-def _count(state: Contest, now: float, policy: ContestPolicy, *, is_new: bool) -> Contest:
-    """Count an advert that keepalived should count, in BACKUP."""
-    if state.dump_at is None:
+def _on_not_leaving(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+    """Have announcements say what our adverts cannot: that we are here."""
+    if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
         return state
-    if is_new:
-        state = replace(state, is_counting=False, dump_at=now)
-    if state.baseline is None or now <= state.baseline.taken_at:
-        return state
-    state = replace(state, passed=state.passed + 1)
-    if state.passed == 2:  # noqa: PLR2004 - one may have come before the dump
-        state = replace(state, second_at=now)
-        if not state.is_counting and state.dump_at is not None:
-            state = replace(state, dump_at=min(state.dump_at, now + policy.settle))
-    return state
+    if state.fresh_until is None or state.fresh_until < now:
+        state = yielding.brisk(state, now, policy)
+        state = replace(state, fresh_until=now)
+    wait = policy.missed_announcements * verdicts.cadence(state.context, policy)
+    return replace(state, fresh_until=max(state.fresh_until or now, now + wait))
 
 
 def _on_announcement(
@@ -256,20 +232,29 @@ def _on_announcement(
     rival = state.rival(mac, None) or Rival(mac=mac, first_seen=now)
     if rival.left_at is not None and now - rival.left_at < policy.leaving:
         return state, ()
-    rival = replace(rival.sighted(now, verdicts.memory_of(policy)), announced_at=now)
+    if rival.announced_at is not None and now - rival.announced_at > verdicts.lapse(
+        context, policy
+    ):
+        rival = rival.lapsed()
+    rival = rival.sighted(now, verdicts.memory_of(policy))
+    rival = replace(rival, announced_at=now, address=announcement.address)
     same = [each for each in state.rivals if each.mac in {mac, announcement.source_mac}]
     # A MASTER's keepalived counts the same silence, and was there a little sooner.
     in_sight_at = now + policy.confirm if state.state is VrrpState.MASTER else now
     if any(each.advertises(context, in_sight_at) for each in same):
-        return yielding.remember(state, rival.forgiven(), policy), ()
+        rival = replace(rival.forgiven(), disputed_at=None)
+        return yielding.remember(state, rival, policy), ()
+    if rival.disputed_at is None:
+        rival = replace(rival, disputed_at=now)
     state = yielding.remember(state, rival, policy)
     if state.phase is Phase.HELD and state.reason is not HoldReason.ANNOUNCED:
+        if any(each.advertises(context, now) for each in state.rivals):
+            return state, ()
         # Adverts have ceased to arrive: from now on its announcements say whether it lives.
         return replace(state, reason=HoldReason.ANNOUNCED, losses=max(state.losses, 1)), ()
     if state.phase is not Phase.WATCHING:
         return state, ()
-    advert = next((each.advert for each in reversed(same) if each.advert is not None), None)
-    cause = causes.announcer(announcement, advert, context.virtual_router_id)
+    cause = _cause_of(state, rival)
     if state.state is VrrpState.MASTER:
         return _on_challenge(state, rival, cause, now, policy)
     if state.state is VrrpState.BACKUP and yielding.is_blind(state, now):
@@ -282,15 +267,16 @@ def _on_challenge(
 ) -> Step:
     """Answer an announcement while MASTER: defend, and yield if it is ours to yield."""
     actions: tuple[Action, ...] = ()
-    state = replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
     if rival.contact_at is None:
-        rival = replace(rival, contact_at=now)
-    elif rival.repeated_at is None:
-        if now >= rival.contact_at + policy.confirm:
-            rival = replace(rival, repeated_at=now, stage=1)
+        # Asking shows whether our keepalived hangs: who took over then has every reason to.
+        state = replace(yielding.brisk(state, now, policy), asked_at=now)
+        rival, actions = replace(rival, contact_at=now), (AskDump(),)
+    else:
+        state = replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
+        stage = verdicts.stage_of(rival, state.context, now, policy)
+        if stage and not rival.stage:
             actions = (Report(cause=cause),)
-    elif now >= rival.repeated_at + rival.stage * policy.escalation:
-        rival = replace(rival, stage=rival.stage + 1)
+        rival = replace(rival, stage=stage)
     state = yielding.remember(state, rival, policy)
     if not yielding.is_muted(state, now) and verdicts.yields(state, rival, policy):
         return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
@@ -307,45 +293,7 @@ def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPoli
     ):
         # The FIFO's line is late, or lost: a full pipe drops lines.
         return _on_state(state, counters.state, now, policy)
-    if state.state is not VrrpState.BACKUP or counters.taken_at < state.since:
-        return state, ()
-    state = _plan_dump(state, counters, now, policy)
-    baseline = state.baseline
-    if baseline is None or verdicts.went_back(baseline, counters):
-        return replace(state, baseline=counters, passed=0, second_at=None), ()
-    if verdicts.accepted(state, baseline, counters) > 0:
-        state = replace(state, baseline=counters, passed=0, second_at=None, is_counting=True)
-        if state.phase is Phase.TRIAL:
-            state = replace(yielding.calm(state, now), blind_until=None)
-            return state, (EndTrial(),)
-        return state, ()
-    if (
-        state.passed < 2  # noqa: PLR2004 - one may have come before the dump
-        or state.second_at is None
-        or counters.taken_at < state.second_at + policy.settle - 1e-6
-        or counters.state is not VrrpState.BACKUP
-        or yielding.is_muted(state, now)
-    ):
-        return state, ()
-    rivals = [each for each in state.rivals if each.advertises(state.context, now)]
-    if not rivals or (advert := rivals[-1].advert) is None:
-        return state, ()
-    cause = causes.explain(advert, state.context, baseline, counters)
-    return yielding.hold(state, HoldReason.UNCOUNTED, cause, now, policy)
-
-
-def _plan_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Contest:
-    """Say when to look again, given that ``counters`` have just come."""
-    if state.dump_at is None:
-        return state
-    wanted_at = None if state.second_at is None else state.second_at + policy.settle
-    if wanted_at is not None and not state.is_counting and counters.taken_at < wanted_at:
-        # Asked before the adverts in question could be counted.
-        return replace(state, dump_at=max(now, wanted_at))
-    wait = policy.dump_interval
-    if state.phase is Phase.TRIAL:
-        wait = state.context.advert_interval
-    return replace(state, dump_at=now + wait)
+    return counting.on_dump(state, counters, now, policy)
 
 
 def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Contest:

@@ -46,7 +46,7 @@ def build(
             advert_interval=each.advertisement.interval,
             password=None if each.password is None else each.password.encode(),
             is_unicast=bool(each.unicast_peers),
-            announce_interval=max(1.0, len(config.addresses) / announcing.FRAMES_A_SECOND),
+            announce_interval=len(config.addresses) / announcing.FRAMES_A_SECOND,
             router_ids=len(config.instances),
             is_resolving=config.conflict is ConflictMode.RESOLVE,
         )

@@ -29,8 +29,8 @@ class ContestContext:
         advert_interval: seconds.
         password: as ``Advert.password``; None for no authentication.
         announce_interval: seconds that one round of announcing all addresses of this node takes
-            at the permitted pace, where that is more than the policy's ``defend_interval``. Nodes
-            of one configuration must agree on it: the loser of a contest counts with it.
+            at the permitted pace; no delay between announcements is shorter. Nodes of one
+            configuration must agree on it: the loser of a contest counts with it.
         router_ids: how many ids the whole configuration needs, for suggesting a free offset.
         is_resolving: False only reports (OPENSHIFT_HA_CONFLICT=report).
     """
@@ -47,7 +47,7 @@ class ContestContext:
     advert_interval: float = 1.0
     password: bytes | None = field(default=None, repr=False)
     is_unicast: bool = False
-    announce_interval: float = 1.0
+    announce_interval: float = 0.1
     router_ids: int = 1
     is_resolving: bool = True
     _served: frozenset[IPAddress] = field(init=False, repr=False, compare=False)
@@ -111,11 +111,17 @@ class Rival:
         router_id: of its adverts; None where this is about its announcements.
         first_seen: its first sign of life of the present, continuous sighting.
         advert: its newest advert; ``advert_at`` when, None once it has left or never spoke VRRP.
-        announced_at: when it last announced an address of ours.
+        announced_at: when it last announced an address of ours, ``address`` which one.
+        disputed_at: when it first announced it without adverts of it in sight.
         challenged_at: its first advert since we became MASTER.
+        answered_at: when an advert of a higher rank first told it to step down: one of ours that
+            left after ``challenged_at``, or, while we are BACKUP, another rival's.
+        defied_at: when it last went on advertising all the same, the higher rank still there.
         contact_at: its first announcement since we became MASTER, no advert of it in sight.
-        repeated_at: its first announcement from 300 ms after that on: the contest is on;
-            ``stage`` is how far it has come since, see ``verdicts.yields``.
+        stage: how far the contest has come since, see ``verdicts.yields``; 0 until it announces
+            again.
+        lapses: how often it announced anew after a silence in which one who hears us would not
+            have been silent.
         left_at: when it last sent priority 0.
         is_reported: that it advertises beside us has been told.
     """
@@ -126,10 +132,14 @@ class Rival:
     advert: Advert | None = None
     advert_at: float | None = None
     announced_at: float | None = None
+    address: IPAddress | None = None
+    disputed_at: float | None = None
     challenged_at: float | None = None
+    answered_at: float | None = None
+    defied_at: float | None = None
     contact_at: float | None = None
-    repeated_at: float | None = None
     stage: int = 0
+    lapses: int = 0
     left_at: float | None = None
     is_reported: bool = False
 
@@ -137,6 +147,11 @@ class Rival:
     def last_seen(self) -> float:
         """Return when it last gave any sign of life."""
         return max(self.advert_at or self.first_seen, self.announced_at or self.first_seen)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Return what VRRP ranks its newest advert by, below all others without one."""
+        return (0, 0) if self.advert is None else (self.advert.priority, int(self.advert.source))
 
     def advertises(self, context: ContestContext, now: float) -> bool:
         """Tell whether adverts of it are in sight: the newest is not older than its silence."""
@@ -161,15 +176,26 @@ class Rival:
 
     def forgiven(self) -> Rival:
         """Return it as it is to an instance that is not, or has just become, MASTER."""
-        if self.challenged_at is None and self.contact_at is None:
+        if self.challenged_at is None and self.contact_at is None and self.answered_at is None:
             return self
         return replace(
             self,
             challenged_at=None,
+            answered_at=None,
             contact_at=None,
-            repeated_at=None,
             stage=0,
+            lapses=0,
             is_reported=False,
+        )
+
+    def lapsed(self) -> Rival:
+        """Return it as heard again after a silence: what was between us begins anew."""
+        return replace(
+            self,
+            disputed_at=None,
+            contact_at=None,
+            stage=0,
+            lapses=self.lapses + (self.contact_at is not None),
         )
 
     def shifted(self, gap: float, now: float) -> Rival:
@@ -184,9 +210,12 @@ class Rival:
             advert_at=later(self.advert_at),
             announced_at=later(self.announced_at),
             challenged_at=None if self.challenged_at is None else now,
+            disputed_at=None,
+            answered_at=None,
+            defied_at=None,
             contact_at=None,
-            repeated_at=None,
             stage=0,
+            lapses=0,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.causes import difference
@@ -17,6 +18,49 @@ if TYPE_CHECKING:
 def watches_counters(context: ContestContext, policy: ContestPolicy) -> bool:
     """Tell whether adverts are slow enough for trials and for holding a BACKUP in time."""
     return context.advert_interval >= policy.slowest_trial
+
+
+def brisk_cadence(context: ContestContext, policy: ContestPolicy) -> float:
+    """Return the seconds between two announcements while a contest is decided."""
+    return max(policy.brisk_interval, context.announce_interval)
+
+
+def stage_length(context: ContestContext, policy: ContestPolicy) -> float:
+    """Return the seconds from one stage of a contest by announcements to the next."""
+    return max(policy.confirm, policy.escalation * brisk_cadence(context, policy))
+
+
+def lapse(context: ContestContext, policy: ContestPolicy) -> float:
+    """Return the seconds without an announcement after which a contest begins anew.
+
+    More than keepalived takes for its second burst, 5 s at the default timing; less than a loser
+    waits before it returns.
+    """
+    return context.master_down_time + 2.5 * cadence(context, policy)
+
+
+def was_disputing(state: Contest, rival: Rival, now: float, policy: ContestPolicy) -> bool:
+    """Tell whether a rival disputed the address with our predecessor until now.
+
+    It had been announcing for a while without adverts in sight when we became MASTER, so it is
+    older than we are, and would have yielded if it could.
+    """
+    disputed_at, announced_at = rival.disputed_at, rival.announced_at
+    if disputed_at is None or announced_at is None or is_advertising(state, rival.mac, now):
+        return False
+    is_repeated = announced_at - disputed_at >= policy.confirm
+    return is_repeated and now - announced_at <= 1.5 * cadence(state.context, policy)
+
+
+def was_defying(state: Contest, rival: Rival, now: float, policy: ContestPolicy) -> bool:
+    """Tell whether a rival went on advertising against the higher rank of our predecessor.
+
+    Then it does not hear, and has no reason to hear us.
+    """
+    context = state.context
+    if rival.defied_at is None or not is_recent(rival, context, now):
+        return False
+    return now - rival.defied_at <= 1.5 * context.advert_interval + context.skew + policy.confirm
 
 
 def cadence(context: ContestContext, policy: ContestPolicy) -> float:
@@ -63,20 +107,27 @@ def went_back(before: Counters, after: Counters) -> bool:
     return after.advert_rcvd < before.advert_rcvd or after.advert_sent < before.advert_sent
 
 
+def stage_of(rival: Rival, context: ContestContext, now: float, policy: ContestPolicy) -> int:
+    """Return how far a contest by announcements has come when a rival is heard at ``now``."""
+    begin = now if rival.contact_at is None else rival.contact_at
+    return math.floor((now - begin) / stage_length(context, policy) + 1e-6)
+
+
 def yields(state: Contest, rival: Rival, policy: ContestPolicy) -> bool:
-    """Tell whether we yield to a rival that was heard announcing again.
+    """Tell whether we yield to a rival that was just heard announcing.
 
     Nobody knows the other's age, only since when it was heard, so this goes by stages, and who
     is in doubt leaves the other time to yield first:
 
     1. who was new (MASTER for less than a master-down time) at the first contact yields to a
        rival heard for longer than that, and else by the higher MAC;
-    2. one ``escalation`` later: who was new yields, since a rival that had to would be gone;
-    3. another one later: both were old, and the higher MAC yields.
+    2. who was new yields, since a rival that had to would be gone;
+    3. both were old, and the higher MAC yields;
+    4. who is still there does not hear us, or yields to nobody: we do.
     """
-    contact_at, repeated_at = rival.contact_at, rival.repeated_at
-    if contact_at is None or repeated_at is None:
-        return False
+    if rival.lapses >= policy.lapses_limit:
+        return True
+    contact_at = rival.last_seen if rival.contact_at is None else rival.contact_at
     down = state.context.master_down_time
     is_new = contact_at - state.since < down
     is_higher = state.context.mac > rival.mac
@@ -86,12 +137,16 @@ def yields(state: Contest, rival: Rival, policy: ContestPolicy) -> bool:
         if each.mac == rival.mac and contact_at - each.last_seen <= memory_of(policy)
     )
     match rival.stage:
+        case 0:
+            return False
         case 1:
             return is_new and (is_higher or contact_at - first_seen >= down)
         case 2:
             return is_new
-        case _:
+        case 3:
             return is_new or is_higher
+        case _:
+            return True
 
 
 def silence_after_loss(state: Contest, now: float, policy: ContestPolicy) -> float:
@@ -171,6 +226,16 @@ def patience_of(context: ContestContext, policy: ContestPolicy) -> float:
     return max(slowest, policy.patience) + policy.dump_grace
 
 
+def is_unyielding(
+    rival: Rival, context: ContestContext, now: float, policy: ContestPolicy
+) -> bool:
+    """Tell whether a lower rank that is challenged had time to step down, and did not."""
+    advert_at = rival.advert_at or now
+    if rival.answered_at is not None and advert_at >= rival.answered_at + policy.answer:
+        return True
+    return now >= (rival.challenged_at or now) + patience_of(context, policy)
+
+
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
     """Tell whether a rival's adverts go on: the newest is not overdue."""
     if rival.advert is None or rival.advert_at is None:
@@ -180,12 +245,12 @@ def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
 
 def next_announcement(state: Contest, now: float, policy: ContestPolicy) -> float | None:
     """Return when a MASTER whose addresses are or were disputed announces next."""
-    if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
-        return None
     if not state.is_winner or state.fresh_until is None:
         return None
     if state.announced_at is None:
         return now
+    if now < state.brisk_until:
+        return state.announced_at + brisk_cadence(state.context, policy)
     is_fresh = now < state.fresh_until
     wait = cadence(state.context, policy) if is_fresh else slow_cadence(state.context, policy)
     return state.announced_at + wait
@@ -201,8 +266,7 @@ def _due(state: Contest, now: float, policy: ContestPolicy) -> Iterator[float]:
         yield state.announce_at
     if state.phase is Phase.HELD:
         yield alive_until(state, now, policy)
-        if state.trial_at is not None:
-            yield state.trial_at
+        yield from () if state.trial_at is None else (state.trial_at,)
         return
     if state.phase is Phase.TRIAL and state.trial_at is not None:
         yield state.trial_at

@@ -31,15 +31,18 @@ _ROUNDING = 1e-6  # seconds
 class Policy:
     """Every delay by name, in seconds.
 
-    A keepalived that is frozen for good is killed within ``ask_every``, and ``unanswered_limit``
-    of time on time; within the latter after a Suspicion. keepalived 2.2.7 answers within 2 ms,
-    within 0.25 s while 254 instances start.
+    A keepalived that is frozen for good is killed within ``ask_every`` and ``unanswered_limit`` of
+    time on time; within the latter after a Suspicion. With fast adverts its successor takes over
+    sooner, and the limit is ``unanswered_least`` and ``unanswered_intervals`` adverts. keepalived
+    2.2.7 answers within 2 ms, within 0.25 s while 254 instances start.
     """
 
     ask_every: float = 5.0
     ask_least: float = 0.1  # between two questions, whoever wants them
     unanswered_limit: float = 2.0
-    repeat_after: float = 1.0  # a question is lost when the VRRP child ends before it answers
+    unanswered_intervals: float = 3.0
+    unanswered_least: float = 1.0
+    repeat_after: float = 0.5  # of the limit: a question is lost when the VRRP child ends
     tick: float = 0.1
     tolerance: float = 0.05  # by which a tick may come late
     standing_intervals: float = 3.0
@@ -212,6 +215,15 @@ def unanswered(state: Watch, policy: Policy) -> float:
     return (state.ticks - state.asked_ticks) * policy.tick
 
 
+def unanswered_limit(state: Watch, policy: Policy) -> float:
+    """Return for how many seconds on time a question may stay open."""
+    intervals = [each.advert_interval for each in state.dump]
+    if not intervals:
+        return policy.unanswered_limit
+    wanted = policy.unanswered_least + policy.unanswered_intervals * min(intervals)
+    return min(wanted, policy.unanswered_limit)
+
+
 def step(state: Watch, event: Event, now: float, policy: Policy) -> Step:
     """Return the state after ``event`` at ``now`` and what to do.
 
@@ -267,10 +279,11 @@ def _on_tick(state: Watch, now: float, policy: Policy) -> Step:
     if state.question is None:
         return _ask(state, now, policy) if now >= state.ask_at else (_plan(state, now, policy), ())
     waited = state.ticks - state.asked_ticks
-    if _reached(waited, policy.unanswered_limit, policy):
-        limit = f"{policy.unanswered_limit:g} s"
-        return _kill(state, f"it gave no answer within {limit} in which this agent ran on time")
-    if not state.is_repeated and _reached(waited, policy.repeat_after, policy):
+    limit = unanswered_limit(state, policy)
+    if _reached(waited, limit, policy):
+        within = f"{limit:g} s"
+        return _kill(state, f"it gave no answer within {within} in which this agent ran on time")
+    if not state.is_repeated and _reached(waited, policy.repeat_after * limit, policy):
         return _put(replace(state, is_repeated=True), now, policy)
     return _plan(state, now, policy), ()
 

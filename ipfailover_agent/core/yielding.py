@@ -146,7 +146,7 @@ def _judge_lower(
         state = replace(state, is_winner=True, fresh_until=rival.advert_at + policy.fresh_for)
     is_senior = rival.first_seen >= state.since
     if (
-        now < begin + verdicts.patience_of(context, policy)
+        not verdicts.is_unyielding(rival, context, now, policy)
         or not rival.is_reported  # one advert proves nothing
         or not verdicts.is_recent(rival, context, now)
         or (is_senior and not policy.yields_as_senior)
@@ -197,6 +197,17 @@ def hold_again(state: Contest) -> tuple[Action, ...]:
     if state.reason is None or state.cause is None:
         raise AssertionError("internal error: held without a reason")
     return (Hold(reason=state.reason, cause=state.cause),)
+
+
+def brisk(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+    """Return the state of one who announces often for a while, and then as a winner does."""
+    lasts = policy.brisk_rounds * verdicts.brisk_cadence(state.context, policy)
+    return replace(
+        state,
+        is_winner=True,
+        brisk_until=now + lasts,
+        fresh_until=now + max(policy.fresh_for, lasts),
+    )
 
 
 def calm(state: Contest, now: float) -> Contest:

@@ -189,6 +189,46 @@ def test_our_side_yields_to_keepalived_without_an_agent(
     assert longest(world, settled, lambda holders: len(holders) != 1) <= HANDOVER
 
 
+DEAF_TWO = 2.3  # seconds in one piece with two holders beside a node that hears nobody
+
+
+@PROFILE
+@given(
+    setups(3, dialects=PLAIN),
+    st.integers(0, 2),
+    st.booleans(),
+    st.sets(st.integers(0, 2)),
+    st.integers(0, 2**32),
+)
+def test_a_node_that_hears_nobody_is_left_alone_with_the_address(
+    nodes: tuple[NodeSetup, ...],
+    deaf: int,
+    is_unicast: bool,  # noqa: FBT001 - drawn
+    unresolved: set[int],
+    seed: int,
+) -> None:
+    """All others yield within the bound, also those that get none of its adverts, and stay so."""
+    world = World(nodes, seed)
+    for node in world.nodes:
+        node.start()
+    world.run(60.0)
+    others = {0, 1, 2} - {deaf}
+    world.network = Network(
+        frames_blocked={(other, deaf) for other in others},
+        vrrp_blocked={(deaf, other) for other in unresolved & others} if is_unicast else set(),
+        is_unresolved=True,
+    )
+    begin = world.now
+    world.run(12.0)
+    two = longest(world, begin, lambda holders: len(holders) > 1)
+    world.run(PREEMPT_DELAY + 12.0)
+    settled = world.now
+    world.run(QUIET)
+
+    assert two <= DEAF_TWO
+    assert 0.0 == longest(world, settled, lambda holders: holders != {deaf})
+
+
 def test_the_model_shows_two_holders_without_agents() -> None:
     """The check above can fail: plain keepalived behind firewalls has two masters for good."""
     world = World(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.conflict import (
     Action,
+    AdvertLeft,
     AdvertSeen,
     Announce,
     AnnouncementSeen,
@@ -32,6 +33,7 @@ from ipfailover_agent.core.conflict import (
     Event,
     Gap,
     Hold,
+    NotLeaving,
     Release,
     StateEntered,
 )
@@ -48,6 +50,7 @@ GROUP: Final = IPv4Address("224.0.0.18")
 BURST: Final = 5  # keepalived's vrrp_garp_master_repeat
 SECOND_BURST: Final = 5.0  # seconds, vrrp_garp_master_delay
 ROUTINE: Final = 10.0  # seconds between routine announcements
+LEAVING: Final = 0.3  # seconds until a new MASTER's first advert is missed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +78,15 @@ class NodeSetup:
 
 @dataclass(kw_only=True)
 class Network:
-    """What passes, per direction (sender, receiver); absent pairs pass."""
+    """What passes, per direction (sender, receiver); absent pairs pass.
+
+    VRRP that is blocked does not even leave where ``is_unresolved``: nobody answers ARP.
+    """
 
     vrrp_blocked: set[tuple[int, int]] = field(default_factory=set)
     frames_blocked: set[tuple[int, int]] = field(default_factory=set)
     input_blocked: set[int] = field(default_factory=set)
+    is_unresolved: bool = False
     loss: float = 0.0
     delay: float = 0.002
 
@@ -172,6 +179,7 @@ class Node:
             self.after(SECOND_BURST, lambda: self.announce(BURST))
             if self.setup.has_agent:
                 self.routine(self.timer)
+                self.after(LEAVING, self.look, is_agent=True)
         self.after(
             self.world.random.uniform(0, 0.05),
             lambda: self.tell(StateEntered(state=state)),
@@ -183,6 +191,14 @@ class Node:
         if self.state is VrrpState.MASTER:
             self.announce(1)
             self.after(ROUTINE, lambda: self.routine(timer))
+
+    def look(self) -> None:
+        """See whether adverts leave, every second while MASTER."""
+        network = self.world.network
+        if self.state is VrrpState.MASTER:
+            if network.is_unresolved and any(one == self.index for one, _ in network.vrrp_blocked):
+                self.tell(NotLeaving())
+            self.after(1.0, self.look, is_agent=True)
 
     def set_timer(self, seconds: float, act: Callable[[], None]) -> None:
         """Set the one timer of the instance."""
@@ -206,10 +222,22 @@ class Node:
             self.send_advert(self.setup.priority)
             self.set_timer(self.setup.interval, self.on_advert_due)
 
+    @property
+    def leaves_for_any(self) -> bool:
+        """Tell whether an advert leaves at all, for whomever."""
+        network = self.world.network
+        others = {each.index for each in self.world.nodes} - {self.index}
+        blocked = {other for one, other in network.vrrp_blocked if one == self.index}
+        return not (network.is_unresolved and blocked >= others)
+
     def send_advert(self, priority: int) -> None:
         """Send an advert to everybody."""
         self.advert_sent += 1
         dialect = self.setup.dialect
+        if priority and self.leaves_for_any:
+            self.after(
+                self.world.random.uniform(0, 0.06), lambda: self.tell(AdvertLeft()), is_agent=True
+            )
         self.world.send(
             self,
             Advert(

@@ -98,6 +98,7 @@ def networks(draw: st.DrawFn, count: int, *, is_final: bool) -> Network:
         vrrp_blocked=draw(st.just(set()) | st.just(set(pairs)) | some),
         frames_blocked=draw(lost),
         input_blocked=draw(st.just(set()) | st.sets(st.integers(0, count - 1))),
+        is_unresolved=draw(st.booleans()),
         loss=0.0 if is_final else draw(st.sampled_from([0.0, 0.0, 0.1, 0.5])),
         delay=draw(st.sampled_from([0.002, CALM_DELAY] + [0.3] * (not is_final))),
     )

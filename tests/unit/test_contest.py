@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core import causes, verdicts
+from ipfailover_agent.core import causes, verdicts, yielding
 from ipfailover_agent.core.causes import Cause, CauseKind
 from ipfailover_agent.core.conflict import (
     Action,
+    AdvertLeft,
     AdvertSeen,
     Announce,
     AnnouncementSeen,
@@ -27,6 +28,7 @@ from ipfailover_agent.core.conflict import (
     Gap,
     Hold,
     HoldReason,
+    NotLeaving,
     Phase,
     Reconfigured,
     Release,
@@ -231,6 +233,91 @@ def test_a_lower_rank_that_cannot_yield_is_yielded_to() -> None:
     assert () == replay(FAULT, *every_second(LOWER, 60))
 
 
+def test_a_lower_rank_that_was_answered_has_less_time() -> None:
+    """Its second advert is enough: it has heard that it is to step down, if it can hear."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    assert [] == holds(replay(LOWER, AdvertLeft(), 0.5, LOWER, AdvertLeft(), 0.5))
+
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(LOWER))
+
+
+def test_a_lower_rank_that_nothing_was_seen_leaving_for_has_more_time() -> None:
+    """It may have been told late."""
+    replay = Replay()
+    replay(MASTER, AdvertLeft(), 60.0)
+
+    assert [] == holds(replay(LOWER, 1.0, LOWER, 0.6))
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(0.2))
+
+
+def other(mac: bytes, host: int, priority: int) -> AdvertSeen:
+    """Return an advert of one of several others."""
+    source = IPv4Address("10.0.0.0") + host
+    return AdvertSeen(advert=replace(ADVERT, source_mac=mac, source=source, priority=priority))
+
+
+@pytest.mark.parametrize(
+    ("rank", "reason"),
+    [
+        pytest.param(100, HoldReason.UNYIELDING, id="it ranks below us"),
+        pytest.param(160, HoldReason.OUTRANKED, id="it ranks above us"),
+    ],
+)
+@pytest.mark.parametrize("is_overtaken", [False, True], ids=["in order", "overtaken"])
+def test_who_succeeds_one_that_yielded_to_a_lower_rank_yields_as_well(
+    rank: int,
+    reason: HoldReason,
+    is_overtaken: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """That one went on against the higher rank for longer than it takes to hear it."""
+    first, deaf = other(LOWER_MAC, 11, 200), other(HIGHER_MAC, 12, rank)
+    replay = Replay()
+    replay(BACKUP, first, 0.5)
+    one, two = (first, deaf) if is_overtaken else (deaf, first)
+    replay(one, 0.01, two, 0.99)
+    replay(deaf, 0.01, other(LOWER_MAC, 11, 0), 0.4)
+
+    assert [(reason, CauseKind.UNHEARD)] == holds(replay(MASTER))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param(["low", 0.01, "high", 0.3, "low", 0.3], id="it had no time"),
+        pytest.param(["high", 0.5, "low", 0.5, "high", 3.5, "low", 1.0], id="both fell silent"),
+        pytest.param(
+            ["low", 0.01, "high", 1.0, "low", 0.01, "gone", *["low", 1.0] * 3],
+            id="its adversary has been gone for long",
+        ),
+    ],
+)
+def test_one_that_steps_down_or_holds_by_right_is_no_reason_to_yield(
+    events: list[str | float],
+) -> None:
+    """A handover between two others, and an ordinary takeover from the second."""
+    named = {
+        "low": other(HIGHER_MAC, 12, 100),
+        "high": other(LOWER_MAC, 11, 200),
+        "gone": other(LOWER_MAC, 11, 0),
+    }
+    replay = Replay()
+    replay(BACKUP, *[named[each] if isinstance(each, str) else each for each in events])
+
+    assert [] == holds(replay(MASTER))
+
+
+def test_a_third_node_that_announces_does_not_change_why_an_instance_is_held() -> None:
+    """The adverts that it yielded to are in sight: a trial would only have it preempt again."""
+    replay = Replay()
+    replay(MASTER, 60.0, *every_second(LOWER, 3), FAULT)
+    assert replay.state.reason is HoldReason.UNYIELDING
+    replay(announced(LOWER_MAC), LOWER)
+
+    assert replay.state.reason is HoldReason.UNYIELDING
+    assert () == replay(*every_second(LOWER, 30))
+
+
 def test_a_senior_may_be_told_not_to_yield_to_a_lower_rank() -> None:
     """A policy for who would rather have two holders than one that may be deaf."""
     replay = Replay(policy=replace(POLICY, yields_as_senior=False))
@@ -336,14 +423,25 @@ def test_fast_timing_does_not_ask() -> None:
 # --- announcements ------------------------------------------------------------------------------
 
 
-def test_an_announcement_is_answered_at_once_and_at_most_once_a_second() -> None:
-    """Defended whoever he is."""
+def test_an_announcement_is_answered_at_once_and_briskly_until_the_contest_is_decided() -> None:
+    """Eight times every 0.4 s, then every second, whoever it is."""
     replay = Replay()
     replay(MASTER, 60.0)
 
-    assert (Announce(),) == replay(announced(LOWER_MAC))
+    assert (AskDump(), Announce()) == replay(announced(LOWER_MAC))
     assert () == replay(announced(LOWER_MAC), 0.2, announced(LOWER_MAC))
-    assert 3 == replay(3.0).count(Announce())
+    assert 7 == replay(2.8).count(Announce())
+    assert 10 == replay(10.0).count(Announce())
+
+
+def test_a_large_node_announces_at_its_pace() -> None:
+    """A round of 20 addresses takes two seconds; a contest takes as long as that makes it."""
+    replay = Replay(replace(CONTEXT, announce_interval=2.0))
+    replay(MASTER, 60.0, announced(HIGHER_MAC))
+
+    assert 4 == replay(8.0).count(Announce())
+    step_seconds = verdicts.stage_length(replay.state.context, POLICY)
+    assert step_seconds == POLICY.escalation * 2.0
 
 
 def test_who_has_just_become_master_yields_to_an_older_one() -> None:
@@ -357,38 +455,135 @@ def test_who_has_just_become_master_yields_to_an_older_one() -> None:
     )
 
 
+def stages(rival: bytes, replay: Replay) -> int:
+    """Return at which of a rival's announcements, 0.4 s apart, an instance yields; 0 for none."""
+    replay(announced(rival))
+    for stage in range(1, 9):
+        if holds(replay(0.4, announced(rival))):
+            return stage
+    return 0
+
+
 @pytest.mark.parametrize(
-    ("rival", "seconds"),
+    ("rival", "stage"),
     [
         pytest.param(LOWER_MAC, 1, id="at once by the higher MAC"),
         pytest.param(HIGHER_MAC, 2, id="later by the lower MAC, since he goes on"),
     ],
 )
-def test_of_two_new_ones_the_higher_mac_yields_first(rival: bytes, seconds: int) -> None:
-    """The lower MAC gives it a second."""
+def test_of_two_new_ones_the_higher_mac_yields_first(rival: bytes, stage: int) -> None:
+    """The lower MAC gives it a stage."""
     replay = Replay()
     replay(BACKUP, 4.0, MASTER, 0.1)
-    replay(announced(rival))
-    actions = [holds(replay(1.0, announced(rival))) for _ in range(seconds)]
 
-    assert [[]] * (seconds - 1) == actions[:-1]
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == actions[-1]
+    assert stage == stages(rival, replay)
 
 
 @pytest.mark.parametrize(
-    ("rival", "expected"),
+    ("rival", "stage"),
     [
-        pytest.param(LOWER_MAC, 1, id="the higher MAC yields"),
-        pytest.param(HIGHER_MAC, 0, id="the lower MAC stays for good"),
+        pytest.param(LOWER_MAC, 3, id="the higher MAC yields first"),
+        pytest.param(HIGHER_MAC, 4, id="the lower MAC to one who yields to nobody"),
     ],
 )
-def test_an_old_master_lets_a_rival_yield_first(rival: bytes, expected: int) -> None:
-    """After two seconds both must be old, and the MAC decides."""
+def test_an_old_master_lets_a_rival_yield_first(rival: bytes, stage: int) -> None:
+    """First to who is new, then by the MAC; who is still there then does not hear us."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert stage == stages(rival, replay)
+
+
+@pytest.mark.parametrize("rival", [LOWER_MAC, HIGHER_MAC], ids=["lower MAC", "higher MAC"])
+def test_a_stranger_who_announces_every_second_is_yielded_to_after_two(rival: bytes) -> None:
+    """Time counts, not how often he announces: he may do it as he likes."""
     replay = Replay()
     replay(MASTER, 60.0, announced(rival))
 
-    assert [] == holds(replay(1.0, announced(rival), 1.0, announced(rival)))
-    assert expected == len(holds(replay(1.0, *every_second(announced(rival), 60))))
+    assert [] == holds(replay(1.0, announced(rival)))
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(1.0, announced(rival)))
+
+
+def test_the_second_burst_of_plain_keepalived_is_enough() -> None:
+    """It comes after five seconds, and is the last one."""
+    replay = Replay()
+    replay(MASTER, 60.0, announced(HIGHER_MAC))
+
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
+        replay(5.0, announced(HIGHER_MAC))
+    )
+
+
+def test_who_announces_too_rarely_for_a_contest_is_yielded_to_at_the_third_return() -> None:
+    """Deaf, and every ten seconds a routine announcement is all that is heard of it."""
+    replay = Replay()
+    replay(MASTER, 60.0, announced(HIGHER_MAC))
+    actions = [holds(replay(10.0, announced(HIGHER_MAC))) for _ in range(3)]
+
+    assert [[], [], [(HoldReason.ANNOUNCED, CauseKind.STRANGER)]] == actions
+
+
+def test_a_rival_that_returns_after_a_loss_begins_anew() -> None:
+    """What it said before it lost does not count: it is the new one."""
+    replay = Replay()
+    replay(MASTER, 60.0, announced(HIGHER_MAC), 0.4, announced(HIGHER_MAC))
+
+    assert [] == holds(replay(7.0, announced(HIGHER_MAC)))
+    assert [] == holds(replay(0.4, announced(HIGHER_MAC), 0.4, announced(HIGHER_MAC)))
+
+
+def test_who_becomes_master_in_the_midst_of_a_contest_yields_at_once() -> None:
+    """Its predecessor lost against somebody who announces and is still there."""
+    replay = Replay()
+    replay(BACKUP, LOWER, 0.2)
+    replay(announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.2)
+    assert [] == holds(replay(LEAVING, 0.05))
+
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(MASTER))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([announced(LOWER_MAC), 0.1], id="one announcement"),
+        pytest.param(
+            [announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 2.0], id="silent meanwhile"
+        ),
+        pytest.param(
+            [
+                *every_second(
+                    AdvertSeen(advert=replace(ADVERT, source_mac=LOWER_MAC, priority=100)), 2
+                ),
+                *[announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.4],
+            ],
+            id="its adverts are in sight",
+        ),
+    ],
+)
+def test_an_ordinary_successor_is_no_part_of_a_contest(events: list[Event | float]) -> None:
+    """Who merely announced when it, too, became MASTER has to contest as anybody."""
+    replay = Replay()
+    replay(BACKUP, *events)
+
+    assert [] == holds(replay(MASTER))
+
+
+def test_adverts_that_do_not_leave_are_made_up_for_by_announcements() -> None:
+    """Briskly at first, then every second for as long as nobody sees them leave."""
+    replay = Replay()
+    replay(MASTER, 0.3)
+
+    assert 8 == replay(NotLeaving(), 2.99).count(Announce())
+    assert 10 == replay(*every_second(NotLeaving(), 10)).count(Announce())
+    assert replay(30.0).count(Announce()) <= 5
+
+
+@pytest.mark.parametrize("event", [BACKUP, FAULT], ids=["BACKUP", "FAULT"])
+def test_only_a_master_makes_up_for_adverts(event: Event) -> None:
+    """Nobody else should announce."""
+    replay = Replay()
+
+    assert Announce() not in replay(event, NotLeaving(), 10.0)
 
 
 def test_a_winner_announces_every_second_and_later_every_ten() -> None:
@@ -396,7 +591,7 @@ def test_a_winner_announces_every_second_and_later_every_ten() -> None:
     replay = Replay()
     replay(MASTER, 60.0, announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
 
-    assert 100 == replay(100.0).count(Announce())
+    assert 103 == replay(100.0).count(Announce())
     replay(POLICY.fresh_for)
     assert 10 == replay(100.0).count(Announce())
 
@@ -958,3 +1153,111 @@ def test_a_loser_whose_rival_is_only_heard_announcing_now_goes_by_that() -> None
 
     assert () == replay(30.0)
     assert (Release(),) == replay(1.0)
+
+
+# --- the rest of the branches -------------------------------------------------------------------
+
+
+def test_a_fast_backup_makes_nothing_of_answers() -> None:
+    """It does not count adverts."""
+    replay = Replay(replace(CONTEXT, version=3, advert_interval=0.1, password=None))
+    replay(BACKUP, 1.0)
+
+    assert () == replay(replay.dump, 10.0)
+
+
+def test_a_fast_instance_that_is_held_tries_nothing() -> None:
+    """There is no time to count in."""
+    replay = Replay(replace(CONTEXT, version=3, advert_interval=0.1, password=None))
+    fast = AdvertSeen(advert=replace(ADVERT, version=3, interval=0.1, authentication=0))
+    replay(MASTER, 60.0, *every_second(fast, 10, 0.1), FAULT)
+    assert replay.state.is_held
+
+    assert () == replay(*every_second(fast, 300, 0.1))
+
+
+def test_who_announces_less_than_twice_a_minute_is_no_contest() -> None:
+    """Each time it is as if for the first time: a host that comes and goes."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert [] == holds(replay(*every_second(announced(LOWER_MAC), 10, 40.0)))
+
+
+def test_a_lower_rank_that_falls_silent_is_not_looked_at_any_more() -> None:
+    """Announcements go on, for its sake."""
+    replay = Replay(policy=replace(POLICY, yields_as_senior=False))
+    replay(MASTER, 60.0, *every_second(LOWER, 3))
+    actions = replay(10.0)
+
+    assert [] == holds(actions)
+    assert 10 == actions.count(Announce())
+
+
+def test_a_trial_in_which_nothing_is_counted_ends_at_once() -> None:
+    """There is no need to wait for its end."""
+    replay = outranked()
+    while Release(is_trial=True) not in replay(HIGHER, 1.0):
+        pass
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 0.4, HIGHER, 0.1)
+
+    assert [HoldReason.OUTRANKED] == [reason for reason, _ in holds(replay(replay.dump))]
+    assert replay.state.is_held
+    assert 1 == replay.state.trials
+
+
+def test_a_hold_needs_a_reason() -> None:
+    """Anything else is a mistake of ours."""
+    with pytest.raises(AssertionError, match="held without a reason"):
+        yielding.hold_again(Contest(context=CONTEXT))
+
+
+def test_report_mode_says_once_that_a_successor_would_be_held() -> None:
+    """And is silent for a minute, as always."""
+    replay = Replay(replace(CONTEXT, is_resolving=False))
+    replay(BACKUP, announced(LOWER_MAC), 0.5, announced(LOWER_MAC), 0.1)
+    [would] = replay(MASTER)
+    assert isinstance(would, Report)
+    assert would.would_hold
+
+    assert [] == reports(replay(BACKUP, announced(LOWER_MAC), 0.1, MASTER))
+
+
+@pytest.mark.parametrize(
+    ("gap", "announces", "is_new"),
+    [(0.5, 0, False), (2.0, 1, False), (5.0, 1, True)],
+    ids=["less than an interval", "a few", "more than a master-down time"],
+)
+def test_a_gap_matters_by_its_length(gap: float, announces: int, is_new: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Announce what may have been lost, and be the new one if somebody may have taken over."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    begin = replay.now
+    actions = replay(Gap(seconds=gap), 3.0)
+
+    assert announces == actions.count(Announce())
+    assert is_new is (replay.state.since >= begin)
+
+
+def test_a_gap_of_a_backup_announces_nothing() -> None:
+    """There is nothing that it holds."""
+    replay = Replay()
+    replay(BACKUP, 10.0)
+
+    assert Announce() not in replay(Gap(seconds=30.0), 10.0)
+
+
+def test_a_backup_that_counts_goes_on_counting_beside_a_second_rival() -> None:
+    """Two that advertise are no reason to ask more often."""
+    replay = Replay()
+    second = other(LOWER_MAC, 11, 100)
+    replay(BACKUP, 0.02, replay.dump)
+    for _ in range(3):
+        replay.received += 2
+        replay(HIGHER, 0.01, second, 0.99)
+    replay(replay.dump, second, 0.01)
+    actions: tuple[Action, ...] = ()
+    for _ in range(3):
+        actions += replay(HIGHER, 0.01, second, 0.99)
+
+    assert actions.count(AskDump()) <= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
@@ -212,7 +213,8 @@ def test_254_instances_are_read_in_a_few_milliseconds() -> None:
         times.append(time.perf_counter() - begin)
         assert found is not None
         assert len(found) == 254
-    assert min(times) < 0.012, times
+    if sys.gettrace() is None and "coverage" not in sys.modules:
+        assert min(times) < 0.012, times
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,24 @@ def test_a_question_that_stays_unanswered_kills() -> None:
     assert Watch(asked=2) == watcher.state
 
 
+@pytest.mark.parametrize(
+    ("interval", "limit"), [(0.1, 1.3), (0.25, 1.75), (1.0, 2.0), (40.0, 2.0)]
+)
+def test_a_fast_keepalived_has_to_answer_sooner(interval: float, limit: float) -> None:
+    """Its successor takes over sooner, too; never less than a second."""
+    watcher = ready(sends(interval))
+    watcher.run(0.5)
+    watcher.answer = silent
+    watcher.feed(Suspicion())
+    asked_at, _ = watcher.asks[-1]
+    watcher.run(limit - 0.05)
+    assert [] == watcher.kills
+    watcher.run(0.2)
+    [(at, reason)] = watcher.kills
+    assert at == pytest.approx(asked_at + limit, abs=0.11)
+    assert f"within {limit:g} s in which" in reason
+
+
 @pytest.mark.parametrize("number", [0, 2, 7], ids=["older", "not asked", "far off"])
 def test_the_answer_to_another_question_is_none(number: int) -> None:
     """A late answer says nothing about now; neither does a late failure."""

@@ -39,6 +39,16 @@ def _strange(scene: Scene, mac: str) -> None:
     scene.watch(20)
 
 
+def plain_keepalived(scene: Scene) -> None:
+    """A keepalived without an agent serves the same, and its firewall drops VRRP."""
+    scene.serve()
+    [other] = scene.strangers
+    other.firewall("in")
+    scene.begins()
+    other.start_keepalived(scene.plain_config(other))
+    scene.watch(20)
+
+
 def foreign_router(scene: Scene) -> None:
     scene.serve()
     scene.begins()
@@ -193,6 +203,29 @@ def container_frozen_fast(scene: Scene) -> None:
     scene.watch(5)
     scene.holder.thaw()
     scene.watch(5)
+
+
+def keepalived_frozen_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    for pid in scene.holder.pids("keepalived"):
+        scene.holder.freeze(pid)
+    scene.watch(QUICK)
+
+
+def firewall_everywhere_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    for node in scene.members:
+        node.firewall()
+    scene.watch(LONG)
+
+
+def backup_input_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    scene.successor.firewall("in")
+    scene.watch(LONG)
 
 
 def application_dies_fast(scene: Scene) -> None:

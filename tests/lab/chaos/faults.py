@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SUDDEN = 4.2  # nobody, when a holder vanishes without a word
 SUDDEN_HELD = 7.2  # likewise, when its successor was held
+#: A member beside a stranger who announces every second: two of these after the first one.
+STRANGE = 2.2
 TWO = 2.0  # two holders, at the default lease of 3 s
 #: Nobody after a planned stop: with known peers, and without.
 PLANNED = {"unicast": 0.05, "multicast": 0.55}
@@ -37,6 +39,7 @@ class Fault:
         nodes, members: of the lab, and how many of them serve.
         short: the mode in which it is part of the tests, None for neither.
         runs: at most so many, None for any number.
+        beside: the longest that members may hold it beside a stranger, None for any time.
         gives_way: in the end no member holds the address, but a stranger.
         limits: why the aims cannot be kept in a mode: a miss there is shown, and no failure.
         needs_compiler: it cannot be produced without one.
@@ -48,6 +51,7 @@ class Fault:
     none: float | dict[str, float] = 0.0
     client: float | None = None
     gains: int = 3
+    beside: float | None = None
     tells: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
     old: str = ""
@@ -68,7 +72,12 @@ class Fault:
 
 MATRIX: tuple[Fault, ...] = (
     Fault(
-        name="ten quiet minutes", story=alarms.quiet, two=0, gains=0, runs=1, modes=("multicast",)
+        name="VRRP dropped by all from the start",
+        story=stories.firewall_everywhere_at_start,
+        none=8.0,
+        gains=9,
+        tells=("event=contest.held",),
+        old="no end",
     ),
     Fault(
         name="planned stop",
@@ -153,7 +162,6 @@ MATRIX: tuple[Fault, ...] = (
     Fault(name="holder cannot receive", runs=1, story=stories.holder_deaf, two=0),
     Fault(
         name="a backup cannot receive",
-        limits={"unicast": "peers hear neither its adverts nor enough announcements"},
         story=stories.backup_deaf,
         tells=("event=contest.held",),
         old="no end",
@@ -245,7 +253,10 @@ MATRIX: tuple[Fault, ...] = (
         runs=1,
         short="multicast",
         two=0,
-        gains=0,
+        none=20,
+        gains=3,
+        beside=STRANGE,
+        gives_way=True,
         story=alarms.stranger_of_higher_mac,
         nodes=4,
         members=3,
@@ -258,11 +269,26 @@ MATRIX: tuple[Fault, ...] = (
         two=0,
         none=20,
         gains=3,
+        beside=STRANGE,
         gives_way=True,
         story=alarms.stranger_of_lower_mac,
         nodes=4,
         members=3,
         tells=("speaks no VRRP",),
+        old="no end",
+    ),
+    Fault(
+        name="plain keepalived behind a firewall",
+        runs=1,
+        two=0,
+        none=20,
+        gains=4,
+        beside=TWO,
+        gives_way=True,
+        story=alarms.plain_keepalived,
+        nodes=4,
+        members=3,
+        tells=("event=contest.held",),
         old="no end",
     ),
     Fault(
@@ -372,6 +398,30 @@ MATRIX: tuple[Fault, ...] = (
         old="until thawed",
     ),
     Fault(
+        name="keepalived frozen, fast",
+        story=alarms.keepalived_frozen_fast,
+        two=1.8,
+        none=0.6,
+        tells=("event=keepalived.hangs",),
+        old="no end",
+    ),
+    Fault(
+        name="VRRP dropped by all firewalls, fast",
+        story=alarms.firewall_everywhere_fast,
+        two=1.8,
+        none=0.6,
+        tells=("event=contest.held",),
+        old="no end",
+    ),
+    Fault(
+        name="VRRP dropped by a backup's input, fast",
+        story=alarms.backup_input_fast,
+        two=1.8,
+        none=0.6,
+        tells=("event=contest.held",),
+        old="no end",
+    ),
+    Fault(
         name="application dies, fast",
         story=alarms.application_dies_fast,
         two=0,
@@ -386,6 +436,6 @@ MATRIX: tuple[Fault, ...] = (
         two=0,
         gains=0,
         runs=1,
-        modes=("unicast",),
     ),
+    Fault(name="ten quiet minutes", story=alarms.quiet, two=0, gains=0, runs=1),
 )

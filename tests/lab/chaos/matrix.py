@@ -112,6 +112,8 @@ def judge(fault: Fault, mode: Mode, seen: dict[Family, Seen], margin: float) -> 
             yield f"{family}: none for {each.none:.2f} s, not {fault.none_in(mode):g}"
         if fault.client is not None and each.client > fault.client + margin:
             yield f"{family}: no answer for {each.client:.2f} s, not {fault.client:g}"
+        if fault.beside is not None and each.beside > fault.beside + margin:
+            yield f"{family}: {each.beside:.2f} s beside a stranger, not {fault.beside:g}"
         if each.gains > fault.gains:
             yield f"{family}: taken {each.gains} times, not {fault.gains}"
         wrong = [holders for holders in each.ends if len(holders) != (not fault.gives_way)]

@@ -31,6 +31,7 @@ FAMILIES: tuple[Family, ...] = ("IPv4", "IPv6")
 
 #: What the agent computes: far apart where peers are unknown, close together where they are.
 _PRIORITIES = {"multicast": (250, 190, 140), "unicast": (254, 250, 246)}
+_STRANGE_PRIORITY = 100
 _SETTLED = 1.0  # seconds after an election: dumps were asked for, neighbours are known
 
 
@@ -140,7 +141,7 @@ class Scene:
         self._is_unread = frozenset(prepare or ())
         for node in self.members:
             if self._plain:
-                node.start_keepalived(self._plain_config(node))
+                node.start_keepalived(self.plain_config(node))
             else:
                 node.start(
                     self.variables(node, **more),
@@ -157,19 +158,28 @@ class Scene:
             scenarios.ELECTION,
             f"{self.holder.name} alone holds everything and the others wait",
         )
-        for family, address in self.addresses.items():
-            self._watches[family] = self.lab.client.watch(address)
+        self.listen()
         time.sleep(_SETTLED + self.phase)
 
-    def _plain_config(self, node: Node) -> str:
-        """Return what the shell image would have keepalived do, but for its check."""
+    def listen(self) -> None:
+        """Let the client ask for every address from now on."""
+        for family, address in self.addresses.items():
+            self._watches[family] = self.lab.client.watch(address)
+
+    def plain_config(self, node: Node) -> str:
+        """Return what the shell image would have keepalived do, but for its check.
+
+        A stranger ranks below all members.
+        """
+        nodes = [each for each in self.lab.nodes if each in self.members or each is node]
+        ranks = (*_PRIORITIES[self.mode], _STRANGE_PRIORITY)
         text = ""
         for number, address in enumerate(self.addresses.values(), start=11):
-            own, peers = _addresses(node, self.members, address)
+            own, peers = _addresses(node, nodes, address)
             unicast = f"unicast_src_ip {own}\n  unicast_peer {{\n{peers}\n  }}"
             config = keepalived_config(
                 address,
-                priority=_PRIORITIES[self.mode][self.members.index(node)],
+                priority=ranks[nodes.index(node)],
                 virtual_router_id=number,
                 name=f"plain{number}",
                 extra=unicast if self.mode == "unicast" else "",

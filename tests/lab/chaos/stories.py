@@ -188,6 +188,7 @@ def firewall_everywhere(scene: Scene) -> None:
 def firewall_everywhere_at_start(scene: Scene) -> None:
     for node in scene.members:
         node.firewall()
+    scene.listen()
     scene.begins()
     for node in scene.members:
         node.start(scene.variables(node))

@@ -1,0 +1,125 @@
+"""Whether our own adverts are seen leaving, by instance. Silence kills nothing by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ipfailover_agent.core.model import IPAddress
+
+SILENT_INTERVALS: Final = 1.6  # without an advert of ours leaving: then keepalived may hang
+SILENT_LEAST: Final = 0.5  # seconds, likewise
+FIRST: Final = 0.3  # in which a new MASTER's first one has left, if it can
+_EARLIER: Final = 0.2  # by which it may leave before we are told of the new MASTER
+_UNSEEN_LIMIT: Final = 3  # adverts counted and not seen: as many as a backup misses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at a MASTER showed.
+
+    Attributes:
+        is_partial: some of those whom its adverts are for can have none of them.
+        is_silent: no advert leaves at all: its keepalived may hang.
+        again_at: when to look again, in monotonic seconds.
+    """
+
+    is_partial: bool
+    is_silent: bool
+    again_at: float
+
+
+class Leaving:
+    """Own adverts, as the wire shows them. Times are monotonic seconds, intervals seconds.
+
+    With unicast, one that leaves for one peer says nothing of the others: each is looked at.
+    """
+
+    def __init__(self) -> None:
+        self._peers: dict[str, tuple[IPAddress, ...]] = {}
+        self._left_at: dict[str, float] = {}
+        self._reached_at: dict[tuple[str, IPAddress], float] = {}
+        self._masters: dict[str, float] = {}  # since when, or since when we can tell
+        self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def configure(self, peers: Mapping[str, tuple[IPAddress, ...]]) -> None:
+        """Take all instances by name, and to whom they advertise; to nobody by multicast."""
+        self._peers = dict(peers)
+        self._masters = {name: at for name, at in self._masters.items() if name in peers}
+        self._sent = {name: sent for name, sent in self._sent.items() if name in peers}
+        self._left_at = {name: at for name, at in self._left_at.items() if name in peers}
+        self._reached_at = {
+            (name, peer): at
+            for (name, peer), at in self._reached_at.items()
+            if peer in peers.get(name, ())
+        }
+
+    def seen(self, name: str, destination: IPAddress, now: float) -> None:
+        """An advert has left."""
+        self._left_at[name] = now
+        if destination in self._peers.get(name, ()):
+            self._reached_at[name, destination] = now
+
+    def promoted(self, name: str, now: float) -> None:
+        """The instance is MASTER from now on."""
+        self._masters[name] = now
+
+    def left_master(self, name: str) -> None:
+        """It no longer is."""
+        self._masters.pop(name, None)
+        self._sent.pop(name, None)
+
+    def gap(self, now: float) -> None:
+        """Nobody looked for a while: begin anew."""
+        self._masters = dict.fromkeys(self._masters, now)
+        self._left_at.update(self._masters)
+        self._reached_at = dict.fromkeys(self._reached_at, now)
+
+    def clear(self) -> None:
+        """keepalived is not running."""
+        self._masters.clear()
+        self._sent.clear()
+
+    # --- what follows ---------------------------------------------------------------------------
+
+    def masters(self) -> list[str]:
+        """Return the names of those that should advertise."""
+        return list(self._masters)
+
+    def look(self, name: str, interval: float, now: float) -> Look:
+        """Look at a MASTER whose adverts should leave every ``interval``."""
+        since = self._masters[name]
+        patience = max(SILENT_INTERVALS * interval, SILENT_LEAST)
+
+        def missed_at(left_at: float) -> float:
+            is_first = left_at < since - _EARLIER
+            return since + FIRST if is_first else max(since, left_at) + patience
+
+        left_at = self._left_at.get(name, 0.0)
+        each = [self._reached_at.get((name, peer), 0.0) for peer in self._peers.get(name, ())]
+        partly_at = min(missed_at(at) for at in each or [left_at])
+        silent_at = max(since, left_at) + patience
+        due = [at for at in (partly_at, silent_at) if now < at]
+        return Look(
+            is_partial=now >= partly_at,
+            is_silent=now >= silent_at,
+            again_at=min([now + max(interval, SILENT_LEAST), *due]),
+        )
+
+    def forget_count(self, name: str) -> None:
+        """Its keepalived counts nothing now."""
+        self._sent.pop(name, None)
+
+    def counts_unseen(self, name: str, sent: int, now: float) -> bool:
+        """Tell whether a MASTER's keepalived counts adverts (``sent``) that nobody sees leave."""
+        before, since = self._sent.get(name, (sent, now))
+        if self._left_at.get(name, 0.0) >= since or sent < before:
+            self._sent[name] = (sent, now)
+            return False
+        self._sent.setdefault(name, (before, since))
+        return sent - before >= _UNSEEN_LIMIT
