@@ -76,6 +76,14 @@ class Reporter:
         self._status_at = 0.0
         self._dropped_told = 0
         self._nag_at: float | None = None
+        self._latest: status.AgentStatus | None = None
+
+    @property
+    def snapshot(self) -> status.AgentStatus:
+        """Return the newest snapshot; any thread may ask."""
+        if self._latest is None:
+            self._latest = self._snapshot()
+        return self._latest
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -258,8 +266,9 @@ class Reporter:
         self._status_due = None
         self._status_at = time.monotonic()
         self._dropped_told = self._lines_dropped()
+        self._latest = self._snapshot()
         with contextlib.suppress(AgentError):  # a full run directory must not cost an address
-            files.write_atomically(self._paths.status, status.to_json(self._snapshot()), 0o644)
+            files.write_atomically(self._paths.status, status.to_json(self._latest), 0o644)
 
     def _faults(self) -> tuple[str, ...]:
         """Return why instances are not fit to serve, as far as is known."""

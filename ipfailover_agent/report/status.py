@@ -11,9 +11,67 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.dump import Counters
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransitionStatus:
+    """A transition of an instance: when, from what to what, and why.
+
+    ``kind`` is a value of ``core.transition.TransitionKind``, ``cause`` a sentence. ``lasted`` is
+    how many seconds ``previous`` took, None where that is not known.
+    """
+
+    at: str
+    previous: str
+    state: str
+    kind: str
+    cause: str
+    priority: int = 0
+    lasted: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventStatus:
+    """Something that happened, as ``events`` prints it.
+
+    ``event`` is the name that the log has for it, ``kind`` a short word (the kind of cause, a
+    verdict), ``instance`` None where it is about the whole node.
+    """
+
+    at: str
+    event: str
+    kind: str
+    cause: str
+    instance: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RivalStatus:
+    """The last that was told of a rival of an instance: its address or MAC, and why it is one."""
+
+    rival: str
+    kind: str
+    cause: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DumpStatus:
+    """What keepalived itself said of an instance, and when it was asked.
+
+    ``effective_priority`` is 0 in FAULT. The counters begin at 0 when keepalived starts.
+    """
+
+    at: str
+    effective_priority: int
+    has_addresses: bool
+    counters: Counters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +80,17 @@ class InstanceStatus:
 
     ``addresses`` are the configured ones; the instance holds them while it is MASTER. ``held``
     says in words why it is kept in FAULT on purpose.
+
+    Attributes:
+        lease_remaining: seconds after which the kernel removes the addresses if nobody renews
+            their lease, below 0 where it may have done so; None while nothing is leased.
+        dump: keepalived's own word, None before its first.
+        rivals: the newest last, at most 4; those that were told of within the last hour.
+        transitions: the last five, the newest last.
+        timeline: pairs of a time and the state from then on, for the last hour, at most 32; the
+            first may be older.
+        transition_counts: triples of a state, a kind of cause and how many transitions into that
+            state had such a cause, since the agent started.
     """
 
     name: str
@@ -31,6 +100,12 @@ class InstanceStatus:
     priority: int
     addresses: tuple[str, ...]
     held: str | None = None
+    lease_remaining: float | None = None
+    dump: DumpStatus | None = None
+    rivals: tuple[RivalStatus, ...] = ()
+    transitions: tuple[TransitionStatus, ...] = ()
+    timeline: tuple[tuple[str, str], ...] = ()
+    transition_counts: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +147,59 @@ class ConfigStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckStatus:
+    """The check of this node: it is one for all instances.
+
+    ``state`` is ok, failing or unknown; ``reason`` says in words why it fails. ``duration`` is how
+    many seconds its last run took, None where that is not known.
+    """
+
+    state: str = "unknown"
+    reason: str = ""
+    since: str | None = None
+    duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseStatus:
+    """The lease on held addresses, in seconds; 0 is none.
+
+    ``lateness`` is by how much the last renewal came too late, ``worst_lateness`` the worst since
+    the agent started; ``lapses`` counts those after which the kernel may have removed addresses.
+    """
+
+    seconds: int = 0
+    lateness: float = 0.0
+    worst_lateness: float = 0.0
+    lapses: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What happened since the agent started; reloads by verdict.
+
+    ``contests`` counts holds in favour of a rival, ``kills`` a keepalived that hung.
+    """
+
+    accepted: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    unconfirmed: int = 0
+    contests: int = 0
+    holds: int = 0
+    kills: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStatus:
-    """The agent at one moment. Times are UTC in ISO 8601."""
+    """The agent at one moment. Times are UTC in ISO 8601.
+
+    Attributes:
+        fingerprint: of what must be equal on all nodes, see ``core.fingerprint``.
+        keepalived_version: empty before keepalived has told it.
+        python: version of the interpreter.
+        events: of the last hour, the newest last, at most 50.
+    """
 
     version: str
     pid: int
@@ -89,6 +215,13 @@ class AgentStatus:
     restarts: int = 0
     lines_dropped: int = 0
     protections: tuple[Protection, ...] = ()
+    check: CheckStatus | None = None
+    lease: LeaseStatus = LeaseStatus()
+    counts: Counts = Counts()
+    fingerprint: str = ""
+    keepalived_version: str = ""
+    python: str = ""
+    events: tuple[EventStatus, ...] = ()
     schema: int = SCHEMA
 
 
