@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent import __version__, candidates, overseer
+from ipfailover_agent import __version__, candidates, overseer, web
 from ipfailover_agent.core import keepalived, lifecycle
 from ipfailover_agent.core import supervision as does
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
@@ -18,6 +18,7 @@ from ipfailover_agent.core.supervision import Phase, Reload
 from ipfailover_agent.guard import Guard
 from ipfailover_agent.reporter import Reporter
 from ipfailover_agent.system import files, host, loop, process, setgroups
+from ipfailover_agent.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,6 +86,7 @@ class Agent:
             policy=self._policy,
             dispatch=self._dispatch,
         )
+        self._web = Web.made(options.listen, log=log, reporter=self._reporter, guard=self._guard)
 
     def run(self) -> int:
         """Serve until the end; return the exit code.
@@ -112,6 +114,7 @@ class Agent:
             with loop.Loop(_SIGNALS) as self._loop:
                 self._loop.watch_lines(fifo, "notify")
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
+                self._web.begin(self._loop)
                 self._dispatch(does.Begin())
                 while self._finish is None:
                     self._round()
@@ -121,6 +124,7 @@ class Agent:
             self._abandon_keepalived()
             raise
         finally:
+            self._web.close()
             self._guard.close()
             os.close(fifo)
             with contextlib.suppress(AgentError):  # it names a process that is gone in any case
@@ -171,6 +175,7 @@ class Agent:
             self._candidates.deadline,
             self._reporter.deadline,
             self._guard.deadline,
+            self._web.deadline,
         )
         deadline = min((each for each in due if each is not None), default=None)
         events = self._loop.wait(deadline)
@@ -195,6 +200,7 @@ class Agent:
         for event in events:
             self._handle(event)
         self._reporter.tick(now)
+        self._web.tick(now)
         for sink in (self._output, self._errors):
             if sink.wants_write:
                 self._loop.watch_writable(sink.fileno(), "sink")
@@ -216,6 +222,8 @@ class Agent:
                 self._guard.overseer.lookup_said(line)
             case loop.StreamClosed(source=overseer.STREAM):
                 self._guard.overseer.lookup_closed(self._loop)
+            case loop.Readable(source=web.SOURCE):
+                self._web.woken()
             case loop.Readable():
                 self._guard.contests.readable(self._loop)
             case loop.LineReceived(source=source, line=line) if source in self._outputs:

@@ -79,13 +79,16 @@ def _shared_options(command: Callable[..., object]) -> Callable[..., object]:
     return command
 
 
-def _options(config: str | None, run_dir: str, template_dir: str | None) -> Options:
+def _options(
+    config: str | None, run_dir: str, template_dir: str | None, listen: str = "off"
+) -> Options:
     from ipfailover_agent.prepare import Options  # noqa: PLC0415
 
     return Options(
         config=config or None,
         run_directory=os.path.abspath(run_dir or _RUN_DIRECTORY),  # noqa: PTH100 - start-up time
         template_directory=template_dir or None,
+        listen=listen,
     )
 
 
@@ -113,6 +116,15 @@ def cli() -> None:
 @cli.command("run", short_help="Serve the addresses until stopped (the container's entrypoint).")
 @_shared_options
 @click.option(
+    "--listen",
+    envvar="IPFAILOVER_LISTEN",
+    metavar="ADDRESS:PORT",
+    default="127.0.0.1:63000",
+    show_default=True,
+    help="Where HTTP is answered: probes, metrics, status and a page. :PORT for all addresses, "
+    "off for none.",
+)
+@click.option(
     "--log-format",
     envvar="IPFAILOVER_LOG_FORMAT",
     type=click.Choice(["text", "json"]),
@@ -129,9 +141,11 @@ def cli() -> None:
     help="The least important events that are logged.",
 )
 def run_command(
+    *,
     config: str | None,
     run_dir: str,
     template_dir: str | None,
+    listen: str,
     log_format: str,
     log_level: str,
 ) -> int:
@@ -142,7 +156,8 @@ def run_command(
     """
     from ipfailover_agent.commands import run  # noqa: PLC0415
 
-    return run.run(_options(config, run_dir, template_dir), log_format, log_level)
+    options = _options(config, run_dir, template_dir, listen)
+    return run.run(options, log_format, log_level)
 
 
 @cli.command("render", short_help="Print the keepalived.conf that `run` would use on this node.")

@@ -62,6 +62,7 @@ class Guard:
         self._environment = environment
         self._log = log
         self._held: frozenset[IPAddress] = frozenset()
+        self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
 
     def protections(self) -> tuple[Protection, ...]:
         """Return which mechanisms work."""
@@ -178,11 +179,13 @@ class Guard:
     def keepalived_ended(self, roster: Roster) -> None:
         """keepalived ended: nothing is held any more."""
         self.overseer.keepalived_ended()
+        self.dumped_at = None
         self.contests.restart()
         self.leases.left(self._held)
         self.roster_is(roster, time.monotonic())
 
     def _on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+        self.dumped_at = asked_at
         self.contests.dumped(instances, asked_at)
 
     def close(self) -> None:

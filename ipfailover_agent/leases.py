@@ -156,6 +156,13 @@ class Leases:
         self._leased = frozenset(each.address.address for each in found)
         return True
 
+    def present(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress] | None:
+        """Return which of the addresses the kernel has; None where it does not tell."""
+        try:
+            return frozenset(each.address.address for each in self._find(addresses))
+        except AgentError:
+            return None
+
     def _find(self, addresses: Collection[IPAddress]) -> list[HeldAddress]:
         """Return those of the addresses that are on the interface, as keepalived sets them.
 

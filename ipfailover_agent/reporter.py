@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.roster import RosterEntry
     from ipfailover_agent.prepare import Candidate
 
@@ -77,6 +77,7 @@ class Reporter:
         self._dropped_told = 0
         self._nag_at: float | None = None
         self._latest: status.AgentStatus | None = None
+        self.listening: status.ListenStatus | None = None
 
     @property
     def snapshot(self) -> status.AgentStatus:
@@ -84,6 +85,37 @@ class Reporter:
         if self._latest is None:
             self._latest = self._snapshot()
         return self._latest
+
+    def refreshed(self) -> status.AgentStatus:
+        """Return a snapshot of this moment; the file stays as it is."""
+        self._latest = self._snapshot()
+        return self._latest
+
+    @property
+    def config_name(self) -> str | None:
+        """Return the OPENSHIFT_HA_CONFIG_NAME in force, None before the first configuration."""
+        return None if self._active is None else self._active.config.config_name
+
+    @property
+    def script(self) -> str:
+        """Return the check's name in the active configuration, empty for none."""
+        track = None if self._active is None else self._active.config.track_script
+        return "" if track is None else track.name
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Return every address of the active configuration."""
+        return () if self._active is None else self._active.config.addresses
+
+    @property
+    def phase(self) -> Phase:
+        """Return the phase of supervision."""
+        return self._state.phase
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what keeps the node from being ready, whatever its instances do."""
+        return self._problems
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -320,6 +352,7 @@ class Reporter:
             restarts=max(self._starts - 1, 0),
             lines_dropped=self._lines_dropped(),
             protections=self._protections(),
+            listen=self.listening,
         )
 
 

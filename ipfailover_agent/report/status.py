@@ -191,6 +191,15 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListenStatus:
+    """Where HTTP is to be answered, and whether it is; ``reason`` says why not."""
+
+    address: str
+    active: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStatus:
     """The agent at one moment. Times are UTC in ISO 8601.
 
@@ -199,6 +208,7 @@ class AgentStatus:
         keepalived_version: empty before keepalived has told it.
         python: version of the interpreter.
         events: of the last hour, the newest last, at most 50.
+        listen: None where HTTP is off.
     """
 
     version: str
@@ -222,6 +232,7 @@ class AgentStatus:
     keepalived_version: str = ""
     python: str = ""
     events: tuple[EventStatus, ...] = ()
+    listen: ListenStatus | None = None
     schema: int = SCHEMA
 
 
