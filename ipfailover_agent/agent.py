@@ -15,13 +15,16 @@ from ipfailover_agent.core import supervision as does
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.supervision import Phase, Reload
+from ipfailover_agent.core.transition import TransitionCause, TransitionKind
 from ipfailover_agent.guard import Guard
+from ipfailover_agent.history import History, recording
 from ipfailover_agent.reporter import Reporter
 from ipfailover_agent.system import files, host, loop, process, setgroups
 from ipfailover_agent.web import Web
+from ipfailover_agent.witness import Sources, Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -55,19 +58,30 @@ class Agent:
         wrap: Callable[[bytes], bytes],
         policy: does.Policy | None = None,
     ) -> None:
-        self._log = log
+        self._paths = RunPaths(directory=options.run_directory, config="")
+        self._history = History(self._paths.events)
+        self._log = log = recording(log, self._history)
         self._output = output
         self._errors = errors
         self._wrap = wrap
         self._policy = policy or does.Policy()
-        self._paths = RunPaths(directory=options.run_directory, config="")
         self._state = does.Lifecycle()
         self._queue: deque[does.Event] = deque()
         self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
         self._finish: does.Finish | None = None
         self._woke_at = time.monotonic()
+        self._witness = Witness(self._paths)
         self._guard = Guard(
-            log=log, paths=self._paths, environment=environment, kill=self._kill_keepalived
+            log=log,
+            paths=self._paths,
+            environment=environment,
+            kill=self._kill_keepalived,
+            seen=self._witness.advert,
+        )
+        self._witness.sources = Sources(
+            withholdings=self._guard.withholdings,
+            is_wire_watched=lambda: self._guard.contests.is_on,
+            lapsed_at=self._guard.leases.lapsed_at,
         )
         self._reporter = Reporter(
             log=log,
@@ -76,6 +90,9 @@ class Agent:
             lines_dropped=lambda: output.dropped + errors.dropped,
             held=self._guard.contests.describe,
             protections=self._guard.protections,
+            look=self._guard.look,
+            history=self._history,
+            witness=self._witness,
         )
         self._candidates = candidates.Candidates(
             environment=environment,
@@ -102,6 +119,7 @@ class Agent:
         # Held until this process ends, however it ends.
         files.lock_run_directory(self._paths)
         files.prepare_run_directory(self._paths)
+        self._history.load()
         # Whoever finds our pid must not find a former agent's status beside it.
         self._reporter.write_status()
         files.write_pid_file(self._paths.agent_pid)
@@ -113,6 +131,7 @@ class Agent:
         try:
             with loop.Loop(_SIGNALS) as self._loop:
                 self._loop.watch_lines(fifo, "notify")
+                self._reporter.snapshots.attach(self._loop.wake)
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
                 self._web.begin(self._loop)
                 self._dispatch(does.Begin())
@@ -125,6 +144,7 @@ class Agent:
             raise
         finally:
             self._web.close()
+            self._reporter.snapshots.detach()
             self._guard.close()
             os.close(fifo)
             with contextlib.suppress(AgentError):  # it names a process that is gone in any case
@@ -184,6 +204,7 @@ class Agent:
             # What was due before the last round was not kept waiting by this one.
             self._guard.woke(now - max(deadline, self._woke_at))
         self._woke_at = now
+        self._listen(events, now)
         # What keepalived told of comes before leases, and leases before anything else.
         for event in events:
             match event:
@@ -206,6 +227,15 @@ class Agent:
                 self._loop.watch_writable(sink.fileno(), "sink")
             else:
                 self._loop.unwatch(sink.fileno())
+
+    def _listen(self, events: Iterable[loop.Event], now: float) -> None:
+        """Take what explains transitions, before those that it explains."""
+        lines = [event for event in events if isinstance(event, loop.LineReceived)]
+        for each in lines:
+            if each.source in self._outputs:
+                self._witness.line(each.line, now)
+        if any(each.source == "notify" for each in lines):
+            self._guard.contests.catch_up(self._loop)
 
     def _handle(self, event: loop.Event) -> None:
         match event:
@@ -339,12 +369,18 @@ class Agent:
         if self._state.pid is None:
             return
         if number is signal.SIGHUP:
+            self._witness.reloaded(time.monotonic())
             self._guard.overseer.reload_began()
         else:
+            stops = self._state.phase is Phase.STOPPING
+            text = "the agent stops" if stops else "keepalived is started again"
+            self._witness.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
             self._guard.overseer.keepalived_ended()
         process.signal_process(self._state.pid, number)
 
     def _kill_keepalived(self) -> None:
+        hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")
+        self._witness.ends(hangs)
         if self._state.pid is not None:
             process.signal_group(self._state.pid, signal.SIGKILL)
 

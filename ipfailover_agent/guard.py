@@ -9,13 +9,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.contests import SOURCE, Contests
+from ipfailover_agent.contests import REASON, SOURCE, Contests
 from ipfailover_agent.core import firewall as rules
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.transition import DRAIN, Withholding
+from ipfailover_agent.history import utc
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
+from ipfailover_agent.look import Look
 from ipfailover_agent.overseer import Overseer
-from ipfailover_agent.report.status import Protection
+from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,12 +28,14 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.dump import InstanceDump
     from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.roster import Roster, RosterEntry
+    from ipfailover_agent.core.transition import Sighting
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.firewall import Firewall
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
 
 WIRE = SOURCE
+_WORDS = {DRAIN: "drained: the instance is kept off this node on purpose"}
 _SHORTEST_GAP = 1.0  # seconds by which the loop may be late before it is called a gap
 
 
@@ -42,6 +47,7 @@ class Guard:
         paths: of the run directory.
         environment: of nft.
         kill: ends keepalived's process group at once.
+        seen: hears of every advert of others, with the instance's name.
     """
 
     def __init__(
@@ -51,18 +57,54 @@ class Guard:
         paths: RunPaths,
         environment: Mapping[str, str],
         kill: Callable[[], None],
+        seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self.holds = Holds(log, paths)
         self.leases = Leases(log)
         self.overseer = Overseer(
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
-        self.contests = Contests(log=log, holds=self.holds, overseer=self.overseer)
+        self.contests = Contests(log=log, holds=self.holds, overseer=self.overseer, seen=seen)
         self.firewall: Firewall | None = None
         self._environment = environment
         self._log = log
         self._held: frozenset[IPAddress] = frozenset()
         self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
+
+    def withholdings(self, name: str) -> tuple[Withholding, ...]:
+        """Return why an instance is kept in FAULT on purpose."""
+        return tuple(
+            Withholding(reason=each, text=self.contests.cause(name) or each)
+            if each == REASON
+            else Withholding(reason=each, text=_WORDS.get(each, each))
+            for each in sorted(self.holds.reasons(name))
+        )
+
+    def look(self) -> Look:
+        """Return what the mechanisms know at this moment."""
+        leases, until = self.leases, self.leases.leased_until
+        at = utc(self.overseer.latest_at)
+        return Look(
+            lease=LeaseStatus(
+                seconds=leases.seconds,
+                lateness=round(leases.lateness, 3),
+                worst_lateness=round(leases.worst_lateness, 3),
+                lapses=leases.lapses,
+            ),
+            lease_remaining=None if until is None else round(until - time.monotonic(), 2),
+            dumps={
+                each.name: DumpStatus(
+                    at=at,
+                    effective_priority=each.effective_priority,
+                    has_addresses=each.has_addresses,
+                    counters=each.counters,
+                )
+                for each in self.overseer.latest
+            },
+            rivals=self.contests.rivals(time.time()),
+            contests=self.contests.count,
+            holds=self.holds.count,
+        )
 
     def protections(self) -> tuple[Protection, ...]:
         """Return which mechanisms work."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core import listen
 from ipfailover_agent.core.supervision import Phase
-from ipfailover_agent.report.board import Board, Listening, Look, slept, wake
+from ipfailover_agent.report.board import Board, Listening, Observation, slept, wake
 from ipfailover_agent.report.status import ListenStatus
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ class Web:
             return
         self._look_due = self._dump_since = None
         found = self._guard.leases.present(self._reporter.addresses)
-        status = self._reporter.refreshed()
+        status = self._reporter.snapshots.make()
         now = self._looked_at = time.monotonic()
         dumped_at = self._guard.dumped_at
-        self._board.look = Look(
+        self._board.look = Observation(
             at=now,
             status=status,
             problems=self._reporter.problems,

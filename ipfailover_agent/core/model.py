@@ -275,6 +275,11 @@ class RunPaths:
         return f"{self.directory}/status.json"
 
     @property
+    def events(self) -> str:
+        """Return the file of what happened last; it outlives the agent."""
+        return f"{self.directory}/events.jsonl"
+
+    @property
     def addresses(self) -> str:
         """Return the record of the addresses that this agent may have on an interface."""
         return f"{self.directory}/addresses.json"
@@ -296,6 +301,7 @@ class RunPaths:
             self.drain,
             self.lock,
             self.status,
+            self.events,
             self.addresses,
         )
 

@@ -20,7 +20,7 @@ STANDS_STILL = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Observation:
     """This node, looked at because somebody asked.
 
     Attributes:
@@ -58,7 +58,7 @@ class Board:
     def __init__(self) -> None:
         self.beat = time.monotonic()  # by the loop
         self.name: str | None = None  # likewise: the OPENSHIFT_HA_CONFIG_NAME in force
-        self.look: Look | None = None  # likewise
+        self.look: Observation | None = None  # likewise
         self.wanted_at = 0.0  # by the thread: a look that is newer than this is wanted
         self.listening = Listening()  # likewise
         self.is_closing = False  # by the loop

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from ipfailover_agent.report.board import Look
+    from ipfailover_agent.report.board import Observation
     from ipfailover_agent.report.status import AgentStatus, InstanceStatus
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,7 +55,7 @@ _FRESH_DUMP: Final = 10.0  # seconds; keepalived is asked every five
 class _Collector:
     """What the exposition collects from: one look."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Observation) -> None:
         self._look = look
 
     def collect(self) -> Iterable[Metric]:
@@ -65,7 +65,7 @@ class _Collector:
         yield from _of_instances(self._look)
 
 
-def response(look: Look) -> http.Response:
+def response(look: Observation) -> http.Response:
     """Return the metrics of a look; 254 instances take some 60 ms and 0.9 MB."""
     return http.Response(
         body=exposition.generate_latest(_Collector(look)), content_type=CONTENT_TYPE
@@ -75,7 +75,7 @@ def response(look: Look) -> http.Response:
 # --- the exporter's -----------------------------------------------------------------------------
 
 
-def _of_keepalived(look: Look) -> Iterator[Metric]:
+def _of_keepalived(look: Observation) -> Iterator[Metric]:
     status = look.status
     is_up = _is_up(look)
     yield _gauge("keepalived_up", "Whether keepalived runs and answers", is_up)
@@ -110,13 +110,13 @@ def _labels(instance: InstanceStatus, status: AgentStatus) -> tuple[str, str, st
     return (instance.name, interface, str(instance.virtual_router_id))
 
 
-def _is_up(look: Look) -> bool:
+def _is_up(look: Observation) -> bool:
     if look.status.phase != Phase.RUNNING.value:
         return False
     return not look.can_ask or (look.dump_age is not None and look.dump_age <= _FRESH_DUMP)
 
 
-def _of_scripts(look: Look) -> Iterator[Metric]:
+def _of_scripts(look: Observation) -> Iterator[Metric]:
     """Yield the check; nobody is told whether it runs at this moment, so that has no value."""
     result = GaugeMetricFamily(
         "keepalived_script_status", "Result of the tracked script: 1 good, 0 bad", labels=("name",)
@@ -135,7 +135,7 @@ def _of_scripts(look: Look) -> Iterator[Metric]:
 # --- the agent's --------------------------------------------------------------------------------
 
 
-def _of_agent(look: Look) -> Iterator[Metric]:
+def _of_agent(look: Observation) -> Iterator[Metric]:
     status = look.status
     yield _info(
         "ipfailover_build",
@@ -214,7 +214,7 @@ def _of_check(status: AgentStatus) -> Iterator[Metric]:
 # --- per instance -------------------------------------------------------------------------------
 
 
-def _of_instances(look: Look) -> Iterator[Metric]:
+def _of_instances(look: Observation) -> Iterator[Metric]:
     instances = look.status.instances
     address_held = GaugeMetricFamily(
         "ipfailover_address_held",
@@ -258,7 +258,7 @@ def _of_instances(look: Look) -> Iterator[Metric]:
     yield transitions
 
 
-def _holds(instance: InstanceStatus, address: str, look: Look) -> bool:
+def _holds(instance: InstanceStatus, address: str, look: Observation) -> bool:
     if look.present is None:
         return instance.state == VrrpState.MASTER.value
     return address in look.present

@@ -13,7 +13,7 @@ from ipfailover_agent.report.board import STANDS_STILL
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfailover_agent.report.board import Look
+    from ipfailover_agent.report.board import Observation
     from ipfailover_agent.report.status import AgentStatus, InstanceStatus
 
 _OLDEST_ANSWER = 5.0  # seconds since keepalived was asked for its newest dump
@@ -70,7 +70,7 @@ def foreign(name: str | None, config: str | None) -> Verdict | None:
     return Verdict(reasons=(reason,))
 
 
-def ready(look: Look) -> Verdict:
+def ready(look: Observation) -> Verdict:
     """Judge whether the node does its part, holding addresses or standing by.
 
     It does also where it may hold nothing on purpose or because its own service is dead: a
@@ -113,7 +113,7 @@ def _why_in_fault(instance: InstanceStatus, status: AgentStatus) -> str:
     return ""
 
 
-def _differences(instance: InstanceStatus, look: Look) -> Iterator[str]:
+def _differences(instance: InstanceStatus, look: Observation) -> Iterator[str]:
     """Yield where the kernel and keepalived do not agree on who holds the addresses."""
     if look.present is None or _is_new(instance, look.status.written_at):
         return

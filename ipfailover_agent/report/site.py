@@ -9,7 +9,7 @@ from ipfailover_agent.report import probes, status
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.http import Request, Response
-    from ipfailover_agent.report.board import Board, Look
+    from ipfailover_agent.report.board import Board, Observation
 
 _FRESH: Final = 1.0  # seconds for which one look answers everybody
 _USABLE: Final = 2.0  # seconds after which a look is too old to be told
@@ -20,7 +20,7 @@ class Site:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._look: Look | None = None
+        self._look: Observation | None = None
         self._made: dict[str, Response] = {}
 
     def answer(self, request: Request, now: float, may_wait: bool) -> Response | None:  # noqa: FBT001
@@ -61,7 +61,7 @@ def _stale(age: float | None) -> Response:
     return http.text(503, f"stale: the agent has not looked at the node{since}")
 
 
-def _make(path: str, look: Look) -> Response:
+def _make(path: str, look: Observation) -> Response:
     match path:
         case "/status":
             body = status.to_json(look.status).encode()

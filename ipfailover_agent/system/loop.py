@@ -138,6 +138,8 @@ class Loop:
         self._cleanup = contextlib.ExitStack()
         self._selector: selectors.BaseSelector
         self._wakeups: socket.socket
+        self._wakes: socket.socket | None = None
+        self._is_woken = False
 
     def __enter__(self) -> Self:
         secure_standard_streams()
@@ -158,6 +160,7 @@ class Loop:
             # whoever started us may have left them blocked, and would have us deaf
             mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
             cleanup.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+            self._wakes = wakes
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -169,7 +172,16 @@ class Loop:
         self._readers.clear()
         self._writers.clear()
         self._readables.clear()
+        self._wakes = None
         self._cleanup.close()
+
+    def wake(self) -> None:
+        """Have :meth:`wait` return soon, from any thread; a loop that has ended is no error."""
+        self._is_woken = True
+        wakes = self._wakes
+        if wakes is not None:
+            with contextlib.suppress(OSError):  # full: then it wakes anyway
+                wakes.send(b"\0")  # no signal has that number
 
     def watch_lines(self, fd: int, source: str) -> None:
         """Report the lines of a non-blocking pipe, FIFO, socket or terminal under that name."""
@@ -205,11 +217,13 @@ class Loop:
             deadline: ``time.monotonic`` seconds; None waits without limit.
 
         Returns:
-            Events, never none before the deadline; empty when the deadline has passed.
+            Events, never none before the deadline unless somebody called :meth:`wake`; empty when
+            the deadline has passed.
         """
         while True:
             events = self._wait_once(self._seconds_until(deadline))
-            if events or (deadline is not None and time.monotonic() >= deadline):
+            is_woken, self._is_woken = self._is_woken, False
+            if events or is_woken or (deadline is not None and time.monotonic() >= deadline):
                 return tuple(events)
 
     @staticmethod
