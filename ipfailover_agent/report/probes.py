@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervision import Phase
+from ipfailover_agent.core.wire import named
 from ipfailover_agent.report.board import STANDS_STILL
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _OLDEST_ANSWER = 5.0  # seconds since keepalived was asked for its newest dump
 _SETTLING = 2.0  # seconds in which the kernel may differ from what keepalived has just told
-_MOST_LINES = 20
+_MOST_LINES = 10
 _MASTER, _BACKUP, _FAULT = (
     each.value for each in (VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT)
 )
@@ -38,10 +39,14 @@ class Verdict:
 
     def lines(self, good: str) -> tuple[str, ...]:
         """Return what to print; ``good`` is the word for a success."""
-        first = good if self.is_good else f"not {good}"
-        found = (*self.reasons, *self.notes)
-        more = len(found) - _MOST_LINES
-        return (first, *found[:_MOST_LINES], *([f"and {more} more"] if more > 0 else []))
+        word = good if self.is_good else f"not {good}"
+        return (word, *first((*self.reasons, *self.notes)))
+
+
+def first(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first few, and how many more there are."""
+    more = len(texts) - _MOST_LINES
+    return texts if more <= 0 else (*texts[:_MOST_LINES], f"and {more} more")
 
 
 def live(beat: float, now: float) -> Verdict:
@@ -88,20 +93,27 @@ def ready(look: Observation) -> Verdict:
     if look.can_ask and (look.dump_age is None or look.dump_age > _OLDEST_ANSWER):
         age = "" if look.dump_age is None else f" for {look.dump_age:.0f} s"
         reasons.append(f"keepalived has not answered{age}")
-    notes: list[str] = []
+    bad: list[tuple[str, str]] = []
+    fine: list[tuple[str, str]] = []
     for each in status.instances:
         if each.state == _FAULT:
             why = _why_in_fault(each, status)
-            (notes if why else reasons).append(
-                f"{each.name}: {why or 'in FAULT, no check failed'}"
-            )
+            (fine if why else bad).append((each.name, why or "in FAULT, and no check fails"))
         elif each.state in {_MASTER, _BACKUP}:
-            reasons += _differences(each, look)
+            bad += [(each.name, text) for text in differences(each, look)]
         else:
-            reasons.append(f"{each.name}: in {each.state}")
+            bad.append((each.name, f"in {each.state}"))
     if look.present is None:
         reasons.append("the kernel does not tell its addresses")
-    return Verdict(reasons=tuple(reasons), notes=tuple(notes))
+    return Verdict(reasons=(*reasons, *_grouped(bad)), notes=_grouped(fine))
+
+
+def _grouped(told: list[tuple[str, str]]) -> tuple[str, ...]:
+    """Return what is told of instances, those of whom the same is told together."""
+    names: dict[str, list[str]] = {}
+    for name, text in told:
+        names.setdefault(text, []).append(name)
+    return tuple(f"{named(tuple(each))}: {text}" for text, each in names.items())
 
 
 def _why_in_fault(instance: InstanceStatus, status: AgentStatus) -> str:
@@ -113,16 +125,16 @@ def _why_in_fault(instance: InstanceStatus, status: AgentStatus) -> str:
     return ""
 
 
-def _differences(instance: InstanceStatus, look: Observation) -> Iterator[str]:
-    """Yield where the kernel and keepalived do not agree on who holds the addresses."""
+def differences(instance: InstanceStatus, look: Observation) -> Iterator[str]:
+    """Yield in words where the kernel and keepalived do not agree on who holds the addresses."""
     if look.present is None or _is_new(instance, look.status.written_at):
         return
     held = [each for each in instance.addresses if each in look.present]
     if instance.state == _BACKUP and held:
-        yield f"{instance.name}: in BACKUP, and {' '.join(held)} is on the interface"
+        yield f"in BACKUP, and {' '.join(held)} is on the interface"
     if instance.state == _MASTER and len(held) < len(instance.addresses):
         lost = [each for each in instance.addresses if each not in look.present]
-        yield f"{instance.name}: MASTER, and {' '.join(lost)} is not on the interface"
+        yield f"MASTER, and {' '.join(lost)} is not on the interface"
 
 
 def _is_new(instance: InstanceStatus, now: str) -> bool:
