@@ -69,6 +69,7 @@ class Agent:
         self._queue: deque[does.Event] = deque()
         self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
         self._finish: does.Finish | None = None
+        self.failure: tuple[str, ...] = ()  # why it ended, when it has
         self._woke_at = time.monotonic()
         self._witness = Witness(self._paths)
         self._guard = Guard(
@@ -153,6 +154,7 @@ class Agent:
         say = self._log.info if code is ExitCode.OK else self._log.error
         # The last line is what platforms show of a container that ended.
         problems = self._reporter.refusal if self._candidates.active is None else ()
+        self.failure = (*filter(None, (self._finish.reason,)), *problems)
         told = {"problems": problems} if problems else {}
         say("agent.stopped", exit_code=int(code), reason=self._finish.reason, **told)
         self._reporter.write_status()

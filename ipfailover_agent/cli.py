@@ -49,6 +49,15 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
     return value
 
 
+def _interval(
+    _context: click.Context, _parameter: click.Parameter, value: float | None
+) -> float | None:
+    """Refuse an interval that would keep a processor busy, or that nobody can wait."""
+    if value is not None and not 0.1 <= value <= 86400:  # noqa: PLR2004 - a day
+        raise click.BadParameter(f"{value:g} is no number of seconds from 0.1 to 86400")
+    return value
+
+
 def _shared_options(command: Callable[..., object]) -> Callable[..., object]:
     """Add the options that tell where variables, templates and the run directory are."""
     decorators = (
@@ -222,15 +231,62 @@ def reload_command(run_dir: str, timeout: float) -> int:
 @cli.command("status", short_help="Show what the running agent does.")
 @_run_dir_option
 @_json_option
-@click.option("--watch", is_flag=True, help="Print it again whenever it changes, until Ctrl-C.")
-def status_command(run_dir: str, as_json: bool, watch: bool) -> int:  # noqa: FBT001
+@click.option("--all", "is_whole", is_flag=True, help="Print every instance, however many.")
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value=1.0,
+    default=None,
+    type=float,
+    metavar="[SECONDS]",
+    callback=_interval,
+    help="Print it again until Ctrl-C: every second, or as often as you say. Where the output is "
+    "no terminal, whenever it changes.",
+)
+def status_command(
+    run_dir: str,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+    is_whole: bool,  # noqa: FBT001 - likewise
+    watch: float | None,
+) -> int:
     """Show the running agent: phase, each instance's state, addresses, last reload.
 
-    Exits with 0 when the agent is ready, 1 when it runs and is not, 69 when none runs.
+    Exits with 0 when the agent is ready, 1 when it runs and is not, 69 when none runs. Colours
+    only a terminal, and not if NO_COLOR is set.
     """
     from ipfailover_agent.commands import status  # noqa: PLC0415
 
-    return status.status(run_dir, as_json=as_json, watch=watch)
+    return status.status(run_dir, as_json=as_json, is_whole=is_whole, watch=watch)
+
+
+@cli.command("events", short_help="Show what happened on this node, and why.")
+@_run_dir_option
+@_json_option
+@click.option("--follow", "-f", is_flag=True, help="Go on with each new event, until Ctrl-C.")
+@click.option(
+    "--count",
+    "-n",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="How many, the newest.",
+)
+@click.argument("instance", required=False)
+def events_command(
+    run_dir: str,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+    follow: bool,  # noqa: FBT001 - likewise
+    count: int,
+    instance: str | None,
+) -> int:
+    """Show the last transitions, contests, reloads and restarts with their causes.
+
+    INSTANCE limits it to one. Works also when the agent has ended or crashed. Times are UTC.
+    """
+    from ipfailover_agent.commands import events  # noqa: PLC0415
+
+    return events.events(run_dir, instance, count=count, as_json=as_json, follow=follow)
 
 
 @cli.command("release", short_help="Remove what a crashed agent left on this node.")

@@ -271,7 +271,7 @@ class Reporter:
         say = self.log.info if expected else self.log.error
         meaning = keepalived.meaning_of(code, signal)
         kind = TransitionKind.STOPPED if expected else TransitionKind.ENDED
-        self.witness.ends(TransitionCause(kind=kind, text=f"keepalived ended: {meaning}"))
+        self.witness.ends(TransitionCause(kind=kind, text=f"keepalived ended ({meaning})"))
         self._end_roster()
         say(event, pid=pid, exit_code=code, meaning=meaning)
         self.touch()

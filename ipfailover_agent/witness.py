@@ -63,7 +63,7 @@ class Witness:
     _start: TransitionCause | None = None
     _ending: TransitionCause | None = None
     _reload_at: float | None = None
-    _ended: str = ""
+    _ended: str = "ended"
     _has_child: bool = False
 
     # --- what happens ---------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class Witness:
         if self._start is None:
             kind, text = TransitionKind.STARTED, "started"
         else:
-            kind, text = TransitionKind.RESTARTED, f"keepalived restarted: {self._ended}"
+            kind, text = TransitionKind.RESTARTED, f"keepalived restarted: it {self._ended}"
         self._start = TransitionCause(kind=kind, text=text)
         self._ending, self._has_child, self.check = None, False, None
         self._of.clear()
@@ -117,7 +117,7 @@ class Witness:
     def ends(self, cause: TransitionCause) -> None:
         """Note why keepalived ends; the first reason is the one."""
         self._ending = self._ending or cause
-        self._ended = self._ending.text
+        self._ended = self._ending.text.removeprefix("keepalived ")
 
     # --- what explains --------------------------------------------------------------------------
 

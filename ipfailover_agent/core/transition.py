@@ -155,8 +155,8 @@ def infer(known: Knowledge) -> TransitionCause:
             return _to_fault(known)
         case VrrpState.STOP | VrrpState.DELETED:
             return _to_stop(known)
-        case VrrpState.INIT:
-            return _cause(TransitionKind.STARTED, "keepalived was started")
+        case _:
+            return _cause(TransitionKind.STARTED, "started")
 
 
 def _cause(kind: TransitionKind, text: str) -> TransitionCause:
@@ -194,7 +194,8 @@ def _to_master(known: Knowledge) -> TransitionCause:
     last = known.sightings[-1]
     if last.priority == 0:
         return _cause(
-            TransitionKind.HANDOVER, f"priority-0 advert of {last.source}: planned handover"
+            TransitionKind.HANDOVER,
+            f"priority-0 advert of {last.source}: planned handover (it stops, or may not serve)",
         )
     silence = known.now - last.at
     return _cause(

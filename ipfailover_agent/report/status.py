@@ -282,7 +282,12 @@ def _is_whole(data: dict[str, object]) -> bool:
         restarts=_is_count,
         lines_dropped=_is_count,
         protections=_each(_is_protection),
-    )
+    ) and _may_have(data, check=_optional(_is_check))
+
+
+def _may_have(data: dict[str, Any], **checks: _Check) -> bool:
+    """Check what an agent of an earlier version does not write."""
+    return all(check(data[name]) for name, check in checks.items() if name in data)
 
 
 def _has(data: object, **checks: _Check) -> bool:
@@ -296,8 +301,17 @@ def _is_config(value: object) -> bool:
     return _has(value, since=_is_time, **texts)
 
 
+def _is_check(value: object) -> bool:
+    return _has(value, state=_is_text, reason=_is_text, since=_optional(_is_time))
+
+
+def _is_transition(value: object) -> bool:
+    texts = dict.fromkeys(("previous", "state", "kind", "cause"), _is_text)
+    return _has(value, at=_is_time, **texts)
+
+
 def _is_instance(value: object) -> bool:
-    return _has(
+    is_known = _has(
         value,
         name=_is_text,
         virtual_router_id=_is_count,
@@ -306,6 +320,11 @@ def _is_instance(value: object) -> bool:
         priority=_is_count,
         addresses=_each(_is_text),
         held=_optional(_is_text),
+    )
+    return (
+        is_known
+        and isinstance(value, dict)
+        and _may_have(value, transitions=_each(_is_transition))
     )
 
 
