@@ -98,6 +98,7 @@ class Guard:
                     effective_priority=each.effective_priority,
                     has_addresses=each.has_addresses,
                     counters=each.counters,
+                    garp_delay=each.garp_delay,
                 )
                 for each in self.overseer.latest
             },

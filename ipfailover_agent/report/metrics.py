@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from ipfailover_agent.core import http
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervision import Phase
+from ipfailover_agent.report import probes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -99,6 +100,12 @@ def _of_keepalived(look: Observation) -> Iterator[Metric]:
         for labels, dump in dumped:
             counter.add_metric(labels, getattr(dump.counters, field))
         yield counter
+    delay = CounterMetricFamily(  # a setting, and a counter to the exporter
+        "keepalived_gratuitous_arp_delay", "Seconds to the second announcement", labels=_LABELS
+    )
+    for labels, dump in dumped:
+        delay.add_metric(labels, dump.garp_delay)
+    yield delay
     yield from _of_scripts(look)
 
 
@@ -151,6 +158,11 @@ def _of_agent(look: Observation) -> Iterator[Metric]:
         "The phase of supervision that the agent is in",
         "phase",
         ((each.value, float(each.value == status.phase)) for each in Phase),
+    )
+    yield _gauge(
+        "ipfailover_ready",
+        "Whether the node does its part, as /readyz says",
+        probes.ready(look).is_good,
     )
     yield from _of_config(status)
     yield _counter(
@@ -240,6 +252,12 @@ def _of_instances(look: Observation) -> Iterator[Metric]:
         "Whether the instance is kept in FAULT in favour of a rival",
         "iname",
         ((each.name, float(each.held is not None)) for each in instances),
+    )
+    yield _labelled(
+        "ipfailover_drained",
+        "Whether the instance is kept in FAULT because an operator wants that",
+        "iname",
+        ((each.name, float(each.drained is not None)) for each in instances),
     )
     yield _labelled(
         "ipfailover_rivals",

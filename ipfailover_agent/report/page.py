@@ -245,7 +245,7 @@ def _of_lease(status: AgentStatus) -> Fact:
     lease = status.lease
     if not lease.seconds:
         return Fact(name="lease", value="none")
-    lapses = f"lapsed {lease.lapses} times" if lease.lapses else "never lapsed"
+    lapses = f"lapsed {_times(lease.lapses)}" if lease.lapses else "never lapsed"
     return Fact(
         name="lease",
         value=f"{lease.seconds} s",
@@ -261,7 +261,7 @@ def _of_keepalived(status: AgentStatus, now: datetime) -> Fact:
         value=status.keepalived_version or status.phase,
         more=(
             status.phase if status.keepalived_pid is None else f"pid {status.keepalived_pid}",
-            f"restarted {count} {'time' if count == 1 else 'times'}" if count else "no restarts",
+            f"restarted {_times(count)}" if count else "never restarted",
             f"the agent runs for {_since(status.started_at, now)}",
         ),
     )
@@ -301,6 +301,8 @@ def _alarms(instance: InstanceStatus, seen: Observation, now: datetime) -> list[
     found = list(probes.differences(instance, seen))
     if instance.held:
         found.append(instance.held)
+    if instance.drained:
+        found.append(f"drained: {instance.drained}")
     found += [
         f"rival {each.rival}, {_since(each.at, now)} ago: {each.cause}" for each in instance.rivals
     ]
@@ -323,7 +325,7 @@ def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...
         (max((datetime.fromisoformat(at) - now).total_seconds() + _HOUR, 0.0), state)
         for at, state in instance.timeline
     ]
-    ends = [*(start for start, _ in starts[1:]), _HOUR]
+    ends = [*(start for start, _ in starts), _HOUR][1:]
     paths: dict[str, list[str]] = {}
     lasted: dict[str, float] = {}
     for (start, state), end in zip(starts, ends, strict=True):
@@ -343,6 +345,10 @@ def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...
 
 def _since(at: str, now: datetime) -> str:
     return terminal.duration((now - datetime.fromisoformat(at)).total_seconds())
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _clock(at: datetime) -> str:

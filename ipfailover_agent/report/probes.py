@@ -118,8 +118,8 @@ def _grouped(told: list[tuple[str, str]]) -> tuple[str, ...]:
 
 def _why_in_fault(instance: InstanceStatus, status: AgentStatus) -> str:
     """Return why it is in FAULT though the node is as it should be, or nothing."""
-    if instance.held:
-        return instance.held
+    if instance.held or instance.drained:
+        return instance.held or f"drained: {instance.drained}"
     if status.check is not None and status.check.state == "failing":
         return f"in FAULT, the check fails: {status.check.reason or 'no reason given'}"
     return ""

@@ -66,12 +66,14 @@ class DumpStatus:
     """What keepalived itself said of an instance, and when it was asked.
 
     ``effective_priority`` is 0 in FAULT. The counters begin at 0 when keepalived starts.
+    ``garp_delay`` is in seconds.
     """
 
     at: str
     effective_priority: int
     has_addresses: bool
     counters: Counters
+    garp_delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ class InstanceStatus:
     """One VRRP instance. ``since`` is UTC in ISO 8601, or None before the first transition.
 
     ``addresses`` are the configured ones; the instance holds them while it is MASTER. ``held``
-    says in words why it is kept in FAULT on purpose.
+    says in words why it is kept in FAULT on purpose, ``drained`` how it is drained.
 
     Attributes:
         lease_remaining: seconds after which the kernel removes the addresses if nobody renews
@@ -100,6 +102,7 @@ class InstanceStatus:
     priority: int
     addresses: tuple[str, ...]
     held: str | None = None
+    drained: str | None = None
     lease_remaining: float | None = None
     dump: DumpStatus | None = None
     rivals: tuple[RivalStatus, ...] = ()
