@@ -80,7 +80,7 @@ class Web:
 
         self._board = Board()
         loop.watch_readable(self._board.to_loop, SOURCE)
-        self._server = Server(self._address, self._board, Site(self._board).answer)
+        self._server = Server(self._address, self._board, Site(self._board))
         self._server.start()
 
     def close(self) -> None:

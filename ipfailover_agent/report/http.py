@@ -16,19 +16,24 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ipfailover_agent.core import http
 from ipfailover_agent.report.board import Board, Listening, slept, wake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ipfailover_agent.core.http import Request, Response
     from ipfailover_agent.core.listen import ListenAddress
 
-    #: Answers a request at monotonic seconds; None asks for a newer look, if it still may.
-    Answer = Callable[[Request, float, bool], Response | None]
+
+class Answerer(Protocol):
+    """What the server asks for answers."""
+
+    def answer(self, request: Request, now: float, *, may_wait: bool) -> Response | None:
+        """Answer at monotonic seconds; None asks for a newer look, where that still may be."""
+
 
 MOST_CONNECTIONS: Final = 64
 _ACCEPTS: Final = 200  # per second: a flood must not keep the loop from running
@@ -64,10 +69,10 @@ class _Connection:
 class Server:
     """Answers requests in a thread of its own until the board says that it closes."""
 
-    def __init__(self, address: ListenAddress, board: Board, answer: Answer) -> None:
+    def __init__(self, address: ListenAddress, board: Board, site: Answerer) -> None:
         self._address = address
         self._board = board
-        self._answer = answer
+        self._site = site
         self._selector = selectors.DefaultSelector()
         self._listener: socket.socket | None = None
         self._listen_at = 0.0  # when to try again, or to accept again
@@ -216,7 +221,7 @@ class Server:
         if connection.request is None:
             return
         try:
-            answer = self._answer(connection.request, now, may_wait)
+            answer = self._site.answer(connection.request, now, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 - a bug must be told, and end nothing
             self._tell(replace(self._board.listening, failure=repr(error)))
             answer = http.refusal(500)

@@ -23,7 +23,7 @@ class Site:
         self._look: Observation | None = None
         self._made: dict[str, Response] = {}
 
-    def answer(self, request: Request, now: float, may_wait: bool) -> Response | None:  # noqa: FBT001
+    def answer(self, request: Request, now: float, *, may_wait: bool) -> Response | None:
         """Return the answer, or None to be asked again once there is a newer look.
 
         Args:
