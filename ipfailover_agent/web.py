@@ -29,6 +29,7 @@ _LOOK_INTERVAL = 0.5  # between two looks; the thread lets one answer everybody 
 _DUMP_INTERVAL = 2.0  # seconds for which keepalived is not asked again
 _DUMP_PATIENCE = 1.0  # seconds to wait for its answer; it hangs only after two
 _CLOSING = 0.5
+_START = 0.5  # seconds after the start at which HTTP begins, whether keepalived runs or not
 
 
 class Web:
@@ -55,6 +56,8 @@ class Web:
         self._guard = guard
         self._board: Board | None = None
         self._server: Server | None = None
+        self._loop: Loop | None = None
+        self._start_at: float | None = None
         self._told = Listening()
         self._beat_at = 0.0
         self._looked_at = 0.0
@@ -71,16 +74,18 @@ class Web:
         return cls(listen.parse(written), log=log, reporter=reporter, guard=guard)
 
     def begin(self, loop: Loop) -> None:
-        """Start the thread."""
-        if self._address is None:
-            return
-        # The sockets of a thread that an agent without HTTP never needs.
+        """Have the thread started soon: addresses come first, and its imports take 20 ms."""
+        if self._address is not None:
+            self._loop = loop
+            self._start_at = time.monotonic() + _START
+
+    def _start(self, address: ListenAddress, loop: Loop) -> None:
         from ipfailover_agent.report.http import Server  # noqa: PLC0415
         from ipfailover_agent.report.site import Site  # noqa: PLC0415
 
         self._board = Board()
         loop.watch_readable(self._board.to_loop, SOURCE)
-        self._server = Server(self._address, self._board, Site(self._board))
+        self._server = Server(address, self._board, Site(self._board))
         self._server.start()
 
     def close(self) -> None:
@@ -88,7 +93,7 @@ class Web:
         # One that does not end in time keeps what it waits on: it ends with the process.
         if self._board and self._server and self._server.close(_CLOSING):
             self._board.close()
-        self._board = self._server = None
+        self._board = self._server = self._start_at = None
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -96,12 +101,18 @@ class Web:
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         if self._board is None:
-            return None
+            return self._start_at
         beat = self._beat_at + _BEAT
         return beat if self._look_due is None else min(beat, self._look_due)
 
     def tick(self, now: float) -> None:
         """Show that the loop runs; look at the node if somebody waits for that."""
+        if self._start_at is not None and (
+            now >= self._start_at or self._reporter.phase is Phase.RUNNING
+        ):
+            self._start_at = None
+            if self._address is not None and self._loop is not None:
+                self._start(self._address, self._loop)
         if self._board is None:
             return
         self._board.beat = self._beat_at = now

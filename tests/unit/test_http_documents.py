@@ -36,7 +36,13 @@ def test_a_status_fits_its_schema(seen: Observation) -> None:
     data = json.loads(status.to_json(seen.status))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(data, schema)
-    for damage in ({"schema": 2}, {"pid": "7"}, {"instances": [{}]}, {"lease": None}):
+    damages: tuple[dict[str, object], ...] = (
+        {"schema": 2},
+        {"pid": "7"},
+        {"instances": [{}]},
+        {"lease": None},
+    )
+    for damage in damages:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(data | damage, schema)
 
