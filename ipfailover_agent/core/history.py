@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LONGEST: Final = 500  # characters of a sentence that are kept
 _KEPT: Final = frozenset(
     (
-        *("agent.started", "agent.stopped", "agent.crashed"),
+        *("agent.started", "agent.stopped"),
         *("vrrp.transition", "vrrp.id_clash", "rival.seen", "adverts.not_leaving"),
         *("contest.held", "contest.trial", "contest.ended", "contest.released"),
         *("keepalived.started", "keepalived.terminated", "keepalived.exited"),

@@ -234,6 +234,7 @@ class World:
         log_format: str = "text",
         reads_file: bool = False,
         has_bug: bool = False,
+        termination_log: str | None = None,
         before: Sequence[str] = (),
     ) -> AgentProcess:
         """Start an agent.
@@ -248,6 +249,7 @@ class World:
             log_format: with a policy, ``text`` or ``json``.
             reads_file: with a policy, ``config_file`` overrides the environment.
             has_bug: with a policy, a reload raises what nobody expects.
+            termination_log: with a policy, where Kubernetes looks for why it ended.
             before: words that run the agent, such as ``setpriv ...``.
         """
         given: dict[str, Any] = {
@@ -258,6 +260,7 @@ class World:
             "log_format": log_format,
             "policy": policy,
             "has_bug": has_bug,
+            "termination_log": termination_log or str(self.directory / "no-termination-log"),
         }
         runner = (sys.executable, str(_RUNNER), json.dumps(given))
         plain = (sys.executable, "-m", "ipfailover_agent", "run", *words)
