@@ -39,8 +39,8 @@ class History:
         self._path = path
         self._journal = Journal(path, LIMIT)
         self._unwritten: deque[str] = deque(maxlen=_UNWRITTEN)
-        self._events: deque[Entry] = deque(maxlen=_EVENTS)
-        self._transitions: dict[str, deque[Entry]] = {}
+        self._events: deque[EventStatus] = deque(maxlen=_EVENTS)
+        self._transitions: dict[str, deque[TransitionStatus]] = {}
         self._counts: Counter[str] = Counter()
         self._causes: dict[str, Counter[tuple[str, str]]] = {}
 
@@ -66,9 +66,27 @@ class History:
             known = self._transitions.setdefault(
                 found.instance or "", deque(maxlen=_POINTS + _TRANSITIONS)
             )
-            known.append(found)
+            known.append(
+                TransitionStatus(
+                    at=found.at,
+                    previous=found.previous or "",
+                    state=found.state or "",
+                    kind=found.kind,
+                    cause=found.cause,
+                    priority=found.priority or 0,
+                    lasted=found.lasted,
+                )
+            )
         else:
-            self._events.append(found)
+            self._events.append(
+                EventStatus(
+                    at=found.at,
+                    event=found.event,
+                    kind=found.kind,
+                    cause=found.cause,
+                    instance=found.instance,
+                )
+            )
 
     @property
     def has_unwritten(self) -> bool:
@@ -100,38 +118,16 @@ class History:
     def events(self, now: float) -> tuple[EventStatus, ...]:
         """Return what happened within the last hour before ``now`` (UTC seconds)."""
         since = utc(now - _HOUR)
-        return tuple(
-            EventStatus(
-                at=each.at,
-                event=each.event,
-                kind=each.kind,
-                cause=each.cause,
-                instance=each.instance,
-            )
-            for each in self._events
-            if each.at >= since  # both as ``utc`` writes them
-        )
+        return tuple(each for each in self._events if each.at >= since)  # both as ``utc`` writes
 
     def transitions(self, name: str) -> tuple[TransitionStatus, ...]:
         """Return the last transitions of an instance."""
-        known = self._transitions.get(name, ())
-        return tuple(
-            TransitionStatus(
-                at=each.at,
-                previous=each.previous or "",
-                state=each.state or "",
-                kind=each.kind,
-                cause=each.cause,
-                priority=each.priority or 0,
-                lasted=each.lasted,
-            )
-            for each in list(known)[-_TRANSITIONS:]
-        )
+        return tuple(self._transitions.get(name, ()))[-_TRANSITIONS:]
 
     def timeline(self, name: str, now: float) -> tuple[tuple[str, str], ...]:
         """Return since when an instance was in which states, for the hour before ``now``."""
         since = utc(now - _HOUR)
-        points = [(each.at, each.state or "") for each in self._transitions.get(name, ())]
+        points = [(each.at, each.state) for each in self._transitions.get(name, ())]
         before = sum(at < since for at, _ in points)
         return tuple(points[max(before - 1, 0) :][-_POINTS:])
 

@@ -52,6 +52,7 @@ class Entry:
     lasted: float | None = None
 
 
+_NAMES: Final = tuple(each.name for each in fields(Entry))
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(("at", "event", "kind", "cause", "instance", "previous", "state"), str),
     "priority": int,
@@ -89,8 +90,8 @@ def _sentence(details: Mapping[str, object]) -> str:
 
 def to_line(kept: Entry) -> str:
     """Return an entry as one line of JSON, without what it does not say."""
-    values = {each.name: getattr(kept, each.name) for each in fields(kept)}
-    told = {name: value for name, value in values.items() if value is not None and value != ""}
+    values = ((name, getattr(kept, name)) for name in _NAMES)
+    told = {name: value for name, value in values if value is not None and value != ""}
     return json.dumps(told, separators=(",", ":"))
 
 

@@ -38,6 +38,7 @@ def test_lines_are_there_for_the_next_process(path: str) -> None:
 def test_the_newest_lines_stay_and_the_file_is_bounded(path: str) -> None:
     """Never more than twice the limit, however many processes come and go."""
     numbers = iter(range(1000))
+    lines: list[str] = []
     for _ in range(5):
         journal = Journal(path, 10)
         for _ in range(30):
@@ -120,9 +121,9 @@ def test_what_an_earlier_agent_kept_is_in_the_status_of_the_next(path: str) -> N
         move(first, "a", "MASTER")
         move(first, "a", "BACKUP", "outranked")
     first.record("reload.refused", reason="no")
-    assert first.has_unwritten
+    states = [first.has_unwritten]
     first.write()
-    assert not first.has_unwritten
+    assert [True, False] == [*states, first.has_unwritten]
     second = History(path)
     second.load()
     assert 5 == len(second.transitions("a"))
@@ -171,5 +172,6 @@ def test_an_instance_that_is_no_longer_configured_is_forgotten(path: str) -> Non
     for name in ("a", "b"):
         move(history, name, "MASTER")
     history.keep(["b"])
-    assert () == history.transitions("a") == history.causes("a")
+    assert () == history.transitions("a")
+    assert () == history.causes("a")
     assert 1 == len(history.transitions("b"))
