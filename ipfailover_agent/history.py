@@ -17,7 +17,7 @@ from ipfailover_agent.report.status import EventStatus, TransitionStatus
 from ipfailover_agent.system.journal import Journal, read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -33,9 +33,13 @@ _UNWRITTEN: Final = 4 * LIMIT  # while the file cannot be written
 
 
 class History:
-    """What happened, newest last."""
+    """What happened, newest last.
+
+    ``heard`` is told of every event as well.
+    """
 
     def __init__(self, path: str) -> None:
+        self.heard: Callable[[str, Mapping[str, object]], None] = lambda *_: None
         self._path = path
         self._journal = Journal(path, LIMIT)
         self._unwritten: deque[str] = deque(maxlen=_UNWRITTEN)
@@ -52,6 +56,7 @@ class History:
     def record(self, event: str, **details: object) -> None:
         """Note an event of the log, or one that is only part of another one there."""
         self._counts[event] += 1
+        self.heard(event, details)
         found = history.entry(utc(time.time()), event, details)
         if found is None:
             return

@@ -16,7 +16,7 @@ from ipfailover_agent.core.transition import Sighting, Told, TransitionCause, Tr
 from ipfailover_agent.system import files, host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ipfailover_agent.core.model import RunPaths, VrrpInstance
     from ipfailover_agent.core.roster import RosterEntry
@@ -88,6 +88,17 @@ class Witness:
             case remarks.VersionTold(version=version):
                 self.keepalived_version = version
             case None:
+                pass
+
+    def told(self, event: str, details: Mapping[str, object]) -> None:
+        """Take an event of the agent's own log: the verdict of a check that it makes itself."""
+        match event.partition("."):
+            case ("check", _, "passed"):
+                self.check = CheckVerdict(failure=None, since=time.time())
+            case ("check", _, "failed"):
+                reason = str(details.get("reason") or "")
+                self.check = CheckVerdict(failure=reason, since=time.time())
+            case _:
                 pass
 
     def advert(self, name: str, sighting: Sighting) -> None:

@@ -24,7 +24,7 @@ _KEPT: Final = frozenset(
         *("lease.lapsed", "protection.off"),
     )
 )
-_KEPT_NOUNS: Final = ("drain.", "hold.")
+_KEPT_NOUNS: Final = ("check.", "drain.", "hold.")
 _SENTENCES: Final = ("cause", "reason", "meaning", "text", "error", "changes", "version")
 
 

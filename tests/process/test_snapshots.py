@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.report.status import AgentStatus
 from ipfailover_agent.snapshots import FRESH, PATIENCE, Snapshots
-from ipfailover_agent.system.loop import Loop
+from ipfailover_agent.system.loop import Loop, Woken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,3 +116,13 @@ def test_the_loop_s_own_thread_never_waits_for_itself() -> None:
         time.sleep(FRESH)
         assert 2 == snapshots.get().pid
         assert 2 == snapshots.get().pid
+
+
+def test_a_loop_is_woken_as_often_as_it_looks() -> None:
+    """Many calls between two looks are one event; none is left over; it may have ended."""
+    with Loop(()) as loop:
+        for _ in range(10_000):  # more than the socket holds
+            loop.wake()
+        assert (Woken(),) == loop.wait(time.monotonic() + 5)
+        assert () == loop.wait(time.monotonic() + 0.05)
+    loop.wake()
