@@ -138,9 +138,7 @@ class Reporter:
             "config.activated",
             digest=candidate.rendering.digest[:12],
             previous=previous.rendering.digest[:12] if previous else None,
-            # the worst takeover belongs here as well, once it is computed
             serving=keepalived.summary(candidate.config),
-            lease=candidate.settings.address_lease,
             source=self._source,
         )
 
