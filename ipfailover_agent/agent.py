@@ -72,6 +72,7 @@ class Agent:
         self.failure: tuple[str, ...] = ()  # why it ended, when it has
         self._woke_at = time.monotonic()
         self._witness = Witness(self._paths)
+        self._history.heard = self._witness.told
         self._guard = Guard(
             log=log,
             paths=self._paths,
@@ -248,8 +249,8 @@ class Agent:
                 self._log.info("signal.received", signal=number.name)
                 asked = number is signal.SIGHUP
                 self._dispatch(does.ReloadRequested() if asked else does.StopRequested())
-            case loop.LineReceived(source="notify"):
-                pass  # taken before
+            case loop.LineReceived(source="notify") | loop.Woken():
+                pass  # taken before; somebody wants a snapshot, which the round makes
             case loop.LineReceived(source=overseer.STREAM, line=line):
                 self._guard.overseer.lookup_said(line)
             case loop.StreamClosed(source=overseer.STREAM):

@@ -17,7 +17,7 @@ from ipfailover_agent.report.status import EventStatus, TransitionStatus
 from ipfailover_agent.system.journal import Journal, read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -33,14 +33,18 @@ _UNWRITTEN: Final = 4 * LIMIT  # while the file cannot be written
 
 
 class History:
-    """What happened, newest last."""
+    """What happened, newest last.
+
+    ``heard`` is told of every event as well.
+    """
 
     def __init__(self, path: str) -> None:
+        self.heard: Callable[[str, Mapping[str, object]], None] = lambda *_: None
         self._path = path
         self._journal = Journal(path, LIMIT)
         self._unwritten: deque[str] = deque(maxlen=_UNWRITTEN)
-        self._events: deque[Entry] = deque(maxlen=_EVENTS)
-        self._transitions: dict[str, deque[Entry]] = {}
+        self._events: deque[EventStatus] = deque(maxlen=_EVENTS)
+        self._transitions: dict[str, deque[TransitionStatus]] = {}
         self._counts: Counter[str] = Counter()
         self._causes: dict[str, Counter[tuple[str, str]]] = {}
 
@@ -52,6 +56,7 @@ class History:
     def record(self, event: str, **details: object) -> None:
         """Note an event of the log, or one that is only part of another one there."""
         self._counts[event] += 1
+        self.heard(event, details)
         found = history.entry(utc(time.time()), event, details)
         if found is None:
             return
@@ -66,9 +71,27 @@ class History:
             known = self._transitions.setdefault(
                 found.instance or "", deque(maxlen=_POINTS + _TRANSITIONS)
             )
-            known.append(found)
+            known.append(
+                TransitionStatus(
+                    at=found.at,
+                    previous=found.previous or "",
+                    state=found.state or "",
+                    kind=found.kind,
+                    cause=found.cause,
+                    priority=found.priority or 0,
+                    lasted=found.lasted,
+                )
+            )
         else:
-            self._events.append(found)
+            self._events.append(
+                EventStatus(
+                    at=found.at,
+                    event=found.event,
+                    kind=found.kind,
+                    cause=found.cause,
+                    instance=found.instance,
+                )
+            )
 
     @property
     def has_unwritten(self) -> bool:
@@ -100,38 +123,16 @@ class History:
     def events(self, now: float) -> tuple[EventStatus, ...]:
         """Return what happened within the last hour before ``now`` (UTC seconds)."""
         since = utc(now - _HOUR)
-        return tuple(
-            EventStatus(
-                at=each.at,
-                event=each.event,
-                kind=each.kind,
-                cause=each.cause,
-                instance=each.instance,
-            )
-            for each in self._events
-            if each.at >= since  # both as ``utc`` writes them
-        )
+        return tuple(each for each in self._events if each.at >= since)  # both as ``utc`` writes
 
     def transitions(self, name: str) -> tuple[TransitionStatus, ...]:
         """Return the last transitions of an instance."""
-        known = self._transitions.get(name, ())
-        return tuple(
-            TransitionStatus(
-                at=each.at,
-                previous=each.previous or "",
-                state=each.state or "",
-                kind=each.kind,
-                cause=each.cause,
-                priority=each.priority or 0,
-                lasted=each.lasted,
-            )
-            for each in list(known)[-_TRANSITIONS:]
-        )
+        return tuple(self._transitions.get(name, ()))[-_TRANSITIONS:]
 
     def timeline(self, name: str, now: float) -> tuple[tuple[str, str], ...]:
         """Return since when an instance was in which states, for the hour before ``now``."""
         since = utc(now - _HOUR)
-        points = [(each.at, each.state or "") for each in self._transitions.get(name, ())]
+        points = [(each.at, each.state) for each in self._transitions.get(name, ())]
         before = sum(at < since for at, _ in points)
         return tuple(points[max(before - 1, 0) :][-_POINTS:])
 

@@ -16,7 +16,7 @@ from ipfailover_agent.core.transition import Sighting, Told, TransitionCause, Tr
 from ipfailover_agent.system import files, host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ipfailover_agent.core.model import RunPaths, VrrpInstance
     from ipfailover_agent.core.roster import RosterEntry
@@ -64,7 +64,7 @@ class Witness:
     _ending: TransitionCause | None = None
     _reload_at: float | None = None
     _ended: str = "ended"
-    _has_child: bool = False
+    _respawned_at: float | None = None
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -83,16 +83,22 @@ class Witness:
                 self.check = CheckVerdict(failure=failure or None, since=time.time())
             case remarks.LinkChanged() as said:
                 self._link = Told(text=said.failure, at=now)
-            case remarks.ChildStarted():
-                if self._has_child:
-                    self._start = TransitionCause(
-                        kind=TransitionKind.RESTARTED,
-                        text="keepalived's VRRP child died and was started again",
-                    )
-                self._has_child = True
+            case remarks.ChildDied():
+                self._respawned_at = now
             case remarks.VersionTold(version=version):
                 self.keepalived_version = version
             case None:
+                pass
+
+    def told(self, event: str, details: Mapping[str, object]) -> None:
+        """Take an event of the agent's own log: the verdict of a check that it makes itself."""
+        match event.partition("."):
+            case ("check", _, "passed"):
+                self.check = CheckVerdict(failure=None, since=time.time())
+            case ("check", _, "failed"):
+                reason = str(details.get("reason") or "")
+                self.check = CheckVerdict(failure=reason, since=time.time())
+            case _:
                 pass
 
     def advert(self, name: str, sighting: Sighting) -> None:
@@ -107,7 +113,7 @@ class Witness:
         else:
             kind, text = TransitionKind.RESTARTED, f"keepalived restarted: it {self._ended}"
         self._start = TransitionCause(kind=kind, text=text)
-        self._ending, self._has_child, self.check = None, False, None
+        self._ending, self._respawned_at, self.check = None, None, None
         self._of.clear()
 
     def reloaded(self, now: float) -> None:
@@ -146,6 +152,7 @@ class Witness:
                 lasted=lasted,
                 lapsed_at=self.sources.lapsed_at(now),
                 start=self._start,
+                respawned_at=self._respawned_at,
                 reload_at=self._reload_at,
                 ending=self._ending,
             )

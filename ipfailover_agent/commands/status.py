@@ -139,6 +139,10 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
         columns,
     )
     yield from _indented(_held(data["instances"]), columns)
+    listen = data.get("listen")
+    if isinstance(listen, dict) and listen.get("reason"):
+        text = f"HTTP is not answered on {listen.get('address')}: {listen['reason']}"
+        yield from _indented([text], columns)
 
 
 def _held(instances: list[dict[str, Any]]) -> list[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LONGEST: Final = 500  # characters of a sentence that are kept
 _KEPT: Final = frozenset(
     (
-        *("agent.started", "agent.stopped", "agent.crashed"),
+        *("agent.started", "agent.stopped"),
         *("vrrp.transition", "vrrp.id_clash", "rival.seen", "adverts.not_leaving"),
         *("contest.held", "contest.trial", "contest.ended", "contest.released"),
         *("keepalived.started", "keepalived.terminated", "keepalived.exited"),
@@ -24,7 +24,7 @@ _KEPT: Final = frozenset(
         *("lease.lapsed", "protection.off"),
     )
 )
-_KEPT_NOUNS: Final = ("drain.", "hold.")
+_KEPT_NOUNS: Final = ("check.", "drain.", "hold.")
 _SENTENCES: Final = ("cause", "reason", "meaning", "text", "error", "changes", "version")
 
 
@@ -52,6 +52,7 @@ class Entry:
     lasted: float | None = None
 
 
+_NAMES: Final = tuple(each.name for each in fields(Entry))
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(("at", "event", "kind", "cause", "instance", "previous", "state"), str),
     "priority": int,
@@ -89,8 +90,8 @@ def _sentence(details: Mapping[str, object]) -> str:
 
 def to_line(kept: Entry) -> str:
     """Return an entry as one line of JSON, without what it does not say."""
-    values = {each.name: getattr(kept, each.name) for each in fields(kept)}
-    told = {name: value for name, value in values.items() if value is not None and value != ""}
+    values = ((name, getattr(kept, name)) for name in _NAMES)
+    told = {name: value for name, value in values if value is not None and value != ""}
     return json.dumps(told, separators=(",", ":"))
 
 

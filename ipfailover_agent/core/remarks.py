@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _SOMETHING: Final = re.compile(
-    rb"higher|discarding|VRRP_Script|Netlink reports|Interface |no IPv|Starting "
+    rb"higher|discarding|VRRP_Script|Netlink reports|Interface |no IPv|Starting K|died: "
 )
 _HIGHER: Final = re.compile(
     r"\((.+)\) Master received advert from (\S+) with higher priority (\d+), ours \d+$"
@@ -27,6 +27,7 @@ _PASSED: Final = ("succeeded", "considered successful")
 _LINK: Final = re.compile(r"Netlink reports (\S+) (up|down)$")
 _DEVICE: Final = re.compile(r"Interface (\S+) (added|deleted)$")
 _ADDRESSLESS: Final = re.compile(r"\(.+\)\s*:? ?entering FAULT state \((no IPv[46] address).*\)$")
+_DIED: Final = re.compile(r"VRRP child process\(\d+\) died: Respawning$")
 _VERSION: Final = re.compile(r"Starting Keepalived v(\S+)")
 
 
@@ -65,8 +66,8 @@ class LinkChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildStarted:
-    """The VRRP child was started, with keepalived or after it died."""
+class ChildDied:
+    """The VRRP child died, and keepalived starts another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ class VersionTold:
     version: str
 
 
-Remark = Outranked | Outranks | CheckEnded | LinkChanged | ChildStarted | VersionTold
+Remark = Outranked | Outranks | CheckEnded | LinkChanged | ChildDied | VersionTold
 
 
 def parse(line: bytes) -> Remark | None:
@@ -106,8 +107,8 @@ def _parse_rest(text: str) -> Remark | None:
         return LinkChanged(interface=match[1], failure=failure)
     if match := _ADDRESSLESS.search(text):
         return LinkChanged(interface="", failure=f"the interface has {match[1]}")
-    if "Starting VRRP child process" in text:
-        return ChildStarted()
+    if _DIED.search(text):
+        return ChildDied()
     if match := _VERSION.search(text):
         return VersionTold(version=match[1])
     return None

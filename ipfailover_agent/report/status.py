@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -241,7 +241,12 @@ class AgentStatus:
 
 def to_json(status: AgentStatus) -> str:
     """Return the snapshot as one JSON object on one line."""
-    return json.dumps(asdict(status), separators=(",", ":")) + "\n"
+    return json.dumps(status, default=_as_dict, separators=(",", ":")) + "\n"
+
+
+def _as_dict(value: Any) -> dict[str, object]:  # noqa: ANN401 - as json calls it
+    """Return one of these classes as a dictionary: ``asdict`` would copy all that it holds."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def from_json(text: str) -> dict[str, Any]:

@@ -70,7 +70,12 @@ class Readable:
     source: str
 
 
-Event = SignalReceived | LineReceived | StreamClosed | Writable | Readable
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Another thread called :meth:`Loop.wake`, once or more often."""
+
+
+Event = SignalReceived | LineReceived | StreamClosed | Writable | Readable | Woken
 
 
 class _LineReader:
@@ -176,7 +181,7 @@ class Loop:
         self._cleanup.close()
 
     def wake(self) -> None:
-        """Have :meth:`wait` return soon, from any thread; a loop that has ended is no error."""
+        """Have :meth:`wait` return :class:`Woken`, from any thread; never fails."""
         self._is_woken = True
         wakes = self._wakes
         if wakes is not None:
@@ -217,13 +222,11 @@ class Loop:
             deadline: ``time.monotonic`` seconds; None waits without limit.
 
         Returns:
-            Events, never none before the deadline unless somebody called :meth:`wake`; empty when
-            the deadline has passed.
+            Events, never none before the deadline; empty when the deadline has passed.
         """
         while True:
             events = self._wait_once(self._seconds_until(deadline))
-            is_woken, self._is_woken = self._is_woken, False
-            if events or is_woken or (deadline is not None and time.monotonic() >= deadline):
+            if events or (deadline is not None and time.monotonic() >= deadline):
                 return tuple(events)
 
     @staticmethod
@@ -235,6 +238,9 @@ class Loop:
     def _wait_once(self, timeout: float | None) -> list[Event]:
         ready = self._selector.select(timeout)
         events: list[Event] = list(self._signal_events())
+        if self._is_woken:
+            self._is_woken = False
+            events.append(Woken())
         for key, _ in ready:
             fd = key.fd
             if fd in self._readers:

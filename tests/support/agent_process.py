@@ -236,6 +236,7 @@ class World:
         has_bug: bool = False,
         hangs_on_reload: bool = False,
         listen: str = "off",
+        termination_log: str | None = None,
         before: Sequence[str] = (),
     ) -> AgentProcess:
         """Start an agent.
@@ -252,6 +253,7 @@ class World:
             has_bug: with a policy, a reload raises what nobody expects.
             hangs_on_reload: with a policy, the loop stands still from a reload on.
             listen: with a policy, where it answers HTTP.
+            termination_log: with a policy, where Kubernetes looks for why it ended.
             before: words that run the agent, such as ``setpriv ...``.
         """
         given: dict[str, Any] = {
@@ -264,6 +266,7 @@ class World:
             "policy": policy,
             "has_bug": has_bug,
             "hangs_on_reload": hangs_on_reload,
+            "termination_log": termination_log or str(self.directory / "no-termination-log"),
         }
         runner = (sys.executable, str(_RUNNER), json.dumps(given))
         plain = (sys.executable, "-m", "ipfailover_agent", "run", *words)

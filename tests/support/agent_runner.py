@@ -7,7 +7,7 @@ import sys
 import time
 
 from ipfailover_agent import entry
-from ipfailover_agent.commands.run import run
+from ipfailover_agent.commands.run import TERMINATION_LOG, run
 from ipfailover_agent.core.supervision import Policy
 from ipfailover_agent.prepare import Options
 from ipfailover_agent.reporter import Reporter
@@ -29,6 +29,7 @@ def main() -> int:
         given.get("log_format", "text"),
         given.get("log_level", "debug"),
         policy=Policy(**given.get("policy", {})),
+        termination_log=given.get("termination_log", TERMINATION_LOG),
     )
 
 

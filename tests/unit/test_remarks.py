@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ipfailover_agent.core import remarks
 from ipfailover_agent.core.remarks import (
     CheckEnded,
-    ChildStarted,
+    ChildDied,
     LinkChanged,
     Outranked,
     Outranks,
@@ -43,7 +43,7 @@ SAID: dict[str, Remark] = {
     "(vip_VIP_1) entering FAULT state (no IPv4 address for interface)": LinkChanged(
         interface="", failure="the interface has no IPv4 address"
     ),
-    "Starting VRRP child process, pid=9": ChildStarted(),
+    "VRRP child process(9) died: Respawning": ChildDied(),
     "Starting Keepalived v2.2.7 (01/16,2022)": VersionTold(version="2.2.7"),
 }
 NOTHING = (
@@ -52,7 +52,8 @@ NOTHING = (
     "Script `chk_vip` now returning 1",
     "Startup complete",
     "(vip_VIP_1) Received advert from 10.0.0.12 with lower priority 150, ours 250, forcing",
-    "Starting Healthcheck child process, pid=7",
+    "Starting VRRP child process, pid=9",
+    "VRRP child process(9) died: Exiting",
     "Interface eth0 is a bridge",
 )
 
