@@ -83,8 +83,12 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread, deaf to signals: they are the loop's, which runs in another one."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def close(self, timeout: float) -> bool:
         """Have the thread end; return whether it did within so many seconds."""
@@ -96,8 +100,6 @@ class Server:
     # --- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        # What a handler notes belongs to the loop, which runs in another thread.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._selector.register(self._board.to_thread, selectors.EVENT_READ)
             while not self._board.is_closing:

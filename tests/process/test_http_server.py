@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +29,6 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BIG = bytes(5_000_000)
 
@@ -178,6 +181,18 @@ def test_a_bug_is_told_and_ends_nothing(served: Served) -> None:
     assert 500 == http_client.get(served.port, "/bug").status
     assert "this is a bug" in served.board.listening.failure
     assert 200 == http_client.get(served.port, "/x").status
+
+
+@pytest.mark.usefixtures("served")
+def test_the_thread_takes_no_signal_away_from_the_loop() -> None:
+    """They are blocked in it, and not in the main one."""
+    blocked = {}
+    for task in Path("/proc/self/task").iterdir():
+        text = (task / "status").read_text(encoding="ascii")
+        [mask] = re.findall(r"^SigBlk:\s+(\S+)", text, re.MULTILINE)
+        blocked[task.name] = bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+    assert blocked.pop(str(threading.main_thread().native_id)) is False
+    assert True in blocked.values()
 
 
 @pytest.mark.parametrize("host", ["", "::1", "::", "0.0.0.0", "127.0.0.1"])
