@@ -9,18 +9,22 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent import __version__, candidates, overseer
+from ipfailover_agent import __version__, candidates, overseer, web
 from ipfailover_agent.core import keepalived, lifecycle
 from ipfailover_agent.core import supervision as does
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.supervision import Phase, Reload
+from ipfailover_agent.core.transition import TransitionCause, TransitionKind
 from ipfailover_agent.guard import Guard
+from ipfailover_agent.history import History, recording
 from ipfailover_agent.reporter import Reporter
 from ipfailover_agent.system import files, host, loop, process, setgroups
+from ipfailover_agent.web import Web
+from ipfailover_agent.witness import Sources, Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -54,19 +58,32 @@ class Agent:
         wrap: Callable[[bytes], bytes],
         policy: does.Policy | None = None,
     ) -> None:
-        self._log = log
+        self._paths = RunPaths(directory=options.run_directory, config="")
+        self._history = History(self._paths.events)
+        self._log = log = recording(log, self._history)
         self._output = output
         self._errors = errors
         self._wrap = wrap
         self._policy = policy or does.Policy()
-        self._paths = RunPaths(directory=options.run_directory, config="")
         self._state = does.Lifecycle()
         self._queue: deque[does.Event] = deque()
         self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
         self._finish: does.Finish | None = None
+        self.failure: tuple[str, ...] = ()  # why it ended, when it has
         self._woke_at = time.monotonic()
+        self._witness = Witness(self._paths)
+        self._history.heard = self._witness.told
         self._guard = Guard(
-            log=log, paths=self._paths, environment=environment, kill=self._kill_keepalived
+            log=log,
+            paths=self._paths,
+            environment=environment,
+            kill=self._kill_keepalived,
+            seen=self._witness.advert,
+        )
+        self._witness.sources = Sources(
+            withholdings=self._guard.withholdings,
+            is_wire_watched=lambda: self._guard.contests.is_on,
+            lapsed_at=self._guard.leases.lapsed_at,
         )
         self._reporter = Reporter(
             log=log,
@@ -76,6 +93,9 @@ class Agent:
             held=self._guard.contests.describe,
             protections=self._guard.protections,
             drains=self._guard.drains,
+            look=self._guard.look,
+            history=self._history,
+            witness=self._witness,
         )
         self._guard.drains.changed = self._reporter.touch
         self._candidates = candidates.Candidates(
@@ -88,6 +108,7 @@ class Agent:
             policy=self._policy,
             dispatch=self._dispatch,
         )
+        self._web = Web.made(options.listen, log=log, reporter=self._reporter, guard=self._guard)
 
     def run(self) -> int:
         """Serve until the end; return the exit code.
@@ -104,6 +125,7 @@ class Agent:
         files.lock_run_directory(self._paths)
         files.prepare_run_directory(self._paths)
         self._guard.drains.restore()
+        self._history.load()
         # Whoever finds our pid must not find a former agent's status beside it.
         self._reporter.write_status()
         files.write_pid_file(self._paths.agent_pid)
@@ -115,7 +137,9 @@ class Agent:
         try:
             with loop.Loop(_SIGNALS) as self._loop:
                 self._loop.watch_lines(fifo, "notify")
+                self._reporter.snapshots.attach(self._loop.wake)
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
+                self._web.begin(self._loop)
                 self._dispatch(does.Begin())
                 while self._finish is None:
                     self._round()
@@ -126,6 +150,8 @@ class Agent:
             self._guard.remove_rules()
             raise
         finally:
+            self._web.close()
+            self._reporter.snapshots.detach()
             self._guard.close()
             os.close(fifo)
             with contextlib.suppress(AgentError):  # it names a process that is gone in any case
@@ -134,6 +160,7 @@ class Agent:
         say = self._log.info if code is ExitCode.OK else self._log.error
         # The last line is what platforms show of a container that ended.
         problems = self._reporter.refusal if self._candidates.active is None else ()
+        self.failure = (*filter(None, (self._finish.reason,)), *problems)
         told = {"problems": problems} if problems else {}
         say("agent.stopped", exit_code=int(code), reason=self._finish.reason, **told)
         self._reporter.write_status()
@@ -175,10 +202,12 @@ class Agent:
             self._candidates.deadline,
             self._reporter.deadline,
             self._guard.deadline,
+            self._web.deadline,
         )
         deadline = min((each for each in due if each is not None), default=None)
         events = self._wait(deadline)
         now = self._woke_at
+        self._listen(events, now)
         # What keepalived told of comes before leases, and leases before anything else.
         for event in events:
             match event:
@@ -195,6 +224,7 @@ class Agent:
         for event in events:
             self._handle(event)
         self._reporter.tick(now)
+        self._web.tick(now)
         for sink in (self._output, self._errors):
             if sink.wants_write:
                 self._loop.watch_writable(sink.fileno(), "sink")
@@ -220,6 +250,15 @@ class Agent:
             if self._guard.probes.tick(now):
                 return ()
 
+    def _listen(self, events: Iterable[loop.Event], now: float) -> None:
+        """Take what explains transitions, before those that it explains."""
+        lines = [event for event in events if isinstance(event, loop.LineReceived)]
+        for each in lines:
+            if each.source in self._outputs:
+                self._witness.line(each.line, now)
+        if any(each.source == "notify" for each in lines):
+            self._guard.contests.catch_up(self._loop)
+
     def _handle(self, event: loop.Event) -> None:
         match event:
             case loop.SignalReceived(signum=signal.SIGCHLD):
@@ -231,12 +270,14 @@ class Agent:
                 self._log.info("signal.received", signal=number.name)
                 asked = number is signal.SIGHUP
                 self._dispatch(does.ReloadRequested() if asked else does.StopRequested())
-            case loop.LineReceived(source="notify"):
-                pass  # taken before
+            case loop.LineReceived(source="notify") | loop.Woken():
+                pass  # taken before; somebody wants a snapshot, which the round makes
             case loop.LineReceived(source=overseer.STREAM, line=line):
                 self._guard.overseer.lookup_said(line)
             case loop.StreamClosed(source=overseer.STREAM):
                 self._guard.overseer.lookup_closed(self._loop)
+            case loop.Readable(source=web.SOURCE):
+                self._web.woken()
             case loop.Readable(source=source):
                 self._guard.readable(source, self._loop)
             case loop.LineReceived(source=source, line=line) if source in self._outputs:
@@ -352,12 +393,18 @@ class Agent:
         if self._state.pid is None:
             return
         if number is signal.SIGHUP:
+            self._witness.reloaded(time.monotonic())
             self._guard.overseer.reload_began()
         else:
+            stops = self._state.phase is Phase.STOPPING
+            text = "the agent stops" if stops else "keepalived is started again"
+            self._witness.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
             self._guard.overseer.keepalived_ended()
         process.signal_process(self._state.pid, number)
 
     def _kill_keepalived(self) -> None:
+        hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")
+        self._witness.ends(hangs)
         if self._state.pid is not None:
             process.signal_group(self._state.pid, signal.SIGKILL)
 

@@ -49,6 +49,15 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
     return value
 
 
+def _interval(
+    _context: click.Context, _parameter: click.Parameter, value: float | None
+) -> float | None:
+    """Refuse an interval that would keep a processor busy, or that nobody can wait."""
+    if value is not None and not 0.1 <= value <= 86400:  # noqa: PLR2004 - a day
+        raise click.BadParameter(f"{value:g} is no number of seconds from 0.1 to 86400")
+    return value
+
+
 def _shared_options(command: Callable[..., object]) -> Callable[..., object]:
     """Add the options that tell where variables, templates and the run directory are."""
     decorators = (
@@ -79,13 +88,16 @@ def _shared_options(command: Callable[..., object]) -> Callable[..., object]:
     return command
 
 
-def _options(config: str | None, run_dir: str, template_dir: str | None) -> Options:
+def _options(
+    config: str | None, run_dir: str, template_dir: str | None, listen: str = "off"
+) -> Options:
     from ipfailover_agent.prepare import Options  # noqa: PLC0415
 
     return Options(
         config=config or None,
         run_directory=os.path.abspath(run_dir or _RUN_DIRECTORY),  # noqa: PTH100 - start-up time
         template_directory=template_dir or None,
+        listen=listen,
     )
 
 
@@ -113,6 +125,15 @@ def cli() -> None:
 @cli.command("run", short_help="Serve the addresses until stopped (the container's entrypoint).")
 @_shared_options
 @click.option(
+    "--listen",
+    envvar="IPFAILOVER_LISTEN",
+    metavar="ADDRESS:PORT",
+    default="127.0.0.1:63000",
+    show_default=True,
+    help="Where HTTP is answered: probes, metrics, status and a page. :PORT for all addresses, "
+    "off for none.",
+)
+@click.option(
     "--log-format",
     envvar="IPFAILOVER_LOG_FORMAT",
     type=click.Choice(["text", "json"]),
@@ -129,9 +150,11 @@ def cli() -> None:
     help="The least important events that are logged.",
 )
 def run_command(
+    *,
     config: str | None,
     run_dir: str,
     template_dir: str | None,
+    listen: str,
     log_format: str,
     log_level: str,
 ) -> int:
@@ -142,7 +165,8 @@ def run_command(
     """
     from ipfailover_agent.commands import run  # noqa: PLC0415
 
-    return run.run(_options(config, run_dir, template_dir), log_format, log_level)
+    options = _options(config, run_dir, template_dir, listen)
+    return run.run(options, log_format, log_level)
 
 
 @cli.command("render", short_help="Print the keepalived.conf that `run` would use on this node.")
@@ -237,15 +261,62 @@ def reload_command(run_dir: str, timeout: float) -> int:
 @cli.command("status", short_help="Show what the running agent does.")
 @_run_dir_option
 @_json_option
-@click.option("--watch", is_flag=True, help="Print it again whenever it changes, until Ctrl-C.")
-def status_command(run_dir: str, as_json: bool, watch: bool) -> int:  # noqa: FBT001
+@click.option("--all", "is_whole", is_flag=True, help="Print every instance, however many.")
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value=1.0,
+    default=None,
+    type=float,
+    metavar="[SECONDS]",
+    callback=_interval,
+    help="Print it again until Ctrl-C: every second, or as often as you say. Where the output is "
+    "no terminal, whenever it changes.",
+)
+def status_command(
+    run_dir: str,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+    is_whole: bool,  # noqa: FBT001 - likewise
+    watch: float | None,
+) -> int:
     """Show the running agent: phase, each instance's state, addresses, last reload.
 
-    Exits with 0 when the agent is ready, 1 when it runs and is not, 69 when none runs.
+    Exits with 0 when the agent is ready, 1 when it runs and is not, 69 when none runs. Colours
+    only a terminal, and not if NO_COLOR is set.
     """
     from ipfailover_agent.commands import status  # noqa: PLC0415
 
-    return status.status(run_dir, as_json=as_json, watch=watch)
+    return status.status(run_dir, as_json=as_json, is_whole=is_whole, watch=watch)
+
+
+@cli.command("events", short_help="Show what happened on this node, and why.")
+@_run_dir_option
+@_json_option
+@click.option("--follow", "-f", is_flag=True, help="Go on with each new event, until Ctrl-C.")
+@click.option(
+    "--count",
+    "-n",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="How many, the newest.",
+)
+@click.argument("instance", required=False)
+def events_command(
+    run_dir: str,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+    follow: bool,  # noqa: FBT001 - likewise
+    count: int,
+    instance: str | None,
+) -> int:
+    """Show the last transitions, contests, reloads and restarts with their causes.
+
+    INSTANCE limits it to one. Works also when the agent has ended or crashed. Times are UTC.
+    """
+    from ipfailover_agent.commands import events  # noqa: PLC0415
+
+    return events.events(run_dir, instance, count=count, as_json=as_json, follow=follow)
 
 
 def _duration(

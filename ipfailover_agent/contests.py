@@ -24,8 +24,11 @@ from ipfailover_agent.core.causes import CauseKind
 from ipfailover_agent.core.conflict import Contest, ContestPolicy, Counters
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
+from ipfailover_agent.core.transition import Sighting
+from ipfailover_agent.history import utc
 from ipfailover_agent.leaving import Leaving
 from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.report.status import RivalStatus
 from ipfailover_agent.system import host, wire
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from ipfailover_agent.core.causes import Cause
     from ipfailover_agent.core.dump import InstanceDump
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.packets import Advert, Announcement
@@ -49,6 +53,7 @@ _FRAMES_PER_READ: Final = 1024
 _READ_PAUSE: Final = 0.05  # between two reads: 254 masters advertise 254 times a second
 _LOOK_INTERVAL: Final = 5.0  # at the interface and the MACs of this host
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
+_RIVALS_TOLD: Final = 4  # of an instance, in the status
 _EVENTS = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
 
 
@@ -62,9 +67,11 @@ class Contests:
         holds: Holds,
         overseer: Overseer,
         heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
+        seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self._heard = heard
         self._log = log
+        self._seen = seen
         self._holds = holds
         self._overseer = overseer
         self._policy = ContestPolicy()
@@ -82,6 +89,8 @@ class Contests:
         self._silent_at: float | None = None  # when to look whether their adverts leave
         self._resume_at: float | None = None
         self._look_at: float | None = None
+        self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
+        self.count = 0  # of contests that we lost
         self.refusal = ""
 
     # --- what is told of it ---------------------------------------------------------------------
@@ -92,6 +101,25 @@ class Contests:
         if state is None or state.phase is conflict.Phase.WATCHING or state.cause is None:
             return None
         return f"{state.phase.value}: {state.cause.text}"
+
+    def cause(self, name: str) -> str | None:
+        """Return the cause of the last hold of an instance, None where it is held by nobody."""
+        state = self._states.get(name)
+        return None if state is None or state.cause is None else state.cause.text
+
+    def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
+        """Return what was told of rivals within the last hour before ``now`` (UTC seconds)."""
+        since = utc(now - 3600)
+        self._rivals = {
+            name: told
+            for name, each in self._rivals.items()
+            if (told := tuple(rival for rival in each if rival.at >= since))
+        }
+        return dict(self._rivals)
+
+    def catch_up(self, loop: Loop) -> None:
+        """Read what was on the wire before keepalived told of what it made of it."""
+        self.readable(loop)
 
     @property
     def is_on(self) -> bool:
@@ -245,11 +273,25 @@ class Contests:
         names = {self._by_id.get((advert.virtual_router_id, family))}
         names |= {self._by_address.get(each) for each in advert.addresses}
         event = conflict.AdvertSeen(advert=advert, seen_ids=frozenset(self._seen_ids))
+        self._witness(self._by_id.get((advert.virtual_router_id, family)), advert, now)
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
                 if name in self._states:
                     self._heard(name, advert, self._states[name].context)
+
+    def _witness(self, name: str | None, advert: Advert, now: float) -> None:
+        """Tell of an advert that keepalived may have acted on."""
+        state = None if name is None else self._states.get(name)
+        if name is None or state is None or state.context.is_own(advert.source_mac):
+            return
+        sighting = Sighting(
+            source=str(advert.source),
+            priority=advert.priority,
+            at=now,
+            ranks_higher=state.context.ranks_below(advert),
+        )
+        self._seen(name, sighting)
 
     def _on_announcement(self, announcement: Announcement, now: float) -> None:
         name = self._by_address.get(announcement.address)
@@ -369,12 +411,27 @@ class Contests:
         if state is None:
             return
         self._states[name], actions = contest.step(state, event, now, self._policy)
+        if state.phase is conflict.Phase.WATCHING and self._states[name].is_held:
+            self.count += 1
         for action in actions:
             self._carry_out(name, action)
+
+    def _note(self, name: str, cause: Cause) -> None:
+        """Remember a rival for the status."""
+        newest = RivalStatus(
+            rival=cause.rival, kind=cause.kind.value, cause=cause.text, at=utc(time.time())
+        )
+        others = [
+            each
+            for each in self._rivals.get(name, ())
+            if (each.rival, each.kind) != (newest.rival, newest.kind)
+        ]
+        self._rivals[name] = (*others, newest)[-_RIVALS_TOLD:]
 
     def _carry_out(self, name: str, action: conflict.Action) -> None:
         match action:
             case conflict.Hold(reason=reason, cause=cause):
+                self._note(name, cause)
                 self._holds.set(name, REASON)
                 self._tell(
                     "contest.held",
@@ -396,6 +453,7 @@ class Contests:
             case conflict.AskDump():
                 self._overseer.want_dump()
             case conflict.Report(cause=cause, would_hold=would_hold):
+                self._note(name, cause)
                 self._tell(
                     _EVENTS.get(cause.kind, "rival.seen"),
                     instance=name,

@@ -9,16 +9,19 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.contests import SOURCE, Contests
+from ipfailover_agent.contests import REASON, SOURCE, Contests
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.transition import DRAIN, Withholding
 from ipfailover_agent.drains import Drains
 from ipfailover_agent.firewalls import Firewalls
+from ipfailover_agent.history import utc
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
+from ipfailover_agent.look import Look
 from ipfailover_agent.overseer import Overseer
 from ipfailover_agent.probes import SOURCE as PROBES
 from ipfailover_agent.probes import Probes
-from ipfailover_agent.report.status import Protection
+from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,11 +31,13 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.dump import InstanceDump
     from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.roster import Roster, RosterEntry
+    from ipfailover_agent.core.transition import Sighting
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
 
 WIRE = SOURCE
+_WORDS = {DRAIN: "drained: the instance is kept off this node on purpose"}
 _SHORTEST_GAP = 1.0  # seconds by which the loop may be late before it is called a gap
 
 
@@ -44,6 +49,7 @@ class Guard:
         paths: of the run directory.
         environment: of nft.
         kill: ends keepalived's process group at once.
+        seen: hears of every advert of others, with the instance's name.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Guard:
         paths: RunPaths,
         environment: Mapping[str, str],
         kill: Callable[[], None],
+        seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self.holds = Holds(log, paths)
         self.probes = Probes(log, paths)
@@ -62,12 +69,49 @@ class Guard:
         )
         self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
         self.contests = Contests(
-            log=log, holds=self.holds, overseer=self.overseer, heard=self.drains.heard
+            log=log, holds=self.holds, overseer=self.overseer, heard=self.drains.heard, seen=seen
         )
         self.firewalls = Firewalls(log, environment)
         self._log = log
         self._roster: Roster | None = None  # as it was taken last; it never changes in place
         self._held: frozenset[IPAddress] = frozenset()
+        self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
+
+    def withholdings(self, name: str) -> tuple[Withholding, ...]:
+        """Return why an instance is kept in FAULT on purpose."""
+        return tuple(
+            Withholding(reason=each, text=self.contests.cause(name) or each)
+            if each == REASON
+            else Withholding(reason=each, text=_WORDS.get(each, each))
+            for each in sorted(self.holds.reasons(name))
+        )
+
+    def look(self) -> Look:
+        """Return what the mechanisms know at this moment."""
+        leases, until = self.leases, self.leases.leased_until
+        at = utc(self.overseer.latest_at)
+        return Look(
+            lease=LeaseStatus(
+                seconds=leases.seconds,
+                lateness=round(leases.lateness, 3),
+                worst_lateness=round(leases.worst_lateness, 3),
+                lapses=leases.lapses,
+            ),
+            lease_remaining=None if until is None else round(until - time.monotonic(), 2),
+            dumps={
+                each.name: DumpStatus(
+                    at=at,
+                    effective_priority=each.effective_priority,
+                    has_addresses=each.has_addresses,
+                    counters=each.counters,
+                    garp_delay=each.garp_delay,
+                )
+                for each in self.overseer.latest
+            },
+            rivals=self.contests.rivals(time.time()),
+            contests=self.contests.count,
+            holds=self.holds.count,
+        )
 
     def protections(self) -> tuple[Protection, ...]:
         """Return which mechanisms work."""
@@ -179,11 +223,13 @@ class Guard:
     def keepalived_ended(self, roster: Roster) -> None:
         """keepalived ended: nothing is held any more."""
         self.overseer.keepalived_ended()
+        self.dumped_at = None
         self.contests.restart()
         self.leases.left(self._held)
         self.roster_is(roster, time.monotonic())
 
     def _on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+        self.dumped_at = asked_at
         self.contests.dumped(instances, asked_at)
 
     def close(self) -> None:

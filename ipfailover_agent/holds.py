@@ -22,6 +22,11 @@ class Holds:
         self._log = log
         self._paths = paths
         self._reasons: dict[str, set[str]] = {}
+        self.count = 0  # of instances that were held, each time
+
+    def reasons(self, name: str) -> frozenset[str]:
+        """Return why an instance is held; nothing where it is not."""
+        return frozenset(self._reasons.get(name, ()))
 
     def prepare(self, names: Iterable[str]) -> None:
         """Have every file there, as it should be, before keepalived reads of them.
@@ -39,6 +44,7 @@ class Holds:
 
     def set(self, name: str, reason: str) -> None:
         """Keep an instance in FAULT."""
+        self.count += not self._reasons.get(name)
         self._reasons.setdefault(name, set()).add(reason)
         self._write(name)
 

@@ -48,6 +48,8 @@ class Leases:
         self.deadline: float | None = None
         self.lateness = 0.0
         self.worst_lateness = 0.0
+        self.lapses = 0
+        self._lapsed_at: float | None = None
 
     @property
     def is_on(self) -> bool:
@@ -58,6 +60,23 @@ class Leases:
     def refusal(self) -> str:
         """Return why leases cannot be had here, or nothing."""
         return self._refusal
+
+    @property
+    def seconds(self) -> int:
+        """Return the lease in force, 0 for none."""
+        return self._seconds if self.is_on else 0
+
+    @property
+    def leased_until(self) -> float | None:
+        """Return when the kernel removes what is held (monotonic), None where it never does."""
+        if self._renewed_at is None or not self._held or not self.is_on:
+            return None
+        return self._renewed_at + self._seconds
+
+    def lapsed_at(self, now: float) -> float | None:
+        """Return when the lease lapsed last: now, where it has and nobody has seen to it yet."""
+        until = self.leased_until
+        return now if until is not None and now >= until else self._lapsed_at
 
     def configure(self, *, seconds: int, interface: str, now: float) -> None:
         """Take the lease, 0 for none, and the interface of the active configuration."""
@@ -130,6 +149,9 @@ class Leases:
         punctuality = lease.judge(self._seconds, self._renewed_at, now)
         if punctuality is Punctuality.ON_TIME:
             return
+        if punctuality is Punctuality.LAPSED:
+            self.lapses += 1
+            self._lapsed_at = now
         event = "lease.lapsed" if punctuality is Punctuality.LAPSED else "lease.late"
         self._log.warning(
             event,
@@ -155,6 +177,13 @@ class Leases:
             return False
         self._leased = frozenset(each.address.address for each in found)
         return True
+
+    def present(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress] | None:
+        """Return which of the addresses the kernel has; None where it does not tell."""
+        try:
+            return frozenset(each.address.address for each in self._find(addresses))
+        except AgentError:
+            return None
 
     def _find(self, addresses: Collection[IPAddress]) -> list[HeldAddress]:
         """Return those of the addresses that are on the interface, as keepalived sets them.

@@ -55,6 +55,8 @@ class Overseer:
         self._lookup: ConfigTest | None = None
         self._pid: int | None = None
         self.refusal = ""
+        self.latest: tuple[InstanceDump, ...] = ()
+        self.latest_at = 0.0  # UTC seconds
 
     # --- which signal asks ----------------------------------------------------------------------
 
@@ -116,6 +118,7 @@ class Overseer:
     def keepalived_ended(self) -> None:
         """It ended, or was told to."""
         self._pid = None
+        self.latest = ()
         self._request.abandon()
         self._step(watch.KeepalivedEnded())
 
@@ -159,6 +162,7 @@ class Overseer:
             answer = self._request.poll(now)
             if isinstance(answer, watch.DumpAnswered):
                 self._step(answer)
+                self.latest, self.latest_at = answer.instances, time.time()
                 self._answered(answer.instances, asked_at)
             elif answer is not None:
                 self._log.warning("dump.failed", reason=answer.reason)

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core import pace, plan, render, settings, variables
+from ipfailover_agent.core import listen, pace, plan, render, settings, variables
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import HostFacts, KeepalivedConfig, Rendering, RunPaths, Settings
 from ipfailover_agent.system import files, host, sources
@@ -24,16 +24,20 @@ _START_ONLY = tuple(
     for each in variables.VARIABLES
     if each.takes_effect_at == "start" and not each.is_agent_option
 )
-_LATER = ("IPFAILOVER_WATCH", "IPFAILOVER_LISTEN")
+_LATER = ("IPFAILOVER_WATCH",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The agent's own settings, each an option and an ``IPFAILOVER_*`` variable."""
+    """The agent's own settings, each an option and an ``IPFAILOVER_*`` variable.
+
+    ``listen`` is as it was written, see :mod:`core.listen`.
+    """
 
     config: str | None = None
     run_directory: str = "/run/ipfailover-agent"
     template_directory: str | None = None
+    listen: str = listen.OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from ipfailover_agent import __version__
@@ -21,19 +21,25 @@ from ipfailover_agent.core.errors import (
     HostNotReadyError,
     SettingsError,
 )
+from ipfailover_agent.core.fingerprint import fingerprint
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.roster import Roster
 from ipfailover_agent.core.supervision import Lifecycle, Phase, Verdict
+from ipfailover_agent.core.transition import TransitionCause, TransitionKind
+from ipfailover_agent.history import History, utc
+from ipfailover_agent.look import Look
 from ipfailover_agent.report import status
 from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.snapshots import Snapshots
 from ipfailover_agent.system import files
+from ipfailover_agent.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.roster import RosterEntry
     from ipfailover_agent.prepare import Candidate
 
@@ -65,6 +71,9 @@ class Reporter:
         held: Callable[[str], str | None],
         protections: Callable[[], tuple[status.Protection, ...]],
         drains: DrainView,
+        look: Callable[[], Look] = Look,
+        history: History | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self.log = log
         self._paths = paths
@@ -77,6 +86,7 @@ class Reporter:
         self._state = Lifecycle()
         self._active: Candidate | None = None
         self._active_since = ""
+        self._fingerprint = ""
         self._roster = Roster()
         self._problems: tuple[str, ...] = ()
         self._changes: tuple[str, ...] = ()
@@ -89,6 +99,45 @@ class Reporter:
         self._status_at = 0.0
         self._dropped_told = 0
         self._nag_at: float | None = None
+        self.listening: status.ListenStatus | None = None
+        self.history = history or History(paths.events)
+        self.witness = witness or Witness(paths)
+        self._look = look
+        self.snapshots = Snapshots(self._snapshot)
+
+    @property
+    def snapshot(self) -> status.AgentStatus:
+        """Return a snapshot that is at most 0.1 s old; any thread may ask.
+
+        Another thread waits for the loop to make it, half a second at most.
+        """
+        return self.snapshots.get()
+
+    @property
+    def config_name(self) -> str | None:
+        """Return the OPENSHIFT_HA_CONFIG_NAME in force, None before the first configuration."""
+        return None if self._active is None else self._active.config.config_name
+
+    @property
+    def script(self) -> str:
+        """Return the check's name in the active configuration, empty for none."""
+        track = None if self._active is None else self._active.config.track_script
+        return "" if track is None else track.name
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Return every address of the active configuration."""
+        return () if self._active is None else self._active.config.addresses
+
+    @property
+    def phase(self) -> Phase:
+        """Return the phase of supervision."""
+        return self._state.phase
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what keeps the node from being ready, whatever its instances do."""
+        return self._problems
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -104,8 +153,10 @@ class Reporter:
             self._nag_at = now + _NAG_INTERVAL
             if self._active is not None:
                 self.log.error("config.degraded", reasons=self._active.config.degraded)
-        if self._lines_dropped() != self._dropped_told:
+        if self._lines_dropped() != self._dropped_told or self.history.has_unwritten:
             self.touch()
+        if self.snapshots.is_wanted:
+            self.snapshots.make()
         if self._status_due is not None and now >= self._status_due:
             self.write_status()
 
@@ -161,6 +212,10 @@ class Reporter:
         self._active_since = utc_now()
         self._problems = candidate.config.degraded
         self._roster = self._roster.reconfigured(candidate.config.instances)
+        names = {each.name for each in candidate.config.instances}
+        self.witness.keep(names)
+        self.history.keep(names)
+        self._fingerprint = fingerprint(candidate.config)
         self._repeats.forget()
         self._nag_at = time.monotonic() + _NAG_INTERVAL if candidate.config.degraded else None
         self.touch()
@@ -218,6 +273,7 @@ class Reporter:
     def keepalived_started(self, pid: int) -> None:
         """Tell that keepalived was started."""
         self._starts += 1
+        self.witness.started()
         self.log.info("keepalived.started", pid=pid)
         self.touch()
 
@@ -225,12 +281,32 @@ class Reporter:
         self, *, expected: bool, pid: int, code: int | None, signal: int | None
     ) -> None:
         """Tell that keepalived ended; nothing is served by it any more."""
-        self._roster = self._roster.ended(time.time())
         event = "keepalived.terminated" if expected else "keepalived.exited"
         say = self.log.info if expected else self.log.error
         meaning = keepalived.meaning_of(code, signal)
+        kind = TransitionKind.STOPPED if expected else TransitionKind.ENDED
+        self.witness.ends(TransitionCause(kind=kind, text=f"keepalived ended ({meaning})"))
+        self._end_roster()
         say(event, pid=pid, exit_code=code, meaning=meaning)
         self.touch()
+
+    def _end_roster(self) -> None:
+        """Note what keepalived could not tell any more."""
+        before, now = self._roster, time.time()
+        self._roster = before.ended(now)
+        for was, entry in zip(before.entries, self._roster.entries, strict=True):
+            if was.state is not entry.state:
+                lasted = None if was.since is None else round(now - was.since, 2)
+                cause = self.witness.explain(was, entry.state, time.monotonic(), lasted)
+                self.history.record(
+                    "vrrp.transition",
+                    instance=was.instance.name,
+                    previous=was.state.value,
+                    state=entry.state.value,
+                    lasted=lasted,
+                    kind=cause.kind.value,
+                    cause=cause.text,
+                )
 
     @property
     def roster(self) -> Roster:
@@ -247,6 +323,8 @@ class Reporter:
         if before is None or before.state is transition.state:
             return None
         now = time.time()
+        lasted = None if before.since is None else round(now - before.since, 2)
+        cause = self.witness.explain(before, transition.state, time.monotonic(), lasted)
         self._roster = self._roster.told(transition, now)
         self.log.info(
             "vrrp.transition",
@@ -254,7 +332,9 @@ class Reporter:
             previous=before.state.value,
             state=transition.state.value,
             priority=transition.priority,
-            lasted=None if before.since is None else round(now - before.since, 2),
+            lasted=lasted,
+            kind=cause.kind.value,
+            cause=cause.text,
             addresses=[str(each.address) for each in before.instance.all_addresses],
         )
         self.touch()
@@ -272,8 +352,10 @@ class Reporter:
         self._status_due = None
         self._status_at = time.monotonic()
         self._dropped_told = self._lines_dropped()
+        made = self.snapshots.make()
+        self.history.write()
         with contextlib.suppress(AgentError):  # a full run directory must not cost an address
-            files.write_atomically(self._paths.status, status.to_json(self._snapshot()), 0o644)
+            files.write_atomically(self._paths.status, status.to_json(made), 0o644)
 
     def _faults(self) -> tuple[str, ...]:
         """Return why instances are not fit to serve, as far as is known."""
@@ -289,7 +371,7 @@ class Reporter:
         return (f"{text}: {why}" if why else text,)
 
     def _snapshot(self) -> status.AgentStatus:
-        active = self._active
+        active, now, look = self._active, time.time(), self._look()
         faults = self._faults()
         config = None
         if active is not None:
@@ -309,25 +391,68 @@ class Reporter:
             ready=self._state.phase is Phase.RUNNING and not self._problems and not faults,
             reasons=(*self._problems, *faults),
             config=config,
-            instances=tuple(
-                status.InstanceStatus(
-                    name=each.instance.name,
-                    virtual_router_id=each.instance.virtual_router_id,
-                    state=each.state.value,
-                    since=None if each.since is None else _utc(each.since),
-                    priority=each.instance.priority,
-                    addresses=tuple(str(held.address) for held in each.instance.all_addresses),
-                    held=self._held(each.instance.name),
-                    drained=self._drains.describe(each.instance.name),
-                )
-                for each in self._roster.entries
-            ),
+            instances=tuple(self._instance(each, look, now) for each in self._roster.entries),
             reload=self._reload,
             keepalived_pid=self._state.pid,
             restarts=max(self._starts - 1, 0),
             lines_dropped=self._lines_dropped(),
             protections=self._protections(),
             drain_requests=self._drains.answers,
+            listen=self.listening,
+            check=self._check(),
+            lease=look.lease,
+            counts=self._counts(look),
+            fingerprint=self._fingerprint,
+            keepalived_version=self.witness.keepalived_version,
+            python=sys.version.split()[0],
+            events=self.history.events(now),
+        )
+
+    def _instance(self, entry: RosterEntry, look: Look, now: float) -> status.InstanceStatus:
+        name = entry.instance.name
+        return status.InstanceStatus(
+            name=name,
+            virtual_router_id=entry.instance.virtual_router_id,
+            state=entry.state.value,
+            since=None if entry.since is None else utc(entry.since),
+            priority=entry.instance.priority,
+            addresses=tuple(str(held.address) for held in entry.instance.all_addresses),
+            held=self._held(name),
+            drained=self._drains.describe(name),
+            lease_remaining=look.lease_remaining if entry.state is VrrpState.MASTER else None,
+            dump=look.dumps.get(name),
+            rivals=look.rivals.get(name, ()),
+            transitions=self.history.transitions(name),
+            timeline=self.history.timeline(name, now),
+            transition_counts=self.history.causes(name),
+        )
+
+    def _check(self) -> status.CheckStatus | None:
+        """Return what the check said last, None where there is no check."""
+        if self._active is None:
+            return None
+        config = self._active.config
+        if config.track_script is None and config.port_probes is None:
+            return None
+        verdict = self.witness.check
+        if verdict is None:
+            return status.CheckStatus()
+        return status.CheckStatus(
+            state="ok" if verdict.failure is None else "failing",
+            reason=self.witness.check_reason(),
+            since=utc(verdict.since),
+        )
+
+    def _counts(self, look: Look) -> status.Counts:
+        count = self.history.count
+        return status.Counts(
+            accepted=count("reload.accepted"),
+            unchanged=count("reload.unchanged"),
+            refused=count("reload.refused"),
+            unconfirmed=count("reload.unconfirmed"),
+            kills=count("keepalived.hangs"),
+            contests=look.contests,
+            holds=look.holds,
         )
 
 
@@ -346,8 +471,4 @@ def problems_of(error: AgentError) -> tuple[str, ...]:
 
 def utc_now() -> str:
     """Return the time in ISO 8601."""
-    return _utc(time.time())
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return utc(time.time())

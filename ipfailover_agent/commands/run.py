@@ -8,16 +8,28 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.report import logs
 from ipfailover_agent.reporter import problems_of
+from ipfailover_agent.system.files import write_termination_message
 from ipfailover_agent.system.output import LineSink, secure_standard_streams
 
 if TYPE_CHECKING:
+    from ipfailover_agent.agent import Agent
     from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.prepare import Options
 
+TERMINATION_LOG = "/dev/termination-log"
+"""Where Kubernetes looks for why a container ended, by default."""
 
-def run(options: Options, log_format: str, log_level: str, *, policy: Policy | None = None) -> int:
+
+def run(
+    options: Options,
+    log_format: str,
+    log_level: str,
+    *,
+    policy: Policy | None = None,
+    termination_log: str = TERMINATION_LOG,
+) -> int:
     """Serve until the end; return the exit code. A bug ends with its traceback in the log."""
-    from ipfailover_agent.agent import Agent  # noqa: PLC0415 - after the cheap imports
+    from ipfailover_agent import agent as agents  # noqa: PLC0415 - after the cheap imports
 
     secure_standard_streams()
     chosen = logs.LogFormat(log_format)
@@ -25,7 +37,7 @@ def run(options: Options, log_format: str, log_level: str, *, policy: Policy | N
     output, errors = LineSink(1, notice=notice), LineSink(2, notice=notice)
     log = logs.configure(errors, log_format=chosen, level=log_level)
     try:
-        agent = Agent(
+        agent = agents.Agent(
             environment=dict(os.environ),
             options=options,
             log=log,
@@ -34,14 +46,23 @@ def run(options: Options, log_format: str, log_level: str, *, policy: Policy | N
             wrap=logs.line_wrapper(chosen),
             policy=policy,
         )
-        return agent.run()
+        return _tell_end(agent, agent.run(), termination_log)
     except AgentError as error:
+        write_termination_message(termination_log, "\n".join(problems_of(error)))
         log.error("agent.failed", exit_code=int(error.exit_code), problems=problems_of(error))
         return int(error.exit_code)
-    except Exception:
+    except Exception as error:
+        said = f"a bug: {type(error).__name__}: {error}"
+        write_termination_message(termination_log, f"{said}\nthe log has the traceback")
         log.exception("agent.crashed", exit_code=int(ExitCode.BUG))
         return int(ExitCode.BUG)
     finally:
         for sink in (output, errors):
             sink.drain(0.2)
             sink.close()
+
+
+def _tell_end(agent: Agent, code: int, termination_log: str) -> int:
+    if code:
+        write_termination_message(termination_log, "\n".join(agent.failure))
+    return code

@@ -72,6 +72,7 @@ class InstanceDump:
         master_advert_interval: seconds between those of the master it last heard.
         has_addresses: keepalived has set its virtual addresses and not removed them.
         last_transition: seconds since the epoch, by keepalived's clock.
+        garp_delay: seconds from a takeover to the second announcement, as configured.
     """
 
     name: str
@@ -86,6 +87,7 @@ class InstanceDump:
     has_addresses: bool
     last_transition: float
     counters: Counters
+    garp_delay: float = 0.0
 
 
 def parse(text: str) -> tuple[InstanceDump, ...] | None:
@@ -150,6 +152,7 @@ def _parse_instance(data: Mapping[str, object], stats: Mapping[str, object]) -> 
         has_addresses=data.get("vipset") is True,
         last_transition=float(_number(data.get("last_transition", 0))),
         counters=_parse_counters(stats),
+        garp_delay=float(_number(data.get("garp_delay", 0))),
     )
 
 

@@ -285,6 +285,11 @@ class RunPaths:
         return f"{self.directory}/status.json"
 
     @property
+    def events(self) -> str:
+        """Return the file of what happened last; it outlives the agent."""
+        return f"{self.directory}/events.jsonl"
+
+    @property
     def addresses(self) -> str:
         """Return the record of the addresses that this agent may have on an interface."""
         return f"{self.directory}/addresses.json"
@@ -308,6 +313,7 @@ class RunPaths:
             self.drain_requests,
             self.lock,
             self.status,
+            self.events,
             self.addresses,
         )
 

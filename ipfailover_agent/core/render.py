@@ -152,7 +152,7 @@ _FILTERS = {
 def _environment(template_directory: str | None) -> jinja2.Environment:
     import jinja2  # noqa: PLC0415 - 40 ms that most commands need not spend
 
-    directories = [str(_templates())]
+    directories = [str(packaged_templates())]
     if template_directory is not None:
         if not pathlib.Path(template_directory).is_dir():
             raise TemplateError(f"cannot read templates: {template_directory!r} is no directory")
@@ -169,7 +169,7 @@ def _environment(template_directory: str | None) -> jinja2.Environment:
     return environment
 
 
-def _templates() -> pathlib.Path:
+def packaged_templates() -> pathlib.Path:
     """Return the packaged templates, or those of the checkout the package is run from."""
     packaged = _PACKAGE / "templates"
     return packaged if packaged.is_dir() else _PACKAGE.parent / "templates"

@@ -288,7 +288,8 @@ VARIABLES: tuple[Variable, ...] = (
     _agent(
         "LISTEN",
         "127.0.0.1:63000",
-        "Address and port of the agent's read-only HTTP. Not acted on yet.",
+        "Where the agent answers HTTP: probes, metrics, status, a page. `ADDRESS:PORT`, `:PORT` "
+        "for all addresses, or `off`.",
     ),
     _agent(
         "LOG_FORMAT",

@@ -3,14 +3,63 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import SystemRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _SHOWN_ADDRESSES = 4
+WIDTH = 80  # columns, where the output is no terminal
+_COLOURS = {"good": "32", "bad": "31;1", "doubtful": "33", "faint": "2"}
+
+
+def width() -> int:
+    """Return the columns of the terminal; of 80 where the output is none."""
+    return max(shutil.get_terminal_size((WIDTH, 24)).columns, 40) if is_terminal() else WIDTH
+
+
+def is_terminal() -> bool:
+    """Tell whether a person looks at the standard output."""
+    return sys.stdout.isatty()
+
+
+def painter(environment: Mapping[str, str], *, is_terminal: bool) -> Callable[[str, str], str]:
+    """Return what paints a text: ``paint(text, "bad")``; it leaves it alone unless it may.
+
+    It may on a terminal that knows colours, unless NO_COLOR is set (no-color.org).
+    """
+    is_dull = environment.get("NO_COLOR") or environment.get("TERM", "dumb") == "dumb"
+    if is_dull or not is_terminal:
+        return lambda text, _tone: text
+
+    def paint(text: str, tone: str) -> str:
+        colour = _COLOURS.get(tone)
+        return f"\x1b[{colour}m{text}\x1b[0m" if colour else text
+
+    return paint
+
+
+def fold(text: str, columns: int, indent: str = "", lead: str = "") -> list[str]:
+    """Return a sentence in lines of at most so many columns.
+
+    The first begins with ``lead``, all others with ``indent``. A word that is longer than that,
+    such as an IPv6 address, stays whole.
+    """
+    lines: list[str] = []
+    line = lead
+    is_begun = False
+    for word in text.split(" "):
+        if is_begun and len(line) + 1 + len(word) > columns:
+            lines.append(line)
+            line = indent + word
+        else:
+            line += f" {word}" if is_begun else word
+        is_begun = True
+    return [*lines, line]
 
 
 def say(text: str) -> bool:
@@ -44,12 +93,18 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     ]
 
 
-def addresses(texts: Iterable[str]) -> str:
-    """Return addresses in a row, the first few where there are many."""
+def addresses(texts: Iterable[str], columns: int | None = None) -> str:
+    """Return addresses in a row, the first few where there are many.
+
+    ``columns`` is what there is room for; one is shown in any case, and whole.
+    """
     every = list(texts)
-    shown = " ".join(every[:_SHOWN_ADDRESSES])
-    rest = len(every) - _SHOWN_ADDRESSES
-    return f"{shown} and {rest} more" if rest > 0 else shown
+    for count in range(min(len(every), _SHOWN_ADDRESSES), 0, -1):
+        rest = len(every) - count
+        shown = " ".join(every[:count]) + (f" and {rest} more" if rest else "")
+        if columns is None or len(shown) <= columns or count == 1:
+            return shown
+    return ""
 
 
 def duration(seconds: float) -> str:

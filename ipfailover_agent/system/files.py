@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
+_TERMINATION_LIMIT: Final = 4096  # bytes, Kubernetes' own
 _TEMPORARY_SUFFIX: Final = ".new~"
 _temporary_numbers = itertools.count()
 
@@ -295,6 +296,26 @@ def read_text(path: str) -> str:
         UnicodeDecodeError: it is not UTF-8.
     """
     return _read_small(path)
+
+
+def write_termination_message(path: str, text: str) -> None:
+    """Say why we end where Kubernetes looks for it, if it does: the kubelet mounts that file.
+
+    It shows at most 4096 bytes of it (the pod's ``terminationMessagePath``). A file that is not
+    there, or is something else than a file, is none of ours, and no error costs the exit code.
+    """
+    data = text.encode("utf-8", "replace")
+    if len(data) > _TERMINATION_LIMIT:
+        data = data[: _TERMINATION_LIMIT - 4].decode("utf-8", "ignore").encode() + b"..."
+    with contextlib.suppress(OSError):
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(path, flags)
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                os.ftruncate(fd, 0)
+                os.write(fd, data)
+        finally:
+            os.close(fd)
 
 
 def _usable_addresses(items: list[object]) -> Iterator[IPAddress]:

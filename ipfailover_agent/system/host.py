@@ -6,12 +6,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
+import socket
 import stat
+import struct
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import DefaultRoute, HostFacts, Interface, ScriptState
+from ipfailover_agent.core.model import (
+    DefaultRoute,
+    Family,
+    HostFacts,
+    Interface,
+    ScriptState,
+)
 from ipfailover_agent.core.pace import CpuShare
 from ipfailover_agent.system.netlink import AddressSocket
 
@@ -41,6 +51,11 @@ _SIOCGIFFLAGS: Final = 0x8913
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _START_FIELD: Final = 19  # likewise, field 22
 _DEAD_STATES: Final = {"Z", "X"}
+_GET_FLAGS: Final = 0x8913  # SIOCGIFFLAGS, linux/sockios.h
+_GET_ADDRESS: Final = 0x8915  # SIOCGIFADDR
+_NAME_LIMIT: Final = 15  # bytes of a name, before its zero; the answer is behind it
+_REQUEST_SIZE: Final = 40  # struct ifreq
+_UP_AND_RUNNING: Final = 0x41  # IFF_UP and IFF_RUNNING, linux/if.h
 
 
 def discover(
@@ -224,6 +239,33 @@ def forwards_ipv6(interface: str) -> bool:
             return file.read(1) != b"0"
     except OSError:
         return False
+
+
+def link_failure(interface: str, family: Family) -> str | None:
+    """Return why keepalived cannot serve on an interface, None where nothing speaks against it.
+
+    It asks for the flags IFF_UP and IFF_RUNNING and, with IPv4, for an address (netdevice(7)).
+    """
+    name = interface.encode()[:_NAME_LIMIT].ljust(_REQUEST_SIZE, b"\0")
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
+            try:
+                answer = fcntl.ioctl(asked, _GET_FLAGS, name)
+            except OSError as error:
+                is_gone = error.errno == errno.ENODEV
+                return f"interface {interface} is gone" if is_gone else None
+            (flags,) = struct.unpack_from("=H", answer, _NAME_LIMIT + 1)
+            if flags & _UP_AND_RUNNING != _UP_AND_RUNNING:
+                return f"interface {interface} is down"
+            if family is Family.IPV4:
+                try:
+                    fcntl.ioctl(asked, _GET_ADDRESS, name)
+                except OSError as error:
+                    if error.errno == errno.EADDRNOTAVAIL:
+                        return f"interface {interface} has no IPv4 address"
+    except OSError:  # out of descriptors: then nothing is known
+        return None
+    return None
 
 
 def process_started_at(pid: int) -> int | None:

@@ -70,7 +70,12 @@ class Readable:
     source: str
 
 
-Event = SignalReceived | LineReceived | StreamClosed | Writable | Readable
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Another thread called :meth:`Loop.wake`, once or more often."""
+
+
+Event = SignalReceived | LineReceived | StreamClosed | Writable | Readable | Woken
 
 
 class _LineReader:
@@ -138,6 +143,8 @@ class Loop:
         self._cleanup = contextlib.ExitStack()
         self._selector: selectors.BaseSelector
         self._wakeups: socket.socket
+        self._wakes: socket.socket | None = None
+        self._is_woken = False
 
     def __enter__(self) -> Self:
         secure_standard_streams()
@@ -158,6 +165,7 @@ class Loop:
             # whoever started us may have left them blocked, and would have us deaf
             mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
             cleanup.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+            self._wakes = wakes
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -169,7 +177,16 @@ class Loop:
         self._readers.clear()
         self._writers.clear()
         self._readables.clear()
+        self._wakes = None
         self._cleanup.close()
+
+    def wake(self) -> None:
+        """Have :meth:`wait` return :class:`Woken`, from any thread; never fails."""
+        self._is_woken = True
+        wakes = self._wakes
+        if wakes is not None:
+            with contextlib.suppress(OSError):  # full: then it wakes anyway
+                wakes.send(b"\0")  # no signal has that number
 
     def watch_lines(self, fd: int, source: str) -> None:
         """Report the lines of a non-blocking pipe, FIFO, socket or terminal under that name."""
@@ -221,6 +238,9 @@ class Loop:
     def _wait_once(self, timeout: float | None) -> list[Event]:
         ready = self._selector.select(timeout)
         events: list[Event] = list(self._signal_events())
+        if self._is_woken:
+            self._is_woken = False
+            events.append(Woken())
         for key, _ in ready:
             fd = key.fd
             if fd in self._readers:

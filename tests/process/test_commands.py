@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.netns
 
-COMMANDS = ("run", "render", "check", "reload", "status", "release")
+COMMANDS = ("run", "render", "check", "reload", "status", "events", "release")
 UNPRIVILEGED = (
     *("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"),
     *("--bounding-set", "-all", "--inh-caps", "-all"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.netns
 
-HEAVY = {"jinja2", "psutil", "structlog"}
+HEAVY = {"jinja2", "prometheus_client", "psutil", "structlog"}
 PROGRAM = """
 import atexit, runpy, sys
 out = open(sys.argv.pop(1), "w")

@@ -34,6 +34,13 @@ files = {
 print(json.dumps({"package": ipfailover_agent.__file__, "files": files}))
 """
 
+PAGES = """
+from ipfailover_agent.report import metrics, page
+from tests.support.observed import instance, observation
+seen = observation(instance(1))
+print("10.0.0.2" in page.response(seen).body.decode(), len(metrics.response(seen).body) > 1000)
+"""
+
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Run a command that knows nothing of the checkout; return what it prints."""
@@ -119,5 +126,6 @@ def test_the_installed_wheel_renders_every_golden_case(
         case: {name: text.encode() for name, text in files.items()}
         for case, files in rendered["files"].items()
     }
+    assert "True True\n" == run(python, "-c", PAGES, cwd=beside)
     said = run(environment / "bin" / "ipfailover-agent", "--version", cwd=tmp_path)
     assert said.startswith("ipfailover-agent, version ")

@@ -234,6 +234,9 @@ class World:
         log_format: str = "text",
         reads_file: bool = False,
         has_bug: bool = False,
+        hangs_on_reload: bool = False,
+        listen: str = "off",
+        termination_log: str | None = None,
         before: Sequence[str] = (),
     ) -> AgentProcess:
         """Start an agent.
@@ -248,16 +251,22 @@ class World:
             log_format: with a policy, ``text`` or ``json``.
             reads_file: with a policy, ``config_file`` overrides the environment.
             has_bug: with a policy, a reload raises what nobody expects.
+            hangs_on_reload: with a policy, the loop stands still from a reload on.
+            listen: with a policy, where it answers HTTP.
+            termination_log: with a policy, where Kubernetes looks for why it ended.
             before: words that run the agent, such as ``setpriv ...``.
         """
         given: dict[str, Any] = {
             "options": {
                 "run_directory": str(self.run_directory),
                 "config": str(self.config_file) if reads_file else None,
+                "listen": listen,
             },
             "log_format": log_format,
             "policy": policy,
             "has_bug": has_bug,
+            "hangs_on_reload": hangs_on_reload,
+            "termination_log": termination_log or str(self.directory / "no-termination-log"),
         }
         runner = (sys.executable, str(_RUNNER), json.dumps(given))
         plain = (sys.executable, "-m", "ipfailover_agent", "run", *words)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 from ipfailover_agent import entry
-from ipfailover_agent.commands.run import run
+from ipfailover_agent.commands.run import TERMINATION_LOG, run
 from ipfailover_agent.core.supervision import Policy
 from ipfailover_agent.prepare import Options
 from ipfailover_agent.reporter import Reporter
@@ -15,22 +16,29 @@ from ipfailover_agent.reporter import Reporter
 def main() -> int:
     """Run the agent; ``options`` and ``policy`` come as one JSON object.
 
-    ``has_bug``: a reload raises what nobody expects.
+    ``has_bug``: a reload raises what nobody expects. ``hangs_on_reload``: the loop stands still.
     """
     entry.hold_signals()
     given = json.loads(sys.argv[1])
     if given["has_bug"]:
         setattr(Reporter, "reload_began", _fail)  # noqa: B010 - a fault that cannot be produced
+    if given["hangs_on_reload"]:
+        setattr(Reporter, "reload_began", _hang)  # noqa: B010 - likewise
     return run(
         Options(**given["options"]),
         given.get("log_format", "text"),
         given.get("log_level", "debug"),
         policy=Policy(**given.get("policy", {})),
+        termination_log=given.get("termination_log", TERMINATION_LOG),
     )
 
 
 def _fail(_: Reporter) -> None:
     raise RuntimeError("this is a bug")
+
+
+def _hang(_: Reporter) -> None:
+    time.sleep(600)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,15 +31,32 @@ def manifest_files() -> list[Path]:
 
 def kustomize(overlay: str) -> list[Manifest]:
     """Return what ``kubectl apply -k`` would send to a cluster, by the real kustomize."""
+    return _kustomize(EXAMPLES / overlay)
+
+
+def _kustomize(directory: Path) -> list[Manifest]:
     kubectl = Path(sys.executable).with_name("kubectl")
     done = subprocess.run(
-        [str(kubectl), "kustomize", str(EXAMPLES / overlay)],
+        [str(kubectl), "kustomize", str(directory)],
         check=True,
         capture_output=True,
         text=True,
         timeout=60,
     )
     return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def kustomize_with(overlay: str, component: str, directory: Path) -> list[Manifest]:
+    """Return what an overlay becomes with a component; ``directory`` is empty."""
+    top = directory / "kustomization.yaml"
+    relative = {
+        name: os.path.relpath(EXAMPLES / name, directory.resolve())
+        for name in (overlay, component)
+    }
+    kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+    parts = {"resources": [relative[overlay]], "components": [relative[component]]}
+    top.write_text(yaml.safe_dump({**kind, **parts, "namespace": "ipfailover"}), encoding="utf-8")
+    return _kustomize(directory)
 
 
 def find(manifests: list[Manifest], kind: str) -> Manifest:
@@ -124,6 +142,50 @@ SCC_SCHEMA: Manifest = {
                 },
             }
             for name in ("fsGroup", "supplementalGroups")
+        },
+    },
+}
+
+#: PodMonitor, group monitoring.coreos.com/v1: the fields that are used here, and no others.
+POD_MONITOR_SCHEMA: Manifest = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "properties": {
+        "apiVersion": {"const": "monitoring.coreos.com/v1"},
+        "kind": {"const": "PodMonitor"},
+        "metadata": {"type": "object"},
+        "spec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["selector", "podMetricsEndpoints"],
+            "properties": {
+                "selector": {"type": "object", "required": ["matchLabels"]},
+                "podMetricsEndpoints": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["port"],
+                        "properties": {
+                            **{name: {"type": "string"} for name in ("port", "path", "scheme")},
+                            "interval": {"type": "string", "pattern": "^[0-9]+(s|m)$"},
+                            "relabelings": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "additionalProperties": False,
+                                    "properties": {
+                                        "sourceLabels": {"type": "array"},
+                                        "targetLabel": {"type": "string"},
+                                    },
+                                },
+                            },
+                        },
+                    },
+                },
+            },
         },
     },
 }

@@ -21,6 +21,8 @@ from ipfailover_agent.core.errors import ExitCode, HostNotReadyError, SettingsEr
 from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.supervision import Phase, Policy
+from ipfailover_agent.core.transition import TransitionKind
+from ipfailover_agent.report import status
 from ipfailover_agent.system.host import script_state
 from tests.support.markdown import blocks, code, prose, section, slug, table, text_of
 from tests.support.vectors import host_facts
@@ -303,6 +305,25 @@ def test_the_operations_guide_lists_level_and_fields_of_log_events() -> None:
             level, fields = documented[event]
             assert set() == call.fields - set(code(fields)), event
             assert call.level is None or call.level.replace("exception", "error") in level, event
+
+
+def test_the_operations_guide_explains_every_cause_of_a_transition() -> None:
+    """Whoever finds a kind in the log, or in a metric, finds what it means."""
+    rows = table(section(OPERATIONS, "Why it moved"))
+    listed = [name for row in rows for name in code(row[0])]
+    assert sorted(each.value for each in TransitionKind) == sorted(listed)
+
+
+def test_the_operations_guide_lists_every_field_of_the_status() -> None:
+    """No field is missing, and none is listed that is not there."""
+    listed = {name for row in table(section(OPERATIONS, "status.json")) for name in code(row[0])}
+    fields = {each.name for each in dataclasses.fields(status.AgentStatus)} - {"schema"}
+    of_an_instance = {each.name for each in dataclasses.fields(status.InstanceStatus)}
+    detailed = {name.partition(".")[2] for name in listed if "[]." in name}
+    assert fields == {name for name in listed if "[]." not in name}
+    rows = {row[0]: row[1] for row in table(section(OPERATIONS, "status.json"))}
+    shown = rows["`instances`"]
+    assert of_an_instance == detailed | (set(code(shown)) & of_an_instance)
 
 
 def test_the_state_diagram_shows_every_phase() -> None:

@@ -30,7 +30,7 @@ DATA: dict[str, Any] = {
     "ifp_ifname": "eth0",
     "master_priority": 0,
     "last_transition": 1795346763.859286,
-    "garp_delay": 1,
+    "garp_delay": 15,
     "garp_refresh": 0,
     "garp_rep": 5,
     "garp_refresh_rep": 1,
@@ -87,6 +87,7 @@ EXPECTED = InstanceDump(
     has_addresses=True,
     last_transition=1795346763.859286,
     counters=Counters(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14),
+    garp_delay=15.0,
 )
 
 

@@ -13,10 +13,16 @@ import kubernetes_validate
 import pytest
 
 from ipfailover_agent.cli import cli
-from ipfailover_agent.core import old_reading, settings, variables
+from ipfailover_agent.core import http, listen, old_reading, settings, variables
 from ipfailover_agent.core.plan import plan
 from tests.support import manifests
-from tests.support.manifests import EXAMPLES, OVERLAYS, SCC_SCHEMA, Manifest
+from tests.support.manifests import (
+    EXAMPLES,
+    OVERLAYS,
+    POD_MONITOR_SCHEMA,
+    SCC_SCHEMA,
+    Manifest,
+)
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -35,7 +41,9 @@ def validate(manifest: Manifest) -> None:
     """Raise where a cluster would refuse the manifest, or ignore a part of it."""
     if manifest["kind"] == "SecurityContextConstraints":
         jsonschema.validate(manifest, SCC_SCHEMA)
-    elif manifest["kind"] != "Kustomization":
+    elif manifest["kind"] == "PodMonitor":
+        jsonschema.validate(manifest, POD_MONITOR_SCHEMA)
+    elif manifest["kind"] not in {"Kustomization", "Component"}:
         for version in VERSIONS:
             kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -79,6 +87,43 @@ def test_the_schemas_refuse_what_is_wrong(kind: str, path: tuple[str, ...], valu
     place[path[-1]] = value
     with pytest.raises((jsonschema.ValidationError, kubernetes_validate.ValidationError)):
         validate(manifest)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_monitoring_can_be_added(overlay: str, tmp_path: Path) -> None:
+    """Probes and Prometheus ask where the agent listens, for the deployment that it is."""
+    made = manifests.kustomize_with(overlay, "monitoring", tmp_path)
+    for each in made:
+        validate(each)
+    [(_, spec)] = manifests.pod_specs(made)
+    [container] = spec["containers"]
+    environment = {each["name"]: each for each in container["env"]}
+    names = [*environment]
+    assert names.index("NODE_IP") < names.index("IPFAILOVER_LISTEN")
+    written = environment["IPFAILOVER_LISTEN"]["value"].replace("$(NODE_IP)", "192.0.2.11")
+    [port] = container["ports"]
+    address = listen.parse(written)
+    assert address is not None
+    assert [address.port, address.port] == [port["containerPort"], port["hostPort"]]
+    name = manifests.find(made, "ConfigMap")["data"]["OPENSHIFT_HA_CONFIG_NAME"]
+    paths = []
+    for probe in ("readinessProbe", "livenessProbe"):
+        asked = container[probe]["httpGet"]
+        assert port["name"] == asked["port"]
+        request = http.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
+        assert isinstance(request, http.Request)
+        assert name == request.config
+        paths.append(request.path)
+    assert ["/readyz", "/livez"] == paths
+    monitor = manifests.find(made, "PodMonitor")
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    assert (port["name"], "/metrics") == (endpoint["port"], endpoint["path"])
+    kind = "Deployment" if overlay == "openshift" else "DaemonSet"
+    labels = manifests.find(made, kind)["spec"]["template"]["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    for each in made:
+        if each["kind"] == "SecurityContextConstraints":
+            assert each["allowHostPorts"]
 
 
 def test_both_clusters_run_the_same_container() -> None:

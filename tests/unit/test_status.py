@@ -39,6 +39,15 @@ SNAPSHOT = status.AgentStatus(
             since="2026-01-01T00:00:58.000+00:00",
             priority=200,
             addresses=("10.0.0.1", "10.0.0.2"),
+            transitions=(
+                status.TransitionStatus(
+                    at="2026-01-01T00:00:58.000+00:00",
+                    previous="BACKUP",
+                    state="MASTER",
+                    kind="handover",
+                    cause="priority-0 advert of 10.0.0.12: planned handover",
+                ),
+            ),
         ),
         status.InstanceStatus(
             name="vip_VIP_2",
@@ -59,6 +68,9 @@ SNAPSHOT = status.AgentStatus(
     keepalived_pid=8,
     restarts=3,
     lines_dropped=4,
+    check=status.CheckStatus(
+        state="failing", reason="no answer", since="2026-01-01T00:00:40.000+00:00"
+    ),
 )
 
 
@@ -81,13 +93,19 @@ def test_what_is_no_snapshot_is_refused(text: str) -> None:
 
 
 WHOLE: dict[str, Any] = json.loads(status.to_json(SNAPSHOT))
+OF_AN_INSTANCE = ("name", "virtual_router_id", "state", "since", "priority", "addresses", "held")
 RELIED_ON = (
     *((name,) for name in ("version", "pid", "phase", "ready", "reasons", "config")),
     *((name,) for name in ("instances", "reload", "restarts", "lines_dropped", "protections")),
     *(("config", name) for name in WHOLE["config"]),
     *(("reload", name) for name in WHOLE["reload"]),
-    *(("instances", 1, name) for name in WHOLE["instances"][1]),
+    *(("instances", 1, name) for name in OF_AN_INSTANCE),
     ("reasons", 0),
+    *(("check", name) for name in ("state", "reason", "since")),
+    *(
+        ("instances", 0, "transitions", 0, name)
+        for name in ("at", "previous", "state", "kind", "cause")
+    ),
     ("instances", 0),
     ("instances", 1, "addresses", 0),
     ("reload", "lines", 0),
@@ -169,11 +187,15 @@ def test_a_person_sees_it_all() -> None:
         "vip on eth0, from environment, in force for 1m, digest 0123456789ab",
         "keepalived was restarted 3 times",
         "4 log lines were dropped because nobody read them",
+        "the check fails for 20s: no answer",
         "  a reason",
         "",
         "INSTANCE   STATE   SINCE  ID  PRIORITY  ADDRESSES",
         "vip_VIP_1  MASTER  2s     11  200       10.0.0.1 10.0.0.2",
         "vip_VIP_2  INIT    -      12  100       10.0.0.3",
+        "",
+        "00:00:58 vip_VIP_1 BACKUP -> MASTER: priority-0 advert of 10.0.0.12: planned",
+        "  handover",
         "",
         "last reload refused, 30s ago",
         "  because",

@@ -1,0 +1,86 @@
+"""``events``: what happened on this node, from the file that outlives the agent."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.commands.running import NotRunningError, find_agent
+from ipfailover_agent.core import history
+from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.report import terminal
+from ipfailover_agent.system.journal import read_lines
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.history import Entry
+
+_LOOK_INTERVAL = 0.5
+
+
+def events(
+    run_directory: str, instance: str | None, *, count: int, as_json: bool, follow: bool
+) -> int:
+    """Print the last ``count`` events, and with ``follow`` each new one; return 0.
+
+    Raises:
+        NotRunningError: there is neither a file of events nor an agent.
+    """
+    path = RunPaths(directory=run_directory, config="").events
+    if not os.path.exists(path):  # noqa: PTH110 - start-up time
+        try:
+            find_agent(run_directory)
+        except NotRunningError as error:
+            raise NotRunningError(f"nothing is known of {run_directory}: {error}") from error
+    before = _about(read_lines(path), instance)
+    shown = before[-count:] if count else []
+    is_read = _print(shown, as_json=as_json)
+    try:
+        while follow and is_read:
+            time.sleep(_LOOK_INTERVAL)
+            found = _about(read_lines(path), instance)
+            is_read = _print(_newer(before, found), as_json=as_json)
+            before = found or before
+    except KeyboardInterrupt:
+        terminal.say("")  # the shell's prompt belongs on a line of its own, behind the ^C
+    return int(ExitCode.OK)
+
+
+def _about(lines: list[str], instance: str | None) -> list[tuple[str, Entry]]:
+    """Return lines and their entries: all, or those that concern an instance."""
+    found = ((line, history.from_line(line)) for line in lines)
+    return [
+        (line, each)
+        for line, each in found
+        if each is not None and instance in {None, each.instance}
+    ]
+
+
+def _newer(
+    before: list[tuple[str, Entry]], found: list[tuple[str, Entry]]
+) -> list[tuple[str, Entry]]:
+    """Return what was added; the beginning may be gone, since the file is bounded."""
+    if not before:
+        return found
+    last = before[-1]
+    at = next((index for index in range(len(found) - 1, -1, -1) if found[index] == last), None)
+    return found if at is None else found[at + 1 :]
+
+
+def _print(found: list[tuple[str, Entry]], *, as_json: bool) -> bool:
+    """Print entries; return False when nobody reads them any more."""
+    if not found:
+        return True
+    return terminal.say("\n".join(line if as_json else text(each) for line, each in found))
+
+
+def text(each: Entry) -> str:
+    """Return an entry as one line: when (UTC), what, to which instance, why."""
+    what = each.event
+    if each.previous is not None and each.state is not None:
+        after = "" if each.lasted is None else f" after {terminal.duration(each.lasted)}"
+        what = f"{each.previous} -> {each.state}{after}"
+    where = f" {each.instance}" if each.instance else ""
+    cause = each.cause or each.kind
+    return f"{each.at.partition('+')[0].replace('T', ' ')}{where} {what}: {cause}"

@@ -1,0 +1,120 @@
+"""What keepalived says in its log about why it does something.
+
+Only lines that 2.2.7 and 2.3.3 write without ``--log-detail`` (vrrp.c, vrrp_scheduler.c,
+vrrp_track.c, vrrp_daemon.c, keepalived_netlink.c). They are written before the transition that
+they explain. Any other line, and any that another version words otherwise, is no remark.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_SOMETHING: Final = re.compile(
+    rb"higher|discarding|VRRP_Script|Netlink reports|Interface |no IPv|Starting K|died: "
+)
+_HIGHER: Final = re.compile(
+    r"\((.+)\) Master received advert from (\S+) with higher priority (\d+), ours \d+$"
+)
+_EQUAL: Final = re.compile(
+    r"\((.+)\) Master received advert from (\S+) with same priority (\d+)"
+    r" but higher IP address than ours$"
+)
+_LOWER: Final = re.compile(r"\((.+)\) received lower priority \((\d+)\) advert from (\S+) - disc")
+_SCRIPT: Final = re.compile(r"VRRP_Script\([^)]*\) (.+)$")
+_PASSED: Final = ("succeeded", "considered successful")
+_LINK: Final = re.compile(r"Netlink reports (\S+) (up|down)$")
+_DEVICE: Final = re.compile(r"Interface (\S+) (added|deleted)$")
+_ADDRESSLESS: Final = re.compile(r"\(.+\)\s*:? ?entering FAULT state \((no IPv[46] address).*\)$")
+_DIED: Final = re.compile(r"VRRP child process\(\d+\) died: Respawning$")
+_VERSION: Final = re.compile(r"Starting Keepalived v(\S+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outranked:
+    """MASTER heard somebody of a higher rank and steps down."""
+
+    instance: str
+    source: str
+    priority: int
+    is_equal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outranks:
+    """BACKUP heard a MASTER of a lower rank and does not wait for it."""
+
+    instance: str
+    source: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckEnded:
+    """The check changed its verdict; ``failure`` is empty where it passed."""
+
+    failure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkChanged:
+    """An interface came or went; ``failure`` is empty where it came."""
+
+    interface: str
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildDied:
+    """The VRRP child died, and keepalived starts another one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionTold:
+    """keepalived's version."""
+
+    version: str
+
+
+Remark = Outranked | Outranks | CheckEnded | LinkChanged | ChildDied | VersionTold
+
+
+def parse(line: bytes) -> Remark | None:
+    """Return what a line of keepalived's log says, None where that is nothing of this."""
+    if not _SOMETHING.search(line):
+        return None
+    text = line.decode("utf-8", "replace").rstrip()
+    if match := _HIGHER.search(text) or _EQUAL.search(text):
+        name, source, priority = match.groups()
+        is_equal = match.re is _EQUAL
+        return Outranked(instance=name, source=source, priority=int(priority), is_equal=is_equal)
+    if match := _LOWER.search(text):
+        name, priority, source = match.groups()
+        return Outranks(instance=name, source=source, priority=int(priority))
+    if match := _SCRIPT.search(text):
+        verdict = match[1]
+        return CheckEnded(failure="" if verdict.startswith(_PASSED) else _plain(verdict))
+    return _parse_rest(text)
+
+
+def _parse_rest(text: str) -> Remark | None:
+    if match := _LINK.search(text):
+        failure = "" if match[2] == "up" else f"interface {match[1]} is down"
+        return LinkChanged(interface=match[1], failure=failure)
+    if match := _DEVICE.search(text):
+        failure = "" if match[2] == "added" else f"interface {match[1]} is gone"
+        return LinkChanged(interface=match[1], failure=failure)
+    if match := _ADDRESSLESS.search(text):
+        return LinkChanged(interface="", failure=f"the interface has {match[1]}")
+    if _DIED.search(text):
+        return ChildDied()
+    if match := _VERSION.search(text):
+        return VersionTold(version=match[1])
+    return None
+
+
+def _plain(verdict: str) -> str:
+    """Return ``failed (exited with status 1)`` in words that follow "check failed"."""
+    inner = re.fullmatch(r"\w+ \((.+)\)", verdict)
+    return inner[1] if inner else verdict.replace("_", " ")

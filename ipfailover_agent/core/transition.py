@@ -1,0 +1,315 @@
+"""Why an instance changed its state, as far as this node can know.
+
+:func:`infer` is pure: from what keepalived said, what was on the wire, and what the agent did
+itself. Where nothing of that explains a transition, it says so.
+
+Times are monotonic seconds. keepalived's behaviour and lines as in 2.2.7 and 2.3.3 (vrrp.c,
+vrrp_scheduler.c, vrrp_track.c, keepalived_netlink.c).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.model import VrrpState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_RECENT: Final = 2.0  # from a cause to the transition that keepalived tells of, at most
+_MISSED: Final = 2.0  # advert intervals after which the adverts of a rival no longer go on
+_REMEMBERED: Final = 8  # senders of adverts, per instance
+
+
+class TransitionKind(enum.Enum):
+    """Kinds of causes; the values are shown to operators and label metrics."""
+
+    STARTED = "started"
+    RESTARTED = "restarted"  # keepalived was started again
+    RELOADED = "reloaded"
+    SILENCE = "silence"  # nobody was heard for the master-down time
+    HANDOVER = "handover"  # the master said that it leaves
+    PREEMPTED = "preempted"  # we outrank the master that is there
+    UNCOUNTED = "uncounted"  # a master advertises, and keepalived does not take it
+    OUTRANKED = "outranked"  # somebody else ranks higher
+    CHECK_FAILED = "check failed"
+    CHECK_PASSED = "check passed"
+    HELD = "held"
+    RELEASED = "released"
+    DRAINED = "drained"
+    UNDRAINED = "undrained"
+    INTERFACE_DOWN = "interface down"
+    INTERFACE_UP = "interface up"
+    LEASE_LAPSED = "lease lapsed"
+    ADDRESS_LOST = "address lost"  # somebody removed it from the interface
+    STOPPED = "stopped"
+    ENDED = "keepalived ended"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransitionCause:
+    """Why: a kind to count it under, and a sentence for people."""
+
+    kind: TransitionKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """The newest advert of a sender for an instance's id.
+
+    ``priority`` 0 says that it has left. ``ranks_higher`` is by VRRP: priority, then address.
+    """
+
+    source: str
+    priority: int
+    at: float
+    ranks_higher: bool = False
+
+
+def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, ...]:
+    """Return what is remembered of senders, newest last, after one more advert.
+
+    One that has left with priority 0 may still have an advert on its way; that counts for it.
+    """
+    others = tuple(each for each in sightings if each.source != newest.source)
+    return (*others, newest)[-_REMEMBERED:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withholding:
+    """Why the agent keeps an instance in FAULT: a short word and a sentence."""
+
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Something that is known since a moment."""
+
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What is known at the moment of a transition.
+
+    Attributes:
+        previous, state: of the instance.
+        now: the moment.
+        priority: ours.
+        advert_interval: seconds.
+        is_wire_watched: without it nothing is known of adverts but what keepalived says.
+        sightings: adverts of others, newest last.
+        outranked: keepalived's word that it steps down for somebody.
+        preempted: keepalived's word that it passes over somebody of a lower rank.
+        withholdings: why our track file is set.
+        check_failure: why the check fails; None while it does not, as far as is known.
+        link_failure: why the interface cannot serve, None while it can.
+        before: the cause of the transition before this one; ``lasted`` how long ago it was.
+        lapsed_at: when the lease lapsed last.
+        start: why keepalived was started last.
+        respawned_at: when keepalived's VRRP child died and another one was started last.
+        reload_at: when keepalived last read its file again.
+        ending: why keepalived ends or has ended, None while it runs.
+    """
+
+    previous: VrrpState
+    state: VrrpState
+    now: float
+    priority: int
+    advert_interval: float = 1.0
+    is_wire_watched: bool = True
+    sightings: tuple[Sighting, ...] = ()
+    outranked: Told | None = None
+    preempted: Told | None = None
+    withholdings: tuple[Withholding, ...] = ()
+    check_failure: str | None = None
+    link_failure: str | None = None
+    before: TransitionCause | None = None
+    lasted: float | None = None
+    lapsed_at: float | None = None
+    start: TransitionCause | None = None
+    respawned_at: float | None = None
+    reload_at: float | None = None
+    ending: TransitionCause | None = None
+
+
+_LOST: Final = frozenset((TransitionKind.LEASE_LAPSED, TransitionKind.ADDRESS_LOST))
+
+DRAIN: Final = "drain"
+"""The withholding reason of a drained instance."""
+
+
+def infer(known: Knowledge) -> TransitionCause:
+    """Return why the instance went from ``previous`` to ``state``."""
+    match known.state:
+        case VrrpState.MASTER:
+            return _to_master(known)
+        case VrrpState.BACKUP:
+            return _to_backup(known)
+        case VrrpState.FAULT:
+            return _to_fault(known)
+        case VrrpState.STOP | VrrpState.DELETED:
+            return _to_stop(known)
+        case _:
+            return _cause(TransitionKind.STARTED, "started")
+
+
+def _cause(kind: TransitionKind, text: str) -> TransitionCause:
+    return TransitionCause(kind=kind, text=text)
+
+
+def _unknown(text: str) -> TransitionCause:
+    return _cause(TransitionKind.UNKNOWN, f"unknown: {text}")
+
+
+def is_recent(at: float | None, now: float) -> bool:
+    """Tell whether something happened so shortly before ``now`` that it may be the cause."""
+    return at is not None and now - at <= _RECENT
+
+
+def _to_master(known: Knowledge) -> TransitionCause:
+    if (
+        known.before is not None
+        and known.before.kind in _LOST
+        and known.lasted is not None
+        and known.lasted < known.advert_interval
+    ):
+        return known.before  # keepalived sets what was removed again, without an election
+    if known.preempted is not None and is_recent(
+        known.preempted.at, known.now - known.advert_interval
+    ):
+        return _cause(TransitionKind.PREEMPTED, known.preempted.text)
+    if not known.is_wire_watched:
+        return _unknown("no advert was accepted, and nobody watches the wire here")
+    if not known.sightings:
+        return _cause(TransitionKind.SILENCE, "no advert for the master-down time (nobody heard)")
+    living = [each for each in known.sightings if _goes_on(each, known)]
+    if living:
+        return _beside(living, known)
+    last = known.sightings[-1]
+    if last.priority == 0:
+        return _cause(
+            TransitionKind.HANDOVER,
+            f"priority-0 advert of {last.source}: planned handover (it stops, or may not serve)",
+        )
+    silence = known.now - last.at
+    return _cause(
+        TransitionKind.SILENCE,
+        f"no advert for the master-down time (the last one of {last.source},"
+        f" {silence:.1f} s ago): it died, or the network lost it",
+    )
+
+
+def _goes_on(sighting: Sighting, known: Knowledge) -> bool:
+    """Tell whether a sender is still there, by its last advert."""
+    return sighting.priority > 0 and known.now - sighting.at < _MISSED * known.advert_interval
+
+
+def _beside(living: Iterable[Sighting], known: Knowledge) -> TransitionCause:
+    """Return why we are MASTER though others advertise."""
+    highest = max(living, key=lambda each: (each.ranks_higher, each.priority))
+    if highest.ranks_higher:
+        return _cause(
+            TransitionKind.UNCOUNTED,
+            f"adverts of {highest.source} (priority {highest.priority}) arrive"
+            " and keepalived does not take them",
+        )
+    return _cause(
+        TransitionKind.PREEMPTED,
+        f"outranks {highest.source} (priority {highest.priority}, ours {known.priority})",
+    )
+
+
+def _to_backup(known: Knowledge) -> TransitionCause:
+    match known.previous:
+        case _ if is_recent(known.respawned_at, known.now):
+            return _begun(known)
+        case VrrpState.MASTER:
+            return _from_master(known)
+        case VrrpState.FAULT if known.before is not None:
+            return _recovered(known.before)
+        case _:
+            return _begun(known)
+
+
+def _from_master(known: Knowledge) -> TransitionCause:
+    if known.outranked is not None and is_recent(known.outranked.at, known.now):
+        return _cause(TransitionKind.OUTRANKED, known.outranked.text)
+    for each in reversed(known.sightings):
+        if each.ranks_higher and each.priority > 0 and is_recent(each.at, known.now):
+            return _cause(
+                TransitionKind.OUTRANKED,
+                f"advert of higher priority {each.priority} from {each.source}"
+                if each.priority > known.priority
+                else f"advert of equal priority {each.priority} from {each.source},"
+                " whose address is higher",
+            )
+    if is_recent(known.lapsed_at, known.now):
+        return _cause(
+            TransitionKind.LEASE_LAPSED,
+            "lease lapsed: the agent could not renew it in time and the kernel removed addresses",
+        )
+    if not known.is_wire_watched:
+        return _unknown("nobody watches the wire here")
+    return _cause(
+        TransitionKind.ADDRESS_LOST,
+        "an address was removed from the interface by somebody else (nobody ranks higher)",
+    )
+
+
+def _recovered(fault: TransitionCause) -> TransitionCause:
+    match fault.kind:
+        case TransitionKind.CHECK_FAILED:
+            return _cause(TransitionKind.CHECK_PASSED, "the check succeeds again")
+        case TransitionKind.HELD:
+            return _cause(TransitionKind.RELEASED, f"let go again, it was {fault.text}")
+        case TransitionKind.DRAINED:
+            return _cause(TransitionKind.UNDRAINED, "the drain has ended")
+        case TransitionKind.INTERFACE_DOWN:
+            return _cause(TransitionKind.INTERFACE_UP, "the interface is up again")
+        case TransitionKind.STARTED | TransitionKind.RESTARTED | TransitionKind.RELOADED:
+            return fault
+        case _:
+            return _unknown(f"FAULT has ended, its cause was {fault.text}")
+
+
+def _begun(known: Knowledge) -> TransitionCause:
+    """Return why an instance that was nothing before is something now."""
+    if is_recent(known.respawned_at, known.now):
+        return _cause(
+            TransitionKind.RESTARTED, "keepalived restarted: its VRRP child died, it has a new one"
+        )
+    if is_recent(known.reload_at, known.now):
+        return _cause(TransitionKind.RELOADED, "reload: a new or changed instance")
+    return known.start or _unknown("keepalived was not started by this agent")
+
+
+def _to_fault(known: Knowledge) -> TransitionCause:
+    drains = [each for each in known.withholdings if each.reason == DRAIN]
+    if drains:
+        return _cause(TransitionKind.DRAINED, drains[0].text)
+    if known.link_failure is not None:
+        return _cause(TransitionKind.INTERFACE_DOWN, known.link_failure)
+    if known.withholdings:
+        return _cause(TransitionKind.HELD, f"held: {known.withholdings[0].text}")
+    if known.check_failure is not None:
+        reason = known.check_failure or "it does not say why"
+        return _cause(TransitionKind.CHECK_FAILED, f"check failed: {reason}")
+    if known.previous in {VrrpState.INIT, VrrpState.STOP}:
+        return _begun(known)  # until the check has run for the first time
+    return _unknown("no check failed, nothing is held, the interface is up")
+
+
+def _to_stop(known: Knowledge) -> TransitionCause:
+    if known.ending is not None:
+        return known.ending
+    if known.state is VrrpState.DELETED:
+        return _cause(TransitionKind.RELOADED, "reload: the instance is no longer configured")
+    return _unknown("keepalived stops and was not told to")

@@ -1,0 +1,27 @@
+"""What the mechanisms know at one moment, for the status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.report.status import DumpStatus, LeaseStatus, RivalStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What is told of leases, of keepalived's own word, of rivals and holds.
+
+    ``lease_remaining`` is in seconds, for every instance that is MASTER; mappings are by the
+    instance's name.
+    """
+
+    lease: LeaseStatus = field(default_factory=LeaseStatus)
+    lease_remaining: float | None = None
+    dumps: Mapping[str, DumpStatus] = field(default_factory=dict)
+    rivals: Mapping[str, tuple[RivalStatus, ...]] = field(default_factory=dict)
+    contests: int = 0
+    holds: int = 0

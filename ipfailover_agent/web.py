@@ -1,0 +1,183 @@
+"""HTTP as the loop sees it: woken when somebody asks, it looks at the node and leaves the look.
+
+One look answers everybody for a second, however many ask. What is asked of the kernel and of
+keepalived for it takes the loop a few milliseconds; nothing is asked for while nobody asks us.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core import listen
+from ipfailover_agent.core.supervision import Phase
+from ipfailover_agent.report.board import Board, Listening, Observation, slept, wake
+from ipfailover_agent.report.status import ListenStatus
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.listen import ListenAddress
+    from ipfailover_agent.guard import Guard
+    from ipfailover_agent.report.http import Server
+    from ipfailover_agent.reporter import Reporter
+    from ipfailover_agent.system.loop import Loop
+
+SOURCE = "http"
+_BEAT = 5.0  # seconds without anything to do after which the loop shows that it lives
+_LOOK_INTERVAL = 0.5  # between two looks; the thread lets one answer everybody for a second
+_DUMP_INTERVAL = 2.0  # seconds for which keepalived is not asked again
+_DUMP_PATIENCE = 1.0  # seconds to wait for its answer; it hangs only after two
+_CLOSING = 0.5
+_START = 0.5  # seconds after the start at which HTTP begins, whether keepalived runs or not
+
+
+class Web:
+    """Serves one address in a thread of its own, or nothing. Nothing here raises.
+
+    Args:
+        address: where to listen, None for nowhere.
+        log: where events go.
+        reporter: makes the snapshots.
+        guard: asks the kernel and keepalived.
+    """
+
+    def __init__(
+        self,
+        address: ListenAddress | None,
+        *,
+        log: FilteringBoundLogger,
+        reporter: Reporter,
+        guard: Guard,
+    ) -> None:
+        self._address = address
+        self._log = log
+        self._reporter = reporter
+        self._guard = guard
+        self._board: Board | None = None
+        self._server: Server | None = None
+        self._loop: Loop | None = None
+        self._start_at: float | None = None
+        self._told = Listening()
+        self._beat_at = 0.0
+        self._looked_at = 0.0
+        self._look_due: float | None = None
+        self._dump_since: float | None = None  # a dump asked for after this is waited for
+        if address is not None:
+            self._reporter.listening = ListenStatus(address=str(address), active=False)
+
+    @classmethod
+    def made(
+        cls, written: str, *, log: FilteringBoundLogger, reporter: Reporter, guard: Guard
+    ) -> Web:
+        """Return one for IPFAILOVER_LISTEN as it was written; raises SettingsError."""
+        return cls(listen.parse(written), log=log, reporter=reporter, guard=guard)
+
+    def begin(self, loop: Loop) -> None:
+        """Have the thread started soon: addresses come first, and its imports take 20 ms."""
+        if self._address is not None:
+            self._loop = loop
+            self._start_at = time.monotonic() + _START
+
+    def _start(self, address: ListenAddress, loop: Loop) -> None:
+        from ipfailover_agent.report.http import Server  # noqa: PLC0415
+        from ipfailover_agent.report.site import Site  # noqa: PLC0415
+
+        self._board = Board()
+        loop.watch_readable(self._board.to_loop, SOURCE)
+        self._server = Server(address, self._board, Site(self._board))
+        self._server.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        # One that does not end in time keeps what it waits on: it ends with the process.
+        if self._board and self._server and self._server.close(_CLOSING):
+            self._board.close()
+        self._board = self._server = self._start_at = None
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        if self._board is None:
+            return self._start_at
+        beat = self._beat_at + _BEAT
+        return beat if self._look_due is None else min(beat, self._look_due)
+
+    def tick(self, now: float) -> None:
+        """Show that the loop runs; look at the node if somebody waits for that."""
+        if self._start_at is not None and (
+            now >= self._start_at or self._reporter.phase is Phase.RUNNING
+        ):
+            self._start_at = None
+            if self._address is not None and self._loop is not None:
+                self._start(self._address, self._loop)
+        if self._board is None:
+            return
+        self._board.beat = self._beat_at = now
+        self._board.name = self._reporter.config_name
+        if self._look_due is None:
+            return
+        if self._dump_since is not None and self._has_answered(self._dump_since):
+            self._look_due = now
+        if now >= self._look_due:
+            self._look()
+
+    def woken(self) -> None:
+        """Take what the thread left."""
+        if self._board is None:
+            return
+        slept(self._board.to_loop)
+        if self._board.listening != self._told:
+            self._tell(self._board.listening)
+        if self._look_due is None and self._board.wanted_at > self._looked_at:
+            self._prepare_look(time.monotonic())
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def _prepare_look(self, now: float) -> None:
+        """Ask keepalived first, unless it answered a moment ago or cannot be asked."""
+        self._look_due = max(now, self._looked_at + _LOOK_INTERVAL)
+        self._dump_since = None
+        asks = not self._guard.overseer.refusal and self._reporter.phase is Phase.RUNNING
+        if asks and not self._has_answered(now - _DUMP_INTERVAL):
+            self._dump_since, self._look_due = now, now + _DUMP_PATIENCE
+            self._guard.overseer.want_dump()
+
+    def _has_answered(self, since: float) -> bool:
+        dumped_at = self._guard.dumped_at
+        return dumped_at is not None and dumped_at >= since
+
+    def _look(self) -> None:
+        if self._board is None:
+            return
+        self._look_due = self._dump_since = None
+        found = self._guard.leases.present(self._reporter.addresses)
+        status = self._reporter.snapshots.make()
+        now = self._looked_at = time.monotonic()
+        dumped_at = self._guard.dumped_at
+        self._board.look = Observation(
+            at=now,
+            status=status,
+            problems=self._reporter.problems,
+            dump_age=None if dumped_at is None else now - dumped_at,
+            can_ask=not self._guard.overseer.refusal,
+            present=None if found is None else frozenset(map(str, found)),
+            script=self._reporter.script,
+        )
+        wake(self._board.to_thread)
+
+    def _tell(self, listening: Listening) -> None:
+        before, self._told = self._told, listening
+        address = str(self._address)
+        self._reporter.listening = ListenStatus(
+            address=address, active=listening.active, reason=listening.reason
+        )
+        self._reporter.touch()
+        if listening.failure and listening.failure != before.failure:
+            self._log.error("status.failed", address=address, error=listening.failure)
+        elif listening.active and not before.active:
+            self._log.info("status.listening", address=address)
+        elif not listening.active:
+            self._log.warning("status.unavailable", address=address, reason=listening.reason)

@@ -1,0 +1,118 @@
+"""Why an address moved: does the agent say what really happened?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.lab.scenarios import (
+    ELECTION,
+    PLANNED,
+    UNPLANNED,
+    ask,
+    serve_ranked,
+    status,
+    variables,
+    wait_for_each,
+    wait_for_state,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+
+def moves(node: Node) -> list[tuple[str, str, str]]:
+    """Return state, kind and sentence of every transition that is kept, oldest first."""
+    lines = ask(node, "events", "--json").stdout.splitlines()
+    found = [json.loads(each) for each in lines]
+    return [
+        (each["state"], each["kind"], each["cause"])
+        for each in found
+        if each["event"] == "vrrp.transition"
+    ]
+
+
+def wait_for_move(lab: Lab, node: Node, state: str, kind: str, *words: str) -> None:
+    """Wait until a node's newest transition is into that state and of that kind."""
+
+    def is_there() -> bool:
+        newest = (moves(node) or [("", "", "")])[-1]
+        return newest[:2] == (state, kind) and all(each in newest[2] for each in words)
+
+    what = f"{node.name} is {state} because of {kind} {words}"
+    try:
+        lab.wait_until(is_there, timeout=3, what=what)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; its transitions: {moves(node)}") from error
+
+
+def test_each_move_of_an_address_has_its_cause(make_lab: Callable[..., Lab]) -> None:
+    """A failed check, a higher rank that returns, a cut cable, a planned stop, a sudden death."""
+    lab = make_lab(2, ipv6=False)
+    address = lab.virtual(1)
+    first, second = lab.nodes
+    serve_ranked(lab, address, PREEMPTION="preempt")
+    wait_for_move(lab, first, "MASTER", "silence")
+    wait_for_move(lab, second, "BACKUP", "started")
+
+    first.application.stop()
+    wait_for_each(lab, [address], timeout=5, among=[second])
+    wait_for_move(lab, first, "FAULT", "check failed", "port 8080", "Connection refused")
+    wait_for_move(lab, second, "MASTER", "handover", first.ip)
+    assert status(first)["check"]["state"] == "failing"
+
+    first.application.start()
+    wait_for_each(lab, [address], timeout=ELECTION, among=[first])
+    wait_for_move(lab, first, "MASTER", "preempted", second.ip)
+    wait_for_move(lab, second, "BACKUP", "outranked", f"higher priority 250 from {first.ip}")
+    assert [each[:2] for each in moves(first)][-2] == ("BACKUP", "check passed")
+
+    first.link_down()
+    wait_for_each(lab, [address], timeout=UNPLANNED, among=[second])
+    wait_for_move(lab, first, "FAULT", "interface down")
+    wait_for_move(lab, second, "MASTER", "silence", f"the last one of {first.ip}")
+    first.link_up()
+    wait_for_each(lab, [address], timeout=ELECTION, among=[first])
+    assert [each[:2] for each in moves(first)][-2] == ("BACKUP", "interface up")
+
+    first.terminate()
+    assert first.wait() == 0
+    wait_for_each(lab, [address], timeout=PLANNED, among=[second])
+    wait_for_move(lab, second, "MASTER", "handover", f"priority-0 advert of {first.ip}")
+    first.start()
+    wait_for_each(lab, [address], timeout=ELECTION, among=[first])
+    first.kill()
+    wait_for_each(lab, [address], timeout=UNPLANNED, among=[second])
+    wait_for_move(lab, second, "MASTER", "silence", f"the last one of {first.ip}")
+
+
+def test_a_reload_and_a_restart_are_causes_too(make_lab: Callable[..., Lab]) -> None:
+    """An instance that a reload adds; a keepalived that was killed; counters and the lease."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    first, added = lab.virtual(1), lab.virtual(2)
+    source = node.directory / "variables"
+    source.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={first}\n")
+    node.start({**variables(first), "IPFAILOVER_CONFIG": str(source)})
+    wait_for_each(lab, [first], timeout=ELECTION)
+    source.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={first},{added}\n")
+    assert ask(node, "reload").returncode == 0
+    wait_for_each(lab, [first, added], timeout=ELECTION)
+    wait_for_state(node, "MASTER", timeout=2)
+    assert ("BACKUP", "reloaded") in [each[:2] for each in moves(node)]
+    found = status(node)
+    assert found["lease"]["seconds"] == 3
+    assert all(0 < each["lease_remaining"] <= 3 for each in found["instances"])
+    assert found["counts"]["accepted"] == 1
+    assert found["keepalived_version"]
+    for pid in node.pids("keepalived")[1:]:
+        node.run(["kill", "-KILL", str(pid)])
+    lab.wait_until(
+        lambda: ("BACKUP", "restarted") in [each[:2] for each in moves(node)],
+        timeout=5,
+        what="the restart of keepalived's child is the cause",
+    )
+    wait_for_each(lab, [first, added], timeout=ELECTION)

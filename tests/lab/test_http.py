@@ -1,0 +1,154 @@
+"""HTTP of agents with the real keepalived: through a failover, a hang, and under load."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import ELECTION, UNPLANNED, serve_ranked, variables, wait_for_each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+BASE = "http://127.0.0.1:63000"
+#: Asks for everything so many times a second for so long, and prints how often and how slowly.
+LOAD = """
+import json, sys, time, urllib.request
+rate, seconds = float(sys.argv[1]), float(sys.argv[2])
+began, count, worst, refused = time.monotonic(), 0, 0.0, 0
+while (now := time.monotonic()) < began + seconds:
+    path = ("metrics", "metrics", "readyz", "", "status")[count % 5]
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:63000/{path}", timeout=5).read()
+    except OSError:
+        refused += 1
+    worst = max(worst, time.monotonic() - now)
+    count += 1
+    time.sleep(max(0.0, began + count / rate - time.monotonic()))
+print(json.dumps({"count": count, "worst": worst, "refused": refused}))
+"""
+
+
+def fetch(node: Node, path: str) -> tuple[int, str]:
+    """Return the status and the text of an answer; 0 where there is none."""
+    done = node.run(["curl", "-s", "-m", "5", "-w", "\n%{http_code}", BASE + path], check=False)
+    text, _, code = done.stdout.rpartition("\n")
+    return int(code), text
+
+
+def metric(node: Node, name: str) -> dict[str, float]:
+    """Return the values of a metric by its labels as they are written."""
+    _, text = fetch(node, "/metrics")
+    found = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", text, re.MULTILINE)
+    return {labels: float(value) for labels, value in found}
+
+
+def wait_for_probe(
+    lab: Lab, node: Node, code: int, text: str, *, timeout: float = ELECTION
+) -> None:
+    """Wait until /readyz answers so."""
+
+    def answers() -> bool:
+        status, said = fetch(node, "/readyz?config=ipfailover")
+        return status == code and text in said
+
+    lab.wait_until(answers, timeout=timeout, what=f"{node.name} answers {code}, {text}")
+
+
+def wait_for_more(lab: Lab, node: Node, name: str) -> None:
+    """Wait until a counter of the only instance has moved on."""
+    [before] = metric(node, name).values()
+    lab.wait_until(
+        lambda: list(metric(node, name).values()) >= [before + 2],
+        timeout=12,
+        what=f"{name} of {node.name} goes on",
+    )
+
+
+def test_probes_and_metrics_follow_a_failover(make_lab: Callable[..., Lab]) -> None:
+    """Both are ready all the time; who holds, how often, and what was sent are told."""
+    lab = make_lab(2)
+    address = lab.virtual(1)
+    first = serve_ranked(lab, address)
+    second = lab.node("n2")
+    for each in lab.nodes:
+        wait_for_probe(lab, each, 200, "ready")
+    label = f'{{address="{address}",iname="ipfailover_VIP_1"}}'
+    assert [{label: 1.0}, {label: 0.0}] == [
+        metric(each, "ipfailover_address_held") for each in (first, second)
+    ]
+    wait_for_more(lab, first, "keepalived_advertisements_sent_total")
+    wait_for_more(lab, second, "keepalived_advertisements_received_total")
+    first.application.stop()
+    assert second.name == wait_for_each(lab, [address], timeout=UNPLANNED, among=[second])[address]
+    wait_for_probe(lab, second, 200, "ready")
+    wait_for_probe(lab, first, 200, "in FAULT, the check fails")
+    lab.wait_until(
+        lambda: list(metric(second, "keepalived_become_master_total").values()) == [1.0],
+        timeout=5,
+        what="keepalived counts the takeover",
+    )
+    assert [3.0] == list(metric(first, "keepalived_vrrp_state").values())
+    assert [0.0] == list(metric(first, "keepalived_script_status").values())
+    assert 1.0 == metric(second, "ipfailover_ready")[""]
+
+
+def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """It is the agent's to restart."""
+    lab = make_lab(1)
+    node = serve_ranked(lab, lab.virtual(1))
+    wait_for_probe(lab, node, 200, "ready")
+    for each in node.pids("keepalived"):
+        node.freeze(each)
+    seen: list[int] = []
+
+    def is_unready() -> bool:
+        seen.append(fetch(node, "/readyz")[0])
+        assert fetch(node, "/livez")[0] == 200
+        return seen[-1] == 503
+
+    lab.wait_until(is_unready, timeout=10, what="it is not ready")
+    wait_for_probe(lab, node, 200, "ready", timeout=30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: Callable[..., Lab]) -> None:
+    """Ten requests a second for everything there is."""
+    lab = make_lab(1, applications=False)
+    [node] = lab.nodes
+    node.start(variables("198.51.100.1-254", VRRP_ID_OFFSET="0", MONITOR_PORT="0"))
+    lab.wait_until(
+        lambda: (
+            fetch(node, "/readyz") == (200, "ready\n")
+            and list(metric(node, "ipfailover_address_held").values()) == [1.0] * 254
+        ),
+        timeout=60,
+        what="all 254 are held",
+    )
+    before = json.loads(fetch(node, "/status")[1])["lease"]
+    began = time.monotonic()
+    done = node.run([sys.executable, "-c", LOAD, "10", "20"], timeout=60)
+    result = json.loads(done.stdout)
+    lease = json.loads(fetch(node, "/status")[1])["lease"]
+    took = time.monotonic() - began
+    print(f"254 instances under load for {took:.0f} s: {result}; before {before}, after {lease}")
+    assert 0 == result["refused"]
+    assert result["count"] > 100
+    assert lease["worst_lateness"] < 0.5
+    assert 0 == lease["lapses"]
+    [agent] = [each for each in node.pids() if each == min(node.pids())]
+    status = node.run(["cat", f"/proc/{agent}/status"]).stdout
+    memory = int(re.findall(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)[0])
+    print(f"resident memory of the agent: {memory / 1024:.1f} MB")
+    assert memory < 60 * 1024

@@ -1,0 +1,265 @@
+"""The HTTP server by itself, over real sockets on loopback: what it bears and what it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.core import http
+from ipfailover_agent.core.http import Request, Response
+from ipfailover_agent.core.listen import ListenAddress
+from ipfailover_agent.report import page
+from ipfailover_agent.report.board import Board, Listening
+from ipfailover_agent.report.http import MOST_CONNECTIONS, Server, open_listener
+from ipfailover_agent.report.site import Site
+from tests.support import http_client
+from tests.support.observed import instance, observation
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BIG = bytes(5_000_000)
+
+
+class Answers:
+    """Answers by path: ``/big``, ``/bug``, ``/page``, ``/wait`` (until a look) or the path."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.page = page.response(observation(instance(1), instance(2, "FAULT")))
+
+    def answer(self, request: Request, now: float, *, may_wait: bool) -> Response | None:
+        match request.path:
+            case "/big":
+                return Response(body=BIG)
+            case "/bug":
+                raise RuntimeError("this is a bug")
+            case "/page":
+                return self.page
+            case "/wait" if self.board.look is None:
+                return None if may_wait else http.text(503, "late")
+            case _:
+                return http.text(200, f"{request.path} {now > 0}")
+
+
+class Served:
+    """A running server."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.board = Board()
+        self.server = Server(
+            ListenAddress(host=host, port=self.port), self.board, Answers(self.board)
+        )
+
+    def start(self) -> None:
+        self.server.start()
+        wait_until(lambda: self.board.listening.active, 5, lambda: repr(self.board.listening))
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), 5)
+
+    def close(self) -> None:
+        assert self.server.close(5)
+        self.board.close()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """Start a server on a free port."""
+    made = Served()
+    made.start()
+    yield made
+    made.close()
+
+
+def test_an_answer_has_a_length_a_date_and_an_end(served: Served) -> None:
+    """HEAD has the same head and no body."""
+    whole = http_client.get(served.port, "/x")
+    assert (200, "/x True\n") == (whole.status, whole.text)
+    head = http_client.get(served.port, "/x", method="HEAD")
+    assert b"" == head.body
+    assert whole.headers["content-length"] == head.headers["content-length"] == "8"
+    assert whole.headers["date"].endswith("GMT")
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nsomething", 405, id="POST"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: " + b"a" * 100_000, 431, id="endless head"),
+        pytest.param(b"\x00" * 50_000, 431, id="zeros"),
+        pytest.param(b"GET /" + b"a" * 4000 + b" HTTP/1.1\r\n\r\n", 414, id="long line"),
+        pytest.param(b"nonsense\r\n\r\n", 400, id="nonsense"),
+    ],
+)
+def test_what_is_no_request_of_ours_gets_a_status(
+    served: Served, request_text: bytes, status: int
+) -> None:
+    """Also where more was sent than is ever read: the answer arrives, and then the end."""
+    with served.connect() as client:
+        with contextlib.suppress(OSError):
+            client.sendall(request_text)
+        assert status == http_client.parse(http_client.read_all(client)).status
+
+
+def test_a_request_may_come_in_pieces(served: Served) -> None:
+    """As a slow network brings it."""
+    with served.connect() as client:
+        for each in (b"GET /a", b"bc HTTP/1.1\r\nHo", b"st: x\r\n\r", b"\n"):
+            client.sendall(each)
+            select.select([], [], [], 0.02)
+        assert "/abc True\n" == http_client.parse(http_client.read_all(client)).text
+
+
+def test_a_slow_reader_gets_all_of_it_and_keeps_nobody_waiting(served: Served) -> None:
+    """A large answer goes out as the client takes it."""
+    with served.connect() as slow:
+        slow.sendall(b"GET /big HTTP/1.1\r\n\r\n")
+        select.select([slow], [], [], 5)
+        for _ in range(20):
+            assert 200 == http_client.get(served.port, "/x").status
+        assert len(BIG) == len(http_client.parse(http_client.read_all(slow)).body)
+
+
+def test_a_client_that_is_gone_is_no_error(served: Served) -> None:
+    """In the middle of an answer, before one, without a word."""
+    for path in (b"/big", b"/wait", b"/x"):
+        with served.connect() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.sendall(b"GET " + path + b" HTTP/1.1\r\n\r\n")
+    assert 200 == http_client.get(served.port, "/x").status
+    assert "" == served.board.listening.failure
+
+
+def test_silent_clients_lose_their_places_to_those_who_ask(served: Served) -> None:
+    """The oldest first; whoever waits for an answer keeps his place."""
+    with contextlib.ExitStack() as stack:
+        waiting = stack.enter_context(served.connect())
+        waiting.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
+        silent = [stack.enter_context(served.connect()) for _ in range(MOST_CONNECTIONS + 10)]
+        for _ in range(5):
+            assert 200 == http_client.get(served.port, "/x").status
+        assert b"" == silent[0].recv(1)
+        silent[-1].sendall(b"GET /last HTTP/1.1\r\n\r\n")
+        assert "/last True\n" == http_client.parse(http_client.read_all(silent[-1])).text
+        assert 503 == http_client.parse(http_client.read_all(waiting)).status
+
+
+def test_a_flood_of_connections_is_taken_in_portions(served: Served) -> None:
+    """At most 200 in a second: the rest waits in the kernel, and the processor has time."""
+    began = time.monotonic()
+    answers = [http_client.get(served.port, "/x").status for _ in range(450)]
+    assert {200} == set(answers)
+    assert time.monotonic() - began >= 1.5
+
+
+def test_who_waits_is_answered_by_a_look_or_after_two_seconds(served: Served) -> None:
+    """The loop is woken to look."""
+    began = time.monotonic()
+    assert "late\n" == http_client.get(served.port, "/wait").text
+    assert 1.8 <= time.monotonic() - began < 4
+    assert select.select([served.board.to_loop], [], [], 0)[0]
+    assert served.board.wanted_at >= began
+
+
+def test_a_bug_is_told_and_ends_nothing(served: Served) -> None:
+    """500 for who asked; the loop will log it."""
+    assert 500 == http_client.get(served.port, "/bug").status
+    assert "this is a bug" in served.board.listening.failure
+    assert 200 == http_client.get(served.port, "/x").status
+
+
+@pytest.mark.usefixtures("served")
+def test_the_thread_takes_no_signal_away_from_the_loop() -> None:
+    """They are blocked in it, and not in the main one."""
+    blocked = {}
+    for task in Path("/proc/self/task").iterdir():
+        text = (task / "status").read_text(encoding="ascii")
+        [mask] = re.findall(r"^SigBlk:\s+(\S+)", text, re.MULTILINE)
+        blocked[task.name] = bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+    assert blocked.pop(str(threading.main_thread().native_id)) is False
+    assert True in blocked.values()
+
+
+@pytest.mark.parametrize("host", ["", "::1", "::", "0.0.0.0", "127.0.0.1"])
+def test_every_kind_of_address_can_be_listened_on(host: str) -> None:
+    """All addresses means both families."""
+    there = {"": ("127.0.0.1", "::1"), "::": ("127.0.0.1", "::1"), "::1": ("::1",)}
+    served = Served(host)
+    served.start()
+    try:
+        for each in there.get(host, ("127.0.0.1",)):
+            assert 200 == http_client.get(served.port, "/x", host=each).status
+    finally:
+        served.close()
+
+
+def test_an_address_that_is_not_there_says_why() -> None:
+    """It may come later."""
+    with pytest.raises(OSError, match="Cannot assign requested address"):
+        open_listener(ListenAddress(host="192.0.2.1", port=63000))
+    served = Served("192.0.2.1")
+    served.server.start()
+    reason = "Cannot assign requested address"
+    wait_until(lambda: Listening(reason=reason) == served.board.listening, 5, "it is not told")
+    served.close()
+
+
+def test_one_look_is_made_into_each_page_once() -> None:
+    """However many ask; the next look makes them anew."""
+    board = Board()
+    site = Site(board)
+    board.look = observation(instance(1))
+    for path in ("/", "/metrics", "/status"):
+        first = site.answer(Request(path=path), board.look.at, may_wait=True)
+        assert first is site.answer(Request(path=path), board.look.at + 0.9, may_wait=True)
+        assert site.answer(Request(path=path), board.look.at + 1.1, may_wait=True) is None
+        late = site.answer(Request(path=path), board.look.at + 2.1, may_wait=False)
+        assert late is not None
+        assert (503, True) == (late.status, late.body.startswith(b"stale"))
+    board.look = observation(instance(2))
+    again = site.answer(Request(path="/status"), board.look.at, may_wait=True)
+    assert again is not None
+    assert b"edge_VIP_2" in again.body
+    board.close()
+
+
+@pytest.mark.slow
+def test_the_page_in_a_real_browser(served: Served, tmp_path: Path) -> None:
+    """Its own style applies, and nothing is complained of. Where there is a Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    shown = {}
+    for width in (1280, 390):
+        picture = tmp_path / f"page-{width}.png"
+        done = subprocess.run(
+            [
+                *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+                *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
+                *(f"--window-size={width},900", f"--screenshot={picture}"),
+                f"http://127.0.0.1:{served.port}/page",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert "CONSOLE" not in done.stderr
+        shown[width] = picture.read_bytes()
+    assert all(each.startswith(b"\x89PNG") for each in shown.values())
+    assert len(shown[1280]) > 20_000  # an unstyled page, or none, is smaller

@@ -1,0 +1,105 @@
+"""A look at a node as the HTTP thread gets it, for tests of what is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ipfailover_agent.core.dump import Counters
+from ipfailover_agent.report import status
+from ipfailover_agent.report.board import Observation
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def ago(seconds: float) -> str:
+    """Return a time before the look, as the status writes it."""
+    return (NOW - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+def instance(
+    number: int,
+    state: str = "MASTER",
+    **fields: Any,  # noqa: ANN401 - those of the status
+) -> status.InstanceStatus:
+    """Return an instance with one address and a history."""
+    is_master = state == "MASTER"
+    return replace(
+        status.InstanceStatus(
+            name=f"edge_VIP_{number}",
+            virtual_router_id=10 + number,
+            state=state,
+            since=ago(65),
+            priority=100 + number,
+            addresses=(f"10.0.{number // 250}.{number % 250 + 1}",),
+            lease_remaining=2.4 if is_master else None,
+            dump=status.DumpStatus(
+                at=ago(1),
+                effective_priority=0 if state == "FAULT" else 100 + number,
+                has_addresses=is_master,
+                counters=Counters(*range(1000 * number, 1000 * number + 14)),
+            ),
+            transitions=(
+                status.TransitionStatus(
+                    at=ago(3000), previous="INIT", state="BACKUP", kind="started",
+                    cause="keepalived was started", priority=100, lasted=0.2,
+                ),
+                status.TransitionStatus(
+                    at=ago(65), previous="BACKUP", state=state, kind="silence",
+                    cause="nobody was heard for 3.6 s: 10.0.0.12 was master with priority 200",
+                    priority=100, lasted=2935,
+                ),
+            ),
+            timeline=((ago(9000), "BACKUP"), (ago(2000), "FAULT"), (ago(1500), "BACKUP"),
+                      (ago(65), state)),
+            transition_counts=(("BACKUP", "started", 1), (state, "silence", 2)),
+        ),
+        **fields,
+    )  # fmt: skip
+
+
+def observation(
+    *instances: status.InstanceStatus, problems: tuple[str, ...] = (), **fields: object
+) -> Observation:
+    """Return a look at a healthy node with these instances; ``fields`` are the status'."""
+    plain = status.AgentStatus(
+        version="1.2.3",
+        pid=7,
+        started_at=ago(90_000),
+        written_at=ago(0),
+        phase="running",
+        ready=True,
+        config=status.ConfigStatus(
+            name="edge",
+            interface="br-ex",
+            digest="0123456789abcdef" * 4,
+            since=ago(7200),
+            source="/etc/ipfailover",
+        ),
+        instances=instances,
+        reload=status.ReloadStatus(
+            started=2, ended=2, verdict="accepted", at=ago(7200), lines=("10.0.0.9 is added",)
+        ),
+        keepalived_pid=8,
+        protections=tuple(
+            status.Protection(kind=kind, active=True) for kind in ("lease", "watch", "conflict")
+        ),
+        check=status.CheckStatus(state="ok", since=ago(4000)),
+        lease=status.LeaseStatus(seconds=3, lateness=0.001, worst_lateness=0.012),
+        counts=status.Counts(accepted=2, refused=1),
+        fingerprint="fedcba9876543210",
+        keepalived_version="2.2.7",
+        python="3.11.2",
+        listen=status.ListenStatus(address="127.0.0.1:63000", active=True),
+    )
+    shown = replace(plain, **fields)  # type: ignore[arg-type]
+    present = {each for one in instances if one.state == "MASTER" for each in one.addresses}
+    return Observation(
+        at=100.0,
+        status=shown,
+        problems=problems,
+        dump_age=1.0,
+        present=frozenset(present),
+        script="chk_edge",
+    )

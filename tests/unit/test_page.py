@@ -1,0 +1,196 @@
+"""The page for people: what it says, and that nothing in it can act."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.report import page, status
+from ipfailover_agent.report.page import Strip
+from tests.support.observed import ago, instance, observation
+
+if TYPE_CHECKING:
+    from ipfailover_agent.report.board import Observation
+
+RIVAL = status.RivalStatus(rival="10.0.0.12", kind="k", cause="a firewall drops it", at=ago(20))
+WHOLE = observation(
+    instance(1),
+    instance(2, "BACKUP"),
+    instance(3, "FAULT", held="held: a firewall", rivals=(RIVAL,), drained="by hand"),
+    reload=status.ReloadStatus(
+        started=3, ended=3, verdict="refused", at=ago(30), lines=("OPENSHIFT_HA_X: no",)
+    ),
+    check=status.CheckStatus(state="failing", reason="no answer", since=ago(9), duration=0.5),
+    protections=(
+        status.Protection(kind="lease", active=True),
+        status.Protection(kind="conflict", active=False, reason="no NET_RAW"),
+    ),
+    lease=status.LeaseStatus(seconds=3, worst_lateness=0.5, lapses=1),
+    restarts=1,
+)
+
+
+class Reader(HTMLParser):
+    """Collects tags with attributes, and the text that a person sees."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "br", "link"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert tag == self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words += data
+
+
+def read(seen: Observation) -> Reader:
+    reader = Reader(page.response(seen).body.decode())
+    assert [] == reader.open
+    return reader
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "holds 1 of 3 addresses, stands by for 1, may not hold 1",
+        "edge_VIP_1",
+        "● MASTER",
+        "○ BACKUP",
+        "▲ FAULT",
+        "10.0.0.2",
+        "for 1m 5s · id 11 · priority 101 · lease 2.4 s left",
+        "priority 103, now 0",
+        "BACKUP → MASTER after 48m 55s",
+        "nobody was heard for 3.6 s",
+        "held: a firewall",
+        "drained: by hand",
+        "rival 10.0.0.12, 20s ago: a firewall drops it",
+        "on br-ex, from /etc/ipfailover",
+        "digest 0123456789ab",
+        "fingerprint fedcba987654",
+        "▲ refused",
+        "30s ago",
+        "OPENSHIFT_HA_X: no",
+        "▲ failing",
+        "no answer",
+        "took 0.5 s",
+        "renewals late by 500 ms at worst",
+        "lapsed once",
+        "restarted once",
+        "no NET_RAW",
+        "2026-01-01 12:00:00 UTC",
+    ],
+)
+def test_the_page_says_it(words: str) -> None:
+    """Whatever somebody at night asks."""
+    assert words in " ".join(read(WHOLE).words.split())
+
+
+def test_a_node_that_is_not_ready_says_so_first() -> None:
+    """In words and in the title of the tab."""
+    seen = replace(WHOLE, problems=("something was left out",))
+    made = page.build(seen, "node1")
+    assert "▲ 1 of 3 on node1 · edge" == made.title
+    assert ("not ready", ("something was left out",)) == (made.badge.text, made.reasons)
+
+
+def test_a_node_without_a_configuration_has_a_page_too() -> None:
+    """It is then that one looks."""
+    seen = observation(
+        config=None, phase="waiting", problems=("no eth0",), check=None, keepalived_pid=None,
+        keepalived_version="", fingerprint="", lease=status.LeaseStatus(), protections=(),
+        reload=status.ReloadStatus(),
+    )  # fmt: skip
+    words = read(seen).words
+    for each in ("serves nothing: waiting", "no eth0", "no configuration is in force", "none yet"):
+        assert each in words
+
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&{{ 7 * 7 }}</style>"
+
+
+def test_hostile_texts_stay_texts() -> None:
+    """Wherever they come from: a name, a check, another node, a file."""
+    transition = replace(instance(1).transitions[0], cause=HOSTILE, previous=HOSTILE)
+    seen = observation(
+        instance(1, name=HOSTILE, addresses=(HOSTILE,), held=HOSTILE, drained=HOSTILE,
+                 rivals=(replace(RIVAL, rival=HOSTILE, cause=HOSTILE),),
+                 transitions=(transition,), timeline=((ago(5), HOSTILE),)),
+        config=status.ConfigStatus(
+            name=HOSTILE, interface=HOSTILE, digest=HOSTILE, since=ago(1), source=HOSTILE
+        ),
+        reload=status.ReloadStatus(verdict=HOSTILE, at=ago(1), lines=(HOSTILE,)),
+        check=status.CheckStatus(state=HOSTILE, reason=HOSTILE),
+        protections=(status.Protection(kind=HOSTILE, active=False, reason=HOSTILE),),
+        keepalived_version=HOSTILE, fingerprint=HOSTILE, version=HOSTILE, problems=(HOSTILE,),
+    )  # fmt: skip
+    plain, hostile = read(WHOLE), read(seen)
+    assert {tag for tag, _ in plain.tags} >= {tag for tag, _ in hostile.tags}
+    assert hostile.words.count("<script>alert(1)</script>") > 10
+    for tag, attributes in hostile.tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert attributes.get("style") is None
+
+
+def test_nothing_is_fetched_and_only_its_own_style_is_allowed() -> None:
+    """No script, no picture, no font; the policy names the style by its digest."""
+    answer = page.response(WHOLE)
+    reader = read(WHOLE)
+    assert not {"script", "img", "link", "iframe", "form"} & {tag for tag, _ in reader.tags}
+    assert {"/status", "/metrics"} == {
+        value for _, attributes in reader.tags for value in [attributes.get("href")] if value
+    }
+    style = answer.body.decode().partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" == answer.style
+    assert "url(http" not in style
+    assert "@import" not in style
+    assert ("meta", {"http-equiv": "refresh", "content": "5"}) in reader.tags
+
+
+def test_the_last_hour_is_drawn_to_scale() -> None:
+    """Each state at its height; what began before is cut off, what was short is still seen."""
+    one = instance(1, timeline=(
+        (ago(7200), "BACKUP"), (ago(1800), "MASTER"), (ago(1), "FAULT"), (ago(0), "INIT"),
+    ))  # fmt: skip
+    [card] = page.build(observation(one), "n").cards
+    assert (
+        Strip(style="backup", path="M0 14h1800v8h-1800z"),
+        Strip(style="master", path="M1800 2h1799v20h-1799z"),
+        Strip(style="fault", path="M3594 2h6v20h-6z"),
+    ) == card.strips
+    assert "last hour: BACKUP 30m, MASTER 29m 59s, FAULT 1s" == card.summary
+    [empty] = page.build(observation(instance(1, timeline=())), "n").cards
+    assert ((), "last hour: nothing known") == (empty.strips, empty.summary)
+
+
+def test_a_full_node_has_an_overview_and_stays_small() -> None:
+    """254 instances, each with a full history: folded, and less than a megabyte."""
+    one = instance(1)
+    long = tuple((ago(3600 - 110 * each), ("BACKUP", "MASTER")[each % 2]) for each in range(32))
+    every = [
+        instance(each, transitions=one.transitions[:1] * 5, timeline=long)
+        for each in range(1, 255)
+    ]
+    answer = page.response(observation(*every))
+    assert len(answer.body) < 1_000_000
+    reader = Reader(answer.body.decode())
+    links = [attributes.get("href") for tag, attributes in reader.tags if tag == "a"]
+    assert "#i254" in links
+    assert not [each for tag, each in reader.tags if tag == "details" and "open" in each]
+    assert [each for tag, each in read(WHOLE).tags if tag == "details" and "open" in each]

@@ -1,0 +1,293 @@
+"""Why an instance changed its state, from what a node can know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.transition import (
+    DRAIN,
+    Knowledge,
+    Sighting,
+    Told,
+    TransitionCause,
+    TransitionKind,
+    Withholding,
+    infer,
+    seen,
+)
+
+INIT, BACKUP, MASTER = VrrpState.INIT, VrrpState.BACKUP, VrrpState.MASTER
+FAULT, STOP, DELETED = VrrpState.FAULT, VrrpState.STOP, VrrpState.DELETED
+NOW = 1000.0
+STARTED = TransitionCause(kind=TransitionKind.STARTED, text="started")
+
+
+def why(previous: VrrpState, state: VrrpState, **known: Any) -> tuple[str, str]:  # noqa: ANN401
+    """Return kind and sentence; our priority is 100."""
+    cause = infer(
+        Knowledge(**{"previous": previous, "state": state, "now": NOW, "priority": 100, **known})
+    )
+    return cause.kind.value, cause.text
+
+
+def advert(ago: float, priority: int = 50, *, host: int = 12, higher: bool = False) -> Sighting:
+    return Sighting(source=f"10.0.0.{host}", priority=priority, at=NOW - ago, ranks_higher=higher)
+
+
+def was(kind: TransitionKind, text: str = "a cause") -> TransitionCause:
+    return TransitionCause(kind=kind, text=text)
+
+
+# --- MASTER -------------------------------------------------------------------------------------
+
+
+def test_a_master_that_said_that_it_leaves_has_handed_over() -> None:
+    """Priority 0 was its last word."""
+    sightings = (advert(9, host=13), advert(0.03, 0))
+    kind, text = why(BACKUP, MASTER, sightings=sightings)
+    assert "handover" == kind
+    assert text.startswith("priority-0 advert of 10.0.0.12: planned handover")
+
+
+def test_a_master_that_fell_silent_is_named_with_how_long_ago() -> None:
+    """By its last advert."""
+    kind, text = why(BACKUP, MASTER, sightings=(advert(60, 0, host=13), advert(3.2)))
+    assert "silence" == kind
+    assert text.startswith("no advert for the master-down time (the last one of 10.0.0.12, 3.2 s")
+
+
+def test_nobody_was_ever_heard() -> None:
+    """The first node that starts."""
+    assert ("silence", "no advert for the master-down time (nobody heard)") == why(BACKUP, MASTER)
+
+
+@pytest.mark.parametrize("is_wire_watched", [True, False])
+def test_a_master_of_a_lower_rank_is_passed_over(*, is_wire_watched: bool) -> None:
+    """keepalived's word for it, or its adverts that go on."""
+    told = Told(text="outranks 10.0.0.12 (priority 50)", at=NOW - 0.9)
+    assert ("preempted", told.text) == why(
+        BACKUP, MASTER, preempted=told, is_wire_watched=is_wire_watched
+    )
+    assert ("preempted", "outranks 10.0.0.12 (priority 50, ours 100)") == why(
+        BACKUP, MASTER, sightings=(advert(0.9),)
+    )
+
+
+def test_what_was_passed_over_long_ago_explains_nothing() -> None:
+    """The next election is another one."""
+    told = Told(text="outranks 10.0.0.12 (priority 50)", at=NOW - 30)
+    assert "silence" == why(BACKUP, MASTER, preempted=told, sightings=(advert(3.2),))[0]
+
+
+def test_a_master_that_keepalived_does_not_take_is_not_silent() -> None:
+    """A firewall: the wire shows what keepalived never gets."""
+    assert (
+        "uncounted",
+        "adverts of 10.0.0.12 (priority 200) arrive and keepalived does not take them",
+    ) == why(BACKUP, MASTER, sightings=(advert(0.5, 200, higher=True), advert(0.4, host=13)))
+
+
+def test_without_a_look_at_the_wire_nobody_knows() -> None:
+    """And it says so."""
+    kind, text = why(BACKUP, MASTER, is_wire_watched=False)
+    assert "unknown" == kind
+    assert "nobody watches the wire" in text
+
+
+@pytest.mark.parametrize("kind", [TransitionKind.LEASE_LAPSED, TransitionKind.ADDRESS_LOST])
+def test_an_address_that_keepalived_sets_again_was_no_election(kind: TransitionKind) -> None:
+    """It needs less than an advert interval for it; an election needs three."""
+    assert (kind.value, "a cause") == why(BACKUP, MASTER, before=was(kind), lasted=0.4)
+    assert "silence" == why(BACKUP, MASTER, before=was(kind), lasted=3.4)[0]
+    assert "silence" == why(BACKUP, MASTER, before=was(kind), lasted=None)[0]
+
+
+# --- BACKUP -------------------------------------------------------------------------------------
+
+
+def test_keepalived_says_for_whom_it_steps_down() -> None:
+    """Word for word as it knows it."""
+    told = Told(text="advert of higher priority 200 from 10.0.0.12", at=NOW)
+    assert ("outranked", told.text) == why(MASTER, BACKUP, outranked=told)
+
+
+@pytest.mark.parametrize(
+    ("priority", "expected"),
+    [
+        (200, "advert of higher priority 200 from 10.0.0.12"),
+        (100, "advert of equal priority 100 from 10.0.0.12, whose address is higher"),
+    ],
+)
+def test_the_wire_says_it_where_keepalived_s_line_was_late(priority: int, expected: str) -> None:
+    """The highest rank that was just heard."""
+    sightings = (advert(0.01, priority, higher=True), advert(0.0, host=13))
+    assert ("outranked", expected) == why(MASTER, BACKUP, sightings=sightings)
+
+
+def test_a_lease_that_lapsed_costs_the_address_for_a_moment() -> None:
+    """keepalived finds it gone."""
+    assert "lease lapsed" == why(MASTER, BACKUP, lapsed_at=NOW - 0.2)[0]
+
+
+def test_an_address_that_somebody_removed_is_what_is_left() -> None:
+    """Where the wire was watched; else nobody knows."""
+    old = Told(text="advert of higher priority", at=NOW - 60)
+    known: dict[str, Any] = {"outranked": old, "lapsed_at": NOW - 60, "sightings": (advert(0.1),)}
+    assert "address lost" == why(MASTER, BACKUP, **known)[0]
+    assert "unknown" == why(MASTER, BACKUP, is_wire_watched=False)[0]
+
+
+def test_an_instance_begins_with_keepalived_or_with_a_reload() -> None:
+    """Whichever was just now."""
+    for previous in (INIT, STOP):
+        assert ("started", "started") == why(previous, BACKUP, start=STARTED)
+        assert "reloaded" == why(previous, BACKUP, start=STARTED, reload_at=NOW - 0.1)[0]
+        assert "unknown" == why(previous, BACKUP)[0]
+
+
+@pytest.mark.parametrize("previous", [INIT, MASTER, FAULT], ids=lambda each: each.value)
+def test_a_vrrp_child_that_died_begins_anew(previous: VrrpState) -> None:
+    """keepalived replaces it, and says nothing of the states it had."""
+    known = {"respawned_at": NOW - 0.1, "start": STARTED, "before": was(TransitionKind.HELD)}
+    assert "restarted" == why(previous, BACKUP, **known)[0]
+    assert "restarted" != why(previous, BACKUP, **known | {"respawned_at": NOW - 9})[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        (was(TransitionKind.CHECK_FAILED), ("check passed", "the check succeeds again")),
+        (was(TransitionKind.HELD, "held: x"), ("released", "let go again, it was held: x")),
+        (was(TransitionKind.DRAINED), ("undrained", "the drain has ended")),
+        (was(TransitionKind.INTERFACE_DOWN), ("interface up", "the interface is up again")),
+        (STARTED, ("started", "started")),
+        (
+            was(TransitionKind.UNKNOWN),
+            ("unknown", "unknown: FAULT has ended, its cause was a cause"),
+        ),
+    ],
+    ids=lambda each: each.kind.name if isinstance(each, TransitionCause) else "",
+)
+def test_the_end_of_a_fault_answers_its_beginning(
+    before: TransitionCause, expected: tuple[str, str]
+) -> None:
+    """What kept it back is over."""
+    assert expected == why(FAULT, BACKUP, before=before)
+
+
+def test_a_fault_of_which_nobody_knows_ends_with_the_start() -> None:
+    """keepalived's start is known in any case."""
+    assert "started" == why(FAULT, BACKUP, start=STARTED)[0]
+
+
+# --- FAULT --------------------------------------------------------------------------------------
+
+HELD = Withholding(reason="contest", text="adverts of 10.0.0.12 are refused: other password")
+DRAINED = Withholding(reason=DRAIN, text="drained: maintenance")
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"check_failure": "cannot reach port 80"}, "check failed: cannot reach port 80"),
+        ({"check_failure": ""}, "check failed: it does not say why"),
+        ({"withholdings": (HELD,)}, f"held: {HELD.text}"),
+        ({"withholdings": (HELD,), "check_failure": "x"}, f"held: {HELD.text}"),
+        ({"withholdings": (HELD, DRAINED), "link_failure": "x"}, DRAINED.text),
+        ({"link_failure": "interface eth0 is down"}, "interface eth0 is down"),
+        (
+            {"link_failure": "interface eth0 is gone", "withholdings": (HELD,)},
+            "interface eth0 is gone",
+        ),
+        ({}, "unknown: no check failed, nothing is held, the interface is up"),
+    ],
+    ids=str,
+)
+def test_a_fault_has_the_cause_that_is_there(known: dict[str, Any], expected: str) -> None:
+    """What was asked for first, then what nothing here can mend, then ours, then the check."""
+    assert expected == why(MASTER, FAULT, **known)[1]
+
+
+def test_a_fault_at_the_start_is_the_start() -> None:
+    """Until the check has run."""
+    assert ("started", "started") == why(INIT, FAULT, start=STARTED)
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+def test_an_end_has_the_reason_that_the_agent_gave_it() -> None:
+    """It stops, restarts or kills keepalived itself, or has seen it end."""
+    ending = was(TransitionKind.STOPPED, "the agent stops")
+    assert ("stopped", "the agent stops") == why(MASTER, STOP, ending=ending)
+    assert ("stopped", "the agent stops") == why(MASTER, DELETED, ending=ending)
+    assert "reloaded" == why(MASTER, DELETED)[0]
+    assert "unknown" == why(MASTER, STOP)[0]
+
+
+def test_the_first_state_is_keepalived_s_start() -> None:
+    """keepalived never says it; it is there for completeness."""
+    assert "started" == why(STOP, INIT)[0]
+
+
+# --- all of it ----------------------------------------------------------------------------------
+
+causes = st.builds(TransitionCause, kind=st.sampled_from(TransitionKind), text=st.text())
+times = st.none() | st.floats(NOW - 10, NOW)
+told = st.none() | st.builds(Told, text=st.text(), at=st.floats(NOW - 10, NOW))
+sightings = st.builds(
+    Sighting,
+    source=st.sampled_from(("10.0.0.12", "10.0.0.13")),
+    priority=st.integers(0, 255),
+    at=st.floats(NOW - 10, NOW),
+    ranks_higher=st.booleans(),
+)
+knowledge = st.builds(
+    Knowledge,
+    previous=st.sampled_from(VrrpState),
+    state=st.sampled_from(VrrpState),
+    now=st.just(NOW),
+    priority=st.integers(1, 255),
+    advert_interval=st.floats(0.01, 255),
+    sightings=st.lists(sightings, max_size=3).map(tuple),
+    outranked=told,
+    preempted=told,
+    check_failure=st.none() | st.text(),
+    link_failure=st.none() | st.text(),
+    before=st.none() | causes,
+    lasted=st.none() | st.floats(0, 100),
+    lapsed_at=times,
+    start=st.none() | causes,
+    reload_at=times,
+    respawned_at=times,
+    ending=st.none() | causes,
+)
+
+
+@given(knowledge)
+def test_everything_has_an_answer(known: Knowledge) -> None:
+    """Whatever is known; the same knowledge gives the same answer."""
+    assert infer(known) == infer(known)
+
+
+@given(st.lists(sightings, max_size=40))
+def test_senders_are_remembered_once_and_not_too_many(adverts: list[Sighting]) -> None:
+    """The newest of each, the newest last."""
+    known: tuple[Sighting, ...] = ()
+    for each in adverts:
+        known = seen(known, each)
+        assert each == known[-1]
+    assert len(known) == len({each.source for each in known}) <= 8
+
+
+def test_of_many_senders_the_newest_are_remembered() -> None:
+    """A network full of routers takes no room."""
+    known: tuple[Sighting, ...] = ()
+    for host in range(1, 30):
+        known = seen(known, advert(0, host=host))
+    assert [f"10.0.0.{host}" for host in range(22, 30)] == [each.source for each in known]

@@ -1,0 +1,102 @@
+"""What is remembered until keepalived tells of a transition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.core.model import RunPaths, VrrpState
+from ipfailover_agent.core.roster import RosterEntry
+from ipfailover_agent.core.transition import Sighting, TransitionCause, TransitionKind, Withholding
+from ipfailover_agent.witness import Sources, Witness
+from tests.unit.test_roster import instance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOOPBACK = replace(instance(1), interface="lo")  # up wherever tests run
+MISSING = replace(instance(1), interface="nosuch0")
+BACKUP, MASTER, FAULT = VrrpState.BACKUP, VrrpState.MASTER, VrrpState.FAULT
+NOW = 1000.0
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Witness:
+    made = Witness(RunPaths(directory=str(tmp_path), config=""))
+    made.sources = Sources(is_wire_watched=lambda: True)
+    made.started()
+    return made
+
+
+def why(
+    witness: Witness, previous: VrrpState, state: VrrpState, *, served: object = LOOPBACK
+) -> tuple[str, str]:
+    entry = RosterEntry(instance=served, state=previous)  # type: ignore[arg-type] # an instance
+    cause = witness.explain(entry, state, NOW, 1.0)
+    return cause.kind.value, cause.text
+
+
+def test_a_check_says_why_itself_or_keepalived_says_how_it_ended(
+    witness: Witness, tmp_path: Path
+) -> None:
+    """Its file, where it wrote one; it is over when the check passes."""
+    witness.line(b"VRRP_Script(chk) failed (exited with status 3)", NOW)
+    assert ("check failed", "check failed: exited with status 3") == why(witness, MASTER, FAULT)
+    (tmp_path / "check.reason").write_text("cannot reach port 80\n", encoding="utf-8")
+    assert ("check failed", "check failed: cannot reach port 80") == why(witness, MASTER, FAULT)
+    witness.line(b"VRRP_Script(chk) succeeded", NOW)
+    assert "" == witness.check_reason()
+    assert "check passed" == why(witness, FAULT, BACKUP)[0]
+
+
+def test_a_check_that_the_agent_makes_is_heard_from_its_log(witness: Witness) -> None:
+    """The same words, another messenger."""
+    witness.told("check.failed", {"reason": "port 80: refused"})
+    assert ("check failed", "check failed: port 80: refused") == why(witness, MASTER, FAULT)
+    witness.told("check.passed", {})
+    assert witness.check is not None
+    assert witness.check.failure is None
+    witness.told("check.unusable", {"reason": "x"})
+    assert "" == witness.check_reason()
+
+
+def test_the_interface_is_looked_at_where_keepalived_said_nothing_of_it(witness: Witness) -> None:
+    """And believed where it did, just now: a link may be back already."""
+    assert ("interface down", "interface nosuch0 is gone") == why(
+        witness, MASTER, FAULT, served=MISSING
+    )
+    witness.line(b"Netlink reports lo down", NOW - 0.1)
+    assert ("interface down", "interface lo is down") == why(witness, MASTER, FAULT)
+    witness.line(b"Netlink reports lo up", NOW - 0.05)
+    assert "unknown" == why(witness, MASTER, FAULT)[0]
+
+
+def test_what_keeps_an_instance_back_is_asked_for(witness: Witness) -> None:
+    """And when it is over, that is the cause of what follows."""
+    held = (Withholding(reason="contest", text="other password"),)
+    witness.sources = Sources(withholdings=lambda _: held)
+    assert ("held", "held: other password") == why(witness, MASTER, FAULT)
+    assert "released" == why(witness, FAULT, BACKUP)[0]
+
+
+def test_what_was_heard_of_a_former_keepalived_explains_nothing(witness: Witness) -> None:
+    """Each start is a new story; the reason of the end is told with it."""
+    witness.advert("vip_1", Sighting(source="10.0.0.12", priority=0, at=NOW - 0.1))
+    assert "handover" == why(witness, BACKUP, MASTER)[0]
+    witness.ends(TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung"))
+    witness.ends(TransitionCause(kind=TransitionKind.ENDED, text="keepalived ended (killed)"))
+    assert ("keepalived ended", "keepalived hung") == why(witness, MASTER, VrrpState.STOP)
+    witness.started()
+    assert ("restarted", "keepalived restarted: it hung") == why(witness, VrrpState.STOP, BACKUP)
+    assert "silence" == why(witness, BACKUP, MASTER)[0]
+    witness.line(b"VRRP child process(9) died: Respawning", NOW)
+    assert "its VRRP child died" in why(witness, MASTER, BACKUP)[1]
+
+
+def test_instances_that_are_gone_are_forgotten(witness: Witness) -> None:
+    """A reload may bring another one of that name."""
+    witness.advert("vip_1", Sighting(source="10.0.0.12", priority=0, at=NOW - 0.1))
+    witness.keep({"vip_2"})
+    assert "silence" == why(witness, BACKUP, MASTER)[0]
