@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.prepare import Options
     from ipfailover_agent.system.output import LineSink
 
-_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
 _DRAIN_SECONDS = 0.2  # at the very end, for a reader that is just late
 
 
@@ -94,13 +94,16 @@ class Agent:
             look=self._guard.look,
             history=self._history,
             witness=self._witness,
+            drains=self._guard.drains,
         )
+        self._guard.drains.changed = self._reporter.touch
         self._candidates = candidates.Candidates(
             environment=environment,
             options=options,
             paths=self._paths,
             reporter=self._reporter,
             holds=self._guard.holds,
+            probes=self._guard.probes,
             policy=self._policy,
             dispatch=self._dispatch,
         )
@@ -120,6 +123,9 @@ class Agent:
         files.lock_run_directory(self._paths)
         files.prepare_run_directory(self._paths)
         self._history.load()
+        # A command that finds our pid signals us; until the loop listens that must not end us.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        self._guard.drains.restore()
         # Whoever finds our pid must not find a former agent's status beside it.
         self._reporter.write_status()
         files.write_pid_file(self._paths.agent_pid)
@@ -134,12 +140,14 @@ class Agent:
                 self._reporter.snapshots.attach(self._loop.wake)
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
                 self._dispatch(does.Begin())
+                self._guard.drains.look(self._reporter.roster)
                 while self._finish is None:
                     self._round()
                 self._hear_last_words()
             self._guard.remove_rules()
         except BaseException:
             self._abandon_keepalived()
+            self._guard.remove_rules()
             raise
         finally:
             self._reporter.snapshots.detach()
@@ -183,7 +191,6 @@ class Agent:
                 list(process.reap())
                 time.sleep(self._policy.clear_interval)
         self._candidates.release_addresses()
-        self._guard.remove_rules()
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -196,12 +203,8 @@ class Agent:
             self._guard.deadline,
         )
         deadline = min((each for each in due if each is not None), default=None)
-        events = self._loop.wait(deadline)
-        now = time.monotonic()
-        if deadline is not None:
-            # What was due before the last round was not kept waiting by this one.
-            self._guard.woke(now - max(deadline, self._woke_at))
-        self._woke_at = now
+        events = self._wait(deadline)
+        now = self._woke_at
         self._listen(events, now)
         # What keepalived told of comes before leases, and leases before anything else.
         for event in events:
@@ -234,11 +237,32 @@ class Agent:
         if any(each.source == "notify" for each in lines):
             self._guard.contests.catch_up(self._loop)
 
+    def _wait(self, deadline: float | None) -> tuple[loop.Event, ...]:
+        """Wait for events or the deadline. Probes that find nothing new are no reason to return.
+
+        They come several times a second, and a round looks at everything.
+        """
+        while True:
+            probing = self._guard.probes.deadline
+            first = min((each for each in (deadline, probing) if each is not None), default=None)
+            events = self._loop.wait(first)
+            now = time.monotonic()
+            # What was due before the last round was not kept waiting by this one.
+            late = 0.0 if first is None else now - max(first, self._woke_at)
+            self._woke_at = now
+            is_gap = self._guard.woke(late)
+            if events or is_gap or first is None or (deadline is not None and now >= deadline):
+                return events
+            if self._guard.probes.tick(now):
+                return ()
+
     def _handle(self, event: loop.Event) -> None:
         match event:
             case loop.SignalReceived(signum=signal.SIGCHLD):
                 for child in process.reap():
                     self._on_child_exit(child)
+            case loop.SignalReceived(signum=signal.SIGUSR1):
+                self._guard.drains.look(self._reporter.roster)
             case loop.SignalReceived(signum=number):
                 self._log.info("signal.received", signal=number.name)
                 asked = number is signal.SIGHUP
@@ -249,8 +273,8 @@ class Agent:
                 self._guard.overseer.lookup_said(line)
             case loop.StreamClosed(source=overseer.STREAM):
                 self._guard.overseer.lookup_closed(self._loop)
-            case loop.Readable():
-                self._guard.contests.readable(self._loop)
+            case loop.Readable(source=source):
+                self._guard.readable(source, self._loop)
             case loop.LineReceived(source=source, line=line) if source in self._outputs:
                 self._on_keepalived_line(source, line)
             case loop.LineReceived(source=source, line=line):

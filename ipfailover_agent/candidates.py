@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.holds import Holds
     from ipfailover_agent.prepare import Candidate, Options, Variables
+    from ipfailover_agent.probes import Probes
     from ipfailover_agent.reporter import Reporter
     from ipfailover_agent.system.loop import Loop
 
@@ -63,6 +64,7 @@ class Candidates:
         paths: RunPaths,
         reporter: Reporter,
         holds: Holds,
+        probes: Probes,
         policy: Policy,
         dispatch: Callable[[PreparationEnded], None],
     ) -> None:
@@ -73,6 +75,7 @@ class Candidates:
         self._paths = paths
         self._reporter = reporter
         self._holds = holds
+        self._probes = probes
         self._policy = policy
         self._dispatch = dispatch
         self._previous: Candidate | None = None
@@ -267,6 +270,7 @@ class Candidates:
     def _install(self, candidate: Candidate) -> None:
         """Replace the generated files; scripts first, since the configuration names them."""
         self._holds.prepare(each.name for each in candidate.config.instances)
+        self._probes.prepare(candidate.config.port_probes, self._reporter.roster)
         # where the image's link leads, if another run directory was chosen, is not there yet
         config = os.path.realpath(candidate.paths.config)
         files.make_directory(os.path.dirname(config))  # noqa: PTH120 - a string

@@ -192,6 +192,36 @@ def check_command(
     return check.check(options, compare_old=compare_old, as_json=as_json)
 
 
+@cli.command("doctor", short_help="Look at this node and its network, and say what to mend.")
+@_shared_options
+@click.option(
+    "--seconds",
+    default=4.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=_finite,
+    help="How long to listen for other nodes.",
+)
+@_json_option
+def doctor_command(
+    config: str | None,
+    run_dir: str,
+    template_dir: str | None,
+    seconds: float,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+) -> int:
+    """Look at this node and its network, before the agent runs or while it does.
+
+    Changes nothing. Listens for other nodes, and asks by ARP who has the addresses. A line for
+    each check: pass, warn or fail, and what to do. Exits with 0 when nothing fails, else with 78.
+    """
+    from ipfailover_agent.commands import doctor  # noqa: PLC0415
+
+    return doctor.examine(
+        _options(config, run_dir, template_dir), seconds=seconds, as_json=as_json
+    )
+
+
 @cli.command("reload", short_help="Have the running agent read its variables again.")
 @_run_dir_option
 @click.option(
@@ -272,6 +302,69 @@ def events_command(
     from ipfailover_agent.commands import events  # noqa: PLC0415
 
     return events.events(run_dir, instance, count=count, as_json=as_json, follow=follow)
+
+
+def _duration(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> float | None:
+    """Read 90, 10m or 2h; refuse what is no time."""
+    from ipfailover_agent.core.drain_requests import parse_duration  # noqa: PLC0415 - see above
+
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@cli.command("drain", short_help="Have other nodes serve this node's addresses.")
+@_run_dir_option
+@click.option(
+    "--wait",
+    type=float,
+    metavar="SECONDS",
+    callback=lambda context, parameter, value: (
+        None if value is None else _finite(context, parameter, value)
+    ),
+    help="How long to wait for the verdict; as long as it takes by default.",
+)
+@click.option(
+    "--for",
+    "seconds",
+    metavar="DURATION",
+    callback=_duration,
+    help="End the drain after so many seconds, or 10m, 2h, 1d.",
+)
+@click.option("--force", is_flag=True, help="Drain even if no other node serves the addresses.")
+@click.argument("instances", nargs=-1, metavar="[INSTANCE]...")
+def drain_command(
+    run_dir: str,
+    wait: float | None,
+    seconds: float | None,
+    force: bool,  # noqa: FBT001 - click passes flags by name
+    instances: tuple[str, ...],
+) -> int:
+    """Have other nodes serve this node's addresses, for maintenance.
+
+    An INSTANCE is named by its name or by one of its addresses; none means all, also those that a
+    reload adds. Exits with 0 once other nodes serve everything. If nobody takes over, it is undone
+    and the exit code is 69. 75: no verdict in time. 78: refused.
+    """
+    from ipfailover_agent.commands import drain  # noqa: PLC0415
+
+    return drain.drain(run_dir, instances, wait=wait, seconds=seconds, is_forced=force)
+
+
+@cli.command("undrain", short_help="End a drain: this node may serve again.")
+@_run_dir_option
+@click.argument("instances", nargs=-1, metavar="[INSTANCE]...")
+def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
+    """End a drain: this node may serve again.
+
+    An INSTANCE is named by its name or by one of its addresses; none means all.
+    """
+    from ipfailover_agent.commands import drain  # noqa: PLC0415
+
+    return drain.undrain(run_dir, instances)
 
 
 @cli.command("release", short_help="Remove what a crashed agent left on this node.")

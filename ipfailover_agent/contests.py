@@ -11,13 +11,19 @@ import time
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core import announcing, conflict, contest, packet_filter, packets
+from ipfailover_agent.core import (
+    announcing,
+    conflict,
+    contest,
+    contexts,
+    packet_filter,
+    packets,
+)
 from ipfailover_agent.core.announcing import Announcer
 from ipfailover_agent.core.causes import CauseKind
 from ipfailover_agent.core.conflict import Contest, ContestPolicy, Counters
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
-from ipfailover_agent.core.rivals import ContestContext
 from ipfailover_agent.core.transition import Sighting
 from ipfailover_agent.history import utc
 from ipfailover_agent.report.logs import Repeats
@@ -31,8 +37,9 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.causes import Cause
     from ipfailover_agent.core.dump import InstanceDump
-    from ipfailover_agent.core.model import IPAddress, VrrpInstance
+    from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.packets import Advert, Announcement
+    from ipfailover_agent.core.rivals import ContestContext
     from ipfailover_agent.holds import Holds
     from ipfailover_agent.overseer import Overseer
     from ipfailover_agent.prepare import Candidate
@@ -60,7 +67,9 @@ class Contests:
         holds: Holds,
         overseer: Overseer,
         seen: Callable[[str, Sighting], None] = lambda *_: None,
+        heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
     ) -> None:
+        self._heard = heard
         self._log = log
         self._seen = seen
         self._holds = holds
@@ -130,12 +139,12 @@ class Contests:
         self._loop, self._candidate = loop, candidate
         self._open()
         now = time.monotonic()
-        contexts = self._contexts(candidate)
-        for name in [each for each in self._states if each not in contexts]:
+        current = self._contexts(candidate)
+        for name in [each for each in self._states if each not in current]:
             del self._states[name]
             self._masters.pop(name, None)
             self._holds.clear(name, REASON)
-        for name, context in contexts.items():
+        for name, context in current.items():
             if name not in self._states:
                 self._states[name] = Contest(context=context)
             elif context != self._states[name].context:
@@ -159,39 +168,9 @@ class Contests:
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
         if self._wire is None:
             return {}
-        interface = candidate.facts.interface(candidate.config.interface)
-        held = () if interface is None else interface.addresses
-        count = len(candidate.config.addresses)
-        own = [each.address for each in held if each.address not in self._virtual(candidate)]
-        found = {}
-        for each in candidate.config.instances:
-            nodes = [address for address in own if family_of(address) is each.family]
-            source = _source_of(each, nodes)
-            if source is None:
-                continue
-            password = None if each.password is None else each.password.encode()
-            found[each.name] = ContestContext(
-                addresses=tuple(held.address for held in each.virtual_addresses),
-                excluded_addresses=tuple(held.address for held in each.excluded_addresses),
-                virtual_router_id=each.virtual_router_id,
-                priority=each.priority,
-                source=source,
-                node_addresses=frozenset(nodes),
-                mac=self._wire.mac,
-                host_macs=self._macs,
-                version=each.advertisement.version,
-                advert_interval=each.advertisement.interval,
-                password=password,
-                is_unicast=bool(each.unicast_peers),
-                announce_interval=max(1.0, count / announcing.FRAMES_A_SECOND),
-                router_ids=len(candidate.config.instances),
-                is_resolving=candidate.settings.conflict is ConflictMode.RESOLVE,
-            )
-        return found
-
-    @staticmethod
-    def _virtual(candidate: Candidate) -> frozenset[IPAddress]:
-        return frozenset(candidate.config.addresses)
+        return contexts.build(
+            candidate.config, candidate.facts, mac=self._wire.mac, host_macs=self._macs
+        )
 
     # --- the socket -----------------------------------------------------------------------------
 
@@ -294,6 +273,8 @@ class Contests:
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
+                if name in self._states:
+                    self._heard(name, advert, self._states[name].context)
 
     def _witness(self, name: str | None, advert: Advert, now: float) -> None:
         """Tell of an advert that keepalived may have acted on."""
@@ -491,15 +472,6 @@ class Contests:
         repeated = self._repeats.seen(f"{event} {key}", time.monotonic())
         if repeated is not None:
             self._log.warning(event, **fields, repeated=repeated or None)
-
-
-def _source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | None:
-    """Return the address that keepalived's adverts come from: IPv6 ones link-local (2.2.7)."""
-    chosen = instance.unicast_source if instance.unicast_peers else instance.multicast_source
-    if chosen is not None:
-        return chosen
-    wants_link_local = instance.family is Family.IPV6
-    return next((each for each in nodes if each.is_link_local is wants_link_local), None)
 
 
 def _announcement(on: wire.WireSocket, address: IPAddress) -> bytes:

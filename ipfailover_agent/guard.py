@@ -10,14 +10,17 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.contests import REASON, SOURCE, Contests
-from ipfailover_agent.core import firewall as rules
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.transition import DRAIN, Withholding
+from ipfailover_agent.drains import Drains
+from ipfailover_agent.firewalls import Firewalls
 from ipfailover_agent.history import utc
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
 from ipfailover_agent.look import Look
 from ipfailover_agent.overseer import Overseer
+from ipfailover_agent.probes import SOURCE as PROBES
+from ipfailover_agent.probes import Probes
 from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
 
 if TYPE_CHECKING:
@@ -30,12 +33,10 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.roster import Roster, RosterEntry
     from ipfailover_agent.core.transition import Sighting
     from ipfailover_agent.prepare import Candidate
-    from ipfailover_agent.system.firewall import Firewall
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
 
 WIRE = SOURCE
-_WORDS = {DRAIN: "drained: the instance is kept off this node on purpose"}
 _SHORTEST_GAP = 1.0  # seconds by which the loop may be late before it is called a gap
 
 
@@ -60,14 +61,22 @@ class Guard:
         seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self.holds = Holds(log, paths)
+        self.probes = Probes(log, paths)
         self.leases = Leases(log)
         self.overseer = Overseer(
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
-        self.contests = Contests(log=log, holds=self.holds, overseer=self.overseer, seen=seen)
-        self.firewall: Firewall | None = None
-        self._environment = environment
+        self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
+        self.contests = Contests(
+            log=log,
+            holds=self.holds,
+            overseer=self.overseer,
+            seen=seen,
+            heard=self.drains.heard,
+        )
+        self.firewalls = Firewalls(log, environment)
         self._log = log
+        self._roster: Roster | None = None  # as it was taken last; it never changes in place
         self._held: frozenset[IPAddress] = frozenset()
 
     def withholdings(self, name: str) -> tuple[Withholding, ...]:
@@ -75,7 +84,9 @@ class Guard:
         return tuple(
             Withholding(reason=each, text=self.contests.cause(name) or each)
             if each == REASON
-            else Withholding(reason=each, text=_WORDS.get(each, each))
+            else Withholding(reason=each, text=f"drained: {self.drains.describe(name) or each}")
+            if each == DRAIN
+            else Withholding(reason=each, text=each)
             for each in sorted(self.holds.reasons(name))
         )
 
@@ -115,22 +126,36 @@ class Guard:
             Protection(kind="conflict", active=self.contests.is_on, reason=self.contests.refusal),
         )
 
+    def _blindness(self) -> str:
+        """Return why nothing can be heard on the wire, or nothing."""
+        if self.contests.is_on:
+            return ""
+        return f"the wire is not watched: {self.contests.refusal or 'OPENSHIFT_HA_CONFLICT=off'}"
+
     # --- time -----------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
-        """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = [self.leases.deadline, self.overseer.deadline, self.contests.deadline]
-        if self.firewall is not None:
-            due.append(self.firewall.deadline)
+        """Return when :meth:`tick` has something to do, in monotonic seconds.
+
+        Not for ``probes``, which have a deadline of their own.
+        """
+        mechanisms = (self.leases, self.overseer, self.contests, self.drains, self.firewalls)
+        due = (each.deadline for each in mechanisms)
         return min((each for each in due if each is not None), default=None)
 
-    def woke(self, late: float) -> None:
-        """The loop woke so many seconds after its deadline; before anything else is done."""
-        if late >= _SHORTEST_GAP:
-            self._log.warning("loop.late", seconds=round(late, 2))
-            self.overseer.gap()
-            self.contests.gap(late)
+    def woke(self, late: float) -> bool:
+        """The loop woke so many seconds after its deadline; before anything else is done.
+
+        Returns whether that was a gap, after which every deadline may be another one.
+        """
+        if late < _SHORTEST_GAP:
+            return False
+        self._log.warning("loop.late", seconds=round(late, 2))
+        self.overseer.gap()
+        self.contests.gap(late)
+        self.drains.gap(late)
+        return True
 
     def renew(self, now: float) -> None:
         """Renew leases if it is time: after the FIFO was read, before all other work."""
@@ -139,10 +164,18 @@ class Guard:
 
     def tick(self, now: float, loop: Loop) -> None:
         """Do what else is due."""
+        self.probes.tick(now)
         self.overseer.tick(now)
         self.contests.tick(now, loop)
-        if self.firewall is not None:
-            self.firewall.tick(now)
+        self.drains.tick(now)
+        self.firewalls.tick(now)
+
+    def readable(self, source: str, loop: Loop) -> None:
+        """One of the mechanisms' descriptors has something to read."""
+        if source == PROBES:
+            self.probes.readable()
+        else:
+            self.contests.readable(loop)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -154,59 +187,32 @@ class Guard:
             interface=candidate.config.interface,
             now=now,
         )
+        self.probes.configure(candidate.config.port_probes, loop)
         self.contests.configure(candidate, loop)
-        self._want_rules(candidate, now)
+        self.drains.configure(candidate, roster)
+        self.firewalls.configure(candidate.settings, candidate.config, now)
         self.roster_is(roster, now)
-
-    def _want_rules(self, candidate: Candidate, now: float) -> None:
-        """Let VRRP in where asked for, and take our rules back where it no longer is."""
-        if candidate.settings.manages_firewall:
-            if self.firewall is None:
-                from ipfailover_agent.system.firewall import Firewall  # noqa: PLC0415 - seldom
-
-                tag = rules.tag_for(candidate.settings.config_name)
-                self.firewall = Firewall(
-                    tag=tag, environment=self._environment, report=self._on_rules
-                )
-            self.firewall.want(rules.wanted_addresses(candidate.config), now)
-        elif self.firewall is not None:
-            self.firewall.want(frozenset(), now)
-
-    def _on_rules(self, report: rules.Report) -> None:
-        match report:
-            case rules.RuleInserted(table=table, chain=chain, address=address):
-                self._log.info(
-                    "firewall.rule_inserted", table=str(table), chain=chain, address=str(address)
-                )
-            case rules.RuleRemoved(table=table, chain=chain, address=address):
-                self._log.info(
-                    "firewall.rule_removed",
-                    table=str(table),
-                    chain=chain,
-                    address=None if address is None else str(address),
-                )
-            case rules.LookFailed(table=table, reason=reason):
-                self._log.error("firewall.failed", table=str(table) or None, reason=reason)
 
     def remove_rules(self) -> None:
         """Take our rules back, and wait for it; when the loop has ended."""
-        if self.firewall is not None:
-            self.firewall.remove_all()
+        self.firewalls.remove_all()
 
     def child_exited(self, child: ChildExit, loop: Loop) -> bool:
         """Take the end of a child; return whether it was one of the mechanisms'."""
-        if self.firewall is not None and self.firewall.child_exited(child, time.monotonic()):
-            return True
-        return self.overseer.child_exited(child, loop)
+        return self.firewalls.child_exited(child) or self.overseer.child_exited(child, loop)
 
     def transition(self, before: RosterEntry, state: VrrpState) -> None:
         """keepalived told that an instance entered a state."""
         if before.state is VrrpState.MASTER and state is not VrrpState.MASTER:
             self.leases.left([each.address for each in before.instance.all_addresses])
         self.contests.entered(before.instance.name, state)
+        self.drains.entered(before.instance.name, state)
 
     def roster_is(self, roster: Roster, now: float) -> None:
         """Take what all instances do, after a batch of transitions."""
+        if roster is self._roster:
+            return
+        self._roster = roster
         held = frozenset(
             each.address
             for entry in roster.entries
@@ -229,5 +235,6 @@ class Guard:
 
     def close(self) -> None:
         """Let go of sockets."""
+        self.probes.close()
         self.leases.close()
         self.contests.close()

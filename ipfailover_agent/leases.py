@@ -184,15 +184,23 @@ class Leases:
         One dump may miss some while others are being deleted: then two have to agree.
         """
         wanted = frozenset(addresses)
-        try:
-            index = socket.if_nametoindex(self._interface)
-        except OSError:
-            return []  # the interface is gone, and the addresses with it
         netlink = self._socket()
+        index = self._index(netlink)
+        if index is None:
+            return []  # the interface is gone, and the addresses with it
         found = _choose(netlink.glance_at_addresses(), wanted, index)
         if len(found) < len(wanted):
             found = _choose(netlink.held_addresses(), wanted, index)
         return found
+
+    def _index(self, netlink: AddressSocket) -> int | None:
+        """Return the interface's index, None where there is none of that name."""
+        try:
+            return socket.if_nametoindex(self._interface)
+        except OSError:
+            # It fails for want of a descriptor, too: those that we have are good.
+            found = (each.index for each in netlink.links() if each.name == self._interface)
+            return next(found, None)
 
     def _socket(self) -> AddressSocket:
         if self._netlink is None:

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core import plan, render, settings, variables
+from ipfailover_agent.core import pace, plan, render, settings, variables
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import HostFacts, KeepalivedConfig, Rendering, RunPaths, Settings
 from ipfailover_agent.system import files, host, sources
@@ -52,18 +52,22 @@ class Variables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A configuration that passed our own checks; ``keepalived -t`` comes next."""
+    """A configuration that passed our own checks; ``keepalived -t`` comes next.
+
+    ``lacks``: what it wants of the node, in sentences, and the node does not have just now.
+    """
 
     settings: Settings
     facts: HostFacts
     config: KeepalivedConfig
     paths: RunPaths
     rendering: Rendering
+    lacks: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what an operator should be told though nothing is wrong."""
-        return (*self.settings.warnings, *self.config.reports)
+        return (*self.settings.warnings, *self.config.reports, *self.lacks)
 
 
 def read_variables(environment: Mapping[str, str], options: Options) -> Variables:
@@ -126,7 +130,14 @@ def build(values: Mapping[str, str], options: Options) -> Candidate:
     facts = look_at_host(parsed, paths)
     config = plan.plan(parsed, facts)
     rendering = render.render(config, paths, template_directory=options.template_directory)
-    return Candidate(settings=parsed, facts=facts, config=config, paths=paths, rendering=rendering)
+    return Candidate(
+        settings=parsed,
+        facts=facts,
+        config=config,
+        paths=paths,
+        rendering=rendering,
+        lacks=pace.warnings(parsed, host.cpu_share()) if pace.fast_settings(parsed) else (),
+    )
 
 
 def _check_config_path(paths: RunPaths) -> None:

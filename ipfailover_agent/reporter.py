@@ -11,10 +11,10 @@ import os
 import sys
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ipfailover_agent import __version__
-from ipfailover_agent.core import keepalived
+from ipfailover_agent.core import budget, keepalived
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -47,6 +47,17 @@ _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
 _NAG_INTERVAL = 60.0
 
 
+class DrainView(Protocol):
+    """What is told of drains."""
+
+    @property
+    def answers(self) -> tuple[status.DrainRequestStatus, ...]:
+        """Return the newest requests and what became of them."""
+
+    def describe(self, name: str) -> str | None:
+        """Return in words how an instance is drained, None when it is not."""
+
+
 class Reporter:
     """Collects news and passes it on."""
 
@@ -59,6 +70,7 @@ class Reporter:
         lines_dropped: Callable[[], int],
         held: Callable[[str], str | None],
         protections: Callable[[], tuple[status.Protection, ...]],
+        drains: DrainView,
         look: Callable[[], Look] = Look,
         history: History | None = None,
         witness: Witness | None = None,
@@ -69,6 +81,7 @@ class Reporter:
         self._lines_dropped = lines_dropped
         self._held = held
         self._protections = protections
+        self._drains = drains
         self._started_at = utc_now()
         self._state = Lifecycle()
         self._active: Candidate | None = None
@@ -138,9 +151,8 @@ class Reporter:
             "config.activated",
             digest=candidate.rendering.digest[:12],
             previous=previous.rendering.digest[:12] if previous else None,
-            # the worst takeover belongs here as well, once it is computed
-            serving=keepalived.summary(candidate.config),
-            lease=candidate.settings.address_lease,
+            serving=f"{keepalived.summary(candidate.config)}, "
+            f"{budget.summary(candidate.settings, candidate.config)}",
             source=self._source,
         )
 
@@ -321,7 +333,9 @@ class Reporter:
     def _faults(self) -> tuple[str, ...]:
         """Return why instances are not fit to serve, as far as is known."""
         faulty = [
-            each.instance.name for each in self._roster.entries if each.state is VrrpState.FAULT
+            each.instance.name
+            for each in self._roster.entries
+            if each.state is VrrpState.FAULT and not self._drains.describe(each.instance.name)
         ]
         if not faulty:
             return ()
@@ -331,6 +345,7 @@ class Reporter:
 
     def _snapshot(self) -> status.AgentStatus:
         active, now, look = self._active, time.time(), self._look()
+        faults = self._faults()
         config = None
         if active is not None:
             config = status.ConfigStatus(
@@ -346,10 +361,8 @@ class Reporter:
             started_at=self._started_at,
             written_at=utc_now(),
             phase=self._state.phase.value,
-            ready=self._state.phase is Phase.RUNNING
-            and not self._problems
-            and all(each.state is not VrrpState.FAULT for each in self._roster.entries),
-            reasons=(*self._problems, *self._faults()),
+            ready=self._state.phase is Phase.RUNNING and not self._problems and not faults,
+            reasons=(*self._problems, *faults),
             config=config,
             instances=tuple(self._instance(each, look, now) for each in self._roster.entries),
             reload=self._reload,
@@ -357,6 +370,7 @@ class Reporter:
             restarts=max(self._starts - 1, 0),
             lines_dropped=self._lines_dropped(),
             protections=self._protections(),
+            drain_requests=self._drains.answers,
             check=self._check(),
             lease=look.lease,
             counts=self._counts(look),
@@ -376,6 +390,7 @@ class Reporter:
             priority=entry.instance.priority,
             addresses=tuple(str(held.address) for held in entry.instance.all_addresses),
             held=self._held(name),
+            drained=self._drains.describe(name),
             lease_remaining=look.lease_remaining if entry.state is VrrpState.MASTER else None,
             dump=look.dumps.get(name),
             rivals=look.rivals.get(name, ()),

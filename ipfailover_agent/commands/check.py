@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent import prepare
-from ipfailover_agent.core import keepalived, old_reading
+from ipfailover_agent.core import budget, keepalived, old_reading
 from ipfailover_agent.core.errors import (
     AgentError,
     ExitCode,
@@ -113,8 +113,10 @@ def _as_text(outcome: _Outcome) -> str:
                 for each in config.instances
             ],
         )
+        times = budget.compute(outcome.candidate.settings, config)
+        lines += ["", *times.lines(), ""]
     if outcome.old is not None:
-        lines += ["", *_compared(outcome, outcome.old)]
+        lines += _compared(outcome, outcome.old)
     lines += [f"warning: {each}" for each in outcome.warnings]
     lines += [f"problem: {each}" for each in outcome.problems]
     if outcome.problems:
@@ -155,6 +157,8 @@ def _as_json(outcome: _Outcome) -> str:
         data["interface"] = config.interface
         data["node_addresses"] = [str(each) for each in config.node_addresses]
         data["digest"] = outcome.candidate.rendering.digest
+        times = budget.compute(outcome.candidate.settings, config).times()
+        data["worst_seconds"] = {name: seconds for name, _, seconds in times}
         data["instances"] = [
             {
                 "name": each.name,

@@ -139,6 +139,19 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
         columns,
     )
     yield from _indented(_held(data["instances"]), columns)
+    yield from _indented(_drained(data["instances"]), columns)
+
+
+def _drained(instances: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each way in which instances are drained."""
+    names: dict[str, list[str]] = {}
+    for each in instances:
+        if each["drained"]:
+            names.setdefault(each["drained"], []).append(each["name"])
+    return [
+        f"{found[0] if len(found) == 1 else f'{len(found)} instances'} drained: {words}"
+        for words, found in names.items()
+    ]
 
 
 def _held(instances: list[dict[str, Any]]) -> list[str]:

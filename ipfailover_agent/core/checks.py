@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import Problem
-from ipfailover_agent.core.model import MissingScript, PortCheck, ScriptState, TrackScript
+from ipfailover_agent.core.model import (
+    MissingScript,
+    PortCheck,
+    PortProbes,
+    ScriptState,
+    TrackScript,
+)
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
@@ -19,12 +24,13 @@ _NOTIFY = "OPENSHIFT_HA_NOTIFY_SCRIPT"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    """The scripts of a configuration, and what the operator should hear about them.
+    """The checks of a configuration, and what the operator should hear about them.
 
     ``errors`` are those of the ``reports`` that say that nothing is checked as it should be.
     """
 
     track_script: TrackScript | None
+    port_probes: PortProbes | None
     notify_command: tuple[str, ...]
     reports: tuple[str, ...]
     errors: tuple[str, ...]
@@ -56,22 +62,46 @@ def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
     """Decide what is checked and who is notified; ``node`` is where the ports are looked for."""
     errors: list[str] = []
     reports: list[str] = []
-    track_script = _track_script(settings, facts.check_script, node, errors, reports)
+    probed = is_probed(settings)
+    track_script = None if probed else _track_script(settings, facts.check_script, node, errors)
     notify_command = _notify_command(settings, facts.notify_script, reports)
     return Checks(
         track_script=track_script,
+        port_probes=_port_probes(settings, node) if probed else None,
         notify_command=notify_command,
         reports=(*errors, *reports),
         errors=tuple(errors),
     )
 
 
+def is_probed(settings: Settings) -> bool:
+    """Tell whether the agent probes by itself: keepalived 2.2.7 counts in whole seconds.
+
+    Settings with a fraction have neither a script nor a URL.
+    """
+    return bool(settings.check_interval % 1)
+
+
+def _port_probes(settings: Settings, node: IPAddress) -> PortProbes | None:
+    if not settings.monitor_ports:
+        return None
+    ports = dict.fromkeys(settings.monitor_ports)
+    return PortProbes(
+        name=_name(settings),
+        interval=settings.check_interval,
+        timeout=settings.check_timeout,
+        rise=settings.check_rise,
+        fall=settings.check_fall,
+        ports=tuple(PortCheck(address=node, port=each) for each in ports),
+    )
+
+
+def _name(settings: Settings) -> str:
+    return "chk_" + settings.config_name.replace("-", "_")
+
+
 def _track_script(
-    settings: Settings,
-    state: ScriptState | None,
-    node: IPAddress,
-    errors: list[str],
-    reports: list[str],
+    settings: Settings, state: ScriptState | None, node: IPAddress, errors: list[str]
 ) -> TrackScript | None:
     command: tuple[str, ...] = ()
     always_fails = ""
@@ -94,16 +124,10 @@ def _track_script(
         url = settings.check_url
     if not (command or always_fails or ports or url):
         return None
-    interval, timeout = settings.check_interval, settings.check_timeout
-    if not float(interval).is_integer() or not float(timeout).is_integer():
-        reports.append(
-            "OPENSHIFT_HA_CHECK_INTERVAL, OPENSHIFT_HA_CHECK_TIMEOUT: fractions of a second are "
-            f"not supported yet, checking every {_whole(interval)} s within {_whole(timeout)} s"
-        )
     return TrackScript(
-        name="chk_" + settings.config_name.replace("-", "_"),
-        interval=_whole(interval),
-        timeout=_whole(timeout),
+        name=_name(settings),
+        interval=int(settings.check_interval),
+        timeout=int(settings.check_timeout),
         rise=settings.check_rise,
         fall=settings.check_fall,
         command=command,
@@ -125,8 +149,3 @@ def _notify_command(
         reports.append(f"{_NOTIFY}: {command[0]} is {state.value}: nobody is notified")
         return ()
     return command
-
-
-def _whole(seconds: float) -> int:
-    """Round up to what keepalived 2.2.7 takes: whole seconds, at least 1."""
-    return max(1, math.ceil(seconds))

@@ -208,6 +208,11 @@ class RunPaths:
         return f"{self.directory}/check.reason"
 
     @property
+    def check_track(self) -> str:
+        """Return the track file that says what the agent's own check found: 0 while healthy."""
+        return f"{self.directory}/check.track"
+
+    @property
     def notify(self) -> str:
         """Return the generated notify script."""
         return f"{self.directory}/notify"
@@ -265,6 +270,11 @@ class RunPaths:
         return f"{self.directory}/drain.json"
 
     @property
+    def drain_requests(self) -> str:
+        """Return the directory in which commands lay requests to drain."""
+        return f"{self.directory}/drain.requests"
+
+    @property
     def lock(self) -> str:
         """Return the file that a running agent holds a lock on."""
         return f"{self.directory}/agent.lock"
@@ -289,6 +299,7 @@ class RunPaths:
         """Return everything that an agent may leave in ``directory``."""
         return (
             self.check,
+            self.check_track,
             self.notify,
             self.notify_fifo,
             self.candidate,
@@ -299,6 +310,7 @@ class RunPaths:
             self.agent_pid,
             self.hold_directory,
             self.drain,
+            self.drain_requests,
             self.lock,
             self.status,
             self.events,
@@ -404,6 +416,22 @@ class TrackScript:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortProbes:
+    """The check that the agent makes itself: TCP ports of this node, at least one, none twice.
+
+    ``interval`` and ``timeout`` are seconds >= 0.1. ``name`` is what keepalived calls the track
+    file through which it hears of the verdict.
+    """
+
+    name: str
+    interval: float
+    timeout: float
+    rise: int
+    fall: int
+    ports: tuple[PortCheck, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GarpRefresh:
     """Announcements while MASTER: every ``refresh`` seconds, at least ``interval`` apart.
 
@@ -418,6 +446,8 @@ class GarpRefresh:
 class KeepalivedConfig:
     """Everything that the rendered files say; depends on nothing but Settings and HostFacts.
 
+    ``track_script`` is what keepalived checks, ``port_probes`` what the agent does instead: at
+    most one of them is there.
     ``node_addresses`` holds this node's own address per family on the VRRP interface. ``reports``
     are sentences for the operator that the plan found (beside ``Settings.warnings``), ``errors``
     those among them that hurt the service though the node is called ready. ``degraded`` says
@@ -435,6 +465,7 @@ class KeepalivedConfig:
     smtp_server: str
     garp: GarpRefresh
     keepalived_options: tuple[str, ...] = ()
+    port_probes: PortProbes | None = None
     address_lease: int = 3
     conflict: ConflictMode = ConflictMode.RESOLVE
     reports: tuple[str, ...] = ()

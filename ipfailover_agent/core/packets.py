@@ -221,7 +221,7 @@ def _parse_vrrp(
     if len(message) < end:
         return None
     authentication, password = 0, None
-    pseudo = _pseudo_header(source, destination, PROTOCOL_VRRP, len(message))
+    pseudo = pseudo_header(source, destination, PROTOCOL_VRRP, len(message))
     if version == _SECONDS_VERSION:
         authentication, interval = timing >> 8, float(timing & 0xFF)
         if authentication == _PASSWORD_AUTHENTICATION:
@@ -262,7 +262,7 @@ def _parse_neighbour(
     address = IPv6Address(target)
     if address.is_multicast or address.is_unspecified:
         return None
-    pseudo = _pseudo_header(source, destination, PROTOCOL_ICMPV6, len(message))
+    pseudo = pseudo_header(source, destination, PROTOCOL_ICMPV6, len(message))
     if not _is_summed_up(pseudo + message):
         return None
     announced_mac = source_mac
@@ -310,23 +310,23 @@ def unsolicited_advertisement(
         return _NEIGHBOUR.pack(*fixed) + option
 
     length = len(message(0))
-    pseudo = _pseudo_header(address.packed, _ALL_NODES.packed, PROTOCOL_ICMPV6, length)
+    pseudo = pseudo_header(address.packed, _ALL_NODES.packed, PROTOCOL_ICMPV6, length)
     header = _IPV6.pack(
         6 << 4, length, PROTOCOL_ICMPV6, HOP_LIMIT, address.packed, _ALL_NODES.packed
     )
     ethernet = _ALL_NODES_GROUP + mac + _SHORT.pack(ETHERTYPE_IPV6)
-    return ethernet + header + message(_checksum(pseudo + message(0)))
+    return ethernet + header + message(checksum(pseudo + message(0)))
 
 
 # --- checksums (RFC 1071) -----------------------------------------------------------------------
 
 
-def _pseudo_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
+def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
     """Return what a checksum covers beside the message (RFC 8200 section 8.1; IPv4 sums alike)."""
     return source + destination + struct.pack("!HH", protocol, length)
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """Return the Internet checksum of an even number of bytes.
 
     A sum of 16-bit words in ones' complement is the number they write, modulo 0xFFFF.

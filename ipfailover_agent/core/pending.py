@@ -35,16 +35,6 @@ class Pending:
 
 PENDING: tuple[Pending, ...] = (
     Pending(
-        variables=("OPENSHIFT_HA_CHECK_INTERVAL",),
-        is_asked_for=lambda settings: bool(settings.check_interval % 1),
-        instead="write whole seconds",
-    ),
-    Pending(
-        variables=("OPENSHIFT_HA_CHECK_TIMEOUT",),
-        is_asked_for=lambda settings: bool(settings.check_timeout % 1),
-        instead="write whole seconds",
-    ),
-    Pending(
         variables=("OPENSHIFT_HA_UNICAST_PEERS_DNS",),
         is_asked_for=lambda settings: bool(settings.unicast_peer_names),
         instead="list addresses in OPENSHIFT_HA_UNICAST_PEERS",

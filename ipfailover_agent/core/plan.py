@@ -97,6 +97,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         smtp_server=settings.smtp_server,
         garp=_garp(settings),
         keepalived_options=settings.keepalived_options,
+        port_probes=check.port_probes,
         address_lease=settings.address_lease,
         conflict=settings.conflict,
         reports=(

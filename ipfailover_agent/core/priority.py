@@ -22,7 +22,7 @@ LOWEST = 1
 _STEP = 4  # keeps the first ranks apart, so that nobody's skew timer expires beside another's
 _MODULUS = 127  # prime: every factor in 1..126 maps 0..126 one to one
 _POWER = 5  # no divisor in common with 126, hence one to one
-_MULTICAST_LOWEST = 128  # skew at most (256 - 128) / 256 = 0.5 s
+MULTICAST_LOWEST = 128  # skew at most (256 - 128) / 256 = 0.5 s
 
 
 def among_peers(node: IPAddress, peers: Collection[IPAddress], position: int) -> int:
@@ -43,6 +43,11 @@ def among_peers(node: IPAddress, peers: Collection[IPAddress], position: int) ->
     rank = 0
     if distance:
         rank = 1 + (distance - 1 + position // count) % (count - 1)
+    return of_rank(rank, count)
+
+
+def of_rank(rank: int, count: int) -> int:
+    """Return the priority of a rank, the owner's being 0, among ``count`` known nodes."""
     step = max(1, min(_STEP, (HIGHEST - LOWEST) // max(1, count - 1)))
     return max(LOWEST, HIGHEST - step * rank)
 
@@ -68,4 +73,4 @@ def among_strangers(node: IPAddress, number: int) -> int:
     value = ((factor + 1) * pow(octet + seed, _POWER, _MODULUS) + shift) % _MODULUS
     if second:
         value = _MODULUS - 1 - value
-    return _MULTICAST_LOWEST + value
+    return MULTICAST_LOWEST + value

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import PortCheck, TrackScript
+    from ipfailover_agent.core.model import PortCheck, PortProbes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +28,14 @@ class ProbePolicy:
     fall: int = 1
 
 
-def policy_for(script: TrackScript) -> ProbePolicy:
-    """Return how the ports of a check are probed; a port that it names twice is probed once."""
+def policy_for(probes: PortProbes) -> ProbePolicy:
+    """Return how the ports of a check are probed."""
     return ProbePolicy(
-        ports=tuple(dict.fromkeys(script.ports)),
-        interval=script.interval,
-        timeout=script.timeout,
-        rise=script.rise,
-        fall=script.fall,
+        ports=probes.ports,
+        interval=probes.interval,
+        timeout=probes.timeout,
+        rise=probes.rise,
+        fall=probes.fall,
     )
 
 

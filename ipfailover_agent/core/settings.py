@@ -254,18 +254,30 @@ def _relate_url(fields: Fields, settings: Settings) -> None:
 
 def _relate_check(fields: Fields, settings: Settings) -> None:
     _relate_url(fields, settings)
+    _relate_fractions(fields, settings)
     if not fields.is_set(_SCRIPT):
         return
-    for variable, seconds in (
-        (_INTERVAL, settings.check_interval),
-        (_TIMEOUT, settings.check_timeout),
-    ):
-        if seconds % 1 and fields.is_set(variable):
-            reason = f"keepalived runs {_SCRIPT} at whole seconds only"
-            fields.refuse(variable, f"{seconds:g}", reason, "write whole seconds")
     for variable in (_PORTS, _URL):
         if fields.is_set(variable):
             fields.warn(variable, f"is not looked at: {_SCRIPT} replaces every other check")
+
+
+def _relate_fractions(fields: Fields, settings: Settings) -> None:
+    """keepalived 2.2.7 runs what it checks at whole seconds; the agent can only probe ports."""
+    interval, timeout = settings.check_interval, settings.check_timeout
+    ours = next(filter(fields.is_set, (_SCRIPT, _URL)), None)
+    if interval % 1:
+        if ours is not None:
+            reason = f"keepalived checks {ours} at whole seconds only"
+            fields.refuse(
+                _INTERVAL, f"{interval:g}", reason, f"write whole seconds, or unset {ours}"
+            )
+        elif not settings.monitor_ports:
+            fields.warn(_INTERVAL, f"is not looked at: no port is checked, {_PORT} is 0")
+    elif timeout % 1:
+        reason = f"keepalived checks at whole seconds, as long as {_INTERVAL} has no fraction"
+        instead = "write whole seconds, or fractions in both"
+        fields.refuse(_TIMEOUT, f"{timeout:g}", reason, instead)
 
 
 def _relate_pins(fields: Fields, settings: Settings) -> None:

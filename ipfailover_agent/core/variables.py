@@ -115,7 +115,12 @@ VARIABLES: tuple[Variable, ...] = (
         "false",
         "`true` does not verify the certificate of an `https://` URL, as a kubelet's probes do.",
     ),
-    _contract("CHECK_INTERVAL", "2", "Seconds between two checks."),
+    _contract(
+        "CHECK_INTERVAL",
+        "2",
+        "Seconds between two checks. With a fraction, from 0.1 on, the agent probes the ports "
+        "itself.",
+    ),
     _contract(
         "CHECK_TIMEOUT",
         "the interval",

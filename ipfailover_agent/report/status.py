@@ -79,7 +79,7 @@ class InstanceStatus:
     """One VRRP instance. ``since`` is UTC in ISO 8601, or None before the first transition.
 
     ``addresses`` are the configured ones; the instance holds them while it is MASTER. ``held``
-    says in words why it is kept in FAULT on purpose.
+    says in words why it is kept in FAULT on purpose, ``drained`` how it is drained.
 
     Attributes:
         lease_remaining: seconds after which the kernel removes the addresses if nobody renews
@@ -106,6 +106,21 @@ class InstanceStatus:
     transitions: tuple[TransitionStatus, ...] = ()
     timeline: tuple[tuple[str, str], ...] = ()
     transition_counts: tuple[tuple[str, str, int], ...] = ()
+    drained: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainRequestStatus:
+    """A request to drain or undrain and what became of it.
+
+    ``verdict`` is drained, undone, undrained or refused, or None while there is none; there will
+    be within ``within`` seconds of the request.
+    """
+
+    id: str
+    verdict: str | None
+    lines: tuple[str, ...] = ()
+    within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +237,7 @@ class AgentStatus:
     keepalived_version: str = ""
     python: str = ""
     events: tuple[EventStatus, ...] = ()
+    drain_requests: tuple[DrainRequestStatus, ...] = ()
     schema: int = SCHEMA
 
 
@@ -276,6 +292,7 @@ def _is_whole(data: dict[str, object]) -> bool:
         restarts=_is_count,
         lines_dropped=_is_count,
         protections=_each(_is_protection),
+        drain_requests=_each(_is_drain_request),
     ) and _may_have(data, check=_optional(_is_check))
 
 
@@ -314,6 +331,7 @@ def _is_instance(value: object) -> bool:
         priority=_is_count,
         addresses=_each(_is_text),
         held=_optional(_is_text),
+        drained=_optional(_is_text),
     )
     return (
         is_known
@@ -324,6 +342,16 @@ def _is_instance(value: object) -> bool:
 
 def _is_protection(value: object) -> bool:
     return _has(value, kind=_is_text, active=_is_flag, reason=_is_text)
+
+
+def _is_drain_request(value: object) -> bool:
+    return _has(
+        value,
+        id=_is_text,
+        verdict=_optional(_is_text),
+        lines=_each(_is_text),
+        within=_is_number,
+    )
 
 
 def _is_reload(value: object) -> bool:
@@ -347,6 +375,10 @@ def _is_flag(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_time(value: object) -> bool:

@@ -150,8 +150,8 @@ def lock_run_directory(paths: RunPaths) -> int:
 def prepare_run_directory(paths: RunPaths) -> None:
     """Make the run directory ours alone, and remove what an earlier run left in it.
 
-    Kept are the record of addresses, and the active configuration where it lies here. Lock it
-    first: pid files are removed.
+    Kept are the records of addresses and of drains, and the active configuration where it lies
+    here. Lock it first: pid files are removed.
 
     Raises:
         SystemRefusedError: it cannot be made, or it belongs to somebody else.
@@ -173,10 +173,13 @@ def prepare_run_directory(paths: RunPaths) -> None:
             paths.agent_pid,
             paths.temporary,
             paths.hold_directory,
+            paths.drain_requests,
+            paths.check_track,
         ):
             _remove(stale)
         os.mkdir(paths.temporary, _PRIVATE_DIRECTORY)
         os.mkdir(paths.hold_directory, _PRIVATE_DIRECTORY)
+        os.mkdir(paths.drain_requests, _PRIVATE_DIRECTORY)
 
 
 def make_directory(path: str) -> None:
@@ -303,6 +306,16 @@ def write_termination_message(path: str, text: str) -> None:
                 os.write(fd, data)
         finally:
             os.close(fd)
+
+
+def read_text(path: str) -> str:
+    """Return the first MiB of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return _read_small(path)
 
 
 def _usable_addresses(items: list[object]) -> Iterator[IPAddress]:

@@ -95,17 +95,24 @@ class Firewall:
         self._is_wanted_anew = False
         self.deadline: float | None = None
         self.is_active: bool | None = None
-        """Whether the last look found or put everything in place; None before the first."""
+        """Whether the last look found or put everything in place; None before it."""
 
     @property
     def is_looking(self) -> bool:
         """Tell whether a look is under way."""
         return self._look is not None
 
+    @property
+    def has_none(self) -> bool:
+        """Tell whether no rule is wanted, and the last look has left none of ours."""
+        is_idle = self._look is None and not self._is_wanted_anew
+        return is_idle and not self._wanted and self.is_active is True
+
     def want(self, addresses: frozenset[IPAddress], now: float) -> None:
         """Have the rules for these addresses from now on, and no others of ours."""
         self._wanted = addresses
         self._is_wanted_anew = True
+        self.is_active = None
         if self._look is None:
             self.deadline = now
 
@@ -274,9 +281,12 @@ def read_generation() -> int | None:
 
 
 def legacy_tables() -> tuple[str, ...]:
-    """Return the tables of iptables-legacy that the kernel holds: nft shows nothing of those."""
+    """Return the tables of iptables-legacy in which VRRP can be dropped: nft shows none of them.
+
+    A table exists from the first look at it on, also without a rule.
+    """
     found: dict[str, None] = {}
     for path in _LEGACY_TABLES:
         with contextlib.suppress(OSError), open(path, encoding="ascii") as names:  # noqa: PTH123
             found |= dict.fromkeys(names.read().split())
-    return tuple(found)
+    return tuple(each for each in found if each != "nat")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -21,6 +22,7 @@ from ipfailover_agent.core.model import (
     Interface,
     ScriptState,
 )
+from ipfailover_agent.core.pace import CpuShare
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
@@ -43,7 +45,10 @@ _CAPABILITIES: Final = {
     "SYS_ADMIN": 21,
     "SYS_NICE": 23,
 }
+_QUOTA: Final = "/cpu.cfs_quota_us"  # beside its period, cgroup version 1
 _STATE_FIELD: Final = 0  # of /proc/PID/stat after the command, proc_pid_stat(5) field 3
+_SIOCGIFFLAGS: Final = 0x8913
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _START_FIELD: Final = 19  # likewise, field 22
 _DEAD_STATES: Final = {"Z", "X"}
 _GET_FLAGS: Final = 0x8913  # SIOCGIFFLAGS, linux/sockios.h
@@ -144,6 +149,87 @@ def cpu_pressure() -> str | None:
             return " ".join(file.readline().split()[:2]) or None
     except OSError:
         return None
+
+
+def boot_id() -> str:
+    """Return what identifies this boot, and so its monotonic clock; empty where nothing does."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read(64).strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def cpu_share(
+    *, membership: str = "/proc/self/cgroup", control_groups: str = "/sys/fs/cgroup"
+) -> CpuShare:
+    """Return what of the CPU we get, as far as the system tells; the paths are for tests."""
+    pressure = (cpu_pressure() or "").rpartition("avg10=")[2]
+    limits: list[float] = []
+    with contextlib.suppress(OSError), open(membership, encoding="utf-8") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if not controllers:
+                limits += _limits(control_groups, path, "/cpu.max")
+            elif "cpu" in controllers.split(","):  # version 1
+                limits += _limits(f"{control_groups}/cpu", path, _QUOTA)
+    return CpuShare(
+        pressure=_number(pressure),
+        limit=min(limits, default=None),
+    )
+
+
+def _limits(root: str, path: str, name: str) -> Iterator[float]:
+    """Yield the limits of a control group and of those above it, in CPUs.
+
+    A container may not see its own path; what it sees as the root is its own group then.
+    """
+    while True:
+        if (limit := _limit(f"{root}{path}", name)) is not None:
+            yield limit
+        if not path:
+            return
+        path = path.rpartition("/")[0]
+
+
+def _limit(directory: str, name: str) -> float | None:
+    """Return quota by period, both in microseconds; None without a quota."""
+    try:
+        with open(f"{directory}{name}", encoding="ascii", errors="replace") as file:
+            words = file.read().split()
+        if name == _QUOTA:
+            with open(f"{directory}/cpu.cfs_period_us", encoding="ascii") as file:
+                words += file.read().split()
+        quota, period = map(int, words)
+    except (OSError, ValueError):  # "max" for none
+        return None
+    return quota / period if quota > 0 < period else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def has_link(interface: str) -> bool:
+    """Tell whether an interface is up and has its carrier, as keepalived looks at it.
+
+    ioctl SIOCGIFFLAGS, netdevice(7): IFF_UP and IFF_RUNNING. False where there is none.
+    """
+    import fcntl  # noqa: PLC0415 - seldom needed
+    import socket  # noqa: PLC0415 - likewise
+    import struct  # noqa: PLC0415 - likewise
+
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
+            request = struct.pack("16sH22x", interface.encode()[:15], 0)
+            answer = fcntl.ioctl(asked, _SIOCGIFFLAGS, request)
+    except OSError:
+        return False
+    wanted = _IFF_UP | _IFF_RUNNING
+    return int(struct.unpack_from("H", answer, 16)[0]) & wanted == wanted
 
 
 def forwards_ipv6(interface: str) -> bool:

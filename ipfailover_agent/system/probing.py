@@ -48,6 +48,7 @@ class Prober:
         self._ready = select.epoll()  # readable itself while a connection has been answered
         self._connections: dict[PortCheck, tuple[socket.socket, float]] = {}
         self._ports: dict[int, PortCheck] = {}
+        self._targets: dict[PortCheck, tuple[int, tuple[str, int]]] = {}
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when an answer is there."""
@@ -67,6 +68,7 @@ class Prober:
         """Probe from now on, by another policy if one is given; the verdict so far is kept."""
         if policy is not None:
             self._dispatch(probe.End(), now)
+            self._targets.clear()
             self._policy = policy
         self._dispatch(probe.Begin(), now)
 
@@ -107,7 +109,7 @@ class Prober:
 
         A node's own ports answer while we connect: asking at once saves the trouble of waiting.
         """
-        family = socket.AF_INET if port.address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+        family, target = self._targets.get(port) or self._target(port)
         try:
             made = socket.socket(family, _STREAM)
         except OSError as error:
@@ -115,7 +117,7 @@ class Prober:
         began = time.monotonic()
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
-            code: int | None = made.connect_ex((str(port.address), port.port))
+            code: int | None = made.connect_ex(target)
         except OSError as error:
             code = error.errno
         if code in _UNDER_WAY and (code := _code_of(made)) == errno.ENOTCONN:
@@ -125,6 +127,12 @@ class Prober:
             return []
         _finish(made, began)
         return [_answer(port, code)]
+
+    def _target(self, port: PortCheck) -> tuple[int, tuple[str, int]]:
+        """Return the family and where to connect to; remembered, since it is asked so often."""
+        family = socket.AF_INET if port.address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+        self._targets[port] = (family, (str(port.address), port.port))
+        return self._targets[port]
 
     def _collect(self) -> list[probe.Answer]:
         """Return what was answered; those connections are closed."""

@@ -44,6 +44,9 @@ _IFA_LOCAL: Final = 2
 _IFA_LABEL: Final = 3
 _IFA_CACHEINFO: Final = 6
 _IFA_FLAGS: Final = 8
+_IFA_RT_PRIORITY: Final = 9  # the metric of the route that comes with the address
+_IFA_PROTO: Final = 11  # who set it: keepalived 2.3 says 18
+_KEPT: Final = (_IFA_RT_PRIORITY, _IFA_PROTO)
 _IFA_F_DEPRECATED: Final = 0x20
 _CACHE_INFO: Final = struct.Struct("=IIII")  # preferred, valid seconds; created, updated
 FOR_EVER: Final = 0xFFFFFFFF  # seconds
@@ -96,8 +99,9 @@ class Link:
 class HeldAddress:
     """An address with its interface's index; ``peer`` is the other end, else the same address.
 
-    ``flags`` are IFA_F_* and ``scope`` is RT_SCOPE_*, for a change that leaves them alone;
-    ``valid_seconds`` is the lifetime that is left, FOR_EVER without a limit.
+    ``flags`` are IFA_F_*, ``scope`` is RT_SCOPE_* and ``kept`` are further attributes by type, for
+    a change that leaves them alone; ``valid_seconds`` is the lifetime that is left, FOR_EVER
+    without a limit.
     """
 
     index: int
@@ -105,6 +109,7 @@ class HeldAddress:
     peer: IPAddress
     flags: int = 0
     scope: int = 0
+    kept: tuple[tuple[int, bytes], ...] = ()
     valid_seconds: int = field(default=FOR_EVER, compare=False)  # it runs down meanwhile
 
 
@@ -150,13 +155,16 @@ def build_lease(held: HeldAddress, seconds: int) -> bytes:
     """Return the payload that gives an address a lifetime and changes nothing else.
 
     The preferred lifetime of IPv6 stays 0 where it is 0: keepalived sets it so, and the node never
-    uses the address as a source by itself.
+    uses the address as a source by itself. What a request does not name is reset: the route's
+    metric, and who set the address (Linux 6.18, both families).
     """
     preferred = 0 if held.address.is_deprecated else seconds
+    kept = b"".join(_pack_attribute(kind, value) for kind, value in held.kept)
     return (
         build_address(held.index, held.address, held.peer, scope=held.scope)
         + _pack_attribute(_IFA_FLAGS, _UNSIGNED.pack(held.flags))
         + _pack_attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(preferred, seconds, 0, 0))
+        + kept
     )
 
 
@@ -230,6 +238,7 @@ def parse_address(payload: bytes) -> HeldAddress | None:
         peer=_parse_ip(family, local if remote is None else remote),
         flags=flags,
         scope=scope,
+        kept=tuple((kind, attributes[kind]) for kind in _KEPT if kind in attributes),
         valid_seconds=valid_seconds,
     )
 

@@ -218,3 +218,66 @@ def test_a_process_name_cannot_lead_astray(tmp_path: Path) -> None:
     assert found is not None
     assert ours is not None
     assert found >= ours
+
+
+# --- the CPU that we get ------------------------------------------------------------------------
+
+
+def control_group(root: Path, path: str, **files: str) -> None:
+    """Write files of a control group, ``__`` in their names for a dot."""
+    directory = root / path
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (directory / name.replace("__", ".")).write_text(f"{text}\n")
+
+
+def limit_by(tmp_path: Path, membership: str) -> float | None:
+    """Return the limit that is found below a directory."""
+    (tmp_path / "membership").write_text(membership)
+    return host.cpu_share(
+        membership=str(tmp_path / "membership"), control_groups=str(tmp_path / "cgroup")
+    ).limit
+
+
+@pytest.mark.parametrize(
+    ("own", "above", "expected"),
+    [
+        pytest.param("20000 100000", "max 100000", 0.2, id="ours"),
+        pytest.param("max 100000", "150000 100000", 1.5, id="the pod's"),
+        pytest.param("20000 100000", "10000 100000", 0.1, id="the lowest"),
+        pytest.param("max 100000", "max 100000", None, id="none"),
+        pytest.param("", "nonsense", None, id="unreadable"),
+    ],
+)
+def test_the_cpu_limit_is_the_lowest_above_us(
+    tmp_path: Path, own: str, above: str, expected: float | None
+) -> None:
+    """A container's own, or that of the pod around it (cgroup version 2)."""
+    control_group(tmp_path / "cgroup", "pod/own", cpu__max=own)
+    control_group(tmp_path / "cgroup", "pod", cpu__max=above)
+    assert expected == limit_by(tmp_path, "0::/pod/own\n")
+
+
+def test_a_container_that_sees_itself_as_the_root_has_a_limit_there(tmp_path: Path) -> None:
+    """With a namespace of control groups of its own, and where its path leads nowhere."""
+    control_group(tmp_path / "cgroup", "", cpu__max="30000 100000")
+    assert limit_by(tmp_path, "0::/\n") == 0.3
+    assert limit_by(tmp_path, "0::/kubepods/pod1\n") == 0.3
+
+
+def test_control_groups_of_version_1_have_limits_too(tmp_path: Path) -> None:
+    """-1 is none there."""
+    membership = "5:memory:/a\n3:cpu,cpuacct:/a\n0::/\n"
+    control_group(tmp_path / "cgroup", "cpu", cpu__cfs_quota_us="-1", cpu__cfs_period_us="100000")
+    assert limit_by(tmp_path, membership) is None
+    control_group(
+        tmp_path / "cgroup", "cpu/a", cpu__cfs_quota_us="50000", cpu__cfs_period_us="200000"
+    )
+    assert limit_by(tmp_path, membership) == 0.25
+
+
+def test_a_system_that_does_not_tell_has_no_limit(tmp_path: Path) -> None:
+    """Nothing there, nothing raised; pressure is what this kernel says."""
+    share = host.cpu_share(membership=str(tmp_path / "no"), control_groups=str(tmp_path))
+    assert share.limit is None
+    assert share.pressure is None or 0 <= share.pressure <= 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import subprocess
 import time
@@ -326,6 +327,44 @@ def test_an_interface_that_is_gone_is_no_error(
     leases.tick(2.0)
     assert segment.lifetimes()[str(ONE)] <= 3
     assert [] == events
+
+
+def test_an_interface_that_got_another_name_keeps_no_leased_address(
+    segment: Segment, leases: Leases, events: list[Any]
+) -> None:
+    """keepalived gives it up without a word to the kernel; named back, it is leased again."""
+    leases.configure(seconds=60, interface="one", now=0.0)
+    segment.add(ONE, SIX)
+    leases.holds({ONE, SIX}, 0.0)
+    leases.tick(0.0)
+    segment.namespace.ip("link", "set", "one", "name", "other")
+    leases.configure(seconds=600, interface="one", now=1.0)
+    leases.tick(1.0)
+    assert max(segment.lifetimes("other")[str(each)] for each in (ONE, SIX)) <= 60
+    segment.namespace.ip("link", "set", "other", "name", "one")
+    leases.tick(201.0)
+    assert min(segment.lifetimes()[str(each)] for each in (ONE, SIX)) > 60
+    assert [] == events
+
+
+def test_leases_go_on_without_a_free_descriptor(segment: Segment, leases: Leases) -> None:
+    """What they need is open by then; the interface is not taken for one that is gone."""
+    segment.add(ONE, SIX)
+    leases.holds({ONE, SIX}, 0.0)
+    leases.tick(0.0)
+    leases.configure(seconds=60, interface="one", now=1.0)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open("/dev/null", "rb") as lowest:  # noqa: PTH123 - the lowest that was free
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 1, limits[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                os.dup(lowest.fileno())
+            leases.tick(1.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    shown = segment.lifetimes()
+    assert 50 < shown[str(ONE)] <= 60
+    assert 50 < shown[str(SIX)] <= 60
 
 
 @pytest.mark.parametrize(

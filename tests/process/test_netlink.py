@@ -245,6 +245,8 @@ def test_a_renewal_changes_nothing_but_lifetimes(namespace: NetworkNamespace) ->
             "addr add fd00:9::100/128 dev one nodad noprefixroute preferred_lft 0",
             "addr add fd00:9::101/128 dev one nodad",
             "addr add 10.9.0.1/24 dev one",
+            "addr add 10.9.0.102/32 dev one metric 77",
+            "addr add fd00:9::102/128 dev one nodad metric 77",
         ]
     )
 
@@ -260,19 +262,53 @@ def test_a_renewal_changes_nothing_but_lifetimes(namespace: NetworkNamespace) ->
         )
 
     before, before_lifetimes = everything(), lifetimes(namespace)
-    names = ("10.9.0.100", "10.9.0.5", "fd00:9::100", "fd00:9::101")
+    names = (
+        *("10.9.0.100", "10.9.0.5", "10.9.0.102"),
+        *("fd00:9::100", "fd00:9::101", "fd00:9::102"),
+    )
     with AddressSocket() as netlink:
         held = held_on_one(netlink, *names)
-        assert 4 == netlink.renew(held, 30)
+        assert 6 == netlink.renew(held, 30)
         shown = lifetimes(namespace)
         assert before == everything()
         assert all(28 <= shown[name][0] <= 30 for name in names)
         assert {0} == {shown["fd00:9::100"][1]}
         assert all(28 <= shown[name][1] <= 30 for name in names if name != "fd00:9::100")
         assert before_lifetimes["10.9.0.1"] == shown["10.9.0.1"]
-        assert 4 == netlink.renew(held, rtnetlink.FOR_EVER)
+        assert 6 == netlink.renew(held, rtnetlink.FOR_EVER)
         assert before_lifetimes == lifetimes(namespace)
         assert 0 == netlink.renew([], 30)
+
+
+@netns
+@pytest.mark.usefixtures("namespace")
+def test_who_set_an_address_stays_when_it_is_renewed() -> None:
+    """keepalived 2.3 marks its addresses with IFA_PROTO 18; iproute2 6.1 cannot set it yet."""
+    proto, keepalived = 11, b"\x12"
+    two = [
+        InterfaceAddress(address=ip_address("10.9.0.100"), prefix_length=32, label="one:vip"),
+        InterfaceAddress(address=ip_address("fd00:9::100"), prefix_length=128),
+    ]
+    names = [str(each.address) for each in two]
+    with (
+        AddressSocket() as netlink,
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as raw,
+    ):
+        raw.settimeout(5)
+        raw.bind((0, 0))
+        for each in two:
+            payload = rtnetlink.build_address(index_of("one"), each, each.address)
+            payload += attribute(proto, keepalived)
+            flags = rtnetlink.REQUEST | rtnetlink.ACK | 0x600  # NLM_F_CREATE, NLM_F_EXCL
+            raw.send(rtnetlink.build_message(rtnetlink.NEW_ADDRESS, flags, 1, payload))
+            (answer,) = rtnetlink.split_messages(raw.recv(4096))
+            assert 0 == rtnetlink.parse_error_number(answer.payload)
+        held = held_on_one(netlink, *names)
+        assert [((proto, keepalived),)] * 2 == [each.kept for each in held]
+        assert 2 == netlink.renew(held, 30)
+        again = held_on_one(netlink, *names)
+    assert [((proto, keepalived),)] * 2 == [each.kept for each in again]
+    assert all(28 <= each.valid_seconds <= 30 for each in again)
 
 
 @netns

@@ -216,7 +216,7 @@ def test_the_readme_gives_every_exit_code_a_meaning() -> None:
     assert all(len(row[2]) > 10 for row in rows)
 
 
-NEVER_WRITTEN = {"keepalived.conf.last-good", "checkers.pid", "drain.json"}  # only removed
+NEVER_WRITTEN = {"keepalived.conf.last-good", "checkers.pid"}  # only removed
 
 
 def test_the_readme_lists_every_file_of_the_run_directory() -> None:

@@ -14,6 +14,7 @@ from ipfailover_agent.core.model import (
     Family,
     MissingScript,
     PortCheck,
+    PortProbes,
     Preemption,
     PreemptionMode,
     ScriptState,
@@ -624,12 +625,41 @@ def test_a_command_that_is_none_is_refused(name: str, text: str) -> None:
     assert f"OPENSHIFT_HA_{name.upper()}" == problem.variable
 
 
-def test_fractions_of_a_check_interval_are_rounded_up_and_reported() -> None:
-    """keepalived 2.2.7 takes whole seconds only."""
-    config = planned("10.0.0.1", check_interval=0.5, check_timeout=1.5)
+def test_a_fraction_of_a_second_has_the_agent_probe() -> None:
+    """keepalived 2.2.7 counts whole seconds: it gets no script then."""
+    config = planned(
+        "10.0.0.1",
+        monitor_ports=(80, 443, 80),
+        check_interval=0.5,
+        check_timeout=1.5,
+        check_rise=2,
+        check_fall=3,
+        config_name="a-b.c",
+    )
+    own = ip_address("192.168.55.10")
+    expected = PortProbes(
+        name="chk_a_b.c",
+        interval=0.5,
+        timeout=1.5,
+        rise=2,
+        fall=3,
+        ports=(PortCheck(address=own, port=80), PortCheck(address=own, port=443)),
+    )
+    assert (None, expected, ()) == (config.track_script, config.port_probes, config.reports)
+
+
+def test_whole_seconds_are_keepalived_s() -> None:
+    """As ever."""
+    config = planned("10.0.0.1", check_interval=3, check_timeout=1)
+    assert config.port_probes is None
     assert config.track_script is not None
-    assert (1, 2) == (config.track_script.interval, config.track_script.timeout)
-    assert 1 == len(config.reports)
+    assert (3, 1) == (config.track_script.interval, config.track_script.timeout)
+
+
+def test_without_ports_nothing_is_probed() -> None:
+    """However fast."""
+    config = planned("10.0.0.1", monitor_ports=(), check_interval=0.5)
+    assert (None, None) == (config.track_script, config.port_probes)
 
 
 # --- the rest -----------------------------------------------------------------------------------

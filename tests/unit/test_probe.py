@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core.model import PortCheck, TrackScript
+from ipfailover_agent.core.model import PortCheck, PortProbes
 from ipfailover_agent.core.probe import (
     Action,
     Answer,
@@ -214,13 +214,11 @@ def test_an_end_closes_and_a_new_beginning_keeps_the_verdict() -> None:
     assert bench.feed(Begin()) == (Close(MAIL), Connect(MAIL))
 
 
-def test_a_port_that_is_named_twice_is_probed_once() -> None:
-    """A connection is told by its port."""
-    script = TrackScript(
-        name="check", interval=2, timeout=1, rise=3, fall=4, ports=(WEB, MAIL, WEB)
-    )
-    expected = ProbePolicy(ports=(WEB, MAIL), interval=2, timeout=1, rise=3, fall=4)
-    assert policy_for(script) == expected
+def test_ports_are_probed_as_the_plan_says() -> None:
+    """Nothing of the check is lost on the way."""
+    probes = PortProbes(name="chk", interval=0.2, timeout=1, rise=3, fall=4, ports=(WEB, MAIL))
+    expected = ProbePolicy(ports=(WEB, MAIL), interval=0.2, timeout=1, rise=3, fall=4)
+    assert policy_for(probes) == expected
 
 
 def test_the_reason_follows_while_the_verdict_stays_bad() -> None:

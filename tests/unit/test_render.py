@@ -13,6 +13,8 @@ import pytest
 from ipfailover_agent.core import render as rendering
 from ipfailover_agent.core.errors import SettingsError, TemplateError
 from ipfailover_agent.core.model import (
+    PortCheck,
+    PortProbes,
     Preemption,
     PreemptionMode,
     RunPaths,
@@ -68,6 +70,33 @@ def test_scripts_are_started_through_bash() -> None:
     )
     for each in parsed(CONFIG).all("vrrp_instance"):
         assert ((check.words[1],),) == each.lines("track_script")
+
+
+def test_probes_of_the_agent_s_own_are_told_by_a_track_file() -> None:
+    """Every instance follows it beside its own file; there is no script and none is generated."""
+    probes = PortProbes(
+        name="chk_x",
+        interval=0.25,
+        timeout=0.5,
+        rise=1,
+        fall=2,
+        ports=(PortCheck(address=ip_address("192.0.2.11"), port=8080),),
+    )
+    config = dataclasses.replace(CONFIG, track_script=None, port_probes=probes)
+    result = render(config, PATHS)
+    assert PATHS.check not in {each.path for each in result.scripts}
+    root = parse(result.config.text)
+    assert () == root.all("vrrp_script")
+    (check,) = (each for each in root.all("track_file") if "chk_x" in each.words)
+    assert ("/run/ipfailover-agent/check.track", "0") == (
+        check.value("file"),
+        check.value("weight"),
+    )
+    for each in root.all("vrrp_instance"):
+        assert ((each.words[1],), ("chk_x",)) == each.lines("track_file")
+        assert () == each.all("track_script")
+    slower = dataclasses.replace(config, port_probes=dataclasses.replace(probes, interval=0.5))
+    assert render(slower, PATHS).digest != result.digest
 
 
 def test_without_check_and_notify_script_neither_is_mentioned() -> None:

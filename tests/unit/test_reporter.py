@@ -35,7 +35,18 @@ from ipfailover_agent.reporter import Reporter, problems_of
 if TYPE_CHECKING:
     from structlog.testing import LogCapture
 
+    from ipfailover_agent.report.status import DrainRequestStatus
+
 PROBLEM = Problem(variable="A", element="x", reason="is wrong", instead="write y")
+
+
+class NoDrains:
+    """Nothing is drained."""
+
+    answers: tuple[DrainRequestStatus, ...] = ()
+
+    def describe(self, _name: str) -> str | None:
+        return None
 
 
 class Told:
@@ -47,6 +58,7 @@ class Told:
         self.dropped = 0
         self.reporter = Reporter(
             held=lambda _: None,
+            drains=NoDrains(),
             protections=tuple,
             log=structlog.wrap_logger(None, processors=[self.capture]),
             paths=self.paths,

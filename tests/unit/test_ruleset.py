@@ -513,6 +513,11 @@ def test_a_look_inserts_and_tells() -> None:
     assert (expected, 3) == (reports, runs)
 
 
+def test_a_look_that_finds_everything_in_place_changes_nothing() -> None:
+    """Two runs, both of them lists."""
+    assert drive(showing(chain(policy="drop"), ours())) == ([], 2)
+
+
 def test_nothing_is_deleted_while_the_rules_change() -> None:
     """A handle may mean another rule by then: the table is listed again first, twice at most."""
     nft = showing(chain(policy="drop"), ours(), rule(comment=TAG, handle=9))
@@ -555,6 +560,26 @@ def test_a_table_that_vanished_meanwhile_is_no_failure() -> None:
         return Output(exit_code=0, text=text_of(*([chain()] if len(seen) == 1 else [])))
 
     assert drive(nft) == ([], 5)
+
+
+def test_an_nft_that_fails_altogether_says_nothing_of_a_single_table() -> None:
+    """Whether the table is still there cannot be told; the next look fails for all of them."""
+    seen: list[Run] = []
+
+    def nft(run: Run) -> Output:
+        seen.append(run)
+        is_first = len(seen) == 1
+        return Output(exit_code=0 if is_first else 1, text=text_of(chain()) if is_first else "")
+
+    assert drive(nft) == ([], 5)
+
+
+def test_an_answer_that_is_no_output_is_a_bug_of_ours() -> None:
+    """Whoever drives a look has to answer a run with what became of it."""
+    looking = look(frozenset({GROUP}), TAG)
+    assert isinstance(next(looking), Run)
+    with pytest.raises(TypeError, match="internal error: 7 is no output of nft"):
+        looking.send(7)
 
 
 def test_a_long_list_is_read_in_slices() -> None:

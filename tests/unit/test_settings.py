@@ -451,10 +451,78 @@ def test_ordinary_input_gives_no_warning(env: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        pytest.param({"CHECK_INTERVAL": "0.1"}, (0.1, 0.1), id="shortest"),
+        pytest.param({"CHECK_INTERVAL": "1.5"}, (1.5, 1.5), id="slower than keepalived's"),
+        pytest.param({"CHECK_INTERVAL": "0.25", "CHECK_TIMEOUT": "0.5"}, (0.25, 0.5), id="both"),
+        pytest.param({"CHECK_INTERVAL": "0.25", "CHECK_TIMEOUT": "1"}, (0.25, 1), id="whole"),
+        pytest.param(
+            {"CHECK_INTERVAL": "0.5", "MONITOR_PORTS": "80 443"},
+            (0.5, 0.5),
+            id="several ports",
+        ),
+    ],
+)
+def test_ports_may_be_checked_at_fractions_of_a_second(
+    env: dict[str, str], expected: tuple[float, float]
+) -> None:
+    """The agent probes them itself then; the timeout is the interval unless it is set."""
+    settings = parsed(**env)
+    assert expected == (settings.check_interval, settings.check_timeout)
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("env", "variable", "instead"),
+    [
+        pytest.param(
+            {"CHECK_INTERVAL": "0.5", "CHECK_SCRIPT": "/bin/true"},
+            "CHECK_INTERVAL",
+            "write whole seconds, or unset OPENSHIFT_HA_CHECK_SCRIPT",
+            id="script",
+        ),
+        pytest.param(
+            {"CHECK_INTERVAL": "0.5", "CHECK_TIMEOUT": "0.5", "CHECK_URL": "http://x/"},
+            "CHECK_INTERVAL",
+            "write whole seconds, or unset OPENSHIFT_HA_CHECK_URL",
+            id="URL",
+        ),
+        pytest.param(
+            {"CHECK_TIMEOUT": "1.5"},
+            "CHECK_TIMEOUT",
+            "write whole seconds, or fractions in both",
+            id="timeout alone",
+        ),
+        pytest.param(
+            {"CHECK_INTERVAL": "0.09"},
+            "CHECK_INTERVAL",
+            "write a number without a unit",
+            id="0.09",
+        ),
+    ],
+)
+def test_what_keepalived_checks_is_checked_at_whole_seconds(
+    env: dict[str, str], variable: str, instead: str
+) -> None:
+    """One problem, which says what to write."""
+    (problem,) = refused(**env)
+    assert (f"OPENSHIFT_HA_{variable}", instead) == (problem.variable, problem.instead)
+
+
+def test_a_fraction_without_a_port_is_a_word_to_the_operator() -> None:
+    """There is no check, and so nothing that could be fast."""
+    settings = parsed(CHECK_INTERVAL="0.5", MONITOR_PORT="0")
+    expected = (
+        "OPENSHIFT_HA_CHECK_INTERVAL: is not looked at: no port is checked, "
+        "OPENSHIFT_HA_MONITOR_PORT is 0"
+    )
+    assert (expected,) == settings.warnings
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("CHECK_INTERVAL", "0.5"),
-        ("CHECK_TIMEOUT", "1.5"),
         ("UNICAST_PEERS_DNS", "node-a.example.com node-b"),
     ],
 )

@@ -57,6 +57,7 @@ def order(*names: str) -> list[str]:
 
 
 @example(before=[1, 2, 3], after=[2, 3, 1], groups=(0, 2), offset=10, name="x")
+@example(before=[4, 7, 5], after=[5, 7, 4], groups=(0, 2), offset=10, name="x")
 @given(
     before=NUMBERS,
     after=NUMBERS,

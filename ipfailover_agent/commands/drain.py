@@ -1,0 +1,114 @@
+"""``drain`` and ``undrain``: ask the running agent, and wait for its verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import time
+from typing import Any
+
+from ipfailover_agent.commands.running import find_agent, read_status
+from ipfailover_agent.core.drain_requests import Request, encode_request
+from ipfailover_agent.core.errors import AgentError, ExitCode
+from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.report import terminal
+
+_LOOK_INTERVAL = 0.02
+_TAKEN_WITHIN = 10.0  # seconds for an agent that is busy, or starved, to take a request
+_GRACE = 5.0  # seconds beyond those that the agent needs
+_CODES = {
+    "drained": ExitCode.OK,
+    "undrained": ExitCode.OK,
+    "undone": ExitCode.UNAVAILABLE,
+    "refused": ExitCode.CONFIG,
+}
+
+
+class _NoVerdictError(AgentError):
+    exit_code = ExitCode.TEMPORARY
+
+
+def drain(
+    run_directory: str,
+    instances: tuple[str, ...],
+    *,
+    wait: float | None,
+    seconds: float | None,
+    is_forced: bool,
+) -> int:
+    """Ask for a drain, print the verdict; return 0, 69 where nobody took over, or 78."""
+    request = Request(is_drain=True, words=instances, is_forced=is_forced, seconds=seconds)
+    return _ask(run_directory, request, wait)
+
+
+def undrain(run_directory: str, instances: tuple[str, ...]) -> int:
+    """Ask for the end of a drain, print the verdict; return 0 or 78."""
+    return _ask(run_directory, Request(is_drain=False, words=instances), None)
+
+
+def _ask(run_directory: str, request: Request, wait: float | None) -> int:
+    pid = find_agent(run_directory)
+    from ipfailover_agent.system import files, process  # noqa: PLC0415 - a missing agent needs none
+
+    request_id = f"{os.getpid()}-{secrets.token_hex(4)}"
+    directory = RunPaths(directory=run_directory, config="").drain_requests
+    path = f"{directory}/{request_id}.json"
+    files.write_atomically(path, encode_request(request))
+    if not process.signal_process(pid, signal.SIGUSR1):
+        _withdraw(path)
+        raise _NoVerdictError(f"the agent, pid {pid}, ended meanwhile")
+    deadline = time.monotonic() + (_TAKEN_WITHIN if wait is None else wait)
+    is_taken = False
+    while True:
+        now = time.monotonic()
+        answer = _answer_to(request_id, run_directory)
+        if answer is not None and answer["verdict"] is not None:
+            return _tell(answer)
+        if answer is not None and not is_taken:
+            is_taken = True
+            deadline = now + answer["within"] + _GRACE if wait is None else deadline
+        if find_agent(run_directory, must_run=False) != pid:
+            _withdraw(path)
+            raise _NoVerdictError(
+                f"the agent, pid {pid}, ended before it gave a verdict; "
+                "if it starts again with the same run directory, status says what is drained"
+            )
+        if now >= deadline:
+            raise _NoVerdictError(_describe(path, run_directory, is_taken=is_taken))
+        time.sleep(_LOOK_INTERVAL)
+
+
+def _answer_to(request_id: str, run_directory: str) -> dict[str, Any] | None:
+    data = read_status(run_directory)
+    answers = data["drain_requests"] if data else []
+    return next((each for each in answers if each["id"] == request_id), None)
+
+
+def _withdraw(path: str) -> bool:
+    """Take a request back; return whether the agent had not taken it."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)  # noqa: PTH108 - start-up time
+        return True
+    return False
+
+
+def _describe(path: str, run_directory: str, *, is_taken: bool) -> str:
+    """Return what is known when the time is over."""
+    if not is_taken and _withdraw(path):
+        return "the agent did not take the request in time; it was withdrawn"
+    data = read_status(run_directory)
+    drained = [
+        f"\n  {each['name']}: {each['drained']}"
+        for each in (data["instances"] if data else ())
+        if each["drained"]
+    ]
+    known = "".join(drained) or "\n  nothing is drained"
+    return f"no verdict in time; the agent goes on, and at the moment:{known}"
+
+
+def _tell(answer: dict[str, Any]) -> int:
+    lines = (answer["verdict"], *(f"  {line}" for line in answer["lines"]))
+    terminal.say("\n".join(lines))
+    return int(_CODES.get(answer["verdict"], ExitCode.BUG))

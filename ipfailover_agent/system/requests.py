@@ -1,0 +1,77 @@
+"""Request files: how commands tell the agent what they want. The directory is root's, 0700."""
+
+# pathlib costs start-up time and knows no descriptors.
+# ruff: noqa: PTH106, PTH108, PTH123, PTH208
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import Final
+
+SUFFIX: Final = ".json"
+_SIZE_LIMIT: Final = 1 << 16  # bytes
+_AT_ONCE: Final = 64  # files: the loop has other work
+_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+_UNFINISHED: Final = "~"  # the end of a file's name while it is written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundRequest:
+    """A request file that was taken: its text, or why it cannot be used.
+
+    ``id`` is the file's name, empty where nobody can wait under that name.
+    """
+
+    id: str
+    text: str = ""
+    refusal: str = ""
+
+
+def take(directory: str) -> tuple[list[FoundRequest], bool]:
+    """Remove the requests in a directory and return them, and whether there are more.
+
+    Nothing raises, nothing blocks, whatever lies there.
+    """
+    try:
+        names = sorted(each for each in os.listdir(directory) if not each.endswith(_UNFINISHED))
+    except OSError:
+        return [], False
+    found = []
+    for name in names[:_AT_ONCE]:
+        found.append(_read(directory, name))
+        path = f"{directory}/{name}"
+        with contextlib.suppress(OSError):
+            if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+    return found, len(names) > _AT_ONCE
+
+
+def _read(directory: str, name: str) -> FoundRequest:
+    stem = name.removesuffix(SUFFIX)
+    known = stem if name.endswith(SUFFIX) and _ID.fullmatch(stem) else ""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with open(os.open(f"{directory}/{name}", flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return FoundRequest(id=known, refusal="it is no regular file")
+            if status.st_uid not in {0, os.geteuid()}:
+                reason = f"it belongs to uid {status.st_uid}"
+                return FoundRequest(id=known, refusal=reason)
+            data = file.read(_SIZE_LIMIT + 1)
+    except OSError as error:
+        return FoundRequest(id=known, refusal=f"it cannot be read: {error.strerror}")
+    if len(data) > _SIZE_LIMIT:
+        return FoundRequest(id=known, refusal=f"it is longer than {_SIZE_LIMIT} bytes")
+    if not known:
+        return FoundRequest(id="", refusal=f"its name is not that of a request: {name[:64]!r}")
+    try:
+        return FoundRequest(id=known, text=data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return FoundRequest(id=known, refusal="it is not UTF-8")

@@ -1,0 +1,83 @@
+"""The times that ``check`` and the line at start promise, against what really happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.core import budget, settings
+from ipfailover_agent.core.plan import plan
+from tests.lab.chaos import alarms, stories
+from tests.lab.chaos.scene import MODES, Mode, Scene
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipfailover_agent.core.budget import Budget
+    from tests.lab.lab import Lab
+
+_MARGIN = 0.4  # seconds: other tests run beside these
+_FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "1", "ADDRESS_LEASE": "1"}
+
+
+def promised(scene: Scene, **more: str) -> Budget:
+    """Return the budget of the holder, whose priorities are those that it would compute."""
+    node = scene.holder
+    parsed = settings.parse({**scene.variables(node, **more, PRIORITY="")})
+    facts = host_facts(
+        {"eth0": [f"{node.ip}/24", f"{node.ipv6}/64"]}, [f"default via {node.ip} dev eth0"]
+    )
+    return budget.compute(parsed, plan(parsed, facts))
+
+
+def taken_after(scene: Scene) -> float:
+    """Return when the last address had another holder, in seconds from the fault."""
+    return max(
+        each.time - scene.began
+        for address in scene.addresses.values()
+        for each in scene.lab.recorder.changes(address, since=scene.began)
+        if each.held
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_planned_stop_takes_no_longer_than_promised(
+    make_lab: Callable[..., Lab], mode: Mode
+) -> None:
+    """The next node waits for its skew only."""
+    scene = Scene(make_lab(3), mode)
+    stories.planned_stop(scene)
+    worst = max(each.none for _, each in scene.seen())
+    assert 0 < worst <= promised(scene).planned_stop + _MARGIN
+
+
+def test_a_failed_check_takes_no_longer_than_promised(make_lab: Callable[..., Lab]) -> None:
+    """From the death of the application to the address on another node."""
+    scene = Scene(make_lab(3), "multicast")
+    stories.application_dies(scene)
+    scene.close()
+    allowed = promised(scene).failed_check
+    assert allowed is not None
+    assert 0 < taken_after(scene) <= allowed + _MARGIN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("story", "more"),
+    [(stories.container_killed, {}), (alarms.container_killed_fast, _FAST)],
+    ids=["by default", "fast"],
+)
+def test_a_silent_death_takes_no_longer_than_promised(
+    make_lab: Callable[..., Lab], story: Callable[[Scene], None], more: dict[str, str]
+) -> None:
+    """The container is killed: neither nobody nor two for longer."""
+    scene = Scene(make_lab(3), "multicast")
+    story(scene)
+    seen = [each for _, each in scene.seen()]
+    times = promised(scene, **more)
+    assert times.two_after_death is not None
+    assert 0 < taken_after(scene) <= times.silent_death + _MARGIN
+    assert max(each.none for each in seen) <= times.silent_death + _MARGIN
+    assert max(each.two for each in seen) <= times.two_after_death + _MARGIN

@@ -1,0 +1,289 @@
+"""drain and undrain with real keepalived: addresses move, stay away, and never to nobody."""
+
+from __future__ import annotations
+
+import sys
+import time
+from signal import SIGHUP
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import (
+    ELECTION,
+    NAME,
+    ConfigMap,
+    ask,
+    command,
+    events,
+    numbered,
+    serve_ranked,
+    start_everywhere,
+    status,
+    stays,
+    variables,
+    wait_for_each,
+    wait_for_line,
+    wait_for_status,
+)
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+#: 3 adverts, the longest skew and a second: whoever is there has spoken by then.
+SILENCE = 5.0
+RUN_DIRECTORY = "/run/ipfailover-agent"
+#: Starts the agent again and again, as a service manager does.
+FOREVER = ("sh", "-c", f"while :; do {sys.executable} -m ipfailover_agent run; done")
+
+
+def unicast(lab: Lab) -> dict[str, str]:
+    """Return the variables by which all nodes speak unicast to each other."""
+    return {"USE_UNICAST": "true", "UNICAST_PEERS": ",".join(each.ip for each in lab.nodes)}
+
+
+def drained(node: Node) -> dict[str, str | None]:
+    """Return how each instance of a node is drained, as ``status`` tells it."""
+    return {each["name"]: each["drained"] for each in status(node).get("instances", ())}
+
+
+def wait_for_agent(node: Node) -> None:
+    """Wait until the agent of a node runs with its keepalived."""
+    wait_for_status(node, "phase", "running")
+
+
+def kill_agent(node: Node) -> None:
+    """Kill the agent, and nothing else, with SIGKILL."""
+    pid = node.read(f"{RUN_DIRECTORY}/agent.pid").split()[0]
+    node.run_in_container(["kill", "-KILL", pid])
+
+
+@pytest.mark.parametrize("wire", ["multicast", "unicast"])
+def test_a_drained_node_hands_its_addresses_over_at_once(
+    make_lab: Callable[..., Lab], wire: str
+) -> None:
+    """Both families move in the skew of the other; they stay there until it is undrained."""
+    lab = make_lab(2)
+    families = [lab.virtual(1)] if wire == "unicast" else [lab.virtual(1), lab.virtual6(1)]
+    more = unicast(lab) if wire == "unicast" else {}
+    serve_ranked(lab, *families, PREEMPTION="preempt", **more)
+    first, second = lab.nodes
+    before = time.monotonic()
+    done = ask(first, "drain")
+    took = time.monotonic() - before
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("drained\n")
+    assert "has taken over" in done.stdout
+    assert took < 4
+    wait_for_each(lab, families, timeout=2, among=[second])
+    for address in families:
+        nobody = lab.recorder.seconds_with_none(address, since=before)
+        print(f"{wire} {address}: nobody for {nobody:.3f} s, verdict after {took:.2f} s")
+        # the skew of priority 210 in version 2 is 0.18 s, in version 3 as well
+        assert nobody < 1.0
+        assert lab.recorder.seconds_with_two(address, since=before) == 0
+    found = status(first)
+    assert found["ready"]
+    assert all("has taken over" in each["drained"] for each in found["instances"])
+    assert "drained: " in ask(first, "status").stdout
+
+    first.signal(SIGHUP)
+    wait_for_line(first, "reload.unchanged")
+    stays(SILENCE + 1)
+    wait_for_each(lab, families, timeout=0.1, among=[second])
+
+    done = ask(first, "undrain")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "undrained")
+    wait_for_each(lab, families, timeout=ELECTION, among=[first])
+    assert set(drained(first).values()) == {None}
+    assert events(first, "drain.undone") == []
+
+
+@pytest.mark.parametrize("wire", ["multicast", "unicast"])
+def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: Callable[..., Lab], wire: str) -> None:
+    """Code 69; the address is back after the silence and an election. Forced, it stays off."""
+    lab = make_lab(2)
+    node, other = lab.nodes
+    address = lab.virtual(1)
+    more = unicast(lab) if wire == "unicast" else {}
+    node.start(variables(address, **more))
+    lab.wait_for_holder(address, timeout=ELECTION)
+    before = time.monotonic()
+    done = ask(node, "drain")
+    assert done.returncode == 69
+    assert "undone" in done.stdout
+    assert "nobody took over within 5 s" in done.stdout
+    lab.wait_for_holder(address, timeout=6, among=[node])
+    nobody = lab.recorder.seconds_with_none(address, since=before)
+    print(f"{wire}: a lone node's address was off for {nobody:.2f} s")
+    assert nobody < SILENCE + 5
+    assert len(events(node, "drain.undone")) == 1
+
+    done = ask(node, "drain", "--force", "--wait", "0.5")
+    assert done.returncode == 75
+    assert "nobody has taken over yet, by force" in done.stderr
+    stays(SILENCE + 4)
+    assert lab.recorder.holders(address) == []
+    assert status(node)["ready"]
+    assert not other.is_running
+    assert ask(node, "undrain", address).returncode == 0
+    lab.wait_for_holder(address, timeout=ELECTION, among=[node])
+
+
+def test_a_lone_candidate_does_not_stay_away(make_lab: Callable[..., Lab]) -> None:
+    """Asked before its first election: it serves, and the command says that nobody else does."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address))
+    wait_for_line(node, "Entering BACKUP STATE")
+    done = ask(node, "drain")
+    assert done.returncode == 69
+    assert "became MASTER itself" in done.stdout
+    assert lab.wait_for_holder(address, timeout=1) is node
+
+
+def test_a_drain_ends_by_itself(make_lab: Callable[..., Lab]) -> None:
+    """--for 5 with a node that comes back at once."""
+    lab = make_lab(2)
+    addresses = numbered(lab, 2)
+    first = serve_ranked(lab, *addresses, PREEMPTION="preempt")
+    before = time.monotonic()
+    assert ask(first, "drain", "--for", "5", addresses[1]).returncode == 0
+    wait_for_each(lab, addresses[:1], timeout=0.1, among=[first])
+    wait_for_each(lab, addresses[1:], timeout=1, among=lab.others(first))
+    wait_until(
+        lambda: events(first, "drain.ended"), timeout=8, what="the drain ends", interval=0.05
+    )
+    assert 4.5 < time.monotonic() - before < 7
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    assert "time is over" in events(first, "drain.ended")[0]
+
+
+def test_a_drain_outlives_the_agent_and_keepalived(make_lab: Callable[..., Lab]) -> None:
+    """Both killed, one after the other: the other node keeps the address all along."""
+    lab = make_lab(2)
+    address = lab.virtual(1)
+    first, second = lab.nodes
+    first.start(variables(address, PRIORITY="250", PREEMPTION="preempt"), FOREVER)
+    wait_for_line(first, "Entering BACKUP STATE")
+    second.start(variables(address, PRIORITY="210", PREEMPTION="preempt"))
+    lab.wait_for_holder(address, timeout=ELECTION, among=[first])
+    wait_for_agent(second)
+    assert ask(first, "drain").returncode == 0
+    lab.wait_for_holder(address, timeout=1, among=[second])
+    since = time.monotonic()
+
+    for pid in first.pids("keepalived"):
+        first.run(["kill", "-KILL", str(pid)])
+    wait_until(lambda: events(first, "restart.scheduled"), timeout=5, what="keepalived is started")
+    stays(SILENCE + 2)
+    assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
+
+    kill_agent(first)
+    wait_until(lambda: events(first, "drain.restored"), timeout=5, what="the agent is back")
+    wait_for_agent(first)
+    stays(SILENCE + 4)
+    assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
+    assert lab.recorder.seconds_with_none(address, since=since) == 0
+    assert lab.recorder.seconds_with_two(address, since=since) == 0
+    assert first.name not in lab.recorder.holders(address)
+
+    second.kill()
+    lab.wait_for_holder(address, timeout=SILENCE + 8, among=[first])
+    assert "had taken over" in events(first, "drain.undone")[0]
+
+
+def test_an_agent_killed_right_after_the_request_leaves_nobody_without(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """A lone node: whether or not the drain was noted, the address comes back."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address), FOREVER)
+    lab.wait_for_holder(address, timeout=ELECTION)
+    pid = node.read(f"{RUN_DIRECTORY}/agent.pid").split()[0]
+    asked = " ".join(command("drain", "--wait", "0"))
+    before = time.monotonic()
+    node.run_in_container(["sh", "-c", f"{asked}; kill -KILL {pid}"])
+    wait_until(lambda: lab.recorder.holders(address) == [], timeout=5, what="it is drained")
+    lab.wait_for_holder(address, timeout=SILENCE + 12)
+    nobody = lab.recorder.seconds_with_none(address, since=before)
+    print(f"off for {nobody:.2f} s")
+    assert set(drained(node).values()) == {None}
+
+
+def test_a_reload_keeps_drains_and_says_what_becomes_of_them(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """An added address is drained as well; one that is gone is let go."""
+    lab = make_lab(2)
+    addresses = numbered(lab, 3)
+    directory = lab.directory
+    maps = [
+        ConfigMap(directory / each.name / "map", variables(*addresses[:2], PRIORITY=priority))
+        for each, priority in zip(lab.nodes, ("250", "210"), strict=True)
+    ]
+    first, second = lab.nodes
+    first.start(maps[0].variable)
+    wait_for_line(first, "Entering BACKUP STATE")
+    second.start(maps[1].variable)
+    wait_for_each(lab, addresses[:2], timeout=ELECTION, among=[first])
+    assert ask(first, "drain").returncode == 0
+    wait_for_each(lab, addresses[:2], timeout=2, among=[second])
+
+    maps[1].write(variables(*addresses, PRIORITY="210"))
+    assert ask(second, "reload").returncode == 0
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    maps[0].write(variables(*addresses, PRIORITY="250"))
+    assert ask(first, "reload").returncode == 0
+    stays(SILENCE + 2)
+    wait_for_each(lab, addresses, timeout=0.1, among=[second])
+    assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 3
+
+    for each, priority in zip(maps, ("250", "210"), strict=True):
+        each.write(variables(*addresses[:1], PRIORITY=priority))
+    assert ask(first, "reload").returncode == 0
+    assert "a reload removed it" in events(first, "drain.ended")[0]
+
+
+def test_two_nodes_drained_at_once_leave_no_address_with_nobody(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Whoever is told that it is drained has somebody else serve."""
+    lab = make_lab(2)
+    addresses = numbered(lab, 4)
+    start_everywhere(lab, variables(*addresses, **unicast(lab)))
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    for node in lab.nodes:
+        ask(node, "drain", "--wait", "0")
+    wait_for_each(lab, addresses, timeout=30)
+    stays(SILENCE + 1)
+    wait_for_each(lab, addresses, timeout=10)
+
+
+def test_254_addresses_are_drained_together(make_lab: Callable[..., Lab]) -> None:
+    """One verdict for all of them."""
+    lab = make_lab(2, ipv6=False)
+    addresses = [f"198.51.100.{number}" for number in range(1, 255)]
+    more = {"VRRP_ID_OFFSET": "1"}
+    for node in lab.nodes:
+        node.run(["ip", "address", "add", f"198.51.101.{node.ip.rpartition('.')[2]}/23",
+                  "dev", "eth0"])  # fmt: skip
+    first = serve_ranked(lab, *addresses, **more)
+    before = time.monotonic()
+    done = ask(first, "drain")
+    took = time.monotonic() - before
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_for_each(lab, addresses, timeout=3, among=lab.others(first))
+    nobody = [lab.recorder.seconds_with_none(each, since=before) for each in addresses]
+    print(f"254: verdict after {took:.2f} s, nobody for at most {max(nobody):.2f} s")
+    assert max(nobody) < 3
+    assert len(set(drained(first).values())) == 1
+    stays(SILENCE)
+    assert events(first, "drain.undone") == []

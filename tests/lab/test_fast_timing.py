@@ -1,0 +1,391 @@
+"""Fast timing with the real keepalived: 0.1 s adverts, the agent's own probes, a lease of 1 s."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shlex
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from tests.lab.scenarios import (
+    ELECTION,
+    PORT,
+    ConfigMap,
+    ask,
+    command,
+    events,
+    serve_ranked,
+    stays,
+    variables,
+    wait_for_line,
+    wait_for_none,
+    wait_for_state,
+    wait_for_status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+_FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "0.25", "ADDRESS_LEASE": "1"}
+_MARGIN = 0.2  # seconds: this machine has other things to do
+_DROPPING = f"""
+table inet dropping {{
+    chain input {{
+        type filter hook input priority 0
+        iifname lo tcp dport {PORT} drop
+    }}
+}}
+"""
+_REASON = "/run/ipfailover-agent/check.reason"
+
+
+class Connecting:
+    """A client that connects to an address all the time, and when it was served."""
+
+    def __init__(self, lab: Lab, address: str) -> None:
+        self._lab = lab
+        self._address = address
+        self._served: list[tuple[float, str]] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="connecting", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._lab.wait_until(lambda: bool(self._served), timeout=5, what="the client is served")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def node(self) -> str:
+        """Return who served it last."""
+        return self._served[-1][1]
+
+    def longest_gap(self) -> float:
+        """Return the longest time between two connections that were served, or until now."""
+        times = [*(at for at, _ in self._served), time.monotonic()]
+        return max(after - before for before, after in itertools.pairwise(times))
+
+    def _run(self) -> None:
+        while not self._stopping.wait(0.005):
+            name = self._lab.client.ask(self._address, timeout=0.1)
+            if name is not None:
+                self._served.append((time.monotonic(), name))
+
+
+def reason_of(node: Node) -> str:
+    """Return what the node says of its check."""
+    with contextlib.suppress(FileNotFoundError):
+        return node.read(_REASON).strip()
+    return ""
+
+
+def unreachable(node: Node, why: str, port: int = PORT) -> str:
+    """Return how the node words that a port of it does not answer."""
+    return f"cannot reach port {port} of {node.ip}: {why}"
+
+
+# --- how fast -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.08, 0.16])
+def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
+    lab: Lab, phase: float
+) -> None:
+    """By a client that connects, whenever between two probes it dies; nobody is held twice."""
+    address = lab.virtual(1)
+    holder = serve_ranked(lab, address, **_FAST)
+    with Connecting(lab, address) as client:
+        stays(1 + phase)
+        holder.application.stop()
+        lab.wait_for_holder(address, timeout=3, among=lab.others(holder))
+        stays(1)
+        gap = client.longest_gap()
+        print(f"application dies: {gap:.3f} s")
+        assert client.node == "n2"
+    assert gap <= 0.5 + _MARGIN
+    assert 0 == lab.recorder.seconds_with_two(address)
+    assert reason_of(holder) == unreachable(holder, "refused")
+    holder.application.start()
+    wait_for_state(holder, "BACKUP")
+    assert reason_of(holder) == ""
+
+
+def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> None:
+    """Everything is killed and the wire cut: nothing is said, and the lease ends it."""
+    address = lab.virtual(1)
+    holder = serve_ranked(lab, address, **_FAST)
+    with Connecting(lab, address) as client:
+        stays(1)
+        began = time.monotonic()
+        holder.cut()
+        holder.kill()
+        lab.wait_for_holder(address, timeout=5, among=lab.others(holder))
+        stays(1)
+        gap = client.longest_gap()
+        two = lab.recorder.seconds_with_two(address, since=began)
+        print(f"silent death: nobody served for {gap:.3f} s, two for {two:.3f} s")
+        assert client.node == "n2"
+    assert gap <= 0.6 + _MARGIN
+    assert two <= 1.8 + _MARGIN
+
+
+# --- what does not move an address --------------------------------------------------------------
+
+
+def test_a_flapping_port_counts_by_rise_and_fall(make_lab: Callable[..., Lab]) -> None:
+    """Shorter than ``fall`` rounds nothing happens; ``rise`` rounds pass before it is trusted."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address, **_FAST, CHECK_FALL="8", CHECK_RISE="6"))
+    lab.wait_for_holder(address, timeout=ELECTION)
+    began = time.monotonic()
+    for _ in range(3):
+        node.application.stop()
+        stays(0.6)  # two rounds or three, of eight
+        node.application.start()
+        stays(0.6)
+    assert () == lab.recorder.changes(address, since=began)
+    assert 1 == len(events(node, "check.passed"))
+    assert [] == events(node, "check.failed")
+
+    stopped = time.monotonic()
+    node.application.stop()
+    wait_for_line(node, "event=check.failed", timeout=5)
+    assert 1.5 < time.monotonic() - stopped
+    began = time.monotonic()
+    node.application.start()
+    lab.wait_for_holder(address, timeout=5)
+    assert 1.0 < time.monotonic() - began
+
+
+def test_a_port_that_accepts_slowly_answers_all_the_same(make_lab: Callable[..., Lab]) -> None:
+    """The kernel answers for a busy application, and probes do not fill its queue."""
+    lab = make_lab(1, applications=False)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    with node.network.open_socket(socket.AF_INET, socket.SOCK_STREAM) as lazy:
+        lazy.bind(("0.0.0.0", PORT))
+        lazy.listen(4)  # and nobody ever accepts
+        node.start(variables(address, **{**_FAST, "CHECK_INTERVAL": "0.1"}))
+        lab.wait_for_holder(address, timeout=ELECTION)
+        stays(3)  # thirty probes
+        assert [] == events(node, "check.failed")
+        assert [node.name] == lab.recorder.holders(address)
+        lazy.setblocking(False)  # noqa: FBT003 - the name of the socket API
+        with pytest.raises(BlockingIOError):
+            lazy.accept()
+
+
+def test_a_port_behind_a_firewall_that_drops_times_out(lab: Lab) -> None:
+    """One that was reachable moves its addresses after the timeout; the reason says so."""
+    address = lab.virtual(1)
+    holder = serve_ranked(lab, address, **_FAST, CHECK_TIMEOUT="0.5")
+    holder.nft(_DROPPING)
+    began = time.monotonic()
+    lab.wait_for_holder(address, timeout=3, among=lab.others(holder))
+    took = time.monotonic() - began
+    print(f"port dropped: moved after {took:.3f} s")
+    assert 0.4 < took
+    wait_for_state(holder, "FAULT")
+    assert reason_of(holder) == unreachable(holder, "timed out after 0.5 s")
+    (reason,) = wait_for_status(holder, "ready", value=False)["reasons"]
+    assert reason_of(holder) in reason
+    holder.nft("delete table inet dropping")
+    wait_for_state(holder, "BACKUP")
+
+
+def test_nobody_holds_an_address_before_its_port_has_answered(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Nothing answers from the start on: FAULT, never MASTER, until something does."""
+    lab = make_lab(1, applications=False)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.nft(_DROPPING)
+    node.start(variables(address, **_FAST, CHECK_TIMEOUT="2"))
+    wait_for_line(node, "entering FAULT state")
+    stays(1.5)
+    assert () == lab.recorder.changes(address)
+    node.nft("delete table inet dropping")
+    node.application.start()
+    lab.wait_for_holder(address, timeout=ELECTION)
+
+
+def test_many_ports_are_probed_side_by_side(make_lab: Callable[..., Lab]) -> None:
+    """A hundred ports ten times a second, on time; one of them that fails is named."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    with listening(node, range(9000, 9100)) as sockets:
+        ports = ",".join(map(str, range(9000, 9100)))
+        more = {**_FAST, "CHECK_INTERVAL": "0.1", "MONITOR_PORTS": ports}
+        node.start({**variables(address, **more), "OPENSHIFT_HA_MONITOR_PORT": ""})
+        lab.wait_for_holder(address, timeout=ELECTION)
+        began = time.monotonic()
+        stays(5)
+        assert () == lab.recorder.changes(address, since=began)
+        assert [] == events(node, "lease.late") + events(node, "lease.lapsed")
+        assert [] == events(node, "check.failed")
+        sockets[42].close()
+        began = time.monotonic()
+        wait_for_line(node, "event=check.failed", timeout=3)
+        print(f"one of a hundred ports: seen after {time.monotonic() - began:.3f} s")
+        assert reason_of(node) == unreachable(node, "refused", 9042)
+
+
+@contextlib.contextmanager
+def listening(node: Node, ports: range) -> Iterator[list[socket.socket]]:
+    """Listen on ports of a node."""
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        for port in ports:
+            made = node.network.open_socket(socket.AF_INET, socket.SOCK_STREAM)
+            sockets.append(stack.enter_context(made))
+            made.bind(("0.0.0.0", port))
+            made.listen(16)
+        yield sockets
+
+
+# --- reload -------------------------------------------------------------------------------------
+
+
+def test_a_reload_from_script_to_probes_and_back_keeps_the_address(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """The application is healthy all along: the holder stays, and each way still sees it die."""
+    lab = make_lab(2)
+    holder, other = lab.nodes
+    address = lab.virtual(1)
+    slow = variables(address, ADVERT_INTERVAL="1")
+    source = ConfigMap(lab.directory / "variables", slow)
+    for node, priority in ((holder, "250"), (other, "100")):
+        node.start({**source.variable, "OPENSHIFT_HA_PRIORITY": priority})
+        wait_for_line(node, "Entering BACKUP STATE")
+    lab.wait_for_holder(address, timeout=ELECTION, among=[holder])
+    began = time.monotonic()
+    for interval in ("0.25", "1", "0.1", "2"):
+        source.write({**slow, "OPENSHIFT_HA_CHECK_INTERVAL": interval})
+        for node in lab.nodes:
+            done = ask(node, "reload")
+            assert 0 == done.returncode, done.stdout + done.stderr
+        stays(2.5)
+    assert () == lab.recorder.changes(address, since=began)
+    assert not any("FAULT" in node.stdout() for node in lab.nodes)
+
+    for interval, within in (("2", 5), ("0.25", 2)):
+        source.write({**slow, "OPENSHIFT_HA_CHECK_INTERVAL": interval})
+        for node in lab.nodes:
+            ask(node, "reload")
+        lab.wait_for_holder(address, timeout=2)
+        (name,) = lab.recorder.holders(address)
+        node = lab.node(name)
+        node.application.stop()
+        lab.wait_for_holder(address, timeout=within, among=lab.others(node))
+        node.application.start()
+        wait_for_state(node, "BACKUP")
+
+
+def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """What was found so far holds only until the probes know better."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    source = ConfigMap(lab.directory / "variables", variables(address))
+    node.start(source.variable)
+    lab.wait_for_holder(address, timeout=ELECTION)
+    source.write(variables(address, MONITOR_PORT="9999", CHECK_INTERVAL="0.25"))
+    ask(node, "reload")
+    wait_for_state(node, "FAULT", timeout=5)
+    assert reason_of(node) == unreachable(node, "refused", 9999)
+    source.write(variables(address, MONITOR_PORT=str(PORT), CHECK_INTERVAL="0.25"))
+    ask(node, "reload")
+    lab.wait_for_holder(address, timeout=ELECTION)
+    assert reason_of(node) == ""
+
+
+# --- what the node lacks ------------------------------------------------------------------------
+
+
+def test_a_full_disk_does_not_hide_a_dead_application(make_lab: Callable[..., Lab]) -> None:
+    """The verdict needs no room; only the reason does."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address, **_FAST), run_mount="size=1m")
+    lab.wait_for_holder(address, timeout=ELECTION)
+    fill = "head -c 4m /dev/zero >/run/filler; ! echo more >/run/ipfailover-agent/more"
+    assert 0 == node.run_in_container(["sh", "-c", fill]).returncode
+    node.application.stop()
+    wait_for_none(lab, [address], on=node, timeout=2)
+    assert 1 == len(events(node, "check.failed"))
+    node.application.start()
+    lab.wait_for_holder(address, timeout=5)
+
+
+def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Once each, and only where something is fast."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    text = "OPENSHIFT_HA_ADDRESS_LEASE: fast timing with a CPU limit of 0.3"
+    with cpu_limit(30_000) as enter:
+        for lease, expected in (("1", 1), ("3", 0)):
+            node.start(variables(lab.virtual(1), ADDRESS_LEASE=lease), prepare=enter)
+            wait_for_line(node, "event=keepalived.started", timeout=30)
+            said = [line for line in events(node, "settings.warning") if text in line]
+            assert expected == len(said)
+            checked = node.run_in_container(["sh", "-c", f"{enter}\nexec {check_command()}"])
+            assert expected == checked.stdout.count(f"warning: {text}")
+            node.terminate()
+            node.wait()
+
+
+def check_command() -> str:
+    return shlex.join(command("check"))
+
+
+@contextlib.contextmanager
+def cpu_limit(microseconds: int) -> Iterator[str]:
+    """Make a control group that gets so much of every 0.1 s; yield how a shell enters it."""
+    version_2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    root = Path("/sys/fs/cgroup" if version_2 else "/sys/fs/cgroup/cpu")
+    group = root / f"ipfailover-lab-{os.getpid()}"
+    try:
+        group.mkdir()
+        if version_2:
+            (group / "cpu.max").write_text(f"{microseconds} 100000")
+        else:
+            (group / "cpu.cfs_quota_us").write_text(str(microseconds))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"needs a control group with a CPU limit: {error}")
+    try:
+        yield f"echo $$ >{group}/cgroup.procs"
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            (root / "cgroup.procs").write_text(pid)
+        group.rmdir()

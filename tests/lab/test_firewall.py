@@ -1,0 +1,361 @@
+"""Firewalls that drop VRRP, and the rules that let it in: real nft, iptables and keepalived."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from signal import SIGHUP
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.namespaces import TOOL_PATH
+from tests.lab.scenarios import (
+    ELECTION,
+    NAME,
+    RELEASE,
+    ConfigMap,
+    events,
+    serve_ranked,
+    stays,
+    variables,
+    virtual_addresses,
+    wait_for_each,
+    wait_for_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+TAG = f"ipfailover-agent {NAME}"
+NOTICED = 10.0  # seconds: how long rules may be missing after a firewall was loaded again
+THREE_ADVERTS = 3.5
+ADOPTED = 25.0  # seconds: a trial after 10 s, and an election
+TROUBLE = ("contest.held", "contest.started", "rival.seen", "keepalived.exited", "firewall.failed")
+
+
+def chain(rules: str, *, priority: int = 0, policy: str = "accept", name: str = "input") -> str:
+    """Return a base chain of the input hook in nft's words."""
+    head = f"type filter hook input priority {priority}; policy {policy};"
+    return f"chain {name} {{\n{head}\n{rules}\n}}\n"
+
+
+def table(name: str, *chains: str) -> str:
+    """Return a table of the family inet in nft's words."""
+    return f"table inet {name} {{\n{''.join(chains)}}}\n"
+
+
+_OPEN = """
+    ct state established,related accept
+    iifname "lo" accept
+    meta l4proto { tcp, icmp, ipv6-icmp } accept
+"""
+_DROP = "meta l4proto 112 drop"
+_ZONE = f"chain zone {{\n{_OPEN}reject with icmpx admin-prohibited\n}}\n"
+#: How many base chains need rules, and how to put it up; VRRP is not let in by any.
+NFT = {
+    "policy drop": (1, table("wall", chain(_OPEN, policy="drop"))),
+    "a drop of protocol 112": (1, table("wall", chain(_DROP))),
+    "a reject behind a jump": (1, table("wall", _ZONE, chain("jump zone", priority=10))),
+    "two tables": (
+        2,
+        table("first", chain(_DROP, priority=-10))
+        + table("second", chain(_OPEN, priority=10, policy="drop")),
+    ),
+}
+HARMLESS = table("harmless", chain("tcp dport 1 drop\ncounter"))
+IPTABLES = """
+    {0} -P INPUT DROP
+    {0} -A INPUT -i lo -j ACCEPT
+    {0} -A INPUT -p tcp -j ACCEPT
+    {0} -A INPUT -p {1} -j ACCEPT
+    """
+RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
+
+
+def put_up(node: Node, wall: str) -> int:
+    """Put up a wall; return how many base chains of it each family passes."""
+    if wall != "iptables-nft -P INPUT DROP":
+        count, text = NFT[wall]
+        node.nft(text)
+        return count
+    for program, icmp in (("iptables-nft", "icmp"), ("ip6tables-nft", "ipv6-icmp")):
+        node.run(["sh", "-ec", IPTABLES.format(program, icmp)])
+    return 1
+
+
+def ruleset(node: Node) -> str:
+    """Return all rules of a node, without counters' figures."""
+    return node.run(["nft", "--stateless", "list", "ruleset"]).stdout
+
+
+def ours(node: Node) -> list[str]:
+    """Return the rules that carry our comment."""
+    return [line.strip() for line in ruleset(node).splitlines() if f'comment "{TAG}"' in line]
+
+
+def wanted(mode: str, node: Node, other: Node) -> set[str]:
+    """Return the addresses that VRRP is let in for: the groups, and peers where they are named."""
+    groups = {"224.0.0.18", "ff02::12"}
+    return groups if mode == "multicast" else {*groups, other.ip, other.ipv6} - {node.ip}
+
+
+def peers(lab: Lab, mode: str) -> dict[str, str]:
+    """Return the variable that names all nodes, both families, for unicast."""
+    if mode == "multicast":
+        return {}
+    return {"UNICAST_PEERS": ",".join(each for node in lab.nodes for each in (node.ip, node.ipv6))}
+
+
+@pytest.mark.parametrize(
+    "variable", ["NFTABLES_RULE", "IPTABLES_CHAIN"], ids=["nft variable", "iptables variable"]
+)
+@pytest.mark.parametrize("mode", ["multicast", "unicast"])
+@pytest.mark.parametrize("wall", [*NFT, "iptables-nft -P INPUT DROP"])
+def test_vrrp_is_let_in_and_each_address_has_one_holder(
+    make_lab: Callable[..., Lab], wall: str, mode: str, variable: str
+) -> None:
+    """Both families. Each rule is tagged and logged; afterwards the rules are what they were."""
+    if (variable == "IPTABLES_CHAIN") != (wall in {"iptables-nft -P INPUT DROP", "two tables"}):
+        pytest.skip("either variable does the same: one of them for each wall")
+    lab = make_lab(2)
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    (chains,) = {put_up(node, wall) for node in lab.nodes}
+    for node in lab.nodes:
+        node.nft(HARMLESS)
+    before = [ruleset(node) for node in lab.nodes]
+    started = time.monotonic()
+    more = {variable: "INPUT", **peers(lab, mode)}
+    holder = serve_ranked(lab, *addresses, **more)
+    stays(THREE_ADVERTS)
+    for node, other in (lab.nodes, lab.nodes[::-1]):
+        found = ours(node)
+        expected = wanted(mode, node, other)
+        assert len(found) == chains * len(expected), found
+        for address in expected:
+            with_it = [each for each in found if f"addr {address} " in each]
+            assert len(with_it) == chains
+            told = [each for each in events(node, "firewall.rule_inserted") if address in each]
+            assert len(told) == chains
+        harmless = node.run(["nft", "list", "table", "inet", "harmless"]).stdout
+        assert TAG not in harmless
+        assert [events(node, each) for each in TROUBLE] == [[]] * len(TROUBLE)
+    for address in addresses:
+        assert lab.recorder.holders(address) == [holder.name]
+        assert lab.recorder.seconds_with_two(address, since=started) == 0
+    for node in lab.nodes:
+        node.terminate()
+    assert [node.wait() for node in lab.nodes] == [0, 0]
+    assert [ruleset(node) for node in lab.nodes] == before
+    assert all(
+        len(events(node, "firewall.rule_removed")) == len(events(node, "firewall.rule_inserted"))
+        for node in lab.nodes
+    )
+
+
+@pytest.mark.parametrize("mode", ["multicast", "unicast"])
+def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_back(
+    make_lab: Callable[..., Lab], tmp_path: Path, mode: str
+) -> None:
+    """The contest bounds the time with two; with the rules nobody is held; off removes them."""
+    lab = make_lab(2)
+    address = lab.virtual(1)
+    first, second = lab.nodes
+    before = []
+    maps = []
+    for number, node in enumerate(lab.nodes):
+        # Not "established": between two nodes that both send unicast, that is what adverts are.
+        put_up(node, "a drop of protocol 112")
+        before.append(ruleset(node))
+        priority = str(250 - 40 * number)
+        values = variables(address, PRIORITY=priority, PREEMPTION="preempt", **peers(lab, mode))
+        maps.append((ConfigMap(tmp_path / node.name, values), values))
+        node.start(maps[-1][0].variable)
+    wait_for_line(second, "contest.held", timeout=ELECTION)
+    lab.wait_for_holder(address, timeout=RELEASE, among=[first])
+    assert "a firewall drops protocol 112" in "".join(events(second, "contest.held"))
+    assert lab.recorder.seconds_with_two(address) <= 2
+    assert [ours(node) for node in lab.nodes] == [[], []]
+
+    turned_on = time.monotonic()
+    for node, (mounted, values) in zip(lab.nodes, maps, strict=True):
+        mounted.write({**values, "OPENSHIFT_HA_NFTABLES_RULE": "true"})
+        node.signal(SIGHUP)
+    lab.wait_until(
+        lambda: all(ours(node) for node in lab.nodes), timeout=RELEASE, what="rules on both"
+    )
+    wait_for_line(second, "contest.ended", timeout=ADOPTED)
+    stays(THREE_ADVERTS)
+    assert lab.recorder.holders(address) == [first.name]
+    assert lab.recorder.seconds_with_two(address, since=turned_on) == 0
+
+    for node, (mounted, values) in zip(lab.nodes, maps, strict=True):
+        mounted.write(values)
+        node.signal(SIGHUP)
+    lab.wait_until(
+        lambda: [ruleset(node) for node in lab.nodes] == before,
+        timeout=RELEASE,
+        what="the rules are gone from both",
+    )
+    assert events(first, "keepalived.exited") == events(second, "keepalived.exited") == []
+
+
+def test_another_name_tags_the_rules_anew(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    """A reload that changes the configuration's name leaves none of the former name."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    put_up(node, "policy drop")
+    before = ruleset(node)
+    values = variables(lab.virtual(1), NFTABLES_RULE="true")
+    mounted = ConfigMap(tmp_path / "config", values)
+    node.start(mounted.variable)
+    lab.wait_until(lambda: len(ours(node)) == 1, timeout=ELECTION, what="a rule")
+    mounted.write({**values, "OPENSHIFT_HA_CONFIG_NAME": "other"})
+    node.signal(SIGHUP)
+    lab.wait_until(
+        lambda: not ours(node) and ruleset(node).count('"ipfailover-agent other"') == 1,
+        timeout=RELEASE,
+        what="the rule has the other name",
+    )
+    node.terminate()
+    assert node.wait() == 0
+    assert ruleset(node) == before
+
+
+@pytest.mark.parametrize("wall", ["policy drop", "iptables-nft -P INPUT DROP"])
+def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
+    make_lab: Callable[..., Lab], wall: str
+) -> None:
+    """A flush drops our rules: they are back within ten seconds, and the holder stays."""
+    lab = make_lab(2)
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    for node in lab.nodes:
+        put_up(node, wall)
+    holder = serve_ranked(lab, *addresses, NFTABLES_RULE="true")
+    inserted = [len(events(node, "firewall.rule_inserted")) for node in lab.nodes]
+    assert inserted == [2, 2]
+    for _ in range(2):
+        flushed = time.monotonic()
+        for node in lab.nodes:
+            node.nft("flush ruleset\n")
+            put_up(node, wall)
+        lab.wait_until(
+            lambda: all(len(ours(node)) == 2 for node in lab.nodes),
+            timeout=NOTICED,
+            what="the rules are back",
+        )
+        taken = time.monotonic() - flushed
+        print(f"loaded again ({wall}): the rules are back after {taken:.2f} s")
+        stays(THREE_ADVERTS)
+        for address in addresses:
+            assert lab.recorder.seconds_with_two(address) <= 2
+            assert lab.recorder.seconds_with_none(address) == 0
+    assert [len(events(node, "firewall.rule_inserted")) for node in lab.nodes] == [6, 6]
+    wait_for_each(lab, addresses, timeout=ADOPTED, among=[holder])
+
+
+def test_rules_of_a_killed_container_are_removed_by_release(make_lab: Callable[..., Lab]) -> None:
+    """SIGKILL leaves them; ``release`` takes ours and no others."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    put_up(node, "policy drop")
+    before = ruleset(node)
+    node.nft('insert rule inet wall input ip saddr 192.0.2.77 accept comment "ipfailover-agent b"')
+    with_others = ruleset(node)
+    environment = variables(lab.virtual(1), NFTABLES_RULE="true")
+    node.start(environment)
+    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    assert len(ours(node)) == 1
+    node.kill()
+    assert len(ours(node)) == 1
+    node.start(environment, RELEASE_COMMAND)
+    assert node.wait() == 0
+    assert "removed a rule from chain input of table inet wall" in node.output()
+    assert ruleset(node) == with_others != before
+    assert virtual_addresses(node) == []
+
+
+_REFUSING = """#!/bin/sh
+# Tests and dumps are the real one's; it refuses to run.
+case " $* " in
+*" -t "* | *" --config-test"* | *" --signum"* | *" -v "* | *" --version "*)
+    exec {program} "$@" ;;
+esac
+sleep 1
+exit 2
+"""
+
+
+def test_a_start_that_keepalived_refuses_leaves_no_rule(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    """The rules were in before keepalived said no; the agent ends, and they are gone."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    put_up(node, "policy drop")
+    before = ruleset(node)
+    program = node.run(["sh", "-c", "command -v keepalived"]).stdout.strip()
+    fake = tmp_path / "keepalived"
+    fake.write_text(_REFUSING.format(program=program))
+    fake.chmod(0o755)
+    environment = variables(lab.virtual(1), NFTABLES_RULE="true")
+    prepare = f"PATH='{tmp_path}':$PATH"
+    node.start(environment, prepare=prepare)
+    assert node.wait() == 78, node.output()
+    assert len(events(node, "firewall.rule_inserted")) == 1
+    assert len(events(node, "firewall.rule_removed")) == 1
+    assert ruleset(node) == before
+
+
+@pytest.mark.parametrize("fault", ["nft is not there", "no right to use it"])
+def test_an_nft_that_cannot_do_it_fails_no_start(
+    make_lab: Callable[..., Lab], tmp_path: Path, fault: str
+) -> None:
+    """An error event that says why, once; the address is served and the stop is clean."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    put_up(node, "policy drop")
+    before = ruleset(node)
+    if fault == "nft is not there":
+        for directory in TOOL_PATH.split(":"):
+            for each in Path(directory).iterdir():
+                if each.name != "nft" and not (tmp_path / each.name).is_symlink():
+                    (tmp_path / each.name).symlink_to(each)
+        prepare, reason = f"PATH='{tmp_path}'", "nft"
+    else:
+        denied = tmp_path / "nft"
+        program = node.run(["sh", "-c", "command -v nft"]).stdout.strip()
+        denied.write_text(
+            f'#!/bin/sh\nexec capsh --drop=cap_net_admin -- -c \'"$0" "$@"\' {program} "$@"\n'
+        )
+        denied.chmod(0o755)
+        prepare, reason = f"PATH='{tmp_path}':$PATH", "not permitted"
+    node.start(variables(lab.virtual(1), NFTABLES_RULE="true"), prepare=prepare)
+    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    stays(THREE_ADVERTS)
+    (told,) = events(node, "firewall.failed")
+    assert reason in told
+    assert "level=error" in told
+    node.terminate()
+    assert node.wait() == 0
+    assert ruleset(node) == before
+    assert virtual_addresses(node) == []
+
+
+def test_rules_that_nft_cannot_see_are_named_at_the_start(make_lab: Callable[..., Lab]) -> None:
+    """Tables of iptables-legacy are another world: a warning, and the rest works."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    if node.run(["sh", "-c", "command -v iptables-legacy"], check=False).returncode:
+        pytest.skip("iptables-legacy is not installed")
+    node.run(["iptables-legacy", "-A", "INPUT", "-p", "112", "-j", "DROP"])
+    node.start(variables(lab.virtual(1), NFTABLES_RULE="true"))
+    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    (told,) = events(node, "firewall.unseen")
+    assert "level=warning" in told
+    assert "filter" in told
+    assert ours(node) == []

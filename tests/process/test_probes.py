@@ -1,0 +1,328 @@
+"""The agent's own check: what keepalived, people and the log are told of real ports."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import time
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.model import PortCheck, PortProbes, RunPaths, VrrpState
+from ipfailover_agent.core.roster import Roster, RosterEntry
+from ipfailover_agent.probes import SOURCE, Probes
+from ipfailover_agent.system.loop import Loop, Readable
+from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.waiting import wait_until
+from tests.unit.test_roster import instance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from structlog.testing import LogCapture
+
+    from tests.support.agent_process import AgentProcess, World
+
+pytestmark = pytest.mark.netns
+
+HERE = ip_address("127.0.0.1")
+
+
+@pytest.fixture
+def namespace() -> Iterator[NetworkNamespace]:
+    """Enter a namespace of our own: nobody else has ports there."""
+    with fresh_namespace() as made, made.entered():
+        yield made
+
+
+@pytest.fixture
+def application(namespace: NetworkNamespace) -> Iterator[socket.socket]:
+    """Return a socket that listens in the namespace."""
+    del namespace
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+class Checking:
+    """Probes in a directory of their own, the loop that drives them, and what they tell."""
+
+    def __init__(self, directory: Path, loop: Loop) -> None:
+        self.loop = loop
+        self.capture: LogCapture = structlog.testing.LogCapture()
+        self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
+        self.track, self.reason = Path(self.paths.check_track), Path(self.paths.check_reason)
+        log = structlog.wrap_logger(None, processors=[self.capture])
+        self.probes = Probes(log, self.paths)
+
+    def begin(self, port: int, **more: float) -> PortProbes:
+        """Do what a start does; return what is probed."""
+        wanted = probing(port, **more)
+        self.probes.prepare(wanted, Roster())
+        self.probes.configure(wanted, self.loop)
+        return wanted
+
+    def turn(self) -> None:
+        """Go round the loop once."""
+        events = self.loop.wait(self.probes.deadline)
+        self.probes.tick(time.monotonic())
+        if Readable(source=SOURCE) in events:
+            self.probes.readable()
+
+    def until_told(self, event: str, count: int = 1) -> None:
+        """Turn until an event was logged that often."""
+
+        def is_told() -> bool:
+            if self.events.count(event) < count:
+                self.turn()
+            return self.events.count(event) >= count
+
+        wait_until(is_told, 5, lambda: f"{self.capture.entries}")
+
+    @property
+    def events(self) -> list[str]:
+        """Return the names of what was logged."""
+        return [each["event"] for each in self.capture.entries]
+
+    @property
+    def said(self) -> tuple[str, str]:
+        """Return what the track file says, and the file for people."""
+        return self.track.read_text(), self.reason.read_text() if self.reason.exists() else ""
+
+
+@pytest.fixture
+def checking(tmp_path: Path, namespace: NetworkNamespace) -> Iterator[Checking]:
+    del namespace
+    with Loop(()) as loop:
+        made = Checking(tmp_path, loop)
+        yield made
+        made.probes.close()
+
+
+def probing(port: int, **more: float) -> PortProbes:
+    """Return a check of one port, ten times a second."""
+    return PortProbes(
+        name="chk_x",
+        interval=more.get("interval", 0.1),
+        timeout=more.get("timeout", 0.1),
+        rise=1,
+        fall=1,
+        ports=(PortCheck(address=HERE, port=port),),
+    )
+
+
+def port_of(application: socket.socket) -> int:
+    port: int = application.getsockname()[1]
+    return port
+
+
+def closed_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        return port_of(made)
+
+
+def test_a_port_that_answers_is_known_before_keepalived_starts(
+    checking: Checking, application: socket.socket
+) -> None:
+    """The first probe is answered at once; what an earlier run said for people goes."""
+    checking.reason.write_text("cannot reach what was\n")
+    checking.begin(port_of(application))
+    assert ("0\n", "") == checking.said
+    assert not checking.reason.exists()
+    assert ["check.passed"] == checking.events
+
+
+def test_a_port_that_refuses_keeps_everything_in_fault(checking: Checking) -> None:
+    """And people read why."""
+    port = closed_port()
+    checking.begin(port)
+    assert ("1\n", f"cannot reach port {port} of 127.0.0.1: refused\n") == checking.said
+    (told,) = checking.capture.entries
+    expected = ("check.failed", "warning", f"port {port} of 127.0.0.1: refused")
+    assert expected == (told["event"], told["log_level"], told["reason"])
+
+
+def test_every_change_is_told_once(checking: Checking, application: socket.socket) -> None:
+    """Ten rounds a second are no ten lines."""
+    port = port_of(application)
+    checking.begin(port)
+    application.close()
+    checking.until_told("check.failed")
+    for _ in range(5):
+        checking.turn()
+    assert ("1\n", f"cannot reach port {port} of 127.0.0.1: refused\n") == checking.said
+    with socket.create_server(("127.0.0.1", port)):
+        checking.until_told("check.passed", count=2)
+        assert ("0\n", "") == checking.said
+    assert ["check.passed", "check.failed", "check.passed"] == checking.events
+
+
+def test_the_reason_for_people_follows(checking: Checking, namespace: NetworkNamespace) -> None:
+    """Refused is no longer so when nothing answers at all."""
+    port = closed_port()
+    checking.begin(port)
+    namespace.ip("link", "set", "lo", "down")  # and with it the route to 127.0.0.1
+
+    def has_changed() -> bool:
+        checking.turn()
+        return "refused" not in checking.said[1]
+
+    wait_until(has_changed, 5, lambda: f"{checking.said}")
+    assert checking.said[1].startswith(f"cannot reach port {port} of 127.0.0.1: ")
+    assert ["check.failed"] == checking.events
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        pytest.param((), "1\n", id="nothing runs"),
+        pytest.param((VrrpState.INIT, VrrpState.STOP), "1\n", id="nothing serves"),
+        pytest.param((VrrpState.FAULT,), "1\n", id="not fit"),
+        pytest.param((VrrpState.FAULT, VrrpState.BACKUP), "0\n", id="backup, one is held"),
+        pytest.param((VrrpState.MASTER,), "0\n", id="master"),
+    ],
+)
+def test_what_was_found_so_far_holds_until_the_first_answer(
+    checking: Checking, states: tuple[VrrpState, ...], expected: str
+) -> None:
+    """A reload that brings probes costs no address; a start gives none before its time."""
+    entries = [
+        RosterEntry(instance=instance(number), state=state)
+        for number, state in enumerate(states, start=1)
+    ]
+    checking.probes.prepare(probing(9), Roster(entries=tuple(entries)))
+    assert expected == checking.track.read_text()
+
+
+def test_without_probes_nothing_is_written(checking: Checking) -> None:
+    """keepalived runs the check, or there is none."""
+    checking.probes.prepare(None, Roster())
+    checking.probes.configure(None, checking.loop)
+    assert not checking.track.exists()
+    assert checking.probes.deadline is None
+    checking.probes.tick(time.monotonic())
+    checking.probes.readable()
+
+
+def test_a_verdict_is_kept_over_a_reload(checking: Checking, application: socket.socket) -> None:
+    """The file says what is known, whatever keepalived is doing; another port is asked at once."""
+    wanted = checking.begin(port_of(application))
+    deadline = checking.probes.deadline
+    checking.probes.prepare(wanted, Roster())
+    assert "0\n" == checking.track.read_text()
+    checking.probes.configure(wanted, checking.loop)
+    assert deadline == checking.probes.deadline
+    checking.probes.configure(probing(closed_port()), checking.loop)
+    assert "1\n" == checking.track.read_text()
+    checking.probes.prepare(wanted, Roster())
+    assert "1\n" == checking.track.read_text()
+
+
+def test_an_end_leaves_nothing_behind(checking: Checking) -> None:
+    """No descriptor, no deadline, and no reason that nobody keeps up any more."""
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
+    checking.begin(closed_port())
+    checking.probes.configure(None, checking.loop)
+    assert before == len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as above
+    assert checking.probes.deadline is None
+    assert not checking.reason.exists()
+
+
+# --- faults of the machine ----------------------------------------------------------------------
+
+
+def test_a_track_file_that_cannot_be_made_is_an_error(checking: Checking) -> None:
+    """Before keepalived reads of it: the candidate is refused, and says why."""
+    checking.track.mkdir()
+    with pytest.raises(SystemRefusedError, match=os.strerror(errno.EISDIR)):
+        checking.probes.prepare(probing(9), Roster())
+
+
+def test_a_track_file_that_cannot_be_written_is_told_and_tried_again(
+    checking: Checking, application: socket.socket
+) -> None:
+    """Until it says what was found."""
+    checking.begin(port_of(application))
+    checking.track.unlink()
+    checking.track.mkdir()
+    application.close()
+    checking.until_told("check.unwritten")
+    assert "check.failed" in checking.events
+    checking.track.rmdir()
+
+    def is_written() -> bool:
+        checking.turn()
+        return checking.track.exists()
+
+    wait_until(is_written, 5, lambda: f"{checking.capture.entries}")
+    assert "1\n" == checking.track.read_text()
+    assert 1 == checking.events.count("check.unwritten")
+
+
+def test_want_of_descriptors_is_told_and_changes_no_verdict(
+    checking: Checking, application: socket.socket
+) -> None:
+    """It says nothing about the port."""
+    checking.begin(port_of(application))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        checking.until_told("check.inconclusive")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert ("0\n", "") == checking.said
+    assert ["check.passed", "check.inconclusive"] == checking.events
+
+
+def test_a_reason_that_cannot_be_written_changes_nothing(checking: Checking) -> None:
+    """It is for people only."""
+    checking.reason.mkdir()
+    checking.begin(closed_port())
+    assert "1\n" == checking.track.read_text()
+    assert ["check.failed"] == checking.events
+
+
+# --- the whole agent ----------------------------------------------------------------------------
+
+
+def reading_file(world: World, **variables: str) -> AgentProcess:
+    world.write(VIRTUAL_IPS="10.0.0.101", **variables)
+    return world.running(reads_file=True)
+
+
+def test_a_whole_agent_probes_and_says_what_it_found(world: World) -> None:
+    """Verdicts reach the track file within an interval; a reload changes what is probed."""
+    track = world.run_directory / "check.track"
+    with world.namespace.entered(), socket.create_server(("10.0.0.1", 8080)):
+        agent = reading_file(world, MONITOR_PORT="8080", CHECK_INTERVAL="0.1")
+        assert "0\n" == track.read_text()
+        assert agent.log.index("event=check.passed") < agent.log.index("event=keepalived.started")
+    agent.wait_for(lambda: track.read_text() == "1\n")
+    assert "port 8080 of 10.0.0.1: refused" in (world.run_directory / "check.reason").read_text()
+    with world.namespace.entered(), socket.create_server(("10.0.0.1", 9090)):
+        world.write(VIRTUAL_IPS="10.0.0.101", MONITOR_PORT="9090", CHECK_INTERVAL="0.2")
+        agent.reload()
+        assert "accepted" == agent.wait_for_reloads(1)["verdict"]
+        agent.wait_for(lambda: track.read_text() == "0\n")
+    world.write(VIRTUAL_IPS="10.0.0.101", MONITOR_PORT="9090", CHECK_INTERVAL="1")
+    agent.reload()
+    agent.wait_for_reloads(2)
+    assert not (world.run_directory / "check.reason").exists()
+    assert "vrrp_script" in world.keepalived_conf.read_text()
+    assert 0 == agent.stop()
+
+
+def test_another_interval_alone_is_a_change(world: World) -> None:
+    """keepalived.conf says it in a comment: whoever reloads is told that it was taken."""
+    agent = reading_file(world, MONITOR_PORT="8080", CHECK_INTERVAL="0.5")
+    world.write(VIRTUAL_IPS="10.0.0.101", MONITOR_PORT="8080", CHECK_INTERVAL="0.25")
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(1)["verdict"]
+    assert 0 == agent.stop()

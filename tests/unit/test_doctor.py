@@ -1,0 +1,341 @@
+"""What is said of a node: a verdict, what was found, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfailover_agent.core import asking, contexts, diagnosis, doctor, packets, settings
+from ipfailover_agent.core.doctor import Finding, Verdict
+from ipfailover_agent.core.model import ScriptState
+from ipfailover_agent.core.packets import Advert, Announcement
+from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.ruleset import Chain, Hook, Table
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfailover_agent.core.rivals import ContestContext
+
+OWN = bytes.fromhex("020000000001")
+THEIRS = bytes.fromhex("020000000002")
+OTHERS = bytes.fromhex("020000000003")
+NODE = host_facts(
+    {"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]}, ["default via 10.0.0.1 dev eth0"]
+)
+VERSION = """Keepalived v2.2.7 (01/16,2022)
+
+Config options:  NFTABLES LVS REGEX VRRP VRRP_AUTH JSON BFD
+"""
+CHAIN = Chain(table=Table(family="inet", name="filter"), name="input", hook=Hook.INPUT)
+
+
+def one(findings: Iterable[Finding]) -> Finding:
+    """Return the only finding."""
+    (found,) = findings
+    return found
+
+
+def verdicts(findings: Iterable[Finding]) -> list[tuple[str, Verdict]]:
+    """Return checks and verdicts."""
+    return [(each.check, each.verdict) for each in findings]
+
+
+def contexts_of(**variables: str) -> list[ContestContext]:
+    """Return what the instances of variables are to others."""
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-6", **variables})
+    found = contexts.build(plan(parsed, NODE), NODE, mac=OWN, host_macs=frozenset({OWN}))
+    return list(found.values())
+
+
+def advert(context: ContestContext, **more: object) -> Advert:
+    """Return an advert that another node of the same configuration would send."""
+    told = Advert(
+        source_mac=THEIRS,
+        source=ip_address("10.0.0.12"),
+        destination=ip_address("224.0.0.18"),
+        version=context.version,
+        virtual_router_id=context.virtual_router_id,
+        priority=200,
+        addresses=context.addresses,
+        interval=context.advert_interval,
+        authentication=1,
+        password=context.password,
+        ttl=255,
+        is_checksum_right=True,
+    )
+    return replace(told, **more)  # type: ignore[arg-type]
+
+
+def heard(*frames: Advert | Announcement, **answers: bytes) -> diagnosis.Heard:
+    """Return what came in; ``answers``: MACs by the last octet, as a10=..."""
+    return diagnosis.Heard(
+        seconds=4,
+        packets=frames,
+        answers={
+            ip_address(f"10.0.0.{name[1:]}"): frozenset(
+                mac[at : at + 6] for at in range(0, len(mac), 6)
+            )
+            for name, mac in answers.items()
+        },
+    )
+
+
+# --- the node -----------------------------------------------------------------------------------
+
+
+def test_missing_capabilities_fail_and_name_the_option() -> None:
+    """A container is given them by name."""
+    found = doctor.of_capabilities(("NET_ADMIN", "NET_RAW"))
+    assert Verdict.FAIL is found.verdict
+    assert "--cap-add NET_ADMIN NET_RAW" in found.advice
+    assert Verdict.PASS is doctor.of_capabilities(()).verdict
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        (VERSION, [Verdict.PASS]),
+        ("", [Verdict.FAIL]),
+        (VERSION.replace("2.2.7", "2.0.1"), [Verdict.WARN]),
+        (VERSION.replace(" JSON", ""), [Verdict.PASS, Verdict.WARN]),
+        (VERSION.replace(" VRRP ", " "), [Verdict.PASS, Verdict.FAIL]),
+    ],
+    ids=["fine", "none", "old", "no dumps", "no VRRP"],
+)
+def test_keepalived_is_judged_by_what_it_prints(printed: str, expected: list[Verdict]) -> None:
+    """Its version, and what it was built with."""
+    assert expected == [each.verdict for each in doctor.of_keepalived(printed)]
+
+
+@pytest.mark.parametrize(
+    ("state", "is_up", "expected"),
+    [
+        ("up", True, Verdict.PASS),
+        ("unknown", True, Verdict.PASS),
+        (None, True, Verdict.PASS),
+        ("lowerlayerdown", True, Verdict.FAIL),
+        ("down", False, Verdict.FAIL),
+    ],
+)
+def test_a_link_needs_carrier(state: str | None, is_up: bool, expected: Verdict) -> None:  # noqa: FBT001
+    """Virtual interfaces say "unknown" and work."""
+    assert expected is doctor.of_link("eth0", state, is_up=is_up).verdict
+
+
+def test_an_address_of_another_network_is_told() -> None:
+    """Nobody would ask for it by ARP."""
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,198.51.100.1-6"})
+    found = doctor.of_subnets(plan(parsed, NODE), NODE)
+    assert "198.51.100.1 198.51.100.2 198.51.100.3 198.51.100.4 and 2 more in" in found.text
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
+    config = plan(parsed, NODE)
+    assert Verdict.PASS is doctor.of_subnets(config, NODE).verdict
+    assert Verdict.WARN is doctor.of_subnets(config, replace(NODE, interfaces=())).verdict
+
+
+def test_an_address_on_a_second_interface_is_told() -> None:
+    """kube-proxy's own interface is common, any other one is a mistake."""
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})
+    config = plan(parsed, NODE)
+    for name, expected in (("kube-ipvs0", Verdict.WARN), ("eth1", Verdict.FAIL)):
+        facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.5/32"], name: ["10.0.0.5/32"]})
+        assert expected is one(doctor.of_other_holders(config, facts)).verdict
+
+
+def test_managers_and_the_reverse_path_filter_are_warned_of() -> None:
+    """Nothing is said where nothing is known."""
+    assert 2 == len(list(doctor.of_managers("eth0", {"networkd", "NetworkManager"})))
+    assert [] == list(doctor.of_managers("eth0", ()))
+    assert Verdict.WARN is one(doctor.of_reverse_path("eth0", 1)).verdict
+    assert [] == [*doctor.of_reverse_path("eth0", 2), *doctor.of_reverse_path("eth0", None)]
+
+
+@pytest.mark.parametrize(
+    ("chains", "is_managed", "legacy", "expected"),
+    [
+        ([], False, [], [Verdict.PASS]),
+        (None, False, [], [Verdict.WARN]),
+        ([CHAIN], False, [], [Verdict.WARN]),
+        ([CHAIN], True, [], [Verdict.PASS]),
+        ([], False, ["filter"], [Verdict.PASS, Verdict.WARN]),
+    ],
+    ids=["none", "unknown", "drops", "managed", "legacy"],
+)
+def test_a_firewall_is_judged(
+    chains: list[Chain] | None,
+    is_managed: bool,  # noqa: FBT001
+    legacy: list[str],
+    expected: list[Verdict],
+) -> None:
+    """By the chains that may drop VRRP, and whether the agent opens them."""
+    found = doctor.of_firewall(chains, is_managed=is_managed, legacy=legacy)
+    assert expected == [each.verdict for each in found]
+
+
+def test_a_port_and_a_script_are_judged() -> None:
+    """What the check would say in a moment."""
+    address = ip_address("10.0.0.11")
+    assert Verdict.PASS is doctor.of_port(address, 80, "").verdict
+    assert "refused" in doctor.of_port(address, 80, "connection refused").text
+    found = [
+        doctor.of_script("OPENSHIFT_HA_CHECK_SCRIPT", "/x", state, obstacle).verdict
+        for state, obstacle in (
+            (ScriptState.USABLE, ""),
+            (ScriptState.USABLE, "below /y"),
+            (ScriptState.MISSING, ""),
+        )
+    ]
+    assert [Verdict.PASS, Verdict.WARN, Verdict.FAIL] == found
+
+
+@pytest.mark.parametrize(
+    ("pressure", "throttled", "late", "expected"),
+    [
+        (None, None, 0.001, Verdict.PASS),
+        (5.0, 0, 0.02, Verdict.PASS),
+        (50.0, None, 0.0, Verdict.WARN),
+        (None, 3, 0.0, Verdict.WARN),
+        (None, None, 0.5, Verdict.WARN),
+    ],
+)
+def test_a_starved_machine_is_told(
+    pressure: float | None, throttled: int | None, late: float, expected: Verdict
+) -> None:
+    """Leases are renewed in time, or lapse."""
+    assert expected is doctor.of_starvation(pressure, throttled, late).verdict
+
+
+# --- the network --------------------------------------------------------------------------------
+
+
+def test_an_agreeing_node_is_named_as_the_holder() -> None:
+    """Its adverts are what ours would be."""
+    context, other = contexts_of()
+    found = list(diagnosis.of_wire([context, other], heard(advert(context))))
+    assert [("holders", Verdict.PASS)] == verdicts(found)
+    assert "10.0.0.12 advertises 10.0.0.5" == found[0].text
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"password": b"other"},
+        {"version": 3},
+        {"addresses": (ip_address("10.0.0.5"), ip_address("10.0.0.6"))},
+        {"virtual_router_id": 99},
+    ],
+    ids=lambda each: next(iter(each)),
+)
+def test_a_node_that_differs_fails(more: dict[str, object]) -> None:
+    """Both would hold the address."""
+    (context, _) = contexts_of()
+    found = diagnosis.of_wire([context], heard(advert(context, **more)))
+    assert [("rivals", Verdict.FAIL)] == verdicts(found)
+
+
+def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
+    """However often it is heard."""
+    (context, _) = contexts_of()
+    foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
+    found = diagnosis.of_wire([context], heard(foreign, foreign))
+    assert [("ids", Verdict.WARN)] == verdicts(found)
+
+
+def test_our_own_adverts_and_goodbyes_are_nobody() -> None:
+    """An echo, and one that has just stopped."""
+    (context, _) = contexts_of()
+    frames = (advert(context, source_mac=OWN), advert(context, priority=0))
+    found = diagnosis.of_wire([context], heard(*frames))
+    assert [("holders", Verdict.PASS), ("multicast", Verdict.PASS)] == verdicts(found)
+    unicast = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
+    assert [("holders", Verdict.PASS)] == verdicts(diagnosis.of_wire(unicast, heard()))
+
+
+def test_whoever_advertises_may_answer() -> None:
+    """And nobody else, and not two."""
+    context, other = contexts_of()
+    both = [context, other]
+    fine = diagnosis.of_answers(both, heard(advert(context), a5=THEIRS))
+    assert [("answers", Verdict.PASS)] == verdicts(fine)
+    mute = diagnosis.of_answers([context], heard(a5=THEIRS))
+    assert "02:00:00:00:00:02, which advertises nothing" in one(mute).text
+    two = diagnosis.of_answers([context], heard(advert(context), a5=THEIRS + OTHERS))
+    assert "answered by 02:00:00:00:00:02 and 02:00:00:00:00:03" in one(two).text
+    own = diagnosis.of_answers([context], heard(a5=OWN))
+    assert Verdict.PASS is one(own).verdict
+
+
+def test_an_announcement_counts_as_an_answer() -> None:
+    """Who announces has it."""
+    (context, _) = contexts_of()
+    told = Announcement(source_mac=THEIRS, announced_mac=THEIRS, address=ip_address("10.0.0.5"))
+    assert Verdict.FAIL is one(diagnosis.of_answers([context], heard(told))).verdict
+
+
+def test_peers_that_do_not_answer_are_warned_of() -> None:
+    """This node itself may be in its own list."""
+    found = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12,10.0.0.13,10.0.0.11")
+    peers = tuple(map(ip_address, ("10.0.0.12", "10.0.0.13", "10.0.0.11")))
+    expected = [("peers", Verdict.PASS), ("peers", Verdict.WARN)]
+    assert expected == verdicts(diagnosis.of_peers(found, peers, heard(a12=THEIRS)))
+
+
+def test_an_instance_without_a_source_is_left_out() -> None:
+    """An IPv6 one where the interface has no link-local address."""
+    facts = host_facts(
+        {"eth0": ["10.0.0.11/24", "fd00::11/64"]}, ["default via 10.0.0.1 dev eth0"]
+    )
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
+    config = plan(parsed, facts)
+    found = contexts.build(config, facts, mac=OWN, host_macs=frozenset())
+    assert [config.instances[0].name] == list(found)
+    assert {} == contexts.build(
+        config, replace(facts, interfaces=()), mac=OWN, host_macs=frozenset()
+    )
+
+
+def test_a_chosen_multicast_source_is_the_source() -> None:
+    """keepalived sends from it."""
+    chosen = contexts_of(MULTICAST_SOURCE_IPADDRESS="10.0.0.99")
+    assert {ip_address("10.0.0.99")} == {each.source for each in chosen}
+
+
+# --- asking -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["10.0.0.5", "fd00::1:5"])
+def test_a_question_is_no_announcement_and_no_answer(target: str) -> None:
+    """Whoever hears it learns nothing wrong."""
+    address = ip_address(target)
+    own = ip_address("10.0.0.11" if address.version == 4 else "fd00::11")
+    frame = asking.question(OWN, own, address)
+    assert packets.parse_frame(frame) is None
+    assert asking.parse_answer(frame) is None
+    assert OWN == frame[6:12]
+    assert address.packed in frame
+
+
+def test_answers_of_both_families_are_read() -> None:
+    """An ARP reply to us, a solicited advertisement."""
+    arp = bytearray(asking.question(THEIRS, ip_address("10.0.0.5"), ip_address("10.0.0.11")))
+    arp[20:22] = b"\0\2"
+    assert (ip_address("10.0.0.5"), THEIRS) == asking.parse_answer(bytes(arp))
+    advertisement = bytearray(
+        packets.unsolicited_advertisement(THEIRS, ip_address("fd00::5"))  # type: ignore[arg-type]
+    )
+    assert (ip_address("fd00::5"), THEIRS) == asking.parse_answer(bytes(advertisement))
+
+
+@given(st.binary(max_size=120), st.sampled_from([b"", b"\x08\x06", b"\x86\xdd"]))
+def test_no_bytes_disturb_the_parser(data: bytes, kind: bytes) -> None:
+    """Anybody may send anything."""
+    asking.parse_answer(data)
+    found = asking.parse_answer(bytes(12) + kind + data)
+    assert found is None or 6 == len(found[1])
