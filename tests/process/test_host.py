@@ -220,7 +220,6 @@ def test_a_process_name_cannot_lead_astray(tmp_path: Path) -> None:
     assert found >= ours
 
 
-<<<<<<< HEAD
 # --- the CPU that we get ------------------------------------------------------------------------
 
 
@@ -282,7 +281,8 @@ def test_a_system_that_does_not_tell_has_no_limit(tmp_path: Path) -> None:
     share = host.cpu_share(membership=str(tmp_path / "no"), control_groups=str(tmp_path))
     assert share.limit is None
     assert share.pressure is None or 0 <= share.pressure <= 100
-=======
+
+
 @netns
 def test_what_keeps_an_interface_from_serving_is_told(namespace: NetworkNamespace) -> None:
     """As keepalived sees it: gone, down, without carrier, without an address of the family."""
@@ -298,4 +298,3 @@ def test_what_keeps_an_interface_from_serving_is_told(namespace: NetworkNamespac
     assert host.link_failure("one", four) is None
     long = "x" * 40  # longer than the kernel takes
     assert f"interface {long} is gone" == host.link_failure(long, four)
->>>>>>> fac3abed607e94171730fdd88afd84cae10d6487
