@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.system.process import ChildExit
 
 WIRE = SOURCE
-_WORDS = {DRAIN: "drained: the instance is kept off this node on purpose"}
 _SHORTEST_GAP = 1.0  # seconds by which the loop may be late before it is called a gap
 
 
@@ -82,7 +81,9 @@ class Guard:
         return tuple(
             Withholding(reason=each, text=self.contests.cause(name) or each)
             if each == REASON
-            else Withholding(reason=each, text=_WORDS.get(each, each))
+            else Withholding(reason=each, text=f"drained: {self.drains.describe(name) or each}")
+            if each == DRAIN
+            else Withholding(reason=each, text=each)
             for each in sorted(self.holds.reasons(name))
         )
 

@@ -429,10 +429,8 @@ class Reporter:
 
     def _check(self) -> status.CheckStatus | None:
         """Return what the check said last, None where there is no check."""
-        if self._active is None:
-            return None
-        config = self._active.config
-        if config.track_script is None and config.port_probes is None:
+        config = None if self._active is None else self._active.config
+        if config is None or (config.track_script is None and config.port_probes is None):
             return None
         verdict = self.witness.check
         if verdict is None:

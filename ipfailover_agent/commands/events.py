@@ -83,4 +83,5 @@ def text(each: Entry) -> str:
         what = f"{each.previous} -> {each.state}{after}"
     where = f" {each.instance}" if each.instance else ""
     cause = each.cause or each.kind
-    return f"{each.at.partition('+')[0].replace('T', ' ')}{where} {what}: {cause}"
+    at = each.at.partition("+")[0].replace("T", " ")
+    return terminal.harmless(f"{at}{where} {what}: {cause}")

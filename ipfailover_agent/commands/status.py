@@ -129,8 +129,9 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
     check = data.get("check")
     if check and check["state"] == "failing":
         since = f" for {_since(check['since'], now)}" if check["since"] else ""
+        reason = terminal.harmless(check["reason"])
         yield from terminal.fold(
-            f"{paint('the check fails', 'bad')}{since}: {check['reason']}", columns, "  "
+            f"{paint('the check fails', 'bad')}{since}: {reason}", columns, "  "
         )
     yield from _indented(data["reasons"], columns)
     off = [f"{each['kind']} is off: {each['reason']}" for each in data["protections"]]
@@ -160,7 +161,7 @@ def _grouped_by(instances: list[dict[str, Any]], field: str, verb: str = "") -> 
 
 def _indented(texts: list[str], columns: int) -> Iterator[str]:
     for each in texts:
-        yield from terminal.fold(each, columns, "    ", "  ")
+        yield from terminal.fold(terminal.harmless(each), columns, "    ", "  ")
 
 
 def _rows(
@@ -224,11 +225,8 @@ def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:
         key=lambda item: item[0],
     )
     for at, name, each in found[-_NEWEST:]:
-        yield from terminal.fold(
-            f"{at[11:19]} {name} {each['previous']} -> {each['state']}: {each['cause']}",
-            columns,
-            "  ",
-        )
+        told = f"{at[11:19]} {name} {each['previous']} -> {each['state']}: {each['cause']}"
+        yield from terminal.fold(terminal.harmless(told), columns, "  ")
 
 
 def _since(at: str | None, now: datetime) -> str:

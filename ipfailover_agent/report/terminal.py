@@ -43,6 +43,11 @@ def painter(environment: Mapping[str, str], *, is_terminal: bool) -> Callable[[s
     return paint
 
 
+def harmless(text: str) -> str:
+    """Return a text that moves no cursor and changes no colour, whoever wrote it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def fold(text: str, columns: int, indent: str = "", lead: str = "") -> list[str]:
     """Return a sentence in lines of at most so many columns.
 

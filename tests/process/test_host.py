@@ -281,3 +281,20 @@ def test_a_system_that_does_not_tell_has_no_limit(tmp_path: Path) -> None:
     share = host.cpu_share(membership=str(tmp_path / "no"), control_groups=str(tmp_path))
     assert share.limit is None
     assert share.pressure is None or 0 <= share.pressure <= 100
+
+
+@netns
+def test_what_keeps_an_interface_from_serving_is_told(namespace: NetworkNamespace) -> None:
+    """As keepalived sees it: gone, down, without carrier, without an address of the family."""
+    four, six = Family.IPV4, Family.IPV6
+    assert "interface nosuch0 is gone" == host.link_failure("nosuch0", four)
+    assert "interface one is down" == host.link_failure("one", four)
+    namespace.ip("link", "set", "one", "up")
+    assert "interface one is down" == host.link_failure("one", four)
+    namespace.ip("link", "set", "two", "up")
+    wait_until(lambda: host.link_failure("one", six) is None, 5, "no carrier")
+    assert "interface one has no IPv4 address" == host.link_failure("one", four)
+    namespace.ip("addr", "add", "10.9.0.1/24", "dev", "one")
+    assert host.link_failure("one", four) is None
+    long = "x" * 40  # longer than the kernel takes
+    assert f"interface {long} is gone" == host.link_failure(long, four)
