@@ -16,7 +16,7 @@ from ipfailover_agent.cli import cli
 from ipfailover_agent.core import old_reading, settings, variables
 from ipfailover_agent.core.plan import plan
 from tests.support import manifests
-from tests.support.manifests import EXAMPLES, OVERLAYS, SCC_SCHEMA, Manifest
+from tests.support.manifests import EXAMPLES, OVERLAYS, RULE_SCHEMA, SCC_SCHEMA, Manifest
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def validate(manifest: Manifest) -> None:
     """Raise where a cluster would refuse the manifest, or ignore a part of it."""
     if manifest["kind"] == "SecurityContextConstraints":
         jsonschema.validate(manifest, SCC_SCHEMA)
+    elif manifest["kind"] == "PrometheusRule":
+        jsonschema.validate(manifest, RULE_SCHEMA)
     elif manifest["kind"] != "Kustomization":
         for version in VERSIONS:
             kubernetes_validate.validate(manifest, version, strict=True)
