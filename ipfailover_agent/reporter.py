@@ -87,6 +87,7 @@ class Reporter:
         self._active: Candidate | None = None
         self._active_since = ""
         self._fingerprint = ""
+        self._worst_seconds: tuple[tuple[str, float | None], ...] = ()
         self._roster = Roster()
         self._problems: tuple[str, ...] = ()
         self._changes: tuple[str, ...] = ()
@@ -216,6 +217,8 @@ class Reporter:
         self.witness.keep(names)
         self.history.keep(names)
         self._fingerprint = fingerprint(candidate.config)
+        times = budget.compute(candidate.settings, candidate.config).times()
+        self._worst_seconds = tuple((name, seconds) for name, _, seconds in times)
         self._repeats.forget()
         self._nag_at = time.monotonic() + _NAG_INTERVAL if candidate.config.degraded else None
         self.touch()
@@ -397,6 +400,7 @@ class Reporter:
             restarts=max(self._starts - 1, 0),
             lines_dropped=self._lines_dropped(),
             protections=self._protections(),
+            worst_seconds=self._worst_seconds,
             drain_requests=self._drains.answers,
             listen=self.listening,
             check=self._check(),

@@ -6,6 +6,7 @@ and alerts work. ``iname`` is the VRRP instance: ``instance`` is Prometheus' own
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -210,6 +211,15 @@ def _of_config(status: AgentStatus) -> Iterator[Metric]:
     )
     since = _seconds(config.since)
     yield _gauge("ipfailover_config_timestamp_seconds", "Since when it is in force", since)
+    yield _labelled(
+        "ipfailover_worst_seconds",
+        "Worst case by fault: nobody or two have an address for so long at most, +Inf for no end",
+        "fault",
+        (
+            (fault, math.inf if seconds is None else seconds)
+            for fault, seconds in status.worst_seconds
+        ),
+    )
 
 
 def _of_check(status: AgentStatus) -> Iterator[Metric]:

@@ -242,6 +242,7 @@ class AgentStatus:
     restarts: int = 0
     lines_dropped: int = 0
     protections: tuple[Protection, ...] = ()
+    worst_seconds: tuple[tuple[str, float | None], ...] = ()
     drain_requests: tuple[DrainRequestStatus, ...] = ()
     check: CheckStatus | None = None
     lease: LeaseStatus = LeaseStatus()

@@ -82,6 +82,7 @@ def observation(
             started=2, ended=2, verdict="accepted", at=ago(7200), lines=("10.0.0.9 is added",)
         ),
         keepalived_pid=8,
+        worst_seconds=(("silent_death", 3.7), ("two_holders", None)),
         protections=tuple(
             status.Protection(kind=kind, active=True) for kind in ("lease", "watch", "conflict")
         ),

@@ -68,3 +68,15 @@ if ! [ -x "$venv/bin/python" ]; then
 fi
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check -r constraints.txt
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
+
+# promtool tests the alerts. Debian's package would also start a server: only the tool is taken.
+if ! command -v promtool >/dev/null && ! [ -x "$venv/bin/promtool" ] && command -v apt-get >/dev/null; then
+  directory=$(mktemp -d)
+  (
+    cd "$directory"
+    apt-get download -qq prometheus 2>/dev/null || { as_root apt-get update -qq; apt-get download -qq prometheus; }
+    dpkg-deb -x prometheus_*.deb .
+  ) >/dev/null 2>&1 && install "$directory/usr/bin/promtool" "$venv/bin/promtool" ||
+    echo "setup: promtool cannot be had; the tests of the alerts are skipped"
+  rm -rf "$directory"
+fi

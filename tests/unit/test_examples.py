@@ -20,6 +20,7 @@ from tests.support.manifests import (
     EXAMPLES,
     OVERLAYS,
     POD_MONITOR_SCHEMA,
+    RULE_SCHEMA,
     SCC_SCHEMA,
     Manifest,
 )
@@ -43,6 +44,8 @@ def validate(manifest: Manifest) -> None:
         jsonschema.validate(manifest, SCC_SCHEMA)
     elif manifest["kind"] == "PodMonitor":
         jsonschema.validate(manifest, POD_MONITOR_SCHEMA)
+    elif manifest["kind"] == "PrometheusRule":
+        jsonschema.validate(manifest, RULE_SCHEMA)
     elif manifest["kind"] not in {"Kustomization", "Component"}:
         for version in VERSIONS:
             kubernetes_validate.validate(manifest, version, strict=True)

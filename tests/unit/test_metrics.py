@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ipfailover_agent.report import metrics, status
 from tests.support.observed import ago, instance, observation
+from tests.support.promtool import promtool
 
 if TYPE_CHECKING:
     from ipfailover_agent.report.board import Observation
@@ -197,18 +196,7 @@ def test_names_follow_the_conventions() -> None:
 
 def test_promtool_has_nothing_to_say_of_the_agents_metrics() -> None:
     """Where it can be had."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
-    done = subprocess.run(
-        [promtool, "check", "metrics"],
-        input=text_of(WHOLE),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert "" == done.stdout + done.stderr
+    assert "" == promtool("check", "metrics", text=text_of(WHOLE))
 
 
 def test_a_full_node_is_told_in_less_than_a_megabyte() -> None:
