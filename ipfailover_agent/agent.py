@@ -16,6 +16,8 @@ from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.supervision import Phase, Reload
 from ipfailover_agent.guard import Guard
+from ipfailover_agent.peering import SOURCE as PEERS
+from ipfailover_agent.peering import Peering
 from ipfailover_agent.reporter import Reporter
 from ipfailover_agent.system import files, host, loop, process, setgroups
 
@@ -76,6 +78,9 @@ class Agent:
             held=self._guard.contests.describe,
             protections=self._guard.protections,
         )
+        self._peering = Peering(
+            log=log, path=self._paths.peers, changed=lambda: self._dispatch(does.InputsChanged())
+        )
         self._candidates = candidates.Candidates(
             environment=environment,
             options=options,
@@ -83,6 +88,7 @@ class Agent:
             reporter=self._reporter,
             holds=self._guard.holds,
             policy=self._policy,
+            add_peers=self._peering.add_to,
             dispatch=self._dispatch,
         )
 
@@ -122,6 +128,7 @@ class Agent:
             raise
         finally:
             self._guard.close()
+            self._peering.close()
             os.close(fifo)
             with contextlib.suppress(AgentError):  # it names a process that is gone in any case
                 files.remove_file(self._paths.agent_pid)
@@ -171,6 +178,7 @@ class Agent:
             self._candidates.deadline,
             self._reporter.deadline,
             self._guard.deadline,
+            self._peering.deadline,
         )
         deadline = min((each for each in due if each is not None), default=None)
         events = self._loop.wait(deadline)
@@ -192,6 +200,7 @@ class Agent:
         if self._state.deadline is not None and now >= self._state.deadline:
             self._dispatch(does.DeadlinePassed())
         self._candidates.tick(now, self._loop)
+        self._peering.tick(now, self._loop)
         for event in events:
             self._handle(event)
         self._reporter.tick(now)
@@ -216,6 +225,8 @@ class Agent:
                 self._guard.overseer.lookup_said(line)
             case loop.StreamClosed(source=overseer.STREAM):
                 self._guard.overseer.lookup_closed(self._loop)
+            case loop.Readable(source=source) if source == PEERS:
+                self._peering.readable()
             case loop.Readable():
                 self._guard.contests.readable(self._loop)
             case loop.LineReceived(source=source, line=line) if source in self._outputs:
@@ -254,7 +265,7 @@ class Agent:
             self._check_group()
 
     def _on_keepalived_line(self, source: str, line: bytes) -> None:
-        if not keepalived.says_dumped(line):
+        if not (keepalived.says_dumped(line) or self._hears_itself(line)):
             self._output.write_line(self._wrap(line))
         if source != next(reversed(self._outputs)):
             return  # the last words of one that ended say nothing of its successor
@@ -264,6 +275,15 @@ class Agent:
                 self._guard.overseer.keepalived_ready(self._state.pid)
         elif keepalived.says_reloaded(line):
             self._dispatch(does.ReloadCompleted())
+
+    def _hears_itself(self, line: bytes) -> bool:
+        """Tell whether keepalived complains of what we made it do for want of other nodes."""
+        active = self._candidates.active
+        return (
+            keepalived.says_heard_itself(line)
+            and active is not None
+            and any(each.is_alone for each in active.config.instances)
+        )
 
     # --- deciding and doing ---------------------------------------------------------------------
 

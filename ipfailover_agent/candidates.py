@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import RunPaths
     from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.holds import Holds
-    from ipfailover_agent.prepare import Candidate, Options, Variables
+    from ipfailover_agent.prepare import AddPeers, Candidate, Options, Variables
     from ipfailover_agent.reporter import Reporter
     from ipfailover_agent.system.loop import Loop
 
@@ -64,6 +64,7 @@ class Candidates:
         reporter: Reporter,
         holds: Holds,
         policy: Policy,
+        add_peers: AddPeers,
         dispatch: Callable[[PreparationEnded], None],
     ) -> None:
         self.environment = {**environment, "TMPDIR": paths.temporary}
@@ -74,6 +75,7 @@ class Candidates:
         self._reporter = reporter
         self._holds = holds
         self._policy = policy
+        self._add_peers = add_peers
         self._dispatch = dispatch
         self._previous: Candidate | None = None
         self._accepted: tuple[Candidate, Variables] | None = None
@@ -107,7 +109,7 @@ class Candidates:
             variables = prepare.read_variables(self._initial_environment, self._options)
             if self._variables is not None:
                 prepare.refuse_start_only_changes(self._variables, variables)
-            candidate = prepare.build(variables.values, self._options)
+            candidate = prepare.build(variables.values, self._options, self._add_peers)
             if runs and self._is_active(candidate):
                 self.active, self._variables = candidate, variables
                 self._reporter.unchanged(candidate, variables.warnings)

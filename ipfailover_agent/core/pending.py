@@ -44,11 +44,6 @@ PENDING: tuple[Pending, ...] = (
         is_asked_for=lambda settings: bool(settings.check_timeout % 1),
         instead="write whole seconds",
     ),
-    Pending(
-        variables=("OPENSHIFT_HA_UNICAST_PEERS_DNS",),
-        is_asked_for=lambda settings: bool(settings.unicast_peer_names),
-        instead="list addresses in OPENSHIFT_HA_UNICAST_PEERS",
-    ),
 )
 
 
