@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.names import Answer, Question
+from ipfailover_agent.core.names import Answer, Question, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ipfailover_agent.core.model import Family, IPAddress
 
 
@@ -194,8 +192,3 @@ class Peers:
             for each in self.inquiries
             if each.question.family in self.ready
         )
-
-
-def in_order(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
-    """Return addresses sorted, IPv4 first."""
-    return tuple(sorted(addresses, key=lambda each: (each.version, int(each))))

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from ipfailover_agent.core.model import Family, IPAddress
 
@@ -37,7 +37,9 @@ def judged(answer: Answer, virtual: Collection[IPAddress], limit: int) -> Answer
     reason = answer.failure or _flaw(answer, virtual, limit)
     if not reason and not answer.addresses:
         reason = "no address"
-    return Answer(question=answer.question, failure=reason) if reason else answer
+    if reason:
+        return Answer(question=answer.question, failure=reason)
+    return Answer(question=answer.question, addresses=in_order(answer.addresses))
 
 
 def _flaw(answer: Answer, virtual: Collection[IPAddress], limit: int) -> str:
@@ -68,3 +70,8 @@ def _why_no_node(address: IPAddress, virtual: Collection[IPAddress]) -> str:
     if isinstance(address, IPv6Address):
         return "is an IPv4 address in disguise" if address.ipv4_mapped else ""
     return "is no host's address" if address.is_reserved or int(address) < 1 << 24 else ""
+
+
+def in_order(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
+    """Return addresses sorted, IPv4 first."""
+    return tuple(sorted(addresses, key=lambda each: (each.version, int(each))))

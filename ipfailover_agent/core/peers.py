@@ -34,10 +34,9 @@ from ipfailover_agent.core.inquiries import (
     Recovered,
     Sighting,
     Wanted,
-    in_order,
 )
 from ipfailover_agent.core.model import Family, IPAddress, family_of
-from ipfailover_agent.core.names import Answer, Question, judged
+from ipfailover_agent.core.names import Answer, Question, in_order, judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

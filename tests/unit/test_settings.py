@@ -455,7 +455,6 @@ def test_ordinary_input_gives_no_warning(env: dict[str, str]) -> None:
     [
         ("CHECK_INTERVAL", "0.5"),
         ("CHECK_TIMEOUT", "1.5"),
-        ("UNICAST_PEERS_DNS", "node-a.example.com node-b"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused_in_words(name: str, value: str) -> None:
