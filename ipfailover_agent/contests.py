@@ -62,6 +62,7 @@ class Contests:
         self._announcer = Announcer()
         self._seen_ids: set[int] = set()
         self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
+        self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._left_at: dict[tuple[int, Family], float] = {}  # own adverts seen leaving
         self._masters: dict[str, float] = {}  # since when, or since when we can tell
         self._silent_at: float | None = None  # when to look whether their adverts leave
@@ -128,7 +129,9 @@ class Contests:
         count = len(candidate.config.addresses)
         own = [each.address for each in held if each.address not in self._virtual(candidate)]
         found = {}
-        for each in candidate.config.instances:
+        instances = candidate.config.instances
+        self._alone = frozenset(each.name for each in instances if each.is_alone)
+        for each in instances:
             nodes = [address for address in own if family_of(address) is each.family]
             source = _source_of(each, nodes)
             if source is None:
@@ -148,7 +151,7 @@ class Contests:
                 password=password,
                 is_unicast=bool(each.unicast_peers),
                 announce_interval=max(1.0, count / announcing.FRAMES_A_SECOND),
-                router_ids=len(candidate.config.instances),
+                router_ids=len(instances),
                 is_resolving=candidate.settings.conflict is ConflictMode.RESOLVE,
             )
         return found
@@ -302,7 +305,7 @@ class Contests:
         """Say it when keepalived counts adverts that nobody sees leave; that kills nothing."""
         state = self._states.get(each.name)
         sent, since = self._sent.get(each.name, (each.counters.advert_sent, now))
-        if state is None or each.state is not VrrpState.MASTER:
+        if state is None or each.state is not VrrpState.MASTER or each.name in self._alone:
             self._sent.pop(each.name, None)
             return
         key = (state.context.virtual_router_id, family_of(state.context.source))

@@ -13,6 +13,7 @@ from ipfailover_agent.core.inquiries import (
     Ask,
     Changed,
     DeadlinePassed,
+    Event,
     Peers,
     Policy,
     Wanted,
@@ -100,7 +101,7 @@ def test_whatever_dns_says_the_set_holds_nodes_only(
     wanted = Wanted(questions=(QUESTION,), own=frozenset({OWN}), virtual=VIRTUAL, stored=stored)
     state, now, told, is_asked = Peers(), 50.0, set[IPAddress](), False
     for seconds, said in [(0.0, None), *story]:
-        events = [wanted if state == Peers() else DeadlinePassed()]
+        events: list[Event] = [wanted if state == Peers() else DeadlinePassed()]
         if said is not None and is_asked:
             text, found = (said, ()) if isinstance(said, str) else ("", said)
             answer = Answer(question=QUESTION, addresses=found, failure=text)

@@ -140,8 +140,10 @@ def test_a_line_that_only_says_that_we_asked_is_told_apart(line: bytes, expected
     ("line", "expected"),
     [
         (
-            (b"Sun Nov 22 14:01:52 2026: (V1) WARNING - equal priority advert received from "
-            b"remote host with our IP address."),
+            (
+                b"Sun Nov 22 14:01:52 2026: (V1) WARNING - equal priority advert received from "
+                b"remote host with our IP address."
+            ),
             True,
         ),
         (b"Sun Nov 22 14:01:52 2026: (V1) Entering MASTER STATE", False),
