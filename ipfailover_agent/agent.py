@@ -117,6 +117,7 @@ class Agent:
         try:
             with loop.Loop(_SIGNALS) as self._loop:
                 self._loop.watch_lines(fifo, "notify")
+                self._peering.begin(self._loop)
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
                 self._dispatch(does.Begin())
                 while self._finish is None:
@@ -200,7 +201,7 @@ class Agent:
         if self._state.deadline is not None and now >= self._state.deadline:
             self._dispatch(does.DeadlinePassed())
         self._candidates.tick(now, self._loop)
-        self._peering.tick(now, self._loop)
+        self._peering.tick(now)
         for event in events:
             self._handle(event)
         self._reporter.tick(now)

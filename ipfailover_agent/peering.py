@@ -54,8 +54,12 @@ class Peering:
         self._repeats = Repeats()
         self._state: inquiries.Peers | None = None
         self._resolver: Resolver | None = None
-        self._is_watched = False
+        self._loop: Loop | None = None
         self._is_telling = True
+
+    def begin(self, loop: Loop) -> None:
+        """Take the loop that is to watch for answers."""
+        self._loop = loop
 
     @property
     def deadline(self) -> float | None:
@@ -83,11 +87,8 @@ class Peering:
             return replace(facts, peers_awaited=peers.obstacle(self._state))
         return replace(facts, resolved_peers=self._state.addresses)
 
-    def tick(self, now: float, loop: Loop) -> None:
+    def tick(self, now: float) -> None:
         """Do what is due."""
-        if self._resolver is not None and not self._is_watched:
-            loop.watch_readable(self._resolver.fileno(), SOURCE)
-            self._is_watched = True
         if self._state is None or self._state.deadline is None or now < self._state.deadline:
             return
         from ipfailover_agent.core import inquiries  # noqa: PLC0415 - start-up time
@@ -161,6 +162,8 @@ class Peering:
             from ipfailover_agent.system.resolving import Resolver  # noqa: PLC0415 - seldom
 
             self._resolver = Resolver()
+            if self._loop is not None:
+                self._loop.watch_readable(self._resolver.fileno(), SOURCE)
         self._resolver.ask(question)
 
     def _tell(self, event: str, **fields: object) -> None:

@@ -175,7 +175,7 @@ class HostFacts:
     ``recorded_addresses`` are those that the run directory says this agent served before.
     ``check_script`` and ``notify_script`` are None where none is set. ``resolved_peers`` are the
     addresses behind OPENSHIFT_HA_UNICAST_PEERS_DNS, this node's own among them; None while they
-    are not known, and then ``peers_awaited`` says why.
+    are not known, and then ``peers_awaited`` says why, if something is wrong.
     """
 
     interfaces: tuple[Interface, ...]

@@ -65,14 +65,14 @@ def want(settings: Settings, facts: HostFacts) -> Wanted:
 
 
 def obstacle(state: Peers) -> str:
-    """Return in words why there is no set yet."""
+    """Return in words why there is no set yet; nothing while all goes its usual way."""
     failures = [f"{each.question}: {each.failure}" for each in state.inquiries if each.failure]
     if failures:
         return "; ".join(failures)
     missing = _without_own(state)
     if missing and all(each.last for each in state.inquiries):
         return "no answer has an address of this node yet"
-    return "the names are being resolved"
+    return ""
 
 
 def first_set(

@@ -75,7 +75,8 @@ def check_resolved(settings: Settings, facts: HostFacts) -> None:
                 element=" ".join(settings.unicast_peer_names),
                 reason=f"no peers yet: {facts.peers_awaited or 'the names are being resolved'}",
                 instead=f"mend DNS, or list addresses in {_VARIABLE}",
-            )
+            ),
+            is_usual=not facts.peers_awaited,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from signal import SIGHUP
+from signal import SIGHUP, SIGSTOP
 from typing import TYPE_CHECKING
 
 from tests.lab.namespaces import LabError, base_environment
@@ -25,11 +25,12 @@ class NameServer:
     node's run directory over restarts as the host does.
     """
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *, patience: int = 1) -> None:
+        """Have containers wait ``patience`` seconds for each answer."""
         self._lab = lab
         self._hosts = lab.directory / "hosts"
         self._resolv = lab.directory / "resolv.conf"
-        self._resolv.write_text(f"nameserver {_ADDRESS}\noptions timeout:1 attempts:1\n")
+        self._resolv.write_text(f"nameserver {_ADDRESS}\noptions timeout:{patience} attempts:1\n")
         self._process: subprocess.Popen[bytes] | None = None
 
     def preparation(self, node: str) -> str:
@@ -55,6 +56,11 @@ class NameServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def freeze(self) -> None:
+        """Have it answer nothing from now on, while its socket takes questions."""
+        if self._process is not None:
+            self._process.send_signal(SIGSTOP)
 
     def _start(self) -> None:
         program = shutil.which("dnsmasq", path=base_environment()["PATH"])

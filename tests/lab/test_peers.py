@@ -195,3 +195,22 @@ def test_a_node_that_dns_does_not_know_says_so(lab: Lab, server: NameServer) -> 
     shown = ask(lab.nodes[2], "check")
     assert "no name resolves to an IPv4 address of this node" in shown.stdout
     assert f"peers: {NAME} (IPv4): {' '.join(ips(lab.nodes[:2]))}" in shown.stdout
+
+
+def test_a_resolver_that_hangs_keeps_nobody_from_ending(lab: Lab) -> None:
+    """Half a minute for an answer: addresses stay, it is said, and TERM ends at once."""
+    server = NameServer(lab, patience=30)
+    address = lab.virtual(1)
+    server.say(ips(lab.nodes[:2]))
+    start(server, lab.nodes[:2], address)
+    holder = lab.wait_for_holder(address, timeout=FIRST)
+    began = time.monotonic()
+    server.freeze()
+    try:
+        wait_for_line(holder, "no answer within 4 s", timeout=15)
+        assert lab.recorder.changes(address, since=began) == ()
+        holder.terminate()
+        assert holder.wait(3) == 0
+        lab.wait_for_holder(address, timeout=PLANNED, among=lab.nodes[:2])
+    finally:
+        server.die()

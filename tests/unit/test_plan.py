@@ -344,6 +344,10 @@ def test_peers_by_name_are_waited_for() -> None:
     problem = caught.value.problem
     assert ("OPENSHIFT_HA_UNICAST_PEERS_DNS", "node-b") == (problem.variable, problem.element)
     assert "timed out" in problem.reason
+    assert not caught.value.is_usual
+    with pytest.raises(HostNotReadyError) as caught:
+        plan(settings, FACTS)
+    assert caught.value.is_usual
 
 
 def test_peers_by_name_are_added_to_those_by_address() -> None:
