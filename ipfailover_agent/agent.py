@@ -79,7 +79,10 @@ class Agent:
             protections=self._guard.protections,
         )
         self._peering = Peering(
-            log=log, path=self._paths.peers, changed=lambda: self._dispatch(does.InputsChanged())
+            log=log,
+            path=self._paths.peers,
+            in_force=lambda: self._candidates.peers,
+            changed=lambda: self._dispatch(does.InputsChanged()),
         )
         self._candidates = candidates.Candidates(
             environment=environment,
@@ -266,7 +269,8 @@ class Agent:
             self._check_group()
 
     def _on_keepalived_line(self, source: str, line: bytes) -> None:
-        if not (keepalived.says_dumped(line) or self._hears_itself(line)):
+        is_expected = keepalived.says_heard_itself(line) and self._candidates.is_alone
+        if not (is_expected or keepalived.says_dumped(line)):
             self._output.write_line(self._wrap(line))
         if source != next(reversed(self._outputs)):
             return  # the last words of one that ended say nothing of its successor
@@ -276,15 +280,6 @@ class Agent:
                 self._guard.overseer.keepalived_ready(self._state.pid)
         elif keepalived.says_reloaded(line):
             self._dispatch(does.ReloadCompleted())
-
-    def _hears_itself(self, line: bytes) -> bool:
-        """Tell whether keepalived complains of what we made it do for want of other nodes."""
-        active = self._candidates.active
-        return (
-            keepalived.says_heard_itself(line)
-            and active is not None
-            and any(each.is_alone for each in active.config.instances)
-        )
 
     # --- deciding and doing ---------------------------------------------------------------------
 

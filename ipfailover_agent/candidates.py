@@ -27,7 +27,7 @@ from ipfailover_agent.system.config_test import ConfigTest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.holds import Holds
     from ipfailover_agent.prepare import AddPeers, Candidate, Options, Variables
@@ -82,6 +82,17 @@ class Candidates:
         self._variables: Variables | None = None
         self._under_way: _Preparation | None = None
         self._steps: deque[files.StagedFile] = deque()
+
+    @property
+    def peers(self) -> tuple[IPAddress, ...] | None:
+        """Return what the names resolve to in the active configuration, None without names."""
+        return None if self.active is None else self.active.facts.resolved_peers
+
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether some instance sends its adverts to itself, for want of other nodes."""
+        active = self.active
+        return active is not None and any(each.is_alone for each in active.config.instances)
 
     @property
     def deadline(self) -> float | None:

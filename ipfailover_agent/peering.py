@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core import inquiries
-    from ipfailover_agent.core.model import HostFacts, Settings
+    from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
     from ipfailover_agent.core.names import Question
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.resolving import Resolver
 
 SOURCE = "peers"
+_INSIST_AFTER = 60.0  # seconds
 
 
 class Peering:
@@ -35,7 +36,9 @@ class Peering:
     Args:
         log: where events go.
         path: of the record.
-        changed: called when there is another set to plan with.
+        in_force: returns the set that the active configuration has, None where there is none.
+        changed: called when there is another set to plan with; again each minute while the
+            active configuration has not got it, since what refused it may pass.
         policy: every delay.
     """
 
@@ -44,17 +47,20 @@ class Peering:
         *,
         log: FilteringBoundLogger,
         path: str,
+        in_force: Callable[[], tuple[IPAddress, ...] | None],
         changed: Callable[[], None],
         policy: inquiries.Policy | None = None,
     ) -> None:
         self._log = log
         self._path = path
+        self._in_force = in_force
         self._changed = changed
         self._policy = policy
         self._repeats = Repeats()
         self._state: inquiries.Peers | None = None
         self._resolver: Resolver | None = None
         self._loop: Loop | None = None
+        self._told_at = 0.0
         self._is_telling = True
 
     def begin(self, loop: Loop) -> None:
@@ -94,6 +100,16 @@ class Peering:
         from ipfailover_agent.core import inquiries  # noqa: PLC0415 - start-up time
 
         self._step(inquiries.DeadlinePassed())
+        self._insist(now)
+
+    def _insist(self, now: float) -> None:
+        """Ask for a plan again where the last one did not come into force."""
+        in_force = self._in_force()
+        if self._state is None or not self._state.is_ready or in_force is None:
+            return
+        if in_force != self._state.addresses and now >= self._told_at + _INSIST_AFTER:
+            self._told_at = now
+            self._changed()
 
     def readable(self) -> None:
         """Take the answers that have come."""
@@ -155,6 +171,7 @@ class Peering:
         except AgentError as error:
             self._tell("peers.record_failed", reason=str(error))
         if self._is_telling:
+            self._told_at = time.monotonic()
             self._changed()
 
     def _ask(self, question: Question) -> None:

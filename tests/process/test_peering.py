@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from ipfailover_agent import peering
 from ipfailover_agent.core.inquiries import Policy
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.peering import SOURCE, Peering
@@ -23,6 +24,8 @@ from tests.support.vectors import host_facts
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ipfailover_agent.core.model import IPAddress
 
 FAST = Policy(interval=0.05, again=0.01, settle=0.03, grace=0.5, patience=1.0)
 SETTINGS = Settings(
@@ -38,9 +41,14 @@ class Rig:
         self.loop = loop
         self.path = path
         self.changes = 0
+        self.in_force: tuple[IPAddress, ...] | None = None
         self.events: list[Any] = []
         self.peering = Peering(
-            log=structlog.get_logger(), path=path, changed=self.changed, policy=FAST
+            log=structlog.get_logger(),
+            path=path,
+            in_force=lambda: self.in_force,
+            changed=self.changed,
+            policy=FAST,
         )
         self.peering.begin(loop)
 
@@ -136,3 +144,18 @@ def test_a_recorded_set_is_used_at_a_restart(rig: Rig, tmp_path: Path) -> None:
     rig.run(10, until_changed=True)
     found = rig.peering.add_to(SETTINGS, FACTS).resolved_peers
     assert tuple(map(ip_address, ("10.0.0.1", "10.0.0.2", "10.0.0.9"))) == found
+
+
+def test_a_set_that_did_not_come_into_force_is_asked_for_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What refused it, a full disk say, may have passed; once it is in force, all is quiet."""
+    monkeypatch.setattr(peering, "_INSIST_AFTER", 0.2)
+    rig.peering.add_to(SETTINGS, FACTS)
+    rig.run(10, until_changed=True)
+    rig.in_force = (ip_address("10.0.0.1"),)
+    rig.run(10, until_changed=True)
+    assert 2 == rig.changes
+    rig.in_force = (ip_address("10.0.0.1"), ip_address("10.0.0.2"))
+    rig.run(0.6)
+    assert 2 == rig.changes
