@@ -213,7 +213,7 @@ def _take(state: Peers, answer: Answer, now: float, policy: Policy) -> Step:
     inquiries = tuple(taken if each is inquiry else each for each in state.inquiries)
     state = replace(state, inquiries=inquiries)
     if not reason:
-        actions += _own_missing(state, answer.question.family)
+        actions += _own_missing(state, answer.question.family, now, policy)
     return state, tuple(actions)
 
 
@@ -233,7 +233,8 @@ def _look(
         lasts = policy.drop_after if each.is_peer else policy.forget_after
         # Before anything is in use, only what a former run knew is kept beside the answer.
         used = is_ready or (each.is_peer and each.seen == 0)
-        if used and now - missing_since < lasts:
+        is_last = each.is_peer and not (inquiry.peers & listed)
+        if used and (is_last or now - missing_since < lasts):
             kept.append(replace(each, missing_since=missing_since))
     kept += [Sighting(address=each, seen=1, seen_at=now) for each in listed if each not in known]
     needed = policy.sightings if is_ready else 1
@@ -292,7 +293,9 @@ def _without_own(state: Peers) -> frozenset[Family]:
     )
 
 
-def _own_missing(state: Peers, family: Family) -> list[Action]:
+def _own_missing(state: Peers, family: Family, now: float, policy: Policy) -> list[Action]:
+    if family not in state.ready and now - state.began_at < policy.settle:
+        return []  # a pod may be in its Service a moment after it has started
     inquiries = [each for each in state.inquiries if each.question.family is family]
     if family not in _without_own(state) or not all(each.last for each in inquiries):
         return []

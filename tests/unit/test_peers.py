@@ -155,6 +155,14 @@ def test_an_answer_without_this_node_is_used_after_long() -> None:
     assert story.is_ready()
 
 
+def test_a_node_that_is_late_in_the_answer_is_not_alarmed() -> None:
+    """A pod may be in its Service a moment after it has started; later it is said at once."""
+    story = Story().looks("10.0.0.2", times=2)
+    assert [] == story.did(OwnMissing)
+    story.looks(f"{SELF} 10.0.0.2", times=6)
+    assert 1 == len(story.looks("10.0.0.2").did(OwnMissing))
+
+
 def test_no_answer_at_all_is_waited_for() -> None:
     """Without a single peer there is nothing to serve with, however long it lasts."""
     story = Story()
@@ -269,6 +277,15 @@ def test_a_peer_that_comes_back_is_not_dropped() -> None:
     for _ in range(4):
         story.looks(SELF, times=100).looks(f"{SELF} 10.0.0.2")
     assert f"{SELF} 10.0.0.2" == story.known
+
+
+def test_the_last_peers_wait_for_their_successors() -> None:
+    """All nodes renumbered: what was is dropped once what is now has been seen twice."""
+    story = settled().looks("10.0.0.8")
+    story.now += POLICY.drop_after
+    assert f"{SELF} 10.0.0.2" == story.tell(says("10.0.0.9")).known
+    assert f"{SELF} 10.0.0.2 10.0.0.9" == story.looks("10.0.0.9").known
+    assert "10.0.0.9" == story.looks("10.0.0.9").known
 
 
 def test_the_drop_is_told_as_a_change() -> None:
