@@ -18,6 +18,8 @@ from ipfailover_agent.core.supervision import Phase, Reload
 from ipfailover_agent.core.transition import TransitionCause, TransitionKind
 from ipfailover_agent.guard import Guard
 from ipfailover_agent.history import History, recording
+from ipfailover_agent.peering import SOURCE as PEERS
+from ipfailover_agent.peering import Peering
 from ipfailover_agent.reporter import Reporter
 from ipfailover_agent.system import files, host, loop, process, setgroups
 from ipfailover_agent.web import Web
@@ -98,6 +100,12 @@ class Agent:
             witness=self._witness,
         )
         self._guard.drains.changed = self._reporter.touch
+        self._peering = Peering(
+            log=log,
+            path=self._paths.peers,
+            in_force=lambda: self._candidates.peers,
+            changed=lambda: self._dispatch(does.InputsChanged()),
+        )
         self._candidates = candidates.Candidates(
             environment=environment,
             options=options,
@@ -106,6 +114,7 @@ class Agent:
             holds=self._guard.holds,
             probes=self._guard.probes,
             policy=self._policy,
+            add_peers=self._peering.add_to,
             dispatch=self._dispatch,
         )
         self._web = Web.made(options.listen, log=log, reporter=self._reporter, guard=self._guard)
@@ -138,6 +147,7 @@ class Agent:
             with loop.Loop(_SIGNALS) as self._loop:
                 self._loop.watch_lines(fifo, "notify")
                 self._reporter.snapshots.attach(self._loop.wake)
+                self._peering.begin(self._loop)
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
                 self._web.begin(self._loop)
                 self._dispatch(does.Begin())
@@ -153,6 +163,7 @@ class Agent:
             self._web.close()
             self._reporter.snapshots.detach()
             self._guard.close()
+            self._peering.close()
             os.close(fifo)
             with contextlib.suppress(AgentError):  # it names a process that is gone in any case
                 files.remove_file(self._paths.agent_pid)
@@ -203,6 +214,7 @@ class Agent:
             self._reporter.deadline,
             self._guard.deadline,
             self._web.deadline,
+            self._peering.deadline,
         )
         deadline = min((each for each in due if each is not None), default=None)
         events = self._wait(deadline)
@@ -221,6 +233,7 @@ class Agent:
         if self._state.deadline is not None and now >= self._state.deadline:
             self._dispatch(does.DeadlinePassed())
         self._candidates.tick(now, self._loop)
+        self._peering.tick(now)
         for event in events:
             self._handle(event)
         self._reporter.tick(now)
@@ -278,6 +291,8 @@ class Agent:
                 self._guard.overseer.lookup_closed(self._loop)
             case loop.Readable(source=web.SOURCE):
                 self._web.woken()
+            case loop.Readable(source=source) if source == PEERS:
+                self._peering.readable()
             case loop.Readable(source=source):
                 self._guard.readable(source, self._loop)
             case loop.LineReceived(source=source, line=line) if source in self._outputs:
@@ -316,7 +331,8 @@ class Agent:
             self._check_group()
 
     def _on_keepalived_line(self, source: str, line: bytes) -> None:
-        if not keepalived.says_dumped(line):
+        is_expected = keepalived.says_heard_itself(line) and self._candidates.is_alone
+        if not (is_expected or keepalived.says_dumped(line)):
             self._output.write_line(self._wrap(line))
         if source != next(reversed(self._outputs)):
             return  # the last words of one that ended say nothing of its successor

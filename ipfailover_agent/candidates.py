@@ -27,10 +27,10 @@ from ipfailover_agent.system.config_test import ConfigTest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.holds import Holds
-    from ipfailover_agent.prepare import Candidate, Options, Variables
+    from ipfailover_agent.prepare import AddPeers, Candidate, Options, Variables
     from ipfailover_agent.probes import Probes
     from ipfailover_agent.reporter import Reporter
     from ipfailover_agent.system.loop import Loop
@@ -66,6 +66,7 @@ class Candidates:
         holds: Holds,
         probes: Probes,
         policy: Policy,
+        add_peers: AddPeers,
         dispatch: Callable[[PreparationEnded], None],
     ) -> None:
         self.environment = {**environment, "TMPDIR": paths.temporary}
@@ -77,12 +78,24 @@ class Candidates:
         self._holds = holds
         self._probes = probes
         self._policy = policy
+        self._add_peers = add_peers
         self._dispatch = dispatch
         self._previous: Candidate | None = None
         self._accepted: tuple[Candidate, Variables] | None = None
         self._variables: Variables | None = None
         self._under_way: _Preparation | None = None
         self._steps: deque[files.StagedFile] = deque()
+
+    @property
+    def peers(self) -> tuple[IPAddress, ...] | None:
+        """Return what the names resolve to in the active configuration, None without names."""
+        return None if self.active is None else self.active.facts.resolved_peers
+
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether some instance sends its adverts to itself, for want of other nodes."""
+        active = self.active
+        return active is not None and any(each.is_alone for each in active.config.instances)
 
     @property
     def deadline(self) -> float | None:
@@ -110,7 +123,7 @@ class Candidates:
             variables = prepare.read_variables(self._initial_environment, self._options)
             if self._variables is not None:
                 prepare.refuse_start_only_changes(self._variables, variables)
-            candidate = prepare.build(variables.values, self._options)
+            candidate = prepare.build(variables.values, self._options, self._add_peers)
             if runs and self._is_active(candidate):
                 self.active, self._variables = candidate, variables
                 self._reporter.unchanged(candidate, variables.warnings)

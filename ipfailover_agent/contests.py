@@ -86,6 +86,7 @@ class Contests:
         self._announcer = Announcer()
         self._seen_ids: set[int] = set()
         self._leaving = Leaving()
+        self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
         self._resume_at: float | None = None
         self._look_at: float | None = None
@@ -165,6 +166,8 @@ class Contests:
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
         if self._wire is None:
             return {}
+        instances = candidate.config.instances
+        self._alone = frozenset(each.name for each in instances if each.is_alone)
         return contexts.build(
             candidate.config, candidate.facts, mac=self._wire.mac, host_macs=self._macs
         )
@@ -335,7 +338,8 @@ class Contests:
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
         """Say it when keepalived counts adverts that nobody sees leave; that kills nothing."""
-        if each.name not in self._states or each.state is not VrrpState.MASTER:
+        is_silent = each.name not in self._states or each.name in self._alone
+        if is_silent or each.state is not VrrpState.MASTER:
             self._leaving.forget_count(each.name)
         elif self._leaving.counts_unseen(each.name, each.counters.advert_sent, now):
             self._tell(

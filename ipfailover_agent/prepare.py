@@ -6,7 +6,7 @@ Reads sources and the host, asks core, keeps no state.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core import listen, pace, plan, render, settings, variables
@@ -15,9 +15,11 @@ from ipfailover_agent.core.model import HostFacts, KeepalivedConfig, Rendering, 
 from ipfailover_agent.system import files, host, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ipfailover_agent.core.model import IPAddress
+
+    AddPeers = Callable[[Settings, HostFacts], HostFacts]
 
 _START_ONLY = tuple(
     each.name
@@ -120,8 +122,11 @@ def refuse_start_only_changes(before: Variables, after: Variables) -> None:
         raise SettingsError(problems)
 
 
-def build(values: Mapping[str, str], options: Options) -> Candidate:
+def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> Candidate:
     """Parse, look at the host, plan and render.
+
+    ``add_peers`` adds what is known of the peers that are given by name; asked where there are
+    any names, and told once there are none any more.
 
     Raises:
         SettingsError: input that cannot be used; every problem of one stage together.
@@ -131,7 +136,7 @@ def build(values: Mapping[str, str], options: Options) -> Candidate:
     parsed = settings.parse(values)
     paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
     _check_config_path(paths)
-    facts = look_at_host(parsed, paths)
+    facts = add_peers(parsed, look_at_host(parsed, paths))
     config = plan.plan(parsed, facts)
     rendering = render.render(config, paths, template_directory=options.template_directory)
     return Candidate(
@@ -182,7 +187,11 @@ def look_at_host(parsed: Settings, paths: RunPaths) -> HostFacts:
 
 def plan_again(candidate: Candidate) -> KeepalivedConfig:
     """Return the candidate's plan on the node as it is now; raises as :func:`build` does."""
-    return plan.plan(candidate.settings, look_at_host(candidate.settings, candidate.paths))
+    facts = replace(
+        look_at_host(candidate.settings, candidate.paths),
+        resolved_peers=candidate.facts.resolved_peers,
+    )
+    return plan.plan(candidate.settings, facts)
 
 
 def look_at_bare_host(recorded: tuple[IPAddress, ...] = ()) -> HostFacts:

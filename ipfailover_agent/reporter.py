@@ -242,7 +242,9 @@ class Reporter:
         if repeated is not None:
             event = "host.awaited" if verdict is Verdict.NOT_READY else "config.rejected"
             counted = {"repeated": repeated} if repeated else {}
-            self.log.error(event, problems=problems, **counted)
+            is_usual = isinstance(error, HostNotReadyError) and error.is_usual
+            say = self.log.info if is_usual else self.log.error
+            say(event, problems=problems, **counted)
 
     def reload_began(self) -> None:
         """Tell that variables are about to be read for a reload."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent import prepare
+from ipfailover_agent.commands import peers_once
 from ipfailover_agent.core import budget, keepalived, old_reading
 from ipfailover_agent.core.errors import (
     AgentError,
@@ -22,6 +23,7 @@ from ipfailover_agent.report import terminal
 from ipfailover_agent.system import files, process
 
 if TYPE_CHECKING:
+    from ipfailover_agent.core.names import Answer
     from ipfailover_agent.core.old_reading import OldReading
     from ipfailover_agent.prepare import Candidate, Options
 
@@ -36,6 +38,7 @@ class _Outcome:
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     old: OldReading | None
+    names: tuple[Answer, ...] = ()
 
 
 def check(options: Options, *, compare_old: bool, as_json: bool) -> int:
@@ -49,12 +52,13 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
     candidate, old = None, None
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    found = peers_once.Found(options)
     try:
         variables = prepare.read_variables(os.environ, options)
         warnings = variables.warnings
         if compare_old:
             old = old_reading.read(variables.values, prepare.look_at_bare_host())
-        candidate = prepare.build(variables.values, options)
+        candidate = prepare.build(variables.values, options, found)
         warnings += candidate.warnings + candidate.config.degraded
         problems = _test(candidate)
     except KeepalivedMissingError as error:
@@ -65,8 +69,10 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
         problems = (f"{error}; run would wait for it",)
     except AgentError as error:
         problems = (str(error),)
-    warnings = tuple(dict.fromkeys(warnings))
-    return _Outcome(candidate=candidate, problems=problems, warnings=warnings, old=old)
+    warnings = tuple(dict.fromkeys((*warnings, *found.warnings)))
+    return _Outcome(
+        candidate=candidate, problems=problems, warnings=warnings, old=old, names=found.answers
+    )
 
 
 def _test(candidate: Candidate) -> tuple[str, ...]:
@@ -115,6 +121,7 @@ def _as_text(outcome: _Outcome) -> str:
         )
         times = budget.compute(outcome.candidate.settings, config)
         lines += ["", *times.lines(), ""]
+    lines += [f"peers: {peers_once.describe(each)}" for each in outcome.names]
     if outcome.old is not None:
         lines += _compared(outcome, outcome.old)
     lines += [f"warning: {each}" for each in outcome.warnings]
@@ -170,6 +177,16 @@ def _as_json(outcome: _Outcome) -> str:
                 "addresses": [str(held.address) for held in each.all_addresses],
             }
             for each in config.instances
+        ]
+    if outcome.names:
+        data["resolved_peers"] = [
+            {
+                "name": each.question.name,
+                "family": int(each.question.family),
+                "addresses": [str(address) for address in each.addresses],
+                "failure": each.failure,
+            }
+            for each in outcome.names
         ]
     if outcome.old is not None:
         data["old_image"] = {

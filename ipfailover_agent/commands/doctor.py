@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
-from ipfailover_agent.commands import running
+from ipfailover_agent.commands import peers_once, running
 from ipfailover_agent.core import (
     asking,
     contexts,
@@ -67,7 +67,7 @@ def _findings(options: Options, seconds: float) -> Iterator[Finding]:
     candidate = None
     try:
         variables = prepare.read_variables(os.environ, options)
-        candidate = prepare.build(variables.values, options)
+        candidate = prepare.build(variables.values, options, peers_once.Found(options))
     except SettingsError as error:
         for problem in error.problems:
             yield doctor.failed("settings", str(problem), "see `ipfailover-agent check`")

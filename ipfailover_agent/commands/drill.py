@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from ipfailover_agent import prepare
-from ipfailover_agent.commands import drain
+from ipfailover_agent.commands import drain, peers_once
 from ipfailover_agent.commands.running import find_agent, read_status
 from ipfailover_agent.core import budget, packet_filter
 from ipfailover_agent.core import drill as core
@@ -118,7 +118,7 @@ def _promise(options: Options, subject: _Subject) -> float | None:
     """Return what the configuration promises; None where the variables cannot be used now."""
     try:
         variables = prepare.read_variables(os.environ, options)
-        candidate = prepare.build(variables.values, options)
+        candidate = prepare.build(variables.values, options, peers_once.Found(options))
     except AgentError:
         return None
     if set(subject.addresses) - set(candidate.config.addresses):

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
+from ipfailover_agent.commands import peers_once
 from ipfailover_agent.report import terminal
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 def render(options: Options, output: str | None) -> int:
     """Print keepalived.conf, or write every file into the directory ``output``."""
     variables = prepare.read_variables(os.environ, options)
-    candidate = prepare.build(variables.values, options)
-    for warning in (*variables.warnings, *candidate.warnings):
+    found = peers_once.Found(options)
+    candidate = prepare.build(variables.values, options, found)
+    for warning in (*variables.warnings, *candidate.warnings, *found.warnings):
         print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - a command's output
     rendering = candidate.rendering
     if output is None:

@@ -68,13 +68,15 @@ class SettingsError(AgentError):
 class HostNotReadyError(AgentError):
     """The node lacks something that may still come: an interface, an address.
 
-    ``run`` waits for it, ``check`` and ``render`` exit with 78.
+    ``run`` waits for it, ``check`` and ``render`` exit with 78. ``is_usual``: it is on its way,
+    and every start waits for it.
     """
 
     exit_code = ExitCode.CONFIG
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, is_usual: bool = False) -> None:
         self.problem = problem
+        self.is_usual = is_usual
         super().__init__(str(problem))
 
 

@@ -103,6 +103,11 @@ def says_dumped(line: bytes) -> bool:
     return b"Printing VRRP as json for process(" in line
 
 
+def says_heard_itself(line: bytes) -> bool:
+    """Tell whether a log line says that an instance got its own advert, each second (2.2.7)."""
+    return line.endswith(b"equal priority advert received from remote host with our IP address.")
+
+
 def summary(config: KeepalivedConfig) -> str:
     """Return in words what a configuration serves, and where."""
     count = len(config.addresses)

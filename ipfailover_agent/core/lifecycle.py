@@ -27,6 +27,7 @@ from ipfailover_agent.core.supervision import (
     Event,
     Finish,
     GroupGone,
+    InputsChanged,
     KeepalivedEnded,
     KeepalivedReady,
     Lifecycle,
@@ -93,6 +94,8 @@ def step(state: Lifecycle, event: Event, now: float, policy: Policy) -> Step:
             return _on_group_gone(state, now, policy)
         case ReloadRequested():
             return _on_reload_requested(state)
+        case InputsChanged():
+            return _on_inputs_changed(state)
         case StopRequested():
             return _on_stop_requested(state, now, policy)
         case DeadlinePassed():
@@ -270,6 +273,15 @@ def _on_reload_requested(state: Lifecycle) -> Step:
             return replace(state, reload_again=True), ()
         case _:
             return state, (EndReload(reason=_STOPPING),)
+
+
+def _on_inputs_changed(state: Lifecycle) -> Step:
+    """Plan again as for a reload, where nobody waits for a verdict."""
+    if state.phase is Phase.WAITING:
+        return _prepare(state)
+    if state.stops or state.phase is Phase.BACKOFF:
+        return state, ()  # the next start prepares in any case
+    return _on_reload_requested(state)
 
 
 def _on_stop_requested(state: Lifecycle, now: float, policy: Policy) -> Step:

@@ -173,7 +173,9 @@ class HostFacts:
     """What the plan needs to know of this node, read once per candidate.
 
     ``recorded_addresses`` are those that the run directory says this agent served before.
-    ``check_script`` and ``notify_script`` are None where none is set.
+    ``check_script`` and ``notify_script`` are None where none is set. ``resolved_peers`` are the
+    addresses behind OPENSHIFT_HA_UNICAST_PEERS_DNS, this node's own among them; None while they
+    are not known, and then ``peers_awaited`` says why, if something is wrong.
     """
 
     interfaces: tuple[Interface, ...]
@@ -181,6 +183,8 @@ class HostFacts:
     recorded_addresses: tuple[IPAddress, ...] = ()
     check_script: ScriptState | None = None
     notify_script: ScriptState | None = None
+    resolved_peers: tuple[IPAddress, ...] | None = None
+    peers_awaited: str = ""
 
     def interface(self, name: str) -> Interface | None:
         """Return the interface of that name, or None."""
@@ -295,6 +299,11 @@ class RunPaths:
         return f"{self.directory}/addresses.json"
 
     @property
+    def peers(self) -> str:
+        """Return the record of the peers that names resolved to last."""
+        return f"{self.directory}/peers.json"
+
+    @property
     def all_files(self) -> tuple[str, ...]:
         """Return everything that an agent may leave in ``directory``."""
         return (
@@ -315,6 +324,7 @@ class RunPaths:
             self.status,
             self.events,
             self.addresses,
+            self.peers,
         )
 
 
@@ -366,6 +376,11 @@ class VrrpInstance:
     multicast_source: IPAddress | None = None
     unicast_source: IPAddress | None = None
     unicast_peers: tuple[IPAddress, ...] = ()
+
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether the only peer is this node itself, because no other is known yet."""
+        return self.unicast_peers == (self.unicast_source,)
 
     @property
     def identity(self) -> tuple[object, ...]:

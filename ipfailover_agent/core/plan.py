@@ -69,6 +69,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
     reports = _check_addresses(settings, facts, name, problems)
     if problems:
         raise SettingsError(tuple(problems))
+    unicast.check_resolved(settings, facts)
     nodes = ownership.node_addresses(
         settings.virtual_addresses, settings.address_label, facts, name
     )
@@ -151,13 +152,15 @@ def _instance(
     limit = groups.advertised_limit(family, advertisement.version, node.interface.mtu)
     multicast = None if node.peers else settings.multicast_source
     peers = node.peers.get(family, ())
+    if node.peers and not peers:
+        peers = (unicast.alone(settings, node.facts, node.addresses, family),)
     return VrrpInstance(
         number=number,
         name=f"{_scrubbed(settings.config_name)}_VIP_{number}",
         family=family,
         interface=node.interface.name,
         virtual_router_id=identifier,
-        priority=_priority(node, family, number, position),
+        priority=_priority(node, family, number, position, identifier),
         preemption=settings.preemption,
         advertisement=advertisement,
         password=_password(settings.config_name) if advertisement.version == _V2 else None,
@@ -169,12 +172,13 @@ def _instance(
     )
 
 
-def _priority(node: _Node, family: Family, number: int, position: int) -> int:
+def _priority(node: _Node, family: Family, number: int, position: int, identifier: int) -> int:
     settings = node.settings
     if settings.priority is not None:
         return settings.priority
-    peers = [each for each in settings.unicast_peers if family_of(each) is family]
-    if not peers:
+    known = unicast.candidates(settings, node.facts)
+    peers = [each for each in known if family_of(each) is family]
+    if not unicast.is_on(settings) or not (peers or settings.unicast_peer_names):
         return priority.among_strangers(node.addresses[0], number)
     # By the address that the other nodes know this one by: all of them must sort the same list.
     address = (
@@ -183,6 +187,8 @@ def _priority(node: _Node, family: Family, number: int, position: int) -> int:
         or next((each for each in node.addresses if family_of(each) is family), None)
         or node.addresses[0]
     )
+    if settings.unicast_peer_names:
+        return priority.among_resolved(address, peers, identifier)
     return priority.among_peers(address, peers, position)
 
 

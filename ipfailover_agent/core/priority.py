@@ -46,8 +46,30 @@ def among_peers(node: IPAddress, peers: Collection[IPAddress], position: int) ->
     return of_rank(rank, count)
 
 
+def among_resolved(node: IPAddress, peers: Collection[IPAddress], identifier: int) -> int:
+    """Return the priority of ``node`` where the nodes are known by name, and so come and go.
+
+    Nodes rank by a hash of themselves and the instance (rendezvous hashing): one node more or
+    less leaves the order of the others, so that it re-owns about one instance in n. While nodes
+    disagree about who there is, two may get the same priority, and the address decides (RFC 3768
+    section 6.4.3).
+
+    Args:
+        node: this node's address.
+        peers: the other nodes, in any order; may contain ``node``.
+        identifier: the instance's virtual router id.
+    """
+    nodes = {node, *peers}
+    ranked = sorted(nodes, key=lambda each: (_weight(each, identifier), int(each)), reverse=True)
+    return of_rank(ranked.index(node), len(nodes))
+
+
+def _weight(node: IPAddress, identifier: int) -> bytes:
+    return hashlib.sha256(f"{node} {identifier}".encode()).digest()
+
+
 def of_rank(rank: int, count: int) -> int:
-    """Return the priority of a rank, the owner's being 0, among ``count`` known nodes."""
+    """Return the priority of a rank, 0 the highest, among ``count`` known nodes."""
     step = max(1, min(_STEP, (HIGHEST - LOWEST) // max(1, count - 1)))
     return max(LOWEST, HIGHEST - step * rank)
 

@@ -18,7 +18,6 @@ from ipfailover_agent.core.model import (
     Settings,
     family_of,
 )
-from ipfailover_agent.core.pending import report_pending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +36,7 @@ _CA_FILE = "OPENSHIFT_HA_CHECK_URL_CA_FILE"
 _INSECURE = "OPENSHIFT_HA_CHECK_URL_INSECURE"
 _PINS = "OPENSHIFT_HA_VRRP_IDS"
 _PEERS = "OPENSHIFT_HA_UNICAST_PEERS"
+_NAMES = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
 _USE_UNICAST = "OPENSHIFT_HA_USE_UNICAST"
 _ADVERT_INTERVAL = "OPENSHIFT_HA_ADVERT_INTERVAL"
 _VERSION = "OPENSHIFT_HA_VRRP_VERSION"
@@ -76,7 +76,6 @@ def parse(values: Mapping[str, str]) -> Settings:
     addresses = _addresses(fields)
     settings = _settings(fields, addresses, on_invalid)
     _relate(fields, settings, addresses)
-    report_pending(fields, settings)
     _name_unknown(fields, values)
     return _verdict(fields, settings)
 
@@ -113,7 +112,7 @@ def _settings(fields: Fields, addresses: Expansion, on_invalid: OnInvalid) -> Se
         priority=_priority(fields),
         preemption=field_kinds.preemption(fields, "OPENSHIFT_HA_PREEMPTION", _DEFAULTS.preemption),
         unicast_peers=field_kinds.peers(fields, _PEERS),
-        unicast_peer_names=field_kinds.host_names(fields, "OPENSHIFT_HA_UNICAST_PEERS_DNS"),
+        unicast_peer_names=field_kinds.host_names(fields, _NAMES),
         use_unicast=fields.choice(_USE_UNICAST, {"true": True, "false": False}, "false"),
         multicast_source=field_kinds.source(fields, "MULTICAST_SOURCE_IPADDRESS"),
         unicast_source=field_kinds.source(fields, "UNICAST_SOURCE_IPADDRESS"),
@@ -315,10 +314,12 @@ def _relate_adverts(fields: Fields, settings: Settings) -> None:
 
 def _relate_peers(fields: Fields, settings: Settings) -> None:
     has_peers = bool(settings.unicast_peers or settings.unicast_peer_names)
-    if settings.use_unicast and not has_peers and not fields.is_set(_PEERS):
-        fields.warn(_USE_UNICAST, f"adverts are multicast; list the nodes in {_PEERS} for unicast")
+    if settings.use_unicast and not has_peers and not any(map(fields.is_set, (_PEERS, _NAMES))):
+        instead = f"list the nodes in {_PEERS}, or a name that resolves to them in {_NAMES}"
+        fields.warn(_USE_UNICAST, f"adverts are multicast; for unicast {instead}")
     elif has_peers and fields.is_set(_USE_UNICAST) and not settings.use_unicast:
-        fields.warn(_USE_UNICAST, f"adverts are unicast all the same, since {_PEERS} is set")
+        given = _PEERS if settings.unicast_peers else _NAMES
+        fields.warn(_USE_UNICAST, f"adverts are unicast all the same, since {given} is set")
 
 
 def _name_unknown(fields: Fields, values: Mapping[str, str]) -> None:

@@ -140,6 +140,11 @@ class ReloadRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class InputsChanged:
+    """Something else that a plan depends on is another one: peers that are given by name."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """SIGTERM or SIGINT."""
 
@@ -159,6 +164,7 @@ Event = (
     | KeepalivedEnded
     | GroupGone
     | ReloadRequested
+    | InputsChanged
     | StopRequested
     | DeadlinePassed
 )

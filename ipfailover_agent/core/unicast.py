@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.errors import Problem
+from ipfailover_agent.core.errors import HostNotReadyError, Problem
 from ipfailover_agent.core.model import Family, family_of
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
 
 _VARIABLE = "OPENSHIFT_HA_UNICAST_PEERS"
+NAMES = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
 
 
 def peers(
@@ -20,31 +21,24 @@ def peers(
 ) -> dict[Family, tuple[IPAddress, ...]]:
     """Return the peers per family, without this node; empty = multicast.
 
-    Adds a problem for each of the ``families`` that are served and have no peer.
+    Adds a problem for each of the ``families`` that are served and have no peer, unless there are
+    names: what they resolve to may come yet (see :func:`alone`).
     """
-    if settings.unicast_peer_names:
-        problems.append(
-            Problem(
-                variable="OPENSHIFT_HA_UNICAST_PEERS_DNS",
-                element=" ".join(settings.unicast_peer_names),
-                reason="peers by name are not supported yet",
-                instead=f"list the addresses in {_VARIABLE}",
-            )
-        )
-        return {}
-    if not settings.unicast_peers:
+    if not is_on(settings):
         return {}
     own = own_addresses(settings, facts)
     found = {
         family: tuple(
             dict.fromkeys(
                 each
-                for each in settings.unicast_peers
+                for each in candidates(settings, facts)
                 if family_of(each) is family and each not in own
             )
         )
         for family in Family
     }
+    if settings.unicast_peer_names:
+        return found
     problems += [
         Problem(
             variable=_VARIABLE,
@@ -56,6 +50,67 @@ def peers(
         if not found[family]
     ]
     return found
+
+
+def is_on(settings: Settings) -> bool:
+    """Tell whether adverts are unicast: peers given in any way, whether there are any or not."""
+    return bool(settings.unicast_peers or settings.unicast_peer_names)
+
+
+def candidates(settings: Settings, facts: HostFacts) -> tuple[IPAddress, ...]:
+    """Return everything that is listed or resolved, this node included; no virtual address."""
+    resolved = facts.resolved_peers or ()
+    return (
+        *settings.unicast_peers,
+        *(each for each in resolved if each not in settings.virtual_addresses),
+    )
+
+
+def check_resolved(settings: Settings, facts: HostFacts) -> None:
+    """Raise HostNotReadyError while there are names and it is not known what they stand for."""
+    if settings.unicast_peer_names and facts.resolved_peers is None:
+        raise HostNotReadyError(
+            Problem(
+                variable=NAMES,
+                element=" ".join(settings.unicast_peer_names),
+                reason=f"no peers yet: {facts.peers_awaited or 'the names are being resolved'}",
+                instead=f"mend DNS, or list addresses in {_VARIABLE}",
+            ),
+            is_usual=not facts.peers_awaited,
+        )
+
+
+def alone(
+    settings: Settings,
+    facts: HostFacts,
+    node: Collection[IPAddress],
+    family: Family,
+) -> IPAddress:
+    """Return what stands in for peers where names resolve to this node alone: its own address.
+
+    Without any peer keepalived 2.2.7 turns to multicast, which no other node would hear; to itself
+    it sends through the loopback device, and serves.
+
+    Raises:
+        HostNotReadyError: it has no address of that family.
+    """
+    given = settings.unicast_source
+    own = (
+        given
+        if given is not None and family_of(given) is family
+        else listed(settings, facts, family)
+        or next((each for each in node if family_of(each) is family), None)
+    )
+    if own is None:
+        raise HostNotReadyError(
+            Problem(
+                variable=NAMES,
+                element=" ".join(settings.unicast_peer_names),
+                reason=f"no IPv{family:d} peer, and this node has no IPv{family:d} address",
+                instead=f"have the names resolve to the nodes' IPv{family:d} addresses",
+            )
+        )
+    return own
 
 
 def source(
@@ -78,6 +133,9 @@ def source(
     if not peers:
         return None
     family = family_of(next(iter(peers)))
+    if settings.unicast_peer_names:
+        # Always said: it is part of what keepalived knows an instance by, and peers come and go.
+        return alone(settings, facts, node, family)
     given = settings.unicast_source
     if given is not None and family_of(given) is family:
         return given
@@ -92,7 +150,11 @@ def listed(settings: Settings, facts: HostFacts, family: Family) -> IPAddress | 
     """Return the address by which the list of peers names this node, if it does."""
     own = own_addresses(settings, facts)
     return next(
-        (each for each in settings.unicast_peers if family_of(each) is family and each in own),
+        (
+            each
+            for each in candidates(settings, facts)
+            if family_of(each) is family and each in own
+        ),
         None,
     )
 

@@ -184,13 +184,13 @@ VARIABLES: tuple[Variable, ...] = (
     _contract(
         "UNICAST_PEERS_DNS",
         "",
-        "Host names that are resolved to further unicast peers. "
-        "Not supported by this version yet.",
+        "Host names, separated by commas or blanks, whose addresses are unicast peers too; they "
+        "are resolved every few seconds.",
     ),
     _contract(
         "USE_UNICAST",
         "false",
-        "Accepted for compatibility: it is OPENSHIFT_HA_UNICAST_PEERS that switches unicast on.",
+        "Accepted for compatibility: peers, by address or by name, are what switches unicast on.",
     ),
     Variable(
         name="MULTICAST_SOURCE_IPADDRESS",

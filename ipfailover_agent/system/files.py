@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfailover_agent.core.model import IPAddress, RunPaths
+    from ipfailover_agent.core.names import Answer, Question
 
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
@@ -278,6 +279,40 @@ def read_recorded_interface(path: str) -> str | None:
     """Return the recorded interface; None when the record is missing or damaged."""
     interface = _read_record(path).get("interface")
     return interface if isinstance(interface, str) and interface else None
+
+
+def record_peers(path: str, known: Iterable[Answer]) -> None:
+    """Record what names resolved to, for a restart while DNS is dead.
+
+    Raises:
+        SystemRefusedError: it cannot be written.
+    """
+    import json  # noqa: PLC0415 - see above
+
+    record: dict[str, dict[str, list[str]]] = {}
+    for each in known:
+        by_family = record.setdefault(each.question.name, {})
+        by_family[f"ipv{each.question.family:d}"] = [str(address) for address in each.addresses]
+    write_atomically(path, json.dumps({"peers": record}, indent=1) + "\n")
+
+
+def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Answer, ...]:
+    """Return the recorded answers; what is missing or damaged is none."""
+    from ipfailover_agent.core.names import Answer  # noqa: PLC0415 - seldom needed
+
+    names = _read_record(path).get("peers")
+    found = []
+    for each in questions:
+        by_family = names.get(each.name) if isinstance(names, dict) else None
+        items = by_family.get(f"ipv{each.family:d}") if isinstance(by_family, dict) else None
+        addresses = tuple(
+            address
+            for address in _usable_addresses(items if isinstance(items, list) else [])
+            if address.version == each.family
+        )
+        if addresses:
+            found.append(Answer(question=each, addresses=addresses))
+    return tuple(found)
 
 
 def read_reason(path: str) -> str:

@@ -609,3 +609,31 @@ def test_release_in_another_network_says_so(world: World, interface: str) -> Non
 def test_the_path_holds_the_fake(world: World) -> None:
     """Or all of the above would have asked the real keepalived."""
     assert world.environment["PATH"].split(os.pathsep)[0] == str(world.fake.directory)
+
+
+# --- peers by name --
+
+LIAR = {"OPENSHIFT_HA_UNICAST_PEERS_DNS": "localhost"}
+
+
+@pytest.mark.parametrize("command", ["check", "render"])
+def test_names_without_a_good_answer_are_a_problem(world: World, command: str) -> None:
+    """Looked up once; ``run`` would wait."""
+    done = world.command(command, environment=LIAR)
+    assert 78 == done.returncode
+    assert "localhost (IPv4): 127.0.0.1 is a loopback address" in done.stdout + done.stderr
+
+
+def test_what_was_recorded_stands_in_for_a_bad_answer(world: World) -> None:
+    """As at a restart of ``run``; what was found is printed, in both forms."""
+    world.run_directory.mkdir(parents=True, exist_ok=True)
+    record = {"peers": {"localhost": {"ipv4": ["10.99.0.2"]}}}
+    (world.run_directory / "peers.json").write_text(json.dumps(record), encoding="utf-8")
+    shown = world.command("check", environment=LIAR)
+    assert 0 == shown.returncode, shown.stdout
+    assert "peers: localhost (IPv4): 127.0.0.1 is a loopback address" in shown.stdout
+    found = json.loads(world.command("check", "--json", environment=LIAR).stdout)
+    assert ["10.99.0.2"] == found["instances"][0]["unicast_peers"]
+    assert [("localhost", 4, [])] == [
+        (each["name"], each["family"], each["addresses"]) for each in found["resolved_peers"]
+    ]

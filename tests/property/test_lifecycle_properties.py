@@ -125,6 +125,11 @@ class Machine(RuleBasedStateMachine):
         self.feed(does.ReloadRequested())
 
     @rule()
+    def inputs_change(self) -> None:
+        """Peers by name are other ones; nobody waits for a verdict."""
+        self.feed(does.InputsChanged())
+
+    @rule()
     def stop(self) -> None:
         """SIGTERM."""
         if self.stop_asked_at is None:

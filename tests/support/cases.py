@@ -58,7 +58,7 @@ def _env(path: Path) -> dict[str, str]:
 
 
 def _facts(path: Path) -> HostFacts:
-    """Read interfaces (addresses and MTU), default routes, records and states of scripts."""
+    """Read interfaces (addresses and MTU), routes, records, peers and states of scripts."""
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
     tables = raw["interfaces"]
     facts = host_facts({name: each["addresses"] for name, each in tables.items()}, raw["routes"])
@@ -69,6 +69,7 @@ def _facts(path: Path) -> HostFacts:
             for each in facts.interfaces
         ),
         recorded_addresses=tuple(map(ip_address, raw.get("recorded", ()))),
+        resolved_peers=tuple(map(ip_address, raw["resolved"])) if "resolved" in raw else None,
         check_script=ScriptState(raw["check_script"]) if "check_script" in raw else None,
         notify_script=ScriptState(raw["notify_script"]) if "notify_script" in raw else None,
     )

@@ -32,7 +32,11 @@ RULE_SCHEMA: Manifest = {
             "type": "object",
             "required": ["name"],
             "additionalProperties": False,
-            "properties": {"name": {"type": "string"}, "labels": _TEXTS},
+            "properties": {
+                "name": {"type": "string"},
+                "namespace": {"type": "string"},
+                "labels": _TEXTS,
+            },
         },
         "spec": {
             "type": "object",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import copy
+import os
 import re
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -185,6 +186,28 @@ def test_an_environment_is_read_without_a_word_and_as_the_old_image_read_it(name
         for each in config.instances
     }
     assert ours == {each.virtual_router_id: set(each.served) for each in old.instances}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_agents_find_each_other_through_a_service(overlay: str, tmp_path: Path) -> None:
+    """The name is the Service's, which has every pod of ours, ready or not, and pods can ask."""
+    places = [os.path.relpath(EXAMPLES / each, tmp_path) for each in (overlay, "unicast")]
+    text = f"namespace: ipfailover\nresources: [{places[0]}]\ncomponents: [{places[1]}]\n"
+    (tmp_path / "kustomization.yaml").write_text(text, encoding="utf-8")
+    made = manifests.kustomize(str(tmp_path))
+    for each in made:
+        validate(each)
+    service = manifests.find(made, "Service")
+    assert "None" == service["spec"]["clusterIP"]
+    assert service["spec"]["publishNotReadyAddresses"]
+    [workload] = [each for each in made if each["kind"] in {"DaemonSet", "Deployment"}]
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    pod = workload["spec"]["template"]["spec"]
+    assert (True, "ClusterFirstWithHostNet") == (pod["hostNetwork"], pod["dnsPolicy"])
+    names = settings.parse(manifests.find(made, "ConfigMap")["data"]).unicast_peer_names
+    place = service["metadata"]
+    assert (f"{place['name']}.{place['namespace']}.svc.cluster.local",) == names
 
 
 def test_the_unit_calls_commands_that_exist() -> None:

@@ -134,3 +134,22 @@ def test_the_lines_that_matter_are_recognised(line: bytes, started: bool, reload
 def test_a_line_that_only_says_that_we_asked_is_told_apart(line: bytes, expected: bool) -> None:  # noqa: FBT001
     """It comes every few seconds; what says that asking failed is for everybody."""
     assert expected is keepalived.says_dumped(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            (
+                b"Sun Nov 22 14:01:52 2026: (V1) WARNING - equal priority advert received from "
+                b"remote host with our IP address."
+            ),
+            True,
+        ),
+        (b"Sun Nov 22 14:01:52 2026: (V1) Entering MASTER STATE", False),
+    ],
+    ids=["its own advert", "anything else"],
+)
+def test_an_advert_of_its_own_is_recognised(line: bytes, *, expected: bool) -> None:
+    """keepalived 2.2.7 says so each second where the only peer is the node itself."""
+    assert expected is keepalived.says_heard_itself(line)

@@ -460,3 +460,30 @@ def test_a_deadline_that_no_phase_set_is_dropped() -> None:
     assert (does.Lifecycle(phase=Phase.RUNNING), ()) == lifecycle.step(
         odd, does.DeadlinePassed(), 2.0, POLICY
     )
+
+
+def test_changed_inputs_are_planned_with_at_once_while_waiting() -> None:
+    """Nobody asked, so there is no verdict."""
+    state, actions = replay(does.Begin(), NOT_READY, does.InputsChanged())
+    assert (Phase.PREPARING, Reload.NONE) == (state.phase, state.reload)
+    assert (does.Prepare(),) == actions
+
+
+def test_changed_inputs_are_a_reload_while_running() -> None:
+    """The same way as after a SIGHUP."""
+    assert to_running(does.ReloadRequested()) == to_running(does.InputsChanged())
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param((does.StopRequested(),), id="stopping"),
+        pytest.param((CRASH, does.GroupGone()), id="before the next start"),
+    ],
+)
+def test_changed_inputs_change_nothing_where_a_plan_is_made_anyway_or_never(
+    events: tuple[does.Event, ...],
+) -> None:
+    """No reload is begun, and none is refused."""
+    state, _ = to_running(*events)
+    assert (state, ()) == to_running(*events, does.InputsChanged())

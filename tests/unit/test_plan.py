@@ -332,10 +332,98 @@ def test_a_family_without_a_peer_is_refused(ips: str, peers: str, family: str) -
     assert family in problem.reason
 
 
-def test_peers_by_name_are_refused_until_they_are_resolved() -> None:
+def resolved(peers: str) -> HostFacts:
+    """Return the usual node, where names resolve to these addresses."""
+    return dataclasses.replace(FACTS, resolved_peers=addresses(peers))
+
+
+def test_peers_by_name_are_waited_for() -> None:
     """Multicast instead would be another wire than the one asked for."""
-    (problem,) = refused("10.0.0.1", unicast_peer_names=("node-b",))
+    settings = Settings(virtual_addresses=addresses("10.0.0.1"), unicast_peer_names=("node-b",))
+    with pytest.raises(HostNotReadyError) as caught:
+        plan(settings, dataclasses.replace(FACTS, peers_awaited="node-b: timed out"))
+    problem = caught.value.problem
     assert ("OPENSHIFT_HA_UNICAST_PEERS_DNS", "node-b") == (problem.variable, problem.element)
+    assert "timed out" in problem.reason
+    assert not caught.value.is_usual
+    with pytest.raises(HostNotReadyError) as caught:
+        plan(settings, FACTS)
+    assert caught.value.is_usual
+
+
+def test_peers_by_name_are_added_to_those_by_address() -> None:
+    """Per family; this node and virtual addresses are left out."""
+    settings = Settings(
+        virtual_addresses=addresses("10.0.0.1 fd00::1"),
+        unicast_peer_names=("node-b",),
+        unicast_peers=addresses("192.168.55.12"),
+    )
+    facts = resolved("192.168.55.10 192.168.55.11 192.168.55.12 10.0.0.1 fd00:55::11")
+    four, six = plan(settings, facts).instances
+    assert addresses("192.168.55.12 192.168.55.11") == four.unicast_peers
+    assert addresses("fd00:55::11") == six.unicast_peers
+    assert addresses("192.168.55.10 fd00:55::10") == (four.unicast_source, six.unicast_source)
+    assert not (four.is_alone)
+    assert not (six.is_alone)
+
+
+def test_a_node_alone_is_its_own_peer() -> None:
+    """keepalived 2.2.7 would turn to multicast without any, where nobody else would hear it."""
+    settings = Settings(
+        virtual_addresses=addresses("10.0.0.1 fd00::1"), unicast_peer_names=("nodes",)
+    )
+    four, six = plan(settings, resolved("192.168.55.10")).instances
+    assert addresses("192.168.55.10") == four.unicast_peers
+    assert addresses("fd00:55::10") == six.unicast_peers
+    assert four.is_alone
+    assert six.is_alone
+
+
+def test_a_given_source_stands_in_for_peers() -> None:
+    """It is what the others send to."""
+    settings = Settings(
+        virtual_addresses=addresses("10.0.0.1"),
+        unicast_peer_names=("nodes",),
+        unicast_source=ip_address("192.168.55.99"),
+    )
+    (one,) = plan(settings, resolved("192.168.55.10")).instances
+    assert addresses("192.168.55.99") == one.unicast_peers == (one.unicast_source,)
+
+
+def test_a_node_alone_without_an_address_of_the_family_waits() -> None:
+    """There is nothing to send from, and nothing to send to."""
+    settings = Settings(virtual_addresses=addresses("fd00::1"), unicast_peer_names=("nodes",))
+    bare = host_facts({"ens3": ["192.168.55.10/24"]}, ["default via 192.168.55.1 dev ens3"])
+    facts = dataclasses.replace(bare, resolved_peers=())
+    with pytest.raises(HostNotReadyError) as caught:
+        plan(settings, facts)
+    assert "no IPv6 peer" in caught.value.problem.reason
+
+
+def test_one_peer_more_leaves_the_identity_of_an_instance() -> None:
+    """Else keepalived would begin anew with it, and drop its addresses."""
+    settings = Settings(virtual_addresses=addresses("10.0.0.1"), unicast_peer_names=("nodes",))
+    sets = ("192.168.55.10", "192.168.55.10 192.168.55.11", "192.168.55.11 192.168.55.12")
+    assert 1 == len({plan(settings, resolved(each)).instances[0].identity for each in sets})
+
+
+def test_priorities_of_peers_by_name_agree_between_nodes() -> None:
+    """Every node ranks the same addresses, whichever of them is its own."""
+    settings = Settings(virtual_addresses=addresses("10.0.0.1"), unicast_peer_names=("nodes",))
+    nodes = "192.168.55.10 192.168.55.11 192.168.55.12"
+    found = {
+        plan(
+            settings,
+            dataclasses.replace(
+                host_facts({"ens3": [f"{each}/24"]}, ["default via 192.168.55.1 dev ens3"]),
+                resolved_peers=addresses(nodes),
+            ),
+        )
+        .instances[0]
+        .priority
+        for each in nodes.split()
+    }
+    assert {254, 250, 246} == found
 
 
 def test_sources_belong_to_the_family_and_the_mode() -> None:

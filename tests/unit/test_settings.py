@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core import pending, variables
+from ipfailover_agent.core import variables
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import (
     ConflictMode,
@@ -518,27 +518,6 @@ def test_a_fraction_without_a_port_is_a_word_to_the_operator() -> None:
         "OPENSHIFT_HA_MONITOR_PORT is 0"
     )
     assert (expected,) == settings.warnings
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("UNICAST_PEERS_DNS", "node-a.example.com node-b"),
-    ],
-)
-def test_what_this_version_cannot_do_is_refused_in_words(name: str, value: str) -> None:
-    """An ability that is still to come is never ignored in silence."""
-    (problem,) = refused(**{name: value})
-
-    assert (value, "not supported by this version yet") == (problem.element, problem.reason)
-    assert problem.instead
-
-
-def test_every_ability_to_come_names_registered_variables() -> None:
-    """The list is what lifts a restriction: it must speak of real variables."""
-    for each in pending.PENDING:
-        assert set(each.variables) <= set(variables.BY_NAME)
-        assert each.instead
 
 
 def test_serve_valid_leaves_out_what_the_old_image_left_out() -> None:

@@ -1,0 +1,60 @@
+"""Peers by name for commands: every name is resolved once, with a deadline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core import inquiries, names, peers
+from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.system import files
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import HostFacts, Settings
+    from ipfailover_agent.prepare import Options
+
+_DEADLINE = 5.0  # seconds for all names together
+
+
+class Found:
+    """Adds peers to facts as a running agent would start with them, and keeps what was found.
+
+    ``answers`` hold each question's answer, one that is not believed as a failure; ``warnings``
+    are sentences about what an operator should know.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.answers: tuple[names.Answer, ...] = ()
+        self.warnings: tuple[str, ...] = ()
+
+    def __call__(self, settings: Settings, facts: HostFacts) -> HostFacts:
+        """Return the facts with the peers, or with why there are none."""
+        if not settings.unicast_peer_names:
+            return facts
+        from ipfailover_agent.system import resolving  # noqa: PLC0415 - seldom needed
+
+        wanted = peers.want(settings, facts)
+        asked = resolving.resolve_once(wanted.questions, _DEADLINE)
+        limit = inquiries.Policy().limit
+        self.answers = tuple(
+            sorted(
+                (names.judged(each, wanted.virtual, limit) for each in asked),
+                key=lambda each: each.question,
+            )
+        )
+        path = RunPaths(directory=self._options.run_directory, config="").peers
+        stored = files.read_recorded_peers(path, wanted.questions)
+        used, lines = peers.first_set(wanted, self.answers, stored)
+        self.warnings = lines
+        failures = "; ".join(
+            f"{each.question}: {each.failure}" for each in self.answers if each.failure
+        )
+        return replace(facts, resolved_peers=used, peers_awaited=failures)
+
+
+def describe(answer: names.Answer) -> str:
+    """Return an answer in words."""
+    if answer.failure:
+        return f"{answer.question}: {answer.failure}"
+    return f"{answer.question}: {' '.join(map(str, answer.addresses))}"

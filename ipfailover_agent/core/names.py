@@ -1,0 +1,77 @@
+"""Host names and what they resolve to: questions, answers, and which answers are believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from ipfailover_agent.core.model import Family, IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Question:
+    """What is asked: the addresses of one family that a host name has."""
+
+    name: str
+    family: Family
+
+    def __str__(self) -> str:
+        return f"{self.name} (IPv{self.family:d})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back: addresses, or none where there are none, or why it failed, in words."""
+
+    question: Question
+    addresses: tuple[IPAddress, ...] = ()
+    failure: str = ""
+
+
+def judged(answer: Answer, virtual: Collection[IPAddress], limit: int) -> Answer:
+    """Return the answer, or as a failure what is not believed or empty."""
+    reason = answer.failure or _flaw(answer, virtual, limit)
+    if not reason and not answer.addresses:
+        reason = "no address"
+    if reason:
+        return Answer(question=answer.question, failure=reason)
+    return Answer(question=answer.question, addresses=in_order(answer.addresses))
+
+
+def _flaw(answer: Answer, virtual: Collection[IPAddress], limit: int) -> str:
+    """Return in words why an answer is not believed, or nothing.
+
+    One address that cannot be a node's discredits the others: then DNS does not tell the truth.
+    """
+    if len(answer.addresses) > limit:
+        return f"{len(answer.addresses)} addresses, at most {limit} are taken"
+    for each in answer.addresses:
+        if why := _why_no_node(each, virtual):
+            return f"{each} {why}"
+    return ""
+
+
+def _why_no_node(address: IPAddress, virtual: Collection[IPAddress]) -> str:
+    if address in virtual:
+        return "is one of the virtual addresses, and no node"
+    kinds = (
+        (address.is_unspecified, "is the unspecified address"),
+        (address.is_loopback, "is a loopback address"),
+        (address.is_multicast, "is a multicast address"),
+        (address.is_link_local, "is a link-local address"),
+    )
+    for applies, words in kinds:
+        if applies:
+            return words
+    if isinstance(address, IPv6Address):
+        return "is an IPv4 address in disguise" if address.ipv4_mapped else ""
+    return "is no host's address" if address.is_reserved or int(address) < 1 << 24 else ""
+
+
+def in_order(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
+    """Return addresses sorted, IPv4 first."""
+    return tuple(sorted(addresses, key=lambda each: (each.version, int(each))))

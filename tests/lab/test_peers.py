@@ -1,0 +1,216 @@
+"""Peers by name, with a real DNS server and the real keepalived: one holder, whatever DNS does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.names import NAME, NameServer
+from tests.lab.scenarios import (
+    ELECTION,
+    PLANNED,
+    ask,
+    events,
+    numbered,
+    stays,
+    variables,
+    wait_for_each,
+    wait_for_line,
+    wait_for_status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+#: A first start: the names are looked at until they have said the same for some seconds.
+FIRST = ELECTION + 6.0
+#: Until every node has taken a new one for a peer: two looks, the second a second after the first.
+JOINED = 10.0
+
+
+@pytest.fixture
+def server(lab: Lab) -> Iterator[NameServer]:
+    """Give a name server for the lab's containers."""
+    server = NameServer(lab)
+    yield server
+    server.die()
+
+
+def start(server: NameServer, nodes: Sequence[Node], *addresses: str, **more: str) -> None:
+    """Start the agent on these nodes, with the name as the only source of peers."""
+    for node in nodes:
+        values = variables(*addresses, UNICAST_PEERS_DNS=NAME, **more)
+        node.start(values, prepare=server.preparation(node.name))
+
+
+def ips(nodes: Sequence[Node]) -> list[str]:
+    """Return the nodes' own addresses."""
+    return [each.ip for each in nodes]
+
+
+def peers(node: Node) -> list[str]:
+    """Return the peers of the first instance in keepalived.conf, the file that is in force."""
+    try:
+        text = node.read("/etc/keepalived/keepalived.conf")
+    except FileNotFoundError:
+        return []  # it waits for an answer
+    block = text.partition("unicast_peer {")[2].partition("}")[0]
+    return block.split()
+
+
+def wait_for_peers(lab: Lab, expected: dict[Node, list[str]], *, timeout: float) -> None:
+    """Wait until each of these nodes has just these peers."""
+    lab.wait_until(
+        lambda: all(sorted(peers(node)) == sorted(want) for node, want in expected.items()),
+        timeout=timeout,
+        what=f"the peers are {expected}",
+    )
+
+
+def never_two(lab: Lab, addresses: Sequence[str], *, since: float, none: float) -> None:
+    """Assert that no address ever had two holders, nor none for longer than ``none`` seconds."""
+    for each in addresses:
+        assert lab.recorder.seconds_with_two(each, since=since) == 0, each
+        assert lab.recorder.seconds_with_none(each, since=since) <= none, each
+
+
+def test_nodes_find_each_other(lab: Lab, server: NameServer) -> None:
+    """Each address has one holder from the start, and adverts are unicast."""
+    addresses = numbered(lab, 4)
+    server.say(ips(lab.nodes))
+    start(server, lab.nodes, *addresses)
+    wait_for_each(lab, addresses, timeout=FIRST)
+    wait_for_peers(lab, {each: ips(lab.others(each)) for each in lab.nodes}, timeout=1)
+    assert [lab.recorder.seconds_with_two(each) for each in addresses] == [0] * 4
+
+
+def test_a_node_comes(lab: Lab, server: NameServer) -> None:
+    """The reload that adds a peer costs no address, and nobody holds one twice."""
+    addresses = numbered(lab, 4)
+    old, new = lab.nodes[:2], lab.nodes[2]
+    server.say(ips(old))
+    start(server, old, *addresses)
+    wait_for_each(lab, addresses, timeout=FIRST)
+    began = time.monotonic()
+    server.say(ips(lab.nodes))
+    start(server, [new], *addresses)
+    wait_for_peers(lab, {each: ips(lab.others(each)) for each in lab.nodes}, timeout=JOINED)
+    wait_for_status(new, "ready", value=True)
+    stays(5)  # longer than a master-down time
+    never_two(lab, addresses, since=began, none=0)
+    assert [lab.recorder.changes(each, since=began) for each in addresses] == [()] * 4
+    new.terminate()
+    assert new.wait() == 0
+
+
+def test_a_node_alone_serves(lab: Lab, server: NameServer) -> None:
+    """The name is its own only: it holds everything, in unicast, without a word each second."""
+    addresses = numbered(lab, 2)
+    node = lab.nodes[0]
+    server.say([node.ip])
+    start(server, [node], *addresses)
+    wait_for_each(lab, addresses, timeout=FIRST)
+    assert peers(node) == [node.ip]
+    began = time.monotonic()
+    said = len(node.output())
+    stays(4)  # four adverts
+    assert node.output()[said:] == ""
+    server.say(ips(lab.nodes[:2]))
+    start(server, lab.nodes[1:2], *addresses)
+    wait_for_peers(lab, {node: ips(lab.nodes[1:2])}, timeout=JOINED)
+    wait_for_status(lab.nodes[1], "ready", value=True)
+    stays(5)
+    never_two(lab, addresses, since=began, none=0)
+
+
+def test_dns_dies(lab: Lab, server: NameServer) -> None:
+    """Everything stays; restarted nodes take the set of before, and nobody is alone."""
+    addresses = numbered(lab, 3)
+    server.say(ips(lab.nodes))
+    start(server, lab.nodes, *addresses)
+    wait_for_each(lab, addresses, timeout=FIRST)
+    began = time.monotonic()
+    server.die()
+    wait_for_line(lab.nodes[0], "peers.unresolved")
+    assert all(lab.recorder.changes(each, since=began) == () for each in addresses)
+    victim = lab.wait_for_holder(addresses[0])
+    victim.terminate()
+    assert victim.wait() == 0
+    restarted = time.monotonic()
+    start(server, [victim], *addresses)
+    wait_for_status(victim, "ready", value=True, timeout=10)
+    assert time.monotonic() - restarted < 8  # not a first start's looks
+    assert sorted(peers(victim)) == sorted(ips(lab.others(victim)))
+    stays(5)
+    never_two(lab, addresses, since=began, none=PLANNED)
+
+
+def test_dns_lies(lab: Lab, server: NameServer) -> None:
+    """What cannot be nodes is refused with words, and what was known stays."""
+    addresses = numbered(lab, 2)
+    server.say(ips(lab.nodes))
+    start(server, lab.nodes, *addresses)
+    wait_for_each(lab, addresses, timeout=FIRST)
+    began = time.monotonic()
+    before = {each: peers(each) for each in lab.nodes}
+    server.say([*ips(lab.nodes), addresses[0]])
+    wait_for_line(lab.nodes[0], f"{addresses[0]} is one of the virtual addresses")
+    server.say(["127.0.0.1"])
+    wait_for_line(lab.nodes[0], "127.0.0.1 is a loopback address")
+    server.say([f"10.9.{number // 250}.{1 + number % 250}" for number in range(300)])
+    wait_for_line(lab.nodes[0], "at most 64 are taken")
+    assert {each: peers(each) for each in lab.nodes} == before
+    server.say([])
+    wait_for_line(lab.nodes[0], "no address")
+    server.say(ips(lab.nodes))
+    wait_for_line(lab.nodes[0], "peers.resolved")
+    assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
+
+
+def test_a_dead_dns_at_a_first_start_is_waited_for(lab: Lab, server: NameServer) -> None:
+    """Not ready, with the reason; served as soon as there is an answer; ended at once if asked."""
+    address = lab.virtual(1)
+    start(server, lab.nodes[:2], address)
+    first, second = lab.nodes[:2]
+    wait_for_status(first, "phase", "waiting")
+    wait_for_line(first, "no peers yet")
+    second.terminate()
+    assert second.wait(3) == 0
+    server.say([first.ip])
+    lab.wait_for_holder(address, timeout=FIRST)
+
+
+def test_a_node_that_dns_does_not_know_says_so(lab: Lab, server: NameServer) -> None:
+    """The others do not send to it."""
+    address = lab.virtual(1)
+    server.say(ips(lab.nodes[:2]))
+    start(server, [lab.nodes[2]], address)
+    wait_for_line(lab.nodes[2], "peers.self_missing")
+    assert len(events(lab.nodes[2], "peers.self_missing")) == 1
+    shown = ask(lab.nodes[2], "check")
+    assert "no name resolves to an IPv4 address of this node" in shown.stdout
+    assert f"peers: {NAME} (IPv4): {' '.join(ips(lab.nodes[:2]))}" in shown.stdout
+
+
+def test_a_resolver_that_hangs_keeps_nobody_from_ending(lab: Lab) -> None:
+    """Half a minute for an answer: addresses stay, it is said, and TERM ends at once."""
+    server = NameServer(lab, patience=30)
+    address = lab.virtual(1)
+    server.say(ips(lab.nodes[:2]))
+    start(server, lab.nodes[:2], address)
+    holder = lab.wait_for_holder(address, timeout=FIRST)
+    began = time.monotonic()
+    server.freeze()
+    try:
+        wait_for_line(holder, "no answer within 4 s", timeout=15)
+        assert lab.recorder.changes(address, since=began) == ()
+        holder.terminate()
+        assert holder.wait(3) == 0
+        lab.wait_for_holder(address, timeout=PLANNED, among=lab.nodes[:2])
+    finally:
+        server.die()
