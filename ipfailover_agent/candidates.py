@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
-from ipfailover_agent.core import change, keepalived, ownership, render, steps
+from ipfailover_agent.core import change, keepalived, ownership, records, render, steps
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -110,6 +110,7 @@ class Candidates:
             candidate = prepare.build(variables.values, self._options)
             if runs and self._is_active(candidate):
                 self.active, self._variables = candidate, variables
+                self._record_active()
                 self._reporter.unchanged(candidate, variables.warnings)
                 self._dispatch(PreparationEnded(verdict=Verdict.UNCHANGED))
                 return
@@ -233,6 +234,7 @@ class Candidates:
         self._previous = self.active
         (self.active, self._variables), self._accepted = self._accepted, None
         self._record_addresses()
+        self._record_active()
         self._reporter.activated(self.active, self._previous, self._variables.warnings)
 
     def place_step(self) -> None:
@@ -262,6 +264,7 @@ class Candidates:
         except AgentError as error:
             self._reporter.log.error("config.restore_failed", error=str(error))
         else:
+            self._record_active()
             self._reporter.restored(self.active)
 
     def _install(self, candidate: Candidate) -> None:
@@ -282,6 +285,18 @@ class Candidates:
             files.record_addresses(self._paths.addresses, self.active.config.interface, served)
         except AgentError as error:
             self._reporter.log.error("addresses.record_failed", error=str(error))
+
+    def _record_active(self) -> None:
+        """Write down what is in force, for commands that compare with it."""
+        if self.active is None or self._variables is None:
+            return
+        record = prepare.record(
+            self.active, self._variables, self._initial_environment, self._options
+        )
+        try:
+            files.write_atomically(self._paths.active, records.to_json(record))
+        except AgentError as error:
+            self._reporter.log.error("config.record_failed", error=str(error))
 
     def host_changed(self) -> bool:
         """Tell whether the active plan would differ on the node as it is now."""

@@ -183,6 +183,26 @@ def check_command(
     return check.check(options, compare_old=compare_old, as_json=as_json)
 
 
+@cli.command("plan", short_help="Show what a reload would change, before it is made.")
+@click.option(
+    "--config",
+    metavar="PATH",
+    help="Look at this file or directory instead of the one that the running agent reads.",
+)
+@_run_dir_option
+@_json_option
+def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noqa: FBT001
+    """Show what a reload would do to each address, and what other nodes will feel.
+
+    Compares what the running agent has in force with its environment and its source as they are
+    now, or with --config. Changes nothing. Exits with 0 when nothing would change, 1 when
+    something would, 78 when the configuration would be refused.
+    """
+    from ipfailover_agent.commands import plan  # noqa: PLC0415
+
+    return plan.plan(os.path.abspath(run_dir or _RUN_DIRECTORY), config, as_json=as_json)  # noqa: PTH100
+
+
 @cli.command("reload", short_help="Have the running agent read its variables again.")
 @_run_dir_option
 @click.option(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.core import plan, render, settings, variables
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import HostFacts, KeepalivedConfig, Rendering, RunPaths, Settings
+from ipfailover_agent.core.records import ActiveRecord
 from ipfailover_agent.system import files, host, sources
 
 if TYPE_CHECKING:
@@ -154,6 +155,23 @@ def _way_to(path: str) -> set[str]:
         way.add(parent)
         path = parent
     return way
+
+
+def record(
+    active: Candidate, in_force: Variables, environment: Mapping[str, str], options: Options
+) -> ActiveRecord:
+    """Return what other commands should know of the active configuration."""
+    pid = os.getpid()
+    return ActiveRecord(
+        pid=pid,
+        agent_started_at=host.process_started_at(pid) or 0,
+        environment=tuple(sorted(_contract_part(environment).items())),
+        start_only=tuple(sorted(in_force.start_only.items())),
+        source=options.config and os.path.abspath(options.config),  # noqa: PTH100 - as in cli
+        template_directory=options.template_directory,
+        digest=active.rendering.digest,
+        config=active.config,
+    )
 
 
 def look_at_host(parsed: Settings, paths: RunPaths) -> HostFacts:

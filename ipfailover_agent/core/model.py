@@ -280,6 +280,11 @@ class RunPaths:
         return f"{self.directory}/addresses.json"
 
     @property
+    def active(self) -> str:
+        """Return the record of the active configuration."""
+        return f"{self.directory}/active.json"
+
+    @property
     def all_files(self) -> tuple[str, ...]:
         """Return everything that an agent may leave in ``directory``."""
         return (
@@ -297,6 +302,7 @@ class RunPaths:
             self.lock,
             self.status,
             self.addresses,
+            self.active,
         )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfailover_agent.core.model import IPAddress, RunPaths
+    from ipfailover_agent.core.records import ActiveRecord
 
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
@@ -274,6 +275,16 @@ def read_recorded_interface(path: str) -> str | None:
     """Return the recorded interface; None when the record is missing or damaged."""
     interface = _read_record(path).get("interface")
     return interface if isinstance(interface, str) and interface else None
+
+
+def read_active(path: str) -> ActiveRecord | None:
+    """Return the record of the active configuration; None when it is missing or damaged."""
+    from ipfailover_agent.core import records  # noqa: PLC0415 - only `plan` reads it
+
+    try:
+        return records.from_json(_read_small(path))
+    except (OSError, ValueError):
+        return None
 
 
 def read_reason(path: str) -> str:
