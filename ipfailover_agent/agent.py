@@ -18,6 +18,7 @@ from ipfailover_agent.core.supervision import Phase, Reload
 from ipfailover_agent.guard import Guard
 from ipfailover_agent.reporter import Reporter
 from ipfailover_agent.system import files, host, loop, process, setgroups
+from ipfailover_agent.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,7 +67,11 @@ class Agent:
         self._finish: does.Finish | None = None
         self._woke_at = time.monotonic()
         self._guard = Guard(
-            log=log, paths=self._paths, environment=environment, kill=self._kill_keepalived
+            log=log,
+            paths=self._paths,
+            environment=environment,
+            kill=self._kill_keepalived,
+            dispatch=self._dispatch,
         )
         self._reporter = Reporter(
             log=log,
@@ -84,6 +89,13 @@ class Agent:
             holds=self._guard.holds,
             policy=self._policy,
             dispatch=self._dispatch,
+        )
+        self._watcher = Watcher(
+            log=log,
+            options=options,
+            candidates=self._candidates,
+            policy=self._policy,
+            request=lambda: self._dispatch(does.ReloadRequested()),
         )
 
     def run(self) -> int:
@@ -171,6 +183,7 @@ class Agent:
             self._candidates.deadline,
             self._reporter.deadline,
             self._guard.deadline,
+            self._watcher.deadline if self._state.phase is Phase.RUNNING else None,
         )
         deadline = min((each for each in due if each is not None), default=None)
         events = self._loop.wait(deadline)
@@ -192,6 +205,8 @@ class Agent:
         if self._state.deadline is not None and now >= self._state.deadline:
             self._dispatch(does.DeadlinePassed())
         self._candidates.tick(now, self._loop)
+        if self._state.phase is Phase.RUNNING:
+            self._watcher.tick(now)
         for event in events:
             self._handle(event)
         self._reporter.tick(now)
@@ -241,7 +256,10 @@ class Agent:
             permanent = keepalived.permanent_exit_code(code) is not None
             changed = permanent and self._candidates.host_changed()
             self._reporter.keepalived_ended(
-                expected=self._state.stops, pid=child.pid, code=code, signal=child.signal
+                expected=self._state.stops or self._state.reload is Reload.ROLLING_BACK,
+                pid=child.pid,
+                code=code,
+                signal=child.signal,
             )
             self._guard.keepalived_ended(self._reporter.roster)
             self._dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
@@ -286,6 +304,7 @@ class Agent:
             case does.Prepare():
                 if self._state.reload is Reload.PREPARING:
                     self._reporter.reload_began()
+                self._watcher.reading()
                 runs = self._state.phase is Phase.RUNNING
                 self._candidates.prepare(self._loop, runs=runs)
             case does.AbandonPreparation():
@@ -295,6 +314,8 @@ class Agent:
                 self._configure_guard()
             case does.PlaceStep():
                 self._candidates.place_step()
+            case does.Verify():
+                self._guard.verify(self._candidates.expectation)
             case does.Restore():
                 self._candidates.restore()
                 self._configure_guard()
@@ -314,7 +335,7 @@ class Agent:
                 self._candidates.release_addresses()
             case does.EndReload(reason=reason, is_confirmed=is_confirmed):
                 self._configure_guard()
-                self._guard.overseer.reload_ended()
+                self._guard.reload_ended()
                 self._reporter.reload_ended(reason, is_confirmed=is_confirmed)
             case does.ScheduleRestart(attempt=attempt, delay=delay):
                 self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))

@@ -13,13 +13,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
-from ipfailover_agent.core import change, keepalived, ownership, records, render, steps
+from ipfailover_agent.core import (
+    change,
+    keepalived,
+    ownership,
+    records,
+    render,
+    steps,
+    verify,
+    watching,
+)
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
     ExitCode,
     HostNotReadyError,
 )
+from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervision import PreparationEnded, Verdict
 from ipfailover_agent.system import files, process, release
 from ipfailover_agent.system.config_test import ConfigTest
@@ -27,8 +37,9 @@ from ipfailover_agent.system.config_test import ConfigTest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.model import KeepalivedConfig, RunPaths
     from ipfailover_agent.core.supervision import Policy
+    from ipfailover_agent.core.verify import Expectation
     from ipfailover_agent.holds import Holds
     from ipfailover_agent.prepare import Candidate, Options, Variables
     from ipfailover_agent.reporter import Reporter
@@ -79,7 +90,9 @@ class Candidates:
         self._accepted: tuple[Candidate, Variables] | None = None
         self._variables: Variables | None = None
         self._under_way: _Preparation | None = None
-        self._steps: deque[files.StagedFile] = deque()
+        self._steps: deque[tuple[files.StagedFile, KeepalivedConfig]] = deque()
+        self._target: KeepalivedConfig | None = None
+        self._masters: frozenset[str] = frozenset()  # before the reload
 
     @property
     def deadline(self) -> float | None:
@@ -211,8 +224,11 @@ class Candidates:
             templates = self._options.template_directory
             rendering = render.render(first, candidate.paths, template_directory=templates)
             # On the disk before anything changes: half of a change must not stay in force.
-            for each in (rendering.config, candidate.rendering.config):
-                self._steps.append(files.stage(each))
+            for file, config in (
+                (rendering.config, first),
+                (candidate.rendering.config, candidate.config),
+            ):
+                self._steps.append((files.stage(file), config))
 
     def _refuse(self, error: AgentError, verdict: Verdict) -> None:
         self._reporter.refused(error, verdict)
@@ -233,6 +249,8 @@ class Candidates:
             return
         self._previous = self.active
         (self.active, self._variables), self._accepted = self._accepted, None
+        self._target = self.active.config
+        self._masters = self._reporter.roster.names_in(VrrpState.MASTER)
         self._record_addresses()
         self._record_active()
         self._reporter.activated(self.active, self._previous, self._variables.warnings)
@@ -242,13 +260,21 @@ class Candidates:
         if not self._steps:
             return
         try:
-            files.commit(self._steps.popleft())
+            file, self._target = self._steps.popleft()
+            files.commit(file)
         except AgentError as error:
             self._reporter.log.error("config.step_failed", error=str(error))
 
+    @property
+    def expectation(self) -> Expectation | None:
+        """Return what the last SIGHUP is to lead to, None before any."""
+        if self._previous is None or self._target is None:
+            return None
+        return verify.expect(self._previous.config, self._target, self._masters)
+
     def _discard_steps(self) -> None:
         while self._steps:
-            files.discard(self._steps.pop())
+            files.discard(self._steps.pop()[0])
 
     def roll_back(self) -> None:
         """Make the previous configuration the active one again."""
@@ -297,6 +323,24 @@ class Candidates:
             files.write_atomically(self._paths.active, records.to_json(record))
         except AgentError as error:
             self._reporter.log.error("config.record_failed", error=str(error))
+
+    @property
+    def interface(self) -> str | None:
+        """Return the interface of the active configuration."""
+        return self.active.config.interface if self.active else None
+
+    def look_at_node(self) -> str:
+        """Return a text that is equal as long as the node is; see ``watching``.
+
+        Raises:
+            SystemRefusedError: the kernel does not answer.
+        """
+        if self.active is None:
+            return ""
+        facts = prepare.look_at_host(self.active.settings, self.active.paths)
+        before = self._previous.config.addresses if self._previous else ()
+        ours = (*self.active.config.addresses, *before, *facts.recorded_addresses)
+        return watching.describe_node(facts, ours)
 
     def host_changed(self) -> bool:
         """Tell whether the active plan would differ on the node as it is now."""

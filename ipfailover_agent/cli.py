@@ -79,13 +79,16 @@ def _shared_options(command: Callable[..., object]) -> Callable[..., object]:
     return command
 
 
-def _options(config: str | None, run_dir: str, template_dir: str | None) -> Options:
+def _options(
+    config: str | None, run_dir: str, template_dir: str | None, *, watches: bool = False
+) -> Options:
     from ipfailover_agent.prepare import Options  # noqa: PLC0415
 
     return Options(
         config=config or None,
         run_directory=os.path.abspath(run_dir or _RUN_DIRECTORY),  # noqa: PTH100 - start-up time
         template_directory=template_dir or None,
+        watches=watches,
     )
 
 
@@ -113,6 +116,13 @@ def cli() -> None:
 @cli.command("run", short_help="Serve the addresses until stopped (the container's entrypoint).")
 @_shared_options
 @click.option(
+    "--watch/--no-watch",
+    envvar="IPFAILOVER_WATCH",
+    default=True,
+    show_default=True,
+    help="Reload by itself when the variables of --config, or the node, have changed.",
+)
+@click.option(
     "--log-format",
     envvar="IPFAILOVER_LOG_FORMAT",
     type=click.Choice(["text", "json"]),
@@ -132,6 +142,8 @@ def run_command(
     config: str | None,
     run_dir: str,
     template_dir: str | None,
+    *,
+    watch: bool,
     log_format: str,
     log_level: str,
 ) -> int:
@@ -142,7 +154,8 @@ def run_command(
     """
     from ipfailover_agent.commands import run  # noqa: PLC0415
 
-    return run.run(_options(config, run_dir, template_dir), log_format, log_level)
+    options = _options(config, run_dir, template_dir, watches=watch)
+    return run.run(options, log_format, log_level)
 
 
 @cli.command("render", short_help="Print the keepalived.conf that `run` would use on this node.")

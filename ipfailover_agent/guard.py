@@ -16,6 +16,7 @@ from ipfailover_agent.holds import Holds
 from ipfailover_agent.leases import Leases
 from ipfailover_agent.overseer import Overseer
 from ipfailover_agent.report.status import Protection
+from ipfailover_agent.verification import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.dump import InstanceDump
     from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.roster import Roster, RosterEntry
+    from ipfailover_agent.core.supervision import VerificationEnded
+    from ipfailover_agent.core.verify import Expectation
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.firewall import Firewall
     from ipfailover_agent.system.loop import Loop
@@ -42,6 +45,7 @@ class Guard:
         paths: of the run directory.
         environment: of nft.
         kill: ends keepalived's process group at once.
+        dispatch: hears how a verification ended.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Guard:
         paths: RunPaths,
         environment: Mapping[str, str],
         kill: Callable[[], None],
+        dispatch: Callable[[VerificationEnded], None],
     ) -> None:
         self.holds = Holds(log, paths)
         self.leases = Leases(log)
@@ -58,6 +63,7 @@ class Guard:
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
         self.contests = Contests(log=log, holds=self.holds, overseer=self.overseer)
+        self.verifier = Verifier(log=log, overseer=self.overseer, dispatch=dispatch)
         self.firewall: Firewall | None = None
         self._environment = environment
         self._log = log
@@ -79,6 +85,7 @@ class Guard:
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         due = [self.leases.deadline, self.overseer.deadline, self.contests.deadline]
+        due.append(self.verifier.deadline)
         if self.firewall is not None:
             due.append(self.firewall.deadline)
         return min((each for each in due if each is not None), default=None)
@@ -99,6 +106,7 @@ class Guard:
         """Do what else is due."""
         self.overseer.tick(now)
         self.contests.tick(now, loop)
+        self.verifier.tick(now)
         if self.firewall is not None:
             self.firewall.tick(now)
 
@@ -175,15 +183,27 @@ class Guard:
             self._held = held
             self.leases.holds(held, now)
 
+    def verify(self, expected: Expectation | None) -> None:
+        """keepalived has read its file: find out whether it does what was planned."""
+        self.overseer.reload_ended()
+        self.verifier.begin(expected)
+
+    def reload_ended(self) -> None:
+        """A reload is over, however it went."""
+        self.overseer.reload_ended()
+        self.verifier.end()
+
     def keepalived_ended(self, roster: Roster) -> None:
         """keepalived ended: nothing is held any more."""
         self.overseer.keepalived_ended()
+        self.verifier.end()
         self.contests.restart()
         self.leases.left(self._held)
         self.roster_is(roster, time.monotonic())
 
     def _on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         self.contests.dumped(instances, asked_at)
+        self.verifier.dumped(instances, asked_at)
 
     def close(self) -> None:
         """Let go of sockets."""

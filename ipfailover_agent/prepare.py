@@ -25,7 +25,7 @@ _START_ONLY = tuple(
     for each in variables.VARIABLES
     if each.takes_effect_at == "start" and not each.is_agent_option
 )
-_LATER = ("IPFAILOVER_WATCH", "IPFAILOVER_LISTEN")
+_LATER = ("IPFAILOVER_LISTEN",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class Options:
     config: str | None = None
     run_directory: str = "/run/ipfailover-agent"
     template_directory: str | None = None
+    watches: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,10 @@ class Roster:
         """Return the entry of the instance with that name, or None."""
         return next((each for each in self.entries if each.instance.name == name), None)
 
+    def names_in(self, state: VrrpState) -> frozenset[str]:
+        """Return the names of the instances that are in a state."""
+        return frozenset(each.instance.name for each in self.entries if each.state is state)
+
     def told(self, transition: VrrpTransition, at: float) -> Roster:
         """Return the roster after keepalived told of a transition."""
         return Roster(
