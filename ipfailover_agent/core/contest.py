@@ -213,9 +213,18 @@ def _on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPol
         is_reported=known.is_reported and was_in_sight,
     )
     state = yielding.remember(state, rival, policy)
+    if was_in_sight and not is_same and causes.difference(advert, context) is None:
+        state = _hope(state, now)
     if state.state is VrrpState.BACKUP:
         state = _count(state, now, policy, is_new=not is_same)
     return state, ()
+
+
+def _hope(state: Contest, until: float) -> Contest:
+    """Try soon whether keepalived counts a rival's adverts: something has changed about them."""
+    if state.phase is not Phase.HELD or state.trial_at is None:
+        return state
+    return replace(state, trial_at=min(state.trial_at, until), trials=0)
 
 
 def _on_leaving(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
@@ -234,11 +243,13 @@ def _count(state: Contest, now: float, policy: ContestPolicy, *, is_new: bool) -
     if state.dump_at is None:
         return state
     if is_new:
+        if state.is_counting:  # what was counted since the baseline says nothing of this one
+            state = replace(state, baseline=None, passed=0, second_at=None)
         state = replace(state, is_counting=False, dump_at=now)
     if state.baseline is None or now <= state.baseline.taken_at:
         return state
     state = replace(state, passed=state.passed + 1)
-    if state.passed == 2:  # noqa: PLR2004 - one may have come before the dump
+    if state.passed in {verdicts.needed(state, now), 2}:
         state = replace(state, second_at=now)
         if not state.is_counting and state.dump_at is not None:
             state = replace(state, dump_at=min(state.dump_at, now + policy.settle))
@@ -319,8 +330,9 @@ def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPoli
             state = replace(yielding.calm(state, now), blind_until=None)
             return state, (EndTrial(),)
         return state, ()
+    is_refused = verdicts.refused(baseline, counters)
     if (
-        state.passed < 2  # noqa: PLR2004 - one may have come before the dump
+        state.passed < (verdicts.needed(state, now) if is_refused else 2)
         or state.second_at is None
         or counters.taken_at < state.second_at + policy.settle - 1e-6
         or counters.state is not VrrpState.BACKUP
@@ -386,4 +398,5 @@ def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Con
     )
     if state.dump_at is not None:
         state = replace(state, dump_at=now)
-    return state
+    # By then an advert has shown whether its sender has the same configuration.
+    return _hope(state, now + 1.5 * context.advert_interval)
