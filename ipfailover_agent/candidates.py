@@ -337,7 +337,8 @@ class Candidates:
         """
         if self.active is None:
             return ""
-        facts = prepare.look_at_host(self.active.settings, self.active.paths)
+        # While keepalived sets many addresses the loop must not wait for it.
+        facts = prepare.look_at_host(self.active.settings, self.active.paths, is_glance=True)
         before = self._previous.config.addresses if self._previous else ()
         ours = (*self.active.config.addresses, *before, *facts.recorded_addresses)
         return watching.describe_node(facts, ours)

@@ -175,12 +175,13 @@ def record(
     )
 
 
-def look_at_host(parsed: Settings, paths: RunPaths) -> HostFacts:
-    """Return the node as it is now."""
+def look_at_host(parsed: Settings, paths: RunPaths, *, is_glance: bool = False) -> HostFacts:
+    """Return the node as it is now; ``is_glance`` as for ``host.discover``."""
     return host.discover(
         check_script=parsed.check_script,
         notify_script=parsed.notify_script,
         recorded=files.read_recorded_addresses(paths.addresses),
+        is_glance=is_glance,
     )
 
 

@@ -93,11 +93,14 @@ class Verifier:
 
 
 def _held() -> set[Held]:
-    """Return every host address that the kernel shows, with its interface's name."""
+    """Return every host address that the kernel shows, with its interface's name.
+
+    While some are being deleted others may be missing: the next look tells.
+    """
     with AddressSocket(timeout=_TIMEOUT) as netlink:
         names = {each.index: each.name for each in netlink.links()}
         return {
             (names.get(index, ""), each.address)
-            for index, each in netlink.addresses()
+            for index, each in netlink.addresses(is_glance=True)
             if each.prefix_length == family_of(each.address).host_prefix_length
         }
