@@ -140,7 +140,25 @@ def _warnings(
             "adverts until all have the new list, and two may hold what is in it until one "
             "yields; change all nodes quickly after one another"
         )
+    if crossing := _crossing(active, candidate, found):
+        it, its = ("it", "its") if len(crossing) == 1 else ("them", "their")
+        verb = "moves" if len(crossing) == 1 else "move"
+        yield (
+            f"{ranges(crossing)} {verb} to another group: where that one has another holder, "
+            f"nobody holds {it} from the reload of {its} holder until that of the other"
+        )
     yield from summed(each for each in found.differences if each.consequence is not _NONE)
+
+
+def _crossing(
+    active: KeepalivedConfig, candidate: KeepalivedConfig, found: Change
+) -> tuple[IPAddress, ...]:
+    """Return the addresses that leave an instance or join one that holds others as well."""
+    groups = {each.name for each in active.instances if len(each.all_addresses) > 1}
+    joined = {each.name for each in candidate.instances if len(each.all_addresses) > 1}
+    return tuple(
+        each.address for each in found.moved if each.origin in groups or each.target in joined
+    )
 
 
 def _disputed(

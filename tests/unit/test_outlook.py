@@ -69,6 +69,23 @@ def test_a_group_that_grows_is_refused_by_peers() -> None:
     )
 
 
+def test_an_address_that_is_dealt_to_another_group_is_named() -> None:
+    """Its old holder drops it, and the new group's holder does not have it yet."""
+    (one,) = (
+        each
+        for each in look(
+            config(*range(1, 7), address_groups=2), *range(1, 8), address_groups=2
+        ).warnings
+        if "another group" in each
+    )
+    assert (
+        "10.0.0.4 moves to another group: where that one has another holder, nobody holds it from "
+        "the reload of its holder until that of the other"
+    ) == one
+    several = look(config(*range(1, 7), address_groups=2), *range(1, 11), address_groups=2)
+    assert any("10.0.0.4, 10.0.0.5 move to another group" in each for each in several.warnings)
+
+
 def test_differences_of_many_instances_are_counted() -> None:
     """Two of a kind are told one by one, more are a number."""
     before = config(*range(1, 20))
