@@ -7,6 +7,7 @@ contest bounds what comes of that.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -112,3 +113,33 @@ def test_a_grouped_list_changes_node_by_node(
     assert max(two.values()) <= TWO + SLACK
     assert max(none.values()) <= NONE + SLACK
     assert max(silent) <= NONE + SLACK
+
+
+def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """What ``plan`` proposes is set everywhere, then the list changes: no event for the rest."""
+    lab = make_lab(2, ipv6=False)
+    before = numbered(lab, 4)
+    after = [each for each in before if each != before[1]]
+    source = ConfigMap(lab.directory / "variables", variables(*before))
+    for node in lab.nodes:
+        node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+    wait_for_each(lab, before, timeout=ELECTION)
+    stays(2)
+    wanted = lab.directory / "wanted.env"
+    wanted.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={','.join(after)}\n")
+    found = json.loads(ask(lab.nodes[0], "plan", "--json", "--config", str(wanted)).stdout)
+    pins = found["pin_ids"]
+    began = time.monotonic()
+    for values in (
+        variables(*before, VRRP_IDS=pins),
+        variables(*after, VRRP_IDS=pins),
+    ):
+        source.write(values)
+        for node in lab.nodes:
+            assert ask(node, "reload").returncode == 0
+            stays(4)  # a takeover, should one come
+    wait_for_each(lab, after, timeout=1)
+    assert [lab.recorder.changes(each, since=began) for each in after] == [(), (), ()]
+    assert lab.recorder.holders(before[1]) == []
