@@ -22,6 +22,7 @@ from ipfailover_agent.peering import SOURCE as PEERS
 from ipfailover_agent.peering import Peering
 from ipfailover_agent.reporter import Reporter
 from ipfailover_agent.system import files, host, loop, process, setgroups
+from ipfailover_agent.watcher import Watcher
 from ipfailover_agent.web import Web
 from ipfailover_agent.witness import Sources, Witness
 
@@ -81,6 +82,7 @@ class Agent:
             environment=environment,
             kill=self._kill_keepalived,
             seen=self._witness.advert,
+            dispatch=self._dispatch,
         )
         self._witness.sources = Sources(
             withholdings=self._guard.withholdings,
@@ -118,6 +120,13 @@ class Agent:
             dispatch=self._dispatch,
         )
         self._web = Web.made(options.listen, log=log, reporter=self._reporter, guard=self._guard)
+        self._watcher = Watcher(
+            log=log,
+            options=options,
+            candidates=self._candidates,
+            policy=self._policy,
+            request=lambda: self._dispatch(does.ReloadRequested()),
+        )
 
     def run(self) -> int:
         """Serve until the end; return the exit code.
@@ -215,6 +224,7 @@ class Agent:
             self._guard.deadline,
             self._web.deadline,
             self._peering.deadline,
+            self._watcher.deadline if self._state.phase is Phase.RUNNING else None,
         )
         deadline = min((each for each in due if each is not None), default=None)
         events = self._wait(deadline)
@@ -234,6 +244,8 @@ class Agent:
             self._dispatch(does.DeadlinePassed())
         self._candidates.tick(now, self._loop)
         self._peering.tick(now)
+        if self._state.phase is Phase.RUNNING:
+            self._watcher.tick(now)
         for event in events:
             self._handle(event)
         self._reporter.tick(now)
@@ -318,7 +330,10 @@ class Agent:
             permanent = keepalived.permanent_exit_code(code) is not None
             changed = permanent and self._candidates.host_changed()
             self._reporter.keepalived_ended(
-                expected=self._state.stops, pid=child.pid, code=code, signal=child.signal
+                expected=self._state.stops or self._state.reload is Reload.ROLLING_BACK,
+                pid=child.pid,
+                code=code,
+                signal=child.signal,
             )
             self._guard.keepalived_ended(self._reporter.roster)
             self._dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
@@ -364,6 +379,7 @@ class Agent:
             case does.Prepare():
                 if self._state.reload is Reload.PREPARING:
                     self._reporter.reload_began()
+                self._watcher.reading()
                 runs = self._state.phase is Phase.RUNNING
                 self._candidates.prepare(self._loop, runs=runs)
             case does.AbandonPreparation():
@@ -373,6 +389,8 @@ class Agent:
                 self._configure_guard()
             case does.PlaceStep():
                 self._candidates.place_step()
+            case does.Verify():
+                self._guard.verify(self._candidates.expectation)
             case does.Restore():
                 self._candidates.restore()
                 self._configure_guard()
@@ -392,7 +410,7 @@ class Agent:
                 self._candidates.release_addresses()
             case does.EndReload(reason=reason, is_confirmed=is_confirmed):
                 self._configure_guard()
-                self._guard.overseer.reload_ended()
+                self._guard.reload_ended()
                 self._reporter.reload_ended(reason, is_confirmed=is_confirmed)
             case does.ScheduleRestart(attempt=attempt, delay=delay):
                 self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))

@@ -13,13 +13,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
-from ipfailover_agent.core import change, keepalived, ownership, render, steps
+from ipfailover_agent.core import (
+    change,
+    keepalived,
+    ownership,
+    records,
+    render,
+    steps,
+    verify,
+    watching,
+)
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
     ExitCode,
     HostNotReadyError,
 )
+from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervision import PreparationEnded, Verdict
 from ipfailover_agent.system import files, process, release
 from ipfailover_agent.system.config_test import ConfigTest
@@ -27,8 +37,9 @@ from ipfailover_agent.system.config_test import ConfigTest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import IPAddress, RunPaths
+    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, RunPaths
     from ipfailover_agent.core.supervision import Policy
+    from ipfailover_agent.core.verify import Expectation
     from ipfailover_agent.holds import Holds
     from ipfailover_agent.prepare import AddPeers, Candidate, Options, Variables
     from ipfailover_agent.probes import Probes
@@ -84,7 +95,9 @@ class Candidates:
         self._accepted: tuple[Candidate, Variables] | None = None
         self._variables: Variables | None = None
         self._under_way: _Preparation | None = None
-        self._steps: deque[files.StagedFile] = deque()
+        self._steps: deque[tuple[files.StagedFile, KeepalivedConfig]] = deque()
+        self._target: KeepalivedConfig | None = None
+        self._masters: frozenset[str] = frozenset()  # before the reload
 
     @property
     def peers(self) -> tuple[IPAddress, ...] | None:
@@ -126,6 +139,7 @@ class Candidates:
             candidate = prepare.build(variables.values, self._options, self._add_peers)
             if runs and self._is_active(candidate):
                 self.active, self._variables = candidate, variables
+                self._record_active()
                 self._reporter.unchanged(candidate, variables.warnings)
                 self._dispatch(PreparationEnded(verdict=Verdict.UNCHANGED))
                 return
@@ -226,8 +240,11 @@ class Candidates:
             templates = self._options.template_directory
             rendering = render.render(first, candidate.paths, template_directory=templates)
             # On the disk before anything changes: half of a change must not stay in force.
-            for each in (rendering.config, candidate.rendering.config):
-                self._steps.append(files.stage(each))
+            for file, config in (
+                (rendering.config, first),
+                (candidate.rendering.config, candidate.config),
+            ):
+                self._steps.append((files.stage(file), config))
 
     def _refuse(self, error: AgentError, verdict: Verdict) -> None:
         self._reporter.refused(error, verdict)
@@ -248,7 +265,10 @@ class Candidates:
             return
         self._previous = self.active
         (self.active, self._variables), self._accepted = self._accepted, None
+        self._target = self.active.config
+        self._masters = self._reporter.roster.names_in(VrrpState.MASTER)
         self._record_addresses()
+        self._record_active()
         self._reporter.activated(self.active, self._previous, self._variables.warnings)
 
     def place_step(self) -> None:
@@ -256,13 +276,21 @@ class Candidates:
         if not self._steps:
             return
         try:
-            files.commit(self._steps.popleft())
+            file, self._target = self._steps.popleft()
+            files.commit(file)
         except AgentError as error:
             self._reporter.log.error("config.step_failed", error=str(error))
 
+    @property
+    def expectation(self) -> Expectation | None:
+        """Return what the last SIGHUP is to lead to, None before any."""
+        if self._previous is None or self._target is None:
+            return None
+        return verify.expect(self._previous.config, self._target, self._masters)
+
     def _discard_steps(self) -> None:
         while self._steps:
-            files.discard(self._steps.pop())
+            files.discard(self._steps.pop()[0])
 
     def roll_back(self) -> None:
         """Make the previous configuration the active one again."""
@@ -278,6 +306,7 @@ class Candidates:
         except AgentError as error:
             self._reporter.log.error("config.restore_failed", error=str(error))
         else:
+            self._record_active()
             self._reporter.restored(self.active)
 
     def _install(self, candidate: Candidate) -> None:
@@ -299,6 +328,37 @@ class Candidates:
             files.record_addresses(self._paths.addresses, self.active.config.interface, served)
         except AgentError as error:
             self._reporter.log.error("addresses.record_failed", error=str(error))
+
+    def _record_active(self) -> None:
+        """Write down what is in force, for commands that compare with it."""
+        if self.active is None or self._variables is None:
+            return
+        record = prepare.record(
+            self.active, self._variables, self._initial_environment, self._options
+        )
+        try:
+            files.write_atomically(self._paths.active, records.to_json(record))
+        except AgentError as error:
+            self._reporter.log.error("config.record_failed", error=str(error))
+
+    @property
+    def interface(self) -> str | None:
+        """Return the interface of the active configuration."""
+        return self.active.config.interface if self.active else None
+
+    def look_at_node(self) -> str:
+        """Return a text that is equal as long as the node is; see ``watching``.
+
+        Raises:
+            SystemRefusedError: the kernel does not answer.
+        """
+        if self.active is None:
+            return ""
+        # While keepalived sets many addresses the loop must not wait for it.
+        facts = prepare.look_at_host(self.active.settings, self.active.paths, is_glance=True)
+        before = self._previous.config.addresses if self._previous else ()
+        ours = (*self.active.config.addresses, *before, *facts.recorded_addresses)
+        return watching.describe_node(facts, ours)
 
     def host_changed(self) -> bool:
         """Tell whether the active plan would differ on the node as it is now."""

@@ -89,7 +89,12 @@ def _shared_options(command: Callable[..., object]) -> Callable[..., object]:
 
 
 def _options(
-    config: str | None, run_dir: str, template_dir: str | None, listen: str = "off"
+    config: str | None,
+    run_dir: str,
+    template_dir: str | None,
+    listen: str = "off",
+    *,
+    watches: bool = False,
 ) -> Options:
     from ipfailover_agent.prepare import Options  # noqa: PLC0415
 
@@ -98,6 +103,7 @@ def _options(
         run_directory=os.path.abspath(run_dir or _RUN_DIRECTORY),  # noqa: PTH100 - start-up time
         template_directory=template_dir or None,
         listen=listen,
+        watches=watches,
     )
 
 
@@ -134,6 +140,13 @@ def cli() -> None:
     "off for none.",
 )
 @click.option(
+    "--watch/--no-watch",
+    envvar="IPFAILOVER_WATCH",
+    default=True,
+    show_default=True,
+    help="Reload by itself when the variables of --config, or the node, have changed.",
+)
+@click.option(
     "--log-format",
     envvar="IPFAILOVER_LOG_FORMAT",
     type=click.Choice(["text", "json"]),
@@ -155,6 +168,7 @@ def run_command(
     run_dir: str,
     template_dir: str | None,
     listen: str,
+    watch: bool,
     log_format: str,
     log_level: str,
 ) -> int:
@@ -165,7 +179,7 @@ def run_command(
     """
     from ipfailover_agent.commands import run  # noqa: PLC0415
 
-    options = _options(config, run_dir, template_dir, listen)
+    options = _options(config, run_dir, template_dir, listen, watches=watch)
     return run.run(options, log_format, log_level)
 
 
@@ -235,6 +249,26 @@ def doctor_command(
     return doctor.examine(
         _options(config, run_dir, template_dir), seconds=seconds, as_json=as_json
     )
+
+
+@cli.command("plan", short_help="Show what a reload would change, before it is made.")
+@click.option(
+    "--config",
+    metavar="PATH",
+    help="Look at this file or directory instead of the one that the running agent reads.",
+)
+@_run_dir_option
+@_json_option
+def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noqa: FBT001
+    """Show what a reload would do to each address, and what other nodes will feel.
+
+    Compares what the running agent has in force with its environment and its source as they are
+    now, or with --config. Changes nothing. Exits with 0 when nothing would change, 1 when
+    something would, 78 when the configuration would be refused.
+    """
+    from ipfailover_agent.commands import plan  # noqa: PLC0415
+
+    return plan.plan(os.path.abspath(run_dir or _RUN_DIRECTORY), config, as_json=as_json)  # noqa: PTH100
 
 
 @cli.command("reload", short_help="Have the running agent read its variables again.")

@@ -22,6 +22,7 @@ from ipfailover_agent.overseer import Overseer
 from ipfailover_agent.probes import SOURCE as PROBES
 from ipfailover_agent.probes import Probes
 from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
+from ipfailover_agent.verification import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.dump import InstanceDump
     from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.roster import Roster, RosterEntry
+    from ipfailover_agent.core.supervision import VerificationEnded
     from ipfailover_agent.core.transition import Sighting
+    from ipfailover_agent.core.verify import Expectation
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
@@ -49,6 +52,7 @@ class Guard:
         environment: of nft.
         kill: ends keepalived's process group at once.
         seen: hears of every advert of others, with the instance's name.
+        dispatch: hears how a verification ended.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Guard:
         paths: RunPaths,
         environment: Mapping[str, str],
         kill: Callable[[], None],
+        dispatch: Callable[[VerificationEnded], None],
         seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self.holds = Holds(log, paths)
@@ -71,6 +76,7 @@ class Guard:
             log=log, holds=self.holds, overseer=self.overseer, heard=self.drains.heard, seen=seen
         )
         self.firewalls = Firewalls(log, environment)
+        self.verifier = Verifier(log=log, overseer=self.overseer, dispatch=dispatch)
         self._log = log
         self._roster: Roster | None = None  # as it was taken last; it never changes in place
         self._held: frozenset[IPAddress] = frozenset()
@@ -138,7 +144,14 @@ class Guard:
 
         Not for ``probes``, which have a deadline of their own.
         """
-        mechanisms = (self.leases, self.overseer, self.contests, self.drains, self.firewalls)
+        mechanisms = (
+            self.leases,
+            self.overseer,
+            self.contests,
+            self.drains,
+            self.firewalls,
+            self.verifier,
+        )
         due = (each.deadline for each in mechanisms)
         return min((each for each in due if each is not None), default=None)
 
@@ -167,6 +180,7 @@ class Guard:
         self.contests.tick(now, loop)
         self.drains.tick(now)
         self.firewalls.tick(now)
+        self.verifier.tick(now)
 
     def readable(self, source: str, loop: Loop) -> None:
         """One of the mechanisms' descriptors has something to read."""
@@ -221,10 +235,21 @@ class Guard:
             self._held = held
             self.leases.holds(held, now)
 
+    def verify(self, expected: Expectation | None) -> None:
+        """keepalived has read its file: find out whether it does what was planned."""
+        self.overseer.reload_ended()
+        self.verifier.begin(expected)
+
+    def reload_ended(self) -> None:
+        """A reload is over, however it went."""
+        self.overseer.reload_ended()
+        self.verifier.end()
+
     def keepalived_ended(self, roster: Roster) -> None:
         """keepalived ended: nothing is held any more."""
         self.overseer.keepalived_ended()
         self.dumped_at = None
+        self.verifier.end()
         self.contests.restart()
         self.leases.left(self._held)
         self.roster_is(roster, time.monotonic())
@@ -232,6 +257,7 @@ class Guard:
     def _on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         self.dumped_at = asked_at
         self.contests.dumped(instances, asked_at)
+        self.verifier.dumped(instances, asked_at)
 
     def close(self) -> None:
         """Let go of sockets."""

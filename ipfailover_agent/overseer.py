@@ -130,6 +130,11 @@ class Overseer:
         """It has."""
         self._step(watch.ReloadEnded())
 
+    @property
+    def can_ask(self) -> bool:
+        """Tell whether keepalived runs and can be asked."""
+        return self._pid is not None and self._request.signal_number is not None
+
     def want_dump(self) -> None:
         """Somebody needs a fresh answer."""
         self._step(watch.DumpWanted())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.core import listen, pace, plan, render, settings, variables
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import HostFacts, KeepalivedConfig, Rendering, RunPaths, Settings
+from ipfailover_agent.core.records import ActiveRecord
 from ipfailover_agent.system import files, host, sources
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _START_ONLY = tuple(
     for each in variables.VARIABLES
     if each.takes_effect_at == "start" and not each.is_agent_option
 )
-_LATER = ("IPFAILOVER_WATCH",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ class Options:
     run_directory: str = "/run/ipfailover-agent"
     template_directory: str | None = None
     listen: str = listen.OFF
+    watches: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +88,7 @@ def read_variables(environment: Mapping[str, str], options: Options) -> Variable
     from_file = sources.read_sysconfig_options()
     if from_file is not None:
         values["KEEPALIVED_OPTIONS"] = from_file
-    warnings = (
-        *(f"{name} in {options.config} is not read from there" for name in foreign),
-        *(f"{name}: not acted on by this version" for name in _LATER if environment.get(name)),
-    )
+    warnings = (*(f"{name} in {options.config} is not read from there" for name in foreign),)
     starts = {name: values.get(name, "").strip() for name in _START_ONLY}
     starts |= {name: source[name] for name in foreign if name.startswith("IPFAILOVER_")}
     return Variables(values=values, start_only=starts, warnings=warnings)
@@ -176,12 +174,30 @@ def _way_to(path: str) -> set[str]:
     return way
 
 
-def look_at_host(parsed: Settings, paths: RunPaths) -> HostFacts:
-    """Return the node as it is now."""
+def record(
+    active: Candidate, in_force: Variables, environment: Mapping[str, str], options: Options
+) -> ActiveRecord:
+    """Return what other commands should know of the active configuration."""
+    pid = os.getpid()
+    return ActiveRecord(
+        pid=pid,
+        agent_started_at=host.process_started_at(pid) or 0,
+        environment=tuple(sorted(_contract_part(environment).items())),
+        start_only=tuple(sorted(in_force.start_only.items())),
+        source=options.config and os.path.abspath(options.config),  # noqa: PTH100 - as in cli
+        template_directory=options.template_directory,
+        digest=active.rendering.digest,
+        config=active.config,
+    )
+
+
+def look_at_host(parsed: Settings, paths: RunPaths, *, is_glance: bool = False) -> HostFacts:
+    """Return the node as it is now; ``is_glance`` as for ``host.discover``."""
     return host.discover(
         check_script=parsed.check_script,
         notify_script=parsed.notify_script,
         recorded=files.read_recorded_addresses(paths.addresses),
+        is_glance=is_glance,
     )
 
 

@@ -257,6 +257,7 @@ class Reporter:
 
     def reload_ended(self, reason: str, *, is_confirmed: bool = True) -> None:
         """Tell the verdict on a reload; ``reason`` is empty where it was carried out."""
+        self._roster = self._roster.settled()
         ended = max(self._reload.started, self._reload.ended + 1)
         if not is_confirmed:
             verdict, lines = "unconfirmed", (reason, *self._changes)
@@ -323,6 +324,9 @@ class Reporter:
         transition = keepalived.parse_transition(line)
         if transition is None:
             self.log.debug("vrrp.line_unparsed", line=line)
+            return None
+        if self._roster.is_last_word(transition):
+            self._roster = self._roster.told(transition, time.time())
             return None
         before = self._roster.entry(transition.instance)
         if before is None or before.state is transition.state:

@@ -60,7 +60,7 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
             old = old_reading.read(variables.values, prepare.look_at_bare_host())
         candidate = prepare.build(variables.values, options, found)
         warnings += candidate.warnings + candidate.config.degraded
-        problems = _test(candidate)
+        problems = ask_keepalived(candidate)
     except KeepalivedMissingError as error:
         warnings += (f"{error}; not tested by it",)
     except SettingsError as error:
@@ -75,7 +75,7 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
     )
 
 
-def _test(candidate: Candidate) -> tuple[str, ...]:
+def ask_keepalived(candidate: Candidate) -> tuple[str, ...]:
     """Ask keepalived itself; return what it complains of."""
     program = process.find_program("keepalived", os.environ.get("PATH"))
     with tempfile.TemporaryDirectory(prefix="ipfailover-check-") as directory:

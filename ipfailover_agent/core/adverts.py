@@ -83,6 +83,8 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
         is_reported=known.is_reported and was_in_sight,
     )
     state = yielding.remember(state, rival, policy)
+    if was_in_sight and not is_same and causes.difference(advert, context) is None:
+        state = counting.hope(state, now)
     if state.state is VrrpState.BACKUP:
         state = _compare(state, rival, now, policy)
         state = counting.count(state, now, policy, is_new=not is_same)

@@ -334,4 +334,5 @@ def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Con
     )
     if state.dump_at is not None:
         state = replace(state, dump_at=now)
-    return state
+    # By then an advert has shown whether its sender has the same configuration.
+    return counting.hope(state, now + 1.5 * context.advert_interval)

@@ -26,15 +26,24 @@ def count(state: Contest, now: float, policy: ContestPolicy, *, is_new: bool) ->
         return state
     if is_new:
         dump_at = now
+        if state.is_counting:  # what was counted since the baseline says nothing of this one
+            state = replace(state, baseline=None, passed=0, second_at=None)
         state = replace(state, is_counting=False, dump_at=now)
     if state.baseline is None or now <= state.baseline.taken_at:
         return state
     state = replace(state, passed=state.passed + 1)
-    if state.passed == 2:  # noqa: PLR2004 - one may have come before the dump
+    if state.passed in {verdicts.needed(state, now), 2}:
         state = replace(state, second_at=now)
         if not state.is_counting:
             state = replace(state, dump_at=min(dump_at, now + policy.settle))
     return state
+
+
+def hope(state: Contest, until: float) -> Contest:
+    """Try soon whether keepalived counts a rival's adverts: something has changed about them."""
+    if state.phase is not Phase.HELD or state.trial_at is None:
+        return state
+    return replace(state, trial_at=min(state.trial_at, until), trials=0)
 
 
 def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
@@ -51,8 +60,9 @@ def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolic
             state = replace(yielding.calm(state, now), blind_until=None)
             return state, (EndTrial(),)
         return state, ()
+    is_refused = verdicts.refused(baseline, counters)
     if (
-        state.passed < 2  # noqa: PLR2004 - one may have come before the dump
+        state.passed < (verdicts.needed(state, now) if is_refused else 2)
         or state.second_at is None
         or counters.taken_at < state.second_at + policy.settle - 1e-6
         or counters.state is not VrrpState.BACKUP

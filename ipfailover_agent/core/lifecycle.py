@@ -50,11 +50,15 @@ from ipfailover_agent.core.supervision import (
     SpawnFailed,
     StopRequested,
     Verdict,
+    VerificationEnded,
+    Verify,
 )
 
 Step = tuple[Lifecycle, tuple[Action, ...]]
 
 _UNCONFIRMED = "keepalived did not confirm the reload"
+_UNSEEN = "whether keepalived does what was planned could not be seen"
+_UNDER_WAY = frozenset({Reload.APPLYING, Reload.VERIFYING})
 _REFUSED = "the new configuration was refused"
 _STOPPING = "the agent is stopping"
 
@@ -88,6 +92,8 @@ def step(state: Lifecycle, event: Event, now: float, policy: Policy) -> Step:
             return _on_ready(state, now)
         case ReloadCompleted():
             return _on_reload_completed(state, now, policy)
+        case VerificationEnded():
+            return _on_verification_ended(state, event, now, policy)
         case KeepalivedEnded():
             return _on_ended(state, event, now, policy)
         case GroupGone():
@@ -200,13 +206,42 @@ def _on_ready(state: Lifecycle, now: float) -> Step:
 def _on_reload_completed(state: Lifecycle, now: float, policy: Policy) -> Step:
     if state.phase is not Phase.RUNNING or state.reload is not Reload.APPLYING:
         return state, ()
+    state = replace(state, reload=Reload.VERIFYING, deadline=now + policy.verify_grace)
+    return state, (Verify(),)
+
+
+def _on_verification_ended(
+    state: Lifecycle, event: VerificationEnded, now: float, policy: Policy
+) -> Step:
+    """Go on with what is there as planned; take the reload back where it is not.
+
+    keepalived is ended for that, in an orderly way, and started with the configuration before: of
+    one that does something else than its file says, no further SIGHUP can be relied on.
+    """
+    if state.phase is not Phase.RUNNING or state.reload is not Reload.VERIFYING:
+        return state, ()
+    if event.difference:
+        state = replace(
+            state,
+            reload=Reload.ROLLING_BACK,
+            difference=f"rolled back, since keepalived did not do what was planned: "
+            f"{event.difference}",
+            signals_left=0,
+            deadline=now + policy.stop_grace,
+        )
+        return state, (SignalKeepalived(signal=signal.SIGTERM),)
     if state.signals_left:
         return _next_step(state, now, policy)
     return _end_reload(state, ())
 
 
 def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:
-    state = replace(state, signals_left=state.signals_left - 1, deadline=now + policy.reload_grace)
+    state = replace(
+        state,
+        reload=Reload.APPLYING,
+        signals_left=state.signals_left - 1,
+        deadline=now + policy.reload_grace,
+    )
     return state, (PlaceStep(), SignalKeepalived(signal=signal.SIGHUP))
 
 
@@ -214,8 +249,10 @@ def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Poli
     if state.phase not in {Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.KILLING}:
         return state, ()
     actions: tuple[Action, ...] = ()
-    if state.reload is Reload.APPLYING:
+    if state.reload in _UNDER_WAY:
         actions = (EndReload(reason="keepalived ended during the reload"),)
+    elif state.reload is Reload.ROLLING_BACK:
+        actions = (EndReload(reason=state.difference),)
     elif state.reload is Reload.PREPARING:
         # It will be prepared anew for the next start, and then gets its verdict.
         actions = (AbandonPreparation(),)
@@ -225,10 +262,12 @@ def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Poli
         ended=event,
         clearing_since=now,
         deadline=now + policy.clear_interval,
-        rolls_back=state.reload is Reload.APPLYING and not event.host_changed,
+        rolls_back=state.reload is Reload.ROLLING_BACK
+        or (state.reload in _UNDER_WAY and not event.host_changed),
         reload_again=state.reload_again or state.reload is Reload.PREPARING,
         reload=Reload.NONE,
         signals_left=0,
+        difference="",
     )
     # The VRRP child of a killed parent drops its addresses on TERM and then lingers for 1 s.
     return state, (*actions, SignalGroup(signal=signal.SIGTERM), CheckGroup())
@@ -292,7 +331,7 @@ def _on_stop_requested(state: Lifecycle, now: float, policy: Policy) -> Step:
         actions = (EndReload(reason=_STOPPING),)
     if state.phase is Phase.PREPARING or state.reload is Reload.PREPARING:
         actions = (AbandonPreparation(), *actions)
-    state = replace(state, stops=True, reload=Reload.NONE, reload_again=False)
+    state = replace(state, stops=True, reload=Reload.NONE, reload_again=False, difference="")
     match state.phase:
         case Phase.STARTING | Phase.RUNNING:
             state = replace(state, phase=Phase.STOPPING, deadline=now + policy.stop_grace)
@@ -312,11 +351,15 @@ def _on_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
             return _prepare(state)
         case Phase.STARTING:
             return _on_ready(state, now)
-        case Phase.RUNNING if state.reload is Reload.APPLYING and state.signals_left:
+        case Phase.RUNNING if state.reload in _UNDER_WAY and state.signals_left:
             # What is in force now is a stage that nobody asked for: on with it.
             return _next_step(state, now, policy)
-        case Phase.RUNNING if state.reload is Reload.APPLYING:
-            return _end_reload(state, (), _UNCONFIRMED, is_confirmed=False)
+        case Phase.RUNNING if state.reload in _UNDER_WAY:
+            reason = _UNCONFIRMED if state.reload is Reload.APPLYING else _UNSEEN
+            return _end_reload(state, (), reason, is_confirmed=False)
+        case Phase.RUNNING if state.reload is Reload.ROLLING_BACK:
+            state = replace(state, deadline=now + policy.kill_grace)
+            return state, (SignalGroup(signal=signal.SIGKILL),)
         case Phase.STOPPING:
             state = replace(state, phase=Phase.KILLING, deadline=now + policy.kill_grace)
             return state, (SignalGroup(signal=signal.SIGKILL),)

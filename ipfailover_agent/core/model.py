@@ -304,6 +304,11 @@ class RunPaths:
         return f"{self.directory}/peers.json"
 
     @property
+    def active(self) -> str:
+        """Return the record of the active configuration."""
+        return f"{self.directory}/active.json"
+
+    @property
     def all_files(self) -> tuple[str, ...]:
         """Return everything that an agent may leave in ``directory``."""
         return (
@@ -325,6 +330,7 @@ class RunPaths:
             self.events,
             self.addresses,
             self.peers,
+            self.active,
         )
 
 

@@ -131,18 +131,25 @@ def _instances(
     node: _Node, grouped: tuple[AddressGroup, ...], identifiers: tuple[int, ...]
 ) -> tuple[VrrpInstance, ...]:
     positions = dict.fromkeys(Family, 0)
+    pinned = {identifier for _, identifier in node.settings.pinned_virtual_router_ids}
     instances = []
     for number, (group, identifier) in enumerate(zip(grouped, identifiers, strict=True), start=1):
         position = positions[group.family]
         positions[group.family] += 1
-        instances.append(_instance(node, group, number, position, identifier))
+        if identifier in pinned:
+            # Else an address removed before it would move its priority, and so perhaps itself.
+            place = identifier - node.settings.virtual_router_id_offset
+            ranked = _priority(node, group.family, place, place - 1, identifier)
+        else:
+            ranked = _priority(node, group.family, number, position, identifier)
+        instances.append(_instance(node, group, number, identifier, ranked))
     return tuple(instances)
 
 
 def _instance(
-    node: _Node, group: AddressGroup, number: int, position: int, identifier: int
+    node: _Node, group: AddressGroup, number: int, identifier: int, ranked: int
 ) -> VrrpInstance:
-    """Build an instance: ``number`` counts all from 1, ``position`` those of its family from 0."""
+    """Build an instance: ``number`` counts all from 1, ``ranked`` is its priority."""
     settings, family = node.settings, group.family
     label = None
     if family is Family.IPV4:
@@ -160,7 +167,7 @@ def _instance(
         family=family,
         interface=node.interface.name,
         virtual_router_id=identifier,
-        priority=_priority(node, family, number, position, identifier),
+        priority=ranked,
         preemption=settings.preemption,
         advertisement=advertisement,
         password=_password(settings.config_name) if advertisement.version == _V2 else None,
@@ -173,6 +180,7 @@ def _instance(
 
 
 def _priority(node: _Node, family: Family, number: int, position: int, identifier: int) -> int:
+    """Return a priority; ``number`` counts instances from 1, ``position`` a family's from 0."""
     settings = node.settings
     if settings.priority is not None:
         return settings.priority

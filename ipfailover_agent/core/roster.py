@@ -22,24 +22,44 @@ class RosterEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
-    """All instances of the active configuration, in its order."""
+    """All instances of the active configuration, in its order.
+
+    ``deleted`` are name and priority of instances that a reload takes away while another one gets
+    their name: keepalived's last word on each is FAULT (2.2.7), and not about its successor.
+    """
 
     entries: tuple[RosterEntry, ...] = ()
+    deleted: frozenset[tuple[str, int]] = frozenset()
 
     def entry(self, name: str) -> RosterEntry | None:
         """Return the entry of the instance with that name, or None."""
         return next((each for each in self.entries if each.instance.name == name), None)
 
+    def names_in(self, state: VrrpState) -> frozenset[str]:
+        """Return the names of the instances that are in a state."""
+        return frozenset(each.instance.name for each in self.entries if each.state is state)
+
     def told(self, transition: VrrpTransition, at: float) -> Roster:
         """Return the roster after keepalived told of a transition."""
-        return Roster(
+        if self.is_last_word(transition):
+            return replace(self, deleted=self.deleted - {_key(transition)})
+        return replace(
+            self,
             entries=tuple(
                 replace(each, state=transition.state, since=at)
                 if each.instance.name == transition.instance and each.state != transition.state
                 else each
                 for each in self.entries
-            )
+            ),
         )
+
+    def is_last_word(self, transition: VrrpTransition) -> bool:
+        """Tell whether a line is about an instance that a reload has just deleted."""
+        return transition.state is VrrpState.FAULT and _key(transition) in self.deleted
+
+    def settled(self) -> Roster:
+        """Return the roster after a reload: no more last words are to come."""
+        return replace(self, deleted=frozenset())
 
     def reconfigured(self, instances: Iterable[VrrpInstance]) -> Roster:
         """Return the roster of a new configuration.
@@ -48,11 +68,19 @@ class Roster:
         writes nothing about it. Any other begins anew, and is told of.
         """
         known = {each.instance.identity: each for each in self.entries}
+        entries = tuple(
+            replace(known.get(each.identity, RosterEntry(instance=each)), instance=each)
+            for each in instances
+        )
+        kept = {each.instance.identity for each in entries}
+        names = {each.instance.name for each in entries}
         return Roster(
-            entries=tuple(
-                replace(known.get(each.identity, RosterEntry(instance=each)), instance=each)
-                for each in instances
-            )
+            entries=entries,
+            deleted=frozenset(
+                (each.instance.name, each.instance.priority)
+                for each in self.entries
+                if each.instance.identity not in kept and each.instance.name in names
+            ),
         )
 
     def ended(self, at: float) -> Roster:
@@ -65,3 +93,7 @@ class Roster:
                 for each in self.entries
             )
         )
+
+
+def _key(transition: VrrpTransition) -> tuple[str, int]:
+    return transition.instance, transition.priority

@@ -35,6 +35,8 @@ class Reload(enum.Enum):
     NONE = "none"
     PREPARING = "preparing"
     APPLYING = "applying"
+    VERIFYING = "verifying"  # keepalived has read its file; does it do what that says?
+    ROLLING_BACK = "rolling back"  # it does not, and was told to end
 
 
 class Verdict(enum.Enum):
@@ -62,11 +64,14 @@ class Policy:
     waiting_interval: float = 1.0
     test_grace: float = 10.0  # keepalived -t needs 9 ms, some 60 ms with 254 instances
     reload_grace: float = 10.0
+    verify_grace: float = 10.0
     backoff_initial: float = 0.5
     backoff_factor: float = 2.0
     backoff_limit: float = 30.0
     stable_after: float = 60.0
     attempts: int = 12
+    source_interval: float = 2.0
+    node_interval: float = 5.0
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -119,6 +124,13 @@ class ReloadCompleted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationEnded:
+    """keepalived and the kernel show what was planned; else ``difference`` says what differs."""
+
+    difference: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeepalivedEnded:
     """keepalived's parent process was reaped: ``exit_code``, or None after a signal.
 
@@ -161,6 +173,7 @@ Event = (
     | SpawnFailed
     | KeepalivedReady
     | ReloadCompleted
+    | VerificationEnded
     | KeepalivedEnded
     | GroupGone
     | ReloadRequested
@@ -191,6 +204,11 @@ class Activate:
 @dataclass(frozen=True, slots=True)
 class PlaceStep:
     """Put the next file of a reload that needs more than one in place; its signal follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Look whether keepalived does what its file says; answer with VerificationEnded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +282,7 @@ Action = (
     | AbandonPreparation
     | Activate
     | PlaceStep
+    | Verify
     | Restore
     | RollBack
     | Spawn
@@ -291,6 +310,7 @@ class Lifecycle:
         reload: how far a reload has come.
         reload_again: another reload was asked for meanwhile.
         signals_left: SIGHUPs that the reload being applied still needs.
+        difference: why the reload is rolled back, empty where it is not.
         ready_at: when keepalived was ready, None before.
         attempts: starts in a row that did not last.
         clearing_since: when keepalived's parent ended.
@@ -306,6 +326,7 @@ class Lifecycle:
     reload: Reload = Reload.NONE
     reload_again: bool = False
     signals_left: int = 0
+    difference: str = ""
     ready_at: float | None = None
     attempts: int = 0
     clearing_since: float = 0.0

@@ -282,8 +282,8 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     _agent(
         "WATCH",
-        "false",
-        "Reload by itself when what IPFAILOVER_CONFIG names has changed. Not acted on yet.",
+        "true",
+        "Reload by itself when what IPFAILOVER_CONFIG names, or the node, has changed.",
     ),
     _agent(
         "LISTEN",

@@ -102,6 +102,30 @@ def accepted(state: Contest, before: Counters, after: Counters) -> int:
     return counted
 
 
+def needed(state: Contest, now: float) -> int:
+    """Return how many adverts after a dump have to be uncounted until a BACKUP yields.
+
+    Two, since the first may have come before the dump; one where every rival's adverts say
+    themselves that they will be refused, and keepalived's counters of errors confirm it: a node
+    whose neighbour was reloaded is MASTER three adverts after the last that it counted.
+    """
+    rivals = [each for each in state.rivals if each.advertises(state.context, now)]
+    is_plain = bool(rivals) and all(
+        each.advert is not None and difference(each.advert, state.context) is not None
+        for each in rivals
+    )
+    return 1 if is_plain else 2
+
+
+def refused(before: Counters, after: Counters) -> bool:
+    """Tell whether keepalived counted adverts that it refused, between two dumps."""
+    return (
+        after.addr_list_err > before.addr_list_err
+        or after.auth_failure > before.auth_failure
+        or after.other_errors > before.other_errors
+    )
+
+
 def went_back(before: Counters, after: Counters) -> bool:
     """Tell whether keepalived counts anew: it was restarted."""
     return after.advert_rcvd < before.advert_rcvd or after.advert_sent < before.advert_sent

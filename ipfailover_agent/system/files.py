@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress, RunPaths
     from ipfailover_agent.core.names import Answer, Question
+    from ipfailover_agent.core.records import ActiveRecord
 
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
@@ -313,6 +314,16 @@ def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Answe
         if addresses:
             found.append(Answer(question=each, addresses=addresses))
     return tuple(found)
+
+
+def read_active(path: str) -> ActiveRecord | None:
+    """Return the record of the active configuration; None when it is missing or damaged."""
+    from ipfailover_agent.core import records  # noqa: PLC0415 - only `plan` reads it
+
+    try:
+        return records.from_json(_read_small(path))
+    except (OSError, ValueError):
+        return None
 
 
 def read_reason(path: str) -> str:

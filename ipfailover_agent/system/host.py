@@ -63,6 +63,7 @@ def discover(
     check_script: str | None,
     notify_script: str | None,
     recorded: tuple[IPAddress, ...],
+    is_glance: bool = False,
 ) -> HostFacts:
     """Read what the plan needs to know of this node.
 
@@ -70,13 +71,14 @@ def discover(
         check_script: the user's command, its first word is looked at.
         notify_script: likewise.
         recorded: the addresses that the run directory says we served before.
+        is_glance: do not wait until addresses stop changing; some may be missing.
 
     Raises:
         SystemRefusedError: the kernel does not answer.
     """
     with AddressSocket() as rtnetlink:
         links = rtnetlink.links()
-        addresses = rtnetlink.addresses()
+        addresses = rtnetlink.addresses(is_glance=is_glance)
         hops = rtnetlink.default_routes()
     return HostFacts(
         interfaces=tuple(_interfaces(links, addresses)),

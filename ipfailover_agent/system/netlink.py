@@ -56,9 +56,13 @@ class AddressSocket:
         """Close the socket."""
         self._socket.close()
 
-    def addresses(self) -> tuple[tuple[int, InterfaceAddress], ...]:
-        """Return every IPv4 and IPv6 address of this namespace with its interface's index."""
-        return tuple((held.index, held.address) for held in self.held_addresses())
+    def addresses(self, *, is_glance: bool = False) -> tuple[tuple[int, InterfaceAddress], ...]:
+        """Return every IPv4 and IPv6 address of this namespace with its interface's index.
+
+        ``is_glance``: as one dump shows them, see :meth:`glance_at_addresses`.
+        """
+        found = self.glance_at_addresses() if is_glance else self.held_addresses()
+        return tuple((held.index, held.address) for held in found)
 
     def links(self) -> tuple[rtnetlink.Link, ...]:
         """Return every interface of this namespace."""

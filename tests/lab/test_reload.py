@@ -41,7 +41,8 @@ def serve_from_directory(lab: Lab, *addresses: str, **more: str) -> ConfigMap:
     """Start every node with variables from one mounted directory, the first one as holder."""
     source = ConfigMap(lab.directory / "variables", variables(*addresses, **more))
     for number, node in enumerate(lab.nodes):
-        node.start({**source.variable, "OPENSHIFT_HA_PRIORITY": str(250 - 40 * number)})
+        environment = {**source.variable, "IPFAILOVER_WATCH": "false"}  # here each is asked to
+        node.start({**environment, "OPENSHIFT_HA_PRIORITY": str(250 - 40 * number)})
         wait_for_line(node, "Entering BACKUP STATE")
     held_by_first(lab, *addresses)
     return source

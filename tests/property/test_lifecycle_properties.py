@@ -105,6 +105,12 @@ class Machine(RuleBasedStateMachine):
         self.feed(does.ReloadCompleted())
 
     @precondition(lambda self: self.alive)
+    @rule(difference=st.sampled_from(["", "10.0.0.1 is still on eth0"]))
+    def verification_ends(self, difference: str) -> None:
+        """What keepalived does is as planned, or is not."""
+        self.feed(does.VerificationEnded(difference=difference))
+
+    @precondition(lambda self: self.alive)
     @rule(ended=EXITS, child_lingers=st.booleans())
     def keepalived_ends(self, *, ended: does.KeepalivedEnded, child_lingers: bool) -> None:
         """Its parent process ends; the VRRP child may linger."""
@@ -159,7 +165,8 @@ class Machine(RuleBasedStateMachine):
         elif self.state.phase is Phase.RUNNING:
             assert self.alive
             assert (self.state.reload is Reload.PREPARING) is self.preparing
-            assert (self.state.reload is Reload.APPLYING) is (self.state.deadline is not None)
+            waits = self.state.reload in {Reload.NONE, Reload.PREPARING}
+            assert waits is (self.state.deadline is None)
         else:
             assert self.state.deadline is not None
 

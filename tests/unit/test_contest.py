@@ -413,6 +413,75 @@ def test_a_list_that_differs_counts_and_is_refused_all_the_same() -> None:
     assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
 
 
+OTHER_LIST = AdvertSeen(advert=replace(ADVERT, addresses=(VIRTUAL, IPv4Address("10.0.0.6"))))
+
+
+def counting(replay: Replay) -> None:
+    """Let a BACKUP count the adverts of its MASTER for a while."""
+    replay(BACKUP, 0.02, replay.dump)
+    for _ in range(8):
+        replay.received += 1
+        if AskDump() in replay(HIGHER, 0.02):
+            replay(replay.dump)
+        replay(0.98)
+    assert replay.state.is_counting
+
+
+def test_a_master_that_was_reloaded_is_yielded_to_before_it_is_missed() -> None:
+    """Its list is another one, keepalived counts an error: one advert is enough."""
+    replay = Replay()
+    counting(replay)
+    began = replay.now  # a second after the last advert that was counted
+    replay.errors = {"addr_list_err": 1}
+    assert AskDump() in replay(OTHER_LIST)
+    replay(0.02, replay.dump, 0.98)
+    replay.errors = {"addr_list_err": 2}
+    assert AskDump() in replay(OTHER_LIST, 0.12)
+
+    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
+    assert replay.now - began < 2 * CONTEXT.advert_interval
+
+
+def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> None:
+    """Without an error counted two adverts are needed, and the look is not put off."""
+    replay = Replay()
+    counting(replay)
+    stranger = AdvertSeen(advert=replace(ADVERT, source_mac=LOWER_MAC))
+    replay(LEAVING, 0.1, stranger, 0.02, replay.dump, 0.98, stranger, 0.12)
+    assert [] == holds(replay(replay.dump))
+    assert AskDump() in replay(0.9, stranger, 0.12)
+
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(replay.dump))
+
+
+def test_one_refused_advert_is_not_enough_where_adverts_look_right() -> None:
+    """The error may be somebody else's, and the one advert late."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 0.12)
+    replay.errors = {"auth_failure": 1}
+
+    assert [] == holds(replay(replay.dump))
+
+
+def test_a_held_node_tries_soon_when_the_adverts_are_as_they_should_be() -> None:
+    """The rival was reloaded as well; waiting for the back-off would leave nobody to take over."""
+    replay = Replay()
+    replay(MASTER, 60.0, OTHER_LIST, 1.0, FAULT)
+    assert () == replay(*every_second(OTHER_LIST, 5))
+
+    assert (Release(is_trial=True),) == replay(HIGHER)
+
+
+def test_a_held_node_tries_soon_after_its_own_reload() -> None:
+    """Once an advert has shown that the lists agree now."""
+    context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
+    replay = Replay()
+    replay(MASTER, 60.0, OTHER_LIST, 1.0, FAULT)
+    assert () == replay(OTHER_LIST, 0.5, Reconfigured(context=context))
+
+    assert (Release(is_trial=True),) == replay(*every_second(OTHER_LIST, 2))
+
+
 def test_fast_timing_does_not_ask() -> None:
     """Below one second there is no time for dumps."""
     replay = Replay(replace(CONTEXT, version=3, advert_interval=0.1, password=None))
@@ -744,7 +813,7 @@ def test_an_advert_that_says_why_it_is_refused_is_not_tried() -> None:
     replay(MASTER, 60.0, other, 1.0, FAULT)
 
     assert () == replay(*every_second(other, 60))
-    assert (Release(is_trial=True),) == replay(*every_second(HIGHER, 10))
+    assert (Release(is_trial=True),) == replay(*every_second(HIGHER, 2))
 
 
 # --- no rivals ----------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ REFUSED = does.PreparationEnded(verdict=Verdict.REFUSED)
 NOT_READY = does.PreparationEnded(verdict=Verdict.NOT_READY)
 CRASH = does.KeepalivedEnded(exit_code=None)
 HUP = does.SignalKeepalived(signal=signal.SIGHUP)
+AS_PLANNED = does.VerificationEnded()
+UNPLANNED = does.VerificationEnded(difference="10.0.0.1 is still on eth0")
 TERM = does.SignalKeepalived(signal=signal.SIGTERM)
 START = (does.ReleaseAddresses(), does.Activate(), does.Spawn())
 
@@ -197,6 +199,11 @@ def test_an_accepted_reload_puts_files_in_place_and_signals_once() -> None:
     assert (does.Activate(), HUP) == actions
     assert state.reload is Reload.APPLYING
     state, actions = to_running(does.ReloadRequested(), ACCEPTED, does.ReloadCompleted())
+    assert (does.Verify(),) == actions
+    assert state.reload is Reload.VERIFYING
+    state, actions = to_running(
+        does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), AS_PLANNED
+    )
     assert (does.EndReload(),) == actions
     assert state.reload is Reload.NONE
 
@@ -206,12 +213,66 @@ def test_a_second_signal_waits_for_the_first_reload_to_complete() -> None:
     twice = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=2)
     _, actions = to_running(does.ReloadRequested(), twice)
     assert (does.Activate(), does.PlaceStep(), HUP) == actions
-    _, actions = to_running(does.ReloadRequested(), twice, does.ReloadCompleted())
-    assert (does.PlaceStep(), HUP) == actions
-    _, actions = to_running(
-        does.ReloadRequested(), twice, does.ReloadCompleted(), does.ReloadCompleted()
-    )
-    assert (does.EndReload(),) == actions
+    once = (does.ReloadRequested(), twice, does.ReloadCompleted())
+    assert (does.Verify(),) == to_running(*once)[1]
+    assert (does.PlaceStep(), HUP) == to_running(*once, AS_PLANNED)[1]
+    both = (*once, AS_PLANNED, does.ReloadCompleted())
+    assert (does.Verify(),) == to_running(*both)[1]
+    assert (does.EndReload(),) == to_running(*both, AS_PLANNED)[1]
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_reload_that_does_not_do_what_was_planned_is_taken_back(signals: int) -> None:
+    """keepalived is ended in an orderly way and started with the configuration before."""
+    verdict = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=signals)
+    events = (does.ReloadRequested(), verdict, does.ReloadCompleted(), UNPLANNED)
+    state, actions = to_running(*events)
+    assert ((TERM,), Reload.ROLLING_BACK) == (actions, state.reload)
+    _, actions = to_running(*events, does.KeepalivedEnded(exit_code=0))
+    (end,) = (each for each in actions if isinstance(each, does.EndReload))
+    assert "10.0.0.1 is still on eth0" in end.reason
+    state, actions = to_running(*events, does.KeepalivedEnded(exit_code=0), does.GroupGone())
+    assert (does.ReleaseAddresses(), does.RollBack(), does.Spawn()) == actions
+    assert state.reload is Reload.NONE
+
+
+def test_a_keepalived_that_does_not_end_for_a_roll_back_is_killed() -> None:
+    """Again and again, until its end is told."""
+    events: tuple[does.Event | float, ...] = (
+        does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), UNPLANNED,
+        POLICY.stop_grace, does.DeadlinePassed(),
+    )  # fmt: skip
+    kill = (does.SignalGroup(signal=signal.SIGKILL),)
+    assert kill == to_running(*events)[1]
+    assert kill == to_running(*events, POLICY.kill_grace, does.DeadlinePassed())[1]
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_what_cannot_be_seen_is_not_taken_back(signals: int) -> None:
+    """A first step is followed by the second; at the end the verdict says that nobody saw it."""
+    verdict = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=signals)
+    unseen: tuple[does.Event | float, ...] = (
+        does.ReloadCompleted(), POLICY.verify_grace, does.DeadlinePassed(),
+    )  # fmt: skip
+    state, actions = to_running(does.ReloadRequested(), verdict, *unseen * signals)
+    (end,) = actions
+    assert isinstance(end, does.EndReload)
+    assert (False, Phase.RUNNING) == (end.is_confirmed, state.phase)
+
+
+def test_keepalived_that_ends_while_it_is_verified_is_rolled_back() -> None:
+    """As while it reads its file."""
+    events = (does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), CRASH)
+    _, actions = to_running(*events)
+    assert does.EndReload(reason="keepalived ended during the reload") == actions[0]
+    assert does.RollBack() in to_running(*events, does.GroupGone())[1]
+
+
+def test_a_stop_during_a_roll_back_stops() -> None:
+    """Nothing is started again."""
+    events = (does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), UNPLANNED)
+    stopped = (*events, does.StopRequested(), does.KeepalivedEnded(exit_code=0), does.GroupGone())
+    assert ExitCode.OK is finish(to_running(*stopped)[1]).exit_code
 
 
 def test_a_first_step_that_is_not_confirmed_is_followed_by_the_second() -> None:
@@ -430,9 +491,12 @@ def test_nothing_matters_after_the_end(event: does.Event) -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [ACCEPTED, does.ReloadCompleted(), does.GroupGone(), does.KeepalivedReady()],
+    [
+        ACCEPTED, does.ReloadCompleted(), does.GroupGone(), does.KeepalivedReady(), AS_PLANNED,
+        UNPLANNED,
+    ],
     ids=lambda event: type(event).__name__,
-)
+)  # fmt: skip
 def test_what_nobody_waits_for_changes_nothing(event: does.Event) -> None:
     """A late answer must not be taken for one to another question."""
     before, _ = to_running()

@@ -136,3 +136,28 @@ def test_entries_are_found_by_name() -> None:
     """None where there is none of that name."""
     assert RosterEntry(instance=instance(2)) == TWO.entry("vip_2")
     assert TWO.entry("vip_3") is None
+
+
+def test_the_last_word_on_a_deleted_instance_is_not_about_its_successor() -> None:
+    """A pinned id keeps its instance, which gets the name of the one that is removed before it."""
+    second = instance(2, priority=200)
+    successor = replace(second, number=1, name="vip_1")
+    before = Roster().reconfigured([instance(1), second])
+    for number, priority in ((1, 100), (2, 200)):
+        told = VrrpTransition(instance=f"vip_{number}", state=VrrpState.MASTER, priority=priority)
+        before = before.told(told, 1.0)
+    roster = before.reconfigured([successor])
+    last_word = transition(1, VrrpState.FAULT)
+    assert roster.is_last_word(last_word)
+    roster = roster.told(last_word, 2.0)
+    assert [("MASTER", 1.0)] == states(roster)
+    assert [("FAULT", 3.0)] == states(roster.told(last_word, 3.0))
+
+
+def test_after_a_reload_a_fault_is_a_fault() -> None:
+    """No last word is waited for any longer; nor is there one where no name is used again."""
+    successor = replace(instance(2), number=1, name="vip_1")
+    roster = TWO.reconfigured([successor])
+    assert not roster.settled().is_last_word(transition(1, VrrpState.FAULT))
+    assert not roster.is_last_word(transition(1, VrrpState.BACKUP))
+    assert frozenset() == TWO.reconfigured([instance(1)]).deleted

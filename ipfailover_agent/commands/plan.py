@@ -1,0 +1,275 @@
+"""``plan``: what a reload would change, before it is made."""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ipfailover_agent import prepare
+from ipfailover_agent.commands import peers_once
+from ipfailover_agent.commands.check import ask_keepalived
+from ipfailover_agent.commands.running import find_agent, read_status
+from ipfailover_agent.core import outlook, render
+from ipfailover_agent.core.change import Change
+from ipfailover_agent.core.errors import (
+    AgentError,
+    ExitCode,
+    KeepalivedMissingError,
+    SettingsError,
+)
+from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.outlook import Outlook
+from ipfailover_agent.core.wire import Consequence
+from ipfailover_agent.prepare import Options, Variables
+from ipfailover_agent.report import terminal
+from ipfailover_agent.system import files
+from ipfailover_agent.system.host import process_started_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ipfailover_agent.core.records import ActiveRecord
+    from ipfailover_agent.prepare import Candidate
+
+_COLUMNS = 80
+_CHANGED = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What the candidate is compared with, and where its variables come from.
+
+    ``kind`` is active, last-good or nothing.
+    """
+
+    kind: str
+    text: str
+    record: ActiveRecord | None
+    environment: Mapping[str, str]
+    options: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What ``plan`` found. ``signals`` counts the SIGHUPs to keepalived, None without one."""
+
+    base: _Base
+    candidate: Candidate | None = None
+    outlook: Outlook | None = None
+    signals: int | None = None
+    has_changes: bool = False
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def plan(run_directory: str, config: str | None, *, as_json: bool) -> int:
+    """Print the outcome; return 0 where nothing would change, 1 where something would, or 78."""
+    outcome = _look(_find_base(run_directory, config))
+    terminal.say(_as_json(outcome) if as_json else "\n".join(_as_text(outcome)))
+    if outcome.problems:
+        return int(ExitCode.CONFIG)
+    return _CHANGED if outcome.has_changes else int(ExitCode.OK)
+
+
+# --- with what ----------------------------------------------------------------------------------
+
+
+def _find_base(run_directory: str, config: str | None) -> _Base:
+    pid = find_agent(run_directory, must_run=False)
+    record = files.read_active(RunPaths(directory=run_directory, config="").active)
+    own = Options(
+        config=config or os.environ.get("IPFAILOVER_CONFIG") or None,
+        run_directory=run_directory,
+        template_directory=os.environ.get("IPFAILOVER_TEMPLATE_DIR") or None,
+    )
+    if record is None:
+        text = "no configuration was in force here yet: compared with nothing"
+        return _Base(kind="nothing", text=text, record=None, environment=os.environ, options=own)
+    if pid and (pid, process_started_at(pid)) == (record.pid, record.agent_started_at):
+        options = replace(
+            own,
+            config=config or record.source,
+            template_directory=record.template_directory,
+        )
+        return _Base(
+            kind="active",
+            text=f"compared with what the agent, pid {pid}, has in force",
+            record=record,
+            environment=dict(record.environment),
+            options=options,
+        )
+    phase = (read_status(run_directory) or {}).get("phase", "starting")
+    why = f"the agent has nothing in force, it is {phase}" if pid else "no agent runs"
+    text = f"{why}: compared with the last good configuration"
+    return _Base(kind="last-good", text=text, record=record, environment=os.environ, options=own)
+
+
+def _look(base: _Base) -> _Outcome:
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    candidate = None
+    try:
+        variables = prepare.read_variables(base.environment, base.options)
+        if base.kind == "active" and base.record is not None:
+            before = Variables(values={}, start_only=dict(base.record.start_only))
+            prepare.refuse_start_only_changes(before, variables)
+        candidate = prepare.build(variables.values, base.options, peers_once.Found(base.options))
+        warnings = (*variables.warnings, *candidate.warnings, *candidate.config.degraded)
+        problems = ask_keepalived(candidate)
+    except KeepalivedMissingError as error:
+        warnings += (f"{error}; not tested by it",)
+    except SettingsError as error:
+        problems = tuple(map(str, error.problems))
+    except AgentError as error:
+        problems = (str(error),)
+    if candidate is None or problems:
+        return _Outcome(base=base, problems=problems)
+    return _compare(base, candidate, tuple(dict.fromkeys(warnings)))
+
+
+def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _Outcome:
+    if base.record is None:
+        added = Outlook(change=Change(added=candidate.config.addresses))
+        return _Outcome(
+            base=base, candidate=candidate, outlook=added, has_changes=True, warnings=warnings
+        )
+    found = outlook.foresee(base.record.config, candidate.config, candidate.settings)
+    before = render.render(
+        base.record.config,
+        candidate.paths,
+        template_directory=base.options.template_directory,
+    )
+    is_same = before.config == candidate.rendering.config
+    signals = 0 if is_same else 2 if found.change.needs_second_signal else 1
+    return _Outcome(
+        base=base,
+        candidate=candidate,
+        outlook=found,
+        signals=signals if base.kind == "active" else None,
+        has_changes=base.record.digest != candidate.rendering.digest,
+        warnings=warnings,
+    )
+
+
+# --- told ---------------------------------------------------------------------------------------
+
+
+def _as_text(outcome: _Outcome) -> list[str]:
+    lines = _wrapped(outcome.base.text)
+    if outcome.outlook is not None:
+        lines += ["", *_rows(outcome.outlook.change), "", *_wrapped(_steps(outcome))]
+        for each in (*outcome.outlook.warnings, *outcome.warnings):
+            lines += _wrapped(f"warning: {each}")
+        if outcome.outlook.pins:
+            # on one line, however long: to be copied
+            lines.append(f"pin ids: {outlook.PINS}={outcome.outlook.pins}")
+    for each in outcome.problems:
+        lines += _wrapped(f"problem: {each}")
+    if outcome.problems:
+        lines += _wrapped("a reload would be refused, and everything would run on as before")
+    return lines
+
+
+def _rows(change: Change) -> list[str]:
+    """Return what happens to which addresses, a paragraph for each kind."""
+    kinds = (
+        ("kept", len(change.kept), [outlook.ranges(change.kept)]),
+        ("added", len(change.added), [outlook.ranges(change.added)]),
+        ("removed", len(change.removed), [outlook.ranges(change.removed)]),
+        ("new id", len(change.renumbered), _ids(change)),
+        ("moved", len(change.moved), _moves(change)),
+    )
+    lines = []
+    for name, count, texts in kinds:
+        if count:
+            text = f"{name:<8}{count:>4}  {'; '.join(texts)}"
+            lines += textwrap.wrap(text, _COLUMNS, subsequent_indent=" " * 14)
+    for old, new in change.renamed[:1]:
+        more = len(change.renamed) - 1
+        others = f", and {more} more like that" if more else ""
+        lines += _wrapped(f"{old} is called {new} then{others}")
+    for text in outlook.summed(
+        each for each in change.differences if each.consequence is Consequence.NONE
+    ):
+        lines += _wrapped(text)
+    return lines
+
+
+def _ids(change: Change) -> list[str]:
+    return [
+        f"{outlook.ranges(each.address for each in run)} "
+        f"(from {run[0].old_id} to {run[0].new_id}{' and so on' if len(run) > 1 else ''})"
+        for run in outlook.shifts(change.renumbered)
+    ]
+
+
+def _moves(change: Change) -> list[str]:
+    """Return who goes where: every move where there are few, else the first of each run."""
+    pairs: dict[tuple[str, str], list[Any]] = {}
+    for each in change.moved:
+        pairs.setdefault((each.origin, each.target), []).append(each.address)
+    shown = [
+        f"{outlook.ranges(addresses)} from {origin} to {target}"
+        for (origin, target), addresses in pairs.items()
+    ]
+    most = 4
+    return shown if len(shown) <= most else [*shown[:most], f"{len(shown) - most} more like that"]
+
+
+def _steps(outcome: _Outcome) -> str:
+    if not outcome.has_changes:
+        return "nothing would change"
+    match outcome.signals:
+        case None:
+            return "keepalived would be started with it"
+        case 0:
+            return "only scripts change: keepalived would not be signalled"
+        case 1:
+            return "in one step: keepalived would be signalled once"
+        case _:
+            return (
+                "in two steps, since keepalived would lose an address in one: first the old "
+                "configuration in another order, then the new one"
+            )
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, _COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _as_json(outcome: _Outcome) -> str:
+    data: dict[str, Any] = {
+        "ok": not outcome.problems,
+        "compared_with": outcome.base.kind,
+        "has_changes": outcome.has_changes,
+        "problems": outcome.problems,
+        "warnings": outcome.warnings,
+    }
+    if outcome.outlook is not None and outcome.candidate is not None:
+        change = outcome.outlook.change
+        data |= {
+            "digest": outcome.candidate.rendering.digest,
+            "steps": outcome.signals,
+            "kept": [str(each) for each in change.kept],
+            "added": [str(each) for each in change.added],
+            "removed": [str(each) for each in change.removed],
+            "moved": [
+                {"address": str(each.address), "from": each.origin, "to": each.target}
+                for each in change.moved
+            ],
+            "renumbered": [
+                {"address": str(each.address), "old_id": each.old_id, "new_id": each.new_id}
+                for each in change.renumbered
+            ],
+            "renamed": [{"from": old, "to": new} for old, new in change.renamed],
+            "resized": change.resized,
+            "differences": [str(each) for each in change.differences],
+            "felt_by_others": outcome.outlook.warnings,
+            "pin_ids": outcome.outlook.pins or None,
+        }
+    return json.dumps(data, indent=2)

@@ -1,0 +1,68 @@
+"""When what the agent was told, or the node, has changed: looks -> reload or not.
+
+:func:`step` is pure. A look is a text that is equal as long as nothing has changed; what it says
+does not matter here. A change counts once two looks in a row agree on it, so that a file that is
+being written, a link that is being swapped or an interface that flaps is waited out. What was
+handled once, whatever became of it, is not handled again until it changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ipfailover_agent.core.model import HostFacts, IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """One thing that is looked at. Times are monotonic seconds.
+
+    Attributes:
+        every: seconds between two looks.
+        handled: the look that was handled last, None before the first.
+        pending: another look than that, seen once, None without one.
+        deadline: when to look next.
+    """
+
+    every: float
+    handled: str | None = None
+    pending: str | None = None
+    deadline: float = 0.0
+
+
+def step(state: Watched, look: str, now: float) -> tuple[Watched, bool]:
+    """Return the state after a look at ``now``, and whether there is a change to handle.
+
+    The caller handles it, or finds that it does not matter; it is the handled one from here on.
+    """
+    state = replace(state, deadline=now + state.every)
+    if state.handled is None or look == state.handled:
+        return replace(state, handled=look, pending=None), False
+    if look != state.pending:
+        return replace(state, pending=look), False
+    return handled(state, look), True
+
+
+def handled(state: Watched, look: str) -> Watched:
+    """Return the state after somebody else handled what ``look`` shows: a reload by signal.
+
+    ``look`` is older than what was read: what changed in between will be seen once more.
+    """
+    return replace(state, handled=look, pending=None)
+
+
+def describe_node(facts: HostFacts, virtual_addresses: Collection[IPAddress]) -> str:
+    """Return a look at a node: what the plan may depend on, our own addresses aside."""
+    ours = frozenset(virtual_addresses)
+    interfaces = [
+        (
+            replace(each, addresses=()),
+            [held for held in each.addresses if held.address not in ours],
+        )
+        for each in facts.interfaces
+    ]
+    return repr((interfaces, facts.default_routes, facts.check_script, facts.notify_script))

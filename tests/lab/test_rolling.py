@@ -1,0 +1,145 @@
+"""A list of grouped addresses that changes node by node: how long two hold one, or nobody does.
+
+Nodes that have the old list and nodes that have the new one refuse each other's adverts. The
+contest bounds what comes of that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import (
+    ELECTION,
+    ConfigMap,
+    ask,
+    numbered,
+    stays,
+    variables,
+    wait_for_each,
+    wait_for_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+
+GROUPS = "2"
+#: What the contest bounds two holders by, and one planned handover.
+TWO, NONE = 2.0, 0.55
+#: What a busy machine adds to either.
+SLACK = 0.25
+
+
+def edits(lab: Lab) -> dict[str, tuple[list[str], list[str]]]:
+    """Return the list before and after, by what is done to it."""
+    old = numbered(lab, 6)
+    return {
+        "add": (old, [*old, lab.virtual(7)]),
+        "remove": (old, [each for each in old if each != old[1]]),
+        "replace": (old, [*old[:5], lab.virtual(8)]),
+    }
+
+
+def group(address: str, addresses: list[str]) -> int:
+    """Return which of the two groups an address is dealt to: the first is the larger one."""
+    return int(addresses.index(address) >= (len(addresses) + 1) // 2)
+
+
+def start(lab: Lab, addresses: list[str], *, spread: bool) -> ConfigMap:
+    """Start every node: the first one holds everything, or each what falls to it."""
+    source = ConfigMap(lab.directory / "variables", variables(*addresses, VIP_GROUPS=GROUPS))
+    for number, node in enumerate(lab.nodes):
+        environment = {**source.variable, "IPFAILOVER_WATCH": "false"}
+        if spread:
+            environment |= {"OPENSHIFT_HA_PREEMPTION": "preempt"}
+        else:
+            environment |= {"OPENSHIFT_HA_PRIORITY": str(250 - 40 * number)}
+        node.start(environment)
+        wait_for_line(node, "Entering BACKUP STATE")
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    if spread:
+        stays(3)  # who is to hold them takes them
+    return source
+
+
+@pytest.mark.parametrize(
+    ("order", "pause", "spread"),
+    [
+        pytest.param((0, 1, 2), 6.0, False, id="holder first"),
+        pytest.param((2, 1, 0), 6.0, False, id="holder last"),
+        pytest.param((1, 0, 2), 1.5, False, id="holder second, quickly"),
+        pytest.param((0, 1, 2), 2.5, True, id="two holders"),
+    ],
+)
+@pytest.mark.parametrize("edit", ["add", "remove", "replace"])
+def test_a_grouped_list_changes_node_by_node(
+    make_lab: Callable[..., Lab],
+    edit: str,
+    order: tuple[int, ...],
+    pause: float,
+    spread: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Meanwhile what is in both lists keeps within the bounds; afterwards each has one holder."""
+    lab = make_lab(3, ipv6=False)
+    before, after = edits(lab)[edit]
+    lasting = [each for each in before if each in after]
+    # What is dealt to another group, with another holder, is on nobody until that one is reloaded.
+    staying = [each for each in lasting if not spread or group(each, before) == group(each, after)]
+    source = start(lab, before, spread=spread)
+    source.write(variables(*after, VIP_GROUPS=GROUPS))
+    with contextlib.ExitStack() as stack:
+        watches = [stack.enter_context(lab.client.watch(each)) for each in staying]
+        lab.wait_until(lambda: all(each.answers for each in watches), timeout=5, what="answers")
+        began = time.monotonic()
+        for number in order:
+            assert ask(lab.nodes[number], "reload").returncode == 0
+            stays(pause)
+        wait_for_each(lab, after, timeout=30)
+        stays(2.5)  # two adverts: refused ones would make a second holder
+        outages = [each.outages(threshold=0.2, since=began) for each in watches]
+    wait_for_each(lab, after, timeout=1)
+    two = {each: lab.recorder.seconds_with_two(each, since=began) for each in lasting}
+    none = {each: lab.recorder.seconds_with_none(each, since=began) for each in staying}
+    silent = [max((each.seconds for each in some), default=0.0) for some in outages]
+    print(f"two at most {max(two.values()):.2f} s, none {max(none.values()):.2f} s")
+    print(f"the client heard nothing for {max(silent):.2f} s at most")
+    print(lab.recorder.describe())
+    assert max(two.values()) <= TWO + SLACK
+    assert max(none.values()) <= NONE + SLACK
+    assert max(silent) <= NONE + SLACK
+
+
+def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """What ``plan`` proposes is set everywhere, then the list changes: no event for the rest."""
+    lab = make_lab(2, ipv6=False)
+    before = numbered(lab, 4)
+    after = [each for each in before if each != before[1]]
+    source = ConfigMap(lab.directory / "variables", variables(*before))
+    for node in lab.nodes:
+        node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+    wait_for_each(lab, before, timeout=ELECTION)
+    stays(2)
+    wanted = lab.directory / "wanted.env"
+    wanted.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={','.join(after)}\n")
+    found = json.loads(ask(lab.nodes[0], "plan", "--json", "--config", str(wanted)).stdout)
+    pins = found["pin_ids"]
+    began = time.monotonic()
+    for values in (
+        variables(*before, VRRP_IDS=pins),
+        variables(*after, VRRP_IDS=pins),
+    ):
+        source.write(values)
+        for node in lab.nodes:
+            assert ask(node, "reload").returncode == 0
+            stays(4)  # a takeover, should one come
+    wait_for_each(lab, after, timeout=1)
+    assert [lab.recorder.changes(each, since=began) for each in after] == [(), (), ()]
+    assert lab.recorder.holders(before[1]) == []

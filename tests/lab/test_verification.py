@@ -1,0 +1,102 @@
+"""After a reload the agent looks whether keepalived does what was planned."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.lab.scenarios import (
+    ELECTION,
+    ConfigMap,
+    ask,
+    events,
+    numbered,
+    status,
+    stays,
+    variables,
+    virtual_addresses,
+    wait_for_each,
+    wait_for_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+
+
+def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """A template that loses an address: refused with what differs, and all is as before."""
+    lab = make_lab(2, ipv6=False)
+    addresses = numbered(lab, 2)
+    templates = lab.directory / "templates"
+    shutil.copytree(TEMPLATES, templates)
+    source = ConfigMap(lab.directory / "variables", variables(*addresses))
+    for number, node in enumerate(lab.nodes):
+        node.start(
+            {
+                **source.variable,
+                "IPFAILOVER_WATCH": "false",
+                "IPFAILOVER_TEMPLATE_DIR": str(templates),
+                "OPENSHIFT_HA_PREEMPTION": "preempt",
+                "OPENSHIFT_HA_PRIORITY": str(250 - 40 * number),
+            }
+        )
+        wait_for_line(node, "Entering BACKUP STATE")
+    first, second = lab.nodes
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    template = templates / "keepalived.conf.j2"
+    whole = template.read_text()
+    there = "(held.interface or each.interface)"
+    assert there in whole
+    template.write_text(
+        whole.replace(there, f"('lo' if (held.address | string) == '{addresses[1]}' else {there})")
+    )
+    source.write(variables(*addresses, lab.virtual(3)))
+    began = time.monotonic()
+    done = ask(first, "reload")
+    assert done.returncode == 78, done.stdout + done.stderr
+    print(done.stdout, f"after {time.monotonic() - began:.1f} s")
+    assert "rolled back" in done.stdout
+    assert f"{addresses[1]} is not on eth0" in done.stdout
+    assert events(first, "config.restored")
+    template.write_text(whole)
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    assert status(second)["phase"] == "running"
+
+
+def test_a_good_reload_is_verified_at_once(make_lab: Callable[..., Lab]) -> None:
+    """Additions, removals, circles and renames: accepted, within a second each."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    addresses = [*numbered(lab, 4), lab.virtual6(1)]
+    source = ConfigMap(lab.directory / "variables", variables(*addresses))
+    node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    a, b, c, d, six = addresses
+    for after, more in (
+        ([a, b, c, d, six, lab.virtual(5)], {}),
+        ([a, c, d, six], {}),
+        ([six, d, c, a], {}),
+        ([c, six, a, d], {}),
+        ([c, six, a, d], {"CONFIG_NAME": "other"}),
+        ([a, c, d], {"CONFIG_NAME": "other", "VIP_GROUPS": "2"}),
+    ):
+        source.write(variables(*after, **more))
+        began = time.monotonic()
+        done = ask(node, "reload")
+        assert done.returncode == 0, done.stdout + done.stderr
+        taken = time.monotonic() - began
+        print(f"{len(after)} addresses: {taken:.2f} s")
+        assert taken < 2
+        assert done.stdout.startswith("reload accepted")
+        wait_for_each(lab, after, timeout=ELECTION)
+        stays(0.5)
+    assert sorted(virtual_addresses(node)) == sorted(f"{each}/32" for each in (a, c, d))
+    assert not events(node, "config.restored")

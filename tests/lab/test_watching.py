@@ -1,0 +1,112 @@
+"""The agent reloads by itself when variables or the node change, with the real keepalived."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.lab.scenarios import (
+    ELECTION,
+    ConfigMap,
+    events,
+    numbered,
+    status,
+    stays,
+    variables,
+    wait_for_each,
+)
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+#: Two looks, each as late as can be, a test of the candidate and a slow machine.
+SEEN = 2 * 5.0 + 3.0
+
+
+def reload_by_itself(node: Node, ended: int) -> str:
+    """Wait for that many reloads; return the last verdict."""
+
+    def verdict() -> str:
+        found = status(node)["reload"]
+        return str(found["verdict"]) if found["ended"] >= ended else ""
+
+    return wait_until(verdict, timeout=SEEN, what=f"{node.name} reloads", interval=0.2)
+
+
+def test_a_configmap_that_changes_is_applied_on_every_node(make_lab: Callable[..., Lab]) -> None:
+    """Nobody calls anything; what stays has no event on the holder, and each has one holder."""
+    lab = make_lab(2, ipv6=False)
+    old = numbered(lab, 2)
+    source = ConfigMap(lab.directory / "variables", variables(*old))
+    for node in lab.nodes:
+        node.start(source.variable)
+    wait_for_each(lab, old, timeout=ELECTION)
+    began = time.monotonic()
+    source.write(variables(*old, lab.virtual(3)))
+    assert [reload_by_itself(node, 1) for node in lab.nodes] == ["accepted", "accepted"]
+    wait_for_each(lab, [lab.virtual(3)], timeout=ELECTION)
+    assert [lab.recorder.changes(each, since=began) for each in old] == [(), ()]
+    stays(5)
+    assert [status(node)["reload"]["ended"] for node in lab.nodes] == [1, 1]
+
+
+def test_an_interface_that_moves_under_a_bridge_is_followed(make_lab: Callable[..., Lab]) -> None:
+    """As OVN-Kubernetes makes br-ex: the address is served there, and the agent runs on."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address, NETWORK_INTERFACE="br-ex eth0"))
+    lab.wait_for_holder(address, timeout=ELECTION)
+    pid = status(node)["pid"]
+    node.network.ip(
+        [
+            "link add br-ex type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+            f"link set br-ex address {node.own.mac}",
+            "link set br-ex up",
+            f"address del {node.own.ipv4} dev eth0",
+            "link set eth0 master br-ex",
+            f"address add {node.own.ipv4} dev br-ex",
+        ]
+    )
+    assert reload_by_itself(node, 1) == "accepted"
+    lab.wait_until(
+        lambda: f"{address}/32" in node.run(["ip", "address", "show", "dev", "br-ex"]).stdout,
+        timeout=ELECTION,
+        what="the address is on br-ex",
+    )
+    assert address not in node.run(["ip", "address", "show", "dev", "eth0"]).stdout
+    found = status(node)
+    assert (found["pid"], found["phase"], found["config"]["interface"]) == (
+        pid,
+        "running",
+        "br-ex",
+    )
+    assert events(node, "node.changed")
+
+
+def test_another_address_of_the_node_does_not_cost_the_virtual_one(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """DHCP gives another one: the check follows, and the virtual address is back in seconds."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address))
+    lab.wait_for_holder(address, timeout=ELECTION)
+    began = time.monotonic()
+    node.network.ip([f"address add 192.0.2.77/24 dev {node.interface}"])
+    node.network.ip(
+        [
+            f"address del {node.own.ipv4} dev {node.interface}",
+            f"address replace 192.0.2.77/24 dev {node.interface}",
+        ]
+    )
+    assert reload_by_itself(node, 1) == "accepted"
+    assert "192.0.2.77" in node.read("/run/ipfailover-agent/check")
+    lab.wait_for_holder(address, timeout=ELECTION)
+    lost = lab.recorder.seconds_with_none(address, since=began)
+    print(f"without the address for {lost:.2f} s")

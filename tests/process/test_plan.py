@@ -1,0 +1,149 @@
+"""``plan`` beside a running agent, after its end, and before there was one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.agent_process import AgentProcess, World
+
+pytestmark = pytest.mark.netns
+
+PIN = "pin ids: OPENSHIFT_HA_VRRP_IDS="
+
+
+def reading_file(world: World, **variables: str) -> AgentProcess:
+    """Return a running agent whose variables come from the file."""
+    world.write(**{"VIRTUAL_IPS": "10.0.0.101-105", **variables})
+    return world.running(reads_file=True)
+
+
+def planned(world: World, *words: str) -> dict[str, Any]:
+    """Return what ``plan --json`` prints."""
+    found: dict[str, Any] = json.loads(world.command("plan", "--json", *words).stdout)
+    return found
+
+
+def test_nothing_to_do_is_exit_code_0(world: World) -> None:
+    """Nothing was changed: all is kept, and no other file was made."""
+    agent = reading_file(world)
+    done = world.command("plan")
+    assert 0 == done.returncode, done.stderr
+    assert "kept       5  10.0.0.101 to 10.0.0.105\n" in done.stdout
+    assert "nothing would change" in done.stdout
+    assert 0 == agent.stop()
+
+
+def test_an_appended_address_is_shown_before_it_is_served(world: World) -> None:
+    """Exit code 1, one step, no warning; the agent has noticed nothing."""
+    agent = reading_file(world)
+    world.write(VIRTUAL_IPS="10.0.0.101-106")
+    done = world.command("plan")
+    assert 1 == done.returncode
+    assert "added      1  10.0.0.106" in done.stdout
+    assert "signalled once" in done.stdout
+    assert "warning" not in done.stdout
+    assert 5 == len(agent.status["instances"])
+    assert 0 == agent.stop()
+
+
+def test_ids_that_shift_are_warned_of_and_can_be_pinned(world: World) -> None:
+    """What it prints under ``pin ids`` can be set as it is: then no address changes its id."""
+    agent = reading_file(world)
+    world.write(VIRTUAL_IPS="10.0.0.101,10.0.0.103-105")
+    done = world.command("plan")
+    assert 1 == done.returncode
+    flat = " ".join(done.stdout.split())
+    assert (
+        "warning: the ids of 10.0.0.103 to 10.0.0.105 shift by one, from 13-15 to 12-14: nodes "
+        "that still run the old list will contest them; append at the end, or pin ids" in flat
+    )
+    assert "in two steps" in flat
+    (line,) = [each for each in done.stdout.splitlines() if each.startswith(PIN)]
+    value = line.removeprefix(PIN)
+    assert "10.0.0.101=11,10.0.0.103=13,10.0.0.104=14,10.0.0.105=15" == value
+    world.write(VIRTUAL_IPS="10.0.0.101,10.0.0.103-105", VRRP_IDS=value)
+    found = planned(world)
+    assert ([], [], 1) == (found["renumbered"], found["felt_by_others"], found["steps"])
+    assert ["10.0.0.102"] == found["removed"]
+    assert 0 == agent.stop()
+
+
+def test_another_file_can_be_looked_at(world: World) -> None:
+    """--config replaces the source; the environment is the running agent's, not the caller's."""
+    agent = reading_file(world, VRRP_ID_OFFSET="50")
+    other = world.directory / "other"
+    other.write_text("OPENSHIFT_HA_VIRTUAL_IPS=10.0.0.101-105\n", encoding="utf-8")
+    done = world.command(
+        "plan",
+        "--json",
+        "--config",
+        str(other),
+        environment={"OPENSHIFT_HA_VRRP_ID_OFFSET": "90"},
+    )
+    ids = {(each["old_id"], each["new_id"]) for each in json.loads(done.stdout)["renumbered"]}
+    assert {(51, 11), (52, 12), (53, 13), (54, 14), (55, 15)} == ids
+    assert 0 == agent.stop()
+
+
+def test_a_configuration_that_would_be_refused_is_exit_code_78(world: World) -> None:
+    """Every problem is named, what needs a restart too."""
+    agent = reading_file(world)
+    world.write(VIRTUAL_IPS="10.0.0.300")
+    done = world.command("plan")
+    assert 78 == done.returncode
+    assert "problem: OPENSHIFT_HA_VIRTUAL_IPS: '10.0.0.300'" in done.stdout
+    other = world.directory / "other"
+    other.write_text("KEEPALIVED_CONFIG=/tmp/elsewhere.conf\n", encoding="utf-8")
+    done = world.command("plan", "--config", str(other))
+    assert (78, True) == (done.returncode, "needs a restart" in " ".join(done.stdout.split()))
+    assert 0 == agent.stop()
+
+
+def test_the_check_alone_is_said_to_signal_nothing(world: World) -> None:
+    """keepalived is not concerned, and the exit code says that something changes all the same."""
+    agent = reading_file(world)
+    world.write(VIRTUAL_IPS="10.0.0.101-105", MONITOR_PORT="8080")
+    done = world.command("plan")
+    assert (1, True) == (done.returncode, "only scripts change" in done.stdout)
+    assert 0 == agent.stop()
+
+
+def test_without_an_agent_the_last_good_configuration_is_compared_with(world: World) -> None:
+    """It says so; before anything was in force it compares with nothing."""
+    done = world.command("plan", environment={"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.101-103"})
+    assert 1 == done.returncode, done.stderr
+    assert "compared with nothing" in done.stdout
+    assert "added      3  10.0.0.101 to 10.0.0.103" in done.stdout
+    agent = reading_file(world)
+    assert 0 == agent.stop()
+    done = world.command("plan", "--config", str(world.config_file))
+    assert 0 == done.returncode
+    assert "no agent runs: compared with the last good configuration" in done.stdout
+
+
+def test_what_a_refused_reload_wanted_is_not_what_is_active(world: World) -> None:
+    """The record follows what is in force, not what was tried."""
+    agent = reading_file(world)
+    world.write(VIRTUAL_IPS="10.0.0.300")
+    agent.reload()
+    assert "refused" == agent.wait_for_reloads(1)["verdict"]
+    world.write(VIRTUAL_IPS="10.0.0.101-105")
+    assert 0 == world.command("plan").returncode
+    assert 0o600 == (world.run_directory / "active.json").stat().st_mode & 0o777
+    assert 0 == agent.stop()
+
+
+def test_a_full_list_fits_a_terminal(world: World) -> None:
+    """239 addresses are ranges, and no line but the one to be copied is wider than 80."""
+    agent = reading_file(world, VIRTUAL_IPS="10.0.0.5-243")
+    world.write(VIRTUAL_IPS="10.0.0.5-100,10.0.0.102-243")
+    done = world.command("plan")
+    lines = [each for each in done.stdout.splitlines() if not each.startswith(PIN)]
+    assert 80 >= max(map(len, lines))
+    assert 30 > len(lines)
+    assert "new id   142  10.0.0.102 to 10.0.0.243" in done.stdout
+    assert 0 == agent.stop()
