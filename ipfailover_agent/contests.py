@@ -239,9 +239,15 @@ class Contests:
 
     def readable(self, loop: Loop) -> None:
         """Read what was seen; then leave the socket alone for a moment."""
+        now = time.monotonic()
+        self._read(now)
+        if self._wire is not None:
+            loop.unwatch(self._wire.fileno())
+            self._resume_at = now + _READ_PAUSE
+
+    def _read(self, now: float) -> None:
         if self._wire is None:
             return
-        now = time.monotonic()
         try:
             found = self._wire.receive(_FRAMES_PER_READ)
         except AgentError as error:
@@ -249,8 +255,6 @@ class Contests:
             self._close()
             self._look_at = now + _LOOK_INTERVAL
             return
-        loop.unwatch(self._wire.fileno())
-        self._resume_at = now + _READ_PAUSE
         for seen in found:
             match seen.packet:
                 case packets.Advert() as advert if seen.is_outgoing:
@@ -309,6 +313,7 @@ class Contests:
             self._announcer = announcing.drop(self._announcer, gone)
         now = time.monotonic()
         if state is VrrpState.MASTER:
+            self._read(now)  # what was seen before says whom the predecessor yielded to
             self._leaving.promoted(name, now)
             self._silent_at = now
         else:

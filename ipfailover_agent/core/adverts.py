@@ -58,6 +58,8 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
         return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
     known = state.rival(advert.source_mac, advert.virtual_router_id)
     if not advert.priority:
+        if known is not None:
+            state = _note_defiance(state, known, now, policy)
         return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
     if not context.is_claimed_by(advert):
         if advert.virtual_router_id != context.virtual_router_id:
@@ -111,6 +113,20 @@ def _compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) ->
     elif now >= heard.answered_at + policy.answer:
         heard = replace(heard, defied_at=now)
     return yielding.remember(state, heard, policy)
+
+
+def _note_defiance(state: Contest, left: Rival, now: float, policy: ContestPolicy) -> Contest:
+    """Note whom the one that leaves has yielded to: a lower rank with time enough to yield."""
+    enough = policy.confirm + policy.dump_grace
+    for each in state.rivals:
+        if (
+            each.answered_at is not None
+            and each.rank < left.rank
+            and now - each.answered_at >= enough
+            and verdicts.is_recent(each, state.context, now)
+        ):
+            state = yielding.remember(state, replace(each, defied_at=now), policy)
+    return state
 
 
 def _on_leaving(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:

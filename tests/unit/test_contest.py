@@ -281,6 +281,16 @@ def test_who_succeeds_one_that_yielded_to_a_lower_rank_yields_as_well(
     assert [(reason, CauseKind.UNHEARD)] == holds(replay(MASTER))
 
 
+def test_who_succeeds_one_that_yielded_before_the_next_advert_yields_as_well() -> None:
+    """The one that left had its reasons: the lower rank was told, and had time enough."""
+    replay = Replay()
+    replay(BACKUP, other(LOWER_MAC, 11, 200), 0.4, other(HIGHER_MAC, 12, 100), 0.6)
+    replay(other(LOWER_MAC, 11, 200), 0.4, other(HIGHER_MAC, 12, 100), 0.3)
+    replay(other(LOWER_MAC, 11, 0), 0.3)
+
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(MASTER))
+
+
 @pytest.mark.parametrize(
     "events",
     [
@@ -290,6 +300,7 @@ def test_who_succeeds_one_that_yielded_to_a_lower_rank_yields_as_well(
             ["low", 0.01, "high", 1.0, "low", 0.01, "gone", *["low", 1.0] * 3],
             id="its adversary has been gone for long",
         ),
+        pytest.param(["low", 0.9, "high", 0.1, "low", 0.2, "gone", 0.3], id="told just before"),
     ],
 )
 def test_one_that_steps_down_or_holds_by_right_is_no_reason_to_yield(
