@@ -13,7 +13,7 @@ from ipfailover_agent import __version__, candidates, overseer, web
 from ipfailover_agent.core import keepalived, lifecycle
 from ipfailover_agent.core import supervision as does
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
-from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervision import Phase, Reload
 from ipfailover_agent.core.transition import TransitionCause, TransitionKind
 from ipfailover_agent.guard import Guard

@@ -31,13 +31,14 @@ from ipfailover_agent.core.errors import (
 )
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervision import PreparationEnded, Verdict
-from ipfailover_agent.system import files, process, release
+from ipfailover_agent.system import files, memory, process, release
 from ipfailover_agent.system.config_test import ConfigTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, RunPaths
+    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig
+    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervision import Policy
     from ipfailover_agent.core.verify import Expectation
     from ipfailover_agent.holds import Holds
@@ -325,7 +326,7 @@ class Candidates:
         before = self._previous.config.addresses if self._previous else ()
         served = dict.fromkeys((*before, *self.active.config.addresses))
         try:
-            files.record_addresses(self._paths.addresses, self.active.config.interface, served)
+            memory.record_addresses(self._paths.addresses, self.active.config.interface, served)
         except AgentError as error:
             self._reporter.log.error("addresses.record_failed", error=str(error))
 
@@ -376,7 +377,7 @@ class Candidates:
         """
         accepted = self._accepted[0] if self._accepted else None
         known = [each for each in (accepted, self.active, self._previous) if each is not None]
-        recorded = files.read_recorded_addresses(self._paths.addresses)
+        recorded = memory.read_recorded_addresses(self._paths.addresses)
         addresses = {*recorded, *(each for held in known for each in held.config.addresses)}
         if not addresses:
             return
@@ -384,7 +385,7 @@ class Candidates:
         interface = (
             known[0].config.interface
             if known
-            else files.read_recorded_interface(self._paths.addresses) or ""
+            else memory.read_recorded_interface(self._paths.addresses) or ""
         )
         try:
             facts = prepare.look_at_bare_host(recorded)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import RunPaths
     from ipfailover_agent.core.packets import Advert
+    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivals import ContestContext
     from ipfailover_agent.core.roster import Roster
     from ipfailover_agent.holds import Holds

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.dump import InstanceDump
-    from ipfailover_agent.core.model import IPAddress, RunPaths
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.roster import Roster, RosterEntry
     from ipfailover_agent.core.supervision import VerificationEnded
     from ipfailover_agent.core.transition import Sighting

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import RunPaths
+    from ipfailover_agent.core.paths import RunPaths
 
 
 class Holds:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, assert_never
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import family_of
 from ipfailover_agent.report.logs import Repeats
-from ipfailover_agent.system import files
+from ipfailover_agent.system import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ class Peering:
         wanted = peers.want(settings, facts)
         if self._state is None:
             self._state = inquiries.Peers()
-            stored = files.read_recorded_peers(self._path, wanted.questions)
+            stored = memory.read_recorded_peers(self._path, wanted.questions)
             wanted = replace(wanted, stored=stored)
         self._is_telling = False  # whoever asks is told by the answer
         try:
@@ -167,7 +167,7 @@ class Peering:
             count=len(self._state.addresses),
         )
         try:
-            files.record_peers(self._path, self._state.known)
+            memory.record_peers(self._path, self._state.known)
         except AgentError as error:
             self._tell("peers.record_failed", reason=str(error))
         if self._is_telling:

@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core import listen, pace, plan, render, settings, variables
 from ipfailover_agent.core.errors import Problem, SettingsError
-from ipfailover_agent.core.model import HostFacts, KeepalivedConfig, Rendering, RunPaths, Settings
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.records import ActiveRecord
-from ipfailover_agent.system import files, host, sources
+from ipfailover_agent.system import files, host, memory, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.model import (
+        HostFacts,
+        IPAddress,
+        KeepalivedConfig,
+        Rendering,
+        Settings,
+    )
 
     AddPeers = Callable[[Settings, HostFacts], HostFacts]
 
@@ -196,7 +202,7 @@ def look_at_host(parsed: Settings, paths: RunPaths, *, is_glance: bool = False) 
     return host.discover(
         check_script=parsed.check_script,
         notify_script=parsed.notify_script,
-        recorded=files.read_recorded_addresses(paths.addresses),
+        recorded=memory.read_recorded_addresses(paths.addresses),
         is_glance=is_glance,
     )
 

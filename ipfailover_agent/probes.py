@@ -19,7 +19,8 @@ from ipfailover_agent.system import files, track
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import PortProbes, RunPaths
+    from ipfailover_agent.core.model import PortProbes
+    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.roster import Roster
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.probing import Prober

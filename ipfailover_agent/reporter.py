@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import IPAddress, RunPaths
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.roster import RosterEntry
     from ipfailover_agent.prepare import Candidate
 

@@ -18,7 +18,8 @@ from ipfailover_agent.system import files, host
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import RunPaths, VrrpInstance
+    from ipfailover_agent.core.model import VrrpInstance
+    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.roster import RosterEntry
     from ipfailover_agent.core.transition import Withholding
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.commands.running import NotRunningError, find_agent
 from ipfailover_agent.core import history
 from ipfailover_agent.core.errors import ExitCode
-from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system.journal import read_lines
 

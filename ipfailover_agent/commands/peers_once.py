@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core import inquiries, names, peers
-from ipfailover_agent.core.model import RunPaths
-from ipfailover_agent.system import files
+from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.system import memory
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, Settings
@@ -44,7 +44,7 @@ class Found:
             )
         )
         path = RunPaths(directory=self._options.run_directory, config="").peers
-        stored = files.read_recorded_peers(path, wanted.questions)
+        stored = memory.read_recorded_peers(path, wanted.questions)
         used, lines = peers.first_set(wanted, self.answers, stored)
         self.warnings = lines
         failures = "; ".join(

@@ -20,12 +20,12 @@ from ipfailover_agent.core.errors import (
     KeepalivedMissingError,
     SettingsError,
 )
-from ipfailover_agent.core.model import RunPaths
 from ipfailover_agent.core.outlook import Outlook
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.wire import Consequence
 from ipfailover_agent.prepare import Options, Variables
 from ipfailover_agent.report import terminal
-from ipfailover_agent.system import files
+from ipfailover_agent.system import memory
 from ipfailover_agent.system.host import process_started_at
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def plan(run_directory: str, config: str | None, *, as_json: bool) -> int:
 
 def _find_base(run_directory: str, config: str | None) -> _Base:
     pid = find_agent(run_directory, must_run=False)
-    record = files.read_active(RunPaths(directory=run_directory, config="").active)
+    record = memory.read_active(RunPaths(directory=run_directory, config="").active)
     own = Options(
         config=config or os.environ.get("IPFAILOVER_CONFIG") or None,
         run_directory=run_directory,

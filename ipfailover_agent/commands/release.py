@@ -9,9 +9,9 @@ from ipfailover_agent import prepare
 from ipfailover_agent.commands.running import find_agent
 from ipfailover_agent.core import ownership
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError, SettingsError
-from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import terminal
-from ipfailover_agent.system import files, host
+from ipfailover_agent.system import files, host, memory
 from ipfailover_agent.system import release as releasing
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def release(options: Options) -> int:
     facts = host.discover(
         check_script=None,
         notify_script=None,
-        recorded=files.read_recorded_addresses(paths.addresses),
+        recorded=memory.read_recorded_addresses(paths.addresses),
     )
-    recorded = files.read_recorded_interface(paths.addresses)
+    recorded = memory.read_recorded_interface(paths.addresses)
     wanted = (*((recorded,) if recorded else ()), *(settings.interfaces if settings else ()))
     present = [name for name in wanted if facts.interface(name) is not None]
     if wanted and not present:
@@ -99,7 +99,7 @@ def _configuration(
     """Return what the variables and the run directory say of the addresses."""
     from ipfailover_agent.core import settings  # noqa: PLC0415 - after the cheap refusals
 
-    recorded = files.read_recorded_addresses(paths.addresses)
+    recorded = memory.read_recorded_addresses(paths.addresses)
     try:
         parsed = settings.parse(prepare.read_variables(os.environ, options).values)
     except SettingsError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ipfailover_agent.core.errors import AgentError, ExitCode
-from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import status
 
 

@@ -14,7 +14,8 @@ from ipfailover_agent.core.model import VrrpState, VrrpTransition
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipfailover_agent.core.model import KeepalivedConfig, RunPaths
+    from ipfailover_agent.core.model import KeepalivedConfig
+    from ipfailover_agent.core.paths import RunPaths
 
 _TRANSITION = re.compile(rb'INSTANCE "([^"]*)" ([A-Z]+) (\d{1,3})')
 _PERMANENT = {2: ExitCode.CONFIG, 6: ExitCode.CONFIG, 4: ExitCode.NO_PERMISSION}

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     import jinja2
 
-    from ipfailover_agent.core.model import KeepalivedConfig, PortCheck, RunPaths, TrackScript
+    from ipfailover_agent.core.model import KeepalivedConfig, PortCheck, TrackScript
+    from ipfailover_agent.core.paths import RunPaths
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 _CONFIG, _CHECK, _NOTIFY = "keepalived.conf.j2", "check.sh.j2", "notify.sh.j2"

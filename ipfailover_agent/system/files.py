@@ -12,7 +12,6 @@ import itertools
 import os
 import stat
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
@@ -21,11 +20,9 @@ from ipfailover_agent.system.host import process_started_at
 from ipfailover_agent.system.process import enlarge_pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from ipfailover_agent.core.model import IPAddress, RunPaths
-    from ipfailover_agent.core.names import Answer, Question
-    from ipfailover_agent.core.records import ActiveRecord
+    from ipfailover_agent.core.paths import RunPaths
 
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
@@ -258,74 +255,6 @@ def remove_file(path: str) -> None:
         _remove(path)
 
 
-def record_addresses(path: str, interface: str, addresses: Iterable[IPAddress]) -> None:
-    """Record which addresses we may have on which interface, for whoever cleans up after a crash.
-
-    Raises:
-        SystemRefusedError: it cannot be written.
-    """
-    import json  # noqa: PLC0415 - 9 ms, which render need not pay
-
-    record = {"interface": interface, "addresses": [str(each) for each in addresses]}
-    write_atomically(path, json.dumps(record, indent=1) + "\n")
-
-
-def read_recorded_addresses(path: str) -> tuple[IPAddress, ...]:
-    """Return the recorded addresses; a record that is missing or damaged is none."""
-    addresses = _read_record(path).get("addresses")
-    return tuple(_usable_addresses(addresses if isinstance(addresses, list) else []))
-
-
-def read_recorded_interface(path: str) -> str | None:
-    """Return the recorded interface; None when the record is missing or damaged."""
-    interface = _read_record(path).get("interface")
-    return interface if isinstance(interface, str) and interface else None
-
-
-def record_peers(path: str, known: Iterable[Answer]) -> None:
-    """Record what names resolved to, for a restart while DNS is dead.
-
-    Raises:
-        SystemRefusedError: it cannot be written.
-    """
-    import json  # noqa: PLC0415 - see above
-
-    record: dict[str, dict[str, list[str]]] = {}
-    for each in known:
-        by_family = record.setdefault(each.question.name, {})
-        by_family[f"ipv{each.question.family:d}"] = [str(address) for address in each.addresses]
-    write_atomically(path, json.dumps({"peers": record}, indent=1) + "\n")
-
-
-def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Answer, ...]:
-    """Return the recorded answers; what is missing or damaged is none."""
-    from ipfailover_agent.core.names import Answer  # noqa: PLC0415 - seldom needed
-
-    names = _read_record(path).get("peers")
-    found = []
-    for each in questions:
-        by_family = names.get(each.name) if isinstance(names, dict) else None
-        items = by_family.get(f"ipv{each.family:d}") if isinstance(by_family, dict) else None
-        addresses = tuple(
-            address
-            for address in _usable_addresses(items if isinstance(items, list) else [])
-            if address.version == each.family
-        )
-        if addresses:
-            found.append(Answer(question=each, addresses=addresses))
-    return tuple(found)
-
-
-def read_active(path: str) -> ActiveRecord | None:
-    """Return the record of the active configuration; None when it is missing or damaged."""
-    from ipfailover_agent.core import records  # noqa: PLC0415 - only `plan` reads it
-
-    try:
-        return records.from_json(_read_small(path))
-    except (OSError, ValueError):
-        return None
-
-
 def read_reason(path: str) -> str:
     """Return the line in which the check script says why it failed, empty where there is none."""
     try:
@@ -362,23 +291,6 @@ def write_termination_message(path: str, text: str) -> None:
                 os.write(fd, data)
         finally:
             os.close(fd)
-
-
-def _usable_addresses(items: list[object]) -> Iterator[IPAddress]:
-    for item in items:
-        with contextlib.suppress(ValueError):
-            if isinstance(item, str):
-                yield ip_address(item)
-
-
-def _read_record(path: str) -> dict[str, object]:
-    import json  # noqa: PLC0415 - see above
-
-    try:
-        record = json.loads(_read_small(path))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _read_small(path: str) -> str:

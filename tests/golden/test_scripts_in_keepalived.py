@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import RunPaths, Settings
+from ipfailover_agent.core.model import Settings
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.render import render
 from tests.support import sandbox

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from ipfailover_agent.core.errors import HostNotReadyError, SettingsError
-from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.render import render
 from ipfailover_agent.core.settings import parse

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import RenderedFile, RunPaths
-from ipfailover_agent.system import files
+from ipfailover_agent.core.model import RenderedFile
+from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.system import files, memory
 from ipfailover_agent.system.host import process_started_at
 
 if TYPE_CHECKING:
@@ -421,17 +422,17 @@ def test_a_damaged_pid_file_is_none(tmp_path: Path, content: bytes) -> None:
 def test_recorded_addresses_are_read_back(tmp_path: Path) -> None:
     """Both families, in order, with their interface."""
     path = str(tmp_path / "addresses.json")
-    files.record_addresses(path, "br-ex", ADDRESSES)
-    assert ADDRESSES == files.read_recorded_addresses(path)
-    assert files.read_recorded_interface(path) == "br-ex"
+    memory.record_addresses(path, "br-ex", ADDRESSES)
+    assert ADDRESSES == memory.read_recorded_addresses(path)
+    assert memory.read_recorded_interface(path) == "br-ex"
 
 
 def test_no_record_is_no_addresses(tmp_path: Path) -> None:
     """A first start."""
     path = str(tmp_path / "missing")
-    assert files.read_recorded_addresses(path) == ()
-    assert files.read_recorded_interface(path) is None
-    assert files.read_recorded_addresses(str(tmp_path)) == ()
+    assert memory.read_recorded_addresses(path) == ()
+    assert memory.read_recorded_interface(path) is None
+    assert memory.read_recorded_addresses(str(tmp_path)) == ()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -445,15 +446,15 @@ def test_a_damaged_record_is_no_addresses(tmp_path: Path, content: bytes) -> Non
     """Whatever is in the file, nothing is raised and nothing is invented."""
     path = tmp_path / "addresses.json"
     path.write_bytes(content)
-    assert files.read_recorded_addresses(str(path)) == ()
-    assert files.read_recorded_interface(str(path)) in (None, "br-ex")
+    assert memory.read_recorded_addresses(str(path)) == ()
+    assert memory.read_recorded_interface(str(path)) in (None, "br-ex")
 
 
 def test_usable_addresses_of_a_damaged_record_are_kept(tmp_path: Path) -> None:
     """One bad element does not cost the others."""
     path = tmp_path / "addresses.json"
     path.write_text('{"interface": "br-ex", "addresses": ["10.9.0.5", "10.9", 168, "fd00:9::5"]}')
-    assert ADDRESSES == files.read_recorded_addresses(str(path))
+    assert ADDRESSES == memory.read_recorded_addresses(str(path))
 
 
 def test_removing_a_file_twice_is_no_error(tmp_path: Path) -> None:
@@ -471,7 +472,7 @@ def test_only_one_process_holds_the_run_directory(tmp_path: Path) -> None:
     """A second agent is refused, also where pids say nothing; the end of the first frees it."""
     paths = RunPaths(directory=str(tmp_path / "run"), config="/nowhere")
     program = (
-        "import sys; from ipfailover_agent.core.model import RenderedFile, RunPaths;"
+        "import sys; from ipfailover_agent.core.paths import RunPaths;"
         "from ipfailover_agent.system import files;"
         "files.lock_run_directory(RunPaths(directory=sys.argv[1], config=''));"
         "print(flush=True); sys.stdin.read()"

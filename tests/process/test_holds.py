@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.system import track
 

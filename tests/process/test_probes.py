@@ -17,7 +17,8 @@ import pytest
 import structlog
 
 from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import PortCheck, PortProbes, RunPaths, VrrpState
+from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.roster import Roster, RosterEntry
 from ipfailover_agent.probes import SOURCE, Probes
 from ipfailover_agent.system.loop import Loop, Readable

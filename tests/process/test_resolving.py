@@ -17,7 +17,7 @@ import pytest
 
 from ipfailover_agent.core.model import Family
 from ipfailover_agent.core.names import Answer, Question
-from ipfailover_agent.system import files, resolving
+from ipfailover_agent.system import memory, resolving
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -146,9 +146,9 @@ def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
         Answer(question=six, addresses=(ip_address("fd00::1"),)),
     )
     path = str(tmp_path / "peers.json")
-    files.record_peers(path, known)
+    memory.record_peers(path, known)
     other = Question(name="other", family=Family.IPV4)
-    assert known == files.read_recorded_peers(path, (LOCAL, six, other))
+    assert known == memory.read_recorded_peers(path, (LOCAL, six, other))
 
 
 @pytest.mark.parametrize(
@@ -169,12 +169,12 @@ def test_a_damaged_record_is_none(tmp_path: Path, record: str | None) -> None:
     path = tmp_path / "peers.json"
     if record is not None:
         path.write_text(record, encoding="utf-8")
-    assert () == files.read_recorded_peers(str(path), (LOCAL,))
+    assert () == memory.read_recorded_peers(str(path), (LOCAL,))
 
 
 def test_the_record_is_one_that_people_can_read(tmp_path: Path) -> None:
     """Names, families, addresses."""
     path = tmp_path / "peers.json"
-    files.record_peers(str(path), (Answer(question=LOCAL, addresses=(ip_address("10.0.0.1"),)),))
+    memory.record_peers(str(path), (Answer(question=LOCAL, addresses=(ip_address("10.0.0.1"),)),))
     expected = {"peers": {"localhost": {"ipv4": ["10.0.0.1"]}}}
     assert expected == json.loads(path.read_text(encoding="utf-8"))

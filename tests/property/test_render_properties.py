@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from ipfailover_agent.core.errors import HostNotReadyError, SettingsError
 from ipfailover_agent.core.model import (
     Rendering,
-    RunPaths,
     ScriptState,
     Settings,
     TrackScript,
 )
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.render import render
 from ipfailover_agent.core.settings import parse

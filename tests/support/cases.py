@@ -11,9 +11,9 @@ from ipfailover_agent.core.model import (
     HostFacts,
     KeepalivedConfig,
     Rendering,
-    RunPaths,
     ScriptState,
 )
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.render import render
 from ipfailover_agent.core.settings import parse

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core.model import PortCheck, RunPaths, Settings, TrackScript
+from ipfailover_agent.core.model import PortCheck, Settings, TrackScript
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.render import render
 from tests.support.vectors import host_facts

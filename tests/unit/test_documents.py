@@ -18,7 +18,7 @@ from ipfailover_agent import __version__
 from ipfailover_agent.cli import cli
 from ipfailover_agent.core import keepalived, priority, settings, variables
 from ipfailover_agent.core.errors import ExitCode, HostNotReadyError, SettingsError
-from ipfailover_agent.core.model import RunPaths
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.supervision import Phase, Policy
 from ipfailover_agent.core.transition import TransitionKind

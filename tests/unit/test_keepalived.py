@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core import keepalived
 from ipfailover_agent.core.errors import ExitCode
-from ipfailover_agent.core.model import RunPaths, VrrpState, VrrpTransition
+from ipfailover_agent.core.model import VrrpState, VrrpTransition
+from ipfailover_agent.core.paths import RunPaths
 
 PATHS = RunPaths(directory="/run/x", config="/etc/k.conf")
 

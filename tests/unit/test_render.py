@@ -17,9 +17,9 @@ from ipfailover_agent.core.model import (
     PortProbes,
     Preemption,
     PreemptionMode,
-    RunPaths,
     Settings,
 )
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.render import render
 from tests.support.keepalived_conf import MalformedError, parse

@@ -7,7 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core.model import RunPaths, Settings
+from ipfailover_agent.core.model import Settings
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.render import render
 from ipfailover_agent.core.rendered import complaints

@@ -24,8 +24,8 @@ from ipfailover_agent.core.model import (
     InterfaceAddress,
     RenderedFile,
     Rendering,
-    RunPaths,
 )
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.plan import plan
 from ipfailover_agent.core.settings import parse
 from ipfailover_agent.core.supervision import Lifecycle, Phase, Verdict

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ipfailover_agent.core import plan, render, steps
-from ipfailover_agent.core.model import RunPaths, Settings
+from ipfailover_agent.core.model import Settings
+from ipfailover_agent.core.paths import RunPaths
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import RunPaths, VrrpState
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.roster import RosterEntry
 from ipfailover_agent.core.transition import Sighting, TransitionCause, TransitionKind, Withholding
 from ipfailover_agent.witness import Sources, Witness

@@ -1,0 +1,145 @@
+"""Where the agent keeps what: the files of its run directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaths:
+    """Absolute paths of everything the agent keeps; ``directory`` is 0700 and root's."""
+
+    directory: str
+    config: str
+
+    @property
+    def check(self) -> str:
+        """Return the generated check script."""
+        return f"{self.directory}/check"
+
+    @property
+    def check_reason(self) -> str:
+        """Return where the check says why it fails; absent or empty while it succeeds."""
+        return f"{self.directory}/check.reason"
+
+    @property
+    def check_track(self) -> str:
+        """Return the track file that says what the agent's own check found: 0 while healthy."""
+        return f"{self.directory}/check.track"
+
+    @property
+    def notify(self) -> str:
+        """Return the generated notify script."""
+        return f"{self.directory}/notify"
+
+    @property
+    def notify_fifo(self) -> str:
+        """Return the FIFO that keepalived writes transitions to."""
+        return f"{self.directory}/notify.fifo"
+
+    @property
+    def candidate(self) -> str:
+        """Return the file that ``keepalived -t`` looks at before it becomes ``config``.
+
+        It lies in the run directory: the run directory is ours, the configuration's need not be.
+        """
+        return f"{self.directory}/keepalived.conf.candidate"
+
+    @property
+    def temporary(self) -> str:
+        """Return keepalived's TMPDIR."""
+        return f"{self.directory}/tmp"  # noqa: S108 - inside our own 0700 directory
+
+    @property
+    def keepalived_pid(self) -> str:
+        """Return the pid file of keepalived's parent process."""
+        return f"{self.directory}/parent.pid"
+
+    @property
+    def vrrp_pid(self) -> str:
+        """Return the pid file of keepalived's VRRP child."""
+        return f"{self.directory}/vrrp.pid"
+
+    @property
+    def checkers_pid(self) -> str:
+        """Return the pid file of keepalived's checker child (never started)."""
+        return f"{self.directory}/checkers.pid"
+
+    @property
+    def agent_pid(self) -> str:
+        """Return the agent's own pid file."""
+        return f"{self.directory}/agent.pid"
+
+    def hold(self, instance: str) -> str:
+        """Return the track file that keeps an instance in FAULT while it is not 0."""
+        return f"{self.hold_directory}/{instance}"
+
+    @property
+    def hold_directory(self) -> str:
+        """Return the directory of the track files."""
+        return f"{self.directory}/hold"
+
+    @property
+    def drain(self) -> str:
+        """Return the file that says which instances are drained."""
+        return f"{self.directory}/drain.json"
+
+    @property
+    def drain_requests(self) -> str:
+        """Return the directory in which commands lay requests to drain."""
+        return f"{self.directory}/drain.requests"
+
+    @property
+    def lock(self) -> str:
+        """Return the file that a running agent holds a lock on."""
+        return f"{self.directory}/agent.lock"
+
+    @property
+    def status(self) -> str:
+        """Return the status file."""
+        return f"{self.directory}/status.json"
+
+    @property
+    def events(self) -> str:
+        """Return the file of what happened last; it outlives the agent."""
+        return f"{self.directory}/events.jsonl"
+
+    @property
+    def addresses(self) -> str:
+        """Return the record of the addresses that this agent may have on an interface."""
+        return f"{self.directory}/addresses.json"
+
+    @property
+    def peers(self) -> str:
+        """Return the record of the peers that names resolved to last."""
+        return f"{self.directory}/peers.json"
+
+    @property
+    def active(self) -> str:
+        """Return the record of the active configuration."""
+        return f"{self.directory}/active.json"
+
+    @property
+    def all_files(self) -> tuple[str, ...]:
+        """Return everything that an agent may leave in ``directory``."""
+        return (
+            self.check,
+            self.check_track,
+            self.notify,
+            self.notify_fifo,
+            self.candidate,
+            self.temporary,
+            self.keepalived_pid,
+            self.vrrp_pid,
+            self.checkers_pid,
+            self.agent_pid,
+            self.hold_directory,
+            self.drain,
+            self.drain_requests,
+            self.lock,
+            self.status,
+            self.events,
+            self.addresses,
+            self.peers,
+            self.active,
+        )
