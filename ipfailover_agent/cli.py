@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
-from ipfailover_agent import __version__
+from ipfailover_agent import __version__, options
 from ipfailover_agent.core.errors import AgentError, ExitCode
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipfailover_agent.prepare import Options
-
-_RUN_DIRECTORY = "/run/ipfailover-agent"
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -42,82 +36,6 @@ def _run(arguments: list[str]) -> int:
     return int(result or 0)
 
 
-def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
-    """Refuse what nobody can wait for: comparisons with nan are never true."""
-    if not 0 <= value < float("inf"):
-        raise click.BadParameter(f"{value:g} is no number of seconds, 0 or more")
-    return value
-
-
-def _interval(
-    _context: click.Context, _parameter: click.Parameter, value: float | None
-) -> float | None:
-    """Refuse an interval that would keep a processor busy, or that nobody can wait."""
-    if value is not None and not 0.1 <= value <= 86400:  # noqa: PLR2004 - a day
-        raise click.BadParameter(f"{value:g} is no number of seconds from 0.1 to 86400")
-    return value
-
-
-def _shared_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the options that tell where variables, templates and the run directory are."""
-    decorators = (
-        click.option(
-            "--config",
-            envvar="IPFAILOVER_CONFIG",
-            metavar="PATH",
-            help="File of KEY=VALUE lines, or directory with one file per variable (a mounted "
-            "ConfigMap). Overrides the environment.",
-        ),
-        click.option(
-            "--run-dir",
-            envvar="IPFAILOVER_RUN_DIR",
-            metavar="DIR",
-            default=_RUN_DIRECTORY,
-            show_default=True,
-            help="Where the agent keeps its files.",
-        ),
-        click.option(
-            "--template-dir",
-            envvar="IPFAILOVER_TEMPLATE_DIR",
-            metavar="DIR",
-            help="Your own templates; a template that is not there is taken from the package.",
-        ),
-    )
-    for decorate in reversed(decorators):
-        command = decorate(command)
-    return command
-
-
-def _options(
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
-    listen: str = "off",
-    *,
-    watches: bool = False,
-) -> Options:
-    from ipfailover_agent.prepare import Options  # noqa: PLC0415
-
-    return Options(
-        config=config or None,
-        run_directory=os.path.abspath(run_dir or _RUN_DIRECTORY),  # noqa: PTH100 - start-up time
-        template_directory=template_dir or None,
-        listen=listen,
-        watches=watches,
-    )
-
-
-_run_dir_option = click.option(
-    "--run-dir",
-    envvar="IPFAILOVER_RUN_DIR",
-    metavar="DIR",
-    default=_RUN_DIRECTORY,
-    show_default=True,
-    help="Where the agent keeps its files.",
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-
-
 @click.group(context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="ipfailover-agent")
 def cli() -> None:
@@ -129,7 +47,7 @@ def cli() -> None:
 
 
 @cli.command("run", short_help="Serve the addresses until stopped (the container's entrypoint).")
-@_shared_options
+@options.shared_options
 @click.option(
     "--listen",
     envvar="IPFAILOVER_LISTEN",
@@ -179,12 +97,12 @@ def run_command(
     """
     from ipfailover_agent.commands import run  # noqa: PLC0415
 
-    options = _options(config, run_dir, template_dir, listen, watches=watch)
-    return run.run(options, log_format, log_level)
+    chosen = options.made(config, run_dir, template_dir, listen, watches=watch)
+    return run.run(chosen, log_format, log_level)
 
 
 @cli.command("render", short_help="Print the keepalived.conf that `run` would use on this node.")
-@_shared_options
+@options.shared_options
 @click.option("--output", metavar="DIR", help="Write every generated file into DIR.")
 def render_command(
     config: str | None, run_dir: str, template_dir: str | None, output: str | None
@@ -195,15 +113,15 @@ def render_command(
     """
     from ipfailover_agent.commands import render  # noqa: PLC0415
 
-    return render.render(_options(config, run_dir, template_dir), output)
+    return render.render(options.made(config, run_dir, template_dir), output)
 
 
 @cli.command("check", short_help="Validate everything and say what `run` would do on this node.")
-@_shared_options
+@options.shared_options
 @click.option(
     "--compare-old", is_flag=True, help="Show beside it what OpenShift's shell image would serve."
 )
-@_json_option
+@options.json_option
 def check_command(
     config: str | None,
     run_dir: str,
@@ -217,21 +135,21 @@ def check_command(
     """
     from ipfailover_agent.commands import check  # noqa: PLC0415
 
-    options = _options(config, run_dir, template_dir)
-    return check.check(options, compare_old=compare_old, as_json=as_json)
+    chosen = options.made(config, run_dir, template_dir)
+    return check.check(chosen, compare_old=compare_old, as_json=as_json)
 
 
 @cli.command("doctor", short_help="Look at this node and its network, and say what to mend.")
-@_shared_options
+@options.shared_options
 @click.option(
     "--seconds",
     default=4.0,
     show_default=True,
     metavar="SECONDS",
-    callback=_finite,
+    callback=options.finite,
     help="How long to listen for other nodes.",
 )
-@_json_option
+@options.json_option
 def doctor_command(
     config: str | None,
     run_dir: str,
@@ -247,7 +165,7 @@ def doctor_command(
     from ipfailover_agent.commands import doctor  # noqa: PLC0415
 
     return doctor.examine(
-        _options(config, run_dir, template_dir), seconds=seconds, as_json=as_json
+        options.made(config, run_dir, template_dir), seconds=seconds, as_json=as_json
     )
 
 
@@ -257,8 +175,8 @@ def doctor_command(
     metavar="PATH",
     help="Look at this file or directory instead of the one that the running agent reads.",
 )
-@_run_dir_option
-@_json_option
+@options.run_dir_option
+@options.json_option
 def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noqa: FBT001
     """Show what a reload would do to each address, and what other nodes will feel.
 
@@ -268,17 +186,17 @@ def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noq
     """
     from ipfailover_agent.commands import plan  # noqa: PLC0415
 
-    return plan.plan(os.path.abspath(run_dir or _RUN_DIRECTORY), config, as_json=as_json)  # noqa: PTH100
+    return plan.plan(os.path.abspath(run_dir or options.RUN_DIRECTORY), config, as_json=as_json)  # noqa: PTH100
 
 
 @cli.command("reload", short_help="Have the running agent read its variables again.")
-@_run_dir_option
+@options.run_dir_option
 @click.option(
     "--timeout",
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    callback=_finite,
+    callback=options.finite,
     help="How long to wait.",
 )
 def reload_command(run_dir: str, timeout: float) -> int:
@@ -293,8 +211,8 @@ def reload_command(run_dir: str, timeout: float) -> int:
 
 
 @cli.command("status", short_help="Show what the running agent does.")
-@_run_dir_option
-@_json_option
+@options.run_dir_option
+@options.json_option
 @click.option("--all", "is_whole", is_flag=True, help="Print every instance, however many.")
 @click.option(
     "--watch",
@@ -303,7 +221,7 @@ def reload_command(run_dir: str, timeout: float) -> int:
     default=None,
     type=float,
     metavar="[SECONDS]",
-    callback=_interval,
+    callback=options.interval,
     help="Print it again until Ctrl-C: every second, or as often as you say. Where the output is "
     "no terminal, whenever it changes.",
 )
@@ -324,8 +242,8 @@ def status_command(
 
 
 @cli.command("events", short_help="Show what happened on this node, and why.")
-@_run_dir_option
-@_json_option
+@options.run_dir_option
+@options.json_option
 @click.option("--follow", "-f", is_flag=True, help="Go on with each new event, until Ctrl-C.")
 @click.option(
     "--count",
@@ -353,26 +271,14 @@ def events_command(
     return events.events(run_dir, instance, count=count, as_json=as_json, follow=follow)
 
 
-def _duration(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> float | None:
-    """Read 90, 10m or 2h; refuse what is no time."""
-    from ipfailover_agent.core.drain_requests import parse_duration  # noqa: PLC0415 - see above
-
-    try:
-        return None if value is None else parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 @cli.command("drain", short_help="Have other nodes serve this node's addresses.")
-@_run_dir_option
+@options.run_dir_option
 @click.option(
     "--wait",
     type=float,
     metavar="SECONDS",
     callback=lambda context, parameter, value: (
-        None if value is None else _finite(context, parameter, value)
+        None if value is None else options.finite(context, parameter, value)
     ),
     help="How long to wait for the verdict; as long as it takes by default.",
 )
@@ -380,7 +286,7 @@ def _duration(
     "--for",
     "seconds",
     metavar="DURATION",
-    callback=_duration,
+    callback=options.duration,
     help="End the drain after so many seconds, or 10m, 2h, 1d.",
 )
 @click.option("--force", is_flag=True, help="Drain even if no other node serves the addresses.")
@@ -404,7 +310,7 @@ def drain_command(
 
 
 @cli.command("undrain", short_help="End a drain: this node may serve again.")
-@_run_dir_option
+@options.run_dir_option
 @click.argument("instances", nargs=-1, metavar="[INSTANCE]...")
 def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
     """End a drain: this node may serve again.
@@ -417,8 +323,8 @@ def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
 
 
 @cli.command("drill", short_help="Try a planned handover, measure it, and put everything back.")
-@_shared_options
-@_json_option
+@options.shared_options
+@options.json_option
 @click.argument("instance", required=False)
 def drill_command(
     config: str | None,
@@ -438,11 +344,11 @@ def drill_command(
     """
     from ipfailover_agent.commands import drill  # noqa: PLC0415
 
-    return drill.drill(_options(config, run_dir, template_dir), instance, as_json=as_json)
+    return drill.drill(options.made(config, run_dir, template_dir), instance, as_json=as_json)
 
 
 @cli.command("release", short_help="Remove what a crashed agent left on this node.")
-@_shared_options
+@options.shared_options
 def release_command(config: str | None, run_dir: str, template_dir: str | None) -> int:
     """Remove this node's virtual addresses and the agent's files after a crash.
 
@@ -451,4 +357,4 @@ def release_command(config: str | None, run_dir: str, template_dir: str | None) 
     """
     from ipfailover_agent.commands import release  # noqa: PLC0415
 
-    return release.release(_options(config, run_dir, template_dir))
+    return release.release(options.made(config, run_dir, template_dir))

@@ -6,7 +6,7 @@ from typing import Any
 
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.report import status
+from ipfailover_agent.report import status_reading
 
 
 class NotRunningError(AgentError):
@@ -39,6 +39,6 @@ def read_status(run_directory: str) -> dict[str, Any] | None:
         with open(  # noqa: PTH123 - start-up time
             RunPaths(directory=run_directory, config="").status, encoding="utf-8"
         ) as file:
-            return status.from_json(file.read())
+            return status_reading.from_json(file.read())
     except (OSError, ValueError):
         return None

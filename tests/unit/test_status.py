@@ -11,7 +11,7 @@ import pytest
 
 from ipfailover_agent.commands import running
 from ipfailover_agent.commands import status as status_command
-from ipfailover_agent.report import status
+from ipfailover_agent.report import status, status_reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
     """With every field."""
     text = status.to_json(SNAPSHOT)
     assert 1 == text.count("\n")
-    data = status.from_json(text)
+    data = status_reading.from_json(text)
     assert ("running", 7, 1) == (data["phase"], data["pid"], data["schema"])
     assert ["10.0.0.1", "10.0.0.2"] == data["instances"][0]["addresses"]
 
@@ -89,7 +89,7 @@ def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
 def test_what_is_no_snapshot_is_refused(text: str) -> None:
     """Another schema means other fields."""
     with pytest.raises(ValueError, match=r"."):
-        status.from_json(text)
+        status_reading.from_json(text)
 
 
 WHOLE: dict[str, Any] = json.loads(status.to_json(SNAPSHOT))
@@ -133,7 +133,7 @@ def test_a_damaged_snapshot_is_shown_or_refused_and_never_fails(
 ) -> None:
     """A disk, a person, a foreign program: whatever gets in there, commands have words for it."""
     try:
-        data = status.from_json(damaged(path, value))
+        data = status_reading.from_json(damaged(path, value))
     except ValueError:
         return
     now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
@@ -147,7 +147,7 @@ def test_a_damaged_snapshot_is_shown_or_refused_and_never_fails(
 def test_a_snapshot_that_lacks_something_is_refused(path: tuple[str | int, ...]) -> None:
     """The commands rely on it."""
     with pytest.raises(ValueError, match="damaged"):
-        status.from_json(damaged(path))
+        status_reading.from_json(damaged(path))
 
 
 @pytest.mark.parametrize(
@@ -169,18 +169,18 @@ def test_a_snapshot_with_something_else_in_it_is_refused(
 ) -> None:
     """Of another type, or a time that nothing can be counted from."""
     with pytest.raises(ValueError, match="damaged"):
-        status.from_json(damaged(path, value))
+        status_reading.from_json(damaged(path, value))
 
 
 def test_a_snapshot_of_a_later_version_is_taken() -> None:
     """More fields do not count."""
-    data = status.from_json(json.dumps(WHOLE | {"more": 1, "config": None}))
+    data = status_reading.from_json(json.dumps(WHOLE | {"more": 1, "config": None}))
     assert (1, None) == (data["more"], data["config"])
 
 
 def test_a_person_sees_it_all() -> None:
     """Phase, configuration, instances, restarts, dropped lines, the last reload."""
-    data = status.from_json(status.to_json(SNAPSHOT))
+    data = status_reading.from_json(status.to_json(SNAPSHOT))
     lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
     assert [
         "running, not ready, agent 1.2.3, pid 7",

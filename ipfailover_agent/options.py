@@ -1,0 +1,104 @@
+"""What several commands take: options, and what is refused of their values."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipfailover_agent.prepare import Options
+
+RUN_DIRECTORY = "/run/ipfailover-agent"
+
+
+def finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    """Refuse what nobody can wait for: comparisons with nan are never true."""
+    if not 0 <= value < float("inf"):
+        raise click.BadParameter(f"{value:g} is no number of seconds, 0 or more")
+    return value
+
+
+def interval(
+    _context: click.Context, _parameter: click.Parameter, value: float | None
+) -> float | None:
+    """Refuse an interval that would keep a processor busy, or that nobody can wait."""
+    if value is not None and not 0.1 <= value <= 86400:  # noqa: PLR2004 - a day
+        raise click.BadParameter(f"{value:g} is no number of seconds from 0.1 to 86400")
+    return value
+
+
+def shared_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add the options that tell where variables, templates and the run directory are."""
+    decorators = (
+        click.option(
+            "--config",
+            envvar="IPFAILOVER_CONFIG",
+            metavar="PATH",
+            help="File of KEY=VALUE lines, or directory with one file per variable (a mounted "
+            "ConfigMap). Overrides the environment.",
+        ),
+        click.option(
+            "--run-dir",
+            envvar="IPFAILOVER_RUN_DIR",
+            metavar="DIR",
+            default=RUN_DIRECTORY,
+            show_default=True,
+            help="Where the agent keeps its files.",
+        ),
+        click.option(
+            "--template-dir",
+            envvar="IPFAILOVER_TEMPLATE_DIR",
+            metavar="DIR",
+            help="Your own templates; a template that is not there is taken from the package.",
+        ),
+    )
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def made(
+    config: str | None,
+    run_dir: str,
+    template_dir: str | None,
+    listen: str = "off",
+    *,
+    watches: bool = False,
+) -> Options:
+    """Return the agent's own settings as the options say."""
+    from ipfailover_agent.prepare import Options  # noqa: PLC0415
+
+    return Options(
+        config=config or None,
+        run_directory=os.path.abspath(run_dir or RUN_DIRECTORY),  # noqa: PTH100 - start-up time
+        template_directory=template_dir or None,
+        listen=listen,
+        watches=watches,
+    )
+
+
+run_dir_option = click.option(
+    "--run-dir",
+    envvar="IPFAILOVER_RUN_DIR",
+    metavar="DIR",
+    default=RUN_DIRECTORY,
+    show_default=True,
+    help="Where the agent keeps its files.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def duration(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> float | None:
+    """Read 90, 10m or 2h; refuse what is no time."""
+    from ipfailover_agent.core.drain_requests import parse_duration  # noqa: PLC0415 - see above
+
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
