@@ -21,7 +21,8 @@ from ipfailover_agent.core import (
 )
 from ipfailover_agent.core.announcing import Announcer
 from ipfailover_agent.core.causes import CauseKind
-from ipfailover_agent.core.conflict import Contest, ContestPolicy, Counters
+from ipfailover_agent.core.conflict import Contest, ContestPolicy
+from ipfailover_agent.core.counters import Counters
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.core.transition import Sighting

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from ipfailover_agent.core import drain, drain_requests, draining
 from ipfailover_agent.core.drain import Order, Phase, Sighting, Subject
-from ipfailover_agent.core.drain_requests import Record, RecordedOrder, shorten
+from ipfailover_agent.core.drain_requests import Record, RecordedOrder
 from ipfailover_agent.core.draining import Draining
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.words import listed
 from ipfailover_agent.report.status import DrainRequestStatus
 from ipfailover_agent.system import files, host, requests
 
@@ -111,7 +112,7 @@ class Drains:
         everything = None
         if record.everything is not None:
             everything = self._order(record.everything, record, now)
-        self._log.info("drain.restored", instances=shorten(list(held)))
+        self._log.info("drain.restored", instances=listed(held))
         event = draining.Restored(held=held, everything=everything, known=record.known)
         self._feed(event, now)
 
@@ -147,7 +148,7 @@ class Drains:
             "drain.requested",
             request=request_id,
             action="drain" if request.is_drain else "undrain",
-            instances=shorten(list(request.words)) or "all",
+            instances=listed(request.words) or "all",
             force=request.is_forced or None,
             seconds=request.seconds,
         )
@@ -231,7 +232,7 @@ class Drains:
                 case _:
                     assert_never(action)
         for (cause, is_undone), names in freed.items():
-            shown = shorten(names)
+            shown = listed(names)
             if is_undone:
                 self._log.warning("drain.undone", instances=shown, cause=cause)
             else:

@@ -7,10 +7,12 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+from ipfailover_agent.core.words import listed
 
-    from ipfailover_agent.core.conflict import Counters
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ipfailover_agent.core.counters import Counters
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.packets import Advert
     from ipfailover_agent.core.rivals import ContestContext
@@ -19,7 +21,6 @@ _SECONDS_VERSION: Final = 2
 _PASSWORD_AUTHENTICATION: Final = 1
 _HOP_LIMIT: Final = 255
 _HIGHEST_ID: Final = 255
-_LIST_LIMIT: Final = 8  # addresses that a sentence names
 
 
 class CauseKind(enum.Enum):
@@ -78,7 +79,7 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
         return Cause(kind=kind, rival=who, text=text)
 
     if advert.virtual_router_id != router_id:
-        shared = _listed(each for each in advert.addresses if context.holds(each))
+        shared = listed(each for each in advert.addresses if context.holds(each))
         return cause(
             CauseKind.ROUTER_ID,
             f"{who} advertises {shared} for router id {advert.virtual_router_id}, ours"
@@ -106,8 +107,8 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
     if sorted(map(int, advert.addresses)) != sorted(map(int, context.addresses)):
         return cause(
             CauseKind.ADDRESSES,
-            f"{begin}address list differs: they {_listed(advert.addresses)},"
-            f" we {_listed(context.addresses)}",
+            f"{begin}address list differs: they {listed(advert.addresses) or 'no address'},"
+            f" we {listed(context.addresses)}",
         )
     if not advert.is_checksum_right:
         return cause(CauseKind.PACKET, f"{begin}wrong checksum")
@@ -203,7 +204,7 @@ def id_clash(advert: Advert, context: ContestContext, seen: Collection[int]) -> 
         kind=CauseKind.ID_CLASH,
         rival=who,
         text=f"router id {advert.virtual_router_id} is also used by {who}"
-        f" for {_listed(advert.addresses)}{remedy}",
+        f" for {listed(advert.addresses) or 'no address'}{remedy}",
     )
 
 
@@ -235,11 +236,3 @@ def _password_of(advert: Advert) -> bytes | None:
         return None
     # Another kind of authentication matches no password, not even the empty one.
     return advert.password if advert.authentication == _PASSWORD_AUTHENTICATION else b"\0"
-
-
-def _listed(addresses: Iterable[IPAddress]) -> str:
-    texts = [str(each) for each in addresses]
-    if not texts:
-        return "no address"
-    rest = len(texts) - _LIST_LIMIT
-    return " ".join(texts[:_LIST_LIMIT]) + (f" and {rest} more" if rest > 0 else "")

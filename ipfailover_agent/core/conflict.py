@@ -13,6 +13,7 @@ from ipfailover_agent.core.model import VrrpState
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.causes import Cause
+    from ipfailover_agent.core.counters import Counters
     from ipfailover_agent.core.packets import Advert, Announcement
     from ipfailover_agent.core.rivals import ContestContext, Rival
 
@@ -97,26 +98,6 @@ class ContestPolicy:
     report_interval: float = 60.0
     rivals_limit: int = 256
     yields_as_senior: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
-    """What keepalived's JSON dump says of one instance; ``taken_at`` is monotonic seconds.
-
-    ``taken_at`` is when keepalived was asked: whatever was counted before is in it.
-    ``advert_rcvd`` counts before the addresses are compared one by one (2.2.7): an advert that
-    lists as many addresses as ours, but others, moves it *and* ``addr_list_err``.
-    ``other_errors`` is the sum of packet_len_err, ip_ttl_err, invalid_type_rcvd,
-    invalid_authtype and authtype_mismatch. Another version or advert interval moves nothing.
-    """
-
-    taken_at: float
-    state: VrrpState
-    advert_rcvd: int
-    advert_sent: int = 0
-    addr_list_err: int = 0
-    auth_failure: int = 0
-    other_errors: int = 0
 
 
 # --- events -------------------------------------------------------------------------------------

@@ -75,7 +75,6 @@ from ipfailover_agent.core.conflict import (
     AskDump,
     Contest,
     ContestPolicy,
-    Counters,
     DeadlinePassed,
     DumpAnswered,
     Event,
@@ -92,6 +91,7 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivals import ContestContext, Rival
 
 if TYPE_CHECKING:
+    from ipfailover_agent.core.counters import Counters
     from ipfailover_agent.core.packets import Announcement
 
 Step = tuple[Contest, tuple[Action, ...]]

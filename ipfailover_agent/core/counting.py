@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ipfailover_agent.core import causes, verdicts, yielding
 from ipfailover_agent.core.conflict import (
     Action,
     Contest,
     ContestPolicy,
-    Counters,
     EndTrial,
     HoldReason,
     Phase,
 )
 from ipfailover_agent.core.model import VrrpState
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.counters import Counters
 
 Step = tuple[Contest, tuple[Action, ...]]
 

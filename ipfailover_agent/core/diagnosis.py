@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core import causes
-from ipfailover_agent.core.doctor import failed, listed, passed, warned
+from ipfailover_agent.core.doctor import failed, passed, warned
 from ipfailover_agent.core.packets import Advert, Announcement
+from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

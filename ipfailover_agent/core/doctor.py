@@ -13,9 +13,10 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import ScriptState
+from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig
     from ipfailover_agent.core.ruleset import Chain
@@ -277,10 +278,3 @@ def of_starvation(pressure: float | None, throttled: int | None, late: float) ->
             "give the container CPU requests, and no fast settings",
         )
     return passed("cpu", f"woke up at most {late * 1000:.0f} ms late")
-
-
-def listed(addresses: Iterable[IPAddress]) -> str:
-    """Return addresses in words, the first few where there are many."""
-    texts = [str(each) for each in addresses]
-    rest = len(texts) - 4
-    return " ".join(texts[:4]) + (f" and {rest} more" if rest > 0 else "")

@@ -29,7 +29,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent.core.drain_requests import shorten
+from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress, VrrpInstance
@@ -372,8 +372,8 @@ def _describe_silence(state: Drain, now: float, policy: Policy) -> str:
     fresh = [each for each in state.sightings if now - each.at < patience]
     within = f"within {patience:g} s"
     if fresh:
-        listed = frozenset[object]().union(*(each.addresses for each in fresh))
-        missing = shorten(sorted(map(str, state.subject.addresses - listed)))
+        claimed = frozenset[object]().union(*(each.addresses for each in fresh))
+        missing = listed(sorted(map(str, state.subject.addresses - claimed)))
         return f"nobody serves {missing}, though others of its addresses are served"
     match state.phase:
         case Phase.PROVING:

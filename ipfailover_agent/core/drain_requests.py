@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeGuard
 
+from ipfailover_agent.core.words import listed
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from ipfailover_agent.core.drain import Subject
+
 
 LONGEST: Final = 366 * 86400.0
 """Seconds that a drain may be asked for; without ``--for`` it has no end."""
 
 _SCHEMA: Final = 1
-_SHOWN: Final = 8  # names that a message lists
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _WORD_LIMIT: Final = 200
 _WORDS_LIMIT: Final = 4096
@@ -104,12 +106,6 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def shorten(names: Sequence[str]) -> str:
-    """Return names for a message, not more than a line of them."""
-    rest = len(names) - _SHOWN
-    return " ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
 # --- requests -----------------------------------------------------------------------------------
 
 
@@ -170,8 +166,8 @@ def resolve(words: Iterable[str], subjects: Mapping[str, Subject]) -> tuple[str,
     if unknown:
         raise _wrong(
             f"unknown {'instance' if len(unknown) == 1 else 'instances'} "
-            f"{shorten([repr(each) for each in unknown])}: "
-            f"this agent serves {shorten(list(subjects))}"
+            f"{listed([repr(each) for each in unknown])}: "
+            f"this agent serves {listed(subjects)}"
         )
     return tuple(each for each in subjects if each in found)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from ipfailover_agent.core import drain, drain_requests
 from ipfailover_agent.core.drain import Drain, Order, Phase, Policy, Subject
-from ipfailover_agent.core.drain_requests import shorten
+from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -329,7 +329,7 @@ def _on_undrain(work: _Work, event: Requested) -> None:
         else:
             continue
         freed.append(name)
-    line = f"{shorten(freed)} may serve again" if freed else "nothing of that was drained"
+    line = f"{listed(freed)} may serve again" if freed else "nothing of that was drained"
     work.actions.append(Answer(id=event.id, verdict="undrained", lines=(line,)))
 
 
@@ -408,7 +408,7 @@ def _grouped(outcomes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     names: dict[str, list[str]] = {}
     for name, outcome in outcomes:
         names.setdefault(outcome, []).append(name)
-    return [(outcome, shorten(each)) for outcome, each in names.items()]
+    return [(outcome, listed(each)) for outcome, each in names.items()]
 
 
 def _kept(state: Draining) -> object:

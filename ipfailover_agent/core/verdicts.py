@@ -6,12 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.causes import difference
-from ipfailover_agent.core.conflict import Contest, ContestPolicy, Counters, HoldReason, Phase
+from ipfailover_agent.core.conflict import Contest, ContestPolicy, HoldReason, Phase
 from ipfailover_agent.core.model import VrrpState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ipfailover_agent.core.counters import Counters
     from ipfailover_agent.core.rivals import ContestContext, Rival
 
 

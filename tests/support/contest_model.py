@@ -27,7 +27,6 @@ from ipfailover_agent.core.conflict import (
     AskDump,
     Contest,
     ContestPolicy,
-    Counters,
     DeadlinePassed,
     DumpAnswered,
     Event,
@@ -38,6 +37,7 @@ from ipfailover_agent.core.conflict import (
     StateEntered,
 )
 from ipfailover_agent.core.contest import step
+from ipfailover_agent.core.counters import Counters
 from ipfailover_agent.core.model import PreemptionMode, VrrpState
 from ipfailover_agent.core.packets import Advert, Announcement
 from ipfailover_agent.core.rivals import ContestContext

@@ -20,7 +20,6 @@ from ipfailover_agent.core.conflict import (
     AskDump,
     Contest,
     ContestPolicy,
-    Counters,
     DeadlinePassed,
     DumpAnswered,
     EndTrial,
@@ -36,6 +35,7 @@ from ipfailover_agent.core.conflict import (
     StateEntered,
 )
 from ipfailover_agent.core.contest import step
+from ipfailover_agent.core.counters import Counters
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.packets import Advert, Announcement
 from ipfailover_agent.core.rivals import ContestContext

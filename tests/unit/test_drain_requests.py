@@ -18,7 +18,6 @@ from ipfailover_agent.core.drain_requests import (
     encode_request,
     parse_duration,
     resolve,
-    shorten,
 )
 
 REQUEST = {"schema": 1, "action": "drain", "instances": ["VIP_1"], "force": False, "for": 5}
@@ -139,9 +138,3 @@ def test_instances_are_named_by_name_or_address() -> None:
         resolve(["VIP_1", "10.0.0.9"], SUBJECTS)
     with pytest.raises(ValueError, match="unknown instances 'a' 'b'"):
         resolve(["a", "b"], SUBJECTS)
-
-
-def test_a_message_lists_some_names() -> None:
-    """And counts the rest."""
-    assert "1 2" == shorten(["1", "2"])
-    assert "0 1 2 3 4 5 6 7 and 2 more" == shorten(list(map(str, range(10))))
