@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import select
 import shutil
@@ -238,28 +239,43 @@ def test_one_look_is_made_into_each_page_once() -> None:
     board.close()
 
 
-@pytest.mark.slow
-def test_the_page_in_a_real_browser(served: Served, tmp_path: Path) -> None:
-    """Its own style applies, and nothing is complained of. Where there is a Chromium."""
+def in_chromium(profile: Path, url: str, *words: str) -> str:
+    """Have a real browser look at a page, without a complaint; return what it prints."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
+        if os.environ.get("REQUIRE_BROWSER") == "1":
+            pytest.fail("REQUIRE_BROWSER=1, and there is no chromium")
         pytest.skip("chromium is not installed")
+    done = subprocess.run(
+        [
+            *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+            *("--enable-logging=stderr", f"--user-data-dir={profile}", *words, url),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert "CONSOLE" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_page_in_a_real_browser(served: Served, tmp_path: Path) -> None:
+    """Its own style applies, wide and narrow, light and dark. Where there is a Chromium."""
+    url, profile = f"http://127.0.0.1:{served.port}/page", tmp_path / "profile"
     shown = {}
-    for width in (1280, 390):
-        picture = tmp_path / f"page-{width}.png"
-        done = subprocess.run(
-            [
-                *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-                *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
-                *(f"--window-size={width},900", f"--screenshot={picture}"),
-                f"http://127.0.0.1:{served.port}/page",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert "CONSOLE" not in done.stderr
-        shown[width] = picture.read_bytes()
+    for name, words in {
+        "wide": ["--window-size=1280,900"],
+        "narrow": ["--window-size=390,900"],
+        "dark": ["--window-size=1280,900", "--blink-settings=preferredColorScheme=0"],
+    }.items():
+        picture = tmp_path / f"page-{name}.png"
+        in_chromium(profile, url, *words, f"--screenshot={picture}")
+        shown[name] = picture.read_bytes()
     assert all(each.startswith(b"\x89PNG") for each in shown.values())
-    assert len(shown[1280]) > 20_000  # an unstyled page, or none, is smaller
+    assert len(shown["wide"]) > 20_000  # an unstyled page, or none, is smaller
+    assert shown["wide"] != shown["dark"]
+    content = in_chromium(profile, url, "--dump-dom")
+    assert "<svg" in content
+    assert "MASTER" in content
