@@ -239,7 +239,7 @@ class Agent:
                     pass
         self._guard.roster_is(self._reporter.roster, now)
         self._guard.renew(now)
-        self._guard.tick(now, self._loop)
+        self._guard.tick(now)
         if self._state.deadline is not None and now >= self._state.deadline:
             self._dispatch(does.DeadlinePassed())
         self._candidates.tick(now, self._loop)
@@ -282,7 +282,7 @@ class Agent:
             if each.source in self._outputs:
                 self._witness.line(each.line, now)
         if any(each.source == "notify" for each in lines):
-            self._guard.contests.catch_up(self._loop)
+            self._guard.contests.readable()
 
     def _handle(self, event: loop.Event) -> None:
         match event:
@@ -306,7 +306,7 @@ class Agent:
             case loop.Readable(source=source) if source == PEERS:
                 self._peering.readable()
             case loop.Readable(source=source):
-                self._guard.readable(source, self._loop)
+                self._guard.readable(source)
             case loop.LineReceived(source=source, line=line) if source in self._outputs:
                 self._on_keepalived_line(source, line)
             case loop.LineReceived(source=source, line=line):

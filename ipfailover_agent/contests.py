@@ -6,7 +6,6 @@ and the clock tell, and carries out what they decide. Nothing here raises.
 
 from __future__ import annotations
 
-import socket
 import time
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
@@ -16,18 +15,18 @@ from ipfailover_agent.core import (
     conflict,
     contest,
     contexts,
-    packet_filter,
     packets,
 )
 from ipfailover_agent.core.announcing import Announcer
 from ipfailover_agent.core.causes import CauseKind
 from ipfailover_agent.core.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.counters import Counters
-from ipfailover_agent.core.errors import AgentError, NotPermittedError
+from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.core.transition import Sighting
 from ipfailover_agent.history import utc
 from ipfailover_agent.leaving import Leaving
+from ipfailover_agent.listening import Listener
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.report.status import RivalStatus
 from ipfailover_agent.system import host, wire
@@ -47,12 +46,9 @@ if TYPE_CHECKING:
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.loop import Loop
 
-SOURCE: Final = "wire"
 REASON: Final = "contest"
 
-_FRAMES_PER_READ: Final = 1024
-_READ_PAUSE: Final = 0.05  # between two reads: 254 masters advertise 254 times a second
-_LOOK_INTERVAL: Final = 5.0  # at the interface and the MACs of this host
+_LOOK_INTERVAL: Final = 5.0  # while nothing can be heard
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
 _RIVALS_TOLD: Final = 4  # of an instance, in the status
 _EVENTS = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
@@ -72,15 +68,13 @@ class Contests:
     ) -> None:
         self._heard = heard
         self._log = log
+        self._listener = Listener(log)
         self._seen = seen
         self._holds = holds
         self._overseer = overseer
         self._policy = ContestPolicy()
         self._repeats = Repeats()
-        self._loop: Loop | None = None
-        self._wire: wire.WireSocket | None = None
         self._candidate: Candidate | None = None
-        self._macs: frozenset[bytes] = frozenset()
         self._states: dict[str, Contest] = {}
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
@@ -89,11 +83,8 @@ class Contests:
         self._leaving = Leaving()
         self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
-        self._resume_at: float | None = None
-        self._look_at: float | None = None
         self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
         self.count = 0  # of contests that we lost
-        self.refusal = ""
 
     # --- what is told of it ---------------------------------------------------------------------
 
@@ -119,35 +110,28 @@ class Contests:
         }
         return dict(self._rivals)
 
-    def catch_up(self, loop: Loop) -> None:
-        """Read what was on the wire before keepalived told of what it made of it."""
-        self.readable(loop)
-
     @property
     def is_on(self) -> bool:
         """Tell whether the wire is watched."""
-        return self._wire is not None
+        return self._listener.wire is not None
+
+    @property
+    def refusal(self) -> str:
+        """Return why the wire cannot be watched, or nothing."""
+        return self._listener.refusal
 
     def close(self) -> None:
         """Let go of the socket."""
-        self._close()
+        self._listener.close()
 
     # --- configuration --------------------------------------------------------------------------
 
     def configure(self, candidate: Candidate, loop: Loop) -> None:
         """Take the active configuration; contests of instances that stay go on."""
-        self._loop, self._candidate = loop, candidate
-        self._open()
-        now = time.monotonic()
-        current = self._contexts(candidate)
-        for name in [each for each in self._states if each not in current]:
-            del self._states[name]
-            self._holds.clear(name, REASON)
-        for name, context in current.items():
-            if name not in self._states:
-                self._states[name] = Contest(context=context)
-            elif context != self._states[name].context:
-                self._feed(name, conflict.Reconfigured(context=context), now)
+        self._candidate = candidate
+        is_wanted = candidate.settings.conflict is not ConflictMode.OFF
+        self._listener.configure(candidate.config, loop, is_wanted=is_wanted)
+        self._take_contexts(candidate)
         instances = candidate.config.instances
         self._leaving.configure({each.name: each.unicast_peers for each in instances})
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
@@ -164,99 +148,35 @@ class Contests:
         self._leaving.clear()
         self._holds.reset(REASON)
 
+    def _take_contexts(self, candidate: Candidate) -> None:
+        """Have a contest for every instance, and none for any other."""
+        now = time.monotonic()
+        current = self._contexts(candidate)
+        for name in [each for each in self._states if each not in current]:
+            del self._states[name]
+            self._holds.clear(name, REASON)
+        for name, context in current.items():
+            if name not in self._states:
+                self._states[name] = Contest(context=context)
+            elif context != self._states[name].context:
+                self._feed(name, conflict.Reconfigured(context=context), now)
+
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
-        if self._wire is None:
+        heard_by = self._listener.wire
+        if heard_by is None:
             return {}
         instances = candidate.config.instances
         self._alone = frozenset(each.name for each in instances if each.is_alone)
         return contexts.build(
-            candidate.config, candidate.facts, mac=self._wire.mac, host_macs=self._macs
+            candidate.config, candidate.facts, mac=heard_by.mac, host_macs=self._listener.macs
         )
-
-    # --- the socket -----------------------------------------------------------------------------
-
-    def _open(self) -> None:
-        """Listen on the configuration's interface, unless that is switched off."""
-        candidate, loop = self._candidate, self._loop
-        if candidate is None or loop is None:
-            return
-        name = candidate.config.interface
-        is_wanted = candidate.settings.conflict is not ConflictMode.OFF
-        program = packet_filter.kernel_filter(candidate.config.addresses)
-        try:
-            if self._wire is not None:
-                if is_wanted and (self._wire.interface, self._wire.index) == (name, _index(name)):
-                    self._wire.replace_filter(program)
-                    return
-                self._close()
-            if is_wanted:
-                self._macs = wire.host_macs()
-                self._wire = wire.WireSocket(name, program)
-                loop.watch_readable(self._wire.fileno(), SOURCE)
-                self._look_at = time.monotonic() + _LOOK_INTERVAL
-        except NotPermittedError as error:
-            self._refuse(str(error))
-        except AgentError as error:
-            self._refuse(str(error))
-            self._look_at = time.monotonic() + _LOOK_INTERVAL
-        else:
-            self.refusal = ""
-
-    def _close(self) -> None:
-        if self._wire is not None and self._loop is not None:
-            self._loop.unwatch(self._wire.fileno())
-            self._wire.close()
-        self._wire, self._look_at, self._resume_at = None, None, None
-
-    def _refuse(self, reason: str) -> None:
-        if reason != self.refusal:
-            self._log.error("protection.off", kind="conflict", reason=reason)
-        self.refusal = reason
-
-    def _look(self, now: float) -> None:
-        """Open the socket anew when the interface is another one; learn new MACs."""
-        self._look_at = now + _LOOK_INTERVAL
-        candidate = self._candidate
-        if candidate is None:
-            return
-        index = _index(candidate.config.interface)
-        if self._wire is None or index != self._wire.index:
-            if index is not None:
-                self._close()
-                self._open()
-                if self._loop is not None and self._wire is not None:
-                    self.configure(candidate, self._loop)
-            return
-        try:
-            macs = wire.host_macs()
-        except AgentError:
-            return
-        if macs != self._macs:
-            self._macs = macs
-            for name, context in self._contexts(candidate).items():
-                self._feed(name, conflict.Reconfigured(context=context), now)
 
     # --- what is seen ---------------------------------------------------------------------------
 
-    def readable(self, loop: Loop) -> None:
-        """Read what was seen; then leave the socket alone for a moment."""
+    def readable(self) -> None:
+        """Read what was seen."""
         now = time.monotonic()
-        self._read(now)
-        if self._wire is not None:
-            loop.unwatch(self._wire.fileno())
-            self._resume_at = now + _READ_PAUSE
-
-    def _read(self, now: float) -> None:
-        if self._wire is None:
-            return
-        try:
-            found = self._wire.receive(_FRAMES_PER_READ)
-        except AgentError as error:
-            self._refuse(str(error))
-            self._close()
-            self._look_at = now + _LOOK_INTERVAL
-            return
-        for seen in found:
+        for seen in self._listener.receive(now):
             match seen.packet:
                 case packets.Advert() as advert if seen.is_outgoing:
                     self._on_own(advert, now)
@@ -314,7 +234,7 @@ class Contests:
             self._announcer = announcing.drop(self._announcer, gone)
         now = time.monotonic()
         if state is VrrpState.MASTER:
-            self._read(now)  # what was seen before says whom the predecessor yielded to
+            self.readable()  # what was seen before says whom the predecessor yielded to
             self._leaving.promoted(name, now)
             self._silent_at = now
         else:
@@ -360,7 +280,7 @@ class Contests:
         due: list[float] = []
         for name in self._leaving.masters():
             state = self._states.get(name)
-            if state is None or self._wire is None:
+            if state is None or not self.is_on:
                 continue
             look = self._leaving.look(name, state.context.advert_interval, now)
             if look.is_partial:
@@ -368,7 +288,7 @@ class Contests:
             if look.is_silent:
                 self._overseer.suspect()
             due.append(look.again_at)
-        if self._wire is None:
+        if not self.is_on:
             due.append(now + _LOOK_INTERVAL)
         self._silent_at = min(due, default=None)
 
@@ -384,17 +304,15 @@ class Contests:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = [self._resume_at, self._look_at, self._silent_at, self._announcer.deadline]
+        due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
         due += [each.deadline for each in self._states.values()]
         return min((each for each in due if each is not None), default=None)
 
-    def tick(self, now: float, loop: Loop) -> None:
+    def tick(self, now: float) -> None:
         """Let time pass for every contest, announce, listen again."""
-        if self._resume_at is not None and now >= self._resume_at and self._wire is not None:
-            self._resume_at = None
-            loop.watch_readable(self._wire.fileno(), SOURCE)
-        if self._look_at is not None and now >= self._look_at:
-            self._look(now)
+        is_time = self._listener.tick(now)
+        if is_time and self._listener.look(now) and self._candidate is not None:
+            self._take_contexts(self._candidate)
         if self._silent_at is not None and now >= self._silent_at:
             self._look_for_silence(now)
         for name, state in list(self._states.items()):
@@ -403,14 +321,15 @@ class Contests:
         self._announce(now)
 
     def _announce(self, now: float) -> None:
-        if self._wire is None or self._announcer.deadline is None:
+        heard_by = self._listener.wire
+        if heard_by is None or self._announcer.deadline is None:
             return
         self._announcer, addresses = announcing.due(self._announcer, now)
         if self._overseer.unanswered >= _OVERDUE:
             return  # nobody should yield to a keepalived that hangs
         for address in addresses:
             try:
-                self._wire.send(_announcement(self._wire, address))
+                heard_by.send(_announcement(heard_by, address))
             except AgentError as error:
                 self._tell("announce.failed", error=str(error))
 
@@ -486,10 +405,3 @@ def _announcement(on: wire.WireSocket, address: IPAddress) -> bytes:
         return packets.gratuitous_arp(on.mac, address)
     is_router = host.forwards_ipv6(on.interface)
     return packets.unsolicited_advertisement(on.mac, address, is_router=is_router)
-
-
-def _index(interface: str) -> int | None:
-    try:
-        return socket.if_nametoindex(interface)
-    except OSError:
-        return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.contests import REASON, SOURCE, Contests
+from ipfailover_agent.contests import REASON, Contests
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.transition import DRAIN, Withholding
 from ipfailover_agent.drains import Drains
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
 
-WIRE = SOURCE
 _SHORTEST_GAP = 1.0  # seconds by which the loop may be late before it is called a gap
 
 
@@ -174,21 +173,21 @@ class Guard:
         self.leases.sweep()
         self.leases.tick(now)
 
-    def tick(self, now: float, loop: Loop) -> None:
+    def tick(self, now: float) -> None:
         """Do what else is due."""
         self.probes.tick(now)
         self.overseer.tick(now)
-        self.contests.tick(now, loop)
+        self.contests.tick(now)
         self.drains.tick(now)
         self.firewalls.tick(now)
         self.verifier.tick(now)
 
-    def readable(self, source: str, loop: Loop) -> None:
+    def readable(self, source: str) -> None:
         """One of the mechanisms' descriptors has something to read."""
         if source == PROBES:
             self.probes.readable()
         else:
-            self.contests.readable(loop)
+            self.contests.readable()
 
     # --- what happens ---------------------------------------------------------------------------
 
