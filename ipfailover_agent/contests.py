@@ -81,6 +81,7 @@ class Contests:
         self._candidate: Candidate | None = None
         self._macs: frozenset[bytes] = frozenset()
         self._states: dict[str, Contest] = {}
+        self._identities: dict[str, tuple[object, ...]] = {}
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
         self._announcer = Announcer()
@@ -134,21 +135,36 @@ class Contests:
     # --- configuration --------------------------------------------------------------------------
 
     def configure(self, candidate: Candidate, loop: Loop) -> None:
-        """Take the active configuration; contests of instances that stay go on."""
+        """Take the active configuration; contests of instances that stay go on.
+
+        Instances stay as they do for keepalived, by their identity: names may pass to others.
+        """
         self._loop, self._candidate = loop, candidate
         self._open()
         now = time.monotonic()
+        instances = candidate.config.instances
+        names = {identity: name for name, identity in self._identities.items()}
+        self._identities = {each.name: each.identity for each in instances}
+        before = {
+            name: names[identity]
+            for name, identity in self._identities.items()
+            if identity in names
+        }
         current = self._contexts(candidate)
-        for name in [each for each in self._states if each not in current]:
-            del self._states[name]
-            self._holds.clear(name, REASON)
+        states = self._states
+        self._states = {
+            name: states[before[name]] for name in current if before.get(name) in states
+        }
+        self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
+        for name in self._identities:
+            if name not in self._states and REASON in self._holds.reasons(name):
+                self._holds.clear(name, REASON)
         for name, context in current.items():
             if name not in self._states:
                 self._states[name] = Contest(context=context)
             elif context != self._states[name].context:
                 self._feed(name, conflict.Reconfigured(context=context), now)
-        instances = candidate.config.instances
-        self._leaving.configure({each.name: each.unicast_peers for each in instances})
+        self._leaving.configure({each.name: each.unicast_peers for each in instances}, before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
         self._by_address = {
             held.address: each.name for each in instances for held in each.all_addresses

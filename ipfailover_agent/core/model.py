@@ -259,9 +259,12 @@ class RunPaths:
         """Return the agent's own pid file."""
         return f"{self.directory}/agent.pid"
 
-    def hold(self, instance: str) -> str:
-        """Return the track file that keeps an instance in FAULT while it is not 0."""
-        return f"{self.hold_directory}/{instance}"
+    def hold(self, name: str) -> str:
+        """Return the track file that keeps an instance in FAULT while it is not 0.
+
+        ``name`` is the instance's ``hold_name``.
+        """
+        return f"{self.hold_directory}/{name}"
 
     @property
     def hold_directory(self) -> str:
@@ -399,6 +402,15 @@ class VrrpInstance:
         return (self.virtual_router_id, self.family, self.interface, source)
 
     @property
+    def hold_name(self) -> str:
+        """Return what the track file is called: by the id, which a reload keeps, unlike names.
+
+        keepalived watches the file all the time: under a name that passes to another instance,
+        what is meant for one would hit the other until the configuration is read.
+        """
+        return f"{self.virtual_router_id}-ipv{self.family:d}"
+
+    @property
     def all_addresses(self) -> tuple[VirtualAddress, ...]:
         """Return advertised and excluded addresses, in order."""
         return self.virtual_addresses + self.excluded_addresses
@@ -497,6 +509,11 @@ class KeepalivedConfig:
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return every virtual address in configuration order."""
         return tuple(held.address for each in self.instances for held in each.all_addresses)
+
+    @property
+    def hold_names(self) -> dict[str, str]:
+        """Return the name of each instance's track file."""
+        return {each.name: each.hold_name for each in self.instances}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
