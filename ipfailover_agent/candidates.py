@@ -312,7 +312,7 @@ class Candidates:
 
     def _install(self, candidate: Candidate) -> None:
         """Replace the generated files; scripts first, since the configuration names them."""
-        self._holds.prepare(each.name for each in candidate.config.instances)
+        self._holds.prepare(candidate.config.hold_names)
         self._probes.prepare(candidate.config.port_probes, self._reporter.roster)
         # where the image's link leads, if another run directory was chosen, is not there yet
         config = os.path.realpath(candidate.paths.config)

@@ -32,7 +32,7 @@ from ipfailover_agent.report.status import RivalStatus
 from ipfailover_agent.system import host, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -76,6 +76,7 @@ class Contests:
         self._repeats = Repeats()
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
+        self._identities: dict[str, tuple[object, ...]] = {}
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
         self._announcer = Announcer()
@@ -127,13 +128,24 @@ class Contests:
     # --- configuration --------------------------------------------------------------------------
 
     def configure(self, candidate: Candidate, loop: Loop) -> None:
-        """Take the active configuration; contests of instances that stay go on."""
+        """Take the active configuration; contests of instances that stay go on.
+
+        Instances stay as they do for keepalived, by their identity: names may pass to others.
+        """
         self._candidate = candidate
         is_wanted = candidate.settings.conflict is not ConflictMode.OFF
         self._listener.configure(candidate.config, loop, is_wanted=is_wanted)
-        self._take_contexts(candidate)
         instances = candidate.config.instances
-        self._leaving.configure({each.name: each.unicast_peers for each in instances})
+        names = {identity: name for name, identity in self._identities.items()}
+        self._identities = {each.name: each.identity for each in instances}
+        before = {
+            name: names[identity]
+            for name, identity in self._identities.items()
+            if identity in names
+        }
+        self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
+        self._take_contexts(candidate, before)
+        self._leaving.configure({each.name: each.unicast_peers for each in instances}, before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
         self._by_address = {
             held.address: each.name for each in instances for held in each.all_addresses
@@ -148,13 +160,17 @@ class Contests:
         self._leaving.clear()
         self._holds.reset(REASON)
 
-    def _take_contexts(self, candidate: Candidate) -> None:
-        """Have a contest for every instance, and none for any other."""
+    def _take_contexts(self, candidate: Candidate, before: Mapping[str, str]) -> None:
+        """Have a contest for every instance; ``before``: what those that stay were called."""
         now = time.monotonic()
         current = self._contexts(candidate)
-        for name in [each for each in self._states if each not in current]:
-            del self._states[name]
-            self._holds.clear(name, REASON)
+        states = self._states
+        self._states = {
+            name: states[before[name]] for name in current if before.get(name) in states
+        }
+        for name in self._identities:
+            if name not in self._states and REASON in self._holds.reasons(name):
+                self._holds.clear(name, REASON)
         for name, context in current.items():
             if name not in self._states:
                 self._states[name] = Contest(context=context)
@@ -312,7 +328,7 @@ class Contests:
         """Let time pass for every contest, announce, listen again."""
         is_time = self._listener.tick(now)
         if is_time and self._listener.look(now) and self._candidate is not None:
-            self._take_contexts(self._candidate)
+            self._take_contexts(self._candidate, {each: each for each in self._identities})
         if self._silent_at is not None and now >= self._silent_at:
             self._look_for_silence(now)
         for name, state in list(self._states.items()):

@@ -122,6 +122,12 @@ class Drains:
         subjects = {each.name: Subject.of(each) for each in candidate.config.instances}
         event = draining.Configured(subjects=subjects, masters=_masters(roster))
         self._feed(event, time.monotonic())
+        # An address may have another instance now, and an instance another track file.
+        for name in subjects:
+            found = self._state.drains.get(name)
+            is_held = found is not None and found.is_held
+            if is_held != (REASON in self._holds.reasons(name)):
+                (self._holds.set if is_held else self._holds.clear)(name, REASON)
 
     def look(self, roster: Roster) -> None:
         """Take the requests that lie there."""

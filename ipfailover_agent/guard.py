@@ -200,6 +200,7 @@ class Guard:
             now=now,
         )
         self.probes.configure(candidate.config.port_probes, loop)
+        self.holds.configure(candidate.config.hold_names)
         self.contests.configure(candidate, loop)
         self.drains.configure(candidate, roster)
         self.firewalls.configure(candidate.settings, candidate.config, now)

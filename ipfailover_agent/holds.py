@@ -8,7 +8,7 @@ from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.system import track
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -16,26 +16,50 @@ if TYPE_CHECKING:
 
 
 class Holds:
-    """Reasons by instance; a file is set while there is any. Instances are named."""
+    """Reasons by instance; a file is set while there is any. Instances are named.
+
+    The files are called by what a reload keeps (``VrrpInstance.hold_name``): names of instances
+    may pass to others.
+    """
 
     def __init__(self, log: FilteringBoundLogger, paths: RunPaths) -> None:
         self._log = log
         self._paths = paths
         self._reasons: dict[str, set[str]] = {}
+        self._files: dict[str, str] = {}  # of the active configuration, by instance
         self.count = 0  # of instances that were held, each time
 
     def reasons(self, name: str) -> frozenset[str]:
         """Return why an instance is held; nothing where it is not."""
         return frozenset(self._reasons.get(name, ()))
 
-    def prepare(self, names: Iterable[str]) -> None:
+    def prepare(self, names: Mapping[str, str]) -> None:
         """Have every file there, as it should be, before keepalived reads of them.
+
+        Args:
+            names: the files' names by instance.
 
         Raises:
             SystemRefusedError: one cannot be written.
         """
-        for name in names:
-            track.write(self._paths.hold(name), is_set=bool(self._reasons.get(name)))
+        for name, reasons in self._following(names).items():
+            track.write(self._paths.hold(names[name]), is_set=bool(reasons))
+
+    def configure(self, names: Mapping[str, str]) -> None:
+        """Take the active configuration, as for :meth:`prepare`; reasons stay with their files."""
+        left = [name for name, file in self._files.items() if file not in names.values()]
+        for name in left:
+            self._reasons.pop(name, None)
+            self._write(name)
+        self._reasons = self._following(names)
+        self._files = dict(names)
+
+    def _following(self, names: Mapping[str, str]) -> dict[str, set[str]]:
+        """Return the reasons that instances have when these names come into force."""
+        before = {file: name for name, file in self._files.items()}
+        # What a former run held is known by name only.
+        held_as = {name: before.get(file, "") if before else name for name, file in names.items()}
+        return {name: set(self._reasons.get(old, ())) for name, old in held_as.items()}
 
     def reset(self, reason: str) -> None:
         """Forget that reason for every instance; keepalived is not running."""
@@ -54,7 +78,10 @@ class Holds:
         self._write(name)
 
     def _write(self, name: str) -> None:
+        file = self._files.get(name)
+        if file is None:
+            return  # written when it is known which
         try:
-            track.write(self._paths.hold(name), is_set=bool(self._reasons.get(name)))
+            track.write(self._paths.hold(file), is_set=bool(self._reasons.get(name)))
         except AgentError as error:
             self._log.error("hold.failed", instance=name, error=str(error))

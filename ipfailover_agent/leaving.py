@@ -47,16 +47,22 @@ class Leaving:
 
     # --- what happens ---------------------------------------------------------------------------
 
-    def configure(self, peers: Mapping[str, tuple[IPAddress, ...]]) -> None:
-        """Take all instances by name, and to whom they advertise; to nobody by multicast."""
+    def configure(
+        self, peers: Mapping[str, tuple[IPAddress, ...]], before: Mapping[str, str]
+    ) -> None:
+        """Take all instances by name, and to whom they advertise; to nobody by multicast.
+
+        ``before`` says what those were called that have been there before.
+        """
         self._peers = dict(peers)
-        self._masters = {name: at for name, at in self._masters.items() if name in peers}
-        self._sent = {name: sent for name, sent in self._sent.items() if name in peers}
-        self._left_at = {name: at for name, at in self._left_at.items() if name in peers}
+        now = {old: name for name, old in before.items()}
+        self._masters = {now[old]: at for old, at in self._masters.items() if old in now}
+        self._sent = {now[old]: sent for old, sent in self._sent.items() if old in now}
+        self._left_at = {now[old]: at for old, at in self._left_at.items() if old in now}
         self._reached_at = {
-            (name, peer): at
-            for (name, peer), at in self._reached_at.items()
-            if peer in peers.get(name, ())
+            (now[old], peer): at
+            for (old, peer), at in self._reached_at.items()
+            if old in now and peer in peers.get(now[old], ())
         }
 
     def seen(self, name: str, destination: IPAddress, now: float) -> None:

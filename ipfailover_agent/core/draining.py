@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.drain_requests import Request
 
 _GONE = "a reload removed it from the configuration"
+_PHASES = tuple(Phase)
+_MIXED = "a reload put its addresses together with others, which are not drained"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +239,17 @@ class _Work:
         freed = Freed(name=name, cause=cause, is_undone=False)
         self.actions += [Release(name=name), freed]
 
+    def inherit(self, heirs: Mapping[str, set[str]]) -> None:
+        """Have requests wait for those that what they asked for has passed to."""
+        pending = tuple(
+            replace(
+                each,
+                waiting=frozenset(heir for name in each.waiting for heir in heirs.get(name, ())),
+            )
+            for each in self.state.pending
+        )
+        self.state = replace(self.state, pending=pending)
+
     def _note(self, name: str, *, holder: str = "", cause: str = "") -> None:
         """Write the outcome of an instance down for every request that waits for it."""
         pending = []
@@ -343,11 +356,23 @@ def _resolve(work: _Work, request: Request) -> tuple[str, ...]:
 
 
 def _on_configured(work: _Work, event: Configured) -> None:
-    for name in [each for each in work.drains if each not in event.subjects]:
-        work.feed(name, drain.Ended(cause=_GONE))
-    drains = {
-        name: work.drains.get(name, Drain(subject=each)) for name, each in event.subjects.items()
-    }
+    """Have drains follow the addresses, whatever instance, id and name a reload gives them."""
+    sources = _sources(work, event.subjects)
+    heirs: dict[str, set[str]] = {}
+    for name, found in sources.items():
+        if found and all(work.drains[each].phase is not Phase.FREE for each in found):
+            for each in found:
+                heirs.setdefault(each, set()).add(name)
+    has_served = bool(work.drains)
+    used = {each for found in sources.values() for each in found}
+    for name in [each for each in work.drains if each not in heirs]:
+        work.feed(name, drain.Ended(cause=_MIXED if name in used else _GONE))
+    work.inherit(heirs)
+    drains = {}
+    for name, subject in event.subjects.items():
+        taken = [work.drains[each] for each in sources[name] if name in heirs.get(each, ())]
+        # where one of them was not taken over yet, that is still to be heard
+        drains[name] = min(taken, key=_progress) if taken else Drain(subject=subject)
     work.drains = drains
     restored = work.state.restored
     for name, order in restored.items():
@@ -364,8 +389,28 @@ def _on_configured(work: _Work, event: Configured) -> None:
         return
     work.state = replace(work.state, known=frozenset(drains))
     for name in drains:
-        if name not in known and name not in restored:
+        is_new = not sources[name] if has_served else name not in known and name not in restored
+        if is_new:
             work.feed(name, drain.Asked(order=everything, is_master=name in event.masters))
+
+
+def _sources(work: _Work, subjects: Mapping[str, Subject]) -> dict[str, frozenset[str]]:
+    """Return the instances that have served addresses of each subject so far."""
+    before = {
+        address: name
+        for name, each in work.drains.items()
+        for address in each.subject.addresses | each.subject.excluded
+    }
+    return {
+        name: frozenset(
+            before[address] for address in each.addresses | each.excluded if address in before
+        )
+        for name, each in subjects.items()
+    }
+
+
+def _progress(each: Drain) -> int:
+    return _PHASES.index(each.phase)
 
 
 def _on_time(work: _Work, event: TimePassed) -> None:

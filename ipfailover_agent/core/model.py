@@ -259,6 +259,15 @@ class VrrpInstance:
         return (self.virtual_router_id, self.family, self.interface, source)
 
     @property
+    def hold_name(self) -> str:
+        """Return what the track file is called: by the id, which a reload keeps, unlike names.
+
+        keepalived watches the file all the time: under a name that passes to another instance,
+        what is meant for one would hit the other until the configuration is read.
+        """
+        return f"{self.virtual_router_id}-ipv{self.family:d}"
+
+    @property
     def all_addresses(self) -> tuple[VirtualAddress, ...]:
         """Return advertised and excluded addresses, in order."""
         return self.virtual_addresses + self.excluded_addresses
@@ -357,6 +366,11 @@ class KeepalivedConfig:
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return every virtual address in configuration order."""
         return tuple(held.address for each in self.instances for held in each.all_addresses)
+
+    @property
+    def hold_names(self) -> dict[str, str]:
+        """Return the name of each instance's track file."""
+        return {each.name: each.hold_name for each in self.instances}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,9 +70,12 @@ class RunPaths:
         """Return the agent's own pid file."""
         return f"{self.directory}/agent.pid"
 
-    def hold(self, instance: str) -> str:
-        """Return the track file that keeps an instance in FAULT while it is not 0."""
-        return f"{self.hold_directory}/{instance}"
+    def hold(self, name: str) -> str:
+        """Return the track file that keeps an instance in FAULT while it is not 0.
+
+        ``name`` is the instance's ``hold_name``.
+        """
+        return f"{self.hold_directory}/{name}"
 
     @property
     def hold_directory(self) -> str:

@@ -87,6 +87,10 @@ class ContestContext:
         """Tell whether this instance serves ``address``."""
         return address in self._served
 
+    def shares(self, other: ContestContext) -> bool:
+        """Tell whether both serve one of the same addresses."""
+        return not self._served.isdisjoint(other._served)
+
     def is_claimed_by(self, advert: Advert) -> bool:
         """Tell whether an advert lists at least one address that this instance serves."""
         return not self._served.isdisjoint(advert.addresses)

@@ -4,11 +4,15 @@ A reload of keepalived 2.2.7 goes through the instances in the order of the *old
 it removes the addresses that the instance no longer has, and then adds those that are new to it.
 An address whose new instance comes before its old one is found to be there, and is removed a
 moment later: nobody holds it, keepalived believes that it does, and no number of further reloads
-mends that. (IPv6 addresses are put back after a moment, by way of BACKUP.)
+mends that.
 
 So the old configuration is given once more in an order in which every address leaves its old
 instance before it is due in the new one, which nobody notices. Where addresses change places in
 a circle there is no such order: then some of them are taken down first.
+
+An IPv6 address is always taken down first: the kernel tells of its removal a moment later, when
+keepalived has set it again in its new instance: that one takes it for lost, and goes to BACKUP
+and back with every address it has, which is a tenth of a second without them.
 """
 
 from __future__ import annotations
@@ -38,30 +42,41 @@ _Origins = dict[_Identity, dict[_Identity, set["IPAddress"]]]
 
 def first_step(active: KeepalivedConfig, candidate: KeepalivedConfig) -> KeepalivedConfig | None:
     """Return what keepalived has to be given first; None where ``candidate`` will do at once."""
-    origins = _origins(active, candidate)
-    places = {each.identity: place for place, each in enumerate(active.instances)}
-    if all(places[origin] < places[each] for each in origins for origin in origins[each]):
+    identities = [each.identity for each in active.instances]
+    origins, told_late = _origins(active, candidate)
+    order, parked = _order(identities, origins)
+    parked |= told_late
+    if order == identities and not parked:
         return None
-    order, parked = _order(list(places), origins)
     by_identity = {each.identity: each for each in active.instances}
     return replace(active, instances=tuple(_without(by_identity[each], parked) for each in order))
 
 
-def _origins(active: KeepalivedConfig, candidate: KeepalivedConfig) -> _Origins:
-    """Return where addresses of instances that stay come from, if from another instance."""
+def _origins(
+    active: KeepalivedConfig, candidate: KeepalivedConfig
+) -> tuple[_Origins, set[IPAddress]]:
+    """Return where IPv4 addresses of instances that stay come from, if from another instance.
+
+    And the IPv6 addresses that come from another one.
+    """
     before = {
         held.address: each.identity for each in active.instances for held in each.all_addresses
     }
     known = set(before.values())
     found: _Origins = {}
+    told_late = set()
     for each in candidate.instances:
         if each.identity not in known:
             continue
         for held in each.all_addresses:
             origin = before.get(held.address, each.identity)
-            if origin != each.identity:
+            if origin == each.identity:
+                continue
+            if each.family is Family.IPV6:
+                told_late.add(held.address)
+            else:
                 found.setdefault(each.identity, {}).setdefault(origin, set()).add(held.address)
-    return found
+    return found, told_late
 
 
 def _order(

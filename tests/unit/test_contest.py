@@ -1013,14 +1013,33 @@ def test_time_in_which_we_did_not_look_confirms_nothing() -> None:
 
 
 def test_a_reload_looks_anew() -> None:
-    """Rivals of the old addresses are forgotten, and with them the hold."""
+    """Rivals of addresses that are gone are forgotten, and in time the hold."""
     replay = outranked()
-    moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),))
-    replay(HIGHER, Reconfigured(context=moved))
+    fewer = replace(CONTEXT, addresses=(VIRTUAL,), priority=90)
+    assert () == replay(HIGHER, Reconfigured(context=fewer))
 
-    assert [Release()] == [
-        each for each in replay(*every_second(HIGHER, 4)) if not isinstance(each, Report)
-    ]
+    assert (Release(),) == replay(DOWN + 1.0)
+
+
+@pytest.mark.parametrize("state", [FAULT, BACKUP], ids=["held", "in a trial"])
+def test_an_id_that_gets_other_addresses_is_let_go_at_once(state: StateEntered) -> None:
+    """What one address was held for must not take another one away."""
+    replay = outranked()
+    replay(HIGHER, state)
+    moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),))
+
+    assert (Release(),) == replay(Reconfigured(context=moved))[:1]
+    assert (Phase.WATCHING, state.state) == (replay.state.phase, replay.state.state)
+    assert () == tuple(each for each in replay(*every_second(HIGHER, 4)) if isinstance(each, Hold))
+
+
+def test_an_address_that_is_excluded_now_is_still_the_same() -> None:
+    """The hold goes on."""
+    replay = outranked()
+    moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),), excluded_addresses=(VIRTUAL,))
+
+    assert () == replay(HIGHER, Reconfigured(context=moved))
+    assert replay.state.is_held
 
 
 def test_an_end_of_the_instance_is_an_end_of_the_hold() -> None:

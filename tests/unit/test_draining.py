@@ -220,13 +220,75 @@ def test_a_reload_ends_the_drain_of_what_it_removes() -> None:
     agent.drain("a", ONE, TWO, masters=[ONE, TWO])
     agent.hear(ONE, 1)
     agent.now = 3.0
-    other = Subject(addresses=frozenset({ip_address("10.0.0.99")}))
-    done = agent.feed(draining.Configured(subjects={ONE: other}))
+    more = SUBJECTS[ONE].addresses | {ip_address("10.0.0.99")}
+    done = agent.feed(draining.Configured(subjects={ONE: Subject(addresses=more)}))
     cause = "a reload removed it from the configuration"
     assert Release(name=TWO) in done
     assert Freed(name=TWO, cause=cause, is_undone=False) in done
     assert f"not drained: {TWO}: {cause}" == verdict(done).lines[1]
     assert 8.0 == agent.state.deadline
+
+
+def renumbered(agent: Agent, **numbers: int) -> list[draining.Action]:
+    """Have names stand for the addresses of others: VIP_1=2 is what VIP_2 was at first."""
+    subjects = {name: subject(number) for name, number in numbers.items()}
+    return agent.feed(draining.Configured(subjects=subjects))
+
+
+def test_a_drain_follows_its_address_to_another_instance() -> None:
+    """VIP_1 is removed, VIP_2 and VIP_3 are called VIP_1 and VIP_2 now: who was held still is."""
+    agent = Agent(ONE, TWO, THREE)
+    agent.drain("a", TWO, masters=[TWO])
+    agent.hear(TWO, 1)
+    assert Save() in renumbered(agent, VIP_1=2, VIP_2=3)
+    assert (Phase.HELD, Phase.FREE) == (agent.state.phase(ONE), agent.state.phase(TWO))
+    assert {ONE: Order()} == agent.state.held
+
+
+def test_an_address_that_nobody_drained_is_not_held_for_its_instance() -> None:
+    """The drained one is removed, and another one gets its instance: it is served."""
+    agent = Agent(ONE, TWO)
+    agent.drain("a", ONE, masters=[ONE])
+    agent.hear(ONE, 1)
+    done = renumbered(agent, VIP_1=2)
+    cause = "a reload removed it from the configuration"
+    assert Freed(name=ONE, cause=cause, is_undone=False) in done
+    assert {} == agent.state.held
+
+
+def test_a_drained_address_among_others_is_let_go() -> None:
+    """Holding it would hold the others; whoever asked for it is told."""
+    agent = Agent(ONE, TWO)
+    agent.drain("a", ONE, masters=[ONE])
+    both = Subject(addresses=SUBJECTS[ONE].addresses | SUBJECTS[TWO].addresses)
+    done = agent.feed(draining.Configured(subjects={ONE: both}))
+    cause = "a reload put its addresses together with others, which are not drained"
+    assert (f"not drained: {ONE}: {cause}",) == verdict(done).lines
+    assert Phase.FREE is agent.state.phase(ONE)
+
+
+def test_drained_addresses_put_together_stay_drained() -> None:
+    """The verdict waits for the last of them."""
+    agent = Agent(ONE, TWO)
+    agent.drain("a", ONE, TWO, masters=[ONE, TWO])
+    agent.hear(ONE, 1)
+    both = Subject(addresses=SUBJECTS[ONE].addresses, excluded=SUBJECTS[TWO].addresses)
+    agent.feed(draining.Configured(subjects={THREE: both}))
+    assert Phase.MOVING is agent.state.phase(THREE)
+    (pending,) = agent.state.pending
+    assert {THREE} == pending.waiting
+
+
+def test_an_order_for_everything_means_a_new_address_under_an_old_name() -> None:
+    """It is put in front, and is called what another was called."""
+    agent = Agent(ONE, TWO)
+    agent.drain("a", masters=[ONE, TWO])
+    agent.hear(ONE, 1)
+    agent.hear(TWO, 1)
+    renumbered(agent, VIP_1=3, VIP_2=1, VIP_3=2)
+    assert [Phase.PROVING, Phase.HELD, Phase.HELD] == [
+        each.phase for each in agent.state.drains.values()
+    ]
 
 
 def test_a_former_drain_is_held_from_the_start_and_watched_once_configured() -> None:

@@ -20,7 +20,7 @@ PEERS = (IPv4Address("10.0.0.12"), IPv4Address("10.0.0.13"))
 def promoted(*seen: tuple[IPAddress, float], peers: tuple[IPAddress, ...] = ()) -> Leaving:
     """Return an instance that became MASTER at 100, and when adverts of it were seen leaving."""
     leaving = Leaving()
-    leaving.configure({"a": peers})
+    leaving.configure({"a": peers}, {})
     for destination, at in seen:
         leaving.seen("a", destination, at)
     leaving.promoted("a", 100.0)
@@ -78,11 +78,20 @@ def test_another_configuration_forgets_who_is_gone() -> None:
     """Peers and instances."""
     leaving = promoted((PEERS[0], 100.0), (PEERS[1], 90.0), peers=PEERS)
     leaving.counts_unseen("a", 5, 100.0)
-    leaving.configure({"a": PEERS[:1]})
+    leaving.configure({"a": PEERS[:1]}, {"a": "a"})
     assert not leaving.look("a", 1.0, 100.4).is_partial
 
-    leaving.configure({})
+    leaving.configure({}, {})
     assert [] == leaving.masters()
+
+
+def test_a_master_is_watched_under_its_new_name() -> None:
+    """What was called a is called b, and another instance is called a."""
+    leaving = promoted((PEERS[0], 100.0), peers=PEERS)
+    leaving.counts_unseen("a", 5, 100.0)
+    leaving.configure({"a": PEERS, "b": PEERS}, {"b": "a"})
+    assert ["b"] == leaving.masters()
+    assert look(partial=True, silent=False, again_at=101.4) == leaving.look("b", 1.0, 100.4)
 
 
 @pytest.mark.parametrize("peers", [(), PEERS], ids=["multicast", "unicast"])

@@ -166,6 +166,22 @@ def test_an_ipv6_instance_is_parked_with_an_ipv6_address() -> None:
     """keepalived 2.2.7 ends when an instance of version 3 has no address."""
     first = steps.first_step(config(1, 2, base="fd00::"), config(2, 1, base="fd00::"))
     assert first is not None
-    assert ["fd00::1", "fe80::ffff:2"] == [
+    assert ["fe80::ffff:1", "fe80::ffff:2"] == [
         str(each.virtual_addresses[0].address) for each in first.instances
     ]
+
+
+def test_an_ipv6_address_that_changes_its_instance_is_parked_in_any_order() -> None:
+    """Else keepalived 2.2.7 takes the instance that gets it, and all it has, down for a moment."""
+    old = config(1, 2, 3, base="fd00::")
+    first = steps.first_step(old, config(1, 2, 3, base="fd00::", groups=2))
+    assert first is not None
+    assert ["fd00::1", "fe80::ffff:2", "fe80::ffff:3"] == [
+        str(each.virtual_addresses[0].address) for each in first.instances
+    ]
+
+
+def test_an_ipv6_address_of_an_instance_that_is_new_is_not_parked() -> None:
+    """The new one begins as BACKUP: it has nothing to lose."""
+    old = config(1, 2, base="fd00::")
+    assert steps.first_step(old, config(1, 2, base="fd00::", offset=20)) is None

@@ -1,0 +1,167 @@
+"""Any configuration to any other: the steps against a model of how keepalived reloads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+from hypothesis import assume, event, example, given
+from hypothesis import strategies as st
+
+from ipfailover_agent.core import change, plan, steps
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.model import Settings, VrrpState
+from ipfailover_agent.core.roster import Roster, RosterEntry
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, VrrpInstance
+
+OWN = ("192.0.2.10", "fd00::10")
+FACTS = host_facts({"eth1": [f"{OWN[0]}/24", f"{OWN[1]}/64"]})
+POOL = (*(f"192.0.2.{101 + number}" for number in range(7)), "fd00::101", "fd00::102", "fd00::103")
+PEERS = tuple(map(ip_address, (*OWN, "192.0.2.11", "fd00::11")))
+
+
+@dataclass
+class Reloading:
+    """keepalived 2.2.7 (vrrp.c, clear_diff_vrrp), addresses being the only thing that counts.
+
+    ``masters`` are identities: the instances that hold what they have. Of what was removed on the
+    way, ``removed`` keeps each address with the identity that removed it.
+    """
+
+    config: KeepalivedConfig
+    masters: frozenset[object]
+    held: set[IPAddress]
+    removed: list[tuple[IPAddress, object]]
+
+    @classmethod
+    def begin(cls, config: KeepalivedConfig, masters: frozenset[object]) -> Reloading:
+        held = {
+            vip.address
+            for each in config.instances
+            if each.identity in masters
+            for vip in each.all_addresses
+        }
+        return cls(config=config, masters=masters, held=held, removed=[])
+
+    def reload(self, new: KeepalivedConfig) -> None:
+        """Let go of instances that are gone; then, in the old order, compare the others.
+
+        Each MASTER removes what it no longer has, and adds what it did not have, unless it is
+        there: then it believes that it holds it, and nobody puts it back. Of IPv6 addresses that
+        were removed and added the kernel tells when all is done: who has one of them now goes to
+        BACKUP and back.
+        """
+        assert all(each.virtual_addresses for each in new.instances), "keepalived would end"
+        after = {each.identity: addresses(each) for each in new.instances}
+        told = len(self.removed)
+        in_order = sorted(self.config.instances, key=lambda each: each.identity in after)
+        for each in in_order:
+            if each.identity in self.masters:
+                self._take(addresses(each) - after.get(each.identity, set()), each.identity)
+                self.held |= after.get(each.identity, set()) - addresses(each)
+        self.masters &= frozenset(after)
+        self.config = new
+        late = {address for address, _ in self.removed[told:] if address.version == 6}
+        for each in new.instances:
+            if each.identity in self.masters and late & addresses(each):
+                self.removed += [(address, each.identity) for address in addresses(each)]
+
+    def _take(self, gone: set[IPAddress], by: object) -> None:
+        self.removed += [(address, by) for address in gone & self.held]
+        self.held -= gone
+
+
+def addresses(instance: VrrpInstance) -> set[IPAddress]:
+    return {vip.address for vip in instance.all_addresses}
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> dict[str, Any]:
+    """Return what a configuration is planned from, the interface's MTU among it."""
+    wanted = draw(st.lists(st.sampled_from(POOL), min_size=1, max_size=10, unique=True))
+    groups = draw(st.sampled_from([0, 0, 1, 2, 3]))
+    pinned = [] if groups else draw(st.lists(st.sampled_from(wanted), max_size=4, unique=True))
+    numbers = draw(st.permutations([9, 11, 12, 14, 100]))
+    return {
+        "virtual_addresses": tuple(map(ip_address, wanted)),
+        "address_groups": groups,
+        "pinned_virtual_router_ids": tuple(zip(map(ip_address, pinned), numbers, strict=False)),
+        "virtual_router_id_offset": draw(st.integers(9, 12)),
+        "excluded_virtual_router_ids": draw(st.sampled_from([(), (13,), (16, 17)])),
+        "config_name": draw(st.sampled_from(["x", "y"])),
+        "unicast_peers": draw(st.sampled_from([(), (), PEERS])),
+        "unicast_source": draw(st.sampled_from([None, None, ip_address(OWN[0])])),
+        "mtu": draw(st.sampled_from([1500, 1500, 60, 80])),
+    }
+
+
+def planned(given_settings: dict[str, Any]) -> KeepalivedConfig:
+    """Return the configuration; an MTU of 60 excludes all addresses of a group but two or so."""
+    values = dict(given_settings)
+    interface = replace(FACTS.interfaces[0], mtu=values.pop("mtu"))
+    try:
+        return plan.plan(Settings(**values), replace(FACTS, interfaces=(interface,)))
+    except AgentError:
+        assume(condition=False)
+        raise
+
+
+SWAPPED: dict[str, Any] = {"virtual_addresses": (), "mtu": 1500, "config_name": "x"}
+A, B, C, SIX, SEVEN = (ip_address(each) for each in (*POOL[:3], *POOL[7:9]))
+
+
+@hypothesis.settings(max_examples=300)
+@given(
+    before=configurations(), after=configurations(), idle=st.sets(st.integers(0, 9), max_size=3)
+)
+@example(
+    before=SWAPPED | {"virtual_addresses": (A, B, C)},
+    after=SWAPPED | {"virtual_addresses": (B, C, A)},
+    idle=set(),
+)
+@example(
+    before=SWAPPED | {"virtual_addresses": (A, B, C, SIX), "address_groups": 1, "mtu": 60},
+    after=SWAPPED | {"virtual_addresses": (C, SIX, B, A), "config_name": "y"},
+    idle=set(),
+)
+@example(
+    before=SWAPPED | {"virtual_addresses": (SIX, SEVEN)},
+    after=SWAPPED | {"virtual_addresses": (SIX, SEVEN), "address_groups": 1},
+    idle=set(),
+)
+def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
+    before: dict[str, Any], after: dict[str, Any], idle: set[int]
+) -> None:
+    """All that MASTERs are to have is there, nothing else is, and what stays was never removed."""
+    old, new = planned(before), planned(after)
+    masters = frozenset(each.identity for n, each in enumerate(old.instances) if n not in idle)
+    keepalived = Reloading.begin(old, masters)
+    first = steps.first_step(old, new)
+    event("two signals" if first else "one signal")
+    for each in filter(None, (first, new)):
+        keepalived.reload(each)
+    staying = [each for each in new.instances if each.identity in masters]
+    assert {address for each in staying for address in addresses(each)} == keepalived.held
+    assert {each.identity for each in staying} == keepalived.masters
+    had = {each.identity: addresses(each) for each in old.instances}
+    kept = {(address, each.identity) for each in staying for address in addresses(each)} & {
+        (address, identity) for identity, found in had.items() for address in found
+    }
+    assert not kept.intersection(keepalived.removed)
+    # Told by the roster as keepalived has it, whatever the instances are called.
+    roster = Roster(
+        entries=tuple(
+            RosterEntry(
+                instance=each,
+                state=VrrpState.MASTER if each.identity in masters else VrrpState.BACKUP,
+            )
+            for each in old.instances
+        )
+    ).reconfigured(new.instances)
+    assert {each.name for each in staying} == roster.names_in(VrrpState.MASTER)
+    assert change.compare(old, new).needs_second_signal is (first is not None)
