@@ -113,7 +113,7 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
         case Gap(seconds=seconds):
             state, actions = _on_gap(state, seconds, now, policy), ()
         case Reconfigured(context=context):
-            state, actions = _on_reconfigured(state, context, now), ()
+            state, actions = _on_reconfigured(state, context, now)
         case AdvertLeft():
             state, actions = _on_advert_left(state, now), ()
         case NotLeaving():
@@ -320,8 +320,14 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
     return state
 
 
-def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Contest:
-    """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not."""
+def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Step:
+    """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not.
+
+    Where rivals are only reported from now on, it ends.
+    """
+    ending: tuple[Action, ...] = ()
+    if state.phase is not Phase.WATCHING and not context.is_resolving:
+        state, ending = yielding.calm(state, now), (Release(),)
     state = replace(
         state,
         context=context,
@@ -335,4 +341,4 @@ def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Con
     if state.dump_at is not None:
         state = replace(state, dump_at=now)
     # By then an advert has shown whether its sender has the same configuration.
-    return counting.hope(state, now + 1.5 * context.advert_interval)
+    return counting.hope(state, now + 1.5 * context.advert_interval), ending
