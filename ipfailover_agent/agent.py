@@ -426,15 +426,17 @@ class Agent:
     def _signal_keepalived(self, number: signal.Signals) -> None:
         if self._state.pid is None:
             return
-        if number is signal.SIGHUP:
+        is_reload = number is signal.SIGHUP
+        if is_reload:
             self._witness.reloaded(time.monotonic())
-            self._guard.overseer.reload_began()
         else:
             stops = self._state.phase is Phase.STOPPING
             text = "the agent stops" if stops else "keepalived is started again"
             self._witness.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
-            self._guard.overseer.keepalived_ended()
+            self._guard.keepalived_ends()
         process.signal_process(self._state.pid, number)
+        if is_reload:
+            self._guard.overseer.reload_began()  # asks whether it still answers, after that
 
     def _kill_keepalived(self) -> None:
         hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")

@@ -23,6 +23,7 @@ from ipfailover_agent.core.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.counters import Counters
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
+from ipfailover_agent.core.rivals import is_from_segment
 from ipfailover_agent.core.transition import Sighting
 from ipfailover_agent.history import utc
 from ipfailover_agent.leaving import Leaving
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 REASON: Final = "contest"
 
+_READ_LIMIT: Final = 0.1  # seconds of work per read; 1024 adverts of 254 instances take less
 _LOOK_INTERVAL: Final = 5.0  # while nothing can be heard
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
 _RIVALS_TOLD: Final = 4  # of an instance, in the status
@@ -74,12 +76,15 @@ class Contests:
         self._overseer = overseer
         self._policy = ContestPolicy()
         self._repeats = Repeats()
+        self._holds_told = Repeats()  # apart: nothing that strangers send is to drown them
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
         self._identities: dict[str, tuple[object, ...]] = {}
+        self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
         self._announcer = Announcer()
+        self._is_ending = False  # keepalived was told to end
         self._seen_ids: set[int] = set()
         self._leaving = Leaving()
         self._alone: frozenset[str] = frozenset()  # they send to themselves
@@ -144,6 +149,9 @@ class Contests:
             if identity in names
         }
         self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
+        self._entered = {
+            name: self._entered[old] for name, old in before.items() if old in self._entered
+        }
         self._take_contexts(candidate, before)
         self._leaving.configure({each.name: each.unicast_peers for each in instances}, before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
@@ -151,8 +159,14 @@ class Contests:
             held.address: each.name for each in instances for held in each.all_addresses
         }
 
+    def fall_silent(self) -> None:
+        """keepalived was told to end: whoever takes over is not to yield to us."""
+        self._is_ending = True
+
     def restart(self) -> None:
         """keepalived is not running: what was held is held no more."""
+        self._is_ending = False
+        self._entered.clear()
         self._states = {
             name: Contest(context=state.context) for name, state in self._states.items()
         }
@@ -174,6 +188,8 @@ class Contests:
         for name, context in current.items():
             if name not in self._states:
                 self._states[name] = Contest(context=context)
+                if name in self._entered:  # the wire was not watched when that was told
+                    self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
             elif context != self._states[name].context:
                 self._feed(name, conflict.Reconfigured(context=context), now)
 
@@ -192,7 +208,13 @@ class Contests:
     def readable(self) -> None:
         """Read what was seen."""
         now = time.monotonic()
-        for seen in self._listener.receive(now):
+        found = self._listener.receive(now)
+        begun_at, enough_at = now, time.monotonic() + _READ_LIMIT
+        for number, seen in enumerate(found):
+            now = time.monotonic()
+            if now >= enough_at:
+                self._flooded(len(found) - number, begun_at, now)
+                return
             match seen.packet:
                 case packets.Advert() as advert if seen.is_outgoing:
                     self._on_own(advert, now)
@@ -202,6 +224,15 @@ class Contests:
                     self._on_announcement(announcement, now)
                 case _:
                     pass  # our own announcements, and keepalived's
+
+    def _flooded(self, dropped: int, begun_at: float, now: float) -> None:
+        """Say that frames were dropped, and let leases and keepalived have their time."""
+        self._listener.rest(begun_at, now)
+        self._tell(
+            "wire.flooded",
+            dropped=dropped,
+            cause="more adverts and announcements of our addresses than can be looked at",
+        )
 
     def _on_own(self, advert: Advert, now: float) -> None:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
@@ -221,8 +252,10 @@ class Contests:
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
-                if name in self._states:
-                    self._heard(name, advert, self._states[name].context)
+                context = self._states[name].context if name in self._states else None
+                # Unicast peers may be behind a router.
+                if context is not None and (context.is_unicast or is_from_segment(advert)):
+                    self._heard(name, advert, context)
 
     def _witness(self, name: str | None, advert: Advert, now: float) -> None:
         """Tell of an advert that keepalived may have acted on."""
@@ -244,6 +277,7 @@ class Contests:
 
     def entered(self, name: str, state: VrrpState) -> None:
         """keepalived says that an instance has entered a state."""
+        self._entered[name] = state
         if state is not VrrpState.MASTER and name in self._states:
             context = self._states[name].context
             gone = (*context.addresses, *context.excluded_addresses)
@@ -341,7 +375,7 @@ class Contests:
         if heard_by is None or self._announcer.deadline is None:
             return
         self._announcer, addresses = announcing.due(self._announcer, now)
-        if self._overseer.unanswered >= _OVERDUE:
+        if self._is_ending or self._overseer.unanswered >= _OVERDUE:
             return  # nobody should yield to a keepalived that hangs
         for address in addresses:
             try:
@@ -411,7 +445,8 @@ class Contests:
     def _tell(self, event: str, **fields: object) -> None:
         """Log a thing once, and then how often it was repeated, each minute."""
         key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
-        repeated = self._repeats.seen(f"{event} {key}", time.monotonic())
+        repeats = self._holds_told if event == "contest.held" else self._repeats
+        repeated = repeats.seen(f"{event} {key}", time.monotonic())
         if repeated is not None:
             self._log.warning(event, **fields, repeated=repeated or None)
 

@@ -246,9 +246,19 @@ class Guard:
         self.overseer.reload_ended()
         self.verifier.end()
 
+    def keepalived_ends(self) -> None:
+        """keepalived was told to end: what it still holds is not to outlive its adverts.
+
+        One that hangs is killed seconds later only, and others may have taken over by then.
+        """
+        self.overseer.keepalived_ended()
+        self.leases.expire()
+        self.contests.fall_silent()
+
     def keepalived_ended(self, roster: Roster) -> None:
         """keepalived ended: nothing is held any more."""
         self.overseer.keepalived_ended()
+        self.leases.resume()
         self.dumped_at = None
         self.verifier.end()
         self.contests.restart()

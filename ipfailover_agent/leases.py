@@ -50,6 +50,7 @@ class Leases:
         self.worst_lateness = 0.0
         self.lapses = 0
         self._lapsed_at: float | None = None
+        self._is_expiring = False
 
     @property
     def is_on(self) -> bool:
@@ -92,8 +93,17 @@ class Leases:
         before, self._held = self._held, frozenset(addresses)
         if not self._held:
             self._plan(now)
-        elif not self._held <= before and self.is_on:
+        elif not self._held <= before and self.is_on and not self._is_expiring:
             self.deadline = now
+
+    def expire(self) -> None:
+        """Renew no more, until :meth:`resume`: the kernel removes what keepalived does not."""
+        self._is_expiring = True
+        self.deadline, self._renewed_at = None, None
+
+    def resume(self) -> None:
+        """Renew again what is held from now on."""
+        self._is_expiring = False
 
     def left(self, addresses: Collection[IPAddress]) -> None:
         """Take the addresses of an instance that left MASTER; :meth:`sweep` looks after them."""
@@ -135,7 +145,7 @@ class Leases:
 
     def _plan(self, now: float) -> None:
         """Set the deadline; what carries no lease yet gets it at once."""
-        if not self._held or not self.is_on:
+        if not self._held or not self.is_on or self._is_expiring:
             self.deadline, self._renewed_at = None, None
         elif self._renewed_at is None:
             self.deadline = now

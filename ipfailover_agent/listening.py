@@ -23,6 +23,7 @@ SOURCE: Final = "wire"
 
 _FRAMES_PER_READ: Final = 1024
 _READ_PAUSE: Final = 0.05  # between two reads: 254 masters advertise 254 times a second
+_READ_REST: Final = 4.0  # after too much, so many times as long belongs to everything else
 _LOOK_INTERVAL: Final = 5.0  # at the interface and the MACs of this host
 
 
@@ -40,6 +41,7 @@ class Listener:
         self._loop: Loop | None = None
         self._config: KeepalivedConfig | None = None
         self._resume_at: float | None = None
+        self._rest_until: float | None = None  # when to listen again after a flood
         self._look_at: float | None = None
         self.wire: wire.WireSocket | None = None
         self.macs: frozenset[bytes] = frozenset()
@@ -80,7 +82,11 @@ class Listener:
 
     def receive(self, now: float) -> tuple[wire.Seen, ...]:
         """Return what was seen; then the socket is left alone for a moment."""
-        if self.wire is None:
+        if self.wire is None or (self._rest_until is not None and now < self._rest_until):
+            return ()
+        if self._rest_until is not None:
+            self._rest_until = None
+            self.wire.discard()  # old adverts would be taken for new ones
             return ()
         try:
             found = self.wire.receive(_FRAMES_PER_READ)
@@ -93,6 +99,14 @@ class Listener:
             self._loop.unwatch(self.wire.fileno())
             self._resume_at = now + _READ_PAUSE
         return found
+
+    def rest(self, begun_at: float, now: float) -> None:
+        """Hear nothing for a while: there was no time for all that was read since ``begun_at``.
+
+        Whoever floods the wire is not to stop the loop.
+        """
+        self._rest_until = now + _READ_REST * (now - begun_at)
+        self._resume_at = max(self._resume_at or now, self._rest_until)
 
     # --- time -----------------------------------------------------------------------------------
 

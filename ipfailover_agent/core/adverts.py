@@ -15,7 +15,7 @@ from ipfailover_agent.core.conflict import (
     Report,
 )
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivals import Rival, is_alike
+from ipfailover_agent.core.rivals import Rival, is_alike, is_from_segment
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.packets import Advert
@@ -56,6 +56,8 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     advert, context = event.advert, state.context
     if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
         return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
+    if not is_from_segment(advert):
+        return state, (Report(cause=causes.routed(advert)),)
     known = state.rival(advert.source_mac, advert.virtual_router_id)
     if not advert.priority:
         if known is not None:

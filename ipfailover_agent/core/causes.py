@@ -121,6 +121,16 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
     return None
 
 
+def routed(advert: Advert) -> Cause:
+    """Return what is said of adverts that a router forwarded to this node: they are ignored."""
+    return Cause(
+        kind=CauseKind.PACKET,
+        rival=str(advert.source),
+        text=f"adverts from {advert.source} for router id {advert.virtual_router_id} do not come"
+        f" from this segment (hop limit {advert.ttl}, not 255): they are ignored",
+    )
+
+
 def explain(
     advert: Advert,
     context: ContestContext,

@@ -67,7 +67,8 @@ class ContestPolicy:
         gap_delay: from a gap in our own loop to the announcement of what we still serve.
         report_interval: between reports where nothing is done about the cause.
         rivals_limit: how many are remembered per instance: a node that groups addresses otherwise
-            advertises ours under up to 255 ids.
+            advertises ours under up to 255 ids. ``macs_limit``: of how many senders. Each event
+            looks at all of them, and forged frames name any number.
         yields_as_senior: yield to a lower rank that does not step down even where we were MASTER
             before it was seen.
     """
@@ -97,6 +98,7 @@ class ContestPolicy:
     gap_delay: float = 0.5
     report_interval: float = 60.0
     rivals_limit: int = 256
+    macs_limit: int = 64
     yields_as_senior: bool = True
 
 

@@ -323,12 +323,16 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
 def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Step:
     """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not.
 
-    Where the id serves other addresses now, what it was held for says nothing of them.
+    Where the id serves other addresses now, what it was held for says nothing of them; where
+    rivals are only reported from now on, a hold ends.
     """
     if state.phase is not Phase.WATCHING and not context.shares(state.context):
         dump_at = None if state.dump_at is None else now
         fresh = Contest(context=context, state=state.state, since=state.since, dump_at=dump_at)
         return fresh, (Release(),)
+    ending: tuple[Action, ...] = ()
+    if state.phase is not Phase.WATCHING and not context.is_resolving:
+        state, ending = yielding.calm(state, now), (Release(),)
     state = replace(
         state,
         context=context,
@@ -342,4 +346,4 @@ def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Ste
     if state.dump_at is not None:
         state = replace(state, dump_at=now)
     # By then an advert has shown whether its sender has the same configuration.
-    return counting.hope(state, now + 1.5 * context.advert_interval), ()
+    return counting.hope(state, now + 1.5 * context.advert_interval), ending

@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 _PRIORITIES: Final = 256  # skew is counted in 256ths (RFC 3768 and RFC 5798 section 6.1)
 _ADVERTS: Final = 3  # missed adverts until a master counts as gone, likewise
 _SECONDS_VERSION: Final = 2
+_HOP_LIMIT: Final = 255  # RFC 5798 sections 5.1.1.3 and 5.1.2.3: a router would have lowered it
+_UNICAST_HOP_LIMIT: Final = 64  # the kernel's default, with which 2.2.7 sends IPv6 unicast adverts
+_IPV6: Final = 6
+
+
+def is_from_segment(advert: Advert) -> bool:
+    """Tell whether an advert was sent on this segment, as far as its hop limit shows.
+
+    Protocol 112 is routed as any other, to a node's own address. Whoever is behind a router can
+    hold no address here, and is not to make anybody yield.
+    """
+    if advert.ttl == _HOP_LIMIT:
+        return True
+    is_unicast = not advert.destination.is_multicast
+    return advert.source.version == _IPV6 and is_unicast and advert.ttl == _UNICAST_HOP_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

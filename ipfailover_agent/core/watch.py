@@ -34,7 +34,9 @@ class Policy:
     A keepalived that is frozen for good is killed within ``ask_every`` and ``unanswered_limit`` of
     time on time; within the latter after a Suspicion. With fast adverts its successor takes over
     sooner, and the limit is ``unanswered_least`` and ``unanswered_intervals`` adverts. keepalived
-    2.2.7 answers within 2 ms, within 0.25 s while 254 instances start.
+    2.2.7 answers within 2 ms, within 0.25 s while 254 instances start. In a reload it is asked as
+    well, every ``reload_every``, and has ``reload_limit``: a keepalived that was frozen before it
+    could read of the reload would else hold its addresses until the agent gives the reload up.
     """
 
     ask_every: float = 5.0
@@ -43,6 +45,8 @@ class Policy:
     unanswered_intervals: float = 3.0
     unanswered_least: float = 1.0
     repeat_after: float = 0.5  # of the limit: a question is lost when the VRRP child ends
+    reload_limit: float = 3.0
+    reload_every: float = 1.0
     tick: float = 0.1
     tolerance: float = 0.05  # by which a tick may come late
     standing_intervals: float = 3.0
@@ -152,7 +156,7 @@ class Mode(enum.Enum):
 
     OFF = "off"  # it is not there, starts or stops
     ON = "on"
-    PAUSED = "paused"  # it reloads
+    PAUSED = "paused"  # it reloads: only whether it answers at all counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +244,10 @@ def step(state: Watch, event: Event, now: float, policy: Policy) -> Step:
             return state, ()
         case ReloadBegan():
             # An open question stays open: signals wait for keepalived, it answers after all.
-            return _plan(_forget(replace(state, mode=Mode.PAUSED)), now, policy), ()
+            state = replace(state, mode=Mode.PAUSED, standing={})
+            if state.question is None:
+                return _ask(state, now, policy)
+            return _plan(state, now, policy), ()
         case ReloadEnded() if state.mode is Mode.PAUSED:
             return _want(_forget(replace(state, mode=Mode.ON)), now, policy)
         case DumpAnswered(question=number, instances=instances) if number == state.question:
@@ -279,7 +286,8 @@ def _on_tick(state: Watch, now: float, policy: Policy) -> Step:
     if state.question is None:
         return _ask(state, now, policy) if now >= state.ask_at else (_plan(state, now, policy), ())
     waited = state.ticks - state.asked_ticks
-    limit = unanswered_limit(state, policy)
+    is_reloading = state.mode is Mode.PAUSED
+    limit = policy.reload_limit if is_reloading else unanswered_limit(state, policy)
     if _reached(waited, limit, policy):
         within = f"{limit:g} s"
         return _kill(state, f"it gave no answer within {within} in which this agent ran on time")
@@ -293,7 +301,8 @@ def _on_answer(
 ) -> Step:
     state = replace(state, question=None, refusal="", dump=instances, dumped_at=now)
     if state.mode is Mode.PAUSED:
-        return _plan(state, now, policy), ()
+        ask_at = max(state.asked_at + policy.reload_every, now)
+        return _plan(replace(state, ask_at=ask_at), now, policy), ()
     masters = {each.name: each for each in instances if each.state is VrrpState.MASTER}
     standing = {name: _stand(state, each, now) for name, each in masters.items()}
     for name, since in standing.items():
@@ -399,7 +408,7 @@ def _forget(state: Watch) -> Watch:
 
 def _plan(state: Watch, now: float, policy: Policy) -> Watch:
     """Set the deadline, and count ticks only while they are needed."""
-    if state.mode is not Mode.ON:
+    if state.mode is Mode.OFF:
         return replace(state, tick_at=None, deadline=None)
     if state.question is None and not (state.is_alarmed or state.suspects):
         return replace(state, tick_at=None, deadline=state.ask_at)

@@ -232,8 +232,13 @@ def is_blind(state: Contest, now: float) -> bool:
 
 
 def remember(state: Contest, rival: Rival, policy: ContestPolicy) -> Contest:
-    """Return the state with what is known of a rival now, dropping the one longest unheard."""
+    """Return the state with what is known of a rival now, dropping those longest unheard."""
     others = tuple(
         each for each in state.rivals if each.mac != rival.mac or each.router_id != rival.router_id
     )
-    return replace(state, rivals=(*others, rival)[-policy.rivals_limit :])
+    rivals = (*others, rival)[-policy.rivals_limit :]
+    if len(rivals) > policy.macs_limit:
+        newest = dict.fromkeys(each.mac for each in reversed(rivals))
+        kept = frozenset(tuple(newest)[: policy.macs_limit])
+        rivals = tuple(each for each in rivals if each.mac in kept)
+    return replace(state, rivals=rivals)

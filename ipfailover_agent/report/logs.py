@@ -125,15 +125,23 @@ class Repeats:
     """Says a thing once, and then how often it was repeated, once a minute.
 
     ``seen`` returns how many repeats to report now (0 for the first time), or None to stay quiet.
+    It stays quiet of what is new, too, where it knows ``limit`` things of the last ``interval``
+    seconds: some causes name what others send, and they may send anything.
     """
 
-    def __init__(self, interval: float = 60.0) -> None:
+    def __init__(self, interval: float = 60.0, limit: int = 1024) -> None:
         self._interval = interval
+        self._limit = limit
         self._said: dict[str, tuple[float, int]] = {}
 
     def seen(self, cause: str, now: float) -> int | None:
         """Note that ``cause`` was observed at monotonic ``now``."""
         if cause not in self._said:
+            if len(self._said) >= self._limit:
+                old = now - self._interval
+                self._said = {name: said for name, said in self._said.items() if said[0] > old}
+                if len(self._said) >= self._limit:
+                    return None
             self._said[cause] = (now, 0)
             return 0
         at, count = self._said[cause]

@@ -6,6 +6,7 @@ A packet socket sees what a firewall keeps from keepalived, and what keepalived 
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import socket
 import struct
@@ -43,6 +44,8 @@ _MAC_LENGTH: Final = 6
 
 _RECEIVE_BUFFER: Final = 1 << 20
 """Bytes: some 1000 adverts, 4 s of 254 instances, while the agent does not run."""
+
+_DISCARD_LIMIT: Final = 1 << 14  # frames, more than the buffer holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,12 @@ class WireSocket:
             if packet is not None:
                 seen.append(Seen(packet=packet, is_outgoing=sender[2] == _OUTGOING))
         return tuple(seen)
+
+    def discard(self) -> None:
+        """Throw away what is queued, or most of it, without looking at it."""
+        with contextlib.suppress(OSError):
+            for _ in range(_DISCARD_LIMIT):
+                self._socket.recv(1)
 
     def send(self, frame: bytes) -> None:
         """Send an Ethernet frame.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ from ipfailover_agent.core.contest import step
 from ipfailover_agent.core.counters import Counters
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.packets import Advert, Announcement
-from ipfailover_agent.core.rivals import ContestContext
+from ipfailover_agent.core.rivals import ContestContext, is_from_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -914,7 +914,16 @@ def test_no_free_offset_is_no_advice() -> None:
             CauseKind.CAST,
             "they send unicast, we multicast",
         ),
-        (replace(ADVERT, ttl=64), CauseKind.PACKET, "hop limit 64"),
+        (
+            replace(
+                ADVERT,
+                source=IPv6Address("fd00::12"),
+                destination=IPv6Address("fd00::10"),
+                ttl=64,
+            ),
+            CauseKind.PACKET,
+            "hop limit 64",
+        ),
         (replace(ADVERT, is_checksum_right=False), CauseKind.PACKET, "wrong checksum"),
         (
             replace(ADVERT, virtual_router_id=1),
@@ -1073,8 +1082,9 @@ def test_rivals_are_remembered_within_limits() -> None:
     replay = Replay()
     replay(BACKUP)
     for number in range(2 * POLICY.rivals_limit):
-        mac = number.to_bytes(6, "big")
-        replay(AdvertSeen(advert=replace(ADVERT, source_mac=mac)))
+        mac = (number % 8).to_bytes(6, "big")
+        router_id = number // 8
+        replay(AdvertSeen(advert=replace(ADVERT, source_mac=mac, virtual_router_id=router_id)))
 
     assert POLICY.rivals_limit == len(replay.state.rivals)
 
@@ -1309,6 +1319,73 @@ def test_a_hold_needs_a_reason() -> None:
     """Anything else is a mistake of ours."""
     with pytest.raises(AssertionError, match="held without a reason"):
         yielding.hold_again(Contest(context=CONTEXT))
+
+
+def test_a_hold_ends_where_a_reload_says_that_rivals_are_only_reported() -> None:
+    """And it does not come back, however long the rival is there."""
+    replay = Replay()
+    replay(MASTER, HIGHER, 0.5)
+    assert replay.state.is_held
+    context = replace(CONTEXT, is_resolving=False)
+    assert (Release(),) == replay(Reconfigured(context=context))
+    actions = replay(*every_second(HIGHER, 30))
+    assert [] == [each for each in actions if isinstance(each, Hold | Release)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_ignored"),
+    [
+        ({"ttl": 60}, True),
+        ({"ttl": 254, "destination": IPv4Address("10.0.0.11")}, True),
+        ({"ttl": 64, "destination": IPv4Address("10.0.0.11")}, True),
+        ({"ttl": 255, "destination": IPv4Address("10.0.0.11")}, False),
+        ({"ttl": 255}, False),
+    ],
+    ids=["multicast", "unicast", "the kernel's default", "unicast from here", "from here"],
+)
+@pytest.mark.parametrize("is_unicast", [False, True], ids=["multicast", "unicast"])
+def test_nobody_yields_to_what_a_router_has_forwarded(
+    changes: dict[str, Any], *, is_ignored: bool, is_unicast: bool
+) -> None:
+    """Protocol 112 can be sent to a node from anywhere, with any priority and no password."""
+    replay = Replay(replace(CONTEXT, is_unicast=is_unicast))
+    seen = AdvertSeen(advert=replace(ADVERT, priority=255, **changes))
+    actions = replay(MASTER, *every_second(seen, 4))
+    assert is_ignored is not replay.state.is_held
+    assert is_ignored is not bool(replay.state.rivals)
+    if is_ignored:
+        assert {CauseKind.PACKET} == {each.kind for each in reports(actions)}
+        assert "do not come from this segment" in reports(actions)[0].text
+
+
+def test_ipv6_unicast_adverts_of_keepalived_have_a_lower_hop_limit() -> None:
+    """It leaves the kernel's default there, which is no sign of a router; 63 is one."""
+    source, peer = IPv6Address("fd00::12"), IPv6Address("fd00::11")
+    advert = replace(ADVERT, source=source, destination=peer, ttl=64)
+    assert is_from_segment(advert)
+    assert not is_from_segment(replace(advert, ttl=63))
+    assert not is_from_segment(replace(advert, destination=IPv6Address("ff02::12")))
+
+
+def test_forged_senders_are_forgotten_for_newer_ones() -> None:
+    """Every event looks at all that is remembered, and a flood names any number."""
+    replay = Replay()
+    replay(MASTER)
+    for number in range(500):
+        mac = b"\x02\xaa\0\0" + number.to_bytes(2, "big")
+        replay(AdvertSeen(advert=replace(LOWER.advert, source_mac=mac)))
+    assert POLICY.macs_limit == len(replay.state.rivals)
+    newest = (499).to_bytes(2, "big")
+    assert newest == replay.state.rivals[-1].mac[-2:]
+
+
+def test_one_sender_may_advertise_under_every_id() -> None:
+    """A node that groups addresses otherwise does; all of it is remembered."""
+    replay = Replay()
+    replay(MASTER)
+    for number in range(1, 256):
+        replay(AdvertSeen(advert=replace(LOWER.advert, virtual_router_id=number)))
+    assert 255 == len(replay.state.rivals)
 
 
 def test_report_mode_says_once_that_a_successor_would_be_held() -> None:

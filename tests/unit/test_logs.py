@@ -117,3 +117,12 @@ def test_after_forgetting_the_same_cause_is_news() -> None:
     assert 0 == repeats.seen("a", 0.0)
     repeats.forget()
     assert 0 == repeats.seen("a", 1.0)
+
+
+def test_more_causes_than_anyone_reads_are_not_told() -> None:
+    """Strangers choose what some causes name; after a while there is room again."""
+    repeats = Repeats(limit=3)
+    told = [repeats.seen(str(number), now=100.0) for number in range(5)]
+    assert [0, 0, 0, None, None] == told
+    assert None is repeats.seen("0", now=130.0)
+    assert 0 == repeats.seen("4", now=160.0)
