@@ -143,7 +143,12 @@ class Node:
         return self.container.wait(timeout)
 
     def kill(self) -> None:
-        """Kill the whole container at once, as the kernel or a runtime does. Nothing cleans up."""
+        """Kill the whole container at once, as the kernel or a runtime does. Nothing cleans up.
+
+        All is stopped before: keepalived gets SIGTERM when PID 1 is gone, and is sometimes quick
+        enough to leave in order.
+        """
+        self.freeze()
         self.container.kill()
 
     def freeze(self, pid: int | None = None) -> None:

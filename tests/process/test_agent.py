@@ -123,7 +123,7 @@ def test_term_during_start_stops_keepalived(world: World) -> None:
     world.fake.plays({"says": []})
     agent = world.start(policy=SHORT)
     agent.wait_for(lambda: world.fake.count("start"))
-    assert "starting" == agent.status["phase"]
+    agent.wait_for(lambda: agent.status["phase"] == "starting")
     assert 0 == agent.stop(timeout=2)
     assert 1 == world.fake.count("SIGTERM")
 

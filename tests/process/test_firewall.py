@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import struct
+import sys
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -556,7 +557,7 @@ def test_ten_thousand_rules_of_nat_are_not_even_listed(segment: Segment) -> None
         keeper.turn()
         longest = max(longest, time.thread_time() - began)
     assert len(keeper.reports) == 4
-    assert longest < 0.05
+    assert longest < (0.05 if sys.gettrace() is None else 0.5)  # coverage costs time
 
 
 def test_the_generation_tells_changes(segment: Segment) -> None:
