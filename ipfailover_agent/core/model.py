@@ -341,7 +341,8 @@ class KeepalivedConfig:
     ``node_addresses`` holds this node's own address per family on the VRRP interface. ``reports``
     are sentences for the operator that the plan found (beside ``Settings.warnings``), ``errors``
     those among them that hurt the service though the node is called ready. ``degraded`` says
-    in words why the node must not be called ready, or is empty.
+    in words why the node must not be called ready, or is empty. ``named_peers`` are known by name
+    only, this node perhaps among them: every node finds them by itself.
     """
 
     config_name: str
@@ -361,6 +362,7 @@ class KeepalivedConfig:
     reports: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
+    named_peers: tuple[IPAddress, ...] = ()
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:

@@ -110,6 +110,9 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         ),
         errors=check.errors,
         degraded=(*choice.degraded, *(f"left out: {each}" for each in settings.left_out)),
+        named_peers=tuple(
+            each for each in facts.resolved_peers or () if each not in settings.unicast_peers
+        ),
     )
 
 

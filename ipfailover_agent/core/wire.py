@@ -25,6 +25,7 @@ class Consequence(enum.Enum):
     """What follows from a difference, in words; NONE where it speaks for itself."""
 
     SPLIT = ": until every node has it, two nodes may hold each address"
+    NAMES = ": the other nodes read the same names and follow by themselves"
     NETWORK = ": nodes that are not reached there may hold each address too"
     HOLDER = ": another node may become the holder"
     GAP = ": each address is taken off and set anew"
@@ -54,11 +55,12 @@ def differences(
         candidate: the one that replaces it.
         pairs: the instances that serve an address in both.
     """
+    named_peers = frozenset(active.named_peers + candidate.named_peers)
     found: dict[tuple[str, Consequence], list[str]] = {}
     total = 0
     for was, now in pairs:
         total += 1
-        for what, consequence in _of_pair(was, now):
+        for what, consequence in _of_pair(was, now, named_peers):
             found.setdefault((what, consequence), []).append(now.name)
     return (
         *(
@@ -81,29 +83,33 @@ def named(names: tuple[str, ...]) -> str:
     return f"{first} and {others[0] if len(others) == 1 else f'{len(others)} more'}"
 
 
-def _of_pair(was: VrrpInstance, now: VrrpInstance) -> Iterator[tuple[str, Consequence]]:
+def _of_pair(
+    was: VrrpInstance, now: VrrpInstance, named_peers: frozenset[IPAddress]
+) -> Iterator[tuple[str, Consequence]]:
     if was.interface != now.interface:
         what = f"the interface changes from {was.interface} to {now.interface}"
         yield what, Consequence.NETWORK
     else:
         yield from _labels(was, now)
-    yield from _paths(was, now)
+    yield from _paths(was, now, named_peers)
     yield from _contents(was, now)
     if was.identity != now.identity and was.virtual_router_id == now.virtual_router_id:
         yield "keepalived starts anew", Consequence.GAP
 
 
-def _paths(was: VrrpInstance, now: VrrpInstance) -> Iterator[tuple[str, Consequence]]:
+def _paths(
+    was: VrrpInstance, now: VrrpInstance, named_peers: frozenset[IPAddress]
+) -> Iterator[tuple[str, Consequence]]:
     """Yield from where and to whom adverts are sent otherwise."""
     if bool(was.unicast_peers) != bool(now.unicast_peers):
         both = ("unicast", "multicast") if was.unicast_peers else ("multicast", "unicast")
         yield f"adverts change from {both[0]} to {both[1]}", Consequence.SPLIT
         return
-    if set(was.unicast_peers) != set(now.unicast_peers):
-        lost = _listed(set(was.unicast_peers) - set(now.unicast_peers), "without")
-        new = _listed(set(now.unicast_peers) - set(was.unicast_peers), "with")
-        text = ", ".join(filter(None, (new, lost)))
-        yield f"the unicast peers change ({text})", Consequence.SPLIT
+    old, new = _others(was), _others(now)
+    if old != new:
+        text = ", ".join(filter(None, (_listed(new - old, "with"), _listed(old - new, "without"))))
+        follows = Consequence.NAMES if old ^ new <= named_peers else Consequence.SPLIT
+        yield f"the unicast peers change ({text})", follows
     before = was.unicast_source or was.multicast_source
     after = now.unicast_source or now.multicast_source
     if before != after:
@@ -112,7 +118,12 @@ def _paths(was: VrrpInstance, now: VrrpInstance) -> Iterator[tuple[str, Conseque
         yield what, Consequence.NONE
 
 
-def _listed(addresses: set[IPAddress], word: str) -> str:
+def _others(instance: VrrpInstance) -> frozenset[IPAddress]:
+    """Return the peers, without the node itself, which stands in where there is no other."""
+    return frozenset(() if instance.is_alone else instance.unicast_peers)
+
+
+def _listed(addresses: frozenset[IPAddress], word: str) -> str:
     return f"{word} {', '.join(map(str, sorted(addresses, key=int)))}" if addresses else ""
 
 

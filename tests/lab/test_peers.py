@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.names import NAME, NameServer
+from tests.lab.node import AGENT
 from tests.lab.scenarios import (
     ELECTION,
     PLANNED,
@@ -41,11 +43,28 @@ def server(lab: Lab) -> Iterator[NameServer]:
     server.die()
 
 
-def start(server: NameServer, nodes: Sequence[Node], *addresses: str, **more: str) -> None:
+#: The agent with another delay than ten minutes until a peer that DNS lacks is dropped.
+IMPATIENT = """
+import functools, sys
+from ipfailover_agent import entry
+from ipfailover_agent.core import inquiries
+inquiries.Policy = functools.partial(inquiries.Policy, drop_after=8.0)
+sys.argv = ["ipfailover-agent", "run"]
+entry.main()
+"""
+
+
+def start(
+    server: NameServer,
+    nodes: Sequence[Node],
+    *addresses: str,
+    command: Sequence[str] = AGENT,
+    **more: str,
+) -> None:
     """Start the agent on these nodes, with the name as the only source of peers."""
     for node in nodes:
         values = variables(*addresses, UNICAST_PEERS_DNS=NAME, **more)
-        node.start(values, prepare=server.preparation(node.name))
+        node.start(values, command, prepare=server.preparation(node.name))
 
 
 def ips(nodes: Sequence[Node]) -> list[str]:
@@ -53,14 +72,17 @@ def ips(nodes: Sequence[Node]) -> list[str]:
     return [each.ip for each in nodes]
 
 
-def peers(node: Node) -> list[str]:
-    """Return the peers of the first instance in keepalived.conf, the file that is in force."""
+def peers(node: Node, block: int = 0) -> list[str]:
+    """Return the peers of the first instance in keepalived.conf, the file that is in force.
+
+    Or of another one, counted from 0.
+    """
     try:
         text = node.read("/etc/keepalived/keepalived.conf")
     except FileNotFoundError:
         return []  # it waits for an answer
-    block = text.partition("unicast_peer {")[2].partition("}")[0]
-    return block.split()
+    found = text.split("unicast_peer {")[1 + block :]
+    return found[0].partition("}")[0].split() if found else []
 
 
 def wait_for_peers(lab: Lab, expected: dict[Node, list[str]], *, timeout: float) -> None:
@@ -126,6 +148,59 @@ def test_a_node_alone_serves(lab: Lab, server: NameServer) -> None:
     wait_for_status(lab.nodes[1], "ready", value=True)
     stays(5)
     never_two(lab, addresses, since=began, none=0)
+
+
+def test_a_node_that_leaves_is_dropped_in_the_end(lab: Lab, server: NameServer) -> None:
+    """Its addresses are taken over at once; it is a peer for long after DNS has forgotten it."""
+    addresses = numbered(lab, 3)
+    server.say(ips(lab.nodes))
+    start(server, lab.nodes, *addresses, command=(sys.executable, "-c", IMPATIENT))
+    wait_for_each(lab, addresses, timeout=FIRST)
+    gone, *left = lab.nodes
+    began = time.monotonic()
+    gone.terminate()
+    assert gone.wait() == 0
+    server.say(ips(left))
+    stays(3)
+    assert all(gone.ip in peers(each) for each in left)
+    wait_for_peers(lab, {each: ips(lab.others(gone, each)) for each in left}, timeout=30)
+    assert events(left[0], "peers.changed")[-1].endswith("count=2")
+    stays(5)  # longer than a master-down time
+    never_two(lab, addresses, since=began, none=PLANNED)
+    wait_for_each(lab, addresses, timeout=1, among=left)
+
+
+def test_nodes_find_each_other_by_ipv6(lab: Lab, server: NameServer) -> None:
+    """Each family has the peers of its own, and a node that comes costs no address."""
+    addresses = [lab.virtual(1), lab.virtual6(1), lab.virtual6(2)]
+    old, new = lab.nodes[:2], lab.nodes[2]
+    both = {each: [each.ip, each.ipv6] for each in lab.nodes}
+    server.say([address for each in old for address in both[each]])
+    start(server, old, *addresses)
+    wait_for_each(lab, addresses, timeout=FIRST)
+    assert [lab.recorder.seconds_with_two(each) for each in addresses] == [0] * 3
+    began = time.monotonic()
+    server.say([address for each in lab.nodes for address in both[each]])
+    start(server, [new], *addresses)
+    wanted = {
+        node: [sorted(both[each][family] for each in lab.others(node)) for family in (0, 1)]
+        for node in lab.nodes
+    }
+    lab.wait_until(
+        lambda: all(
+            [sorted(peers(node, block=block)) for block in (0, 1)] == expected
+            for node, expected in wanted.items()
+        ),
+        timeout=JOINED,
+        what="every node has the others of each family for peers",
+    )
+    wait_for_status(new, "ready", value=True)
+    stays(5)
+    never_two(lab, addresses, since=began, none=0)
+    holder = lab.wait_for_holder(addresses[1])
+    holder.terminate()
+    assert holder.wait() == 0
+    wait_for_each(lab, addresses, timeout=PLANNED, among=lab.others(holder))
 
 
 def test_dns_dies(lab: Lab, server: NameServer) -> None:

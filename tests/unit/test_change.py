@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,9 @@ from ipfailover_agent.core.change import Change, Move, Renumbering, compare
 from ipfailover_agent.core.model import KeepalivedConfig, Settings
 from ipfailover_agent.core.plan import plan
 from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24"], "ens4": ["192.168.66.10/24"]})
 NETWORK = ": nodes that are not reached there may hold each address too"
@@ -268,3 +271,36 @@ def test_an_instance_whose_id_is_pinned_is_only_renamed() -> None:
     new = config(2, pinned_virtual_router_ids=pins[1:], priority=9)
     change = compare(old, new)
     assert Change(kept=(B,), removed=(A,), renamed=(("x_VIP_2", "x_VIP_1"),)) == change
+
+
+def named(*resolved: IPAddress, listed: tuple[IPAddress, ...] = ()) -> KeepalivedConfig:
+    """Return a configuration whose peers come from a name, but for those that are listed."""
+    wanted = Settings(
+        virtual_addresses=(A,), unicast_peer_names=("peers.lab",), unicast_peers=listed, priority=9
+    )
+    return plan(wanted, replace(FACTS, resolved_peers=resolved))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        pytest.param(named(OWN, PEERS[0]), named(OWN, *PEERS[:2]), f"with {PEERS[1]}", id="comes"),
+        pytest.param(
+            named(OWN, *PEERS[:2]), named(OWN, PEERS[0]), f"without {PEERS[1]}", id="goes"
+        ),
+        pytest.param(named(OWN), named(OWN, PEERS[0]), f"with {PEERS[0]}", id="no longer alone"),
+        pytest.param(named(OWN, PEERS[0]), named(OWN), f"without {PEERS[0]}", id="alone now"),
+    ],
+)
+def test_peers_that_names_resolve_to_are_no_reason_to_hurry(
+    before: KeepalivedConfig, after: KeepalivedConfig, said: str
+) -> None:
+    """Every node reads the same names."""
+    follow = "the other nodes read the same names and follow by themselves"
+    assert (f"the unicast peers change ({said}): {follow}",) == compare(before, after).lines()
+
+
+def test_a_listed_peer_beside_names_is_everybodys_to_list() -> None:
+    """The other nodes do not hear of it."""
+    change = compare(named(OWN, PEERS[0]), named(OWN, PEERS[0], listed=(PEERS[1],)))
+    assert (f"the unicast peers change (with {PEERS[1]}): {OTHERS}",) == change.lines()
