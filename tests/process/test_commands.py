@@ -284,6 +284,34 @@ def test_check_without_keepalived_says_that_it_was_not_asked(world: World) -> No
     assert "warning: cannot start 'keepalived'" in done.stdout
 
 
+@pytest.mark.parametrize("is_writable", [True, False], ids=["run-directory", "nothing"])
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_the_test_by_keepalived_needs_no_tmp(
+    world: World, command: str, *, is_writable: bool
+) -> None:
+    """A container with a read-only root has none: the run directory's place serves, if any."""
+    world.run_directory.mkdir()
+    places = ["/tmp", "/var/tmp"]  # noqa: S108 - they are made read-only
+    script = [f"mount --bind {each} {each}; mount -o remount,ro,bind {each}" for each in places]
+    if is_writable:
+        own = world.directory
+        script.append(f"mount --bind {own} {own}; mount -o remount,rw,bind {own}")
+    script += ["cd /proc", f"exec {sys.executable} -m ipfailover_agent {command}"]
+    done = subprocess.run(
+        [*world.enter(), "unshare", "--mount", "bash", "-ec", "\n".join(script)],
+        env=world.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    message = f"cannot make a directory for keepalived's test in {world.run_directory}: Read-only"
+    assert is_writable != (message in " ".join(done.stdout.split()))
+    assert (1 if is_writable else 0) == world.fake.count("test")
+    assert [] == [each for each in world.run_directory.iterdir() if "check-" in each.name]
+
+
 def test_check_compares_with_the_old_image(world: World) -> None:
     """By virtual router id, in 80 columns; and says where nothing differs."""
     done = world.command("check", "--compare-old")
