@@ -111,10 +111,10 @@ def _temporary_directory(run_directory: str) -> tempfile.TemporaryDirectory[str]
         SystemRefusedError: there is no place for it.
     """
     try:
-        where = tempfile.gettempdir()
+        where = Path(tempfile.gettempdir())
     except FileNotFoundError:
-        parents = (Path(run_directory), *Path(run_directory).absolute().parents)
-        where = next(each for each in parents if each.is_dir())
+        absolute = Path(run_directory).absolute()
+        where = next(each for each in (absolute, *absolute.parents) if each.is_dir())
     try:
         return tempfile.TemporaryDirectory(prefix="ipfailover-check-", dir=where)
     except OSError as error:
