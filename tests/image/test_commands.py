@@ -13,6 +13,7 @@ from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
 
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
@@ -80,3 +81,21 @@ def test_probes_by_http_are_answered_in_the_container_and_nowhere_else(
     assert [0, 0, 0, 0] == [asks(f"{local}/{each}") for each in ("livez", "metrics", "status", "")]
     assert [22, 22] == [asks(f"{local}/{each}?config=other") for each in ("livez", "readyz")]
     assert asks(f"{outside}/livez") == 7
+
+
+def test_what_works_where_no_agent_runs(start: StartPod, lab: Lab, tmp_path: Path) -> None:
+    """``doctor`` as an init container, and the events of a crashed agent from the host's disk."""
+    node, settings = lab.nodes[0], variables(lab.virtual(1))
+    options = (*STRICT, "--volume", f"{tmp_path}:/run/ipfailover-agent")
+
+    def once(*words: str) -> str:
+        pod = start(node, settings, options=options, entrypoint="ipfailover-agent", command=words)
+        assert pod.wait() == 0, pod.logs()
+        return pod.logs()
+
+    assert "pass  agent: none runs" in once("doctor", "--seconds", "2")
+    pod = start(node, settings, options=options)
+    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    pod.wait_for_log("previous=BACKUP state=MASTER")
+    pod.crash()
+    assert "BACKUP -> MASTER" in once("events")

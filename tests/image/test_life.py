@@ -18,8 +18,19 @@ if TYPE_CHECKING:
     from tests.image.podman import Pod
     from tests.lab.client import Watch
     from tests.lab.lab import Lab
+    from tests.lab.node import Node
 
 _READY = "running, ready"
+_WALL = """
+table inet wall {
+    chain input { type filter hook input priority 0; policy accept; meta l4proto 112 drop; }
+}
+"""
+
+
+def rules(node: Node) -> str:
+    """Return a node's firewall, without counters."""
+    return node.run(["nft", "--stateless", "list", "ruleset"]).stdout
 
 
 def wait_until_it_serves(pod: Pod) -> None:
@@ -184,14 +195,19 @@ def test_nothing_of_keepalived_runs_while_there_is_nothing_to_serve(
     assert pod.run("ipfailover-agent", "status").returncode == 0
 
 
+@pytest.mark.parametrize("image", SUITES, indirect=True)
 def test_a_job_on_the_node_removes_what_a_killed_pod_left(start: StartPod, lab: Lab) -> None:
-    """The removal script with the node's network, NET_ADMIN and the variables: as in examples."""
+    """An address without a lease and a firewall rule: with the variables and NET_ADMIN alone."""
     node = lab.nodes[0]
-    settings = variables(lab.virtual(1), ADDRESS_LEASE="0")
+    node.nft(_WALL)
+    before = rules(node)
+    settings = variables(lab.virtual(1), ADDRESS_LEASE="0", NFTABLES_RULE="true")
     pod = start(node, settings)
+    pod.wait_for_log("firewall.rule_inserted")
     lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
     pod.crash()
     assert ["n1"] == lab.recorder.holders(lab.virtual(1))
+    assert before != rules(node)
     job = start(
         node,
         settings,
@@ -201,3 +217,4 @@ def test_a_job_on_the_node_removes_what_a_killed_pod_left(start: StartPod, lab: 
     assert job.wait() == 0
     assert f"removed {lab.virtual(1)}/32 on eth0" in job.logs()
     assert not lab.recorder.holders(lab.virtual(1))
+    assert before == rules(node)
