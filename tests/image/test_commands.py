@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.image.podman import STRICT, SUITES
+from tests.image.podman import STRICT
 from tests.lab.scenarios import ELECTION, PLANNED, variables
 from tests.lab.waiting import wait_until
 
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
     from tests.lab.lab import Lab
-
-pytestmark = pytest.mark.parametrize("image", SUITES, indirect=True)
 
 _NOEXEC = (*STRICT[:-1], "/run:rw,noexec,nosuid,nodev")
 
