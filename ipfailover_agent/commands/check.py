@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ def ask_keepalived(candidate: Candidate) -> tuple[str, ...]:
     program = process.find_program("keepalived", os.environ.get("PATH"))
     with _temporary_directory(candidate.paths.directory) as directory:
         path = f"{directory}/keepalived.conf"
-        files.write_atomically(path, candidate.rendering.config.text, 0o600)
+        files.write_atomically(path, _standing_alone(candidate, directory), 0o600)
         try:
             done = subprocess.run(
                 keepalived.test_command(program, path, candidate.config.keepalived_options),
@@ -100,6 +100,18 @@ def ask_keepalived(candidate: Candidate) -> tuple[str, ...]:
     meaning = keepalived.meaning_of(done.returncode, None)
     output = done.stdout.decode("utf-8", "backslashreplace").splitlines()
     return (f"keepalived refuses the configuration: {meaning}", *output)
+
+
+def _standing_alone(candidate: Candidate, directory: str) -> str:
+    """Return a configuration to test whose own files lie below ``directory``.
+
+    Where no agent ran yet there is no run directory, and keepalived 2.3 refuses a track file in a
+    directory that is not there. The file itself may be missing.
+    """
+    real = candidate.paths
+    place = replace(real, directory=directory)
+    Path(place.hold_directory).mkdir()
+    return candidate.rendering.config.text.replace(f'"{real.directory}/', f'"{place.directory}/')
 
 
 def _temporary_directory(run_directory: str) -> tempfile.TemporaryDirectory[str]:

@@ -80,7 +80,7 @@ def test_probes_by_http_are_answered_in_the_container_and_nowhere_else(
 
 
 def test_what_works_where_no_agent_runs(start: StartPod, lab: Lab, tmp_path: Path) -> None:
-    """``doctor`` as an init container, and the events of a crashed agent from the host's disk."""
+    """``check`` and ``doctor`` before the first start, and events of an agent that crashed."""
     node, settings = lab.nodes[0], variables(lab.virtual(1))
     options = (*STRICT, "--volume", f"{tmp_path}:/run/ipfailover-agent")
 
@@ -89,6 +89,7 @@ def test_what_works_where_no_agent_runs(start: StartPod, lab: Lab, tmp_path: Pat
         assert pod.wait() == 0, pod.logs()
         return pod.logs()
 
+    assert "run would serve 1 address" in once("check")
     assert "pass  agent: none runs" in once("doctor", "--seconds", "2")
     pod = start(node, settings, options=options)
     lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)

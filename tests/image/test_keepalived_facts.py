@@ -96,6 +96,17 @@ def test_a_script_is_not_run_through_a_linked_directory_by_2_3(
     assert (0 if "bookworm" in image else 5) == done.returncode, done.stdout + done.stderr
 
 
+def test_a_track_file_in_a_missing_directory_is_refused_by_2_3(
+    start: StartPod, lab: Lab, tmp_path: Path, image: str
+) -> None:
+    """So a configuration is tested where its directories are; the file itself may be missing."""
+    (tmp_path / "keepalived.conf").write_text(keepalived_config(lab.virtual(1), priority=100))
+    pod = shell(start, lab, tmp_path)
+    prepare = _TRACKING.replace("/conf/none", "/conf/no/ne")
+    done = pod.run("sh", "-c", f"{prepare}; keepalived -t -f /conf/other")
+    assert (0 if "bookworm" in image else 5) == done.returncode, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("prepare", "code"),
     [
