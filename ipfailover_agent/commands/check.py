@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent import prepare
@@ -18,6 +19,7 @@ from ipfailover_agent.core.errors import (
     HostNotReadyError,
     KeepalivedMissingError,
     SettingsError,
+    SystemRefusedError,
 )
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import files, process
@@ -78,9 +80,9 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
 def ask_keepalived(candidate: Candidate) -> tuple[str, ...]:
     """Ask keepalived itself; return what it complains of."""
     program = process.find_program("keepalived", os.environ.get("PATH"))
-    with tempfile.TemporaryDirectory(prefix="ipfailover-check-") as directory:
+    with _temporary_directory(candidate.paths.directory) as directory:
         path = f"{directory}/keepalived.conf"
-        files.write_atomically(path, candidate.rendering.config.text, 0o600)
+        files.write_atomically(path, _standing_alone(candidate, directory), 0o600)
         try:
             done = subprocess.run(
                 keepalived.test_command(program, path, candidate.config.keepalived_options),
@@ -98,6 +100,40 @@ def ask_keepalived(candidate: Candidate) -> tuple[str, ...]:
     meaning = keepalived.meaning_of(done.returncode, None)
     output = done.stdout.decode("utf-8", "backslashreplace").splitlines()
     return (f"keepalived refuses the configuration: {meaning}", *output)
+
+
+def _standing_alone(candidate: Candidate, directory: str) -> str:
+    """Return a configuration to test whose own files lie below ``directory``.
+
+    Where no agent ran yet there is no run directory, and keepalived 2.3 refuses a track file in a
+    directory that is not there. The file itself may be missing.
+    """
+    real = candidate.paths
+    place = replace(real, directory=directory)
+    Path(place.hold_directory).mkdir()
+    return candidate.rendering.config.text.replace(f'"{real.directory}/', f'"{place.directory}/')
+
+
+def _temporary_directory(run_directory: str) -> tempfile.TemporaryDirectory[str]:
+    """Make one where the system has them, or else in or above the run directory.
+
+    A container with a read-only root has no /tmp; where the agent can run, that is writable.
+
+    Raises:
+        SystemRefusedError: there is no place for it.
+    """
+    try:
+        where = Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        absolute = Path(run_directory).absolute()
+        where = next(each for each in (absolute, *absolute.parents) if each.is_dir())
+    try:
+        return tempfile.TemporaryDirectory(prefix="ipfailover-check-", dir=where)
+    except OSError as error:
+        raise SystemRefusedError(
+            f"cannot make a directory for keepalived's test in {where}: {error.strerror}; "
+            "set TMPDIR to a directory that can be written"
+        ) from None
 
 
 def _as_text(outcome: _Outcome) -> str:

@@ -182,8 +182,26 @@ class Pod:
         return Ended(exit_code=self.wait(), seconds=seconds)
 
     def signal(self, name: str) -> None:
-        """Send a signal to its PID 1. KILL is the crash of the whole pod."""
+        """Send a signal to its PID 1."""
         podman("kill", "--signal", name, self.name)
+
+    def crash(self) -> None:
+        """Kill all of it at once; its node's network stays as it is.
+
+        keepalived is stopped before: when PID 1 is killed, the kernel sends it SIGTERM first, and
+        it may be quick enough to clean up.
+        """
+        self.run("sh", "-c", "kill -STOP $(pgrep keepalived)")
+        self.signal("KILL")
+        assert self.wait() == 137
+
+    def pause(self) -> None:
+        """Freeze all its processes, as ``podman pause`` or a snapshot of a machine does."""
+        podman("pause", self.name)
+
+    def unpause(self) -> None:
+        """Let them run again."""
+        podman("unpause", self.name)
 
     def wait(self, timeout: float = 20) -> int:
         """Return its exit code, once it has ended."""

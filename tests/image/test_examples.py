@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.names import NameServer
 from tests.lab.scenarios import ELECTION, PLANNED
 from tests.lab.waiting import wait_until
 from tests.support import manifests
@@ -20,14 +22,31 @@ if TYPE_CHECKING:
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
     from tests.lab.lab import Lab
+    from tests.lab.namespaces import NetworkNamespace
+    from tests.lab.node import Node
 
 ADDRESS = "192.0.2.101"
 
 
+def environment_of(container: Manifest, node: Node) -> dict[str, str]:
+    """Return a container's environment on a node, as the kubelet fills it in."""
+    found: dict[str, str] = {}
+    for each in container.get("env", []):
+        if "valueFrom" in each:
+            assert each["valueFrom"] == {"fieldRef": {"fieldPath": "status.hostIP"}}
+            found[each["name"]] = node.ip
+            continue
+        # A variable that is named before its place is put in.
+        found[each["name"]] = re.sub(
+            r"\$\((\w+)\)", lambda match: found.get(match[1], match[0]), each["value"]
+        )
+    return found
+
+
 def container_options(
-    spec: Manifest, config: Mapping[str, str], directory: Path
+    spec: Manifest, config: Mapping[str, str], directory: Path, node: Node
 ) -> tuple[dict[str, str], list[str]]:
-    """Return environment and podman's options for a pod's only container."""
+    """Return environment and podman's options for a pod's only container on a node."""
     [container] = spec["containers"]
     context = container["securityContext"]
     options = [
@@ -44,12 +63,12 @@ def container_options(
         if "emptyDir" in source:
             options.append(f"--tmpfs={mount['mountPath']}:mode=0777")
             continue
-        there.mkdir(exist_ok=True)
+        there.mkdir(parents=True, exist_ok=True)
         if "configMap" in source:
             for name, value in config.items():
                 (there / name).write_text(value)
         options.append(f"--volume={there}:{mount['mountPath']}")
-    return {each["name"]: each["value"] for each in container.get("env", [])}, options
+    return environment_of(container, node), options
 
 
 @pytest.fixture
@@ -64,31 +83,92 @@ def test_a_clusters_pods_serve_and_a_job_removes_what_a_killed_one_left(
 ) -> None:
     """With the options of the manifest, the ConfigMap mounted, and the probe of the manifest."""
     made = manifests.kustomize(overlay)
-    config = manifests.find(made, "ConfigMap")["data"]
+    # Without a lease, or the kernel would be as quick as the job.
+    config = {**manifests.find(made, "ConfigMap")["data"], "OPENSHIFT_HA_ADDRESS_LEASE": "0"}
     [(_, spec)] = manifests.pod_specs(made)
     pods: list[Pod] = []
     for node in web.nodes:
-        directory = tmp_path / node.name
-        directory.mkdir()
-        environment, options = container_options(spec, config, directory)
+        environment, options = container_options(spec, config, tmp_path / node.name, node)
         pods.append(start(node, environment, options=options))
     for number in (1, 2, 3):
         web.wait_for_holder(web.virtual(number), timeout=ELECTION)
     probe = spec["containers"][0]["readinessProbe"]["exec"]["command"]
     wait_until(lambda: pods[0].run(*probe).returncode == 0, timeout=3, what="the probe succeeds")
     for each in pods:
-        each.signal("KILL")
-        each.wait()
+        each.crash()
     left = [f"{number}" for number in (1, 2, 3) if web.recorder.holders(web.virtual(int(number)))]
     assert ["1", "2", "3"] == left
     job = manifests.find(manifests.documents(EXAMPLES / "remove" / "job.yaml"), "Job")
     [(_, job_spec)] = manifests.pod_specs([job])
     for node in web.nodes:
-        environment, options = container_options(job_spec, config, tmp_path / node.name)
+        environment, options = container_options(job_spec, config, tmp_path / node.name, node)
         command = job_spec["containers"][0]["command"][0]
         done = start(node, environment, options=options, entrypoint=command)
         assert done.wait() == 0, done.logs()
     assert not any(web.recorder.holders(web.virtual(number)) for number in (1, 2, 3))
+
+
+def test_monitoring_answers_the_kubelet_and_prometheus(
+    start: StartPod, web: Lab, tmp_path: Path
+) -> None:
+    """Both probes at the node's address, and the metrics from afar, as its manifests ask."""
+    made = manifests.kustomize_with("kubernetes", "monitoring", tmp_path)
+    config = manifests.find(made, "ConfigMap")["data"]
+    [(_, spec)] = manifests.pod_specs(made)
+    [container] = spec["containers"]
+    node = web.nodes[0]
+    environment, options = container_options(spec, config, tmp_path / node.name, node)
+    start(node, environment, options=options)
+    web.wait_for_holder(ADDRESS, timeout=ELECTION)
+    [port] = container["ports"]
+    base = f"http://{node.ip}:{port['hostPort']}"
+
+    def asked(network: NetworkNamespace, path: str) -> tuple[int, str]:
+        curl = ["curl", "-s", "-m", "5", "-w", "\n%{http_code}", base + path]
+        text, _, code = network.run(curl, check=False).stdout.rpartition("\n")
+        return int(code), text
+
+    ready, alive = (container[each]["httpGet"] for each in ("readinessProbe", "livenessProbe"))
+    wait_until(lambda: asked(node.network, ready["path"])[0] == 200, timeout=5, what="ready")
+    assert (200, "live\n") == asked(node.network, alive["path"])
+    [endpoint] = manifests.find(made, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    code, metrics = asked(web.client.network, endpoint["path"])
+    assert code == 200
+    assert f'ipfailover_address_held{{address="{ADDRESS}",iname="ipfailover_VIP_1"}} 1' in metrics
+    node.application.stop()
+    wait_until(lambda: not web.recorder.holders(ADDRESS), timeout=5, what="a failed check")
+    wait_until(
+        lambda: "the check fails" in asked(node.network, ready["path"])[1],
+        timeout=5,
+        what="the failed check is told",
+    )
+    assert 200 == asked(node.network, ready["path"])[0]  # or a roll-out would never end
+
+
+def test_the_agents_find_each_other_through_a_name(
+    start: StartPod, make_nodes: Callable[..., Lab], tmp_path: Path
+) -> None:
+    """The component unicast, with a DNS server that knows the pods' addresses as a cluster's."""
+    web = make_nodes(port=80)
+    made = manifests.kustomize_with("kubernetes", "unicast", tmp_path)
+    config = dict(manifests.find(made, "ConfigMap")["data"])
+    server = NameServer(web, name=config["OPENSHIFT_HA_UNICAST_PEERS_DNS"])
+    server.say([each.ip for each in web.nodes])
+    try:
+        [(_, spec)] = manifests.pod_specs(made)
+        pods = {}
+        for node in web.nodes:
+            environment, options = container_options(spec, config, tmp_path / node.name, node)
+            pods[node] = start(node, environment, options=[*options, *server.options])
+        for number in (1, 2, 3):
+            web.wait_for_holder(web.virtual(number), timeout=ELECTION + 6)
+    finally:
+        server.die()
+    first, second = web.nodes
+    for node, peer in ((first, second), (second, first)):
+        said = pods[node].run("cat", "/etc/keepalived/keepalived.conf").stdout
+        assert [peer.ip] == said.partition("unicast_peer {")[2].partition("}")[0].split()
+    assert [0, 0, 0] == [web.recorder.seconds_with_two(web.virtual(each)) for each in (1, 2, 3)]
 
 
 def test_the_compose_file_serves(start: StartPod, web: Lab, tmp_path: Path) -> None:

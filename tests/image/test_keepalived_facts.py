@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.parametrize("image", SUITES, indirect=True)
 
 _CONFIG = "/conf/keepalived.conf"
+# Makes the track files, which the agent makes when a configuration is put into force.
+_TRACKED = """
+sed -n 's/^ *file "\\(.*\\)"$/\\1/p' {config} |
+while read -r each; do mkdir -p "${{each%/*}}"; echo 0 >"$each"; done
+"""
+# Has the instance track a file that is not there.
+_TRACKING = r"""{ printf 'track_file hold {\n file /conf/none\n weight 0\n}\n'
+  sed 's/^vrrp_instance.*/&\n track_file {\n hold\n }/' /conf/keepalived.conf; } >/conf/other"""
 
 
 def shell(
@@ -63,6 +71,7 @@ def test_every_golden_configuration_passes_its_test_without_a_word(
             sandbox.interfaces(case.facts),
             f"mkdir -p {PATHS.directory}",
             *(f"cp {there} {path}" for path, there in placed.items()),
+            _TRACKED.format(config=config),
             f"keepalived -t -f {config}",
         ]
         (directory / "test.sh").write_text("\n".join(script))
@@ -87,12 +96,24 @@ def test_a_script_is_not_run_through_a_linked_directory_by_2_3(
     assert (0 if "bookworm" in image else 5) == done.returncode, done.stdout + done.stderr
 
 
+def test_a_track_file_in_a_missing_directory_is_refused_by_2_3(
+    start: StartPod, lab: Lab, tmp_path: Path, image: str
+) -> None:
+    """So a configuration is tested where its directories are; the file itself may be missing."""
+    (tmp_path / "keepalived.conf").write_text(keepalived_config(lab.virtual(1), priority=100))
+    pod = shell(start, lab, tmp_path)
+    prepare = _TRACKING.replace("/conf/none", "/conf/no/ne")
+    done = pod.run("sh", "-c", f"{prepare}; keepalived -t -f /conf/other")
+    assert (0 if "bookworm" in image else 5) == done.returncode, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("prepare", "code"),
     [
         pytest.param("rm -f /conf/other", 0, id="missing"),
         pytest.param(": >/conf/other", 0, id="empty"),
         pytest.param("echo nonsense >/conf/other; chmod +x /conf/other", 0, id="executable"),
+        pytest.param(_TRACKING, 0, id="no-track-file"),
         pytest.param("sed s/eth0/none0/ /conf/keepalived.conf >/conf/other", 5, id="no-interface"),
         pytest.param("head -c 200 /conf/keepalived.conf >/conf/other", 5, id="truncated"),
     ],

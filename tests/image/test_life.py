@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.image.podman import STRICT, SUITES
-from tests.lab.scenarios import ELECTION, PLANNED, UNPLANNED, variables
+from tests.lab.scenarios import ELECTION, PLANNED, UNPLANNED, ConfigMap, variables
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -17,8 +18,19 @@ if TYPE_CHECKING:
     from tests.image.podman import Pod
     from tests.lab.client import Watch
     from tests.lab.lab import Lab
+    from tests.lab.node import Node
 
 _READY = "running, ready"
+_WALL = """
+table inet wall {
+    chain input { type filter hook input priority 0; policy accept; meta l4proto 112 drop; }
+}
+"""
+
+
+def rules(node: Node) -> str:
+    """Return a node's firewall, without counters."""
+    return node.run(["nft", "--stateless", "list", "ruleset"]).stdout
 
 
 def wait_until_it_serves(pod: Pod) -> None:
@@ -26,7 +38,7 @@ def wait_until_it_serves(pod: Pod) -> None:
 
     def serves() -> bool:
         said = pod.run("ipfailover-agent", "status").stdout
-        return said.startswith(_READY) and " INIT " not in said
+        return said.startswith(_READY) and " INIT  " not in said
 
     wait_until(serves, timeout=ELECTION, what=f"{pod.name} serves", interval=0.2)
 
@@ -41,15 +53,14 @@ def unanswered(watch: Watch) -> set[int]:
 def test_a_killed_container_leaves_no_trace_once_it_is_started_again(
     start: StartPod, lab: Lab
 ) -> None:
-    """SIGKILL leaves the address on the node; the restarted container removes it first."""
+    """Without a lease SIGKILL leaves the address; the restarted container removes it first."""
     address = lab.virtual(1)
-    settings = variables(address, PREEMPTION="nopreempt")
+    settings = variables(address, PREEMPTION="nopreempt", ADDRESS_LEASE="0")
     first, second = lab.nodes
     pod = start(first, settings)
     lab.wait_for_holder(address, timeout=ELECTION)
     start(second, settings).wait_for_log("Entering BACKUP STATE")
-    pod.signal("KILL")
-    assert pod.wait() == 137
+    pod.crash()
     wait_until(
         lambda: lab.recorder.holders(address) == ["n1", "n2"],
         timeout=UNPLANNED,
@@ -121,37 +132,21 @@ def test_a_roll_out_of_all_at_once_costs_an_election(start: StartPod, lab: Lab) 
     print(f"Recreate: silent for {watch.worst_outage():.2f} s")
 
 
-class ConfigMap:
-    """A directory that changes as a mounted ConfigMap does: by one link that is swapped."""
-
-    def __init__(self, directory: Path, values: dict[str, str]) -> None:
-        self.directory = directory
-        self._generation = 0
-        directory.mkdir()
-        self.change(values)
-        for name in values:
-            (directory / name).symlink_to(f"..data/{name}")
-
-    def change(self, values: dict[str, str]) -> None:
-        """Show these values from now on, all of them in one step."""
-        self._generation += 1
-        generation = self.directory / f"..{self._generation}"
-        generation.mkdir()
-        for name, value in values.items():
-            (generation / name).write_text(f"{value}\n")
-        link = self.directory / "..data_tmp"
-        link.symlink_to(generation.name)
-        link.rename(self.directory / "..data")
-
-
-@pytest.mark.parametrize("image", SUITES, indirect=True)
-def test_a_changed_configmap_and_sighup_lose_no_question(
-    start: StartPod, lab: Lab, tmp_path: Path
+@pytest.mark.parametrize(
+    ("image", "is_asked"),
+    [
+        pytest.param("trixie", False, id="trixie, by itself"),
+        pytest.param("bookworm", False, id="bookworm, by itself"),
+        pytest.param("trixie", True, id="trixie, SIGHUP"),
+    ],
+    indirect=["image"],
+)
+def test_a_changed_configmap_loses_no_question(
+    start: StartPod, lab: Lab, tmp_path: Path, *, is_asked: bool
 ) -> None:
-    """An address is appended on both nodes, one after the other, while a client asks."""
-    old, new = variables(lab.virtual(1)), variables(lab.virtual(1), lab.virtual(2))
-    config = ConfigMap(tmp_path / "config", old)
-    options = (*STRICT, "--volume", f"{config.directory}:/etc/ipfailover:ro")
+    """An address is appended on both nodes while a client asks: within 6 s, if nobody says so."""
+    config = ConfigMap(tmp_path / "config", variables(lab.virtual(1)))
+    options = (*STRICT, "--volume", f"{config.path}:/etc/ipfailover:ro")
     source = {"IPFAILOVER_CONFIG": "/etc/ipfailover"}
     pods = [start(each, source, options=options) for each in lab.nodes]
     holder = lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
@@ -159,15 +154,20 @@ def test_a_changed_configmap_and_sighup_lose_no_question(
         wait_until_it_serves(each)
     with lab.client.watch(lab.virtual(1), interval=0.01) as watch:
         wait_until(watch.answering, timeout=2, what="an answer")
-        config.change(new)
+        changed = time.monotonic()
+        config.write(variables(lab.virtual(1), lab.virtual(2)))
         for each in pods:
-            each.signal("HUP")
-            each.wait_for_log("reload.accepted")
+            if is_asked:
+                each.signal("HUP")
+            each.wait_for_log("reload.accepted", timeout=6)
+            print(f"{each.name}: applied {time.monotonic() - changed:.1f} s after the change")
         lab.wait_for_holder(lab.virtual(2), timeout=ELECTION)
         wait_until(lambda: len(watch.answers) > 300, timeout=10, what="300 answers")
     assert set() == unanswered(watch)
     assert [holder.name] == watch.nodes()
     assert lab.recorder.seconds_with_two(lab.virtual(1)) == 0
+    for each in pods:
+        assert is_asked == ("signal.received" in each.logs())
 
 
 def test_it_starts_at_once_where_no_name_server_answers(start: StartPod, lab: Lab) -> None:
@@ -195,15 +195,19 @@ def test_nothing_of_keepalived_runs_while_there_is_nothing_to_serve(
     assert pod.run("ipfailover-agent", "status").returncode == 0
 
 
+@pytest.mark.parametrize("image", SUITES, indirect=True)
 def test_a_job_on_the_node_removes_what_a_killed_pod_left(start: StartPod, lab: Lab) -> None:
-    """The removal script with the node's network, NET_ADMIN and the variables: as in examples."""
+    """An address without a lease and a firewall rule: with the variables and NET_ADMIN alone."""
     node = lab.nodes[0]
-    settings = variables(lab.virtual(1))
+    node.nft(_WALL)
+    before = rules(node)
+    settings = variables(lab.virtual(1), ADDRESS_LEASE="0", NFTABLES_RULE="true")
     pod = start(node, settings)
+    pod.wait_for_log("firewall.rule_inserted")
     lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-    pod.signal("KILL")
-    pod.wait()
+    pod.crash()
     assert ["n1"] == lab.recorder.holders(lab.virtual(1))
+    assert before != rules(node)
     job = start(
         node,
         settings,
@@ -213,3 +217,4 @@ def test_a_job_on_the_node_removes_what_a_killed_pod_left(start: StartPod, lab: 
     assert job.wait() == 0
     assert f"removed {lab.virtual(1)}/32 on eth0" in job.logs()
     assert not lab.recorder.holders(lab.virtual(1))
+    assert before == rules(node)

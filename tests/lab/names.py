@@ -19,15 +19,18 @@ _ADDRESS = "192.0.2.250"  # the client's
 
 
 class NameServer:
-    """dnsmasq, which knows one name, ``NAME``; everything else does not exist.
+    """dnsmasq, which knows one name, ``NAME`` at first; everything else does not exist.
 
     ``preparation`` is for ``Node.start``: it makes the container ask this server, and keeps the
-    node's run directory over restarts as the host does.
+    node's run directory over restarts as the host does. ``options`` makes podman's ask it.
     """
 
-    def __init__(self, lab: Lab, *, patience: int = 1) -> None:
+    options = (f"--dns={_ADDRESS}", "--dns-option=timeout:1")
+
+    def __init__(self, lab: Lab, *, name: str = NAME, patience: int = 1) -> None:
         """Have containers wait ``patience`` seconds for each answer."""
         self._lab = lab
+        self._name = name
         self._hosts = lab.directory / "hosts"
         self._resolv = lab.directory / "resolv.conf"
         self._resolv.write_text(f"nameserver {_ADDRESS}\noptions timeout:{patience} attempts:1\n")
@@ -44,7 +47,7 @@ class NameServer:
 
     def say(self, addresses: Iterable[str]) -> None:
         """Have the name resolve to these from now on; starts the server if need be."""
-        self._hosts.write_text("".join(f"{each} {NAME}\n" for each in addresses))
+        self._hosts.write_text("".join(f"{each} {self._name}\n" for each in addresses))
         if self._process is None:
             self._start()
         else:
@@ -77,7 +80,7 @@ class NameServer:
                 f"--listen-address={_ADDRESS}",
                 "--bind-interfaces",
                 "--domain-needed",
-                "--local=/lab/",
+                f"--local=/{self._name.partition('.')[2]}/",
                 "--user=root",
                 f"--pid-file={self._lab.directory / 'dnsmasq.pid'}",
             ],

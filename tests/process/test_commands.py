@@ -221,6 +221,18 @@ def test_check_tests_with_the_options_that_keepalived_runs_with(world: World) ->
     assert ["--config-id", "a", "--config-test"] == test["argv"][:3]
 
 
+@pytest.mark.parametrize("interval", ["2", "0.5"], ids=["script", "track-file"])
+def test_check_tests_where_no_agent_ran_yet(world: World, interval: str) -> None:
+    """keepalived 2.3 refuses a file in a directory that is not there: none is named."""
+    world.fake.plays(test={"exit": 4, "shows": True})
+    done = world.command("check", environment={"OPENSHIFT_HA_CHECK_INTERVAL": interval})
+    named = re.findall(r'"(/[^" ]+)"', done.stdout)
+    files = [each for each in named if each.endswith(("/check.track", "VIP_1", ".fifo"))]
+    assert (3 if interval == "0.5" else 2) == len(files)
+    assert not [each for each in files if Path(each).is_relative_to(world.run_directory)]
+    assert not world.run_directory.exists()
+
+
 def test_check_says_what_run_would_do_in_80_columns(world: World) -> None:
     """A table of instances, ids, priorities and addresses."""
     done = world.command("check", environment={"OPENSHIFT_HA_CONFIG_NAME": "vip"})
@@ -282,6 +294,34 @@ def test_check_without_keepalived_says_that_it_was_not_asked(world: World) -> No
     done = world.command("check", environment=path)
     assert 0 == done.returncode
     assert "warning: cannot start 'keepalived'" in done.stdout
+
+
+@pytest.mark.parametrize("is_writable", [True, False], ids=["run-directory", "nothing"])
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_the_test_by_keepalived_needs_no_tmp(
+    world: World, command: str, *, is_writable: bool
+) -> None:
+    """A container with a read-only root has none: the run directory's place serves, if any."""
+    world.run_directory.mkdir()
+    places = ["/tmp", "/var/tmp"]  # noqa: S108 - they are made read-only
+    script = [f"mount --bind {each} {each}; mount -o remount,ro,bind {each}" for each in places]
+    if is_writable:
+        own = world.directory
+        script.append(f"mount --bind {own} {own}; mount -o remount,rw,bind {own}")
+    script += ["cd /proc", f"exec {sys.executable} -m ipfailover_agent {command}"]
+    done = subprocess.run(
+        [*world.enter(), "unshare", "--mount", "bash", "-ec", "\n".join(script)],
+        env=world.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    message = f"cannot make a directory for keepalived's test in {world.run_directory}: Read-only"
+    assert is_writable != (message in " ".join(done.stdout.split()))
+    assert (1 if is_writable else 0) == world.fake.count("test")
+    assert [] == [each for each in world.run_directory.iterdir() if "check-" in each.name]
 
 
 def test_check_compares_with_the_old_image(world: World) -> None:

@@ -6,8 +6,9 @@
 every start and signal is noted as a line of JSON. Nothing but the standard library is imported.
 
 scenario: ``{"test": {...}, "runs": [{...}, ...]}``; the last run serves for all later ones.
-test: ``exit`` code, ``output`` lines, ``hangs``, ``flood`` bytes, ``leaves_child`` (that keeps the
-  output open), ``removes`` a file, ``delay`` seconds before it ends.
+test: ``exit`` code, ``output`` lines, ``shows`` the configuration, ``hangs``, ``flood`` bytes,
+  ``leaves_child`` (that keeps the output open), ``removes`` a file, ``delay`` seconds before it
+  ends.
 run: ``says`` lines at start, ``transitions`` (FIFO lines at start), ``flood`` bytes of log lines,
   ``exit`` code or ``kill`` signal with ``after`` seconds, ``term``: ``exit`` or ``ignore``,
   ``stop_takes`` seconds, ``hup``: ``complete``, ``silent`` or ``die`` (exit 2, addresses stay),
@@ -82,6 +83,9 @@ def test(config: str, how: dict[str, Any]) -> NoReturn:
     note("test", config)
     for line in how.get("output", []):
         print(line, flush=True)
+    if how.get("shows"):
+        with open(config, encoding="utf-8") as file:  # noqa: PTH123 - start-up time
+            print(file.read(), flush=True)
     if how.get("flood"):
         flood(how["flood"])
     if how.get("leaves_child") and os.fork() == 0:
