@@ -9,22 +9,24 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent import __version__, candidates, overseer, web
-from ipfailover_agent.core import keepalived, lifecycle
-from ipfailover_agent.core import supervision as does
+from ipfailover_agent import __version__, web
+from ipfailover_agent.chronicle.history import History, recording
+from ipfailover_agent.chronicle.reporter import Reporter
+from ipfailover_agent.chronicle.witness import Sources, Witness
+from ipfailover_agent.configuration import candidates
+from ipfailover_agent.configuration.peering import SOURCE as PEERS
+from ipfailover_agent.configuration.peering import Peering
+from ipfailover_agent.configuration.watcher import Watcher
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervision import Phase, Reload
-from ipfailover_agent.core.transition import TransitionCause, TransitionKind
-from ipfailover_agent.guard import Guard
-from ipfailover_agent.history import History, recording
-from ipfailover_agent.peering import SOURCE as PEERS
-from ipfailover_agent.peering import Peering
-from ipfailover_agent.reporter import Reporter
+from ipfailover_agent.core.supervising import keepalived, lifecycle
+from ipfailover_agent.core.supervising import supervision as does
+from ipfailover_agent.core.supervising.supervision import Phase, Reload
+from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
+from ipfailover_agent.protection import overseer
+from ipfailover_agent.protection.guard import Guard
 from ipfailover_agent.system import files, host, loop, process, setgroups
-from ipfailover_agent.watcher import Watcher
 from ipfailover_agent.web import Web
-from ipfailover_agent.witness import Sources, Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -96,7 +96,7 @@ def duration(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> float | None:
     """Read 90, 10m or 2h; refuse what is no time."""
-    from ipfailover_agent.core.drain_requests import parse_duration  # noqa: PLC0415 - see above
+    from ipfailover_agent.core.drains.drain_requests import parse_duration  # noqa: PLC0415 - see above
 
     try:
         return None if value is None else parse_duration(value)

@@ -9,10 +9,12 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core import listen, pace, plan, render, settings, variables
+from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.records import ActiveRecord
+from ipfailover_agent.core.planning import pace, plan
+from ipfailover_agent.core.reading import listen, settings, variables
+from ipfailover_agent.core.rendering import render
 from ipfailover_agent.system import files, host, memory, sources
 
 if TYPE_CHECKING:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core import listen
-from ipfailover_agent.core.supervision import Phase
+from ipfailover_agent.core.reading import listen
+from ipfailover_agent.core.supervising.supervision import Phase
 from ipfailover_agent.report.board import Board, Listening, Observation, slept, wake
 from ipfailover_agent.report.status import ListenStatus
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.listen import ListenAddress
-    from ipfailover_agent.guard import Guard
+    from ipfailover_agent.chronicle.reporter import Reporter
+    from ipfailover_agent.core.reading.listen import ListenAddress
+    from ipfailover_agent.protection.guard import Guard
     from ipfailover_agent.report.http import Server
-    from ipfailover_agent.reporter import Reporter
     from ipfailover_agent.system.loop import Loop
 
 SOURCE = "http"

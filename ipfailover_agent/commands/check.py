@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import peers_once
-from ipfailover_agent.core import budget, keepalived, old_reading
 from ipfailover_agent.core.errors import (
     AgentError,
     ExitCode,
@@ -21,12 +20,15 @@ from ipfailover_agent.core.errors import (
     SettingsError,
     SystemRefusedError,
 )
+from ipfailover_agent.core.planning import budget
+from ipfailover_agent.core.reading import old_reading
+from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import files, process
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.names import Answer
-    from ipfailover_agent.core.old_reading import OldReading
+    from ipfailover_agent.core.peering.names import Answer
+    from ipfailover_agent.core.reading.old_reading import OldReading
     from ipfailover_agent.prepare import Candidate, Options
 
 _TEST_SECONDS = 10.0

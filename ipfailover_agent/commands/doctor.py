@@ -11,16 +11,6 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import peers_once, running
-from ipfailover_agent.core import (
-    asking,
-    contexts,
-    diagnosis,
-    doctor,
-    firewall,
-    packet_filter,
-    ruleset,
-)
-from ipfailover_agent.core.doctor import Finding, Verdict
 from ipfailover_agent.core.errors import (
     AgentError,
     ExitCode,
@@ -28,6 +18,10 @@ from ipfailover_agent.core.errors import (
     SettingsError,
 )
 from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.network import asking, firewall, packet_filter, ruleset
+from ipfailover_agent.core.rivalry import contexts
+from ipfailover_agent.core.telling import diagnosis, doctor
+from ipfailover_agent.core.telling.doctor import Finding, Verdict
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import asking as network
 from ipfailover_agent.system import examining, host, process, wire
@@ -37,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.rivals import ContestContext
-    from ipfailover_agent.core.ruleset import Chain
+    from ipfailover_agent.core.network.ruleset import Chain
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.prepare import Candidate, Options
 
 

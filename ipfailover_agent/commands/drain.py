@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from ipfailover_agent.commands.running import find_agent, read_status
-from ipfailover_agent.core.drain_requests import Request, encode_request
+from ipfailover_agent.core.drains.drain_requests import Request, encode_request
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import terminal

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import drain, peers_once
 from ipfailover_agent.commands.running import find_agent, read_status
-from ipfailover_agent.core import budget, packet_filter
-from ipfailover_agent.core import drill as core
-from ipfailover_agent.core.drain_requests import Request
+from ipfailover_agent.core.drains.drain_requests import Request
 from ipfailover_agent.core.errors import AgentError, ExitCode
+from ipfailover_agent.core.network import packet_filter
+from ipfailover_agent.core.planning import budget
+from ipfailover_agent.core.telling import drill as core
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import wire
 from ipfailover_agent.system.netlink import AddressSocket

@@ -7,14 +7,14 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.commands.running import NotRunningError, find_agent
-from ipfailover_agent.core import history
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.telling import history
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system.journal import read_lines
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.history import Entry
+    from ipfailover_agent.core.telling.history import Entry
 
 _LOOK_INTERVAL = 0.5
 

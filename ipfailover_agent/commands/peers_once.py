@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core import inquiries, names, peers
 from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.peering import inquiries, names, peers
 from ipfailover_agent.system import memory
 
 if TYPE_CHECKING:

@@ -12,17 +12,18 @@ from ipfailover_agent import prepare
 from ipfailover_agent.commands import peers_once
 from ipfailover_agent.commands.check import ask_keepalived
 from ipfailover_agent.commands.running import find_agent, read_status
-from ipfailover_agent.core import outlook, render
-from ipfailover_agent.core.change import Change
+from ipfailover_agent.core.changing import outlook
+from ipfailover_agent.core.changing.change import Change
+from ipfailover_agent.core.changing.outlook import Outlook
+from ipfailover_agent.core.changing.wire import Consequence
 from ipfailover_agent.core.errors import (
     AgentError,
     ExitCode,
     KeepalivedMissingError,
     SettingsError,
 )
-from ipfailover_agent.core.outlook import Outlook
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.wire import Consequence
+from ipfailover_agent.core.rendering import render
 from ipfailover_agent.prepare import Options, Variables
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import memory
@@ -31,7 +32,7 @@ from ipfailover_agent.system.host import process_started_at
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ipfailover_agent.core.records import ActiveRecord
+    from ipfailover_agent.core.changing.records import ActiveRecord
     from ipfailover_agent.prepare import Candidate
 
 _COLUMNS = 80

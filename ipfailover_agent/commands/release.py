@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands.running import find_agent
-from ipfailover_agent.core import ownership
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError, SettingsError
 from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.planning import ownership
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import files, host, memory
 from ipfailover_agent.system import release as releasing
@@ -76,8 +76,8 @@ def release(options: Options) -> int:
 
 def _remove_rules(settings: Settings | None) -> None:
     """Remove the firewall rules of this deployment, as far as nft is there."""
-    from ipfailover_agent.core import firewall as rules  # noqa: PLC0415 - after the refusals
     from ipfailover_agent.core.model import Settings as Defaults  # noqa: PLC0415 - likewise
+    from ipfailover_agent.core.network import firewall as rules  # noqa: PLC0415 - after the refusals
     from ipfailover_agent.system.firewall import remove_all  # noqa: PLC0415 - likewise
 
     def tell(report: rules.Report) -> None:
@@ -97,7 +97,7 @@ def _configuration(
     options: Options, paths: RunPaths
 ) -> tuple[Settings | None, tuple[IPAddress, ...]]:
     """Return what the variables and the run directory say of the addresses."""
-    from ipfailover_agent.core import settings  # noqa: PLC0415 - after the cheap refusals
+    from ipfailover_agent.core.reading import settings  # noqa: PLC0415 - after the cheap refusals
 
     recorded = memory.read_recorded_addresses(paths.addresses)
     try:

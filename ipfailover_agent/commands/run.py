@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ipfailover_agent.chronicle.reporter import problems_of
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.report import logs
-from ipfailover_agent.reporter import problems_of
 from ipfailover_agent.system.files import write_termination_message
 from ipfailover_agent.system.output import LineSink, secure_standard_streams
 
 if TYPE_CHECKING:
     from ipfailover_agent.agent import Agent
-    from ipfailover_agent.core.supervision import Policy
+    from ipfailover_agent.core.supervising.supervision import Policy
     from ipfailover_agent.prepare import Options
 
 TERMINATION_LOG = "/dev/termination-log"

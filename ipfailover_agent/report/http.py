@@ -18,14 +18,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ipfailover_agent.core import http
+from ipfailover_agent.core.telling import http
 from ipfailover_agent.report.board import Board, Listening, slept, wake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfailover_agent.core.http import Request, Response
-    from ipfailover_agent.core.listen import ListenAddress
+    from ipfailover_agent.core.reading.listen import ListenAddress
+    from ipfailover_agent.core.telling.http import Request, Response
 
 
 class Answerer(Protocol):

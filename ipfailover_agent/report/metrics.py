@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from ipfailover_agent.core import http
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervision import Phase
+from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.core.telling import http
 from ipfailover_agent.report import probes
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core import http, render
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rendering import render
+from ipfailover_agent.core.telling import http
 from ipfailover_agent.report import probes, terminal
 
 if TYPE_CHECKING:

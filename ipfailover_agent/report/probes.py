@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ipfailover_agent.core.changing.wire import named
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervision import Phase
-from ipfailover_agent.core.wire import named
+from ipfailover_agent.core.supervising.supervision import Phase
 from ipfailover_agent.report.board import STANDS_STILL
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core import http
+from ipfailover_agent.core.telling import http
 from ipfailover_agent.report import probes, status
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.http import Request, Response
+    from ipfailover_agent.core.telling.http import Request, Response
     from ipfailover_agent.report.board import Board, Observation
 
 _FRESH: Final = 1.0  # seconds for which one look answers everybody

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.dump import Counters
+    from ipfailover_agent.core.supervising.dump import Counters
 
 SCHEMA = 1
 

@@ -7,14 +7,14 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core import asking, packets
 from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.network import asking, packets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.packets import Packet
+    from ipfailover_agent.core.network.packets import Packet
     from ipfailover_agent.system.wire import WireSocket
 
 _FRAMES: Final = 256  # read at once

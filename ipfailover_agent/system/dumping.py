@@ -17,13 +17,13 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core import dump
 from ipfailover_agent.core.errors import NotPermittedError
-from ipfailover_agent.core.watch import DumpAnswered, DumpFailed
+from ipfailover_agent.core.supervising import dump
+from ipfailover_agent.core.supervising.watch import DumpAnswered, DumpFailed
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.dump import InstanceDump
+    from ipfailover_agent.core.supervising.dump import InstanceDump
 
 _FIRST_LOOK: Final = 0.005  # seconds after the question; 1 to 2 ms are usual
 _LONGEST_PAUSE: Final = 0.1

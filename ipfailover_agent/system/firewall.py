@@ -14,8 +14,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core import firewall as core
 from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.network import firewall as core
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:

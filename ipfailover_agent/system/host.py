@@ -22,7 +22,7 @@ from ipfailover_agent.core.model import (
     Interface,
     ScriptState,
 )
-from ipfailover_agent.core.pace import CpuShare
+from ipfailover_agent.core.planning.pace import CpuShare
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:

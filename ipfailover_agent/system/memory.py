@@ -14,9 +14,9 @@ from ipfailover_agent.system import files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ipfailover_agent.core.changing.records import ActiveRecord
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.names import Answer, Question
-    from ipfailover_agent.core.records import ActiveRecord
+    from ipfailover_agent.core.peering.names import Answer, Question
 
 
 def record_addresses(path: str, interface: str, addresses: Iterable[IPAddress]) -> None:
@@ -60,7 +60,7 @@ def record_peers(path: str, known: Iterable[Answer]) -> None:
 
 def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Answer, ...]:
     """Return the recorded answers; what is missing or damaged is none."""
-    from ipfailover_agent.core.names import Answer  # noqa: PLC0415 - seldom needed
+    from ipfailover_agent.core.peering.names import Answer  # noqa: PLC0415 - seldom needed
 
     names = _read_record(path).get("peers")
     found = []
@@ -79,7 +79,7 @@ def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Answe
 
 def read_active(path: str) -> ActiveRecord | None:
     """Return the record of the active configuration; None when it is missing or damaged."""
-    from ipfailover_agent.core import records  # noqa: PLC0415 - only `plan` reads it
+    from ipfailover_agent.core.changing import records  # noqa: PLC0415 - only `plan` reads it
 
     try:
         return records.from_json(files.read_text(path))

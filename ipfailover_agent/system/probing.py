@@ -16,7 +16,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core import probe
+from ipfailover_agent.core.supervising import probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.model import Family
-from ipfailover_agent.core.names import Answer, Question
+from ipfailover_agent.core.peering.names import Answer, Question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
-from ipfailover_agent.core.packet_filter import SNAP_LENGTH
-from ipfailover_agent.core.packets import VRRP_GROUPS, parse_frame
+from ipfailover_agent.core.network.packet_filter import SNAP_LENGTH
+from ipfailover_agent.core.network.packets import VRRP_GROUPS, parse_frame
 from ipfailover_agent.system import rtnetlink
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.packet_filter import Program
-    from ipfailover_agent.core.packets import Packet
+    from ipfailover_agent.core.network.packet_filter import Program
+    from ipfailover_agent.core.network.packets import Packet
 
 # linux/if_ether.h, linux/if_arp.h, linux/if_packet.h, asm/socket.h
 _EVERY_PROTOCOL: Final = 0x0003  # the only "protocol" under which sent frames are seen

@@ -20,8 +20,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.packet_filter import kernel_filter
-from ipfailover_agent.core.packets import gratuitous_arp, parse_frame
+from ipfailover_agent.core.network.packet_filter import kernel_filter
+from ipfailover_agent.core.network.packets import gratuitous_arp, parse_frame
 from ipfailover_agent.system.wire import WireSocket
 from tests.support import frames
 from tests.support.netns import NetworkNamespace, fresh_namespace

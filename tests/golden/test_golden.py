@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.model import RenderedFile, Rendering, Settings
-from ipfailover_agent.core.plan import plan
-from ipfailover_agent.core.render import render
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.rendering.render import render
 from tests.support import sandbox
 from tests.support.cases import PATHS, Case, load_cases
 from tests.support.vectors import host_facts

@@ -10,8 +10,8 @@ import pytest
 
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.plan import plan
-from ipfailover_agent.core.render import render
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.rendering.render import render
 from tests.support import sandbox
 from tests.support.vectors import host_facts
 

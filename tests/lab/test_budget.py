@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core import budget, settings
-from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.planning import budget
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.reading import settings
 from tests.lab.chaos import alarms, stories
 from tests.lab.chaos.scene import MODES, Mode, Scene
 from tests.support.vectors import host_facts
@@ -15,7 +16,7 @@ from tests.support.vectors import host_facts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfailover_agent.core.budget import Budget
+    from ipfailover_agent.core.planning.budget import Budget
     from tests.lab.lab import Lab
 
 _MARGIN = 0.4  # seconds: other tests run beside these

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core import priority
+from ipfailover_agent.core.planning import priority
 from tests.lab.scenarios import (
     ELECTION,
     PLANNED,

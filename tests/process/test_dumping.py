@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core import dump, keepalived
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.watch import (
+from ipfailover_agent.core.supervising import dump, keepalived
+from ipfailover_agent.core.supervising.watch import (
     Ask,
     DumpAnswered,
     DumpFailed,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.firewall import (
+from ipfailover_agent.core.network.firewall import (
     LookFailed,
     Report,
     RuleInserted,

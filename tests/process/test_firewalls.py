@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from ipfailover_agent.core import plan
 from ipfailover_agent.core.model import Settings
-from ipfailover_agent.firewalls import Firewalls
+from ipfailover_agent.core.planning import plan
+from ipfailover_agent.protection.firewalls import Firewalls
 from ipfailover_agent.system import process
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.vectors import host_facts

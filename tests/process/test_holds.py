@@ -10,7 +10,7 @@ import structlog
 
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.holds import Holds
+from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.system import track
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core import http
-from ipfailover_agent.core.http import Request, Response
-from ipfailover_agent.core.listen import ListenAddress
+from ipfailover_agent.core.reading.listen import ListenAddress
+from ipfailover_agent.core.telling import http
+from ipfailover_agent.core.telling.http import Request, Response
 from ipfailover_agent.report import page
 from ipfailover_agent.report.board import Board, Listening
 from ipfailover_agent.report.http import MOST_CONNECTIONS, Server, open_listener

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ipfailover_agent.chronicle.history import LIMIT, History
 from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.history import LIMIT, History
 from ipfailover_agent.system.journal import Journal, read_lines
 
 if TYPE_CHECKING:

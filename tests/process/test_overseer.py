@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from ipfailover_agent.overseer import STREAM, Overseer
+from ipfailover_agent.protection.overseer import STREAM, Overseer
 from ipfailover_agent.system import process
 from ipfailover_agent.system.loop import LineReceived, Loop, StreamClosed
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from structlog.testing import LogCapture
 
-    from ipfailover_agent.core.dump import InstanceDump
+    from ipfailover_agent.core.supervising.dump import InstanceDump
 
 ANSWERING = signal.SIGRTMIN + 2
 DUMP = [

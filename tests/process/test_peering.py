@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from ipfailover_agent import peering
-from ipfailover_agent.core.inquiries import Policy
+from ipfailover_agent.configuration import peering
+from ipfailover_agent.configuration.peering import SOURCE, Peering
 from ipfailover_agent.core.model import Settings
-from ipfailover_agent.peering import SOURCE, Peering
+from ipfailover_agent.core.peering.inquiries import Policy
 from ipfailover_agent.system.loop import Loop, Readable
 from tests.support.vectors import host_facts
 

@@ -19,8 +19,8 @@ import structlog
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.roster import Roster, RosterEntry
-from ipfailover_agent.probes import SOURCE, Probes
+from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+from ipfailover_agent.protection.probes import SOURCE, Probes
 from ipfailover_agent.system.loop import Loop, Readable
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.model import PortCheck
-from ipfailover_agent.core.probe import ProbePolicy, Report
+from ipfailover_agent.core.supervising.probe import ProbePolicy, Report
 from ipfailover_agent.system.probing import Prober
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.model import Family
-from ipfailover_agent.core.names import Answer, Question
+from ipfailover_agent.core.peering.names import Answer, Question
 from ipfailover_agent.system import memory, resolving
 from tests.support.waiting import wait_until
 
@@ -93,7 +93,7 @@ def _threads() -> list[str]:
 HANG = """
 import socket, sys, time
 from ipfailover_agent.core.model import Family
-from ipfailover_agent.core.names import Question
+from ipfailover_agent.core.peering.names import Question
 from ipfailover_agent.system import resolving
 socket.getaddrinfo = lambda *_, **__: time.sleep(60)
 resolver = resolving.Resolver()

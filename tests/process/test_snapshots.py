@@ -6,8 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from ipfailover_agent.chronicle.snapshots import FRESH, PATIENCE, Snapshots
 from ipfailover_agent.report.status import AgentStatus
-from ipfailover_agent.snapshots import FRESH, PATIENCE, Snapshots
 from ipfailover_agent.system.loop import Loop, Woken
 
 if TYPE_CHECKING:

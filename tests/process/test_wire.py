@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
-from ipfailover_agent.core.packet_filter import ADDRESSES_LIMIT, kernel_filter
-from ipfailover_agent.core.packets import (
+from ipfailover_agent.core.network.packet_filter import ADDRESSES_LIMIT, kernel_filter
+from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
     gratuitous_arp,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ipfailover_agent.core.packets import Packet
+    from ipfailover_agent.core.network.packets import Packet
 
 pytestmark = pytest.mark.netns
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import old_reading
-from ipfailover_agent.core.addresses import MAX_ADDRESSES, expand, parse_list
+from ipfailover_agent.core.reading import old_reading
+from ipfailover_agent.core.reading.addresses import MAX_ADDRESSES, expand, parse_list
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.conflict import Hold, HoldReason
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rivalry.conflict import Hold, HoldReason
 from tests.support.contest_model import Dialect, Network, NodeSetup, World
 from tests.support.contest_scenarios import (
     Disturbance,

@@ -10,9 +10,9 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ipfailover_agent.core import drain, draining
-from ipfailover_agent.core.drain import Phase, Policy, Sighting, Subject
-from ipfailover_agent.core.drain_requests import (
+from ipfailover_agent.core.drains import drain, draining
+from ipfailover_agent.core.drains.drain import Phase, Policy, Sighting, Subject
+from ipfailover_agent.core.drains.drain_requests import (
     LONGEST,
     Record,
     RecordedOrder,
@@ -23,7 +23,7 @@ from ipfailover_agent.core.drain_requests import (
     encode_request,
     parse_duration,
 )
-from ipfailover_agent.core.draining import Draining
+from ipfailover_agent.core.drains.draining import Draining
 
 POLICY = Policy(requests_limit=3)
 SUBJECTS = {

@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ipfailover_agent.core import lifecycle
-from ipfailover_agent.core import supervision as does
 from ipfailover_agent.core.errors import ExitCode
-from ipfailover_agent.core.supervision import Phase, Policy, Reload, Verdict
+from ipfailover_agent.core.supervising import lifecycle
+from ipfailover_agent.core.supervising import supervision as does
+from ipfailover_agent.core.supervising.supervision import Phase, Policy, Reload, Verdict
 
 POLICY = Policy()
 VERDICTS = st.builds(

@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.packet_filter import kernel_filter
-from ipfailover_agent.core.packets import (
+from ipfailover_agent.core.network.packet_filter import kernel_filter
+from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
     gratuitous_arp,

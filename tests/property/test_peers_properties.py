@@ -7,8 +7,9 @@ from ipaddress import IPv4Address, ip_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import names, peers, priority
-from ipfailover_agent.core.inquiries import (
+from ipfailover_agent.core.model import Family, IPAddress
+from ipfailover_agent.core.peering import names, peers
+from ipfailover_agent.core.peering.inquiries import (
     Answered,
     Ask,
     Changed,
@@ -18,8 +19,8 @@ from ipfailover_agent.core.inquiries import (
     Policy,
     Wanted,
 )
-from ipfailover_agent.core.model import Family, IPAddress
-from ipfailover_agent.core.names import Answer, Question
+from ipfailover_agent.core.peering.names import Answer, Question
+from ipfailover_agent.core.planning import priority
 
 POLICY = Policy()
 QUESTION = Question(name="nodes", family=Family.IPV4)

@@ -8,8 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import groups, ownership
-from ipfailover_agent.core.change import compare
+from ipfailover_agent.core.changing.change import compare
 from ipfailover_agent.core.errors import SettingsError
 from ipfailover_agent.core.model import (
     DefaultRoute,
@@ -21,7 +20,8 @@ from ipfailover_agent.core.model import (
     Settings,
     family_of,
 )
-from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.planning import groups, ownership
+from ipfailover_agent.core.planning.plan import plan
 from tests.support.vectors import host_facts
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import PortCheck
-from ipfailover_agent.core.probe import (
+from ipfailover_agent.core.supervising.probe import (
     Answer,
     Answered,
     Begin,

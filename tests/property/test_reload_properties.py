@@ -10,10 +10,11 @@ import hypothesis
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import change, plan, steps
+from ipfailover_agent.core.changing import change, steps
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import Settings, VrrpState
-from ipfailover_agent.core.roster import Roster, RosterEntry
+from ipfailover_agent.core.planning import plan
+from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import old_reading, variables
 from ipfailover_agent.core.errors import SettingsError
-from ipfailover_agent.core.settings import parse
+from ipfailover_agent.core.reading import old_reading, variables
+from ipfailover_agent.core.reading.settings import parse
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

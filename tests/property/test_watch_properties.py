@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.dump import Counters, InstanceDump
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.watch import (
+from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+from ipfailover_agent.core.supervising.watch import (
     Ask,
     DumpAnswered,
     DumpFailed,

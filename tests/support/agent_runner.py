@@ -7,10 +7,10 @@ import sys
 import time
 
 from ipfailover_agent import entry
+from ipfailover_agent.chronicle.reporter import Reporter
 from ipfailover_agent.commands.run import TERMINATION_LOG, run
-from ipfailover_agent.core.supervision import Policy
+from ipfailover_agent.core.supervising.supervision import Policy
 from ipfailover_agent.prepare import Options
-from ipfailover_agent.reporter import Reporter
 
 
 def main() -> int:

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.conflict import (
+from ipfailover_agent.core.model import PreemptionMode, VrrpState
+from ipfailover_agent.core.network.packets import Advert, Announcement
+from ipfailover_agent.core.rivalry.conflict import (
     Action,
     AdvertLeft,
     AdvertSeen,
@@ -36,11 +38,9 @@ from ipfailover_agent.core.conflict import (
     Release,
     StateEntered,
 )
-from ipfailover_agent.core.contest import step
-from ipfailover_agent.core.counters import Counters
-from ipfailover_agent.core.model import PreemptionMode, VrrpState
-from ipfailover_agent.core.packets import Advert, Announcement
-from ipfailover_agent.core.rivals import ContestContext
+from ipfailover_agent.core.rivalry.contest import step
+from ipfailover_agent.core.rivalry.counters import Counters
+from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import verdicts
 from ipfailover_agent.core.model import PreemptionMode
+from ipfailover_agent.core.rivalry import verdicts
 from tests.support.contest_model import VIRTUAL, Dialect, Network, NodeSetup, World
 
 if TYPE_CHECKING:

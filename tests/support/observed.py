@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ipfailover_agent.core.dump import Counters
+from ipfailover_agent.core.supervising.dump import Counters
 from ipfailover_agent.report import status
 from ipfailover_agent.report.board import Observation
 

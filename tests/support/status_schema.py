@@ -12,7 +12,7 @@ import types
 import typing
 from typing import Any
 
-from ipfailover_agent.core.dump import Counters
+from ipfailover_agent.core.supervising.dump import Counters
 from ipfailover_agent.report import status
 
 _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.addresses import (
+from ipfailover_agent.core.reading.addresses import (
     MAX_ADDRESSES,
     MAX_PROBLEMS,
     Expansion,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core.change import Change, Move, Renumbering, compare
+from ipfailover_agent.core.changing.change import Change, Move, Renumbering, compare
 from ipfailover_agent.core.model import KeepalivedConfig, Settings
-from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.planning.plan import plan
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import pytest
 
 from ipfailover_agent.core.model import PortCheck, Settings, TrackScript
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.plan import plan
-from ipfailover_agent.core.render import render
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.rendering.render import render
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

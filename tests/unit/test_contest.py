@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core import causes, verdicts, yielding
-from ipfailover_agent.core.causes import Cause, CauseKind
-from ipfailover_agent.core.conflict import (
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.network.packets import Advert, Announcement
+from ipfailover_agent.core.rivalry import causes, verdicts, yielding
+from ipfailover_agent.core.rivalry.causes import Cause, CauseKind
+from ipfailover_agent.core.rivalry.conflict import (
     Action,
     AdvertLeft,
     AdvertSeen,
@@ -34,11 +36,9 @@ from ipfailover_agent.core.conflict import (
     Report,
     StateEntered,
 )
-from ipfailover_agent.core.contest import step
-from ipfailover_agent.core.counters import Counters
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.packets import Advert, Announcement
-from ipfailover_agent.core.rivals import ContestContext, is_from_segment
+from ipfailover_agent.core.rivalry.contest import step
+from ipfailover_agent.core.rivalry.counters import Counters
+from ipfailover_agent.core.rivalry.rivals import ContestContext, is_from_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,18 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import asking, contexts, diagnosis, doctor, packets, settings
-from ipfailover_agent.core.doctor import Finding, Verdict
 from ipfailover_agent.core.model import ScriptState
-from ipfailover_agent.core.packets import Advert, Announcement
-from ipfailover_agent.core.plan import plan
-from ipfailover_agent.core.ruleset import Chain, Hook, Table
+from ipfailover_agent.core.network import asking, packets
+from ipfailover_agent.core.network.packets import Advert, Announcement
+from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.reading import settings
+from ipfailover_agent.core.rivalry import contexts
+from ipfailover_agent.core.telling import diagnosis, doctor
+from ipfailover_agent.core.telling.doctor import Finding, Verdict
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfailover_agent.core.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 OWN = bytes.fromhex("020000000001")
 THEIRS = bytes.fromhex("020000000002")

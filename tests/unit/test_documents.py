@@ -16,12 +16,14 @@ import pytest
 
 from ipfailover_agent import __version__
 from ipfailover_agent.cli import cli
-from ipfailover_agent.core import keepalived, priority, settings, variables
 from ipfailover_agent.core.errors import ExitCode, HostNotReadyError, SettingsError
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.plan import plan
-from ipfailover_agent.core.supervision import Phase, Policy
-from ipfailover_agent.core.transition import TransitionKind
+from ipfailover_agent.core.planning import priority
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.reading import settings, variables
+from ipfailover_agent.core.supervising import keepalived
+from ipfailover_agent.core.supervising.supervision import Phase, Policy
+from ipfailover_agent.core.telling.transition import TransitionKind
 from ipfailover_agent.report import status
 from ipfailover_agent.system.host import script_state
 from tests.support.markdown import blocks, code, prose, section, slug, table, text_of

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core import drain
-from ipfailover_agent.core.drain import Drain, Order, Phase, Policy, Sighting, Subject, step
+from ipfailover_agent.core.drains import drain
+from ipfailover_agent.core.drains.drain import Drain, Order, Phase, Policy, Sighting, Subject, step
 from ipfailover_agent.core.model import (
     Advertisement,
     Family,

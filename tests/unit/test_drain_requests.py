@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core.drain import Subject
-from ipfailover_agent.core.drain_requests import (
+from ipfailover_agent.core.drains.drain import Subject
+from ipfailover_agent.core.drains.drain_requests import (
     Record,
     RecordedOrder,
     Request,

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core import drain, draining
-from ipfailover_agent.core.drain import Order, Phase, Policy, Sighting, Subject
-from ipfailover_agent.core.drain_requests import Request
-from ipfailover_agent.core.draining import Answer, Draining, Freed, Hold, Release, Save, Settled
+from ipfailover_agent.core.drains import drain, draining
+from ipfailover_agent.core.drains.drain import Order, Phase, Policy, Sighting, Subject
+from ipfailover_agent.core.drains.drain_requests import Request
+from ipfailover_agent.core.drains.draining import (
+    Answer,
+    Draining,
+    Freed,
+    Hold,
+    Release,
+    Save,
+    Settled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core import drill
-from ipfailover_agent.core.drill import Handover, Look, Sighting
-from ipfailover_agent.core.packets import Advert, Announcement
+from ipfailover_agent.core.network.packets import Advert, Announcement
+from ipfailover_agent.core.telling import drill
+from ipfailover_agent.core.telling.drill import Handover, Look, Sighting
 
 ONE, TWO = ip_address("10.0.0.5"), ip_address("10.0.0.6")
 BOTH = (ONE, TWO)

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.dump import (
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.supervising.dump import (
     Counters,
     InstanceDump,
     parse,
     parse_signal,
     signal_command,
 )
-from ipfailover_agent.core.model import VrrpState
 
 # as keepalived 2.2.7 writes it
 DATA: dict[str, Any] = {

@@ -14,8 +14,9 @@ import kubernetes_validate
 import pytest
 
 from ipfailover_agent.cli import cli
-from ipfailover_agent.core import http, listen, old_reading, settings, variables
-from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.reading import listen, old_reading, settings, variables
+from ipfailover_agent.core.telling import http
 from tests.support import manifests
 from tests.support.manifests import (
     EXAMPLES,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.fingerprint import fingerprint
-from ipfailover_agent.core.plan import plan
-from ipfailover_agent.core.settings import parse
+from ipfailover_agent.core.planning.fingerprint import fingerprint
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.reading.settings import parse
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import history
-from ipfailover_agent.core.history import Entry
+from ipfailover_agent.core.telling import history
+from ipfailover_agent.core.telling.history import Entry
 
 AT = "2026-01-01T00:00:00.000+00:00"
 TRANSITION = Entry(

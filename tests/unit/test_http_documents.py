@@ -9,8 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from ipfailover_agent.core import http
-from ipfailover_agent.core.http import Request
+from ipfailover_agent.core.telling import http
+from ipfailover_agent.core.telling.http import Request
 from ipfailover_agent.report import status
 from ipfailover_agent.report.board import Board, Observation
 from ipfailover_agent.report.site import Site

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import http
-from ipfailover_agent.core.http import HEAD_LIMIT, Request, Response, parse_request
+from ipfailover_agent.core.telling import http
+from ipfailover_agent.core.telling.http import HEAD_LIMIT, Request, Response, parse_request
 
 DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 MOST = "a" * 1000

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import keepalived
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.model import VrrpState, VrrpTransition
 from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.supervising import keepalived
 
 PATHS = RunPaths(directory="/run/x", config="/etc/k.conf")
 

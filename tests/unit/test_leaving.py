@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.leaving import Leaving, Look
+from ipfailover_agent.protection.leaving import Leaving, Look
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress

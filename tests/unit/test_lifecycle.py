@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from ipfailover_agent.core import lifecycle
-from ipfailover_agent.core import supervision as does
 from ipfailover_agent.core.errors import ExitCode
-from ipfailover_agent.core.supervision import Phase, Policy, Reload, Verdict
+from ipfailover_agent.core.supervising import lifecycle
+from ipfailover_agent.core.supervising import supervision as does
+from ipfailover_agent.core.supervising.supervision import Phase, Policy, Reload, Verdict
 
 POLICY = Policy()
 ACCEPTED = does.PreparationEnded(verdict=Verdict.ACCEPTED)

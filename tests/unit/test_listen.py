@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.core import listen
 from ipfailover_agent.core.errors import SettingsError
-from ipfailover_agent.core.listen import ListenAddress
+from ipfailover_agent.core.reading import listen
+from ipfailover_agent.core.reading.listen import ListenAddress
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import outlook
-from ipfailover_agent.core.change import compare
+from ipfailover_agent.core.changing import outlook
+from ipfailover_agent.core.changing.change import compare
+from ipfailover_agent.core.changing.outlook import Outlook, foresee
 from ipfailover_agent.core.model import KeepalivedConfig, Settings
-from ipfailover_agent.core.outlook import Outlook, foresee
-from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.planning.plan import plan
 from tests.unit.test_change import FACTS, config
 
 

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core import ownership
 from ipfailover_agent.core.model import DefaultRoute, Family, HostFacts, InterfaceAddress
-from ipfailover_agent.core.ownership import Ownership
+from ipfailover_agent.core.planning import ownership
+from ipfailover_agent.core.planning.ownership import Ownership
 from tests.support.vectors import host_facts
 
 VIP = ip_address("192.168.55.101")

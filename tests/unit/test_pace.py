@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ipfailover_agent.core.model import Settings
-from ipfailover_agent.core.pace import CpuShare, fast_settings, warnings
+from ipfailover_agent.core.planning.pace import CpuShare, fast_settings, warnings
 
 POOR = CpuShare(pressure=60.4, limit=0.2)
 

@@ -7,8 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core import names, peers
-from ipfailover_agent.core.inquiries import (
+from ipfailover_agent.core.model import Family, IPAddress, Settings
+from ipfailover_agent.core.peering import names, peers
+from ipfailover_agent.core.peering.inquiries import (
     Action,
     Answered,
     Ask,
@@ -22,8 +23,7 @@ from ipfailover_agent.core.inquiries import (
     Recovered,
     Wanted,
 )
-from ipfailover_agent.core.model import Family, IPAddress, Settings
-from ipfailover_agent.core.names import Answer, Question
+from ipfailover_agent.core.peering.names import Answer, Question
 from tests.support.vectors import host_facts
 
 POLICY = Policy()

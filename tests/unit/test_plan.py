@@ -20,7 +20,7 @@ from ipfailover_agent.core.model import (
     ScriptState,
     Settings,
 )
-from ipfailover_agent.core.plan import plan
+from ipfailover_agent.core.planning.plan import plan
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from ipfailover_agent.core.model import PortCheck, PortProbes
-from ipfailover_agent.core.probe import (
+from ipfailover_agent.core.supervising.probe import (
     Action,
     Answer,
     Answered,

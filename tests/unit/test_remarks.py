@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import remarks
-from ipfailover_agent.core.remarks import (
+from ipfailover_agent.core.telling import remarks
+from ipfailover_agent.core.telling.remarks import (
     CheckEnded,
     ChildDied,
     LinkChanged,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core import render as rendering
 from ipfailover_agent.core.errors import SettingsError, TemplateError
 from ipfailover_agent.core.model import (
     PortCheck,
@@ -20,8 +19,9 @@ from ipfailover_agent.core.model import (
     Settings,
 )
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.plan import plan
-from ipfailover_agent.core.render import render
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.rendering import render as rendering
+from ipfailover_agent.core.rendering.render import render
 from tests.support.keepalived_conf import MalformedError, parse
 from tests.support.vectors import host_facts
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from ipfailover_agent.chronicle.reporter import Reporter, problems_of
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -26,11 +27,10 @@ from ipfailover_agent.core.model import (
     Rendering,
 )
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.plan import plan
-from ipfailover_agent.core.settings import parse
-from ipfailover_agent.core.supervision import Lifecycle, Phase, Verdict
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.reading.settings import parse
+from ipfailover_agent.core.supervising.supervision import Lifecycle, Phase, Verdict
 from ipfailover_agent.prepare import Candidate
-from ipfailover_agent.reporter import Reporter, problems_of
 
 if TYPE_CHECKING:
     from structlog.testing import LogCapture

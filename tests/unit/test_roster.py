@@ -17,7 +17,7 @@ from ipfailover_agent.core.model import (
     VrrpState,
     VrrpTransition,
 )
-from ipfailover_agent.core.roster import Roster, RosterEntry
+from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
 
 SOURCE, PEER = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core import firewall
-from ipfailover_agent.core.firewall import (
+from ipfailover_agent.core.model import (
+    Advertisement,
+    Family,
+    GarpRefresh,
+    KeepalivedConfig,
+    Preemption,
+    PreemptionMode,
+    VrrpInstance,
+)
+from ipfailover_agent.core.network import firewall
+from ipfailover_agent.core.network.firewall import (
     AskGeneration,
     LookFailed,
     Output,
@@ -23,16 +32,7 @@ from ipfailover_agent.core.firewall import (
     tag_for,
     wanted_addresses,
 )
-from ipfailover_agent.core.model import (
-    Advertisement,
-    Family,
-    GarpRefresh,
-    KeepalivedConfig,
-    Preemption,
-    PreemptionMode,
-    VrrpInstance,
-)
-from ipfailover_agent.core.ruleset import (
+from ipfailover_agent.core.network.ruleset import (
     Accepted,
     Chain,
     Entry,

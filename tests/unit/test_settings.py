@@ -8,7 +8,6 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core import variables
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import (
     ConflictMode,
@@ -18,7 +17,8 @@ from ipfailover_agent.core.model import (
     PreemptionMode,
     Settings,
 )
-from ipfailover_agent.core.settings import parse
+from ipfailover_agent.core.reading import variables
+from ipfailover_agent.core.reading.settings import parse
 from tests.support.vectors import Vector, load_vectors
 
 HA = "OPENSHIFT_HA_"

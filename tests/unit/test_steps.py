@@ -9,9 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import plan, render, steps
+from ipfailover_agent.core.changing import steps
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.planning import plan
+from ipfailover_agent.core.rendering import render
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.transition import (
+from ipfailover_agent.core.telling.transition import (
     DRAIN,
     Knowledge,
     Sighting,

@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core import unicast
 from ipfailover_agent.core.model import Settings
+from ipfailover_agent.core.planning import unicast
 from tests.support.vectors import host_facts
 
 FACTS = host_facts(

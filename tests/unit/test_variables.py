@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ipfailover_agent.core import variables
+from ipfailover_agent.core.reading import variables
 from tests.support.vectors import load_vectors
 
 CORE = Path(variables.__file__).parent

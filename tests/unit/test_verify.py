@@ -8,10 +8,8 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import steps, verify
-from ipfailover_agent.core.dump import Counters, InstanceDump
-from ipfailover_agent.core.model import KeepalivedConfig, VrrpState
-from ipfailover_agent.core.verify import (
+from ipfailover_agent.core.changing import steps, verify
+from ipfailover_agent.core.changing.verify import (
     Expectation,
     Held,
     Mismatch,
@@ -21,6 +19,8 @@ from ipfailover_agent.core.verify import (
     expect,
     mismatches,
 )
+from ipfailover_agent.core.model import KeepalivedConfig, VrrpState
+from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
 from tests.unit.test_change import A, B, C, config
 
 POLICY = Policy()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.dump import Counters, InstanceDump
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.watch import (
+from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+from ipfailover_agent.core.supervising.watch import (
     Action,
     Ask,
     DumpAnswered,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core import watching
+from ipfailover_agent.core.changing import watching
+from ipfailover_agent.core.changing.watching import Watched, describe_node
 from ipfailover_agent.core.model import ScriptState
-from ipfailover_agent.core.watching import Watched, describe_node
 from tests.support.vectors import host_facts
 
 EVERY = 2.0

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ipfailover_agent.chronicle.witness import Sources, Witness
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.roster import RosterEntry
-from ipfailover_agent.core.transition import Sighting, TransitionCause, TransitionKind, Withholding
-from ipfailover_agent.witness import Sources, Witness
+from ipfailover_agent.core.supervising.roster import RosterEntry
+from ipfailover_agent.core.telling.transition import (
+    Sighting,
+    TransitionCause,
+    TransitionKind,
+    Withholding,
+)
 from tests.unit.test_roster import instance
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What happened, and what is known at the moment."""

@@ -1,0 +1,484 @@
+"""Keeps what is told of the agent: the instances' states, reload verdicts, the status file.
+
+The agent says what happened; this says it to people (log) and machines (status file), and never
+fails in a way that could cost an address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from ipfailover_agent import __version__
+from ipfailover_agent.chronicle.history import History, utc
+from ipfailover_agent.chronicle.look import Look
+from ipfailover_agent.chronicle.snapshots import Snapshots
+from ipfailover_agent.chronicle.witness import Witness
+from ipfailover_agent.core.errors import (
+    AgentError,
+    ConfigTestError,
+    HostNotReadyError,
+    SettingsError,
+)
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.planning import budget
+from ipfailover_agent.core.planning.fingerprint import fingerprint
+from ipfailover_agent.core.supervising import keepalived
+from ipfailover_agent.core.supervising.roster import Roster
+from ipfailover_agent.core.supervising.supervision import Lifecycle, Phase, Verdict
+from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
+from ipfailover_agent.report import status
+from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.paths import RunPaths
+    from ipfailover_agent.core.supervising.roster import RosterEntry
+    from ipfailover_agent.prepare import Candidate
+
+_STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
+_NAG_INTERVAL = 60.0
+
+
+class DrainView(Protocol):
+    """What is told of drains."""
+
+    @property
+    def answers(self) -> tuple[status.DrainRequestStatus, ...]:
+        """Return the newest requests and what became of them."""
+
+    def describe(self, name: str) -> str | None:
+        """Return in words how an instance is drained, None when it is not."""
+
+
+class Reporter:
+    """Collects news and passes it on."""
+
+    def __init__(
+        self,
+        *,
+        log: FilteringBoundLogger,
+        paths: RunPaths,
+        source: str | None,
+        lines_dropped: Callable[[], int],
+        held: Callable[[str], str | None],
+        protections: Callable[[], tuple[status.Protection, ...]],
+        drains: DrainView,
+        look: Callable[[], Look] = Look,
+        history: History | None = None,
+        witness: Witness | None = None,
+    ) -> None:
+        self.log = log
+        self._paths = paths
+        self._source = source or "environment"
+        self._lines_dropped = lines_dropped
+        self._held = held
+        self._protections = protections
+        self._drains = drains
+        self._started_at = utc_now()
+        self._state = Lifecycle()
+        self._active: Candidate | None = None
+        self._active_since = ""
+        self._fingerprint = ""
+        self._worst_seconds: tuple[tuple[str, float | None], ...] = ()
+        self._roster = Roster()
+        self._problems: tuple[str, ...] = ()
+        self._changes: tuple[str, ...] = ()
+        self._refusal: tuple[str, ...] = ()
+        self._is_unchanged = False
+        self._reload = status.ReloadStatus()
+        self._starts = 0
+        self._repeats = Repeats()
+        self._status_due: float | None = None
+        self._status_at = 0.0
+        self._dropped_told = 0
+        self._nag_at: float | None = None
+        self.listening: status.ListenStatus | None = None
+        self.history = history or History(paths.events)
+        self.witness = witness or Witness(paths)
+        self._look = look
+        self.snapshots = Snapshots(self._snapshot)
+
+    @property
+    def snapshot(self) -> status.AgentStatus:
+        """Return a snapshot that is at most 0.1 s old; any thread may ask.
+
+        Another thread waits for the loop to make it, half a second at most.
+        """
+        return self.snapshots.get()
+
+    @property
+    def config_name(self) -> str | None:
+        """Return the OPENSHIFT_HA_CONFIG_NAME in force, None before the first configuration."""
+        return None if self._active is None else self._active.config.config_name
+
+    @property
+    def script(self) -> str:
+        """Return the check's name in the active configuration, empty for none."""
+        track = None if self._active is None else self._active.config.track_script
+        return "" if track is None else track.name
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Return every address of the active configuration."""
+        return () if self._active is None else self._active.config.addresses
+
+    @property
+    def phase(self) -> Phase:
+        """Return the phase of supervision."""
+        return self._state.phase
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what keeps the node from being ready, whatever its instances do."""
+        return self._problems
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        due = (self._status_due, self._nag_at)
+        return min((each for each in due if each is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        """Write the status if it changed, and repeat what must not be forgotten."""
+        if self._nag_at is not None and now >= self._nag_at:
+            self._nag_at = now + _NAG_INTERVAL
+            if self._active is not None:
+                self.log.error("config.degraded", reasons=self._active.config.degraded)
+        if self._lines_dropped() != self._dropped_told or self.history.has_unwritten:
+            self.touch()
+        if self.snapshots.is_wanted:
+            self.snapshots.make()
+        if self._status_due is not None and now >= self._status_due:
+            self.write_status()
+
+    # --- news -----------------------------------------------------------------------------------
+
+    def state_is(self, state: Lifecycle) -> None:
+        """Take the state of supervision."""
+        if (state.phase, state.pid) != (self._state.phase, self._state.pid):
+            self.touch()
+        self._state = state
+
+    def activated(
+        self, candidate: Candidate, previous: Candidate | None, notes: tuple[str, ...]
+    ) -> None:
+        """Tell that a configuration was put in force."""
+        self._set_active(candidate)
+        self._warn(candidate, notes)
+        self.log.info(
+            "config.activated",
+            digest=candidate.rendering.digest[:12],
+            previous=previous.rendering.digest[:12] if previous else None,
+            serving=f"{keepalived.summary(candidate.config)}, "
+            f"{budget.summary(candidate.settings, candidate.config)}",
+            source=self._source,
+        )
+
+    def unchanged(self, candidate: Candidate, notes: tuple[str, ...]) -> None:
+        """Tell that a candidate's files are those in force; what is said of them may differ."""
+        since = self._active_since
+        self._set_active(candidate)
+        self._active_since = since
+        self._is_unchanged = True
+        self._warn(candidate, notes)
+        self.log.info("config.unchanged", digest=candidate.rendering.digest[:12])
+
+    def _warn(self, candidate: Candidate, notes: Iterable[str]) -> None:
+        config = candidate.config
+        for text in (*notes, *candidate.warnings):
+            if text in config.errors:
+                self.log.error("check.unusable", text=text)
+            elif text not in config.degraded:
+                self.log.warning("settings.warning", text=text)
+        if config.degraded:
+            self.log.error("config.degraded", reasons=config.degraded)
+
+    def restored(self, candidate: Candidate) -> None:
+        """Tell that the files of a former configuration were put in place again."""
+        self._set_active(candidate)
+        self.log.warning("config.restored", digest=candidate.rendering.digest[:12])
+
+    def _set_active(self, candidate: Candidate) -> None:
+        self._active = candidate
+        self._active_since = utc_now()
+        self._problems = candidate.config.degraded
+        self._roster = self._roster.reconfigured(candidate.config.instances)
+        names = {each.name for each in candidate.config.instances}
+        self.witness.keep(names)
+        self.history.keep(names)
+        self._fingerprint = fingerprint(candidate.config)
+        times = budget.compute(candidate.settings, candidate.config).times()
+        self._worst_seconds = tuple((name, seconds) for name, _, seconds in times)
+        self._repeats.forget()
+        self._nag_at = time.monotonic() + _NAG_INTERVAL if candidate.config.degraded else None
+        self.touch()
+
+    def changes_are(self, lines: Iterable[str]) -> None:
+        """Take what the candidate would change, for the verdict."""
+        self._changes = tuple(lines)
+
+    @property
+    def refusal(self) -> tuple[str, ...]:
+        """Return what is wrong with the last candidate; nothing if it was accepted."""
+        return self._refusal
+
+    def refused(self, error: AgentError, verdict: Verdict) -> None:
+        """Tell that a candidate was refused, once, and then how often, each minute."""
+        problems = self._refusal = problems_of(error)
+        if self._state.phase in {Phase.PREPARING, Phase.WAITING}:
+            self._problems = problems
+        self.touch()
+        repeated = self._repeats.seen("\n".join(problems), time.monotonic())
+        if repeated is not None:
+            event = "host.awaited" if verdict is Verdict.NOT_READY else "config.rejected"
+            counted = {"repeated": repeated} if repeated else {}
+            is_usual = isinstance(error, HostNotReadyError) and error.is_usual
+            say = self.log.info if is_usual else self.log.error
+            say(event, problems=problems, **counted)
+
+    def reload_began(self) -> None:
+        """Tell that variables are about to be read for a reload."""
+        self._changes = self._refusal = ()
+        self._is_unchanged = False
+        self._repeats.forget()
+        self._reload = replace(self._reload, started=self._reload.started + 1)
+        # On disk before anything is read: whoever changes a variable after this asks again.
+        self.write_status()
+
+    def reload_ended(self, reason: str, *, is_confirmed: bool = True) -> None:
+        """Tell the verdict on a reload; ``reason`` is empty where it was carried out."""
+        self._roster = self._roster.settled()
+        ended = max(self._reload.started, self._reload.ended + 1)
+        if not is_confirmed:
+            verdict, lines = "unconfirmed", (reason, *self._changes)
+            self.log.error("reload.unconfirmed", reason=reason)
+        elif reason:
+            verdict, lines = "refused", self._refusal or (reason,)
+            self.log.error("reload.refused", reason=reason)
+        elif self._is_unchanged:
+            verdict, lines = "unchanged", ("nothing changed",)
+            self.log.info("reload.unchanged")
+        else:
+            verdict, lines = "accepted", self._changes or ("no address is affected",)
+            self.log.info("reload.accepted", changes=lines)
+        self._reload = status.ReloadStatus(
+            started=ended, ended=ended, verdict=verdict, at=utc_now(), lines=lines
+        )
+        self.write_status()
+
+    def keepalived_started(self, pid: int) -> None:
+        """Tell that keepalived was started."""
+        self._starts += 1
+        self.witness.started()
+        self.log.info("keepalived.started", pid=pid)
+        self.touch()
+
+    def keepalived_ended(
+        self, *, expected: bool, pid: int, code: int | None, signal: int | None
+    ) -> None:
+        """Tell that keepalived ended; nothing is served by it any more."""
+        event = "keepalived.terminated" if expected else "keepalived.exited"
+        say = self.log.info if expected else self.log.error
+        meaning = keepalived.meaning_of(code, signal)
+        kind = TransitionKind.STOPPED if expected else TransitionKind.ENDED
+        self.witness.ends(TransitionCause(kind=kind, text=f"keepalived ended ({meaning})"))
+        self._end_roster()
+        say(event, pid=pid, exit_code=code, meaning=meaning)
+        self.touch()
+
+    def _end_roster(self) -> None:
+        """Note what keepalived could not tell any more."""
+        before, now = self._roster, time.time()
+        self._roster = before.ended(now)
+        for was, entry in zip(before.entries, self._roster.entries, strict=True):
+            if was.state is not entry.state:
+                lasted = None if was.since is None else round(now - was.since, 2)
+                cause = self.witness.explain(was, entry.state, time.monotonic(), lasted)
+                self.history.record(
+                    "vrrp.transition",
+                    instance=was.instance.name,
+                    previous=was.state.value,
+                    state=entry.state.value,
+                    lasted=lasted,
+                    kind=cause.kind.value,
+                    cause=cause.text,
+                )
+
+    @property
+    def roster(self) -> Roster:
+        """Return what each instance does."""
+        return self._roster
+
+    def notify_line(self, line: bytes) -> tuple[RosterEntry, VrrpState] | None:
+        """Take a line of the notify FIFO; return what an instance was and what it became."""
+        transition = keepalived.parse_transition(line)
+        if transition is None:
+            self.log.debug("vrrp.line_unparsed", line=line)
+            return None
+        if self._roster.is_last_word(transition):
+            self._roster = self._roster.told(transition, time.time())
+            return None
+        before = self._roster.entry(transition.instance)
+        if before is None or before.state is transition.state:
+            return None
+        now = time.time()
+        lasted = None if before.since is None else round(now - before.since, 2)
+        cause = self.witness.explain(before, transition.state, time.monotonic(), lasted)
+        self._roster = self._roster.told(transition, now)
+        self.log.info(
+            "vrrp.transition",
+            instance=transition.instance,
+            previous=before.state.value,
+            state=transition.state.value,
+            priority=transition.priority,
+            lasted=lasted,
+            kind=cause.kind.value,
+            cause=cause.text,
+            addresses=[str(each.address) for each in before.instance.all_addresses],
+        )
+        self.touch()
+        return before, transition.state
+
+    # --- the status file ------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        """Have the status written soon."""
+        if self._status_due is None:
+            self._status_due = max(time.monotonic(), self._status_at + _STATUS_INTERVAL)
+
+    def write_status(self) -> None:
+        """Write the status file now."""
+        self._status_due = None
+        self._status_at = time.monotonic()
+        self._dropped_told = self._lines_dropped()
+        made = self.snapshots.make()
+        self.history.write()
+        with contextlib.suppress(AgentError):  # a full run directory must not cost an address
+            files.write_atomically(self._paths.status, status.to_json(made), 0o644)
+
+    def _faults(self) -> tuple[str, ...]:
+        """Return why instances are not fit to serve, as far as is known."""
+        faulty = [
+            each.instance.name
+            for each in self._roster.entries
+            if each.state is VrrpState.FAULT and not self._drains.describe(each.instance.name)
+        ]
+        if not faulty:
+            return ()
+        why = files.read_reason(self._paths.check_reason)
+        text = f"{len(faulty)} of {len(self._roster.entries)} instances in FAULT"
+        return (f"{text}: {why}" if why else text,)
+
+    def _snapshot(self) -> status.AgentStatus:
+        active, now, look = self._active, time.time(), self._look()
+        faults = self._faults()
+        config = None
+        if active is not None:
+            config = status.ConfigStatus(
+                name=active.config.config_name,
+                interface=active.config.interface,
+                digest=active.rendering.digest,
+                since=self._active_since,
+                source=self._source,
+            )
+        return status.AgentStatus(
+            version=__version__,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            written_at=utc_now(),
+            phase=self._state.phase.value,
+            ready=self._state.phase is Phase.RUNNING and not self._problems and not faults,
+            reasons=(*self._problems, *faults),
+            config=config,
+            instances=tuple(self._instance(each, look, now) for each in self._roster.entries),
+            reload=self._reload,
+            keepalived_pid=self._state.pid,
+            restarts=max(self._starts - 1, 0),
+            lines_dropped=self._lines_dropped(),
+            protections=self._protections(),
+            worst_seconds=self._worst_seconds,
+            drain_requests=self._drains.answers,
+            listen=self.listening,
+            check=self._check(),
+            lease=look.lease,
+            counts=self._counts(look),
+            fingerprint=self._fingerprint,
+            keepalived_version=self.witness.keepalived_version,
+            python=sys.version.split()[0],
+            events=self.history.events(now),
+        )
+
+    def _instance(self, entry: RosterEntry, look: Look, now: float) -> status.InstanceStatus:
+        name = entry.instance.name
+        return status.InstanceStatus(
+            name=name,
+            virtual_router_id=entry.instance.virtual_router_id,
+            state=entry.state.value,
+            since=None if entry.since is None else utc(entry.since),
+            priority=entry.instance.priority,
+            addresses=tuple(str(held.address) for held in entry.instance.all_addresses),
+            held=self._held(name),
+            drained=self._drains.describe(name),
+            lease_remaining=look.lease_remaining if entry.state is VrrpState.MASTER else None,
+            dump=look.dumps.get(name),
+            rivals=look.rivals.get(name, ()),
+            transitions=self.history.transitions(name),
+            timeline=self.history.timeline(name, now),
+            transition_counts=self.history.causes(name),
+        )
+
+    def _check(self) -> status.CheckStatus | None:
+        """Return what the check said last, None where there is no check."""
+        config = None if self._active is None else self._active.config
+        if config is None or (config.track_script is None and config.port_probes is None):
+            return None
+        verdict = self.witness.check
+        if verdict is None:
+            return status.CheckStatus()
+        return status.CheckStatus(
+            state="ok" if verdict.failure is None else "failing",
+            reason=self.witness.check_reason(),
+            since=utc(verdict.since),
+        )
+
+    def _counts(self, look: Look) -> status.Counts:
+        count = self.history.count
+        return status.Counts(
+            accepted=count("reload.accepted"),
+            unchanged=count("reload.unchanged"),
+            refused=count("reload.refused"),
+            unconfirmed=count("reload.unconfirmed"),
+            kills=count("keepalived.hangs"),
+            contests=look.contests,
+            holds=look.holds,
+        )
+
+
+def problems_of(error: AgentError) -> tuple[str, ...]:
+    """Return what went wrong, a sentence for each thing to mend."""
+    match error:
+        case SettingsError(problems=problems):
+            return tuple(map(str, problems))
+        case HostNotReadyError(problem=problem):
+            return (str(problem),)
+        case ConfigTestError(output=output):
+            return (str(error), *filter(None, output.splitlines()))
+        case _:
+            return (str(error),)
+
+
+def utc_now() -> str:
+    """Return the time in ISO 8601."""
+    return utc(time.time())

@@ -1,0 +1,191 @@
+"""Remembers what may explain a transition until keepalived tells of one.
+
+The inference is :mod:`core.transition`'s; this keeps what keepalived said, what was on the wire
+and what the agent did itself. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.telling import remarks, transition
+from ipfailover_agent.core.telling.transition import (
+    Sighting,
+    Told,
+    TransitionCause,
+    TransitionKind,
+)
+from ipfailover_agent.system import files, host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ipfailover_agent.core.model import VrrpInstance
+    from ipfailover_agent.core.paths import RunPaths
+    from ipfailover_agent.core.supervising.roster import RosterEntry
+    from ipfailover_agent.core.telling.transition import Withholding
+
+
+@dataclass(slots=True, kw_only=True)
+class Sources:
+    """Where the rest is asked: who holds, whether the wire is watched, when the lease lapsed."""
+
+    withholdings: Callable[[str], tuple[Withholding, ...]] = lambda _: ()
+    is_wire_watched: Callable[[], bool] = lambda: False
+    lapsed_at: Callable[[float], float | None] = lambda _: None
+
+
+@dataclass(slots=True)
+class _Memory:
+    """Of one instance."""
+
+    sightings: tuple[Sighting, ...] = ()
+    outranked: Told | None = None
+    preempted: Told | None = None
+    last: tuple[TransitionCause, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckVerdict:
+    """What the check said last: ``failure`` is None while it passes; ``since`` UTC seconds."""
+
+    failure: str | None
+    since: float
+
+
+@dataclass(slots=True)
+class Witness:
+    """What was seen and heard, of the active configuration's instances."""
+
+    paths: RunPaths
+    sources: Sources = field(default_factory=Sources)
+    keepalived_version: str = ""
+    check: CheckVerdict | None = None
+    _of: dict[str, _Memory] = field(default_factory=dict)
+    _link: Told | None = None
+    _start: TransitionCause | None = None
+    _ending: TransitionCause | None = None
+    _reload_at: float | None = None
+    _ended: str = "ended"
+    _respawned_at: float | None = None
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def line(self, line: bytes, now: float) -> None:
+        """Take a line of keepalived's log."""
+        match remarks.parse(line):
+            case remarks.Outranked(instance=name, source=source, priority=priority) as said:
+                rank = "equal" if said.is_equal else "higher"
+                suffix = ", whose address is higher" if said.is_equal else ""
+                text = f"advert of {rank} priority {priority} from {source}{suffix}"
+                self._memory(name).outranked = Told(text=text, at=now)
+            case remarks.Outranks(instance=name, source=source, priority=priority):
+                text = f"outranks {source} (priority {priority})"
+                self._memory(name).preempted = Told(text=text, at=now)
+            case remarks.CheckEnded(failure=failure):
+                self.check = CheckVerdict(failure=failure or None, since=time.time())
+            case remarks.LinkChanged() as said:
+                self._link = Told(text=said.failure, at=now)
+            case remarks.ChildDied():
+                self._respawned_at = now
+            case remarks.VersionTold(version=version):
+                self.keepalived_version = version
+            case None:
+                pass
+
+    def told(self, event: str, details: Mapping[str, object]) -> None:
+        """Take an event of the agent's own log: the verdict of a check that it makes itself."""
+        match event.partition("."):
+            case ("check", _, "passed"):
+                self.check = CheckVerdict(failure=None, since=time.time())
+            case ("check", _, "failed"):
+                reason = str(details.get("reason") or "")
+                self.check = CheckVerdict(failure=reason, since=time.time())
+            case _:
+                pass
+
+    def advert(self, name: str, sighting: Sighting) -> None:
+        """Take an advert of somebody else for an instance's id."""
+        memory = self._memory(name)
+        memory.sightings = transition.seen(memory.sightings, sighting)
+
+    def started(self) -> None:
+        """Note that keepalived was started; all that was known of the last one is past."""
+        if self._start is None:
+            kind, text = TransitionKind.STARTED, "started"
+        else:
+            kind, text = TransitionKind.RESTARTED, f"keepalived restarted: it {self._ended}"
+        self._start = TransitionCause(kind=kind, text=text)
+        self._ending, self._respawned_at, self.check = None, None, None
+        self._of.clear()
+
+    def reloaded(self, now: float) -> None:
+        """Note that keepalived reads its file again."""
+        self._reload_at = now
+
+    def ends(self, cause: TransitionCause) -> None:
+        """Note why keepalived ends; the first reason is the one."""
+        self._ending = self._ending or cause
+        self._ended = self._ending.text.removeprefix("keepalived ")
+
+    # --- what explains --------------------------------------------------------------------------
+
+    def explain(
+        self, before: RosterEntry, state: VrrpState, now: float, lasted: float | None
+    ) -> TransitionCause:
+        """Return why an instance enters a state, and remember it."""
+        instance = before.instance
+        memory = self._memory(instance.name)
+        is_fault = state is VrrpState.FAULT
+        cause = transition.infer(
+            transition.Knowledge(
+                previous=before.state,
+                state=state,
+                now=now,
+                priority=instance.priority,
+                advert_interval=instance.advertisement.interval,
+                is_wire_watched=self.sources.is_wire_watched(),
+                sightings=memory.sightings,
+                outranked=memory.outranked,
+                preempted=memory.preempted,
+                withholdings=self.sources.withholdings(instance.name),
+                check_failure=self._check_failure() if is_fault else None,
+                link_failure=self._link_failure(instance, now) if is_fault else None,
+                before=None if memory.last is None else memory.last[0],
+                lasted=lasted,
+                lapsed_at=self.sources.lapsed_at(now),
+                start=self._start,
+                respawned_at=self._respawned_at,
+                reload_at=self._reload_at,
+                ending=self._ending,
+            )
+        )
+        memory.last = (cause, now)
+        return cause
+
+    def check_reason(self) -> str:
+        """Return why the check fails, empty while it does not."""
+        return self._check_failure() or ""
+
+    def _check_failure(self) -> str | None:
+        """Return the reason that the check wrote, or else how keepalived saw it end."""
+        if self.check is None or self.check.failure is None:
+            return None
+        return files.read_reason(self.paths.check_reason) or self.check.failure
+
+    def _link_failure(self, instance: VrrpInstance, now: float) -> str | None:
+        """Return what keepalived said of the link just now, or else how it is."""
+        if self._link is not None and transition.is_recent(self._link.at, now):
+            return self._link.text or None
+        return host.link_failure(instance.interface, instance.family)
+
+    def _memory(self, name: str) -> _Memory:
+        return self._of.setdefault(name, _Memory())
+
+    def keep(self, names: set[str]) -> None:
+        """Forget every other instance."""
+        for name in self._of.keys() - names:
+            del self._of[name]

@@ -1,0 +1,1 @@
+"""Configurations on their way: built, tested, put in force."""

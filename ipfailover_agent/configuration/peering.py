@@ -1,0 +1,191 @@
+"""Peers by name at work: has names resolved, keeps the set, says what changes.
+
+``core.peers`` decides, ``system.resolving`` asks; here are the clock, the record in the run
+directory and the log. Nothing here waits or raises.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, assert_never
+
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.model import family_of
+from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.system import memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
+    from ipfailover_agent.core.peering import inquiries
+    from ipfailover_agent.core.peering.names import Question
+    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.system.resolving import Resolver
+
+SOURCE = "peers"
+_INSIST_AFTER = 60.0  # seconds
+
+
+class Peering:
+    """The peers of one agent; idle, and not even imported, while there are no names.
+
+    Args:
+        log: where events go.
+        path: of the record.
+        in_force: returns the set that the active configuration has, None where there is none.
+        changed: called when there is another set to plan with; again each minute while the
+            active configuration has not got it, since what refused it may pass.
+        policy: every delay.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: FilteringBoundLogger,
+        path: str,
+        in_force: Callable[[], tuple[IPAddress, ...] | None],
+        changed: Callable[[], None],
+        policy: inquiries.Policy | None = None,
+    ) -> None:
+        self._log = log
+        self._path = path
+        self._in_force = in_force
+        self._changed = changed
+        self._policy = policy
+        self._repeats = Repeats()
+        self._state: inquiries.Peers | None = None
+        self._resolver: Resolver | None = None
+        self._loop: Loop | None = None
+        self._told_at = 0.0
+        self._is_telling = True
+
+    def begin(self, loop: Loop) -> None:
+        """Take the loop that is to watch for answers."""
+        self._loop = loop
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        return None if self._state is None else self._state.deadline
+
+    def add_to(self, settings: Settings, facts: HostFacts) -> HostFacts:
+        """Return the facts with the peers as far as they are known; has them looked up if new."""
+        if not settings.unicast_peer_names:
+            self._state = None
+            return facts
+        from ipfailover_agent.core.peering import inquiries, peers  # noqa: PLC0415 - start-up time
+
+        wanted = peers.want(settings, facts)
+        if self._state is None:
+            self._state = inquiries.Peers()
+            stored = memory.read_recorded_peers(self._path, wanted.questions)
+            wanted = replace(wanted, stored=stored)
+        self._is_telling = False  # whoever asks is told by the answer
+        try:
+            self._step(wanted)
+        finally:
+            self._is_telling = True
+        if not self._state.is_ready:
+            return replace(facts, peers_awaited=peers.obstacle(self._state))
+        return replace(facts, resolved_peers=self._state.addresses)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        if self._state is None or self._state.deadline is None or now < self._state.deadline:
+            return
+        from ipfailover_agent.core.peering import inquiries  # noqa: PLC0415 - start-up time
+
+        self._step(inquiries.DeadlinePassed())
+        self._insist(now)
+
+    def _insist(self, now: float) -> None:
+        """Ask for a plan again where the last one did not come into force."""
+        in_force = self._in_force()
+        if self._state is None or not self._state.is_ready or in_force is None:
+            return
+        if in_force != self._state.addresses and now >= self._told_at + _INSIST_AFTER:
+            self._told_at = now
+            self._changed()
+
+    def readable(self) -> None:
+        """Take the answers that have come."""
+        from ipfailover_agent.core.peering import inquiries  # noqa: PLC0415 - start-up time
+
+        for each in self._resolver.answers() if self._resolver else ():
+            if self._state is not None:
+                self._step(inquiries.Answered(answer=each))
+
+    def close(self) -> None:
+        """Take no more answers; who is still asking is not waited for."""
+        if self._resolver is not None:
+            self._resolver.close()
+
+    def _step(self, event: inquiries.Event) -> None:
+        from ipfailover_agent.core.peering import inquiries, peers  # noqa: PLC0415 - start-up time
+
+        if self._state is None:
+            return
+        policy = self._policy or inquiries.Policy()
+        self._state, actions = peers.step(self._state, event, time.monotonic(), policy)
+        for each in actions:
+            match each:
+                case inquiries.Ask(question=question):
+                    self._ask(question)
+                case inquiries.Changed():
+                    self._on_changed(each)
+                case inquiries.Failed(question=question, reason=reason):
+                    kept = sum(
+                        family_of(address) is question.family for address in self._state.addresses
+                    )
+                    self._tell("peers.unresolved", name=str(question), reason=reason, kept=kept)
+                case inquiries.Recovered(question=question):
+                    self._repeats.forget()
+                    self._log.info("peers.resolved", name=str(question))
+                case inquiries.OwnMissing(own=own):
+                    names = sorted({each.name for each in self._state.wanted.questions})
+                    self._tell(
+                        "peers.self_missing",
+                        names=names,
+                        own=[str(address) for address in own],
+                        reason="no name resolves to this node: the others do not send to it, and "
+                        "it takes their addresses; add it to the names",
+                    )
+                case _:
+                    assert_never(each)
+
+    def _on_changed(self, change: inquiries.Changed) -> None:
+        if self._state is None:
+            return
+        self._log.info(
+            "peers.changed",
+            added=[str(each) for each in change.added],
+            removed=[str(each) for each in change.removed],
+            count=len(self._state.addresses),
+        )
+        try:
+            memory.record_peers(self._path, self._state.known)
+        except AgentError as error:
+            self._tell("peers.record_failed", reason=str(error))
+        if self._is_telling:
+            self._told_at = time.monotonic()
+            self._changed()
+
+    def _ask(self, question: Question) -> None:
+        if self._resolver is None:
+            from ipfailover_agent.system.resolving import Resolver  # noqa: PLC0415 - seldom
+
+            self._resolver = Resolver()
+            if self._loop is not None:
+                self._loop.watch_readable(self._resolver.fileno(), SOURCE)
+        self._resolver.ask(question)
+
+    def _tell(self, event: str, **fields: object) -> None:
+        """Say it once, and then how often it happened again, each minute."""
+        repeated = self._repeats.seen(f"{event} {fields}", time.monotonic())
+        if repeated is not None:
+            counted = {"repeated": repeated} if repeated else {}
+            self._log.error(event, **fields, **counted)

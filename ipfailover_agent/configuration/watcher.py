@@ -1,0 +1,105 @@
+"""Looks at the source of variables and at the node, and asks for a reload when one has changed.
+
+Decisions are :mod:`core.watching`'s. A look at the source is a few stat calls every two seconds, a
+look at the node three netlink dumps every five: a listening socket would be woken by every renewal
+of every lease on this node. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.changing import watching
+from ipfailover_agent.core.changing.watching import Watched
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.system import sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.configuration.candidates import Candidates
+    from ipfailover_agent.core.supervising.supervision import Policy
+    from ipfailover_agent.prepare import Options
+
+
+class Watcher:
+    """Watches for one agent.
+
+    Args:
+        log: where events go.
+        options: of the agent; ``watches`` switches this off.
+        candidates: knows the active configuration.
+        policy: says how often it looks.
+        request: asks for a reload.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: FilteringBoundLogger,
+        options: Options,
+        candidates: Candidates,
+        policy: Policy,
+        request: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._path = options.config if options.watches else None
+        self._is_on = options.watches
+        self._candidates = candidates
+        self._request = request
+        self._source = Watched(every=policy.source_interval)
+        self._node = Watched(every=policy.node_interval)
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        due = []
+        if self._path is not None:
+            due.append(self._source.deadline)
+        if self._looks_at_node:
+            due.append(self._node.deadline)
+        return min(due, default=None)
+
+    @property
+    def _looks_at_node(self) -> bool:
+        """Before anything is in force supervision itself looks, every second."""
+        return self._is_on and self._candidates.active is not None
+
+    def reading(self) -> None:
+        """Variables and node are about to be read: what is there now is handled by that."""
+        if self._path is not None:
+            self._source = watching.handled(self._source, sources.fingerprint(self._path))
+        if self._looks_at_node:
+            self._node = watching.handled(self._node, self._look())
+
+    def tick(self, now: float) -> None:
+        """Look at what is due."""
+        if self._path is not None and now >= self._source.deadline:
+            look = sources.fingerprint(self._path)
+            self._source, is_due = watching.step(self._source, look, now)
+            if is_due:
+                self._log.info("source.changed", source=self._path)
+                self._request()
+        if self._looks_at_node and now >= self._node.deadline:
+            self._look_at_node(now)
+
+    def _look_at_node(self, now: float) -> None:
+        look = self._look()
+        is_first = self._node.handled is None
+        self._node, is_due = watching.step(self._node, look, now)
+        if not (is_due or is_first) or not self._candidates.host_changed():
+            return
+        if is_first:  # since the configuration was made; to be seen twice, as ever
+            self._node = replace(self._node, handled="", pending=look)
+            return
+        self._log.info("node.changed", interface=self._candidates.interface)
+        self._request()
+
+    def _look(self) -> str:
+        try:
+            return self._candidates.look_at_node()
+        except AgentError as error:
+            return str(error)

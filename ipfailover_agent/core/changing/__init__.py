@@ -1,0 +1,1 @@
+"""Changes: from one configuration to the next."""

@@ -1,0 +1,151 @@
+"""What a reload would do to each address: the active configuration beside the candidate.
+
+keepalived tells instances by id and interface across a reload and keeps the state of those that
+stay (see ``VrrpInstance.identity``). What it does to an address follows from where the address was
+and where it is to be; what the other nodes make of it, from what the adverts say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.changing import steps, wire
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.changing.wire import Difference
+    from ipfailover_agent.core.model import Family, IPAddress, KeepalivedConfig, VrrpInstance
+
+_SHOWN_LINES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """An address that changes its instance and its id; names of instances."""
+
+    address: IPAddress
+    origin: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renumbering:
+    """An address that is advertised under another virtual router id."""
+
+    address: IPAddress
+    old_id: int
+    new_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The difference between two configurations, address by address, in the candidate's order.
+
+    ``kept`` addresses have the same id as before. An address may be both moved and renumbered.
+    ``renamed`` are the old and the new name of instances that stay. ``resized`` names the
+    instances whose id advertises another set of addresses: a node that has the old set and one
+    that has the new refuse each other's adverts. ``differences`` are in all that the other nodes
+    hear. ``needs_second_signal`` is set when an address would be lost in one step (see ``steps``).
+    """
+
+    kept: tuple[IPAddress, ...] = ()
+    added: tuple[IPAddress, ...] = ()
+    removed: tuple[IPAddress, ...] = ()
+    moved: tuple[Move, ...] = ()
+    renumbered: tuple[Renumbering, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    resized: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    needs_second_signal: bool = False
+
+    def lines(self) -> tuple[str, ...]:
+        """Say it in words, at most ten lines of each kind.
+
+        Empty only where every address stays as it is and the other nodes hear what they heard.
+        """
+        kinds = (
+            [f"{address} is added" for address in self.added],
+            [f"{address} is removed" for address in self.removed],
+            [f"{each.address} moves from {each.origin} to {each.target}" for each in self.moved],
+            [
+                f"{each.address} changes its virtual router id from {each.old_id} to "
+                f"{each.new_id}: until every node has the new one, two may hold it"
+                for each in self.renumbered
+            ],
+            [
+                f"{name} advertises another set of addresses: until every node has it, two may "
+                "hold what is in it"
+                for name in self.resized
+            ],
+            [f"{old} is called {new} now" for old, new in self.renamed],
+            [str(each) for each in self.differences],
+        )
+        lines = tuple(line for kind in kinds for line in _some(kind))
+        if self.needs_second_signal:
+            lines += ("keepalived is signalled twice: in one step it would lose an address",)
+        return lines
+
+
+def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> Change:
+    """Return what changes for each address when ``candidate`` replaces ``active``."""
+    old = _by_address(active)
+    new = _by_address(candidate)
+    both = [
+        (address, old[address], instance) for address, instance in new.items() if address in old
+    ]
+    renumbered = [each for each in both if each[1].virtual_router_id != each[2].virtual_router_id]
+    pairs = {(was.number, now.number): (was, now) for _, was, now in both}.values()
+    return Change(
+        kept=tuple(
+            address for address, was, now in both if was.virtual_router_id == now.virtual_router_id
+        ),
+        added=tuple(address for address in new if address not in old),
+        removed=tuple(address for address in old if address not in new),
+        moved=tuple(
+            Move(address=address, origin=was.name, target=now.name)
+            for address, was, now in renumbered
+            if was.name != now.name
+        ),
+        renumbered=tuple(
+            Renumbering(
+                address=address, old_id=was.virtual_router_id, new_id=now.virtual_router_id
+            )
+            for address, was, now in renumbered
+        ),
+        renamed=tuple(
+            (was.name, now.name)
+            for was, now in pairs
+            if was.name != now.name and was.virtual_router_id == now.virtual_router_id
+        ),
+        resized=_resized(active, candidate),
+        differences=wire.differences(active, candidate, pairs),
+        needs_second_signal=steps.first_step(active, candidate) is not None,
+    )
+
+
+def _some(lines: list[str]) -> list[str]:
+    if len(lines) <= _SHOWN_LINES:
+        return lines
+    return [*lines[:_SHOWN_LINES], f"... and {len(lines) - _SHOWN_LINES} more like that"]
+
+
+def _by_address(config: KeepalivedConfig) -> dict[IPAddress, VrrpInstance]:
+    return {held.address: each for each in config.instances for held in each.all_addresses}
+
+
+def _resized(active: KeepalivedConfig, candidate: KeepalivedConfig) -> tuple[str, ...]:
+    old = {_heard_as(each): _advertised(each) for each in active.instances}
+    return tuple(
+        each.name
+        for each in candidate.instances
+        if old.get(_heard_as(each), _advertised(each)) != _advertised(each)
+    )
+
+
+def _heard_as(instance: VrrpInstance) -> tuple[int, Family]:
+    """Return what other nodes tell an instance's adverts by."""
+    return instance.virtual_router_id, instance.family
+
+
+def _advertised(instance: VrrpInstance) -> frozenset[IPAddress]:
+    return frozenset(each.address for each in instance.virtual_addresses)

@@ -1,0 +1,1 @@
+"""Drains: instances that are kept from serving on request."""

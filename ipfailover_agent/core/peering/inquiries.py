@@ -1,0 +1,194 @@
+"""The words of peers by name: delays, events, actions, and what is remembered.
+
+``peers`` decides with them, ``peering`` reports events and carries out actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.peering.names import Answer, Question, in_order
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import Family, IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Every delay in seconds, and the limit.
+
+    A node that is new needs the others to look twice (``interval`` and ``again``) before they send
+    to it; keepalived waits three adverts before it becomes MASTER, ``settle`` is the rest of it.
+    """
+
+    interval: float = 5.0  # from an answer to the next question
+    again: float = 1.0  # likewise while something is new, or nothing is known yet
+    answer_within: float = 4.0  # later counts as failed, and is taken all the same
+    settle: float = 4.0
+    grace: float = 2.0
+    patience: float = 30.0
+    drop_after: float = 600.0
+    forget_after: float = 60.0  # what was seen only once
+    sightings: int = 2
+    limit: int = 64  # addresses of one name and family
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A plan needs the peers.
+
+    Attributes:
+        questions: what there is to ask, each once.
+        own: every address of this node, the virtual ones left out.
+        listed: addresses that are peers anyway.
+        virtual: the addresses that are served; none of them is a peer.
+        stored: what a former run knew.
+    """
+
+    questions: tuple[Question, ...]
+    own: frozenset[IPAddress] = frozenset()
+    listed: frozenset[IPAddress] = frozenset()
+    virtual: frozenset[IPAddress] = frozenset()
+    stored: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A question was answered."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """``Peers.deadline`` lies behind us."""
+
+
+Event = Wanted | Answered | DeadlinePassed
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Have the question answered; it is not asked again before it is."""
+
+    question: Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The set of a family that is ready is another one: store it, plan again."""
+
+    added: tuple[IPAddress, ...]
+    removed: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A question was not answered, with why in words; what was known stays. Told each time."""
+
+    question: Question
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """A question that had failed was answered."""
+
+    question: Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnMissing:
+    """No answer has an address of this node: the others do not send to it. Told each time."""
+
+    family: Family
+    own: tuple[IPAddress, ...]
+
+
+Action = Ask | Changed | Failed | Recovered | OwnMissing
+
+
+# --- state --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """One address of one answer; ``missing_since`` is set while good answers lack it."""
+
+    address: IPAddress
+    seen: int
+    seen_at: float
+    missing_since: float | None = None
+    is_peer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiry:
+    """One question and all that came of it. Times are monotonic seconds.
+
+    Attributes:
+        question: what is asked.
+        ask_at: when to ask next, or by when the answer counts as failed while ``is_asked``.
+        is_asked: an answer is under way.
+        was_answered: there was an answer of any kind.
+        failure: why the last answer was none, or nothing.
+        same_since: since when good answers have been the same, None before the first.
+        last: the last good answer.
+        sightings: the addresses, sorted.
+    """
+
+    question: Question
+    ask_at: float
+    is_asked: bool = False
+    was_answered: bool = False
+    failure: str = ""
+    same_since: float | None = None
+    last: frozenset[IPAddress] = frozenset()
+    sightings: tuple[Sighting, ...] = ()
+
+    @property
+    def peers(self) -> frozenset[IPAddress]:
+        """Return what is taken for nodes."""
+        return frozenset(each.address for each in self.sightings if each.is_peer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """Everything that is remembered. ``ready``: families whose set may be used."""
+
+    wanted: Wanted = Wanted(questions=())
+    inquiries: tuple[Inquiry, ...] = ()
+    began_at: float = 0.0
+    ready: frozenset[Family] = frozenset()
+    deadline: float | None = None
+
+    @property
+    def families(self) -> frozenset[Family]:
+        """Return the families that are asked for."""
+        return frozenset(each.question.family for each in self.inquiries)
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether a plan can be made."""
+        return self.families <= self.ready
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Return the set of all names together, this node's own included, sorted."""
+        return in_order({address for each in self.inquiries for address in each.peers})
+
+    @property
+    def known(self) -> tuple[Answer, ...]:
+        """Return what to store: the set of each question whose family is ready."""
+        return tuple(
+            Answer(question=each.question, addresses=in_order(each.peers))
+            for each in self.inquiries
+            if each.question.family in self.ready
+        )

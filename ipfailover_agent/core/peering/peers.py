@@ -1,0 +1,304 @@
+"""Peers by name: which of the addresses that DNS has told are taken for nodes, and since when.
+
+:func:`step` is pure: what happened -> the state after it and what to do. Each name is a question
+per family that is served.
+
+- A family is *ready* once its set may be used. At a first start that is when every question got
+  the same answer for ``Policy.settle`` seconds with this node in it: the others read the same
+  names, and know who is in the answer for so long before it can become MASTER. After
+  ``Policy.patience`` whatever is known will do. A restart has the stored set: it waits for the
+  first answer to add to it, no longer than ``Policy.grace``.
+- From then on an address is added once it was seen twice, and dropped when answers have lacked it
+  for ten minutes: too many peers cost a packet a second each, too few cost a second holder.
+- A failed, empty or incredible answer changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, assert_never
+
+from ipfailover_agent.core.model import Family, IPAddress, family_of
+from ipfailover_agent.core.peering.inquiries import (
+    Action,
+    Answered,
+    Ask,
+    Changed,
+    DeadlinePassed,
+    Event,
+    Failed,
+    Inquiry,
+    OwnMissing,
+    Peers,
+    Policy,
+    Recovered,
+    Sighting,
+    Wanted,
+)
+from ipfailover_agent.core.peering.names import Answer, Question, in_order, judged
+from ipfailover_agent.core.planning import unicast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfailover_agent.core.model import HostFacts, Settings
+
+VARIABLE = unicast.NAMES
+
+
+Step = tuple[Peers, tuple[Action, ...]]
+
+
+def want(settings: Settings, facts: HostFacts) -> Wanted:
+    """Return what a plan needs: each name is asked for each family that is served."""
+    families = sorted({family_of(each) for each in settings.virtual_addresses})
+    return Wanted(
+        questions=tuple(
+            Question(name=name, family=each)
+            for name in settings.unicast_peer_names
+            for each in families
+        ),
+        own=unicast.own_addresses(settings, facts),
+        listed=frozenset(settings.unicast_peers),
+        virtual=frozenset(settings.virtual_addresses),
+    )
+
+
+def obstacle(state: Peers) -> str:
+    """Return in words why there is no set yet; nothing while all goes its usual way."""
+    failures = [f"{each.question}: {each.failure}" for each in state.inquiries if each.failure]
+    if failures:
+        return "; ".join(failures)
+    missing = _without_own(state)
+    if missing and all(each.last for each in state.inquiries):
+        return "no answer has an address of this node yet"
+    return ""
+
+
+def first_set(
+    wanted: Wanted, answers: Iterable[Answer], stored: Iterable[Answer]
+) -> tuple[tuple[IPAddress, ...] | None, tuple[str, ...]]:
+    """Return what an agent with these answers would start with, None for waiting; and remarks."""
+    given = tuple(answers)
+    state, _ = step(Peers(), replace(wanted, stored=tuple(stored)), 0.0, Policy())
+    for each in given:
+        state, _ = step(state, Answered(answer=each), 0.0, Policy())
+    remarks = [f"{VARIABLE}: {each.question}: {each.failure}" for each in given if each.failure]
+    if all(each.last for each in state.inquiries):
+        remarks += [
+            f"{VARIABLE}: no name resolves to an IPv{family:d} address of this node: the others "
+            "will not send to it"
+            for family in sorted(_without_own(state))
+        ]
+    state, _ = step(state, DeadlinePassed(), Policy().patience, Policy())
+    return (state.addresses if state.is_ready else None), tuple(remarks)
+
+
+def step(state: Peers, event: Event, now: float, policy: Policy) -> Step:
+    """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
+    before, was_ready = frozenset(state.addresses), state.ready
+    actions: tuple[Action, ...] = ()
+    match event:
+        case Wanted():
+            state = _want(state, event, now, policy)
+            before = frozenset(state.addresses)
+        case Answered(answer=answer):
+            state, actions = _take(state, answer, now, policy)
+        case DeadlinePassed():
+            pass
+        case _:
+            assert_never(event)
+    state = _settle(state, now, policy)
+    state, asked = _ask(state, now, policy)
+    after = frozenset(state.addresses)
+    if state.is_ready and (state.ready != was_ready or after != before):
+        known = before if was_ready else frozenset[IPAddress]()
+        actions += (Changed(added=in_order(after - known), removed=in_order(known - after)),)
+    return replace(state, deadline=_deadline(state, now, policy)), (*actions, *asked)
+
+
+# --- what is wanted -----------------------------------------------------------------------------
+
+
+def _want(state: Peers, wanted: Wanted, now: float, policy: Policy) -> Peers:
+    """Take what a plan needs; what is known of a question that stays is kept."""
+    if wanted.questions == state.wanted.questions:
+        return replace(state, wanted=replace(wanted, stored=state.wanted.stored))
+    known = {each.question: each for each in state.inquiries}
+    stored = {
+        each.question: each
+        for each in wanted.stored
+        if not judged(each, wanted.virtual, policy.limit).failure
+    }
+    inquiries = tuple(
+        known.get(each) or _begin(each, stored.get(each), now) for each in wanted.questions
+    )
+    # A name that is new makes its family wait again; the reload that brought it is refused
+    # until then, and what is in force stays.
+    fresh = {each.family for each in wanted.questions if each not in known}
+    return replace(
+        state, wanted=wanted, inquiries=inquiries, began_at=now, ready=state.ready - fresh
+    )
+
+
+def _begin(question: Question, stored: Answer | None, now: float) -> Inquiry:
+    sightings = tuple(
+        Sighting(address=each, seen=0, seen_at=now, is_peer=True)
+        for each in (stored.addresses if stored else ())
+    )
+    return Inquiry(question=question, ask_at=now, sightings=sightings)
+
+
+# --- asking -------------------------------------------------------------------------------------
+
+
+def _ask(state: Peers, now: float, policy: Policy) -> Step:
+    """Ask what is due; an answer that is overdue counts as failed."""
+    inquiries, actions = [], list[Action]()
+    for each in state.inquiries:
+        following = each
+        if now >= each.ask_at:
+            if each.is_asked:
+                reason = f"no answer within {policy.answer_within:g} s"
+                actions.append(Failed(question=each.question, reason=reason))
+                # Not asked again: whoever hangs in a resolver would only be joined by others.
+                following = replace(
+                    each, failure=reason, was_answered=True, ask_at=now + policy.interval
+                )
+            else:
+                actions.append(Ask(question=each.question))
+                following = replace(each, is_asked=True, ask_at=now + policy.answer_within)
+        inquiries.append(following)
+    return replace(state, inquiries=tuple(inquiries)), tuple(actions)
+
+
+def _deadline(state: Peers, now: float, policy: Policy) -> float | None:
+    due = [each.ask_at for each in state.inquiries]
+    if not state.is_ready:
+        moments = [state.began_at + policy.grace, state.began_at + policy.patience]
+        moments += [
+            each.same_since + policy.settle
+            for each in state.inquiries
+            if each.same_since is not None
+        ]
+        due += [each for each in moments if each > now]
+    return min(due, default=None)
+
+
+# --- answers ------------------------------------------------------------------------------------
+
+
+def _take(state: Peers, answer: Answer, now: float, policy: Policy) -> Step:
+    inquiry = next((each for each in state.inquiries if each.question == answer.question), None)
+    if inquiry is None:
+        return state, ()  # asked for by a configuration that is no longer wanted
+    is_ready = answer.question.family in state.ready
+    reason = judged(answer, state.wanted.virtual, policy.limit).failure
+    actions: list[Action] = []
+    if reason:
+        actions.append(Failed(question=answer.question, reason=reason))
+        taken = replace(inquiry, failure=reason)
+        if not answer.failure and not answer.addresses and inquiry.same_since is None:
+            taken = replace(taken, same_since=now)
+    else:
+        if inquiry.failure:
+            actions.append(Recovered(question=answer.question))
+        taken, overflow = _look(inquiry, answer, now, policy, is_ready=is_ready)
+        if overflow:
+            reason = f"more than {policy.limit} different addresses within ten minutes"
+            actions.append(Failed(question=answer.question, reason=reason))
+    is_new = any(not each.is_peer and each.seen_at == now for each in taken.sightings)
+    pause = policy.again if not is_ready or (is_new and not reason) else policy.interval
+    taken = replace(taken, is_asked=False, was_answered=True, ask_at=now + pause)
+    inquiries = tuple(taken if each is inquiry else each for each in state.inquiries)
+    state = replace(state, inquiries=inquiries)
+    if not reason:
+        actions += _own_missing(state, answer.question.family, now, policy)
+    return state, tuple(actions)
+
+
+def _look(
+    inquiry: Inquiry, answer: Answer, now: float, policy: Policy, *, is_ready: bool
+) -> tuple[Inquiry, bool]:
+    """Compare a good answer with what is known; return whether something found no room."""
+    listed = frozenset(answer.addresses)
+    known = {each.address: each for each in inquiry.sightings}
+    kept: list[Sighting] = []
+    for each in inquiry.sightings:
+        missing_since = None
+        if each.address in listed:
+            kept.append(replace(each, seen=each.seen + 1, seen_at=now, missing_since=None))
+            continue
+        missing_since = now if each.missing_since is None else each.missing_since
+        lasts = policy.drop_after if each.is_peer else policy.forget_after
+        # Before anything is in use, only what a former run knew is kept beside the answer.
+        used = is_ready or (each.is_peer and each.seen == 0)
+        is_last = each.is_peer and not (inquiry.peers & listed)
+        if used and (is_last or now - missing_since < lasts):
+            kept.append(replace(each, missing_since=missing_since))
+    kept += [Sighting(address=each, seen=1, seen_at=now) for each in listed if each not in known]
+    needed = policy.sightings if is_ready else 1
+    room = policy.limit - sum(each.is_peer for each in kept)
+    taken, overflow = [], False
+    for each in sorted(kept, key=lambda each: int(each.address)):
+        joins = not each.is_peer and each.seen >= needed
+        overflow = overflow or (joins and room <= 0)
+        joins = joins and room > 0
+        room -= joins
+        taken.append(replace(each, is_peer=each.is_peer or joins))
+    same_since = inquiry.same_since
+    if listed != inquiry.last or same_since is None:
+        same_since = now
+    inquiry = replace(
+        inquiry, failure="", last=listed, same_since=same_since, sightings=tuple(taken)
+    )
+    return inquiry, overflow
+
+
+# --- ready --------------------------------------------------------------------------------------
+
+
+def _settle(state: Peers, now: float, policy: Policy) -> Peers:
+    """Find the families whose set may be used from now on."""
+    ready = {each for each in state.families if _is_settled(state, each, now, policy)}
+    return replace(state, ready=(state.ready & state.families) | ready)
+
+
+def _is_settled(state: Peers, family: Family, now: float, policy: Policy) -> bool:
+    if family in state.ready:
+        return True
+    inquiries = [each for each in state.inquiries if each.question.family is family]
+    listed = [each for each in state.wanted.listed if family_of(each) is family]
+    if not listed and not any(each.peers for each in inquiries):
+        return False
+    waited = now - state.began_at
+    if any(seen.is_peer and seen.seen == 0 for each in inquiries for seen in each.sightings):
+        return waited >= policy.grace or all(each.was_answered for each in inquiries)
+    if waited >= policy.patience:
+        return True
+    return family not in _without_own(state) and all(
+        each.same_since is not None and now - each.same_since >= policy.settle
+        for each in inquiries
+    )
+
+
+def _without_own(state: Peers) -> frozenset[Family]:
+    """Return the families in which this node has addresses and no answer has one of them."""
+    told = {address for each in state.inquiries for address in each.last} | state.wanted.listed
+    return frozenset(
+        family
+        for family in state.families
+        if (own := [each for each in state.wanted.own if family_of(each) is family])
+        and not told.intersection(own)
+    )
+
+
+def _own_missing(state: Peers, family: Family, now: float, policy: Policy) -> list[Action]:
+    if family not in state.ready and now - state.began_at < policy.settle:
+        return []  # a pod may be in its Service a moment after it has started
+    inquiries = [each for each in state.inquiries if each.question.family is family]
+    if family not in _without_own(state) or not all(each.last for each in inquiries):
+        return []
+    own = (each for each in state.wanted.own if family_of(each) is family)
+    usual = (each for each in own if not each.is_loopback and not each.is_link_local)
+    return [OwnMissing(family=family, own=in_order(usual))]

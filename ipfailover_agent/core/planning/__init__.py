@@ -1,0 +1,1 @@
+"""Planning: from settings and a node to a configuration."""

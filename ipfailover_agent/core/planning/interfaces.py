@@ -1,0 +1,110 @@
+"""Which interface the virtual addresses go on."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import HostNotReadyError, Problem
+from ipfailover_agent.core.model import Family, family_of
+from ipfailover_agent.core.planning import ownership
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ipfailover_agent.core.model import HostFacts, Interface, IPAddress, Settings
+
+VARIABLE = "OPENSHIFT_HA_NETWORK_INTERFACE"
+_TRIED_BY_NAME = ("enp0s3", "enp0s8", "eth1", "ens3")  # the old image's list, in its order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The interface, what the operator should hear about it, and why the node is not ready."""
+
+    interface: Interface
+    reports: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+
+
+def choose(settings: Settings, facts: HostFacts) -> Choice:
+    """Choose the VRRP interface.
+
+    Raises:
+        HostNotReadyError: there is none yet.
+    """
+    for name in settings.interfaces:
+        found = facts.interface(name)
+        if found is not None:
+            return Choice(interface=found)
+    if settings.interfaces:
+        return _choose_instead(settings, facts)
+    return _detect(facts)
+
+
+def _detect(facts: HostFacts) -> Choice:
+    found = _old_order(facts)
+    if found is None:
+        raise HostNotReadyError(
+            Problem(
+                variable=VARIABLE,
+                element="",
+                reason=f"no interface found: neither {', '.join(_TRIED_BY_NAME)} is there "
+                "nor a default route",
+                instead="name the interface",
+            )
+        )
+    routed = _default_interface(facts)
+    if routed is None or routed == found.name:
+        return Choice(interface=found)
+    report = (
+        f"{VARIABLE} is not set: {found.name} is used because its name comes first, but the "
+        f"default route leaves through {routed}; set {VARIABLE} to the one you mean"
+    )
+    return Choice(interface=found, reports=(report,))
+
+
+def _choose_instead(settings: Settings, facts: HostFacts) -> Choice:
+    """Fall back to the old order where that serves the addresses on their own network."""
+    wanted = " ".join(settings.interfaces)
+    present = ", ".join(each.name for each in facts.interfaces if ownership.holds_addresses(each))
+    missing = Problem(
+        variable=VARIABLE,
+        element=wanted,
+        reason="no such interface on this node",
+        instead=f"name one of: {present or 'none is there'}",
+    )
+    found = _old_order(facts)
+    if found is None or not _all_on_link(settings.virtual_addresses, settings, found, facts):
+        raise HostNotReadyError(missing)
+    text = f"{missing}; {found.name} is used instead, because every address belongs to its network"
+    return Choice(interface=found, reports=(text,), degraded=(text,))
+
+
+def _old_order(facts: HostFacts) -> Interface | None:
+    for name in _TRIED_BY_NAME:
+        found = facts.interface(name)
+        if found is not None:
+            return found
+    routed = _default_interface(facts)
+    return None if routed is None else facts.interface(routed)
+
+
+def _default_interface(facts: HostFacts) -> str | None:
+    """Return the interface of the default route that the kernel prefers: IPv4's, else IPv6's."""
+    routes = sorted(facts.default_routes, key=lambda route: (route.family, route.metric))
+    return routes[0].interface if routes else None
+
+
+def _all_on_link(
+    addresses: Collection[IPAddress], settings: Settings, interface: Interface, facts: HostFacts
+) -> bool:
+    networks = [
+        ipaddress.ip_network((held.address, held.prefix_length), strict=False)
+        for held in interface.addresses
+        if held.address not in addresses
+        and not ownership.is_marked(held, interface.name, settings.address_label, facts)
+        and held.prefix_length < Family(family_of(held.address)).host_prefix_length
+    ]
+    return all(any(address in network for network in networks) for address in addresses)

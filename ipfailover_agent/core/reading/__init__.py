@@ -1,0 +1,1 @@
+"""Reading variables: from text to settings."""

@@ -1,0 +1,1 @@
+"""Rendering: from a configuration to files."""

@@ -1,0 +1,1 @@
+"""Contests: who else claims our addresses, and who yields."""

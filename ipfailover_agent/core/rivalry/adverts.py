@@ -1,0 +1,149 @@
+"""Adverts of others: the part of ``contest`` that remembers who sends them, against whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rivalry import causes, counting, verdicts, yielding
+from ipfailover_agent.core.rivalry.conflict import (
+    Action,
+    AdvertSeen,
+    Contest,
+    ContestPolicy,
+    Phase,
+    Report,
+)
+from ipfailover_agent.core.rivalry.rivals import Rival, is_alike, is_from_segment
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.network.packets import Advert
+
+Step = tuple[Contest, tuple[Action, ...]]
+
+
+def is_routine(state: Contest, advert: Advert, now: float) -> bool:
+    """Tell whether an advert is what a BACKUP that counts hears every second, and changes nothing.
+
+    Worth a short way: a node may be BACKUP of 254 instances.
+    """
+    if (
+        state.state is not VrrpState.BACKUP
+        or not state.is_counting
+        or state.phase is not Phase.WATCHING
+        or not state.rivals
+        or (state.deadline is not None and now >= state.deadline)
+    ):
+        return False
+    rival = state.rivals[-1]
+    return rival.advert == advert and rival.advertises(state.context, now)
+
+
+def on_routine(state: Contest, now: float) -> Contest:
+    """Return the state after such an advert."""
+    passed = state.passed + 1
+    return replace(
+        state,
+        rivals=(*state.rivals[:-1], replace(state.rivals[-1], advert_at=now)),
+        passed=passed,
+        second_at=now if passed == 2 else state.second_at,  # noqa: PLR2004 - see _count
+    )
+
+
+def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPolicy) -> Step:
+    """Return the state after a received advert, and what there is to tell of it."""
+    advert, context = event.advert, state.context
+    if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
+        return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
+    if not is_from_segment(advert):
+        return state, (Report(cause=causes.routed(advert)),)
+    known = state.rival(advert.source_mac, advert.virtual_router_id)
+    if not advert.priority:
+        if known is not None:
+            state = _note_defiance(state, known, now, policy)
+        return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
+    if not context.is_claimed_by(advert):
+        if advert.virtual_router_id != context.virtual_router_id:
+            return state, ()
+        return state, (Report(cause=causes.id_clash(advert, context, event.seen_ids)),)
+    if known is None:
+        known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
+    elif known.left_at is not None and now - known.left_at < policy.leaving:
+        return state, ()
+    was_in_sight = known.advertises(context, now)
+    is_same = was_in_sight and is_alike(known.advert, advert)
+    challenged_at = known.challenged_at if was_in_sight else None
+    has_changed_rank = known.outranks(context) is not context.ranks_below(advert)
+    answered_at = known.answered_at if was_in_sight else None
+    if state.state is VrrpState.MASTER and (challenged_at is None or has_changed_rank):
+        challenged_at, answered_at = now, None
+    rival = replace(
+        known.sighted(now, verdicts.memory_of(policy)),
+        advert=advert,
+        advert_at=now,
+        challenged_at=challenged_at,
+        answered_at=answered_at,
+        is_reported=known.is_reported and was_in_sight,
+    )
+    state = yielding.remember(state, rival, policy)
+    if was_in_sight and not is_same and causes.difference(advert, context) is None:
+        state = counting.hope(state, now)
+    if state.state is VrrpState.BACKUP:
+        state = _compare(state, rival, now, policy)
+        state = counting.count(state, now, policy, is_new=not is_same)
+    return state, ()
+
+
+def _compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) -> Contest:
+    """Note, while BACKUP, which of several that advertise is told to step down, and does not."""
+    others = [
+        each
+        for each in state.rivals
+        if each.mac != heard.mac and verdicts.is_recent(each, state.context, now)
+    ]
+    for each in others:
+        if each.rank < heard.rank and each.answered_at is None:
+            state = yielding.remember(state, replace(each, answered_at=now), policy)
+    higher = [each for each in others if each.rank > heard.rank]
+    if not higher:
+        heard = replace(heard, answered_at=None)
+    elif heard.answered_at is None:
+        # The answer to its first advert may have overtaken it.
+        if any(now - (each.advert_at or 0.0) <= policy.settle for each in higher):
+            heard = replace(heard, answered_at=now)
+    elif now >= heard.answered_at + policy.answer:
+        heard = replace(heard, defied_at=now)
+    return yielding.remember(state, heard, policy)
+
+
+def _note_defiance(state: Contest, left: Rival, now: float, policy: ContestPolicy) -> Contest:
+    """Note whom the one that leaves has yielded to: a lower rank with time enough to yield."""
+    enough = policy.confirm + policy.dump_grace
+    for each in state.rivals:
+        if (
+            each.answered_at is not None
+            and each.rank < left.rank
+            and now - each.answered_at >= enough
+            and verdicts.is_recent(each, state.context, now)
+        ):
+            state = yielding.remember(state, replace(each, defied_at=now), policy)
+    return state
+
+
+def _on_leaving(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
+    """Forget a rival that has sent priority 0, but for what is still under way from it."""
+    rivals = tuple(
+        replace(
+            each.forgiven(),
+            first_seen=now,
+            advert_at=None,
+            announced_at=None,
+            disputed_at=None,
+            left_at=now,
+        )
+        if each.mac == mac and each.router_id in {router_id, None}
+        else each
+        for each in state.rivals
+    )
+    return replace(state, rivals=rivals, alive_until=min(state.alive_until, now))

@@ -1,0 +1,248 @@
+"""Why a rival is there, in words: what was seen, and what to do about it."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.words import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.network.packets import Advert
+    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
+
+_SECONDS_VERSION: Final = 2
+_PASSWORD_AUTHENTICATION: Final = 1
+_HOP_LIMIT: Final = 255
+_HIGHEST_ID: Final = 255
+
+
+class CauseKind(enum.Enum):
+    """Kinds of causes; the values are shown to operators and label metrics."""
+
+    FIREWALL = "firewall"  # adverts arrive and keepalived never sees them
+    PASSWORD = "password"  # noqa: S105 - a word, not a secret
+    ADDRESSES = "addresses"
+    VERSION = "version"
+    CAST = "cast"  # unicast against multicast
+    INTERVAL = "interval"
+    ROUTER_ID = "router id"  # the same addresses under another id
+    PACKET = "packet"  # hop limit or checksum: something on the way changes adverts
+    REFUSED = "refused"  # keepalived counts an error that the packet does not explain
+    UNHEARD = "unheard"  # it ranks lower and goes on: it does not hear us
+    STRANGER = "stranger"  # announces, speaks no VRRP
+    SILENCED = "silenced"  # announces, and its adverts have ceased to arrive
+    ID_CLASH = "id clash"  # our id for other addresses: no rival
+    OWN_ECHO = "own echo"  # what we sent ourselves: no rival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One cause.
+
+    Attributes:
+        kind: what to count it under.
+        rival: the other side's address, or its MAC where it speaks no VRRP.
+        text: a sentence for the operator: what was seen, why, what to look at.
+    """
+
+    kind: CauseKind
+    rival: str
+    text: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return what makes two reports the same one, within an instance."""
+        return self.kind.value, self.rival
+
+
+def mac_text(mac: bytes) -> str:
+    """Return a MAC as people write it."""
+    return mac.hex(":")
+
+
+def difference(advert: Advert, context: ContestContext) -> Cause | None:
+    """Return why keepalived refuses an advert, by what the advert says; None: it would accept it.
+
+    The order is keepalived's own (2.2.7, vrrp_check_packet), so that the first cause named is the
+    one that its log names as well.
+    """
+    who, router_id = str(advert.source), context.virtual_router_id
+
+    def cause(kind: CauseKind, text: str) -> Cause:
+        return Cause(kind=kind, rival=who, text=text)
+
+    if advert.virtual_router_id != router_id:
+        shared = listed(each for each in advert.addresses if context.holds(each))
+        return cause(
+            CauseKind.ROUTER_ID,
+            f"{who} advertises {shared} for router id {advert.virtual_router_id}, ours"
+            f" {router_id}: every node needs the same OPENSHIFT_HA_VRRP_ID_OFFSET and list",
+        )
+    begin = f"adverts from {who} for router id {router_id} are refused: "
+    if not context.is_unicast and advert.ttl != _HOP_LIMIT:
+        return cause(CauseKind.PACKET, f"{begin}hop limit {advert.ttl}, not 255")
+    if advert.version != context.version:
+        return cause(
+            CauseKind.VERSION, f"{begin}VRRP version {advert.version}, ours {context.version}"
+        )
+    if advert.version == _SECONDS_VERSION:
+        if _password_of(advert) != context.password:
+            return cause(
+                CauseKind.PASSWORD,
+                f"{begin}other password (first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)",
+            )
+        if advert.interval != context.advert_interval:
+            return cause(
+                CauseKind.INTERVAL,
+                f"{begin}advert interval {advert.interval:g} s, ours {context.advert_interval:g} s"
+                " (OPENSHIFT_HA_ADVERT_INTERVAL)",
+            )
+    if sorted(map(int, advert.addresses)) != sorted(map(int, context.addresses)):
+        return cause(
+            CauseKind.ADDRESSES,
+            f"{begin}address list differs: they {listed(advert.addresses) or 'no address'},"
+            f" we {listed(context.addresses)}",
+        )
+    if not advert.is_checksum_right:
+        return cause(CauseKind.PACKET, f"{begin}wrong checksum")
+    if advert.destination.is_multicast == context.is_unicast:
+        theirs, ours = ("multicast", "unicast") if context.is_unicast else ("unicast", "multicast")
+        return cause(
+            CauseKind.CAST,
+            f"{begin}they send {theirs}, we {ours} (OPENSHIFT_HA_UNICAST_PEERS)",
+        )
+    return None
+
+
+def routed(advert: Advert) -> Cause:
+    """Return what is said of adverts that a router forwarded to this node: they are ignored."""
+    return Cause(
+        kind=CauseKind.PACKET,
+        rival=str(advert.source),
+        text=f"adverts from {advert.source} for router id {advert.virtual_router_id} do not come"
+        f" from this segment (hop limit {advert.ttl}, not 255): they are ignored",
+    )
+
+
+def explain(
+    advert: Advert,
+    context: ContestContext,
+    before: Counters | None = None,
+    after: Counters | None = None,
+) -> Cause:
+    """Return why keepalived does not step back for the sender of ``advert``.
+
+    ``before`` and ``after`` are keepalived's counters around adverts of it, where known.
+    """
+    cause = difference(advert, context)
+    if cause is not None:
+        return cause
+    who = str(advert.source)
+    begin = f"adverts from {who} for router id {context.virtual_router_id}"
+    if before is not None and after is not None:
+        if after.auth_failure > before.auth_failure:
+            return Cause(
+                kind=CauseKind.PASSWORD,
+                rival=who,
+                text=f"{begin} are refused: other password"
+                " (first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)",
+            )
+        moved = tuple(
+            name
+            for name in ("addr_list_err", "other_errors")
+            if getattr(after, name) > getattr(before, name)
+        )
+        if moved:
+            return Cause(
+                kind=CauseKind.REFUSED,
+                rival=who,
+                text=f"{begin} are refused: keepalived counts {' and '.join(moved)}"
+                " (its log says why)",
+            )
+    return Cause(
+        kind=CauseKind.FIREWALL,
+        rival=who,
+        text=f"{begin} arrive but keepalived does not count them:"
+        " a firewall drops protocol 112 (nft list ruleset)",
+    )
+
+
+def unheard(advert: Advert, context: ContestContext) -> Cause:
+    """Return why a rival that ranks below us does not step back for us."""
+    cause = difference(advert, context)
+    if cause is not None:
+        return cause
+    who = str(advert.source)
+    return Cause(
+        kind=CauseKind.UNHEARD,
+        rival=who,
+        text=f"{who} ranks lower (priority {advert.priority}, ours {context.priority}) and goes on"
+        f" advertising for router id {context.virtual_router_id}: it does not receive our adverts"
+        " (a firewall there, or one direction of the network is lost)",
+    )
+
+
+def announcer(mac: bytes, address: IPAddress, advert: Advert | None, router_id: int) -> Cause:
+    """Return the cause for a MAC that announces an address of ours, no advert of it in sight.
+
+    ``advert`` is the last one that was seen of it, None where it never sent any.
+    """
+    who = mac_text(mac)
+    if advert is None:
+        text = f"{who} announces {address} and speaks no VRRP (or the network drops protocol 112)"
+        return Cause(kind=CauseKind.STRANGER, rival=who, text=text)
+    text = (
+        f"{who} announces {address} and the adverts of {advert.source} for router id {router_id}"
+        " no longer arrive: the network, or a firewall there, drops protocol 112"
+    )
+    return Cause(kind=CauseKind.SILENCED, rival=str(advert.source), text=text)
+
+
+def id_clash(advert: Advert, context: ContestContext, seen: Collection[int]) -> Cause:
+    """Return the cause for a router that uses our id for addresses that are not ours."""
+    who = str(advert.source)
+    offset = free_offset(seen, context.router_ids)
+    remedy = "" if offset is None else f": choose OPENSHIFT_HA_VRRP_ID_OFFSET={offset}"
+    return Cause(
+        kind=CauseKind.ID_CLASH,
+        rival=who,
+        text=f"router id {advert.virtual_router_id} is also used by {who}"
+        f" for {listed(advert.addresses) or 'no address'}{remedy}",
+    )
+
+
+def own_echo(source: str, mac: bytes) -> Cause:
+    """Return the cause for a frame that says what we said ourselves."""
+    return Cause(
+        kind=CauseKind.OWN_ECHO,
+        rival=mac_text(mac),
+        text=f"what {source} sends comes back to us with {mac_text(mac)}"
+        " (a loop, a bond or a mirror port), or another host uses an address of this node",
+    )
+
+
+def free_offset(seen: Collection[int], count: int) -> int | None:
+    """Return an id offset after which ``count`` ids in a row were not seen; None where none is.
+
+    Tens are easier to remember and leave room; where none fits, any does.
+    """
+    used = frozenset(seen)
+    offsets = range(_HIGHEST_ID - count + 1)
+    for offset in itertools.chain(offsets[10::10], offsets):
+        if used.isdisjoint(range(offset + 1, offset + count + 1)):
+            return offset
+    return None
+
+
+def _password_of(advert: Advert) -> bytes | None:
+    if advert.authentication == 0:
+        return None
+    # Another kind of authentication matches no password, not even the empty one.
+    return advert.password if advert.authentication == _PASSWORD_AUTHENTICATION else b"\0"

@@ -1,0 +1,298 @@
+"""The words of contests: events, actions, delays and what is remembered of one instance.
+
+``contest`` decides with them, ``agent`` reports events and carries out actions.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.model import VrrpState
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.network.packets import Advert, Announcement
+    from ipfailover_agent.core.rivalry.causes import Cause
+    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
+
+
+class Phase(enum.Enum):
+    """Where an instance stands; the values are shown to operators."""
+
+    WATCHING = "watching"
+    HELD = "held"  # in FAULT by our hold file
+    TRIAL = "trial"  # released for less than a master-down time
+
+
+class HoldReason(enum.Enum):
+    """Why an instance is held; the values are shown to operators."""
+
+    OUTRANKED = "outranked"  # MASTER, and keepalived does not step down for a higher rank
+    UNCOUNTED = "uncounted"  # BACKUP, and keepalived does not count the master's adverts
+    UNYIELDING = "unyielding"  # MASTER, and a lower rank does not step down for us
+    ANNOUNCED = "announced"  # lost against somebody of whom only announcements are seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContestPolicy:
+    """Every delay by name, in seconds, and every limit.
+
+    Attributes:
+        confirm: a handover is over by then: keepalived steps down within milliseconds.
+        dump_lead: how long before ``confirm`` ends keepalived is asked for its state.
+        dump_grace: how long its answer is waited for after that.
+        dump_interval: between looks at the counters of a BACKUP.
+        settle: from an advert on the wire to its being counted, at most.
+        trial_adverts: how many advert intervals a trial lasts; below 3, where keepalived's
+            master-down timer ends, by enough for the hold to take effect.
+        slowest_trial: the shortest advert interval with trials and holds of a BACKUP.
+        trial_first, trial_factor, trial_limit: back-off between trials.
+        patience: a lower rank has so long to yield, or an advert interval and 0.5 s if more.
+        answer: it has so long where an advert of ours, or of another higher rank, was seen
+            leaving: its keepalived takes milliseconds, its agent ``confirm`` and ``dump_grace``.
+        brisk_interval: between our announcements when a contest by announcements has begun, or
+            when our adverts have ceased to leave; ``brisk_rounds`` times.
+        defend_interval: between our announcements after that.
+        escalation: from one stage of a contest by announcements to the next, a part of
+            ``brisk_interval``, a little less than when rivals are heard.
+        lapses_limit: a rival that cannot be contested, since it announces too rarely, is yielded
+            to at so many returns.
+        fresh_for: how long a winner goes on announcing at ``defend_interval`` after the last
+            sign of a rival; then every ``slow_announce``.
+        missed_announcements: so many may be lost until the winner counts as gone.
+        silence_limit: the longest that a loser waits for announcements, however often it lost.
+        leaving: adverts so soon after priority 0 of the same MAC were overtaken on the way.
+        gap_delay: from a gap in our own loop to the announcement of what we still serve.
+        report_interval: between reports where nothing is done about the cause.
+        rivals_limit: how many are remembered per instance: a node that groups addresses otherwise
+            advertises ours under up to 255 ids. ``macs_limit``: of how many senders. Each event
+            looks at all of them, and forged frames name any number.
+        yields_as_senior: yield to a lower rank that does not step down even where we were MASTER
+            before it was seen.
+    """
+
+    confirm: float = 0.3
+    dump_lead: float = 0.1
+    dump_grace: float = 0.2
+    dump_interval: float = 5.0
+    settle: float = 0.1
+    trial_adverts: float = 2.5
+    slowest_trial: float = 1.0
+    trial_first: float = 10.0
+    trial_factor: float = 2.0
+    trial_limit: float = 300.0
+    patience: float = 1.0
+    answer: float = 0.8
+    brisk_interval: float = 0.4
+    brisk_rounds: int = 8
+    defend_interval: float = 1.0
+    escalation: float = 0.9
+    lapses_limit: int = 3
+    fresh_for: float = 600.0
+    slow_announce: float = 10.0
+    missed_announcements: int = 3
+    silence_limit: float = 300.0
+    leaving: float = 0.5
+    gap_delay: float = 0.5
+    report_interval: float = 60.0
+    rivals_limit: int = 256
+    macs_limit: int = 64
+    yields_as_senior: bool = True
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateEntered:
+    """keepalived says that the instance has entered a state."""
+
+    state: VrrpState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvertSeen:
+    """A received advert for our router id, or one that lists an address of ours.
+
+    ``seen_ids`` are all router ids heard on the interface so far, for suggesting a free one.
+    """
+
+    advert: Advert
+    seen_ids: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncementSeen:
+    """A received announcement of an address."""
+
+    announcement: Announcement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DumpAnswered:
+    """keepalived answered; answers to other instances' AskDump may be given to all."""
+
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Our own loop did not run for ``seconds``; give it before what arrived meanwhile."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconfigured:
+    """A reload changed the instance."""
+
+    context: ContestContext
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertLeft:
+    """An advert of ours was seen leaving."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotLeaving:
+    """Adverts of ours were not seen leaving; with unicast, those for one of the peers.
+
+    Comes again every second or so while that lasts.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """``Contest.deadline`` lies behind us."""
+
+
+Event = (
+    StateEntered
+    | AdvertSeen
+    | AnnouncementSeen
+    | DumpAnswered
+    | Gap
+    | Reconfigured
+    | AdvertLeft
+    | NotLeaving
+    | DeadlinePassed
+)
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Set the hold file: keepalived goes FAULT. May come again while it is set already."""
+
+    reason: HoldReason
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Clear the hold file, for good or (``is_trial``) for less than a master-down time."""
+
+    is_trial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndTrial:
+    """The trial went well and the instance stays released: say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Announce every address of the instance, ahead of routine announcements."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskDump:
+    """Ask keepalived for its counters; answer with DumpAnswered. One answer serves many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Tell a cause; repeats have equal ``cause.key``.
+
+    ``would_hold``: OPENSHIFT_HA_CONFLICT=report kept the instance from being held.
+    """
+
+    cause: Cause
+    would_hold: bool = False
+
+
+Action = Hold | Release | EndTrial | Announce | AskDump | Report
+
+
+# --- the state ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """Everything that is remembered of one instance. Times are monotonic seconds.
+
+    Attributes:
+        deadline: when to send DeadlinePassed, None for never.
+        state: as keepalived said last; ``since`` when (or the end of a long gap).
+        rivals: newest last.
+        reason, cause: of the hold, while HELD or TRIAL.
+        held_at: when the hold began, trials aside.
+        alive_until: when the last rival that keeps us held counts as gone.
+        trials: made since a hold began after a quiet time; ``trial_at`` the next or present one.
+        losses: holds by announcements in a row.
+        calm_at: when the last hold ended.
+        blind_until: until then announcements alone keep a BACKUP from becoming MASTER.
+        dump: the newest answer; ``baseline`` the one that adverts are counted from.
+        passed: adverts of rivals since ``baseline``; ``second_at`` when the second came.
+        is_counting: keepalived has counted adverts since it is BACKUP and rivals are the same.
+        asked_at: when keepalived was asked last; ``dump_at`` when to ask again.
+        announced_at: when we announced last; ``brisk_until``, ``fresh_until``, ``is_winner``: see
+            ``verdicts.next_announcement``.
+        announce_at: when to announce after a gap.
+        not_before: after a report without a hold, no other decision until then.
+    """
+
+    context: ContestContext
+    deadline: float | None = None
+    state: VrrpState = VrrpState.INIT
+    since: float = 0.0
+    rivals: tuple[Rival, ...] = ()
+    phase: Phase = Phase.WATCHING
+    reason: HoldReason | None = None
+    cause: Cause | None = None
+    held_at: float = 0.0
+    alive_until: float = 0.0
+    trials: int = 0
+    trial_at: float | None = None
+    losses: int = 0
+    calm_at: float | None = None
+    blind_until: float | None = None
+    dump: Counters | None = None
+    baseline: Counters | None = None
+    passed: int = 0
+    second_at: float | None = None
+    is_counting: bool = False
+    asked_at: float | None = None
+    dump_at: float | None = None
+    announced_at: float | None = None
+    brisk_until: float = 0.0
+    fresh_until: float | None = None
+    is_winner: bool = False
+    announce_at: float | None = None
+    not_before: float | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether the hold file is set."""
+        return self.phase is Phase.HELD
+
+    def rival(self, mac: bytes, router_id: int | None) -> Rival | None:
+        """Return what is remembered of a MAC's adverts for an id, or (None) its announcements."""
+        return next(
+            (each for each in self.rivals if each.mac == mac and each.router_id == router_id), None
+        )

@@ -1,0 +1,349 @@
+"""Who may hold an address: what happened to one VRRP instance -> what to do about its rivals.
+
+:func:`step` is pure. The agent feeds it events as they happen, with the monotonic time, and
+carries out the actions in order. ``Contest.deadline`` says when to send ``DeadlinePassed``. An
+instance begins with ``Contest(context=...)``, unheld; so it does whenever keepalived is started.
+
+The rules, with the default delays. D is our master-down time (3 advert intervals and the skew), A
+the advert interval, "yields" means that the hold file is set.
+
+=========  ==============================  =======================================================
+state      seen                            done
+=========  ==============================  =======================================================
+any        own MAC or own address;         nothing, or a report: no rivals
+           priority 0; other addresses
+MASTER     advert of a higher rank         still MASTER 0.3 s later, by the FIFO and by a dump
+                                           unless none comes in 0.2 s: yields
+MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; an
+                                           advert 0.8 s after one of ours has left, or any A +
+                                           0.7 s after the first: it cannot yield, so we do
+MASTER     a rank that advertised against  yields at once: it does not hear
+           our predecessor until now
+BACKUP     two adverts between two dumps,  yields before its master-down timer ends (A >= 1 s)
+           none of them counted
+MASTER     announcement, no advert of      announces at once and every 0.4 s, 8 times; the same
+           that MAC in sight               MAC again: stages of 0.36 s, see ``verdicts.yields``
+MASTER     such announcements for 0.3 s    yields at once: our predecessor lost against that one
+           before we became it
+MASTER     own adverts do not leave, all   announces likewise, and every second while that lasts:
+           or those for one peer           who does not get the adverts has to hear of us
+BACKUP     an announcement, after a loss   yields
+           by announcements
+HELD       adverts in sight                a trial after 10, 20, ... 300 s (A >= 1 s): released
+                                           for 2.5 A; counted: it stays released; else held again
+HELD       no sign of any rival            released: D after adverts, else see below
+MASTER     own loop stood still            announces 0.5 s later, unless it has left MASTER
+=========  ==============================  =======================================================
+
+Silence after a loss by announcements: the winner announces every second for ten minutes after it
+last heard of a rival, then every ten seconds; the loser waits for 3.5 of these, at least D, and
+one second more for each lower MAC it heard. The wait doubles with each loss in a row, up to
+300 s, so that one who announces seldom ends the changes as well. A node announces 10 addresses a
+second: with more than 4 (10) all that 0.4 s (a second) bounds here takes as long as a round.
+
+Bounds, where frames arrive within 0.1 s and agents run on both sides, from the first frame that a
+node sees of the other while both are MASTER (adverts come every A, announcements when one becomes
+MASTER, and every 10 s):
+
+- adverts of the higher rank seen: one holder 0.3 s later, 0.5 s where no dump comes;
+- only announcements seen: 0.5 s if one was new, and knew the other for old or has the higher
+  MAC; 0.9 s if both were new, 1.3 s if both were old, as after a partition; 1.7 s if the other
+  yields to nobody, and announces as often as an agent does. Of one that announces every S seconds,
+  the first that comes 1.44 s or more after the first one decides: S = 1: 2 s; plain keepalived,
+  where it sends its second burst: 5 s. Above 5.5 s: the third return;
+- adverts of a lower rank that cannot yield: A, at least 0.8 s, where keepalived answers them, as
+  it does unless a firewall keeps them from it; else A + 0.7 s;
+- a third node that succeeds the one that has yielded yields within 0.1 s, where it heard both;
+  where it got adverts of the one only after it became MASTER, the above begins anew;
+- an instance that is held and sees adverts is MASTER 2 D after a rival's last sign of life; one
+  that lost by announcements D and the silence above after it: 7.5 s, 35 s once the contest is
+  old. If all yield at once, as they may where frames are lost, the same brings the first one back.
+- After that nobody changes, but where the rules of VRRP itself let a higher rank return.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, assert_never
+
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rivalry import adverts, causes, counting, verdicts, yielding
+from ipfailover_agent.core.rivalry.conflict import (
+    Action,
+    AdvertLeft,
+    AdvertSeen,
+    AnnouncementSeen,
+    AskDump,
+    Contest,
+    ContestPolicy,
+    DeadlinePassed,
+    DumpAnswered,
+    Event,
+    Gap,
+    HoldReason,
+    NotLeaving,
+    Phase,
+    Reconfigured,
+    Release,
+    Report,
+    StateEntered,
+)
+from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.network.packets import Announcement
+    from ipfailover_agent.core.rivalry.counters import Counters
+
+Step = tuple[Contest, tuple[Action, ...]]
+
+
+def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Step:
+    """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
+    match event:
+        case StateEntered(state=entered):
+            state, actions = _on_state(state, entered, now, policy)
+        case AdvertSeen(advert=advert) if adverts.is_routine(state, advert, now):
+            return adverts.on_routine(state, now), ()
+        case AdvertSeen():
+            state, actions = adverts.on_advert(state, event, now, policy)
+        case AnnouncementSeen(announcement=announcement):
+            state, actions = _on_announcement(state, announcement, now, policy)
+        case DumpAnswered(counters=counters):
+            state, actions = _on_dump(state, counters, now, policy)
+        case Gap(seconds=seconds):
+            state, actions = _on_gap(state, seconds, now, policy), ()
+        case Reconfigured(context=context):
+            state, actions = _on_reconfigured(state, context, now)
+        case AdvertLeft():
+            state, actions = _on_advert_left(state, now), ()
+        case NotLeaving():
+            state, actions = _on_not_leaving(state, now, policy), ()
+        case DeadlinePassed():
+            actions = ()
+        case _:
+            assert_never(event)
+    state, more = yielding.judge(state, now, policy)
+    return replace(state, deadline=verdicts.next_deadline(state, now, policy)), actions + more
+
+
+# --- what happened ------------------------------------------------------------------------------
+
+
+def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPolicy) -> Step:
+    if entered is state.state and entered is not VrrpState.BACKUP:
+        return state, ()
+    state = replace(
+        state,
+        state=entered,
+        since=now,
+        rivals=tuple(each.forgiven() for each in state.rivals),
+        baseline=None,
+        passed=0,
+        second_at=None,
+        is_counting=False,
+        dump_at=None,
+        announce_at=None,
+        is_winner=False,
+        fresh_until=None,
+    )
+    match entered:
+        case VrrpState.BACKUP if verdicts.watches_counters(state.context, policy):
+            return replace(state, dump_at=now), ()
+        case VrrpState.MASTER if state.phase is Phase.HELD:
+            return state, yielding.hold_again(state)
+        case VrrpState.MASTER:
+            return _on_promotion(state, now, policy)
+        case VrrpState.STOP | VrrpState.DELETED:
+            # Where an instance ends, so does what was done to it.
+            ending = () if state.phase is Phase.WATCHING else (Release(),)
+            return Contest(context=state.context, state=entered, since=now), ending
+        case _:
+            return state, ()
+
+
+def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Step:
+    """Become MASTER, perhaps together with somebody who was heard before keepalived told us."""
+    disputing = [each for each in state.rivals if verdicts.was_disputing(state, each, now, policy)]
+    if disputing and not yielding.is_muted(state, now):
+        cause = _cause_of(state, disputing[-1])
+        return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
+    if not yielding.is_muted(state, now):
+        for each in state.rivals:
+            if each.advert is not None and verdicts.was_defying(state, each, now, policy):
+                # One that ranks above us is left to keepalived again as soon as a trial shows it.
+                is_higher = each.outranks(state.context)
+                reason = HoldReason.OUTRANKED if is_higher else HoldReason.UNYIELDING
+                cause = causes.unheard(each.advert, state.context)
+                return yielding.hold(state, reason, cause, now, policy)
+    contacts = [
+        each
+        for each in state.rivals
+        if each.announced_at is not None
+        and now - each.announced_at < policy.confirm
+        and not verdicts.is_advertising(state, each.mac, now + policy.confirm)
+    ]
+    for each in contacts:
+        state = yielding.remember(state, replace(each, contact_at=now), policy)
+    if contacts or yielding.is_blind(state, now):
+        # Who lost as we did, against the one that is gone, knows us by announcements only.
+        return yielding.brisk(state, now, policy), ()
+    return state, ()
+
+
+def _cause_of(state: Contest, rival: Rival) -> causes.Cause:
+    """Return the cause that a rival is of which only announcements are seen."""
+    context = state.context
+    adverts = [each.advert for each in state.rivals if each.mac == rival.mac]
+    advert = next((each for each in reversed(adverts) if each is not None), None)
+    address = rival.address or context.addresses[0]
+    return causes.announcer(rival.mac, address, advert, context.virtual_router_id)
+
+
+def _on_advert_left(state: Contest, now: float) -> Contest:
+    """Note who should step down now."""
+    rivals = tuple(
+        replace(each, answered_at=now)
+        if each.challenged_at is not None and each.answered_at is None
+        else each
+        for each in state.rivals
+    )
+    return replace(state, rivals=rivals)
+
+
+def _on_not_leaving(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+    """Have announcements say what our adverts cannot: that we are here."""
+    if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
+        return state
+    if state.fresh_until is None or state.fresh_until < now:
+        state = yielding.brisk(state, now, policy)
+        state = replace(state, fresh_until=now)
+    wait = policy.missed_announcements * verdicts.cadence(state.context, policy)
+    return replace(state, fresh_until=max(state.fresh_until or now, now + wait))
+
+
+def _on_announcement(
+    state: Contest, announcement: Announcement, now: float, policy: ContestPolicy
+) -> Step:
+    context, mac = state.context, announcement.announced_mac
+    if context.is_own(mac) or context.is_own(announcement.source_mac):
+        return state, ()
+    if not context.holds(announcement.address):
+        return state, ()
+    rival = state.rival(mac, None) or Rival(mac=mac, first_seen=now)
+    if rival.left_at is not None and now - rival.left_at < policy.leaving:
+        return state, ()
+    if rival.announced_at is not None and now - rival.announced_at > verdicts.lapse(
+        context, policy
+    ):
+        rival = rival.lapsed()
+    rival = rival.sighted(now, verdicts.memory_of(policy))
+    rival = replace(rival, announced_at=now, address=announcement.address)
+    same = [each for each in state.rivals if each.mac in {mac, announcement.source_mac}]
+    # A MASTER's keepalived counts the same silence, and was there a little sooner.
+    in_sight_at = now + policy.confirm if state.state is VrrpState.MASTER else now
+    if any(each.advertises(context, in_sight_at) for each in same):
+        rival = replace(rival.forgiven(), disputed_at=None)
+        return yielding.remember(state, rival, policy), ()
+    if rival.disputed_at is None:
+        rival = replace(rival, disputed_at=now)
+    state = yielding.remember(state, rival, policy)
+    if state.phase is Phase.HELD and state.reason is not HoldReason.ANNOUNCED:
+        if any(each.advertises(context, now) for each in state.rivals):
+            return state, ()
+        # Adverts have ceased to arrive: from now on its announcements say whether it lives.
+        return replace(state, reason=HoldReason.ANNOUNCED, losses=max(state.losses, 1)), ()
+    if state.phase is not Phase.WATCHING:
+        return state, ()
+    cause = _cause_of(state, rival)
+    if state.state is VrrpState.MASTER:
+        return _on_challenge(state, rival, cause, now, policy)
+    if state.state is VrrpState.BACKUP and yielding.is_blind(state, now):
+        return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
+    return state, ()
+
+
+def _on_challenge(
+    state: Contest, rival: Rival, cause: causes.Cause, now: float, policy: ContestPolicy
+) -> Step:
+    """Answer an announcement while MASTER: defend, and yield if it is ours to yield."""
+    actions: tuple[Action, ...] = ()
+    if rival.contact_at is None:
+        # Asking shows whether our keepalived hangs: who took over then has every reason to.
+        state = replace(yielding.brisk(state, now, policy), asked_at=now)
+        rival, actions = replace(rival, contact_at=now), (AskDump(),)
+    else:
+        state = replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
+        stage = verdicts.stage_of(rival, state.context, now, policy)
+        if stage and not rival.stage:
+            actions = (Report(cause=cause),)
+        rival = replace(rival, stage=stage)
+    state = yielding.remember(state, rival, policy)
+    if not yielding.is_muted(state, now) and verdicts.yields(state, rival, policy):
+        return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
+    return state, actions
+
+
+def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
+    state = replace(state, dump=counters)
+    if (
+        state.state is VrrpState.MASTER
+        and counters.state in {VrrpState.BACKUP, VrrpState.FAULT}
+        and counters.taken_at > state.since
+        and any(each.challenged_at is not None for each in state.rivals)
+    ):
+        # The FIFO's line is late, or lost: a full pipe drops lines.
+        return _on_state(state, counters.state, now, policy)
+    return counting.on_dump(state, counters, now, policy)
+
+
+def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Contest:
+    """Let time in which we did not look count against nobody."""
+    context = state.context
+    state = replace(
+        state,
+        rivals=tuple(each.shifted(gap, now) for each in state.rivals),
+        alive_until=state.alive_until + gap,
+        baseline=None,
+        passed=0,
+        second_at=None,
+    )
+    if state.phase is Phase.HELD and state.trial_at is not None:
+        state = replace(state, trial_at=state.trial_at + gap)
+    if state.dump_at is not None:
+        state = replace(state, dump_at=now)
+    if state.state is VrrpState.MASTER:
+        if gap > context.advert_interval:
+            state = replace(state, announce_at=now + policy.gap_delay)
+        if gap >= context.master_down_time:
+            # Somebody may have taken over meanwhile, with good reason: we are the new one.
+            state = replace(state, since=now)
+    return state
+
+
+def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Step:
+    """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not.
+
+    Where the id serves other addresses now, what it was held for says nothing of them; where
+    rivals are only reported from now on, a hold ends.
+    """
+    if state.phase is not Phase.WATCHING and not context.shares(state.context):
+        dump_at = None if state.dump_at is None else now
+        fresh = Contest(context=context, state=state.state, since=state.since, dump_at=dump_at)
+        return fresh, (Release(),)
+    ending: tuple[Action, ...] = ()
+    if state.phase is not Phase.WATCHING and not context.is_resolving:
+        state, ending = yielding.calm(state, now), (Release(),)
+    state = replace(
+        state,
+        context=context,
+        rivals=(),
+        alive_until=now + context.master_down_time,
+        baseline=None,
+        passed=0,
+        second_at=None,
+        is_counting=False,
+    )
+    if state.dump_at is not None:
+        state = replace(state, dump_at=now)
+    # By then an advert has shown whether its sender has the same configuration.
+    return counting.hope(state, now + 1.5 * context.advert_interval), ending

@@ -1,0 +1,93 @@
+"""Whether keepalived counts the adverts that we see: the part of ``contest`` about a BACKUP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rivalry import causes, verdicts, yielding
+from ipfailover_agent.core.rivalry.conflict import (
+    Action,
+    Contest,
+    ContestPolicy,
+    EndTrial,
+    HoldReason,
+    Phase,
+)
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.rivalry.counters import Counters
+
+Step = tuple[Contest, tuple[Action, ...]]
+
+
+def count(state: Contest, now: float, policy: ContestPolicy, *, is_new: bool) -> Contest:
+    """Count an advert that keepalived should count, in BACKUP."""
+    dump_at = state.dump_at
+    if dump_at is None:
+        return state
+    if is_new:
+        dump_at = now
+        if state.is_counting:  # what was counted since the baseline says nothing of this one
+            state = replace(state, baseline=None, passed=0, second_at=None)
+        state = replace(state, is_counting=False, dump_at=now)
+    if state.baseline is None or now <= state.baseline.taken_at:
+        return state
+    state = replace(state, passed=state.passed + 1)
+    if state.passed in {verdicts.needed(state, now), 2}:
+        state = replace(state, second_at=now)
+        if not state.is_counting:
+            state = replace(state, dump_at=min(dump_at, now + policy.settle))
+    return state
+
+
+def hope(state: Contest, until: float) -> Contest:
+    """Try soon whether keepalived counts a rival's adverts: something has changed about them."""
+    if state.phase is not Phase.HELD or state.trial_at is None:
+        return state
+    return replace(state, trial_at=min(state.trial_at, until), trials=0)
+
+
+def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
+    """Return the state after keepalived's answer, and whether a BACKUP has to yield."""
+    if state.state is not VrrpState.BACKUP or counters.taken_at < state.since:
+        return state, ()
+    state = plan_dump(state, counters, now, policy)
+    baseline = state.baseline
+    if baseline is None or verdicts.went_back(baseline, counters):
+        return replace(state, baseline=counters, passed=0, second_at=None), ()
+    if verdicts.accepted(state, baseline, counters) > 0:
+        state = replace(state, baseline=counters, passed=0, second_at=None, is_counting=True)
+        if state.phase is Phase.TRIAL:
+            state = replace(yielding.calm(state, now), blind_until=None)
+            return state, (EndTrial(),)
+        return state, ()
+    is_refused = verdicts.refused(baseline, counters)
+    if (
+        state.passed < (verdicts.needed(state, now) if is_refused else 2)
+        or state.second_at is None
+        or counters.taken_at < state.second_at + policy.settle - 1e-6
+        or counters.state is not VrrpState.BACKUP
+        or yielding.is_muted(state, now)
+    ):
+        return state, ()
+    rivals = [each for each in state.rivals if each.advertises(state.context, now)]
+    if not rivals or (advert := rivals[-1].advert) is None:
+        return state, ()
+    cause = causes.explain(advert, state.context, baseline, counters)
+    return yielding.hold(state, HoldReason.UNCOUNTED, cause, now, policy)
+
+
+def plan_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Contest:
+    """Say when to look again, given that ``counters`` have just come."""
+    if state.dump_at is None:
+        return state
+    wanted_at = None if state.second_at is None else state.second_at + policy.settle
+    if wanted_at is not None and not state.is_counting and counters.taken_at < wanted_at:
+        # Asked before the adverts in question could be counted.
+        return replace(state, dump_at=max(now, wanted_at))
+    wait = policy.dump_interval
+    if state.phase is Phase.TRIAL:
+        wait = state.context.advert_interval
+    return replace(state, dump_at=now + wait)

@@ -1,0 +1,255 @@
+"""Who else claims our addresses: what we are to others, and what was seen of a rival.
+
+keepalived's behaviour as in 2.2.7 (vrrp.c: vrrp_check_packet, vrrp_state_master_rx).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.network.packets import Advert
+
+_PRIORITIES: Final = 256  # skew is counted in 256ths (RFC 3768 and RFC 5798 section 6.1)
+_ADVERTS: Final = 3  # missed adverts until a master counts as gone, likewise
+_SECONDS_VERSION: Final = 2
+_HOP_LIMIT: Final = 255  # RFC 5798 sections 5.1.1.3 and 5.1.2.3: a router would have lowered it
+_UNICAST_HOP_LIMIT: Final = 64  # the kernel's default, with which 2.2.7 sends IPv6 unicast adverts
+_IPV6: Final = 6
+
+
+def is_from_segment(advert: Advert) -> bool:
+    """Tell whether an advert was sent on this segment, as far as its hop limit shows.
+
+    Protocol 112 is routed as any other, to a node's own address. Whoever is behind a router can
+    hold no address here, and is not to make anybody yield.
+    """
+    if advert.ttl == _HOP_LIMIT:
+        return True
+    is_unicast = not advert.destination.is_multicast
+    return advert.source.version == _IPV6 and is_unicast and advert.ttl == _UNICAST_HOP_LIMIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContestContext:
+    """What an instance of ours is, to others. Replaced as a whole on a reload.
+
+    Attributes:
+        addresses: those that its adverts list; ``excluded_addresses`` it holds besides.
+        source: the node's address that its adverts come from; it ranks equal priorities.
+        node_addresses: all addresses of this node itself, in the instance's family.
+        mac: of the interface that announces; ``host_macs`` are all MACs of this host.
+        advert_interval: seconds.
+        password: as ``Advert.password``; None for no authentication.
+        announce_interval: seconds that one round of announcing all addresses of this node takes
+            at the permitted pace; no delay between announcements is shorter. Nodes of one
+            configuration must agree on it: the loser of a contest counts with it.
+        router_ids: how many ids the whole configuration needs, for suggesting a free offset.
+        is_resolving: False only reports (OPENSHIFT_HA_CONFLICT=report).
+    """
+
+    addresses: tuple[IPAddress, ...]
+    excluded_addresses: tuple[IPAddress, ...] = ()
+    virtual_router_id: int
+    priority: int
+    source: IPAddress
+    node_addresses: frozenset[IPAddress] = frozenset()
+    mac: bytes
+    host_macs: frozenset[bytes] = frozenset()
+    version: int = 2
+    advert_interval: float = 1.0
+    password: bytes | None = field(default=None, repr=False)
+    is_unicast: bool = False
+    announce_interval: float = 0.1
+    router_ids: int = 1
+    is_resolving: bool = True
+    _served: frozenset[IPAddress] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # An advert may list 255 addresses and comes every second.
+        served = frozenset(self.addresses + self.excluded_addresses)
+        object.__setattr__(self, "_served", served)
+
+    @property
+    def skew(self) -> float:
+        """Return keepalived's VRRP_TIMER_SKEW in seconds; version 3 scales it."""
+        scale = 1.0 if self.version == _SECONDS_VERSION else self.advert_interval
+        return (_PRIORITIES - self.priority) / _PRIORITIES * scale
+
+    @property
+    def master_down_time(self) -> float:
+        """Return how long keepalived waits for a master's adverts, in seconds."""
+        return _ADVERTS * self.advert_interval + self.skew
+
+    def silence_of(self, advert: Advert) -> float:
+        """Return the seconds without a word after which the sender of ``advert`` is gone.
+
+        A rival may advertise more slowly than we do; then its own interval counts.
+        """
+        return _ADVERTS * max(self.advert_interval, advert.interval) + self.skew
+
+    def is_own(self, mac: bytes) -> bool:
+        """Tell whether a MAC is one of this host, whichever interface it belongs to."""
+        return mac == self.mac or mac in self.host_macs
+
+    def is_own_address(self, address: IPAddress) -> bool:
+        """Tell whether an address is one of this node itself."""
+        return address == self.source or address in self.node_addresses
+
+    def holds(self, address: IPAddress) -> bool:
+        """Tell whether this instance serves ``address``."""
+        return address in self._served
+
+    def shares(self, other: ContestContext) -> bool:
+        """Tell whether both serve one of the same addresses."""
+        return not self._served.isdisjoint(other._served)
+
+    def is_claimed_by(self, advert: Advert) -> bool:
+        """Tell whether an advert lists at least one address that this instance serves."""
+        return not self._served.isdisjoint(advert.addresses)
+
+    def ranks_below(self, advert: Advert) -> bool:
+        """Tell whether VRRP ranks the advert's sender higher: priority, then address.
+
+        Addresses compare as numbers in network byte order (RFC 5798 section 6.4.3). Equal ones
+        cannot be: what comes from an address of this node is no rival.
+        """
+        return (advert.priority, int(advert.source)) > (self.priority, int(self.source))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """What was seen of one MAC that claims our addresses. Times are monotonic seconds.
+
+    Its adverts are remembered per router id, since a node with other groups advertises our
+    addresses under several, and its announcements apart from them.
+
+    Attributes:
+        router_id: of its adverts; None where this is about its announcements.
+        first_seen: its first sign of life of the present, continuous sighting.
+        advert: its newest advert; ``advert_at`` when, None once it has left or never spoke VRRP.
+        announced_at: when it last announced an address of ours, ``address`` which one.
+        disputed_at: when it first announced it without adverts of it in sight.
+        challenged_at: its first advert since we became MASTER.
+        answered_at: when an advert of a higher rank first told it to step down: one of ours that
+            left after ``challenged_at``, or, while we are BACKUP, another rival's.
+        defied_at: when it last went on advertising all the same, the higher rank still there.
+        contact_at: its first announcement since we became MASTER, no advert of it in sight.
+        stage: how far the contest has come since, see ``verdicts.yields``; 0 until it announces
+            again.
+        lapses: how often it announced anew after a silence in which one who hears us would not
+            have been silent.
+        left_at: when it last sent priority 0.
+        is_reported: that it advertises beside us has been told.
+    """
+
+    mac: bytes
+    router_id: int | None = None
+    first_seen: float
+    advert: Advert | None = None
+    advert_at: float | None = None
+    announced_at: float | None = None
+    address: IPAddress | None = None
+    disputed_at: float | None = None
+    challenged_at: float | None = None
+    answered_at: float | None = None
+    defied_at: float | None = None
+    contact_at: float | None = None
+    stage: int = 0
+    lapses: int = 0
+    left_at: float | None = None
+    is_reported: bool = False
+
+    @property
+    def last_seen(self) -> float:
+        """Return when it last gave any sign of life."""
+        return max(self.advert_at or self.first_seen, self.announced_at or self.first_seen)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Return what VRRP ranks its newest advert by, below all others without one."""
+        return (0, 0) if self.advert is None else (self.advert.priority, int(self.advert.source))
+
+    def advertises(self, context: ContestContext, now: float) -> bool:
+        """Tell whether adverts of it are in sight: the newest is not older than its silence."""
+        silent_at = self.silent_at(context)
+        return silent_at is not None and now < silent_at
+
+    def silent_at(self, context: ContestContext) -> float | None:
+        """Return when its adverts count as ended unless another one comes; None without any."""
+        if self.advert is None or self.advert_at is None:
+            return None
+        return self.advert_at + context.silence_of(self.advert)
+
+    def outranks(self, context: ContestContext) -> bool:
+        """Tell whether its newest advert ranks above us."""
+        return self.advert is not None and context.ranks_below(self.advert)
+
+    def sighted(self, now: float, memory: float) -> Rival:
+        """Return it as seen again; after ``memory`` silent seconds, as for the first time."""
+        if now - self.last_seen <= memory:
+            return self
+        return Rival(mac=self.mac, router_id=self.router_id, first_seen=now, advert=self.advert)
+
+    def forgiven(self) -> Rival:
+        """Return it as it is to an instance that is not, or has just become, MASTER."""
+        if self.challenged_at is None and self.contact_at is None and self.answered_at is None:
+            return self
+        return replace(
+            self,
+            challenged_at=None,
+            answered_at=None,
+            contact_at=None,
+            stage=0,
+            lapses=0,
+            is_reported=False,
+        )
+
+    def lapsed(self) -> Rival:
+        """Return it as heard again after a silence: what was between us begins anew."""
+        return replace(
+            self,
+            disputed_at=None,
+            contact_at=None,
+            stage=0,
+            lapses=self.lapses + (self.contact_at is not None),
+        )
+
+    def shifted(self, gap: float, now: float) -> Rival:
+        """Return it as if the last ``gap`` seconds, in which we did not look, had not passed."""
+
+        def later(moment: float | None) -> float | None:
+            return None if moment is None else min(now, moment + gap)
+
+        return replace(
+            self,
+            first_seen=min(now, self.first_seen + gap),
+            advert_at=later(self.advert_at),
+            announced_at=later(self.announced_at),
+            challenged_at=None if self.challenged_at is None else now,
+            disputed_at=None,
+            answered_at=None,
+            defied_at=None,
+            contact_at=None,
+            stage=0,
+            lapses=0,
+        )
+
+
+def is_alike(one: Advert | None, other: Advert) -> bool:
+    """Tell whether keepalived treats two adverts alike, ranks aside."""
+    return one is not None and _treated_by(one) == _treated_by(other)
+
+
+def _treated_by(advert: Advert) -> tuple[object, ...]:
+    return (
+        advert.virtual_router_id,
+        advert.version,
+        advert.interval,
+        advert.authentication,
+        advert.password,
+        advert.addresses,
+        advert.destination,
+    )

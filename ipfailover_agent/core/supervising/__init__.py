@@ -1,0 +1,1 @@
+"""Supervision: keepalived as a process, and what it says."""

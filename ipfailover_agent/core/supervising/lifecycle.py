@@ -1,0 +1,382 @@
+"""Supervision of keepalived as a state machine: what happened -> what to do.
+
+:func:`step` is pure. The agent feeds it events as they happen, with the monotonic time, and
+carries out the actions in order. ``Lifecycle.deadline`` says when to send ``DeadlinePassed``.
+
+keepalived is started only with files that were tested a moment before, is signalled only with
+such files, and whenever it ends, whatever the reason, what is left of its process group is ended
+and its addresses are released before anything else happens.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from typing import assert_never
+
+from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.core.supervising.keepalived import permanent_exit_code
+from ipfailover_agent.core.supervising.supervision import (
+    AbandonPreparation,
+    Action,
+    Activate,
+    Begin,
+    CheckGroup,
+    DeadlinePassed,
+    EndReload,
+    Event,
+    Finish,
+    GroupGone,
+    InputsChanged,
+    KeepalivedEnded,
+    KeepalivedReady,
+    Lifecycle,
+    Phase,
+    PlaceStep,
+    Policy,
+    PreparationEnded,
+    Prepare,
+    ReleaseAddresses,
+    Reload,
+    ReloadCompleted,
+    ReloadRequested,
+    Restore,
+    RollBack,
+    ScheduleRestart,
+    SignalGroup,
+    SignalKeepalived,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    StopRequested,
+    Verdict,
+    VerificationEnded,
+    Verify,
+)
+
+Step = tuple[Lifecycle, tuple[Action, ...]]
+
+_UNCONFIRMED = "keepalived did not confirm the reload"
+_UNSEEN = "whether keepalived does what was planned could not be seen"
+_UNDER_WAY = frozenset({Reload.APPLYING, Reload.VERIFYING})
+_REFUSED = "the new configuration was refused"
+_STOPPING = "the agent is stopping"
+
+
+def backoff_delay(attempts: int, policy: Policy) -> float:
+    """Return the seconds before start number ``attempts`` + 1, growing up to the limit."""
+    # The exponent is bounded, a float is not: 2.0 ** 1024 would raise.
+    exponent = min(max(attempts - 1, 0), 64)
+    return min(policy.backoff_initial * policy.backoff_factor**exponent, policy.backoff_limit)
+
+
+def step(state: Lifecycle, event: Event, now: float, policy: Policy) -> Step:
+    """Return the state after ``event`` at ``now`` and the actions to carry out, in order.
+
+    An event that no longer matters in a phase leaves everything as it is.
+    """
+    if state.phase is Phase.STOPPED:
+        return state, ()
+    match event:
+        case Begin():
+            # What a killed agent left must not wait for a configuration that can be used.
+            state, actions = _prepare(state)
+            return state, (ReleaseAddresses(), *actions)
+        case PreparationEnded():
+            return _on_preparation_ended(state, event, now, policy)
+        case Spawned(pid=pid):
+            return replace(state, pid=pid, deadline=now + policy.okay_delay), ()
+        case SpawnFailed(exit_code=code):
+            return _finish(state, code, "keepalived cannot be started")
+        case KeepalivedReady():
+            return _on_ready(state, now)
+        case ReloadCompleted():
+            return _on_reload_completed(state, now, policy)
+        case VerificationEnded():
+            return _on_verification_ended(state, event, now, policy)
+        case KeepalivedEnded():
+            return _on_ended(state, event, now, policy)
+        case GroupGone():
+            return _on_group_gone(state, now, policy)
+        case ReloadRequested():
+            return _on_reload_requested(state)
+        case InputsChanged():
+            return _on_inputs_changed(state)
+        case StopRequested():
+            return _on_stop_requested(state, now, policy)
+        case DeadlinePassed():
+            return _on_deadline(state, now, policy)
+    assert_never(event)
+
+
+def _prepare(state: Lifecycle, reload: Reload = Reload.NONE) -> Step:
+    """Build the configuration that keepalived will be started with.
+
+    ``reload`` PREPARING: somebody asked for it and waits for the verdict.
+    """
+    state = replace(state, phase=Phase.PREPARING, deadline=None, reload=reload, reload_again=False)
+    return state, (Prepare(),)
+
+
+def _finish(state: Lifecycle, code: ExitCode, reason: str) -> Step:
+    state = replace(state, phase=Phase.STOPPED, deadline=None, pid=None)
+    return state, (ReleaseAddresses(), Finish(exit_code=code, reason=reason))
+
+
+def _on_preparation_ended(
+    state: Lifecycle, event: PreparationEnded, now: float, policy: Policy
+) -> Step:
+    if state.phase is Phase.PREPARING:
+        return _on_first_candidate(state, event, now, policy)
+    if state.phase is not Phase.RUNNING or state.reload is not Reload.PREPARING:
+        return state, ()
+    match event.verdict:
+        case Verdict.ACCEPTED if event.signals:
+            state = replace(
+                state,
+                reload=Reload.APPLYING,
+                signals_left=event.signals - 1,
+                deadline=now + policy.reload_grace,
+            )
+            placed = (PlaceStep(),) if event.signals > 1 else ()
+            return state, (Activate(), *placed, SignalKeepalived(signal=signal.SIGHUP))
+        case Verdict.ACCEPTED:
+            return _end_reload(state, (Activate(),))
+        case Verdict.UNCHANGED:
+            return _end_reload(state, ())
+        case Verdict.REFUSED | Verdict.NOT_READY:
+            return _end_reload(state, (), _REFUSED)
+    assert_never(event.verdict)
+
+
+def _on_first_candidate(
+    state: Lifecycle, event: PreparationEnded, now: float, policy: Policy
+) -> Step:
+    """Start keepalived with what was prepared, or with what ran before, or wait, or end."""
+    accepted = event.verdict in {Verdict.ACCEPTED, Verdict.UNCHANGED}
+    report: tuple[Action, ...] = ()
+    if state.reload is Reload.PREPARING:
+        report = (EndReload(reason="" if accepted else _REFUSED),)
+        state = replace(state, reload=Reload.NONE)
+    if accepted:
+        state = replace(state, phase=Phase.STARTING, has_active=True, ready_at=None)
+        return state, (*report, ReleaseAddresses(), Activate(), Spawn())
+    if state.reload_again:
+        # Something was changed meanwhile: look at that before anything is given up.
+        state, actions = _prepare(state, Reload.PREPARING)
+        return state, (*report, *actions)
+    if event.verdict is Verdict.REFUSED and state.has_active:
+        # What ran before was good: a bad edit must not cost the addresses.
+        state = replace(state, phase=Phase.STARTING, ready_at=None)
+        return state, (*report, ReleaseAddresses(), Restore(), Spawn())
+    if event.verdict is Verdict.NOT_READY or event.may_change:
+        deadline = now + policy.waiting_interval
+        return replace(state, phase=Phase.WAITING, deadline=deadline), report
+    unusable = event.exit_code is ExitCode.CONFIG
+    reason = "the configuration cannot be used" if unusable else "keepalived cannot be started"
+    state, actions = _finish(state, event.exit_code, reason)
+    return state, (*report, *actions)
+
+
+def _end_reload(
+    state: Lifecycle, actions: tuple[Action, ...], reason: str = "", *, is_confirmed: bool = True
+) -> Step:
+    """Close a reload; begin the next one if it was asked for meanwhile."""
+    again = state.reload_again
+    state = replace(
+        state,
+        reload=Reload.PREPARING if again else Reload.NONE,
+        reload_again=False,
+        signals_left=0,
+        deadline=None,
+    )
+    end = EndReload(reason=reason, is_confirmed=is_confirmed)
+    return state, (*actions, end, *((Prepare(),) if again else ()))
+
+
+def _on_ready(state: Lifecycle, now: float) -> Step:
+    if state.phase is not Phase.STARTING:
+        return state, ()
+    state = replace(state, phase=Phase.RUNNING, ready_at=now, deadline=None)
+    if not state.reload_again:
+        return state, ()
+    return replace(state, reload=Reload.PREPARING, reload_again=False), (Prepare(),)
+
+
+def _on_reload_completed(state: Lifecycle, now: float, policy: Policy) -> Step:
+    if state.phase is not Phase.RUNNING or state.reload is not Reload.APPLYING:
+        return state, ()
+    state = replace(state, reload=Reload.VERIFYING, deadline=now + policy.verify_grace)
+    return state, (Verify(),)
+
+
+def _on_verification_ended(
+    state: Lifecycle, event: VerificationEnded, now: float, policy: Policy
+) -> Step:
+    """Go on with what is there as planned; take the reload back where it is not.
+
+    keepalived is ended for that, in an orderly way, and started with the configuration before: of
+    one that does something else than its file says, no further SIGHUP can be relied on.
+    """
+    if state.phase is not Phase.RUNNING or state.reload is not Reload.VERIFYING:
+        return state, ()
+    if event.difference:
+        state = replace(
+            state,
+            reload=Reload.ROLLING_BACK,
+            difference=f"rolled back, since keepalived did not do what was planned: "
+            f"{event.difference}",
+            signals_left=0,
+            deadline=now + policy.stop_grace,
+        )
+        return state, (SignalKeepalived(signal=signal.SIGTERM),)
+    if state.signals_left:
+        return _next_step(state, now, policy)
+    return _end_reload(state, ())
+
+
+def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:
+    state = replace(
+        state,
+        reload=Reload.APPLYING,
+        signals_left=state.signals_left - 1,
+        deadline=now + policy.reload_grace,
+    )
+    return state, (PlaceStep(), SignalKeepalived(signal=signal.SIGHUP))
+
+
+def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Policy) -> Step:
+    if state.phase not in {Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.KILLING}:
+        return state, ()
+    actions: tuple[Action, ...] = ()
+    if state.reload in _UNDER_WAY:
+        actions = (EndReload(reason="keepalived ended during the reload"),)
+    elif state.reload is Reload.ROLLING_BACK:
+        actions = (EndReload(reason=state.difference),)
+    elif state.reload is Reload.PREPARING:
+        # It will be prepared anew for the next start, and then gets its verdict.
+        actions = (AbandonPreparation(),)
+    state = replace(
+        state,
+        phase=Phase.CLEARING,
+        ended=event,
+        clearing_since=now,
+        deadline=now + policy.clear_interval,
+        rolls_back=state.reload is Reload.ROLLING_BACK
+        or (state.reload in _UNDER_WAY and not event.host_changed),
+        reload_again=state.reload_again or state.reload is Reload.PREPARING,
+        reload=Reload.NONE,
+        signals_left=0,
+        difference="",
+    )
+    # The VRRP child of a killed parent drops its addresses on TERM and then lingers for 1 s.
+    return state, (*actions, SignalGroup(signal=signal.SIGTERM), CheckGroup())
+
+
+def _on_group_gone(state: Lifecycle, now: float, policy: Policy) -> Step:
+    if state.phase is not Phase.CLEARING:
+        return state, ()
+    ended = state.ended or KeepalivedEnded(exit_code=None)
+    lasted = state.ready_at is not None and now - state.ready_at >= policy.stable_after
+    attempts = 1 if lasted else state.attempts + 1
+    state = replace(state, pid=None, ended=None, ready_at=None, deadline=None)
+    if state.stops:
+        return _finish(state, ExitCode.OK, "stopped")
+    if state.rolls_back:
+        state = replace(state, rolls_back=False, phase=Phase.STARTING, attempts=attempts)
+        return state, (ReleaseAddresses(), RollBack(), Spawn())
+    permanent = permanent_exit_code(ended.exit_code)
+    if permanent is not None and not ended.host_changed:
+        return _finish(state, permanent, "keepalived refuses to run")
+    if attempts > policy.attempts:
+        return _finish(state, ExitCode.TEMPORARY, "keepalived keeps failing")
+    if state.reload_again:
+        state, actions = _prepare(replace(state, attempts=attempts), Reload.PREPARING)
+        return state, (ReleaseAddresses(), *actions)
+    delay = backoff_delay(attempts, policy)
+    state = replace(state, phase=Phase.BACKOFF, attempts=attempts, deadline=now + delay)
+    return state, (ReleaseAddresses(), ScheduleRestart(attempt=attempts, delay=delay))
+
+
+def _on_reload_requested(state: Lifecycle) -> Step:
+    match state.phase:
+        case Phase.WAITING | Phase.BACKOFF:
+            return _prepare(state, Reload.PREPARING)
+        case Phase.RUNNING if state.reload is Reload.NONE:
+            return replace(state, reload=Reload.PREPARING), (Prepare(),)
+        case Phase.PREPARING:
+            # What is being prepared may have been read before the change. It is finished all the
+            # same: who signals often must not keep us from starting.
+            return replace(state, reload_again=True), ()
+        case Phase.RUNNING | Phase.STARTING | Phase.CLEARING if not state.stops:
+            return replace(state, reload_again=True), ()
+        case _:
+            return state, (EndReload(reason=_STOPPING),)
+
+
+def _on_inputs_changed(state: Lifecycle) -> Step:
+    """Plan again as for a reload, where nobody waits for a verdict."""
+    if state.phase is Phase.WAITING:
+        return _prepare(state)
+    if state.stops or state.phase is Phase.BACKOFF:
+        return state, ()  # the next start prepares in any case
+    return _on_reload_requested(state)
+
+
+def _on_stop_requested(state: Lifecycle, now: float, policy: Policy) -> Step:
+    if state.stops:
+        return state, ()
+    actions: tuple[Action, ...] = ()
+    if state.reload is not Reload.NONE or state.reload_again:
+        actions = (EndReload(reason=_STOPPING),)
+    if state.phase is Phase.PREPARING or state.reload is Reload.PREPARING:
+        actions = (AbandonPreparation(), *actions)
+    state = replace(state, stops=True, reload=Reload.NONE, reload_again=False, difference="")
+    match state.phase:
+        case Phase.STARTING | Phase.RUNNING:
+            state = replace(state, phase=Phase.STOPPING, deadline=now + policy.stop_grace)
+            return state, (*actions, SignalKeepalived(signal=signal.SIGTERM))
+        case Phase.PREPARING | Phase.WAITING | Phase.BACKOFF:
+            state, ending = _finish(state, ExitCode.OK, "stopped")
+            return state, (*actions, *ending)
+        case _:
+            return state, actions
+
+
+def _on_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
+    if state.deadline is None or now < state.deadline:
+        return state, ()
+    match state.phase:
+        case Phase.WAITING | Phase.BACKOFF:
+            return _prepare(state)
+        case Phase.STARTING:
+            return _on_ready(state, now)
+        case Phase.RUNNING if state.reload in _UNDER_WAY and state.signals_left:
+            # What is in force now is a stage that nobody asked for: on with it.
+            return _next_step(state, now, policy)
+        case Phase.RUNNING if state.reload in _UNDER_WAY:
+            reason = _UNCONFIRMED if state.reload is Reload.APPLYING else _UNSEEN
+            return _end_reload(state, (), reason, is_confirmed=False)
+        case Phase.RUNNING if state.reload is Reload.ROLLING_BACK:
+            state = replace(state, deadline=now + policy.kill_grace)
+            return state, (SignalGroup(signal=signal.SIGKILL),)
+        case Phase.STOPPING:
+            state = replace(state, phase=Phase.KILLING, deadline=now + policy.kill_grace)
+            return state, (SignalGroup(signal=signal.SIGKILL),)
+        case Phase.KILLING:
+            return _finish(state, ExitCode.OS_ERROR, "keepalived cannot be killed")
+        case Phase.CLEARING:
+            return _on_clearing_deadline(state, now, policy)
+        case _:
+            return replace(state, deadline=None), ()
+
+
+def _on_clearing_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
+    waited = now - state.clearing_since
+    if waited >= policy.clear_grace + policy.kill_grace:
+        # Not even KILL ends it: it is stuck in the kernel and runs no VRRP. Go on without it.
+        return _on_group_gone(state, now, policy)
+    state = replace(state, deadline=now + policy.clear_interval)
+    if waited >= policy.clear_grace:
+        return state, (SignalGroup(signal=signal.SIGKILL), CheckGroup())
+    return state, (CheckGroup(),)

@@ -1,0 +1,1 @@
+"""Telling: causes, history, and what is said of a node."""

@@ -1,0 +1,1 @@
+"""What keeps an address from being on two nodes, or on none."""

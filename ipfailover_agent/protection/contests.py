@@ -1,0 +1,453 @@
+"""Watches the wire for rivals and lets one of two holders yield.
+
+Decisions are :mod:`core.contest`'s, an instance each; this feeds them what the wire, keepalived
+and the clock tell, and carries out what they decide. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import time
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.chronicle.history import utc
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
+from ipfailover_agent.core.network import packets
+from ipfailover_agent.core.rivalry import announcing, conflict, contest, contexts
+from ipfailover_agent.core.rivalry.announcing import Announcer
+from ipfailover_agent.core.rivalry.causes import CauseKind
+from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
+from ipfailover_agent.core.rivalry.counters import Counters
+from ipfailover_agent.core.rivalry.rivals import is_from_segment
+from ipfailover_agent.core.telling.transition import Sighting
+from ipfailover_agent.protection.leaving import Leaving
+from ipfailover_agent.protection.listening import Listener
+from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.report.status import RivalStatus
+from ipfailover_agent.system import host, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.network.packets import Advert, Announcement
+    from ipfailover_agent.core.rivalry.causes import Cause
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.protection.holds import Holds
+    from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.system.loop import Loop
+
+REASON: Final = "contest"
+
+_READ_LIMIT: Final = 0.1  # seconds of work per read; 1024 adverts of 254 instances take less
+_LOOK_INTERVAL: Final = 5.0  # while nothing can be heard
+_OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
+_RIVALS_TOLD: Final = 4  # of an instance, in the status
+_EVENTS = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
+
+
+class Contests:
+    """The contests of the active configuration, on its interface."""
+
+    def __init__(
+        self,
+        *,
+        log: FilteringBoundLogger,
+        holds: Holds,
+        overseer: Overseer,
+        heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
+        seen: Callable[[str, Sighting], None] = lambda *_: None,
+    ) -> None:
+        self._heard = heard
+        self._log = log
+        self._listener = Listener(log)
+        self._seen = seen
+        self._holds = holds
+        self._overseer = overseer
+        self._policy = ContestPolicy()
+        self._repeats = Repeats()
+        self._holds_told = Repeats()  # apart: nothing that strangers send is to drown them
+        self._candidate: Candidate | None = None
+        self._states: dict[str, Contest] = {}
+        self._identities: dict[str, tuple[object, ...]] = {}
+        self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
+        self._by_id: dict[tuple[int, Family], str] = {}
+        self._by_address: dict[IPAddress, str] = {}
+        self._announcer = Announcer()
+        self._is_ending = False  # keepalived was told to end
+        self._seen_ids: set[int] = set()
+        self._leaving = Leaving()
+        self._alone: frozenset[str] = frozenset()  # they send to themselves
+        self._silent_at: float | None = None  # when to look whether their adverts leave
+        self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
+        self.count = 0  # of contests that we lost
+
+    # --- what is told of it ---------------------------------------------------------------------
+
+    def describe(self, name: str) -> str | None:
+        """Return in words why an instance is held, None when it is not."""
+        state = self._states.get(name)
+        if state is None or state.phase is conflict.Phase.WATCHING or state.cause is None:
+            return None
+        return f"{state.phase.value}: {state.cause.text}"
+
+    def cause(self, name: str) -> str | None:
+        """Return the cause of the last hold of an instance, None where it is held by nobody."""
+        state = self._states.get(name)
+        return None if state is None or state.cause is None else state.cause.text
+
+    def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
+        """Return what was told of rivals within the last hour before ``now`` (UTC seconds)."""
+        since = utc(now - 3600)
+        self._rivals = {
+            name: told
+            for name, each in self._rivals.items()
+            if (told := tuple(rival for rival in each if rival.at >= since))
+        }
+        return dict(self._rivals)
+
+    @property
+    def is_on(self) -> bool:
+        """Tell whether the wire is watched."""
+        return self._listener.wire is not None
+
+    @property
+    def refusal(self) -> str:
+        """Return why the wire cannot be watched, or nothing."""
+        return self._listener.refusal
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._listener.close()
+
+    # --- configuration --------------------------------------------------------------------------
+
+    def configure(self, candidate: Candidate, loop: Loop) -> None:
+        """Take the active configuration; contests of instances that stay go on.
+
+        Instances stay as they do for keepalived, by their identity: names may pass to others.
+        """
+        self._candidate = candidate
+        is_wanted = candidate.settings.conflict is not ConflictMode.OFF
+        self._listener.configure(candidate.config, loop, is_wanted=is_wanted)
+        instances = candidate.config.instances
+        names = {identity: name for name, identity in self._identities.items()}
+        self._identities = {each.name: each.identity for each in instances}
+        before = {
+            name: names[identity]
+            for name, identity in self._identities.items()
+            if identity in names
+        }
+        self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
+        self._entered = {
+            name: self._entered[old] for name, old in before.items() if old in self._entered
+        }
+        self._take_contexts(candidate, before)
+        self._leaving.configure({each.name: each.unicast_peers for each in instances}, before)
+        self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
+        self._by_address = {
+            held.address: each.name for each in instances for held in each.all_addresses
+        }
+
+    def fall_silent(self) -> None:
+        """keepalived was told to end: whoever takes over is not to yield to us."""
+        self._is_ending = True
+
+    def restart(self) -> None:
+        """keepalived is not running: what was held is held no more."""
+        self._is_ending = False
+        self._entered.clear()
+        self._states = {
+            name: Contest(context=state.context) for name, state in self._states.items()
+        }
+        self._announcer = Announcer()
+        self._leaving.clear()
+        self._holds.reset(REASON)
+
+    def _take_contexts(self, candidate: Candidate, before: Mapping[str, str]) -> None:
+        """Have a contest for every instance; ``before``: what those that stay were called."""
+        now = time.monotonic()
+        current = self._contexts(candidate)
+        states = self._states
+        self._states = {
+            name: states[before[name]] for name in current if before.get(name) in states
+        }
+        for name in self._identities:
+            if name not in self._states and REASON in self._holds.reasons(name):
+                self._holds.clear(name, REASON)
+        for name, context in current.items():
+            if name not in self._states:
+                self._states[name] = Contest(context=context)
+                if name in self._entered:  # the wire was not watched when that was told
+                    self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
+            elif context != self._states[name].context:
+                self._feed(name, conflict.Reconfigured(context=context), now)
+
+    def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
+        heard_by = self._listener.wire
+        if heard_by is None:
+            return {}
+        instances = candidate.config.instances
+        self._alone = frozenset(each.name for each in instances if each.is_alone)
+        return contexts.build(
+            candidate.config, candidate.facts, mac=heard_by.mac, host_macs=self._listener.macs
+        )
+
+    # --- what is seen ---------------------------------------------------------------------------
+
+    def readable(self) -> None:
+        """Read what was seen."""
+        now = time.monotonic()
+        found = self._listener.receive(now)
+        begun_at, enough_at = now, time.monotonic() + _READ_LIMIT
+        for number, seen in enumerate(found):
+            now = time.monotonic()
+            if now >= enough_at:
+                self._flooded(len(found) - number, begun_at, now)
+                return
+            match seen.packet:
+                case packets.Advert() as advert if seen.is_outgoing:
+                    self._on_own(advert, now)
+                case packets.Advert() as advert:
+                    self._on_advert(advert, now)
+                case packets.Announcement() as announcement if not seen.is_outgoing:
+                    self._on_announcement(announcement, now)
+                case _:
+                    pass  # our own announcements, and keepalived's
+
+    def _flooded(self, dropped: int, begun_at: float, now: float) -> None:
+        """Say that frames were dropped, and let leases and keepalived have their time."""
+        self._listener.rest(begun_at, now)
+        self._tell(
+            "wire.flooded",
+            dropped=dropped,
+            cause="more adverts and announcements of our addresses than can be looked at",
+        )
+
+    def _on_own(self, advert: Advert, now: float) -> None:
+        name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
+        if name is not None and advert.priority:
+            self._leaving.seen(name, advert.destination, now)
+            rivals = self._states[name].rivals if name in self._states else ()
+            if any(each.challenged_at is not None and each.answered_at is None for each in rivals):
+                self._feed(name, conflict.AdvertLeft(), now)
+
+    def _on_advert(self, advert: Advert, now: float) -> None:
+        self._seen_ids.add(advert.virtual_router_id)
+        family = family_of(advert.source)
+        names = {self._by_id.get((advert.virtual_router_id, family))}
+        names |= {self._by_address.get(each) for each in advert.addresses}
+        event = conflict.AdvertSeen(advert=advert, seen_ids=frozenset(self._seen_ids))
+        self._witness(self._by_id.get((advert.virtual_router_id, family)), advert, now)
+        for name in names:
+            if name is not None:
+                self._feed(name, event, now)
+                context = self._states[name].context if name in self._states else None
+                # Unicast peers may be behind a router.
+                if context is not None and (context.is_unicast or is_from_segment(advert)):
+                    self._heard(name, advert, context)
+
+    def _witness(self, name: str | None, advert: Advert, now: float) -> None:
+        """Tell of an advert that keepalived may have acted on."""
+        state = None if name is None else self._states.get(name)
+        if name is None or state is None or state.context.is_own(advert.source_mac):
+            return
+        sighting = Sighting(
+            source=str(advert.source),
+            priority=advert.priority,
+            at=now,
+            ranks_higher=state.context.ranks_below(advert),
+        )
+        self._seen(name, sighting)
+
+    def _on_announcement(self, announcement: Announcement, now: float) -> None:
+        name = self._by_address.get(announcement.address)
+        if name is not None:
+            self._feed(name, conflict.AnnouncementSeen(announcement=announcement), now)
+
+    def entered(self, name: str, state: VrrpState) -> None:
+        """keepalived says that an instance has entered a state."""
+        self._entered[name] = state
+        if state is not VrrpState.MASTER and name in self._states:
+            context = self._states[name].context
+            gone = (*context.addresses, *context.excluded_addresses)
+            self._announcer = announcing.drop(self._announcer, gone)
+        now = time.monotonic()
+        if state is VrrpState.MASTER:
+            self.readable()  # what was seen before says whom the predecessor yielded to
+            self._leaving.promoted(name, now)
+            self._silent_at = now
+        else:
+            self._leaving.left_master(name)
+        self._feed(name, conflict.StateEntered(state=state), now)
+
+    def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+        """keepalived answered what it was asked at ``asked_at``."""
+        now = time.monotonic()
+        for each in instances:
+            counted = each.counters
+            self._check_leaving(each, now)
+            counters = Counters(
+                taken_at=asked_at,
+                state=each.state,
+                advert_rcvd=counted.advert_rcvd,
+                advert_sent=counted.advert_sent,
+                addr_list_err=counted.addr_list_err,
+                auth_failure=counted.auth_failure,
+                other_errors=counted.packet_len_err
+                + counted.ip_ttl_err
+                + counted.invalid_type_rcvd
+                + counted.invalid_authtype
+                + counted.authtype_mismatch,
+            )
+            self._feed(each.name, conflict.DumpAnswered(counters=counters), now)
+
+    def _check_leaving(self, each: InstanceDump, now: float) -> None:
+        """Say it when keepalived counts adverts that nobody sees leave; that kills nothing."""
+        is_silent = each.name not in self._states or each.name in self._alone
+        if is_silent or each.state is not VrrpState.MASTER:
+            self._leaving.forget_count(each.name)
+        elif self._leaving.counts_unseen(each.name, each.counters.advert_sent, now):
+            self._tell(
+                "adverts.not_leaving",
+                instance=each.name,
+                cause="keepalived sends adverts and they do not leave: the peer does not answer"
+                " ARP, or an output firewall drops protocol 112 (nft list ruleset)",
+            )
+
+    def _look_for_silence(self, now: float) -> None:
+        """When a MASTER's adverts do not leave, announce, and look closely at keepalived."""
+        due: list[float] = []
+        for name in self._leaving.masters():
+            state = self._states.get(name)
+            if state is None or not self.is_on:
+                continue
+            look = self._leaving.look(name, state.context.advert_interval, now)
+            if look.is_partial:
+                self._feed(name, conflict.NotLeaving(), now)
+            if look.is_silent:
+                self._overseer.suspect()
+            due.append(look.again_at)
+        if not self.is_on:
+            due.append(now + _LOOK_INTERVAL)
+        self._silent_at = min(due, default=None)
+
+    def gap(self, seconds: float) -> None:
+        """Our loop did not run for so long; before what arrived meanwhile."""
+        now = time.monotonic()
+        self._leaving.gap(now)
+        for name in self._states:
+            self._feed(name, conflict.Gap(seconds=seconds), now)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
+        due += [each.deadline for each in self._states.values()]
+        return min((each for each in due if each is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        """Let time pass for every contest, announce, listen again."""
+        is_time = self._listener.tick(now)
+        if is_time and self._listener.look(now) and self._candidate is not None:
+            self._take_contexts(self._candidate, {each: each for each in self._identities})
+        if self._silent_at is not None and now >= self._silent_at:
+            self._look_for_silence(now)
+        for name, state in list(self._states.items()):
+            if state.deadline is not None and now >= state.deadline:
+                self._feed(name, conflict.DeadlinePassed(), now)
+        self._announce(now)
+
+    def _announce(self, now: float) -> None:
+        heard_by = self._listener.wire
+        if heard_by is None or self._announcer.deadline is None:
+            return
+        self._announcer, addresses = announcing.due(self._announcer, now)
+        if self._is_ending or self._overseer.unanswered >= _OVERDUE:
+            return  # nobody should yield to a keepalived that hangs
+        for address in addresses:
+            try:
+                heard_by.send(_announcement(heard_by, address))
+            except AgentError as error:
+                self._tell("announce.failed", error=str(error))
+
+    # --- decisions ------------------------------------------------------------------------------
+
+    def _feed(self, name: str, event: conflict.Event, now: float) -> None:
+        state = self._states.get(name)
+        if state is None:
+            return
+        self._states[name], actions = contest.step(state, event, now, self._policy)
+        if state.phase is conflict.Phase.WATCHING and self._states[name].is_held:
+            self.count += 1
+        for action in actions:
+            self._carry_out(name, action)
+
+    def _note(self, name: str, cause: Cause) -> None:
+        """Remember a rival for the status."""
+        newest = RivalStatus(
+            rival=cause.rival, kind=cause.kind.value, cause=cause.text, at=utc(time.time())
+        )
+        others = [
+            each
+            for each in self._rivals.get(name, ())
+            if (each.rival, each.kind) != (newest.rival, newest.kind)
+        ]
+        self._rivals[name] = (*others, newest)[-_RIVALS_TOLD:]
+
+    def _carry_out(self, name: str, action: conflict.Action) -> None:
+        match action:
+            case conflict.Hold(reason=reason, cause=cause):
+                self._note(name, cause)
+                self._holds.set(name, REASON)
+                self._tell(
+                    "contest.held",
+                    instance=name,
+                    reason=reason.value,
+                    kind=cause.kind.value,
+                    rival=cause.rival,
+                    cause=cause.text,
+                )
+            case conflict.Release(is_trial=is_trial):
+                self._holds.clear(name, REASON)
+                self._log.info("contest.trial" if is_trial else "contest.released", instance=name)
+            case conflict.EndTrial():
+                self._log.info("contest.ended", instance=name)
+            case conflict.Announce():
+                context = self._states[name].context
+                addresses = (*context.addresses, *context.excluded_addresses)
+                self._announcer = announcing.enqueue(self._announcer, addresses)
+            case conflict.AskDump():
+                self._overseer.want_dump()
+            case conflict.Report(cause=cause, would_hold=would_hold):
+                self._note(name, cause)
+                self._tell(
+                    _EVENTS.get(cause.kind, "rival.seen"),
+                    instance=name,
+                    kind=cause.kind.value,
+                    rival=cause.rival,
+                    cause=cause.text,
+                    would_hold=would_hold or None,
+                )
+
+    def _tell(self, event: str, **fields: object) -> None:
+        """Log a thing once, and then how often it was repeated, each minute."""
+        key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
+        repeats = self._holds_told if event == "contest.held" else self._repeats
+        repeated = repeats.seen(f"{event} {key}", time.monotonic())
+        if repeated is not None:
+            self._log.warning(event, **fields, repeated=repeated or None)
+
+
+def _announcement(on: wire.WireSocket, address: IPAddress) -> bytes:
+    if isinstance(address, IPv4Address):
+        return packets.gratuitous_arp(on.mac, address)
+    is_router = host.forwards_ipv6(on.interface)
+    return packets.unsolicited_advertisement(on.mac, address, is_router=is_router)

@@ -1,0 +1,277 @@
+"""What keeps an address from being on two nodes, or on none: leases, watching, contests.
+
+One place that the agent tells what happens to keepalived, and that tells each mechanism. Nothing
+here raises: without a right or a device the mechanism that needs it is off and says so.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.chronicle.history import utc
+from ipfailover_agent.chronicle.look import Look
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.telling.transition import DRAIN, Withholding
+from ipfailover_agent.protection.contests import REASON, Contests
+from ipfailover_agent.protection.drains import Drains
+from ipfailover_agent.protection.firewalls import Firewalls
+from ipfailover_agent.protection.holds import Holds
+from ipfailover_agent.protection.leases import Leases
+from ipfailover_agent.protection.overseer import Overseer
+from ipfailover_agent.protection.probes import SOURCE as PROBES
+from ipfailover_agent.protection.probes import Probes
+from ipfailover_agent.protection.verification import Verifier
+from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.changing.verify import Expectation
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.paths import RunPaths
+    from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+    from ipfailover_agent.core.supervising.supervision import VerificationEnded
+    from ipfailover_agent.core.telling.transition import Sighting
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.system.process import ChildExit
+
+_SHORTEST_GAP = 1.0  # seconds by which the loop may be late before it is called a gap
+
+
+class Guard:
+    """The mechanisms of one agent.
+
+    Args:
+        log: where events go.
+        paths: of the run directory.
+        environment: of nft.
+        kill: ends keepalived's process group at once.
+        seen: hears of every advert of others, with the instance's name.
+        dispatch: hears how a verification ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: FilteringBoundLogger,
+        paths: RunPaths,
+        environment: Mapping[str, str],
+        kill: Callable[[], None],
+        dispatch: Callable[[VerificationEnded], None],
+        seen: Callable[[str, Sighting], None] = lambda *_: None,
+    ) -> None:
+        self.holds = Holds(log, paths)
+        self.probes = Probes(log, paths)
+        self.leases = Leases(log)
+        self.overseer = Overseer(
+            log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
+        )
+        self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
+        self.contests = Contests(
+            log=log, holds=self.holds, overseer=self.overseer, heard=self.drains.heard, seen=seen
+        )
+        self.firewalls = Firewalls(log, environment)
+        self.verifier = Verifier(log=log, overseer=self.overseer, dispatch=dispatch)
+        self._log = log
+        self._roster: Roster | None = None  # as it was taken last; it never changes in place
+        self._held: frozenset[IPAddress] = frozenset()
+        self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
+
+    def withholdings(self, name: str) -> tuple[Withholding, ...]:
+        """Return why an instance is kept in FAULT on purpose."""
+        return tuple(
+            Withholding(reason=each, text=self.contests.cause(name) or each)
+            if each == REASON
+            else Withholding(reason=each, text=f"drained: {self.drains.describe(name) or each}")
+            if each == DRAIN
+            else Withholding(reason=each, text=each)
+            for each in sorted(self.holds.reasons(name))
+        )
+
+    def look(self) -> Look:
+        """Return what the mechanisms know at this moment."""
+        leases, until = self.leases, self.leases.leased_until
+        at = utc(self.overseer.latest_at)
+        return Look(
+            lease=LeaseStatus(
+                seconds=leases.seconds,
+                lateness=round(leases.lateness, 3),
+                worst_lateness=round(leases.worst_lateness, 3),
+                lapses=leases.lapses,
+            ),
+            lease_remaining=None if until is None else round(until - time.monotonic(), 2),
+            dumps={
+                each.name: DumpStatus(
+                    at=at,
+                    effective_priority=each.effective_priority,
+                    has_addresses=each.has_addresses,
+                    counters=each.counters,
+                    garp_delay=each.garp_delay,
+                )
+                for each in self.overseer.latest
+            },
+            rivals=self.contests.rivals(time.time()),
+            contests=self.contests.count,
+            holds=self.holds.count,
+        )
+
+    def protections(self) -> tuple[Protection, ...]:
+        """Return which mechanisms work."""
+        return (
+            Protection(kind="lease", active=self.leases.is_on, reason=self.leases.refusal),
+            Protection(
+                kind="watch", active=not self.overseer.refusal, reason=self.overseer.refusal
+            ),
+            Protection(kind="conflict", active=self.contests.is_on, reason=self.contests.refusal),
+        )
+
+    def _blindness(self) -> str:
+        """Return why nothing can be heard on the wire, or nothing."""
+        if self.contests.is_on:
+            return ""
+        return f"the wire is not watched: {self.contests.refusal or 'OPENSHIFT_HA_CONFLICT=off'}"
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds.
+
+        Not for ``probes``, which have a deadline of their own.
+        """
+        mechanisms = (
+            self.leases,
+            self.overseer,
+            self.contests,
+            self.drains,
+            self.firewalls,
+            self.verifier,
+        )
+        due = (each.deadline for each in mechanisms)
+        return min((each for each in due if each is not None), default=None)
+
+    def woke(self, late: float) -> bool:
+        """The loop woke so many seconds after its deadline; before anything else is done.
+
+        Returns whether that was a gap, after which every deadline may be another one.
+        """
+        if late < _SHORTEST_GAP:
+            return False
+        self._log.warning("loop.late", seconds=round(late, 2))
+        self.overseer.gap()
+        self.contests.gap(late)
+        self.drains.gap(late)
+        return True
+
+    def renew(self, now: float) -> None:
+        """Renew leases if it is time: after the FIFO was read, before all other work."""
+        self.leases.sweep()
+        self.leases.tick(now)
+
+    def tick(self, now: float) -> None:
+        """Do what else is due."""
+        self.probes.tick(now)
+        self.overseer.tick(now)
+        self.contests.tick(now)
+        self.drains.tick(now)
+        self.firewalls.tick(now)
+        self.verifier.tick(now)
+
+    def readable(self, source: str) -> None:
+        """One of the mechanisms' descriptors has something to read."""
+        if source == PROBES:
+            self.probes.readable()
+        else:
+            self.contests.readable()
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def activated(self, candidate: Candidate, roster: Roster, loop: Loop) -> None:
+        """A configuration is in force, or about to be."""
+        now = time.monotonic()
+        self.leases.configure(
+            seconds=candidate.settings.address_lease,
+            interface=candidate.config.interface,
+            now=now,
+        )
+        self.probes.configure(candidate.config.port_probes, loop)
+        self.holds.configure(candidate.config.hold_names)
+        self.contests.configure(candidate, loop)
+        self.drains.configure(candidate, roster)
+        self.firewalls.configure(candidate.settings, candidate.config, now)
+        self.roster_is(roster, now)
+
+    def remove_rules(self) -> None:
+        """Take our rules back, and wait for it; when the loop has ended."""
+        self.firewalls.remove_all()
+
+    def child_exited(self, child: ChildExit, loop: Loop) -> bool:
+        """Take the end of a child; return whether it was one of the mechanisms'."""
+        return self.firewalls.child_exited(child) or self.overseer.child_exited(child, loop)
+
+    def transition(self, before: RosterEntry, state: VrrpState) -> None:
+        """keepalived told that an instance entered a state."""
+        if before.state is VrrpState.MASTER and state is not VrrpState.MASTER:
+            self.leases.left([each.address for each in before.instance.all_addresses])
+        self.contests.entered(before.instance.name, state)
+        self.drains.entered(before.instance.name, state)
+
+    def roster_is(self, roster: Roster, now: float) -> None:
+        """Take what all instances do, after a batch of transitions."""
+        if roster is self._roster:
+            return
+        self._roster = roster
+        held = frozenset(
+            each.address
+            for entry in roster.entries
+            if entry.state is VrrpState.MASTER
+            for each in entry.instance.all_addresses
+        )
+        if held != self._held:
+            self._held = held
+            self.leases.holds(held, now)
+
+    def verify(self, expected: Expectation | None) -> None:
+        """keepalived has read its file: find out whether it does what was planned."""
+        self.overseer.reload_ended()
+        self.verifier.begin(expected)
+
+    def reload_ended(self) -> None:
+        """A reload is over, however it went."""
+        self.overseer.reload_ended()
+        self.verifier.end()
+
+    def keepalived_ends(self) -> None:
+        """keepalived was told to end: what it still holds is not to outlive its adverts.
+
+        One that hangs is killed seconds later only, and others may have taken over by then.
+        """
+        self.overseer.keepalived_ended()
+        self.leases.expire()
+        self.contests.fall_silent()
+
+    def keepalived_ended(self, roster: Roster) -> None:
+        """keepalived ended: nothing is held any more."""
+        self.overseer.keepalived_ended()
+        self.leases.resume()
+        self.dumped_at = None
+        self.verifier.end()
+        self.contests.restart()
+        self.leases.left(self._held)
+        self.roster_is(roster, time.monotonic())
+
+    def _on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+        self.dumped_at = asked_at
+        self.contests.dumped(instances, asked_at)
+        self.verifier.dumped(instances, asked_at)
+
+    def close(self) -> None:
+        """Let go of sockets."""
+        self.probes.close()
+        self.leases.close()
+        self.contests.close()

@@ -1,0 +1,246 @@
+"""Keeps the lifetimes of held addresses running, and undoes a renewal that came too late.
+
+A renewal of an address that keepalived has just removed adds it again, whatever the flags.
+So a renewal touches only what the kernel shows, only for instances that keepalived called MASTER
+last; and when an instance leaves MASTER, what is still there of it with a lifetime is deleted.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import AgentError, NotPermittedError
+from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.supervising import lease
+from ipfailover_agent.core.supervising.lease import Punctuality
+from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.system import host
+from ipfailover_agent.system.netlink import AddressSocket
+from ipfailover_agent.system.rtnetlink import FOR_EVER
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.system.rtnetlink import HeldAddress
+
+_TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds or holds its lock for somebody
+
+
+class Leases:
+    """Renewals on one interface. Every fault is told, none is raised."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._repeats = Repeats()
+        self._netlink: AddressSocket | None = None
+        self._seconds = 0
+        self._interface = ""
+        self._held: frozenset[IPAddress] = frozenset()
+        self._leased: frozenset[IPAddress] = frozenset()  # by the last renewal
+        self._left: frozenset[IPAddress] = frozenset()
+        self._renewed_at: float | None = None
+        self._refusal = ""
+        self.deadline: float | None = None
+        self.lateness = 0.0
+        self.worst_lateness = 0.0
+        self.lapses = 0
+        self._lapsed_at: float | None = None
+        self._is_expiring = False
+
+    @property
+    def is_on(self) -> bool:
+        """Tell whether held addresses would vanish by themselves."""
+        return bool(self._seconds) and not self._refusal
+
+    @property
+    def refusal(self) -> str:
+        """Return why leases cannot be had here, or nothing."""
+        return self._refusal
+
+    @property
+    def seconds(self) -> int:
+        """Return the lease in force, 0 for none."""
+        return self._seconds if self.is_on else 0
+
+    @property
+    def leased_until(self) -> float | None:
+        """Return when the kernel removes what is held (monotonic), None where it never does."""
+        if self._renewed_at is None or not self._held or not self.is_on:
+            return None
+        return self._renewed_at + self._seconds
+
+    def lapsed_at(self, now: float) -> float | None:
+        """Return when the lease lapsed last: now, where it has and nobody has seen to it yet."""
+        until = self.leased_until
+        return now if until is not None and now >= until else self._lapsed_at
+
+    def configure(self, *, seconds: int, interface: str, now: float) -> None:
+        """Take the lease, 0 for none, and the interface of the active configuration."""
+        if self.is_on and not seconds and self._held:
+            self._renew(FOR_EVER)
+        if (seconds, interface) != (self._seconds, self._interface):
+            self._renewed_at = None  # what was renewed was another lease
+        self._seconds, self._interface = seconds, interface
+        self._plan(now)
+
+    def holds(self, addresses: Collection[IPAddress], now: float) -> None:
+        """Take what our instances hold as MASTER; something new is leased at once."""
+        before, self._held = self._held, frozenset(addresses)
+        if not self._held:
+            self._plan(now)
+        elif not self._held <= before and self.is_on and not self._is_expiring:
+            self.deadline = now
+
+    def expire(self) -> None:
+        """Renew no more, until :meth:`resume`: the kernel removes what keepalived does not."""
+        self._is_expiring = True
+        self.deadline, self._renewed_at = None, None
+
+    def resume(self) -> None:
+        """Renew again what is held from now on."""
+        self._is_expiring = False
+
+    def left(self, addresses: Collection[IPAddress]) -> None:
+        """Take the addresses of an instance that left MASTER; :meth:`sweep` looks after them."""
+        if self._seconds:
+            self._left |= frozenset(addresses)
+
+    def sweep(self) -> None:
+        """Delete what is still leased of instances that left MASTER.
+
+        keepalived removed the addresses before it told; it needs a master-down time to set them
+        again, so what carries a lifetime now was brought back by a renewal.
+        """
+        left, self._left = self._left - self._held, frozenset()
+        if not left:
+            return
+        try:
+            deleted = [
+                str(each.address.address)
+                for each in self._find(left)
+                if each.valid_seconds != FOR_EVER
+                and self._socket().delete(each.index, each.address)
+            ]
+        except AgentError as error:
+            self._tell(f"cannot look at addresses: {error}")
+            return
+        if deleted:
+            self._log.info("lease.undone", addresses=deleted)
+
+    def tick(self, now: float) -> None:
+        """Renew if it is time; call it before any other work."""
+        if self.deadline is None or now < self.deadline:
+            return
+        self.lateness = now - self.deadline
+        self.worst_lateness = max(self.worst_lateness, self.lateness)
+        self._judge(now)
+        if self._renew(self._seconds):
+            self._renewed_at = now
+        self.deadline = now + lease.interval(self._seconds) if self.is_on else None
+
+    def _plan(self, now: float) -> None:
+        """Set the deadline; what carries no lease yet gets it at once."""
+        if not self._held or not self.is_on or self._is_expiring:
+            self.deadline, self._renewed_at = None, None
+        elif self._renewed_at is None:
+            self.deadline = now
+        else:
+            self.deadline = self._renewed_at + lease.interval(self._seconds)
+
+    def _judge(self, now: float) -> None:
+        """Say it when we were late: this machine does not give us the time we need."""
+        if self._renewed_at is None or not (self._held & self._leased):
+            return
+        punctuality = lease.judge(self._seconds, self._renewed_at, now)
+        if punctuality is Punctuality.ON_TIME:
+            return
+        if punctuality is Punctuality.LAPSED:
+            self.lapses += 1
+            self._lapsed_at = now
+        event = "lease.lapsed" if punctuality is Punctuality.LAPSED else "lease.late"
+        self._log.warning(
+            event,
+            lateness=round(self.lateness, 2),
+            lease=self._seconds,
+            cpu_pressure=host.cpu_pressure(),
+        )
+
+    def _renew(self, seconds: int) -> bool:
+        """Give what is held a lifetime; return whether that went well."""
+        try:
+            found = self._find(self._held)
+            renewed = self._socket().renew(found, seconds)
+        except NotPermittedError as error:
+            self._refusal = str(error)
+            self._log.error("protection.off", kind="lease", reason=self._refusal)
+            return False
+        except AgentError as error:
+            self._tell(f"cannot renew: {error}")
+            return False
+        if found and not renewed:  # some may just have been removed
+            self._tell("cannot renew: the kernel refuses")
+            return False
+        self._leased = frozenset(each.address.address for each in found)
+        return True
+
+    def present(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress] | None:
+        """Return which of the addresses the kernel has; None where it does not tell."""
+        try:
+            return frozenset(each.address.address for each in self._find(addresses))
+        except AgentError:
+            return None
+
+    def _find(self, addresses: Collection[IPAddress]) -> list[HeldAddress]:
+        """Return those of the addresses that are on the interface, as keepalived sets them.
+
+        One dump may miss some while others are being deleted: then two have to agree.
+        """
+        wanted = frozenset(addresses)
+        netlink = self._socket()
+        index = self._index(netlink)
+        if index is None:
+            return []  # the interface is gone, and the addresses with it
+        found = _choose(netlink.glance_at_addresses(), wanted, index)
+        if len(found) < len(wanted):
+            found = _choose(netlink.held_addresses(), wanted, index)
+        return found
+
+    def _index(self, netlink: AddressSocket) -> int | None:
+        """Return the interface's index, None where there is none of that name."""
+        try:
+            return socket.if_nametoindex(self._interface)
+        except OSError:
+            # It fails for want of a descriptor, too: those that we have are good.
+            found = (each.index for each in netlink.links() if each.name == self._interface)
+            return next(found, None)
+
+    def _socket(self) -> AddressSocket:
+        if self._netlink is None:
+            self._netlink = AddressSocket(timeout=_TIMEOUT)
+        return self._netlink
+
+    def _tell(self, text: str) -> None:
+        if (repeated := self._repeats.seen(text, time.monotonic())) is not None:
+            self._log.error("lease.failed", error=text, repeated=repeated or None)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._netlink is not None:
+            self._netlink.close()
+
+
+def _choose(
+    everything: Collection[HeldAddress], wanted: frozenset[IPAddress], index: int
+) -> list[HeldAddress]:
+    return [
+        each
+        for each in everything
+        if each.index == index
+        and each.address.address in wanted
+        and each.address.prefix_length == family_of(each.address.address).host_prefix_length
+    ]

@@ -1,0 +1,161 @@
+"""The ear on the wire: opens the packet socket, and opens it anew where the interface is another.
+
+Nothing here raises: without a right or a device nothing is heard, and that is said.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.errors import AgentError, NotPermittedError
+from ipfailover_agent.core.network import packet_filter
+from ipfailover_agent.system import wire
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.model import KeepalivedConfig
+    from ipfailover_agent.system.loop import Loop
+
+SOURCE: Final = "wire"
+
+_FRAMES_PER_READ: Final = 1024
+_READ_PAUSE: Final = 0.05  # between two reads: 254 masters advertise 254 times a second
+_READ_REST: Final = 4.0  # after too much, so many times as long belongs to everything else
+_LOOK_INTERVAL: Final = 5.0  # at the interface and the MACs of this host
+
+
+class Listener:
+    """One packet socket at a time, on the interface of the active configuration.
+
+    Attributes:
+        wire: the socket, None while nothing can be heard or nobody wants to.
+        macs: of this host, 6 bytes each.
+        refusal: why nothing can be heard, or nothing.
+    """
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._loop: Loop | None = None
+        self._config: KeepalivedConfig | None = None
+        self._resume_at: float | None = None
+        self._rest_until: float | None = None  # when to listen again after a flood
+        self._look_at: float | None = None
+        self.wire: wire.WireSocket | None = None
+        self.macs: frozenset[bytes] = frozenset()
+        self.refusal = ""
+
+    def configure(self, config: KeepalivedConfig, loop: Loop, *, is_wanted: bool) -> None:
+        """Listen on the configuration's interface, unless nobody wants to."""
+        self._config, self._loop = config, loop
+        name = config.interface
+        program = packet_filter.kernel_filter(config.addresses)
+        try:
+            if self.wire is not None:
+                if is_wanted and (self.wire.interface, self.wire.index) == (name, _index(name)):
+                    self.wire.replace_filter(program)
+                    return
+                self.close()
+            if is_wanted:
+                self.macs = wire.host_macs()
+                self.wire = wire.WireSocket(name, program)
+                loop.watch_readable(self.wire.fileno(), SOURCE)
+                self._look_at = time.monotonic() + _LOOK_INTERVAL
+        except NotPermittedError as error:
+            self._refuse(str(error))
+        except AgentError as error:
+            self._refuse(str(error))
+            self._look_at = time.monotonic() + _LOOK_INTERVAL
+        else:
+            self.refusal = ""
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self.wire is not None and self._loop is not None:
+            self._loop.unwatch(self.wire.fileno())
+            self.wire.close()
+        self.wire, self._look_at, self._resume_at = None, None, None
+
+    # --- what is seen ---------------------------------------------------------------------------
+
+    def receive(self, now: float) -> tuple[wire.Seen, ...]:
+        """Return what was seen; then the socket is left alone for a moment."""
+        if self.wire is None or (self._rest_until is not None and now < self._rest_until):
+            return ()
+        if self._rest_until is not None:
+            self._rest_until = None
+            self.wire.discard()  # old adverts would be taken for new ones
+            return ()
+        try:
+            found = self.wire.receive(_FRAMES_PER_READ)
+        except AgentError as error:
+            self._refuse(str(error))
+            self.close()
+            self._look_at = now + _LOOK_INTERVAL
+            return ()
+        if self._loop is not None:
+            self._loop.unwatch(self.wire.fileno())
+            self._resume_at = now + _READ_PAUSE
+        return found
+
+    def rest(self, begun_at: float, now: float) -> None:
+        """Hear nothing for a while: there was no time for all that was read since ``begun_at``.
+
+        Whoever floods the wire is not to stop the loop.
+        """
+        self._rest_until = now + _READ_REST * (now - begun_at)
+        self._resume_at = max(self._resume_at or now, self._rest_until)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when there is something to do, in monotonic seconds."""
+        due = (self._resume_at, self._look_at)
+        return min((each for each in due if each is not None), default=None)
+
+    def tick(self, now: float) -> bool:
+        """Listen again after a pause; tell whether it is time for :meth:`look`."""
+        if self._resume_at is not None and now >= self._resume_at and self.wire is not None:
+            self._resume_at = None
+            if self._loop is not None:
+                self._loop.watch_readable(self.wire.fileno(), SOURCE)
+        return self._look_at is not None and now >= self._look_at
+
+    def look(self, now: float) -> bool:
+        """Open the socket anew when the interface is another one, learn new MACs.
+
+        Returns whether anything is another one now.
+        """
+        self._look_at = now + _LOOK_INTERVAL
+        config, loop = self._config, self._loop
+        if config is None or loop is None:
+            return False
+        index = _index(config.interface)
+        if self.wire is None or index != self.wire.index:
+            if index is None:
+                return False
+            self.close()
+            self.configure(config, loop, is_wanted=True)
+            return self.wire is not None
+        try:
+            macs = wire.host_macs()
+        except AgentError:
+            return False
+        is_new = macs != self.macs
+        self.macs = macs
+        return is_new
+
+    def _refuse(self, reason: str) -> None:
+        if reason != self.refusal:
+            self._log.error("protection.off", kind="conflict", reason=reason)
+        self.refusal = reason
+
+
+def _index(interface: str) -> int | None:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return None

@@ -1,0 +1,106 @@
+"""After a reload: asks keepalived and the kernel whether they do what was planned.
+
+Decisions are :mod:`core.verify`'s. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.changing import verify
+from ipfailover_agent.core.changing.verify import Outcome
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.supervising.supervision import VerificationEnded
+from ipfailover_agent.system.netlink import AddressSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.changing.verify import Expectation, Held
+    from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.protection.overseer import Overseer
+
+_TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds
+
+
+class Verifier:
+    """One verification at a time, which ends with VerificationEnded through ``dispatch``.
+
+    Where keepalived cannot be asked at all it ends at once: that was told when it was found out.
+    Where it does not answer, supervision's own deadline ends it.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: FilteringBoundLogger,
+        overseer: Overseer,
+        dispatch: Callable[[VerificationEnded], None],
+    ) -> None:
+        self._log = log
+        self._overseer = overseer
+        self._dispatch = dispatch
+        self._policy = verify.Policy()
+        self._expected: Expectation | None = None
+        self._state = verify.Verification()
+        self._began_at = 0.0
+        self.deadline: float | None = None
+
+    def begin(self, expected: Expectation | None) -> None:
+        """keepalived said that it has read its file: look whether it does what that says."""
+        if expected is None or not self._overseer.can_ask:
+            self._dispatch(VerificationEnded())
+            return
+        self._expected, self._state = expected, verify.Verification()
+        self._began_at = time.monotonic()
+        self._overseer.want_dump()
+
+    def end(self) -> None:
+        """Nobody waits for the outcome any more."""
+        self._expected, self.deadline = None, None
+
+    def tick(self, now: float) -> None:
+        """Look again when it is time to."""
+        if self.deadline is not None and now >= self.deadline:
+            self.deadline = None
+            self._overseer.want_dump()
+
+    def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+        """Take an answer of keepalived's."""
+        if self._expected is None or asked_at < self._began_at:
+            return
+        now = time.monotonic()
+        try:
+            found = verify.mismatches(self._expected, instances, _held())
+        except AgentError as error:
+            self._log.warning("reload.unseen", error=str(error))
+            self.deadline = now + self._policy.look_every
+            return
+        self._state, outcome = verify.step(self._state, found, now, self._policy)
+        match outcome:
+            case Outcome.PENDING:
+                self.deadline = now + self._policy.look_every
+            case Outcome.AGREES:
+                self.end()
+                self._dispatch(VerificationEnded())
+            case Outcome.DIFFERS:
+                self.end()
+                self._dispatch(VerificationEnded(difference=verify.describe(self._state)))
+
+
+def _held() -> set[Held]:
+    """Return every host address that the kernel shows, with its interface's name.
+
+    While some are being deleted others may be missing: the next look tells.
+    """
+    with AddressSocket(timeout=_TIMEOUT) as netlink:
+        names = {each.index: each.name for each in netlink.links()}
+        return {
+            (names.get(index, ""), each.address)
+            for index, each in netlink.addresses(is_glance=True)
+            if each.prefix_length == family_of(each.address).host_prefix_length
+        }
