@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo demo-live test lint format types imports unit lab quick bench golden clean
+.PHONY: help setup demo demo-live test lint format types imports unit lab quick bench golden image test-image clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,7 +24,7 @@ demo-live: $(READY) ## the same, until Ctrl-C
 
 test: lint types imports ## everything: style, types, all tests with real keepalived, coverage
 	@$(BIN)/coverage erase
-	$(BIN)/python -m tests.lab.privileged -- $(BIN)/coverage run -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m tests.lab.privileged -- $(BIN)/coverage run -m pytest -m 'not image' -n 2 --dist loadgroup
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include='ipfailover_agent/core/*' --fail-under=100
@@ -47,6 +47,17 @@ quick: $(READY) ## the tests that need no network namespace, in some seconds
 
 golden: $(READY) ## write the expected files of tests/golden anew (read the diff!)
 	$(BIN)/pytest -q tests/golden --update-golden
+
+SUITE ?= trixie
+IMAGE ?= localhost/ipfailover-agent:latest
+
+image: ## build the image with podman's buildah, as root; SUITE=bookworm for keepalived 2.2
+	tests/support/setup-image.sh $(SUITE)
+	image/build.sh $(SUITE) $(IMAGE)
+
+test-image: $(READY) ## build the image on trixie and bookworm and run it on nodes, as root
+	tests/support/setup-image.sh trixie bookworm
+	$(BIN)/pytest -n 2 tests/image
 
 bench: $(READY) ## measure start-up, memory and idle CPU
 	@$(BIN)/python -m tests.bench

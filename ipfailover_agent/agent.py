@@ -82,6 +82,7 @@ class Agent:
         """Serve until the end; return the exit code.
 
         Raises:
+            NotPermittedError: a capability is missing.
             SystemRefusedError: the run directory, the FIFO or the pid file cannot be had.
         """
         if missing := host.missing_capabilities():
@@ -115,7 +116,10 @@ class Agent:
                 files.remove_file(self._paths.agent_pid)
         code = self._finish.exit_code
         say = self._log.info if code is ExitCode.OK else self._log.error
-        say("agent.stopped", exit_code=int(code), reason=self._finish.reason)
+        # The last line is what platforms show of a container that ended.
+        problems = self._reporter.refusal if self._candidates.active is None else ()
+        told = {"problems": problems} if problems else {}
+        say("agent.stopped", exit_code=int(code), reason=self._finish.reason, **told)
         self._reporter.write_status()
         for sink in (self._output, self._errors):
             sink.drain(_DRAIN_SECONDS)

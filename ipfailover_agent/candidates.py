@@ -263,7 +263,9 @@ class Candidates:
 
     def _install(self, candidate: Candidate) -> None:
         """Replace the generated files; scripts first, since the configuration names them."""
-        files.make_directory(os.path.dirname(candidate.paths.config))  # noqa: PTH120 - a string
+        # where the image's link leads, if another run directory was chosen, is not there yet
+        config = os.path.realpath(candidate.paths.config)
+        files.make_directory(os.path.dirname(config))  # noqa: PTH120 - a string
         files.replace_all((*candidate.rendering.scripts, candidate.rendering.config))
 
     def _record_addresses(self) -> None:

@@ -150,6 +150,11 @@ class Reporter:
         """Take what the candidate would change, for the verdict."""
         self._changes = tuple(lines)
 
+    @property
+    def refusal(self) -> tuple[str, ...]:
+        """Return what is wrong with the last candidate; nothing if it was accepted."""
+        return self._refusal
+
     def refused(self, error: AgentError, verdict: Verdict) -> None:
         """Tell that a candidate was refused, once, and then how often, each minute."""
         problems = self._refusal = problems_of(error)

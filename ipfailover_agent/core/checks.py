@@ -110,6 +110,8 @@ def _track_script(
         always_fails=always_fails,
         ports=ports,
         url=url,
+        url_ca_file=settings.check_url_ca_file,
+        url_insecure=settings.check_url_insecure,
     )
 
 

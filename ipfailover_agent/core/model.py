@@ -88,6 +88,8 @@ class Settings:
     check_script: str | None = None
     check_script_missing: MissingScript = MissingScript.IGNORE
     check_url: str | None = None
+    check_url_ca_file: str | None = None
+    check_url_insecure: bool = False
     check_interval: float = 2
     check_timeout: float = 2
     check_rise: int = 1
@@ -361,8 +363,9 @@ class TrackScript:
 
     Exactly one kind of content: ``command`` (the user's words; replaces ports and URL),
     ``always_fails`` (a sentence that says why; CHECK_SCRIPT_MISSING=fault), or ``ports`` and/or
-    ``url``. ``interval`` and ``timeout`` are whole seconds >= 1 (keepalived 2.2.7 takes no
-    others).
+    ``url``, whose certificate is verified with ``url_ca_file`` or the system's authorities unless
+    ``url_insecure``. ``interval`` and ``timeout`` are whole seconds >= 1 (keepalived 2.2.7 takes
+    no others).
     """
 
     name: str
@@ -374,6 +377,8 @@ class TrackScript:
     always_fails: str = ""
     ports: tuple[PortCheck, ...] = ()
     url: str | None = None
+    url_ca_file: str | None = None
+    url_insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

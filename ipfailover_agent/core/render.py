@@ -39,12 +39,21 @@ class CheckPage:
     always_fails: str
     ports: tuple[PortCheck, ...]
     url: str | None
+    url_ca_file: str | None
+    url_insecure: bool
     limit: int
 
     @property
     def cannot_run(self) -> str:
         """Return what to say when the user's command cannot even be started."""
         return f"OPENSHIFT_HA_CHECK_SCRIPT: cannot run {self.command[0]}"
+
+    @property
+    def tls_options(self) -> tuple[str, ...]:
+        """Return what curl is told of the certificate; nothing of it concerns http."""
+        if self.url_insecure:
+            return ("--insecure",)
+        return () if self.url_ca_file is None else ("--cacert", self.url_ca_file)
 
     @property
     def limit_seconds(self) -> str:
@@ -110,8 +119,11 @@ def text(value: str) -> str:
 
 
 def script(path: str) -> str:
-    """Return a script line's command: through bash, since noexec makes any script succeed."""
-    return f'"/bin/bash {text(path)[1:-1]}"'
+    """Return a script line's command: through bash, since noexec makes any script succeed.
+
+    keepalived 2.3 follows no link on the way to a script, and /bin is one.
+    """
+    return f'"/usr/bin/bash {text(path)[1:-1]}"'
 
 
 def words(command: Iterable[str]) -> str:
@@ -214,6 +226,8 @@ def _check_page(track: TrackScript) -> CheckPage:
         always_fails=track.always_fails,
         ports=track.ports,
         url=track.url,
+        url_ca_file=track.url_ca_file,
+        url_insecure=track.url_insecure,
         limit=track.timeout * 1_000_000 - _MARGIN,
     )
 

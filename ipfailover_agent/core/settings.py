@@ -33,6 +33,8 @@ _PORT = "OPENSHIFT_HA_MONITOR_PORT"
 _PORTS = "OPENSHIFT_HA_MONITOR_PORTS"
 _SCRIPT = "OPENSHIFT_HA_CHECK_SCRIPT"
 _URL = "OPENSHIFT_HA_CHECK_URL"
+_CA_FILE = "OPENSHIFT_HA_CHECK_URL_CA_FILE"
+_INSECURE = "OPENSHIFT_HA_CHECK_URL_INSECURE"
 _PINS = "OPENSHIFT_HA_VRRP_IDS"
 _PEERS = "OPENSHIFT_HA_UNICAST_PEERS"
 _USE_UNICAST = "OPENSHIFT_HA_USE_UNICAST"
@@ -42,6 +44,7 @@ _LABEL = "OPENSHIFT_HA_ADDRESS_LABEL"
 
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _LABEL_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,13}")  # with IF: within IFALIASZ, 15 characters
+_PATH_WORDS = "a full path of letters, digits and . _ + = @ : - without . and .."
 _PATH_PATTERN = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+=@:-]+)+")
 
 _MANY = 10**9 - 1
@@ -93,6 +96,9 @@ def _settings(fields: Fields, addresses: Expansion, on_invalid: OnInvalid) -> Se
             "ignore",
         ),
         check_url=field_kinds.url(fields, _URL),
+        check_url_ca_file=fields.matching(_CA_FILE, _PATH_PATTERN, "", allowed=_PATH_WORDS)
+        or None,
+        check_url_insecure=fields.choice(_INSECURE, {"true": True, "false": False}, "false"),
         check_interval=interval,
         check_timeout=fields.decimal(_TIMEOUT, interval, 0.1, _LONGEST_CHECK),
         check_rise=fields.number("OPENSHIFT_HA_CHECK_RISE", 1, (1, _LONGEST_RUN)),
@@ -132,7 +138,7 @@ def _settings(fields: Fields, addresses: Expansion, on_invalid: OnInvalid) -> Se
             "KEEPALIVED_CONFIG",
             _PATH_PATTERN,
             _DEFAULTS.keepalived_config,
-            allowed="a full path of letters, digits and . _ + = @ : - without . and ..",
+            allowed=_PATH_WORDS,
         ),
     )
 
@@ -232,7 +238,22 @@ def _relate_groups(fields: Fields, settings: Settings, addresses: Expansion) -> 
         )
 
 
+def _relate_url(fields: Fields, settings: Settings) -> None:
+    """Say what an authority and no verification are worth together, and without https."""
+    if settings.check_url_insecure and settings.check_url_ca_file:
+        reason = f"nothing is verified: {_INSECURE} is true"
+        fields.refuse(_CA_FILE, settings.check_url_ca_file, reason, "set one of them")
+    is_verified = (settings.check_url or "").lower().startswith("https:")
+    for variable, matters in (
+        (_CA_FILE, settings.check_url_ca_file is not None),
+        (_INSECURE, settings.check_url_insecure),
+    ):
+        if matters and not is_verified:
+            fields.warn(variable, f"is not looked at: {_URL} is no https:// URL")
+
+
 def _relate_check(fields: Fields, settings: Settings) -> None:
+    _relate_url(fields, settings)
     if not fields.is_set(_SCRIPT):
         return
     for variable, seconds in (

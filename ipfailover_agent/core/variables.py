@@ -104,6 +104,17 @@ VARIABLES: tuple[Variable, ...] = (
         "`http://` or `https://` URL that is checked beside the port: any 2xx answer is healthy. "
         "A Service's healthCheckNodePort makes a NodePort service checkable per node.",
     ),
+    _contract(
+        "CHECK_URL_CA_FILE",
+        "",
+        "File with the certificates (PEM) that an `https://` URL is verified with, instead of the "
+        "system's: a full path in the container.",
+    ),
+    _contract(
+        "CHECK_URL_INSECURE",
+        "false",
+        "`true` does not verify the certificate of an `https://` URL, as a kubelet's probes do.",
+    ),
     _contract("CHECK_INTERVAL", "2", "Seconds between two checks."),
     _contract(
         "CHECK_TIMEOUT",

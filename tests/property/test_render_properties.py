@@ -43,6 +43,7 @@ GLOBAL_NAMES = {
     "router_id",
     "script_user",
     "smtp_connect_timeout",
+    "smtp_helo_name",
     "smtp_server",
     "vrrp_garp_interval",
     "vrrp_garp_master_refresh",

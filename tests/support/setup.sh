@@ -38,6 +38,7 @@ needs ping iputils-ping iputils
 needs ps procps procps-ng
 needs curl curl curl
 needs tcpdump tcpdump tcpdump
+needs openssl openssl openssl
 python=$(find_python) || { missing+=("python3:python3.11"); python=python3; }
 "$python" -c 'import venv, ensurepip' 2>/dev/null || missing+=("python3-venv:python3-pip")
 

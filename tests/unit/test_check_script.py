@@ -7,6 +7,7 @@ import dataclasses
 import http.server
 import os
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -334,3 +335,96 @@ def test_a_missing_curl_is_named(tmp_path: Path, server: str) -> None:
     verdict = check(tmp_path, url=f"{server}/200", env={"PATH": str(tmp_path)})
     assert 1 == verdict.status
     assert "curl: not found" in verdict.errors
+
+
+# --- certificates -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a certificate for 127.0.0.1 that only itself vouches for; its key lies beside it."""
+    directory = tmp_path_factory.mktemp("certificate")
+    command = (
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"),
+        *("-keyout", str(directory / "key"), "-out", str(directory / "crt")),
+    )
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return directory / "crt"
+
+
+@contextlib.contextmanager
+def serving_tls(certificate: Path) -> Iterator[int]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key"))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that refuses the certificate is no fault of the server's."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def test_a_certificate_of_an_unknown_authority_is_unhealthy_and_named(
+    tmp_path: Path, certificate: Path
+) -> None:
+    """Verification is the default, and the reason says what is wrong."""
+    with serving_tls(certificate) as port:
+        verdict = check(tmp_path, url=f"https://127.0.0.1:{port}/", timeout=3)
+    assert verdict.status == 1
+    assert "certificate" in verdict.reason
+
+
+def test_a_certificate_of_the_given_authority_is_healthy(
+    tmp_path: Path, certificate: Path
+) -> None:
+    """The file replaces the system's authorities."""
+    with serving_tls(certificate) as port:
+        url = f"https://127.0.0.1:{port}/"
+        verdict = check(tmp_path, url=url, url_ca_file=str(certificate), timeout=3)
+    assert (0, "") == (verdict.status, verdict.reason)
+
+
+def test_a_certificate_for_another_host_is_unhealthy(tmp_path: Path, certificate: Path) -> None:
+    """The authority alone does not do: localhost is not 127.0.0.1."""
+    with serving_tls(certificate) as port:
+        url = f"https://localhost:{port}/"
+        verdict = check(tmp_path, url=url, url_ca_file=str(certificate), timeout=3)
+    assert verdict.status == 1
+    assert "localhost" in verdict.reason
+
+
+def test_any_certificate_is_healthy_where_none_is_verified(
+    tmp_path: Path, certificate: Path
+) -> None:
+    """As in a kubelet's probes."""
+    with serving_tls(certificate) as port:
+        url = f"https://127.0.0.1:{port}/"
+        verdict = check(tmp_path, url=url, url_insecure=True, timeout=3)
+    assert (0, "") == (verdict.status, verdict.reason)
+
+
+def test_an_authority_that_is_not_there_is_unhealthy_and_named(
+    tmp_path: Path, certificate: Path
+) -> None:
+    """A ConfigMap that was not mounted must not count as healthy."""
+    with serving_tls(certificate) as port:
+        url = f"https://127.0.0.1:{port}/"
+        verdict = check(tmp_path, url=url, url_ca_file="/no/such/ca.crt", timeout=3)
+    assert verdict.status == 1
+    assert "/no/such/ca.crt" in verdict.reason

@@ -53,7 +53,7 @@ def test_the_file_says_what_the_plan_says() -> None:
     assert (("192.168.55.101/32", "dev", "ens3", "label", "ens3:vip"),) == four.lines(
         "virtual_ipaddress"
     )
-    assert "/bin/bash /run/ipfailover-agent/notify" == four.value("notify")
+    assert "/usr/bin/bash /run/ipfailover-agent/notify" == four.value("notify")
     assert "3" == six.value("version")
     assert () == six.all("authentication")
     assert (("fd00:55::101/128", "dev", "ens3"),) == six.lines("virtual_ipaddress")
@@ -62,7 +62,7 @@ def test_the_file_says_what_the_plan_says() -> None:
 def test_scripts_are_started_through_bash() -> None:
     """Executed directly from a noexec mount, a failing script counts as succeeded."""
     (check,) = parsed(CONFIG).all("vrrp_script")
-    assert "/bin/bash /run/ipfailover-agent/check" == check.value("script")
+    assert "/usr/bin/bash /run/ipfailover-agent/check" == check.value("script")
     assert ("2", "2", "1", "1") == tuple(
         check.value(name) for name in ("interval", "timeout", "rise", "fall")
     )

@@ -1,0 +1,137 @@
+"""Fixtures of the image tests: the built image, nodes, pods, and what a failure prints."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.image import podman
+from tests.image.podman import STRICT, Pod
+from tests.lab.lab import Lab
+from tests.lab.namespaces import LabError
+from tests.lab.privileges import why_impossible as why_no_lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+    from tests.lab.node import Node
+
+_HERE = Path(__file__).parent
+_PODS = pytest.StashKey[list[Pod]]()
+_LABS = pytest.StashKey[list[Lab]]()
+_build = functools.cache(podman.build)
+
+
+class StartPod(Protocol):
+    """Starts a container of the image on a node; it is removed after the test."""
+
+    def __call__(
+        self,
+        node: Node | None,
+        environment: Mapping[str, str] | None = None,
+        *,
+        options: Sequence[str] = STRICT,
+        entrypoint: str | None = None,
+        command: Sequence[str] = (),
+    ) -> Pod: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this directory that needs the image, and give it time to be built."""
+    for item in items:
+        if _HERE in item.path.parents and "image" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.image)
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what every pod said and who held what."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for pod in item.stash.get(_PODS, []):
+            where = pod.node.name if pod.node is not None else "nowhere"
+            report.sections.append((f"{pod.name} on {where}", pod.logs()[-6000:]))
+        for lab in item.stash.get(_LABS, []):
+            if lab.is_open:
+                report.sections.append(("lab", lab.report()))
+    return report
+
+
+@pytest.fixture(params=[podman.SUITES[0]])
+def image(request: pytest.FixtureRequest) -> str:
+    """Give the name of the image, built from the Dockerfile of this checkout.
+
+    On trixie. ``parametrize("image", SUITES, indirect=True)`` runs a test on the others too.
+    """
+    reason = podman.why_impossible() or why_no_lab()
+    if reason is not None:
+        if os.environ.get("REQUIRE_IMAGE") == "1":
+            pytest.fail(f"REQUIRE_IMAGE=1, but images are impossible: {reason}", pytrace=False)
+        pytest.skip(f"THE IMAGE WAS NOT TESTED: {reason}")
+    try:
+        return _build(request.param)
+    except LabError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def make_nodes(request: pytest.FixtureRequest, image: str) -> Iterator[Callable[..., Lab]]:
+    """Give a function that makes nodes on a switch (see ``Lab``), which end with the test."""
+    del image  # asked for so that the test is skipped before anything is made
+    labs = request.node.stash.setdefault(_LABS, [])
+
+    def make(nodes: int = 2, *, port: int = 8080, ipv6: bool = False) -> Lab:
+        lab = Lab(nodes, ipv6=ipv6, port=port)
+        labs.append(lab.__enter__())
+        return lab
+
+    yield make
+    for each in labs:
+        each.close()
+
+
+@pytest.fixture
+def lab(make_nodes: Callable[..., Lab]) -> Lab:
+    """Give two nodes, an application on each, and a client."""
+    return make_nodes()
+
+
+@pytest.fixture
+def start(
+    request: pytest.FixtureRequest, image: str, make_nodes: Callable[..., Lab]
+) -> Iterator[StartPod]:
+    """Give a function that starts a pod on a node, with the strictest rights if none are named."""
+    del make_nodes  # asked for so that pods end before their nodes
+    pods = request.node.stash.setdefault(_PODS, [])
+
+    def start_pod(
+        node: Node | None,
+        environment: Mapping[str, str] | None = None,
+        *,
+        options: Sequence[str] = STRICT,
+        entrypoint: str | None = None,
+        command: Sequence[str] = (),
+    ) -> Pod:
+        pod = Pod(
+            node, image, environment, options=options, entrypoint=entrypoint, command=command
+        )
+        pods.append(pod)
+        return pod
+
+    yield start_pod
+    for each in pods:
+        each.remove()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_abandoned_containers() -> None:
+    """Remove what a killed run has left."""
+    if podman.why_impossible() is None:
+        podman.remove_abandoned()

@@ -1,0 +1,168 @@
+"""The examples run: what they put into a container is put into one."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import ELECTION, PLANNED
+from tests.lab.waiting import wait_until
+from tests.support import manifests
+from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
+from tests.support.markdown import blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from tests.image.conftest import StartPod
+    from tests.image.podman import Pod
+    from tests.lab.lab import Lab
+
+ADDRESS = "192.0.2.101"
+
+
+def container_options(
+    spec: Manifest, config: Mapping[str, str], directory: Path
+) -> tuple[dict[str, str], list[str]]:
+    """Return environment and podman's options for a pod's only container."""
+    [container] = spec["containers"]
+    context = container["securityContext"]
+    options = [
+        *(f"--cap-drop={each}" for each in context["capabilities"]["drop"]),
+        *(f"--cap-add={each}" for each in context["capabilities"]["add"]),
+        *(["--read-only", "--read-only-tmpfs=false"] if context["readOnlyRootFilesystem"] else []),
+        *([] if context["allowPrivilegeEscalation"] else ["--security-opt=no-new-privileges"]),
+        f"--user={context['runAsUser']}",
+    ]
+    volumes = {each["name"]: each for each in spec["volumes"]}
+    for mount in container["volumeMounts"]:
+        source = volumes[mount["name"]]
+        there = directory / mount["name"]
+        if "emptyDir" in source:
+            options.append(f"--tmpfs={mount['mountPath']}:mode=0777")
+            continue
+        there.mkdir(exist_ok=True)
+        if "configMap" in source:
+            for name, value in config.items():
+                (there / name).write_text(value)
+        options.append(f"--volume={there}:{mount['mountPath']}")
+    return {each["name"]: each["value"] for each in container.get("env", [])}, options
+
+
+@pytest.fixture
+def web(make_nodes: Callable[..., Lab]) -> Lab:
+    """Give two nodes on the network of the examples, with an application on port 80."""
+    return make_nodes(port=80)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_clusters_pods_serve_and_a_job_removes_what_a_killed_one_left(
+    start: StartPod, web: Lab, tmp_path: Path, overlay: str
+) -> None:
+    """With the options of the manifest, the ConfigMap mounted, and the probe of the manifest."""
+    made = manifests.kustomize(overlay)
+    config = manifests.find(made, "ConfigMap")["data"]
+    [(_, spec)] = manifests.pod_specs(made)
+    pods: list[Pod] = []
+    for node in web.nodes:
+        directory = tmp_path / node.name
+        directory.mkdir()
+        environment, options = container_options(spec, config, directory)
+        pods.append(start(node, environment, options=options))
+    for number in (1, 2, 3):
+        web.wait_for_holder(web.virtual(number), timeout=ELECTION)
+    probe = spec["containers"][0]["readinessProbe"]["exec"]["command"]
+    wait_until(lambda: pods[0].run(*probe).returncode == 0, timeout=3, what="the probe succeeds")
+    for each in pods:
+        each.signal("KILL")
+        each.wait()
+    left = [f"{number}" for number in (1, 2, 3) if web.recorder.holders(web.virtual(int(number)))]
+    assert ["1", "2", "3"] == left
+    job = manifests.find(manifests.documents(EXAMPLES / "remove" / "job.yaml"), "Job")
+    [(_, job_spec)] = manifests.pod_specs([job])
+    for node in web.nodes:
+        environment, options = container_options(job_spec, config, tmp_path / node.name)
+        command = job_spec["containers"][0]["command"][0]
+        done = start(node, environment, options=options, entrypoint=command)
+        assert done.wait() == 0, done.logs()
+    assert not any(web.recorder.holders(web.virtual(number)) for number in (1, 2, 3))
+
+
+def test_the_compose_file_serves(start: StartPod, web: Lab, tmp_path: Path) -> None:
+    """With its options, its environment file and its volume."""
+    service = manifests.compose()
+    known = {
+        *("image", "network_mode", "env_file", "restart", "stop_grace_period", "read_only"),
+        *("cap_drop", "cap_add", "security_opt", "tmpfs", "volumes"),
+    }
+    assert known == service.keys()
+    environment = manifests.env_file(EXAMPLES / "compose" / service["env_file"])
+
+    def options(name: str) -> list[str]:
+        directory = tmp_path / name
+        directory.mkdir()
+        return [
+            *(f"--cap-drop={each}" for each in service["cap_drop"]),
+            *(f"--cap-add={each}" for each in service["cap_add"]),
+            *(f"--tmpfs={each}" for each in service["tmpfs"]),
+            *(f"--volume={directory}:{each.partition(':')[2]}" for each in service["volumes"]),
+            *(["--read-only", "--read-only-tmpfs=false"] if service["read_only"] else []),
+            "--security-opt=no-new-privileges",
+        ]
+
+    first, second = web.nodes
+    first_pod = start(first, environment, options=options("n1"))
+    web.wait_for_holder(ADDRESS, among=[first], timeout=ELECTION)
+    start(second, environment, options=options("n2")).wait_for_log("Entering BACKUP")
+    first.application.stop()
+    web.wait_for_holder(ADDRESS, among=[second], timeout=PLANNED + 4)
+    assert first_pod.stop().exit_code == 0
+
+
+def docker_runs() -> list[str]:
+    """Return every line of README and the operations guide that runs the image."""
+    texts = (EXAMPLES.parent / name for name in ("README.md", "docs/operations.md"))
+    return [
+        line.removeprefix("$ ")
+        for text in texts
+        for block in blocks(text.read_text(encoding="utf-8"))
+        for line in block.body.replace("\\\n", " ").splitlines()
+        if "docker run" in line and block.language in {"sh", "console"}
+    ]
+
+
+def test_every_docker_run_of_the_documents_works_as_written(
+    start: StartPod, web: Lab, tmp_path: Path
+) -> None:
+    """The words after the image's name are its command; the network is the node's."""
+    lines = docker_runs()
+    assert lines
+    (tmp_path / "ipfailover.env").write_text(
+        (EXAMPLES / "compose" / "ipfailover.env").read_text(encoding="utf-8")
+    )
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        words = words[words.index("run") + 1 :]
+        image_at = next(n for n, word in enumerate(words) if word.startswith("ipfailover-agent:"))
+        options, command = words[:image_at], words[image_at + 1 :]
+        serves = "--detach" in options
+        for name in ("--network", "--name", "--restart"):
+            if name in options:
+                at = options.index(name)
+                options = options[:at] + options[at + 2 :]
+        options = [
+            word.replace("/etc/ipfailover.env", str(tmp_path / "ipfailover.env")).replace(
+                "/run/ipfailover-agent:/", f"{tmp_path}:/"
+            )
+            for word in options
+            if word not in {"--rm", "--detach"}
+        ]
+        pod = start(web.nodes[0], options=options, command=command)
+        if serves:
+            web.wait_for_holder(ADDRESS, timeout=ELECTION)
+            assert pod.stop().exit_code == 0
+        else:
+            assert pod.wait() == 0, pod.logs()
