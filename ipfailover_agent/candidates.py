@@ -132,7 +132,8 @@ class Candidates:
         path = candidate.paths.candidate
         files.write_atomically(path, candidate.rendering.config.text, 0o600)
         program = process.find_program("keepalived", self.environment.get("PATH"))
-        return ConfigTest.start(keepalived.test_command(program, path), self.environment)
+        options = candidate.config.keepalived_options
+        return ConfigTest.start(keepalived.test_command(program, path, options), self.environment)
 
     def abandon(self, loop: Loop) -> None:
         """Forget the candidate under way."""

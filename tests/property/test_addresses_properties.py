@@ -93,7 +93,8 @@ def test_an_accepted_element_was_read_alike_or_not_at_all(value: str) -> None:
     old = old_reading.parse_emitted(emitted)
     assert len(old) == len(emitted)
     assert set(old) <= set(ours)
-    assert [each for each in ours if each in set(old)] == list(old)
+    known = set(old)
+    assert [each for each in ours if each in known] == list(old)
     if not expansion.newly_read:
         assert ours == old
 
@@ -106,7 +107,8 @@ def test_what_may_be_left_out_was_left_out_by_the_old_image(value: str) -> None:
         return
     old = old_reading.parse_emitted(old_reading.emitted(value) or ())
 
-    assert [each for each in expansion.addresses if each in set(old)] == list(old)
+    known = set(old)
+    assert [each for each in expansion.addresses if each in known] == list(old)
 
 
 @given(VALUES)

@@ -65,5 +65,5 @@ if ! [ -x "$venv/bin/python" ]; then
   echo "setup: making $venv"
   "$python" -m venv "$venv"
 fi
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r constraints.txt
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check -r constraints.txt
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .

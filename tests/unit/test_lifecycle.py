@@ -426,3 +426,37 @@ def test_nothing_matters_after_the_end(event: does.Event) -> None:
     """The finished machine stays finished."""
     ended, _ = replay(does.Begin(), REFUSED)
     assert (ended, ()) == lifecycle.step(ended, event, 1e6, POLICY)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [ACCEPTED, does.ReloadCompleted(), does.GroupGone(), does.KeepalivedReady()],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_nobody_waits_for_changes_nothing(event: does.Event) -> None:
+    """A late answer must not be taken for one to another question."""
+    before, _ = to_running()
+    assert (before, ()) == lifecycle.step(before, event, 1e6, POLICY)
+
+
+def test_an_end_that_was_told_before_changes_nothing() -> None:
+    """keepalived ends once."""
+    before, _ = to_running(CRASH)
+    after, actions = to_running(CRASH, CRASH)
+    assert (before, ()) == (after, actions)
+
+
+def test_a_deadline_that_lies_ahead_changes_nothing() -> None:
+    """Nor does one that is not set."""
+    before, _ = to_running(CRASH, does.GroupGone())
+    assert (before, ()) == lifecycle.step(before, does.DeadlinePassed(), 100.0, POLICY)
+    running, _ = to_running()
+    assert (running, ()) == lifecycle.step(running, does.DeadlinePassed(), 1e6, POLICY)
+
+
+def test_a_deadline_that_no_phase_set_is_dropped() -> None:
+    """It must not wake the loop again and again."""
+    odd = does.Lifecycle(phase=Phase.RUNNING, deadline=1.0)
+    assert (does.Lifecycle(phase=Phase.RUNNING), ()) == lifecycle.step(
+        odd, does.DeadlinePassed(), 2.0, POLICY
+    )

@@ -71,7 +71,9 @@ def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
     assert ["10.0.0.1", "10.0.0.2"] == data["instances"][0]["addresses"]
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", "[" * 99999, '{"schema": 2}', '{"schema": "1"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "nonsense", "[" * 99999, '{"schema": 2}', '{"schema": "1"}']
+)
 def test_what_is_no_snapshot_is_refused(text: str) -> None:
     """Another schema means other fields."""
     with pytest.raises(ValueError, match=r"."):
