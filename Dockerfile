@@ -46,6 +46,9 @@ RUN set -eu; \
     rm -rf /usr/share/perl/5* /usr/lib/*-linux-gnu*/perl/5*; \
     # The configuration is written to the run directory: the root can be read-only.
     ln -s /run/ipfailover-agent/keepalived.conf /etc/keepalived/keepalived.conf; \
+    # keepalived 2.3 marks its addresses with this number, and would write its name here itself.
+    mkdir -p /etc/iproute2/rt_addrprotos.d; \
+    printf '18\tkeepalived\n' >/etc/iproute2/rt_addrprotos.d/keepalived.conf; \
     # keepalived 2.3 does not run without this file. Beside the program it is found also when
     # something is mounted on /etc/keepalived.
     if [ -e /etc/keepalived/keepalived.config-opts ]; then \

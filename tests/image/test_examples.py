@@ -234,7 +234,9 @@ def test_every_docker_run_of_the_documents_works_as_written(
                 at = options.index(name)
                 options = options[:at] + options[at + 2 :]
         options = [
-            word.replace("/etc/ipfailover.env", str(tmp_path / "ipfailover.env"))
+            word.replace("/etc/ipfailover.env", str(tmp_path / "ipfailover.env")).replace(
+                "/run/ipfailover-agent:/", f"{tmp_path}:/"
+            )
             for word in options
             if word not in {"--rm", "--detach"}
         ]

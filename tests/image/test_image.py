@@ -90,6 +90,7 @@ def test_it_runs_with_the_strictest_rights_and_stops_well_within_its_grace(
     ready = pod.run("ipfailover-agent", "status")
     assert (0, "running, ready") == (ready.returncode, ready.stdout[:14])
     assert address in pod.run("cat", "/etc/keepalived/keepalived.conf").stdout
+    assert "Unable to" not in pod.logs()
     ended = pod.stop()
     assert ended.exit_code == 0
     assert ended.seconds < 5

@@ -24,7 +24,7 @@ _TERM_IS_BLOCKED = 1 << (signal.SIGTERM - 1)
 def is_blocked(pid: int) -> bool:
     """Return whether an agent has SIGTERM blocked; unshare does for a moment before it is one."""
     with contextlib.suppress(OSError):
-        if b"ipfailover_agent" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(sys.executable.encode()):
             return False
         for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
             if line.startswith("SigBlk:"):

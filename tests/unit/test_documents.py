@@ -39,7 +39,9 @@ README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 HOW_IT_WORKS = ROOT / "docs" / "how-it-works.md"
-DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = tuple(
+    sorted(each for where in (".", "docs", "examples") for each in (ROOT / where).glob("*.md"))
+)
 
 EXAMPLE_NODE = host_facts(
     {"eth0": ["10.0.0.11/24", "fd00::11/64"]}, ["default via 10.0.0.1 dev eth0"]
@@ -191,6 +193,9 @@ def test_a_document_gives_no_command_that_does_not_exist(document: Path) -> None
         words = shlex.split(line, comments=True)
         if words[:1] == ["make"]:
             unknown += [word for word in words[1:] if word not in make_targets()]
+        if words[:2] == ["docker", "run"]:
+            words = ["ipfailover-agent", *words[1 + words.index("ipfailover-agent:0.1.0") :]]
+            words = words if len(words) > 1 else []
         if "ipfailover-agent" in words:
             unknown += unknown_words(words[words.index("ipfailover-agent") + 1 :])
     assert [] == unknown
