@@ -438,7 +438,7 @@ class Agent:
             self._guard.keepalived_ends()
         process.signal_process(self._state.pid, number)
         if is_reload:
-            self._guard.overseer.reload_began()  # asks whether it still answers, after that
+            self._guard.reload_began()  # asks whether it still answers, after that
 
     def _kill_keepalived(self) -> None:
         hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")

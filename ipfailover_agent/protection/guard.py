@@ -236,14 +236,21 @@ class Guard:
             self._held = held
             self.leases.holds(held, now)
 
+    def reload_began(self) -> None:
+        """keepalived was told to read its file again."""
+        self.overseer.reload_began()
+        self.contests.reload_began()
+
     def verify(self, expected: Expectation | None) -> None:
         """keepalived has read its file: find out whether it does what was planned."""
         self.overseer.reload_ended()
+        self.contests.reload_ended()
         self.verifier.begin(expected)
 
     def reload_ended(self) -> None:
         """A reload is over, however it went."""
         self.overseer.reload_ended()
+        self.contests.reload_ended()
         self.verifier.end()
 
     def keepalived_ends(self) -> None:

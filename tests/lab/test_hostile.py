@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import ELECTION, ConfigMap, events, stays, variables
+from tests.lab.scenarios import (
+    ELECTION,
+    ConfigMap,
+    events,
+    stays,
+    variables,
+    wait_for_each,
+)
 from tests.support import frames
 
 if TYPE_CHECKING:
@@ -149,3 +156,21 @@ def test_conflicts_that_are_to_be_resolved_from_now_on_are(make_lab: Callable[..
     for node in lab.nodes:
         node.signal(SIGHUP)
     lab.wait_for_holder(address, timeout=5)
+
+
+def test_a_long_reload_is_no_reason_to_yield(make_lab: Callable[..., Lab]) -> None:
+    """keepalived hears nobody while it reads a file with 240 instances: for a second or more."""
+    lab = make_lab(2, ipv6=False)
+    everything = [f"198.18.0.{number}" for number in range(1, 241)]
+    source = ConfigMap(lab.directory / "variables", variables(*everything))
+    for node in lab.nodes:
+        node.start(source.variable)
+    wait_for_each(lab, everything, timeout=4 * ELECTION)
+    for interval in ("2", "1"):
+        source.write(variables(*everything, CHECK_INTERVAL=interval))
+        for node in lab.nodes:
+            node.signal(SIGHUP)
+        stays(8)
+    for node in lab.nodes:
+        assert [] == events(node, "contest.held") + events(node, "keepalived.hangs")
+        assert 2 == len(events(node, "reload.accepted"))

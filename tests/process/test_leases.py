@@ -136,6 +136,25 @@ def test_the_kernel_removes_what_is_no_longer_renewed(segment: Segment, leases: 
     assert {"10.9.0.1", str(TWO)} == set(segment.lifetimes())
 
 
+def test_nothing_is_renewed_once_keepalived_was_told_to_end(
+    segment: Segment, leases: Leases
+) -> None:
+    """Not even what becomes held, or another configuration; the next keepalived's is."""
+    segment.add(ONE, TWO)
+    leases.holds({ONE}, 0.0)
+    leases.tick(0.0)
+    leases.expire()
+    assert leases.deadline is None
+    assert leases.leased_until is None
+    leases.holds({ONE, TWO}, 1.0)
+    leases.configure(seconds=2, interface="one", now=1.0)
+    assert leases.deadline is None
+    leases.resume()
+    leases.holds({TWO}, 2.0)
+    leases.holds({ONE, TWO}, 3.0)
+    assert 3.0 == leases.deadline
+
+
 def test_a_renewal_does_not_bring_back_what_is_gone(segment: Segment, leases: Leases) -> None:
     """keepalived removed it and has not told yet."""
     segment.add(ONE, TWO, SIX)
