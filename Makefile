@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo demo-live test lint format types imports unit lab chaos quick bench golden image test-image clean
+.PHONY: help setup demo demo-live test lint format types imports unit lab chaos changes quick bench golden image test-image clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,13 @@ golden: $(READY) ## write the expected files of tests/golden anew (read the diff
 
 chaos: $(READY) ## every fault, several times, with real keepalived: a table (forty minutes)
 	@$(BIN)/python -m tests.lab.privileged -- $(BIN)/python -m tests.lab.chaos
+
+CHANGES ?= 200
+SEED ?= 1
+
+changes: $(READY) ## CHANGES=200 random changes in a row on two nodes: what each costs (twelve minutes)
+	@LAB_CHANGES=$(CHANGES) LAB_SEED=$(SEED) $(BIN)/python -m tests.lab.privileged -- \
+		$(BIN)/pytest -q -s tests/lab/test_changes.py
 
 SUITE ?= trixie
 IMAGE ?= localhost/ipfailover-agent:latest

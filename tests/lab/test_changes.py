@@ -1,7 +1,7 @@
 """Random changes in a row on a living pair: what a reload costs the addresses it keeps.
 
-``LAB_CHANGES=200 LAB_SEED=7 pytest -s tests/lab/test_changes.py`` makes as many as that, from
-another seed, and prints what each kind of address went through.
+``make changes`` makes 200 of them (``LAB_CHANGES``; ``LAB_SEED`` chooses which) and prints what
+each kind of address went through.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Pair:
         self.lab = lab
         self.sources: dict[str, ConfigMap] = {}
         self.tally = Tally()
+        self.watches = {each: lab.client.watch(each, interval=0.05) for each in deployment.pool}
         for node in lab.nodes:
             source = ConfigMap(
                 lab.directory / f"variables-{node.name}", self._of(node, deployment)
@@ -113,6 +114,13 @@ class Pair:
         for address in before.keys() & after.keys():
             kind = f"whole change, {kind_of(before[address], after[address])}"
             self._note(kind, address, since=began, until=time.monotonic())
+            silences = [
+                each.seconds
+                for each in self.watches[address].outages(since=began)
+                if each.start >= began
+            ]
+            told = f"client, {kind_of(before[address], after[address])}"
+            self.tally.add(told, max(silences, default=0.0), 0.0)
 
     def _reload(self, node: Node, what: str) -> None:
         lab = self.lab
