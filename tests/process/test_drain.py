@@ -85,9 +85,10 @@ def running(world: World, *states: str, **options: Any) -> AgentProcess:  # noqa
 
 
 def held(world: World) -> dict[str, str]:
-    """Return what the hold files say to keepalived."""
+    """Return what the hold files say to keepalived, by instance; they are called by ids."""
     found = sorted((world.run_directory / "hold").iterdir())
-    return {each.name: each.read_text().strip() for each in found}
+    names = {f"{10 + number}-ipv4": f"OpenShift_IPFailover_VIP_{number}" for number in (1, 2, 3)}
+    return {names[each.name]: each.read_text().strip() for each in found}
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> tuple[int, list[str]]:
