@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -588,3 +589,17 @@ def test_between_questions_the_machine_is_at_rest() -> None:
 def test_without_a_question_nothing_is_unanswered() -> None:
     """Nor before the first."""
     assert unanswered(Watch(), POLICY) == 0.0
+
+
+def test_a_master_that_counts_what_it_receives_is_not_killed() -> None:
+    """Whoever floods it with adverts that it refuses is not to take its addresses away."""
+
+    def flooded(now: float) -> tuple[InstanceDump, ...]:
+        counters = Counters(advert_sent=7, addr_list_err=int(now * 100))
+        return (replace(instance(sent=7), counters=counters),)
+
+    watcher = Watcher(flooded)
+    watcher.feed(KeepalivedReady())
+    watcher.feed(Suspicion())
+    watcher.run(60.0)
+    assert [] == watcher.kills

@@ -3,7 +3,7 @@
 :func:`step` is pure. Two faults, and nothing else, make it say :class:`Kill`:
 
 - a question, repeated once, stays unanswered;
-- an instance is MASTER in every dump and counts no advert that it sent.
+- an instance is MASTER in every dump and counts nothing: no advert sent, and none received.
 
 Both are measured in time in which our own loop ran on time, counted in ticks. A tick that comes
 late counts nothing: while this node was stunned, frozen or starved, so was keepalived, and nobody
@@ -21,7 +21,7 @@ from ipfailover_agent.core.model import VrrpState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
 
 _HARMLESS_INTERVALS = 1.5  # of adverts; with less between them two dumps may well be equal
 _ROUNDING = 1e-6  # seconds
@@ -161,9 +161,9 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Since when a MASTER has counted ``advert_sent``: monotonic seconds, and ticks on time."""
+    """Since when a MASTER has counted as it does: monotonic seconds, and ticks on time."""
 
-    advert_sent: int
+    counters: Counters
     at: float
     ticks: int
 
@@ -326,11 +326,15 @@ def _on_failure(state: Watch, reason: str, now: float, policy: Policy) -> Watch:
 
 
 def _stand(state: Watch, instance: InstanceDump, now: float) -> Standing:
-    sent = instance.counters.advert_sent
+    """Return since when nothing was counted.
+
+    One that counts what it receives, refused adverts too, works: whoever floods it with those can
+    keep keepalived (2.2.7) from sending for seconds, and is not to have it killed.
+    """
     before = state.standing.get(instance.name)
-    if before is not None and before.advert_sent == sent:
+    if before is not None and before.counters == instance.counters:
         return before
-    return Standing(advert_sent=sent, at=now, ticks=state.ticks)
+    return Standing(counters=instance.counters, at=now, ticks=state.ticks)
 
 
 def _suspects(
