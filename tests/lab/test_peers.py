@@ -47,7 +47,7 @@ def server(lab: Lab) -> Iterator[NameServer]:
 IMPATIENT = """
 import functools, sys
 from ipfailover_agent import entry
-from ipfailover_agent.core import inquiries
+from ipfailover_agent.core.peering import inquiries
 inquiries.Policy = functools.partial(inquiries.Policy, drop_after=8.0)
 sys.argv = ["ipfailover-agent", "run"]
 entry.main()
