@@ -6,6 +6,7 @@ keepalived for it takes the loop a few milliseconds; nothing is asked for while 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ _LOOK_INTERVAL = 0.5  # between two looks; the thread lets one answer everybody 
 _DUMP_INTERVAL = 2.0  # seconds for which keepalived is not asked again
 _DUMP_PATIENCE = 1.0  # seconds to wait for its answer; it hangs only after two
 _CLOSING = 0.5
+_RETRY = 10.0  # seconds until what could not begin is tried again
 _START = 0.5  # seconds after the start at which HTTP begins, whether keepalived runs or not
 
 
@@ -83,10 +85,15 @@ class Web:
         from ipfailover_agent.report.http import Server  # noqa: PLC0415
         from ipfailover_agent.report.site import Site  # noqa: PLC0415
 
-        self._board = Board()
-        loop.watch_readable(self._board.to_loop, SOURCE)
-        self._server = Server(address, self._board, Site(self._board))
-        self._server.start()
+        with contextlib.ExitStack() as undo:
+            board = Board()
+            undo.callback(board.close)
+            server = Server(address, board, Site(board))
+            loop.watch_readable(board.to_loop, SOURCE)
+            undo.callback(loop.unwatch, board.to_loop)
+            server.start()
+            undo.pop_all()
+        self._board, self._server = board, server
 
     def close(self) -> None:
         """End the thread."""
@@ -108,11 +115,18 @@ class Web:
     def tick(self, now: float) -> None:
         """Show that the loop runs; look at the node if somebody waits for that."""
         if self._start_at is not None and (
-            now >= self._start_at or self._reporter.phase is Phase.RUNNING
+            now >= self._start_at
+            or (self._reporter.phase is Phase.RUNNING and not self._told.reason)
         ):
             self._start_at = None
             if self._address is not None and self._loop is not None:
-                self._start(self._address, self._loop)
+                try:
+                    self._start(self._address, self._loop)
+                except (OSError, RuntimeError) as error:  # no descriptor, or no thread to be had
+                    self._start_at = now + _RETRY
+                    failed = Listening(reason=str(error))
+                    if failed != self._told:
+                        self._tell(failed)
         if self._board is None:
             return
         self._board.beat = self._beat_at = now

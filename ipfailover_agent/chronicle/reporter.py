@@ -304,7 +304,7 @@ class Reporter:
         self._roster = before.ended(now)
         for was, entry in zip(before.entries, self._roster.entries, strict=True):
             if was.state is not entry.state:
-                lasted = None if was.since is None else round(now - was.since, 2)
+                lasted = _lasted(was, now)
                 cause = self.witness.explain(was, entry.state, time.monotonic(), lasted)
                 self.history.record(
                     "vrrp.transition",
@@ -334,7 +334,7 @@ class Reporter:
         if before is None or before.state is transition.state:
             return None
         now = time.time()
-        lasted = None if before.since is None else round(now - before.since, 2)
+        lasted = _lasted(before, now)
         cause = self.witness.explain(before, transition.state, time.monotonic(), lasted)
         self._roster = self._roster.told(transition, now)
         self.log.info(
@@ -464,6 +464,16 @@ class Reporter:
             contests=look.contests,
             holds=look.holds,
         )
+
+
+def _lasted(entry: RosterEntry, now: float) -> float | None:
+    """Return for how many seconds an instance was what it is; None where nobody knows.
+
+    That is so as well where the clock was stepped back meanwhile.
+    """
+    if entry.since is None or now < entry.since:
+        return None
+    return round(now - entry.since, 2)
 
 
 def problems_of(error: AgentError) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def _shown(data: dict[str, Any] | None, *, as_json: bool, is_whole: bool) -> str
     if as_json:
         return json.dumps(data or {})
     if data is None:
-        return "the agent has not written a status yet"
+        return "the agent has written no status that this version can read (yet)"
     paint = terminal.painter(os.environ, is_terminal=terminal.is_terminal())
     columns = terminal.width()
     return "\n".join(_text(data, datetime.now(UTC), columns, paint, is_whole=is_whole))

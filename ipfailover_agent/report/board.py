@@ -63,7 +63,11 @@ class Board:
         self.listening = Listening()  # likewise
         self.is_closing = False  # by the loop
         self.to_loop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.to_thread = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self.to_thread = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError:
+            os.close(self.to_loop)
+            raise
 
     def close(self) -> None:
         """Close what the threads wake each other with."""

@@ -22,7 +22,7 @@ from ipfailover_agent.core.telling import http
 from ipfailover_agent.report.board import Board, Listening, slept, wake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ipfailover_agent.core.reading.listen import ListenAddress
     from ipfailover_agent.core.telling.http import Request, Response
@@ -43,6 +43,7 @@ _WRITE_SECONDS: Final = 30.0  # for a whole answer
 _LINGER_SECONDS: Final = 1.0  # for the client to take the end of the answer
 _RETRY_SECONDS: Final = 10.0  # between two attempts to listen
 _READ_BYTES: Final = 4096
+_MOST_KEPT: Final = 6_000_000  # bytes of answers for slow readers; 254 instances take 2 MB a look
 
 
 class _Phase(enum.Enum):
@@ -198,7 +199,7 @@ class Server:
                     self._read(connection, now)
                 case _Phase.WRITING:
                     self._write(connection, now)
-                case _Phase.WAITING | _Phase.LINGERING:
+                case _:
                     if not connection.client.recv(_READ_BYTES):
                         self._close(connection)
         except (BlockingIOError, InterruptedError):
@@ -230,6 +231,8 @@ class Server:
         if answer is not None:
             self._respond(connection, answer, now)
         elif connection.phase is not _Phase.WAITING:
+            # Not watched: who has said all may have closed its side, and still wants the answer.
+            self._selector.unregister(connection.client)
             connection.phase = _Phase.WAITING
             connection.deadline = now + _LOOK_SECONDS
             self._board.wanted_at = now
@@ -247,10 +250,23 @@ class Server:
         connection.to_send = [memoryview(http.build_head(answer, date))]
         if connection.request is None or not connection.request.is_head:
             connection.to_send.append(memoryview(answer.body))
+        if connection.phase is _Phase.WAITING:
+            self._selector.register(connection.client, selectors.EVENT_WRITE)
+        else:
+            self._selector.modify(connection.client, selectors.EVENT_WRITE)
         connection.phase = _Phase.WRITING
         connection.deadline = now + _WRITE_SECONDS
-        self._selector.modify(connection.client, selectors.EVENT_WRITE)
         self._write(connection, now)
+        self._spare_memory()
+
+    def _spare_memory(self) -> None:
+        """Close the oldest slow readers while too many bytes are kept for them.
+
+        A body is kept once, however many read it, but each look at the node makes new ones.
+        """
+        slow = [each for each in self._connections.values() if each.to_send]
+        while len(slow) > 1 and _kept(slow) > _MOST_KEPT:
+            self._close(slow.pop(0))
 
     def _write(self, connection: _Connection, now: float) -> None:
         try:
@@ -285,8 +301,17 @@ class Server:
 
     def _close(self, connection: _Connection) -> None:
         if self._connections.pop(connection.client.fileno(), None) is not None:
-            self._selector.unregister(connection.client)
+            if connection.phase is not _Phase.WAITING:
+                self._selector.unregister(connection.client)
             connection.client.close()
+
+
+def _kept(connections: Iterable[_Connection]) -> int:
+    """Return the bytes of memory in which what they have not taken yet lies."""
+    bodies = {
+        id(part.obj): memoryview(part.obj).nbytes for each in connections for part in each.to_send
+    }
+    return sum(bodies.values())
 
 
 def open_listener(address: ListenAddress) -> socket.socket:

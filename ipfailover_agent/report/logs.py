@@ -83,11 +83,15 @@ def _processors(log_format: LogFormat) -> list[Processor]:
 
 def _flatten(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Turn lists into words, which logfmt has no notation for, and leave out what is not known."""
-    return {
-        key: "; ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-        for key, value in event.items()
-        if value is not None
-    }
+    return {key: _plain(value) for key, value in event.items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    """Return what moves no cursor and ends no line; logfmt itself escapes newlines only."""
+    text = "; ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    if not isinstance(text, str) or text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def line_wrapper(log_format: LogFormat) -> Callable[[bytes], bytes]:

@@ -319,7 +319,8 @@ def _counter(
 
 def _info(name: str, text: str, **labels: str) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"{name}_info", text, labels=tuple(labels))
-    family.add_metric(tuple(labels.values()), 1)
+    # A file's name need not be UTF-8, an answer must.
+    family.add_metric([each.encode("utf-8", "replace").decode() for each in labels.values()], 1)
     return family
 
 

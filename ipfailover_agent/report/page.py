@@ -110,10 +110,12 @@ class Page:
 def response(seen: Observation) -> http.Response:
     """Return the page of a look; 254 instances take some 50 ms."""
     body = _template().render(page=build(seen, socket.gethostname()))
+    # What is no UTF-8 in a variable or a file name is half a character here.
+    data = body.encode("utf-8", "replace")
     style = body.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return http.Response(
-        body=body.encode(), content_type="text/html; charset=utf-8", style=f"'sha256-{digest}'"
+        body=data, content_type="text/html; charset=utf-8", style=f"'sha256-{digest}'"
     )
 
 

@@ -19,7 +19,7 @@ from ipfailover_agent.system import files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LONGEST = 1 << 22  # bytes that are read of a file that somebody else made longer
+_LONGEST = 1 << 22  # bytes, the last ones, that are read of a file that somebody made longer
 
 
 class Journal:
@@ -72,6 +72,8 @@ def read_lines(path: str) -> list[str]:
     with contextlib.suppress(OSError, AgentError):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(fd, "rb") as file:
+            if (size := os.fstat(fd).st_size) > _LONGEST:
+                file.seek(size - _LONGEST)
             text = file.read(_LONGEST).decode("utf-8", "replace")
         return [line for line in text.split("\n") if line]
     return []

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BIG = bytes(5_000_000)
+OWN = 5_900_000  # bytes of an answer that is made anew for each
 
 
 class Answers:
@@ -45,6 +46,8 @@ class Answers:
         match request.path:
             case "/big":
                 return Response(body=BIG)
+            case "/own":
+                return Response(body=bytes(OWN))
             case "/bug":
                 raise RuntimeError("this is a bug")
             case "/page":
@@ -144,6 +147,31 @@ def test_a_client_that_is_gone_is_no_error(served: Served) -> None:
             client.sendall(b"GET " + path + b" HTTP/1.1\r\n\r\n")
     assert 200 == http_client.get(served.port, "/x").status
     assert "" == served.board.listening.failure
+
+
+def test_who_has_said_all_may_close_its_side(served: Served) -> None:
+    """As ``nc -N`` does: the answer is still wanted, at once or after a look."""
+    for path in ("/x", "/wait"):
+        with served.connect() as client:
+            client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+            client.shutdown(socket.SHUT_WR)
+            assert http_client.parse(http_client.read_all(client)).text
+
+
+def test_slow_readers_of_different_answers_do_not_fill_the_memory(served: Served) -> None:
+    """Each look at the node makes new ones; the oldest readers lose theirs."""
+    with contextlib.ExitStack() as stack:
+        slow = []
+        for _ in range(20):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", served.port))
+            client.sendall(b"GET /own HTTP/1.1\r\n\r\n")
+            slow.append(client)
+        assert 200 == http_client.get(served.port, "/x").status
+        got = [len(http_client.parse(http_client.read_all(each)).body) for each in slow]
+    assert OWN == got[-1]
+    assert 1 == got.count(OWN)
 
 
 def test_silent_clients_lose_their_places_to_those_who_ask(served: Served) -> None:

@@ -65,6 +65,14 @@ def test_a_torn_line_costs_only_itself(path: str) -> None:
     assert ['{"a":1}', '{"b"', "next"] == read_lines(path)
 
 
+def test_of_a_file_that_somebody_made_long_the_end_is_read(path: str) -> None:
+    """What is appended to it is there, or `events` would never show anything new."""
+    Path(path).write_text("x" * 5_000_000 + "\n", encoding="utf-8")
+    Journal(path, 10).append(["next"])
+    assert "next" == read_lines(path)[-1]
+    assert sum(map(len, read_lines(path))) < 1 << 22
+
+
 def test_no_link_is_followed_and_no_pipe_is_waited_for(path: str, tmp_path: Path) -> None:
     """The run directory is ours alone; this costs nothing all the same."""
     Path(path).symlink_to(tmp_path / "elsewhere")

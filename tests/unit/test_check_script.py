@@ -316,6 +316,14 @@ def test_a_url_that_refuses_or_is_silent_is_not_healthy(tmp_path: Path) -> None:
     assert verdict.seconds < 1.1
 
 
+def test_what_a_url_asks_for_is_not_told(tmp_path: Path) -> None:
+    """The reason is shown over HTTP to anybody, and a query may hold a token."""
+    with closed() as port:
+        verdict = check(tmp_path, url=f"http://127.0.0.1:{port}/live?token=s3cret", timeout=3)
+    assert f"cannot reach http://127.0.0.1:{port}/live: " in verdict.reason
+    assert "s3cret" not in verdict.reason + verdict.errors
+
+
 def test_port_and_url_must_both_answer(tmp_path: Path, server: str) -> None:
     """The URL is checked beside the port."""
     with listening() as port:
@@ -327,8 +335,8 @@ def test_port_and_url_must_both_answer(tmp_path: Path, server: str) -> None:
 
 def test_no_character_of_a_url_means_anything(tmp_path: Path, server: str) -> None:
     """Neither to bash nor to curl."""
-    verdict = check(tmp_path, url=f"{server}/500?a=$HOME&b=[1-3]{{x,y}}#`id`", timeout=3)
-    assert "?a=$HOME&b=[1-3]{x,y}#`id`: HTTP" in verdict.reason
+    verdict = check(tmp_path, url=f"{server}/500/$HOME&b=[1-3]{{x,y}}#`id`?$(", timeout=3)
+    assert "/500/$HOME&b=[1-3]{x,y}#`id`: HTTP" in verdict.reason
 
 
 def test_a_missing_curl_is_named(tmp_path: Path, server: str) -> None:

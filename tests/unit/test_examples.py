@@ -117,9 +117,9 @@ def test_monitoring_can_be_added(overlay: str, tmp_path: Path) -> None:
         assert port["name"] == asked["port"]
         request = http.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
         assert isinstance(request, http.Request)
-        assert name == request.config
-        paths.append(request.path)
-    assert ["/readyz", "/livez"] == paths
+        paths.append((request.path, request.config))
+    # A name in the other one would end the agents of all nodes when somebody changes it.
+    assert [("/readyz", name), ("/livez", None)] == paths
     monitor = manifests.find(made, "PodMonitor")
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
     assert (port["name"], "/metrics") == (endpoint["port"], endpoint["path"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -83,7 +84,11 @@ def test_a_line_holds_what_the_entry_says_and_no_more() -> None:
 texts = st.text()
 entries = st.builds(
     Entry,
-    at=texts,
+    at=st.datetimes(
+        min_value=datetime(2, 1, 1),  # noqa: DTZ001 - the zone comes with the next line
+        max_value=datetime(9998, 1, 1),  # noqa: DTZ001 - likewise
+        timezones=st.just(UTC),
+    ).map(datetime.isoformat),
     event=texts,
     kind=texts,
     cause=texts,
@@ -116,6 +121,12 @@ WHOLE = history.to_line(TRANSITION)
         WHOLE.replace("100", "true"),
         WHOLE.replace("100", '"x"'),
         WHOLE.replace('"handover"', "null"),
+        WHOLE.replace("3.5", "NaN"),
+        WHOLE.replace("3.5", "1e999"),
+        WHOLE.replace(AT, "yesterday"),
+        WHOLE.replace(AT, "2026-01-01T00:00:00"),
+        WHOLE.replace(AT, "0001-01-01T00:00:00+14:00"),
+        WHOLE.replace("priority-0 advert", "x" * 1001),
     ],
 )
 def test_a_torn_or_foreign_line_is_none(line: str) -> None:

@@ -102,3 +102,8 @@ def test_an_answer_may_allow_its_own_style_and_name_its_methods() -> None:
     page = http.build_head(Response(body=b"", style="'sha256-x'"), DATE)
     assert b"; style-src 'sha256-x'\r\n" in page
     assert b"\r\nAllow: GET, HEAD\r\n" in http.build_head(http.refusal(405), DATE)
+
+
+def test_words_that_are_no_utf_8_are_answered_all_the_same() -> None:
+    """A reason may name a file."""
+    assert b"not ready\n/etc/?\n" == http.text(503, "not ready", "/etc/\udcff").body

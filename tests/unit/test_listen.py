@@ -43,7 +43,7 @@ def test_it_can_be_off(text: str) -> None:
         ("10.0.0.1", "has no port; write 10.0.0.1:63000"),
         ("::1", r"has no port; write \[::1\]:63000"),
         ("63000", "is no address and port; write ADDRESS:PORT"),
-        ("::1:63000", r"is no address and port; .*\[::1\]:63000"),
+        ("fd00::11:63000", r"is no address and port; write \[fd00::11\]:63000"),
         ("10.0.0.1:", "is no address and port"),
         ("10.0.0.1:http", "is no address and port"),
         ("10.0.0.1:0", "the port must be from 1 to 65535"),

@@ -43,6 +43,13 @@ def test_an_event_is_one_line_whatever_is_in_it(log_format: LogFormat) -> None:
     assert b"\n" not in line
 
 
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_no_event_moves_the_cursor_of_whoever_reads_it(log_format: LogFormat) -> None:
+    """Some words come from other hosts and from scripts."""
+    (line,) = written(log_format, odd="a\x1b[2J\rlevel=error\x9b", many=["b\x1b"])
+    assert line.decode("utf-8").isprintable()
+
+
 def test_json_parses_and_keeps_types() -> None:
     """Tuples are lists; what JSON has no notation for is text."""
     (line,) = written(LogFormat.JSON, words=("a", "b"), number=7, what=LogFormat.TEXT)

@@ -182,6 +182,15 @@ def test_a_hostile_name_stays_one_label() -> None:
     assert not [name for name, _ in found if name.startswith("fake")]
 
 
+def test_a_source_whose_name_is_no_utf_8_is_told_all_the_same() -> None:
+    """A file may be named by any bytes."""
+    seen = observation(instance(1))
+    config = seen.status.config
+    assert config is not None
+    odd = replace(config, source="/etc/\udcff")
+    assert 'source="/etc/?"' in text_of(replace(seen, status=replace(seen.status, config=odd)))
+
+
 def test_names_follow_the_conventions() -> None:
     """Counters end in _total and nothing else does; every metric has help and a base unit."""
     families = list(text_string_to_metric_families(text_of(WHOLE)))

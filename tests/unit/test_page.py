@@ -194,3 +194,9 @@ def test_a_full_node_has_an_overview_and_stays_small() -> None:
     assert "#i254" in links
     assert not [each for tag, each in reader.tags if tag == "details" and "open" in each]
     assert [each for tag, each in read(WHOLE).tags if tag == "details" and "open" in each]
+
+
+def test_what_is_no_utf_8_is_shown_as_something_else() -> None:
+    """A variable may hold any byte; the page comes all the same."""
+    broken = observation(instance(1, held="held in favour of \udcff"))
+    assert b"held in favour of ?" in page.response(broken).body

@@ -195,3 +195,21 @@ def test_an_expected_end_is_no_error(told: Told) -> None:
         told.reporter.keepalived_ended(expected=expected, pid=3, code=0, signal=None)
     levels = [(each["event"], each["log_level"]) for each in told.capture.entries]
     assert [("keepalived.terminated", "info"), ("keepalived.exited", "error")] == levels
+
+
+def test_a_clock_that_was_stepped_back_makes_no_negative_durations(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long a state took is not known then."""
+    served = candidate()
+    told.reporter.activated(served, None, ())
+    [instance] = served.config.instances
+    clock = iter([1000.0, 400.0, 407.0])
+    for state in ("BACKUP", "MASTER", "BACKUP"):
+        now = next(clock)
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda now=now: now)
+            line = f'INSTANCE "{instance.name}" {state} 100'
+            told.reporter.notify_line(line.encode())
+    moved = [each for each in told.capture.entries if each["event"] == "vrrp.transition"]
+    assert [None, None, 7.0] == [each["lasted"] for each in moved]

@@ -585,3 +585,21 @@ def test_what_is_not_written_of_a_mail_server_is_said(value: str, said: str) -> 
     assert warning.startswith("OPENSHIFT_HA_SMTP_SERVER: ")
     assert said in warning
     assert "no mail is sent" in warning
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://me:s3cret@10.0.0.1/x", "http://...@10.0.0.1/x"),
+        ("http://me:s3/cr@et@10.0.0.1:99999/x", "http://...@10.0.0.1:99999/x"),
+        ("http://10.0.0.1/'?token=s3cret", "http://10.0.0.1/'?..."),
+        ("http://10.0.0.1:99999/?token=s3cret", "http://10.0.0.1:99999/?..."),
+        ("me@example", "me@example"),
+    ],
+)
+def test_a_url_that_is_refused_is_told_without_its_secrets(url: str, shown: str) -> None:
+    """The reason is in the log, on the page and in what a probe is answered."""
+    with pytest.raises(SettingsError) as caught:
+        parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", "OPENSHIFT_HA_CHECK_URL": url})
+    [problem] = caught.value.problems
+    assert shown == problem.element

@@ -94,12 +94,24 @@ def url(fields: Fields, variable: str) -> str | None:
     matched = _URL.fullmatch(value)
     if matched is None:
         reason = "must be a URL that begins with http:// or https://, percent-encoded"
-        fields.refuse(variable, value, reason, "write it without user, quotes and fragment")
+        shown = _without_secrets(value)
+        fields.refuse(variable, shown, reason, "write it without user, quotes and fragment")
         return None
     if matched[1] and not 1 <= int(matched[1]) <= HIGHEST_PORT:
-        fields.refuse(variable, value, f"{matched[1]} is no port", "write 1 to 65535")
+        fields.refuse(
+            variable, _without_secrets(value), f"{matched[1]} is no port", "write 1 to 65535"
+        )
         return None
     return value
+
+
+def _without_secrets(url: str) -> str:
+    """Return what may be shown of a URL: what is refused is told over HTTP to anybody."""
+    plain, question, _ = url.partition("?")
+    scheme, slashes, rest = plain.partition("://")
+    if "@" in url and slashes:
+        plain = f"{scheme}://...@{rest.rpartition('@')[2]}"
+    return plain + ("?..." if question else "")
 
 
 def preemption(fields: Fields, variable: str, default: Preemption) -> Preemption:

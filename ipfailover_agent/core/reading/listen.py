@@ -47,6 +47,9 @@ def parse(text: str | None) -> ListenAddress | None:
         if _is_address(written):
             shown = f"[{written}]" if ":" in written else written
             _refuse(written, "has no port", f"write {shown}:63000")
+        host, _, port_text = written.rpartition(":")
+        if _is_address(host):  # $(NODE_IP):63000 on a node that has IPv6
+            _refuse(written, "is no address and port", f"write [{host}]:{port_text}")
         _refuse(written, "is no address and port", _EXAMPLES)
     port = int(found["port"])
     if not 1 <= port <= _HIGHEST_PORT:

@@ -6,13 +6,16 @@ An entry bears the name that the log has for it, so that whoever finds one finds
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _LONGEST: Final = 500  # characters of a sentence that are kept
+_LONGEST_READ: Final = 1000  # characters of a text in a line; ours are shorter
 _KEPT: Final = frozenset(
     (
         *("agent.started", "agent.stopped"),
@@ -110,7 +113,25 @@ def from_line(line: str) -> Entry | None:
 
 
 def _fits(name: str, value: object) -> bool:
-    return isinstance(value, _TYPES[name]) and not isinstance(value, bool)
+    """Tell whether a value can be shown: the page and the status count from times."""
+    if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
+        return False
+    match value:
+        case str():
+            return len(value) <= _LONGEST_READ and (name != "at" or _is_time(value))
+        case float():
+            return math.isfinite(value)
+        case _:
+            return True
+
+
+def _is_time(text: str) -> bool:
+    """Tell whether it is a moment in ISO 8601, which one without its distance to UTC is not."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.tzinfo is not None and at.astimezone(UTC) is not None
+    except (ValueError, OverflowError):
+        return False
 
 
 def from_lines(lines: Iterable[str]) -> list[Entry]:

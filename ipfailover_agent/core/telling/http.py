@@ -67,7 +67,8 @@ class Response:
 
 def text(status: int, *lines: str) -> Response:
     """Return an answer in words, one line for each."""
-    return Response(status=status, body="".join(f"{each}\n" for each in lines).encode())
+    body = "".join(f"{each}\n" for each in lines)
+    return Response(status=status, body=body.encode("utf-8", "replace"))
 
 
 def refusal(status: int) -> Response:
