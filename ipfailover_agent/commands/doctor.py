@@ -141,6 +141,8 @@ def _dropping_chains(candidate: Candidate) -> list[Chain] | None:
     try:
         program = process.find_program("nft", os.environ.get("PATH"))
         printed = examining.output_of((program, *firewall.LIST_CHAINS), os.environ)
+        if '"nftables"' not in printed:
+            return None
         entries = [each for each in ruleset.read(printed) if each is not None]
         found = []
         for table in ruleset.tables_to_look_at(entries):
@@ -158,7 +160,7 @@ def _dropping_chains(candidate: Candidate) -> list[Chain] | None:
             ]
     except (AgentError, ruleset.RulesetError):
         return None
-    return found if printed else None
+    return found
 
 
 def _service(candidate: Candidate) -> Iterator[Finding]:
