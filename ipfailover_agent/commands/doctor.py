@@ -155,6 +155,7 @@ def _dropping_chains(candidate: Candidate) -> list[Chain] | None:
                 listed, wanted, firewall.tag_for(candidate.settings.config_name)
             )
             names = {each.chain for each in change.inserted} if change else set[str]()
+            names -= firewall.open_chains(listed, wanted)
             found += [
                 each for each in ruleset.TableRules(listed).base_chains if each.name in names
             ]

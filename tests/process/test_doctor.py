@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,3 +112,14 @@ def test_a_bare_name_is_judged_where_it_is_found(
     assert "" == examining.obstacle("look.sh")
     programs.chmod(0o777)
     assert f"below {programs}, which everybody may write to" == examining.obstacle("look.sh")
+
+
+def test_a_firewall_that_was_opened_by_hand_passes(world: World) -> None:
+    """What it advises is seen when it has been done."""
+    for rule, expected in (("", "warn"), ("ip protocol 112 accept", "pass")):
+        text = (
+            "flush ruleset\ntable inet filter {\nchain input {\n"
+            f"type filter hook input priority 0; policy drop;\n{rule}\n}}\n}}\n"
+        )
+        subprocess.run([*world.enter(), "nft", "-f", "-"], input=text, text=True, check=True)
+        assert found_by(world)["firewall"][0].startswith(expected)

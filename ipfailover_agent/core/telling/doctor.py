@@ -216,7 +216,7 @@ def of_firewall(
             "firewall", "the rules of nftables cannot be listed", "look yourself: nft list ruleset"
         )
     elif not chains:
-        yield passed("firewall", "no chain of nftables drops protocol 112")
+        yield passed("firewall", "no input or output chain of nftables drops protocol 112")
     elif is_managed:
         yield passed(
             "firewall", f"{_chains(chains)} may drop protocol 112; the agent lets it in there"
