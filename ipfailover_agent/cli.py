@@ -146,7 +146,7 @@ def check_command(
     default=4.0,
     show_default=True,
     metavar="SECONDS",
-    callback=options.finite,
+    callback=options.interval,
     help="How long to listen for other nodes.",
 )
 @options.json_option

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 from dataclasses import asdict
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from ipfailover_agent.core.errors import (
     AgentError,
     ExitCode,
     HostNotReadyError,
+    NotPermittedError,
     SettingsError,
 )
 from ipfailover_agent.core.model import family_of
@@ -123,7 +125,7 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
     yield doctor.of_subnets(config, facts)
     yield from doctor.of_other_holders(config, facts)
     yield from doctor.of_managers(interface.name, examining.managers(interface.index))
-    yield from doctor.of_reverse_path(interface.name, examining.reverse_path(interface.name))
+    yield from doctor.of_reverse_path(config, examining.reverse_path(interface.name))
 
 
 def _firewall(candidate: Candidate) -> Iterator[Finding]:
@@ -139,22 +141,27 @@ def _dropping_chains(candidate: Candidate) -> list[Chain] | None:
     try:
         program = process.find_program("nft", os.environ.get("PATH"))
         printed = examining.output_of((program, *firewall.LIST_CHAINS), os.environ)
+        if '"nftables"' not in printed:
+            return None
         entries = [each for each in ruleset.read(printed) if each is not None]
         found = []
         for table in ruleset.tables_to_look_at(entries):
             text = examining.output_of((program, *firewall.list_table(table)), os.environ)
+            if not text:
+                return None
             listed = [each for each in ruleset.read(text) if each is not None]
             wanted = firewall.wanted_addresses(candidate.config)
             change = firewall.plan(
                 listed, wanted, firewall.tag_for(candidate.settings.config_name)
             )
             names = {each.chain for each in change.inserted} if change else set[str]()
+            names -= firewall.open_chains(listed, wanted)
             found += [
                 each for each in ruleset.TableRules(listed).base_chains if each.name in names
             ]
     except (AgentError, ruleset.RulesetError):
         return None
-    return found if printed else None
+    return found
 
 
 def _service(candidate: Candidate) -> Iterator[Finding]:
@@ -182,11 +189,17 @@ def _network(candidate: Candidate, seconds: float) -> Iterator[Finding]:
             found = list(
                 contexts.build(config, candidate.facts, mac=socket.mac, host_macs=macs).values()
             )
-            peers = _near_peers(candidate)
+            peers, far = _peers(candidate)
             questions = _questions(candidate, socket.mac, (*config.addresses, *peers))
+            began = time.time() - time.monotonic()
             packets, answers, late = network.listen(socket, questions, seconds)
-    except AgentError as error:
+            shift = time.time() - time.monotonic() - began
+    except NotPermittedError as error:
         yield doctor.warned("network", str(error), "run it as root on the node")
+        return
+    except AgentError as error:
+        advice = "nothing was listened to: mend that, or name another interface"
+        yield doctor.warned("network", str(error), advice)
         return
     heard = diagnosis.Heard(
         seconds=seconds,
@@ -194,6 +207,8 @@ def _network(candidate: Candidate, seconds: float) -> Iterator[Finding]:
         answers={address: frozenset(each) - macs for address, each in answers.items()},
     )
     yield from _judged(found, peers, heard)
+    yield from diagnosis.of_far_peers(far)
+    yield doctor.of_clock(examining.clock_source(), shift)
     yield doctor.of_starvation(examining.pressure(), examining.throttled(), late)
 
 
@@ -201,19 +216,20 @@ def _judged(
     found: list[ContestContext], peers: tuple[IPAddress, ...], heard: diagnosis.Heard
 ) -> Iterator[Finding]:
     yield from diagnosis.of_wire(found, heard)
-    yield from diagnosis.of_answers(found, heard)
+    yield from diagnosis.of_answers(found, heard, peers)
     yield from diagnosis.of_peers(found, peers, heard)
 
 
-def _near_peers(candidate: Candidate) -> tuple[IPAddress, ...]:
-    """Return the unicast peers on the interface's own networks; others are behind a router."""
+def _peers(candidate: Candidate) -> tuple[tuple[IPAddress, ...], tuple[IPAddress, ...]]:
+    """Return the unicast peers on the interface's own networks, and those behind a router."""
     interface = candidate.facts.interface(candidate.config.interface)
     held = () if interface is None else interface.addresses
     networks = [ip_network(f"{each.address}/{each.prefix_length}", strict=False) for each in held]
     peers = dict.fromkeys(
         peer for each in candidate.config.instances for peer in each.unicast_peers
     )
-    return tuple(peer for peer in peers if any(peer in network for network in networks))
+    near = tuple(peer for peer in peers if any(peer in network for network in networks))
+    return near, tuple(peer for peer in peers if peer not in near)
 
 
 def _questions(

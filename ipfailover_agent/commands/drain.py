@@ -61,9 +61,18 @@ def ask(run_directory: str, request: Request, wait: float | None = None) -> dict
     directory = RunPaths(directory=run_directory, config="").drain_requests
     path = f"{directory}/{request_id}.json"
     files.write_atomically(path, encode_request(request))
-    if not process.signal_process(pid, signal.SIGUSR1):
+    try:
+        process.signal_process(pid, signal.SIGUSR1)
+        return _verdict(run_directory, pid, request_id, path, wait)
+    except BaseException:  # stopped by hand: what nobody waits for shall not be done later
         _withdraw(path)
-        raise _NoVerdictError(f"the agent, pid {pid}, ended meanwhile")
+        raise
+
+
+def _verdict(
+    run_directory: str, pid: int, request_id: str, path: str, wait: float | None
+) -> dict[str, Any]:
+    """Wait for the answer to a request; see ``ask``."""
     deadline = time.monotonic() + (_TAKEN_WITHIN if wait is None else wait)
     is_taken = False
     while True:
@@ -75,7 +84,6 @@ def ask(run_directory: str, request: Request, wait: float | None = None) -> dict
             is_taken = True
             deadline = now + answer["within"] + _GRACE if wait is None else deadline
         if find_agent(run_directory, must_run=False) != pid:
-            _withdraw(path)
             raise _NoVerdictError(
                 f"the agent, pid {pid}, ended before it gave a verdict; "
                 "if it starts again with the same run directory, status says what is drained"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.prepare import Options
 
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _LONGEST: Final = 60.0  # seconds after which the drain ends even if we are killed
 _LOOK_INTERVAL: Final = 0.005
 _BACK_WITHIN: Final = 5.0
@@ -72,6 +73,7 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
             f"{subject.name} ({' '.join(map(str, subject.addresses))}) is held here, "
             f"on {subject.interface}; draining it"
         )
+    handover = None
     with _stoppable(), _Watcher(subject) as watcher:
         asked_at = time.monotonic()
         try:
@@ -82,9 +84,14 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
             if answer["verdict"] == "refused":
                 raise _RefusedError("; ".join(answer["lines"]))
             handover = watcher.measure(asked_at)
+        except _StoppedError:
+            pass  # told below, with how the drain was ended
         finally:
-            state = _put_back(options, subject)
-    return _tell(subject, handover, promised, state, as_json=as_json)
+            _ignore_signals()  # who is impatient must not leave the node drained
+            state, ending = _put_back(options, subject)
+    if handover is None:
+        raise _StoppedError(f"stopped; {ending}")
+    return _tell(subject, handover, promised, state, ending, as_json=as_json)
 
 
 def _choose(data: dict[str, Any] | None, word: str | None) -> _Subject:
@@ -93,7 +100,7 @@ def _choose(data: dict[str, Any] | None, word: str | None) -> _Subject:
     interface = data["config"]["interface"] if data and data["config"] else ""
     held = [each for each in instances if each["state"] == "MASTER"]
     if word is None:
-        found = held[:1]
+        found = [each for each in held if not each["drained"]][:1]
         if not found:
             raise _RefusedError("this node holds nothing: run it on the node that does")
     else:
@@ -106,6 +113,9 @@ def _choose(data: dict[str, Any] | None, word: str | None) -> _Subject:
                 f"{found[0]['name']} is in {found[0]['state']} here: run it on the node that "
                 "holds it"
             )
+        if found[0]["drained"]:
+            # what somebody else asked for is not ours to end
+            raise _RefusedError(f"{found[0]['name']} is being drained: {found[0]['drained']}")
     (chosen,) = found
     return _Subject(
         name=chosen["name"],
@@ -127,17 +137,20 @@ def _promise(options: Options, subject: _Subject) -> float | None:
     return budget.compute(candidate.settings, candidate.config).planned_stop
 
 
-def _put_back(options: Options, subject: _Subject) -> str:
-    """End the drain, however it went; return the state that the instance is in afterwards."""
-    with contextlib.suppress(AgentError):  # it ends by itself after a minute
+def _put_back(options: Options, subject: _Subject) -> tuple[str, str]:
+    """End the drain, however it went; return the instance's state afterwards, and what became."""
+    ending = "the drain was ended"
+    try:
         drain.ask(options.run_directory, Request(is_drain=False, words=(subject.name,)))
+    except AgentError as error:
+        ending = f"the drain ends by itself within {_LONGEST:g} s ({error})"
     deadline = time.monotonic() + _BACK_WITHIN
     while True:
         data = read_status(options.run_directory)
         instances = data["instances"] if data else []
         state = next((each["state"] for each in instances if each["name"] == subject.name), "")
         if state in {"BACKUP", "MASTER"} or time.monotonic() >= deadline:
-            return state or "unknown"
+            return state or "unknown", ending
         time.sleep(0.05)
 
 
@@ -146,14 +159,20 @@ def _stoppable() -> Iterator[None]:
     """Let SIGTERM and SIGINT end the drill in order, so that the drain is ended too."""
 
     def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise _StoppedError("stopped; the drain was ended")
+        _ignore_signals()
+        raise _StoppedError("stopped")
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    before = {each: signal.signal(each, stop) for each in _SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 class _Watcher:
@@ -216,6 +235,7 @@ def _tell(
     handover: core.Handover,
     promised: float | None,
     state: str,
+    ending: str,
     *,
     as_json: bool,
 ) -> int:
@@ -224,14 +244,14 @@ def _tell(
         told = {"instance": subject.name, **asdict(handover), "promised": promised}
         terminal.say(json.dumps({**told, "state": state}, indent=2))
     elif handover.taken_by is None:
-        terminal.say(f"nobody took over; the drain was ended, and {subject.name} is in {state}")
+        terminal.say(f"nobody took over; {ending}, and {subject.name} is in {state}")
     else:
         promise = "" if promised is None else f" (promised: at most {promised:.2f} s)"
         terminal.say(
             f"{handover.taken_by} had everything {handover.after:.2f} s after the request\n"
             f"nobody had an address for {handover.nobody:.2f} s{promise}\n"
             f"both had one for {handover.both:.2f} s\n"
-            f"the drain was ended, and {subject.name} is in {state} here"
+            f"{ending}, and {subject.name} is in {state} here"
         )
     if handover.taken_by is None:
         return int(ExitCode.UNAVAILABLE)

@@ -80,7 +80,8 @@ def plan(run_directory: str, config: str | None, *, as_json: bool) -> int:
 
 def _find_base(run_directory: str, config: str | None) -> _Base:
     pid = find_agent(run_directory, must_run=False)
-    record = memory.read_active(RunPaths(directory=run_directory, config="").active)
+    path = RunPaths(directory=run_directory, config="").active
+    record = memory.read_active(path)
     own = Options(
         config=config or os.environ.get("IPFAILOVER_CONFIG") or None,
         run_directory=run_directory,
@@ -88,6 +89,11 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
     )
     if record is None:
         text = "no configuration was in force here yet: compared with nothing"
+        if os.path.lexists(path):
+            text = (
+                f"{path} cannot be read, or is of another version: what is in force is not known "
+                "here, compared with nothing"
+            )
         return _Base(kind="nothing", text=text, record=None, environment=os.environ, options=own)
     if pid and (pid, process_started_at(pid)) == (record.pid, record.agent_started_at):
         options = replace(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -105,13 +106,18 @@ def connect(address: IPAddress, port: int) -> str:
         return (error.strerror or str(error)).lower()
 
 
+def clock_source() -> str | None:
+    """Return what the kernel counts time with, None where it is not told."""
+    return read("/sys/devices/system/clocksource/clocksource0/current_clocksource") or None
+
+
 def obstacle(path: str) -> str:
     """Return what is wrong with where a script lies, in words, or nothing.
 
-    keepalived (2.2.7) disables scripts below a directory that others may write to; one on a
-    noexec mount cannot be run.
+    keepalived (2.2.7) disables scripts below a directory that others may write to. A bare name
+    is looked for on PATH, as keepalived does.
     """
-    directory = os.path.dirname(os.path.realpath(path))
+    directory = os.path.dirname(os.path.realpath(shutil.which(path) or path))
     while True:
         try:
             mode = os.stat(directory).st_mode

@@ -84,8 +84,8 @@ def merge(
 def fingerprint(path: str) -> str:
     """Return a text that changes when the source does; looks at no content.
 
-    It holds each file's identity, size and modification time, and is ``missing`` where there is
-    nothing to look at.
+    It holds each file's identity, size, modification time, mode and owner, since a refusal for
+    want of permission must not outlast it; ``missing`` where there is nothing to look at.
     """
     try:
         root = _current_generation(path)
@@ -269,7 +269,8 @@ def _signature(path: str) -> str:
         found = os.stat(path)
     except OSError:
         return f"{path} missing"
-    return f"{path} {found.st_dev}:{found.st_ino} {found.st_size} {found.st_mtime_ns}"
+    rights = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
+    return f"{path} {found.st_dev}:{found.st_ino} {found.st_size} {found.st_mtime_ns} {rights}"
 
 
 def _reason(error: OSError | ValueError) -> str:

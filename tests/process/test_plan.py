@@ -125,6 +125,19 @@ def test_without_an_agent_the_last_good_configuration_is_compared_with(world: Wo
     assert "no agent runs: compared with the last good configuration" in done.stdout
 
 
+@pytest.mark.parametrize("text", ['{"schema": 999}', "\0garbage"], ids=["version", "damaged"])
+def test_a_record_that_cannot_be_used_is_not_called_none(world: World, text: str) -> None:
+    """Something is in force, and it says that it does not know what."""
+    agent = reading_file(world)
+    (world.run_directory / "active.json").write_text(text)
+    done = world.command("plan", "--config", str(world.config_file))
+    flat = " ".join(done.stdout.split())
+    assert 1 == done.returncode, done.stderr
+    assert "cannot be read, or is of another version" in flat
+    assert "no configuration was in force" not in flat
+    assert 0 == agent.stop()
+
+
 def test_what_a_refused_reload_wanted_is_not_what_is_active(world: World) -> None:
     """The record follows what is in force, not what was tried."""
     agent = reading_file(world)

@@ -299,7 +299,29 @@ def test_a_fingerprint_changes_with_the_source_and_only_then(tmp_path: Path) -> 
     (tmp_path / "new").write_text("A=3")
     (tmp_path / "new").rename(path)
     seen.append(sources.fingerprint(str(path)))
+    path.chmod(0o400)  # what was refused for want of permission can be read now
+    seen.append(sources.fingerprint(str(path)))
     assert len(seen) == len(set(seen))
+
+
+def test_links_in_a_circle_are_a_missing_source(tmp_path: Path) -> None:
+    """Looked at without an end, and without an error."""
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    assert "missing" == sources.fingerprint(str(tmp_path / "one"))
+
+
+def test_a_file_that_becomes_a_directory_is_a_change(tmp_path: Path) -> None:
+    """And what lies in it is looked at from then on."""
+    path = tmp_path / "source"
+    path.write_text("A=1")
+    seen = {sources.fingerprint(str(path))}
+    path.unlink()
+    path.mkdir()
+    seen.add(sources.fingerprint(str(path)))
+    (path / "A").write_text("1")
+    seen.add(sources.fingerprint(str(path)))
+    assert 3 == len(seen)
 
 
 def test_a_fingerprint_changes_with_a_config_map(tmp_path: Path) -> None:

@@ -977,8 +977,13 @@ def test_adverts_that_ceased_are_told_from_a_stranger() -> None:
     assert CauseKind.SILENCED is cause.kind
     assert cause.text == (
         "52:54:00:00:00:09 announces 10.0.0.5 and the adverts of 10.0.0.12 for router id 11"
-        " no longer arrive: the network, or a firewall there, drops protocol 112"
+        " no longer arrive: the network, or a firewall there, drops protocol 112; if the network"
+        " drops multicast, list every node in OPENSHIFT_HA_UNICAST_PEERS, on all nodes"
     )
+    unicast = replace(replay.state.context, is_unicast=True)
+    for advert in (None, ADVERT):
+        told = causes.announcer(HIGHER_MAC, unicast.addresses[0], advert, unicast)
+        assert told.text.rstrip(")").endswith("drops protocol 112")
 
 
 def test_a_long_list_is_cut_short() -> None:

@@ -156,8 +156,13 @@ def test_managers_and_the_reverse_path_filter_are_warned_of() -> None:
     """Nothing is said where nothing is known."""
     assert 2 == len(list(doctor.of_managers("eth0", {"networkd", "NetworkManager"})))
     assert [] == list(doctor.of_managers("eth0", ()))
-    assert Verdict.WARN is one(doctor.of_reverse_path("eth0", 1)).verdict
-    assert [] == [*doctor.of_reverse_path("eth0", 2), *doctor.of_reverse_path("eth0", None)]
+    config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE)
+    found = one(doctor.of_reverse_path(replace(config, interface="bond0.7"), 1))
+    assert Verdict.WARN is found.verdict
+    assert "sysctl -w net/ipv4/conf/bond0.7/rp_filter=2" in found.advice
+    assert [] == [*doctor.of_reverse_path(config, 2), *doctor.of_reverse_path(config, None)]
+    ipv6 = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "fd00::5"}), NODE)
+    assert [] == list(doctor.of_reverse_path(ipv6, 1))
 
 
 @pytest.mark.parametrize(
@@ -196,6 +201,28 @@ def test_a_port_and_a_script_are_judged() -> None:
         )
     ]
     assert [Verdict.PASS, Verdict.WARN, Verdict.FAIL] == found
+    variable = "OPENSHIFT_HA_CHECK_SCRIPT"
+    found_by_state = {
+        state: doctor.of_script(variable, "/x", state, "").advice for state in ScriptState
+    }
+    assert "chmod" in found_by_state[ScriptState.NOT_EXECUTABLE]
+    assert "chmod" not in found_by_state[ScriptState.MISSING]
+
+
+@pytest.mark.parametrize(
+    ("source", "shift", "expected"),
+    [
+        ("tsc", 0.001, Verdict.PASS),
+        (None, -0.01, Verdict.PASS),
+        ("acpi_pm", 0.0, Verdict.WARN),
+        ("tsc", -1.5, Verdict.WARN),
+    ],
+)
+def test_a_clock_that_is_poor_or_set_is_told(
+    source: str | None, shift: float, expected: Verdict
+) -> None:
+    """By what the kernel counts with, and by what it was set meanwhile."""
+    assert expected is doctor.of_clock(source, shift).verdict
 
 
 @pytest.mark.parametrize(
@@ -251,6 +278,23 @@ def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
     assert [("ids", Verdict.WARN)] == verdicts(found)
 
 
+def test_the_other_family_has_ids_of_its_own() -> None:
+    """keepalived tells instances by id and family: the same number is no clash there."""
+    (context, _) = contexts_of()
+    foreign = advert(
+        context, source=ip_address("fe80::12"), addresses=(ip_address("fe80::254"),), version=3
+    )
+    assert [] == list(diagnosis.of_wire([context], heard(foreign)))
+
+
+def test_a_node_with_another_list_is_no_clash_of_ids() -> None:
+    """Its ids are shifted: another offset would mend nothing."""
+    first, second = contexts_of()
+    shifted = advert(second, addresses=first.addresses)
+    found = diagnosis.of_wire([first, second], heard(shifted))
+    assert [("rivals", Verdict.FAIL)] == verdicts(found)
+
+
 def test_our_own_adverts_and_goodbyes_are_nobody() -> None:
     """An echo, and one that has just stopped."""
     (context, _) = contexts_of()
@@ -268,11 +312,31 @@ def test_whoever_advertises_may_answer() -> None:
     fine = diagnosis.of_answers(both, heard(advert(context), a5=THEIRS))
     assert [("answers", Verdict.PASS)] == verdicts(fine)
     mute = diagnosis.of_answers([context], heard(a5=THEIRS))
-    assert "02:00:00:00:00:02, which advertises nothing" in one(mute).text
+    found = one(mute)
+    assert "02:00:00:00:00:02, which advertises nothing" in found.text
+    assert "OPENSHIFT_HA_UNICAST_PEERS" in found.advice
     two = diagnosis.of_answers([context], heard(advert(context), a5=THEIRS + OTHERS))
     assert "answered by 02:00:00:00:00:02 and 02:00:00:00:00:03" in one(two).text
     own = diagnosis.of_answers([context], heard(a5=OWN))
     assert Verdict.PASS is one(own).verdict
+
+
+def test_a_peer_that_does_not_send_to_us_is_named() -> None:
+    """It has the address and does not list this node yet: no stranger, no proxy."""
+    (context, _) = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
+    peers = (ip_address("10.0.0.12"),)
+    found = one(diagnosis.of_answers([context], heard(a5=THEIRS, a12=THEIRS), peers))
+    assert (Verdict.FAIL, True) == (found.verdict, "held by the peer 10.0.0.12" in found.text)
+    found = one(diagnosis.of_answers([context], heard(a5=OTHERS, a12=THEIRS), peers))
+    assert "which advertises nothing" in found.text
+    assert "OPENSHIFT_HA_UNICAST_PEERS" not in found.advice
+
+
+def test_peers_behind_a_router_are_said_not_to_be_asked() -> None:
+    """Nobody answers ARP for them."""
+    far = (ip_address("192.0.2.7"),)
+    assert "192.0.2.7" in one(diagnosis.of_far_peers(far)).text
+    assert [] == list(diagnosis.of_far_peers(()))
 
 
 def test_an_announcement_counts_as_an_answer() -> None:

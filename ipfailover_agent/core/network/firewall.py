@@ -114,6 +114,21 @@ def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> Ch
     return Change(table=table, inserted=tuple(inserted), removed=tuple(removed))
 
 
+def open_chains(entries: Iterable[Entry], wanted: frozenset[IPAddress]) -> frozenset[str]:
+    """Return the base chains that let VRRP in before anything may drop it, by whoever's rules."""
+    rules = TableRules(entries)
+    found = set()
+    for chain in rules.base_chains:
+        missing = {each.address.version for each in _accepts(chain, wanted)}
+        for rule in rules.rules_of(chain.name):
+            if rules.may_drop(rule):
+                break
+            missing -= rule.admits
+        if not missing:
+            found.add(chain.name)
+    return frozenset(found)
+
+
 def _accepts(chain: Chain, wanted: frozenset[IPAddress]) -> set[Accepted]:
     """Return what a base chain has to accept: the group and peers as they stand in a packet."""
     families = {"ip": {4}, "ip6": {6}, "inet": {4, 6}}[chain.table.family]

@@ -89,6 +89,7 @@ class Rule:
         may_drop: it drops, rejects, queues, or cannot be understood.
         targets: chains that it jumps or goes to.
         accepts: what it accepts, where it is of the form that this agent inserts.
+        admits: the IP versions of which it accepts all VRRP, whoever wrote it.
     """
 
     table: Table
@@ -98,6 +99,7 @@ class Rule:
     may_drop: bool = False
     targets: tuple[str, ...] = ()
     accepts: Accepted | None = None
+    admits: frozenset[int] = frozenset()
 
 
 Entry = Chain | Rule
@@ -180,6 +182,7 @@ def _rule(table: Table, chain: str, handle: int, rest: Mapping[object, object]) 
         may_drop=may_drop,
         targets=targets,
         accepts=_accepted(statements),
+        admits=_admitted(statements),
     )
 
 
@@ -275,6 +278,31 @@ def _accepted(statements: list[object]) -> Accepted | None:
             case _:
                 return None
     return address if is_vrrp and is_accepted else None
+
+
+def _admitted(statements: list[object]) -> frozenset[int]:
+    """Return the IP versions of which a rule accepts all of VRRP, nothing else being asked."""
+    versions = frozenset[int]()
+    for statement in statements:
+        match statement:
+            case {"counter": _}:
+                continue
+            case {"accept": _}:
+                return versions
+            case {"match": {"op": "==", "left": left, "right": right}} if _is_vrrp(right):
+                pass
+            case _:
+                break
+        match left:
+            case {"meta": {"key": "l4proto"}}:
+                versions = frozenset({4, 6})
+            case {"payload": {"protocol": "ip", "field": "protocol"}}:
+                versions = frozenset({4})
+            case {"payload": {"protocol": "ip6", "field": "nexthdr"}}:
+                versions = frozenset({6})
+            case _:
+                break
+    return frozenset()
 
 
 # --- judging ------------------------------------------------------------------------------------

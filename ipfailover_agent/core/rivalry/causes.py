@@ -21,6 +21,9 @@ _SECONDS_VERSION: Final = 2
 _PASSWORD_AUTHENTICATION: Final = 1
 _HOP_LIMIT: Final = 255
 _HIGHEST_ID: Final = 255
+_NO_MULTICAST: Final = (
+    "; if the network drops multicast, list every node in OPENSHIFT_HA_UNICAST_PEERS, on all nodes"
+)
 
 
 class CauseKind(enum.Enum):
@@ -189,18 +192,25 @@ def unheard(advert: Advert, context: ContestContext) -> Cause:
     )
 
 
-def announcer(mac: bytes, address: IPAddress, advert: Advert | None, router_id: int) -> Cause:
+def announcer(
+    mac: bytes, address: IPAddress, advert: Advert | None, context: ContestContext
+) -> Cause:
     """Return the cause for a MAC that announces an address of ours, no advert of it in sight.
 
     ``advert`` is the last one that was seen of it, None where it never sent any.
     """
     who = mac_text(mac)
+    remedy = "" if context.is_unicast else _NO_MULTICAST
     if advert is None:
-        text = f"{who} announces {address} and speaks no VRRP (or the network drops protocol 112)"
+        text = (
+            f"{who} announces {address} and speaks no VRRP (or the network drops protocol 112)"
+            f"{remedy}"
+        )
         return Cause(kind=CauseKind.STRANGER, rival=who, text=text)
     text = (
-        f"{who} announces {address} and the adverts of {advert.source} for router id {router_id}"
-        " no longer arrive: the network, or a firewall there, drops protocol 112"
+        f"{who} announces {address} and the adverts of {advert.source} for router id"
+        f" {context.virtual_router_id} no longer arrive: the network, or a firewall there, drops"
+        f" protocol 112{remedy}"
     )
     return Cause(kind=CauseKind.SILENCED, rival=str(advert.source), text=text)
 

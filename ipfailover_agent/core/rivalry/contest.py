@@ -196,7 +196,7 @@ def _cause_of(state: Contest, rival: Rival) -> causes.Cause:
     adverts = [each.advert for each in state.rivals if each.mac == rival.mac]
     advert = next((each for each in reversed(adverts) if each is not None), None)
     address = rival.address or context.addresses[0]
-    return causes.announcer(rival.mac, address, advert, context.virtual_router_id)
+    return causes.announcer(rival.mac, address, advert, context)
 
 
 def _on_advert_left(state: Contest, now: float) -> Contest:

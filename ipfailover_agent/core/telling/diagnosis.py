@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ipfailover_agent.core.model import family_of
 from ipfailover_agent.core.network.packets import Advert, Announcement
 from ipfailover_agent.core.rivalry import causes
 from ipfailover_agent.core.telling.doctor import failed, passed, warned
@@ -46,6 +47,8 @@ def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Findin
     others: dict[tuple[str, str], Finding] = {}
     holders: dict[IPAddress, list[Advert]] = {}
     for advert in adverts:
+        family = family_of(advert.source)  # each family has ids of its own
+        is_rival = any(context.is_claimed_by(advert) for context in contexts)
         for context in contexts:
             if context.is_claimed_by(advert):
                 cause = causes.difference(advert, context)
@@ -55,7 +58,12 @@ def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Findin
                     others.setdefault(
                         cause.key, failed("rivals", cause.text, "make the nodes agree")
                     )
-            elif advert.virtual_router_id == context.virtual_router_id and advert.addresses:
+            elif (
+                not is_rival
+                and advert.addresses
+                and (advert.virtual_router_id, family)
+                == (context.virtual_router_id, family_of(context.source))
+            ):
                 cause = causes.id_clash(advert, context, seen_ids)
                 others.setdefault(
                     cause.key,
@@ -80,9 +88,12 @@ def _newest(heard: Heard, contexts: Sequence[ContestContext]) -> list[Advert]:
     return [each for each in newest.values() if each.priority]
 
 
-def of_answers(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Finding]:
-    """Judge who answers for or announces the addresses."""
+def of_answers(
+    contexts: Sequence[ContestContext], heard: Heard, peers: Sequence[IPAddress] = ()
+) -> Iterator[Finding]:
+    """Judge who answers for or announces the addresses; ``peers``: those that were asked for."""
     adverts = _newest(heard, contexts)
+    known = {mac: peer for peer in peers for mac in heard.answers.get(peer, ())}
     free: list[IPAddress] = []
     for context in contexts:
         for address in (*context.addresses, *context.excluded_addresses):
@@ -103,16 +114,40 @@ def of_answers(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Fin
                 )
             elif macs - entitled:
                 (mac,) = macs
-                yield failed(
-                    "answers",
-                    f"{address} is answered by {causes.mac_text(mac)}, which advertises nothing",
-                    "another host has it, or a proxy or gateway answers for it: choose another "
-                    "address, or end that",
-                )
+                yield _of_mute(address, mac, known.get(mac), context)
             elif not macs:
                 free.append(address)
     if free:
         yield passed("answers", f"nobody else answers for {listed(free)}")
+
+
+def _of_mute(
+    address: IPAddress, mac: bytes, peer: IPAddress | None, context: ContestContext
+) -> Finding:
+    """Judge a host that has an address and sends no adverts here; ``peer``: whose MAC it is."""
+    if peer is not None:
+        # As for every node that is new: the others do not know it yet, and both would hold it.
+        return failed(
+            "answers",
+            f"{address} is held by the peer {peer}, whose adverts do not get here",
+            "it has to list this node too, in OPENSHIFT_HA_UNICAST_PEERS or under its names; or a "
+            "firewall drops protocol 112",
+        )
+    advice = (
+        "another host has it, or a proxy or gateway answers for it: choose another address, or "
+        "end that"
+    )
+    return failed(
+        "answers",
+        f"{address} is answered by {causes.mac_text(mac)}, which advertises nothing",
+        advice if context.is_unicast else f"{advice}; if it is another node: {_MULTICAST_ADVICE}",
+    )
+
+
+def of_far_peers(peers: Sequence[IPAddress]) -> Iterator[Finding]:
+    """Tell of unicast peers behind a router: nobody answers ARP for them here."""
+    if peers:
+        yield passed("peers", f"{listed(peers)} on another network, not asked")
 
 
 def of_peers(

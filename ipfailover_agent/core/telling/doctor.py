@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.model import ScriptState
+from ipfailover_agent.core.model import Family, ScriptState, family_of
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ _SERVICE_INTERFACES: Final = ("kube-ipvs0", "nodelocaldns")  # hold addresses, a
 _STRICT: Final = 1
 _PRESSURE_LIMIT: Final = 20.0  # per cent of ten seconds in which something waited for the CPU
 _LATE_LIMIT: Final = 0.1  # seconds
+_SHIFT_LIMIT: Final = 0.1  # seconds; adjusting a clock in small steps shifts it by less
+_POOR_CLOCKS: Final = (
+    "jiffies",
+    "acpi_pm",
+    "refined-jiffies",
+)  # what is left when TSC is unstable
 
 
 class Verdict(enum.Enum):
@@ -181,14 +187,17 @@ def of_managers(name: str, managers: Collection[str]) -> Iterator[Finding]:
         )
 
 
-def of_reverse_path(name: str, value: int | None) -> Iterator[Finding]:
+def of_reverse_path(config: KeepalivedConfig, value: int | None) -> Iterator[Finding]:
     """Judge net.ipv4.conf.*.rp_filter, the larger of all and the interface; None: not told."""
-    if value == _STRICT:
+    name = config.interface
+    serves_ipv4 = any(family_of(each) is Family.IPV4 for each in config.addresses)
+    if value == _STRICT and serves_ipv4:
         yield warned(
             "rp_filter",
             f"strict on {name}",
             "adverts and clients that come in by another interface than the route back are "
-            f"dropped; sysctl -w net.ipv4.conf.{name}.rp_filter=2 where nodes have several",
+            # with slashes, since the name of a VLAN has a dot
+            f"dropped; sysctl -w net/ipv4/conf/{name}/rp_filter=2 where nodes have several",
         )
 
 
@@ -207,7 +216,7 @@ def of_firewall(
             "firewall", "the rules of nftables cannot be listed", "look yourself: nft list ruleset"
         )
     elif not chains:
-        yield passed("firewall", "no chain of nftables drops protocol 112")
+        yield passed("firewall", "no input or output chain of nftables drops protocol 112")
     elif is_managed:
         yield passed(
             "firewall", f"{_chains(chains)} may drop protocol 112; the agent lets it in there"
@@ -247,10 +256,34 @@ def of_port(address: IPAddress, port: int, error: str) -> Finding:
 def of_script(variable: str, path: str, state: ScriptState, obstacle: str) -> Finding:
     """Judge a user's script; ``obstacle``: what is wrong with where it lies, or nothing."""
     if state is not ScriptState.USABLE:
-        return failed("script", f"{variable}: {path} is {state.value}", f"chmod +x {path}")
+        is_there = state is ScriptState.NOT_EXECUTABLE
+        advice = f"chmod +x {path}" if is_there else "mount it there, or correct the path"
+        return failed("script", f"{variable}: {path} is {state.value}", advice)
     if obstacle:
         return warned("script", f"{variable}: {path} lies {obstacle}", "move it elsewhere")
     return passed("script", f"{variable}: {path} can be run")
+
+
+def of_clock(source: str | None, shift: float) -> Finding:
+    """Judge the node's clock.
+
+    Args:
+        source: the kernel's clocksource, None where it is not told.
+        shift: by how many seconds the wall clock was set while we listened.
+    """
+    if source in _POOR_CLOCKS:
+        return warned(
+            "clock",
+            f"the kernel counts time with {source}",
+            "it has given up a better clock: look at dmesg, and at the hypervisor",
+        )
+    if abs(shift) > _SHIFT_LIMIT:
+        return warned(
+            "clock",
+            f"the wall clock was set by {shift:+.2f} s meanwhile",
+            "logs of the nodes cannot be compared: let one service set it, chronyd or ntpd",
+        )
+    return passed("clock", f"steady, counted with {source or 'what the kernel does not tell'}")
 
 
 def of_starvation(pressure: float | None, throttled: int | None, late: float) -> Finding:

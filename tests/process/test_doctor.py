@@ -1,0 +1,125 @@
+"""``doctor`` on odd nodes, without another node."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.system import examining
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.agent_process import World
+
+pytestmark = pytest.mark.netns
+
+ENVIRONMENT = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.101"}
+CHAIN = {
+    "family": "inet",
+    "table": "filter",
+    "name": "input",
+    "handle": 1,
+    "type": "filter",
+    "hook": "input",
+    "prio": 0,
+    "policy": "drop",
+}
+
+
+def found_by(world: World, **variables: str) -> dict[str, list[str]]:
+    """Run ``doctor``; return "verdict text" by check."""
+    done = world.command(
+        "doctor", "--json", "--seconds", "0.2", environment={**ENVIRONMENT, **variables}
+    )
+    found: dict[str, list[str]] = {}
+    for each in json.loads(done.stdout)["findings"]:
+        found.setdefault(each["check"], []).append(f"{each['verdict']} {each['text']}")
+    return found
+
+
+def script(path: Path, text: str) -> None:
+    """Write a program."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["echo garbage", "exit 1", 'echo "netlink: Error" >&2; exit 1', "echo '{}'", None],
+    ids=["garbage", "nothing", "error", "no ruleset", "no table"],
+)
+def test_an_nft_that_says_nothing_useful_is_no_pass(
+    world: World, tmp_path: Path, text: str | None
+) -> None:
+    """Nothing is known then, and that is said."""
+    if text is None:  # tells the chain, and then not what is in its table
+        chains = json.dumps({"nftables": [{"chain": CHAIN}]})
+        text = f"case \"$*\" in *chains*) echo '{chains}';; esac"
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    script(programs / "nft", text)
+    found = found_by(world, PATH=f"{programs}:{world.environment['PATH']}")
+    assert ["warn the rules of nftables cannot be listed"] == found["firewall"]
+
+
+def test_a_clock_and_a_wire_are_looked_at(world: World) -> None:
+    """On a node where nothing is wrong."""
+    found = found_by(world)
+    assert found["clock"][0].startswith(("pass steady", "warn the kernel"))
+    assert ["pass nobody else answers for 10.0.0.101"] == found["answers"]
+    assert examining.clock_source() is None or " " not in str(examining.clock_source())
+
+
+def test_peers_on_this_network_and_behind_a_router_are_told_apart(world: World) -> None:
+    """The former are asked, the latter cannot be."""
+    found = found_by(world, OPENSHIFT_HA_UNICAST_PEERS="10.0.0.77,192.0.2.7")
+    assert [
+        "warn 10.0.0.77 does not answer ARP or neighbour requests",
+        "pass 192.0.2.7 on another network, not asked",
+    ] == found["peers"]
+
+
+def test_a_time_in_which_nobody_can_be_asked_is_refused(world: World) -> None:
+    """Nothing would be asked, and everything pass."""
+    done = world.command("doctor", "--seconds", "0", environment=ENVIRONMENT)
+    assert (2, "") == (done.returncode, done.stdout)
+
+
+def test_a_reader_that_leaves_gets_no_traceback(world: World) -> None:
+    """As in `| head -1`."""
+    done = world.command(
+        "-c",
+        environment=ENVIRONMENT,
+        before=("bash", "-c", '"$0" -m ipfailover_agent doctor --seconds 0.2 | head -1'),
+    )
+    assert "" == done.stderr
+    assert done.stdout.startswith("pass  capabilities")
+
+
+def test_a_bare_name_is_judged_where_it_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """keepalived looks it up on PATH, wherever we stand."""
+    programs = tmp_path / "open"
+    programs.mkdir()
+    script(programs / "look.sh", "true")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    assert "" == examining.obstacle("look.sh")
+    programs.chmod(0o777)
+    assert f"below {programs}, which everybody may write to" == examining.obstacle("look.sh")
+
+
+def test_a_firewall_that_was_opened_by_hand_passes(world: World) -> None:
+    """What it advises is seen when it has been done."""
+    for rule, expected in (("", "warn"), ("ip protocol 112 accept", "pass")):
+        text = (
+            "flush ruleset\ntable inet filter {\nchain input {\n"
+            f"type filter hook input priority 0; policy drop;\n{rule}\n}}\n}}\n"
+        )
+        subprocess.run([*world.enter(), "nft", "-f", "-"], input=text, text=True, check=True)
+        assert found_by(world)["firewall"][0].startswith(expected)

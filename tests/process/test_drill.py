@@ -1,0 +1,101 @@
+"""``drill`` that is disturbed, beside a whole agent with a keepalived that obeys a script."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.agent_process import AgentProcess, World
+
+pytestmark = pytest.mark.netns
+
+NAME = "OpenShift_IPFailover_VIP_1"
+FAST = {"OPENSHIFT_HA_ADVERT_INTERVAL": "0.1", "OPENSHIFT_HA_VRRP_VERSION": "3"}
+
+
+def holder(world: World) -> AgentProcess:
+    """Start an agent that holds its first instance and hears nobody."""
+    world.fake.plays({"transitions": [f'INSTANCE "{NAME}" MASTER 200']})
+    agent = world.running(environment=FAST)
+    agent.wait_for(lambda: agent.status["instances"][0]["state"] == "MASTER")
+    agent.wait_for(lambda: agent.status["protections"][2]["active"])
+    return agent
+
+
+@contextmanager
+def drilling(world: World) -> Iterator[subprocess.Popen[str]]:
+    """Start a drill; end it if it has not ended by itself."""
+    words = (*world.enter(), sys.executable, "-m", "ipfailover_agent", "drill", "10.0.0.101")
+    with subprocess.Popen(
+        words,
+        cwd=Path(__file__).parents[2],
+        env=world.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as found:
+        try:
+            yield found
+        finally:
+            found.kill()
+
+
+def requested(world: World) -> list[str]:
+    """Return what is asked for in requests that the agent has not taken."""
+    directory = world.run_directory / "drain.requests"
+    return [json.loads(each.read_text())["action"] for each in directory.glob("*.json")]
+
+
+def test_an_impatient_person_leaves_nothing_drained(world: World) -> None:
+    """Ctrl-C before the agent has taken the request, and again while the drain is ended."""
+    agent = holder(world)
+    agent.signal(signal.SIGSTOP)
+    with drilling(world) as drill:
+        wait_until(lambda: requested(world) == ["drain"], 10, "the drain was not requested")
+        drill.send_signal(signal.SIGINT)
+        # the request is withdrawn: the agent might take it after the other one
+        wait_until(lambda: requested(world) == ["undrain"], 10, "it was not ended")
+        drill.send_signal(signal.SIGINT)
+        agent.signal(signal.SIGCONT)
+        _, errors = drill.communicate(timeout=20)
+    assert (75, True) == (drill.returncode, "stopped; the drain was ended" in errors), errors
+    assert "action=drain" not in agent.log
+    assert agent.status["instances"][0]["drained"] is None
+    assert 0 == agent.stop()
+
+
+def test_an_agent_that_dies_in_a_drill_is_said(world: World) -> None:
+    """Nothing claims that the drain was ended."""
+    agent = holder(world)
+    with drilling(world) as drill:
+        agent.wait_for(lambda: "event=drain.requested" in agent.log)
+        agent.kill()
+        output, errors = drill.communicate(timeout=20)
+    assert 75 == drill.returncode, errors
+    assert "ended before it gave a verdict" in errors
+    assert "the drain was ended" not in output + errors
+
+
+def test_what_somebody_else_drains_is_not_drilled(world: World) -> None:
+    """Putting back would end a drain that is not ours: also that of a second drill."""
+    agent = holder(world)
+    with drilling(world) as first:
+        agent.wait_for(lambda: agent.status["instances"][0]["drained"])
+        done = world.command("drill", "10.0.0.101")
+        assert (78, True) == (done.returncode, "is being drained" in done.stderr), done.stderr
+        assert 78 == world.command("drill").returncode
+        first.communicate(timeout=20)
+    assert 69 == first.returncode
+    assert 0 == agent.stop()
