@@ -218,11 +218,11 @@ class Contests:
         """Read what was seen."""
         now = time.monotonic()
         found = self._listener.receive(now)
-        begun_at, enough_at = now, time.monotonic() + _READ_LIMIT
+        begun = time.thread_time()  # on a starved node nobody floods: work counts, not time
         for number, seen in enumerate(found):
             now = time.monotonic()
-            if now >= enough_at:
-                self._flooded(len(found) - number, begun_at, now)
+            if (worked := time.thread_time() - begun) >= _READ_LIMIT:
+                self._flooded(len(found) - number, worked, now)
                 return
             match seen.packet:
                 case packets.Advert() as advert if seen.is_outgoing:
@@ -234,9 +234,9 @@ class Contests:
                 case _:
                     pass  # our own announcements, and keepalived's
 
-    def _flooded(self, dropped: int, begun_at: float, now: float) -> None:
+    def _flooded(self, dropped: int, worked: float, now: float) -> None:
         """Say that frames were dropped, and let leases and keepalived have their time."""
-        self._listener.rest(begun_at, now)
+        self._listener.rest(worked, now)
         self._tell(
             "wire.flooded",
             dropped=dropped,

@@ -100,12 +100,12 @@ class Listener:
             self._resume_at = now + _READ_PAUSE
         return found
 
-    def rest(self, begun_at: float, now: float) -> None:
-        """Hear nothing for a while: there was no time for all that was read since ``begun_at``.
+    def rest(self, worked: float, now: float) -> None:
+        """Hear nothing for a while: there was more to read than ``worked`` seconds of work.
 
         Whoever floods the wire is not to stop the loop.
         """
-        self._rest_until = now + _READ_REST * (now - begun_at)
+        self._rest_until = now + _READ_REST * worked
         self._resume_at = max(self._resume_at or now, self._rest_until)
 
     # --- time -----------------------------------------------------------------------------------

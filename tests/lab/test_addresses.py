@@ -20,6 +20,7 @@ from tests.lab.scenarios import (
     variables,
     virtual_addresses,
     wait_for_each,
+    wait_for_line,
     wait_for_none,
 )
 
@@ -175,7 +176,7 @@ def test_serve_needs_no_interface_name(make_lab: Callable[..., Lab]) -> None:
     address = lab.virtual(1)
     start_everywhere(lab, {"OPENSHIFT_HA_VIRTUAL_IPS": address})
     holder = lab.wait_for_holder(address, timeout=ELECTION)
-    assert "(OpenShift_IPFailover_VIP_1) Entering MASTER STATE" in holder.stdout()
+    wait_for_line(holder, "(OpenShift_IPFailover_VIP_1) Entering MASTER STATE")
 
 
 def test_a_label_marks_ipv4_addresses(make_lab: Callable[..., Lab]) -> None:
