@@ -24,7 +24,7 @@ demo-live: $(READY) ## the same, until Ctrl-C
 
 test: lint types imports ## everything: style, types, all tests with real keepalived, coverage
 	@$(BIN)/coverage erase
-	$(BIN)/python -m tests.lab.privileged -- $(BIN)/coverage run -m pytest -m 'not image' -n 3 --dist loadgroup
+	$(BIN)/python -m tests.lab.privileged -- $(BIN)/coverage run -m pytest -m 'not image' -n 2 --dist loadgroup
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include='ipfailover_agent/core/*' --fail-under=100

@@ -258,7 +258,8 @@ def test_many_ports_are_probed_side_by_side(make_lab: Callable[..., Lab]) -> Non
         began = time.monotonic()
         wait_for_line(node, "event=check.failed", timeout=3)
         print(f"one of a hundred ports: seen after {time.monotonic() - began:.3f} s")
-        assert reason_of(node) == unreachable(node, "refused", 9042)
+        expected = unreachable(node, "refused", 9042)
+        lab.wait_until(lambda: reason_of(node) == expected, timeout=1, what="the reason is there")
 
 
 @contextlib.contextmanager

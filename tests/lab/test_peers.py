@@ -138,6 +138,9 @@ def test_a_node_alone_serves(lab: Lab, server: NameServer) -> None:
     start(server, [node], *addresses)
     wait_for_each(lab, addresses, timeout=FIRST)
     assert peers(node) == [node.ip]
+    lab.wait_until(
+        lambda: node.stderr().count("state=MASTER") == 2, timeout=5, what="both were told of"
+    )
     began = time.monotonic()
     said = len(node.output())
     stays(4)  # four adverts

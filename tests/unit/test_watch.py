@@ -603,3 +603,24 @@ def test_a_master_that_counts_what_it_receives_is_not_killed() -> None:
     watcher.feed(Suspicion())
     watcher.run(60.0)
     assert [] == watcher.kills
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Ticked(),
+        Suspicion(),
+        DumpWanted(),
+        Gap(),
+        ReloadBegan(),
+        ReloadEnded(),
+        KeepalivedEnded(),
+        DumpFailed(question=1, reason="late"),
+        DumpAnswered(question=1, instances=(instance(),)),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_without_a_keepalived_nobody_is_asked_or_killed(event: Event) -> None:
+    """Whatever arrives late."""
+    state, actions = step(Watch(), event, 5.0, POLICY)
+    assert ((), None) == (actions, state.deadline)

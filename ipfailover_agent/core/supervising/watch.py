@@ -278,8 +278,6 @@ def _on_suspicion(state: Watch, now: float, policy: Policy) -> Step:
 
 def _on_tick(state: Watch, now: float, policy: Policy) -> Step:
     """Count time on time; ask, repeat or give up where it is time to."""
-    if state.deadline is None:
-        return state, ()
     if state.tick_at is not None and now >= state.tick_at:
         on_time = now - state.tick_at <= policy.tolerance
         state = replace(state, ticks=state.ticks + on_time, tick_at=now + policy.tick)
@@ -412,8 +410,6 @@ def _forget(state: Watch) -> Watch:
 
 def _plan(state: Watch, now: float, policy: Policy) -> Watch:
     """Set the deadline, and count ticks only while they are needed."""
-    if state.mode is Mode.OFF:
-        return replace(state, tick_at=None, deadline=None)
     if state.question is None and not (state.is_alarmed or state.suspects):
         return replace(state, tick_at=None, deadline=state.ask_at)
     tick_at = now + policy.tick if state.tick_at is None else state.tick_at
