@@ -110,8 +110,7 @@ def test_a_grouped_list_changes_node_by_node(
     print(f"two at most {max(two.values()):.2f} s, none {max(none.values()):.2f} s")
     print(f"the client heard nothing for {max(silent):.2f} s at most")
     print(lab.recorder.describe())
-    # Each node that is still to be reloaded may hold it beside the holder, one after the other.
-    assert max(two.values()) <= TWO * (len(order) - 1) + SLACK
+    assert max(two.values()) <= TWO + SLACK
     assert max(none.values()) <= NONE + SLACK
     assert max(silent) <= NONE + SLACK
 

@@ -453,6 +453,22 @@ def test_a_master_that_was_reloaded_is_yielded_to_before_it_is_missed() -> None:
     assert replay.now - began < 2 * CONTEXT.advert_interval
 
 
+def test_a_master_that_was_reloaded_before_it_was_seen_to_be_counted_is_yielded_to() -> None:
+    """The look came too early for its first advert; that one's count is not the next one's."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.5)
+    assert AskDump() in replay(HIGHER, 0.02)
+    replay(replay.dump)
+    replay.received = 1
+    replay.errors = {"addr_list_err": 1}
+    assert AskDump() in replay(0.3, OTHER_LIST, 0.02)
+    replay(replay.dump, 0.98)
+    replay.errors = {"addr_list_err": 2}
+    assert AskDump() in replay(OTHER_LIST, 0.12)
+
+    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
+
+
 def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> None:
     """Without an error counted two adverts are needed, and the look is not put off."""
     replay = Replay()

@@ -29,7 +29,8 @@ def count(state: Contest, now: float, policy: ContestPolicy, *, is_new: bool) ->
         return state
     if is_new:
         dump_at = now
-        if state.is_counting:  # what was counted since the baseline says nothing of this one
+        if state.is_counting or state.passed:
+            # What was counted since the baseline says nothing of this one.
             state = replace(state, baseline=None, passed=0, second_at=None)
         state = replace(state, is_counting=False, dump_at=now)
     if state.baseline is None or now <= state.baseline.taken_at:
