@@ -180,6 +180,9 @@ def test_a_flapping_port_counts_by_rise_and_fall(make_lab: Callable[..., Lab]) -
     node.application.stop()
     wait_for_line(node, "event=check.failed", timeout=5)
     assert 1.5 < time.monotonic() - stopped
+    lab.wait_until(
+        lambda: lab.recorder.holders(address) == [], timeout=3, what="nobody to hold it"
+    )
     began = time.monotonic()
     node.application.start()
     lab.wait_for_holder(address, timeout=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import struct
@@ -489,7 +490,8 @@ def test_a_table_that_refuses_is_told_and_the_others_are_served(segment: Segment
         reports = keeper.want()
         failed = [each for each in reports if isinstance(each, LookFailed)]
         assert [each.table for each in failed] == ["inet owned"]
-        assert "not permitted" in failed[0].reason
+        # nft 1.0.6 has no word for this flag and prints what lies in memory: at times no JSON
+        assert re.search("not permitted|cannot read nft's output", failed[0].reason)
         assert {each.table for each in reports if isinstance(each, RuleInserted)} == {
             "inet filter",
             "inet firewalld",
