@@ -22,9 +22,15 @@ demo: $(READY) ## three nodes, real keepalived, an address moving before your ey
 demo-live: $(READY) ## the same, until Ctrl-C
 	@$(BIN)/python -m tests.lab.demo --live
 
+COMPUTING := tests/unit tests/property tests/golden
+
 test: lint types imports ## everything: style, types, all tests with real keepalived, coverage
 	@$(BIN)/coverage erase
-	$(BIN)/python -m tests.lab.privileged -- $(BIN)/coverage run -m pytest -m 'not image' -n 2 --dist loadgroup
+	@echo "first the tests that compute, one worker a core"
+	$(BIN)/python -m tests.lab.privileged -- $(BIN)/coverage run -m pytest -n logical $(COMPUTING)
+	@echo "then the tests that run agents and nodes: they wait more than they compute"
+	$(BIN)/python -m tests.lab.privileged -- $(BIN)/python -m tests.support.alone -m 'not image' -n 4 \
+		$(addprefix --ignore=,$(COMPUTING))
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include='ipfailover_agent/core/*' --fail-under=100

@@ -68,7 +68,9 @@ def serve(lab: Lab, *addresses: str, **more: str) -> Node:
     ``more`` as for ``variables``.
     """
     start_everywhere(lab, variables(*addresses, **more))
-    return lab.wait_for_holder(addresses[0], timeout=ELECTION)
+    holder = lab.wait_for_holder(addresses[0], timeout=ELECTION)
+    wait_for_line(holder, "Entering MASTER STATE")  # written after the address is there
+    return holder
 
 
 def serve_ranked(lab: Lab, *addresses: str, **more: str) -> Node:

@@ -160,6 +160,11 @@ def test_twenty_reloads_without_a_change_are_not_noticed(make_lab: Callable[...,
     lab = make_lab(2)
     addresses = [*numbered(lab, 2), lab.virtual6(1)]
     serve_from_directory(lab, *addresses)
+    lab.wait_until(
+        lambda: lab.nodes[0].stdout().count("Entering MASTER STATE") == len(addresses),
+        timeout=3,
+        what="keepalived's words for what it did",
+    )
     before = [transitions(node) for node in lab.nodes]
     pids = lab.nodes[0].pids("keepalived")
     began = time.monotonic()
