@@ -73,7 +73,7 @@ image: ## build the image with podman's buildah, as root; SUITE=bookworm for kee
 
 test-image: $(READY) ## build the image on trixie and bookworm and run it on nodes, as root
 	tests/support/setup-image.sh trixie bookworm
-	$(BIN)/pytest -n 2 tests/image
+	$(BIN)/pytest -n 3 tests/image
 
 bench: $(READY) ## measure start-up, memory and idle CPU
 	@$(BIN)/python -m tests.bench
