@@ -306,6 +306,7 @@ def _alarms(instance: InstanceStatus, seen: Observation, now: datetime) -> list[
         found.append(instance.held)
     if instance.drained:
         found.append(f"drained: {instance.drained}")
+    found += [f"for {_since(each.since, now)}: {each.cause}" for each in instance.unanswered]
     found += [
         f"rival {each.rival}, {_since(each.at, now)} ago: {each.cause}" for each in instance.rivals
     ]
