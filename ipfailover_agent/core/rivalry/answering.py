@@ -353,12 +353,12 @@ def explain(
 
     ``is_answering``: for the holder's own address somebody does.
     """
-    those = listed(addresses)
+    it, address = ("it", "the address") if len(addresses) == 1 else ("them", "the addresses")
     contrast = f", though {holder} itself answers" if is_answering else ""
     return (
-        f"{holder} advertises {those}, but nobody answers for {those}{contrast}: usually port "
-        "security or ARP inspection on a switch, or a cloud or hypervisor that does not allow the "
-        "address at that node (allowed address pairs); clients do not reach it either"
+        f"{holder} advertises {listed(addresses)}, but nobody answers for {it}{contrast}: usually "
+        "port security or ARP inspection on a switch, or a cloud or hypervisor that does not allow "
+        f"{address} at that node (allowed address pairs); clients do not reach {it} either"
     )
 
 
