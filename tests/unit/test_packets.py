@@ -288,6 +288,10 @@ NEIGHBOURS = {
         "announcement",
     ),
     "answer": (frames.icmpv6(VIP6, HERE6, frames.neighbour(VIP6, flags=0x60)), "answer"),
+    "an answer to all": (
+        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, flags=0x60)),
+        "nothing",
+    ),
     "an answer for a group": (
         frames.icmpv6(VIP6, HERE6, frames.neighbour(GROUP6, flags=0x60)),
         "nothing",

@@ -25,7 +25,7 @@ SNAP_LENGTH: Final = 8192
 """Bytes of a frame that pass: more than the longest advert, 255 IPv6 addresses."""
 
 ADDRESSES_LIMIT: Final = 384
-"""With more addresses than this all announcements pass: the kernel bounds the length of a filter
+"""With more addresses than this all announcements and answers pass: the kernel bounds the length of a filter
 (4096 instructions) and its memory (net.core.optmem_max, 20 KiB before Linux 6.9), in which the
 old and the new one must fit together when one replaces the other."""
 

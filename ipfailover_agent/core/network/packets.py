@@ -48,6 +48,7 @@ ROUTER_FLAG: Final = 0x80
 SOLICITED_FLAG: Final = 0x40
 _OVERRIDE_FLAG: Final = 0x20
 _TARGET_LINK_ADDRESS: Final = 2
+_MULTICAST: Final = 0xFF  # the first byte of an IPv6 group
 _ALL_NODES: Final = IPv6Address("ff02::1")
 _ALL_NODES_GROUP: Final = bytes.fromhex("333300000001")
 
@@ -291,7 +292,8 @@ def _parse_neighbour(
             announced_mac = options[2:8]
         options = options[length:]
     if flags & SOLICITED_FLAG:
-        return Answer(mac=announced_mac, address=address)
+        is_to_all = destination[0] == _MULTICAST  # invalid, likewise
+        return None if is_to_all else Answer(mac=announced_mac, address=address)
     return Announcement(source_mac=source_mac, announced_mac=announced_mac, address=address)
 
 
