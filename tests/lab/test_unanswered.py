@@ -72,5 +72,8 @@ def test_port_security_is_named_by_the_backup(make_lab: Callable[..., Lab]) -> N
     wait_for_line(backup, "address.answered")
     assert not events(backup, "holder.unanswered")
     assert not events(holder, "address.unanswered")
+    for node in lab.nodes:  # nobody takes a question or an answer for a claim
+        assert not [line for line in node.stderr().splitlines() if "=rival." in line]
+        assert not [line for line in node.stderr().splitlines() if "=contest." in line]
     for each in (*free, *cut):
         assert lab.recorder.holders(each) == [holder.name]

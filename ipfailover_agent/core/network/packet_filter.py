@@ -25,9 +25,9 @@ SNAP_LENGTH: Final = 8192
 """Bytes of a frame that pass: more than the longest advert, 255 IPv6 addresses."""
 
 ADDRESSES_LIMIT: Final = 384
-"""With more addresses than this all announcements and answers pass: the kernel bounds the length of a filter
-(4096 instructions) and its memory (net.core.optmem_max, 20 KiB before Linux 6.9), in which the
-old and the new one must fit together when one replaces the other."""
+"""With more addresses than this all announcements and answers pass: the kernel bounds the length
+of a filter (4096 instructions) and its memory (net.core.optmem_max, 20 KiB before Linux 6.9), in
+which the old and the new one must fit together when one replaces the other."""
 
 # linux/bpf_common.h: classes, sizes, modes
 _LD, _LDX, _ST, _ALU, _JMP, _RET, _MISC = 0x00, 0x01, 0x02, 0x04, 0x05, 0x06, 0x07

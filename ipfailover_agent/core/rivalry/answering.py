@@ -358,7 +358,8 @@ def explain(
     return (
         f"{holder} advertises {listed(addresses)}, but nobody answers for {it}{contrast}: "
         "usually port security or ARP inspection on a switch, or a cloud or hypervisor that does "
-        f"not allow {address} at that node (allowed address pairs); clients do not reach {it} either"
+        f"not allow {address} at that node (allowed address pairs); clients do not reach {it} "
+        "either"
     )
 
 
