@@ -231,10 +231,10 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
     )
     data = status_reading.from_json(status.to_json(replace(SNAPSHOT, instances=instances)))
     lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC), 200)  # noqa: SLF001
+    usually = "usually port security"
     assert [
-        "  10.0.0.12 advertises 10.0.0.1 10.0.0.2, but nobody answers for them: usually port "
-        "security",
-        "  10.0.0.13 advertises 10.0.0.3, but nobody answers for it: usually port security",
+        f"  10.0.0.12 advertises 10.0.0.1 10.0.0.2, but nobody answers for them: {usually}",
+        f"  10.0.0.13 advertises 10.0.0.3, but nobody answers for it: {usually}",
     ] == [line for line in lines if "nobody answers" in line]
 
 
