@@ -93,13 +93,17 @@ class Answers:
     def _step(self, event: questions.Event, now: float) -> None:
         before = self._state
         self._state, actions = answering.step(before, event, now, self.policy)
-        if self._state is before:
+        if self._state is before or (self._is_expected(event) and not self._found_at):
             return
         self._due_at = answering.deadline(self._state, self.policy)
         self._note()
         self._listener.hear_also(frozenset(self._state.holders))
         for action in actions:
             self._carry_out(action, now)
+
+    def _is_expected(self, event: questions.Event) -> bool:
+        """Tell whether it is an answer as they come all the time: nothing is due sooner."""
+        return isinstance(event, questions.Answered) and not self._state.regained
 
     def _note(self) -> None:
         """Remember since when nobody answers, in the time that people read."""

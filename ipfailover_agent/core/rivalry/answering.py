@@ -44,7 +44,7 @@ from ipfailover_agent.core.rivalry.questions import (
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig
     from ipfailover_agent.core.rivalry.conflict import Contest
@@ -104,27 +104,32 @@ def due_instances(state: Answering, now: float, policy: AnsweringPolicy) -> froz
     return frozenset(
         each.instance
         for each in state.inquiries.values()
-        if now >= each.due_at or each.is_judged(now, policy) or (may_report and each.is_untold)
+        if now >= each.due_at
+        or (each.is_open and each.is_judged(now, policy))  # most of 254 need no call
+        or (each.since is not None and may_report and each.is_untold)
     )
 
 
 def deadline(state: Answering, policy: AnsweringPolicy) -> float | None:
     """Return when to send :class:`Due`, in monotonic seconds; None for never."""
-    due = min(_due(state, policy), default=None)
-    if due is None or state.looked_at is None:
-        return due
-    return max(due, state.looked_at + policy.tick)
-
-
-def _due(state: Answering, policy: AnsweringPolicy) -> Iterator[float]:
-    has_news = bool(state.regained)
-    for each in state.inquiries.values():
-        yield each.due_at
-        if each.is_open and each.asked_at is not None:
-            yield each.asked_at + policy.patience
-        has_news = has_news or each.is_untold
-    if has_news or any(each.is_silent for each in state.holders.values()):
-        yield 0.0 if state.reported_at is None else state.reported_at + policy.report_interval
+    inquiries = state.inquiries.values()
+    due = [each.due_at for each in inquiries]
+    due += [
+        each.asked_at + policy.patience
+        for each in inquiries
+        if each.is_open and each.asked_at is not None
+    ]
+    if (
+        state.regained
+        or any(each.since is not None and each.is_untold for each in inquiries)
+        or any(each.is_silent for each in state.holders.values())
+    ):
+        reported_at = state.reported_at
+        due.append(0.0 if reported_at is None else reported_at + policy.report_interval)
+    if not due:
+        return None
+    first = min(due)
+    return first if state.looked_at is None else max(first, state.looked_at + policy.tick)
 
 
 # --- what happens -------------------------------------------------------------------------------
@@ -225,7 +230,7 @@ def _judge(
     state = replace(state, holders=own)
     found = {}
     for address, each in state.inquiries.items():
-        if not each.is_judged(now, policy):
+        if not each.is_open or not each.is_judged(now, policy):
             continue
         if not each.is_about(holders.get(each.instance)):
             found[address] = each.forgotten()
@@ -316,7 +321,7 @@ def _report(
     groups: dict[IPAddress, list[IPAddress]] = {}
     told = {}
     for address, each in state.inquiries.items():
-        if not each.is_untold:
+        if each.since is None or not each.is_untold:
             continue
         holder = holders.get(each.instance)
         if holder is None or not each.is_about(holder):
@@ -336,7 +341,7 @@ def _report(
     }
     actions += [HolderUnanswered(holder=source, cause=_dead(source)) for source in silent]
     if not actions:
-        return replace(state, inquiries={**state.inquiries, **told}), ()
+        return (replace(state, inquiries={**state.inquiries, **told}) if told else state), ()
     return replace(
         state,
         inquiries={**state.inquiries, **told},
