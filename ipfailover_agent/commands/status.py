@@ -166,13 +166,11 @@ def _silent(instances: list[dict[str, Any]]) -> list[str]:
     for each in instances:
         for told in each.get("unanswered", ()):
             found.setdefault(told["holder"], []).append(told)
-    return [
-        told[0]["cause"]
-        if len(told) == 1
-        else f"{holder} advertises {terminal.addresses([each['address'] for each in told])}, but "
-        f"nobody answers for them: {told[0]['cause'].partition(': ')[2]}"
-        for holder, told in found.items()
-    ]
+    if not found:
+        return []
+    from ipfailover_agent.core.rivalry.answering import explain  # noqa: PLC0415 - hardly ever
+
+    return [explain([each["address"] for each in told], holder) for holder, told in found.items()]
 
 
 def _indented(texts: list[str], columns: int) -> Iterator[str]:

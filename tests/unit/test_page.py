@@ -83,7 +83,7 @@ def read(seen: Observation) -> Reader:
         "held: a firewall",
         "drained: by hand",
         "rival 10.0.0.12, 20s ago: a firewall drops it",
-        "for 30s: nobody answers for it",
+        "for 30s: 10.0.0.12 advertises 10.0.0.3, but nobody answers for it: usually port security",
         "on br-ex, from /etc/ipfailover",
         "digest 0123456789ab",
         "fingerprint fedcba987654",
@@ -134,7 +134,7 @@ def test_hostile_texts_stay_texts() -> None:
     seen = observation(
         instance(1, name=HOSTILE, addresses=(HOSTILE,), held=HOSTILE, drained=HOSTILE,
                  rivals=(replace(RIVAL, rival=HOSTILE, cause=HOSTILE),),
-                unanswered=(replace(SILENT, cause=HOSTILE),),
+                unanswered=(replace(SILENT, address=HOSTILE, holder=HOSTILE),),
                  transitions=(transition,), timeline=((ago(5), HOSTILE),)),
         config=status.ConfigStatus(
             name=HOSTILE, interface=HOSTILE, digest=HOSTILE, since=ago(1), source=HOSTILE

@@ -209,7 +209,7 @@ def unanswered(number: int, address: str, holder: str = "10.0.0.12") -> status.I
         address=address,
         holder=holder,
         since="2026-01-01T00:00:30.000+00:00",
-        cause=f"{holder} advertises {address}, but nobody answers for it: usually port security",
+        cause="what it means",
     )
     return status.InstanceStatus(
         name=f"vip_VIP_{number}",
@@ -230,12 +230,13 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
         unanswered(3, "10.0.0.3", "10.0.0.13"),
     )
     data = status_reading.from_json(status.to_json(replace(SNAPSHOT, instances=instances)))
-    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC), 200)  # noqa: SLF001
+    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC), 90)  # noqa: SLF001
+    text = " ".join(" ".join(lines).split())
     usually = "usually port security"
-    assert [
-        f"  10.0.0.12 advertises 10.0.0.1 10.0.0.2, but nobody answers for them: {usually}",
-        f"  10.0.0.13 advertises 10.0.0.3, but nobody answers for it: {usually}",
-    ] == [line for line in lines if "nobody answers" in line]
+    assert (
+        f"10.0.0.12 advertises 10.0.0.1 10.0.0.2, but nobody answers for them: {usually}" in text
+    )
+    assert f"10.0.0.13 advertises 10.0.0.3, but nobody answers for it: {usually}" in text
 
 
 def test_one_of_something_is_not_many() -> None:

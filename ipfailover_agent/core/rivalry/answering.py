@@ -352,7 +352,7 @@ def _report(
 
 
 def explain(
-    addresses: Sequence[IPAddress], holder: IPAddress, *, is_answering: bool = False
+    addresses: Sequence[IPAddress | str], holder: IPAddress | str, *, is_answering: bool = False
 ) -> str:
     """Return in words what it means that nobody answers for these addresses.
 
