@@ -360,7 +360,7 @@ def test_a_reload_keeps_what_is_known_of_addresses_that_stay() -> None:
 
 VARIABLES = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,172.16.0.5,fd00::5"}
 FACTS = host_facts(
-    {"eth0": ["10.0.0.11/24", "10.0.0.5/32", "fd00::11/64", "fe80::11/64"]},
+    {"eth0": ["10.0.0.5/32", "10.0.0.11/24", "fd00::11/64", "fe80::11/64"]},
     ["default via 10.0.0.1 dev eth0"],
 )
 
@@ -373,6 +373,19 @@ def test_only_addresses_on_the_link_are_asked_for() -> None:
         IPv4Address("10.0.0.5"): IPv4Address("10.0.0.11"),
         IPv6Address("fd00::5"): IPv6Address("fd00::11"),
     } == {address: each.own for address, each in state.inquiries.items()}
+
+
+@pytest.mark.parametrize(
+    ("interface", "is_asked"), [("eth0", True), ("eth1", False)], ids=["the same", "another"]
+)
+def test_addresses_on_another_interface_are_left_alone(interface: str, *, is_asked: bool) -> None:
+    """Adverts come in here, and the address is elsewhere."""
+    config = plan(parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), FACTS)
+    (instance,) = config.instances
+    (held,) = instance.virtual_addresses
+    moved = replace(instance, virtual_addresses=(replace(held, interface=interface),))
+    found = configured(replace(config, instances=(moved,)), FACTS)
+    assert is_asked == (VIRTUAL in found.instances)
 
 
 def test_an_interface_that_is_gone_has_no_links() -> None:

@@ -300,9 +300,7 @@ def _ask_holder(
         return []
     known = known or Inquiry(own=source)
     is_first = not known.unanswered
-    own[holder.source] = replace(
-        known, holder=holder, asked_at=now, is_open=True, due_at=now + policy.interval
-    )
+    own[holder.source] = replace(known, asked_at=now, is_open=True, due_at=now + policy.interval)
     return [Ask(target=holder.source, own=source, mac=holder.mac if is_first else None)]
 
 

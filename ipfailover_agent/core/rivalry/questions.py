@@ -64,7 +64,7 @@ class Inquiry:
         instance: that serves it; empty for a holder's own address.
         own: the address of this node that asks.
         due_at: when to ask again.
-        holder: who held it when it was asked for last.
+        holder: who held it when it was asked for last; None for a holder's own address.
         asked_at: when that was; ``is_open`` while an answer may come.
         unanswered: questions in a row.
         since: when it was found that nobody answers, None while that is not so.
