@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig
     from ipfailover_agent.core.rivalry.conflict import Contest
-    from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.listening import Listener
 
 
@@ -45,9 +44,9 @@ class Answers:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         return None if self._listener.wire is None else self._due_at
 
-    def configure(self, candidate: Candidate, now: float) -> None:
+    def configure(self, config: KeepalivedConfig, facts: HostFacts, now: float) -> None:
         """Take the active configuration; what is known of addresses that stay goes on."""
-        self._step(answering.configured(candidate.config, candidate.facts), now)
+        self._step(answering.configured(config, facts), now)
 
     def missed(self, now: float) -> None:
         """Answers may have come that were not heard."""

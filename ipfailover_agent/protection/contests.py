@@ -160,7 +160,7 @@ class Contests:
         self._by_address = {
             held.address: each.name for each in instances for held in each.all_addresses
         }
-        self._answers.configure(candidate, time.monotonic())
+        self._answers.configure(candidate.config, candidate.facts, time.monotonic())
 
     def reload_began(self) -> None:
         """keepalived reads its file and hears nobody: for a second, with 254 instances."""
