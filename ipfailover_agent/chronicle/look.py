@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.report.status import DumpStatus, LeaseStatus, RivalStatus
+from ipfailover_agent.report.status import DumpStatus, LeaseStatus, RivalStatus, UnansweredStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What is told of leases, of keepalived's own word, of rivals and holds.
+    """What is told of leases, of keepalived's own word, of rivals, of silence and holds.
 
     ``lease_remaining`` is in seconds, for every instance that is MASTER; mappings are by the
     instance's name.
@@ -23,5 +23,6 @@ class Look:
     lease_remaining: float | None = None
     dumps: Mapping[str, DumpStatus] = field(default_factory=dict)
     rivals: Mapping[str, tuple[RivalStatus, ...]] = field(default_factory=dict)
+    unanswered: Mapping[str, tuple[UnansweredStatus, ...]] = field(default_factory=dict)
     contests: int = 0
     holds: int = 0

@@ -434,6 +434,7 @@ class Reporter:
             lease_remaining=look.lease_remaining if entry.state is VrrpState.MASTER else None,
             dump=look.dumps.get(name),
             rivals=look.rivals.get(name, ()),
+            unanswered=look.unanswered.get(name, ()),
             transitions=self.history.transitions(name),
             timeline=self.history.timeline(name, now),
             transition_counts=self.history.causes(name),

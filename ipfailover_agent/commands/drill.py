@@ -20,6 +20,7 @@ from ipfailover_agent.commands.running import find_agent, read_status
 from ipfailover_agent.core.drains.drain_requests import Request
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.network import packet_filter
+from ipfailover_agent.core.network.packets import Answer
 from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.telling import drill as core
 from ipfailover_agent.report import terminal
@@ -221,7 +222,9 @@ class _Watcher:
     def _listen(self) -> None:
         select.select([self._wire.fileno()], [], [], _LOOK_INTERVAL)
         for each in self._wire.receive(_FRAMES):
-            if each.is_outgoing or each.packet.source_mac in self._macs:
+            if each.is_outgoing or isinstance(each.packet, Answer):
+                continue
+            if each.packet.source_mac in self._macs:
                 continue
             seen = core.sighting(
                 each.packet, time.monotonic(), self._subject.addresses, self._subject.router_id

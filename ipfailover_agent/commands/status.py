@@ -141,6 +141,7 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
     )
     yield from _indented(_grouped_by(data["instances"], "held"), columns)
     yield from _indented(_grouped_by(data["instances"], "drained", "drained: "), columns)
+    yield from _indented(_silent(data["instances"]), columns)
     listen = data.get("listen")
     if isinstance(listen, dict) and listen.get("reason"):
         text = f"HTTP is not answered on {listen.get('address')}: {listen['reason']}"
@@ -157,6 +158,19 @@ def _grouped_by(instances: list[dict[str, Any]], field: str, verb: str = "") -> 
         f"{group[0] if len(group) == 1 else f'{len(group)} instances'} {verb}{words}"
         for words, group in names.items()
     ]
+
+
+def _silent(instances: list[dict[str, Any]]) -> list[str]:
+    """Return for which addresses nobody answers; those of one holder together."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for each in instances:
+        for told in each.get("unanswered", ()):
+            found.setdefault(told["holder"], []).append(told)
+    if not found:
+        return []
+    from ipfailover_agent.core.rivalry.answering import explain  # noqa: PLC0415 - hardly ever
+
+    return [explain([each["address"] for each in told], holder) for holder, told in found.items()]
 
 
 def _indented(texts: list[str], columns: int) -> Iterator[str]:

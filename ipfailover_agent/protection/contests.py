@@ -21,10 +21,11 @@ from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.rivalry.counters import Counters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
 from ipfailover_agent.core.telling.transition import Sighting
+from ipfailover_agent.protection.answers import Answers
 from ipfailover_agent.protection.leaving import Leaving
 from ipfailover_agent.protection.listening import Listener
 from ipfailover_agent.report.logs import Repeats
-from ipfailover_agent.report.status import RivalStatus
+from ipfailover_agent.report.status import RivalStatus, UnansweredStatus
 from ipfailover_agent.system import host, wire
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Contests:
         self._heard = heard
         self._log = log
         self._listener = Listener(log)
+        self._answers = Answers(log, self._listener)
         self._seen = seen
         self._holds = holds
         self._overseer = overseer
@@ -112,6 +114,10 @@ class Contests:
         }
         return dict(self._rivals)
 
+    def unanswered(self) -> dict[str, tuple[UnansweredStatus, ...]]:
+        """Return for which addresses of others nobody answers, by the instance."""
+        return self._answers.unanswered(self._states)
+
     @property
     def is_on(self) -> bool:
         """Tell whether the wire is watched."""
@@ -154,6 +160,7 @@ class Contests:
         self._by_address = {
             held.address: each.name for each in instances for held in each.all_addresses
         }
+        self._answers.configure(candidate.config, candidate.facts, time.monotonic())
 
     def reload_began(self) -> None:
         """keepalived reads its file and hears nobody: for a second, with 254 instances."""
@@ -231,12 +238,15 @@ class Contests:
                     self._on_advert(advert, now)
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now)
+                case packets.Answer(address=address, mac=mac):
+                    self._answers.heard(address, mac, now, is_unasked=False)
                 case _:
                     pass  # our own announcements, and keepalived's
 
     def _flooded(self, dropped: int, worked: float, now: float) -> None:
         """Say that frames were dropped, and let leases and keepalived have their time."""
         self._listener.rest(worked, now)
+        self._answers.missed(now)
         self._tell(
             "wire.flooded",
             dropped=dropped,
@@ -283,6 +293,8 @@ class Contests:
         name = self._by_address.get(announcement.address)
         if name is not None:
             self._feed(name, conflict.AnnouncementSeen(announcement=announcement), now)
+            mac = announcement.announced_mac
+            self._answers.heard(announcement.address, mac, now, is_unasked=True)
 
     def entered(self, name: str, state: VrrpState) -> None:
         """keepalived says that an instance has entered a state."""
@@ -357,6 +369,7 @@ class Contests:
         """Our loop did not run for so long; before what arrived meanwhile."""
         now = time.monotonic()
         self._leaving.gap(now)
+        self._answers.missed(now)
         for name in self._states:
             self._feed(name, conflict.Gap(seconds=seconds), now)
 
@@ -366,6 +379,7 @@ class Contests:
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
+        due += [self._answers.deadline]
         due += [each.deadline for each in self._states.values()]
         return min((each for each in due if each is not None), default=None)
 
@@ -374,12 +388,14 @@ class Contests:
         is_time = self._listener.tick(now)
         if is_time and self._listener.look(now) and self._candidate is not None:
             self._take_contexts(self._candidate, {each: each for each in self._identities})
+            self._answers.missed(now)
         if self._silent_at is not None and now >= self._silent_at:
             self._look_for_silence(now)
         for name, state in list(self._states.items()):
             if state.deadline is not None and now >= state.deadline:
                 self._feed(name, conflict.DeadlinePassed(), now)
         self._announce(now)
+        self._answers.tick(now, self._states)
 
     def _announce(self, now: float) -> None:
         heard_by = self._listener.wire

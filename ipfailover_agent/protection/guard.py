@@ -116,6 +116,7 @@ class Guard:
                 for each in self.overseer.latest
             },
             rivals=self.contests.rivals(time.time()),
+            unanswered=self.contests.unanswered(),
             contests=self.contests.count,
             holds=self.holds.count,
         )

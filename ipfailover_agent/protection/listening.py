@@ -5,6 +5,7 @@ Nothing here raises: without a right or a device nothing is heard, and that is s
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ from ipfailover_agent.system import wire
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import KeepalivedConfig
+    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig
     from ipfailover_agent.system.loop import Loop
 
 SOURCE: Final = "wire"
@@ -43,6 +44,7 @@ class Listener:
         self._resume_at: float | None = None
         self._rest_until: float | None = None  # when to listen again after a flood
         self._look_at: float | None = None
+        self._others: frozenset[IPAddress] = frozenset()
         self.wire: wire.WireSocket | None = None
         self.macs: frozenset[bytes] = frozenset()
         self.refusal = ""
@@ -51,7 +53,7 @@ class Listener:
         """Listen on the configuration's interface, unless nobody wants to."""
         self._config, self._loop = config, loop
         name = config.interface
-        program = packet_filter.kernel_filter(config.addresses)
+        program = self._program(config)
         try:
             if self.wire is not None:
                 if is_wanted and (self.wire.interface, self.wire.index) == (name, _index(name)):
@@ -70,6 +72,18 @@ class Listener:
             self._look_at = time.monotonic() + _LOOK_INTERVAL
         else:
             self.refusal = ""
+
+    def hear_also(self, others: frozenset[IPAddress]) -> None:
+        """Hear who answers for these addresses too, beside those of the configuration."""
+        if others == self._others:
+            return
+        self._others = others
+        if self.wire is not None and self._config is not None:
+            with contextlib.suppress(AgentError):  # then they seem to be silent
+                self.wire.replace_filter(self._program(self._config))
+
+    def _program(self, config: KeepalivedConfig) -> packet_filter.Program:
+        return packet_filter.kernel_filter((*config.addresses, *self._others))
 
     def close(self) -> None:
         """Let go of the socket."""

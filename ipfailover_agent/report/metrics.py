@@ -275,6 +275,7 @@ def _of_instances(look: Observation) -> Iterator[Metric]:
         "iname",
         ((each.name, float(len(each.rivals))) for each in instances),
     )
+    yield _of_silence(instances)
     transitions = CounterMetricFamily(
         "ipfailover_transitions",
         "Transitions into a state by the kind of their cause",
@@ -284,6 +285,19 @@ def _of_instances(look: Observation) -> Iterator[Metric]:
         for state, cause, count in each.transition_counts:
             transitions.add_metric((each.name, state, cause), count)
     yield transitions
+
+
+def _of_silence(instances: Iterable[InstanceStatus]) -> Metric:
+    found = GaugeMetricFamily(
+        "ipfailover_address_unanswered",
+        "Whether another node advertises the address and nobody answers for it",
+        labels=("iname", "address"),
+    )
+    for each in instances:
+        silent = {one.address for one in each.unanswered}
+        for address in each.addresses:
+            found.add_metric((each.name, address), float(address in silent))
+    return found
 
 
 def _holds(instance: InstanceStatus, address: str, look: Observation) -> bool:

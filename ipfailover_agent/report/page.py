@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rendering import render
+from ipfailover_agent.core.rivalry import answering
 from ipfailover_agent.core.telling import http
 from ipfailover_agent.report import probes, terminal
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     import jinja2
 
     from ipfailover_agent.report.board import Observation
-    from ipfailover_agent.report.status import AgentStatus, InstanceStatus, TransitionStatus
+    from ipfailover_agent.report.status import (
+        AgentStatus,
+        InstanceStatus,
+        TransitionStatus,
+        UnansweredStatus,
+    )
 
 _HOUR: Final = 3600.0
 _MANY: Final = 12  # instances from which their histories are folded, and there is an overview
@@ -306,10 +312,23 @@ def _alarms(instance: InstanceStatus, seen: Observation, now: datetime) -> list[
         found.append(instance.held)
     if instance.drained:
         found.append(f"drained: {instance.drained}")
+    found += _silences(instance, now)
     found += [
         f"rival {each.rival}, {_since(each.at, now)} ago: {each.cause}" for each in instance.rivals
     ]
     return found
+
+
+def _silences(instance: InstanceStatus, now: datetime) -> list[str]:
+    """Return for which addresses nobody answers, those of one holder together."""
+    groups: dict[str, list[UnansweredStatus]] = {}
+    for each in instance.unanswered:
+        groups.setdefault(each.holder, []).append(each)
+    return [
+        f"for {_since(min(each.since for each in told), now)}: "
+        f"{answering.explain([each.address for each in told], holder)}"
+        for holder, told in groups.items()
+    ]
 
 
 def _change(each: TransitionStatus, now: datetime) -> Change:

@@ -60,6 +60,19 @@ class RivalStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnansweredStatus:
+    """An address that another node advertises and nobody answers for.
+
+    ``holder`` is that node's own address, ``cause`` a sentence on what it means.
+    """
+
+    address: str
+    holder: str
+    since: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DumpStatus:
     """What keepalived itself said of an instance, and when it was asked.
 
@@ -86,6 +99,7 @@ class InstanceStatus:
             their lease, below 0 where it may have done so; None while nothing is leased.
         dump: keepalived's own word, None before its first.
         rivals: the newest last, at most 4; those that were told of within the last hour.
+        unanswered: addresses that another node holds and nobody answers for.
         transitions: the last five, the newest last.
         timeline: pairs of a time and the state from then on, for the last hour, at most 32; the
             first may be older.
@@ -104,6 +118,7 @@ class InstanceStatus:
     lease_remaining: float | None = None
     dump: DumpStatus | None = None
     rivals: tuple[RivalStatus, ...] = ()
+    unanswered: tuple[UnansweredStatus, ...] = ()
     transitions: tuple[TransitionStatus, ...] = ()
     timeline: tuple[tuple[str, str], ...] = ()
     transition_counts: tuple[tuple[str, str, int], ...] = ()

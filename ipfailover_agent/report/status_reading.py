@@ -80,6 +80,10 @@ def _is_transition(value: object) -> bool:
     return _has(value, at=_is_time, **texts)
 
 
+def _is_unanswered(value: object) -> bool:
+    return _has(value, address=_is_text, holder=_is_text, since=_is_time, cause=_is_text)
+
+
 def _is_instance(value: object) -> bool:
     is_known = _has(
         value,
@@ -95,7 +99,7 @@ def _is_instance(value: object) -> bool:
     return (
         is_known
         and isinstance(value, dict)
-        and _may_have(value, transitions=_each(_is_transition))
+        and _may_have(value, transitions=_each(_is_transition), unanswered=_each(_is_unanswered))
     )
 
 

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
+from ipfailover_agent.core.network.asking import question
 from ipfailover_agent.core.network.packet_filter import ADDRESSES_LIMIT, kernel_filter
 from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
+    Answer,
     gratuitous_arp,
     parse_frame,
     unsolicited_advertisement,
@@ -391,8 +393,13 @@ def test_keepalived_s_announcements_are_recognised(recording: Recording) -> None
 
 
 def test_the_sender_s_own_host_sees_the_same_as_outgoing(recording: Recording) -> None:
-    """What leaves is told from what comes by the kernel, not by a MAC."""
-    assert {True} == {each.is_outgoing for each in recording.sent}
+    """What leaves is told from what comes by the kernel, not by a MAC.
+
+    What comes are answers when the kernel asks for unicast peers.
+    """
+    assert recording.sent
+    for each in recording.sent:
+        assert isinstance(each.packet, Answer) is not each.is_outgoing
     assert {False} == {each.is_outgoing for each in recording.received}
     received = {each.packet for each in recording.received}
     assert received == received & {each.packet for each in recording.sent}
@@ -404,14 +411,37 @@ def test_the_sender_s_own_host_sees_the_same_as_outgoing(recording: Recording) -
 def test_answers_are_no_announcements(
     segment: Segment, wire: WireSocket, remote: socket.socket
 ) -> None:
-    """The far host answers for its addresses when asked, with ARP and neighbour discovery."""
+    """The far host answers for its addresses when asked, with ARP and neighbour discovery.
+
+    Its own agent is not woken by what it answers.
+    """
+    with segment.far.entered():
+        far = WireSocket("far0", kernel_filter())
     segment.far.ip("address", "add", f"{VIP}/32", "dev", "far0")
     segment.far.ip("address", "add", f"{VIP6}/128", "dev", "far0", "nodad")
     segment.near.run("arping", "-c", "2", "-I", "near0", str(VIP))
     segment.near.run("ping", "-6", "-c", "1", "-W", "5", str(VIP6))
     known = segment.near.ip("neighbour", "show", str(VIP6))
     assert segment.far_mac.hex(":") in known
-    assert [] == until_marked(wire, remote)
+    found = until_marked(wire, remote)
+    assert {Answer(mac=segment.far_mac, address=each) for each in (VIP, VIP6)} == set(found)
+    with far:
+        sent = [each.packet for each in far.receive(100) if each.is_outgoing]
+    assert not any(isinstance(each, Answer) for each in sent)
+
+
+@pytest.mark.parametrize("is_alone", [True, False], ids=["the holder", "everybody"])
+def test_our_questions_are_answered(segment: Segment, wire: WireSocket, *, is_alone: bool) -> None:
+    """By a kernel that has the addresses, whether it alone is asked or all are."""
+    segment.far.ip("address", "add", f"{VIP}/32", "dev", "far0")
+    segment.far.ip("address", "add", f"{VIP6}/128", "dev", "far0", "nodad")
+    wire.replace_filter(kernel_filter({VIP, VIP6}))
+    receiver = segment.far_mac if is_alone else None
+    wire.send(question(wire.mac, IPv4Address("10.9.0.1"), VIP, receiver=receiver))
+    wire.send(question(wire.mac, IPv6Address("fd00:9::1"), VIP6, receiver=receiver))
+    seen = receive_until(wire, lambda seen: len(seen) > 1)
+    expected = {Answer(mac=segment.far_mac, address=each) for each in (VIP, VIP6)}
+    assert expected == {each.packet for each in seen}
 
 
 def test_a_proxy_s_answer_to_our_announcement_is_none(
@@ -437,7 +467,7 @@ def test_a_proxy_s_answer_to_our_announcement_is_none(
         answer[28:32],
         answer[38:42],
     )
-    assert [] == until_marked(wire, remote)
+    assert [Answer(mac=segment.far_mac, address=elsewhere)] == until_marked(wire, remote)
 
 
 def receive_frame(remote: socket.socket, is_wanted: Callable[[bytes], bool]) -> bytes:
@@ -456,7 +486,7 @@ def receive_frame(remote: socket.socket, is_wanted: Callable[[bytes], bool]) -> 
 def test_the_kernel_lets_through_what_the_program_says(
     wire: WireSocket, remote: socket.socket
 ) -> None:
-    """Announcements of our addresses and adverts in, everything else out, in order."""
+    """Announcements of our addresses, answers and adverts in, everything else out, in order."""
     wire.replace_filter(kernel_filter({VIP, VIP6}))
     near = wire.mac
     group6, nodes = IPv6Address("ff02::12"), IPv6Address("ff02::1")
@@ -466,6 +496,7 @@ def test_the_kernel_lets_through_what_the_program_says(
     wanted = [
         frames.arp(1, VIP, VIP),
         frames.arp(2, VIP, here),
+        frames.arp(2, VIP, VIP, destination=near),
         frames.arp(1, VIP, VIP, tag=0xE000),
         advert_frame(router_id=7),
         frames.ethernet(extended, frames.IPV6, destination=bytes.fromhex("333300000012")),
@@ -476,7 +507,8 @@ def test_the_kernel_lets_through_what_the_program_says(
     unwanted = [
         frames.arp(1, other, other),
         frames.arp(1, VIP, here),
-        frames.arp(2, VIP, VIP, destination=near),
+        frames.arp(2, other, VIP, destination=near),
+        frames.arp(2, VIP, VIP, destination=bytes.fromhex("5254000000ff")),
         frames.arp(1, VIP, VIP, tag=7),
         frames.arp(1, VIP, VIP, destination=bytes.fromhex("5254000000ff")),
         unsolicited_advertisement(frames.THEIR_MAC, IPv6Address("fd00:9::51")),

@@ -11,6 +11,7 @@ from ipfailover_agent.core.network.packet_filter import kernel_filter
 from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
+    Answer,
     gratuitous_arp,
     parse_frame,
     unsolicited_advertisement,
@@ -125,6 +126,8 @@ def test_no_bytes_raise(frame: bytes) -> None:
                 found.destination.version
             }
             assert found.version in (2, 3)
+        case Answer():
+            assert 6 == len(found.mac)
         case Announcement():
             assert (6, 6) == (len(found.source_mac), len(found.announced_mac))
         case None:
@@ -159,25 +162,29 @@ def test_nothing_else_passes(frame: bytes) -> None:
 def test_announcements_pass_for_our_addresses(
     frame: bytes, others: set[IPv4Address | IPv6Address], *, includes: bool
 ) -> None:
-    """Adverts pass whatever the addresses; announcements by the last 32 bits."""
+    """Adverts pass whatever the addresses; announcements and answers by the last 32 bits."""
     found = parse_frame(frame)
     ours = set(others)
-    if includes and isinstance(found, Announcement):
+    if includes and isinstance(found, Announcement | Answer):
         ours.add(found.address)
     program = kernel_filter(ours)
     classic_bpf.verify(program)
     expected = found is not None
-    if isinstance(found, Announcement):
+    if isinstance(found, Announcement | Answer):
         expected = int(found.address) % 2**32 in {int(each) % 2**32 for each in ours}
     assert expected == bool(classic_bpf.run(program, frame))
 
 
 @given(frame=WELL_FORMED, tag=st.integers(0, 0xFFFF), packet_type=st.integers(0, 4))
 def test_other_networks_and_hosts_never_pass(frame: bytes, tag: int, packet_type: int) -> None:
-    """A tag taken off by the hardware, or another receiver, only ever takes away."""
+    """A tag taken off by the hardware, or another receiver, only ever takes away.
+
+    Answers pass only to the one that got them.
+    """
     found = classic_bpf.run(ANY_TARGET, frame, vlan_tag=tag, packet_type=packet_type)
     untagged = classic_bpf.run(ANY_TARGET, frame)
-    assert (untagged if tag & 0xFFF == 0 and packet_type != 3 else 0) == found
+    barred = {1, 2, 3, 4} if isinstance(parse_frame(frame), Answer) else {3}
+    assert (untagged if tag & 0xFFF == 0 and packet_type not in barred else 0) == found
 
 
 @given(

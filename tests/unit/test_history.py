@@ -53,6 +53,8 @@ def test_a_transition_is_kept_with_all_that_it_says() -> None:
         ("lease.lapsed", {"lateness": 2}, "lapsed", ""),
         ("agent.stopped", {"reason": "x" * 600}, "stopped", "x" * 497 + "..."),
         ("keepalived.started", {"kind": 7, "cause": None}, "started", ""),
+        ("address.unanswered", {"addresses": ["a"], "cause": "c"}, "unanswered", "c"),
+        ("address.answered", {"addresses": ["a", "b"]}, "answered", "a; b"),
     ],
     ids=str,
 )

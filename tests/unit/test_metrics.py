@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 WHOLE = observation(
     instance(1),
-    instance(2, "BACKUP"),
+    instance(
+        2,
+        "BACKUP",
+        unanswered=(
+            status.UnansweredStatus(
+                address="10.0.0.3", holder="10.0.0.12", since=ago(9), cause="c"
+            ),
+        ),
+    ),
     instance(
         3,
         "FAULT",
@@ -138,6 +146,8 @@ def test_states_are_numbers_by_address() -> None:
         ("ipfailover_drained", ("edge_VIP_1",), 0),
         ("ipfailover_drained", ("edge_VIP_3",), 1),
         ("ipfailover_rivals", ("edge_VIP_3",), 1),
+        ("ipfailover_address_unanswered", ("10.0.0.2", "edge_VIP_1"), 0),
+        ("ipfailover_address_unanswered", ("10.0.0.3", "edge_VIP_2"), 1),
         ("ipfailover_transitions_total", ("silence", "edge_VIP_1", "MASTER"), 2),
         ("ipfailover_config_timestamp_seconds", (), 1767261600),
     ],

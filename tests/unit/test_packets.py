@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ipfailover_agent.core.network.asking import question
 from ipfailover_agent.core.network.packet_filter import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
 from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
+    Answer,
     gratuitous_arp,
     parse_frame,
     unsolicited_advertisement,
@@ -20,6 +22,7 @@ from tests.support.frames import ALL_NODES_GROUP, EVERYONE, OUR_MAC, THEIR_MAC
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.network.packets import Packet
 
 HERE = IPv4Address("10.0.0.1")
 GROUP = IPv4Address("224.0.0.18")
@@ -209,25 +212,34 @@ def test_a_checksum_covers_an_odd_byte_at_the_end() -> None:
     assert the_advert(frames.packet(message, HERE, GROUP)).is_checksum_right
 
 
+def expected_of(kind: str, address: IPAddress, mac: bytes = THEIR_MAC) -> Packet | None:
+    """Return an announcement, an answer or nothing."""
+    if kind == "announcement":
+        return Announcement(source_mac=THEIR_MAC, announced_mac=mac, address=address)
+    return Answer(mac=mac, address=address) if kind == "answer" else None
+
+
 @pytest.mark.parametrize(
-    ("frame", "is_announced"),
+    ("frame", "kind"),
     [
-        (frames.arp(1, VIP, VIP), True),
-        (frames.arp(1, VIP, VIP, destination=OUR_MAC), True),
-        (frames.arp(2, VIP, VIP), True),
-        (frames.arp(2, VIP, HERE), True),
-        (frames.arp(1, VIP, VIP, tag=0), True),
-        (frames.arp(1, VIP, VIP, tag=7), False),
-        (frames.arp(1, VIP, HERE), False),
-        (frames.arp(2, VIP, HERE, destination=OUR_MAC), False),
-        (frames.arp(2, VIP, VIP, destination=OUR_MAC), False),
-        (frames.arp(1, IPv4Address(0), VIP), False),
-        (frames.arp(1, IPv4Address(0), IPv4Address(0)), False),
-        (frames.arp(3, VIP, VIP), False),
-        (frames.arp(1, VIP, VIP)[:41], False),
-        (frames.arp(2, VIP, VIP)[:41], False),
-        (frames.arp(1, VIP, VIP)[:14] + b"\0\6" + frames.arp(1, VIP, VIP)[16:], False),
-        (frames.arp(1, VIP, VIP)[:19] + b"\6" + frames.arp(1, VIP, VIP)[20:], False),
+        (frames.arp(1, VIP, VIP), "announcement"),
+        (frames.arp(1, VIP, VIP, destination=OUR_MAC), "announcement"),
+        (frames.arp(2, VIP, VIP), "announcement"),
+        (frames.arp(2, VIP, HERE), "announcement"),
+        (frames.arp(1, VIP, VIP, tag=0), "announcement"),
+        (frames.arp(1, VIP, VIP, tag=7), "nothing"),
+        (frames.arp(1, VIP, HERE), "nothing"),
+        (frames.arp(2, VIP, HERE, destination=OUR_MAC), "answer"),
+        (frames.arp(2, VIP, VIP, destination=OUR_MAC), "answer"),
+        (frames.arp(2, VIP, HERE, destination=OUR_MAC, tag=7), "nothing"),
+        (frames.arp(1, IPv4Address(0), VIP), "nothing"),
+        (frames.arp(1, IPv4Address(0), IPv4Address(0)), "nothing"),
+        (frames.arp(2, IPv4Address(0), HERE, destination=OUR_MAC), "nothing"),
+        (frames.arp(3, VIP, VIP), "nothing"),
+        (frames.arp(1, VIP, VIP)[:41], "nothing"),
+        (frames.arp(2, VIP, VIP)[:41], "nothing"),
+        (frames.arp(1, VIP, VIP)[:14] + b"\0\6" + frames.arp(1, VIP, VIP)[16:], "nothing"),
+        (frames.arp(1, VIP, VIP)[:19] + b"\6" + frames.arp(1, VIP, VIP)[20:], "nothing"),
     ],
     ids=[
         "gratuitous request",
@@ -239,8 +251,10 @@ def test_a_checksum_covers_an_odd_byte_at_the_end() -> None:
         "question",
         "answer",
         "a proxy's answer to a gratuitous request",
+        "an answer on another network",
         "probe",
         "nobody's address",
+        "an answer for nobody's address",
         "another operation",
         "cut off",
         "reply cut off",
@@ -248,11 +262,11 @@ def test_a_checksum_covers_an_odd_byte_at_the_end() -> None:
         "another length of addresses",
     ],
 )
-def test_gratuitous_arp_is_an_announcement(frame: bytes, *, is_announced: bool) -> None:
-    """Questions and answers to one host are none; the kernel's filter agrees."""
-    expected = Announcement(source_mac=THEIR_MAC, announced_mac=THEIR_MAC, address=VIP)
-    assert (expected if is_announced else None) == parse_frame(frame)
-    assert is_announced == bool(classic_bpf.run(kernel_filter(), frame))
+def test_gratuitous_arp_is_an_announcement(frame: bytes, kind: str) -> None:
+    """Questions are none, nor are answers to one host; the kernel's filter agrees."""
+    expected = expected_of(kind, VIP)
+    assert expected == parse_frame(frame)
+    assert (expected is not None) == bool(classic_bpf.run(kernel_filter(), frame))
 
 
 def test_the_announced_mac_is_told_beside_the_sender() -> None:
@@ -268,40 +282,45 @@ def test_the_announced_mac_is_told_beside_the_sender() -> None:
 WRONG_SUM = bytearray(frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)))
 WRONG_SUM[-1] ^= 1
 NEIGHBOURS = {
-    "unsolicited": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)), True),
+    "unsolicited": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)), "announcement"),
     "unsolicited, of a router": (
         frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, flags=0xA0)),
-        True,
+        "announcement",
     ),
-    "answer": (frames.icmpv6(VIP6, HERE6, frames.neighbour(VIP6, flags=0x60)), False),
-    "question": (frames.icmpv6(HERE6, NODES6, frames.neighbour(VIP6, kind=135)), False),
-    "from afar": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6), 254), False),
-    "wrong checksum": (bytes(WRONG_SUM), False),
-    "of a group": (frames.icmpv6(VIP6, NODES6, frames.neighbour(GROUP6)), False),
-    "of nobody": (frames.icmpv6(VIP6, NODES6, frames.neighbour(IPv6Address("::"))), False),
+    "answer": (frames.icmpv6(VIP6, HERE6, frames.neighbour(VIP6, flags=0x60)), "answer"),
+    "an answer to all": (
+        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, flags=0x60)),
+        "nothing",
+    ),
+    "an answer for a group": (
+        frames.icmpv6(VIP6, HERE6, frames.neighbour(GROUP6, flags=0x60)),
+        "nothing",
+    ),
+    "question": (frames.icmpv6(HERE6, NODES6, frames.neighbour(VIP6, kind=135)), "nothing"),
+    "from afar": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6), 254), "nothing"),
+    "wrong checksum": (bytes(WRONG_SUM), "nothing"),
+    "of a group": (frames.icmpv6(VIP6, NODES6, frames.neighbour(GROUP6)), "nothing"),
+    "of nobody": (frames.icmpv6(VIP6, NODES6, frames.neighbour(IPv6Address("::"))), "nothing"),
     "an option without length": (
         frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, options=bytes(8))),
-        False,
+        "nothing",
     ),
     "an option too long": (
         frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, options=b"\2\2" + bytes(6))),
-        False,
+        "nothing",
     ),
     "half an option": (
         frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, options=b"\2")),
-        False,
+        "nothing",
     ),
-    "half a message": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)[:23]), False),
+    "half a message": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)[:23]), "nothing"),
 }
 
 
-@pytest.mark.parametrize(("frame", "is_announced"), NEIGHBOURS.values(), ids=NEIGHBOURS.keys())
-def test_an_unsolicited_advertisement_is_an_announcement(
-    frame: bytes, *, is_announced: bool
-) -> None:
+@pytest.mark.parametrize(("frame", "kind"), NEIGHBOURS.values(), ids=NEIGHBOURS.keys())
+def test_an_unsolicited_advertisement_is_an_announcement(frame: bytes, kind: str) -> None:
     """Answers are none, nor is what every host would ignore."""
-    expected = Announcement(source_mac=THEIR_MAC, announced_mac=THEIR_MAC, address=VIP6)
-    assert (expected if is_announced else None) == parse_frame(frame)
+    assert expected_of(kind, VIP6) == parse_frame(frame)
 
 
 def test_a_target_link_address_that_is_no_mac_is_passed_by() -> None:
@@ -364,6 +383,35 @@ def test_what_is_addressed_to_another_host_does_not_pass() -> None:
     """PACKET_OTHERHOST is seen only while someone listens promiscuously."""
     found = [passes(ADVERT, packet_type=number) for number in (0, 1, 2, 3, 4)]
     assert [True, True, True, False, True] == found
+
+
+ANSWERS = {
+    "ARP": frames.arp(2, VIP, HERE, destination=OUR_MAC),
+    "neighbour discovery": frames.icmpv6(VIP6, HERE6, frames.neighbour(VIP6, flags=0x60)),
+}
+
+
+@pytest.mark.parametrize("frame", ANSWERS.values(), ids=ANSWERS.keys())
+def test_answers_pass_that_this_host_got(frame: bytes) -> None:
+    """For our addresses; not what others got, nor what a busy holder sends to its clients."""
+    found = [passes(frame, (VIP, VIP6), packet_type=number) for number in (0, 1, 2, 3, 4)]
+    assert [True, False, False, False, False] == found
+    assert not passes(frame, (IPv4Address("10.0.0.9"), IPv6Address("fd00::6")))
+
+
+# --- questions ----------------------------------------------------------------------------------
+
+
+def test_a_question_to_one_host_is_the_question_to_all_but_for_where_it_goes() -> None:
+    """RFC 4861 section 7.3.3: to the address itself, with IPv6."""
+    to_all = question(OUR_MAC, HERE, VIP)
+    assert frames.EVERYONE + to_all[6:] == to_all
+    assert THEIR_MAC + to_all[6:] == question(OUR_MAC, HERE, VIP, receiver=THEIR_MAC)
+    option = b"\1\1" + OUR_MAC
+    message = frames.neighbour(VIP6, kind=135, flags=0, options=option)
+    expected = frames.icmpv6(HERE6, VIP6, message)[12:]
+    found = question(OUR_MAC, HERE6, VIP6, receiver=THEIR_MAC)
+    assert THEIR_MAC + OUR_MAC + expected == found
 
 
 @pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 383, ADDRESSES_LIMIT])

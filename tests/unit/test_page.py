@@ -17,10 +17,13 @@ from tests.support.observed import ago, instance, observation
 if TYPE_CHECKING:
     from ipfailover_agent.report.board import Observation
 
+SILENT = status.UnansweredStatus(
+    address="10.0.0.3", holder="10.0.0.12", since=ago(30), cause="nobody answers for it"
+)
 RIVAL = status.RivalStatus(rival="10.0.0.12", kind="k", cause="a firewall drops it", at=ago(20))
 WHOLE = observation(
     instance(1),
-    instance(2, "BACKUP"),
+    instance(2, "BACKUP", unanswered=(SILENT,)),
     instance(3, "FAULT", held="held: a firewall", rivals=(RIVAL,), drained="by hand"),
     reload=status.ReloadStatus(
         started=3, ended=3, verdict="refused", at=ago(30), lines=("OPENSHIFT_HA_X: no",)
@@ -80,6 +83,7 @@ def read(seen: Observation) -> Reader:
         "held: a firewall",
         "drained: by hand",
         "rival 10.0.0.12, 20s ago: a firewall drops it",
+        "for 30s: 10.0.0.12 advertises 10.0.0.3, but nobody answers for it: usually port security",
         "on br-ex, from /etc/ipfailover",
         "digest 0123456789ab",
         "fingerprint fedcba987654",
@@ -130,6 +134,7 @@ def test_hostile_texts_stay_texts() -> None:
     seen = observation(
         instance(1, name=HOSTILE, addresses=(HOSTILE,), held=HOSTILE, drained=HOSTILE,
                  rivals=(replace(RIVAL, rival=HOSTILE, cause=HOSTILE),),
+                unanswered=(replace(SILENT, address=HOSTILE, holder=HOSTILE),),
                  transitions=(transition,), timeline=((ago(5), HOSTILE),)),
         config=status.ConfigStatus(
             name=HOSTILE, interface=HOSTILE, digest=HOSTILE, since=ago(1), source=HOSTILE

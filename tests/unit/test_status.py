@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,42 @@ def test_a_person_sees_it_all() -> None:
         "last reload refused, 30s ago",
         "  because",
     ] == lines
+
+
+def unanswered(number: int, address: str, holder: str = "10.0.0.12") -> status.InstanceStatus:
+    """Return a BACKUP that hears a master nobody reaches."""
+    told = status.UnansweredStatus(
+        address=address,
+        holder=holder,
+        since="2026-01-01T00:00:30.000+00:00",
+        cause="what it means",
+    )
+    return status.InstanceStatus(
+        name=f"vip_VIP_{number}",
+        virtual_router_id=10 + number,
+        state="BACKUP",
+        since=None,
+        priority=100,
+        addresses=(address,),
+        unanswered=(told,),
+    )
+
+
+def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
+    """One alone has its own sentence."""
+    instances = (
+        unanswered(1, "10.0.0.1"),
+        unanswered(2, "10.0.0.2"),
+        unanswered(3, "10.0.0.3", "10.0.0.13"),
+    )
+    data = status_reading.from_json(status.to_json(replace(SNAPSHOT, instances=instances)))
+    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC), 90)  # noqa: SLF001
+    text = " ".join(" ".join(lines).split())
+    usually = "usually port security"
+    assert (
+        f"10.0.0.12 advertises 10.0.0.1 10.0.0.2, but nobody answers for them: {usually}" in text
+    )
+    assert f"10.0.0.13 advertises 10.0.0.3, but nobody answers for it: {usually}" in text
 
 
 def test_one_of_something_is_not_many() -> None:

@@ -1,8 +1,8 @@
 """Asking the network who has an address, and what comes back.
 
 ARP requests (RFC 826) and neighbour solicitations (RFC 4861 section 4.3) from this node's own
-address, as any host sends them before it talks to another: they change nobody's mind. The agent
-itself asks nobody; this is for a person who looks.
+address, as any host sends them before it talks to another: they change nobody's mind. Never from
+0.0.0.0 nor from a virtual address: that would be a probe for a conflict (RFC 5227).
 """
 
 from __future__ import annotations
@@ -26,30 +26,35 @@ _NEIGHBOUR: Final = struct.Struct("!BBHB3x16s")
 _ETHERTYPE: Final = struct.Struct("!H")
 
 
-def question(mac: bytes, own: IPAddress, target: IPAddress) -> bytes:
+def question(
+    mac: bytes, own: IPAddress, target: IPAddress, *, receiver: bytes | None = None
+) -> bytes:
     """Return the Ethernet frame that asks for the MAC of ``target``.
 
     Args:
         mac: of the interface that asks, 6 bytes.
         own: an address of this node, of the same family.
         target: the address in question.
+        receiver: the MAC of the host that alone is asked, as hosts do to learn whether a
+            neighbour is still there (RFC 1122 section 2.3.2.1, RFC 4861 section 7.3.3); None asks
+            all.
     """
     if isinstance(target, IPv4Address):
-        header = packets.BROADCAST + mac + _ETHERTYPE.pack(packets.ETHERTYPE_ARP)
+        header = (receiver or packets.BROADCAST) + mac + _ETHERTYPE.pack(packets.ETHERTYPE_ARP)
         words = (*packets.ARP_KIND, packets.ARP_REQUEST)
         return header + _ARP.pack(*words, mac, own.packed, bytes(6), target.packed)
     group = IPv6Address(_SOLICITED_NODE | (int(target) & _LAST_BITS))
+    destination, to = (target, receiver) if receiver else (group, b"\x33\x33" + group.packed[-4:])
     option = bytes((_SOURCE_LINK_ADDRESS, 1)) + mac
 
     def message(checksum: int) -> bytes:
         return _NEIGHBOUR.pack(_SOLICITATION, 0, checksum, 0, target.packed) + option
 
     length = len(message(0))
-    pseudo = packets.pseudo_header(own.packed, group.packed, packets.PROTOCOL_ICMPV6, length)
-    header = _IPV6.pack(
-        6 << 4, length, packets.PROTOCOL_ICMPV6, packets.HOP_LIMIT, own.packed, group.packed
-    )
-    ethernet = b"\x33\x33" + group.packed[-4:] + mac + _ETHERTYPE.pack(packets.ETHERTYPE_IPV6)
+    kind, ends = packets.PROTOCOL_ICMPV6, (own.packed, destination.packed)
+    pseudo = packets.pseudo_header(*ends, kind, length)
+    header = _IPV6.pack(6 << 4, length, kind, packets.HOP_LIMIT, *ends)
+    ethernet = to + mac + _ETHERTYPE.pack(packets.ETHERTYPE_IPV6)
     return ethernet + header + message(packets.checksum(pseudo + message(0)))
 
 

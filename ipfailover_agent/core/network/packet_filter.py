@@ -25,9 +25,9 @@ SNAP_LENGTH: Final = 8192
 """Bytes of a frame that pass: more than the longest advert, 255 IPv6 addresses."""
 
 ADDRESSES_LIMIT: Final = 384
-"""With more addresses than this all announcements pass: the kernel bounds the length of a filter
-(4096 instructions) and its memory (net.core.optmem_max, 20 KiB before Linux 6.9), in which the
-old and the new one must fit together when one replaces the other."""
+"""With more addresses than this all announcements and answers pass: the kernel bounds the length
+of a filter (4096 instructions) and its memory (net.core.optmem_max, 20 KiB before Linux 6.9), in
+which the old and the new one must fit together when one replaces the other."""
 
 # linux/bpf_common.h: classes, sizes, modes
 _LD, _LDX, _ST, _ALU, _JMP, _RET, _MISC = 0x00, 0x01, 0x02, 0x04, 0x05, 0x06, 0x07
@@ -42,7 +42,8 @@ _PACKET_TYPE: Final = _ANCILLARY + 4
 _VLAN_TAG: Final = _ANCILLARY + 44
 _VLAN_TAG_PRESENT: Final = _ANCILLARY + 48
 
-_OTHER_HOST: Final = 3  # linux/if_packet.h
+_THIS_HOST: Final = 0  # linux/if_packet.h
+_OTHER_HOST: Final = 3
 
 _HEADER: Final = packets.ETHERNET_HEADER
 _CHAIN: Final = 200  # comparisons that can jump to one place: jumps reach 255 instructions
@@ -64,9 +65,10 @@ def kernel_filter(addresses: Collection[IPAddress] | None = None) -> Program:
     """Return the filter for a raw packet socket, whose frames begin with the Ethernet header.
 
     It passes adverts, and announcements of ``addresses`` (None: of any address), received and
-    sent ones. A VLAN tag that the network card or the kernel has taken off counts as well. What
-    is addressed to another host never passes: whether it is seen at all depends on who else
-    listens on this interface.
+    sent ones, and answers for these addresses that this host got; not those that it gives, of
+    which the holder of a busy address has many. A VLAN tag that the network card or the kernel
+    has taken off counts as well. What is addressed to another host never passes: whether it is
+    seen at all depends on who else listens on this interface.
     """
     code = _Assembly()
     _find_payload(code)
@@ -177,7 +179,10 @@ def _take_ipv6(code: _Assembly) -> None:
     code.load(_BYTE, behind)
     code.jump(_EQUAL, packets.NEIGHBOUR_ADVERTISEMENT, other="drop")
     code.load(_BYTE, behind + 4)
-    code.jump(_ANY_BIT, packets.SOLICITED_FLAG, then="drop")
+    code.jump(_ANY_BIT, packets.SOLICITED_FLAG, other="target")
+    code.add(_LD | _BYTE | _ABSOLUTE, _PACKET_TYPE)
+    code.jump(_EQUAL, _THIS_HOST, other="drop")
+    code.label("target")
     code.load(_WORD, behind + 20)  # the end of the target
     code.go("announced")
 
@@ -200,9 +205,13 @@ def _take_arp(code: _Assembly) -> None:
     code.jump(_EQUAL | _X, 0, then="sender", other="drop")
     code.label("reply")
     code.add(_LD | _WORD | _ABSOLUTE, 0)  # sent to all?
-    code.jump(_EQUAL, 0xFFFFFFFF, other="drop")
+    code.jump(_EQUAL, 0xFFFFFFFF, other="answer")
     code.add(_LD | _HALF | _ABSOLUTE, 4)
-    code.jump(_EQUAL, 0xFFFF, other="drop")
+    code.jump(_EQUAL, 0xFFFF, then="whole")
+    code.label("answer")
+    code.add(_LD | _BYTE | _ABSOLUTE, _PACKET_TYPE)
+    code.jump(_EQUAL, _THIS_HOST, other="drop")
+    code.label("whole")
     code.load(_WORD, sender + 10)  # the frame has to reach that far
     code.load(_WORD, sender)
     code.label("sender")

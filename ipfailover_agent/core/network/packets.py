@@ -48,6 +48,7 @@ ROUTER_FLAG: Final = 0x80
 SOLICITED_FLAG: Final = 0x40
 _OVERRIDE_FLAG: Final = 0x20
 _TARGET_LINK_ADDRESS: Final = 2
+_MULTICAST: Final = 0xFF  # the first byte of an IPv6 group
 _ALL_NODES: Final = IPv6Address("ff02::1")
 _ALL_NODES_GROUP: Final = bytes.fromhex("333300000001")
 
@@ -115,7 +116,22 @@ class Announcement:
     address: IPAddress
 
 
-Packet = Advert | Announcement
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Someone answered a question: an ARP reply to one host, a solicited advertisement.
+
+    That claims nothing: proxies and gateways answer for addresses that are not their own.
+
+    Attributes:
+        mac: 6 bytes, where the one who asked shall send to.
+        address: the address in question.
+    """
+
+    mac: bytes
+    address: IPAddress
+
+
+Packet = Advert | Announcement | Answer
 
 
 # --- parsers ------------------------------------------------------------------------------------
@@ -124,10 +140,9 @@ Packet = Advert | Announcement
 def parse_frame(frame: bytes) -> Packet | None:
     """Return what an Ethernet frame says, or None when it says nothing that matters here.
 
-    Not an announcement is whatever answers a question, since a proxy or gateway answers for
-    addresses that are not its own: an ARP reply to one host (proxies answer gratuitous ARP too,
-    and then sender and target are the same), and a neighbour advertisement with the S flag.
-    ARP probes and neighbour solicitations only ask.
+    Not an announcement but an answer is an ARP reply to one host (proxies answer gratuitous ARP
+    too, and then sender and target are the same), and a neighbour advertisement with the S flag.
+    ARP probes and neighbour solicitations only ask, and are nothing here.
 
     CARP shares protocol 112 and the first byte of a version 2 advert. It is read as an advert of
     seven random addresses: its virtual MAC clashes as another VRRP router's would, and its
@@ -153,15 +168,17 @@ def parse_frame(frame: bytes) -> Packet | None:
     return None
 
 
-def _parse_arp(source_mac: bytes, payload: bytes, *, is_broadcast: bool) -> Announcement | None:
+def _parse_arp(
+    source_mac: bytes, payload: bytes, *, is_broadcast: bool
+) -> Announcement | Answer | None:
     if len(payload) < _ARP.size:
         return None
     *kind, operation, announced_mac, sender, _, target = _ARP.unpack_from(payload)
     if tuple(kind) != ARP_KIND or not any(sender):
         return None
-    is_announced = (operation == ARP_REQUEST and sender == target) or (
-        operation == ARP_REPLY and is_broadcast
-    )
+    if operation == ARP_REPLY and not is_broadcast:
+        return Answer(mac=announced_mac, address=IPv4Address(sender))
+    is_announced = operation == ARP_REPLY or (operation == ARP_REQUEST and sender == target)
     if not is_announced:
         return None
     return Announcement(
@@ -252,12 +269,12 @@ def _parse_vrrp(
 
 def _parse_neighbour(
     source_mac: bytes, source: bytes, destination: bytes, message: bytes
-) -> Announcement | None:
-    """Return an unsolicited advertisement that a host would believe (RFC 4861 section 7.1.2)."""
+) -> Announcement | Answer | None:
+    """Return an advertisement that a host would believe (RFC 4861 section 7.1.2)."""
     if len(message) < _NEIGHBOUR.size:
         return None
     kind, code, _, flags, target = _NEIGHBOUR.unpack_from(message)
-    if (kind, code) != (NEIGHBOUR_ADVERTISEMENT, 0) or flags & SOLICITED_FLAG:
+    if (kind, code) != (NEIGHBOUR_ADVERTISEMENT, 0):
         return None
     address = IPv6Address(target)
     if address.is_multicast or address.is_unspecified:
@@ -274,6 +291,9 @@ def _parse_neighbour(
         if options[0] == _TARGET_LINK_ADDRESS and length == 8:  # noqa: PLR2004 - that of a MAC
             announced_mac = options[2:8]
         options = options[length:]
+    if flags & SOLICITED_FLAG:
+        is_to_all = destination[0] == _MULTICAST  # invalid, likewise
+        return None if is_to_all else Answer(mac=announced_mac, address=address)
     return Announcement(source_mac=source_mac, announced_mac=announced_mac, address=address)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.network.packets import Packet
+    from ipfailover_agent.core.network.packets import Announcement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Handover:
 
 
 def sighting(
-    packet: Packet, at: float, addresses: Collection[IPAddress], router_id: int
+    packet: Advert | Announcement, at: float, addresses: Collection[IPAddress], router_id: int
 ) -> Sighting | None:
     """Return what a received packet says of our addresses, None for nothing.
 

@@ -25,10 +25,13 @@ _KEPT: Final = frozenset(
         *("keepalived.hangs", "keepalived.spawn_failed"),
         *("reload.accepted", "reload.unchanged", "reload.refused", "reload.unconfirmed"),
         *("lease.lapsed", "protection.off"),
+        *("address.unanswered", "address.answered", "holder.unanswered"),
     )
 )
 _KEPT_NOUNS: Final = ("check.", "drain.", "hold.")
-_SENTENCES: Final = ("cause", "reason", "meaning", "text", "error", "changes", "version")
+_SENTENCES: Final = (
+    *("cause", "reason", "meaning", "text", "error", "changes", "version", "addresses"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,374 @@
+"""Whether anybody answers for an address that another node holds.
+
+A switch with port security or ARP inspection, or a cloud that knows what a port may send, lets a
+node's adverts pass and drops its answers for the address: it holds what nobody reaches. Clients
+notice, the nodes do not. So a BACKUP asks now and then, as any host does before it talks to
+another, and says so when nobody answers. That decides nothing.
+
+:func:`step` is pure, one state for all addresses. Whoever feeds it looks up the holders of
+:func:`due_instances` with :func:`holder_of`, gives them with :class:`Due` no later than
+:func:`deadline` says, and sends what :class:`Ask` names.
+
+An address is asked for at most once per ``interval``, at a point of it that depends on the
+address and on who asks. The first question goes to the holder alone: nobody else hears it, no
+proxy answers instead. Where that stays unanswered the next ones go to everybody, as a client's
+do, and the holder's own address is asked for too: where that is not answered either, ARP itself
+does not work between the two, which says nothing of the address.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, assert_never
+
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rivalry.conflict import Phase
+from ipfailover_agent.core.rivalry.questions import (
+    Action,
+    Answered,
+    Answering,
+    AnsweringPolicy,
+    Ask,
+    Configured,
+    Due,
+    Event,
+    Holder,
+    HolderUnanswered,
+    Inquiry,
+    Missed,
+    Regained,
+    Unanswered,
+)
+from ipfailover_agent.core.words import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig
+    from ipfailover_agent.core.rivalry.conflict import Contest
+
+Step = tuple[Answering, tuple[Action, ...]]
+
+
+# --- what is fed --------------------------------------------------------------------------------
+
+
+def configured(config: KeepalivedConfig, facts: HostFacts) -> Configured:
+    """Return the addresses of a configuration and the networks of its interface."""
+    interface = facts.interface(config.interface)
+    virtual = frozenset(config.addresses)
+    return Configured(
+        instances={
+            held.address: each.name
+            for each in config.instances
+            for held in each.virtual_addresses
+            if held.interface in {None, config.interface}
+        },
+        links=tuple(
+            (ip_network(f"{each.address}/{each.prefix_length}", strict=False), each.address)
+            for each in (() if interface is None else interface.addresses)
+            if each.address not in virtual
+        ),
+    )
+
+
+def holder_of(contest: Contest, now: float) -> Holder | None:
+    """Return who holds an instance's addresses, where we are BACKUP and there is one such node.
+
+    keepalived has to count its adverts. Where that is not watched (fast adverts), keepalived
+    would be MASTER after a master-down time if it did not.
+    """
+    if contest.state is not VrrpState.BACKUP or contest.phase is not Phase.WATCHING:
+        return None
+    if contest.dump_at is not None and not contest.is_counting:
+        return None
+    context = contest.context
+    found = [each for each in contest.rivals if each.advertises(context, now)]
+    if len(found) != 1 or (advert := found[0].advert) is None:
+        return None
+    if advert.virtual_router_id != context.virtual_router_id:
+        return None
+    return Holder(
+        source=advert.source,
+        mac=found[0].mac,
+        addresses=frozenset(advert.addresses),
+        since=max(contest.since, found[0].first_seen) + context.master_down_time,
+    )
+
+
+def due_instances(state: Answering, now: float, policy: AnsweringPolicy) -> frozenset[str]:
+    """Return the instances whose holder has to be known for :class:`Due` at ``now``."""
+    may_report = state.may_report(now, policy)
+    return frozenset(
+        each.instance
+        for each in state.inquiries.values()
+        if now >= each.due_at
+        or (each.is_open and each.is_judged(now, policy))  # most of 254 need no call
+        or (each.since is not None and may_report and each.is_untold)
+    )
+
+
+def deadline(state: Answering, policy: AnsweringPolicy) -> float | None:
+    """Return when to send :class:`Due`, in monotonic seconds; None for never."""
+    inquiries = state.inquiries.values()
+    due = [each.due_at for each in inquiries]
+    due += [
+        each.asked_at + policy.patience
+        for each in inquiries
+        if each.is_open and each.asked_at is not None
+    ]
+    if (
+        state.regained
+        or any(each.since is not None and each.is_untold for each in inquiries)
+        or any(each.is_silent for each in state.holders.values())
+    ):
+        reported_at = state.reported_at
+        due.append(0.0 if reported_at is None else reported_at + policy.report_interval)
+    if not due:
+        return None
+    first = min(due)
+    return first if state.looked_at is None else max(first, state.looked_at + policy.tick)
+
+
+# --- what happens -------------------------------------------------------------------------------
+
+
+def step(state: Answering, event: Event, now: float, policy: AnsweringPolicy) -> Step:
+    """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
+    match event:
+        case Configured():
+            return _on_configured(state, event, now, policy), ()
+        case Due(holders=holders):
+            state = _judge(state, holders, now, policy)
+            state, questions = _ask(state, holders, now, policy)
+            state, reports = _report(state, holders, now, policy)
+            return state, questions + reports
+        case Answered():
+            return _on_answer(state, event), ()
+        case Missed():
+            return replace(
+                state, inquiries=_closed(state.inquiries), holders=_closed(state.holders)
+            ), ()
+        case _:
+            assert_never(event)
+
+
+def _on_configured(
+    state: Answering, event: Configured, now: float, policy: AnsweringPolicy
+) -> Answering:
+    asked = ((address, each.asked_at) for address, each in state.inquiries.items())
+    past = {
+        address: asked_at
+        for address, asked_at in (*state.past.items(), *asked)
+        if asked_at is not None and now < asked_at + policy.interval
+    }
+    state = replace(state, links=event.links, past=past)
+    holders = {
+        address: replace(each, own=own)
+        for address, each in state.holders.items()
+        if (own := state.own_for(address)) is not None
+    }
+    inquiries = {}
+    for address, instance in event.instances.items():
+        own = state.own_for(address)
+        if own is None:
+            continue
+        known = state.inquiries.get(address)
+        if known is None:
+            first = now + policy.settle + _phase(own, address) * policy.interval
+            again = past[address] + policy.interval if address in past else first
+            known = Inquiry(own=own, due_at=max(first, again))
+        inquiries[address] = replace(known, instance=instance, own=own)
+    return replace(state, inquiries=inquiries, holders=holders)
+
+
+def _phase(own: IPAddress, address: IPAddress) -> float:
+    """Return where in the interval to ask: another place for each node and address."""
+    return zlib.crc32(own.packed + address.packed) / 2**32
+
+
+def _closed(inquiries: Mapping[IPAddress, Inquiry]) -> dict[IPAddress, Inquiry]:
+    return {
+        address: replace(each, is_open=False) if each.is_open else each
+        for address, each in inquiries.items()
+    }
+
+
+def _on_answer(state: Answering, event: Answered) -> Answering:
+    found = state.inquiries.get(event.address)
+    if found is not None:
+        is_holder = found.holder is not None and found.holder.mac == event.mac
+        if (event.is_unasked and not is_holder) or found == found.answered():
+            return state
+        inquiries = {**state.inquiries, event.address: found.answered()}
+        return replace(_regained(state, event.address, found), inquiries=inquiries)
+    found = state.holders.get(event.address)
+    if found is None:
+        return state
+    holders = {**state.holders, event.address: found.answered()}
+    return replace(_regained(state, event.address, found), holders=holders)
+
+
+def _regained(state: Answering, address: IPAddress, before: Inquiry) -> Answering:
+    if before.told_of is None:
+        return state
+    return replace(state, regained=(*state.regained, address))
+
+
+def _judge(
+    state: Answering, holders: Mapping[str, Holder], now: float, policy: AnsweringPolicy
+) -> Answering:
+    """Count questions that stayed unanswered, with the same holder heard all along."""
+    own = {
+        address: replace(each, is_open=False, unanswered=each.unanswered + 1)
+        if each.is_judged(now, policy)
+        else each
+        for address, each in state.holders.items()
+    }
+    state = replace(state, holders=own)
+    found = {}
+    for address, each in state.inquiries.items():
+        if not each.is_open or not each.is_judged(now, policy):
+            continue
+        if not each.is_about(holders.get(each.instance)):
+            found[address] = each.forgotten()
+            continue
+        judged = replace(each, is_open=False, unanswered=each.unanswered + 1)
+        if judged.since is None and _is_cut_off(state, judged, policy):
+            judged = replace(judged, since=now)
+        found[address] = judged
+    return replace(state, inquiries={**state.inquiries, **found}) if found else state
+
+
+def _is_cut_off(state: Answering, inquiry: Inquiry, policy: AnsweringPolicy) -> bool:
+    """Tell whether nobody answers, as far as this can be told apart from a dead segment."""
+    if inquiry.unanswered < policy.limit or inquiry.holder is None:
+        return False
+    own = state.holders.get(inquiry.holder.source)
+    return own is None or not (own.is_open or own.unanswered)
+
+
+def _ask(
+    state: Answering, holders: Mapping[str, Holder], now: float, policy: AnsweringPolicy
+) -> tuple[Answering, tuple[Action, ...]]:
+    is_time = state.looked_at is None or now >= state.looked_at + policy.tick
+    left = policy.burst if is_time else 0
+    found: dict[IPAddress, Inquiry] = {}
+    own = {
+        address: each
+        for address, each in state.holders.items()
+        if each.asked_at is not None and now < each.asked_at + policy.limit * policy.interval
+    }
+    actions: list[Action] = []
+    due = [item for item in state.inquiries.items() if now >= item[1].due_at]
+    for address, each in sorted(due, key=lambda item: item[1].due_at):
+        holder = holders.get(each.instance)
+        if holder is None or address not in holder.addresses or now < holder.since + policy.settle:
+            found[address] = replace(each.forgotten(), due_at=now + policy.interval)
+            continue
+        if not left:
+            continue
+        left -= 1
+        known = each if each.is_about(holder) else each.forgotten()
+        actions.append(
+            Ask(target=address, own=each.own, mac=None if known.unanswered else holder.mac)
+        )
+        found[address] = replace(
+            known, holder=holder, asked_at=now, is_open=True, due_at=now + policy.interval
+        )
+        if known.unanswered:
+            actions += _ask_holder(state, own, holder, now, policy)
+    state = replace(state, inquiries={**state.inquiries, **found}, holders=own)
+    return (replace(state, looked_at=now) if is_time else state), tuple(actions)
+
+
+def _ask_holder(
+    state: Answering,
+    own: dict[IPAddress, Inquiry],
+    holder: Holder,
+    now: float,
+    policy: AnsweringPolicy,
+) -> list[Action]:
+    """Ask for a holder's own address, unless that was done lately."""
+    known = own.get(holder.source)
+    if known is not None and now < known.due_at:
+        return []
+    source = state.own_for(holder.source)
+    if source is None:
+        return []
+    known = known or Inquiry(own=source)
+    is_first = not known.unanswered
+    own[holder.source] = replace(known, asked_at=now, is_open=True, due_at=now + policy.interval)
+    return [Ask(target=holder.source, own=source, mac=holder.mac if is_first else None)]
+
+
+# --- what is told -------------------------------------------------------------------------------
+
+
+def _report(
+    state: Answering, holders: Mapping[str, Holder], now: float, policy: AnsweringPolicy
+) -> tuple[Answering, tuple[Action, ...]]:
+    """Tell what was found since the last time."""
+    if not state.may_report(now, policy):
+        return state, ()
+    actions: list[Action] = []
+    if state.regained:
+        actions.append(Regained(addresses=tuple(dict.fromkeys(state.regained))))
+    groups: dict[IPAddress, list[IPAddress]] = {}
+    told = {}
+    for address, each in state.inquiries.items():
+        if each.since is None or not each.is_untold:
+            continue
+        holder = holders.get(each.instance)
+        if holder is None or not each.is_about(holder):
+            told[address] = each.forgotten()
+            continue
+        groups.setdefault(holder.source, []).append(address)
+        told[address] = replace(each, told_of=holder.source)
+    for source, addresses in groups.items():
+        own = state.holders.get(source)
+        is_answering = own is not None and not own.unanswered
+        cause = explain(addresses, source, is_answering=is_answering)
+        actions.append(Unanswered(holder=source, addresses=tuple(addresses), cause=cause))
+    silent = {
+        source: replace(each, told_of=source)
+        for source, each in state.holders.items()
+        if each.is_silent
+    }
+    actions += [HolderUnanswered(holder=source, cause=_dead(source)) for source in silent]
+    if not actions:
+        return (replace(state, inquiries={**state.inquiries, **told}) if told else state), ()
+    return replace(
+        state,
+        inquiries={**state.inquiries, **told},
+        holders={**state.holders, **silent},
+        regained=(),
+        reported_at=now,
+    ), tuple(actions)
+
+
+def explain(
+    addresses: Sequence[IPAddress | str], holder: IPAddress | str, *, is_answering: bool = False
+) -> str:
+    """Return in words what it means that nobody answers for these addresses.
+
+    ``is_answering``: for the holder's own address somebody does.
+    """
+    it, address = ("it", "the address") if len(addresses) == 1 else ("them", "the addresses")
+    contrast = f", though {holder} itself answers" if is_answering else ""
+    return (
+        f"{holder} advertises {listed(addresses)}, but nobody answers for {it}{contrast}: "
+        "usually port security or ARP inspection on a switch, or a cloud or hypervisor that does "
+        f"not allow {address} at that node (allowed address pairs); clients do not reach {it} "
+        "either"
+    )
+
+
+def _dead(holder: IPAddress) -> str:
+    return (
+        f"{holder} is heard as master, but answers neither for its addresses nor for its own: ARP "
+        "or neighbour discovery does not get through between it and this node (isolated ports, a "
+        "filter, arp_ignore), which says nothing of clients"
+    )

@@ -1,0 +1,490 @@
+"""Who is asked whether anybody answers for an address, when, and what is made of silence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.network.packets import Advert
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.reading.settings import parse
+from ipfailover_agent.core.rivalry import answering
+from ipfailover_agent.core.rivalry.answering import configured, due_instances, holder_of, step
+from ipfailover_agent.core.rivalry.conflict import Contest, Phase
+from ipfailover_agent.core.rivalry.questions import (
+    Action,
+    Answered,
+    Answering,
+    AnsweringPolicy,
+    Ask,
+    Configured,
+    Due,
+    Event,
+    Holder,
+    HolderUnanswered,
+    Inquiry,
+    Missed,
+    Regained,
+    Unanswered,
+)
+from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ipfailover_agent.core.model import IPAddress
+
+POLICY = AnsweringPolicy()
+OWN = IPv4Address("10.0.0.11")
+THEIRS = IPv4Address("10.0.0.12")
+VIRTUAL = IPv4Address("10.0.0.5")
+SECOND = IPv4Address("10.0.0.6")
+MAC = bytes.fromhex("525400000012")
+OTHER_MAC = bytes.fromhex("525400000013")
+LINKS = ((ip_network("10.0.0.0/24"), OWN),)
+HOLDER = Holder(source=THEIRS, mac=MAC, addresses=frozenset((VIRTUAL, SECOND)), since=0.0)
+BOTH = {"one": HOLDER, "two": HOLDER}
+
+
+class World:
+    """A state that is fed as the agent feeds it: at its deadlines.
+
+    ``answers`` says who answers a question.
+    """
+
+    def __init__(
+        self,
+        *addresses: IPAddress,
+        holders: dict[str, Holder] | None = None,
+        answers: Callable[[Ask], bool] = lambda _: False,
+    ) -> None:
+        names = ("one", "two", *(f"further {number}" for number in range(len(addresses))))
+        self.state = Answering()
+        self.now = 1000.0
+        self.holders = BOTH if holders is None else holders
+        self.answers = answers
+        self.told: list[Action] = []
+        self.asked: list[tuple[float, Ask]] = []
+        instances = dict(zip(addresses, names, strict=False))
+        self.feed(Configured(instances=instances, links=LINKS))
+
+    def feed(self, event: Event) -> None:
+        self.state, actions = step(self.state, event, self.now, POLICY)
+        for each in actions:
+            if isinstance(each, Ask):
+                self.asked.append((self.now, each))
+                if self.answers(each):
+                    self.feed(Answered(address=each.target, mac=MAC))
+            else:
+                self.told.append(each)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        until = self.now + seconds
+        while True:
+            deadline = answering.deadline(self.state, POLICY)
+            if deadline is None or deadline > until:
+                break
+            self.now = max(self.now, deadline)
+            names = due_instances(self.state, self.now, POLICY)
+            self.feed(Due(holders={k: v for k, v in self.holders.items() if k in names}))
+            following = answering.deadline(self.state, POLICY)
+            assert following is None or following > self.now, "that would keep the loop busy"
+        self.now = until
+
+    def targets(self, address: IPAddress) -> list[bytes | None]:
+        """Return whom the questions for an address went to."""
+        return [each.mac for _, each in self.asked if each.target == address]
+
+
+def only(address: IPAddress) -> Callable[[Ask], bool]:
+    """Answer for one address."""
+    return lambda asked: asked.target == address
+
+
+def unanswered(*addresses: IPAddress, is_answering: bool = True) -> Unanswered:
+    return Unanswered(
+        holder=THEIRS,
+        addresses=addresses,
+        cause=answering.explain(addresses, THEIRS, is_answering=is_answering),
+    )
+
+
+# --- asking -------------------------------------------------------------------------------------
+
+
+def test_a_holder_that_answers_is_asked_alone_once_a_minute() -> None:
+    """Nobody else hears the question, and there is nothing to tell."""
+    world = World(VIRTUAL, answers=lambda _: True)
+    world.run(600)
+    assert 10 == len(world.asked)
+    assert {MAC} == set(world.targets(VIRTUAL))
+    assert {OWN} == {each.own for _, each in world.asked}
+    assert [] == world.told
+
+
+def test_silence_is_told_after_three_questions() -> None:
+    """The later ones go to everybody, and the holder's own address answers meanwhile."""
+    world = World(VIRTUAL, answers=only(THEIRS))
+    world.run(POLICY.settle + 3 * POLICY.interval + POLICY.patience)
+    assert [MAC, None, None] == world.targets(VIRTUAL)
+    assert [MAC, MAC] == world.targets(THEIRS)
+    assert [unanswered(VIRTUAL)] == world.told
+    world.run(3600)
+    assert [unanswered(VIRTUAL)] == world.told
+
+
+def test_one_answer_ends_it() -> None:
+    """What was told is taken back, and later silence is told again."""
+    world = World(VIRTUAL, answers=only(THEIRS))
+    world.run(300)
+    world.answers = lambda _: True
+    world.run(120)
+    assert [unanswered(VIRTUAL), Regained(addresses=(VIRTUAL,))] == world.told
+    assert MAC == world.targets(VIRTUAL)[-1]
+    world.answers = only(THEIRS)
+    world.run(300)
+    assert unanswered(VIRTUAL) == world.told[-1]
+
+
+@pytest.mark.parametrize(
+    ("mac", "is_over"), [(MAC, True), (OTHER_MAC, False)], ids=["the holder's", "another one's"]
+)
+def test_an_announcement_counts_as_the_holders_answer_only(mac: bytes, *, is_over: bool) -> None:
+    """Others who announce the address are no concern of this."""
+    world = World(VIRTUAL, answers=only(THEIRS))
+    world.run(300)
+    world.feed(Answered(address=VIRTUAL, mac=mac, is_unasked=True))
+    assert is_over == (world.state.inquiries[VIRTUAL].since is None)
+
+
+def test_an_answer_by_anybody_counts() -> None:
+    """A proxy answers for it: then somebody does."""
+    world = World(VIRTUAL)
+    world.answers = lambda asked: asked.mac is None
+    world.run(1200)
+    assert [] == world.told
+
+
+def test_answers_for_what_nobody_asked_change_nothing() -> None:
+    """The node itself talks to these addresses too."""
+    world = World(VIRTUAL)
+    before = world.state
+    world.feed(Answered(address=VIRTUAL, mac=MAC))
+    world.feed(Answered(address=SECOND, mac=MAC))
+    assert before is world.state
+
+
+def test_a_segment_without_arp_is_another_matter() -> None:
+    """The holder's own address is not answered for either: told once, apart, and taken back."""
+    world = World(VIRTUAL, SECOND)
+    world.run(1200)
+    (told,) = world.told
+    assert isinstance(told, HolderUnanswered)
+    assert THEIRS == told.holder
+    world.answers = only(THEIRS)
+    world.run(180)
+    assert Regained(addresses=(THEIRS,)) in world.told
+    assert {VIRTUAL, SECOND} == {
+        address
+        for each in world.told
+        if isinstance(each, Unanswered)
+        for address in each.addresses
+    }
+
+
+def test_a_holder_behind_no_link_of_ours_is_not_asked_for() -> None:
+    """It is left out of the sentence."""
+    far = replace(HOLDER, source=IPv4Address("172.16.0.1"))
+    world = World(VIRTUAL, holders={"one": far})
+    world.run(300)
+    assert {VIRTUAL} == {each.target for _, each in world.asked}
+    (told,) = world.told
+    assert isinstance(told, Unanswered)
+    assert "itself" not in told.cause
+
+
+def test_questions_are_spread_and_bounded() -> None:
+    """254 addresses: a few a second, never two within a minute for one."""
+    addresses = [IPv4Address(int(IPv4Address("10.0.0.0")) + number) for number in range(1, 255)]
+    world = World(*addresses, answers=lambda _: True)
+    holder = replace(HOLDER, addresses=frozenset(addresses))
+    world.holders = dict.fromkeys(
+        (each.instance for each in world.state.inquiries.values()), holder
+    )
+    world.run(300)
+    times = [at for at, _ in world.asked]
+    assert 254 * 4 <= len(times) <= 254 * 5
+    world.now += 60  # the loop stood still, and all of them are due
+    world.run(60)
+    times = [at for at, _ in world.asked]
+    assert 254 * 5 <= len(times) <= 254 * 6
+    for first, later in zip(times, times[POLICY.burst :], strict=False):
+        assert later - first >= POLICY.tick - 1e-6
+
+
+def test_two_nodes_ask_at_different_times() -> None:
+    """So that not all of them ask at once."""
+    links = ((ip_network("10.0.0.0/24"), IPv4Address("10.0.0.13")),)
+    event = Configured(instances={VIRTUAL: "one"}, links=links)
+    here = World(VIRTUAL).state.inquiries[VIRTUAL].due_at
+    there, _ = step(Answering(), event, 1000.0, POLICY)
+    assert 1 < abs(here - there.inquiries[VIRTUAL].due_at)
+
+
+def test_nobody_is_asked_without_a_holder_that_is_settled_and_names_the_address() -> None:
+    """An instance that is MASTER, held or in FAULT has none; a takeover is a moment ago."""
+    absent = World(VIRTUAL, holders={})
+    absent.run(600)
+    unnamed = World(VIRTUAL, holders={"one": replace(HOLDER, addresses=frozenset((SECOND,)))})
+    unnamed.run(600)
+    fresh = World(VIRTUAL, holders={"one": replace(HOLDER, since=1600 - POLICY.settle)})
+    fresh.run(599)
+    assert [[], [], []] == [absent.asked, unnamed.asked, fresh.asked]
+    fresh.run(61)
+    assert 1 == len(fresh.asked)
+
+
+# --- what begins anew ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "another",
+    [
+        replace(HOLDER, mac=OTHER_MAC),
+        replace(HOLDER, source=IPv4Address("10.0.0.13")),
+        replace(HOLDER, since=1150.0),
+    ],
+    ids=["MAC", "node", "heard anew"],
+)
+def test_another_holder_is_given_as_many_questions(another: Holder) -> None:
+    """Silence counts only while the same master is heard."""
+    world = World(VIRTUAL, answers=only(THEIRS))
+    world.run(150)
+    before = len(world.targets(VIRTUAL))
+    world.holders = {"one": another}
+    world.run(120)
+    assert [another.mac, None] == world.targets(VIRTUAL)[before:]
+    assert [] == world.told
+
+
+def test_a_holder_that_is_gone_when_the_answer_is_due_counts_for_nothing() -> None:
+    """The node may be MASTER itself by now."""
+    world = World(VIRTUAL)
+    while not world.asked:
+        world.run(0.5)
+    world.holders = {}
+    world.run(POLICY.patience)
+    found = world.state.inquiries[VIRTUAL]
+    assert (0, False) == (found.unanswered, found.is_open)
+
+
+def test_answers_that_may_have_been_missed_count_for_nothing() -> None:
+    """The loop stood still, or too much came in."""
+    world = World(VIRTUAL)
+    for _ in range(6):
+        count = len(world.asked)
+        while len(world.asked) == count:
+            world.run(0.5)
+        world.feed(Missed())
+    assert [] == world.told
+    assert 0 == world.state.inquiries[VIRTUAL].unanswered
+
+
+def test_what_is_found_soon_after_a_report_is_told_together() -> None:
+    """One line for the first, one for all others, a minute later."""
+    addresses = [IPv4Address(f"10.0.0.{number}") for number in range(100, 120)]
+    world = World(*addresses, answers=only(THEIRS))
+    holder = replace(HOLDER, addresses=frozenset(addresses))
+    world.holders = dict.fromkeys(
+        (each.instance for each in world.state.inquiries.values()), holder
+    )
+    world.run(360)
+    assert 2 == len(world.told)
+    assert set(addresses) == {
+        address
+        for each in world.told
+        if isinstance(each, Unanswered)
+        for address in each.addresses
+    }
+
+
+def test_what_is_over_before_it_could_be_told_is_not_told() -> None:
+    """The node became MASTER, or another one did."""
+    world = World(VIRTUAL, SECOND, answers=only(THEIRS))
+    while not world.told:
+        world.run(0.5)
+    world.run(40)
+    (first,) = world.told
+    assert isinstance(first, Unanswered)
+    assert 1 == len(first.addresses)
+    assert all(each.since is not None for each in world.state.inquiries.values())
+    world.holders = {}
+    world.run(120)
+    assert [first] == world.told
+    assert all(each.since is None for each in world.state.inquiries.values())
+
+
+# --- configurations -----------------------------------------------------------------------------
+
+
+def test_an_address_that_comes_back_is_not_asked_for_sooner() -> None:
+    """Two reloads within a minute change nothing about the minute."""
+    world = World(VIRTUAL, answers=lambda _: True)
+    while not world.asked:
+        world.run(0.5)
+    ((asked_at, _),) = world.asked
+    world.feed(Configured(instances={}, links=LINKS))
+    world.now += 1
+    world.feed(Configured(instances={VIRTUAL: "one"}, links=LINKS))
+    world.run(300)
+    assert world.asked[1][0] >= asked_at + POLICY.interval
+
+
+def test_a_reload_keeps_what_is_known_of_addresses_that_stay() -> None:
+    """Names of instances may change."""
+    world = World(VIRTUAL, answers=only(THEIRS))
+    world.run(300)
+    world.feed(Configured(instances={VIRTUAL: "two"}, links=LINKS))
+    found = world.state.inquiries[VIRTUAL]
+    assert ("two", True) == (found.instance, found.since is not None)
+    assert {THEIRS} == set(world.state.holders)
+    world.feed(Configured(instances={VIRTUAL: "two"}, links=()))
+    assert ({}, {}) == (world.state.inquiries, world.state.holders)
+
+
+VARIABLES = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,172.16.0.5,fd00::5"}
+FACTS = host_facts(
+    {"eth0": ["10.0.0.5/32", "10.0.0.11/24", "fd00::11/64", "fe80::11/64"]},
+    ["default via 10.0.0.1 dev eth0"],
+)
+
+
+def test_only_addresses_on_the_link_are_asked_for() -> None:
+    """Nobody asks for the others here; the asker is a node's own address of that network."""
+    event = configured(plan(parse(VARIABLES), FACTS), FACTS)
+    state, _ = step(Answering(), event, 0.0, POLICY)
+    assert {
+        IPv4Address("10.0.0.5"): IPv4Address("10.0.0.11"),
+        IPv6Address("fd00::5"): IPv6Address("fd00::11"),
+    } == {address: each.own for address, each in state.inquiries.items()}
+
+
+@pytest.mark.parametrize(
+    ("interface", "is_asked"), [("eth0", True), ("eth1", False)], ids=["the same", "another"]
+)
+def test_addresses_on_another_interface_are_left_alone(interface: str, *, is_asked: bool) -> None:
+    """Adverts come in here, and the address is elsewhere."""
+    config = plan(parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), FACTS)
+    (instance,) = config.instances
+    (held,) = instance.virtual_addresses
+    moved = replace(instance, virtual_addresses=(replace(held, interface=interface),))
+    found = configured(replace(config, instances=(moved,)), FACTS)
+    assert is_asked == (VIRTUAL in found.instances)
+
+
+def test_an_interface_that_is_gone_has_no_links() -> None:
+    """Nothing is asked then."""
+    event = configured(plan(parse(VARIABLES), FACTS), host_facts({}))
+    assert () == event.links
+
+
+# --- holders ------------------------------------------------------------------------------------
+
+ADVERT = Advert(
+    source_mac=MAC,
+    source=THEIRS,
+    destination=IPv4Address("224.0.0.18"),
+    version=2,
+    virtual_router_id=11,
+    priority=200,
+    addresses=(VIRTUAL,),
+    interval=1.0,
+    authentication=0,
+    password=None,
+    ttl=255,
+    is_checksum_right=True,
+)
+RIVAL = Rival(mac=MAC, router_id=11, first_seen=90.0, advert=ADVERT, advert_at=199.5)
+CONTEXT = ContestContext(
+    addresses=(VIRTUAL,), virtual_router_id=11, priority=150, source=OWN, mac=OTHER_MAC
+)
+LISTENING = Contest(
+    context=CONTEXT,
+    state=VrrpState.BACKUP,
+    since=80.0,
+    rivals=(RIVAL,),
+    is_counting=True,
+    dump_at=201.0,
+)
+
+
+def test_the_holder_is_whom_a_backup_hears() -> None:
+    """Since both have been so for a master-down time."""
+    expected = Holder(
+        source=THEIRS,
+        mac=MAC,
+        addresses=frozenset((VIRTUAL,)),
+        since=90.0 + CONTEXT.master_down_time,
+    )
+    assert expected == holder_of(LISTENING, 200.0)
+    fast = replace(LISTENING, is_counting=False, dump_at=None)
+    assert expected == holder_of(fast, 200.0)
+
+
+@pytest.mark.parametrize(
+    "contest",
+    [
+        replace(LISTENING, state=VrrpState.MASTER),
+        replace(LISTENING, state=VrrpState.FAULT),
+        replace(LISTENING, phase=Phase.TRIAL),
+        replace(LISTENING, is_counting=False),
+        replace(LISTENING, rivals=()),
+        replace(LISTENING, rivals=(replace(RIVAL, advert_at=190.0),)),
+        replace(LISTENING, rivals=(replace(RIVAL, mac=OTHER_MAC), RIVAL)),
+        replace(LISTENING, rivals=(replace(RIVAL, advert=replace(ADVERT, virtual_router_id=12)),)),
+    ],
+    ids=[
+        "MASTER",
+        "FAULT",
+        "on trial",
+        "not counted",
+        "nobody",
+        "silent",
+        "two masters",
+        "another id",
+    ],
+)
+def test_there_is_no_holder_to_ask(contest: Contest) -> None:
+    """Only a BACKUP that hears one master, whose adverts count, asks anything."""
+    assert holder_of(contest, 200.0) is None
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("addresses", "words"),
+    [
+        ((VIRTUAL,), "10.0.0.12 advertises 10.0.0.5, but nobody answers for it:"),
+        ((VIRTUAL, SECOND), "advertises 10.0.0.5 10.0.0.6, but nobody answers for them:"),
+    ],
+    ids=["one", "two"],
+)
+def test_the_cause_names_what_it_usually_is(addresses: Sequence[IPAddress], words: str) -> None:
+    """Port security, and what clouds call it."""
+    found = answering.explain(addresses, THEIRS)
+    assert words in found
+    for each in ("port security", "ARP inspection", "allowed address pairs"):
+        assert each in found
+
+
+def test_a_new_state_waits_for_nothing() -> None:
+    """Before the first configuration there is no deadline."""
+    assert answering.deadline(Answering(), POLICY) is None
+    assert not Inquiry(own=OWN).is_untold
