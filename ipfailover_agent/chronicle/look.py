@@ -16,7 +16,7 @@ class Look:
     """What is told of leases, of keepalived's own word, of rivals and holds.
 
     ``lease_remaining`` is in seconds, for every instance that is MASTER; mappings are by the
-    instance's name.
+    instance's name. ``probes_took`` is how many seconds the agent's own check took last.
     """
 
     lease: LeaseStatus = field(default_factory=LeaseStatus)
@@ -25,3 +25,4 @@ class Look:
     rivals: Mapping[str, tuple[RivalStatus, ...]] = field(default_factory=dict)
     contests: int = 0
     holds: int = 0
+    probes_took: float | None = None

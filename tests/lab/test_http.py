@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import ELECTION, UNPLANNED, serve_ranked, variables, wait_for_each
+from tests.lab.namespaces import base_environment
+from tests.lab.scenarios import (
+    ELECTION,
+    UNPLANNED,
+    ConfigMap,
+    ask,
+    serve_ranked,
+    status,
+    variables,
+    wait_for_each,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +29,17 @@ if TYPE_CHECKING:
     from tests.lab.node import Node
 
 BASE = "http://127.0.0.1:63000"
+#: A web server that thinks for a while.
+SLOW = """
+import http.server, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(0.3)
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("", 8090), Handler).serve_forever()
+"""
 #: Asks for everything so many times a second for so long, and prints how often and how slowly.
 LOAD = """
 import json, sys, time, urllib.request
@@ -57,8 +78,8 @@ def wait_for_probe(
     """Wait until /readyz answers so."""
 
     def answers() -> bool:
-        status, said = fetch(node, "/readyz?config=ipfailover")
-        return status == code and text in said
+        found, said = fetch(node, "/readyz?config=ipfailover")
+        return found == code and text in said
 
     lab.wait_until(answers, timeout=timeout, what=f"{node.name} answers {code}, {text}")
 
@@ -119,6 +140,52 @@ def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(
 
     lab.wait_until(is_unready, timeout=10, what="it is not ready")
     wait_for_probe(lab, node, 200, "ready", timeout=30)
+
+
+def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
+    """A page that takes 0.3 s takes some 0.3 s, a connection of the agent's own next to nothing.
+
+    The verdict of a check that is replaced goes with it.
+    """
+    lab = make_lab(1)
+    [node] = lab.nodes
+    server = node.network.spawn([sys.executable, "-c", SLOW], environment=base_environment())
+    try:
+        url = {"CHECK_URL": f"http://{node.ip}:8090/"}
+        source = ConfigMap(lab.directory / "variables", variables(lab.virtual(1), **url))
+        node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+        lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+        lab.wait_until(
+            lambda: metric(node, "ipfailover_check_duration_seconds"), timeout=5, what="a figure"
+        )
+        [slow] = metric(node, "ipfailover_check_duration_seconds").values()
+        assert 0.3 <= slow < 0.9, slow
+        source.write(variables(lab.virtual(1), CHECK_INTERVAL="0.25"))
+        assert 0 == ask(node, "reload").returncode
+        lab.wait_until(
+            lambda: metric(node, "ipfailover_check_duration_seconds") not in ({}, {"": slow}),
+            timeout=5,
+            what="another figure",
+        )
+        [fast] = metric(node, "ipfailover_check_duration_seconds").values()
+        assert 0 < fast < 0.2, fast
+        source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/true"))
+        assert 0 == ask(node, "reload").returncode
+        lab.wait_until(
+            lambda: (
+                metric(node, "ipfailover_check_duration_seconds") == {}
+                and metric(node, "ipfailover_check_success") == {"": 1.0}
+            ),
+            timeout=5,
+            what="the script has succeeded, and nobody says how long it took",
+        )
+        source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
+        assert 0 == ask(node, "reload").returncode
+        assert "ok" == status(node)["check"]["state"]
+        assert [node.name] == lab.recorder.holders(lab.virtual(1))
+    finally:
+        server.kill()
+        server.wait()
 
 
 @pytest.mark.slow
