@@ -204,4 +204,4 @@ class Witness:
 def _names(config: KeepalivedConfig) -> tuple[str | None, str | None]:
     """Return what keepalived calls the script of the check and its track file, if there is one."""
     script, probes = config.track_script, config.port_probes
-    return (script and script.name, probes and probes.name)
+    return (script.name if script else None, probes.name if probes else None)
