@@ -160,6 +160,57 @@ def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(
     wait_for_probe(lab, node, 200, "ready", timeout=30)
 
 
+def test_a_drained_node_is_ready_and_says_so(make_lab: Callable[..., Lab]) -> None:
+    """A roll-out goes on: the node does what it is meant to do."""
+    lab = make_lab(2)
+    first = serve_ranked(lab, lab.virtual(1))
+    assert 0 == ask(first, "drain").returncode
+    wait_for_probe(lab, first, 200, "drained")
+    lab.wait_until(
+        lambda: (
+            list(metric(first, "ipfailover_drained").values()) == [1.0]
+            and list(metric(first, "ipfailover_address_held").values()) == [0.0]
+        ),
+        timeout=5,
+        what="metrics tell of the drain",
+    )
+    assert 1.0 == metric(first, "ipfailover_ready")[""]
+    wait_for_probe(lab, lab.node("n2"), 200, "ready")
+    assert 0 == ask(first, "undrain").returncode
+    lab.wait_until(
+        lambda: fetch(first, "/readyz") == (200, "ready\n"), timeout=5, what="nothing is noted"
+    )
+
+
+def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """One leaves an address out, one waits for a configuration that can be used.
+
+    An empty name in a probe is any name.
+    """
+    lab = make_lab(2)
+    partly, nothing = lab.nodes
+    wrong = f"{lab.virtual(1)},192.0.2.300"
+    partly.start(variables(wrong, ON_INVALID="serve-valid"))
+    source = ConfigMap(lab.directory / "variables", variables(wrong))
+    nothing.start(source.variable)
+    lab.wait_until(
+        lambda: lab.recorder.holders(lab.virtual(1)) == [partly.name],
+        timeout=ELECTION,
+        what="the valid address is served",
+    )
+    wait_for_probe(lab, partly, 503, "192.0.2.300")
+    wait_for_probe(lab, nothing, 503, "192.0.2.300")
+    assert [200, 200] == [fetch(each, "/livez?config=")[0] for each in lab.nodes]
+    assert [503, 200] == [fetch(partly, f"/livez?config={name}")[0] for name in ("other", "")]
+    assert [0.0, 0.0] == [metric(each, "ipfailover_ready")[""] for each in lab.nodes]
+    assert [1.0, 0.0] == [metric(each, "keepalived_up")[""] for each in lab.nodes]
+    assert 1 == len(metric(partly, "ipfailover_address_held"))
+    assert {} == metric(nothing, "ipfailover_address_held")
+    assert {} == metric(nothing, "ipfailover_config_info")
+
+
 def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
     """A page that takes 0.3 s takes some 0.3 s, a connection of the agent's own next to nothing.
 
