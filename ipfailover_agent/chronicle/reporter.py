@@ -129,6 +129,11 @@ class Reporter:
         return "" if track is None else track.name
 
     @property
+    def _has_check(self) -> bool:
+        config = None if self._active is None else self._active.config
+        return config is not None and bool(config.track_script or config.port_probes)
+
+    @property
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return every address of the active configuration."""
         return () if self._active is None else self._active.config.addresses
@@ -380,7 +385,8 @@ class Reporter:
         ]
         if not faulty:
             return ()
-        why = files.read_reason(self._paths.check_reason)
+        # The file of a check that a reload took away may still be there.
+        why = files.read_reason(self._paths.check_reason) if self._has_check else ""
         text = f"{len(faulty)} of {len(self._roster.entries)} instances in FAULT"
         return (f"{text}: {why}" if why else text,)
 

@@ -76,6 +76,7 @@ def is_held(scene: Scene) -> bool:
     return told.count("event=contest.held ") >= len(scene.addresses)
 
 
+@pytest.mark.slow
 def test_a_silent_death_beside_a_held_successor_takes_no_longer_than_promised(
     make_lab: Callable[..., Lab],
 ) -> None:

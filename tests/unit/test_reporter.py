@@ -210,6 +210,21 @@ def test_the_agents_own_check_is_timed_by_the_agent(tmp_path: Path) -> None:
     assert 0.004 == timed(told, "000000312345\n", values)
 
 
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [("80", "1 of 1 instances in FAULT: no answer; no hope"), ("0", "1 of 1 instances in FAULT")],
+    ids=["check", "no check"],
+)
+def test_why_an_instance_is_in_fault_is_told(told: Told, port: str, expected: str) -> None:
+    """What the check wrote, in one line, where there is a check."""
+    served = candidate(MONITOR_PORT=port)
+    told.reporter.activated(served, None, ())
+    [instance] = served.config.instances
+    told.reporter.notify_line(f'INSTANCE "{instance.name}" FAULT 100'.encode())
+    Path(told.paths.check_reason).write_text("no answer\nno hope\n", encoding="utf-8")
+    assert [expected] == told.status["reasons"]
+
+
 def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) -> None:
     """Until the new one has said something; for one of the same name keepalived keeps it."""
     slow, fast = {"CHECK_INTERVAL": "2"}, {"CHECK_INTERVAL": "0.25"}
