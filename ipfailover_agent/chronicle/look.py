@@ -16,7 +16,7 @@ class Look:
     """What is told of leases, of keepalived's own word, of rivals, of silence and holds.
 
     ``lease_remaining`` is in seconds, for every instance that is MASTER; mappings are by the
-    instance's name.
+    instance's name. ``probes_took`` is how many seconds the agent's own check took last.
     """
 
     lease: LeaseStatus = field(default_factory=LeaseStatus)
@@ -26,3 +26,4 @@ class Look:
     unanswered: Mapping[str, tuple[UnansweredStatus, ...]] = field(default_factory=dict)
     contests: int = 0
     holds: int = 0
+    probes_took: float | None = None

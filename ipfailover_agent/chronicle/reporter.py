@@ -40,13 +40,14 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.roster import RosterEntry
     from ipfailover_agent.prepare import Candidate
 
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
 _NAG_INTERVAL = 60.0
+_CHECK_SLACK = 2.0  # seconds by which a run of the check may be late
 
 
 class DrainView(Protocol):
@@ -126,6 +127,11 @@ class Reporter:
         """Return the check's name in the active configuration, empty for none."""
         track = None if self._active is None else self._active.config.track_script
         return "" if track is None else track.name
+
+    @property
+    def _has_check(self) -> bool:
+        config = None if self._active is None else self._active.config
+        return config is not None and bool(config.track_script or config.port_probes)
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -211,6 +217,8 @@ class Reporter:
         self.log.warning("config.restored", digest=candidate.rendering.digest[:12])
 
     def _set_active(self, candidate: Candidate) -> None:
+        if self._active is not None:
+            self.witness.check_replaced(self._active.config, candidate.config)
         self._active = candidate
         self._active_since = utc_now()
         self._problems = candidate.config.degraded
@@ -300,12 +308,12 @@ class Reporter:
 
     def _end_roster(self) -> None:
         """Note what keepalived could not tell any more."""
-        before, now = self._roster, time.time()
-        self._roster = before.ended(now)
+        before, now = self._roster, time.monotonic()
+        self._roster = before.ended(time.time(), now)
         for was, entry in zip(before.entries, self._roster.entries, strict=True):
             if was.state is not entry.state:
                 lasted = _lasted(was, now)
-                cause = self.witness.explain(was, entry.state, time.monotonic(), lasted)
+                cause = self.witness.explain(was, entry.state, now, lasted)
                 self.history.record(
                     "vrrp.transition",
                     instance=was.instance.name,
@@ -333,10 +341,10 @@ class Reporter:
         before = self._roster.entry(transition.instance)
         if before is None or before.state is transition.state:
             return None
-        now = time.time()
+        now = time.monotonic()
         lasted = _lasted(before, now)
-        cause = self.witness.explain(before, transition.state, time.monotonic(), lasted)
-        self._roster = self._roster.told(transition, now)
+        cause = self.witness.explain(before, transition.state, now, lasted)
+        self._roster = self._roster.told(transition, time.time(), now)
         self.log.info(
             "vrrp.transition",
             instance=transition.instance,
@@ -377,7 +385,8 @@ class Reporter:
         ]
         if not faulty:
             return ()
-        why = files.read_reason(self._paths.check_reason)
+        # The file of a check that a reload took away may still be there.
+        why = files.read_reason(self._paths.check_reason) if self._has_check else ""
         text = f"{len(faulty)} of {len(self._roster.entries)} instances in FAULT"
         return (f"{text}: {why}" if why else text,)
 
@@ -411,7 +420,7 @@ class Reporter:
             worst_seconds=self._worst_seconds,
             drain_requests=self._drains.answers,
             listen=self.listening,
-            check=self._check(),
+            check=self._check(look),
             lease=look.lease,
             counts=self._counts(look),
             fingerprint=self._fingerprint,
@@ -440,7 +449,7 @@ class Reporter:
             transition_counts=self.history.causes(name),
         )
 
-    def _check(self) -> status.CheckStatus | None:
+    def _check(self, look: Look) -> status.CheckStatus | None:
         """Return what the check said last, None where there is no check."""
         config = None if self._active is None else self._active.config
         if config is None or (config.track_script is None and config.port_probes is None):
@@ -452,7 +461,18 @@ class Reporter:
             state="ok" if verdict.failure is None else "failing",
             reason=self.witness.check_reason(),
             since=utc(verdict.since),
+            duration=self._check_took(config, look),
         )
+
+    def _check_took(self, config: KeepalivedConfig, look: Look) -> float | None:
+        """Return what the last run of the check took in seconds; a user's script is not timed."""
+        track = config.track_script
+        if track is None:
+            return look.probes_took
+        if track.command or track.always_fails:
+            return None
+        within = track.interval + track.timeout + _CHECK_SLACK
+        return files.read_duration(self._paths.check_duration, within)
 
     def _counts(self, look: Look) -> status.Counts:
         count = self.history.count
@@ -470,11 +490,9 @@ class Reporter:
 def _lasted(entry: RosterEntry, now: float) -> float | None:
     """Return for how many seconds an instance was what it is; None where nobody knows.
 
-    That is so as well where the clock was stepped back meanwhile.
+    By the monotonic clock: that of the wall may be stepped meanwhile.
     """
-    if entry.since is None or now < entry.since:
-        return None
-    return round(now - entry.since, 2)
+    return None if entry.entered is None else round(now - entry.entered, 2)
 
 
 def problems_of(error: AgentError) -> tuple[str, ...]:

@@ -18,12 +18,13 @@ from ipfailover_agent.core.telling.transition import (
     TransitionCause,
     TransitionKind,
 )
+from ipfailover_agent.core.words import one_line
 from ipfailover_agent.system import files, host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipfailover_agent.core.model import VrrpInstance
+    from ipfailover_agent.core.model import KeepalivedConfig, VrrpInstance
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.roster import RosterEntry
     from ipfailover_agent.core.telling.transition import Withholding
@@ -107,6 +108,15 @@ class Witness:
             case _:
                 pass
 
+    def check_replaced(self, before: KeepalivedConfig, now: KeepalivedConfig) -> None:
+        """Forget the verdict of a check that a reload replaces by one of another kind or name.
+
+        Otherwise it stays in force: keepalived takes it over to a script of the same name (2.2.7)
+        and tells of changes only, and the agent goes on from what its own probes found.
+        """
+        if _names(before) != _names(now):
+            self.check = None
+
     def advert(self, name: str, sighting: Sighting) -> None:
         """Take an advert of somebody else for an instance's id."""
         memory = self._memory(name)
@@ -174,7 +184,7 @@ class Witness:
         """Return the reason that the check wrote, or else how keepalived saw it end."""
         if self.check is None or self.check.failure is None:
             return None
-        return files.read_reason(self.paths.check_reason) or self.check.failure
+        return files.read_reason(self.paths.check_reason) or one_line(self.check.failure)
 
     def _link_failure(self, instance: VrrpInstance, now: float) -> str | None:
         """Return what keepalived said of the link just now, or else how it is."""
@@ -189,3 +199,9 @@ class Witness:
         """Forget every other instance."""
         for name in self._of.keys() - names:
             del self._of[name]
+
+
+def _names(config: KeepalivedConfig) -> tuple[str | None, str | None]:
+    """Return what keepalived calls the script of the check and its track file, if there is one."""
+    script, probes = config.track_script, config.port_probes
+    return (script.name if script else None, probes.name if probes else None)

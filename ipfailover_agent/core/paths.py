@@ -23,6 +23,11 @@ class RunPaths:
         return f"{self.directory}/check.reason"
 
     @property
+    def check_duration(self) -> str:
+        """Return where the check script writes how many microseconds it took last."""
+        return f"{self.directory}/check.duration"
+
+    @property
     def check_track(self) -> str:
         """Return the track file that says what the agent's own check found: 0 while healthy."""
         return f"{self.directory}/check.track"
@@ -127,6 +132,7 @@ class RunPaths:
         """Return everything that an agent may leave in ``directory``."""
         return (
             self.check,
+            self.check_duration,
             self.check_track,
             self.notify,
             self.notify_fifo,

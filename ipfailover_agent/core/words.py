@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SHOWN = 8  # as many as fit a line
+_LINE = 300  # characters of a sentence that others write
 
 
 def listed(items: Iterable[object], shown: int = _SHOWN) -> str:
@@ -15,3 +16,15 @@ def listed(items: Iterable[object], shown: int = _SHOWN) -> str:
     texts = [str(each) for each in items]
     rest = len(texts) - shown
     return " ".join(texts[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def one_line(text: str, limit: int = _LINE) -> str:
+    """Return what somebody else wrote as one line of at most ``limit`` characters.
+
+    Its lines are joined, and what moves a cursor is written as Python writes it.
+    """
+    lines = (each.strip() for each in text[: 4 * limit].splitlines())
+    line = "; ".join(filter(None, lines))
+    if not line.isprintable():
+        line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."

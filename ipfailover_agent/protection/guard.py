@@ -96,7 +96,7 @@ class Guard:
     def look(self) -> Look:
         """Return what the mechanisms know at this moment."""
         leases, until = self.leases, self.leases.leased_until
-        at = utc(self.overseer.latest_at)
+        at, took = utc(self.overseer.latest_at), self.probes.took
         return Look(
             lease=LeaseStatus(
                 seconds=leases.seconds,
@@ -119,6 +119,7 @@ class Guard:
             unanswered=self.contests.unanswered(),
             contests=self.contests.count,
             holds=self.holds.count,
+            probes_took=took if took is None else round(took, 6),
         )
 
     def protections(self) -> tuple[Protection, ...]:

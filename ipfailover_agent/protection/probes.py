@@ -125,6 +125,11 @@ class Probes:
             self._prober.tick(time.monotonic())
             self._explain()
 
+    @property
+    def took(self) -> float | None:
+        """Return the seconds that the last round took: the slowest port's, None before one."""
+        return None if self._prober is None else self._prober.state.took
+
     # --- the verdict ----------------------------------------------------------------------------
 
     def _on_report(self, report: probe.Report) -> None:

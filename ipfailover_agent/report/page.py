@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
 
 _HOUR: Final = 3600.0
-_MANY: Final = 12  # instances from which their histories are folded, and there is an overview
+_MANY: Final = 12  # instances from which there is an overview
 _MASTER, _BACKUP, _FAULT = (
     each.value for each in (VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT)
 )
@@ -246,7 +246,7 @@ def _of_check(status: AgentStatus, now: datetime) -> Fact:
     if check.since:
         more.append(f"for {_since(check.since, now)}")
     if check.duration is not None:
-        more.append(f"took {check.duration:.2g} s")
+        more.append(f"took {_measured(check.duration)}")
     return Fact(name="check", value=check.state, more=tuple(more), is_bad=check.state == "failing")
 
 
@@ -367,6 +367,10 @@ def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...
 
 def _since(at: str, now: datetime) -> str:
     return terminal.duration((now - datetime.fromisoformat(at)).total_seconds())
+
+
+def _measured(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"  # noqa: PLR2004
 
 
 def _times(count: int) -> str:

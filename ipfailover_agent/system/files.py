@@ -11,11 +11,13 @@ import fcntl
 import itertools
 import os
 import stat
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import RenderedFile
+from ipfailover_agent.core.words import one_line
 from ipfailover_agent.system.host import process_started_at
 from ipfailover_agent.system.process import enlarge_pipe
 
@@ -256,11 +258,25 @@ def remove_file(path: str) -> None:
 
 
 def read_reason(path: str) -> str:
-    """Return the line in which the check script says why it failed, empty where there is none."""
+    """Return why the check script failed, in one line; empty where it does not say."""
     try:
-        return _read_small(path).strip()
-    except (OSError, ValueError):
+        return one_line(_read_small(path, errors="backslashreplace"))
+    except OSError:
         return ""
+
+
+def read_duration(path: str, within: float) -> float | None:
+    """Return the seconds that the check script says its last run took; None where unknown.
+
+    A figure that is older than ``within`` seconds is that of an earlier run: the last one was
+    killed, or does not measure itself.
+    """
+    try:
+        written = os.stat(path).st_mtime
+        took = int(_read_small(path)) / 1_000_000
+    except (OSError, ValueError):
+        return None
+    return took if took >= 0 and abs(time.time() - written) <= within else None
 
 
 def read_text(path: str) -> str:
@@ -293,10 +309,10 @@ def write_termination_message(path: str, text: str) -> None:
             os.close(fd)
 
 
-def _read_small(path: str) -> str:
+def _read_small(path: str, errors: str = "strict") -> str:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(fd, "rb") as file:
-        return file.read(1 << 20).decode("utf-8")
+        return file.read(1 << 20).decode("utf-8", errors)
 
 
 def _write_new(path: str, data: bytes, mode: int) -> None:

@@ -113,7 +113,7 @@ class Prober:
         try:
             made = socket.socket(family, _STREAM)
         except OSError as error:
-            return [_answer(port, error.errno)]
+            return [_answer(port, error.errno, 0.0)]
         began = time.monotonic()
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
@@ -125,8 +125,9 @@ class Prober:
             self._ports[made.fileno()] = port
             self._ready.register(made, select.EPOLLOUT)
             return []
+        seconds = time.monotonic() - began
         _finish(made, began)
-        return [_answer(port, code)]
+        return [_answer(port, code, seconds)]
 
     def _target(self, port: PortCheck) -> tuple[int, tuple[str, int]]:
         """Return the family and where to connect to; remembered, since it is asked so often."""
@@ -140,7 +141,8 @@ class Prober:
         while self._ports and (ready := self._ready.poll(0)):
             for fd, _ in ready:
                 port = self._ports[fd]
-                answers.append(_answer(port, _code_of(self._connections[port][0])))
+                made, began = self._connections[port]
+                answers.append(_answer(port, _code_of(made), time.monotonic() - began))
                 self._close(port)
         return answers
 
@@ -168,8 +170,10 @@ def _code_of(made: socket.socket) -> int:
     return errno.ECONNREFUSED if peer == made.getsockname() else 0
 
 
-def _answer(port: PortCheck, code: int | None) -> probe.Answer:
+def _answer(port: PortCheck, code: int | None, seconds: float) -> probe.Answer:
     if not code:
-        return probe.Answer(port=port)
+        return probe.Answer(port=port, seconds=seconds)
     words = _WORDS.get(code) or os.strerror(code).lower()
-    return probe.Answer(port=port, failure=words, is_inconclusive=code in _INCONCLUSIVE)
+    return probe.Answer(
+        port=port, failure=words, is_inconclusive=code in _INCONCLUSIVE, seconds=seconds
+    )

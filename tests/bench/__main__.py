@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tests.bench import cost
+from tests.bench import cost, start
 from tests.lab.lab import Lab
 from tests.lab.privileges import ensure_privileges
 from tests.lab.waiting import wait_until
@@ -37,6 +37,7 @@ def main() -> None:
         print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
         try:
             _render(node, arguments.runs)
+            start.show(node, arguments.runs)
             for count in (1, 254):
                 _serve(node, count)
             cost.show(lab, arguments.idle)

@@ -64,6 +64,66 @@ def test_a_failed_check_takes_no_longer_than_promised(make_lab: Callable[..., La
     assert 0 < taken_after(scene) <= allowed + _MARGIN
 
 
+def holders_are(scene: Scene, *names: str) -> bool:
+    """Tell whether these nodes hold every address."""
+    holders = scene.lab.recorder.holders
+    return all(holders(each) == list(names) for each in scene.addresses.values())
+
+
+def is_held(scene: Scene) -> bool:
+    """Tell whether every instance of the successor is held."""
+    told = scene.successor.stderr()
+    return told.count("event=contest.held ") >= len(scene.addresses)
+
+
+@pytest.mark.slow
+def test_a_silent_death_beside_a_held_successor_takes_no_longer_than_promised(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Firewalls drop VRRP, so that the next node yielded; then the holder's container dies."""
+    scene = Scene(make_lab(2), "multicast")
+    scene.serve()
+    for node in scene.members:
+        node.firewall("in")
+    scene.until(lambda: is_held(scene), 12, "the successor is held")
+    scene.until(lambda: holders_are(scene, "n1"), 5, "n1 alone holds everything")
+    scene.begins()
+    scene.holder.kill()
+    scene.until(lambda: holders_are(scene, "n2"), 15, "n2 alone holds everything")
+    scene.watch(0)
+    allowed = promised(scene).silent_death_held
+    assert 0 < taken_after(scene) <= allowed + _MARGIN
+    assert max(each.none for _, each in scene.seen()) <= allowed + _MARGIN
+
+
+def dropped_by_firewalls(scene: Scene) -> None:
+    """Every node drops the adverts that it receives; the agents see them."""
+    for node in scene.members:
+        node.firewall("in")
+
+
+def dropped_by_the_switch(scene: Scene) -> None:
+    """No advert arrives anywhere."""
+    scene.lab.switch.drop_vrrp()
+
+
+@pytest.mark.parametrize("fault", [dropped_by_firewalls, dropped_by_the_switch])
+def test_two_holders_are_no_longer_two_than_promised(
+    make_lab: Callable[..., Lab], fault: Callable[[Scene], None]
+) -> None:
+    """Nodes do not accept each other, or do not hear each other at all: one yields."""
+    scene = Scene(make_lab(2), "multicast")
+    scene.serve()
+    scene.begins()
+    fault(scene)
+    scene.until(lambda: is_held(scene), 12, "the successor is held")
+    scene.until(lambda: holders_are(scene, "n1"), 5, "n1 alone holds everything")
+    scene.watch(0)
+    allowed = promised(scene).two_holders
+    assert allowed is not None
+    assert 0 < max(each.two for _, each in scene.seen()) <= allowed + _MARGIN
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("story", "more"),

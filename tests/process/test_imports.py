@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.netns
 
-HEAVY = {"jinja2", "prometheus_client", "psutil", "structlog"}
+HEAVY = {"asyncio", "jinja2", "prometheus_client", "psutil", "ssl", "structlog"}
 PROGRAM = """
 import atexit, runpy, sys
 out = open(sys.argv.pop(1), "w")
@@ -52,6 +53,15 @@ def test_without_an_agent_only_what_is_needed_is_loaded(
 ) -> None:
     """Nothing for a help text, no log for what prints its answer."""
     assert (0, expected) == imported(world, command)
+
+
+def test_a_running_agent_has_no_coroutines(world: World) -> None:
+    """structlog would load asyncio, and that ssl: 25 ms before the first address is served."""
+    agent = world.running()
+    mapped = Path(f"/proc/{agent.pid}/maps").read_text(encoding="utf-8")
+    assert "psutil" in mapped
+    assert [] == [each for each in ("_asyncio", "_ssl") if f"/{each}." in mapped]
+    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize("command", ["status", "status --json", "reload"])

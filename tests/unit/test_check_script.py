@@ -20,6 +20,7 @@ from ipfailover_agent.core.model import PortCheck, Settings, TrackScript
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.rendering.render import render
+from ipfailover_agent.system.files import read_duration
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -111,12 +112,42 @@ def silent() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+def duration(directory: Path) -> float:
+    """Return the seconds that the last run says it took."""
+    found = read_duration(str(directory / "check.duration"), within=60)
+    assert found is not None
+    return found
+
+
+def test_a_run_says_how_long_it_took(tmp_path: Path) -> None:
+    """Good or bad, and never more than passed."""
+    with listening() as port:
+        verdict = check(tmp_path, ports=(port,))
+        assert 0 < duration(tmp_path) <= verdict.seconds
+    with silent() as port:
+        verdict = check(tmp_path, ports=(port,))
+    assert 1 == verdict.status
+    assert 0.8 < duration(tmp_path) <= verdict.seconds
+    with listening() as port:
+        check(tmp_path, ports=(port,))
+    assert 13 == (tmp_path / "check.duration").stat().st_size
+    assert duration(tmp_path) < 0.5
+
+
+def test_a_figure_that_cannot_be_written_changes_no_verdict(tmp_path: Path) -> None:
+    """Nothing is printed either."""
+    (tmp_path / "check.duration").mkdir()
+    with listening() as port:
+        verdict = check(tmp_path, ports=(port,))
+    assert (0, "", "") == (verdict.status, verdict.output, verdict.errors)
+
+
 def test_an_open_port_is_healthy_and_says_nothing(tmp_path: Path) -> None:
     """Exit 0, no output, no reason file."""
     with listening() as port:
         verdict = check(tmp_path, ports=(port,))
     assert (0, "", "", "") == (verdict.status, verdict.output, verdict.errors, verdict.reason)
-    assert ["check"] == [each.name for each in tmp_path.iterdir()]
+    assert {"check", "check.duration"} == {each.name for each in tmp_path.iterdir()}
 
 
 def test_an_open_ipv6_port_is_healthy(tmp_path: Path) -> None:

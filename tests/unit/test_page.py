@@ -185,7 +185,7 @@ def test_the_last_hour_is_drawn_to_scale() -> None:
 
 
 def test_a_full_node_has_an_overview_and_stays_small() -> None:
-    """254 instances, each with a full history: folded, and less than a megabyte."""
+    """254 instances, each with a full history: less than a megabyte."""
     one = instance(1)
     long = tuple((ago(3600 - 110 * each), ("BACKUP", "MASTER")[each % 2]) for each in range(32))
     every = [
@@ -197,8 +197,7 @@ def test_a_full_node_has_an_overview_and_stays_small() -> None:
     reader = Reader(answer.body.decode())
     links = [attributes.get("href") for tag, attributes in reader.tags if tag == "a"]
     assert "#i254" in links
-    assert not [each for tag, each in reader.tags if tag == "details" and "open" in each]
-    assert [each for tag, each in read(WHOLE).tags if tag == "details" and "open" in each]
+    assert not [tag for tag, _ in reader.tags if tag == "details"]  # a reload would close them
 
 
 def test_what_is_no_utf_8_is_shown_as_something_else() -> None:

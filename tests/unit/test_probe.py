@@ -229,3 +229,35 @@ def test_the_reason_follows_while_the_verdict_stays_bad() -> None:
     bench.wait()
     assert bench.wait()[:-1] == (Close(WEB),)
     assert bench.state.reason == TIMED_OUT.reason
+
+
+def test_a_round_took_as_long_as_its_slowest_answer() -> None:
+    """However it ended; one that said nothing leaves the figure of the one before."""
+    bench = Bench(WEB, MAIL, timeout=0.2)
+    figures = [bench.state.took]
+    bench.feed(Begin())
+    figures.append(bench.state.took)
+    for port, seconds in ((MAIL, 0.1), (WEB, 0.02)):
+        bench.feed(Answered((Answer(port=port, seconds=seconds),)))
+        figures.append(bench.state.took)
+    assert figures == [None, None, None, 0.1]
+    bench.wait()
+    assert bench.state.took == 0.1
+    bench.feed(Answered((Answer(port=WEB, failure="no descriptor", is_inconclusive=True),)))
+    assert bench.state.took == 0.1
+    bench.wait()
+    bench.feed(Answered((Answer(port=WEB, failure="refused", seconds=0.03),)))
+    assert bench.state.took == 0.03
+    bench.wait()
+    bench.wait()
+    assert bench.state.took == 0.2
+
+
+def test_a_round_that_changes_nothing_yet_is_timed_too() -> None:
+    """The verdict needs another one."""
+    bench = Bench(fall=2)
+    bench.feed(Begin())
+    bench.feed(Answered((Answer(port=WEB, seconds=0.01),)))
+    bench.wait()
+    bench.feed(Answered((Answer(port=WEB, failure="refused", seconds=0.05),)))
+    assert bench.state.took == 0.05

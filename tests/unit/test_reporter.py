@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from ipfailover_agent.chronicle.look import Look
 from ipfailover_agent.chronicle.reporter import Reporter, problems_of
 from ipfailover_agent.core.errors import (
     AgentError,
@@ -52,7 +54,7 @@ class NoDrains:
 class Told:
     """A reporter and everything that it tells."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, look: Look | None = None) -> None:
         self.capture: LogCapture = structlog.testing.LogCapture()
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         self.dropped = 0
@@ -64,6 +66,7 @@ class Told:
             paths=self.paths,
             source=None,
             lines_dropped=lambda: self.dropped,
+            look=lambda: look or Look(),
         )
 
     @property
@@ -158,6 +161,89 @@ def test_an_unchanged_reload_keeps_the_time_of_the_configuration(told: Told) -> 
     assert since == told.status["config"]["since"]
 
 
+def timed(
+    told: Told, written: str | None, variables: dict[str, str], age: float = 0.0
+) -> float | None:
+    """Return how long the status says that a passing check took whose file says so."""
+    told.reporter.activated(candidate(**variables), None, ())
+    told.reporter.witness.told("check.passed", {})
+    file = Path(told.paths.check_duration)
+    file.unlink(missing_ok=True)
+    if written is not None:
+        file.write_text(written, encoding="utf-8")
+        os.utime(file, (time.time() - age, time.time() - age))
+    took: float | None = told.status["check"]["duration"]
+    return took
+
+
+@pytest.mark.parametrize(
+    ("written", "age", "expected"),
+    [
+        ("000000312345\n", 0, 0.312345),
+        ("000000312345\n", 3, 0.312345),
+        ("000000312345\n", 30, None),
+        ("000000312345\n", -30, None),
+        ("", 0, None),
+        ("-0000312345\n", 0, None),
+        ("\xff", 0, None),
+        (None, 0, None),
+    ],
+    ids=["now", "a run ago", "too old", "of tomorrow", "empty", "negative", "rubbish", "none"],
+)
+def test_the_check_script_says_how_long_it_took(
+    told: Told, written: str | None, age: float, expected: float | None
+) -> None:
+    """Unless that is about another run than the last one."""
+    values = {"MONITOR_PORT": "80", "CHECK_INTERVAL": "2", "CHECK_TIMEOUT": "1"}
+    assert expected == timed(told, written, values, age)
+
+
+def test_the_duration_of_a_script_of_the_users_is_not_known(told: Told) -> None:
+    """It replaces our shell, so that nobody is left to time it."""
+    assert timed(told, "000000312345\n", {"CHECK_SCRIPT": "/bin/true"}) is None
+
+
+def test_the_agents_own_check_is_timed_by_the_agent(tmp_path: Path) -> None:
+    """Whatever a file says that a script left."""
+    told = Told(tmp_path, look=Look(probes_took=0.004))
+    values = {"MONITOR_PORT": "80", "CHECK_INTERVAL": "0.25"}
+    assert 0.004 == timed(told, "000000312345\n", values)
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [("80", "1 of 1 instances in FAULT: no answer; no hope"), ("0", "1 of 1 instances in FAULT")],
+    ids=["check", "no check"],
+)
+def test_why_an_instance_is_in_fault_is_told(told: Told, port: str, expected: str) -> None:
+    """What the check wrote, in one line, where there is a check."""
+    served = candidate(MONITOR_PORT=port)
+    told.reporter.activated(served, None, ())
+    [instance] = served.config.instances
+    told.reporter.notify_line(f'INSTANCE "{instance.name}" FAULT 100'.encode())
+    Path(told.paths.check_reason).write_text("no answer\nno hope\n", encoding="utf-8")
+    assert [expected] == told.status["reasons"]
+
+
+def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) -> None:
+    """Until the new one has said something; for one of the same name keepalived keeps it."""
+    slow, fast = {"CHECK_INTERVAL": "2"}, {"CHECK_INTERVAL": "0.25"}
+    steps = [
+        (slow, "unknown"),
+        (slow, "failing"),
+        ({**slow, "PRIORITY": "7"}, "failing"),
+        ({**slow, "MONITOR_PORT": "81"}, "failing"),
+        (fast, "unknown"),
+        ({**fast, "MONITOR_PORT": "81"}, "failing"),
+        (slow, "unknown"),
+        ({**slow, "CONFIG_NAME": "another"}, "unknown"),
+    ]
+    for number, (variables, expected) in enumerate(steps):
+        told.reporter.activated(candidate(**variables), None, ())
+        assert expected == told.status["check"]["state"], number
+        told.reporter.witness.told("check.failed", {"reason": "x"})
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -197,19 +283,25 @@ def test_an_expected_end_is_no_error(told: Told) -> None:
     assert [("keepalived.terminated", "info"), ("keepalived.exited", "error")] == levels
 
 
-def test_a_clock_that_was_stepped_back_makes_no_negative_durations(
+def test_a_clock_that_is_stepped_changes_no_duration(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How long a state took is not known then."""
+    """Forth and back; how long the first state took is not known."""
     served = candidate()
     told.reporter.activated(served, None, ())
     [instance] = served.config.instances
-    clock = iter([1000.0, 400.0, 407.0])
-    for state in ("BACKUP", "MASTER", "BACKUP"):
-        now = next(clock)
+    clocks = [(1000.0, 50.0), (400.0, 53.0), (9999.0, 60.0)]
+    for state, (wall, steady) in zip(("BACKUP", "MASTER", "BACKUP"), clocks, strict=True):
         with monkeypatch.context() as patch:
-            patch.setattr(time, "time", lambda now=now: now)
+            patch.setattr(time, "time", lambda wall=wall: wall)
+            patch.setattr(time, "monotonic", lambda steady=steady: steady)
             line = f'INSTANCE "{instance.name}" {state} 100'
             told.reporter.notify_line(line.encode())
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 1.0)
+        patch.setattr(time, "monotonic", lambda: 62.5)
+        told.reporter.keepalived_ended(expected=True, pid=3, code=0, signal=None)
     moved = [each for each in told.capture.entries if each["event"] == "vrrp.transition"]
-    assert [None, None, 7.0] == [each["lasted"] for each in moved]
+    assert [None, 3.0, 7.0] == [each["lasted"] for each in moved]
+    [*_, last] = told.reporter.history.transitions(instance.name)
+    assert 2.5 == last.lasted

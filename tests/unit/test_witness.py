@@ -57,6 +57,20 @@ def test_a_check_says_why_itself_or_keepalived_says_how_it_ended(
     assert "check passed" == why(witness, FAULT, BACKUP)[0]
 
 
+def test_what_a_check_writes_is_told_in_one_bounded_line(witness: Witness, tmp_path: Path) -> None:
+    """It is in the log with every instance, and on terminals."""
+    witness.line(b"VRRP_Script(chk) failed (exited with status 3)", NOW)
+    said = b"\x1b[2J\xff first\nsecond " + b"x" * 5000
+    (tmp_path / "check.reason").write_bytes(said)
+    told = why(witness, MASTER, FAULT)[1]
+    assert told.startswith("check failed: \\x1b[2J\\xff first; second xxx")
+    assert told.endswith("x...")
+    assert 300 == len(told.removeprefix("check failed: "))
+    witness.told("check.failed", {"reason": "port 80: refused\n" * 50})
+    (tmp_path / "check.reason").unlink()
+    assert 300 == len(witness.check_reason())
+
+
 def test_a_check_that_the_agent_makes_is_heard_from_its_log(witness: Witness) -> None:
     """The same words, another messenger."""
     witness.told("check.failed", {"reason": "port 80: refused"})

@@ -53,11 +53,13 @@ class Answer:
 
     ``failure`` says in words why there is none, empty where there is one. ``is_inconclusive``: it
     failed on our side (no descriptor to be had, say), which says nothing about the port.
+    ``seconds`` is how long it took.
     """
 
     port: PortCheck
     failure: str = ""
     is_inconclusive: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class ProbeState:
         limit: when the present round is too late.
         waiting: ports of the present round that have not answered.
         trouble: what kept us from probing in the present or the last round; empty normally.
+        slowest: seconds of the slowest answer in the present round so far.
+        took: seconds that the last round took which said something; None before it.
     """
 
     is_healthy: bool | None = None
@@ -129,6 +133,8 @@ class ProbeState:
     limit: float = 0.0
     waiting: tuple[PortCheck, ...] = field(default=())
     trouble: str = ""
+    slowest: float = 0.0
+    took: float | None = None
 
     @property
     def deadline(self) -> float | None:
@@ -175,6 +181,7 @@ def _begin_round(
         due=due,
         limit=now + policy.timeout,
         waiting=policy.ports,
+        took=state.took,
     )
     return state, tuple(Connect(each) for each in policy.ports)
 
@@ -183,21 +190,23 @@ def _answered(
     state: ProbeState, answers: tuple[Answer, ...], policy: ProbePolicy
 ) -> tuple[ProbeState, tuple[Action, ...]]:
     waiting = list(state.waiting)
+    slowest = state.slowest
     failed: list[Answer] = []
     unclear: list[Answer] = []
     for answer in answers:
         if answer.port in waiting:
             waiting.remove(answer.port)
+            slowest = max(slowest, answer.seconds)
             if answer.failure:
                 (unclear if answer.is_inconclusive else failed).append(answer)
     left = tuple(waiting)
     if failed:
-        return _conclude(state, _in_words(failed), left, policy)
+        return _conclude(state, _in_words(failed), left, policy, slowest)
     if unclear:
         return replace(state, waiting=(), trouble=_in_words(unclear)), _closing(left)
     if state.waiting and not left:
-        return _conclude(state, "", left, policy)
-    return replace(state, waiting=left), ()
+        return _conclude(state, "", left, policy, slowest)
+    return replace(state, waiting=left, slowest=slowest), ()
 
 
 def _deadline_passed(
@@ -209,7 +218,7 @@ def _deadline_passed(
             Answer(port=each, failure=f"timed out after {policy.timeout:g} s")
             for each in state.waiting
         ]
-        state, actions = _conclude(state, _in_words(late), state.waiting, policy)
+        state, actions = _conclude(state, _in_words(late), state.waiting, policy, policy.timeout)
     if state.due is not None and now >= state.due and not state.waiting:
         state, begun = _begin_round(state, now, policy)
         actions += begun
@@ -217,20 +226,26 @@ def _deadline_passed(
 
 
 def _conclude(
-    state: ProbeState, failure: str, waiting: tuple[PortCheck, ...], policy: ProbePolicy
+    state: ProbeState,
+    failure: str,
+    waiting: tuple[PortCheck, ...],
+    policy: ProbePolicy,
+    took: float,
 ) -> tuple[ProbeState, tuple[Action, ...]]:
     """Weigh a round that ended, a good one where ``failure`` is empty; nobody is waited for."""
     closed = _closing(waiting)
     is_good = not failure
     if state.is_healthy == is_good:
-        settled = ProbeState(is_healthy=is_good, reason=failure, due=state.due, limit=state.limit)
+        settled = ProbeState(
+            is_healthy=is_good, reason=failure, due=state.due, limit=state.limit, took=took
+        )
         return settled, closed
     streak = state.streak + 1
     needed = policy.rise if is_good else policy.fall
     if state.is_healthy is not None and streak < needed:
         reason = failure or state.reason
-        return replace(state, waiting=(), streak=streak, reason=reason), closed
-    state = replace(state, waiting=(), is_healthy=is_good, streak=0, reason=failure)
+        return replace(state, waiting=(), streak=streak, reason=reason, took=took), closed
+    state = replace(state, waiting=(), is_healthy=is_good, streak=0, reason=failure, took=took)
     return state, (*closed, Report(is_healthy=is_good, reason=failure))
 
 

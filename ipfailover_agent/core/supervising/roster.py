@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterEntry:
-    """One instance: its state and since when (UTC seconds), None before it was ever told."""
+    """One instance: its state and since when (UTC seconds), None before it was ever told.
+
+    ``entered`` is the same moment in monotonic seconds, for how long it has been so.
+    """
 
     instance: VrrpInstance
     state: VrrpState = VrrpState.INIT
     since: float | None = None
+    entered: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +43,14 @@ class Roster:
         """Return the names of the instances that are in a state."""
         return frozenset(each.instance.name for each in self.entries if each.state is state)
 
-    def told(self, transition: VrrpTransition, at: float) -> Roster:
-        """Return the roster after keepalived told of a transition."""
+    def told(self, transition: VrrpTransition, at: float, entered: float | None = None) -> Roster:
+        """Return the roster after keepalived told of a transition; times as in an entry."""
         if self.is_last_word(transition):
             return replace(self, deleted=self.deleted - {_key(transition)})
         return replace(
             self,
             entries=tuple(
-                replace(each, state=transition.state, since=at)
+                replace(each, state=transition.state, since=at, entered=entered)
                 if each.instance.name == transition.instance and each.state != transition.state
                 else each
                 for each in self.entries
@@ -83,13 +87,13 @@ class Roster:
             ),
         )
 
-    def ended(self, at: float) -> Roster:
+    def ended(self, at: float, entered: float | None = None) -> Roster:
         """Return the roster after keepalived ended: nothing is served by anybody here."""
         return Roster(
             entries=tuple(
                 each
                 if each.state in {VrrpState.INIT, VrrpState.STOP}
-                else replace(each, state=VrrpState.STOP, since=at)
+                else replace(each, state=VrrpState.STOP, since=at, entered=entered)
                 for each in self.entries
             )
         )

@@ -44,7 +44,7 @@ TEXT: Final = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for. ``config`` is the query's, None where there is none.
+    """What is asked for. ``config`` is the query's, None where there is none or an empty one.
 
     ``is_head``: only the head of the answer is wanted.
     """
@@ -113,7 +113,7 @@ def _parse_target(target: str, *, is_head: bool) -> Request | Response:
     if not parts.path.startswith("/"):
         return refusal(400)
     [config] = fields.get("config", [None])[-1:]
-    return Request(path=parts.path, config=config, is_head=is_head)
+    return Request(path=parts.path, config=config or None, is_head=is_head)
 
 
 def build_head(answer: Response, date: str) -> bytes:

@@ -1,0 +1,102 @@
+"""The page of an agent that really serves, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import ELECTION, variables, wait_for_each
+from tests.lab.test_http import wait_for_probe
+from tests.support.browser import Browser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+_LISTEN = {"IPFAILOVER_LISTEN": "0.0.0.0:63000"}
+_OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+_BACK = "getComputedStyle(document.body).backgroundColor"
+_TEXT = "document.body.innerText"
+
+
+def page_of(node: Node) -> str:
+    """Return the address of a node's page, as seen from elsewhere.
+
+    From the node itself a browser gives up whenever an address comes or goes.
+    """
+    return f"http://{node.ip}:63000/"
+
+
+@pytest.mark.slow
+def test_the_page_of_a_master_in_a_real_browser(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    """It says what is so, fits a phone, is dark where one wants that, and complains of nothing.
+
+    Its pictures stay beside what else the test leaves.
+    """
+    lab = make_lab(2)
+    first, second = lab.nodes
+    addresses = (lab.virtual(1), lab.virtual6(1))
+    first.start({**variables(*addresses, PRIORITY="250"), **_LISTEN})
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    second.start(variables(*addresses, PRIORITY="210"))
+    wait_for_probe(lab, first, 200, "ready")
+    wait_for_probe(lab, second, 200, "ready")
+    backs = {}
+    with Browser(tmp_path / "profile", lab.client.network.argv) as browser:
+        for width, is_dark in ((1280, False), (1280, True), (360, False), (320, True)):
+            browser.look(width, is_dark=is_dark)
+            browser.visit(page_of(first))
+            name = f"master-{width}-{'dark' if is_dark else 'light'}"
+            browser.picture(tmp_path / f"{name}.png")
+            assert 0 == browser.evaluate(_OVERFLOW), name
+            backs[width, is_dark] = browser.evaluate(_BACK)
+        text = browser.evaluate(_TEXT)
+        for part in ("● MASTER", *addresses, "✓ ready", "holds 2 of 2"):
+            assert part in text
+        assert re.search(r"^took [\d.]+ m?s$", text, re.MULTILINE)  # the check
+        assert backs[1280, False] == backs[360, False] != backs[1280, True] == backs[320, True]
+        assert 2 == browser.evaluate("document.querySelectorAll('svg path.master').length")
+
+        first.application.stop()
+        wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+        wait_for_probe(lab, first, 200, "in FAULT, the check fails")
+        browser.visit(page_of(first))
+        text = browser.evaluate(_TEXT)
+        browser.picture(tmp_path / "fault-320-dark.png")
+        assert 0 == browser.evaluate(_OVERFLOW)
+        for part in ("▲ FAULT", "MASTER → FAULT", "check failed: cannot reach port", "failing"):
+            assert part in text
+        assert [] == browser.complaints
+
+
+@pytest.mark.slow
+def test_a_page_of_many_stays_where_one_reads(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    """It reloads itself every few seconds; nothing that one opened is closed by that."""
+    lab = make_lab(1, applications=False)
+    [node] = lab.nodes
+    values = variables("198.51.100.1-20", VRRP_ID_OFFSET="0", MONITOR_PORT="0")
+    node.start({**values, **_LISTEN})
+    wait_for_probe(lab, node, 200, "ready")
+    with Browser(tmp_path / "profile", lab.client.network.argv) as browser:
+        browser.look(320)
+        browser.visit(page_of(node))
+        assert 0 == browser.evaluate(_OVERFLOW)
+        assert 20 == browser.evaluate("document.querySelectorAll('main ol').length")
+        browser.evaluate("document.querySelector('nav a[href=\"#i17\"]').click()")
+        lab.wait_until(lambda: browser.evaluate("scrollY") > 0, timeout=5, what="it scrolls")
+        before = browser.evaluate("scrollY")
+        browser.reload_by_itself()
+        lab.wait_until(
+            lambda: browser.evaluate("scrollY") == before, timeout=5, what="it is where it was"
+        )
+        browser.picture(tmp_path / "many-320.png")
+        assert [] == browser.complaints
