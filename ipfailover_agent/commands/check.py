@@ -79,8 +79,8 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
     )
 
 
-def ask_keepalived(candidate: Candidate) -> tuple[str, ...]:
-    """Ask keepalived itself; return what it complains of."""
+def ask_keepalived(candidate: Candidate, seconds: float = _TEST_SECONDS) -> tuple[str, ...]:
+    """Ask keepalived itself, for so many seconds at most; return what it complains of."""
     program = process.find_program("keepalived", os.environ.get("PATH"))
     with _temporary_directory(candidate.paths.directory) as directory:
         path = f"{directory}/keepalived.conf"
@@ -92,11 +92,11 @@ def ask_keepalived(candidate: Candidate) -> tuple[str, ...]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=_TEST_SECONDS,
+                timeout=seconds,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return (f"keepalived did not test the configuration within {_TEST_SECONDS:g} s",)
+            return (f"keepalived did not test the configuration within {seconds:g} s",)
     if done.returncode == 0:
         return ()
     meaning = keepalived.meaning_of(done.returncode, None)

@@ -96,6 +96,8 @@ def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> Ch
     removed: list[Rule] = []
     table: Table | None = None
     for chain in rules.base_chains:
+        if not chain.takes_rules:
+            continue
         table = chain.table
         missing = _accepts(chain, wanted) if rules.chain_may_drop(chain) else set[Accepted]()
         is_too_late = False
@@ -112,21 +114,6 @@ def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> Ch
     if table is None or not (inserted or removed):
         return None
     return Change(table=table, inserted=tuple(inserted), removed=tuple(removed))
-
-
-def open_chains(entries: Iterable[Entry], wanted: frozenset[IPAddress]) -> frozenset[str]:
-    """Return the base chains that let VRRP in before anything may drop it, by whoever's rules."""
-    rules = TableRules(entries)
-    found = set()
-    for chain in rules.base_chains:
-        missing = {each.address.version for each in _accepts(chain, wanted)}
-        for rule in rules.rules_of(chain.name):
-            if rules.may_drop(rule):
-                break
-            missing -= rule.admits
-        if not missing:
-            found.add(chain.name)
-    return frozenset(found)
 
 
 def _accepts(chain: Chain, wanted: frozenset[IPAddress]) -> set[Accepted]:

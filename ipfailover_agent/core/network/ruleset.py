@@ -47,8 +47,8 @@ class RulesetError(ValueError):
 class Hook(enum.Enum):
     """Where a base chain sits, as nftables names it."""
 
-    INPUT = "input"
-    OUTPUT = "output"
+    INGRESS, PREROUTING, INPUT = "ingress", "prerouting", "input"
+    OUTPUT, POSTROUTING, EGRESS = "output", "postrouting", "egress"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -64,13 +64,27 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """A chain; ``hook`` is None unless packets enter there from a hook that matters to VRRP."""
+    """A chain; ``hook`` is None unless packets enter there from a hook that matters to VRRP.
+
+    ``devices`` are the interfaces of ``ingress`` and ``egress``; nft 1.0.6 names none of them.
+    """
 
     table: Table
     name: str
     hook: Hook | None = None
     is_nat: bool = False
     drops_by_policy: bool = False
+    devices: tuple[str, ...] = ()
+
+    @property
+    def takes_rules(self) -> bool:
+        """Tell whether the agent puts rules there."""
+        return self.hook in {Hook.INPUT, Hook.OUTPUT} and self.table.family in _FAMILIES
+
+    @property
+    def is_nat_of_iptables(self) -> bool:
+        """Tell whether iptables made it for NAT: it refuses DROP there."""
+        return self.is_nat and self.table.name == "nat" and self.table.family != "inet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +171,14 @@ def _entry(value: object) -> Entry | None:
 
 def _chain(table: Table, name: str, rest: Mapping[object, object]) -> Chain:
     known = {each.value: each for each in Hook}
-    hook = rest.get("hook")
+    hook, devices = rest.get("hook"), rest.get("dev", [])
     return Chain(
         table=table,
         name=name,
         hook=known.get(hook) if isinstance(hook, str) else None,
         is_nat=rest.get("type") == "nat",
         drops_by_policy=rest.get("policy") == "drop",
+        devices=tuple(map(str, devices if isinstance(devices, list) else [devices])),
     )
 
 
@@ -309,7 +324,7 @@ def _admitted(statements: list[object]) -> frozenset[int]:
 
 
 def tables_to_look_at(entries: Iterable[Entry]) -> tuple[Table, ...]:
-    """Return the tables, of the families that VRRP passes, with a base chain of our hooks.
+    """Return the tables with a base chain that the agent puts rules into.
 
     iptables refuses DROP in its nat tables ("not intended for filtering"), and Kubernetes keeps
     thousands of rules there, which cost a second to list: those two are left out.
@@ -317,10 +332,7 @@ def tables_to_look_at(entries: Iterable[Entry]) -> tuple[Table, ...]:
     tables = {
         each.table
         for each in entries
-        if isinstance(each, Chain)
-        and each.hook is not None
-        and each.table.family in _FAMILIES
-        and not (each.is_nat and each.table.name == "nat" and each.table.family != "inet")
+        if isinstance(each, Chain) and each.takes_rules and not each.is_nat_of_iptables
     }
     return tuple(sorted(tables))
 
@@ -344,7 +356,7 @@ class TableRules:
 
     @property
     def base_chains(self) -> tuple[Chain, ...]:
-        """Return the base chains of our hooks, in nft's order."""
+        """Return the base chains that matter to VRRP, in nft's order."""
         return tuple(each for each in self._chains.values() if each.hook is not None)
 
     def rules_of(self, chain: str) -> tuple[Rule, ...]:
@@ -369,7 +381,7 @@ class TableRules:
         sources: dict[str, set[str]] = {}
         found: set[str] = set()
         for name, rules in self._rules.items():
-            is_base = name in self._chains and self._chains[name].hook is not None
+            is_base = name in self._chains and self._chains[name].takes_rules
             for rule in rules:
                 if is_base and rule.comment == self._ours:
                     continue
