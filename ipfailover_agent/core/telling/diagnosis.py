@@ -127,13 +127,13 @@ def _unicast_advice(
     others = [each for mac in macs for each in heard.neighbours.get(mac, ())]
     known = dict.fromkeys(
         each
-        for each in (*first.values(), *others)
+        for each in (*(first[version] for version in sorted(first)), *others)
         if each.version in first and each not in virtual
     )
     nodes = ",".join(map(str, known))
     return (
         "where the network drops multicast, set on all nodes at once "
-        f"OPENSHIFT_HA_UNICAST_PEERS={nodes},... with the address of every node, or "
+        f"OPENSHIFT_HA_UNICAST_PEERS={nodes} (add every other node), or "
         f"OPENSHIFT_HA_UNICAST_PEERS_DNS to a name that resolves to them: {_ALL_AT_ONCE}"
     )
 
