@@ -12,13 +12,21 @@ if TYPE_CHECKING:
 Direction = Literal["both", "in", "out"]
 
 
+#: 224.0.0.18 and ff02::12 on Ethernet (RFC 1112 section 6.4, RFC 2464 section 7).
+_GROUPS = ("01:00:5e:00:00:12", "33:33:00:00:00:12")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Frames that the switch drops; an empty port means any port."""
+    """Frames that the switch drops; an empty port means any port.
+
+    ``only_group``: those to VRRP's multicast groups, as a switch that forgot who is in them.
+    """
 
     source: str = ""
     target: str = ""
     only_vrrp: bool = False
+    only_group: bool = False
 
     @property
     def rule(self) -> str:
@@ -26,6 +34,7 @@ class Loss:
         words = [f'iifname "{self.source}"'] if self.source else []
         words += [f'oifname "{self.target}"'] if self.target else []
         words += ["meta l4proto 112"] if self.only_vrrp else []
+        words += [f"ether daddr {{ {', '.join(_GROUPS)} }}"] if self.only_group else []
         return " ".join([*words, "drop"])
 
 
@@ -72,6 +81,10 @@ class Switch:
     def pass_vrrp(self, source: str = "", target: str = "") -> None:
         """Undo ``drop_vrrp`` with the same names."""
         self.restore(Loss(source=source, target=target, only_vrrp=True))
+
+    def drop_multicast(self) -> None:
+        """Lose VRRP's multicast, and nothing else: ARP and unicast pass."""
+        self.lose(Loss(only_group=True))
 
     def set_link(self, port: str, *, up: bool) -> None:
         """Take the cable out or put it in: the host sees its carrier go or come."""

@@ -16,7 +16,7 @@ from ipfailover_agent.core.network.packets import Advert, Announcement
 from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import settings
-from ipfailover_agent.core.rivalry import contexts
+from ipfailover_agent.core.rivalry import causes, contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings, passage
 from ipfailover_agent.core.telling.doctor import Managers
 from ipfailover_agent.core.telling.findings import Finding, Verdict
@@ -463,6 +463,15 @@ def test_lost_multicast_is_told_with_exactly_what_to_set() -> None:
     assert "OPENSHIFT_HA_UNICAST_PEERS_DNS" in found.advice
     unknown = diagnosis.of_multicast([context], heard(a5=THEIRS))
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11 (add" in unknown.advice
+
+
+def test_addresses_that_nobody_can_list_are_not_proposed() -> None:
+    """Link-local ones, where a node has no other, or where another node is known by one."""
+    (context, _) = contexts_of()
+    bare = replace(context, source=ip_address("fe80::11"), node_addresses=frozenset())
+    assert "OPENSHIFT_HA_UNICAST_PEERS with every node" in causes.unicast_instead([bare])
+    text = causes.unicast_instead([context], [ip_address("fe80::12"), ip_address("10.0.0.12")])
+    assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,10.0.0.12 (add" in text
 
 
 def test_addresses_of_both_families_are_proposed_where_both_are_served() -> None:

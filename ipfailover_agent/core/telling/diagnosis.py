@@ -116,26 +116,9 @@ def _unicast_advice(
     contexts: Sequence[ContestContext], heard: Heard, macs: Collection[bytes] = ()
 ) -> str:
     """Return what to set where multicast is dropped, with the addresses that are known."""
-    virtual = {each for one in contexts for each in (*one.addresses, *one.excluded_addresses)}
-    own = [
-        each
-        for context in contexts
-        for each in (context.source, *sorted(context.node_addresses, key=str))
-        if not each.is_link_local
-    ]
-    first = {each.version: each for each in reversed(own)}
     others = [each for mac in macs for each in heard.neighbours.get(mac, ())]
-    known = dict.fromkeys(
-        each
-        for each in (*(first[version] for version in sorted(first)), *others)
-        if each.version in first and each not in virtual
-    )
-    nodes = ",".join(map(str, known))
-    return (
-        "where the network drops multicast, set on all nodes at once "
-        f"OPENSHIFT_HA_UNICAST_PEERS={nodes} (add every other node), or "
-        f"OPENSHIFT_HA_UNICAST_PEERS_DNS to a name that resolves to them: {_ALL_AT_ONCE}"
-    )
+    instead = causes.unicast_instead(contexts, others)
+    return f"where the network drops multicast, {instead}: {_ALL_AT_ONCE}"
 
 
 def _newest(heard: Heard, contexts: Sequence[ContestContext]) -> list[Advert]:
