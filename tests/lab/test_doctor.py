@@ -26,7 +26,6 @@ from tests.lab.scenarios import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
     from pathlib import Path
 
     from tests.lab.lab import Lab
@@ -251,8 +250,8 @@ def test_a_keepalived_that_lacks_something_is_told(make_lab: Callable[..., Lab])
         "build: without VRRP_AUTH: it knows no password",
         "build: without JSON dumps: it cannot be asked for its state",
     } <= found["warn"]
-    nothing = {**environment, "PATH": "/run/programs"}
-    code, found = before_start(lab.nodes[0], nothing, prepare="mkdir /run/programs")
+    nowhere = ("env", "PATH=/run/programs")
+    code, found = before_start(lab.nodes[0], environment, before=nowhere)
     assert code == 78
     assert {"keepalived: there is none on PATH"} == found["fail"]
 
@@ -283,7 +282,7 @@ def test_a_strict_filter_of_the_way_back_is_told(make_lab: Callable[..., Lab]) -
     assert "rp_filter: strict on eth0, which all answers leave by" in found["pass"]
     node.run(["ip", "link", "add", "eth1", "type", "bridge"])
     node.run(["ip", "address", "add", f"{lab.virtual(99)}/24", "dev", "eth1"])
-    _, found = before_start(node, variables(lab.virtual(1)))
+    _, found = before_start(node, variables(lab.virtual(1), NETWORK_INTERFACE="eth0"))
     assert "rp_filter: strict on eth0, and answers may leave by eth1" in found["warn"]
     assert "rp_filter=2" in advice_of(node, "rp_filter")
 
@@ -350,17 +349,17 @@ def test_scripts_are_judged_by_where_they_lie(make_lab: Callable[..., Lab]) -> N
     code, found = before_start(node, variables(lab.virtual(1), **scripts), prepare=files)
     assert code == 0
     assert {
-        "script: OPENSHIFT_HA_CHECK_SCRIPT: /run/open/look.sh lies below /run/open, "
-        "which everybody may write to",
+        (
+            "script: OPENSHIFT_HA_CHECK_SCRIPT: /run/open/look.sh lies below /run/open, "
+            "which everybody may write to"
+        ),
         "script: OPENSHIFT_HA_NOTIFY_SCRIPT: /run/plain.sh is not executable: it is left out",
     } <= found["warn"]
     vital = {"CHECK_SCRIPT": "/run/absent.sh", "CHECK_SCRIPT_MISSING": "fault"}
     code, found = before_start(node, variables(lab.virtual(1), **vital))
     assert code == 78
-    assert {
-        "script: OPENSHIFT_HA_CHECK_SCRIPT: /run/absent.sh is missing: this node would stay in "
-        "FAULT"
-    } == found["fail"]
+    (said,) = found["fail"]
+    assert said.startswith("script: OPENSHIFT_HA_CHECK_SCRIPT: /run/absent.sh is missing: ")
 
 
 def test_chains_that_the_agent_never_opens_are_named(make_lab: Callable[..., Lab]) -> None:
@@ -387,12 +386,12 @@ def test_names_that_nobody_answers_have_a_line_of_their_own(
     named = variables(lab.virtual(1), UNICAST_PEERS_DNS="peers.invalid")
     code, found = before_start(node, named)
     assert code == 78
-    (said,) = found["fail"]
-    assert said.startswith("dns: OPENSHIFT_HA_UNICAST_PEERS_DNS: 'peers.invalid': no peers yet")
+    text = "dns: OPENSHIFT_HA_UNICAST_PEERS_DNS: 'peers.invalid': no peers yet"
+    assert [True] == [each.startswith(text) for each in found["fail"]]
     assert "interface: eth0 is up" in found["pass"]
     code, found = before_start(node, named, more=("--tolerate", "dns"))
     assert (0, set()) == (code, found["fail"])
-    assert said in found["warn"]
+    assert any(each.startswith(text) for each in found["warn"])
 
 
 # --- while an agent runs ------------------------------------------------------------------------
