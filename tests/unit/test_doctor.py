@@ -110,7 +110,8 @@ def test_checks_are_skipped_for_one_reason() -> None:
     """Each has its line."""
     found = list(findings.all_skipped(("a", "b"), "because", "do"))
     assert [("a", Verdict.SKIP), ("b", Verdict.SKIP)] == verdicts(found)
-    assert {("not looked at: because", "do")} == {(each.text, each.advice) for each in found}
+    assert {"not looked at: because"} == {each.text for each in found}
+    assert ["do", ""] == [each.advice for each in found]
 
 
 # --- the node -----------------------------------------------------------------------------------

@@ -73,8 +73,12 @@ def skipped(check: str, reason: str, advice: str = "") -> Finding:
 
 
 def all_skipped(checks: Collection[str], reason: str, advice: str = "") -> Iterator[Finding]:
-    """Yield a finding for each check that nothing is known of it, for one reason."""
-    return (skipped(each, reason, advice) for each in checks)
+    """Yield a finding for each check that nothing is known of it, for one reason.
+
+    The advice is given once.
+    """
+    for number, each in enumerate(checks):
+        yield skipped(each, reason, "" if number else advice)
 
 
 def tolerated(finding: Finding, checks: Collection[str]) -> Finding:
