@@ -118,11 +118,11 @@ def test_doctor_lets_an_agent_start_or_not(start: StartPod, web: Lab, tmp_path: 
     start(first, environment, options=options)
     web.wait_for_holder(ADDRESS, timeout=ELECTION)
     looking = {**spec, "containers": spec["initContainers"]}
-    [doctor] = spec["initContainers"]
+    program, *words = spec["initContainers"][0]["command"]
     for values, expected in ((config, 0), (config | {"OPENSHIFT_HA_VRRP_ID_OFFSET": "50"}, 78)):
         place = tmp_path / f"doctor-{expected}"
         environment, options = container_options(looking, values, place, second)
-        pod = start(second, environment, options=options, command=doctor["args"])
+        pod = start(second, environment, options=options, entrypoint=program, command=words)
         assert pod.wait() == expected, pod.logs()
         assert "pass  config: keepalived accepts it" in pod.logs()
 

@@ -224,7 +224,8 @@ def test_doctor_can_be_added_as_an_init_container(overlay: str, tmp_path: Path) 
     assert all(each in doctor["env"] for each in agent["env"])
     places = {(each["name"], each["mountPath"]) for each in agent["volumeMounts"]}
     assert places == {(each["name"], each["mountPath"]) for each in doctor["volumeMounts"]}
-    name, *options = doctor["args"]
+    program, name, *options = doctor["command"]  # the image's own entry point is "run"
+    assert (program, "args" in doctor) == ("ipfailover-agent", False)
     context = cli.commands[name].make_context(name, options)
     # what nobody mends by starting the agent still fails
     assert {"interface", "dns", "script"} == context.params["tolerate"]
