@@ -168,6 +168,37 @@ def test_a_chain_of_prerouting_is_closed_where_it_may_drop(
     assert expected is is_closed("prerouting", *rules, policy="accept")
 
 
+_PORTS = {"payload": {"protocol": "th", "field": "dport"}}
+_NO_WAY_BACK = {
+    "match": {
+        "op": "==",
+        "left": {"fib": {"result": "oif", "flags": ["saddr", "mark", "iif"]}},
+        "right": False,
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ([_NO_WAY_BACK, DROP], False),
+        ([{"xt": {"type": "match", "name": "rpfilter"}}, DROP], False),
+        ([{"vmap": {"key": {"concat": [_PORTS]}, "data": "@services"}}], False),
+        ([{"vmap": {"key": {"concat": []}, "data": "@hosts"}}], True),
+        ([{"xt": {"type": "match", "name": "set"}}, DROP], True),
+        ([{"match": {**_NO_WAY_BACK["match"], "right": True}}, DROP], True),
+    ],
+    ids=["firewalld", "Calico", "kube-proxy", "any map", "any match", "a way back"],
+)
+def test_rules_that_most_clusters_have_before_input_are_no_reason_to_doubt(
+    rule: list[dict[str, Any]],
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """A reverse-path filter, or a table of services; as nft 1.0.6 shows them."""
+    assert expected is is_closed("prerouting", rule, policy="accept")
+    assert is_closed("input", rule, policy="accept")  # the agent takes no risk there
+
+
 def test_only_families_that_are_served_have_to_get_through() -> None:
     """A table of IPv6 concerns nobody who serves IPv4."""
     entries = shown("prerouting", [DROP], family="ip6")

@@ -18,6 +18,7 @@ from ipfailover_agent.core.model import (
     VrrpInstance,
 )
 from ipfailover_agent.core.network import firewall
+from ipfailover_agent.core.network.chains import tables_to_look_at
 from ipfailover_agent.core.network.firewall import (
     AskGeneration,
     LookFailed,
@@ -41,7 +42,6 @@ from ipfailover_agent.core.network.ruleset import (
     RulesetError,
     Table,
     read,
-    tables_to_look_at,
 )
 
 if TYPE_CHECKING:

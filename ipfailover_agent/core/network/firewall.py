@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import Family
+from ipfailover_agent.core.network.chains import TableRules, tables_to_look_at
 from ipfailover_agent.core.network.ruleset import (
     Accepted,
     Chain,
@@ -23,9 +24,7 @@ from ipfailover_agent.core.network.ruleset import (
     Rule,
     RulesetError,
     Table,
-    TableRules,
     read,
-    tables_to_look_at,
 )
 
 if TYPE_CHECKING:

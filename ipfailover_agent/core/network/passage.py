@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.network import firewall
-from ipfailover_agent.core.network.ruleset import Chain, Hook, TableRules
+from ipfailover_agent.core.network.chains import TableRules
+from ipfailover_agent.core.network.ruleset import Chain, Hook, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -39,19 +40,23 @@ def closed_chains(
     """Return the base chains of one table that could drop VRRP, in nft's order.
 
     Left out are those that let it in before: by our rules, whose comment is ``tag``, or by a rule
-    for all of protocol 112.
+    for all of protocol 112. Before input and after output a rule that asks for ports or for the
+    way back is no reason to doubt.
     """
     wanted = firewall.wanted_addresses(config)
     change = firewall.plan(entries, wanted, tag)
     unopened = {each.chain for each in change.inserted} if change else set[str]()
+    # Most clusters have some of those before input: a word about each would be one too many.
+    plain = [each for each in entries if not (isinstance(each, Rule) and each.is_about_others)]
     rules = TableRules(entries)
+    elsewhere = TableRules(plain)
     versions = frozenset(int(each.family) for each in config.instances)
     return tuple(
         each
         for each in rules.base_chains
         if _is_passed(each, config.interface)
         and not _is_open(rules, each, versions)
-        and (each.name in unopened if each.takes_rules else rules.chain_may_drop(each))
+        and (each.name in unopened if each.takes_rules else elsewhere.chain_may_drop(each))
     )
 
 
