@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.lab.node import Node
 
 DOCTOR = (sys.executable, "-m", "ipfailover_agent", "doctor", "--json", "--seconds", "2.5")
+BRIEF = 0.3
 
 
 def before_start(
@@ -41,13 +42,15 @@ def before_start(
     prepare: str = "",
     before: tuple[str, ...] = (),
     more: tuple[str, ...] = (),
+    seconds: float = 2.5,
 ) -> tuple[int, dict[str, set[str]]]:
     """Run ``doctor`` where no agent runs; return its exit code and the texts by verdict.
 
     ``prepare`` is shell text run before it, ``before`` a program that starts it, ``more`` its
-    options.
+    options, ``seconds`` how long it listens: BRIEF where nobody is to be heard.
     """
-    node.start(environment, (*before, *DOCTOR, *more), prepare=prepare)
+    heard = ("--seconds", str(seconds))
+    node.start(environment, (*before, *DOCTOR, *heard, *more), prepare=prepare)
     return node.wait(), by_verdict(node.stdout())
 
 
@@ -163,9 +166,9 @@ def test_a_firewall_that_drops_vrrp_is_named(make_lab: Callable[..., Lab]) -> No
     node.nft(
         "table inet filter { chain input { type filter hook input priority 0; policy drop; }\n}"
     )
-    _, found = before_start(node, variables(lab.virtual(1)))
+    _, found = before_start(node, variables(lab.virtual(1)), seconds=BRIEF)
     assert "firewall: inet filter input may drop protocol 112" in found["warn"]
-    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"))
+    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
     assert (
         "firewall: inet filter input may drop protocol 112; the agent lets it in there"
         in found["pass"]
@@ -224,7 +227,7 @@ def test_missing_rights_are_told_and_what_they_keep_from_us(
     lab = make_lab(1, ipv6=False)
     without = "--bounding-set=-net_admin,-net_raw", "--inh-caps=-net_admin,-net_raw"
     code, found = before_start(
-        lab.nodes[0], variables(lab.virtual(1)), before=("setpriv", *without)
+        lab.nodes[0], variables(lab.virtual(1)), before=("setpriv", *without), seconds=BRIEF
     )
     assert code == 78
     assert {"capabilities: NET_ADMIN and NET_RAW missing"} == found["fail"]
@@ -244,14 +247,14 @@ def test_a_keepalived_that_lacks_something_is_told(make_lab: Callable[..., Lab])
         "echo Config options: VRRP\\n' >/run/programs/keepalived; "
         "chmod 755 /run/programs/keepalived"
     )
-    _, found = before_start(lab.nodes[0], environment, prepare=lacking)
+    _, found = before_start(lab.nodes[0], environment, prepare=lacking, seconds=BRIEF)
     assert "keepalived: version 2.2.8" in found["pass"]
     assert {
         "build: without VRRP_AUTH: it knows no password",
         "build: without JSON dumps: it cannot be asked for its state",
     } <= found["warn"]
     nowhere = ("env", "PATH=/run/programs")
-    code, found = before_start(lab.nodes[0], environment, before=nowhere)
+    code, found = before_start(lab.nodes[0], environment, before=nowhere, seconds=BRIEF)
     assert code == 78
     assert {"keepalived: there is none on PATH"} == found["fail"]
 
@@ -266,7 +269,7 @@ def test_a_file_that_keepalived_refuses_fails(
     own.mkdir()
     (own / "keepalived.conf.j2").write_text(text + "vrrp_instance odd {\n  interface nowhere\n}\n")
     more = ("--template-dir", str(own))
-    code, found = before_start(lab.nodes[0], variables(lab.virtual(1)), more=more)
+    code, found = before_start(lab.nodes[0], variables(lab.virtual(1)), more=more, seconds=BRIEF)
     assert code == 78
     (said,) = found["fail"]
     assert said.startswith("config: keepalived refuses the configuration: ")
@@ -278,11 +281,13 @@ def test_a_strict_filter_of_the_way_back_is_told(make_lab: Callable[..., Lab]) -
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
     node.run(["sysctl", "-qw", "net/ipv4/conf/eth0/rp_filter=1"])
-    _, found = before_start(node, variables(lab.virtual(1)))
+    _, found = before_start(node, variables(lab.virtual(1)), seconds=BRIEF)
     assert "rp_filter: strict on eth0, which all answers leave by" in found["pass"]
     node.run(["ip", "link", "add", "eth1", "type", "bridge"])
     node.run(["ip", "address", "add", f"{lab.virtual(99)}/24", "dev", "eth1"])
-    _, found = before_start(node, variables(lab.virtual(1), NETWORK_INTERFACE="eth0"))
+    _, found = before_start(
+        node, variables(lab.virtual(1), NETWORK_INTERFACE="eth0"), seconds=BRIEF
+    )
     assert "rp_filter: strict on eth0, and answers may leave by eth1" in found["warn"]
     assert "rp_filter=2" in advice_of(node, "rp_filter")
 
@@ -298,7 +303,7 @@ def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> Non
         f">/run/systemd/netif/links/{index}; "
         f"printf '[device]\\nmanaged=true\\n' >/run/NetworkManager/devices/{index}"
     )
-    _, found = before_start(node, variables(lab.virtual(1)), prepare=files)
+    _, found = before_start(node, variables(lab.virtual(1)), prepare=files, seconds=BRIEF)
     assert {"manager: systemd-networkd manages eth0", "manager: NetworkManager manages eth0"} == {
         each for each in found["warn"] if each.startswith("manager: ")
     }
@@ -306,7 +311,7 @@ def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> Non
         f"{files}; rm -r /run/NetworkManager; "
         "printf '[Network]\\nKeepConfiguration=yes\\n' >/run/eth0.network"
     )
-    _, found = before_start(node, variables(lab.virtual(1)), prepare=keeping)
+    _, found = before_start(node, variables(lab.virtual(1)), prepare=keeping, seconds=BRIEF)
     assert "manager: systemd-networkd manages eth0, and KeepConfiguration is set" in found["pass"]
 
 
@@ -333,7 +338,7 @@ def test_a_kernel_that_has_given_up_its_clock_is_told(make_lab: Callable[..., La
     lab = make_lab(1, ipv6=False)
     place = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     poor = f"echo acpi_pm >/run/clock; mount --bind /run/clock {place}"
-    _, found = before_start(lab.nodes[0], variables(lab.virtual(1)), prepare=poor)
+    _, found = before_start(lab.nodes[0], variables(lab.virtual(1)), prepare=poor, seconds=BRIEF)
     assert "clock: the kernel counts time with acpi_pm" in found["warn"]
 
 
@@ -346,7 +351,9 @@ def test_scripts_are_judged_by_where_they_lie(make_lab: Callable[..., Lab]) -> N
         "chmod 755 /run/open/look.sh; printf '#!/bin/sh\\n' >/run/plain.sh"
     )
     scripts = {"CHECK_SCRIPT": "/run/open/look.sh", "NOTIFY_SCRIPT": "/run/plain.sh"}
-    code, found = before_start(node, variables(lab.virtual(1), **scripts), prepare=files)
+    code, found = before_start(
+        node, variables(lab.virtual(1), **scripts), prepare=files, seconds=BRIEF
+    )
     assert code == 0
     assert {
         (
@@ -356,7 +363,7 @@ def test_scripts_are_judged_by_where_they_lie(make_lab: Callable[..., Lab]) -> N
         "script: OPENSHIFT_HA_NOTIFY_SCRIPT: /run/plain.sh is not executable: it is left out",
     } <= found["warn"]
     vital = {"CHECK_SCRIPT": "/run/absent.sh", "CHECK_SCRIPT_MISSING": "fault"}
-    code, found = before_start(node, variables(lab.virtual(1), **vital))
+    code, found = before_start(node, variables(lab.virtual(1), **vital), seconds=BRIEF)
     assert code == 78
     (said,) = found["fail"]
     assert said.startswith("script: OPENSHIFT_HA_CHECK_SCRIPT: /run/absent.sh is missing: ")
@@ -372,7 +379,7 @@ def test_chains_that_the_agent_never_opens_are_named(make_lab: Callable[..., Lab
         "table ip raw {\nchain PREROUTING {\n"
         "type filter hook prerouting priority -300;\nip protocol 112 drop\n}\n}\n"
     )
-    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"))
+    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
     assert "firewall: ip raw PREROUTING, netdev edge in may drop protocol 112" in found["warn"]
     assert "ingress and prerouting" in advice_of(node, "firewall")
 
@@ -384,12 +391,12 @@ def test_names_that_nobody_answers_have_a_line_of_their_own(
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
     named = variables(lab.virtual(1), UNICAST_PEERS_DNS="peers.invalid")
-    code, found = before_start(node, named)
+    code, found = before_start(node, named, seconds=BRIEF)
     assert code == 78
     text = "dns: OPENSHIFT_HA_UNICAST_PEERS_DNS: 'peers.invalid': no peers yet"
     assert [True] == [each.startswith(text) for each in found["fail"]]
     assert "interface: eth0 is up" in found["pass"]
-    code, found = before_start(node, named, more=("--tolerate", "dns"))
+    code, found = before_start(node, named, more=("--tolerate", "dns"), seconds=BRIEF)
     assert (0, set()) == (code, found["fail"])
     assert any(each.startswith(text) for each in found["warn"])
 
