@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import examination, peers_once, running
@@ -172,6 +172,19 @@ def _agent(source: _Source) -> Iterator[Finding]:
         yield findings.warned(
             "agent", f"pid {pid} is not ready: {reasons}{whose}", "see `ipfailover-agent status`"
         )
+    yield from _hindered(told or {})
+
+
+def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
+    """Tell of what an agent would do and cannot, and of what it keeps from serving on purpose."""
+    for each in told.get("protections", ()):
+        if not each["active"] and each["reason"]:
+            text = f"its protection {each['kind']} is off: {each['reason']}"
+            yield findings.warned("agent", text, "two nodes may hold an address for longer")
+    for each in told.get("instances", ()):
+        if each["held"]:
+            text = f"{each['name']} is held in FAULT: {each['held']}"
+            yield findings.warned("agent", text, "mend that; it is let go by itself")
 
 
 def _configuration(source: _Source, patience: Patience) -> _Configuration:
