@@ -149,24 +149,33 @@ def check_command(
     callback=options.interval,
     help="How long to listen for other nodes.",
 )
+@click.option(
+    "--tolerate",
+    multiple=True,
+    metavar="CHECK",
+    callback=options.checks,
+    help="A check whose failure only warns; several are separated by commas.",
+)
 @options.json_option
 def doctor_command(
     config: str | None,
     run_dir: str,
     template_dir: str | None,
+    *,
     seconds: float,
-    as_json: bool,  # noqa: FBT001 - click passes flags by name
+    tolerate: frozenset[str],
+    as_json: bool,
 ) -> int:
     """Look at this node and its network, before the agent runs or while it does.
 
     Changes nothing. Listens for other nodes, and asks by ARP who has the addresses. A line for
-    each check: pass, warn or fail, and what to do. Exits with 0 when nothing fails, else with 78.
+    each check: pass, warn, fail or skip, and what to do. Exits with 0 when nothing fails, else
+    with 78.
     """
     from ipfailover_agent.commands import doctor  # noqa: PLC0415
 
-    return doctor.examine(
-        options.made(config, run_dir, template_dir), seconds=seconds, as_json=as_json
-    )
+    chosen = options.made(config, run_dir, template_dir)
+    return doctor.examine(chosen, seconds=seconds, as_json=as_json, tolerated=tolerate)
 
 
 @cli.command("plan", short_help="Show what a reload would change, before it is made.")

@@ -31,6 +31,19 @@ def interval(
     return value
 
 
+def checks(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> frozenset[str]:
+    """Refuse a name that is no check of ``doctor``; several in a word are separated by commas."""
+    from ipfailover_agent.core.telling.findings import CHECKS  # noqa: PLC0415 - seldom needed
+
+    names = [name.strip() for each in values for name in each.split(",")]
+    for name in names:
+        if name not in CHECKS:
+            raise click.BadParameter(f"{name!r} is no check; there are {', '.join(CHECKS)}")
+    return frozenset(names)
+
+
 def shared_options(command: Callable[..., object]) -> Callable[..., object]:
     """Add the options that tell where variables, templates and the run directory are."""
     decorators = (

@@ -81,22 +81,31 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
 
 def ask_keepalived(candidate: Candidate) -> tuple[str, ...]:
     """Ask keepalived itself; return what it complains of."""
+    try:
+        return complaints(candidate, _TEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        return (f"keepalived did not test the configuration within {_TEST_SECONDS:g} s",)
+
+
+def complaints(candidate: Candidate, seconds: float) -> tuple[str, ...]:
+    """Return what keepalived complains of when it has so many seconds for it.
+
+    Raises:
+        subprocess.TimeoutExpired: it had more to do, or hangs.
+    """
     program = process.find_program("keepalived", os.environ.get("PATH"))
     with _temporary_directory(candidate.paths.directory) as directory:
         path = f"{directory}/keepalived.conf"
         files.write_atomically(path, _standing_alone(candidate, directory), 0o600)
-        try:
-            done = subprocess.run(
-                keepalived.test_command(program, path, candidate.config.keepalived_options),
-                env={**os.environ, "TMPDIR": directory},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=_TEST_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return (f"keepalived did not test the configuration within {_TEST_SECONDS:g} s",)
+        done = subprocess.run(
+            keepalived.test_command(program, path, candidate.config.keepalived_options),
+            env={**os.environ, "TMPDIR": directory},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+        )
     if done.returncode == 0:
         return ()
     meaning = keepalived.meaning_of(done.returncode, None)

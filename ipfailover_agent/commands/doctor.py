@@ -4,241 +4,251 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import time
-from dataclasses import asdict
-from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent import prepare
-from ipfailover_agent.commands import peers_once, running
-from ipfailover_agent.core.errors import (
-    AgentError,
-    ExitCode,
-    HostNotReadyError,
-    NotPermittedError,
-    SettingsError,
-)
-from ipfailover_agent.core.model import family_of
-from ipfailover_agent.core.network import asking, firewall, packet_filter, ruleset
-from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.telling import diagnosis, doctor
-from ipfailover_agent.core.telling.doctor import Finding, Verdict
+from ipfailover_agent.commands import examination, peers_once, running
+from ipfailover_agent.core.errors import AgentError, ExitCode, HostNotReadyError, SettingsError
+from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.planning import unicast
+from ipfailover_agent.core.reading import variables
+from ipfailover_agent.core.telling import doctor, findings
+from ipfailover_agent.core.telling.findings import Finding, Verdict
 from ipfailover_agent.report import terminal
-from ipfailover_agent.system import asking as network
-from ipfailover_agent.system import examining, host, process, wire
-from ipfailover_agent.system import firewall as nft
+from ipfailover_agent.system import examining, host, memory, process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
-    from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.network.ruleset import Chain
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.commands.examination import Patience
+    from ipfailover_agent.core.changing.records import ActiveRecord
     from ipfailover_agent.prepare import Candidate, Options
 
+_INDENT = " " * 6
+_NAMES_SECONDS = 3.0
+_VERSION_SECONDS = 2.0
+_SEE_CHECK = "see `ipfailover-agent check`"
 
-def examine(options: Options, *, seconds: float, as_json: bool) -> int:
-    """Print a line per finding; return 0, or 78 where something fails."""
-    findings: list[Finding] = []
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Where the variables come from; ``is_agents``: from the agent that runs here."""
+
+    environment: Mapping[str, str]
+    options: Options
+    is_agents: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Configuration:
+    """What became of the settings; ``candidate`` lacks the names if no ``knows_peers``."""
+
+    findings: tuple[Finding, ...]
+    candidate: Candidate | None = None
+    knows_peers: bool = True
+
+
+def examine(
+    options: Options, *, seconds: float, as_json: bool, tolerated: Collection[str] = ()
+) -> int:
+    """Print a line per finding, as it is found; return 0, or 78 where something fails.
+
+    ``tolerated`` are checks that only warn.
+    """
+    found: list[Finding] = []
+    columns = terminal.width() if terminal.is_terminal() else None
     for each in _findings(options, seconds):
-        findings.append(each)
-        if not as_json and not terminal.say(_line(each)):
+        finding = findings.tolerated(each, tolerated)
+        found.append(finding)
+        if not as_json and not terminal.say(_lines(finding, columns)):
             break
     if as_json:
-        told = [{**asdict(each), "verdict": each.verdict.value} for each in findings]
+        told = [{**asdict(each), "verdict": each.verdict.value} for each in found]
         terminal.say(json.dumps({"findings": told}, indent=2))
-    has_failed = any(each.verdict is Verdict.FAIL for each in findings)
+    has_failed = any(each.verdict is Verdict.FAIL for each in found)
     return int(ExitCode.CONFIG if has_failed else ExitCode.OK)
 
 
-def _line(finding: Finding) -> str:
-    text = f"{finding.verdict.value}  {finding.check}: {finding.text}"
-    return f"{text}\n      {finding.advice}" if finding.advice else text
+def _lines(finding: Finding, columns: int | None) -> str:
+    """Return a line, and one of advice; folded where a person looks at a terminal."""
+    text = terminal.harmless(f"{finding.verdict.value}  {finding.check}: {finding.text}")
+    advice = terminal.harmless(finding.advice)
+    if columns is None:
+        return f"{text}\n{_INDENT}{advice}" if advice else text
+    lines = terminal.fold(text, columns, indent=_INDENT)
+    if advice:
+        lines += terminal.fold(advice, columns, indent=_INDENT, lead=_INDENT)
+    return "\n".join(lines)
 
 
 def _findings(options: Options, seconds: float) -> Iterator[Finding]:
-    yield from _program()
-    yield from _agent(options)
-    candidate = None
-    try:
-        variables = prepare.read_variables(os.environ, options)
-        candidate = prepare.build(variables.values, options, peers_once.Found(options))
-    except SettingsError as error:
-        for problem in error.problems:
-            yield doctor.failed("settings", str(problem), "see `ipfailover-agent check`")
-    except HostNotReadyError as error:
-        yield doctor.failed("interface", str(error), "run would wait for it")
-    except AgentError as error:
-        yield doctor.failed("settings", str(error), "see `ipfailover-agent check`")
-    if candidate is None:
+    patience = examination.Patience(seconds)
+    yield from _program(patience)
+    source = _source_of(options)
+    yield from _agent(source)
+    found = _configuration(source, patience)
+    yield from found.findings
+    if found.candidate is None:
+        said = {each.check for each in found.findings}
+        wanting = (*findings.CONFIGURED_CHECKS, *findings.WIRE_CHECKS)
+        left = [each for each in wanting if each not in said]
+        yield from findings.all_skipped(left, "there is no configuration to look with")
+        yield from examination.machine()
         return
-    count = len(candidate.config.instances)
-    yield doctor.passed("settings", f"{count} instances on {candidate.config.interface}")
-    for text in (*candidate.warnings, *candidate.config.degraded):
-        yield doctor.warned("settings", text, "see `ipfailover-agent check`")
-    yield from _interface(candidate)
-    yield from _firewall(candidate)
-    yield from _service(candidate)
-    yield from _network(candidate, seconds)
+    yield from examination.node(found.candidate, patience)
+    if found.knows_peers:
+        yield from examination.network(found.candidate, seconds)
+    else:
+        yield from findings.all_skipped(findings.WIRE_CHECKS, "the peers are not known")
+        yield from examination.machine()
 
 
-def _program() -> Iterator[Finding]:
+def _program(patience: Patience) -> Iterator[Finding]:
     try:
         yield doctor.of_capabilities(host.missing_capabilities())
     except AgentError as error:
-        yield doctor.warned("capabilities", str(error), "run it as root on the node")
+        yield findings.skipped("capabilities", str(error), "run it as root on the node")
     try:
         program = process.find_program("keepalived", os.environ.get("PATH"))
     except AgentError:
-        printed = ""
+        printed = None
     else:
-        printed = examining.output_of((program, "--version"), os.environ)
+        words = (program, "--version")
+        printed = examining.output_of(words, os.environ, patience.at_most(_VERSION_SECONDS)) or ""
     yield from doctor.of_keepalived(printed)
 
 
-def _agent(options: Options) -> Iterator[Finding]:
+def _source_of(options: Options) -> _Source:
+    """Return our own variables, or those of the agent that runs here where we have none."""
+    own = _Source(environment=os.environ, options=options)
+    if options.config or any(map(variables.is_contract, os.environ)):
+        return own
+    record = _record_of_agent(options)
+    if record is None:
+        return own
+    return _Source(
+        environment=dict(record.environment),
+        options=replace(
+            options, config=record.source, template_directory=record.template_directory
+        ),
+        is_agents=True,
+    )
+
+
+def _record_of_agent(options: Options) -> ActiveRecord | None:
+    pid = running.find_agent(options.run_directory, must_run=False)
+    record = memory.read_active(RunPaths(directory=options.run_directory, config="").active)
+    if (
+        pid
+        and record
+        and (pid, host.process_started_at(pid))
+        == (
+            record.pid,
+            record.agent_started_at,
+        )
+    ):
+        return record
+    return None
+
+
+def _agent(source: _Source) -> Iterator[Finding]:
+    directory = source.options.run_directory
     try:
-        pid = running.find_agent(options.run_directory)
-        told = running.read_status(options.run_directory)
+        pid = running.find_agent(directory)
+        told = running.read_status(directory)
     except AgentError:
-        yield doctor.passed("agent", "none runs with this run directory")
+        yield findings.passed("agent", "none runs with this run directory")
         return
+    whose = "; its variables are looked at" if source.is_agents else ""
     if told is None:
-        yield doctor.warned("agent", f"pid {pid} tells no status", "wait a moment, look again")
+        yield findings.warned(
+            "agent", f"pid {pid} tells no status{whose}", "wait a moment, look again"
+        )
     elif told["ready"]:
-        yield doctor.passed("agent", f"pid {pid} runs and is ready")
+        yield findings.passed("agent", f"pid {pid} runs and is ready{whose}")
     else:
         reasons = "; ".join(told["reasons"]) or told["phase"]
-        yield doctor.warned(
-            "agent", f"pid {pid} is not ready: {reasons}", "see `ipfailover-agent status`"
+        yield findings.warned(
+            "agent", f"pid {pid} is not ready: {reasons}{whose}", "see `ipfailover-agent status`"
         )
+    yield from _hindered(told or {})
 
 
-def _interface(candidate: Candidate) -> Iterator[Finding]:
-    config, facts = candidate.config, candidate.facts
-    interface = facts.interface(config.interface)
-    if interface is None:
-        return
-    state = examining.operstate(interface.name)
-    yield doctor.of_link(interface.name, state, is_up=interface.is_up)
-    yield doctor.of_subnets(config, facts)
-    yield from doctor.of_other_holders(config, facts)
-    yield from doctor.of_managers(interface.name, examining.managers(interface.index))
-    yield from doctor.of_reverse_path(config, examining.reverse_path(interface.name))
+def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
+    """Tell of what an agent would do and cannot, and of what it keeps from serving on purpose."""
+    for each in told.get("protections", ()):
+        if not each["active"] and each["reason"]:
+            text = f"its protection {each['kind']} is off: {each['reason']}"
+            yield findings.warned("agent", text, "two nodes may hold an address for longer")
+    for each in told.get("instances", ()):
+        if each["held"]:
+            text = f"{each['name']} is held in FAULT: {each['held']}"
+            yield findings.warned("agent", text, "mend that; it is let go by itself")
 
 
-def _firewall(candidate: Candidate) -> Iterator[Finding]:
-    yield from doctor.of_firewall(
-        _dropping_chains(candidate),
-        is_managed=candidate.settings.manages_firewall,
-        legacy=nft.legacy_tables(),
-    )
-
-
-def _dropping_chains(candidate: Candidate) -> list[Chain] | None:
-    """Return base chains that may drop VRRP and hold no rule of ours; None: cannot be listed."""
+def _configuration(source: _Source, patience: Patience) -> _Configuration:
+    """Build the configuration, and say how that went."""
+    names = peers_once.Found(source.options, patience.at_most(_NAMES_SECONDS))
     try:
-        program = process.find_program("nft", os.environ.get("PATH"))
-        printed = examining.output_of((program, *firewall.LIST_CHAINS), os.environ)
-        if '"nftables"' not in printed:
-            return None
-        entries = [each for each in ruleset.read(printed) if each is not None]
-        found = []
-        for table in ruleset.tables_to_look_at(entries):
-            text = examining.output_of((program, *firewall.list_table(table)), os.environ)
-            if not text:
-                return None
-            listed = [each for each in ruleset.read(text) if each is not None]
-            wanted = firewall.wanted_addresses(candidate.config)
-            change = firewall.plan(
-                listed, wanted, firewall.tag_for(candidate.settings.config_name)
-            )
-            names = {each.chain for each in change.inserted} if change else set[str]()
-            names -= firewall.open_chains(listed, wanted)
-            found += [
-                each for each in ruleset.TableRules(listed).base_chains if each.name in names
-            ]
-    except (AgentError, ruleset.RulesetError):
-        return None
-    return found
-
-
-def _service(candidate: Candidate) -> Iterator[Finding]:
-    check = candidate.config.track_script or candidate.config.port_probes
-    for each in () if check is None else check.ports:
-        yield doctor.of_port(each.address, each.port, examining.connect(each.address, each.port))
-    settings, facts = candidate.settings, candidate.facts
-    for variable, command, state in (
-        ("OPENSHIFT_HA_CHECK_SCRIPT", settings.check_script, facts.check_script),
-        ("OPENSHIFT_HA_NOTIFY_SCRIPT", settings.notify_script, facts.notify_script),
-    ):
-        if command is not None and state is not None:
-            path = shlex.split(command)[0]
-            yield doctor.of_script(variable, path, state, examining.obstacle(path))
-
-
-def _network(candidate: Candidate, seconds: float) -> Iterator[Finding]:
-    """Listen and ask."""
-    config = candidate.config
-    try:
-        macs = wire.host_macs()
-        with wire.WireSocket(
-            config.interface, packet_filter.kernel_filter(config.addresses)
-        ) as socket:
-            found = list(
-                contexts.build(config, candidate.facts, mac=socket.mac, host_macs=macs).values()
-            )
-            peers, far = _peers(candidate)
-            questions = _questions(candidate, socket.mac, (*config.addresses, *peers))
-            began = time.time() - time.monotonic()
-            packets, answers, late = network.listen(socket, questions, seconds)
-            shift = time.time() - time.monotonic() - began
-    except NotPermittedError as error:
-        yield doctor.warned("network", str(error), "run it as root on the node")
-        return
+        read = prepare.read_variables(source.environment, source.options)
+        candidate = prepare.build(read.values, source.options, names)
+    except SettingsError as error:
+        told = (findings.failed("settings", str(each), _SEE_CHECK) for each in error.problems)
+        return _Configuration(findings=(*told, findings.skipped("dns", "no usable settings")))
+    except HostNotReadyError as error:
+        return _not_ready(source, error, names)
     except AgentError as error:
-        advice = "nothing was listened to: mend that, or name another interface"
-        yield doctor.warned("network", str(error), advice)
-        return
-    heard = diagnosis.Heard(
-        seconds=seconds,
-        packets=packets,
-        answers={address: frozenset(each) - macs for address, each in answers.items()},
+        told_once = findings.failed("settings", str(error), _SEE_CHECK)
+        return _Configuration(findings=(told_once, findings.skipped("dns", "no usable settings")))
+    return _Configuration(
+        candidate=candidate,
+        findings=(
+            *_settings(candidate, read.warnings),
+            *_names(names),
+        ),
     )
-    yield from _judged(found, peers, heard)
-    yield from diagnosis.of_far_peers(far)
-    yield doctor.of_clock(examining.clock_source(), shift)
-    yield doctor.of_starvation(examining.pressure(), examining.throttled(), late)
 
 
-def _judged(
-    found: list[ContestContext], peers: tuple[IPAddress, ...], heard: diagnosis.Heard
-) -> Iterator[Finding]:
-    yield from diagnosis.of_wire(found, heard)
-    yield from diagnosis.of_answers(found, heard, peers)
-    yield from diagnosis.of_peers(found, peers, heard)
-
-
-def _peers(candidate: Candidate) -> tuple[tuple[IPAddress, ...], tuple[IPAddress, ...]]:
-    """Return the unicast peers on the interface's own networks, and those behind a router."""
-    interface = candidate.facts.interface(candidate.config.interface)
-    held = () if interface is None else interface.addresses
-    networks = [ip_network(f"{each.address}/{each.prefix_length}", strict=False) for each in held]
-    peers = dict.fromkeys(
-        peer for each in candidate.config.instances for peer in each.unicast_peers
+def _not_ready(
+    source: _Source, error: HostNotReadyError, names: peers_once.Found
+) -> _Configuration:
+    """Say what the node lacks; without peers, look at it as if there were no names."""
+    usable = findings.passed("settings", "they can be used")
+    if error.problem.variable != unicast.NAMES:
+        lacking = findings.failed("interface", str(error), "run waits for it")
+        return _Configuration(findings=(usable, *_names(names), lacking))
+    told = findings.failed("dns", str(error), "run waits for it")
+    read = prepare.read_variables(source.environment, source.options)
+    without = {**read.values, unicast.NAMES: ""}
+    try:
+        candidate = prepare.build(without, source.options, names)
+    except AgentError:
+        return _Configuration(findings=(usable, told))
+    return _Configuration(
+        candidate=candidate,
+        findings=(*_settings(candidate, read.warnings), told),
+        knows_peers=False,
     )
-    near = tuple(peer for peer in peers if any(peer in network for network in networks))
-    return near, tuple(peer for peer in peers if peer not in near)
 
 
-def _questions(
-    candidate: Candidate, mac: bytes, targets: tuple[IPAddress, ...]
-) -> dict[IPAddress, bytes]:
-    """Return a question for each address, from an own address of its family."""
-    own = {family_of(each): each for each in reversed(candidate.config.node_addresses)}
-    return {
-        target: asking.question(mac, own[family_of(target)], target)
-        for target in targets
-        if family_of(target) in own
-    }
+def _settings(candidate: Candidate, warnings: tuple[str, ...]) -> Iterator[Finding]:
+    config = candidate.config
+    count = len(config.addresses)
+    noun = "address" if count == 1 else "addresses"
+    instances = "instance" if len(config.instances) == 1 else "instances"
+    text = f"{count} {noun} in {len(config.instances)} {instances} on {config.interface}"
+    yield findings.passed("settings", text)
+    for each in dict.fromkeys((*warnings, *candidate.warnings, *config.degraded)):
+        yield findings.warned("settings", each, _SEE_CHECK)
+
+
+def _names(names: peers_once.Found) -> Iterator[Finding]:
+    """Say what was asked of DNS, and what came back."""
+    if not names.answers:
+        yield findings.skipped("dns", f"{unicast.NAMES} is not set")
+    for each in names.answers:
+        if not each.failure:
+            yield findings.passed("dns", peers_once.describe(each))
+    for text in names.warnings:
+        yield findings.warned("dns", text, "mend DNS, or list addresses instead")

@@ -23,8 +23,9 @@ class Found:
     are sentences about what an operator should know.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, deadline: float = _DEADLINE) -> None:
         self._options = options
+        self._deadline = deadline
         self.answers: tuple[names.Answer, ...] = ()
         self.warnings: tuple[str, ...] = ()
 
@@ -35,7 +36,7 @@ class Found:
         from ipfailover_agent.system import resolving  # noqa: PLC0415 - seldom needed
 
         wanted = peers.want(settings, facts)
-        asked = resolving.resolve_once(wanted.questions, _DEADLINE)
+        asked = resolving.resolve_once(wanted.questions, self._deadline)
         limit = inquiries.Policy().limit
         self.answers = tuple(
             sorted(

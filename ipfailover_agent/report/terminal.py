@@ -23,8 +23,8 @@ def width() -> int:
 
 
 def is_terminal() -> bool:
-    """Tell whether a person looks at the standard output."""
-    return sys.stdout.isatty()
+    """Tell whether a person looks at the standard output; it may have been closed before us."""
+    return bool(sys.stdout) and sys.stdout.isatty()
 
 
 def painter(environment: Mapping[str, str], *, is_terminal: bool) -> Callable[[str, str], str]:

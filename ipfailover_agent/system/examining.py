@@ -5,35 +5,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import socket
 import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.core.telling.doctor import Managers
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.model import IPAddress, PortCheck
 
-_SECONDS: Final = 5.0  # for a program or a connection
+_KEEPS: Final = re.compile(
+    r"^KeepConfiguration\s*=\s*(yes|true|on|1|static)\s*$", re.MULTILINE | re.IGNORECASE
+)
+_MANAGER_PLACES: Final = ("/run/systemd/netif", "/run/systemd/system", "/run/NetworkManager")
+_ARP_FIELDS: Final = 6  # of a line of /proc/net/arp: address, type, flags, MAC, mask, device
 
 
-def output_of(words: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return what a program prints, to either stream; empty where it cannot be run."""
+def output_of(
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    seconds: float,
+    *,
+    text: str = "",
+) -> str | None:
+    """Return what a program prints, to either stream; None where it cannot be run, or is slow.
+
+    ``seconds`` is how long it may take; ``text`` is what it reads.
+    """
     try:
         done = subprocess.run(
             words,
             env=dict(environment),
-            stdin=subprocess.DEVNULL,
+            input=text.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
+        return None
     return done.stdout.decode("utf-8", "backslashreplace")
 
 
@@ -61,16 +80,33 @@ def reverse_path(interface: str) -> int | None:
     return max(found, default=None)
 
 
-def managers(index: int) -> frozenset[str]:
+def managers(index: int) -> Managers:
     """Return who says that it manages an interface; a container may not see it."""
     found = set()
+    keeps = False
     link = read(f"/run/systemd/netif/links/{index}")
     if link is not None and "ADMIN_STATE=unmanaged" not in link:
         found.add("networkd")
+        keeps = any(_KEEPS.search(read(each) or "") for each in _network_files(link))
     device = read(f"/run/NetworkManager/devices/{index}")
     if device is not None and "managed=false" not in device:
         found.add("NetworkManager")
-    return frozenset(found)
+    return Managers(
+        names=frozenset(found),
+        keeps=keeps,
+        # where systemd is PID 1 and neither directory is there, neither of them runs
+        is_visible=any(map(os.path.isdir, _MANAGER_PLACES)),
+    )
+
+
+def _network_files(link: str) -> list[str]:
+    """Return the .network file and its drop-ins that a state file of networkd names."""
+    files: list[str] = []
+    for line in link.splitlines():
+        name, _, value = line.partition("=")
+        if name in {"NETWORK_FILE", "NETWORK_FILE_DROPINS"}:
+            files += value.strip('"').split()
+    return files
 
 
 def pressure() -> float | None:
@@ -85,25 +121,53 @@ def pressure() -> float | None:
     return None
 
 
-def throttled() -> int | None:
-    """Return how often our cgroup's (v2) CPU limit has stopped it, None where there is none."""
-    limit = read("/sys/fs/cgroup/cpu.max")
-    if limit is None or limit.startswith("max"):
-        return None
-    for line in (read("/sys/fs/cgroup/cpu.stat") or "").splitlines():
-        name, _, value = line.partition(" ")
-        if name == "nr_throttled" and value.isdigit():
-            return int(value)
+def throttled(
+    *, membership: str = "/proc/self/cgroup", control_groups: str = "/sys/fs/cgroup"
+) -> int | None:
+    """Return how often our cgroup's CPU limit has stopped it, None where that is not told.
+
+    A container may not see its own path; what it sees as the root is its own group then. The
+    paths are for tests.
+    """
+    for line in (read(membership) or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = f"{control_groups}/cpu" if controllers else control_groups  # version 1 or 2
+        told = read(f"{root}{path}/cpu.stat") or read(f"{root}/cpu.stat") or ""
+        for each in told.splitlines():
+            name, _, value = each.partition(" ")
+            if name == "nr_throttled" and value.isdigit():
+                return int(value)
     return None
 
 
-def connect(address: IPAddress, port: int) -> str:
-    """Connect and hang up; return what went wrong, or nothing."""
+def connect(ports: Collection[PortCheck], seconds: float) -> dict[PortCheck, str]:
+    """Connect to all at once and hang up; return what went wrong with each, or nothing."""
+    if not ports:
+        return {}
+    with ThreadPoolExecutor(max_workers=len(ports)) as pool:
+        return dict(zip(ports, pool.map(lambda each: _connect(each, seconds), ports), strict=True))
+
+
+def _connect(port: PortCheck, seconds: float) -> str:
     try:
-        with socket.create_connection((str(address), port), timeout=_SECONDS):
+        with socket.create_connection((str(port.address), port.port), timeout=seconds):
             return ""
     except OSError as error:
         return (error.strerror or str(error)).lower()
+
+
+def neighbours() -> dict[bytes, tuple[IPAddress, ...]]:
+    """Return the IPv4 addresses of other hosts that the kernel knows, by MAC."""
+    found: dict[bytes, tuple[IPAddress, ...]] = {}
+    for line in (read("/proc/net/arp") or "").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) == _ARP_FIELDS:
+            with contextlib.suppress(ValueError):
+                mac = bytes.fromhex(fields[3].replace(":", ""))
+                found[mac] = (*found.get(mac, ()), ip_address(fields[0]))
+    return found
 
 
 def clock_source() -> str | None:

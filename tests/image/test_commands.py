@@ -48,7 +48,7 @@ def test_every_command_works_beside_the_agent(start: StartPod, lab: Lab) -> None
     told = {each["check"]: each for each in found}
     assert {"capabilities", "keepalived", "agent", "firewall", "cpu"} <= told.keys()
     del told["cpu"]  # is that of the machine
-    assert [] == [each for each in told.values() if each["verdict"] != "pass"]
+    assert [] == [each for each in told.values() if each["verdict"] not in {"pass", "skip"}]
 
     assert f"{second.ip} had everything" in say(pod, "drill")
     lab.wait_for_holder(address, among=[first], timeout=ELECTION)

@@ -108,6 +108,25 @@ def test_a_clusters_pods_serve_and_a_job_removes_what_a_killed_one_left(
     assert not any(web.recorder.holders(web.virtual(number)) for number in (1, 2, 3))
 
 
+def test_doctor_lets_an_agent_start_or_not(start: StartPod, web: Lab, tmp_path: Path) -> None:
+    """As an init container, beside a node that serves; with another list it is refused."""
+    made = manifests.kustomize_with("kubernetes", "doctor", tmp_path)
+    config = manifests.find(made, "ConfigMap")["data"]
+    [(_, spec)] = manifests.pod_specs(made)
+    first, second = web.nodes
+    environment, options = container_options(spec, config, tmp_path / "agent", first)
+    start(first, environment, options=options)
+    web.wait_for_holder(ADDRESS, timeout=ELECTION)
+    looking = {**spec, "containers": spec["initContainers"]}
+    program, *words = spec["initContainers"][0]["command"]
+    for values, expected in ((config, 0), (config | {"OPENSHIFT_HA_VRRP_ID_OFFSET": "50"}, 78)):
+        place = tmp_path / f"doctor-{expected}"
+        environment, options = container_options(looking, values, place, second)
+        pod = start(second, environment, options=options, entrypoint=program, command=words)
+        assert pod.wait() == expected, pod.logs()
+        assert "pass  config: keepalived accepts it" in pod.logs()
+
+
 def test_monitoring_answers_the_kubelet_and_prometheus(
     start: StartPod, web: Lab, tmp_path: Path
 ) -> None:

@@ -13,17 +13,23 @@ if TYPE_CHECKING:
 Direction = Literal["both", "in", "out"]
 
 
+#: 224.0.0.18 and ff02::12 on Ethernet (RFC 1112 section 6.4, RFC 2464 section 7).
+_GROUPS = ("01:00:5e:00:00:12", "33:33:00:00:00:12")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """Frames that the switch drops; an empty port means any port.
 
     ``claimed``: only those that say whose this address is, by ARP or neighbour advertisement.
+    ``only_group``: those to VRRP's multicast groups, as a switch that forgot who is in them.
     """
 
     source: str = ""
     target: str = ""
     only_vrrp: bool = False
     claimed: str = ""
+    only_group: bool = False
 
     @property
     def rule(self) -> str:
@@ -32,6 +38,7 @@ class Loss:
         words += [f'oifname "{self.target}"'] if self.target else []
         words += ["meta l4proto 112"] if self.only_vrrp else []
         words += [_claim(self.claimed)] if self.claimed else []
+        words += [f"ether daddr {{ {', '.join(_GROUPS)} }}"] if self.only_group else []
         return " ".join([*words, "drop"])
 
 
@@ -86,6 +93,10 @@ class Switch:
     def unsecure(self, port: str, *addresses: str) -> None:
         """Undo ``secure``."""
         self.restore(*(Loss(source=port, claimed=each) for each in addresses))
+
+    def drop_multicast(self) -> None:
+        """Lose VRRP's multicast, and nothing else: ARP and unicast pass."""
+        self.lose(Loss(only_group=True))
 
     def set_link(self, port: str, *, up: bool) -> None:
         """Take the cable out or put it in: the host sees its carrier go or come."""

@@ -3,35 +3,74 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.scenarios import PORT, ask, serve_ranked, stays, variables
+from ipfailover_agent.core.telling.findings import CHECKS, Verdict
+from tests.lab.container import PROJECT
+from tests.lab.namespaces import base_environment
+from tests.lab.scenarios import (
+    ELECTION,
+    PORT,
+    ask,
+    command,
+    events,
+    serve_ranked,
+    status,
+    stays,
+    variables,
+    wait_for_each,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.lab.lab import Lab
     from tests.lab.node import Node
 
 DOCTOR = (sys.executable, "-m", "ipfailover_agent", "doctor", "--json", "--seconds", "2.5")
+BRIEF = 0.3
 
 
-def before_start(node: Node, environment: dict[str, str]) -> tuple[int, dict[str, set[str]]]:
-    """Run ``doctor`` where no agent runs; return its exit code and the texts by verdict."""
-    node.start(environment, DOCTOR)
+def before_start(
+    node: Node,
+    environment: dict[str, str],
+    *,
+    prepare: str = "",
+    before: tuple[str, ...] = (),
+    more: tuple[str, ...] = (),
+    seconds: float = 2.5,
+) -> tuple[int, dict[str, set[str]]]:
+    """Run ``doctor`` where no agent runs; return its exit code and the texts by verdict.
+
+    ``prepare`` is shell text run before it, ``before`` a program that starts it, ``more`` its
+    options, ``seconds`` how long it listens: BRIEF where nobody is to be heard.
+    """
+    heard = ("--seconds", str(seconds))
+    node.start(environment, (*before, *DOCTOR, *heard, *more), prepare=prepare)
     return node.wait(), by_verdict(node.stdout())
 
 
 def by_verdict(printed: str) -> dict[str, set[str]]:
-    """Return "check: text" by verdict."""
-    found: dict[str, set[str]] = {"pass": set(), "warn": set(), "fail": set()}
-    for each in json.loads(printed)["findings"]:
-        assert bool(each["advice"]) == (each["verdict"] != "pass")
+    """Return "check: text" by verdict; every check has a line, and what is no pass says why."""
+    found: dict[str, set[str]] = {each.value: set() for each in Verdict}
+    told = json.loads(printed)["findings"]
+    assert set(CHECKS) == {each["check"] for each in told}
+    for each in told:
+        assert bool(each["advice"]) >= (each["verdict"] in {"warn", "fail"})
+        assert not (each["advice"] and each["verdict"] == "pass")
         found[each["verdict"]].add(f"{each['check']}: {each['text']}")
     return found
+
+
+def advice_of(node: Node, check: str) -> str:
+    """Return what the node's last ``doctor`` says to do about a check."""
+    told = json.loads(node.stdout())["findings"]
+    return next(str(each["advice"]) for each in told if each["check"] == check)
 
 
 def mac_of(node: Node) -> str:
@@ -128,9 +167,9 @@ def test_a_firewall_that_drops_vrrp_is_named(make_lab: Callable[..., Lab]) -> No
     node.nft(
         "table inet filter { chain input { type filter hook input priority 0; policy drop; }\n}"
     )
-    _, found = before_start(node, variables(lab.virtual(1)))
+    _, found = before_start(node, variables(lab.virtual(1)), seconds=BRIEF)
     assert "firewall: inet filter input may drop protocol 112" in found["warn"]
-    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"))
+    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
     assert (
         "firewall: inet filter input may drop protocol 112; the agent lets it in there"
         in found["pass"]
@@ -177,3 +216,280 @@ def test_settings_that_cannot_be_used_fail_with_every_problem(
     assert code == 78
     assert 2 == sum(each.startswith("settings: OPENSHIFT_HA_") for each in found["fail"])
     assert any(each.startswith("keepalived: version ") for each in found["pass"])
+
+
+# --- one fault each -----------------------------------------------------------------------------
+
+
+def test_missing_rights_are_told_and_what_they_keep_from_us(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Nothing that was not looked at passes."""
+    lab = make_lab(1, ipv6=False)
+    without = "--bounding-set=-net_admin,-net_raw", "--inh-caps=-net_admin,-net_raw"
+    code, found = before_start(
+        lab.nodes[0], variables(lab.virtual(1)), before=("setpriv", *without), seconds=BRIEF
+    )
+    assert code == 78
+    assert {"capabilities: NET_ADMIN and NET_RAW missing"} == found["fail"]
+    skipped = {each.partition(":")[0] for each in found["skip"]}
+    assert {"firewall", "answers", "rivals", "ids", "holders", "multicast", "peers"} <= skipped
+
+
+def test_a_keepalived_that_lacks_something_is_told(make_lab: Callable[..., Lab]) -> None:
+    """A fake one: no package of it lacks passwords or dumps."""
+    lab = make_lab(1, ipv6=False)
+    environment = {
+        **variables(lab.virtual(1)),
+        "PATH": f"/run/programs:{base_environment()['PATH']}",
+    }
+    lacking = (
+        "mkdir /run/programs; printf '#!/bin/sh\\necho Keepalived v2.2.8\\n"
+        "echo Config options: VRRP\\n' >/run/programs/keepalived; "
+        "chmod 755 /run/programs/keepalived"
+    )
+    _, found = before_start(lab.nodes[0], environment, prepare=lacking, seconds=BRIEF)
+    assert "keepalived: version 2.2.8" in found["pass"]
+    assert {
+        "build: without VRRP_AUTH: it knows no password",
+        "build: without JSON dumps: it cannot be asked for its state",
+    } <= found["warn"]
+    nowhere = ("env", "PATH=/run/programs")
+    code, found = before_start(lab.nodes[0], environment, before=nowhere, seconds=BRIEF)
+    assert code == 78
+    assert {"keepalived: there is none on PATH"} == found["fail"]
+
+
+def test_a_file_that_keepalived_refuses_fails(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    """A template of the user's own, in which something else is not what it should be."""
+    lab = make_lab(1, ipv6=False)
+    text = (PROJECT / "templates" / "keepalived.conf.j2").read_text()
+    own = tmp_path / "templates"
+    own.mkdir()
+    (own / "keepalived.conf.j2").write_text(text + "vrrp_instance odd {\n  interface nowhere\n}\n")
+    more = ("--template-dir", str(own))
+    code, found = before_start(lab.nodes[0], variables(lab.virtual(1)), more=more, seconds=BRIEF)
+    assert code == 78
+    (said,) = found["fail"]
+    assert said.startswith("config: keepalived refuses the configuration: ")
+    assert "nowhere" in said
+
+
+def test_a_strict_filter_of_the_way_back_is_told(make_lab: Callable[..., Lab]) -> None:
+    """As soon as answers could leave by another interface."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    node.run(["sysctl", "-qw", "net/ipv4/conf/eth0/rp_filter=1"])
+    _, found = before_start(node, variables(lab.virtual(1)), seconds=BRIEF)
+    assert "rp_filter: strict on eth0, which all answers leave by" in found["pass"]
+    node.run(["ip", "link", "add", "eth1", "type", "bridge"])
+    node.run(["ip", "address", "add", f"{lab.virtual(99)}/24", "dev", "eth1"])
+    _, found = before_start(
+        node, variables(lab.virtual(1), NETWORK_INTERFACE="eth0"), seconds=BRIEF
+    )
+    assert "rp_filter: strict on eth0, and answers may leave by eth1" in found["warn"]
+    assert "rp_filter=2" in advice_of(node, "rp_filter")
+
+
+def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> None:
+    """By the files that they keep below /run; networkd can be told to keep addresses."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    index = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]["ifindex"]
+    files = (
+        "mkdir -p /run/systemd/netif/links /run/NetworkManager/devices; "
+        f"printf 'ADMIN_STATE=configured\\nNETWORK_FILE=/run/eth0.network\\n' "
+        f">/run/systemd/netif/links/{index}; "
+        f"printf '[device]\\nmanaged=true\\n' >/run/NetworkManager/devices/{index}"
+    )
+    _, found = before_start(node, variables(lab.virtual(1)), prepare=files, seconds=BRIEF)
+    assert {"manager: systemd-networkd manages eth0", "manager: NetworkManager manages eth0"} == {
+        each for each in found["warn"] if each.startswith("manager: ")
+    }
+    keeping = (
+        f"{files}; rm -r /run/NetworkManager; "
+        "printf '[Network]\\nKeepConfiguration=yes\\n' >/run/eth0.network"
+    )
+    _, found = before_start(node, variables(lab.virtual(1)), prepare=keeping, seconds=BRIEF)
+    assert "manager: systemd-networkd manages eth0, and KeepConfiguration is set" in found["pass"]
+
+
+def test_a_starved_doctor_says_so(make_lab: Callable[..., Lab]) -> None:
+    """It was stopped while it listened, as by a hypervisor."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    node.start(variables(lab.virtual(1)), DOCTOR)
+    lab.wait_until(
+        lambda: len(node.run(["cat", "/proc/net/packet"]).stdout.splitlines()) >= 4,
+        timeout=8,
+        what="doctor listens, on three sockets",
+    )
+    node.freeze()
+    stays(0.5)
+    node.thaw()
+    assert node.wait() == 0
+    found = by_verdict(node.stdout())
+    (late,) = re.findall(r"cpu: woke up ([\d.]+) s late", " ".join(found["warn"]))
+    assert float(late) > 0.3
+
+
+def test_a_kernel_that_has_given_up_its_clock_is_told(make_lab: Callable[..., Lab]) -> None:
+    """A file in place of the kernel's: the machine's own clock is left alone."""
+    lab = make_lab(1, ipv6=False)
+    place = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    poor = f"echo acpi_pm >/run/clock; mount --bind /run/clock {place}"
+    _, found = before_start(lab.nodes[0], variables(lab.virtual(1)), prepare=poor, seconds=BRIEF)
+    assert "clock: the kernel counts time with acpi_pm" in found["warn"]
+
+
+def test_scripts_are_judged_by_where_they_lie(make_lab: Callable[..., Lab]) -> None:
+    """One that cannot be run fails only where the node would not serve without it."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    files = (
+        "mkdir -m 777 /run/open; printf '#!/bin/sh\\n' >/run/open/look.sh; "
+        "chmod 755 /run/open/look.sh; printf '#!/bin/sh\\n' >/run/plain.sh"
+    )
+    scripts = {"CHECK_SCRIPT": "/run/open/look.sh", "NOTIFY_SCRIPT": "/run/plain.sh"}
+    code, found = before_start(
+        node, variables(lab.virtual(1), **scripts), prepare=files, seconds=BRIEF
+    )
+    assert code == 0
+    assert {
+        (
+            "script: OPENSHIFT_HA_CHECK_SCRIPT: /run/open/look.sh lies below /run/open, "
+            "which everybody may write to"
+        ),
+        "script: OPENSHIFT_HA_NOTIFY_SCRIPT: /run/plain.sh is not executable: it is left out",
+    } <= found["warn"]
+    vital = {"CHECK_SCRIPT": "/run/absent.sh", "CHECK_SCRIPT_MISSING": "fault"}
+    code, found = before_start(node, variables(lab.virtual(1), **vital), seconds=BRIEF)
+    assert code == 78
+    (said,) = found["fail"]
+    assert said.startswith("script: OPENSHIFT_HA_CHECK_SCRIPT: /run/absent.sh is missing: ")
+
+
+def test_chains_that_the_agent_never_opens_are_named(make_lab: Callable[..., Lab]) -> None:
+    """Before input and after output; those of iptables are tables of nftables."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    node.nft(
+        "table netdev edge {\nchain in {\n"
+        'type filter hook ingress device "eth0" priority 0;\nip protocol 112 drop\n}\n}\n'
+        "table ip raw {\nchain PREROUTING {\n"
+        "type filter hook prerouting priority -300;\nip protocol 112 drop\n}\n}\n"
+    )
+    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
+    assert "firewall: ip raw PREROUTING, netdev edge in may drop protocol 112" in found["warn"]
+    assert "ingress and prerouting" in advice_of(node, "firewall")
+
+
+def test_names_that_nobody_answers_have_a_line_of_their_own(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """The interface is fine; an init container may choose to let run wait for DNS."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    named = variables(lab.virtual(1), UNICAST_PEERS_DNS="peers.invalid")
+    code, found = before_start(node, named, seconds=BRIEF)
+    assert code == 78
+    text = "dns: OPENSHIFT_HA_UNICAST_PEERS_DNS: 'peers.invalid': no peers yet"
+    assert [True] == [each.startswith(text) for each in found["fail"]]
+    assert "interface: eth0 is up" in found["pass"]
+    code, found = before_start(node, named, more=("--tolerate", "dns"), seconds=BRIEF)
+    assert (0, set()) == (code, found["fail"])
+    assert any(each.startswith(text) for each in found["warn"])
+
+
+# --- while an agent runs ------------------------------------------------------------------------
+
+
+def test_a_second_holder_is_found_by_the_first(make_lab: Callable[..., Lab]) -> None:
+    """The agent here has the address, and so has somebody else."""
+    lab = make_lab(2, ipv6=False)
+    node, stranger = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address, CONFLICT="off"))
+    wait_for_each(lab, [address], timeout=ELECTION)
+    stranger.run(["ip", "address", "add", f"{address}/32", "dev", "eth0"])
+    done = ask(node, *DOCTOR[3:])
+    assert done.returncode == 78
+    assert {f"answers: {address} is on this node, and answered by {mac_of(stranger)}"} == (
+        by_verdict(done.stdout)["fail"]
+    )
+
+
+def test_an_agents_own_variables_are_looked_at_where_there_are_none(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """As in a shell on a host whose service has an environment file."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    node.start(variables(lab.virtual(1)))
+    wait_for_each(lab, [lab.virtual(1)], timeout=ELECTION)
+    bare = ("env", "-i", f"PATH={base_environment()['PATH']}")
+    done = node.run_in_container([*bare, *command(*DOCTOR[3:])])
+    found = by_verdict(done.stdout)
+    assert (0, set()) == (done.returncode, found["fail"])
+    assert "settings: 1 address in 1 instance on eth0" in found["pass"]
+    (said,) = [each for each in found["pass"] if each.startswith("agent: ")]
+    assert said.endswith("runs and is ready; its variables are looked at")
+
+
+# --- multicast that gets lost -------------------------------------------------------------------
+
+
+def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """What ``doctor`` says is set as it is, and one node has the address."""
+    lab = make_lab(2, ipv6=False)
+    lab.switch.drop_multicast()
+    first, second = lab.nodes
+    address = lab.virtual(1)
+    first.start(variables(address))
+    wait_for_each(lab, [address], timeout=ELECTION)
+    second.run(["ping", "-c", "1", "-W", "2", first.ip])  # as nodes of a cluster do all the time
+    code, found = before_start(second, variables(address))
+    assert code == 78
+    assert {
+        f"answers: {address} is answered by {mac_of(first)}, which advertises nothing"
+    } == found["fail"]
+    assert any(each.startswith("multicast: no advert arrives") for each in found["warn"])
+    (peers,) = re.findall(r"OPENSHIFT_HA_UNICAST_PEERS=(\S+) ", advice_of(second, "multicast"))
+    assert f"{second.ip},{first.ip}" == peers
+    first.terminate()
+    assert first.wait() == 0
+    serve_ranked(lab, address, UNICAST_PEERS=peers)
+    assert lab.recorder.seconds_with_two(address) == 0
+
+
+def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: Callable[..., Lab]) -> None:
+    """Both serve, neither hears the other: one yields, and says why."""
+    lab = make_lab(2, ipv6=False)
+    lab.switch.drop_multicast()
+    address = lab.virtual(1)
+    for node in lab.nodes:
+        node.start(variables(address))
+
+    def causes() -> list[str]:
+        return [line for node in lab.nodes for line in events(node, "contest.held")]
+
+    lab.wait_until(lambda: bool(causes()), timeout=ELECTION + 8, what="one of them yields")
+    own = {f"OPENSHIFT_HA_UNICAST_PEERS={each.ip} (add every other node)" for each in lab.nodes}
+    assert all(any(each in line for each in own) for line in causes())
+    (held,) = lab.wait_until(
+        lambda: [each for each in lab.nodes if any(one["held"] for one in told_of(each))],
+        timeout=ELECTION,
+        what="status says so too",
+    )
+    found = by_verdict(ask(held, *DOCTOR[3:]).stdout)
+    said = [each for each in found["warn"] if " is held in FAULT: " in each]
+    assert any(each in line for each in own for line in said)
+
+
+def told_of(node: Node) -> list[dict[str, Any]]:
+    """Return what the status says of a node's instances."""
+    return list(status(node).get("instances", ()))

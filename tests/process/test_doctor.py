@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,7 +65,8 @@ def test_an_nft_that_says_nothing_useful_is_no_pass(
     programs.mkdir()
     script(programs / "nft", text)
     found = found_by(world, PATH=f"{programs}:{world.environment['PATH']}")
-    assert ["warn the rules of nftables cannot be listed"] == found["firewall"]
+    (said,) = found["firewall"]
+    assert said.startswith("warn the rules of nftables cannot be listed: ")
 
 
 def test_a_clock_and_a_wire_are_looked_at(world: World) -> None:
@@ -80,7 +82,7 @@ def test_peers_on_this_network_and_behind_a_router_are_told_apart(world: World) 
     found = found_by(world, OPENSHIFT_HA_UNICAST_PEERS="10.0.0.77,192.0.2.7")
     assert [
         "warn 10.0.0.77 does not answer ARP or neighbour requests",
-        "pass 192.0.2.7 on another network, not asked",
+        "skip not looked at: 192.0.2.7 on another network",
     ] == found["peers"]
 
 
@@ -99,6 +101,75 @@ def test_a_reader_that_leaves_gets_no_traceback(world: World) -> None:
     )
     assert "" == done.stderr
     assert done.stdout.startswith("pass  capabilities")
+
+
+def test_nowhere_to_print_is_no_traceback(world: World) -> None:
+    """Standard output was closed by whoever started it; the exit code is all there is."""
+    done = world.command(
+        environment={**ENVIRONMENT, "OPENSHIFT_HA_MONITOR_PORT": "0"},
+        before=("bash", "-c", '"$0" -m ipfailover_agent doctor --seconds 0.2 >&-'),
+    )
+    assert (78, "") == (done.returncode, done.stderr)  # the keepalived here is a fake one
+
+
+def test_programs_that_hang_do_not_keep_it(world: World, tmp_path: Path) -> None:
+    """It ends within some ten seconds, and says what it could not see."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("keepalived", "nft"):
+        script(programs / name, "exec sleep 60")
+    began = time.monotonic()
+    found = found_by(world, PATH=f"{programs}:{world.environment['PATH']}")
+    assert time.monotonic() - began < 20  # a loaded machine; alone it is 8
+    assert ["fail it does not tell its version"] == found["keepalived"]
+    assert ["skip not looked at: keepalived takes too long"] == found["config"]
+    assert "nft does not end" in found["firewall"][0]
+    assert ["pass nobody else answers for 10.0.0.101"] == found["answers"]
+
+
+def test_an_ordinary_user_is_told_what_was_not_seen(world: World) -> None:
+    """Nothing is guessed, and keepalived's verdict on a stranger's scripts is not asked for."""
+    done = world.command(
+        *("doctor", "--json", "--seconds", "0.2"),
+        environment=ENVIRONMENT,
+        before=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    )
+    verdicts = {each["check"]: each["verdict"] for each in json.loads(done.stdout)["findings"]}
+    assert (78, "fail") == (done.returncode, verdicts["capabilities"])
+    assert {"skip"} == {verdicts[each] for each in ("config", "firewall", "answers", "rivals")}
+
+
+def test_a_check_that_does_not_exist_cannot_be_tolerated(world: World) -> None:
+    """A typing error in a manifest would make it fail, much later."""
+    done = world.command("doctor", "--tolerate", "dns,anwsers", environment=ENVIRONMENT)
+    assert 2 == done.returncode
+    assert "'anwsers' is no check; there are capabilities," in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "expected"),
+    [
+        ("0::/pod\n", {"pod/cpu.stat": "usage_usec 1\nnr_throttled 7"}, 7),
+        ("0::/../elsewhere\n", {"cpu.stat": "nr_throttled 3"}, 3),
+        ("3:memory:/\n2:cpu,cpuacct:/pod\n", {"cpu/pod/cpu.stat": "nr_throttled 5"}, 5),
+        ("0::/\n", {"cpu.stat": "usage_usec 1"}, None),
+        ("", {}, None),
+    ],
+    ids=["version 2", "unseen path", "version 1", "no limit", "nothing"],
+)
+def test_a_limit_that_stopped_us_is_seen(
+    tmp_path: Path, membership: str, files: dict[str, str], expected: int | None
+) -> None:
+    """In control groups of either version, whatever a container sees of its path."""
+    (tmp_path / "membership").write_text(membership)
+    groups = tmp_path / "groups"
+    for name, text in files.items():
+        (groups / name).parent.mkdir(parents=True, exist_ok=True)
+        (groups / name).write_text(text)
+    found = examining.throttled(
+        membership=str(tmp_path / "membership"), control_groups=str(groups)
+    )
+    assert expected == found
 
 
 def test_a_bare_name_is_judged_where_it_is_found(

@@ -949,7 +949,7 @@ def test_no_free_offset_is_no_advice() -> None:
         (
             ADVERT,
             CauseKind.FIREWALL,
-            "keepalived does not count them: a firewall drops protocol 112 (nft list ruleset)",
+            "keepalived does not count them: a firewall drops protocol 112",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -994,7 +994,9 @@ def test_adverts_that_ceased_are_told_from_a_stranger() -> None:
     assert cause.text == (
         "52:54:00:00:00:09 announces 10.0.0.5 and the adverts of 10.0.0.12 for router id 11"
         " no longer arrive: the network, or a firewall there, drops protocol 112; if the network"
-        " drops multicast, list every node in OPENSHIFT_HA_UNICAST_PEERS, on all nodes"
+        " drops multicast, set on all nodes at once OPENSHIFT_HA_UNICAST_PEERS=10.0.0.10,10.0.0.12"
+        " (add every other node), or OPENSHIFT_HA_UNICAST_PEERS_DNS to a name that resolves to"
+        " them"
     )
     unicast = replace(replay.state.context, is_unicast=True)
     for advert in (None, ADVERT):

@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.model import ScriptState
+from ipfailover_agent.core.model import MissingScript, ScriptState
 from ipfailover_agent.core.network import asking, packets
 from ipfailover_agent.core.network.packets import Advert, Announcement
 from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import settings
-from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.telling import diagnosis, doctor
-from ipfailover_agent.core.telling.doctor import Finding, Verdict
+from ipfailover_agent.core.rivalry import causes, contexts
+from ipfailover_agent.core.telling import diagnosis, doctor, findings, passage
+from ipfailover_agent.core.telling.doctor import Managers
+from ipfailover_agent.core.telling.findings import Finding, Verdict
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ VERSION = """Keepalived v2.2.7 (01/16,2022)
 Config options:  NFTABLES LVS REGEX VRRP VRRP_AUTH JSON BFD
 """
 CHAIN = Chain(table=Table(family="inet", name="filter"), name="input", hook=Hook.INPUT)
+
+
+FINE = [("rivals", Verdict.PASS), ("ids", Verdict.PASS), ("holders", Verdict.PASS)]
 
 
 def one(findings: Iterable[Finding]) -> Finding:
@@ -90,6 +94,26 @@ def heard(*frames: Advert | Announcement, **answers: bytes) -> diagnosis.Heard:
     )
 
 
+# --- findings -----------------------------------------------------------------------------------
+
+
+def test_a_failure_that_is_tolerated_warns() -> None:
+    """Nothing else changes, and no other check."""
+    fault = findings.failed("dns", "text", "advice")
+    assert replace(fault, verdict=Verdict.WARN) == findings.tolerated(fault, {"dns"})
+    assert fault is findings.tolerated(fault, {"answers"})
+    fine = findings.passed("dns", "text")
+    assert fine is findings.tolerated(fine, {"dns"})
+
+
+def test_checks_are_skipped_for_one_reason() -> None:
+    """Each has its line."""
+    found = list(findings.all_skipped(("a", "b"), "because", "do"))
+    assert [("a", Verdict.SKIP), ("b", Verdict.SKIP)] == verdicts(found)
+    assert {"not looked at: because"} == {each.text for each in found}
+    assert ["do", ""] == [each.advice for each in found]
+
+
 # --- the node -----------------------------------------------------------------------------------
 
 
@@ -104,17 +128,48 @@ def test_missing_capabilities_fail_and_name_the_option() -> None:
 @pytest.mark.parametrize(
     ("printed", "expected"),
     [
-        (VERSION, [Verdict.PASS]),
-        ("", [Verdict.FAIL]),
-        (VERSION.replace("2.2.7", "2.0.1"), [Verdict.WARN]),
-        (VERSION.replace(" JSON", ""), [Verdict.PASS, Verdict.WARN]),
-        (VERSION.replace(" VRRP ", " "), [Verdict.PASS, Verdict.FAIL]),
+        (VERSION, ["pass keepalived", "pass build"]),
+        (None, ["fail keepalived", "skip build"]),
+        ("", ["fail keepalived", "skip build"]),
+        (VERSION.replace("2.2.7", "2.0.1"), ["warn keepalived", "pass build"]),
+        (VERSION.replace(" JSON", ""), ["pass keepalived", "warn build"]),
+        (VERSION.replace(" VRRP_AUTH", ""), ["pass keepalived", "warn build"]),
+        (VERSION.replace(" VRRP ", " "), ["pass keepalived", "fail build"]),
     ],
-    ids=["fine", "none", "old", "no dumps", "no VRRP"],
+    ids=["fine", "none", "mute", "old", "no dumps", "no passwords", "no VRRP"],
 )
-def test_keepalived_is_judged_by_what_it_prints(printed: str, expected: list[Verdict]) -> None:
+def test_keepalived_is_judged_by_what_it_prints(printed: str | None, expected: list[str]) -> None:
     """Its version, and what it was built with."""
-    assert expected == [each.verdict for each in doctor.of_keepalived(printed)]
+    found = doctor.of_keepalived(printed)
+    assert expected == [f"{each.verdict.value} {each.check}" for each in found]
+
+
+def test_what_keepalived_says_of_the_file_is_told() -> None:
+    """Its first lines; `check` shows them all."""
+    assert Verdict.PASS is doctor.of_config(()).verdict
+    found = doctor.of_config(("refused: 5", "line 2", "line 3", "line 4"))
+    assert (Verdict.FAIL, "refused: 5; line 2; line 3") == (found.verdict, found.text)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"CONFIG_NAME": "short"}, "OPENSHIFT_HA_CONFIG_NAME"),
+        ({"CONFIG_NAME": "long-enough"}, "the first 8 bytes of OPENSHIFT_HA_CONFIG_NAME"),
+        ({"VRRP_VERSION": "3"}, "none: VRRP version 3 has no passwords"),
+        (
+            {"CONFIG_NAME": "short", "VIRTUAL_IPS": "10.0.0.5,fd00::5"},
+            "OPENSHIFT_HA_CONFIG_NAME; instances of version 3 (IPv6) have none",
+        ),
+    ],
+    ids=["short", "cut", "version 3", "both"],
+)
+def test_what_guards_the_adverts_is_told(variables: dict[str, str], expected: str) -> None:
+    """Two names that begin alike are one password."""
+    given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
+    found = doctor.of_password(parsed, plan(parsed, NODE))
+    assert (Verdict.PASS, expected) == (found.verdict, found.text)
 
 
 @pytest.mark.parametrize(
@@ -150,41 +205,95 @@ def test_an_address_on_a_second_interface_is_told() -> None:
     for name, expected in (("kube-ipvs0", Verdict.WARN), ("eth1", Verdict.FAIL)):
         facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.5/32"], name: ["10.0.0.5/32"]})
         assert expected is one(doctor.of_other_holders(config, facts)).verdict
+    assert Verdict.PASS is one(doctor.of_other_holders(config, NODE)).verdict
 
 
-def test_managers_and_the_reverse_path_filter_are_warned_of() -> None:
-    """Nothing is said where nothing is known."""
-    assert 2 == len(list(doctor.of_managers("eth0", {"networkd", "NetworkManager"})))
-    assert [] == list(doctor.of_managers("eth0", ()))
+@pytest.mark.parametrize(
+    ("managers", "expected"),
+    [
+        (Managers(names=frozenset({"networkd", "NetworkManager"})), ["warn", "warn"]),
+        (Managers(names=frozenset({"networkd"}), keeps=True), ["pass"]),
+        (Managers(), ["pass"]),
+        (Managers(is_visible=False), ["skip"]),
+    ],
+    ids=["both", "networkd that keeps", "none", "unseen"],
+)
+def test_managers_of_the_interface_are_told(managers: Managers, expected: list[str]) -> None:
+    """Where their files are not seen, nothing is known."""
+    found = doctor.of_managers("eth0", managers)
+    assert expected == [each.verdict.value for each in found]
+
+
+@pytest.mark.parametrize(
+    ("value", "addresses", "more", "expected"),
+    [
+        (None, "10.0.0.5", {}, "skip not looked at: /proc/sys/net does not tell"),
+        (0, "10.0.0.5", {}, "pass off on eth0"),
+        (2, "10.0.0.5", {}, "pass loose on eth0"),
+        (1, "10.0.0.5", {}, "pass strict on eth0, which all answers leave by"),
+        (1, "10.0.0.5", {"lo": ["10.0.0.9/24"], "eth1": ["10.9.0.1/24"]}, "pass strict on eth0,"),
+        (1, "10.0.0.5", {"eth1": ["10.0.0.12/24"]}, "warn strict on eth0, and answers may"),
+        (1, "10.0.0.5", {"eth2": ["10.9.0.1/24"]}, "warn strict on eth0, and answers may"),
+        (1, "fd00::5", {}, "pass no IPv4 address is served"),
+    ],
+    ids=["unknown", "off", "loose", "strict", "apart", "same network", "routed", "IPv6"],
+)
+def test_a_strict_reverse_path_filter_is_told_where_it_hurts(
+    value: int | None, addresses: str, more: dict[str, list[str]], expected: str
+) -> None:
+    """Where answers leave by another interface too; eth2 has a default route here."""
+    config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": addresses}), NODE)
+    own = {"eth0": ["10.0.0.11/24", "fd00::11/64", "10.0.0.5/32"]}
+    routes = ["default via 10.0.0.1 dev eth0"]
+    routes += ["default via 10.9.0.254 dev eth2 metric 9"] if "eth2" in more else []
+    found = doctor.of_reverse_path(config, host_facts({**own, **more}, routes), value)
+    assert f"{found.verdict.value} {found.text}".startswith(expected)
+
+
+def test_the_advice_for_the_filter_takes_a_name_with_a_dot() -> None:
+    """As sysctl does where slashes separate."""
     config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE)
-    found = one(doctor.of_reverse_path(replace(config, interface="bond0.7"), 1))
-    assert Verdict.WARN is found.verdict
+    found = doctor.of_reverse_path(replace(config, interface="bond0.7"), NODE, 1)
     assert "sysctl -w net/ipv4/conf/bond0.7/rp_filter=2" in found.advice
-    assert [] == [*doctor.of_reverse_path(config, 2), *doctor.of_reverse_path(config, None)]
-    ipv6 = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "fd00::5"}), NODE)
-    assert [] == list(doctor.of_reverse_path(ipv6, 1))
+
+
+EARLY = replace(CHAIN, table=Table(family="ip", name="raw"), name="PRE", hook=Hook.PREROUTING)
 
 
 @pytest.mark.parametrize(
     ("chains", "is_managed", "legacy", "expected"),
     [
         ([], False, [], [Verdict.PASS]),
-        (None, False, [], [Verdict.WARN]),
         ([CHAIN], False, [], [Verdict.WARN]),
         ([CHAIN], True, [], [Verdict.PASS]),
+        ([EARLY], True, [], [Verdict.WARN]),
+        ([CHAIN, EARLY], True, [], [Verdict.PASS, Verdict.WARN]),
         ([], False, ["filter"], [Verdict.PASS, Verdict.WARN]),
     ],
-    ids=["none", "unknown", "drops", "managed", "legacy"],
+    ids=["none", "drops", "managed", "before", "both", "legacy"],
 )
 def test_a_firewall_is_judged(
-    chains: list[Chain] | None,
+    chains: list[Chain],
     is_managed: bool,  # noqa: FBT001
     legacy: list[str],
     expected: list[Verdict],
 ) -> None:
     """By the chains that may drop VRRP, and whether the agent opens them."""
-    found = doctor.of_firewall(chains, is_managed=is_managed, legacy=legacy)
+    found = [*passage.of_chains(chains, is_managed=is_managed), *passage.of_legacy(legacy)]
     assert expected == [each.verdict for each in found]
+
+
+def test_a_chain_that_the_agent_never_opens_is_named_with_its_place() -> None:
+    """For iptables: its tables raw and mangle."""
+    found = one(passage.of_chains([EARLY], is_managed=True))
+    assert "ip raw PRE may drop protocol 112" == found.text
+    assert "no rules into prerouting" in found.advice
+
+
+def test_rules_that_cannot_be_listed_are_no_pass() -> None:
+    """Without the right to, nothing was looked at; a mute nft is a word worth."""
+    assert Verdict.SKIP is passage.of_unknown("not permitted", is_denied=True).verdict
+    assert Verdict.WARN is passage.of_unknown("nft says nothing", is_denied=False).verdict
 
 
 def test_a_port_and_a_script_are_judged() -> None:
@@ -192,21 +301,42 @@ def test_a_port_and_a_script_are_judged() -> None:
     address = ip_address("10.0.0.11")
     assert Verdict.PASS is doctor.of_port(address, 80, "").verdict
     assert "refused" in doctor.of_port(address, 80, "connection refused").text
-    found = [
-        doctor.of_script("OPENSHIFT_HA_CHECK_SCRIPT", "/x", state, obstacle).verdict
-        for state, obstacle in (
-            (ScriptState.USABLE, ""),
-            (ScriptState.USABLE, "below /y"),
-            (ScriptState.MISSING, ""),
-        )
-    ]
-    assert [Verdict.PASS, Verdict.WARN, Verdict.FAIL] == found
-    variable = "OPENSHIFT_HA_CHECK_SCRIPT"
-    found_by_state = {
-        state: doctor.of_script(variable, "/x", state, "").advice for state in ScriptState
-    }
-    assert "chmod" in found_by_state[ScriptState.NOT_EXECUTABLE]
-    assert "chmod" not in found_by_state[ScriptState.MISSING]
+    for variables, expected in (
+        ({"MONITOR_PORT": "0"}, "OPENSHIFT_HA_MONITOR_PORT=0"),
+        ({"CHECK_SCRIPT": "/x"}, "OPENSHIFT_HA_CHECK_SCRIPT"),
+        ({"CHECK_URL": "http://127.0.0.1/"}, "OPENSHIFT_HA_CHECK_URL"),
+    ):
+        given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
+        parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
+        without = doctor.of_ports(parsed)
+        assert Verdict.SKIP is without.verdict
+        assert expected in without.text
+
+
+@pytest.mark.parametrize(
+    ("state", "obstacle", "missing", "expected"),
+    [
+        (ScriptState.USABLE, "", MissingScript.FAULT, Verdict.PASS),
+        (ScriptState.USABLE, "below /y", MissingScript.FAULT, Verdict.WARN),
+        (ScriptState.MISSING, "", MissingScript.FAULT, Verdict.FAIL),
+        (ScriptState.MISSING, "", MissingScript.IGNORE, Verdict.WARN),
+        (ScriptState.NOT_EXECUTABLE, "", MissingScript.FAULT, Verdict.FAIL),
+    ],
+)
+def test_a_check_that_is_missing_fails_where_the_node_would_not_serve(
+    state: ScriptState, obstacle: str, missing: MissingScript, expected: Verdict
+) -> None:
+    """Elsewhere it is left out, which is worth a word."""
+    found = doctor.of_check_script("/x", state, obstacle, missing)
+    assert expected is found.verdict
+    assert ("chmod" in found.advice) is (state is ScriptState.NOT_EXECUTABLE)
+
+
+def test_a_notify_script_is_judged() -> None:
+    """Nobody loses an address for want of it."""
+    name = "OPENSHIFT_HA_NOTIFY_SCRIPT"
+    assert Verdict.WARN is doctor.of_script(name, "/x", ScriptState.MISSING, "").verdict
+    assert Verdict.PASS is doctor.of_script(name, "/x", ScriptState.USABLE, "").verdict
 
 
 @pytest.mark.parametrize(
@@ -233,10 +363,11 @@ def test_a_clock_that_is_poor_or_set_is_told(
         (50.0, None, 0.0, Verdict.WARN),
         (None, 3, 0.0, Verdict.WARN),
         (None, None, 0.5, Verdict.WARN),
+        (None, None, None, Verdict.PASS),
     ],
 )
 def test_a_starved_machine_is_told(
-    pressure: float | None, throttled: int | None, late: float, expected: Verdict
+    pressure: float | None, throttled: int | None, late: float | None, expected: Verdict
 ) -> None:
     """Leases are renewed in time, or lapse."""
     assert expected is doctor.of_starvation(pressure, throttled, late).verdict
@@ -249,8 +380,8 @@ def test_an_agreeing_node_is_named_as_the_holder() -> None:
     """Its adverts are what ours would be."""
     context, other = contexts_of()
     found = list(diagnosis.of_wire([context, other], heard(advert(context))))
-    assert [("holders", Verdict.PASS)] == verdicts(found)
-    assert "10.0.0.12 advertises 10.0.0.5" == found[0].text
+    assert FINE == verdicts(found)
+    assert "10.0.0.12 advertises 10.0.0.5" == found[-1].text
 
 
 @pytest.mark.parametrize(
@@ -267,7 +398,7 @@ def test_a_node_that_differs_fails(more: dict[str, object]) -> None:
     """Both would hold the address."""
     (context, _) = contexts_of()
     found = diagnosis.of_wire([context], heard(advert(context, **more)))
-    assert [("rivals", Verdict.FAIL)] == verdicts(found)
+    assert [("rivals", Verdict.FAIL), *FINE[1:]] == verdicts(found)
 
 
 def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
@@ -275,7 +406,7 @@ def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
     (context, _) = contexts_of()
     foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
     found = diagnosis.of_wire([context], heard(foreign, foreign))
-    assert [("ids", Verdict.WARN)] == verdicts(found)
+    assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(found)
 
 
 def test_the_other_family_has_ids_of_its_own() -> None:
@@ -284,7 +415,9 @@ def test_the_other_family_has_ids_of_its_own() -> None:
     foreign = advert(
         context, source=ip_address("fe80::12"), addresses=(ip_address("fe80::254"),), version=3
     )
-    assert [] == list(diagnosis.of_wire([context], heard(foreign)))
+    found = list(diagnosis.of_wire([context], heard(foreign)))
+    assert FINE == verdicts(found)
+    assert "no advert that agrees with ours in 4 s" == found[-1].text
 
 
 def test_a_node_with_another_list_is_no_clash_of_ids() -> None:
@@ -292,17 +425,61 @@ def test_a_node_with_another_list_is_no_clash_of_ids() -> None:
     first, second = contexts_of()
     shifted = advert(second, addresses=first.addresses)
     found = diagnosis.of_wire([first, second], heard(shifted))
-    assert [("rivals", Verdict.FAIL)] == verdicts(found)
+    assert [("rivals", Verdict.FAIL), *FINE[1:]] == verdicts(found)
 
 
 def test_our_own_adverts_and_goodbyes_are_nobody() -> None:
     """An echo, and one that has just stopped."""
     (context, _) = contexts_of()
     frames = (advert(context, source_mac=OWN), advert(context, priority=0))
-    found = diagnosis.of_wire([context], heard(*frames))
-    assert [("holders", Verdict.PASS), ("multicast", Verdict.PASS)] == verdicts(found)
-    unicast = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
-    assert [("holders", Verdict.PASS)] == verdicts(diagnosis.of_wire(unicast, heard()))
+    found = list(diagnosis.of_wire([context], heard(*frames)))
+    assert FINE == verdicts(found)
+    assert "no advert of another node in 4 s" == found[-1].text
+
+
+def test_an_advert_that_arrives_shows_that_multicast_does() -> None:
+    """Whoever's it is; with peers there is nothing to know."""
+    (context, _) = contexts_of()
+    found = diagnosis.of_multicast([context], heard(advert(context)))
+    assert (Verdict.PASS, "it arrives: adverts of 10.0.0.12") == (found.verdict, found.text)
+    assert Verdict.SKIP is diagnosis.of_multicast([context], heard()).verdict
+    to_us = advert(context, destination=ip_address("10.0.0.11"))
+    assert Verdict.SKIP is diagnosis.of_multicast([context], heard(to_us)).verdict
+    peers = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
+    found = diagnosis.of_multicast(peers, heard(advert(peers[0])))
+    assert (Verdict.SKIP, "") == (found.verdict, found.advice)
+
+
+def test_lost_multicast_is_told_with_exactly_what_to_set() -> None:
+    """The own address, and that of whoever holds ours, if the kernel knows it."""
+    (context, _) = contexts_of()
+    known = {
+        THEIRS: (ip_address("10.0.0.12"), ip_address("10.0.0.5")),
+        OTHERS: (ip_address("10.0.0.13"),),
+    }
+    found = diagnosis.of_multicast([context], replace(heard(a5=THEIRS), neighbours=known))
+    assert Verdict.WARN is found.verdict
+    assert "10.0.0.5 is held by 02:00:00:00:00:02" in found.text
+    assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,10.0.0.12 (add" in found.advice
+    assert "OPENSHIFT_HA_UNICAST_PEERS_DNS" in found.advice
+    unknown = diagnosis.of_multicast([context], heard(a5=THEIRS))
+    assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11 (add" in unknown.advice
+
+
+def test_addresses_that_nobody_can_list_are_not_proposed() -> None:
+    """Link-local ones, where a node has no other, or where another node is known by one."""
+    (context, _) = contexts_of()
+    bare = replace(context, source=ip_address("fe80::11"), node_addresses=frozenset())
+    assert "OPENSHIFT_HA_UNICAST_PEERS with every node" in causes.unicast_instead([bare])
+    text = causes.unicast_instead([context], [ip_address("fe80::12"), ip_address("10.0.0.12")])
+    assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,10.0.0.12 (add" in text
+
+
+def test_addresses_of_both_families_are_proposed_where_both_are_served() -> None:
+    """IPv6 adverts come from a link-local address, which is not one to list."""
+    found = contexts_of(OPENSHIFT_HA_VIRTUAL_IPS="10.0.0.5,fd00::5")
+    advice = diagnosis.of_multicast(found, heard()).advice
+    assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,fd00::11 (add" in advice
 
 
 def test_whoever_advertises_may_answer() -> None:
@@ -332,11 +509,43 @@ def test_a_peer_that_does_not_send_to_us_is_named() -> None:
     assert "OPENSHIFT_HA_UNICAST_PEERS" not in found.advice
 
 
+def test_an_address_that_is_here_and_elsewhere_fails() -> None:
+    """Also where the other one advertises as it should: this is what two holders look like."""
+    (context, _) = contexts_of()
+    both = replace(heard(advert(context), a5=THEIRS), held=frozenset(context.addresses))
+    found = one(diagnosis.of_answers([context], both))
+    assert Verdict.FAIL is found.verdict
+    assert "10.0.0.5 is on this node, and answered by 02:00:00:00:00:02" == found.text
+    alone = replace(heard(a5=OWN), held=frozenset(context.addresses))
+    assert Verdict.PASS is one(diagnosis.of_answers([context], alone)).verdict
+
+
+def test_holders_of_everything_are_no_finding() -> None:
+    """Nobody else answers, and nothing is free."""
+    (context, _) = contexts_of()
+    found = one(diagnosis.of_answers([context], heard(advert(context), a5=THEIRS)))
+    assert (Verdict.PASS, True) == (found.verdict, "only nodes that advertise" in found.text)
+
+
 def test_peers_behind_a_router_are_said_not_to_be_asked() -> None:
     """Nobody answers ARP for them."""
     far = (ip_address("192.0.2.7"),)
-    assert "192.0.2.7" in one(diagnosis.of_far_peers(far)).text
-    assert [] == list(diagnosis.of_far_peers(()))
+    found = one(diagnosis.of_peers(contexts_of(), (), far, heard()))
+    assert (Verdict.SKIP, True) == (found.verdict, "192.0.2.7" in found.text)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, "multicast"), ({"OPENSHIFT_HA_UNICAST_PEERS": "10.0.0.12"}, "beside this node")],
+    ids=["multicast", "itself alone"],
+)
+def test_without_peers_there_is_a_line_all_the_same(
+    variables: dict[str, str], expected: str
+) -> None:
+    """This node itself is none."""
+    own = (ip_address("10.0.0.11"),)
+    found = one(diagnosis.of_peers(contexts_of(**variables), own, (), heard()))
+    assert (Verdict.SKIP, True) == (found.verdict, expected in found.text)
 
 
 def test_an_announcement_counts_as_an_answer() -> None:
@@ -351,7 +560,7 @@ def test_peers_that_do_not_answer_are_warned_of() -> None:
     found = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12,10.0.0.13,10.0.0.11")
     peers = tuple(map(ip_address, ("10.0.0.12", "10.0.0.13", "10.0.0.11")))
     expected = [("peers", Verdict.PASS), ("peers", Verdict.WARN)]
-    assert expected == verdicts(diagnosis.of_peers(found, peers, heard(a12=THEIRS)))
+    assert expected == verdicts(diagnosis.of_peers(found, peers, (), heard(a12=THEIRS)))
 
 
 def test_an_instance_without_a_source_is_left_out() -> None:

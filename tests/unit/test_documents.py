@@ -23,6 +23,7 @@ from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import settings, variables
 from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.core.supervising.supervision import Phase, Policy
+from ipfailover_agent.core.telling.findings import CHECKS, Verdict
 from ipfailover_agent.core.telling.transition import TransitionKind
 from ipfailover_agent.report import status
 from ipfailover_agent.system.host import script_state
@@ -168,6 +169,20 @@ def test_the_readme_names_every_command() -> None:
     """Whoever reads only the README knows what there is."""
     listed = {code(row[0])[0].split()[1] for row in table(section(README, "Commands"))}
     assert set(cli.commands) == listed
+
+
+def test_the_operations_guide_explains_every_check_of_doctor() -> None:
+    """The sample is complete, and each check and each verdict is in a table."""
+    shown = section(OPERATIONS, "Before the first start")
+    (sample,) = [each.body for each in blocks(shown) if "ipfailover-agent doctor" in each.body]
+    lines = re.findall(r"^(pass|warn|fail|skip)  (\w+): ", sample, re.MULTILINE)
+    assert list(CHECKS) == [check for _, check in lines]
+    verdicts, checks = (shown.index(each) for each in ("| Verdict |", "| Check |"))
+    assert {each.value for each in Verdict} == {
+        code(row[0])[0] for row in table(shown[verdicts - 2 :])
+    }
+    rows = table(shown[checks - 2 :])
+    assert list(CHECKS) == [name for row in rows for name in code(row[0])]
 
 
 def command_lines(text: str) -> Iterator[str]:

@@ -211,6 +211,26 @@ def test_the_agents_find_each_other_through_a_service(overlay: str, tmp_path: Pa
     assert (f"{place['name']}.{place['namespace']}.svc.cluster.local",) == names
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_doctor_can_be_added_as_an_init_container(overlay: str, tmp_path: Path) -> None:
+    """With the rights, the variables and the image of the agent, and options that exist."""
+    made = manifests.kustomize_with(overlay, "doctor", tmp_path)
+    for each in made:
+        validate(each)
+    [(_, spec)] = manifests.pod_specs(made)
+    [agent], [doctor] = spec["containers"], spec["initContainers"]
+    assert agent["image"] == doctor["image"]
+    assert agent["securityContext"] == doctor["securityContext"]
+    assert all(each in doctor["env"] for each in agent["env"])
+    places = {(each["name"], each["mountPath"]) for each in agent["volumeMounts"]}
+    assert places == {(each["name"], each["mountPath"]) for each in doctor["volumeMounts"]}
+    program, name, *options = doctor["command"]  # the image's own entry point is "run"
+    assert (program, "args" in doctor) == ("ipfailover-agent", False)
+    context = cli.commands[name].make_context(name, options)
+    # what nobody mends by starting the agent still fails
+    assert {"interface", "dns", "script"} == context.params["tolerate"]
+
+
 def test_the_unit_calls_commands_that_exist() -> None:
     """ExecStart and ExecReload; and it stops only the agent, which stops the rest."""
     unit = configparser.ConfigParser(interpolation=None, strict=False)

@@ -18,6 +18,7 @@ from ipfailover_agent.core.model import (
     VrrpInstance,
 )
 from ipfailover_agent.core.network import firewall
+from ipfailover_agent.core.network.chains import tables_to_look_at
 from ipfailover_agent.core.network.firewall import (
     AskGeneration,
     LookFailed,
@@ -41,7 +42,6 @@ from ipfailover_agent.core.network.ruleset import (
     RulesetError,
     Table,
     read,
-    tables_to_look_at,
 )
 
 if TYPE_CHECKING:
@@ -596,73 +596,3 @@ def test_a_long_list_is_read_in_slices() -> None:
     except StopIteration:
         pass
     assert pauses == 5
-
-
-# --- what an administrator has let in -----------------------------------------------------------
-
-_PROTOCOL_4 = {
-    "match": {
-        "op": "==",
-        "left": {"payload": {"protocol": "ip", "field": "protocol"}},
-        "right": 112,
-    }
-}
-_PROTOCOL_6 = {
-    "match": {
-        "op": "==",
-        "left": {"payload": {"protocol": "ip6", "field": "nexthdr"}},
-        "right": "vrrp",
-    }
-}
-_PROTOCOL_ANY = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": 112}}
-_FROM_PEER = {
-    "match": {
-        "op": "==",
-        "left": {"payload": {"protocol": "ip", "field": "saddr"}},
-        "right": "192.0.2.2",
-    }
-}
-_ODD_MATCH = {"match": {"op": "==", "left": {"ct": {"key": "mark"}}, "right": 112}}
-_COUNTER: dict[str, Any] = {"counter": {"packets": 0, "bytes": 0}}
-
-
-@pytest.mark.parametrize(
-    ("rules", "expected"),
-    [
-        ([[_PROTOCOL_ANY, ACCEPT]], True),
-        ([[_PROTOCOL_4, _COUNTER, ACCEPT], [_PROTOCOL_6, ACCEPT]], True),
-        ([[_PROTOCOL_4, ACCEPT]], False),
-        ([[ACCEPT]], False),
-        ([[_PROTOCOL_ANY, _FROM_PEER, ACCEPT]], False),
-        ([[_ODD_MATCH, ACCEPT]], False),
-        ([[_PROTOCOL_ANY]], False),
-        ([[_FROM_PEER, DROP], [_PROTOCOL_ANY, ACCEPT]], False),
-        ([[_PROTOCOL_ANY, ACCEPT], [DROP]], True),
-    ],
-    ids=[
-        "both families",
-        "one after the other",
-        "one is missing",
-        "anything",
-        "one peer only",
-        "no protocol",
-        "no verdict",
-        "too late",
-        "before a drop",
-    ],
-)
-def test_a_chain_that_lets_vrrp_in_is_open(
-    rules: list[list[dict[str, Any]]],
-    expected: bool,  # noqa: FBT001
-) -> None:
-    """By rules of an administrator's form, as doctor proposes them; before anything may drop."""
-    place = {"family": "inet", "table": "filter"}
-    chain = {**place, "name": "input", "handle": 1, "type": "filter", "hook": "input"}
-    shown: list[object] = [{"chain": {**chain, "prio": 0, "policy": "drop"}}]
-    shown += [
-        {"rule": {**place, "chain": "input", "handle": number, "expr": each}}
-        for number, each in enumerate(rules, 2)
-    ]
-    entries = [each for each in read(json.dumps({"nftables": shown})) if each is not None]
-    found = firewall.open_chains(entries, frozenset({GROUP, GROUP6}))
-    assert expected is ("input" in found)

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import Family
+from ipfailover_agent.core.network.chains import TableRules, tables_to_look_at
 from ipfailover_agent.core.network.ruleset import (
     Accepted,
     Chain,
@@ -23,9 +24,7 @@ from ipfailover_agent.core.network.ruleset import (
     Rule,
     RulesetError,
     Table,
-    TableRules,
     read,
-    tables_to_look_at,
 )
 
 if TYPE_CHECKING:
@@ -96,6 +95,8 @@ def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> Ch
     removed: list[Rule] = []
     table: Table | None = None
     for chain in rules.base_chains:
+        if not chain.takes_rules:
+            continue
         table = chain.table
         missing = _accepts(chain, wanted) if rules.chain_may_drop(chain) else set[Accepted]()
         is_too_late = False
@@ -112,21 +113,6 @@ def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> Ch
     if table is None or not (inserted or removed):
         return None
     return Change(table=table, inserted=tuple(inserted), removed=tuple(removed))
-
-
-def open_chains(entries: Iterable[Entry], wanted: frozenset[IPAddress]) -> frozenset[str]:
-    """Return the base chains that let VRRP in before anything may drop it, by whoever's rules."""
-    rules = TableRules(entries)
-    found = set()
-    for chain in rules.base_chains:
-        missing = {each.address.version for each in _accepts(chain, wanted)}
-        for rule in rules.rules_of(chain.name):
-            if rules.may_drop(rule):
-                break
-            missing -= rule.admits
-        if not missing:
-            found.add(chain.name)
-    return frozenset(found)
 
 
 def _accepts(chain: Chain, wanted: frozenset[IPAddress]) -> set[Accepted]:

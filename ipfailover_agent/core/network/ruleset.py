@@ -1,4 +1,4 @@
-"""What nftables shows of its rules, and which of its chains could drop VRRP.
+"""What nftables shows of its chains and rules, as far as it matters to VRRP.
 
 Reads the JSON of ``nft -j -t`` (libnftables-json(5), seen with nft 1.0.6), which shows the tables
 of iptables-nft too; what iptables itself understands only is ``xt`` there. Where something cannot
@@ -16,13 +16,15 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from ipfailover_agent.core.model import IPAddress
 
 _BEGIN: Final = re.compile(r'[\s,]*(?:\{\s*"nftables"\s*:\s*\[)?[\s,]*')
 _END: Final = re.compile(r"\s*\]\s*\}\s*")
-_FAMILIES: Final = frozenset({"ip", "ip6", "inet"})
+FAMILIES: Final = frozenset({"ip", "ip6", "inet"})
+"""Of tables that the agent puts rules into."""
+
 _VRRP: Final = frozenset({"vrrp", "112", 112})  # a name where /etc/protocols has one
 _PROTOCOL_FIELDS: Final = frozenset({("ip", "protocol"), ("ip6", "nexthdr")})
 # A payload of one of these is looked at in packets of that protocol only. Not "th": any transport.
@@ -47,8 +49,8 @@ class RulesetError(ValueError):
 class Hook(enum.Enum):
     """Where a base chain sits, as nftables names it."""
 
-    INPUT = "input"
-    OUTPUT = "output"
+    INGRESS, PREROUTING, INPUT = "ingress", "prerouting", "input"
+    OUTPUT, POSTROUTING, EGRESS = "output", "postrouting", "egress"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -64,13 +66,27 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """A chain; ``hook`` is None unless packets enter there from a hook that matters to VRRP."""
+    """A chain; ``hook`` is None unless packets enter there from a hook that matters to VRRP.
+
+    ``devices`` are the interfaces of ``ingress`` and ``egress``; nft 1.0.6 names none of them.
+    """
 
     table: Table
     name: str
     hook: Hook | None = None
     is_nat: bool = False
     drops_by_policy: bool = False
+    devices: tuple[str, ...] = ()
+
+    @property
+    def takes_rules(self) -> bool:
+        """Tell whether the agent puts rules there."""
+        return self.hook in {Hook.INPUT, Hook.OUTPUT} and self.table.family in FAMILIES
+
+    @property
+    def is_nat_of_iptables(self) -> bool:
+        """Tell whether iptables made it for NAT: it refuses DROP there."""
+        return self.is_nat and self.table.name == "nat" and self.table.family != "inet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +106,7 @@ class Rule:
         targets: chains that it jumps or goes to.
         accepts: what it accepts, where it is of the form that this agent inserts.
         admits: the IP versions of which it accepts all VRRP, whoever wrote it.
+        is_about_others: what it drops is told by a port, or by the way back that it lacks.
     """
 
     table: Table
@@ -100,6 +117,7 @@ class Rule:
     targets: tuple[str, ...] = ()
     accepts: Accepted | None = None
     admits: frozenset[int] = frozenset()
+    is_about_others: bool = False
 
 
 Entry = Chain | Rule
@@ -157,13 +175,14 @@ def _entry(value: object) -> Entry | None:
 
 def _chain(table: Table, name: str, rest: Mapping[object, object]) -> Chain:
     known = {each.value: each for each in Hook}
-    hook = rest.get("hook")
+    hook, devices = rest.get("hook"), rest.get("dev", [])
     return Chain(
         table=table,
         name=name,
         hook=known.get(hook) if isinstance(hook, str) else None,
         is_nat=rest.get("type") == "nat",
         drops_by_policy=rest.get("policy") == "drop",
+        devices=tuple(map(str, devices if isinstance(devices, list) else [devices])),
     )
 
 
@@ -183,6 +202,7 @@ def _rule(table: Table, chain: str, handle: int, rest: Mapping[object, object]) 
         targets=targets,
         accepts=_accepted(statements),
         admits=_admitted(statements),
+        is_about_others=any(map(_is_about_others, statements)),
     )
 
 
@@ -214,6 +234,22 @@ def _leaves_vrrp_out(statement: object) -> bool:
         return any(_is_vrrp(each) for each in values)
     plain = all(isinstance(each, str | int) and str(each)[:1] != "@" for each in values)
     return operator == "==" and plain and not any(_is_vrrp(each) for each in values)
+
+
+def _is_about_others(statement: object) -> bool:
+    """Tell whether a statement asks for a port, or for a reverse path as firewalld and Calico do.
+
+    Not surely so: adverts come from a neighbour, and to it there is a way back.
+    """
+    match statement:
+        case {"match": {"left": {"fib": {"result": "oif"}}, "right": right}}:
+            return not right  # as nft shows "missing"
+        case {"xt": {"type": "match", "name": "rpfilter"}}:
+            return True
+        case {"vmap": {"key": {"concat": list(parts)}}}:
+            return {"payload": {"protocol": "th", "field": "dport"}} in parts
+        case _:
+            return False
 
 
 def _is_vrrp(value: object) -> bool:
@@ -303,83 +339,3 @@ def _admitted(statements: list[object]) -> frozenset[int]:
             case _:
                 break
     return frozenset()
-
-
-# --- judging ------------------------------------------------------------------------------------
-
-
-def tables_to_look_at(entries: Iterable[Entry]) -> tuple[Table, ...]:
-    """Return the tables, of the families that VRRP passes, with a base chain of our hooks.
-
-    iptables refuses DROP in its nat tables ("not intended for filtering"), and Kubernetes keeps
-    thousands of rules there, which cost a second to list: those two are left out.
-    """
-    tables = {
-        each.table
-        for each in entries
-        if isinstance(each, Chain)
-        and each.hook is not None
-        and each.table.family in _FAMILIES
-        and not (each.is_nat and each.table.name == "nat" and each.table.family != "inet")
-    }
-    return tuple(sorted(tables))
-
-
-class TableRules:
-    """The chains and rules of one table, and where packets get from there.
-
-    Rules in base chains whose comment is ``ours`` are passed over: they are about to be judged.
-    """
-
-    def __init__(self, entries: Iterable[Entry], ours: str | None = None) -> None:
-        self._ours = ours
-        self._chains: dict[str, Chain] = {}
-        self._rules: dict[str, list[Rule]] = {}
-        for entry in entries:
-            if isinstance(entry, Chain):
-                self._chains[entry.name] = entry
-            else:
-                self._rules.setdefault(entry.chain, []).append(entry)
-        self._dropping = self._chains_that_may_drop()
-
-    @property
-    def base_chains(self) -> tuple[Chain, ...]:
-        """Return the base chains of our hooks, in nft's order."""
-        return tuple(each for each in self._chains.values() if each.hook is not None)
-
-    def rules_of(self, chain: str) -> tuple[Rule, ...]:
-        """Return the rules of a chain, in their order."""
-        return tuple(self._rules.get(chain, ()))
-
-    def may_drop(self, rule: Rule) -> bool:
-        """Tell whether VRRP can be dropped by this rule or in a chain that it leads to.
-
-        A chain that is not there cannot be judged, so it can.
-        """
-        return rule.may_drop or any(
-            each in self._dropping or each not in self._chains for each in rule.targets
-        )
-
-    def chain_may_drop(self, chain: Chain) -> bool:
-        """Tell whether VRRP can be dropped from this base chain on."""
-        return chain.drops_by_policy or chain.name in self._dropping
-
-    def _chains_that_may_drop(self) -> frozenset[str]:
-        """Follow the jumps backwards from every chain with a drop; cycles end by themselves."""
-        sources: dict[str, set[str]] = {}
-        found: set[str] = set()
-        for name, rules in self._rules.items():
-            is_base = name in self._chains and self._chains[name].hook is not None
-            for rule in rules:
-                if is_base and rule.comment == self._ours:
-                    continue
-                for target in rule.targets:
-                    sources.setdefault(target, set()).add(name)
-                if rule.may_drop or any(each not in self._chains for each in rule.targets):
-                    found.add(name)
-        waiting = list(found)
-        while waiting:
-            new = sources.get(waiting.pop(), set()) - found
-            found |= new
-            waiting += new
-        return frozenset(found)

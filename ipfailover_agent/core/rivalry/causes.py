@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert
@@ -21,9 +21,7 @@ _SECONDS_VERSION: Final = 2
 _PASSWORD_AUTHENTICATION: Final = 1
 _HOP_LIMIT: Final = 255
 _HIGHEST_ID: Final = 255
-_NO_MULTICAST: Final = (
-    "; if the network drops multicast, list every node in OPENSHIFT_HA_UNICAST_PEERS, on all nodes"
-)
+_DROPPED: Final = "; if the network drops multicast, "
 
 
 class CauseKind(enum.Enum):
@@ -119,7 +117,8 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
         theirs, ours = ("multicast", "unicast") if context.is_unicast else ("unicast", "multicast")
         return cause(
             CauseKind.CAST,
-            f"{begin}they send {theirs}, we {ours} (OPENSHIFT_HA_UNICAST_PEERS)",
+            f"{begin}they send {theirs}, we {ours}: set OPENSHIFT_HA_UNICAST_PEERS or"
+            " OPENSHIFT_HA_UNICAST_PEERS_DNS on all nodes, or on none",
         )
     return None
 
@@ -173,7 +172,7 @@ def explain(
         kind=CauseKind.FIREWALL,
         rival=who,
         text=f"{begin} arrive but keepalived does not count them:"
-        " a firewall drops protocol 112 (nft list ruleset)",
+        " a firewall drops protocol 112 (ipfailover-agent doctor names the chain)",
     )
 
 
@@ -183,12 +182,14 @@ def unheard(advert: Advert, context: ContestContext) -> Cause:
     if cause is not None:
         return cause
     who = str(advert.source)
+    instead = unicast_instead([context], [advert.source])
+    remedy = "" if context.is_unicast else _DROPPED + instead
     return Cause(
         kind=CauseKind.UNHEARD,
         rival=who,
         text=f"{who} ranks lower (priority {advert.priority}, ours {context.priority}) and goes on"
         f" advertising for router id {context.virtual_router_id}: it does not receive our adverts"
-        " (a firewall there, or one direction of the network is lost)",
+        f" (a firewall there, or one direction of the network is lost){remedy}",
     )
 
 
@@ -200,7 +201,8 @@ def announcer(
     ``advert`` is the last one that was seen of it, None where it never sent any.
     """
     who = mac_text(mac)
-    remedy = "" if context.is_unicast else _NO_MULTICAST
+    others = [] if advert is None else [advert.source]
+    remedy = "" if context.is_unicast else _DROPPED + unicast_instead([context], others)
     if advert is None:
         text = (
             f"{who} announces {address} and speaks no VRRP (or the network drops protocol 112)"
@@ -213,6 +215,32 @@ def announcer(
         f" protocol 112{remedy}"
     )
     return Cause(kind=CauseKind.SILENCED, rival=str(advert.source), text=text)
+
+
+def unicast_instead(contexts: Iterable[ContestContext], others: Iterable[IPAddress] = ()) -> str:
+    """Return exactly what to set where multicast gets lost.
+
+    Args:
+        contexts: the instances; their nodes' addresses are listed, one per family.
+        others: what is known of other nodes; what cannot be listed is left out.
+    """
+    first: dict[int, IPAddress] = {}
+    virtual: set[IPAddress] = set()
+    for context in contexts:
+        virtual |= {*context.addresses, *context.excluded_addresses}
+        for own in (context.source, *sorted(context.node_addresses, key=int)):
+            if not own.is_link_local:  # as IPv6 adverts are: nobody lists such an address
+                first.setdefault(own.version, own)
+    known = dict.fromkeys(
+        [first[version] for version in sorted(first)]
+        + [each for each in others if each.version in first and each not in virtual]
+    )
+    usable = [str(each) for each in known if not each.is_link_local]
+    text = f"={','.join(usable)} (add every other node)" if usable else " with every node"
+    return (
+        f"set on all nodes at once OPENSHIFT_HA_UNICAST_PEERS{text}, or"
+        " OPENSHIFT_HA_UNICAST_PEERS_DNS to a name that resolves to them"
+    )
 
 
 def id_clash(advert: Advert, context: ContestContext, seen: Collection[int]) -> Cause:

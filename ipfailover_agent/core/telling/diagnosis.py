@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import family_of
 from ipfailover_agent.core.network.packets import Advert, Announcement
 from ipfailover_agent.core.rivalry import causes
-from ipfailover_agent.core.telling.doctor import failed, passed, warned
+from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Packet
     from ipfailover_agent.core.rivalry.rivals import ContestContext
-    from ipfailover_agent.core.telling.doctor import Finding
+    from ipfailover_agent.core.telling.findings import Finding
 
-_MULTICAST_ADVICE = (
-    "where the network drops multicast, list every node in OPENSHIFT_HA_UNICAST_PEERS, on all "
-    "nodes at once: unicast and multicast nodes do not hear each other"
-)
+_ALL_AT_ONCE: Final = "unicast and multicast nodes do not hear each other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +30,15 @@ class Heard:
         seconds: for how long we listened.
         packets: received ones, our own left out.
         answers: the MACs that answered when asked for an address, this host's left out.
+        held: the virtual addresses that this node had all the time.
+        neighbours: what the kernel knows of other hosts: addresses by MAC.
     """
 
     seconds: float
     packets: tuple[Packet, ...] = ()
     answers: Mapping[IPAddress, frozenset[bytes]]
+    held: frozenset[IPAddress] = frozenset()
+    neighbours: Mapping[bytes, tuple[IPAddress, ...]] = field(default_factory=dict)
 
 
 def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Finding]:
@@ -70,13 +71,54 @@ def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Findin
                     warned("ids", cause.text, "on every node; keepalived logs each such advert"),
                 )
     yield from others.values()
+    named = {each.check for each in others.values()}
+    if "rivals" not in named:
+        yield passed("rivals", "no other node serves our addresses in another way")
+    if "ids" not in named:
+        ids = f"; heard: {listed(sorted(seen_ids))}" if seen_ids else ""
+        yield passed("ids", f"no id of ours is used for other addresses{ids}")
     for source, found in sorted(holders.items(), key=lambda each: str(each[0])):
         held = dict.fromkeys(address for advert in found for address in advert.addresses)
         yield passed("holders", f"{source} advertises {listed(held)}")
-    if not adverts:
-        yield passed("holders", f"no advert of another node in {heard.seconds:g} s")
-        if contexts and not any(each.is_unicast for each in contexts):
-            yield passed("multicast", f"nothing heard; {_MULTICAST_ADVICE}")
+    if not holders:
+        which = "that agrees with ours" if adverts else "of another node"
+        yield passed("holders", f"no advert {which} in {heard.seconds:g} s")
+
+
+def of_multicast(contexts: Sequence[ContestContext], heard: Heard) -> Finding:
+    """Judge whether multicast arrives; what says so is another node's advert, or its absence.
+
+    Somebody who answers for an address, and whose adverts do not get here, is another node from
+    which the network keeps them, or a stranger.
+    """
+    if any(each.is_unicast for each in contexts):
+        return skipped("multicast", "adverts go to peers, one by one")
+    senders = {
+        str(each.source) for each in _newest(heard, contexts) if each.destination.is_multicast
+    }
+    if senders:
+        return passed("multicast", f"it arrives: adverts of {listed(sorted(senders))}")
+    for context in contexts:
+        for address in (*context.addresses, *context.excluded_addresses):
+            macs = _strangers(address, context, heard)
+            if macs:
+                names = listed(sorted(map(causes.mac_text, macs)))
+                return warned(
+                    "multicast",
+                    f"no advert arrives, and {address} is held by {names}: if that is another "
+                    "node, the network drops multicast",
+                    _unicast_advice(contexts, heard, macs),
+                )
+    return skipped("multicast", "no other node advertises", _unicast_advice(contexts, heard))
+
+
+def _unicast_advice(
+    contexts: Sequence[ContestContext], heard: Heard, macs: Collection[bytes] = ()
+) -> str:
+    """Return what to set where multicast is dropped, with the addresses that are known."""
+    others = [each for mac in macs for each in heard.neighbours.get(mac, ())]
+    instead = causes.unicast_instead(contexts, others)
+    return f"where the network drops multicast, {instead}: {_ALL_AT_ONCE}"
 
 
 def _newest(heard: Heard, contexts: Sequence[ContestContext]) -> list[Advert]:
@@ -95,17 +137,21 @@ def of_answers(
     adverts = _newest(heard, contexts)
     known = {mac: peer for peer in peers for mac in heard.answers.get(peer, ())}
     free: list[IPAddress] = []
+    is_wrong = False
     for context in contexts:
         for address in (*context.addresses, *context.excluded_addresses):
-            macs = set(heard.answers.get(address, frozenset()))
-            macs |= {
-                each.announced_mac
-                for each in heard.packets
-                if isinstance(each, Announcement) and each.address == address
-            }
-            macs -= {mac for mac in macs if context.is_own(mac)}
+            macs = _strangers(address, context, heard)
             entitled = {each.source_mac for each in adverts if context.is_claimed_by(each)}
-            if len(macs) > 1:
+            is_held_here = bool(macs) and address in heard.held
+            is_wrong |= is_held_here or len(macs) > 1 or bool(macs - entitled)
+            if is_held_here:
+                names = " and ".join(sorted(map(causes.mac_text, macs)))
+                yield failed(
+                    "answers",
+                    f"{address} is on this node, and answered by {names}",
+                    "two nodes hold it: see `ipfailover-agent status` on both, and rivals above",
+                )
+            elif len(macs) > 1:
                 names = " and ".join(sorted(map(causes.mac_text, macs)))
                 yield failed(
                     "answers",
@@ -114,15 +160,32 @@ def of_answers(
                 )
             elif macs - entitled:
                 (mac,) = macs
-                yield _of_mute(address, mac, known.get(mac), context)
+                yield _of_mute(address, mac, known.get(mac), contexts, heard)
             elif not macs:
                 free.append(address)
     if free:
         yield passed("answers", f"nobody else answers for {listed(free)}")
+    elif not is_wrong:
+        yield passed("answers", "only nodes that advertise them answer for the addresses")
+
+
+def _strangers(address: IPAddress, context: ContestContext, heard: Heard) -> set[bytes]:
+    """Return the MACs of other hosts that answer for an address, or announce it."""
+    macs = set(heard.answers.get(address, frozenset()))
+    macs |= {
+        each.announced_mac
+        for each in heard.packets
+        if isinstance(each, Announcement) and each.address == address
+    }
+    return {mac for mac in macs if not context.is_own(mac)}
 
 
 def _of_mute(
-    address: IPAddress, mac: bytes, peer: IPAddress | None, context: ContestContext
+    address: IPAddress,
+    mac: bytes,
+    peer: IPAddress | None,
+    contexts: Sequence[ContestContext],
+    heard: Heard,
 ) -> Finding:
     """Judge a host that has an address and sends no adverts here; ``peer``: whose MAC it is."""
     if peer is not None:
@@ -137,28 +200,26 @@ def _of_mute(
         "another host has it, or a proxy or gateway answers for it: choose another address, or "
         "end that"
     )
+    if not any(each.is_unicast for each in contexts):
+        advice += f"; if it is another node: {_unicast_advice(contexts, heard, {mac})}"
     return failed(
         "answers",
         f"{address} is answered by {causes.mac_text(mac)}, which advertises nothing",
-        advice if context.is_unicast else f"{advice}; if it is another node: {_MULTICAST_ADVICE}",
+        advice,
     )
 
 
-def of_far_peers(peers: Sequence[IPAddress]) -> Iterator[Finding]:
-    """Tell of unicast peers behind a router: nobody answers ARP for them here."""
-    if peers:
-        yield passed("peers", f"{listed(peers)} on another network, not asked")
-
-
 def of_peers(
-    contexts: Sequence[ContestContext], peers: Sequence[IPAddress], heard: Heard
+    contexts: Sequence[ContestContext],
+    near: Sequence[IPAddress],
+    far: Sequence[IPAddress],
+    heard: Heard,
 ) -> Iterator[Finding]:
-    """Judge unicast peers on the same network; ``peers``: those that were asked for."""
-    for peer in peers:
+    """Judge unicast peers; ``near`` ones were asked for, ``far`` ones are behind a router."""
+    others = [each for each in near if not any(one.is_own_address(each) for one in contexts)]
+    for peer in others:
         if heard.answers.get(peer):
             yield passed("peers", f"{peer} answers")
-        elif any(each.is_own_address(peer) for each in contexts):
-            continue
         else:
             yield warned(
                 "peers",
@@ -166,3 +227,10 @@ def of_peers(
                 "it is off, or not on this network: correct OPENSHIFT_HA_UNICAST_PEERS if it "
                 "never will be",
             )
+    if far:
+        yield skipped("peers", f"{listed(far)} on another network", "ask them yourself: ping")
+    if not others and not far:
+        is_unicast = any(each.is_unicast for each in contexts)
+        yield skipped(
+            "peers", "no peer beside this node" if is_unicast else "multicast needs none"
+        )

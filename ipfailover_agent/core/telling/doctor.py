@@ -1,30 +1,39 @@
-"""What is to be said of a node: facts in, a finding a line out.
-
-``pass``: as it should be. ``warn``: it works, and there is something to know. ``fail``: addresses
-would not be served, or by two nodes. Every finding that is no pass says what to do.
-"""
+"""What is to be said of a node: facts in, a finding a line out."""
 
 from __future__ import annotations
 
-import enum
 import re
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.model import Family, ScriptState, family_of
+from ipfailover_agent.core.model import Family, MissingScript, ScriptState, family_of
+from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig
-    from ipfailover_agent.core.network.ruleset import Chain
+    from ipfailover_agent.core.model import (
+        HostFacts,
+        Interface,
+        IPAddress,
+        KeepalivedConfig,
+        Settings,
+    )
+    from ipfailover_agent.core.telling.findings import Finding
+
+IPNetwork = IPv4Network | IPv6Network
 
 _VERSION = re.compile(r"^Keepalived v(\d+)\.(\d+)\.(\d+)", re.MULTILINE)
 _TESTED: Final = (2, 2)  # the oldest version that the tests run with is 2.2.7
 _SERVICE_INTERFACES: Final = ("kube-ipvs0", "nodelocaldns")  # hold addresses, answer no ARP
 _STRICT: Final = 1
+_OPTIONS: Final = ("VRRP", "VRRP_AUTH", "JSON")
+_PASSWORD_BYTES: Final = 8  # RFC 2338, section 5.3.6
+_SHOWN_PROBLEMS: Final = 3
+_LOOPBACK: Final = "lo"
+_CHECK_SCRIPT: Final = "OPENSHIFT_HA_CHECK_SCRIPT"
 _PRESSURE_LIMIT: Final = 20.0  # per cent of ten seconds in which something waited for the CPU
 _LATE_LIMIT: Final = 0.1  # seconds
 _SHIFT_LIMIT: Final = 0.1  # seconds; adjusting a clock in small steps shifts it by less
@@ -33,39 +42,6 @@ _POOR_CLOCKS: Final = (
     "acpi_pm",
     "refined-jiffies",
 )  # what is left when TSC is unstable
-
-
-class Verdict(enum.Enum):
-    """How a check ended; the values are shown to operators."""
-
-    PASS = "pass"  # noqa: S105 - a word, not a secret
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One line: ``check`` is a short name, ``text`` what was found, ``advice`` what to do."""
-
-    check: str
-    verdict: Verdict
-    text: str
-    advice: str = ""
-
-
-def passed(check: str, text: str) -> Finding:
-    """Return a finding that all is well."""
-    return Finding(check=check, verdict=Verdict.PASS, text=text)
-
-
-def warned(check: str, text: str, advice: str) -> Finding:
-    """Return a finding to know of."""
-    return Finding(check=check, verdict=Verdict.WARN, text=text, advice=advice)
-
-
-def failed(check: str, text: str, advice: str) -> Finding:
-    """Return a finding to mend."""
-    return Finding(check=check, verdict=Verdict.FAIL, text=text, advice=advice)
 
 
 # --- the program and its rights -----------------------------------------------------------------
@@ -81,13 +57,13 @@ def of_capabilities(missing: Sequence[str]) -> Finding:
     )
 
 
-def of_keepalived(printed: str) -> Iterator[Finding]:
-    """Judge what ``keepalived --version`` prints; empty where there is none."""
-    found = _VERSION.search(printed)
+def of_keepalived(printed: str | None) -> Iterator[Finding]:
+    """Judge what ``keepalived --version`` prints; None where it cannot be run."""
+    found = _VERSION.search(printed or "")
     if found is None:
-        yield failed(
-            "keepalived", "no keepalived on PATH that tells its version", "install keepalived 2.2"
-        )
+        text = "there is none on PATH" if printed is None else "it does not tell its version"
+        yield failed("keepalived", text, "install keepalived 2.2")
+        yield skipped("build", "no keepalived")
         return
     version = tuple(map(int, found.groups()))
     text = "version " + ".".join(map(str, version))
@@ -97,17 +73,46 @@ def of_keepalived(printed: str) -> Iterator[Finding]:
         yield passed("keepalived", text)
     options = " ".join(
         line.partition(":")[2]
-        for line in printed.splitlines()
+        for line in (printed or "").splitlines()
         if line.startswith("Config options")
     ).split()
-    if "VRRP" not in options:
-        yield failed("keepalived", "built without VRRP", "install another build")
-    if "JSON" not in options:
+    lacking = [each for each in _OPTIONS if each not in options]
+    if not lacking:
+        yield passed("build", f"has {' '.join(_OPTIONS)}")
+    if "VRRP" in lacking:
+        yield failed("build", "without VRRP", "install another build")
+    if "VRRP_AUTH" in lacking:
         yield warned(
-            "keepalived",
-            "built without JSON dumps: it cannot be asked for its state",
+            "build",
+            "without VRRP_AUTH: it knows no password",
+            "install a build with it, or set OPENSHIFT_HA_VRRP_VERSION=3 on all nodes",
+        )
+    if "JSON" in lacking:
+        yield warned(
+            "build",
+            "without JSON dumps: it cannot be asked for its state",
             "a keepalived that hangs is not noticed; install a build with --enable-json",
         )
+
+
+def of_config(problems: Sequence[str]) -> Finding:
+    """Judge what ``keepalived --config-test`` complains of, line by line."""
+    if not problems:
+        return passed("config", "keepalived accepts it")
+    return failed("config", "; ".join(problems[:_SHOWN_PROBLEMS]), "see `ipfailover-agent check`")
+
+
+def of_password(settings: Settings, config: KeepalivedConfig) -> Finding:
+    """Say what guards the adverts: version 2 carries eight bytes, in clear, version 3 nothing."""
+    with_password = [each for each in config.instances if each.password is not None]
+    if not with_password:
+        return passed("password", "none: VRRP version 3 has no passwords")
+    text = "OPENSHIFT_HA_CONFIG_NAME"
+    if len(settings.config_name.encode()) > _PASSWORD_BYTES:
+        text = f"the first {_PASSWORD_BYTES} bytes of {text}"
+    if len(with_password) < len(config.instances):
+        text += "; instances of version 3 (IPv6) have none"
+    return passed("password", text)
 
 
 # --- the interface and the addresses ------------------------------------------------------------
@@ -126,14 +131,7 @@ def of_link(name: str, state: str | None, *, is_up: bool) -> Finding:
 
 def of_subnets(config: KeepalivedConfig, facts: HostFacts) -> Finding:
     """Judge whether the addresses lie in networks of the interface."""
-    interface = facts.interface(config.interface)
-    held = () if interface is None else interface.addresses
-    virtual = frozenset(config.addresses)
-    networks = [
-        ip_network(f"{each.address}/{each.prefix_length}", strict=False)
-        for each in held
-        if each.address not in virtual
-    ]
+    networks = _networks(facts.interface(config.interface), config)
     outside = [
         each for each in config.addresses if not any(each in network for network in networks)
     ]
@@ -147,13 +145,25 @@ def of_subnets(config: KeepalivedConfig, facts: HostFacts) -> Finding:
     )
 
 
+def _networks(interface: Interface | None, config: KeepalivedConfig) -> list[IPNetwork]:
+    """Return the networks of an interface's own addresses."""
+    virtual = frozenset(config.addresses)
+    return [
+        ip_network(f"{each.address}/{each.prefix_length}", strict=False)
+        for each in (interface.addresses if interface else ())
+        if each.address not in virtual
+    ]
+
+
 def of_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[Finding]:
     """Judge whether this node has an address on another interface as well."""
     virtual = frozenset(config.addresses)
+    is_elsewhere = False
     for interface in facts.interfaces:
         found = [each.address for each in interface.addresses if each.address in virtual]
         if not found or interface.name == config.interface:
             continue
+        is_elsewhere = True
         if interface.name in _SERVICE_INTERFACES:
             yield warned(
                 "elsewhere",
@@ -167,18 +177,48 @@ def of_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[Fin
                 f"{listed(found)} also on {interface.name}",
                 f"this node answers for it at all times: ip address del it from {interface.name}",
             )
+    if not is_elsewhere:
+        yield passed("elsewhere", "no address on another interface of this node")
 
 
-def of_managers(name: str, managers: Collection[str]) -> Iterator[Finding]:
-    """Judge who else manages the interface: ``networkd``, ``NetworkManager``."""
-    if "networkd" in managers:
-        yield warned(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Managers:
+    """Who says that it manages an interface.
+
+    Attributes:
+        names: ``networkd``, ``NetworkManager``.
+        keeps: networkd was told to keep what it did not set (KeepConfiguration).
+        is_visible: their files would be seen here, if there were any.
+    """
+
+    names: frozenset[str] = frozenset()
+    keeps: bool = False
+    is_visible: bool = True
+
+
+def of_managers(name: str, managers: Managers) -> Iterator[Finding]:
+    """Judge who else manages the interface."""
+    if not managers.is_visible:
+        yield skipped(
             "manager",
-            f"systemd-networkd manages {name}",
-            "networkctl reload or a restart of it may remove addresses that it did not set; they "
-            "come back within a second",
+            "neither /run/systemd nor /run/NetworkManager is seen here",
+            "mount them from the node to have them looked at",
         )
-    if "NetworkManager" in managers:
+    elif not managers.names:
+        yield passed("manager", f"neither networkd nor NetworkManager manages {name}")
+    if "networkd" in managers.names:
+        if managers.keeps:
+            yield passed(
+                "manager", f"systemd-networkd manages {name}, and KeepConfiguration is set"
+            )
+        else:
+            yield warned(
+                "manager",
+                f"systemd-networkd manages {name}",
+                "networkctl reload or a restart of it may remove addresses that it did not set; "
+                "they come back within a second",
+            )
+    if "NetworkManager" in managers.names:
         yield warned(
             "manager",
             f"NetworkManager manages {name}",
@@ -187,56 +227,51 @@ def of_managers(name: str, managers: Collection[str]) -> Iterator[Finding]:
         )
 
 
-def of_reverse_path(config: KeepalivedConfig, value: int | None) -> Iterator[Finding]:
-    """Judge net.ipv4.conf.*.rp_filter, the larger of all and the interface; None: not told."""
-    name = config.interface
-    serves_ipv4 = any(family_of(each) is Family.IPV4 for each in config.addresses)
-    if value == _STRICT and serves_ipv4:
-        yield warned(
-            "rp_filter",
-            f"strict on {name}",
-            "adverts and clients that come in by another interface than the route back are "
-            # with slashes, since the name of a VLAN has a dot
-            f"dropped; sysctl -w net/ipv4/conf/{name}/rp_filter=2 where nodes have several",
-        )
+def of_reverse_path(config: KeepalivedConfig, facts: HostFacts, value: int | None) -> Finding:
+    """Judge net.ipv4.conf.*.rp_filter, the larger of all and the interface; None: not told.
 
-
-# --- what may drop VRRP -------------------------------------------------------------------------
-
-
-def of_firewall(
-    chains: Sequence[Chain] | None, *, is_managed: bool, legacy: Sequence[str] = ()
-) -> Iterator[Finding]:
-    """Judge base chains that may drop VRRP; None: they could not be listed.
-
-    ``is_managed``: the agent inserts rules of its own. ``legacy``: tables of iptables-legacy.
+    Strict (1) does no harm where all that comes in here is also answered through here.
     """
-    if chains is None:
-        yield warned(
-            "firewall", "the rules of nftables cannot be listed", "look yourself: nft list ruleset"
-        )
-    elif not chains:
-        yield passed("firewall", "no input or output chain of nftables drops protocol 112")
-    elif is_managed:
-        yield passed(
-            "firewall", f"{_chains(chains)} may drop protocol 112; the agent lets it in there"
-        )
-    else:
-        yield warned(
-            "firewall",
-            f"{_chains(chains)} may drop protocol 112",
-            "set OPENSHIFT_HA_NFTABLES_RULE=true, or accept protocol 112 there yourself",
-        )
-    if legacy:
-        yield warned(
-            "firewall",
-            f"iptables-legacy has tables that nft does not show: {' '.join(legacy)}",
-            "look yourself: iptables-legacy -S; accept protocol 112 there",
-        )
+    name = config.interface
+    if not any(family_of(each) is Family.IPV4 for each in config.addresses):
+        return passed("rp_filter", "no IPv4 address is served, and IPv6 has no such filter")
+    if value is None:
+        return skipped("rp_filter", "/proc/sys/net does not tell")
+    if value != _STRICT:
+        return passed("rp_filter", f"{'loose' if value else 'off'} on {name}")
+    others = _other_ways(config, facts)
+    if not others:
+        return passed("rp_filter", f"strict on {name}, which all answers leave by")
+    return warned(
+        "rp_filter",
+        f"strict on {name}, and answers may leave by {listed(others)}",
+        "adverts and clients that come in by another interface than the route back are "
+        # with slashes, since the name of a VLAN has a dot
+        f"dropped; sysctl -w net/ipv4/conf/{name}/rp_filter=2",
+    )
 
 
-def _chains(chains: Sequence[Chain]) -> str:
-    return ", ".join(f"{each.table} {each.name}" for each in chains)
+def _other_ways(config: KeepalivedConfig, facts: HostFacts) -> list[str]:
+    """Return the other interfaces with a default route, or with a network of the interface."""
+    own = [
+        each
+        for each in _networks(facts.interface(config.interface), config)
+        if each.version == 4  # noqa: PLR2004
+    ]
+    routed = {each.interface for each in facts.default_routes if each.family is Family.IPV4}
+    return [
+        each.name
+        for each in facts.interfaces
+        if each.name not in {config.interface, _LOOPBACK}
+        and (
+            each.name in routed
+            or any(
+                network.version == mine.version and network.overlaps(mine)
+                for network in _networks(each, config)
+                for mine in own
+            )
+        )
+    ]
 
 
 # --- the service and the machine ----------------------------------------------------------------
@@ -253,23 +288,48 @@ def of_port(address: IPAddress, port: int, error: str) -> Finding:
     )
 
 
+def of_ports(settings: Settings) -> Finding:
+    """Say why no port is connected to."""
+    if settings.check_script is not None:
+        return skipped("port", "OPENSHIFT_HA_CHECK_SCRIPT decides instead")
+    if settings.check_url is not None:
+        return skipped("port", "only OPENSHIFT_HA_CHECK_URL is asked, by the agent")
+    return skipped("port", "none is monitored: OPENSHIFT_HA_MONITOR_PORT=0")
+
+
 def of_script(variable: str, path: str, state: ScriptState, obstacle: str) -> Finding:
-    """Judge a user's script; ``obstacle``: what is wrong with where it lies, or nothing."""
+    """Judge a script that can do without; ``obstacle``: what is wrong with where it lies."""
     if state is not ScriptState.USABLE:
-        is_there = state is ScriptState.NOT_EXECUTABLE
-        advice = f"chmod +x {path}" if is_there else "mount it there, or correct the path"
-        return failed("script", f"{variable}: {path} is {state.value}", advice)
+        return warned(
+            "script", f"{variable}: {path} is {state.value}: it is left out", _mended(path, state)
+        )
     if obstacle:
         return warned("script", f"{variable}: {path} lies {obstacle}", "move it elsewhere")
     return passed("script", f"{variable}: {path} can be run")
 
 
-def of_clock(source: str | None, shift: float) -> Finding:
+def of_check_script(
+    path: str, state: ScriptState, obstacle: str, missing: MissingScript
+) -> Finding:
+    """Judge the check; without it the node stays in FAULT, or is never checked, as was chosen."""
+    if state is not ScriptState.USABLE and missing is MissingScript.FAULT:
+        text = f"{_CHECK_SCRIPT}: {path} is {state.value}: this node would stay in FAULT"
+        return failed("script", text, _mended(path, state))
+    return of_script(_CHECK_SCRIPT, path, state, obstacle)
+
+
+def _mended(path: str, state: ScriptState) -> str:
+    if state is ScriptState.NOT_EXECUTABLE:
+        return f"chmod +x {path}, on a file system without noexec"
+    return "mount it there, or correct the path"
+
+
+def of_clock(source: str | None, shift: float = 0.0) -> Finding:
     """Judge the node's clock.
 
     Args:
         source: the kernel's clocksource, None where it is not told.
-        shift: by how many seconds the wall clock was set while we listened.
+        shift: by how many seconds the wall clock was set while we listened, if we did.
     """
     if source in _POOR_CLOCKS:
         return warned(
@@ -286,13 +346,15 @@ def of_clock(source: str | None, shift: float) -> Finding:
     return passed("clock", f"steady, counted with {source or 'what the kernel does not tell'}")
 
 
-def of_starvation(pressure: float | None, throttled: int | None, late: float) -> Finding:
+def of_starvation(
+    pressure: float | None, throttled: int | None, late: float | None = None
+) -> Finding:
     """Judge whether the agent would run on time.
 
     Args:
         pressure: per cent of the last ten seconds in which something waited, None: not told.
         throttled: how often the container's CPU limit has stopped it, None: not told.
-        late: by how many seconds we woke too late at worst while we listened.
+        late: by how many seconds we woke too late at worst while we listened, if we did.
     """
     if throttled:
         return warned(
@@ -300,7 +362,7 @@ def of_starvation(pressure: float | None, throttled: int | None, late: float) ->
             f"the container's CPU limit has stopped it {throttled} times",
             "raise or remove the limit: leases are renewed late",
         )
-    if late > _LATE_LIMIT:
+    if late is not None and late > _LATE_LIMIT:
         return warned(
             "cpu", f"woke up {late:.2f} s late", "give the container CPU requests; leases need it"
         )
@@ -310,4 +372,6 @@ def of_starvation(pressure: float | None, throttled: int | None, late: float) ->
             f"in {pressure:.0f} % of the last ten seconds something waited for a CPU",
             "give the container CPU requests, and no fast settings",
         )
+    if late is None:
+        return passed("cpu", "nothing speaks of starvation; not measured")
     return passed("cpu", f"woke up at most {late * 1000:.0f} ms late")

@@ -1,0 +1,237 @@
+"""What ``doctor`` looks at once it has a configuration: this node, and its network."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent import prepare
+from ipfailover_agent.commands import check
+from ipfailover_agent.core.errors import AgentError, NotPermittedError
+from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.network import asking, firewall, packet_filter, passage, ruleset
+from ipfailover_agent.core.rivalry import contexts
+from ipfailover_agent.core.telling import diagnosis, doctor, findings
+from ipfailover_agent.core.telling import passage as telling
+from ipfailover_agent.system import asking as wire_asking
+from ipfailover_agent.system import examining, process, wire
+from ipfailover_agent.system import firewall as nft
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfailover_agent.core.model import HostFacts, IPAddress
+    from ipfailover_agent.core.network.ruleset import Chain
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.telling.findings import Finding
+    from ipfailover_agent.prepare import Candidate
+
+_BOUND: Final = 10.0  # seconds that everything may take, unless more is to be listened
+_LEAST: Final = 6.0  # seconds for everything but listening
+_SHORTEST: Final = 0.3  # seconds that anything gets, when time is up
+_TEST_SECONDS: Final = 2.0
+_RULES_SECONDS: Final = 3.0  # 20000 rules take nft 1.5 s
+_CONNECT_SECONDS: Final = 2.0
+_AS_ROOT: Final = "run it as root on the node"
+_DENIED: Final = ("not permitted", "ermission denied")
+
+
+class Patience:
+    """Shares out the time, so that one thing that hangs does not keep us for ever."""
+
+    def __init__(self, listening: float) -> None:
+        self._end = time.monotonic() + max(_BOUND - listening, _LEAST)
+
+    def at_most(self, seconds: float) -> float:
+        """Return how long something may take, ``seconds`` or what is left."""
+        return max(min(seconds, self._end - time.monotonic()), _SHORTEST)
+
+
+# --- this node ----------------------------------------------------------------------------------
+
+
+def node(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
+    """Look at this node, for what the configuration needs of it."""
+    yield _tested(candidate, patience)
+    yield doctor.of_password(candidate.settings, candidate.config)
+    yield from _interface(candidate)
+    yield from _firewall(candidate, patience)
+    yield from _ports(candidate, patience)
+    yield from _scripts(candidate)
+
+
+def machine(late: float | None = None, shift: float = 0.0) -> Iterator[Finding]:
+    """Look at clock and processor; ``late`` and ``shift`` as they were seen while listening."""
+    yield doctor.of_clock(examining.clock_source(), shift)
+    yield doctor.of_starvation(examining.pressure(), examining.throttled(), late)
+
+
+def _tested(candidate: Candidate, patience: Patience) -> Finding:
+    if os.geteuid():  # scripts that are not its user's are insecure to keepalived (2.2.7)
+        return findings.skipped("config", "keepalived judges scripts as root only", _AS_ROOT)
+    try:
+        return doctor.of_config(check.complaints(candidate, patience.at_most(_TEST_SECONDS)))
+    except subprocess.TimeoutExpired:
+        return findings.skipped(
+            "config", "keepalived takes too long", "see `ipfailover-agent check`"
+        )
+    except AgentError as error:
+        return findings.skipped("config", str(error))
+
+
+def _interface(candidate: Candidate) -> Iterator[Finding]:
+    config, facts = candidate.config, candidate.facts
+    interface = facts.interface(config.interface)
+    if interface is None:  # it is what the plan was made for
+        return
+    state = examining.operstate(interface.name)
+    yield doctor.of_link(interface.name, state, is_up=interface.is_up)
+    yield doctor.of_subnets(config, facts)
+    yield from doctor.of_other_holders(config, facts)
+    yield from doctor.of_managers(interface.name, examining.managers(interface.index))
+    yield doctor.of_reverse_path(config, facts, examining.reverse_path(interface.name))
+
+
+def _firewall(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
+    try:
+        closed = _closed_chains(candidate, patience)
+    except (_UnlistedError, AgentError, ruleset.RulesetError) as error:
+        is_denied = isinstance(error, AgentError) or any(each in str(error) for each in _DENIED)
+        yield telling.of_unknown(str(error), is_denied=is_denied)
+    else:
+        yield from telling.of_chains(closed, is_managed=candidate.settings.manages_firewall)
+    yield from telling.of_legacy(nft.legacy_tables())
+
+
+class _UnlistedError(Exception):
+    """What nft printed is no list of rules."""
+
+
+def _closed_chains(candidate: Candidate, patience: Patience) -> list[Chain]:
+    """Return base chains that may drop VRRP and hold no rule that lets it in."""
+    program = process.find_program("nft", os.environ.get("PATH"))
+    config = candidate.config
+    tag = firewall.tag_for(candidate.settings.config_name)
+    ends_at = time.monotonic() + patience.at_most(_RULES_SECONDS)
+
+    def entries(arguments: tuple[str, ...]) -> list[ruleset.Entry]:
+        left = max(ends_at - time.monotonic(), _SHORTEST)
+        printed = examining.output_of((program, *arguments), os.environ, left)
+        if printed is None:
+            raise _UnlistedError("nft does not end, or cannot be run")
+        if '"nftables"' not in printed:
+            said = printed.strip().splitlines()
+            raise _UnlistedError(f"nft says {said[0][:120]!r}" if said else "nft says nothing")
+        return [each for each in ruleset.read(printed) if each is not None]
+
+    found: list[Chain] = []
+    for table in passage.tables(entries(firewall.LIST_CHAINS), config.interface):
+        found += passage.closed_chains(entries(firewall.list_table(table)), config, tag)
+    return found
+
+
+def _ports(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
+    probes = candidate.config.track_script or candidate.config.port_probes
+    ports = () if probes is None else probes.ports
+    if not ports:
+        yield doctor.of_ports(candidate.settings)
+    for each, error in examining.connect(ports, patience.at_most(_CONNECT_SECONDS)).items():
+        yield doctor.of_port(each.address, each.port, error)
+
+
+def _scripts(candidate: Candidate) -> Iterator[Finding]:
+    settings, facts = candidate.settings, candidate.facts
+    if settings.check_script is not None and facts.check_script is not None:
+        path = shlex.split(settings.check_script)[0]
+        yield doctor.of_check_script(
+            path, facts.check_script, examining.obstacle(path), settings.check_script_missing
+        )
+    if settings.notify_script is not None and facts.notify_script is not None:
+        path = shlex.split(settings.notify_script)[0]
+        yield doctor.of_script(
+            "OPENSHIFT_HA_NOTIFY_SCRIPT", path, facts.notify_script, examining.obstacle(path)
+        )
+    if facts.check_script is None and facts.notify_script is None:
+        yield findings.skipped("script", "no script is set")
+
+
+# --- the network --------------------------------------------------------------------------------
+
+
+def network(candidate: Candidate, seconds: float) -> Iterator[Finding]:
+    """Listen and ask; then say how punctual we were, too."""
+    config = candidate.config
+    try:
+        macs = wire.host_macs()
+        program = packet_filter.kernel_filter(config.addresses)
+        with wire.WireSocket(config.interface, program) as socket:
+            found = list(
+                contexts.build(config, candidate.facts, mac=socket.mac, host_macs=macs).values()
+            )
+            near, far = _peers(candidate)
+            questions = _questions(candidate, socket.mac, (*config.addresses, *near))
+            began = time.time() - time.monotonic()
+            packets, answers, late = wire_asking.listen(socket, questions, seconds)
+            shift = time.time() - time.monotonic() - began
+            after = prepare.look_at_bare_host()
+    except AgentError as error:
+        advice = _AS_ROOT if isinstance(error, NotPermittedError) else ""
+        yield from findings.all_skipped(findings.WIRE_CHECKS, str(error), advice)
+        yield from machine()
+        return
+    heard = diagnosis.Heard(
+        seconds=seconds,
+        packets=packets,
+        answers={address: frozenset(each) - macs for address, each in answers.items()},
+        held=_held(candidate, candidate.facts) & _held(candidate, after),
+        neighbours=examining.neighbours(),
+    )
+    yield from _judged(found, (near, far), heard)
+    yield from machine(late, shift)
+
+
+def _judged(
+    found: list[ContestContext],
+    peers: tuple[tuple[IPAddress, ...], tuple[IPAddress, ...]],
+    heard: diagnosis.Heard,
+) -> Iterator[Finding]:
+    near, far = peers
+    yield from diagnosis.of_wire(found, heard)
+    yield diagnosis.of_multicast(found, heard)
+    yield from diagnosis.of_answers(found, heard, near)
+    yield from diagnosis.of_peers(found, near, far, heard)
+
+
+def _held(candidate: Candidate, facts: HostFacts) -> frozenset[IPAddress]:
+    """Return the virtual addresses that are on the interface."""
+    interface = facts.interface(candidate.config.interface)
+    here = {each.address for each in (interface.addresses if interface else ())}
+    return frozenset(candidate.config.addresses) & here
+
+
+def _peers(candidate: Candidate) -> tuple[tuple[IPAddress, ...], tuple[IPAddress, ...]]:
+    """Return the unicast peers on the interface's own networks, and those behind a router."""
+    interface = candidate.facts.interface(candidate.config.interface)
+    held = () if interface is None else interface.addresses
+    networks = [ip_network(f"{each.address}/{each.prefix_length}", strict=False) for each in held]
+    peers = dict.fromkeys(
+        peer for each in candidate.config.instances for peer in each.unicast_peers
+    )
+    near = tuple(peer for peer in peers if any(peer in network for network in networks))
+    return near, tuple(peer for peer in peers if peer not in near)
+
+
+def _questions(
+    candidate: Candidate, mac: bytes, targets: tuple[IPAddress, ...]
+) -> dict[IPAddress, bytes]:
+    """Return a question for each address, from an own address of its family."""
+    own = {family_of(each): each for each in reversed(candidate.config.node_addresses)}
+    return {
+        target: asking.question(mac, own[family_of(target)], target)
+        for target in targets
+        if family_of(target) in own
+    }

@@ -1,0 +1,88 @@
+"""What a look at a node ends with: a check's name, a verdict, what was found, what to do.
+
+``pass``: as it should be. ``warn``: it works, and there is something to know. ``fail``: addresses
+would not be served, or by two nodes. ``skip``: it was not looked at, and why.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+NODE_CHECKS: Final = ("capabilities", "keepalived", "build", "agent", "settings", "dns")
+"""What can be looked at without a configuration, in the order of the lines."""
+
+CONFIGURED_CHECKS: Final = (
+    *("config", "password", "interface", "subnet", "elsewhere", "manager", "rp_filter"),
+    *("firewall", "port", "script"),
+)
+"""What needs one."""
+
+WIRE_CHECKS: Final = ("rivals", "ids", "holders", "multicast", "answers", "peers")
+"""What is heard, or asked for, on the network."""
+
+CHECKS: Final = (*NODE_CHECKS, *CONFIGURED_CHECKS, *WIRE_CHECKS, "clock", "cpu")
+"""Every check; each has a line at least."""
+
+
+class Verdict(enum.Enum):
+    """How a check ended; the values are shown to operators."""
+
+    PASS = "pass"  # noqa: S105 - a word, not a secret
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line: ``check`` is one of CHECKS, ``text`` what was found, ``advice`` what to do.
+
+    The advice is empty with PASS, and only with SKIP it may be.
+    """
+
+    check: str
+    verdict: Verdict
+    text: str
+    advice: str = ""
+
+
+def passed(check: str, text: str) -> Finding:
+    """Return a finding that all is well."""
+    return Finding(check=check, verdict=Verdict.PASS, text=text)
+
+
+def warned(check: str, text: str, advice: str) -> Finding:
+    """Return a finding to know of."""
+    return Finding(check=check, verdict=Verdict.WARN, text=text, advice=advice)
+
+
+def failed(check: str, text: str, advice: str) -> Finding:
+    """Return a finding to mend."""
+    return Finding(check=check, verdict=Verdict.FAIL, text=text, advice=advice)
+
+
+def skipped(check: str, reason: str, advice: str = "") -> Finding:
+    """Return a finding that nothing is known."""
+    text = f"not looked at: {reason}"
+    return Finding(check=check, verdict=Verdict.SKIP, text=text, advice=advice)
+
+
+def all_skipped(checks: Collection[str], reason: str, advice: str = "") -> Iterator[Finding]:
+    """Yield a finding for each check that nothing is known of it, for one reason.
+
+    The advice is given once.
+    """
+    for number, each in enumerate(checks):
+        yield skipped(each, reason, "" if number else advice)
+
+
+def tolerated(finding: Finding, checks: Collection[str]) -> Finding:
+    """Return a finding that warns where it failed and its check is among those tolerated."""
+    if finding.verdict is Verdict.FAIL and finding.check in checks:
+        return replace(finding, verdict=Verdict.WARN)
+    return finding
