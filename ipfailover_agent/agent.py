@@ -391,8 +391,8 @@ class Agent:
                 self._configure_guard()
             case does.PlaceStep():
                 self._candidates.place_step()
-            case does.Verify():
-                self._guard.verify(self._candidates.expectation)
+            case does.Verify() | does.ConcludeVerification():
+                self._verify(action)
             case does.Restore():
                 self._candidates.restore()
                 self._configure_guard()
@@ -420,6 +420,12 @@ class Agent:
                 self._finish = action
             case _:
                 assert_never(action)
+
+    def _verify(self, action: does.Verify | does.ConcludeVerification) -> None:
+        if isinstance(action, does.Verify):
+            self._guard.verify(self._candidates.expectation)
+        else:
+            self._guard.conclude_verification()
 
     def _configure_guard(self) -> None:
         if self._candidates.active is not None:

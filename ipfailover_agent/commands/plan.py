@@ -16,6 +16,7 @@ from ipfailover_agent.core.changing import outlook
 from ipfailover_agent.core.changing.change import Change
 from ipfailover_agent.core.changing.outlook import Outlook
 from ipfailover_agent.core.changing.wire import Consequence
+from ipfailover_agent.core.changing.wording import ranges
 from ipfailover_agent.core.errors import (
     AgentError,
     ExitCode,
@@ -183,9 +184,9 @@ def _as_text(outcome: _Outcome) -> list[str]:
 def _rows(change: Change) -> list[str]:
     """Return what happens to which addresses, a paragraph for each kind."""
     kinds = (
-        ("kept", len(change.kept), [outlook.ranges(change.kept)]),
-        ("added", len(change.added), [outlook.ranges(change.added)]),
-        ("removed", len(change.removed), [outlook.ranges(change.removed)]),
+        ("kept", len(change.kept), [ranges(change.kept)]),
+        ("added", len(change.added), [ranges(change.added)]),
+        ("removed", len(change.removed), [ranges(change.removed)]),
         ("new id", len(change.renumbered), _ids(change)),
         ("moved", len(change.moved), _moves(change)),
     )
@@ -207,7 +208,7 @@ def _rows(change: Change) -> list[str]:
 
 def _ids(change: Change) -> list[str]:
     return [
-        f"{outlook.ranges(each.address for each in run)} "
+        f"{ranges(each.address for each in run)} "
         f"(from {run[0].old_id} to {run[0].new_id}{' and so on' if len(run) > 1 else ''})"
         for run in outlook.shifts(change.renumbered)
     ]
@@ -219,7 +220,7 @@ def _moves(change: Change) -> list[str]:
     for each in change.moved:
         pairs.setdefault((each.origin, each.target), []).append(each.address)
     shown = [
-        f"{outlook.ranges(addresses)} from {origin} to {target}"
+        f"{ranges(addresses)} from {origin} to {target}"
         for (origin, target), addresses in pairs.items()
     ]
     most = 4
@@ -229,6 +230,7 @@ def _moves(change: Change) -> list[str]:
 def _steps(outcome: _Outcome) -> str:
     if not outcome.has_changes:
         return "nothing would change"
+    first = outcome.outlook.first_step if outcome.outlook else ""
     match outcome.signals:
         case None:
             return "keepalived would be started with it"
@@ -238,8 +240,8 @@ def _steps(outcome: _Outcome) -> str:
             return "in one step: keepalived would be signalled once"
         case _:
             return (
-                "in two steps, since keepalived would lose an address in one: first the old "
-                "configuration in another order, then the new one"
+                "in two steps, since keepalived would lose an address in one: first "
+                f"{first}, then the new one"
             )
 
 

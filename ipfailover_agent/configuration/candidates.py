@@ -279,7 +279,9 @@ class Candidates:
     @property
     def expectation(self) -> Expectation | None:
         """Return what the last SIGHUP is to lead to, None before any."""
-        if self._previous is None or self._target is None:
+        if self._target is None:  # rolled back: what was not reached was never there
+            return verify.Expectation(config=self.active.config) if self.active else None
+        if self._previous is None:
             return None
         return verify.expect(self._previous.config, self._target, self._masters)
 
@@ -289,7 +291,9 @@ class Candidates:
 
     def roll_back(self) -> None:
         """Make the previous configuration the active one again."""
+        self._discard_steps()  # which also makes room for its files
         self.active, self._previous = self._previous or self.active, self.active
+        self._target = None
         self.restore()
 
     def restore(self) -> None:

@@ -249,6 +249,10 @@ class Guard:
         self.contests.reload_ended()
         self.verifier.begin(expected)
 
+    def conclude_verification(self) -> None:
+        """There is no more time to find it out."""
+        self.verifier.conclude()
+
     def reload_ended(self) -> None:
         """A reload is over, however it went."""
         self.overseer.reload_ended()

@@ -31,7 +31,7 @@ class Verifier:
     """One verification at a time, which ends with VerificationEnded through ``dispatch``.
 
     Where keepalived cannot be asked at all it ends at once: that was told when it was found out.
-    Where it does not answer, supervision's own deadline ends it.
+    Where it does not answer in time, :meth:`conclude` ends it; what it answers later is nothing.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Verifier:
         self._expected: Expectation | None = None
         self._state = verify.Verification()
         self._began_at = 0.0
+        self._trouble = ""
         self.deadline: float | None = None
 
     def begin(self, expected: Expectation | None) -> None:
@@ -55,9 +56,19 @@ class Verifier:
         if expected is None or not self._overseer.can_ask:
             self._dispatch(VerificationEnded())
             return
-        self._expected, self._state = expected, verify.Verification()
+        self._expected, self._state, self._trouble = expected, verify.Verification(), ""
         self._began_at = time.monotonic()
         self._overseer.want_dump()
+
+    def conclude(self) -> None:
+        """The time is up: end it by what was seen."""
+        waited = time.monotonic() - self._began_at
+        outcome, text = verify.conclude(self._state, waited, self._policy)
+        self.end()
+        if outcome is Outcome.DIFFERS:
+            self._dispatch(VerificationEnded(difference=text))
+        else:
+            self._dispatch(VerificationEnded(doubt=self._trouble or text))
 
     def end(self) -> None:
         """Nobody waits for the outcome any more."""
@@ -78,8 +89,10 @@ class Verifier:
             found = verify.mismatches(self._expected, instances, _held())
         except AgentError as error:
             self._log.warning("reload.unseen", error=str(error))
+            self._trouble = str(error)
             self.deadline = now + self._policy.look_every
             return
+        self._trouble = ""
         self._state, outcome = verify.step(self._state, found, now, self._policy)
         match outcome:
             case Outcome.PENDING:

@@ -84,8 +84,9 @@ def merge(
 def fingerprint(path: str) -> str:
     """Return a text that changes when the source does; looks at no content.
 
-    It holds each file's identity, size, modification time, mode and owner, since a refusal for
-    want of permission must not outlast it; ``missing`` where there is nothing to look at.
+    It holds each file's identity, size, times of modification and change, mode and owner, since a
+    refusal for want of permission must not outlast it; ``missing`` where there is nothing to look
+    at.
     """
     try:
         root = _current_generation(path)
@@ -270,7 +271,9 @@ def _signature(path: str) -> str:
     except OSError:
         return f"{path} missing"
     rights = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
-    return f"{path} {found.st_dev}:{found.st_ino} {found.st_size} {found.st_mtime_ns} {rights}"
+    # whoever writes in place and sets the time back, as some tools do, cannot set this one
+    times = f"{found.st_mtime_ns} {found.st_ctime_ns}"
+    return f"{path} {found.st_dev}:{found.st_ino} {found.st_size} {times} {rights}"
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -51,9 +51,9 @@ def group(address: str, addresses: list[str]) -> int:
     return int(addresses.index(address) >= (len(addresses) + 1) // 2)
 
 
-def start(lab: Lab, addresses: list[str], *, spread: bool) -> ConfigMap:
+def start(lab: Lab, addresses: list[str], *, spread: bool, groups: str = GROUPS) -> ConfigMap:
     """Start every node: the first one holds everything, or each what falls to it."""
-    source = ConfigMap(lab.directory / "variables", variables(*addresses, VIP_GROUPS=GROUPS))
+    source = ConfigMap(lab.directory / "variables", variables(*addresses, VIP_GROUPS=groups))
     for number, node in enumerate(lab.nodes):
         environment = {**source.variable, "IPFAILOVER_WATCH": "false"}
         if spread:
@@ -113,6 +113,54 @@ def test_a_grouped_list_changes_node_by_node(
     assert max(two.values()) <= TWO + SLACK
     assert max(none.values()) <= NONE + SLACK
     assert max(silent) <= NONE + SLACK
+
+
+def longest_gap(lab: Lab, address: str, since: float) -> float:
+    """Return for how long nobody held an address at a time."""
+    holding = set(lab.recorder.holders(address, at=since))
+    longest, left = 0.0, since
+    for each in lab.recorder.changes(address, since=since):
+        if not holding:
+            longest = max(longest, each.time - left)
+        (holding.add if each.held else holding.discard)(each.node)
+        left = each.time
+    return longest
+
+
+@pytest.mark.parametrize(
+    ("edit", "groups", "order"),
+    [
+        pytest.param("remove", GROUPS, (2, 1, 0), id="groups, holder last"),
+        pytest.param("replace", GROUPS, (0, 1, 2), id="groups, holder first"),
+        pytest.param("remove", "0", (1, 0, 2), id="ids shift, holder second"),
+    ],
+)
+def test_with_all_nodes_but_one_drained_a_change_costs_one_planned_handover(
+    make_lab: Callable[..., Lab], edit: str, groups: str, order: tuple[int, ...]
+) -> None:
+    """At a time; also where addresses change their group or their id. No two hold one."""
+    lab = make_lab(3, ipv6=False)
+    before, after = edits(lab)[edit]
+    lasting = [each for each in before if each in after]
+    source = start(lab, before, spread=True, groups=groups)
+    began = time.monotonic()
+    for node in lab.nodes[1:]:
+        assert ask(node, "drain").returncode == 0
+    wait_for_each(lab, before, timeout=2, among=[lab.nodes[0]])
+    source.write(variables(*after, VIP_GROUPS=groups))
+    for number in order:
+        assert ask(lab.nodes[number], "reload").returncode == 0
+        stays(1)
+    wait_for_each(lab, after, timeout=5)
+    for node in lab.nodes[1:]:
+        assert ask(node, "undrain").returncode == 0
+    stays(4)  # who is to hold them takes them
+    wait_for_each(lab, after, timeout=1)
+    two = {each: lab.recorder.seconds_with_two(each, since=began) for each in lasting}
+    none = {each: longest_gap(lab, each, began) for each in lasting}
+    print(f"two at most {max(two.values()):.2f} s, none {max(none.values()):.2f} s at a time")
+    assert max(two.values()) <= SLACK
+    assert max(none.values()) <= NONE + SLACK
 
 
 def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(

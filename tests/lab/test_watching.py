@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.lab.scenarios import (
     ELECTION,
     ConfigMap,
@@ -113,3 +115,34 @@ def test_another_address_of_the_node_does_not_cost_the_virtual_one(
     lab.wait_for_holder(address, timeout=ELECTION)
     lost = lab.recorder.seconds_with_none(address, since=began)
     print(f"without the address for {lost:.2f} s")
+
+
+def rename(node: Node, old: str, new: str) -> None:
+    """Give an interface another name, as an operator does; its routes go with the link."""
+    routes = node.run(["ip", "route", "show", "default"]).stdout.strip()
+    node.network.ip([f"link set {old} down", f"link set {old} name {new}", f"link set {new} up"])
+    if routes:
+        node.network.ip([f"route add {routes.replace(old, new)}"])
+
+
+@pytest.mark.parametrize("named", ["", "eth0"], ids=["found by its route", "named in a variable"])
+def test_an_interface_that_is_renamed_is_followed(
+    make_lab: Callable[..., Lab], named: str
+) -> None:
+    """Found or named: the address is served on it. A name that is wrong now is told."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address, NETWORK_INTERFACE=named))
+    lab.wait_for_holder(address, timeout=ELECTION)
+    pid = status(node)["pid"]
+    rename(node, "eth0", "net0")
+    assert reload_by_itself(node, 1) == "accepted"
+    lab.wait_until(
+        lambda: f"{address}/32" in node.run(["ip", "address", "show", "dev", "net0"]).stdout,
+        timeout=2 * ELECTION,
+        what="the address is on net0",
+    )
+    found = status(node)
+    assert (found["pid"], found["config"]["interface"]) == (pid, "net0")
+    assert ("eth0" in "".join(found["reasons"])) is bool(named)

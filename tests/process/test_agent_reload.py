@@ -331,6 +331,104 @@ def test_a_reload_that_keepalived_does_not_confirm_is_said_to_be_unconfirmed(
     assert 0 == agent.stop()
 
 
+# --- what nobody saw, or saw to be otherwise ----------------------------------------------------
+
+CIRCLE = "10.0.0.102,10.0.0.101,10.0.0.103"
+"""After 10.0.0.101-103: an address moves to an earlier instance, which takes two steps."""
+
+
+def test_a_first_step_that_keepalived_does_not_confirm_is_taken_back_by_a_signal(
+    world: World,
+) -> None:
+    """The second could lose an address; the file before costs none, and keepalived stays."""
+    world.fake.plays({"hup": ["silent", "complete"]})
+    world.write(VIRTUAL_IPS="10.0.0.101-103")
+    agent = reading_file(world)
+    before = active_digest(world)
+    pid = agent.status["keepalived_pid"]
+    world.write(VIRTUAL_IPS=CIRCLE)
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    reason = "rolled back after the first of two steps: keepalived did not confirm the reload"
+    assert ("refused", [reason]) == (verdict["verdict"], verdict["lines"])
+    first, second = world.fake.journal("SIGHUP")
+    assert first["digest"] != before
+    assert before == second["digest"] == active_digest(world)
+    assert pid == agent.status["keepalived_pid"]
+    assert "event=config.restored" in agent.log
+    assert not list(world.keepalived_conf.parent.glob(".*new~"))
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(2)["verdict"]
+    assert 4 == world.fake.count("SIGHUP")
+    assert 0 == agent.stop()
+
+
+def test_a_first_step_that_cannot_be_seen_in_time_is_taken_back_by_a_signal(world: World) -> None:
+    """keepalived says that it has read its file and answers too late to show it."""
+    world.fake.plays({"dump": {"delay": [0, 1.2, 0]}})
+    world.write(VIRTUAL_IPS="10.0.0.101-103")
+    agent = reading_file(world, policy={**SHORT, "verify_grace": 0.7, "reload_grace": 5.0})
+    agent.wait_for(lambda: world.fake.count("dump") == 1)
+    before = active_digest(world)
+    world.write(VIRTUAL_IPS=CIRCLE)
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "refused" == verdict["verdict"]
+    assert verdict["lines"][0].startswith(
+        "rolled back after the first of two steps: whether keepalived does what was planned "
+        "could not be seen: it gave no answer within 1 s"
+    )
+    assert before == active_digest(world)
+    assert 2 == world.fake.count("SIGHUP")
+    assert 1 == world.fake.count("start")
+    assert 0 == agent.stop()
+
+
+def test_an_answer_that_comes_too_late_is_none(world: World) -> None:
+    """The verdict stays unconfirmed, though the late answer shows what was planned."""
+    world.fake.plays({"dump": {"delay": [0, 1.2, 0]}})
+    agent = reading_file(world, policy={**SHORT, "verify_grace": 0.7, "reload_grace": 5.0})
+    agent.wait_for(lambda: world.fake.count("dump") == 1)
+    world.write(VIRTUAL_IPS="10.0.0.101-103")
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "unconfirmed" == verdict["verdict"]
+    assert "it gave no answer within 1 s" in verdict["lines"][0]
+    agent.wait_for(lambda: world.fake.count("dump") >= 2)
+    assert "unconfirmed" == agent.status["reload"]["verdict"]
+    world.write(VIRTUAL_IPS="10.0.0.101-104")
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(2)["verdict"]
+    assert 1 == world.fake.count("start")
+    assert 0 == agent.stop()
+
+
+@pytest.mark.parametrize(
+    ("grace", "verdict", "words", "starts"),
+    [
+        (3.0, "unconfirmed", "could not be seen: it answered ", 1),
+        (6.5, "refused", "rolled back, since keepalived did not do what was planned", 2),
+    ],
+    ids=["too few answers to tell", "enough of them"],
+)
+def test_a_slow_keepalived_does_not_escape_by_its_few_answers(
+    world: World, grace: float, verdict: str, words: str, starts: int
+) -> None:
+    """Three that show a lost address are enough in the end; one costs nobody anything."""
+    world.fake.plays({"dump": {"delay": [0, 1.4], "state": 2}}, {"dump": {}})
+    agent = reading_file(world, policy={**SHORT, "verify_grace": grace})
+    agent.wait_for(lambda: world.fake.count("dump") == 1)
+    world.write(VIRTUAL_IPS="10.0.0.101-103")
+    agent.reload()
+    told = agent.wait_for_reloads(1, timeout=15)
+    assert verdict == told["verdict"]
+    assert words in told["lines"][0]
+    assert "is MASTER and 10.0.0.10" in told["lines"][0]
+    agent.wait_for(lambda: world.fake.count("start") == starts)
+    agent.wait_for_phase("running")
+    assert 0 == agent.stop()
+
+
 # --- signals at any time ------------------------------------------------------------------------
 
 

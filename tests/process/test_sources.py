@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core.errors import SettingsError
 from ipfailover_agent.system import sources
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -302,6 +303,28 @@ def test_a_fingerprint_changes_with_the_source_and_only_then(tmp_path: Path) -> 
     path.chmod(0o400)  # what was refused for want of permission can be read now
     seen.append(sources.fingerprint(str(path)))
     assert len(seen) == len(set(seen))
+
+
+def test_an_edit_in_place_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
+    """As ``rsync --inplace --times`` may leave it: the same inode, size and modification time."""
+    path = tmp_path / "file"
+    path.write_text("A=1")
+    before, first = path.stat(), sources.fingerprint(str(path))
+
+    def edit() -> bool:  # until the kernel's clock for file times has moved on
+        with path.open("r+") as file:
+            file.write("A=2")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return path.stat().st_ctime_ns != before.st_ctime_ns
+
+    wait_until(edit, 2, "another time of change")
+    after = path.stat()
+    assert (before.st_ino, before.st_size, before.st_mtime_ns) == (
+        after.st_ino,
+        after.st_size,
+        after.st_mtime_ns,
+    )
+    assert first != sources.fingerprint(str(path))
 
 
 def test_links_in_a_circle_are_a_missing_source(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ EXITS = st.builds(
     exit_code=st.sampled_from([None, 0, 1, 2, 4, 6, 255]),
     host_changed=st.booleans(),
 )
+UNSEEN = does.VerificationEnded(doubt="it gave no answer within 10 s")
+UNPLANNED = does.VerificationEnded(difference="10.0.0.1 is still on eth0")
 
 
 class Machine(RuleBasedStateMachine):
@@ -39,9 +41,13 @@ class Machine(RuleBasedStateMachine):
         self.group = False  # anything of its group
         self.released = True  # no address of ours can be on an interface
         self.in_place = False  # tested files are where keepalived reads them
+        self.steps = 0  # of a reload, that were put in place
+        self.seen = False  # the last of them was seen to be in force
+        self.taken_back = False  # the active configuration is the one before the candidate
         self.asked = 0  # reloads that wait for a verdict
         self.stop_asked_at: float | None = None
         self.finished: does.Finish | None = None
+        self.unseen = UNSEEN
 
     def feed(self, event: does.Event) -> None:
         """Feed one event and what its actions cause."""
@@ -60,8 +66,18 @@ class Machine(RuleBasedStateMachine):
                 self.preparing = True
             case does.AbandonPreparation():
                 self.preparing = False
-            case does.Activate() | does.Restore() | does.RollBack():
+            case does.Activate() | does.Restore():
                 self.in_place = True
+                self.taken_back &= isinstance(action, does.Restore)
+                self.steps, self.seen = 0, False
+            case does.RollBack():
+                assert not self.taken_back, "the candidate would be the active one again"
+                self.in_place = self.taken_back = True
+            case does.PlaceStep():
+                assert not self.steps or self.seen, "a second step on one that nobody saw"
+                self.steps, self.seen = self.steps + 1, False
+            case does.ConcludeVerification():
+                return [self.unseen]
             case does.Spawn():
                 assert not self.group, "a second keepalived beside the first"
                 assert self.released, "started before leftovers were released"
@@ -108,7 +124,15 @@ class Machine(RuleBasedStateMachine):
     @rule(difference=st.sampled_from(["", "10.0.0.1 is still on eth0"]))
     def verification_ends(self, difference: str) -> None:
         """What keepalived does is as planned, or is not."""
+        self.seen = not difference and self.state.reload is Reload.VERIFYING
         self.feed(does.VerificationEnded(difference=difference))
+
+    @precondition(lambda self: self.alive)
+    @rule(seen=st.sampled_from([UNSEEN, UNPLANNED]))
+    def the_time_for_a_look_is_up(self, seen: does.VerificationEnded) -> None:
+        """Whether it is as planned is not known, or that it is not."""
+        self.unseen = seen
+        self.feed(seen)
 
     @precondition(lambda self: self.alive)
     @rule(ended=EXITS, child_lingers=st.booleans())

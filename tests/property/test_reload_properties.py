@@ -166,3 +166,38 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
     ).reconfigured(new.instances)
     assert {each.name for each in staying} == roster.names_in(VrrpState.MASTER)
     assert change.compare(old, new).needs_second_signal is (first is not None)
+
+
+@given(
+    before=configurations(),
+    idle=st.sets(st.integers(0, 9), max_size=3),
+    is_read=st.booleans(),
+    data=st.data(),
+)
+def test_the_way_back_from_a_first_step_costs_no_address(
+    before: dict[str, Any],
+    idle: set[int],
+    is_read: bool,  # noqa: FBT001 - a parameter of the test
+    data: st.DataObject,
+) -> None:
+    """Whether keepalived had read that step or not; what it took down is back."""
+    order = data.draw(st.permutations(before["virtual_addresses"]))
+    old = planned(before | {"pinned_virtual_router_ids": ()})
+    new = planned(before | {"pinned_virtual_router_ids": (), "virtual_addresses": tuple(order)})
+    first = steps.first_step(old, new)
+    event("two steps" if first else "one step")
+    if first is None:
+        return
+    masters = frozenset(each.identity for n, each in enumerate(old.instances) if n not in idle)
+    keepalived = Reloading.begin(old, masters)
+    held = set(keepalived.held)
+    if is_read:
+        keepalived.reload(first)
+    already = len(keepalived.removed)
+    keepalived.reload(old)
+    assert held == keepalived.held
+    assert masters == keepalived.masters
+    places = {each for instance in first.instances for each in addresses(instance)}.difference(
+        *map(addresses, old.instances)
+    )
+    assert {address for address, _ in keepalived.removed[already:]} <= places

@@ -12,6 +12,9 @@ test: ``exit`` code, ``output`` lines, ``shows`` the configuration, ``hangs``, `
 run: ``says`` lines at start, ``transitions`` (FIFO lines at start), ``flood`` bytes of log lines,
   ``exit`` code or ``kill`` signal with ``after`` seconds, ``term``: ``exit`` or ``ignore``,
   ``stop_takes`` seconds, ``hup``: ``complete``, ``silent`` or ``die`` (exit 2, addresses stay),
+  or a list of them, of which the last serves for all later ones, ``dump``: it answers questions,
+  ``delay`` seconds late (a list: before the first SIGHUP, after it and so on), and says of all its
+  instances that they are in ``state`` (2: MASTER),
   ``orphan``: ``group`` or ``away`` (a child that outlives it and ignores TERM, in its process
   group or in one of its own; ends by itself after ``orphan_ends`` seconds), ``holds``: addresses
   that it puts on an interface (``[address/length, interface, label]``) and removes when told to
@@ -30,6 +33,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
+DUMP_SIGNAL = signal.SIGRTMIN + 2
 HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - start-up time
 
 
@@ -37,6 +41,11 @@ def main() -> None:
     """Test or run, whichever the command line asks for."""
     with open(f"{HERE}/scenario.json", encoding="utf-8") as file:  # noqa: PTH123 - as above
         scenario: dict[str, Any] = json.load(file)
+    if "--signum=JSON" in sys.argv:
+        if not any("dump" in each for each in scenario.get("runs", [])):
+            sys.exit(1)
+        print(int(DUMP_SIGNAL))
+        return
     config = sys.argv[sys.argv.index("--use-file") + 1]
     if "--config-test" in sys.argv:
         test(config, scenario.get("test", {}))
@@ -123,7 +132,7 @@ class Run:
     def __init__(self, config: str, how: dict[str, Any]) -> None:
         self.config = config
         self.how = how
-        self.pending: list[int] = []
+        self.reloads = 0
 
     def go(self) -> None:
         """Start, then obey signals until the end."""
@@ -132,6 +141,8 @@ class Run:
         signal.set_wakeup_fd(writing)
         for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(each, lambda *_: None)
+        if "dump" in self.how:
+            signal.signal(DUMP_SIGNAL, lambda *_: None)
         note("start", self.config)
         if self.how.get("orphan"):
             self.leave_orphan()
@@ -148,11 +159,14 @@ class Run:
                 os.kill(os.getpid(), end[1])
             sys.exit(end[0])
         while True:
-            for number in os.read(reading, 64):
+            for number in dict.fromkeys(os.read(reading, 64)):
                 self.obey(number)
 
     def obey(self, number: int) -> None:
         """Do what the scenario says of a signal."""
+        if number == DUMP_SIGNAL:
+            self.answer()
+            return
         note(signal.Signals(number).name, self.config)
         if number == signal.SIGHUP:
             self.reload()
@@ -160,11 +174,42 @@ class Run:
             self.stop()
 
     def reload(self) -> None:
-        answer = self.how.get("hup", "complete")
+        answer = self.at_this_reload(self.how.get("hup", "complete"))
+        self.reloads += 1
         if answer == "die":
             sys.exit(2)
         if answer == "complete":
             self.say("Reload complete")
+
+    def answer(self) -> None:
+        """Write the dump that was asked for: every instance of the file that was read last."""
+        how = self.how["dump"]
+        time.sleep(self.at_this_reload(how.get("delay", 0)))
+        with open(self.config, encoding="utf-8") as file:  # noqa: PTH123 - as above
+            found = re.findall(
+                r'vrrp_instance "?(\S+?)"? {.*?virtual_router_id (\d+)', file.read(), re.DOTALL
+            )
+        dump = [
+            {
+                "data": {
+                    "iname": name,
+                    "vrid": int(number),
+                    "state": how.get("state", 1),
+                    "adver_int": 1,
+                },
+                "stats": {"advert_rcvd": 0, "advert_sent": time.monotonic_ns() % 10**9},
+            }
+            for name, number in found
+        ]
+        path = os.environ["TMPDIR"] + "/keepalived.json"
+        with open(f"{path}.new", "w", encoding="utf-8") as file:  # noqa: PTH123 - as above
+            json.dump(dump, file)
+        os.rename(f"{path}.new", path)  # noqa: PTH104 - as above
+        note("dump", self.config)
+
+    def at_this_reload(self, given: Any) -> Any:  # noqa: ANN401 - whatever the scenario has
+        """Return what a list has for as many reloads as there were; anything else as it is."""
+        return given[min(self.reloads, len(given) - 1)] if isinstance(given, list) else given
 
     def stop(self) -> NoReturn:
         for held in self.how.get("holds", []):

@@ -14,12 +14,14 @@ from ipfailover_agent.core.supervising.supervision import Phase, Policy, Reload,
 POLICY = Policy()
 ACCEPTED = does.PreparationEnded(verdict=Verdict.ACCEPTED)
 UNCHANGED = does.PreparationEnded(verdict=Verdict.UNCHANGED)
+TWICE = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=2)
 REFUSED = does.PreparationEnded(verdict=Verdict.REFUSED)
 NOT_READY = does.PreparationEnded(verdict=Verdict.NOT_READY)
 CRASH = does.KeepalivedEnded(exit_code=None)
 HUP = does.SignalKeepalived(signal=signal.SIGHUP)
 AS_PLANNED = does.VerificationEnded()
 UNPLANNED = does.VerificationEnded(difference="10.0.0.1 is still on eth0")
+UNSEEN = does.VerificationEnded(doubt="it gave no answer within 10 s")
 TERM = does.SignalKeepalived(signal=signal.SIGTERM)
 START = (does.ReleaseAddresses(), does.Activate(), does.Spawn())
 
@@ -210,10 +212,9 @@ def test_an_accepted_reload_puts_files_in_place_and_signals_once() -> None:
 
 def test_a_second_signal_waits_for_the_first_reload_to_complete() -> None:
     """keepalived 2.2.7 loses an address that moves to an earlier instance in one step."""
-    twice = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=2)
-    _, actions = to_running(does.ReloadRequested(), twice)
+    _, actions = to_running(does.ReloadRequested(), TWICE)
     assert (does.Activate(), does.PlaceStep(), HUP) == actions
-    once = (does.ReloadRequested(), twice, does.ReloadCompleted())
+    once = (does.ReloadRequested(), TWICE, does.ReloadCompleted())
     assert (does.Verify(),) == to_running(*once)[1]
     assert (does.PlaceStep(), HUP) == to_running(*once, AS_PLANNED)[1]
     both = (*once, AS_PLANNED, does.ReloadCompleted())
@@ -247,17 +248,88 @@ def test_a_keepalived_that_does_not_end_for_a_roll_back_is_killed() -> None:
     assert kill == to_running(*events, POLICY.kill_grace, does.DeadlinePassed())[1]
 
 
-@pytest.mark.parametrize("signals", [1, 2])
-def test_what_cannot_be_seen_is_not_taken_back(signals: int) -> None:
-    """A first step is followed by the second; at the end the verdict says that nobody saw it."""
-    verdict = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=signals)
-    unseen: tuple[does.Event | float, ...] = (
-        does.ReloadCompleted(), POLICY.verify_grace, does.DeadlinePassed(),
-    )  # fmt: skip
-    state, actions = to_running(does.ReloadRequested(), verdict, *unseen * signals)
+def test_a_verification_whose_time_is_up_is_ended_by_what_is_known() -> None:
+    """Asked for at once, and once more should no answer come."""
+    waited: tuple[does.Event | float, ...] = (POLICY.verify_grace, does.DeadlinePassed())
+    events = (does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), *waited)
+    for more in ((), waited):
+        state, actions = to_running(*events, *more)
+        assert ((does.ConcludeVerification(),), Reload.VERIFYING) == (actions, state.reload)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [(ACCEPTED,), (TWICE, does.ReloadCompleted(), AS_PLANNED)],
+    ids=["one step", "second"],
+)
+def test_a_last_step_that_cannot_be_seen_stays_in_place(before: tuple[does.Event, ...]) -> None:
+    """A machine that is merely busy must not cost an address: the verdict says that nobody saw."""
+    state, actions = to_running(does.ReloadRequested(), *before, does.ReloadCompleted(), UNSEEN)
     (end,) = actions
     assert isinstance(end, does.EndReload)
     assert (False, Phase.RUNNING) == (end.is_confirmed, state.phase)
+    assert "it gave no answer" in end.reason
+
+
+FIRST_IN_DOUBT: dict[str, tuple[does.Event | float, ...]] = {
+    "not confirmed": (POLICY.reload_grace, does.DeadlinePassed()),
+    "not seen": (does.ReloadCompleted(), UNSEEN),
+}
+
+
+@pytest.mark.parametrize("doubt", FIRST_IN_DOUBT.values(), ids=FIRST_IN_DOUBT)
+def test_a_first_step_in_doubt_is_taken_back_by_a_signal(
+    doubt: tuple[does.Event | float, ...],
+) -> None:
+    """The second would lose addresses, were the first not in force; to go back loses none."""
+    events = (does.ReloadRequested(), TWICE, *doubt)
+    state, actions = to_running(*events)
+    assert (does.RollBack(), HUP) == actions
+    assert (Reload.APPLYING, 0) == (state.reload, state.signals_left)
+    assert (does.Verify(),) == to_running(*events, does.ReloadCompleted())[1]
+    state, actions = to_running(*events, does.ReloadCompleted(), AS_PLANNED)
+    (end,) = actions
+    assert isinstance(end, does.EndReload)
+    assert end.is_confirmed
+    assert end.reason.startswith("rolled back after the first of two steps: ")
+    assert (Reload.NONE, Phase.RUNNING, "") == (state.reload, state.phase, state.difference)
+
+
+@pytest.mark.parametrize("doubt", FIRST_IN_DOUBT.values(), ids=FIRST_IN_DOUBT)
+def test_a_way_back_that_is_in_doubt_too_ends_with_both_reasons(
+    doubt: tuple[does.Event | float, ...],
+) -> None:
+    """Nothing is ended for it: keepalived may well serve."""
+    state, actions = to_running(does.ReloadRequested(), TWICE, *doubt, *doubt)
+    (end,) = actions
+    assert isinstance(end, does.EndReload)
+    assert end.is_confirmed
+    assert "; then: " in end.reason
+    assert (Reload.NONE, Phase.RUNNING) == (state.reload, state.phase)
+
+
+@pytest.mark.parametrize("last", ["differs", "crashes"])
+def test_a_way_back_that_fails_starts_keepalived_anew_with_what_is_active_again(last: str) -> None:
+    """To roll back once more would bring the candidate; its verdict tells both."""
+    events: tuple[does.Event | float, ...] = (
+        does.ReloadRequested(), TWICE, *FIRST_IN_DOUBT["not confirmed"],
+    )  # fmt: skip
+    if last == "differs":
+        events = (*events, does.ReloadCompleted(), UNPLANNED)
+    _, actions = to_running(*events, CRASH)
+    (end,) = (each for each in actions if isinstance(each, does.EndReload))
+    assert "did not confirm the reload; then: " in end.reason
+    state, actions = to_running(*events, CRASH, does.GroupGone())
+    assert (does.ReleaseAddresses(), does.Restore(), does.Spawn()) == actions
+    assert not state.returns
+
+
+def test_a_reload_that_was_asked_for_meanwhile_begins_after_the_way_back() -> None:
+    """It may bring what mends the first."""
+    doubt = FIRST_IN_DOUBT["not confirmed"]
+    events = (does.ReloadRequested(), TWICE, does.ReloadRequested(), *doubt)
+    _, actions = to_running(*events, does.ReloadCompleted(), AS_PLANNED)
+    assert [does.EndReload, does.Prepare] == [type(each) for each in actions]
 
 
 def test_keepalived_that_ends_while_it_is_verified_is_rolled_back() -> None:
@@ -273,16 +345,6 @@ def test_a_stop_during_a_roll_back_stops() -> None:
     events = (does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), UNPLANNED)
     stopped = (*events, does.StopRequested(), does.KeepalivedEnded(exit_code=0), does.GroupGone())
     assert ExitCode.OK is finish(to_running(*stopped)[1]).exit_code
-
-
-def test_a_first_step_that_is_not_confirmed_is_followed_by_the_second() -> None:
-    """A stage that nobody asked for must not stay in force."""
-    twice = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=2)
-    waited: tuple[does.Event | float, ...] = (POLICY.reload_grace, does.DeadlinePassed())
-    _, actions = to_running(does.ReloadRequested(), twice, *waited)
-    assert (does.PlaceStep(), HUP) == actions
-    _, actions = to_running(does.ReloadRequested(), twice, *waited, *waited)
-    assert [does.EndReload] == [type(each) for each in actions]
 
 
 def test_changed_scripts_alone_are_put_in_place_without_a_signal() -> None:
@@ -493,7 +555,7 @@ def test_nothing_matters_after_the_end(event: does.Event) -> None:
     "event",
     [
         ACCEPTED, does.ReloadCompleted(), does.GroupGone(), does.KeepalivedReady(), AS_PLANNED,
-        UNPLANNED,
+        UNPLANNED, UNSEEN,
     ],
     ids=lambda event: type(event).__name__,
 )  # fmt: skip

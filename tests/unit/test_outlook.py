@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 from ipfailover_agent.core.changing import outlook
 from ipfailover_agent.core.changing.change import compare
 from ipfailover_agent.core.changing.outlook import Outlook, foresee
+from ipfailover_agent.core.changing.wording import ranges
 from ipfailover_agent.core.model import KeepalivedConfig, Settings
 from ipfailover_agent.core.planning.plan import plan
+from tests.property.test_reload_properties import SEVEN, SIX, SWAPPED, A, B, C, planned
 from tests.unit.test_change import FACTS, config
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress
 
 
 def settings(*numbers: int, **fields: Any) -> Settings:  # noqa: ANN401 - fields of Settings
@@ -39,7 +44,8 @@ def test_ids_that_shift_are_one_warning() -> None:
     found = look(config(5, 6, 7, 8, 9), 5, 7, 8, 9, priority=100)
     assert (
         "the ids of 10.0.0.7 to 10.0.0.9 shift by one, from 13-15 to 12-14: nodes that still run "
-        "the old list will contest them; append at the end, or pin ids"
+        "the old list will contest them, and each may be on nobody for up to 8.2 s at a time; "
+        "append at the end, or pin ids, or drain all nodes but one before, and undrain them after"
     ) == found.warnings[0]
     assert "10.0.0.5=11,10.0.0.7=13,10.0.0.8=14,10.0.0.9=15" == found.pins
 
@@ -52,10 +58,12 @@ def test_a_single_id_is_named() -> None:
 
 
 def test_ids_that_cannot_be_pinned_are_not_proposed() -> None:
-    """The id in use is excluded now, or addresses are grouped: then only speed helps."""
+    """The id in use is excluded now, or addresses are grouped: then only a drain helps."""
     found = look(config(1, 2), 1, 2, excluded_virtual_router_ids=(11,))
     assert "" == found.pins
-    assert "change all nodes quickly after one another" in found.warnings[0]
+    assert found.warnings[0].endswith(
+        "at a time; drain all nodes but one before, and undrain them after"
+    )
     assert "" == look(config(1, 2, 3), 1, 2, 3, address_groups=1).pins
 
 
@@ -80,10 +88,40 @@ def test_an_address_that_is_dealt_to_another_group_is_named() -> None:
     )
     assert (
         "10.0.0.4 moves to another group: where that one has another holder, nobody holds it from "
-        "the reload of its holder until that of the other"
+        "the reload of its holder until that of the other, and reloaded the other way round the "
+        "whole group yields and is on nobody for up to 7.2 s at a time; drain all nodes but one "
+        "before, and undrain them after, or reload its holder first and the other right after it"
     ) == one
     several = look(config(*range(1, 7), address_groups=2), *range(1, 11), address_groups=2)
     assert any("10.0.0.4, 10.0.0.5 move to another group" in each for each in several.warnings)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "step"),
+    [
+        pytest.param((A, B), (A, B, C), "", id="one step"),
+        pytest.param((A, B), (B,), "the old configuration in another order", id="order"),
+        pytest.param(
+            (SIX, SEVEN),
+            (SEVEN,),
+            "the old configuration without fd00::102, which is away for about a tenth of a second",
+            id="IPv6 only",
+        ),
+        pytest.param(
+            (A, B, SIX, SEVEN),
+            (B, A, SEVEN, SIX),
+            "the old configuration in another order and without 192.0.2.102, fd00::101, "
+            "fd00::102, which are away for about a tenth of a second",
+            id="circles of both",
+        ),
+    ],
+)
+def test_a_first_step_is_what_it_is_called(
+    before: tuple[IPAddress, ...], after: tuple[IPAddress, ...], step: str
+) -> None:
+    """IPv6 addresses that move are taken down, the order need not be another one for that."""
+    old, new = (planned({**SWAPPED, "virtual_addresses": each}) for each in (before, after))
+    assert step == foresee(old, new, Settings(virtual_addresses=after)).first_step
 
 
 def test_differences_of_many_instances_are_counted() -> None:
@@ -108,12 +146,12 @@ def test_differences_of_many_instances_are_counted() -> None:
 )
 def test_runs_of_addresses_are_shortened(numbers: tuple[int, ...], expected: str) -> None:
     """From three on, in the order of the list."""
-    assert expected == outlook.ranges(ip_address(f"10.0.0.{number}") for number in numbers)
+    assert expected == ranges(ip_address(f"10.0.0.{number}") for number in numbers)
 
 
 def test_a_run_does_not_cross_families() -> None:
     """The last IPv4 address and an IPv6 one that follows it as a number."""
-    assert "255.255.255.255, ::1:0:0" == outlook.ranges(
+    assert "255.255.255.255, ::1:0:0" == ranges(
         [ip_address("255.255.255.255"), ip_address(2**32)].__iter__()
     )
 

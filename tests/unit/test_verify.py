@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,6 +144,54 @@ def test_one_look_that_agrees_is_enough() -> None:
     """At once, or after something that was under way."""
     assert Outcome.AGREES is watched((0.0, ()))
     assert Outcome.AGREES is watched((0.0, (LOST,)), (0.5, ()))
+
+
+def concluded(*looks: tuple[float, tuple[Mismatch, ...]]) -> tuple[Outcome, str]:
+    """Return what is known after these looks and ten seconds, and the words."""
+    state = Verification()
+    for now, found in looks:
+        state, _ = verify.step(state, found, now, POLICY)
+    return verify.conclude(state, 10.0, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("looks", "outcome", "words"),
+    [
+        ((), Outcome.PENDING, "it gave no answer within 10 s"),
+        (
+            ((9.5, (LOST,)),),
+            Outcome.PENDING,
+            f"it answered 1 time within 10 s, the last time with: {LOST.text}",
+        ),
+        (
+            ((1.6, (LOST,)), (9.5, (LOST,))),
+            Outcome.PENDING,
+            f"it answered 2 times within 10 s, the last time with: {LOST.text}",
+        ),
+        (
+            ((1.6, (LOST,)), (3.7, (LOST,)), (5.8, (LOST,)), (7.9, (LATER,))),
+            Outcome.PENDING,
+            f"it answered 4 times within 10 s, the last time with: {LATER.text}",
+        ),
+        (((8.0, (LOST,)), (9.0, (LOST,)), (9.9, (LOST,))), Outcome.PENDING, ""),
+        (((1.6, (LOST,)), (3.7, (LOST,)), (5.8, (LOST,))), Outcome.DIFFERS, LOST.text),
+    ],
+    ids=[
+        "no answer",
+        "one answer",
+        "two answers",
+        "a transition in between",
+        "not for long",
+        "three answers",
+    ],
+)
+def test_when_the_time_is_up_fewer_looks_have_to_do(
+    looks: tuple[tuple[float, tuple[Mismatch, ...]], ...], outcome: Outcome, words: str
+) -> None:
+    """A keepalived that is slow to answer must not escape; too few answers prove nothing."""
+    found, text = concluded(*looks)
+    assert outcome is found
+    assert words in text
 
 
 def test_what_stands_is_known_after_three_seconds() -> None:

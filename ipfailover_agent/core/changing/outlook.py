@@ -10,9 +10,10 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.changing import change, wire
+from ipfailover_agent.core.changing import change, steps, wire
 from ipfailover_agent.core.changing.wire import Consequence
-from ipfailover_agent.core.planning import groups
+from ipfailover_agent.core.changing.wording import ranges
+from ipfailover_agent.core.planning import budget, groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 PINS = "OPENSHIFT_HA_VRRP_IDS"
 _NONE = Consequence.NONE
+_SAFE = "drain all nodes but one before, and undrain them after"
 _MOST_ALIKE = 2  # differences of one kind that are told one by one
-_SHORTEST_RANGE = 3  # addresses; two are named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +38,26 @@ class Outlook:
         warnings: what other nodes will feel, and what to do about it; sentences.
         pins: a value for OPENSHIFT_HA_VRRP_IDS with which no address changes its id, empty where
             none does, or where ids cannot be kept.
+        first_step: what keepalived is given before the candidate, empty where it needs nothing.
     """
 
     change: Change
     warnings: tuple[str, ...] = ()
     pins: str = ""
+    first_step: str = ""
 
 
 def foresee(active: KeepalivedConfig, candidate: KeepalivedConfig, settings: Settings) -> Outlook:
     """Return what it means to replace ``active`` by ``candidate``, which ``settings`` asks for."""
     found = change.compare(active, candidate)
     pins = pins_for(active, settings) if found.renumbered else ""
+    first = steps.first_step(active, candidate)
+    nobody = budget.compute(settings, candidate).silent_death_held
     return Outlook(
-        change=found, warnings=tuple(_warnings(active, candidate, found, pins)), pins=pins
+        change=found,
+        warnings=tuple(_warnings(active, candidate, found, pins=pins, nobody=nobody)),
+        pins=pins,
+        first_step=steps.describe(active, first) if first else "",
     )
 
 
@@ -71,20 +79,6 @@ def pins_for(active: KeepalivedConfig, settings: Settings) -> str:
     grouped = groups.build(wanted.virtual_addresses, wanted.address_groups)
     groups.virtual_router_ids(wanted, grouped, problems)
     return "" if problems else ",".join(f"{address}={number}" for address, number in pinned)
-
-
-def ranges(addresses: Iterable[IPAddress]) -> str:
-    """Return addresses for a sentence; of a run without gaps the first and the last."""
-    runs: list[list[IPAddress]] = []
-    for each in addresses:
-        if runs and each.version == runs[-1][-1].version and int(each) == int(runs[-1][-1]) + 1:
-            runs[-1].append(each)
-        else:
-            runs.append([each])
-    return ", ".join(
-        f"{run[0]} to {run[-1]}" if len(run) >= _SHORTEST_RANGE else ", ".join(map(str, run))
-        for run in runs
-    )
 
 
 def shifts(renumbered: Sequence[Renumbering]) -> tuple[tuple[Renumbering, ...], ...]:
@@ -122,16 +116,21 @@ def summed(differences: Iterable[Difference]) -> tuple[str, ...]:
 
 
 def _warnings(
-    active: KeepalivedConfig, candidate: KeepalivedConfig, found: Change, pins: str
+    active: KeepalivedConfig,
+    candidate: KeepalivedConfig,
+    found: Change,
+    *,
+    pins: str,
+    nobody: float,
 ) -> Iterable[str]:
-    advice = (
-        "append at the end, or pin ids" if pins else "change all nodes quickly after one another"
-    )
+    """Yield what other nodes will feel; ``nobody`` (seconds): an election, a successor held."""
+    lost = f"on nobody for up to {nobody:.1f} s at a time"
+    advice = f"append at the end, or pin ids, or {_SAFE}" if pins else _SAFE
     for run in shifts(found.renumbered):
-        them = "it" if len(run) == 1 else "them"
+        them, may = ("it", "it may") if len(run) == 1 else ("them", "each may")
         yield (
-            f"{describe_shift(run)}: nodes that still run the old list will contest {them}; "
-            f"{advice}"
+            f"{describe_shift(run)}: nodes that still run the old list will contest {them}, and "
+            f"{may} be {lost}; {advice}"
         )
     if disputed := _disputed(active, candidate, found):
         sets = "another set" if len(disputed) == 1 else "other sets"
@@ -146,7 +145,9 @@ def _warnings(
         verb = "moves" if len(crossing) == 1 else "move"
         yield (
             f"{ranges(crossing)} {verb} to another group: where that one has another holder, "
-            f"nobody holds {it} from the reload of {its} holder until that of the other"
+            f"nobody holds {it} from the reload of {its} holder until that of the other, and "
+            f"reloaded the other way round the whole group yields and is {lost}; {_SAFE}, or "
+            f"reload {its} holder first and the other right after it"
         )
     yield from summed(each for each in found.differences if each.consequence is not _NONE)
 

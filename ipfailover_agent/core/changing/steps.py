@@ -21,6 +21,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
+from ipfailover_agent.core.changing.wording import ranges
 from ipfailover_agent.core.model import Family, VirtualAddress
 
 if TYPE_CHECKING:
@@ -50,6 +51,20 @@ def first_step(active: KeepalivedConfig, candidate: KeepalivedConfig) -> Keepali
         return None
     by_identity = {each.identity: each for each in active.instances}
     return replace(active, instances=tuple(_without(by_identity[each], parked) for each in order))
+
+
+def describe(active: KeepalivedConfig, first: KeepalivedConfig) -> str:
+    """Return in words what a first step is, for a sentence."""
+    left = frozenset(first.addresses)
+    down = tuple(each for each in active.addresses if each not in left)
+    is_in_order = [each.identity for each in active.instances] == [
+        each.identity for each in first.instances
+    ]
+    how = [] if is_in_order else ["in another order"]
+    if down:
+        verb = "is" if len(down) == 1 else "are"
+        how.append(f"without {ranges(down)}, which {verb} away for about a tenth of a second")
+    return f"the old configuration {' and '.join(how)}"
 
 
 def _origins(

@@ -4,6 +4,9 @@ What agrees once is believed at once. What differs has to differ in the same way
 looks and seconds, with no transition of the instance in between: elections, handovers, checks,
 holds and renewals go on during a reload, and a machine that is late is no reason to take a good
 configuration back.
+
+A slow keepalived gives fewer answers in the time there is, and each of them shows that it has
+worked through what was due: a few are enough then. Fewer than that prove nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ class Policy:
     look_every: float = 0.5
     standing_least: float = 3.0  # for so long a difference must stand
     looks_least: int = 5  # and in so many looks, however late they are
+    looks_late: int = 3  # or in so many, once there is no more time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +75,17 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What differs, in ``standing``: since when (monotonic seconds), and in how many looks."""
+    """What was seen; times are monotonic seconds.
+
+    Attributes:
+        standing: what differs: since when, and in how many looks.
+        looks: how many there were in all.
+        looked_at: when the last one was.
+    """
 
     standing: Mapping[Mismatch, tuple[float, int]] = field(default_factory=dict)
+    looks: int = 0
+    looked_at: float = 0.0
 
 
 def expect(
@@ -123,12 +135,30 @@ def step(
     for each in found:
         since, looks = state.standing.get(each, (now, 0))
         standing[each] = (since, looks + 1)
-    state = replace(state, standing=standing)
-    proven = any(
-        now - since >= policy.standing_least and looks >= policy.looks_least
-        for since, looks in standing.values()
-    )
+    state = replace(state, standing=standing, looks=state.looks + 1, looked_at=now)
+    proven = _is_proven(state, policy.looks_least, policy)
     return state, Outcome.DIFFERS if proven else Outcome.PENDING
+
+
+def conclude(state: Verification, waited: float, policy: Policy) -> tuple[Outcome, str]:
+    """Return what is known after ``waited`` seconds, when there is no more time, and in words.
+
+    PENDING: it is not known, and the words say why.
+    """
+    if _is_proven(state, policy.looks_late, policy):
+        return Outcome.DIFFERS, describe(state)
+    within = f"within {waited:.0f} s"
+    if not state.looks:
+        return Outcome.PENDING, f"it gave no answer {within}"
+    times = f"{state.looks} time{'s' * (state.looks > 1)}"
+    return Outcome.PENDING, f"it answered {times} {within}, the last time with: {describe(state)}"
+
+
+def _is_proven(state: Verification, looks_least: int, policy: Policy) -> bool:
+    return any(
+        state.looked_at - since >= policy.standing_least and looks >= looks_least
+        for since, looks in state.standing.values()
+    )
 
 
 def describe(state: Verification) -> str:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.core.supervising import reloading
 from ipfailover_agent.core.supervising.keepalived import permanent_exit_code
 from ipfailover_agent.core.supervising.supervision import (
     AbandonPreparation,
@@ -32,7 +33,6 @@ from ipfailover_agent.core.supervising.supervision import (
     KeepalivedReady,
     Lifecycle,
     Phase,
-    PlaceStep,
     Policy,
     PreparationEnded,
     Prepare,
@@ -51,14 +51,10 @@ from ipfailover_agent.core.supervising.supervision import (
     StopRequested,
     Verdict,
     VerificationEnded,
-    Verify,
 )
 
 Step = tuple[Lifecycle, tuple[Action, ...]]
 
-_UNCONFIRMED = "keepalived did not confirm the reload"
-_UNSEEN = "whether keepalived does what was planned could not be seen"
-_UNDER_WAY = frozenset({Reload.APPLYING, Reload.VERIFYING})
 _REFUSED = "the new configuration was refused"
 _STOPPING = "the agent is stopping"
 
@@ -91,9 +87,9 @@ def step(state: Lifecycle, event: Event, now: float, policy: Policy) -> Step:
         case KeepalivedReady():
             return _on_ready(state, now)
         case ReloadCompleted():
-            return _on_reload_completed(state, now, policy)
+            return reloading.completed(state, now, policy)
         case VerificationEnded():
-            return _on_verification_ended(state, event, now, policy)
+            return reloading.verified(state, event, now, policy)
         case KeepalivedEnded():
             return _on_ended(state, event, now, policy)
         case GroupGone():
@@ -132,20 +128,13 @@ def _on_preparation_ended(
         return state, ()
     match event.verdict:
         case Verdict.ACCEPTED if event.signals:
-            state = replace(
-                state,
-                reload=Reload.APPLYING,
-                signals_left=event.signals - 1,
-                deadline=now + policy.reload_grace,
-            )
-            placed = (PlaceStep(),) if event.signals > 1 else ()
-            return state, (Activate(), *placed, SignalKeepalived(signal=signal.SIGHUP))
+            return reloading.begin(state, event.signals, now, policy)
         case Verdict.ACCEPTED:
-            return _end_reload(state, (Activate(),))
+            return reloading.end(state, (Activate(),))
         case Verdict.UNCHANGED:
-            return _end_reload(state, ())
+            return reloading.end(state, ())
         case Verdict.REFUSED | Verdict.NOT_READY:
-            return _end_reload(state, (), _REFUSED)
+            return reloading.end(state, (), _REFUSED)
     assert_never(event.verdict)
 
 
@@ -178,22 +167,6 @@ def _on_first_candidate(
     return state, (*report, *actions)
 
 
-def _end_reload(
-    state: Lifecycle, actions: tuple[Action, ...], reason: str = "", *, is_confirmed: bool = True
-) -> Step:
-    """Close a reload; begin the next one if it was asked for meanwhile."""
-    again = state.reload_again
-    state = replace(
-        state,
-        reload=Reload.PREPARING if again else Reload.NONE,
-        reload_again=False,
-        signals_left=0,
-        deadline=None,
-    )
-    end = EndReload(reason=reason, is_confirmed=is_confirmed)
-    return state, (*actions, end, *((Prepare(),) if again else ()))
-
-
 def _on_ready(state: Lifecycle, now: float) -> Step:
     if state.phase is not Phase.STARTING:
         return state, ()
@@ -203,59 +176,15 @@ def _on_ready(state: Lifecycle, now: float) -> Step:
     return replace(state, reload=Reload.PREPARING, reload_again=False), (Prepare(),)
 
 
-def _on_reload_completed(state: Lifecycle, now: float, policy: Policy) -> Step:
-    if state.phase is not Phase.RUNNING or state.reload is not Reload.APPLYING:
-        return state, ()
-    state = replace(state, reload=Reload.VERIFYING, deadline=now + policy.verify_grace)
-    return state, (Verify(),)
-
-
-def _on_verification_ended(
-    state: Lifecycle, event: VerificationEnded, now: float, policy: Policy
-) -> Step:
-    """Go on with what is there as planned; take the reload back where it is not.
-
-    keepalived is ended for that, in an orderly way, and started with the configuration before: of
-    one that does something else than its file says, no further SIGHUP can be relied on.
-    """
-    if state.phase is not Phase.RUNNING or state.reload is not Reload.VERIFYING:
-        return state, ()
-    if event.difference:
-        state = replace(
-            state,
-            reload=Reload.ROLLING_BACK,
-            difference=f"rolled back, since keepalived did not do what was planned: "
-            f"{event.difference}",
-            signals_left=0,
-            deadline=now + policy.stop_grace,
-        )
-        return state, (SignalKeepalived(signal=signal.SIGTERM),)
-    if state.signals_left:
-        return _next_step(state, now, policy)
-    return _end_reload(state, ())
-
-
-def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:
-    state = replace(
-        state,
-        reload=Reload.APPLYING,
-        signals_left=state.signals_left - 1,
-        deadline=now + policy.reload_grace,
-    )
-    return state, (PlaceStep(), SignalKeepalived(signal=signal.SIGHUP))
-
-
 def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Policy) -> Step:
     if state.phase not in {Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.KILLING}:
         return state, ()
     actions: tuple[Action, ...] = ()
-    if state.reload in _UNDER_WAY:
-        actions = (EndReload(reason="keepalived ended during the reload"),)
-    elif state.reload is Reload.ROLLING_BACK:
-        actions = (EndReload(reason=state.difference),)
-    elif state.reload is Reload.PREPARING:
+    if state.reload is Reload.PREPARING:
         # It will be prepared anew for the next start, and then gets its verdict.
         actions = (AbandonPreparation(),)
+    elif state.reload is not Reload.NONE:
+        actions = (reloading.cut_short(state),)
     state = replace(
         state,
         phase=Phase.CLEARING,
@@ -263,7 +192,7 @@ def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Poli
         clearing_since=now,
         deadline=now + policy.clear_interval,
         rolls_back=state.reload is Reload.ROLLING_BACK
-        or (state.reload in _UNDER_WAY and not event.host_changed),
+        or (state.reload in reloading.UNDER_WAY and not event.host_changed),
         reload_again=state.reload_again or state.reload is Reload.PREPARING,
         reload=Reload.NONE,
         signals_left=0,
@@ -279,12 +208,13 @@ def _on_group_gone(state: Lifecycle, now: float, policy: Policy) -> Step:
     ended = state.ended or KeepalivedEnded(exit_code=None)
     lasted = state.ready_at is not None and now - state.ready_at >= policy.stable_after
     attempts = 1 if lasted else state.attempts + 1
-    state = replace(state, pid=None, ended=None, ready_at=None, deadline=None)
+    back = Restore() if state.returns else RollBack()
+    state = replace(state, pid=None, ended=None, ready_at=None, deadline=None, returns=False)
     if state.stops:
         return _finish(state, ExitCode.OK, "stopped")
     if state.rolls_back:
         state = replace(state, rolls_back=False, phase=Phase.STARTING, attempts=attempts)
-        return state, (ReleaseAddresses(), RollBack(), Spawn())
+        return state, (ReleaseAddresses(), back, Spawn())
     permanent = permanent_exit_code(ended.exit_code)
     if permanent is not None and not ended.host_changed:
         return _finish(state, permanent, "keepalived refuses to run")
@@ -351,15 +281,8 @@ def _on_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
             return _prepare(state)
         case Phase.STARTING:
             return _on_ready(state, now)
-        case Phase.RUNNING if state.reload in _UNDER_WAY and state.signals_left:
-            # What is in force now is a stage that nobody asked for: on with it.
-            return _next_step(state, now, policy)
-        case Phase.RUNNING if state.reload in _UNDER_WAY:
-            reason = _UNCONFIRMED if state.reload is Reload.APPLYING else _UNSEEN
-            return _end_reload(state, (), reason, is_confirmed=False)
-        case Phase.RUNNING if state.reload is Reload.ROLLING_BACK:
-            state = replace(state, deadline=now + policy.kill_grace)
-            return state, (SignalGroup(signal=signal.SIGKILL),)
+        case Phase.RUNNING:
+            return reloading.deadline_passed(state, now, policy)
         case Phase.STOPPING:
             state = replace(state, phase=Phase.KILLING, deadline=now + policy.kill_grace)
             return state, (SignalGroup(signal=signal.SIGKILL),)

@@ -125,9 +125,15 @@ class ReloadCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationEnded:
-    """keepalived and the kernel show what was planned; else ``difference`` says what differs."""
+    """keepalived and the kernel show what was planned; else one of these says what is.
+
+    Attributes:
+        difference: what is proven to be otherwise.
+        doubt: why it could not be seen within the time there is.
+    """
 
     difference: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +218,11 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True)
+class ConcludeVerification:
+    """The time for it is up; answer with VerificationEnded, by what is known by now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restore:
     """Put the active configuration's files in place again; the candidate is forgotten."""
 
@@ -283,6 +294,7 @@ Action = (
     | Activate
     | PlaceStep
     | Verify
+    | ConcludeVerification
     | Restore
     | RollBack
     | Spawn
@@ -311,6 +323,7 @@ class Lifecycle:
         reload_again: another reload was asked for meanwhile.
         signals_left: SIGHUPs that the reload being applied still needs.
         difference: why the reload is rolled back, empty where it is not.
+        returns: the configuration before is the active one again, while the reload goes on.
         ready_at: when keepalived was ready, None before.
         attempts: starts in a row that did not last.
         clearing_since: when keepalived's parent ended.
@@ -327,6 +340,7 @@ class Lifecycle:
     reload_again: bool = False
     signals_left: int = 0
     difference: str = ""
+    returns: bool = False
     ready_at: float | None = None
     attempts: int = 0
     clearing_since: float = 0.0
