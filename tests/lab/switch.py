@@ -15,11 +15,15 @@ Direction = Literal["both", "in", "out"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Frames that the switch drops; an empty port means any port."""
+    """Frames that the switch drops; an empty port means any port.
+
+    ``claimed``: only those that say whose this address is, by ARP or neighbour advertisement.
+    """
 
     source: str = ""
     target: str = ""
     only_vrrp: bool = False
+    claimed: str = ""
 
     @property
     def rule(self) -> str:
@@ -27,6 +31,7 @@ class Loss:
         words = [f'iifname "{self.source}"'] if self.source else []
         words += [f'oifname "{self.target}"'] if self.target else []
         words += ["meta l4proto 112"] if self.only_vrrp else []
+        words += [_claim(self.claimed)] if self.claimed else []
         return " ".join([*words, "drop"])
 
 
@@ -74,17 +79,17 @@ class Switch:
         """Undo ``drop_vrrp`` with the same names."""
         self.restore(Loss(source=source, target=target, only_vrrp=True))
 
-    def set_link(self, port: str, *, up: bool) -> None:
-        """Take the cable out or put it in: the host sees its carrier go or come."""
-        self.network.ip([f"link set {port} {'up' if up else 'down'}"])
-
     def secure(self, port: str, *addresses: str) -> None:
         """Let the port's node claim these addresses no more, as port security does."""
-        self.lose(*(Claim(source=port, claimed=each) for each in addresses))
+        self.lose(*(Loss(source=port, claimed=each) for each in addresses))
 
     def unsecure(self, port: str, *addresses: str) -> None:
         """Undo ``secure``."""
-        self.restore(*(Claim(source=port, claimed=each) for each in addresses))
+        self.restore(*(Loss(source=port, claimed=each) for each in addresses))
+
+    def set_link(self, port: str, *, up: bool) -> None:
+        """Take the cable out or put it in: the host sees its carrier go or come."""
+        self.network.ip([f"link set {port} {'up' if up else 'down'}"])
 
     def _apply(self) -> None:
         rules = "\n".join(each.rule for each in self._losses)
@@ -103,22 +108,13 @@ class Switch:
         )
 
 
+def _claim(address: str) -> str:
+    found = ip_address(address)
+    if found.version == 4:
+        return f"arp saddr ip {found}"
+    return f"icmpv6 type nd-neighbor-advert @th,64,128 0x{int(found):032x}"
+
+
 def _port_losses(port: str, direction: Direction) -> tuple[Loss, ...]:
     sent, received = Loss(source=port), Loss(target=port)
     return {"both": (sent, received), "out": (sent,), "in": (received,)}[direction]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim(Loss):
-    """Frames that say whose an address is: ARP and neighbour advertisements."""
-
-    claimed: str
-
-    @property
-    def rule(self) -> str:
-        """Return the nftables rule (bridge family)."""
-        address = ip_address(self.claimed)
-        if address.version == 4:
-            return f'iifname "{self.source}" arp saddr ip {address} drop'
-        target = f"@th,64,128 0x{int(address):032x}"
-        return f'iifname "{self.source}" icmpv6 type nd-neighbor-advert {target} drop'
