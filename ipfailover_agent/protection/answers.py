@@ -59,9 +59,7 @@ class Answers:
             self._step(answered, now)
 
     def tick(self, now: float, contests: Mapping[str, Contest]) -> None:
-        """Ask and judge when it is time to."""
-        if self.deadline is None or now < self.deadline:
-            return
+        """Ask and judge; at the deadline, and once everything that came was heard."""
         holders = {}
         for name in answering.due_instances(self._state, now, self.policy):
             contest = contests.get(name)

@@ -395,7 +395,9 @@ class Contests:
             if state.deadline is not None and now >= state.deadline:
                 self._feed(name, conflict.DeadlinePassed(), now)
         self._announce(now)
-        self._answers.tick(now, self._states)
+        if self._answers.deadline is not None and now >= self._answers.deadline:
+            self.readable()  # an answer that waits to be read is one
+            self._answers.tick(now, self._states)
 
     def _announce(self, now: float) -> None:
         heard_by = self._listener.wire

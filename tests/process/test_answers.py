@@ -111,7 +111,8 @@ class Backup:
         for seen in self.listener.receive(now):
             if isinstance(seen.packet, Answer):
                 self.answers.heard(seen.packet.address, seen.packet.mac, now, is_unasked=False)
-        self.answers.tick(now, {self.name: self.contest()})
+        if self.answers.deadline is not None and now >= self.answers.deadline:
+            self.answers.tick(now, {self.name: self.contest()})
 
     def told(self) -> list[dict[str, Any]]:
         """Return what was logged."""
