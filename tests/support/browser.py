@@ -131,7 +131,14 @@ class Browser:
 
     def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever JavaScript returns
         """Return what an expression is in the page."""
-        answer = self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        for is_last in (False, False, True):
+            try:
+                answer = self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
+            except AssertionError:  # the page was just being loaded again
+                if is_last:
+                    raise
+            else:
+                break
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
