@@ -131,9 +131,16 @@ class Browser:
 
     def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever JavaScript returns
         """Return what an expression is in the page."""
-        answer = self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        answer = self._evaluate(expression) or self._evaluate(expression)
+        assert answer is not None, "the page is loaded again and again"
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def _evaluate(self, expression: str) -> dict[str, Any] | None:
+        """Return the answer, None where the page was just being loaded again."""
+        with contextlib.suppress(AssertionError):
+            return self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        return None
 
     def picture(self, file: Path) -> None:
         """Write the whole page as it is seen to a PNG file."""
