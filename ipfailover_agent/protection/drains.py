@@ -13,6 +13,7 @@ from ipfailover_agent.core.drains import drain, drain_requests, draining
 from ipfailover_agent.core.drains.drain import Order, Phase, Sighting, Subject
 from ipfailover_agent.core.drains.drain_requests import Record, RecordedOrder
 from ipfailover_agent.core.drains.draining import Draining
+from ipfailover_agent.core.drains.restoring import Kept
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.words import listed
@@ -108,7 +109,10 @@ class Drains:
             )
             return
         now = time.monotonic()
-        held = {name: self._order(each, record, now) for name, each in record.instances.items()}
+        held = {
+            name: Kept(order=self._order(each, record, now), addresses=each.addresses)
+            for name, each in record.instances.items()
+        }
         everything = None
         if record.everything is not None:
             everything = self._order(record.everything, record, now)
@@ -279,7 +283,9 @@ class Drains:
                 boot=self._boot,
                 instances={name: _recorded(each, now) for name, each in state.held.items()},
                 everything=(
-                    None if state.everything is None else _recorded(state.everything, now)
+                    None
+                    if state.everything is None
+                    else _recorded(Kept(order=state.everything), now)
                 ),
                 known=state.known,
             )
@@ -302,15 +308,17 @@ class Drains:
         return Order(is_forced=recorded.is_forced, until=until)
 
 
-def _recorded(order: Order, now: float) -> RecordedOrder:
+def _recorded(kept: Kept, now: float) -> RecordedOrder:
+    order = kept.order
     if order.until is None:
-        return RecordedOrder(is_forced=order.is_forced)
+        return RecordedOrder(is_forced=order.is_forced, addresses=kept.addresses)
     left = max(order.until - now, 0.0)
     return RecordedOrder(
         is_forced=order.is_forced,
         until=time.time() + left,
         until_monotonic=order.until,
         seconds=left,
+        addresses=kept.addresses,
     )
 
 

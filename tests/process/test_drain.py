@@ -265,6 +265,26 @@ def test_a_drain_is_kept_over_a_restart_and_ends_in_time(world: World) -> None:
         assert "its time is over" in again.log
 
 
+def test_a_drain_stays_with_its_address_when_a_restart_brings_another_list(world: World) -> None:
+    """The first address is gone: the second has the first one's name and id, and is held."""
+    agent = running(world, "MASTER", "MASTER", "MASTER")
+    assert 0 == world.command("drain", "--force", "10.0.0.102").returncode
+    assert {NAMES[0]: "0", NAMES[1]: "1", NAMES[2]: "0"} == held(world)
+    record = world.run_directory / "drain.json"
+    agent.wait_for(lambda: record.exists() and "10.0.0.102" in record.read_text())
+    agent.kill()
+    world.fake.plays({})
+    again = world.running(environment={**FAST, "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.102-103"})
+    again.wait_for(lambda: held(world) == {NAMES[0]: "1", NAMES[1]: "0"})
+    assert ["10.0.0.102"] == [
+        address
+        for each in again.status["instances"]
+        if each["drained"]
+        for address in each["addresses"]
+    ]
+    assert 0 == again.stop()
+
+
 def test_a_full_disk_drains_and_is_told(world: World) -> None:
     """What cannot be written down is not kept over a restart; undraining works all the same."""
     agent = running(world, "MASTER")
@@ -298,7 +318,7 @@ def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:
     """It cannot name files elsewhere, either."""
     world.run_directory.mkdir()
     damaged = {
-        "schema": 1,
+        "schema": 2,
         "boot": "",
         "known": [],
         "instances": {
@@ -315,7 +335,11 @@ def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:
 def test_a_restart_alone_does_not_stay_drained(world: World) -> None:
     """Nobody serves: the same watch applies to what a former run held."""
     order = {"force": False, "until": None, "until_monotonic": None, "seconds": None}
-    record = {"schema": 1, "boot": "", "known": [], "instances": {NAMES[0]: order, "GONE": order}}
+    drained = {
+        NAMES[0]: {**order, "addresses": ["10.0.0.101"]},
+        "GONE": {**order, "addresses": ["10.0.0.99"]},
+    }
+    record = {"schema": 2, "boot": "", "known": [], "instances": drained}
     world.run_directory.mkdir()
     (world.run_directory / "drain.json").write_text(json.dumps(record))
     agent = running(world, "BACKUP")

@@ -234,6 +234,7 @@ orders = st.builds(
     until=st.one_of(st.none(), st.floats(0, 1e10)),
     until_monotonic=st.one_of(st.none(), st.floats(0, 1e10)),
     seconds=st.one_of(st.none(), st.floats(0, LONGEST)),
+    addresses=st.frozensets(st.ip_addresses(), max_size=3),
 )
 json_like = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
@@ -273,9 +274,47 @@ def test_a_record_is_read_as_it_was_written(
     boot: str, instances: dict[str, RecordedOrder], everything: RecordedOrder | None
 ) -> None:
     """The next agent knows what this one did."""
-    known = frozenset(instances)
+    known = frozenset(address for each in instances.values() for address in each.addresses)
     record = Record(boot=boot, instances=instances, everything=everything, known=known)
     assert record == decode_record(encode_record(record))
+
+
+def numbered(numbers: list[int]) -> dict[str, Subject]:
+    """Return instances that are called by their place in the list."""
+    return {
+        f"VIP_{place}": Subject(addresses=frozenset({ip_address(number)}))
+        for place, number in enumerate(numbers, start=1)
+    }
+
+
+@given(
+    drained=st.sets(st.integers(1, 8), min_size=1),
+    before=st.permutations(range(1, 9)),
+    after=st.permutations(range(1, 9)),
+    kept=st.integers(1, 8),
+)
+def test_a_restart_holds_the_same_addresses_whatever_they_are_called(
+    drained: set[int], before: list[int], after: list[int], kept: int
+) -> None:
+    """Lists in another order, some addresses gone: what was drained is, and nothing else."""
+    begun = draining.Configured(subjects=numbered(before))
+    words = tuple(str(ip_address(number)) for number in sorted(drained))
+    request = Request(is_drain=True, words=words, is_forced=True)
+    state = Draining()
+    for event in (begun, draining.Requested(id="a", request=request)):
+        state, _ = draining.step(state, event, 0.0, POLICY)
+    restored = draining.Restored(held=state.held, known=state.known)
+    state, files = Draining(), set[str]()
+    for each in (restored, draining.Configured(subjects=numbered(after[:kept]))):
+        state, actions = draining.step(state, each, 1.0, POLICY)
+        for action in actions:
+            if isinstance(action, draining.Hold):
+                files.add(action.name)
+            elif isinstance(action, draining.Release):
+                files.remove(action.name)
+    held = {address for found in state.held.values() for address in found.addresses}
+    assert {ip_address(number) for number in drained & set(after[:kept])} == held
+    assert files == set(state.held)
 
 
 @given(text=st.one_of(st.text(), json_like.map(json.dumps)))

@@ -21,8 +21,14 @@ from ipfailover_agent.core.drains.drain_requests import (
 )
 
 REQUEST = {"schema": 1, "action": "drain", "instances": ["VIP_1"], "force": False, "for": 5}
-ORDER = {"force": True, "until": 1.0, "until_monotonic": 2, "seconds": None}
-RECORD = {"schema": 1, "boot": "b", "instances": {"VIP_1": ORDER}, "everything": None, "known": []}
+ORDER = {
+    "force": True,
+    "until": 1.0,
+    "until_monotonic": 2,
+    "seconds": None,
+    "addresses": ["10.0.0.5", "fd00::6"],
+}
+RECORD = {"schema": 2, "boot": "b", "instances": {"VIP_1": ORDER}, "everything": None, "known": []}
 SUBJECTS = {
     "VIP_1": Subject(addresses=frozenset({ip_address("10.0.0.5")})),
     "VIP_2": Subject(
@@ -88,14 +94,17 @@ def test_what_is_no_object_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema": None}, "no record of schema 1"),
+        ({"schema": 1}, "no record of schema 2"),
         ({"instances": []}, "'instances' does not map"),
         ({"instances": {"../x": ORDER}}, "'instances' does not map"),
         ({"instances": {"VIP_1": 5}}, "an order is damaged"),
         ({"instances": {"VIP_1": {**ORDER, "force": None}}}, "an order is damaged"),
         ({"everything": {**ORDER, "until": "soon"}}, "an order is damaged"),
-        ({"known": "VIP_1"}, "'known' is no list"),
+        ({"instances": {"VIP_1": {**ORDER, "addresses": None}}}, "'addresses' of an order is no"),
+        ({"instances": {"VIP_1": {**ORDER, "addresses": ["x"]}}}, "'addresses' of an order holds"),
+        ({"known": "10.0.0.5"}, "'known' is no list"),
         ({"known": [5]}, "'known' is no list"),
+        ({"known": ["VIP_1"]}, "'known' holds something that is no address"),
         ({"boot": 5}, "'boot' is no text"),
     ],
 )
@@ -122,11 +131,12 @@ def test_what_is_written_is_read() -> None:
     """Requests and records, with and without an order for everything."""
     request = Request(is_drain=False, words=("a", "b"), is_forced=True, seconds=5.0)
     assert request == decode_request(encode_request(request))
-    order = RecordedOrder(is_forced=True, until=1.0, until_monotonic=2.0, seconds=3.0)
+    known = frozenset(map(ip_address, ("10.0.0.5", "fd00::6")))
+    order = RecordedOrder(
+        is_forced=True, until=1.0, until_monotonic=2.0, seconds=3.0, addresses=known
+    )
     for everything in (None, order):
-        record = Record(
-            boot="b", instances={"x": order}, everything=everything, known=frozenset({"x"})
-        )
+        record = Record(boot="b", instances={"x": order}, everything=everything, known=known)
         assert record == decode_record(encode_record(record))
 
 

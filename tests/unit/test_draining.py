@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,7 @@ from ipfailover_agent.core.drains.draining import (
     Save,
     Settled,
 )
+from ipfailover_agent.core.drains.restoring import Kept, addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +33,10 @@ def subject(number: int) -> Subject:
 
 
 SUBJECTS = {name: subject(number) for number, name in enumerate((ONE, TWO, THREE), start=1)}
+
+
+def kept(name: str, **order: Any) -> Kept:  # noqa: ANN401 - fields of Order
+    return Kept(order=Order(**order), addresses=SUBJECTS[name].addresses)
 
 
 class Agent:
@@ -250,7 +255,7 @@ def test_a_drain_follows_its_address_to_another_instance() -> None:
     agent.hear(TWO, 1)
     assert Save() in renumbered(agent, VIP_1=2, VIP_2=3)
     assert (Phase.HELD, Phase.FREE) == (agent.state.phase(ONE), agent.state.phase(TWO))
-    assert {ONE: Order()} == agent.state.held
+    assert {ONE: kept(TWO)} == agent.state.held
 
 
 def test_an_address_that_nobody_drained_is_not_held_for_its_instance() -> None:
@@ -302,8 +307,8 @@ def test_an_order_for_everything_means_a_new_address_under_an_old_name() -> None
 def test_a_former_drain_is_held_from_the_start_and_watched_once_configured() -> None:
     """What is not configured any more is let go; orders for everything know whom they met."""
     agent = Agent()
-    held = {ONE: Order(), THREE: Order(is_forced=True)}
-    event = draining.Restored(held=held, everything=Order(), known=frozenset({ONE, TWO}))
+    held = {ONE: kept(ONE), THREE: kept(THREE, is_forced=True)}
+    event = draining.Restored(held=held, everything=Order(), known=addresses(SUBJECTS.values()))
     assert [Save(), Hold(name=ONE), Hold(name=THREE)] == agent.feed(event)
     assert held == agent.state.held
     agent.now = 100.0
@@ -313,14 +318,79 @@ def test_a_former_drain_is_held_from_the_start_and_watched_once_configured() -> 
     assert 105.0 == agent.state.deadline
 
 
+def restarted(**subjects: Subject) -> tuple[Agent, list[draining.Action]]:
+    """Return an agent after a run that had the second of three drained; what it serves is new."""
+    agent = Agent()
+    known = addresses(SUBJECTS.values())
+    agent.feed(draining.Restored(held={TWO: kept(TWO)}, everything=None, known=known))
+    return agent, agent.feed(draining.Configured(subjects=subjects))
+
+
+def test_a_former_drain_follows_its_addresses_to_another_name() -> None:
+    """The first one was removed while no agent ran: what was the second is the first now."""
+    agent, done = restarted(VIP_1=SUBJECTS[TWO], VIP_2=SUBJECTS[THREE])
+    assert (Phase.MOVING, Phase.FREE) == (agent.state.phase(ONE), agent.state.phase(TWO))
+    assert [Save(), Release(name=TWO), Hold(name=ONE)] == done
+    assert {ONE: kept(TWO)} == agent.state.held
+
+
+def test_a_former_drain_that_is_a_group_with_what_was_not_drained_ends() -> None:
+    """As after a reload; with an address that is new it does not."""
+    both = Subject(addresses=SUBJECTS[TWO].addresses | SUBJECTS[THREE].addresses)
+    agent, done = restarted(VIP_1=both)
+    assert Phase.FREE is agent.state.phase(ONE)
+    (freed,) = (each for each in done if isinstance(each, Freed))
+    assert "together with others" in freed.cause
+    grown = Subject(addresses=SUBJECTS[TWO].addresses | subject(99).addresses)
+    agent, done = restarted(VIP_2=grown)
+    assert Phase.MOVING is agent.state.phase(TWO)
+    assert not [each for each in done if isinstance(each, (Hold, Release))]
+
+
+def test_a_name_that_a_former_drain_loses_to_another_one_is_not_told_to_be_free() -> None:
+    """Two were drained and the first is gone: the second has its name, and is held."""
+    agent = Agent()
+    held = {ONE: kept(ONE), TWO: kept(TWO, until=9.0)}
+    agent.feed(draining.Restored(held=held, known=addresses(SUBJECTS.values())))
+    done = agent.feed(draining.Configured(subjects={ONE: SUBJECTS[TWO], TWO: SUBJECTS[THREE]}))
+    assert [Save(), Release(name=TWO)] == done
+    assert {ONE: kept(TWO, until=9.0)} == agent.state.held
+
+
+def test_of_several_former_drains_in_one_group_the_shortest_counts() -> None:
+    """An address too many that is held would be on nobody."""
+    agent = Agent()
+    held = {ONE: kept(ONE, is_forced=True), TWO: kept(TWO), THREE: kept(THREE, until=9.0)}
+    agent.feed(draining.Restored(held=held))
+    agent.feed(
+        draining.Configured(subjects={ONE: Subject(addresses=addresses(SUBJECTS.values()))})
+    )
+    assert Order(until=9.0) == agent.state.held[ONE].order
+
+
+def test_a_former_order_for_everything_means_a_new_address_under_an_old_name() -> None:
+    """And not an old one under a new name that had been undrained."""
+    agent = Agent()
+    known = SUBJECTS[ONE].addresses | SUBJECTS[TWO].addresses
+    agent.feed(draining.Restored(held={ONE: kept(ONE)}, everything=Order(), known=known))
+    agent.feed(
+        draining.Configured(
+            subjects={ONE: SUBJECTS[THREE], TWO: SUBJECTS[ONE], THREE: SUBJECTS[TWO]}
+        )
+    )
+    assert [Phase.PROVING, Phase.MOVING, Phase.FREE] == [
+        each.phase for each in agent.state.drains.values()
+    ]
+
+
 def test_a_former_drain_ends_before_anything_is_configured() -> None:
     """By its time, or because somebody undrains it."""
     agent = Agent()
-    held = {ONE: Order(until=7.0), TWO: Order(until=9.0), THREE: Order()}
+    held = {ONE: kept(ONE, until=7.0), TWO: kept(TWO, until=9.0), THREE: kept(THREE)}
     agent.feed(draining.Restored(held=held))
     assert 7.0 == agent.state.deadline
     assert Freed(name=ONE, cause="its time is over", is_undone=False) == agent.wait(7)[-1]
-    assert (f"{TWO} may serve again",) == verdict(agent.undrain("a", TWO)).lines
+    assert (f"{TWO} may serve again",) == verdict(agent.undrain("a", "10.0.0.6")).lines
     assert {THREE} == set(agent.state.held)
     agent.undrain("b")
     assert {} == agent.state.held

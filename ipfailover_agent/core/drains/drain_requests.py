@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ipfailover_agent.core.drains.drain import Subject
+    from ipfailover_agent.core.model import IPAddress
 
 
 LONGEST: Final = 366 * 86400.0
 """Seconds that a drain may be asked for; without ``--for`` it has no end."""
 
 _SCHEMA: Final = 1
+_RECORD_SCHEMA: Final = 2  # 1 knew no addresses
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _WORD_LIMIT: Final = 200
 _WORDS_LIMIT: Final = 4096
@@ -50,13 +52,15 @@ class RecordedOrder:
     """An order as it outlives the agent.
 
     ``until`` is seconds since the epoch, ``until_monotonic`` those of this boot's clock, and
-    ``seconds`` how many were left when it was written; all None for no end.
+    ``seconds`` how many were left when it was written; all None for no end. ``addresses`` are what
+    it is carried out for, none where it applies to everything.
     """
 
     is_forced: bool = False
     until: float | None = None
     until_monotonic: float | None = None
     seconds: float | None = None
+    addresses: frozenset[IPAddress] = frozenset()
 
     def left(self, *, wall: float, monotonic: float | None) -> float | None:
         """Return how many seconds are left of it, None for no end.
@@ -81,14 +85,14 @@ class Record:
     Attributes:
         boot: identifies the boot whose monotonic clock the orders mean.
         instances: by name, those that are held.
-        everything: what applies to instances that are not among ``known``.
-        known: the instances that there were.
+        everything: what applies to addresses that are not among ``known``.
+        known: every address of the configuration of that time.
     """
 
     boot: str = ""
     instances: Mapping[str, RecordedOrder] = field(default_factory=dict)
     everything: RecordedOrder | None = None
-    known: frozenset[str] = frozenset()
+    known: frozenset[IPAddress] = frozenset()
 
 
 def parse_duration(text: str) -> float:
@@ -189,11 +193,11 @@ def _serving(word: str, subjects: Mapping[str, Subject]) -> str | None:
 def encode_record(record: Record) -> str:
     """Return the text of the file that remembers what is drained."""
     data = {
-        "schema": _SCHEMA,
+        "schema": _RECORD_SCHEMA,
         "boot": record.boot,
         "instances": {name: _order_data(each) for name, each in record.instances.items()},
         "everything": None if record.everything is None else _order_data(record.everything),
-        "known": sorted(record.known),
+        "known": _texts(record.known),
     }
     return json.dumps(data, indent=1) + "\n"
 
@@ -204,20 +208,18 @@ def decode_record(text: str) -> Record:
     Raises:
         ValueError: it is no record, and why.
     """
-    data = _load(text, "record")
+    data = _load(text, "record", _RECORD_SCHEMA)
     instances, known, boot = (data.get(each) for each in ("instances", "known", "boot"))
     everything = data.get("everything")
     if not (isinstance(instances, dict) and all(map(_is_name, instances))):
         raise _wrong("'instances' does not map names of instances")
-    if not (isinstance(known, list) and all(map(_is_name, known))):
-        raise _wrong("'known' is no list of names of instances")
     if not isinstance(boot, str):
         raise _wrong("'boot' is no text")
     return Record(
         boot=boot,
         instances={name: _order(each) for name, each in instances.items()},
         everything=None if everything is None else _order(everything),
-        known=frozenset(known),
+        known=_addresses(known, "'known'"),
     )
 
 
@@ -227,7 +229,21 @@ def _order_data(order: RecordedOrder) -> dict[str, object]:
         "until": order.until,
         "until_monotonic": order.until_monotonic,
         "seconds": order.seconds,
+        "addresses": _texts(order.addresses),
     }
+
+
+def _texts(addresses: Iterable[IPAddress]) -> list[str]:
+    return [str(each) for each in sorted(addresses, key=lambda each: (each.version, int(each)))]
+
+
+def _addresses(data: object, what: str) -> frozenset[IPAddress]:
+    if not (isinstance(data, list) and all(isinstance(each, str) for each in data)):
+        raise _wrong(f"{what} is no list of addresses")
+    try:
+        return frozenset(map(ip_address, data))
+    except ValueError as error:
+        raise _wrong(f"{what} holds something that is no address") from error
 
 
 def _order(data: object) -> RecordedOrder:
@@ -240,17 +256,18 @@ def _order(data: object) -> RecordedOrder:
                 until=until,
                 until_monotonic=until_monotonic,
                 seconds=seconds,
+                addresses=_addresses(data.get("addresses"), "'addresses' of an order"),
             )
     raise _wrong("an order is damaged")
 
 
-def _load(text: str, what: str) -> dict[str, object]:
+def _load(text: str, what: str, schema: int = _SCHEMA) -> dict[str, object]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _wrong(f"it is no JSON: {str(error)[:_WORD_LIMIT]}") from error
-    if not isinstance(data, dict) or data.get("schema") != _SCHEMA:
-        raise _wrong(f"it is no {what} of schema {_SCHEMA}")
+    if not isinstance(data, dict) or data.get("schema") != schema:
+        raise _wrong(f"it is no {what} of schema {schema}")
     return data
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent.core.drains import drain, drain_requests
+from ipfailover_agent.core.drains import drain, drain_requests, restoring
 from ipfailover_agent.core.drains.drain import Drain, Order, Phase, Policy, Subject
+from ipfailover_agent.core.drains.restoring import Kept
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ipfailover_agent.core.drains.drain_requests import Request
+    from ipfailover_agent.core.model import IPAddress
 
 _GONE = "a reload removed it from the configuration"
 _PHASES = tuple(Phase)
@@ -44,16 +46,16 @@ class Draining:
     Attributes:
         drains: by instance.
         everything: what applies to instances that a reload adds.
-        restored: held since before the configuration was known, from a former run.
-        known: instances that an order for everything has met already.
+        restored: held since before the configuration was known, from a former run, by name.
+        recorded: all addresses of that run's configuration, until ours is known.
         deadline: when something is due at the earliest, None for never.
     """
 
     drains: Mapping[str, Drain] = field(default_factory=dict)
     everything: Order | None = None
     pending: tuple[Pending, ...] = ()
-    restored: Mapping[str, Order] = field(default_factory=dict)
-    known: frozenset[str] = frozenset()
+    restored: Mapping[str, Kept] = field(default_factory=dict)
+    recorded: frozenset[IPAddress] = frozenset()
     deadline: float | None = None
 
     def phase(self, name: str) -> Phase:
@@ -62,10 +64,19 @@ class Draining:
         return Phase.FREE if found is None else found.phase
 
     @property
-    def held(self) -> Mapping[str, Order]:
-        """Return the orders of the instances that are held, by name."""
-        held = {name: each.order for name, each in self.drains.items() if each.is_held}
+    def held(self) -> Mapping[str, Kept]:
+        """Return the orders of the instances that are held, and for what, by name."""
+        held = {
+            name: Kept(order=each.order, addresses=restoring.addresses([each.subject]))
+            for name, each in self.drains.items()
+            if each.is_held
+        }
         return {**self.restored, **held}
+
+    @property
+    def known(self) -> frozenset[IPAddress]:
+        """Return every address of the configuration: what comes later is new."""
+        return self.recorded | restoring.addresses(each.subject for each in self.drains.values())
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -93,9 +104,9 @@ class Configured:
 class Restored:
     """What a former run had drained; before anything is configured."""
 
-    held: Mapping[str, Order]
+    held: Mapping[str, Kept]
     everything: Order | None = None
-    known: frozenset[str] = frozenset()
+    known: frozenset[IPAddress] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +199,7 @@ def step(state: Draining, event: Event, now: float, policy: Policy) -> Step:
         case Configured():
             _on_configured(work, event)
         case Restored(held=held, everything=everything, known=known):
-            work.state = replace(state, restored=held, everything=everything, known=known)
+            work.state = replace(state, restored=held, everything=everything, recorded=known)
             work.actions += [Hold(name=name) for name in held]
         case TimePassed():
             _on_time(work, event)
@@ -279,14 +290,14 @@ class _Work:
             return replace(state, deadline=_sooner(state.deadline, due)), ()
         is_over = state.everything is not None and state.drains and not _drained(state)
         if is_over:
-            state = replace(state, everything=None, known=frozenset())
+            state = replace(state, everything=None)
         if _kept(state) != _kept(self.before):
             self.actions.insert(0, Save())
         return replace(state, deadline=self._deadline(state)), tuple(self.actions)
 
     def _deadline(self, state: Draining) -> float | None:
         due = [each.deadline(self.policy) for each in state.drains.values()]
-        due += [each.until for each in state.restored.values()]
+        due += [each.order.until for each in state.restored.values()]
         due += [None if state.everything is None else state.everything.until]
         return min((each for each in due if each is not None), default=None)
 
@@ -317,8 +328,7 @@ def _on_drain(work: _Work, event: Requested) -> None:
     pending = (*state.pending, Pending(id=event.id, waiting=frozenset(names)))
     work.state = replace(state, pending=pending)
     if not request.words:
-        known = frozenset(work.drains)
-        work.state = replace(work.state, everything=order, known=known)
+        work.state = replace(work.state, everything=order)
     within = 2 * max(work.drains[name].patience(work.policy) for name in names)
     work.actions.append(Answer(id=event.id, verdict=None, within=within))
     for name in names:
@@ -332,7 +342,7 @@ def _on_undrain(work: _Work, event: Requested) -> None:
         work.actions.append(_refusal(event.id, str(error)))
         return
     if not event.request.words:
-        work.state = replace(work.state, everything=None, known=frozenset())
+        work.state = replace(work.state, everything=None)
     freed = []
     for name in names:
         if name in work.state.restored:
@@ -347,7 +357,9 @@ def _on_undrain(work: _Work, event: Requested) -> None:
 
 
 def _resolve(work: _Work, request: Request) -> tuple[str, ...]:
-    subjects = {name: Subject(addresses=frozenset()) for name in work.state.restored}
+    subjects = {
+        name: Subject(addresses=each.addresses) for name, each in work.state.restored.items()
+    }
     subjects |= {name: each.subject for name, each in work.drains.items()}
     if not work.drains and (request.is_drain or not subjects):
         message = "the agent serves nothing yet"
@@ -374,24 +386,36 @@ def _on_configured(work: _Work, event: Configured) -> None:
         # where one of them was not taken over yet, that is still to be heard
         drains[name] = min(taken, key=_progress) if taken else Drain(subject=subject)
     work.drains = drains
-    restored = work.state.restored
-    for name, order in restored.items():
-        if name in drains:
-            drains[name] = replace(drains[name], phase=Phase.MOVING, order=order, anchor=work.now)
-        else:
-            work.let_go(name, _GONE)
-    work.state = replace(work.state, restored={})
+    met = work.state.recorded.union(*(each.addresses for each in work.state.restored.values()))
+    _hand_down(work, event.subjects)
     for name, subject in event.subjects.items():
         if subject != drains[name].subject:
             work.feed(name, drain.Reconfigured(subject=subject))
-    everything, known = work.state.everything, work.state.known
+    everything = work.state.everything
     if everything is None:
         return
-    work.state = replace(work.state, known=frozenset(drains))
-    for name in drains:
-        is_new = not sources[name] if has_served else name not in known and name not in restored
+    for name, subject in event.subjects.items():
+        is_new = not sources[name] if has_served else not met & restoring.addresses([subject])
         if is_new:
             work.feed(name, drain.Asked(order=everything, is_master=name in event.masters))
+
+
+def _hand_down(work: _Work, subjects: Mapping[str, Subject]) -> None:
+    """Hold what serves now what a former run had drained, and let go of the rest."""
+    restored, recorded = work.state.restored, work.state.recorded
+    held = restoring.heirs(restored.values(), recorded, subjects)
+    served = restoring.addresses(subjects.values())
+    taken = restoring.addresses(subjects[name] for name in held)
+    for name, each in restored.items():
+        if not each.addresses & taken and name not in held:
+            work.let_go(name, _MIXED if each.addresses & served else _GONE)
+        elif name not in held:
+            work.actions.append(Release(name=name))
+    work.actions += [Hold(name=name) for name in held if name not in restored]
+    for name, order in held.items():
+        found = replace(work.drains[name], phase=Phase.MOVING, order=order, anchor=work.now)
+        work.drains[name] = found
+    work.state = replace(work.state, restored={}, recorded=frozenset())
 
 
 def _sources(work: _Work, subjects: Mapping[str, Subject]) -> dict[str, frozenset[str]]:
@@ -418,12 +442,12 @@ def _on_time(work: _Work, event: TimePassed) -> None:
     now, state = work.now, work.state
     everything = state.everything
     if everything is not None and everything.until is not None and now >= everything.until:
-        work.state = replace(state, everything=None, known=frozenset())
-    for name, order in state.restored.items():
-        if order.until is not None and now >= order.until:
+        work.state = replace(state, everything=None)
+    for name, each in state.restored.items():
+        if each.order.until is not None and now >= each.order.until:
             work.let_go(name, drain.TIME_OVER)
-    for name, each in tuple(work.drains.items()):
-        due = each.deadline(work.policy)
+    for name, found in tuple(work.drains.items()):
+        due = found.deadline(work.policy)
         if due is not None and now >= due:
             work.feed(name, passed)
 
@@ -458,7 +482,8 @@ def _grouped(outcomes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _kept(state: Draining) -> object:
     """Return what outlives the agent."""
-    return state.held, state.everything, state.known
+    held = state.held
+    return held, state.everything, state.known if held or state.everything else None
 
 
 def _drained(state: Draining) -> bool:
