@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from signal import Signals
 from typing import TYPE_CHECKING
 
 from tests.lab.scenarios import (
@@ -69,6 +70,36 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(
     template.write_text(whole)
     wait_for_each(lab, addresses, timeout=ELECTION)
     assert status(second)["phase"] == "running"
+
+
+def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """keepalived cannot answer: what that step parked is back, the rest has no event."""
+    lab = make_lab(2)
+    addresses = [*numbered(lab, 3), lab.virtual6(1), lab.virtual6(2)]
+    source = ConfigMap(lab.directory / "variables", variables(*addresses))
+    for number, node in enumerate(lab.nodes):
+        ranked = {"OPENSHIFT_HA_PRIORITY": str(250 - 40 * number), "IPFAILOVER_WATCH": "false"}
+        node.start({**source.variable, **ranked})
+        wait_for_line(node, "Entering BACKUP STATE")
+    first, _ = lab.nodes
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    one, two, three, six, seven = addresses
+    source.write(variables(two, one, three, seven, six))
+    assert first.run_in_container(["rm", "-r", "/run/ipfailover-agent/tmp"]).returncode == 0
+    began = time.monotonic()
+    first.signal(Signals.SIGHUP)
+    lab.wait_until(lambda: events(first, "config.restored"), timeout=10, what="it is restored")
+    wait_for_each(lab, addresses, timeout=3, among=[first])
+    stays(2)  # the others' contests
+    wait_for_each(lab, addresses, timeout=0.5, among=[first])
+    gone = {each: lab.recorder.seconds_with_none(each, since=began) for each in addresses}
+    print({each: f"{seconds:.2f} s" for each, seconds in gone.items()})
+    assert [lab.recorder.changes(each, since=began) for each in (one, three)] == [(), ()]
+    assert {change.node for each in addresses for change in lab.recorder.changes(each)} == {
+        first.name
+    }
 
 
 def test_a_good_reload_is_verified_at_once(make_lab: Callable[..., Lab]) -> None:

@@ -580,10 +580,11 @@ def test_a_deadline_that_lies_ahead_changes_nothing() -> None:
     assert (running, ()) == lifecycle.step(running, does.DeadlinePassed(), 1e6, POLICY)
 
 
-def test_a_deadline_that_no_phase_set_is_dropped() -> None:
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.PREPARING], ids=["running", "preparing"])
+def test_a_deadline_that_no_phase_set_is_dropped(phase: Phase) -> None:
     """It must not wake the loop again and again."""
-    odd = does.Lifecycle(phase=Phase.RUNNING, deadline=1.0)
-    assert (does.Lifecycle(phase=Phase.RUNNING), ()) == lifecycle.step(
+    odd = does.Lifecycle(phase=phase, deadline=1.0)
+    assert (does.Lifecycle(phase=phase), ()) == lifecycle.step(
         odd, does.DeadlinePassed(), 2.0, POLICY
     )
 

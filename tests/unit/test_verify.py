@@ -157,21 +157,21 @@ def concluded(*looks: tuple[float, tuple[Mismatch, ...]]) -> tuple[Outcome, str]
 @pytest.mark.parametrize(
     ("looks", "outcome", "words"),
     [
-        ((), Outcome.PENDING, "it gave no answer within 10 s"),
+        ((), Outcome.PENDING, "it gave no answer within 10.0 s"),
         (
             ((9.5, (LOST,)),),
             Outcome.PENDING,
-            f"it answered 1 time within 10 s, the last time with: {LOST.text}",
+            f"it answered 1 time within 10.0 s, the last time with: {LOST.text}",
         ),
         (
             ((1.6, (LOST,)), (9.5, (LOST,))),
             Outcome.PENDING,
-            f"it answered 2 times within 10 s, the last time with: {LOST.text}",
+            f"it answered 2 times within 10.0 s, the last time with: {LOST.text}",
         ),
         (
             ((1.6, (LOST,)), (3.7, (LOST,)), (5.8, (LOST,)), (7.9, (LATER,))),
             Outcome.PENDING,
-            f"it answered 4 times within 10 s, the last time with: {LATER.text}",
+            f"it answered 4 times within 10.0 s, the last time with: {LATER.text}",
         ),
         (((8.0, (LOST,)), (9.0, (LOST,)), (9.9, (LOST,))), Outcome.PENDING, ""),
         (((1.6, (LOST,)), (3.7, (LOST,)), (5.8, (LOST,))), Outcome.DIFFERS, LOST.text),

@@ -147,7 +147,7 @@ def conclude(state: Verification, waited: float, policy: Policy) -> tuple[Outcom
     """
     if _is_proven(state, policy.looks_late, policy):
         return Outcome.DIFFERS, describe(state)
-    within = f"within {waited:.0f} s"
+    within = f"within {waited:.1f} s"
     if not state.looks:
         return Outcome.PENDING, f"it gave no answer {within}"
     times = f"{state.looks} time{'s' * (state.looks > 1)}"

@@ -39,12 +39,8 @@ _ROLLED_BACK = "rolled back, since keepalived did not do what was planned"
 
 def begin(state: Lifecycle, signals: int, now: float, policy: Policy) -> Step:
     """Put an accepted candidate in force, by one SIGHUP or two."""
-    state = replace(
-        state,
-        reload=Reload.APPLYING,
-        signals_left=signals - 1,
-        deadline=now + policy.reload_grace,
-    )
+    state = replace(state, reload=Reload.APPLYING, signals_left=signals - 1)
+    state = _wait(state, policy.reload_grace, now, policy)
     placed = (PlaceStep(),) if signals > 1 else ()
     return state, (Activate(), *placed, SignalKeepalived(signal=signal.SIGHUP))
 
@@ -71,8 +67,8 @@ def completed(state: Lifecycle, now: float, policy: Policy) -> Step:
     """Take keepalived's word that it has read its file: what it does is looked at."""
     if state.phase is not Phase.RUNNING or state.reload is not Reload.APPLYING:
         return state, ()
-    state = replace(state, reload=Reload.VERIFYING, deadline=now + policy.verify_grace)
-    return state, (Verify(),)
+    state = replace(state, reload=Reload.VERIFYING)
+    return _wait(state, policy.verify_grace, now, policy), (Verify(),)
 
 
 def verified(state: Lifecycle, event: VerificationEnded, now: float, policy: Policy) -> Step:
@@ -120,6 +116,13 @@ def cut_short(state: Lifecycle) -> EndReload:
     if state.reload is Reload.ROLLING_BACK:
         return EndReload(reason=state.difference)
     return EndReload(reason=_and_then(state.difference, _ENDED))
+
+
+def _wait(state: Lifecycle, grace: float, now: float, policy: Policy) -> Lifecycle:
+    """Wait less long for a first step: what it takes down for a moment is on nobody meanwhile."""
+    if state.signals_left:
+        grace = min(grace, policy.first_step_grace)
+    return replace(state, deadline=now + grace)
 
 
 def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:

@@ -65,6 +65,9 @@ class Policy:
     test_grace: float = 10.0  # keepalived -t needs 9 ms, some 60 ms with 254 instances
     reload_grace: float = 10.0
     verify_grace: float = 10.0
+    first_step_grace: float = (
+        2.5  # for either, of a first step: less than others need to take over
+    )
     backoff_initial: float = 0.5
     backoff_factor: float = 2.0
     backoff_limit: float = 30.0
