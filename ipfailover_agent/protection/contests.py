@@ -170,6 +170,7 @@ class Contests:
         """It has; adverts that it did not count meanwhile say nothing."""
         if not self._is_reloading:
             return
+        self.readable()  # what waits has come before it could be counted
         self._is_reloading = False
         now = time.monotonic()
         for name in self._states:

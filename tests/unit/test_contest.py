@@ -382,9 +382,21 @@ def test_a_backup_whose_keepalived_does_not_count_adverts_yields_in_time() -> No
     replay(0.9, HIGHER, 0.01)
     replay(replay.dump)
     assert (AskDump(),) == replay(0.99, HIGHER, 0.1)
+    assert [] == holds(replay(replay.dump))
+    assert (AskDump(),) == replay(0.31)
 
     assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(replay.dump))
     assert replay.now - began < 3 * CONTEXT.advert_interval
+
+
+def test_a_keepalived_that_counts_late_is_no_reason_to_yield() -> None:
+    """With 254 instances, after a reload, it reads its socket some tenths later."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.1, replay.dump, 0.3)
+
+    replay.received += 2
+    assert [] == holds(replay(replay.dump))
+    assert AskDump() not in replay(0.5)
 
 
 def test_one_uncounted_advert_proves_nothing() -> None:
@@ -478,7 +490,8 @@ def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> 
     assert [] == holds(replay(replay.dump))
     assert AskDump() in replay(0.9, stranger, 0.12)
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(replay.dump))
+    found = holds(replay(replay.dump, 0.3, replay.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == found
 
 
 def test_one_refused_advert_is_not_enough_where_adverts_look_right() -> None:
@@ -980,6 +993,8 @@ def test_counters_say_what_the_packet_does_not(counts: dict[str, int], kind: Cau
 
     replay.errors = dict(counts)
 
+    if not counts:  # keepalived may be late with counting
+        assert [] == holds(replay(replay.dump, 0.3))
     assert [(HoldReason.UNCOUNTED, kind)] == holds(replay(replay.dump))
 
 
@@ -1333,7 +1348,8 @@ def test_a_trial_in_which_nothing_is_counted_ends_at_once() -> None:
         pass
     replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 0.4, HIGHER, 0.1)
 
-    assert [HoldReason.OUTRANKED] == [reason for reason, _ in holds(replay(replay.dump))]
+    found = holds(replay(replay.dump, 0.3, replay.dump))
+    assert [HoldReason.OUTRANKED] == [reason for reason, _ in found]
     assert replay.state.is_held
     assert 1 == replay.state.trials
 

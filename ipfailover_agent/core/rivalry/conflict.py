@@ -44,7 +44,10 @@ class ContestPolicy:
         dump_lead: how long before ``confirm`` ends keepalived is asked for its state.
         dump_grace: how long its answer is waited for after that.
         dump_interval: between looks at the counters of a BACKUP.
-        settle: from an advert on the wire to its being counted, at most.
+        settle: from an advert on the wire to its being counted.
+        doubt: the same while keepalived is busy: with 254 instances, on a starved machine, after
+            a reload. A BACKUP whose keepalived counts no refusals either is held only then. Two
+            adverts and this are less than a master-down time.
         trial_adverts: how many advert intervals a trial lasts; below 3, where keepalived's
             master-down timer ends, by enough for the hold to take effect.
         slowest_trial: the shortest advert interval with trials and holds of a BACKUP.
@@ -78,6 +81,7 @@ class ContestPolicy:
     dump_grace: float = 0.2
     dump_interval: float = 5.0
     settle: float = 0.1
+    doubt: float = 0.4
     trial_adverts: float = 2.5
     slowest_trial: float = 1.0
     trial_first: float = 10.0

@@ -68,7 +68,8 @@ def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolic
     if (
         state.passed < (verdicts.needed(state, now) if is_refused else 2)
         or state.second_at is None
-        or counters.taken_at < state.second_at + policy.settle - 1e-6
+        or counters.taken_at
+        < state.second_at + (policy.settle if is_refused else policy.doubt) - 1e-6
         or counters.state is not VrrpState.BACKUP
         or yielding.is_muted(state, now)
     ):
@@ -84,10 +85,12 @@ def plan_dump(state: Contest, counters: Counters, now: float, policy: ContestPol
     """Say when to look again, given that ``counters`` have just come."""
     if state.dump_at is None:
         return state
-    wanted_at = None if state.second_at is None else state.second_at + policy.settle
-    if wanted_at is not None and not state.is_counting and counters.taken_at < wanted_at:
-        # Asked before the adverts in question could be counted.
-        return replace(state, dump_at=max(now, wanted_at))
+    if state.second_at is not None and not state.is_counting:
+        for patience in (policy.settle, policy.doubt):
+            wanted_at = state.second_at + patience
+            if counters.taken_at < wanted_at - 1e-6:
+                # Asked before the adverts in question could be counted.
+                return replace(state, dump_at=max(now, wanted_at))
     wait = policy.dump_interval
     if state.phase is Phase.TRIAL:
         wait = state.context.advert_interval
