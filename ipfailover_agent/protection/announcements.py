@@ -15,48 +15,40 @@ from ipfailover_agent.core.rivalry.announcing import Announcer
 from ipfailover_agent.system import host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.protection.rival_news import RivalNews
     from ipfailover_agent.system.wire import WireSocket
 
 
-class Announcements:
-    """Addresses that wait to be announced.
+class AddressAnnouncer:
+    """Announces addresses of instances, one after the other."""
 
-    ``is_silenced`` says that nobody should yield to us: what is due then is not sent.
-    """
-
-    def __init__(self, news: RivalNews, *, is_silenced: Callable[[], bool]) -> None:
+    def __init__(self, news: RivalNews) -> None:
         self._news = news
-        self._is_silenced = is_silenced
-        self._announcer = Announcer()
+        self._state = Announcer()
 
     @property
     def deadline(self) -> float | None:
         """Return when to call :meth:`send`, in monotonic seconds; None for never."""
-        return self._announcer.deadline
+        return self._state.deadline
 
     def add(self, context: ContestContext) -> None:
         """Announce the addresses of an instance."""
-        self._announcer = announcing.enqueue(self._announcer, _addresses(context))
+        self._state = announcing.enqueue(self._state, _addresses(context))
 
     def drop(self, context: ContestContext) -> None:
         """Announce nothing of an instance that holds its addresses no more."""
-        self._announcer = announcing.drop(self._announcer, _addresses(context))
+        self._state = announcing.drop(self._state, _addresses(context))
 
     def clear(self) -> None:
         """Announce nothing."""
-        self._announcer = Announcer()
+        self._state = Announcer()
 
-    def send(self, wire: WireSocket | None, now: float) -> None:
-        """Send what is due, where there is a wire to send it on."""
-        if wire is None or self._announcer.deadline is None:
-            return
-        self._announcer, addresses = announcing.due(self._announcer, now)
-        if self._is_silenced():
+    def send(self, wire: WireSocket, now: float, *, is_muted: bool) -> None:
+        """Send what is due; ``is_muted``: let its time pass, nobody should yield to us."""
+        self._state, addresses = announcing.due(self._state, now)
+        if is_muted:
             return
         for address in addresses:
             try:

@@ -16,7 +16,7 @@ from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.rivalry.counters import Counters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
 from ipfailover_agent.core.telling.transition import Sighting
-from ipfailover_agent.protection.announcements import Announcements
+from ipfailover_agent.protection.announcements import AddressAnnouncer
 from ipfailover_agent.protection.answers import Answers
 from ipfailover_agent.protection.leaving import Leaving
 from ipfailover_agent.protection.listening import Listener
@@ -71,7 +71,7 @@ class Contests:
         self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
-        self._announcements = Announcements(self._news, is_silenced=self._is_silenced)
+        self._announcer = AddressAnnouncer(self._news)
         self._is_ending = False  # keepalived was told to end
         self._is_reloading = False
         self._seen_ids: set[int] = set()
@@ -170,7 +170,7 @@ class Contests:
         self._states = {
             name: Contest(context=state.context) for name, state in self._states.items()
         }
-        self._announcements.clear()
+        self._announcer.clear()
         self._leaving.clear()
         self._holds.reset(REASON)
 
@@ -247,10 +247,12 @@ class Contests:
 
     def _on_advert(self, advert: Advert, now: float) -> None:
         self._seen_ids.add(advert.virtual_router_id)
-        named = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
+        family = family_of(advert.source)
+        names = {self._by_id.get((advert.virtual_router_id, family))}
+        names |= {self._by_address.get(each) for each in advert.addresses}
         event = conflict.AdvertSeen(advert=advert, seen_ids=frozenset(self._seen_ids))
-        self._witness(named, advert, now)
-        for name in {named, *map(self._by_address.get, advert.addresses)}:
+        self._witness(self._by_id.get((advert.virtual_router_id, family)), advert, now)
+        for name in names:
             if name is not None:
                 self._feed(name, event, now)
                 context = self._states[name].context if name in self._states else None
@@ -282,7 +284,7 @@ class Contests:
         """keepalived says that an instance has entered a state."""
         self._entered[name] = state
         if state is not VrrpState.MASTER and name in self._states:
-            self._announcements.drop(self._states[name].context)
+            self._announcer.drop(self._states[name].context)
         now = time.monotonic()
         if state is VrrpState.MASTER:
             self.readable()  # what was seen before says whom the predecessor yielded to
@@ -345,8 +347,9 @@ class Contests:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = [self._listener.deadline, self._answers.deadline, self._announcements.deadline]
-        due += [self._silent_at, *(each.deadline for each in self._states.values())]
+        due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
+        due += [self._answers.deadline]
+        due += [each.deadline for each in self._states.values()]
         return min((each for each in due if each is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -360,14 +363,17 @@ class Contests:
         for name, state in list(self._states.items()):
             if state.deadline is not None and now >= state.deadline:
                 self._feed(name, conflict.DeadlinePassed(), now)
-        self._announcements.send(self._listener.wire, now)
+        self._announce(now)
         if self._answers.deadline is not None and now >= self._answers.deadline:
             self.readable()  # an answer that waits to be read is one
             self._answers.tick(now, self._states)
 
-    def _is_silenced(self) -> bool:
-        """Tell whether nobody should yield to us: keepalived ends, or hangs."""
-        return self._is_ending or self._overseer.unanswered >= _OVERDUE
+    def _announce(self, now: float) -> None:
+        heard_by = self._listener.wire
+        if heard_by is not None and self._announcer.deadline is not None:
+            # nobody should yield to a keepalived that hangs
+            is_muted = self._is_ending or self._overseer.unanswered >= _OVERDUE
+            self._announcer.send(heard_by, now, is_muted=is_muted)
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -392,7 +398,7 @@ class Contests:
             case conflict.EndTrial():
                 self._log.info("contest.ended", instance=name)
             case conflict.Announce():
-                self._announcements.add(self._states[name].context)
+                self._announcer.add(self._states[name].context)
             case conflict.AskDump():
                 self._overseer.want_dump()
             case conflict.Report(cause=cause, would_hold=would_hold):
