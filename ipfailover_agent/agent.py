@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
 from ipfailover_agent import __version__, web
+from ipfailover_agent.child import Child
 from ipfailover_agent.chronicle.history import History, recording
 from ipfailover_agent.chronicle.reporter import Reporter
 from ipfailover_agent.chronicle.witness import Sources, Witness
@@ -72,7 +73,6 @@ class Agent:
         self._policy = policy or does.Policy()
         self._state = does.Lifecycle()
         self._queue: deque[does.Event] = deque()
-        self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
         self._finish: does.Finish | None = None
         self.failure: tuple[str, ...] = ()  # why it ended, when it has
         self._woke_at = time.monotonic()
@@ -156,6 +156,7 @@ class Agent:
         fifo = files.open_notify_fifo(self._paths.notify_fifo)
         try:
             with loop.Loop(_SIGNALS) as self._loop:
+                self._child = Child(self._loop)
                 self._loop.watch_lines(fifo, "notify")
                 self._reporter.snapshots.attach(self._loop.wake)
                 self._peering.begin(self._loop)
@@ -193,7 +194,7 @@ class Agent:
     def _hear_last_words(self) -> None:
         """Pass on what keepalived wrote before it ended: a round reads only a part of it."""
         deadline = time.monotonic() + _DRAIN_SECONDS
-        while self._outputs and time.monotonic() < deadline:
+        while self._child.has_output and time.monotonic() < deadline:
             for event in self._loop.wait(deadline):
                 self._handle(event)
 
@@ -281,7 +282,7 @@ class Agent:
         """Take what explains transitions, before those that it explains."""
         lines = [event for event in events if isinstance(event, loop.LineReceived)]
         for each in lines:
-            if each.source in self._outputs:
+            if self._child.writes(each.source):
                 self._witness.line(each.line, now)
         if any(each.source == "notify" for each in lines):
             self._guard.contests.readable()
@@ -309,12 +310,12 @@ class Agent:
                 self._peering.readable()
             case loop.Readable(source=source):
                 self._guard.readable(source)
-            case loop.LineReceived(source=source, line=line) if source in self._outputs:
+            case loop.LineReceived(source=source, line=line) if self._child.writes(source):
                 self._on_keepalived_line(source, line)
             case loop.LineReceived(source=source, line=line):
                 self._candidates.test_said(source, line)
-            case loop.StreamClosed(source=source) if source in self._outputs:
-                self._close_output(source)
+            case loop.StreamClosed(source=source) if self._child.writes(source):
+                self._child.close(source)
             case loop.StreamClosed(source=source):
                 self._candidates.test_closed(source, self._loop)
             case loop.Writable():
@@ -351,7 +352,7 @@ class Agent:
         is_expected = keepalived.says_heard_itself(line) and self._candidates.is_alone
         if not (is_expected or keepalived.says_dumped(line)):
             self._output.write_line(self._wrap(line))
-        if source != next(reversed(self._outputs)):
+        if not self._child.is_newest(source):
             return  # the last words of one that ended say nothing of its successor
         if keepalived.says_started(line):
             self._dispatch(does.KeepalivedReady())
@@ -460,33 +461,11 @@ class Agent:
         active = self._candidates.active
         if active is None:
             raise AgentError("internal error: nothing to start keepalived with")
-        for old in list(self._outputs)[:-1]:  # the last one may still have lines to read
-            self._close_output(old)
-        environment = self._candidates.environment
-        path = environment.get("PATH")
-        read_end, write_end = process.make_output_pipe()
         try:
-            argv = keepalived.command(
-                process.find_program("keepalived", path),
-                process.find_program("setpriv", path),
-                active.paths,
-                active.config.keepalived_options,
-            )
-            pid = process.spawn(argv, environment=environment, stdout=write_end, stderr=write_end)
+            pid = self._child.spawn(active, self._candidates.environment)
         except AgentError as error:
-            os.close(read_end)
             self._log.error("keepalived.spawn_failed", error=str(error))
             self._dispatch(does.SpawnFailed(exit_code=error.exit_code))
             return
-        finally:
-            os.close(write_end)
-        stream = f"keepalived {pid}"
-        self._outputs[stream] = read_end
-        self._loop.watch_lines(read_end, stream)
         self._reporter.keepalived_started(pid)
         self._dispatch(does.Spawned(pid=pid))
-
-    def _close_output(self, stream: str) -> None:
-        fd = self._outputs.pop(stream)
-        self._loop.unwatch(fd)
-        os.close(fd)

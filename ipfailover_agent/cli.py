@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import NoReturn
 
@@ -195,7 +194,7 @@ def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noq
     """
     from ipfailover_agent.commands import plan  # noqa: PLC0415
 
-    return plan.plan(os.path.abspath(run_dir or options.RUN_DIRECTORY), config, as_json=as_json)  # noqa: PTH100
+    return plan.plan(options.directory(run_dir), config, as_json=as_json)
 
 
 @cli.command("reload", short_help="Have the running agent read its variables again.")
@@ -286,9 +285,7 @@ def events_command(
     "--wait",
     type=float,
     metavar="SECONDS",
-    callback=lambda context, parameter, value: (
-        None if value is None else options.finite(context, parameter, value)
-    ),
+    callback=options.finite,
     help="How long to wait for the verdict; as long as it takes by default.",
 )
 @click.option(

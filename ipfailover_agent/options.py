@@ -14,10 +14,22 @@ if TYPE_CHECKING:
 
 RUN_DIRECTORY = "/run/ipfailover-agent"
 
+run_dir_option = click.option(
+    "--run-dir",
+    envvar="IPFAILOVER_RUN_DIR",
+    metavar="DIR",
+    default=RUN_DIRECTORY,
+    show_default=True,
+    help="Where the agent keeps its files.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
-def finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+
+def finite(
+    _context: click.Context, _parameter: click.Parameter, value: float | None
+) -> float | None:
     """Refuse what nobody can wait for: comparisons with nan are never true."""
-    if not 0 <= value < float("inf"):
+    if value is not None and not 0 <= value < float("inf"):
         raise click.BadParameter(f"{value:g} is no number of seconds, 0 or more")
     return value
 
@@ -54,14 +66,7 @@ def shared_options(command: Callable[..., object]) -> Callable[..., object]:
             help="File of KEY=VALUE lines, or directory with one file per variable (a mounted "
             "ConfigMap). Overrides the environment.",
         ),
-        click.option(
-            "--run-dir",
-            envvar="IPFAILOVER_RUN_DIR",
-            metavar="DIR",
-            default=RUN_DIRECTORY,
-            show_default=True,
-            help="Where the agent keeps its files.",
-        ),
+        run_dir_option,
         click.option(
             "--template-dir",
             envvar="IPFAILOVER_TEMPLATE_DIR",
@@ -72,6 +77,11 @@ def shared_options(command: Callable[..., object]) -> Callable[..., object]:
     for decorate in reversed(decorators):
         command = decorate(command)
     return command
+
+
+def directory(run_dir: str) -> str:
+    """Return the full path of the run directory; an empty value means the usual one."""
+    return os.path.abspath(run_dir or RUN_DIRECTORY)  # noqa: PTH100 - start-up time
 
 
 def made(
@@ -87,22 +97,11 @@ def made(
 
     return Options(
         config=config or None,
-        run_directory=os.path.abspath(run_dir or RUN_DIRECTORY),  # noqa: PTH100 - start-up time
+        run_directory=directory(run_dir),
         template_directory=template_dir or None,
         listen=listen,
         watches=watches,
     )
-
-
-run_dir_option = click.option(
-    "--run-dir",
-    envvar="IPFAILOVER_RUN_DIR",
-    metavar="DIR",
-    default=RUN_DIRECTORY,
-    show_default=True,
-    help="Where the agent keeps its files.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
 def duration(

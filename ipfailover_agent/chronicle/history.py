@@ -177,3 +177,8 @@ def recording(log: FilteringBoundLogger, kept: History) -> FilteringBoundLogger:
 def utc(seconds: float) -> str:
     """Return a time in ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def utc_now() -> str:
+    """Return the time in ISO 8601."""
+    return utc(time.time())

@@ -7,14 +7,12 @@ fails in a way that could cost an address.
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ipfailover_agent import __version__
-from ipfailover_agent.chronicle.history import History, utc
+from ipfailover_agent.chronicle.account import Account, Active, Told
+from ipfailover_agent.chronicle.history import History, utc_now
 from ipfailover_agent.chronicle.look import Look
 from ipfailover_agent.chronicle.snapshots import Snapshots
 from ipfailover_agent.chronicle.witness import Witness
@@ -24,9 +22,7 @@ from ipfailover_agent.core.errors import (
     HostNotReadyError,
     SettingsError,
 )
-from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning import budget
-from ipfailover_agent.core.planning.fingerprint import fingerprint
 from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.core.supervising.roster import Roster
 from ipfailover_agent.core.supervising.supervision import Lifecycle, Phase, Verdict
@@ -40,25 +36,14 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig
+    from ipfailover_agent.chronicle.account import DrainView
+    from ipfailover_agent.core.model import IPAddress, VrrpState
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.roster import RosterEntry
     from ipfailover_agent.prepare import Candidate
 
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
 _NAG_INTERVAL = 60.0
-_CHECK_SLACK = 2.0  # seconds by which a run of the check may be late
-
-
-class DrainView(Protocol):
-    """What is told of drains."""
-
-    @property
-    def answers(self) -> tuple[status.DrainRequestStatus, ...]:
-        """Return the newest requests and what became of them."""
-
-    def describe(self, name: str) -> str | None:
-        """Return in words how an instance is drained, None when it is not."""
 
 
 class Reporter:
@@ -82,15 +67,8 @@ class Reporter:
         self._paths = paths
         self._source = source or "environment"
         self._lines_dropped = lines_dropped
-        self._held = held
-        self._protections = protections
-        self._drains = drains
-        self._started_at = utc_now()
         self._state = Lifecycle()
-        self._active: Candidate | None = None
-        self._active_since = ""
-        self._fingerprint = ""
-        self._worst_seconds: tuple[tuple[str, float | None], ...] = ()
+        self._active: Active | None = None
         self._roster = Roster()
         self._problems: tuple[str, ...] = ()
         self._changes: tuple[str, ...] = ()
@@ -106,8 +84,18 @@ class Reporter:
         self.listening: status.ListenStatus | None = None
         self.history = history or History(paths.events)
         self.witness = witness or Witness(paths)
-        self._look = look
-        self.snapshots = Snapshots(self._snapshot)
+        account = Account(
+            paths=paths,
+            source=self._source,
+            lines_dropped=lines_dropped,
+            held=held,
+            protections=protections,
+            drains=drains,
+            look=look,
+            history=self.history,
+            witness=self.witness,
+        )
+        self.snapshots = Snapshots(lambda: account.snapshot(self._told))
 
     @property
     def snapshot(self) -> status.AgentStatus:
@@ -129,11 +117,6 @@ class Reporter:
         return "" if track is None else track.name
 
     @property
-    def _has_check(self) -> bool:
-        config = None if self._active is None else self._active.config
-        return config is not None and bool(config.track_script or config.port_probes)
-
-    @property
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return every address of the active configuration."""
         return () if self._active is None else self._active.config.addresses
@@ -147,6 +130,18 @@ class Reporter:
     def problems(self) -> tuple[str, ...]:
         """Return what keeps the node from being ready, whatever its instances do."""
         return self._problems
+
+    @property
+    def _told(self) -> Told:
+        return Told(
+            lifecycle=self._state,
+            active=self._active,
+            roster=self._roster,
+            problems=self._problems,
+            reload=self._reload,
+            starts=self._starts,
+            listening=self.listening,
+        )
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -194,9 +189,7 @@ class Reporter:
 
     def unchanged(self, candidate: Candidate, notes: tuple[str, ...]) -> None:
         """Tell that a candidate's files are those in force; what is said of them may differ."""
-        since = self._active_since
-        self._set_active(candidate)
-        self._active_since = since
+        self._set_active(candidate, since=None if self._active is None else self._active.since)
         self._is_unchanged = True
         self._warn(candidate, notes)
         self.log.info("config.unchanged", digest=candidate.rendering.digest[:12])
@@ -216,19 +209,15 @@ class Reporter:
         self._set_active(candidate)
         self.log.warning("config.restored", digest=candidate.rendering.digest[:12])
 
-    def _set_active(self, candidate: Candidate) -> None:
+    def _set_active(self, candidate: Candidate, since: str | None = None) -> None:
         if self._active is not None:
             self.witness.check_replaced(self._active.config, candidate.config)
-        self._active = candidate
-        self._active_since = utc_now()
+        self._active = Active.of(candidate, since or utc_now())
         self._problems = candidate.config.degraded
         self._roster = self._roster.reconfigured(candidate.config.instances)
         names = {each.name for each in candidate.config.instances}
         self.witness.keep(names)
         self.history.keep(names)
-        self._fingerprint = fingerprint(candidate.config)
-        times = budget.compute(candidate.settings, candidate.config).times()
-        self._worst_seconds = tuple((name, seconds) for name, _, seconds in times)
         self._repeats.forget()
         self._nag_at = time.monotonic() + _NAG_INTERVAL if candidate.config.degraded else None
         self.touch()
@@ -376,116 +365,6 @@ class Reporter:
         with contextlib.suppress(AgentError):  # a full run directory must not cost an address
             files.write_atomically(self._paths.status, status.to_json(made), 0o644)
 
-    def _faults(self) -> tuple[str, ...]:
-        """Return why instances are not fit to serve, as far as is known."""
-        faulty = [
-            each.instance.name
-            for each in self._roster.entries
-            if each.state is VrrpState.FAULT and not self._drains.describe(each.instance.name)
-        ]
-        if not faulty:
-            return ()
-        # The file of a check that a reload took away may still be there.
-        why = files.read_reason(self._paths.check_reason) if self._has_check else ""
-        text = f"{len(faulty)} of {len(self._roster.entries)} instances in FAULT"
-        return (f"{text}: {why}" if why else text,)
-
-    def _snapshot(self) -> status.AgentStatus:
-        active, now, look = self._active, time.time(), self._look()
-        faults = self._faults()
-        config = None
-        if active is not None:
-            config = status.ConfigStatus(
-                name=active.config.config_name,
-                interface=active.config.interface,
-                digest=active.rendering.digest,
-                since=self._active_since,
-                source=self._source,
-            )
-        return status.AgentStatus(
-            version=__version__,
-            pid=os.getpid(),
-            started_at=self._started_at,
-            written_at=utc_now(),
-            phase=self._state.phase.value,
-            ready=self._state.phase is Phase.RUNNING and not self._problems and not faults,
-            reasons=(*self._problems, *faults),
-            config=config,
-            instances=tuple(self._instance(each, look, now) for each in self._roster.entries),
-            reload=self._reload,
-            keepalived_pid=self._state.pid,
-            restarts=max(self._starts - 1, 0),
-            lines_dropped=self._lines_dropped(),
-            protections=self._protections(),
-            worst_seconds=self._worst_seconds,
-            drain_requests=self._drains.answers,
-            listen=self.listening,
-            check=self._check(look),
-            lease=look.lease,
-            counts=self._counts(look),
-            fingerprint=self._fingerprint,
-            keepalived_version=self.witness.keepalived_version,
-            python=sys.version.split()[0],
-            events=self.history.events(now),
-        )
-
-    def _instance(self, entry: RosterEntry, look: Look, now: float) -> status.InstanceStatus:
-        name = entry.instance.name
-        return status.InstanceStatus(
-            name=name,
-            virtual_router_id=entry.instance.virtual_router_id,
-            state=entry.state.value,
-            since=None if entry.since is None else utc(entry.since),
-            priority=entry.instance.priority,
-            addresses=tuple(str(held.address) for held in entry.instance.all_addresses),
-            held=self._held(name),
-            drained=self._drains.describe(name),
-            lease_remaining=look.lease_remaining if entry.state is VrrpState.MASTER else None,
-            dump=look.dumps.get(name),
-            rivals=look.rivals.get(name, ()),
-            unanswered=look.unanswered.get(name, ()),
-            transitions=self.history.transitions(name),
-            timeline=self.history.timeline(name, now),
-            transition_counts=self.history.causes(name),
-        )
-
-    def _check(self, look: Look) -> status.CheckStatus | None:
-        """Return what the check said last, None where there is no check."""
-        config = None if self._active is None else self._active.config
-        if config is None or (config.track_script is None and config.port_probes is None):
-            return None
-        verdict = self.witness.check
-        if verdict is None:
-            return status.CheckStatus()
-        return status.CheckStatus(
-            state="ok" if verdict.failure is None else "failing",
-            reason=self.witness.check_reason(),
-            since=utc(verdict.since),
-            duration=self._check_took(config, look),
-        )
-
-    def _check_took(self, config: KeepalivedConfig, look: Look) -> float | None:
-        """Return what the last run of the check took in seconds; a user's script is not timed."""
-        track = config.track_script
-        if track is None:
-            return look.probes_took
-        if track.command or track.always_fails:
-            return None
-        within = track.interval + track.timeout + _CHECK_SLACK
-        return files.read_duration(self._paths.check_duration, within)
-
-    def _counts(self, look: Look) -> status.Counts:
-        count = self.history.count
-        return status.Counts(
-            accepted=count("reload.accepted"),
-            unchanged=count("reload.unchanged"),
-            refused=count("reload.refused"),
-            unconfirmed=count("reload.unconfirmed"),
-            kills=count("keepalived.hangs"),
-            contests=look.contests,
-            holds=look.holds,
-        )
-
 
 def _lasted(entry: RosterEntry, now: float) -> float | None:
     """Return for how many seconds an instance was what it is; None where nobody knows.
@@ -506,8 +385,3 @@ def problems_of(error: AgentError) -> tuple[str, ...]:
             return (str(error), *filter(None, output.splitlines()))
         case _:
             return (str(error),)
-
-
-def utc_now() -> str:
-    """Return the time in ISO 8601."""
-    return utc(time.time())

@@ -1,32 +1,26 @@
 """Watches the wire for rivals and lets one of two holders yield.
 
-Decisions are :mod:`core.contest`'s, an instance each; this feeds them what the wire, keepalived
-and the clock tell, and carries out what they decide. Nothing here raises.
+Decisions are :mod:`core.rivalry.contest`'s, an instance each; this feeds them what the wire,
+keepalived and the clock tell, and carries out what they decide. Nothing here raises.
 """
 
 from __future__ import annotations
 
 import time
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.chronicle.history import utc
-from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.core.network import packets
-from ipfailover_agent.core.rivalry import announcing, conflict, contest, contexts
-from ipfailover_agent.core.rivalry.announcing import Announcer
-from ipfailover_agent.core.rivalry.causes import CauseKind
+from ipfailover_agent.core.rivalry import conflict, contest, contexts
 from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.rivalry.counters import Counters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
 from ipfailover_agent.core.telling.transition import Sighting
+from ipfailover_agent.protection.announcements import AddressAnnouncer
 from ipfailover_agent.protection.answers import Answers
 from ipfailover_agent.protection.leaving import Leaving
 from ipfailover_agent.protection.listening import Listener
-from ipfailover_agent.report.logs import Repeats
-from ipfailover_agent.report.status import RivalStatus, UnansweredStatus
-from ipfailover_agent.system import host, wire
+from ipfailover_agent.protection.rival_news import RivalNews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,12 +29,12 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement
-    from ipfailover_agent.core.rivalry.causes import Cause
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.report.status import RivalStatus, UnansweredStatus
     from ipfailover_agent.system.loop import Loop
 
 REASON: Final = "contest"
@@ -48,8 +42,6 @@ REASON: Final = "contest"
 _READ_LIMIT: Final = 0.25  # seconds of work per read; 1024 adverts of 254 instances take 0.06
 _LOOK_INTERVAL: Final = 5.0  # while nothing can be heard
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
-_RIVALS_TOLD: Final = 4  # of an instance, in the status
-_EVENTS = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
 
 
 class Contests:
@@ -72,22 +64,20 @@ class Contests:
         self._holds = holds
         self._overseer = overseer
         self._policy = ContestPolicy()
-        self._repeats = Repeats()
-        self._holds_told = Repeats()  # apart: nothing that strangers send is to drown them
+        self._news = RivalNews(log)
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
         self._identities: dict[str, tuple[object, ...]] = {}
         self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
-        self._announcer = Announcer()
+        self._announcer = AddressAnnouncer(self._news)
         self._is_ending = False  # keepalived was told to end
         self._is_reloading = False
         self._seen_ids: set[int] = set()
         self._leaving = Leaving()
         self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
-        self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
         self.count = 0  # of contests that we lost
 
     # --- what is told of it ---------------------------------------------------------------------
@@ -106,13 +96,7 @@ class Contests:
 
     def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
         """Return what was told of rivals within the last hour before ``now`` (UTC seconds)."""
-        since = utc(now - 3600)
-        self._rivals = {
-            name: told
-            for name, each in self._rivals.items()
-            if (told := tuple(rival for rival in each if rival.at >= since))
-        }
-        return dict(self._rivals)
+        return self._news.rivals(now)
 
     def unanswered(self) -> dict[str, tuple[UnansweredStatus, ...]]:
         """Return for which addresses of others nobody answers, by the instance."""
@@ -150,7 +134,7 @@ class Contests:
             for name, identity in self._identities.items()
             if identity in names
         }
-        self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
+        self._news.configure(before)
         self._entered = {
             name: self._entered[old] for name, old in before.items() if old in self._entered
         }
@@ -187,7 +171,7 @@ class Contests:
         self._states = {
             name: Contest(context=state.context) for name, state in self._states.items()
         }
-        self._announcer = Announcer()
+        self._announcer.clear()
         self._leaving.clear()
         self._holds.reset(REASON)
 
@@ -248,7 +232,7 @@ class Contests:
         """Say that frames were dropped, and let leases and keepalived have their time."""
         self._listener.rest(worked, now)
         self._answers.missed(now)
-        self._tell(
+        self._news.tell(
             "wire.flooded",
             dropped=dropped,
             cause="more adverts and announcements of our addresses than can be looked at",
@@ -301,9 +285,7 @@ class Contests:
         """keepalived says that an instance has entered a state."""
         self._entered[name] = state
         if state is not VrrpState.MASTER and name in self._states:
-            context = self._states[name].context
-            gone = (*context.addresses, *context.excluded_addresses)
-            self._announcer = announcing.drop(self._announcer, gone)
+            self._announcer.drop(self._states[name].context)
         now = time.monotonic()
         if state is VrrpState.MASTER:
             self.readable()  # what was seen before says whom the predecessor yielded to
@@ -319,22 +301,9 @@ class Contests:
             return
         now = time.monotonic()
         for each in instances:
-            counted = each.counters
             self._check_leaving(each, now)
-            counters = Counters(
-                taken_at=asked_at,
-                state=each.state,
-                advert_rcvd=counted.advert_rcvd,
-                advert_sent=counted.advert_sent,
-                addr_list_err=counted.addr_list_err,
-                auth_failure=counted.auth_failure,
-                other_errors=counted.packet_len_err
-                + counted.ip_ttl_err
-                + counted.invalid_type_rcvd
-                + counted.invalid_authtype
-                + counted.authtype_mismatch,
-            )
-            self._feed(each.name, conflict.DumpAnswered(counters=counters), now)
+            answered = conflict.DumpAnswered(counters=Counters.of(each, asked_at))
+            self._feed(each.name, answered, now)
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
         """Say it when keepalived counts adverts that nobody sees leave; that kills nothing."""
@@ -342,7 +311,7 @@ class Contests:
         if is_silent or each.state is not VrrpState.MASTER:
             self._leaving.forget_count(each.name)
         elif self._leaving.counts_unseen(each.name, each.counters.advert_sent, now):
-            self._tell(
+            self._news.tell(
                 "adverts.not_leaving",
                 instance=each.name,
                 cause="keepalived sends adverts and they do not leave: the peer does not answer"
@@ -402,16 +371,10 @@ class Contests:
 
     def _announce(self, now: float) -> None:
         heard_by = self._listener.wire
-        if heard_by is None or self._announcer.deadline is None:
-            return
-        self._announcer, addresses = announcing.due(self._announcer, now)
-        if self._is_ending or self._overseer.unanswered >= _OVERDUE:
-            return  # nobody should yield to a keepalived that hangs
-        for address in addresses:
-            try:
-                heard_by.send(_announcement(heard_by, address))
-            except AgentError as error:
-                self._tell("announce.failed", error=str(error))
+        if heard_by is not None and self._announcer.deadline is not None:
+            # nobody should yield to a keepalived that hangs
+            is_muted = self._is_ending or self._overseer.unanswered >= _OVERDUE
+            self._announcer.send(heard_by, now, is_muted=is_muted)
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -425,64 +388,19 @@ class Contests:
         for action in actions:
             self._carry_out(name, action)
 
-    def _note(self, name: str, cause: Cause) -> None:
-        """Remember a rival for the status."""
-        newest = RivalStatus(
-            rival=cause.rival, kind=cause.kind.value, cause=cause.text, at=utc(time.time())
-        )
-        others = [
-            each
-            for each in self._rivals.get(name, ())
-            if (each.rival, each.kind) != (newest.rival, newest.kind)
-        ]
-        self._rivals[name] = (*others, newest)[-_RIVALS_TOLD:]
-
     def _carry_out(self, name: str, action: conflict.Action) -> None:
         match action:
             case conflict.Hold(reason=reason, cause=cause):
-                self._note(name, cause)
                 self._holds.set(name, REASON)
-                self._tell(
-                    "contest.held",
-                    instance=name,
-                    reason=reason.value,
-                    kind=cause.kind.value,
-                    rival=cause.rival,
-                    cause=cause.text,
-                )
+                self._news.held(name, reason, cause)
             case conflict.Release(is_trial=is_trial):
                 self._holds.clear(name, REASON)
                 self._log.info("contest.trial" if is_trial else "contest.released", instance=name)
             case conflict.EndTrial():
                 self._log.info("contest.ended", instance=name)
             case conflict.Announce():
-                context = self._states[name].context
-                addresses = (*context.addresses, *context.excluded_addresses)
-                self._announcer = announcing.enqueue(self._announcer, addresses)
+                self._announcer.add(self._states[name].context)
             case conflict.AskDump():
                 self._overseer.want_dump()
             case conflict.Report(cause=cause, would_hold=would_hold):
-                self._note(name, cause)
-                self._tell(
-                    _EVENTS.get(cause.kind, "rival.seen"),
-                    instance=name,
-                    kind=cause.kind.value,
-                    rival=cause.rival,
-                    cause=cause.text,
-                    would_hold=would_hold or None,
-                )
-
-    def _tell(self, event: str, **fields: object) -> None:
-        """Log a thing once, and then how often it was repeated, each minute."""
-        key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
-        repeats = self._holds_told if event == "contest.held" else self._repeats
-        repeated = repeats.seen(f"{event} {key}", time.monotonic())
-        if repeated is not None:
-            self._log.warning(event, **fields, repeated=repeated or None)
-
-
-def _announcement(on: wire.WireSocket, address: IPAddress) -> bytes:
-    if isinstance(address, IPv4Address):
-        return packets.gratuitous_arp(on.mac, address)
-    is_router = host.forwards_ipv6(on.interface)
-    return packets.unsolicited_advertisement(on.mac, address, is_router=is_router)
+                self._news.seen(name, cause, would_hold=would_hold)

@@ -1,7 +1,7 @@
 """Takes requests to drain, and holds instances while others serve their addresses.
 
-Decisions are :mod:`core.draining`'s; this reads request files, feeds it what is heard and told,
-and carries out what it decides. Nothing here raises.
+Decisions are :mod:`core.drains.directing`'s; this reads request files, feeds it what is heard and
+told, and carries out what it decides. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, assert_never
 
-from ipfailover_agent.core.drains import drain, drain_requests, draining
+from ipfailover_agent.core.drains import directing, drain, drain_requests, draining
 from ipfailover_agent.core.drains.drain import Order, Phase, Sighting, Subject
 from ipfailover_agent.core.drains.drain_requests import Record, RecordedOrder
 from ipfailover_agent.core.drains.draining import Draining
@@ -222,7 +222,7 @@ class Drains:
     # --- decisions ------------------------------------------------------------------------------
 
     def _feed(self, event: draining.Event, now: float) -> None:
-        self._state, actions = draining.step(self._state, event, now, self._policy)
+        self._state, actions = directing.step(self._state, event, now, self._policy)
         freed: dict[tuple[str, bool], list[str]] = {}
         for action in actions:
             match action:

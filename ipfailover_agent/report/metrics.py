@@ -152,8 +152,7 @@ def _of_agent(look: Observation) -> Iterator[Metric]:
         python=status.python,
         keepalived=status.keepalived_version,
     )
-    started = _seconds(status.started_at)
-    yield _gauge("ipfailover_start_time_seconds", "When the agent started", started)
+    yield _timestamp("ipfailover_start_time_seconds", "When the agent started", status.started_at)
     yield _labelled(
         "ipfailover_phase",
         "The phase of supervision that the agent is in",
@@ -209,8 +208,9 @@ def _of_config(status: AgentStatus) -> Iterator[Metric]:
         digest=config.digest,
         fingerprint=status.fingerprint,
     )
-    since = _seconds(config.since)
-    yield _gauge("ipfailover_config_timestamp_seconds", "Since when it is in force", since)
+    yield _timestamp(
+        "ipfailover_config_timestamp_seconds", "Since when it is in force", config.since
+    )
     yield _labelled(
         "ipfailover_worst_seconds",
         "Worst case by fault: nobody or two have an address for so long at most, +Inf for no end",
@@ -338,5 +338,5 @@ def _info(name: str, text: str, **labels: str) -> GaugeMetricFamily:
     return family
 
 
-def _seconds(at: str) -> float:
-    return datetime.fromisoformat(at).timestamp()
+def _timestamp(name: str, text: str, at: str) -> Metric:
+    return _gauge(name, text, datetime.fromisoformat(at).timestamp())

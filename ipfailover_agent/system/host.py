@@ -47,8 +47,6 @@ _CAPABILITIES: Final = {
 }
 _QUOTA: Final = "/cpu.cfs_quota_us"  # beside its period, cgroup version 1
 _STATE_FIELD: Final = 0  # of /proc/PID/stat after the command, proc_pid_stat(5) field 3
-_SIOCGIFFLAGS: Final = 0x8913
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _START_FIELD: Final = 19  # likewise, field 22
 _DEAD_STATES: Final = {"Z", "X"}
 _GET_FLAGS: Final = 0x8913  # SIOCGIFFLAGS, linux/sockios.h
@@ -215,25 +213,6 @@ def _number(text: str) -> float | None:
         return None
 
 
-def has_link(interface: str) -> bool:
-    """Tell whether an interface is up and has its carrier, as keepalived looks at it.
-
-    ioctl SIOCGIFFLAGS, netdevice(7): IFF_UP and IFF_RUNNING. False where there is none.
-    """
-    import fcntl  # noqa: PLC0415 - seldom needed
-    import socket  # noqa: PLC0415 - likewise
-    import struct  # noqa: PLC0415 - likewise
-
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
-            request = struct.pack("16sH22x", interface.encode()[:15], 0)
-            answer = fcntl.ioctl(asked, _SIOCGIFFLAGS, request)
-    except OSError:
-        return False
-    wanted = _IFF_UP | _IFF_RUNNING
-    return int(struct.unpack_from("H", answer, 16)[0]) & wanted == wanted
-
-
 def forwards_ipv6(interface: str) -> bool:
     """Tell whether the node routes IPv6 that comes in on an interface."""
     try:
@@ -243,31 +222,48 @@ def forwards_ipv6(interface: str) -> bool:
         return False
 
 
+def has_link(interface: str) -> bool:
+    """Tell whether an interface is up and has its carrier; False where that is not known."""
+    try:
+        return _is_up_and_running(interface)
+    except OSError:
+        return False
+
+
 def link_failure(interface: str, family: Family) -> str | None:
     """Return why keepalived cannot serve on an interface, None where nothing speaks against it.
 
-    It asks for the flags IFF_UP and IFF_RUNNING and, with IPv4, for an address (netdevice(7)).
+    Its link has to be up and, with IPv4, it needs an address.
     """
-    name = interface.encode()[:_NAME_LIMIT].ljust(_REQUEST_SIZE, b"\0")
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
-            try:
-                answer = fcntl.ioctl(asked, _GET_FLAGS, name)
-            except OSError as error:
-                is_gone = error.errno == errno.ENODEV
-                return f"interface {interface} is gone" if is_gone else None
-            (flags,) = struct.unpack_from("=H", answer, _NAME_LIMIT + 1)
-            if flags & _UP_AND_RUNNING != _UP_AND_RUNNING:
-                return f"interface {interface} is down"
-            if family is Family.IPV4:
-                try:
-                    fcntl.ioctl(asked, _GET_ADDRESS, name)
-                except OSError as error:
-                    if error.errno == errno.EADDRNOTAVAIL:
-                        return f"interface {interface} has no IPv4 address"
-    except OSError:  # out of descriptors: then nothing is known
-        return None
+        if not _is_up_and_running(interface):
+            return f"interface {interface} is down"
+    except OSError as error:  # else out of descriptors: then nothing is known
+        return f"interface {interface} is gone" if error.errno == errno.ENODEV else None
+    try:
+        if family is Family.IPV4:
+            _ask_interface(interface, _GET_ADDRESS)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"interface {interface} has no IPv4 address"
     return None
+
+
+def _is_up_and_running(interface: str) -> bool:
+    """Tell whether keepalived takes an interface for usable: IFF_UP and IFF_RUNNING are set."""
+    (flags,) = struct.unpack_from("=H", _ask_interface(interface, _GET_FLAGS), _NAME_LIMIT + 1)
+    return bool(flags & _UP_AND_RUNNING == _UP_AND_RUNNING)
+
+
+def _ask_interface(interface: str, question: int) -> bytes:
+    """Return a struct ifreq with the kernel's answer to an ioctl, netdevice(7).
+
+    Raises:
+        OSError: ENODEV where there is no such interface.
+    """
+    request = interface.encode()[:_NAME_LIMIT].ljust(_REQUEST_SIZE, b"\0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
+        return fcntl.ioctl(asked, question, request)
 
 
 def process_started_at(pid: int) -> int | None:

@@ -46,10 +46,25 @@ def shell(
     return start(lab.nodes[0], options=options, entrypoint="sleep", command=["600"])
 
 
+def configure(lab: Lab, directory: Path) -> None:
+    """Have keepalived serve the lab's first address from a directory at /conf."""
+    text = keepalived_config(lab.virtual(1), priority=100)
+    (directory / "keepalived.conf").write_text(text)
+
+
 def run_keepalived(pod: Pod) -> None:
     """Start keepalived in the background of a pod; it writes to /conf/log."""
     command = f"keepalived --dont-fork --log-console --use-file {_CONFIG} >/conf/log 2>&1 &"
     pod.run("sh", "-c", command)
+
+
+def holder(start: StartPod, lab: Lab, directory: Path) -> Pod:
+    """Start a pod whose keepalived holds the lab's first address."""
+    configure(lab, directory)
+    pod = shell(start, lab, directory)
+    run_keepalived(pod)
+    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    return pod
 
 
 def test_every_golden_configuration_passes_its_test_without_a_word(
@@ -100,7 +115,7 @@ def test_a_track_file_in_a_missing_directory_is_refused_by_2_3(
     start: StartPod, lab: Lab, tmp_path: Path, image: str
 ) -> None:
     """So a configuration is tested where its directories are; the file itself may be missing."""
-    (tmp_path / "keepalived.conf").write_text(keepalived_config(lab.virtual(1), priority=100))
+    configure(lab, tmp_path)
     pod = shell(start, lab, tmp_path)
     prepare = _TRACKING.replace("/conf/none", "/conf/no/ne")
     done = pod.run("sh", "-c", f"{prepare}; keepalived -t -f /conf/other")
@@ -122,7 +137,7 @@ def test_the_blind_spots_of_the_configuration_test(
     start: StartPod, lab: Lab, tmp_path: Path, prepare: str, code: int
 ) -> None:
     """What ``-t`` passes although it should not, so that the agent looks first."""
-    (tmp_path / "keepalived.conf").write_text(keepalived_config(lab.virtual(1), priority=100))
+    configure(lab, tmp_path)
     pod = shell(start, lab, tmp_path)
     done = pod.run("sh", "-c", f"{prepare}; keepalived -t -f /conf/other")
     assert code == done.returncode, done.stdout + done.stderr
@@ -132,10 +147,7 @@ def test_a_reload_without_a_change_touches_nothing(
     start: StartPod, lab: Lab, tmp_path: Path
 ) -> None:
     """No transition, no address event; and an empty file drops every address."""
-    (tmp_path / "keepalived.conf").write_text(keepalived_config(lab.virtual(1), priority=100))
-    pod = shell(start, lab, tmp_path)
-    run_keepalived(pod)
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    pod = holder(start, lab, tmp_path)
     log = tmp_path / "log"
     for _ in range(3):
         done = log.read_text().count("Reload")
@@ -152,10 +164,7 @@ def test_addresses_go_at_once_on_sigterm_and_the_process_after_a_second(
     start: StartPod, lab: Lab, tmp_path: Path
 ) -> None:
     """The time that a stop takes is keepalived's."""
-    (tmp_path / "keepalived.conf").write_text(keepalived_config(lab.virtual(1), priority=100))
-    pod = shell(start, lab, tmp_path)
-    run_keepalived(pod)
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    pod = holder(start, lab, tmp_path)
     begun = time.monotonic()
     pod.run("sh", "-c", "kill $(pgrep -o keepalived)")
     wait_until(lambda: not lab.recorder.holders(lab.virtual(1)), timeout=3, what="a release")
@@ -166,7 +175,7 @@ def test_addresses_go_at_once_on_sigterm_and_the_process_after_a_second(
 
 def test_it_lives_on_without_a_capability(start: StartPod, lab: Lab, tmp_path: Path) -> None:
     """It says so in its log and holds nothing: so the agent asks before."""
-    (tmp_path / "keepalived.conf").write_text(keepalived_config(lab.virtual(1), priority=100))
+    configure(lab, tmp_path)
     pod = shell(start, lab, tmp_path, rights="NET_ADMIN")
     run_keepalived(pod)
     log = tmp_path / "log"
@@ -178,10 +187,7 @@ def test_a_changed_lifetime_of_an_address_does_not_disturb_it(
     start: StartPod, lab: Lab, tmp_path: Path
 ) -> None:
     """An address whose lifetime runs out is noticed: BACKUP, and MASTER again."""
-    (tmp_path / "keepalived.conf").write_text(keepalived_config(lab.virtual(1), priority=100))
-    pod = shell(start, lab, tmp_path)
-    run_keepalived(pod)
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    pod = holder(start, lab, tmp_path)
     lease = f"{lab.virtual(1)}/32 dev eth0 valid_lft 2 preferred_lft 2"
     for _ in range(2):
         pod.run("sh", "-c", f"ip address change {lease}")

@@ -154,6 +154,13 @@ def ask(node: Node, *words: str) -> subprocess.CompletedProcess[str]:
     return node.run_in_container(command(*words))
 
 
+def reload(node: Node, *, code: int = 0) -> str:
+    """Run ``reload`` in the container; return what it prints."""
+    done = ask(node, "reload")
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
 def status(node: Node) -> dict[str, Any]:
     """Return what ``status --json`` prints."""
     found: dict[str, Any] = json.loads(ask(node, "status", "--json").stdout or "{}")

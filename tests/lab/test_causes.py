@@ -10,6 +10,7 @@ from tests.lab.scenarios import (
     PLANNED,
     UNPLANNED,
     ask,
+    reload,
     serve_ranked,
     status,
     variables,
@@ -99,7 +100,7 @@ def test_a_reload_and_a_restart_are_causes_too(make_lab: Callable[..., Lab]) -> 
     node.start({**variables(first), "IPFAILOVER_CONFIG": str(source)})
     wait_for_each(lab, [first], timeout=ELECTION)
     source.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={first},{added}\n")
-    assert ask(node, "reload").returncode == 0
+    reload(node)
     wait_for_each(lab, [first, added], timeout=ELECTION)
     wait_for_state(node, "MASTER", timeout=2)
     assert ("BACKUP", "reloaded") in [each[:2] for each in moves(node)]

@@ -17,6 +17,7 @@ from tests.lab.scenarios import (
     command,
     events,
     numbered,
+    reload,
     serve_ranked,
     start_everywhere,
     status,
@@ -239,17 +240,17 @@ def test_a_reload_keeps_drains_and_says_what_becomes_of_them(
     wait_for_each(lab, addresses[:2], timeout=2, among=[second])
 
     maps[1].write(variables(*addresses, PRIORITY="210"))
-    assert ask(second, "reload").returncode == 0
+    reload(second)
     wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
     maps[0].write(variables(*addresses, PRIORITY="250"))
-    assert ask(first, "reload").returncode == 0
+    reload(first)
     stays(SILENCE + 2)
     wait_for_each(lab, addresses, timeout=0.1, among=[second])
     assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 3
 
     for each, priority in zip(maps, ("250", "210"), strict=True):
         each.write(variables(*addresses[:1], PRIORITY=priority))
-    assert ask(first, "reload").returncode == 0
+    reload(first)
     assert "a reload removed it" in events(first, "drain.ended")[0]
 
 

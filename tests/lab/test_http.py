@@ -16,6 +16,7 @@ from tests.lab.scenarios import (
     UNPLANNED,
     ConfigMap,
     ask,
+    reload,
     serve_ranked,
     status,
     variables,
@@ -230,7 +231,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
         [slow] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0.3 <= slow < 0.9, slow
         source.write(variables(lab.virtual(1), CHECK_INTERVAL="0.25"))
-        assert 0 == ask(node, "reload").returncode
+        reload(node)
         lab.wait_until(
             lambda: metric(node, "ipfailover_check_duration_seconds") not in ({}, {"": slow}),
             timeout=5,
@@ -239,7 +240,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
         [fast] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0 < fast < 0.2, fast
         source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/true"))
-        assert 0 == ask(node, "reload").returncode
+        reload(node)
         lab.wait_until(
             lambda: (
                 metric(node, "ipfailover_check_duration_seconds") == {}
@@ -249,7 +250,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
             what="the script has succeeded, and nobody says how long it took",
         )
         source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
-        assert 0 == ask(node, "reload").returncode
+        reload(node)
         assert "ok" == status(node)["check"]["state"]
         assert [node.name] == lab.recorder.holders(lab.virtual(1))
     finally:

@@ -16,6 +16,7 @@ from tests.lab.scenarios import (
     ask,
     events,
     numbered,
+    reload,
     status,
     stays,
     variables,
@@ -55,13 +56,6 @@ def held_by_first(lab: Lab, *addresses: str) -> None:
         timeout=ELECTION,
         what="n1 alone holds every address",
     )
-
-
-def reload(node: Node, *, code: int = 0) -> str:
-    """Run ``reload`` in the container; return what it prints."""
-    done = ask(node, "reload")
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
 
 
 def reload_everywhere(lab: Lab) -> None:

@@ -10,6 +10,7 @@ from tests.lab.scenarios import (
     ConfigMap,
     ask,
     numbered,
+    reload,
     stays,
     variables,
     wait_for_each,
@@ -45,7 +46,7 @@ def test_a_drain_stays_with_its_address_when_instances_get_other_names(
     source = drained(lab, third, [first, second, third], VRRP_IDS=pins)
     source.write(variables(second, third, VRRP_IDS=pins))
     began = time.monotonic()
-    assert ask(node, "reload").returncode == 0
+    reload(node)
     stays(5)  # longer than a master-down time: what was let go would be served
     assert lab.recorder.changes(second, since=began) == ()
     assert lab.recorder.changes(third, since=began) == ()
@@ -63,7 +64,7 @@ def test_an_address_that_gets_the_instance_of_a_drained_one_is_served(
     source = drained(lab, second, [first, second, third])
     source.write(variables(first, third))
     began = time.monotonic()
-    assert ask(node, "reload").returncode == 0
+    reload(node)
     wait_for_each(lab, [first, third], timeout=ELECTION)
     assert lab.recorder.changes(first, since=began) == ()
 
@@ -78,7 +79,7 @@ def test_a_drained_address_that_gets_another_id_is_not_served(
     source = drained(lab, third, [first, second, third])
     source.write(variables(first, third))
     began = time.monotonic()
-    assert ask(node, "reload").returncode == 0
+    reload(node)
     stays(5)
     assert lab.recorder.changes(first, since=began) == ()
     assert lab.recorder.holders(third) == []

@@ -18,6 +18,7 @@ from tests.lab.scenarios import (
     ConfigMap,
     ask,
     numbered,
+    reload,
     stays,
     variables,
     wait_for_each,
@@ -98,7 +99,7 @@ def test_a_grouped_list_changes_node_by_node(
         lab.wait_until(lambda: all(each.answers for each in watches), timeout=5, what="answers")
         began = time.monotonic()
         for number in order:
-            assert ask(lab.nodes[number], "reload").returncode == 0
+            reload(lab.nodes[number])
             stays(pause)
         wait_for_each(lab, after, timeout=30)
         stays(2.5)  # two adverts: refused ones would make a second holder
@@ -149,7 +150,7 @@ def test_with_all_nodes_but_one_drained_a_change_costs_one_planned_handover(
     wait_for_each(lab, before, timeout=2, among=[lab.nodes[0]])
     source.write(variables(*after, VIP_GROUPS=groups))
     for number in order:
-        assert ask(lab.nodes[number], "reload").returncode == 0
+        reload(lab.nodes[number])
         stays(1)
     wait_for_each(lab, after, timeout=5)
     for node in lab.nodes[1:]:
@@ -186,7 +187,7 @@ def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(
     ):
         source.write(values)
         for node in lab.nodes:
-            assert ask(node, "reload").returncode == 0
+            reload(node)
             stays(4)  # a takeover, should one come
     wait_for_each(lab, after, timeout=1)
     assert [lab.recorder.changes(each, since=began) for each in after] == [(), (), ()]

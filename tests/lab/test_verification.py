@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from tests.lab.scenarios import (
     ELECTION,
     ConfigMap,
-    ask,
     events,
     numbered,
+    reload,
     status,
     stays,
     variables,
@@ -61,11 +61,10 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(
     )
     source.write(variables(*addresses, lab.virtual(3)))
     began = time.monotonic()
-    done = ask(first, "reload")
-    assert done.returncode == 78, done.stdout + done.stderr
-    print(done.stdout, f"after {time.monotonic() - began:.1f} s")
-    assert "rolled back" in done.stdout
-    assert f"{addresses[1]} is not on eth0" in done.stdout
+    verdict = reload(first, code=78)
+    print(verdict, f"after {time.monotonic() - began:.1f} s")
+    assert "rolled back" in verdict
+    assert f"{addresses[1]} is not on eth0" in verdict
     assert events(first, "config.restored")
     template.write_text(whole)
     wait_for_each(lab, addresses, timeout=ELECTION)
@@ -121,12 +120,11 @@ def test_a_good_reload_is_verified_at_once(make_lab: Callable[..., Lab]) -> None
     ):
         source.write(variables(*after, **more))
         began = time.monotonic()
-        done = ask(node, "reload")
-        assert done.returncode == 0, done.stdout + done.stderr
+        verdict = reload(node)
         taken = time.monotonic() - began
         print(f"{len(after)} addresses: {taken:.2f} s")
         assert taken < 2
-        assert done.stdout.startswith("reload accepted")
+        assert verdict.startswith("reload accepted")
         wait_for_each(lab, after, timeout=ELECTION)
         stays(0.5)
     assert sorted(virtual_addresses(node)) == sorted(f"{each}/32" for each in (a, c, d))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,22 @@ def agent_namespace() -> Iterator[NetworkNamespace]:
         made.ip("link", "set", "far0", "up")
         made.ip("link", "set", "veth0", "up")
         made.ip("address", "add", "10.0.0.1/24", "dev", "veth0")
+        yield made
+
+
+@pytest.fixture
+def namespace() -> Iterator[NetworkNamespace]:
+    """Enter a namespace of our own: nobody else has ports there."""
+    with fresh_namespace() as made, made.entered():
+        yield made
+
+
+@pytest.fixture
+def application(namespace: NetworkNamespace) -> Iterator[socket.socket]:
+    """Listen in the namespace, without blocking."""
+    del namespace
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        made.setblocking(False)  # noqa: FBT003 - the standard library's signature
         yield made
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.agent_process import SHORT
+from tests.support.pipes import open_pipe
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -31,13 +32,8 @@ MANY_LINES = [f"line {number} " + "x" * 200 for number in range(20_000)]
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     """Make a pipe of the usual size, both ends blocking."""
-    reading, writing = os.pipe()
-    yield reading, writing
-    for fd in (reading, writing):
-        try:
-            os.close(fd)
-        except OSError:
-            continue
+    with open_pipe() as ends:
+        yield ends
 
 
 def answers_reload(agent: AgentProcess, ended: int) -> None:

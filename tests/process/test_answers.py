@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.network.packets import Advert, Answer
+from ipfailover_agent.core.network.packets import Answer
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry.conflict import Contest
@@ -20,6 +20,7 @@ from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
 from ipfailover_agent.protection.answers import Answers
 from ipfailover_agent.protection.listening import Listener
 from ipfailover_agent.system.loop import Loop
+from tests.support.adverts import heard_advert
 from tests.support.netns import fresh_namespace
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
@@ -78,20 +79,7 @@ class Backup:
     def contest(self) -> Contest:
         """Return what the wire would have told by now."""
         now = time.monotonic()
-        advert = Advert(
-            source_mac=self.mac,
-            source=THEIRS,
-            destination=IPv4Address("224.0.0.18"),
-            version=2,
-            virtual_router_id=self.router_id,
-            priority=200,
-            addresses=(VIRTUAL,),
-            interval=1.0,
-            authentication=0,
-            password=None,
-            ttl=255,
-            is_checksum_right=True,
-        )
+        advert = heard_advert(THEIRS, VIRTUAL, mac=self.mac, virtual_router_id=self.router_id)
         context = ContestContext(
             addresses=(VIRTUAL,),
             virtual_router_id=self.router_id,

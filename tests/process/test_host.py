@@ -298,3 +298,17 @@ def test_what_keeps_an_interface_from_serving_is_told(namespace: NetworkNamespac
     assert host.link_failure("one", four) is None
     long = "x" * 40  # longer than the kernel takes
     assert f"interface {long} is gone" == host.link_failure(long, four)
+
+
+@netns
+def test_an_interface_has_a_link_while_it_is_up_and_has_its_carrier(
+    namespace: NetworkNamespace,
+) -> None:
+    """One that is not there has none; addresses do not matter."""
+    assert [False, False] == [host.has_link(each) for each in ("nosuch0", "one")]
+    namespace.ip("link", "set", "one", "up")
+    assert host.has_link("one") is False
+    namespace.ip("link", "set", "two", "up")
+    wait_until(lambda: host.has_link("one"), 5, "a carrier")
+    namespace.ip("link", "set", "one", "down")
+    assert host.has_link("one") is False

@@ -16,6 +16,7 @@ import structlog
 
 from ipfailover_agent.protection.leases import Leases
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -439,31 +440,22 @@ def test_addresses_that_come_and_go_meanwhile_do_not_hide_others(
 def test_without_the_right_to_renew_it_is_said_once(segment: Segment) -> None:
     """The agent runs on without leases, and shows why."""
     segment.add(ONE)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        # a process of its own, because capabilities do not come back
-        try:
-            os.setuid(65534)
-            with structlog.testing.capture_logs() as captured:
-                leases = Leases(structlog.get_logger())
-                leases.configure(seconds=3, interface="one", now=0.0)
-                leases.holds({ONE}, 0.0)
-                leases.tick(0.0)
-                leases.tick(1.0)
-                leases.holds({ONE, TWO}, 2.0)
-                leases.tick(2.0)
-                leases.configure(seconds=0, interface="one", now=3.0)
-            said = [captured, leases.is_on, leases.refusal, leases.deadline]
-            os.write(writing, json.dumps(said).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
+
+    def renew() -> list[object]:
+        with structlog.testing.capture_logs() as captured:
+            leases = Leases(structlog.get_logger())
+            leases.configure(seconds=3, interface="one", now=0.0)
+            leases.holds({ONE}, 0.0)
+            leases.tick(0.0)
+            leases.tick(1.0)
+            leases.holds({ONE, TWO}, 2.0)
+            leases.tick(2.0)
+            leases.configure(seconds=0, interface="one", now=3.0)
+        return [captured, leases.is_on, leases.refusal, leases.deadline]
+
     reason = "cannot renew addresses: CAP_NET_ADMIN is missing"
     told = {"event": "protection.off", "kind": "lease", "reason": reason, "log_level": "error"}
-    assert [[told], False, reason, None] == json.loads(os.read(reading, 4096))
-    os.close(reading)
+    assert [[told], False, reason, None] == as_nobody(renew)
     assert FOR_EVER == segment.lifetimes()[str(ONE)]
 
 

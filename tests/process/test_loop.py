@@ -23,6 +23,7 @@ from ipfailover_agent.system.loop import (
     StreamClosed,
     Writable,
 )
+from tests.support.pipes import open_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,13 +40,8 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    yield reading, writing
-    for fd in (reading, writing):
-        try:
-            os.close(fd)
-        except OSError:
-            continue
+    with open_pipe(os.O_NONBLOCK | os.O_CLOEXEC) as ends:
+        yield ends
 
 
 def soon(seconds: float = 2.0) -> float:

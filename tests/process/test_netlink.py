@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import struct
 import subprocess
@@ -22,6 +21,7 @@ from ipfailover_agent.core.model import Family, InterfaceAddress
 from ipfailover_agent.system import rtnetlink
 from ipfailover_agent.system.netlink import AddressSocket
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -421,35 +421,24 @@ def test_each_hop_of_a_multipath_default_route_is_read(namespace: NetworkNamespa
 def test_a_missing_capability_is_named(namespace: NetworkNamespace) -> None:
     """Without CAP_NET_ADMIN errors say so, and reading still works."""
     namespace.ip("addr", "add", "10.9.0.5/32", "dev", "one")
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        # a process of its own, because capabilities do not come back
-        try:
-            os.setuid(65534)
-            with AddressSocket() as netlink:
-                (found,) = (
-                    each
-                    for each in netlink.addresses()
-                    if each[0] == index_of("one") and each[1].address.version == 4
-                )
-                try:
-                    netlink.delete(*found)
-                except NotPermittedError as error:
-                    os.write(writing, str(error).encode() + b"\n")
-                try:
-                    netlink.renew(held_on_one(netlink, "10.9.0.5"), 3)
-                except NotPermittedError as error:
-                    os.write(writing, str(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
+
+    def change() -> list[str]:
+        with AddressSocket() as netlink:
+            (found,) = (
+                each
+                for each in netlink.addresses()
+                if each[0] == index_of("one") and each[1].address.version == 4
+            )
+            with pytest.raises(NotPermittedError) as deleting:
+                netlink.delete(*found)
+            with pytest.raises(NotPermittedError) as renewing:
+                netlink.renew(held_on_one(netlink, "10.9.0.5"), 3)
+        return [str(deleting.value), str(renewing.value)]
+
     assert [
-        b"cannot delete 10.9.0.5/32: Operation not permitted, CAP_NET_ADMIN is missing",
-        b"cannot renew addresses: CAP_NET_ADMIN is missing",
-    ] == os.read(reading, 4096).splitlines()
-    os.close(reading)
+        "cannot delete 10.9.0.5/32: Operation not permitted, CAP_NET_ADMIN is missing",
+        "cannot renew addresses: CAP_NET_ADMIN is missing",
+    ] == as_nobody(change)
 
 
 def test_a_kernel_that_does_not_answer_in_time_is_not_waited_for() -> None:

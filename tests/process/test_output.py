@@ -16,6 +16,7 @@ import pytest
 
 from ipfailover_agent.system.loop import Loop, SignalReceived, Writable
 from ipfailover_agent.system.output import LineSink
+from tests.support.pipes import open_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,13 +29,8 @@ PROMPT = 0.05
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     """Make a *blocking* pipe, as container runtimes do."""
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    yield reading, writing
-    for fd in (reading, writing):
-        try:
-            os.close(fd)
-        except OSError:
-            continue
+    with open_pipe() as ends:
+        yield ends
 
 
 def read_available(fd: int) -> bytes:

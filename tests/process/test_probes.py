@@ -22,7 +22,6 @@ from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
 from ipfailover_agent.protection.probes import SOURCE, Probes
 from ipfailover_agent.system.loop import Loop, Readable
-from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 from tests.unit.test_roster import instance
 
@@ -32,25 +31,11 @@ if TYPE_CHECKING:
     from structlog.testing import LogCapture
 
     from tests.support.agent_process import AgentProcess, World
+    from tests.support.netns import NetworkNamespace
 
 pytestmark = pytest.mark.netns
 
 HERE = ip_address("127.0.0.1")
-
-
-@pytest.fixture
-def namespace() -> Iterator[NetworkNamespace]:
-    """Enter a namespace of our own: nobody else has ports there."""
-    with fresh_namespace() as made, made.entered():
-        yield made
-
-
-@pytest.fixture
-def application(namespace: NetworkNamespace) -> Iterator[socket.socket]:
-    """Return a socket that listens in the namespace."""
-    del namespace
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        yield made
 
 
 class Checking:

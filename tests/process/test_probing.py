@@ -16,32 +16,17 @@ import pytest
 from ipfailover_agent.core.model import PortCheck
 from ipfailover_agent.core.supervising.probe import ProbePolicy, Report
 from ipfailover_agent.system.probing import Prober
-from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.netns import NetworkNamespace
+
 pytestmark = pytest.mark.netns
 
 GOOD = Report(is_healthy=True, reason="")
 INTERVAL = 0.1
-
-
-@pytest.fixture
-def namespace() -> Iterator[NetworkNamespace]:
-    """Enter a namespace of our own: nobody else has ports there."""
-    with fresh_namespace() as made, made.entered():
-        yield made
-
-
-@pytest.fixture
-def application(namespace: NetworkNamespace) -> Iterator[socket.socket]:
-    """Return a socket that listens in the namespace."""
-    del namespace
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        made.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        yield made
 
 
 class Probing:

@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ipfailover_agent.core.drains import drain, draining
+from ipfailover_agent.core.drains import directing, drain, draining
 from ipfailover_agent.core.drains.drain import Phase, Policy, Sighting, Subject
 from ipfailover_agent.core.drains.drain_requests import (
     LONGEST,
@@ -53,7 +53,7 @@ class Machine(RuleBasedStateMachine):
         self.feed(draining.Configured(subjects=dict(SUBJECTS)))
 
     def feed(self, event: draining.Event) -> tuple[draining.Action, ...]:
-        self.state, actions = draining.step(self.state, event, self.now, POLICY)
+        self.state, actions = directing.step(self.state, event, self.now, POLICY)
         for action in actions:
             match action:
                 case draining.Hold(name=name):
@@ -302,11 +302,11 @@ def test_a_restart_holds_the_same_addresses_whatever_they_are_called(
     request = Request(is_drain=True, words=words, is_forced=True)
     state = Draining()
     for event in (begun, draining.Requested(id="a", request=request)):
-        state, _ = draining.step(state, event, 0.0, POLICY)
+        state, _ = directing.step(state, event, 0.0, POLICY)
     restored = draining.Restored(held=state.held, known=state.known)
     state, files = Draining(), set[str]()
     for each in (restored, draining.Configured(subjects=numbered(after[:kept]))):
-        state, actions = draining.step(state, each, 1.0, POLICY)
+        state, actions = directing.step(state, each, 1.0, POLICY)
         for action in actions:
             if isinstance(action, draining.Hold):
                 files.add(action.name)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.network.packets import Advert
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry import answering
@@ -32,6 +31,7 @@ from ipfailover_agent.core.rivalry.questions import (
     Unanswered,
 )
 from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
+from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -396,20 +396,7 @@ def test_an_interface_that_is_gone_has_no_links() -> None:
 
 # --- holders ------------------------------------------------------------------------------------
 
-ADVERT = Advert(
-    source_mac=MAC,
-    source=THEIRS,
-    destination=IPv4Address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=200,
-    addresses=(VIRTUAL,),
-    interval=1.0,
-    authentication=0,
-    password=None,
-    ttl=255,
-    is_checksum_right=True,
-)
+ADVERT = heard_advert(THEIRS, VIRTUAL, mac=MAC)
 RIVAL = Rival(mac=MAC, router_id=11, first_seen=90.0, advert=ADVERT, advert_at=199.5)
 CONTEXT = ContestContext(
     addresses=(VIRTUAL,), virtual_router_id=11, priority=150, source=OWN, mac=OTHER_MAC

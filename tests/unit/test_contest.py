@@ -39,6 +39,7 @@ from ipfailover_agent.core.rivalry.conflict import (
 from ipfailover_agent.core.rivalry.contest import step
 from ipfailover_agent.core.rivalry.counters import Counters
 from ipfailover_agent.core.rivalry.rivals import ContestContext, is_from_segment
+from tests.support.adverts import heard_advert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,19 +65,8 @@ BACKUP = StateEntered(state=VrrpState.BACKUP)
 FAULT = StateEntered(state=VrrpState.FAULT)
 TICK = DeadlinePassed()
 
-ADVERT = Advert(
-    source_mac=HIGHER_MAC,
-    source=IPv4Address("10.0.0.12"),
-    destination=IPv4Address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=200,
-    addresses=(VIRTUAL,),
-    interval=1.0,
-    authentication=1,
-    password=b"OpenShif",
-    ttl=255,
-    is_checksum_right=True,
+ADVERT = heard_advert(
+    IPv4Address("10.0.0.12"), VIRTUAL, mac=HIGHER_MAC, authentication=1, password=b"OpenShif"
 )
 HIGHER = AdvertSeen(advert=ADVERT)
 LOWER = AdvertSeen(advert=replace(ADVERT, priority=100))

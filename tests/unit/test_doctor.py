@@ -20,6 +20,7 @@ from ipfailover_agent.core.rivalry import causes, contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings, passage
 from ipfailover_agent.core.telling.doctor import Managers
 from ipfailover_agent.core.telling.findings import Finding, Verdict
+from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -63,21 +64,17 @@ def contexts_of(**variables: str) -> list[ContestContext]:
 
 def advert(context: ContestContext, **more: object) -> Advert:
     """Return an advert that another node of the same configuration would send."""
-    told = Advert(
-        source_mac=THEIRS,
-        source=ip_address("10.0.0.12"),
-        destination=ip_address("224.0.0.18"),
+    usual = heard_advert(
+        ip_address("10.0.0.12"),
+        *context.addresses,
+        mac=THEIRS,
         version=context.version,
         virtual_router_id=context.virtual_router_id,
-        priority=200,
-        addresses=context.addresses,
         interval=context.advert_interval,
         authentication=1,
         password=context.password,
-        ttl=255,
-        is_checksum_right=True,
     )
-    return replace(told, **more)  # type: ignore[arg-type]
+    return replace(usual, **more)  # type: ignore[arg-type]
 
 
 def heard(*frames: Advert | Announcement, **answers: bytes) -> diagnosis.Heard:

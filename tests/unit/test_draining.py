@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core.drains import drain, draining
+from ipfailover_agent.core.drains import directing, drain, draining
 from ipfailover_agent.core.drains.drain import Order, Phase, Policy, Sighting, Subject
 from ipfailover_agent.core.drains.drain_requests import Request
 from ipfailover_agent.core.drains.draining import (
@@ -49,7 +49,7 @@ class Agent:
             self.configure(*names)
 
     def feed(self, event: draining.Event) -> list[draining.Action]:
-        self.state, actions = draining.step(self.state, event, self.now, POLICY)
+        self.state, actions = directing.step(self.state, event, self.now, POLICY)
         return list(actions)
 
     def has_order(self) -> bool:

@@ -7,27 +7,15 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core.network.packets import Advert, Announcement
+from ipfailover_agent.core.network.packets import Announcement
 from ipfailover_agent.core.telling import drill
 from ipfailover_agent.core.telling.drill import Handover, Look, Sighting
+from tests.support.adverts import heard_advert
 
 ONE, TWO = ip_address("10.0.0.5"), ip_address("10.0.0.6")
 BOTH = (ONE, TWO)
 THEM = "10.0.0.12"
-ADVERT = Advert(
-    source_mac=bytes(6),
-    source=ip_address(THEM),
-    destination=ip_address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=200,
-    addresses=(ONE,),
-    interval=1.0,
-    authentication=0,
-    password=None,
-    ttl=255,
-    is_checksum_right=True,
-)
+ADVERT = heard_advert(ip_address(THEM), ONE, mac=bytes(6))
 
 
 def look(at: float, *here: object) -> Look:

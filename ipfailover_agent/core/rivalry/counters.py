@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import VrrpState
+    from ipfailover_agent.core.supervising.dump import InstanceDump
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +28,21 @@ class Counters:
     addr_list_err: int = 0
     auth_failure: int = 0
     other_errors: int = 0
+
+    @classmethod
+    def of(cls, instance: InstanceDump, taken_at: float) -> Counters:
+        """Return what a dump that was asked for at ``taken_at`` says of an instance."""
+        counted = instance.counters
+        return cls(
+            taken_at=taken_at,
+            state=instance.state,
+            advert_rcvd=counted.advert_rcvd,
+            advert_sent=counted.advert_sent,
+            addr_list_err=counted.addr_list_err,
+            auth_failure=counted.auth_failure,
+            other_errors=counted.packet_len_err
+            + counted.ip_ttl_err
+            + counted.invalid_type_rcvd
+            + counted.invalid_authtype
+            + counted.authtype_mismatch,
+        )

@@ -1,0 +1,76 @@
+"""keepalived as a child of the agent: how it is started, and what it writes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.supervising import keepalived
+from ipfailover_agent.system import process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.system.loop import Loop
+
+
+class Child:
+    """Starts keepalived, again and again, and keeps the streams that it writes to.
+
+    Lines of one that ended may still be there to read when its successor writes already: each
+    has a stream of its own, whose name is the source of the loop's events.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
+
+    @property
+    def has_output(self) -> bool:
+        """Tell whether there may be lines to read."""
+        return bool(self._outputs)
+
+    def writes(self, source: str) -> bool:
+        """Tell whether an event's source is one of the streams."""
+        return source in self._outputs
+
+    def is_newest(self, source: str) -> bool:
+        """Tell whether a stream is that of the keepalived that was started last."""
+        return source == next(reversed(self._outputs))
+
+    def spawn(self, active: Candidate, environment: Mapping[str, str]) -> int:
+        """Start keepalived with a configuration and return its pid.
+
+        Raises:
+            KeepalivedMissingError: keepalived or setpriv is not there or cannot be executed.
+            SystemRefusedError: no process could be made.
+        """
+        for old in list(self._outputs)[:-1]:  # the last one may still have lines to read
+            self.close(old)
+        path = environment.get("PATH")
+        read_end, write_end = process.make_output_pipe()
+        try:
+            argv = keepalived.command(
+                process.find_program("keepalived", path),
+                process.find_program("setpriv", path),
+                active.paths,
+                active.config.keepalived_options,
+            )
+            pid = process.spawn(argv, environment=environment, stdout=write_end, stderr=write_end)
+        except AgentError:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        stream = f"keepalived {pid}"
+        self._outputs[stream] = read_end
+        self._loop.watch_lines(read_end, stream)
+        return pid
+
+    def close(self, stream: str) -> None:
+        """Let go of a stream that has ended."""
+        fd = self._outputs.pop(stream)
+        self._loop.unwatch(fd)
+        os.close(fd)

@@ -1,0 +1,230 @@
+"""Puts together what is known of the agent at one moment: its snapshot."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ipfailover_agent import __version__
+from ipfailover_agent.chronicle.history import utc, utc_now
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.planning import budget
+from ipfailover_agent.core.planning.fingerprint import fingerprint
+from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.report import status
+from ipfailover_agent.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipfailover_agent.chronicle.history import History
+    from ipfailover_agent.chronicle.look import Look
+    from ipfailover_agent.chronicle.witness import Witness
+    from ipfailover_agent.core.model import KeepalivedConfig
+    from ipfailover_agent.core.paths import RunPaths
+    from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+    from ipfailover_agent.core.supervising.supervision import Lifecycle
+    from ipfailover_agent.prepare import Candidate
+
+_CHECK_SLACK: Final = 2.0  # seconds by which a run of the check may be late
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Active:
+    """The configuration in force, and what is worked out of it once.
+
+    Attributes:
+        since: when it was put in force, in ISO 8601.
+        worst_seconds: of each kind of failure, by its name; None where it has no bound.
+    """
+
+    config: KeepalivedConfig
+    digest: str
+    since: str
+    fingerprint: str
+    worst_seconds: tuple[tuple[str, float | None], ...]
+
+    @classmethod
+    def of(cls, candidate: Candidate, since: str) -> Active:
+        """Return what a candidate is from ``since`` on."""
+        times = budget.compute(candidate.settings, candidate.config).times()
+        return cls(
+            config=candidate.config,
+            digest=candidate.rendering.digest,
+            since=since,
+            fingerprint=fingerprint(candidate.config),
+            worst_seconds=tuple((name, seconds) for name, _, seconds in times),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the reporter was told: the newest word on everything.
+
+    ``problems`` keep the node from being ready; ``starts`` is how often keepalived was started.
+    """
+
+    lifecycle: Lifecycle
+    active: Active | None
+    roster: Roster
+    problems: tuple[str, ...]
+    reload: status.ReloadStatus
+    starts: int
+    listening: status.ListenStatus | None
+
+
+class DrainView(Protocol):
+    """What is told of drains."""
+
+    @property
+    def answers(self) -> tuple[status.DrainRequestStatus, ...]:
+        """Return the newest requests and what became of them."""
+
+    def describe(self, name: str) -> str | None:
+        """Return in words how an instance is drained, None when it is not."""
+
+
+class Account:
+    """Makes snapshots of what the reporter was told and of what is to be seen beside it."""
+
+    def __init__(
+        self,
+        *,
+        paths: RunPaths,
+        source: str,
+        lines_dropped: Callable[[], int],
+        held: Callable[[str], str | None],
+        protections: Callable[[], tuple[status.Protection, ...]],
+        drains: DrainView,
+        look: Callable[[], Look],
+        history: History,
+        witness: Witness,
+    ) -> None:
+        self._paths = paths
+        self._source = source
+        self._lines_dropped = lines_dropped
+        self._held = held
+        self._protections = protections
+        self._drains = drains
+        self._look = look
+        self._history = history
+        self._witness = witness
+        self._started_at = utc_now()
+
+    def snapshot(self, told: Told) -> status.AgentStatus:
+        """Return the status at this moment."""
+        active, now, look = told.active, time.time(), self._look()
+        faults = self._faults(told)
+        return status.AgentStatus(
+            version=__version__,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            written_at=utc_now(),
+            phase=told.lifecycle.phase.value,
+            ready=told.lifecycle.phase is Phase.RUNNING and not told.problems and not faults,
+            reasons=(*told.problems, *faults),
+            config=None if active is None else self._config(active),
+            instances=tuple(self._instance(each, look, now) for each in told.roster.entries),
+            reload=told.reload,
+            keepalived_pid=told.lifecycle.pid,
+            restarts=max(told.starts - 1, 0),
+            lines_dropped=self._lines_dropped(),
+            protections=self._protections(),
+            worst_seconds=() if active is None else active.worst_seconds,
+            drain_requests=self._drains.answers,
+            listen=told.listening,
+            check=None if active is None else self._check(active.config, look),
+            lease=look.lease,
+            counts=self._counts(look),
+            fingerprint="" if active is None else active.fingerprint,
+            keepalived_version=self._witness.keepalived_version,
+            python=sys.version.split()[0],
+            events=self._history.events(now),
+        )
+
+    def _config(self, active: Active) -> status.ConfigStatus:
+        return status.ConfigStatus(
+            name=active.config.config_name,
+            interface=active.config.interface,
+            digest=active.digest,
+            since=active.since,
+            source=self._source,
+        )
+
+    def _faults(self, told: Told) -> tuple[str, ...]:
+        """Return why instances are not fit to serve, as far as is known."""
+        faulty = [
+            each.instance.name
+            for each in told.roster.entries
+            if each.state is VrrpState.FAULT and not self._drains.describe(each.instance.name)
+        ]
+        if not faulty:
+            return ()
+        # The file of a check that a reload took away may still be there.
+        has_check = told.active is not None and _has_check(told.active.config)
+        why = files.read_reason(self._paths.check_reason) if has_check else ""
+        text = f"{len(faulty)} of {len(told.roster.entries)} instances in FAULT"
+        return (f"{text}: {why}" if why else text,)
+
+    def _instance(self, entry: RosterEntry, look: Look, now: float) -> status.InstanceStatus:
+        name = entry.instance.name
+        return status.InstanceStatus(
+            name=name,
+            virtual_router_id=entry.instance.virtual_router_id,
+            state=entry.state.value,
+            since=None if entry.since is None else utc(entry.since),
+            priority=entry.instance.priority,
+            addresses=tuple(str(held.address) for held in entry.instance.all_addresses),
+            held=self._held(name),
+            drained=self._drains.describe(name),
+            lease_remaining=look.lease_remaining if entry.state is VrrpState.MASTER else None,
+            dump=look.dumps.get(name),
+            rivals=look.rivals.get(name, ()),
+            unanswered=look.unanswered.get(name, ()),
+            transitions=self._history.transitions(name),
+            timeline=self._history.timeline(name, now),
+            transition_counts=self._history.causes(name),
+        )
+
+    def _check(self, config: KeepalivedConfig, look: Look) -> status.CheckStatus | None:
+        """Return what the check said last, None where there is no check."""
+        if not _has_check(config):
+            return None
+        verdict = self._witness.check
+        if verdict is None:
+            return status.CheckStatus()
+        return status.CheckStatus(
+            state="ok" if verdict.failure is None else "failing",
+            reason=self._witness.check_reason(),
+            since=utc(verdict.since),
+            duration=self._check_took(config, look),
+        )
+
+    def _check_took(self, config: KeepalivedConfig, look: Look) -> float | None:
+        """Return what the last run of the check took in seconds; a user's script is not timed."""
+        track = config.track_script
+        if track is None:
+            return look.probes_took
+        if track.command or track.always_fails:
+            return None
+        within = track.interval + track.timeout + _CHECK_SLACK
+        return files.read_duration(self._paths.check_duration, within)
+
+    def _counts(self, look: Look) -> status.Counts:
+        count = self._history.count
+        return status.Counts(
+            accepted=count("reload.accepted"),
+            unchanged=count("reload.unchanged"),
+            refused=count("reload.refused"),
+            unconfirmed=count("reload.unconfirmed"),
+            kills=count("keepalived.hangs"),
+            contests=look.contests,
+            holds=look.holds,
+        )
+
+
+def _has_check(config: KeepalivedConfig) -> bool:
+    return config.track_script is not None or config.port_probes is not None

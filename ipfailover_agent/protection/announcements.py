@@ -1,0 +1,68 @@
+"""Announces addresses of ours that somebody else claims, no faster than a network bears.
+
+When is :mod:`core.rivalry.announcing`'s to say. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.network import packets
+from ipfailover_agent.core.rivalry import announcing
+from ipfailover_agent.core.rivalry.announcing import Announcer
+from ipfailover_agent.system import host
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.protection.rival_news import RivalNews
+    from ipfailover_agent.system.wire import WireSocket
+
+
+class AddressAnnouncer:
+    """Announces addresses of instances, one after the other."""
+
+    def __init__(self, news: RivalNews) -> None:
+        self._news = news
+        self._state = Announcer()
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when to call :meth:`send`, in monotonic seconds; None for never."""
+        return self._state.deadline
+
+    def add(self, context: ContestContext) -> None:
+        """Announce the addresses of an instance."""
+        self._state = announcing.enqueue(self._state, _addresses(context))
+
+    def drop(self, context: ContestContext) -> None:
+        """Announce nothing of an instance that holds its addresses no more."""
+        self._state = announcing.drop(self._state, _addresses(context))
+
+    def clear(self) -> None:
+        """Announce nothing."""
+        self._state = Announcer()
+
+    def send(self, wire: WireSocket, now: float, *, is_muted: bool) -> None:
+        """Send what is due; ``is_muted``: let its time pass, nobody should yield to us."""
+        self._state, addresses = announcing.due(self._state, now)
+        if is_muted:
+            return
+        for address in addresses:
+            try:
+                wire.send(_announcement(wire, address))
+            except AgentError as error:
+                self._news.tell("announce.failed", error=str(error))
+
+
+def _addresses(context: ContestContext) -> tuple[IPAddress, ...]:
+    return (*context.addresses, *context.excluded_addresses)
+
+
+def _announcement(on: WireSocket, address: IPAddress) -> bytes:
+    if isinstance(address, IPv4Address):
+        return packets.gratuitous_arp(on.mac, address)
+    is_router = host.forwards_ipv6(on.interface)
+    return packets.unsolicited_advertisement(on.mac, address, is_router=is_router)

@@ -1,0 +1,90 @@
+"""Tells of rivals: in the log once and then how often, and in the status for an hour."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.chronicle.history import utc
+from ipfailover_agent.core.rivalry.causes import CauseKind
+from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.report.status import RivalStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.rivalry.causes import Cause
+    from ipfailover_agent.core.rivalry.conflict import HoldReason
+
+_TOLD: Final = 4  # rivals of an instance, in the status
+_EVENTS: Final = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
+
+
+class RivalNews:
+    """What was told of rivals, by instance."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._repeats = Repeats()
+        self._holds_told = Repeats()  # apart: nothing that strangers send is to drown them
+        self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
+
+    def configure(self, before: Mapping[str, str]) -> None:
+        """Keep what concerns the instances that stay; ``before``: what they were called."""
+        self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
+
+    def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
+        """Return what was told of rivals within the last hour before ``now`` (UTC seconds)."""
+        since = utc(now - 3600)
+        self._rivals = {
+            name: told
+            for name, each in self._rivals.items()
+            if (told := tuple(rival for rival in each if rival.at >= since))
+        }
+        return dict(self._rivals)
+
+    def held(self, name: str, reason: HoldReason, cause: Cause) -> None:
+        """Tell that an instance was held for a rival."""
+        self._note(name, cause)
+        self.tell(
+            "contest.held",
+            instance=name,
+            reason=reason.value,
+            kind=cause.kind.value,
+            rival=cause.rival,
+            cause=cause.text,
+        )
+
+    def seen(self, name: str, cause: Cause, *, would_hold: bool) -> None:
+        """Tell of a rival that an instance is not held for."""
+        self._note(name, cause)
+        self.tell(
+            _EVENTS.get(cause.kind, "rival.seen"),
+            instance=name,
+            kind=cause.kind.value,
+            rival=cause.rival,
+            cause=cause.text,
+            would_hold=would_hold or None,
+        )
+
+    def tell(self, event: str, **fields: object) -> None:
+        """Log a thing once, and then how often it was repeated, each minute."""
+        key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
+        repeats = self._holds_told if event == "contest.held" else self._repeats
+        repeated = repeats.seen(f"{event} {key}", time.monotonic())
+        if repeated is not None:
+            self._log.warning(event, **fields, repeated=repeated or None)
+
+    def _note(self, name: str, cause: Cause) -> None:
+        """Remember a rival for the status."""
+        newest = RivalStatus(
+            rival=cause.rival, kind=cause.kind.value, cause=cause.text, at=utc(time.time())
+        )
+        others = [
+            each
+            for each in self._rivals.get(name, ())
+            if (each.rival, each.kind) != (newest.rival, newest.kind)
+        ]
+        self._rivals[name] = (*others, newest)[-_TOLD:]

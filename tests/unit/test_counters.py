@@ -1,0 +1,26 @@
+"""What contests take of keepalived's own counters."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rivalry.counters import Counters
+from ipfailover_agent.core.supervising import dump
+from tests.unit.test_dump import EXPECTED
+
+
+def test_counters_of_a_dump_are_what_keepalived_calls_so() -> None:
+    """Each number is a bit of its own, so that none can stand for another in the sum."""
+    bits = {each.name: 1 << place for place, each in enumerate(fields(dump.Counters))}
+    instance = replace(EXPECTED, counters=dump.Counters(**bits))
+    others = ("packet_len_err", "ip_ttl_err", "invalid_type_rcvd", "invalid_authtype")
+    assert Counters(
+        taken_at=5.0,
+        state=VrrpState.MASTER,
+        advert_rcvd=bits["advert_rcvd"],
+        advert_sent=bits["advert_sent"],
+        addr_list_err=bits["addr_list_err"],
+        auth_failure=bits["auth_failure"],
+        other_errors=sum(bits[each] for each in (*others, "authtype_mismatch")),
+    ) == Counters.of(instance, 5.0)
