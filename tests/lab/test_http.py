@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 BASE = "http://127.0.0.1:63000"
 #: The agent without what only developers have: structlog loads rich where there is one.
 AS_INSTALLED = (
+    "env",
+    *("-u", "COVERAGE_PROCESS_START", "-u", "COVERAGE_PROCESS_CONFIG"),  # measuring takes memory
     sys.executable,
     "-c",
     "import sys; sys.modules['rich'] = None; from ipfailover_agent.entry import main; main()",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -139,7 +140,12 @@ def test_a_node_alone_serves(lab: Lab, server: NameServer) -> None:
     wait_for_each(lab, addresses, timeout=FIRST)
     assert peers(node) == [node.ip]
     lab.wait_until(
-        lambda: node.stderr().count("state=MASTER") == 2, timeout=5, what="both were told of"
+        lambda: (
+            re.findall(r"state=MASTER .*addresses=[0-9.]+$", node.stderr(), re.MULTILINE)[1:]
+            and node.stdout().count("Entering MASTER STATE\n") == 2
+        ),
+        timeout=5,
+        what="both were told of",
     )
     began = time.monotonic()
     said = len(node.output())
