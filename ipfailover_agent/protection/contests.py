@@ -389,8 +389,17 @@ class Contests:
         due += [self._answers.deadline, min(self._due.values(), default=None)]
         return min((each for each in due if each is not None), default=None)
 
+    @property
+    def resume_at(self) -> float | None:
+        """Return when to :meth:`resume`; that is no reason for a round of the loop."""
+        return self._listener.resume_at
+
+    def resume(self, now: float) -> None:
+        """Listen again after the pause that follows each read."""
+        self._listener.resume(now)
+
     def tick(self, now: float) -> None:
-        """Let time pass for every contest, announce, listen again."""
+        """Let time pass for every contest, announce."""
         is_time = self._listener.tick(now)
         if is_time and self._listener.look(now) and self._candidate is not None:
             self._take_contexts(self._candidate, {each: each for each in self._identities})
