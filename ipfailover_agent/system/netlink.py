@@ -36,12 +36,13 @@ class AddressSocket:
 
     Every method raises SystemRefusedError when the kernel refuses or does not answer, and
     NotPermittedError when CAP_NET_ADMIN is missing. After an error the socket can be used again.
+    ``memory`` is of addresses that another socket of this namespace has read before.
     """
 
-    def __init__(self, *, timeout: float = 2.0) -> None:
+    def __init__(self, *, timeout: float = 2.0, memory: AddressMemory | None = None) -> None:
         self.timeout = timeout
         self._sequences = itertools.count(1)
-        self._memory = AddressMemory()
+        self._memory = memory or AddressMemory()
         self._leases: tuple[Sequence[rtnetlink.HeldAddress], int, list[bytes]] = ((), 0, [])
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
