@@ -102,10 +102,9 @@ class Leaving:
         since = self._masters[name]
         patience = max(SILENT_INTERVALS * interval, SILENT_LEAST)
         left_at = self._left_at.get(name, 0.0)
-        peers = self._peers.get(name, ())
-        reached_at = min(
-            (self._reached_at.get((name, each), 0.0) for each in peers), default=left_at
-        )
+        reached_at = left_at
+        if peers := self._peers.get(name):  # who was reached longest ago is missed first
+            reached_at = min(self._reached_at.get((name, each), 0.0) for each in peers)
         is_first = reached_at < since - _EARLIER
         partly_at = since + FIRST if is_first else max(since, reached_at) + patience
         silent_at = max(since, left_at) + patience
