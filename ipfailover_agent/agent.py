@@ -260,19 +260,21 @@ class Agent:
                 self._loop.unwatch(sink.fileno())
 
     def _wait(self, deadline: float | None) -> tuple[loop.Event, ...]:
-        """Wait for events or the deadline. Probes that find nothing new are no reason to return.
+        """Wait for events or the deadline.
 
-        They come several times a second, and a round looks at everything.
+        Probes that find nothing new are no reason to return, nor is it that the wire is listened
+        to again: that comes many times a second, and a round looks at everything.
         """
         while True:
-            probing = self._guard.probes.deadline
-            first = min((each for each in (deadline, probing) if each is not None), default=None)
+            due = (deadline, self._guard.probes.deadline, self._guard.contests.resume_at)
+            first = min((each for each in due if each is not None), default=None)
             events = self._loop.wait(first)
             now = time.monotonic()
             # What was due before the last round was not kept waiting by this one.
             late = 0.0 if first is None else now - max(first, self._woke_at)
             self._woke_at = now
             is_gap = self._guard.woke(late)
+            self._guard.contests.resume(now)
             if events or is_gap or first is None or (deadline is not None and now >= deadline):
                 return events
             if self._guard.probes.tick(now):

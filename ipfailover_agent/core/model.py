@@ -28,7 +28,7 @@ class Family(enum.IntEnum):
 
 def family_of(address: IPAddress) -> Family:
     """Return the family of an address."""
-    return Family(address.version)
+    return Family.IPV4 if address.version == 4 else Family.IPV6  # noqa: PLR2004 - the version
 
 
 # --- settings -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ keepalived and the clock tell, and carries out what they decide. Nothing here ra
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -67,6 +68,7 @@ class Contests:
         self._news = RivalNews(log)
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
+        self._due: dict[str, float] = {}  # their deadlines, of those that have one
         self._identities: dict[str, tuple[object, ...]] = {}
         self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
@@ -74,7 +76,7 @@ class Contests:
         self._announcer = AddressAnnouncer(self._news)
         self._is_ending = False  # keepalived was told to end
         self._is_reloading = False
-        self._seen_ids: set[int] = set()
+        self._seen_ids: frozenset[int] = frozenset()
         self._leaving = Leaving()
         self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
@@ -171,6 +173,7 @@ class Contests:
         self._states = {
             name: Contest(context=state.context) for name, state in self._states.items()
         }
+        self._due.clear()
         self._announcer.clear()
         self._leaving.clear()
         self._holds.reset(REASON)
@@ -182,6 +185,9 @@ class Contests:
         states = self._states
         self._states = {
             name: states[before[name]] for name in current if before.get(name) in states
+        }
+        self._due = {
+            name: each.deadline for name, each in self._states.items() if each.deadline is not None
         }
         for name in self._identities:
             if name not in self._states and REASON in self._holds.reasons(name):
@@ -247,11 +253,12 @@ class Contests:
                 self._feed(name, conflict.AdvertLeft(), now)
 
     def _on_advert(self, advert: Advert, now: float) -> None:
-        self._seen_ids.add(advert.virtual_router_id)
+        if advert.virtual_router_id not in self._seen_ids:
+            self._seen_ids |= {advert.virtual_router_id}
         family = family_of(advert.source)
         names = {self._by_id.get((advert.virtual_router_id, family))}
         names |= {self._by_address.get(each) for each in advert.addresses}
-        event = conflict.AdvertSeen(advert=advert, seen_ids=frozenset(self._seen_ids))
+        event = conflict.AdvertSeen(advert=advert, seen_ids=self._seen_ids)
         self._witness(self._by_id.get((advert.virtual_router_id, family)), advert, now)
         for name in names:
             if name is not None:
@@ -349,21 +356,30 @@ class Contests:
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
-        due += [self._answers.deadline]
-        due += [each.deadline for each in self._states.values()]
+        due += [self._answers.deadline, min(self._due.values(), default=None)]
         return min((each for each in due if each is not None), default=None)
 
+    @property
+    def resume_at(self) -> float | None:
+        """Return when to :meth:`resume`; that is no reason for a round of the loop."""
+        return self._listener.resume_at
+
+    def resume(self, now: float) -> None:
+        """Listen again after the pause that follows each read."""
+        self._listener.resume(now)
+
     def tick(self, now: float) -> None:
-        """Let time pass for every contest, announce, listen again."""
+        """Let time pass for every contest, announce."""
         is_time = self._listener.tick(now)
         if is_time and self._listener.look(now) and self._candidate is not None:
             self._take_contexts(self._candidate, {each: each for each in self._identities})
             self._answers.missed(now)
         if self._silent_at is not None and now >= self._silent_at:
             self._look_for_silence(now)
-        for name, state in list(self._states.items()):
-            if state.deadline is not None and now >= state.deadline:
-                self._feed(name, conflict.DeadlinePassed(), now)
+        if now >= min(self._due.values(), default=math.inf):
+            for name, state in list(self._states.items()):
+                if state.deadline is not None and now >= state.deadline:
+                    self._feed(name, conflict.DeadlinePassed(), now)
         self._announce(now)
         if self._answers.deadline is not None and now >= self._answers.deadline:
             self.readable()  # an answer that waits to be read is one
@@ -382,8 +398,13 @@ class Contests:
         state = self._states.get(name)
         if state is None:
             return
-        self._states[name], actions = contest.step(state, event, now, self._policy)
-        if state.phase is conflict.Phase.WATCHING and self._states[name].is_held:
+        after, actions = contest.step(state, event, now, self._policy)
+        self._states[name] = after
+        if after.deadline is None:
+            self._due.pop(name, None)
+        else:
+            self._due[name] = after.deadline
+        if state.phase is conflict.Phase.WATCHING and after.is_held:
             self.count += 1
         for action in actions:
             self._carry_out(name, action)

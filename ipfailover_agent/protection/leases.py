@@ -42,6 +42,8 @@ class Leases:
         self._interface = ""
         self._held: frozenset[IPAddress] = frozenset()
         self._leased: frozenset[IPAddress] = frozenset()  # by the last renewal
+        self._renewed: tuple[HeldAddress, ...] = ()  # likewise
+        self._choice = _Choice()
         self._left: frozenset[IPAddress] = frozenset()
         self._renewed_at: float | None = None
         self._refusal = ""
@@ -185,7 +187,9 @@ class Leases:
         if found and not renewed:  # some may just have been removed
             self._tell("cannot renew: the kernel refuses")
             return False
-        self._leased = frozenset(each.address.address for each in found)
+        if found is not self._renewed:
+            self._renewed = found
+            self._leased = frozenset(each.address.address for each in found)
         return True
 
     def present(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress] | None:
@@ -195,7 +199,7 @@ class Leases:
         except AgentError:
             return None
 
-    def _find(self, addresses: Collection[IPAddress]) -> list[HeldAddress]:
+    def _find(self, addresses: Collection[IPAddress]) -> tuple[HeldAddress, ...]:
         """Return those of the addresses that are on the interface, as keepalived sets them.
 
         One dump may miss some while others are being deleted: then two have to agree.
@@ -204,10 +208,10 @@ class Leases:
         netlink = self._socket()
         index = self._index(netlink)
         if index is None:
-            return []  # the interface is gone, and the addresses with it
-        found = _choose(netlink.glance_at_addresses(), wanted, index)
+            return ()  # the interface is gone, and the addresses with it
+        found = self._choice.of(netlink.glance_at_addresses(), wanted, index)
         if len(found) < len(wanted):
-            found = _choose(netlink.held_addresses(), wanted, index)
+            found = self._choice.of(netlink.held_addresses(), wanted, index)
         return found
 
     def _index(self, netlink: AddressSocket) -> int | None:
@@ -234,13 +238,28 @@ class Leases:
             self._netlink.close()
 
 
-def _choose(
-    everything: Collection[HeldAddress], wanted: frozenset[IPAddress], index: int
-) -> list[HeldAddress]:
-    return [
-        each
-        for each in everything
-        if each.index == index
-        and each.address.address in wanted
-        and each.address.prefix_length == family_of(each.address.address).host_prefix_length
-    ]
+class _Choice:
+    """Those of a dump that are wanted; mostly the dump is the last one, and so are they."""
+
+    def __init__(self) -> None:
+        self._everything: tuple[HeldAddress, ...] = ()
+        self._wanted: frozenset[IPAddress] = frozenset()
+        self._index = 0
+        self._found: tuple[HeldAddress, ...] = ()
+
+    def of(
+        self, everything: tuple[HeldAddress, ...], wanted: frozenset[IPAddress], index: int
+    ) -> tuple[HeldAddress, ...]:
+        """Return the wanted ones on that interface."""
+        is_last = everything is self._everything and wanted is self._wanted
+        if not is_last or index != self._index:
+            self._everything, self._wanted, self._index = everything, wanted, index
+            self._found = tuple(
+                each
+                for each in everything
+                if each.index == index
+                and each.address.address in wanted
+                and each.address.prefix_length
+                == family_of(each.address.address).host_prefix_length
+            )
+        return self._found

@@ -101,21 +101,19 @@ class Leaving:
         """Look at a MASTER whose adverts should leave every ``interval``."""
         since = self._masters[name]
         patience = max(SILENT_INTERVALS * interval, SILENT_LEAST)
-
-        def missed_at(left_at: float) -> float:
-            is_first = left_at < since - _EARLIER
-            return since + FIRST if is_first else max(since, left_at) + patience
-
         left_at = self._left_at.get(name, 0.0)
-        each = [self._reached_at.get((name, peer), 0.0) for peer in self._peers.get(name, ())]
-        partly_at = min(missed_at(at) for at in each or [left_at])
+        reached_at = left_at
+        if peers := self._peers.get(name):  # who was reached longest ago is missed first
+            reached_at = min(self._reached_at.get((name, each), 0.0) for each in peers)
+        is_first = reached_at < since - _EARLIER
+        partly_at = since + FIRST if is_first else max(since, reached_at) + patience
         silent_at = max(since, left_at) + patience
-        due = [at for at in (partly_at, silent_at) if now < at]
-        return Look(
-            is_partial=now >= partly_at,
-            is_silent=now >= silent_at,
-            again_at=min([now + max(interval, SILENT_LEAST), *due]),
-        )
+        again_at = now + max(interval, SILENT_LEAST)
+        if now < partly_at:
+            again_at = min(again_at, partly_at)
+        if now < silent_at:
+            again_at = min(again_at, silent_at)
+        return Look(is_partial=now >= partly_at, is_silent=now >= silent_at, again_at=again_at)
 
     def forget_count(self, name: str) -> None:
         """Its keepalived counts nothing now."""

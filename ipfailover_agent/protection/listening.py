@@ -126,16 +126,23 @@ class Listener:
 
     @property
     def deadline(self) -> float | None:
-        """Return when there is something to do, in monotonic seconds."""
-        due = (self._resume_at, self._look_at)
-        return min((each for each in due if each is not None), default=None)
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        return self._look_at
 
-    def tick(self, now: float) -> bool:
-        """Listen again after a pause; tell whether it is time for :meth:`look`."""
+    @property
+    def resume_at(self) -> float | None:
+        """Return when to :meth:`resume`, in monotonic seconds, None while nothing pauses."""
+        return self._resume_at
+
+    def resume(self, now: float) -> None:
+        """Listen again after a pause."""
         if self._resume_at is not None and now >= self._resume_at and self.wire is not None:
             self._resume_at = None
             if self._loop is not None:
                 self._loop.watch_readable(self.wire.fileno(), SOURCE)
+
+    def tick(self, now: float) -> bool:
+        """Tell whether it is time for :meth:`look`."""
         return self._look_at is not None and now >= self._look_at
 
     def look(self, now: float) -> bool:

@@ -23,6 +23,7 @@ from ipfailover_agent.core.model import (
     ScriptState,
 )
 from ipfailover_agent.core.planning.pace import CpuShare
+from ipfailover_agent.system.address_memory import AddressMemory
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ _NAME_LIMIT: Final = 15  # bytes of a name, before its zero; the answer is behin
 _REQUEST_SIZE: Final = 40  # struct ifreq
 _UP_AND_RUNNING: Final = 0x41  # IFF_UP and IFF_RUNNING, linux/if.h
 
+_memory: Final = AddressMemory()  # the node is looked at every few seconds, for good
+
 
 def discover(
     *,
@@ -74,7 +77,7 @@ def discover(
     Raises:
         SystemRefusedError: the kernel does not answer.
     """
-    with AddressSocket() as rtnetlink:
+    with AddressSocket(memory=_memory) as rtnetlink:
         links = rtnetlink.links()
         addresses = rtnetlink.addresses(is_glance=is_glance)
         hops = rtnetlink.default_routes()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.system import rtnetlink
+from ipfailover_agent.system.address_memory import AddressMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
@@ -35,11 +36,14 @@ class AddressSocket:
 
     Every method raises SystemRefusedError when the kernel refuses or does not answer, and
     NotPermittedError when CAP_NET_ADMIN is missing. After an error the socket can be used again.
+    ``memory`` is of addresses that another socket of this namespace has read before.
     """
 
-    def __init__(self, *, timeout: float = 2.0) -> None:
+    def __init__(self, *, timeout: float = 2.0, memory: AddressMemory | None = None) -> None:
         self.timeout = timeout
         self._sequences = itertools.count(1)
+        self._memory = memory or AddressMemory()
+        self._leases: tuple[Sequence[rtnetlink.HeldAddress], int, list[bytes]] = ((), 0, [])
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
             self._socket.bind((0, 0))
@@ -102,17 +106,21 @@ class AddressSocket:
         whatever the flags (kernel 6.18, both families): look again afterwards.
         """
         renewed = 0
-        for start in range(0, len(held), _BATCH):
-            batch = held[start : start + _BATCH]
-            codes = self._acknowledged_all(
-                rtnetlink.NEW_ADDRESS,
-                rtnetlink.REPLACE,
-                [rtnetlink.build_lease(each, seconds) for each in batch],
-            )
+        payloads = self._built(tuple(held), seconds)
+        for start in range(0, len(payloads), _BATCH):
+            batch = payloads[start : start + _BATCH]
+            codes = self._acknowledged_all(rtnetlink.NEW_ADDRESS, rtnetlink.REPLACE, batch)
             if not _NOT_PERMITTED.isdisjoint(codes):
                 raise NotPermittedError("cannot renew addresses: CAP_NET_ADMIN is missing")
             renewed += codes.count(0)
         return renewed
+
+    def _built(self, held: tuple[rtnetlink.HeldAddress, ...], seconds: int) -> list[bytes]:
+        """Return what renews them, built anew only for others than the last time."""
+        if (held, seconds) != self._leases[:2]:
+            payloads = [rtnetlink.build_lease(each, seconds) for each in held]
+            self._leases = (held, seconds, payloads)
+        return self._leases[2]
 
     def held_addresses(self) -> tuple[rtnetlink.HeldAddress, ...]:
         """Return every IPv4 and IPv6 address, as two dumps in a row agree on it.
@@ -131,7 +139,7 @@ class AddressSocket:
     def glance_at_addresses(self) -> tuple[rtnetlink.HeldAddress, ...]:
         """Return what one dump shows: everything there, unless something is being deleted."""
         payloads = self._dump(rtnetlink.GET_ADDRESS, rtnetlink.NEW_ADDRESS)
-        return tuple(held for held in map(rtnetlink.parse_address, payloads) if held is not None)
+        return self._memory.read(payloads)
 
     def _delete(self, index: int, address: InterfaceAddress, peer: IPAddress) -> bool:
         payload = rtnetlink.build_address(index, address, peer)

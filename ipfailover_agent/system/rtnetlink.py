@@ -49,6 +49,8 @@ _IFA_PROTO: Final = 11  # who set it: keepalived 2.3 says 18
 _KEPT: Final = (_IFA_RT_PRIORITY, _IFA_PROTO)
 _IFA_F_DEPRECATED: Final = 0x20
 _CACHE_INFO: Final = struct.Struct("=IIII")  # preferred, valid seconds; created, updated
+_LIFETIMES_LENGTH: Final = 8  # of the former two
+TIMES_LENGTH: Final = 8  # of the latter two
 FOR_EVER: Final = 0xFFFFFFFF  # seconds
 # linux/rtnetlink.h: struct ifinfomsg
 _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
@@ -241,6 +243,21 @@ def parse_address(payload: bytes) -> HeldAddress | None:
         kept=tuple((kind, attributes[kind]) for kind in _KEPT if kind in attributes),
         valid_seconds=valid_seconds,
     )
+
+
+def place_of_times(payload: bytes) -> int:
+    """Return where an RTM_NEWADDR message says when its address was set and renewed.
+
+    Those TIMES_LENGTH bytes are the only ones that :func:`parse_address` never reads. Without
+    them, the end of the message; it is one that :func:`parse_address` takes.
+    """
+    place, offset = len(payload), _ADDRESS.size
+    while len(payload) - offset >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        if kind & _ATTRIBUTE_TYPE_MASK == _IFA_CACHEINFO:
+            place = offset + _ATTRIBUTE.size + _LIFETIMES_LENGTH
+        offset += _aligned(length)
+    return place
 
 
 def parse_link(payload: bytes) -> Link:

@@ -95,7 +95,7 @@ class Backup:
     def turn(self) -> None:
         """Do what the loop does, once."""
         now = time.monotonic()
-        self.listener.tick(now)
+        self.listener.resume(now)
         for seen in self.listener.receive(now):
             if isinstance(seen.packet, Answer):
                 self.answers.heard(seen.packet.address, seen.packet.mac, now, is_unasked=False)

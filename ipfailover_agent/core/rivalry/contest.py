@@ -66,6 +66,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
+from ipfailover_agent.core.changing_fields import changer
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import adverts, causes, counting, verdicts, yielding
 from ipfailover_agent.core.rivalry.conflict import (
@@ -96,6 +97,8 @@ if TYPE_CHECKING:
 
 Step = tuple[Contest, tuple[Action, ...]]
 
+_answered = changer(Contest, "dump")
+
 
 def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Step:
     """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
@@ -123,7 +126,10 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
         case _:
             assert_never(event)
     state, more = yielding.judge(state, now, policy)
-    return replace(state, deadline=verdicts.next_deadline(state, now, policy)), actions + more
+    deadline = verdicts.next_deadline(state, now, policy)
+    if deadline != state.deadline:
+        state = replace(state, deadline=deadline)
+    return state, actions + more
 
 
 # --- what happened ------------------------------------------------------------------------------
@@ -284,7 +290,7 @@ def _on_challenge(
 
 
 def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
-    state = replace(state, dump=counters)
+    state = _answered(state, counters)
     if (
         state.state is VrrpState.MASTER
         and counters.state in {VrrpState.BACKUP, VrrpState.FAULT}

@@ -1,0 +1,59 @@
+"""Addresses as dumps show them, read once each: a dump a second shows the same 254 again."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.system import rtnetlink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfailover_agent.system.rtnetlink import HeldAddress
+
+_REMEMBERED: Final = 2048  # addresses of one length; IPv6 ones that run down are new each second
+
+
+class AddressMemory:
+    """Reads as :func:`rtnetlink.parse_address`; what it has read before costs a look.
+
+    From dump to dump an address that is renewed differs in nothing but the times at which it was
+    set and renewed, which nobody reads. They are found only where a payload that was read in full
+    had them, and every other byte counts: then that reading is this one's.
+    """
+
+    def __init__(self) -> None:
+        # by the payload's length and the place of the times in it; then by all other bytes
+        self._known: dict[int, dict[int, dict[bytes, HeldAddress]]] = {}
+        self._latest: tuple[HeldAddress, ...] = ()
+
+    def read(self, payloads: Iterable[bytes]) -> tuple[HeldAddress, ...]:
+        """Return the IPv4 and IPv6 addresses among RTM_NEWADDR messages.
+
+        Equal ones are the same objects from dump to dump, the whole tuple too.
+
+        Raises:
+            MalformedMessageError: as :func:`rtnetlink.parse_address`.
+        """
+        found = tuple(held for held in map(self._read, payloads) if held is not None)
+        latest = self._latest
+        if len(found) == len(latest) and all(map(operator.is_, found, latest)):
+            return latest
+        self._latest = found
+        return found
+
+    def _read(self, payload: bytes) -> HeldAddress | None:
+        places = self._known.setdefault(len(payload), {})
+        for place, known in places.items():
+            held = known.get(payload[:place] + payload[place + rtnetlink.TIMES_LENGTH :])
+            if held is not None:
+                return held
+        held = rtnetlink.parse_address(payload)
+        if held is not None:
+            place = rtnetlink.place_of_times(payload)
+            known = places.setdefault(place, {})
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[payload[:place] + payload[place + rtnetlink.TIMES_LENGTH :]] = held
+        return held
