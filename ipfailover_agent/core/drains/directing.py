@@ -140,17 +140,22 @@ class _Work:
     def finish(self, only: str | None = None) -> Step:
         """Return the outcome; ``only`` names the one instance that anything happened to."""
         state = replace(self.state, drains=self.drains)
-        if only is not None and not self.actions:
-            # as a rule an advert, which only moves the deadline away
-            found = self.drains.get(only)
-            due = None if found is None else found.deadline(self.policy)
-            return replace(state, deadline=_sooner(state.deadline, due)), ()
         is_over = state.everything is not None and state.drains and not _drained(state)
         if is_over:
             state = replace(state, everything=None)
-        if _kept(state) != _kept(self.before):
+        if only is not None:
+            # as a rule an advert, which moves the deadline away; a look at all of 254 instances
+            # for each would take longer than their adverts take to come
+            found = self.drains.get(only)
+            due = None if found is None else found.deadline(self.policy)
+            deadline = _sooner(state.deadline, due)
+            is_changed = bool(is_over) or _kept_of(self.before, only) != _kept_of(state, only)
+        else:
+            deadline = self._deadline(state)
+            is_changed = _kept(state) != _kept(self.before)
+        if is_changed:
             self.actions.insert(0, Save())
-        return replace(state, deadline=self._deadline(state)), tuple(self.actions)
+        return replace(state, deadline=deadline), tuple(self.actions)
 
     def _deadline(self, state: Draining) -> float | None:
         due = [each.deadline(self.policy) for each in state.drains.values()]
@@ -341,6 +346,12 @@ def _kept(state: Draining) -> object:
     """Return what outlives the agent."""
     held = state.held
     return held, state.everything, state.known if held or state.everything else None
+
+
+def _kept_of(state: Draining, name: str) -> object:
+    """Return what outlives the agent of one instance."""
+    found = state.drains.get(name)
+    return (found.order, found.subject) if found is not None and found.is_held else None
 
 
 def _drained(state: Draining) -> bool:
