@@ -104,9 +104,9 @@ def links(config: KeepalivedConfig, facts: HostFacts) -> tuple[Link, ...]:
     """
     found: list[Link] = []
     for asker in askers(config, facts):
-        near = (asker,)
+        near = [asker]
         if not _is_ipv4(asker):
-            near = tuple(each for each in _not_virtual(config, facts) if not _is_ipv4(each))
+            near = [each for each in _not_virtual(config, facts) if not _is_ipv4(each)]
         found += [(_network(each), asker.address) for each in near]
     return tuple(found)
 
