@@ -13,12 +13,11 @@ from ipfailover_agent import prepare
 from ipfailover_agent.commands import check
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.model import family_of
-from ipfailover_agent.core.network import asking, firewall, packet_filter, passage, ruleset
+from ipfailover_agent.core.network import firewall, packet_filter, passage, ruleset
 from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings
 from ipfailover_agent.core.telling import passage as telling
-from ipfailover_agent.system import asking as wire_asking
-from ipfailover_agent.system import examining, process, wire
+from ipfailover_agent.system import asking, examining, process, wire
 from ipfailover_agent.system import firewall as nft
 
 if TYPE_CHECKING:
@@ -173,9 +172,10 @@ def network(candidate: Candidate, seconds: float) -> Iterator[Finding]:
                 contexts.build(config, candidate.facts, mac=socket.mac, host_macs=macs).values()
             )
             near, far = _peers(candidate)
-            questions = _questions(candidate, socket.mac, (*config.addresses, *near))
+            askers = _askers(candidate)
+            targets = tuple(dict.fromkeys((*config.addresses, *near)))
             began = time.time() - time.monotonic()
-            packets, answers, late = wire_asking.listen(socket, questions, seconds)
+            packets, answers, late = asking.listen(socket, askers, targets, seconds)
             shift = time.time() - time.monotonic() - began
             after = prepare.look_at_bare_host()
     except AgentError as error:
@@ -225,13 +225,8 @@ def _peers(candidate: Candidate) -> tuple[tuple[IPAddress, ...], tuple[IPAddress
     return near, tuple(peer for peer in peers if peer not in near)
 
 
-def _questions(
-    candidate: Candidate, mac: bytes, targets: tuple[IPAddress, ...]
-) -> dict[IPAddress, bytes]:
-    """Return a question for each address, from an own address of its family."""
-    own = {family_of(each): each for each in reversed(candidate.config.node_addresses)}
-    return {
-        target: asking.question(mac, own[family_of(target)], target)
-        for target in targets
-        if family_of(target) in own
-    }
+def _askers(candidate: Candidate) -> tuple[IPAddress, ...]:
+    """Return this node's own address of each family to ask from, where there is one."""
+    found = contexts.askers(candidate.config, candidate.facts)
+    first = {family_of(each.address): each.address for each in reversed(found)}
+    return tuple(first.values())

@@ -16,9 +16,10 @@ from ipfailover_agent.core.network import asking
 from ipfailover_agent.core.rivalry import answering, questions
 from ipfailover_agent.core.rivalry.questions import Answering, AnsweringPolicy
 from ipfailover_agent.report.status import UnansweredStatus
+from ipfailover_agent.system.wire import usable_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -95,8 +96,11 @@ class Answers:
         self._due_at = answering.deadline(self._state, self.policy)
         self._note()
         self._listener.hear_also(frozenset(self._state.holders))
+        asked = [each for each in actions if isinstance(each, questions.Ask)]
+        if asked:
+            self._ask(asked, now)
         for action in actions:
-            self._carry_out(action, now)
+            self._tell(action)
 
     def _is_expected(self, event: questions.Event) -> bool:
         """Tell whether it is an answer as they come all the time: nothing is due sooner."""
@@ -111,10 +115,8 @@ class Answers:
             at = utc(time.time())
             self._found_at = {each: self._found_at.get(each, at) for each in found}
 
-    def _carry_out(self, action: questions.Action, now: float) -> None:
+    def _tell(self, action: questions.Action) -> None:
         match action:
-            case questions.Ask(target=target, own=own, mac=mac):
-                self._ask(target, own, mac, now)
             case questions.Unanswered(holder=holder, addresses=addresses, cause=cause):
                 self._log.warning(
                     "address.unanswered",
@@ -124,14 +126,25 @@ class Answers:
                 )
             case questions.HolderUnanswered(holder=holder, cause=cause):
                 self._log.warning("holder.unanswered", holder=str(holder), cause=cause)
+            case questions.Ask():
+                pass  # is sent already
             case questions.Regained(addresses=addresses):
                 self._log.info("address.answered", addresses=[str(each) for each in addresses])
 
-    def _ask(self, target: IPAddress, own: IPAddress, mac: bytes | None, now: float) -> None:
+    def _ask(self, asked: Sequence[questions.Ask], now: float) -> None:
+        """Send questions, but never from an address that is here no more.
+
+        Whoever is asked would send that address's traffic here, whoever has it by now.
+        """
         wire = self._listener.wire
         if wire is None:
             return
         try:
-            wire.send(asking.question(wire.mac, own, target, receiver=mac))
+            usable = usable_addresses(wire.index)
+            for each in asked:
+                if each.own in usable:
+                    wire.send(asking.question(wire.mac, each.own, each.target, receiver=each.mac))
+                else:
+                    self._step(questions.Missed(each.target), now)
         except AgentError:
             self.missed(now)  # who was not asked cannot answer

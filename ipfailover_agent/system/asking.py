@@ -8,10 +8,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.model import family_of
 from ipfailover_agent.core.network import asking, packets
+from ipfailover_agent.system.wire import usable_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Packet
@@ -22,16 +24,21 @@ _SNAP: Final = 256  # bytes of an answer that matter
 _SLICE: Final = 0.05  # seconds between two looks at our own punctuality
 _ASK_AGAIN: Final = 1.0
 _PACE: Final = 0.002  # seconds between two questions: 254 of them take half a second
+_AT_ONCE: Final = 5  # questions between two looks at whether the asker is there
 
 
 def listen(
-    wire: WireSocket, questions: Mapping[IPAddress, bytes], seconds: float
+    wire: WireSocket,
+    askers: Collection[IPAddress],
+    targets: Collection[IPAddress],
+    seconds: float,
 ) -> tuple[tuple[Packet, ...], dict[IPAddress, set[bytes]], float]:
     """Return received packets, MACs by address, and by how many seconds we woke late at worst.
 
     Args:
         wire: hears adverts and announcements.
-        questions: a frame for each address; each is asked twice.
+        askers: this node's own addresses, at most one of a family.
+        targets: each is asked for twice, while the asker of its family is there.
         seconds: how long to listen.
 
     Raises:
@@ -50,20 +57,26 @@ def listen(
         while (now := time.monotonic()) < begin + seconds:
             if ask_at and now >= ask_at[0]:
                 del ask_at[0]
-                _ask(wire, questions.values())
+                _ask(wire, askers, targets)
             began = time.monotonic()
             ready, _, _ = select.select(sources, [], [], _SLICE)
             if not ready:
                 late = max(late, time.monotonic() - began - _SLICE)
             found += [each.packet for each in wire.receive(_FRAMES) if not each.is_outgoing]
             for each in (arp, neighbours):
-                _take(each, questions, answers)
+                _take(each, targets, answers)
     return tuple(found), answers, late
 
 
-def _ask(wire: WireSocket, frames: Collection[bytes]) -> None:
-    for each in frames:
-        wire.send(each)
+def _ask(wire: WireSocket, askers: Collection[IPAddress], targets: Collection[IPAddress]) -> None:
+    own = {family_of(each): each for each in askers}
+    usable: frozenset[IPAddress] = frozenset()
+    for number, target in enumerate(targets):
+        if number % _AT_ONCE == 0:
+            usable = usable_addresses(wire.index)
+        asker = own.get(family_of(target))
+        if asker is not None and asker in usable:
+            wire.send(asking.question(wire.mac, asker, target))
         time.sleep(_PACE)
 
 
@@ -83,7 +96,7 @@ def _listening(interface: str, ethertype: int) -> socket.socket:
 
 def _take(
     source: socket.socket,
-    questions: Collection[IPAddress],
+    targets: Collection[IPAddress],
     answers: dict[IPAddress, set[bytes]],
 ) -> None:
     for _ in range(_FRAMES):
@@ -94,5 +107,5 @@ def _take(
         except OSError as error:
             raise SystemRefusedError(f"cannot listen: {error.strerror}") from error
         answer = asking.parse_answer(frame)
-        if answer is not None and answer[0] in questions:
+        if answer is not None and answer[0] in targets:
             answers.setdefault(answer[0], set()).add(answer[1])

@@ -20,6 +20,7 @@ from ipfailover_agent.system import rtnetlink
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packet_filter import Program
     from ipfailover_agent.core.network.packets import Packet
 
@@ -41,6 +42,8 @@ _DROP_STATISTICS: Final = struct.Struct("=II")
 _LINK_HEADER: Final = 16
 _LINK_ADDRESSES: Final = (1, 54)  # IFLA_ADDRESS, IFLA_PERM_ADDRESS
 _MAC_LENGTH: Final = 6
+_NOT_YET_OURS: Final = 0x04 | 0x08 | 0x40  # IFA_F_OPTIMISTIC, _DADFAILED, _TENTATIVE: RFC 4862
+_GLANCE_SECONDS: Final = 0.1  # 254 addresses take 6 ms
 
 _RECEIVE_BUFFER: Final = 1 << 20
 """Bytes: some 1000 adverts, 4 s of 254 instances, while the agent does not run."""
@@ -205,6 +208,23 @@ def host_macs() -> frozenset[bytes]:
     """
     with _LinkSocket() as rtnetlink_socket:
         return rtnetlink_socket.macs()
+
+
+def usable_addresses(index: int) -> frozenset[IPAddress]:
+    """Return what this host may send from on the interface of that index, this very moment.
+
+    An address that duplicate address detection has not passed yet is not among them. To bind a
+    socket to an address would not tell: ip_nonlocal_bind lets anything pass.
+
+    Raises:
+        SystemRefusedError: the kernel does not answer.
+    """
+    with AddressSocket(timeout=_GLANCE_SECONDS) as rtnetlink_socket:
+        return frozenset(
+            held.address.address
+            for held in rtnetlink_socket.glance_at_addresses()
+            if held.index == index and not held.flags & _NOT_YET_OURS
+        )
 
 
 def parse_macs(payload: bytes) -> frozenset[bytes]:

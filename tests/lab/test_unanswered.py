@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sys
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from tests.lab.scenarios import (
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from tests.lab.node import Node
 
 IMPATIENT = (sys.executable, "-m", "tests.support.impatient", "run")
+ETHERTYPE_IPV6, SOLICITATION = 0x86DD, 135
 #: keepalived's counters tell of two adverts within 10 s; three questions, two seconds apart.
 NOTICED = 25.0
 
@@ -77,3 +81,40 @@ def test_port_security_is_named_by_the_backup(make_lab: Callable[..., Lab]) -> N
         assert not [line for line in node.stderr().splitlines() if "=contest." in line]
     for each in (*free, *cut):
         assert lab.recorder.holders(each) == [holder.name]
+
+
+def test_nobody_is_asked_from_another_programs_address(make_lab: Callable[..., Lab]) -> None:
+    """It looks like the node's own and moves: the one asked would send its traffic to us."""
+    lab = make_lab(2)
+    holder, backup = lab.nodes
+    virtual, foreign = lab.virtual6(1), "fd00::77"
+    backup.network.ip([f"address add {foreign}/64 dev eth0 nodad"])
+    with contextlib.closing(
+        holder.network.open_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE_IPV6))
+    ) as wire:
+        wire.settimeout(0)
+        for number, node in enumerate(lab.nodes):
+            node.start(variables(virtual, PRIORITY=str(250 - 40 * number)), IMPATIENT)
+            if number == 0:
+                wait_for_line(node, "Entering BACKUP STATE")
+        assert all(each.is_link_local for each in askers(wire, backup, virtual))
+        backup.network.ip([f"address del {foreign}/64 dev eth0"])
+        lab.client.network.ip([f"address add {foreign}/64 dev eth0 nodad"])
+        assert all(each.is_link_local for each in askers(wire, backup, virtual))
+
+
+def askers(wire: socket.socket, node: Node, target: str) -> set[IPv6Address]:
+    """Return the addresses from which a node asks for the target, once it has asked."""
+    found = set()
+    mac = bytes.fromhex(node.own.mac.replace(":", ""))
+
+    def has_asked() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while frame := wire.recv(128):
+                is_question = frame[6:12] == mac and frame[54:55] == bytes((SOLICITATION,))
+                if is_question and frame[62:78] == IPv6Address(target).packed:
+                    found.add(IPv6Address(frame[22:38]))
+        return bool(found)
+
+    wait_until(has_asked, timeout=NOTICED, what=f"{node.name} asks for {target}")
+    return found

@@ -58,8 +58,8 @@ class FastAnswers(Answers):
 class Backup:
     """A node that hears ``far`` as master, as its contest would tell."""
 
-    def __init__(self, far: NetworkNamespace, loop: Loop) -> None:
-        self.far = far
+    def __init__(self, near: NetworkNamespace, far: NetworkNamespace, loop: Loop) -> None:
+        self.near, self.far = near, far
         self.capture: LogCapture = structlog.testing.LogCapture()
         log = structlog.wrap_logger(None, processors=[self.capture])
         settings = parse(
@@ -143,7 +143,7 @@ def backup() -> Iterator[Backup]:
         far.ip("address", "add", f"{THEIRS}/24", "dev", "far0")
         far.ip("address", "add", f"{VIRTUAL}/32", "dev", "far0")
         with near.entered(), Loop(()) as loop:
-            made = Backup(far, loop)
+            made = Backup(near, far, loop)
             yield made
             made.listener.close()
 
@@ -192,6 +192,24 @@ def test_who_could_not_be_asked_is_not_said_to_be_silent(backup: Backup) -> None
     backup.far.ip("link", "del", "far0")
     backup.turn_for(2)
     assert [] == backup.told()
+
+
+def test_nobody_asks_from_an_address_that_has_moved_away(backup: Backup) -> None:
+    """The master would send its traffic here, whoever has it by now; and back, it asks again."""
+
+    def knows_us() -> bool:
+        backup.turn()
+        return "lladdr" in backup.far.ip("neighbour", "show", str(OWN), "dev", "far0")
+
+    wait_until(knows_us, 5, "no question came")
+    backup.near.run("sysctl", "-qw", "net.ipv4.ip_nonlocal_bind=1")
+    backup.near.ip("address", "del", f"{OWN}/24", "dev", "near0")
+    backup.far.ip("neighbour", "flush", "dev", "far0")
+    backup.turn_for(1)
+    assert not knows_us()
+    assert [] == backup.told()
+    backup.near.ip("address", "add", f"{OWN}/24", "dev", "near0")
+    wait_until(knows_us, 5, "no question came")
 
 
 def test_without_a_socket_nobody_is_asked(backup: Backup) -> None:

@@ -31,7 +31,7 @@ from ipfailover_agent.core.network.packets import (
     parse_frame,
     unsolicited_advertisement,
 )
-from ipfailover_agent.system.wire import Seen, WireSocket, host_macs, parse_macs
+from ipfailover_agent.system.wire import Seen, WireSocket, host_macs, parse_macs, usable_addresses
 from tests.support import frames
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
@@ -703,6 +703,25 @@ def test_the_mac_that_a_card_was_made_with_is_known() -> None:
     assert {used, made} == parse_macs(payload)
     tunnel = bytes(16) + struct.pack("=HH", 8, 1) + IPv4Address("10.0.0.1").packed
     assert set() == parse_macs(tunnel)
+
+
+# --- what may be sent from ----------------------------------------------------------------------
+
+
+def test_only_what_the_interface_has_for_sure_may_be_sent_from(segment: Segment) -> None:
+    """Neither an address on another interface nor one that may be somebody else's."""
+    near = segment.near
+    index = socket.if_nametoindex("near0")
+    usable = {IPv4Address("10.9.0.1"), IPv6Address("fd00:9::1")}
+    assert usable == {each for each in usable_addresses(index) if not each.is_link_local}
+    near.ip("link", "add", "more0", "type", "veth", "peer", "name", "more1")
+    near.ip("address", "add", "10.9.9.9/24", "dev", "more0")
+    near.run("sysctl", "-qw", "net.ipv6.conf.near0.accept_dad=1")
+    near.run("sysctl", "-qw", "net.ipv6.conf.near0.dad_transmits=100")
+    near.ip("address", "add", "fd00:9::77/64", "dev", "near0")
+    near.ip("address", "add", "fd00:9::78/64", "dev", "near0", "nodad")
+    usable |= {IPv6Address("fd00:9::78")}
+    assert usable == {each for each in usable_addresses(index) if not each.is_link_local}
 
 
 # --- cost ---------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ happenings = st.one_of(
     st.tuples(st.just("holders"), st.lists(st.integers(0, 2), min_size=6, max_size=6)),
     st.tuples(st.just("answering"), answering_sets),
     st.tuples(st.just("announce"), st.sampled_from(VIRTUAL)),
-    st.tuples(st.just("missed"), st.none()),
+    st.tuples(st.just("missed"), st.none() | st.sampled_from([*VIRTUAL, *SOURCES])),
     st.tuples(st.just("wait"), st.floats(0, 400)),
     st.tuples(st.just("wait"), st.floats(0, 3)),
 )
@@ -129,8 +129,8 @@ class World:
                 self.answering = addresses
             case "announce", IPv4Address() as address:
                 self.answer(address, is_unasked=True)
-            case "missed", _:
-                self.feed(Missed())
+            case "missed", IPv4Address() | None as target:
+                self.feed(Missed(target))
             case "wait", float() as seconds:
                 self.wait(seconds)
             case _:

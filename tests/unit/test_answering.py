@@ -296,6 +296,19 @@ def test_answers_that_may_have_been_missed_count_for_nothing() -> None:
     assert 0 == world.state.inquiries[VIRTUAL].unanswered
 
 
+def test_one_question_that_could_not_be_sent_counts_for_nothing() -> None:
+    """The others do, in their time."""
+    world = World(VIRTUAL, SECOND, answers=only(THEIRS))
+    until = world.now + 600
+    while world.now < until:
+        count = len(world.targets(SECOND))
+        world.run(0.5)
+        if len(world.targets(SECOND)) > count:
+            world.feed(Missed(SECOND))
+    assert [unanswered(VIRTUAL)] == world.told
+    assert {MAC} == set(world.targets(SECOND))
+
+
 def test_what_is_found_soon_after_a_report_is_told_together() -> None:
     """One line for the first, one for all others, a minute later."""
     addresses = [IPv4Address(f"10.0.0.{number}") for number in range(100, 120)]
@@ -366,13 +379,50 @@ FACTS = host_facts(
 
 
 def test_only_addresses_on_the_link_are_asked_for() -> None:
-    """Nobody asks for the others here; the asker is a node's own address of that network."""
+    """Nobody asks for the others here; IPv6 is asked for from the link-local address."""
     event = configured(plan(parse(VARIABLES), FACTS), FACTS)
     state, _ = step(Answering(), event, 0.0, POLICY)
     assert {
         IPv4Address("10.0.0.5"): IPv4Address("10.0.0.11"),
-        IPv6Address("fd00::5"): IPv6Address("fd00::11"),
+        IPv6Address("fd00::5"): IPv6Address("fe80::11"),
     } == {address: each.own for address, each in state.inquiries.items()}
+
+
+@pytest.mark.parametrize(
+    ("held", "variables", "askers"),
+    [
+        (["10.0.0.11/24", "10.0.0.77/24"], {}, ["10.0.0.11"]),
+        (["10.0.0.11/24", "172.16.0.77/24"], {}, ["10.0.0.11"]),
+        (
+            ["10.0.0.11/24", "172.16.0.11/24"],
+            {
+                "OPENSHIFT_HA_UNICAST_PEERS": "172.16.0.12,fe80::12",
+                "OPENSHIFT_HA_UNICAST_SOURCE_IPADDRESS": "172.16.0.11",
+            },
+            ["10.0.0.11", "172.16.0.11"],
+        ),
+        (["10.0.0.11/24", "fd00::77/64", "fd00::11/64"], {}, ["10.0.0.11"]),
+        (
+            ["10.0.0.11/24", "fd00::77/64", "fe80::1/64", "fe80::11/64", "fe80::2/128"],
+            {},
+            ["10.0.0.11", "fe80::11"],
+        ),
+    ],
+    ids=[
+        "another's address in our network",
+        "another network",
+        "another network whose address is named",
+        "no link-local address",
+        "another's link-local addresses",
+    ],
+)
+def test_nobody_asks_from_what_may_be_anothers_virtual_address(
+    held: list[str], variables: dict[str, str], askers: list[str]
+) -> None:
+    """It looks like the node's own, and is elsewhere a moment later."""
+    facts = host_facts({"eth0": held}, ["default via 10.0.0.1 dev eth0"])
+    event = configured(plan(parse(VARIABLES | variables), facts), facts)
+    assert askers == list(dict.fromkeys(str(own) for _, own in event.links))
 
 
 @pytest.mark.parametrize(

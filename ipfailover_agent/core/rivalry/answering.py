@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, assert_never
 
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.core.rivalry.conflict import Phase
 from ipfailover_agent.core.rivalry.questions import (
     Action,
@@ -57,8 +57,6 @@ Step = tuple[Answering, tuple[Action, ...]]
 
 def configured(config: KeepalivedConfig, facts: HostFacts) -> Configured:
     """Return the addresses of a configuration and the networks of its interface."""
-    interface = facts.interface(config.interface)
-    virtual = frozenset(config.addresses)
     return Configured(
         instances={
             held.address: each.name
@@ -66,11 +64,7 @@ def configured(config: KeepalivedConfig, facts: HostFacts) -> Configured:
             for held in each.virtual_addresses
             if held.interface in {None, config.interface}
         },
-        links=tuple(
-            (ip_network(f"{each.address}/{each.prefix_length}", strict=False), each.address)
-            for each in (() if interface is None else interface.addresses)
-            if each.address not in virtual
-        ),
+        links=contexts.links(config, facts),
     )
 
 
@@ -147,9 +141,11 @@ def step(state: Answering, event: Event, now: float, policy: AnsweringPolicy) ->
             return state, questions + reports
         case Answered():
             return _on_answer(state, event), ()
-        case Missed():
+        case Missed(target=target):
             return replace(
-                state, inquiries=_closed(state.inquiries), holders=_closed(state.holders)
+                state,
+                inquiries=_closed(state.inquiries, target),
+                holders=_closed(state.holders, target),
             ), ()
         case _:
             assert_never(event)
@@ -189,9 +185,13 @@ def _phase(own: IPAddress, address: IPAddress) -> float:
     return zlib.crc32(own.packed + address.packed) / 2**32
 
 
-def _closed(inquiries: Mapping[IPAddress, Inquiry]) -> dict[IPAddress, Inquiry]:
+def _closed(
+    inquiries: Mapping[IPAddress, Inquiry], target: IPAddress | None
+) -> dict[IPAddress, Inquiry]:
     return {
-        address: replace(each, is_open=False) if each.is_open else each
+        address: replace(each, is_open=False)
+        if each.is_open and target in {None, address}
+        else each
         for address, each in inquiries.items()
     }
 

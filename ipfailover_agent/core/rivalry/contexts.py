@@ -1,7 +1,8 @@
-"""What each instance of a configuration is to others on the wire."""
+"""What each instance of a configuration is to others on the wire, and who of us asks them."""
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.model import ConflictMode, Family, family_of
@@ -9,7 +10,16 @@ from ipfailover_agent.core.rivalry import announcing
 from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, VrrpInstance
+    from ipaddress import IPv4Network, IPv6Network
+
+    from ipfailover_agent.core.model import (
+        HostFacts,
+        InterfaceAddress,
+        IPAddress,
+        KeepalivedConfig,
+        VrrpInstance,
+    )
+    from ipfailover_agent.core.rivalry.questions import Link
 
 
 def build(
@@ -23,10 +33,7 @@ def build(
         mac: of the interface, 6 bytes; ``host_macs`` are all of this host.
         host_macs: see ``mac``.
     """
-    interface = facts.interface(config.interface)
-    held = () if interface is None else interface.addresses
-    virtual = frozenset(config.addresses)
-    own = [each.address for each in held if each.address not in virtual]
+    own = [each.address for each in _not_virtual(config, facts)]
     found = {}
     for each in config.instances:
         nodes = [address for address in own if family_of(address) is each.family]
@@ -63,3 +70,58 @@ def source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | Non
         return chosen
     wants_link_local = instance.family is Family.IPV6
     return next((each for each in nodes if each.is_link_local is wants_link_local), None)
+
+
+def askers(config: KeepalivedConfig, facts: HostFacts) -> tuple[InterfaceAddress, ...]:
+    """Return the interface's addresses to ask other hosts from, IPv4 first: surely the node's own.
+
+    Who is asked remembers who asks. If that is a virtual address, of ours or of another program
+    here, its traffic comes here even when it has moved away. With a network's prefix it looks like
+    the node's own, and IPv6 has the newest address first. So for IPv4 only those count that the
+    plan takes for the node's or that the variables name, for IPv6 the link-local address that has
+    been there longest.
+    """
+    named = {*config.node_addresses}
+    for instance in config.instances:
+        named |= {each for each in (instance.unicast_source, instance.multicast_source) if each}
+    held = _not_virtual(config, facts)
+    found = [each for each in held if _is_ipv4(each) and each.address in named]
+    link_local = [
+        each
+        for each in held
+        if not _is_ipv4(each)
+        and each.address.is_link_local
+        and each.prefix_length != Family.IPV6.host_prefix_length
+    ]
+    return (*found, *link_local[-1:])
+
+
+def links(config: KeepalivedConfig, facts: HostFacts) -> tuple[Link, ...]:
+    """Return the networks of the interface in which an address of this node may ask.
+
+    For IPv4 those of the askers themselves: who is in another one need not answer. For IPv6 all of
+    them, since everybody on the link answers a link-local address.
+    """
+    found: list[Link] = []
+    for asker in askers(config, facts):
+        near = [asker]
+        if not _is_ipv4(asker):
+            near = [each for each in _not_virtual(config, facts) if not _is_ipv4(each)]
+        found += [(_network(each), asker.address) for each in near]
+    return tuple(found)
+
+
+def _not_virtual(config: KeepalivedConfig, facts: HostFacts) -> list[InterfaceAddress]:
+    """Return what is on the interface and not virtual; other programs' addresses among it."""
+    interface = facts.interface(config.interface)
+    virtual = frozenset(config.addresses)
+    held = () if interface is None else interface.addresses
+    return [each for each in held if each.address not in virtual]
+
+
+def _is_ipv4(held: InterfaceAddress) -> bool:
+    return family_of(held.address) is Family.IPV4
+
+
+def _network(held: InterfaceAddress) -> IPv4Network | IPv6Network:
+    return ip_network(f"{held.address}/{held.prefix_length}", strict=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SILENT: Final = 2  # questions for a holder's own address: one may have been lost
 
 Link = tuple[IPv4Network | IPv6Network, IPAddress]
-"""A network of the interface, and an address of this node in it."""
+"""A network of the interface, and the address of this node that asks in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ class Answering:
     Attributes:
         inquiries: of the configured addresses that can be asked for.
         holders: of holders' own addresses, while they are of interest.
-        links: networks of the interface, each with an address of this node in it.
+        links: networks of the interface, each with the address of this node that asks in it.
         past: when addresses were asked for that are configured no more.
         looked_at: the last Due that counted; ``reported_at`` the last report.
         regained: addresses that are answered for again, still to be told.
@@ -176,7 +176,9 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Answers may have come that were not heard."""
+    """Answers may have come that were not heard: for ``target``, or for any address."""
+
+    target: IPAddress | None = None
 
 
 Event = Configured | Due | Answered | Missed
