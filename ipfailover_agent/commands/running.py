@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ipfailover_agent.core.errors import AgentError, ExitCode
@@ -31,6 +32,17 @@ def find_agent(run_directory: str, *, must_run: bool = True) -> int:
             "call this where it runs (in its container), or name its --run-dir"
         )
     return pid or 0
+
+
+def unseen(run_directory: str, pid: int) -> str:
+    """Return in words what is known of an agent that runs and whose status cannot be read."""
+    path = RunPaths(directory=run_directory, config="").status
+    if os.path.exists(path):  # noqa: PTH110 - start-up time
+        return f"the agent, pid {pid}, runs, and this version cannot read its {path}"
+    return (
+        f"the agent, pid {pid}, runs, and there is no {path}: it has just started, or cannot "
+        f"write it; its log says so (status.unwritten), `df {run_directory}` whether room is left"
+    )
 
 
 def read_status(run_directory: str) -> dict[str, Any] | None:

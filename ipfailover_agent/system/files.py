@@ -257,6 +257,17 @@ def remove_file(path: str) -> None:
         _remove(path)
 
 
+def remove_stale(path: str) -> None:
+    """Remove the regular file that a path leads to; what else is there stays as it is.
+
+    Raises:
+        SystemRefusedError: it cannot be removed.
+    """
+    target = os.path.realpath(path)
+    if not obstacle(target):
+        remove_file(target)
+
+
 def read_reason(path: str) -> str:
     """Return why the check script failed, in one line; empty where it does not say."""
     try:
