@@ -321,9 +321,17 @@ def write_termination_message(path: str, text: str) -> None:
 
 
 def _read_small(path: str, errors: str = "strict") -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(fd, "rb") as file:
-        return file.read(1 << 20).decode("utf-8", errors)
+    with open(path, "rb", opener=without_waiting) as file:
+        # None of a pipe that somebody keeps open and writes nothing into.
+        return (file.read(1 << 20) or b"").decode("utf-8", errors)
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Return a descriptor, as an ``opener`` of :func:`open`; nobody waits at a pipe.
+
+    Of a descriptor that is not its opener's, ``open`` leaves one open where it finds a directory.
+    """
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def _write_new(path: str, data: bytes, mode: int) -> None:
