@@ -9,6 +9,8 @@ from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import status_reading
 
+_LONGEST = 1 << 24  # bytes; 254 instances take about one MB
+
 
 class NotRunningError(AgentError):
     """No agent runs with that run directory."""
@@ -47,10 +49,10 @@ def unseen(run_directory: str, pid: int) -> str:
 
 def read_status(run_directory: str) -> dict[str, Any] | None:
     """Return the agent's newest snapshot as plain data, None if there is none (yet)."""
+    from ipfailover_agent.system import files  # noqa: PLC0415 - start-up time of --help
+
+    path = RunPaths(directory=run_directory, config="").status
     try:
-        with open(  # noqa: PTH123 - start-up time
-            RunPaths(directory=run_directory, config="").status, encoding="utf-8"
-        ) as file:
-            return status_reading.from_json(file.read())
+        return status_reading.from_json(files.read_text(path, _LONGEST))
     except (OSError, ValueError):
         return None

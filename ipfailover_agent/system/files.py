@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
+_SMALL: Final = 1 << 20  # bytes
 _TERMINATION_LIMIT: Final = 4096  # bytes, Kubernetes' own
 _TEMPORARY_SUFFIX: Final = ".new~"
 _temporary_numbers = itertools.count()
@@ -290,14 +291,14 @@ def read_duration(path: str, within: float) -> float | None:
     return took if took >= 0 and abs(time.time() - written) <= within else None
 
 
-def read_text(path: str) -> str:
-    """Return the first MiB of a file.
+def read_text(path: str, limit: int = _SMALL) -> str:
+    """Return the first ``limit`` bytes of a file.
 
     Raises:
         OSError: it cannot be read.
         UnicodeDecodeError: it is not UTF-8.
     """
-    return _read_small(path)
+    return _read_small(path, limit=limit)
 
 
 def write_termination_message(path: str, text: str) -> None:
@@ -320,10 +321,10 @@ def write_termination_message(path: str, text: str) -> None:
             os.close(fd)
 
 
-def _read_small(path: str, errors: str = "strict") -> str:
+def _read_small(path: str, errors: str = "strict", limit: int = _SMALL) -> str:
     with open(path, "rb", opener=without_waiting) as file:
         # None of a pipe that somebody keeps open and writes nothing into.
-        return (file.read(1 << 20) or b"").decode("utf-8", errors)
+        return (file.read(limit) or b"").decode("utf-8", errors)
 
 
 def without_waiting(path: str, flags: int) -> int:

@@ -495,6 +495,27 @@ def test_status_prints_json_for_programs(world: World) -> None:
     assert 0 == agent.stop()
 
 
+@pytest.mark.parametrize("kind", ["pipe", "endless", "directory"])
+def test_a_status_file_that_is_none_keeps_nobody_waiting(world: World, kind: str) -> None:
+    """No command waits for a writer, or reads without end."""
+    agent = world.running()
+    there = world.run_directory / "status.json"
+    agent.signal(signal.SIGSTOP)  # it would write another one
+    there.unlink()
+    match kind:
+        case "pipe":
+            os.mkfifo(there)
+        case "endless":
+            there.symlink_to("/dev/zero")
+        case _:
+            there.mkdir()
+    done = world.command("status", timeout=10)
+    assert (1, True) == (done.returncode, f"cannot read its {there}" in done.stdout), done.stdout
+    assert 75 == world.command("reload", "--timeout", "0.2", timeout=10).returncode
+    agent.signal(signal.SIGCONT)
+    assert 0 == agent.stop()
+
+
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_watch_shows_changes_until_ctrl_c(world: World, as_json: bool) -> None:  # noqa: FBT001
     """And then ends with 0 and without a traceback."""
