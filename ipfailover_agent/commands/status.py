@@ -66,6 +66,8 @@ def _watch(run_directory: str, pid: int, seconds: float, *, as_json: bool, is_wh
             if not terminal.say(text):
                 return
         time.sleep(seconds)
+        if not terminal.is_read():
+            return
         pid = find_agent(run_directory)
 
 
@@ -114,8 +116,10 @@ def _head(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> It
     yield f"{data['phase']}, {ready}, agent {data['version']}, pid {data['pid']}"
     if config := data["config"]:
         yield from terminal.fold(
-            f"{config['name']} on {config['interface']}, from {config['source']}, "
-            f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}",
+            terminal.harmless(
+                f"{config['name']} on {config['interface']}, from {config['source']}, "
+                f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}"
+            ),
             columns,
             "  ",
         )

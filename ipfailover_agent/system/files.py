@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
 _SMALL: Final = 1 << 20  # bytes
+_LONGEST_FIGURE: Final = 15  # digits
 _TERMINATION_LIMIT: Final = 4096  # bytes, Kubernetes' own
 _TEMPORARY_SUFFIX: Final = ".new~"
 _temporary_numbers = itertools.count()
@@ -285,10 +286,11 @@ def read_duration(path: str, within: float) -> float | None:
     """
     try:
         written = os.stat(path).st_mtime
-        took = int(_read_small(path)) / 1_000_000
+        text = _read_small(path).strip()
     except (OSError, ValueError):
         return None
-    return took if took >= 0 and abs(time.time() - written) <= within else None
+    is_figure = text.isascii() and text.isdigit() and len(text) <= _LONGEST_FIGURE
+    return int(text) / 1_000_000 if is_figure and abs(time.time() - written) <= within else None
 
 
 def read_text(path: str, limit: int = _SMALL) -> str:
@@ -330,7 +332,7 @@ def _read_small(path: str, errors: str = "strict", limit: int = _SMALL) -> str:
 def without_waiting(path: str, flags: int) -> int:
     """Return a descriptor, as an ``opener`` of :func:`open`; nobody waits at a pipe.
 
-    Of a descriptor that is not its opener's, ``open`` leaves one open where it finds a directory.
+    Given a descriptor instead, ``open`` would leave it open where it finds a directory.
     """
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 

@@ -416,6 +416,31 @@ def test_a_damaged_pid_file_is_none(tmp_path: Path, content: bytes) -> None:
     assert files.read_running_agent(str(tmp_path / "missing")) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2500000\n", 2.5),
+        ("0", 0.0),
+        ("", None),
+        ("-5", None),
+        ("1_000", None),
+        ("٣٤٥", None),
+        ("²", None),
+        ("1e3", None),
+        ("9" * 400, None),
+        ("9" * 5000, None),
+    ],
+    ids=lambda each: ascii(each)[:12],
+)
+def test_a_duration_is_written_in_ascii_digits(
+    tmp_path: Path, text: str, expected: float | None
+) -> None:
+    """Whoever may write there; nothing is raised."""
+    path = tmp_path / "check.duration"
+    path.write_text(text, encoding="utf-8")
+    assert expected == files.read_duration(str(path), within=60)
+
+
 # --- what is in the place of a file ---
 
 
