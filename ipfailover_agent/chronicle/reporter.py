@@ -6,7 +6,6 @@ fails in a way that could cost an address.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from ipfailover_agent.chronicle.account import Account, Active, Told
 from ipfailover_agent.chronicle.history import History, utc_now
 from ipfailover_agent.chronicle.look import Look
 from ipfailover_agent.chronicle.snapshots import Snapshots
+from ipfailover_agent.chronicle.status_file import StatusFile
 from ipfailover_agent.chronicle.witness import Witness
 from ipfailover_agent.core.errors import (
     AgentError,
@@ -29,7 +29,6 @@ from ipfailover_agent.core.supervising.supervision import Lifecycle, Phase, Verd
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
 from ipfailover_agent.report import status
 from ipfailover_agent.report.logs import Repeats
-from ipfailover_agent.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.prepare import Candidate
 
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
+_RETRY_INTERVAL = 1.0  # after a write that failed
 _NAG_INTERVAL = 60.0
 
 
@@ -64,7 +64,7 @@ class Reporter:
         witness: Witness | None = None,
     ) -> None:
         self.log = log
-        self._paths = paths
+        self._file = StatusFile(paths.status, log)
         self._source = source or "environment"
         self._lines_dropped = lines_dropped
         self._state = Lifecycle()
@@ -362,8 +362,9 @@ class Reporter:
         self._dropped_told = self._lines_dropped()
         made = self.snapshots.make()
         self.history.write()
-        with contextlib.suppress(AgentError):  # a full run directory must not cost an address
-            files.write_atomically(self._paths.status, status.to_json(made), 0o644)
+        self._file.write(status.to_json(made))
+        if self._file.is_behind:
+            self._status_due = self._status_at + _RETRY_INTERVAL
 
 
 def _lasted(entry: RosterEntry, now: float) -> float | None:

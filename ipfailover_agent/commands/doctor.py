@@ -163,7 +163,7 @@ def _agent(source: _Source) -> Iterator[Finding]:
     whose = "; its variables are looked at" if source.is_agents else ""
     if told is None:
         yield findings.warned(
-            "agent", f"pid {pid} tells no status{whose}", "wait a moment, look again"
+            "agent", f"{running.unseen(directory, pid)}{whose}", "wait a moment, look again"
         )
     elif told["ready"]:
         yield findings.passed("agent", f"pid {pid} runs and is ready{whose}")

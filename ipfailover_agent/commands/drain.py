@@ -9,7 +9,7 @@ import signal
 import time
 from typing import Any
 
-from ipfailover_agent.commands.running import find_agent, read_status
+from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.drains.drain_requests import Request, encode_request
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
@@ -89,7 +89,7 @@ def _verdict(
                 "if it starts again with the same run directory, status says what is drained"
             )
         if now >= deadline:
-            raise _NoVerdictError(_describe(path, run_directory, is_taken=is_taken))
+            raise _NoVerdictError(_describe(path, run_directory, pid, is_taken=is_taken))
         time.sleep(_LOOK_INTERVAL)
 
 
@@ -107,15 +107,15 @@ def _withdraw(path: str) -> bool:
     return False
 
 
-def _describe(path: str, run_directory: str, *, is_taken: bool) -> str:
+def _describe(path: str, run_directory: str, pid: int, *, is_taken: bool) -> str:
     """Return what is known when the time is over."""
     if not is_taken and _withdraw(path):
         return "the agent did not take the request in time; it was withdrawn"
     data = read_status(run_directory)
+    if data is None:
+        return f"no verdict to be seen in time; {unseen(run_directory, pid)}"
     drained = [
-        f"\n  {each['name']}: {each['drained']}"
-        for each in (data["instances"] if data else ())
-        if each["drained"]
+        f"\n  {each['name']}: {each['drained']}" for each in data["instances"] if each["drained"]
     ]
     known = "".join(drained) or "\n  nothing is drained"
     return f"no verdict in time; the agent goes on, and at the moment:{known}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import drain, peers_once
-from ipfailover_agent.commands.running import find_agent, read_status
+from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.drains.drain_requests import Request
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.network import packet_filter
@@ -50,6 +50,10 @@ class _StoppedError(AgentError):
     exit_code = ExitCode.TEMPORARY
 
 
+class _UnseenError(AgentError):
+    exit_code = ExitCode.TEMPORARY
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
     """What is drilled."""
@@ -66,8 +70,11 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
     Raises:
         AgentError: no agent runs, it refuses, or the wire cannot be listened to.
     """
-    find_agent(options.run_directory)
-    subject = _choose(read_status(options.run_directory), word)
+    pid = find_agent(options.run_directory)
+    data = read_status(options.run_directory)
+    if data is None:
+        raise _UnseenError(unseen(options.run_directory, pid))
+    subject = _choose(data, word)
     promised = _promise(options, subject)
     if not as_json:
         terminal.say(
@@ -95,10 +102,10 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
     return _tell(subject, handover, promised, state, ending, as_json=as_json)
 
 
-def _choose(data: dict[str, Any] | None, word: str | None) -> _Subject:
+def _choose(data: dict[str, Any], word: str | None) -> _Subject:
     """Return the named instance, which has to be held here, or the first that is."""
-    instances = data["instances"] if data else []
-    interface = data["config"]["interface"] if data and data["config"] else ""
+    instances = data["instances"]
+    interface = data["config"]["interface"] if data["config"] else ""
     held = [each for each in instances if each["state"] == "MASTER"]
     if word is None:
         found = [each for each in held if not each["drained"]][:1]

@@ -40,7 +40,7 @@ def events(
         while follow and is_read:
             time.sleep(_LOOK_INTERVAL)
             found = _about(read_lines(path), instance)
-            is_read = _print(_newer(before, found), as_json=as_json)
+            is_read = terminal.is_read() and _print(_newer(before, found), as_json=as_json)
             before = found or before
     except KeyboardInterrupt:
         terminal.say("")  # the shell's prompt belongs on a line of its own, behind the ^C

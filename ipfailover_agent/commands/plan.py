@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import peers_once
 from ipfailover_agent.commands.check import ask_keepalived
-from ipfailover_agent.commands.running import find_agent, read_status
+from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.changing import outlook
 from ipfailover_agent.core.changing.change import Change
 from ipfailover_agent.core.changing.outlook import Outlook
@@ -109,8 +109,14 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
             environment=dict(record.environment),
             options=options,
         )
-    phase = (read_status(run_directory) or {}).get("phase", "starting")
-    why = f"the agent has nothing in force, it is {phase}" if pid else "no agent runs"
+    why = "no agent runs"
+    if pid:
+        status = read_status(run_directory)
+        why = (
+            unseen(run_directory, pid)
+            if status is None
+            else f"the agent has nothing in force, it is {status['phase']}"
+        )
     text = f"{why}: compared with the last good configuration"
     return _Base(kind="last-good", text=text, record=record, environment=os.environ, options=own)
 

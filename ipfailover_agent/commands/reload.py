@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
+from datetime import datetime
 from typing import Any
 
-from ipfailover_agent.commands.running import find_agent, read_status
+from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.report import terminal
 
 _LOOK_INTERVAL = 0.02
+_UNSEEN = -1
+_RESOLUTION = 0.001  # seconds, of times in the status
 
 
 class _NoVerdictError(AgentError):
@@ -25,7 +28,9 @@ def reload(run_directory: str, timeout: float) -> int:
     what was there when this command was called.
     """
     pid = find_agent(run_directory)
-    before = _started(read_status(run_directory))
+    seen = read_status(run_directory)
+    before = int(seen["reload"]["started"]) if seen else _UNSEEN
+    asked_at = time.time()
     from ipfailover_agent.system import process  # noqa: PLC0415 - a missing agent needs none
 
     if not process.signal_process(pid, signal.SIGHUP):
@@ -33,17 +38,25 @@ def reload(run_directory: str, timeout: float) -> int:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         data = read_status(run_directory)
-        if data is not None and data["reload"]["ended"] > before:
+        if data is not None and _is_answer(data["reload"], before, asked_at):
             return _tell(data["reload"])
         if find_agent(run_directory, must_run=False) != pid:
             raise _NoVerdictError(f"the agent, pid {pid}, ended during the reload")
         time.sleep(_LOOK_INTERVAL)
-    phase = data["phase"] if (data := read_status(run_directory)) else "unknown"
-    raise _NoVerdictError(f"no verdict within {timeout:g} s; the agent is {phase}")
+    data = read_status(run_directory)
+    known = f"the agent is {data['phase']}" if data else unseen(run_directory, pid)
+    raise _NoVerdictError(f"no verdict within {timeout:g} s; {known}")
 
 
-def _started(data: dict[str, Any] | None) -> int:
-    return int(data["reload"]["started"]) if data else 0
+def _is_answer(verdict: dict[str, Any], before: int, asked_at: float) -> bool:
+    """Tell whether a verdict is on a reload that began after ``before`` had begun.
+
+    Where that was not to be seen, one that was given after ``asked_at``, in UTC seconds.
+    """
+    if before != _UNSEEN:
+        return bool(verdict["ended"] > before)
+    at = verdict["at"] and datetime.fromisoformat(verdict["at"]).timestamp()
+    return bool(at and at >= asked_at - _RESOLUTION)
 
 
 def _tell(verdict: dict[str, Any]) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import status_reading
+
+_LONGEST = 1 << 24  # bytes; 254 instances take about one MB
 
 
 class NotRunningError(AgentError):
@@ -33,12 +36,23 @@ def find_agent(run_directory: str, *, must_run: bool = True) -> int:
     return pid or 0
 
 
+def unseen(run_directory: str, pid: int) -> str:
+    """Return in words what is known of an agent that runs and whose status cannot be read."""
+    path = RunPaths(directory=run_directory, config="").status
+    if os.path.exists(path):  # noqa: PTH110 - start-up time
+        return f"the agent, pid {pid}, runs, and this version cannot read its {path}"
+    return (
+        f"the agent, pid {pid}, runs, and there is no {path}: it has just started, or cannot "
+        f"write it; its log says so (status.unwritten), `df {run_directory}` whether room is left"
+    )
+
+
 def read_status(run_directory: str) -> dict[str, Any] | None:
     """Return the agent's newest snapshot as plain data, None if there is none (yet)."""
+    from ipfailover_agent.system import files  # noqa: PLC0415 - start-up time of --help
+
+    path = RunPaths(directory=run_directory, config="").status
     try:
-        with open(  # noqa: PTH123 - start-up time
-            RunPaths(directory=run_directory, config="").status, encoding="utf-8"
-        ) as file:
-            return status_reading.from_json(file.read())
+        return status_reading.from_json(files.read_text(path, _LONGEST))
     except (OSError, ValueError):
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ipfailover_agent.commands.running import find_agent, read_status
+from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.report import terminal
 
@@ -32,19 +32,21 @@ def status(
 
     ``watch`` is in seconds; ``is_whole`` prints every instance, however many there are.
     """
-    find_agent(run_directory)
+    pid = find_agent(run_directory)
     if watch is None:
         data = read_status(run_directory)
-        terminal.say(_shown(data, as_json=as_json, is_whole=is_whole))
+        terminal.say(
+            _shown(data, as_json=as_json, is_whole=is_whole) or unseen(run_directory, pid)
+        )
         return int(ExitCode.OK if data and data["ready"] else ExitCode.BUG)
     try:
-        _watch(run_directory, watch, as_json=as_json, is_whole=is_whole)
+        _watch(run_directory, pid, watch, as_json=as_json, is_whole=is_whole)
     except KeyboardInterrupt:
         terminal.say("")  # the shell's prompt belongs on a line of its own, behind the ^C
     return int(ExitCode.OK)
 
 
-def _watch(run_directory: str, seconds: float, *, as_json: bool, is_whole: bool) -> None:
+def _watch(run_directory: str, pid: int, seconds: float, *, as_json: bool, is_whole: bool) -> None:
     """Print the status until nobody reads it any more: on a terminal anew each time.
 
     Elsewhere only what changed, so that a file holds no repeats.
@@ -53,25 +55,28 @@ def _watch(run_directory: str, seconds: float, *, as_json: bool, is_whole: bool)
         NotRunningError: the agent has ended.
     """
     is_live = terminal.is_terminal() and not as_json
-    shown = None
+    is_first, shown = True, None
     while True:
         data = read_status(run_directory)
-        if is_live or data != shown:
-            shown = data
-            text = _shown(data, as_json=as_json, is_whole=is_whole)
+        if is_live or is_first or data != shown:
+            is_first, shown = False, data
+            text = _shown(data, as_json=as_json, is_whole=is_whole) or unseen(run_directory, pid)
             if is_live:
                 click.clear()
             if not terminal.say(text):
                 return
         time.sleep(seconds)
-        find_agent(run_directory)
+        if not terminal.is_read():
+            return
+        pid = find_agent(run_directory)
 
 
 def _shown(data: dict[str, Any] | None, *, as_json: bool, is_whole: bool) -> str:
+    """Return what is printed of a status; for a person nothing where there is none."""
     if as_json:
         return json.dumps(data or {})
     if data is None:
-        return "the agent has written no status that this version can read (yet)"
+        return ""
     paint = terminal.painter(os.environ, is_terminal=terminal.is_terminal())
     columns = terminal.width()
     return "\n".join(_text(data, datetime.now(UTC), columns, paint, is_whole=is_whole))
@@ -111,8 +116,10 @@ def _head(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> It
     yield f"{data['phase']}, {ready}, agent {data['version']}, pid {data['pid']}"
     if config := data["config"]:
         yield from terminal.fold(
-            f"{config['name']} on {config['interface']}, from {config['source']}, "
-            f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}",
+            terminal.harmless(
+                f"{config['name']} on {config['interface']}, from {config['source']}, "
+                f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}"
+            ),
             columns,
             "  ",
         )

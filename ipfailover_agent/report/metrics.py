@@ -182,9 +182,13 @@ def _of_agent(look: Observation) -> Iterator[Metric]:
         yield CounterMetricFamily(f"ipfailover_{name}", text, value=count)
     yield _labelled(
         "ipfailover_protection_active",
-        "Whether a mechanism that bounds double holders and outages works here",
+        "Whether a mechanism that bounds double holders and outages and is asked for works here",
         "kind",
-        ((each.kind, float(each.active)) for each in status.protections),
+        (  # one that is off without a reason was not asked for, or waits as the agent does
+            (each.kind, float(each.active))
+            for each in status.protections
+            if each.active or each.reason
+        ),
     )
     for name, text, seconds in (
         ("lease_seconds", "Lifetime of held addresses, 0 for none", status.lease.seconds),

@@ -27,6 +27,20 @@ def is_terminal() -> bool:
     return bool(sys.stdout) and sys.stdout.isatty()
 
 
+def is_read() -> bool:
+    """Tell whether anybody may still read the standard output.
+
+    Nobody does where it was closed before us, or the reader of a pipe or terminal has left.
+    """
+    if not sys.stdout:
+        return False
+    import select  # noqa: PLC0415 - for what prints again and again
+
+    poll = select.poll()
+    poll.register(1, 0)  # POLLERR and POLLHUP are told unasked
+    return not poll.poll(0)
+
+
 def painter(environment: Mapping[str, str], *, is_terminal: bool) -> Callable[[str, str], str]:
     """Return what paints a text: ``paint(text, "bad")``; it leaves it alone unless it may.
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
+_SMALL: Final = 1 << 20  # bytes
+_LONGEST_FIGURE: Final = 15  # digits
 _TERMINATION_LIMIT: Final = 4096  # bytes, Kubernetes' own
 _TEMPORARY_SUFFIX: Final = ".new~"
 _temporary_numbers = itertools.count()
@@ -257,6 +259,17 @@ def remove_file(path: str) -> None:
         _remove(path)
 
 
+def remove_stale(path: str) -> None:
+    """Remove the regular file that a path leads to; what else is there stays as it is.
+
+    Raises:
+        SystemRefusedError: it cannot be removed.
+    """
+    target = os.path.realpath(path)
+    if not obstacle(target):
+        remove_file(target)
+
+
 def read_reason(path: str) -> str:
     """Return why the check script failed, in one line; empty where it does not say."""
     try:
@@ -273,20 +286,21 @@ def read_duration(path: str, within: float) -> float | None:
     """
     try:
         written = os.stat(path).st_mtime
-        took = int(_read_small(path)) / 1_000_000
+        text = _read_small(path).strip()
     except (OSError, ValueError):
         return None
-    return took if took >= 0 and abs(time.time() - written) <= within else None
+    is_figure = text.isascii() and text.isdigit() and len(text) <= _LONGEST_FIGURE
+    return int(text) / 1_000_000 if is_figure and abs(time.time() - written) <= within else None
 
 
-def read_text(path: str) -> str:
-    """Return the first MiB of a file.
+def read_text(path: str, limit: int = _SMALL) -> str:
+    """Return the first ``limit`` bytes of a file.
 
     Raises:
         OSError: it cannot be read.
         UnicodeDecodeError: it is not UTF-8.
     """
-    return _read_small(path)
+    return _read_small(path, limit=limit)
 
 
 def write_termination_message(path: str, text: str) -> None:
@@ -309,10 +323,18 @@ def write_termination_message(path: str, text: str) -> None:
             os.close(fd)
 
 
-def _read_small(path: str, errors: str = "strict") -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(fd, "rb") as file:
-        return file.read(1 << 20).decode("utf-8", errors)
+def _read_small(path: str, errors: str = "strict", limit: int = _SMALL) -> str:
+    with open(path, "rb", opener=without_waiting) as file:
+        # None of a pipe that somebody keeps open and writes nothing into.
+        return (file.read(limit) or b"").decode("utf-8", errors)
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Return a descriptor, as an ``opener`` of :func:`open`; nobody waits at a pipe.
+
+    Given a descriptor instead, ``open`` would leave it open where it finds a directory.
+    """
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def _write_new(path: str, data: bytes, mode: int) -> None:

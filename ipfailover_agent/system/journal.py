@@ -5,7 +5,6 @@ a full disk or a crash ends where the next append begins.
 """
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH123
 
 from __future__ import annotations
 
@@ -70,10 +69,9 @@ class Journal:
 def read_lines(path: str) -> list[str]:
     """Return the lines of a journal, without empty ones; none where it cannot be read."""
     with contextlib.suppress(OSError, AgentError):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(fd, "rb") as file:
-            if (size := os.fstat(fd).st_size) > _LONGEST:
+        with open(path, "rb", opener=files.without_waiting) as file:
+            if (size := os.fstat(file.fileno()).st_size) > _LONGEST:
                 file.seek(size - _LONGEST)
-            text = file.read(_LONGEST).decode("utf-8", "replace")
+            text = (file.read(_LONGEST) or b"").decode("utf-8", "replace")
         return [line for line in text.split("\n") if line]
     return []

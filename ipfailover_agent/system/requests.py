@@ -1,7 +1,7 @@
 """Request files: how commands tell the agent what they want. The directory is root's, 0700."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH106, PTH108, PTH123, PTH208
+# ruff: noqa: PTH106, PTH108, PTH208
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import re
 import stat
 from dataclasses import dataclass
 from typing import Final
+
+from ipfailover_agent.system import files
 
 SUFFIX: Final = ".json"
 _SIZE_LIMIT: Final = 1 << 16  # bytes
@@ -52,12 +54,15 @@ def take(directory: str) -> tuple[list[FoundRequest], bool]:
     return found, len(names) > _AT_ONCE
 
 
+def _without_following(path: str, flags: int) -> int:
+    return files.without_waiting(path, flags | os.O_NOFOLLOW)
+
+
 def _read(directory: str, name: str) -> FoundRequest:
     stem = name.removesuffix(SUFFIX)
     known = stem if name.endswith(SUFFIX) and _ID.fullmatch(stem) else ""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with open(os.open(f"{directory}/{name}", flags), "rb") as file:
+        with open(f"{directory}/{name}", "rb", opener=_without_following) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 return FoundRequest(id=known, refusal="it is no regular file")

@@ -1,7 +1,7 @@
 """Where variables come from: the environment, a file, or a directory with a file for each."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH112, PTH116, PTH123, PTH208
+# ruff: noqa: PTH112, PTH116, PTH208
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import Problem, SettingsError
+from ipfailover_agent.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -232,10 +233,8 @@ def _has_moved(path: str, root: str) -> bool:
 
 
 def _read_text(path: str) -> str:
-    # Not to wait for a writer, should it be a FIFO
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+    with open(path, "rb", opener=files.without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is not a regular file")
         data = file.read(_LIMIT + 1)
     if len(data) > _LIMIT:

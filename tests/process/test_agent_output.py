@@ -291,6 +291,38 @@ def test_a_run_directory_that_is_full_at_a_reload_refuses_it(world: World) -> No
     assert 0 == agent.stop()
 
 
+def test_a_status_that_cannot_be_written_is_not_shown_as_it_was(world: World) -> None:
+    """What it took itself is enough for the next one; without that, every reader says so."""
+    agent = world.start(policy=SHORT, before=small_disk(world, "256k"))
+    agent.wait_for(lambda: "Startup complete" in agent.output)
+    there = world.run_directory
+    within = ("nsenter", "--target", str(agent.pid), "--mount")
+    fill = f"dd if=/dev/zero of={there}/fill bs=4096 2>/dev/null || true"
+    inside(world, agent, fill)
+    agent.reload()
+    agent.wait_for(lambda: "event=reload.unchanged" in agent.log)
+    status = json.loads(inside(world, agent, f"cat {there}/status.json"))
+    assert 1 == status["reload"]["ended"]
+    assert "status.unwritten" not in agent.log
+    inside(world, agent, f"rm {there}/status.json; {fill}")
+    agent.reload()
+    agent.wait_for(lambda: "event=status.unwritten" in agent.log)
+    unseen = f"there is no {there}/status.json"
+    done = world.command("status", before=within)
+    assert (1, True) == (done.returncode, unseen in done.stdout), done.stdout
+    for words, code in (("reload --timeout 0.5", 75), ("drill", 75)):
+        done = world.command(*words.split(), before=within)
+        assert (code, True) == (done.returncode, unseen in done.stderr), done.stderr
+    done = world.command("doctor", "--seconds", "0.2", before=within)
+    assert unseen in done.stdout
+    assert 75 != world.command("plan", before=within).returncode
+    inside(world, agent, f"rm {there}/fill")
+    agent.wait_for(lambda: "event=status.written" in agent.log)
+    assert "running, ready" in world.command("status", before=within).stdout
+    assert 1 == agent.log.count("event=status.unwritten")
+    assert 0 == agent.stop()
+
+
 def test_a_run_directory_that_becomes_read_only_does_not_end_the_agent(world: World) -> None:
     """A reload is refused, a crash of keepalived is survived, and TERM still ends with 0."""
     world.write(VIRTUAL_IPS="10.0.0.101")

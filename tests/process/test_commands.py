@@ -424,6 +424,36 @@ def test_reload_gives_up_after_its_timeout(world: World) -> None:
     assert 0 == agent.stop()
 
 
+def test_a_reload_whose_beginning_was_not_to_be_seen_gets_its_own_verdict(world: World) -> None:
+    """The status is gone when it is asked for, and shows an earlier verdict when it comes back."""
+    agent = world.running()
+    agent.reload()
+    agent.wait_for_reloads(1)
+    earlier = (world.run_directory / "status.json").read_bytes()
+    agent.signal(signal.SIGSTOP)
+    (world.run_directory / "status.json").unlink()
+    with subprocess.Popen(
+        [*world.enter(), sys.executable, "-m", "ipfailover_agent", "reload", "--timeout", "1.5"],
+        env=world.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as reload:
+        wait_until(lambda: is_pending(agent.pid, signal.SIGHUP), 10, "no SIGHUP was sent")
+        (world.run_directory / "status.json").write_bytes(earlier)
+        _, errors = reload.communicate(timeout=20)
+    assert (75, True) == (reload.returncode, "no verdict within 1.5 s" in errors), errors
+    agent.signal(signal.SIGCONT)
+    assert 0 == agent.stop()
+
+
+def is_pending(pid: int, number: int) -> bool:
+    """Tell whether a signal waits for a process that is stopped."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 # --- status --
 
 
@@ -462,6 +492,27 @@ def test_status_prints_json_for_programs(world: World) -> None:
     done = world.command("status", "--json")
     assert 0 == done.returncode
     assert agent.status["started_at"] == json.loads(done.stdout)["started_at"]
+    assert 0 == agent.stop()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "directory"])
+def test_a_status_file_that_is_none_keeps_nobody_waiting(world: World, kind: str) -> None:
+    """No command waits for a writer, or reads without end."""
+    agent = world.running()
+    there = world.run_directory / "status.json"
+    agent.signal(signal.SIGSTOP)  # it would write another one
+    there.unlink()
+    match kind:
+        case "pipe":
+            os.mkfifo(there)
+        case "endless":
+            there.symlink_to("/dev/zero")
+        case _:
+            there.mkdir()
+    done = world.command("status", timeout=10)
+    assert (1, True) == (done.returncode, f"cannot read its {there}" in done.stdout), done.stdout
+    assert 75 == world.command("reload", "--timeout", "0.2", timeout=10).returncode
+    agent.signal(signal.SIGCONT)
     assert 0 == agent.stop()
 
 

@@ -179,6 +179,31 @@ def test_follow_prints_what_happens_until_ctrl_c(world: World) -> None:
     assert 0 == agent.stop()
 
 
+@pytest.mark.parametrize("words", ["events --follow", "status --watch 0.2"])
+@pytest.mark.parametrize("ending", ["", ">&-"], ids=["left", "closed"])
+def test_what_nobody_reads_ends_in_a_quiet_hour_too(world: World, words: str, ending: str) -> None:
+    """Nothing happens that could not be written."""
+    agent = world.running(environment=NAMED)
+    script = f"exec {sys.executable} -m ipfailover_agent {words} {ending}"
+    with subprocess.Popen(
+        [*world.enter(), "sh", "-c", script],
+        env=world.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as follow:
+        try:
+            assert follow.stdout is not None
+            assert bool(follow.stdout.readline()) is not bool(ending)
+            follow.stdout.close()
+            assert 0 == follow.wait(10)
+        finally:
+            follow.kill()
+        assert follow.stderr is not None
+        assert "" == follow.stderr.read()
+    assert 0 == agent.stop()
+
+
 def test_a_full_or_foreign_events_file_does_not_fail_the_agent(world: World) -> None:
     """A directory in its place: nothing can be kept, everything else works."""
     world.run_directory.mkdir(mode=0o700)

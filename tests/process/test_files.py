@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.errors import SettingsError, SystemRefusedError
 from ipfailover_agent.core.model import RenderedFile
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.system import files, memory
+from ipfailover_agent.system import files, journal, memory, requests, sources
 from ipfailover_agent.system.host import process_started_at
 
 if TYPE_CHECKING:
@@ -414,6 +414,64 @@ def test_a_damaged_pid_file_is_none(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert files.read_running_agent(str(path)) is None
     assert files.read_running_agent(str(tmp_path / "missing")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2500000\n", 2.5),
+        ("0", 0.0),
+        ("", None),
+        ("-5", None),
+        ("1_000", None),
+        ("٣٤٥", None),
+        ("²", None),
+        ("1e3", None),
+        ("9" * 400, None),
+        ("9" * 5000, None),
+    ],
+    ids=lambda each: ascii(each)[:12],
+)
+def test_a_duration_is_written_in_ascii_digits(
+    tmp_path: Path, text: str, expected: float | None
+) -> None:
+    """Whoever may write there; nothing is raised."""
+    path = tmp_path / "check.duration"
+    path.write_text(text, encoding="utf-8")
+    assert expected == files.read_duration(str(path), within=60)
+
+
+# --- what is in the place of a file ---
+
+
+def test_a_directory_in_the_place_of_a_file_costs_no_descriptor(tmp_path: Path) -> None:
+    """It is looked at with each status, for as long as the agent runs."""
+    path = str(tmp_path)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    for _ in range(3):
+        assert "" == files.read_reason(path)
+        assert files.read_duration(path, within=60) is None
+        assert files.read_running_agent(path) is None
+        assert [] == journal.read_lines(path)
+        (tmp_path / "request.json").mkdir()
+        [request], _ = requests.take(path)
+        assert "it cannot be read: Is a directory" == request.refusal
+        with pytest.raises(SettingsError, match="Is a directory"):
+            sources.read_sysconfig_options(path)
+    assert before == sorted(Path("/proc/self/fd").iterdir())
+
+
+def test_a_pipe_in_the_place_of_a_file_is_empty(tmp_path: Path) -> None:
+    """Also while somebody keeps it open and writes nothing."""
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    assert "" == files.read_text(path)
+    end = os.open(path, os.O_RDWR)
+    try:
+        assert "" == files.read_text(path)
+        assert [] == journal.read_lines(path)
+    finally:
+        os.close(end)
 
 
 # --- the record of addresses --------------------------------------------------------------------

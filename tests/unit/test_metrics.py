@@ -157,6 +157,23 @@ def test_the_agents_own_metrics(name: str, labels: tuple[str, ...], value: float
     assert value == samples(WHOLE)[name, labels]
 
 
+@pytest.mark.parametrize(
+    ("active", "reason", "expected"),
+    [
+        pytest.param(True, "", 1.0, id="works"),
+        pytest.param(False, "cap_net_raw is missing", 0.0, id="cannot"),
+        pytest.param(False, "", None, id="not asked for"),
+    ],
+)
+def test_a_protection_that_nobody_asked_for_is_not_told_of(
+    *, active: bool, reason: str, expected: float | None
+) -> None:
+    """IPFailoverProtectionOff fires for each 0: for what was asked for and does not work."""
+    protection = status.Protection(kind="conflict", active=active, reason=reason)
+    seen = observation(instance(1), protections=(protection,))
+    assert expected == samples(seen).get(("ipfailover_protection_active", ("conflict",)))
+
+
 def test_two_nodes_that_differ_have_other_labels() -> None:
     """Digest and fingerprint are on the metric of the configuration."""
     [labels] = [labels for name, labels in samples(WHOLE) if name == "ipfailover_config_info"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ from ipfailover_agent.core.supervising.supervision import Lifecycle, Phase, Verd
 from ipfailover_agent.prepare import Candidate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from structlog.testing import LogCapture
 
     from ipfailover_agent.report.status import DrainRequestStatus
@@ -101,6 +105,21 @@ def candidate(ips: str = "10.0.0.101", **variables: str) -> Candidate:
     return Candidate(
         settings=settings, facts=facts, config=config, paths=paths, rendering=rendering
     )
+
+
+@contextmanager
+def full(directory: Path) -> Iterator[None]:
+    """Let no file in a directory grow, as a full disk does not."""
+    real = os.open
+
+    def refuse(path: Any, flags: int, *rest: Any, **named: Any) -> int:  # noqa: ANN401
+        if flags & os.O_CREAT and str(path).startswith(str(directory)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return real(path, flags, *rest, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        yield
 
 
 DEGRADED = {"ips": "10.0.0.101,10.0.0.300", "ON_INVALID": "serve-valid"}
@@ -264,6 +283,31 @@ def test_a_status_file_that_cannot_be_written_costs_nothing(told: Told, tmp_path
     (tmp_path / "status.json").mkdir()
     (tmp_path / "status.json" / "x").touch()
     told.reporter.write_status()
+    assert (tmp_path / "status.json" / "x").exists()
+
+
+def test_a_status_that_cannot_be_replaced_is_removed_and_told_of_twice(
+    told: Told, tmp_path: Path
+) -> None:
+    """It would pass for what is; it is tried again each second, also where nothing happens."""
+    told.reporter.write_status()
+    wanted = tmp_path / "status.json"
+    assert wanted.exists()
+    with full(tmp_path):
+        told.reporter.write_status()
+        assert not wanted.exists()
+        for _ in range(3):
+            told.reporter.tick(told.reporter.deadline or 0)
+        assert ["status.unwritten"] == told.events
+        assert "No space left" in told.capture.entries[0]["error"]
+        due = told.reporter.deadline
+        assert due is not None
+        assert 0 < due - time.monotonic() <= 1
+    told.reporter.tick(due)
+    assert wanted.exists()
+    told.reporter.write_status()
+    assert ["status.unwritten", "status.written"] == told.events
+    assert told.reporter.deadline is None
 
 
 def test_lines_that_were_dropped_get_into_the_status(told: Told) -> None:

@@ -222,6 +222,15 @@ def unanswered(number: int, address: str, holder: str = "10.0.0.12") -> status.I
     )
 
 
+def test_the_name_of_a_source_moves_no_cursor() -> None:
+    """A path may hold anything."""
+    assert SNAPSHOT.config is not None
+    config = replace(SNAPSHOT.config, source="/etc/\x1b[2Jx\n")
+    data = status_reading.from_json(status.to_json(replace(SNAPSHOT, config=config)))
+    lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
+    assert lines[1].startswith("vip on eth0, from /etc/?[2Jx?, in force")
+
+
 def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
     """One alone has its own sentence."""
     instances = (

@@ -1,0 +1,47 @@
+"""The status file: written, or gone, never older than what it would say."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.system import files
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+_MODE = 0o644
+
+
+class StatusFile:
+    """A file that is replaced as a whole; one that cannot be costs a line in the log."""
+
+    def __init__(self, path: str, log: FilteringBoundLogger) -> None:
+        self._path = path
+        self._log = log
+        self.is_behind = False
+
+    def write(self, text: str) -> None:
+        """Replace the file, or remove it where that fails: old news would pass for new.
+
+        ``is_behind`` tells afterwards whether it has to be tried again; the log is told when that
+        begins and when it ends.
+        """
+        error = self._replace(text)
+        if error is not None:
+            with contextlib.suppress(AgentError):
+                files.remove_stale(self._path)
+                error = self._replace(text)  # removing needs no room, and makes some
+        if error is not None and not self.is_behind:
+            self._log.error("status.unwritten", error=str(error))
+        elif error is None and self.is_behind:
+            self._log.info("status.written")
+        self.is_behind = error is not None
+
+    def _replace(self, text: str) -> AgentError | None:
+        try:
+            files.write_atomically(self._path, text, _MODE)
+        except AgentError as error:  # a full run directory must not cost an address
+            return error
+        return None
