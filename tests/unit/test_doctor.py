@@ -495,6 +495,56 @@ def test_whoever_advertises_may_answer() -> None:
     assert Verdict.PASS is one(own).verdict
 
 
+@pytest.mark.parametrize(
+    ("sender", "known"),
+    [
+        pytest.param({}, (), id="by its MAC"),
+        pytest.param({"source_mac": OTHERS}, ("10.0.0.12",), id="by an address of its MAC"),
+        pytest.param(
+            {"source_mac": OTHERS, "source": ip_address("10.0.0.5")}, (), id="by that very address"
+        ),
+    ],
+)
+@pytest.mark.parametrize("peers", ["", "10.0.0.12"], ids=["multicast", "unicast"])
+def test_whoever_has_an_address_and_advertises_others_is_not_mute(
+    peers: str, sender: dict[str, object], known: tuple[str, ...]
+) -> None:
+    """A node's own address is listed, or it has another list: its adverts do get here."""
+    first, second = contexts_of(OPENSHIFT_HA_UNICAST_PEERS=peers)
+    frames = [
+        advert(second, virtual_router_id=number, **sender, addresses=(ip_address(address),))
+        for number, address in ((30, "10.0.0.30"), (31, "10.0.0.31"))
+    ]
+    listened = replace(
+        heard(*frames, a5=THEIRS, a12=THEIRS),
+        neighbours={THEIRS: tuple(map(ip_address, known))},
+    )
+    found = one(diagnosis.of_answers([first], listened, tuple(map(ip_address, peers.split()))))
+    assert Verdict.FAIL is found.verdict
+    assert (
+        "10.0.0.5 is answered by 02:00:00:00:00:02, which advertises other addresses "
+        "(10.0.0.30 10.0.0.31)"
+    ) == found.text
+    assert "OPENSHIFT_HA_UNICAST_PEERS" not in found.advice
+    assert "multicast" not in found.advice
+
+
+def test_adverts_that_tell_no_address_are_heard_all_the_same() -> None:
+    """Every address of such an instance may be excluded from its adverts."""
+    first, second = contexts_of()
+    empty = advert(second, virtual_router_id=30, addresses=())
+    found = one(diagnosis.of_answers([first], heard(empty, a5=THEIRS)))
+    assert "which advertises other addresses (none are told)" in found.text
+
+
+def test_adverts_of_a_third_host_say_nothing_of_the_holder() -> None:
+    """It is mute all the same."""
+    first, second = contexts_of()
+    foreign = advert(second, source_mac=OTHERS)
+    found = one(diagnosis.of_answers([first], heard(foreign, a5=THEIRS)))
+    assert "which advertises nothing" in found.text
+
+
 def test_a_peer_that_does_not_send_to_us_is_named() -> None:
     """It has the address and does not list this node yet: no stranger, no proxy."""
     (context, _) = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")

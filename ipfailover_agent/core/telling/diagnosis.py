@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.telling.findings import Finding
 
+_ELSEWHERE: Final = (
+    "another host has it, or a proxy or gateway answers for it: choose another address, or end "
+    "that"
+)
 _ALL_AT_ONCE: Final = "unicast and multicast nodes do not hear each other"
 
 
@@ -160,7 +164,11 @@ def of_answers(
                 )
             elif macs - entitled:
                 (mac,) = macs
-                yield _of_mute(address, mac, known.get(mac), contexts, heard)
+                told = _advertised_by(address, mac, adverts, heard)
+                if told is None:
+                    yield _of_mute(address, mac, known.get(mac), contexts, heard)
+                else:
+                    yield _of_other(address, mac, told)
             elif not macs:
                 free.append(address)
     if free:
@@ -180,6 +188,28 @@ def _strangers(address: IPAddress, context: ContestContext, heard: Heard) -> set
     return {mac for mac in macs if not context.is_own(mac)}
 
 
+def _advertised_by(
+    address: IPAddress, mac: bytes, adverts: Sequence[Advert], heard: Heard
+) -> tuple[IPAddress, ...] | None:
+    """Return what a host advertises that has an address; None where no advert of it is heard."""
+    its_own = {address, *heard.neighbours.get(mac, ())}
+    found = [each for each in adverts if each.source_mac == mac or each.source in its_own]
+    if not found:
+        return None
+    return tuple(dict.fromkeys(address for each in found for address in each.addresses))
+
+
+def _of_other(address: IPAddress, mac: bytes, told: Sequence[IPAddress]) -> Finding:
+    """Judge a host that has an address and advertises others, ``told``: its adverts get here."""
+    return failed(
+        "answers",
+        f"{address} is answered by {causes.mac_text(mac)}, which advertises other addresses "
+        f"({listed(told) or 'none are told'})",
+        f"{_ELSEWHERE}; if it is a node of yours, it needs the same list, and no virtual address "
+        "may be a node's own",
+    )
+
+
 def _of_mute(
     address: IPAddress,
     mac: bytes,
@@ -196,10 +226,7 @@ def _of_mute(
             "it has to list this node too, in OPENSHIFT_HA_UNICAST_PEERS or under its names; or a "
             "firewall drops protocol 112",
         )
-    advice = (
-        "another host has it, or a proxy or gateway answers for it: choose another address, or "
-        "end that"
-    )
+    advice = _ELSEWHERE
     if not any(each.is_unicast for each in contexts):
         advice += f"; if it is another node: {_unicast_advice(contexts, heard, {mac})}"
     return failed(
