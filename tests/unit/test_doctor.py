@@ -406,6 +406,40 @@ def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
     assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(found)
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
+def test_every_id_that_clashes_is_named_in_order(order: int) -> None:
+    """One line for each router, the same whoever is heard first."""
+    found = contexts_of(OPENSHIFT_HA_VIRTUAL_IPS="10.0.0.5-7")
+    frames = [
+        advert(each, addresses=(ip_address(f"10.0.0.{200 + number}"),))
+        for number, each in enumerate(found)
+    ]
+    another = advert(
+        found[1], source=ip_address("10.0.0.13"), source_mac=OTHERS, addresses=frames[0].addresses
+    )
+    told = list(diagnosis.of_wire(found, heard(*[*frames, another][::order])))
+    assert [("ids", Verdict.WARN), ("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(told)
+    assert [
+        (
+            "router ids 11 12 13 are also used by 10.0.0.12 for 10.0.0.200 10.0.0.201 10.0.0.202:"
+            " choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
+        ),
+        (
+            "router id 12 is also used by 10.0.0.13 for 10.0.0.200:"
+            " choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
+        ),
+    ] == [each.text for each in told[:2]]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
+def test_the_first_id_in_which_a_node_differs_is_named(order: int) -> None:
+    """Not another one in each run."""
+    found = contexts_of()
+    frames = [advert(each, password=b"other") for each in found]
+    told = next(iter(diagnosis.of_wire(found, heard(*frames[::order]))))
+    assert "for router id 11 are refused" in told.text
+
+
 def test_the_other_family_has_ids_of_its_own() -> None:
     """keepalived tells instances by id and family: the same number is no clash there."""
     (context, _) = contexts_of()

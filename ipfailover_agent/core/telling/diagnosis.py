@@ -50,6 +50,7 @@ def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Findin
     adverts = _newest(heard, contexts)
     seen_ids = {each.virtual_router_id for each in adverts}
     others: dict[tuple[str, str], Finding] = {}
+    clashing: dict[IPAddress, list[Advert]] = {}
     holders: dict[IPAddress, list[Advert]] = {}
     for advert in adverts:
         family = family_of(advert.source)  # each family has ids of its own
@@ -69,16 +70,14 @@ def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Findin
                 and (advert.virtual_router_id, family)
                 == (context.virtual_router_id, family_of(context.source))
             ):
-                cause = causes.id_clash(advert, context, seen_ids)
-                others.setdefault(
-                    cause.key,
-                    warned("ids", cause.text, "on every node; keepalived logs each such advert"),
-                )
+                clashing.setdefault(advert.source, []).append(advert)
     yield from others.values()
-    named = {each.check for each in others.values()}
-    if "rivals" not in named:
+    for _, foreign in sorted(clashing.items(), key=lambda each: str(each[0])):
+        cause = causes.id_clash(foreign, contexts[0].router_ids, seen_ids)
+        yield warned("ids", cause.text, "on every node; keepalived logs each such advert")
+    if not others:
         yield passed("rivals", "no other node serves our addresses in another way")
-    if "ids" not in named:
+    if not clashing:
         ids = f"; heard: {listed(sorted(seen_ids))}" if seen_ids else ""
         yield passed("ids", f"no id of ours is used for other addresses{ids}")
     for source, found in sorted(holders.items(), key=lambda each: str(each[0])):
@@ -126,12 +125,16 @@ def _unicast_advice(
 
 
 def _newest(heard: Heard, contexts: Sequence[ContestContext]) -> list[Advert]:
-    """Return the last advert of each sender and id, those of this host and goodbyes left out."""
+    """Return the last advert of each sender and id, those of this host and goodbyes left out.
+
+    They are in the order of ids, whoever was heard first.
+    """
     newest: dict[tuple[bytes, int, bool], Advert] = {}
     for each in heard.packets:
         if isinstance(each, Advert) and not any(one.is_own(each.source_mac) for one in contexts):
             newest[each.source_mac, each.virtual_router_id, each.source.version == 4] = each  # noqa: PLR2004
-    return [each for each in newest.values() if each.priority]
+    order = sorted(newest.values(), key=lambda each: (each.virtual_router_id, str(each.source)))
+    return [each for each in order if each.priority]
 
 
 def of_answers(
