@@ -61,8 +61,8 @@ def examine(
     for each in _findings(options, seconds):
         finding = findings.tolerated(each, tolerated)
         found.append(finding)
-        if not as_json and not terminal.say(_lines(finding, columns)):
-            break
+        if not as_json:
+            terminal.say(_lines(finding, columns))  # unread or not, the exit code counts them all
     if as_json:
         told = [{**asdict(each), "verdict": each.verdict.value} for each in found]
         terminal.say(json.dumps({"findings": told}, indent=2))

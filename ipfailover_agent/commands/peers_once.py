@@ -40,7 +40,7 @@ class Found:
         limit = inquiries.Policy().limit
         self.answers = tuple(
             sorted(
-                (names.judged(each, wanted.virtual, limit) for each in asked),
+                (names.judged(each, wanted.virtual, limit, wanted.no_hosts) for each in asked),
                 key=lambda each: each.question,
             )
         )

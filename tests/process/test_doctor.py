@@ -103,6 +103,14 @@ def test_a_reader_that_leaves_gets_no_traceback(world: World) -> None:
     assert done.stdout.startswith("pass  capabilities")
 
 
+@pytest.mark.parametrize("words", ["", "--json"])
+def test_a_reader_that_leaves_does_not_hide_a_failure(world: World, words: str) -> None:
+    """What is found after it has gone counts as well: the keepalived here is a fake one."""
+    gone = f'exec 3> >(true); wait $!; "$0" -m ipfailover_agent doctor --seconds 0.2 {words} >&3'
+    done = world.command(environment=ENVIRONMENT, before=("bash", "-c", gone))
+    assert (78, "") == (done.returncode, done.stderr)
+
+
 def test_nowhere_to_print_is_no_traceback(world: World) -> None:
     """Standard output was closed by whoever started it; the exit code is all there is."""
     done = world.command(

@@ -122,4 +122,4 @@ def test_whatever_dns_says_the_set_holds_nodes_only(
             assert told == {*state.addresses}
             assert told
         known = Answer(question=QUESTION, addresses=state.addresses)
-        assert not told or not names.judged(known, VIRTUAL, POLICY.limit).failure
+        assert not told or not names.judged(known, VIRTUAL, POLICY.limit, {}).failure

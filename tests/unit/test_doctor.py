@@ -406,6 +406,40 @@ def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
     assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(found)
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
+def test_every_id_that_clashes_is_named_in_order(order: int) -> None:
+    """One line for each router, the same whoever is heard first."""
+    found = contexts_of(OPENSHIFT_HA_VIRTUAL_IPS="10.0.0.5-7")
+    frames = [
+        advert(each, addresses=(ip_address(f"10.0.0.{200 + number}"),))
+        for number, each in enumerate(found)
+    ]
+    another = advert(
+        found[1], source=ip_address("10.0.0.13"), source_mac=OTHERS, addresses=frames[0].addresses
+    )
+    told = list(diagnosis.of_wire(found, heard(*[*frames, another][::order])))
+    assert [("ids", Verdict.WARN), ("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(told)
+    assert [
+        (
+            "router ids 11 12 13 are also used by 10.0.0.12 for 10.0.0.200 10.0.0.201 10.0.0.202:"
+            " choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
+        ),
+        (
+            "router id 12 is also used by 10.0.0.13 for 10.0.0.200:"
+            " choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
+        ),
+    ] == [each.text for each in told[:2]]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
+def test_the_first_id_in_which_a_node_differs_is_named(order: int) -> None:
+    """Not another one in each run."""
+    found = contexts_of()
+    frames = [advert(each, password=b"other") for each in found]
+    told = next(iter(diagnosis.of_wire(found, heard(*frames[::order]))))
+    assert "for router id 11 are refused" in told.text
+
+
 def test_the_other_family_has_ids_of_its_own() -> None:
     """keepalived tells instances by id and family: the same number is no clash there."""
     (context, _) = contexts_of()
@@ -493,6 +527,56 @@ def test_whoever_advertises_may_answer() -> None:
     assert "answered by 02:00:00:00:00:02 and 02:00:00:00:00:03" in one(two).text
     own = diagnosis.of_answers([context], heard(a5=OWN))
     assert Verdict.PASS is one(own).verdict
+
+
+@pytest.mark.parametrize(
+    ("sender", "known"),
+    [
+        pytest.param({}, (), id="by its MAC"),
+        pytest.param({"source_mac": OTHERS}, ("10.0.0.12",), id="by an address of its MAC"),
+        pytest.param(
+            {"source_mac": OTHERS, "source": ip_address("10.0.0.5")}, (), id="by that very address"
+        ),
+    ],
+)
+@pytest.mark.parametrize("peers", ["", "10.0.0.12"], ids=["multicast", "unicast"])
+def test_whoever_has_an_address_and_advertises_others_is_not_mute(
+    peers: str, sender: dict[str, object], known: tuple[str, ...]
+) -> None:
+    """A node's own address is listed, or it has another list: its adverts do get here."""
+    first, second = contexts_of(OPENSHIFT_HA_UNICAST_PEERS=peers)
+    frames = [
+        advert(second, virtual_router_id=number, **sender, addresses=(ip_address(address),))
+        for number, address in ((30, "10.0.0.30"), (31, "10.0.0.31"))
+    ]
+    listened = replace(
+        heard(*frames, a5=THEIRS, a12=THEIRS),
+        neighbours={THEIRS: tuple(map(ip_address, known))},
+    )
+    found = one(diagnosis.of_answers([first], listened, tuple(map(ip_address, peers.split()))))
+    assert Verdict.FAIL is found.verdict
+    assert (
+        "10.0.0.5 is answered by 02:00:00:00:00:02, which advertises other addresses "
+        "(10.0.0.30 10.0.0.31)"
+    ) == found.text
+    assert "OPENSHIFT_HA_UNICAST_PEERS" not in found.advice
+    assert "multicast" not in found.advice
+
+
+def test_adverts_that_tell_no_address_are_heard_all_the_same() -> None:
+    """Every address of such an instance may be excluded from its adverts."""
+    first, second = contexts_of()
+    empty = advert(second, virtual_router_id=30, addresses=())
+    found = one(diagnosis.of_answers([first], heard(empty, a5=THEIRS)))
+    assert "which advertises other addresses (none are told)" in found.text
+
+
+def test_adverts_of_a_third_host_say_nothing_of_the_holder() -> None:
+    """It is mute all the same."""
+    first, second = contexts_of()
+    foreign = advert(second, source_mac=OTHERS)
+    found = one(diagnosis.of_answers([first], heard(foreign, a5=THEIRS)))
+    assert "which advertises nothing" in found.text
 
 
 def test_a_peer_that_does_not_send_to_us_is_named() -> None:

@@ -35,6 +35,7 @@ NAMED = Wanted(
     questions=(NAME,),
     own=frozenset({ip_address(SELF), ip_address("127.0.0.1")}),
     virtual=frozenset({ip_address(VIP)}),
+    no_hosts={ip_address("10.0.0.255"): "is the broadcast address of 10.0.0.0/24"},
 )
 
 
@@ -306,6 +307,7 @@ def test_the_drop_is_told_as_a_change() -> None:
         pytest.param(says("224.0.0.18"), "multicast", id="multicast"),
         pytest.param(says("169.254.1.1"), "link-local", id="link-local"),
         pytest.param(says("255.255.255.255"), "no host's address", id="broadcast"),
+        pytest.param(says("10.0.0.2 10.0.0.255"), "of 10.0.0.0/24", id="broadcast of a network"),
         pytest.param(says("0.0.0.9"), "no host's address", id="this network"),
         pytest.param(
             says(" ".join(f"10.1.0.{each}" for each in range(65))), "at most 64", id="too many"
@@ -338,7 +340,7 @@ def test_an_answer_that_is_none_changes_nothing(answer: Answered, reason: str) -
 )
 def test_an_ipv6_answer_is_judged_likewise(text: str, flaw: str) -> None:
     """Empty where it is believed."""
-    judged = names.judged(Answer(question=SIX, addresses=many(text)), (), POLICY.limit)
+    judged = names.judged(Answer(question=SIX, addresses=many(text)), (), POLICY.limit, {})
     assert flaw in judged.failure
     assert bool(flaw) == bool(judged.failure)
 
@@ -419,6 +421,7 @@ def test_what_is_wanted_follows_from_settings_and_node() -> None:
     assert frozenset(many(SELF)) == wanted.own
     assert frozenset(many("10.0.0.7")) == wanted.listed
     assert frozenset(many("10.0.0.100 fd00::100")) == wanted.virtual
+    assert [*many("10.0.0.0 10.0.0.255")] == [*wanted.no_hosts]
 
 
 # --- for commands -------------------------------------------------------------------------------

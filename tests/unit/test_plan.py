@@ -332,6 +332,26 @@ def test_a_family_without_a_peer_is_refused(ips: str, peers: str, family: str) -
     assert family in problem.reason
 
 
+@pytest.mark.parametrize(
+    ("peer", "reason"),
+    [
+        ("192.168.55.255", "is the broadcast address of 192.168.55.0/24"),
+        ("192.168.55.0", "is the network address of 192.168.55.0/24"),
+    ],
+    ids=["broadcast", "network"],
+)
+def test_a_listed_peer_that_is_no_host_is_refused(peer: str, reason: str) -> None:
+    """Once, beside a good one; the same number in another network is a host's."""
+    peers = addresses(f"192.168.55.11 {peer} {peer} 10.9.0.255 fd00:55::")
+    expected = Problem(
+        variable="OPENSHIFT_HA_UNICAST_PEERS",
+        element=peer,
+        reason=reason,
+        instead="write the address of a node",
+    )
+    assert (expected,) == refused("10.0.0.1 fd00::1", unicast_peers=peers)
+
+
 def resolved(peers: str) -> HostFacts:
     """Return the usual node, where names resolve to these addresses."""
     return dataclasses.replace(FACTS, resolved_peers=addresses(peers))

@@ -50,3 +50,42 @@ def test_multicast_needs_no_source() -> None:
         virtual_addresses=(ip_address("192.0.2.101"),), unicast_source=ip_address("192.0.2.20")
     )
     assert unicast.source(settings, FACTS, NODE, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        pytest.param(
+            {"ens3": ["192.0.2.10/24"]},
+            {
+                "192.0.2.0": "is the network address of 192.0.2.0/24",
+                "192.0.2.255": "is the broadcast address of 192.0.2.0/24",
+            },
+            id="of a /24",
+        ),
+        pytest.param(
+            {"ens3": ["192.0.2.9/30"]},
+            {
+                "192.0.2.8": "is the network address of 192.0.2.8/30",
+                "192.0.2.11": "is the broadcast address of 192.0.2.8/30",
+            },
+            id="of a /30",
+        ),
+        pytest.param({"ens3": ["192.0.2.10/31", "192.0.2.20/32"]}, {}, id="of a /31 or /32"),
+        pytest.param(
+            {"ens3": ["192.0.2.0/24"]},
+            {"192.0.2.255": "is the broadcast address of 192.0.2.0/24"},
+            id="an own address is a host's",
+        ),
+        pytest.param({"ens3": ["192.0.2.101/24"]}, {}, id="a virtual address tells no network"),
+        pytest.param({"lo": ["192.0.2.10/24"]}, {}, id="the loopback device is on no wire"),
+        pytest.param({"ens3": ["fd00::10/64"]}, {}, id="IPv6 has no broadcast"),
+    ],
+)
+def test_the_ends_of_a_network_are_no_hosts(
+    held: dict[str, list[str]], expected: dict[str, str]
+) -> None:
+    """Nobody can have them, and the kernel sends nothing to the last."""
+    settings = Settings(virtual_addresses=(ip_address("192.0.2.101"),))
+    found = unicast.no_hosts(settings, host_facts(held))
+    assert expected == {str(address): words for address, words in found.items()}

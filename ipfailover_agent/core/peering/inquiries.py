@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.peering.names import Answer, Question, in_order
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ipfailover_agent.core.model import Family, IPAddress
 
 
@@ -46,6 +48,7 @@ class Wanted:
         own: every address of this node, the virtual ones left out.
         listed: addresses that are peers anyway.
         virtual: the addresses that are served; none of them is a peer.
+        no_hosts: likewise, and why, in words: ends of this node's networks.
         stored: what a former run knew.
     """
 
@@ -53,6 +56,7 @@ class Wanted:
     own: frozenset[IPAddress] = frozenset()
     listed: frozenset[IPAddress] = frozenset()
     virtual: frozenset[IPAddress] = frozenset()
+    no_hosts: Mapping[IPAddress, str] = field(default_factory=dict)
     stored: tuple[Answer, ...] = ()
 
 

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from ipfailover_agent.core.model import Family, IPAddress
 
@@ -32,9 +32,21 @@ class Answer:
     failure: str = ""
 
 
-def judged(answer: Answer, virtual: Collection[IPAddress], limit: int) -> Answer:
-    """Return the answer, or as a failure what is not believed or empty."""
-    reason = answer.failure or _flaw(answer, virtual, limit)
+def judged(
+    answer: Answer,
+    virtual: Collection[IPAddress],
+    limit: int,
+    no_hosts: Mapping[IPAddress, str],
+) -> Answer:
+    """Return the answer, or as a failure what is not believed or empty.
+
+    Args:
+        answer: what came back.
+        virtual: the addresses that are served.
+        limit: how many addresses a node's name may have.
+        no_hosts: why an address is no host's in a network of this node, in words.
+    """
+    reason = answer.failure or _flaw(answer, virtual, limit, no_hosts)
     if not reason and not answer.addresses:
         reason = "no address"
     if reason:
@@ -42,7 +54,12 @@ def judged(answer: Answer, virtual: Collection[IPAddress], limit: int) -> Answer
     return Answer(question=answer.question, addresses=in_order(answer.addresses))
 
 
-def _flaw(answer: Answer, virtual: Collection[IPAddress], limit: int) -> str:
+def _flaw(
+    answer: Answer,
+    virtual: Collection[IPAddress],
+    limit: int,
+    no_hosts: Mapping[IPAddress, str],
+) -> str:
     """Return in words why an answer is not believed, or nothing.
 
     One address that cannot be a node's discredits the others: then DNS does not tell the truth.
@@ -50,7 +67,7 @@ def _flaw(answer: Answer, virtual: Collection[IPAddress], limit: int) -> str:
     if len(answer.addresses) > limit:
         return f"{len(answer.addresses)} addresses, at most {limit} are taken"
     for each in answer.addresses:
-        if why := _why_no_node(each, virtual):
+        if why := _why_no_node(each, virtual) or no_hosts.get(each):
             return f"{each} {why}"
     return ""
 

@@ -61,6 +61,7 @@ def want(settings: Settings, facts: HostFacts) -> Wanted:
         own=unicast.own_addresses(settings, facts),
         listed=frozenset(settings.unicast_peers),
         virtual=frozenset(settings.virtual_addresses),
+        no_hosts=unicast.no_hosts(settings, facts),
     )
 
 
@@ -128,7 +129,7 @@ def _want(state: Peers, wanted: Wanted, now: float, policy: Policy) -> Peers:
     stored = {
         each.question: each
         for each in wanted.stored
-        if not judged(each, wanted.virtual, policy.limit).failure
+        if not judged(each, wanted.virtual, policy.limit, wanted.no_hosts).failure
     }
     inquiries = tuple(
         known.get(each) or _begin(each, stored.get(each), now) for each in wanted.questions
@@ -193,7 +194,8 @@ def _take(state: Peers, answer: Answer, now: float, policy: Policy) -> Step:
     if inquiry is None:
         return state, ()  # asked for by a configuration that is no longer wanted
     is_ready = answer.question.family in state.ready
-    reason = judged(answer, state.wanted.virtual, policy.limit).failure
+    wanted = state.wanted
+    reason = judged(answer, wanted.virtual, policy.limit, wanted.no_hosts).failure
     actions: list[Action] = []
     if reason:
         actions.append(Failed(question=answer.question, reason=reason))

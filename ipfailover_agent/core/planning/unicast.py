@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import HostNotReadyError, Problem
 from ipfailover_agent.core.model import Family, family_of
+from ipfailover_agent.core.planning import ownership
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = "OPENSHIFT_HA_UNICAST_PEERS"
 NAMES = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
+_SMALLEST_WITH_ENDS = 30  # in a /31 (RFC 3021) and a /32 every address is a host's
 
 
 def peers(
@@ -21,12 +24,24 @@ def peers(
 ) -> dict[Family, tuple[IPAddress, ...]]:
     """Return the peers per family, without this node; empty = multicast.
 
-    Adds a problem for each of the ``families`` that are served and have no peer, unless there are
-    names: what they resolve to may come yet (see :func:`alone`).
+    Adds a problem for each listed address that is no host's, and for each of the ``families`` that
+    are served and have no peer, unless there are names: what they resolve to may come yet (see
+    :func:`alone`).
     """
     if not is_on(settings):
         return {}
     own = own_addresses(settings, facts)
+    words = no_hosts(settings, facts)
+    problems += [
+        Problem(
+            variable=_VARIABLE,
+            element=str(each),
+            reason=words[each],
+            instead="write the address of a node",
+        )
+        for each in dict.fromkeys(settings.unicast_peers)
+        if each in words
+    ]
     found = {
         family: tuple(
             dict.fromkeys(
@@ -157,6 +172,31 @@ def listed(settings: Settings, facts: HostFacts, family: Family) -> IPAddress | 
         ),
         None,
     )
+
+
+def no_hosts(settings: Settings, facts: HostFacts) -> dict[IPAddress, str]:
+    """Return, in words, which addresses are no host's in the IPv4 networks of this node.
+
+    Those are the first and the last of each (RFC 1122, section 3.2.1.3). To the last the kernel
+    refuses to send, and keepalived 2.2.7 logs that for each advert; since Linux 5.14 it sends to
+    the first, where nobody is. What this node has itself is a host's all the same. IPv6 knows no
+    broadcast, and nodes may have the subnet-router anycast address of their network.
+    """
+    own = own_addresses(settings, facts)
+    networks = {
+        IPv4Network((held.address, held.prefix_length), strict=False)
+        for interface in facts.interfaces
+        if ownership.holds_addresses(interface)
+        for held in interface.addresses
+        if isinstance(held.address, IPv4Address)
+        and held.address in own
+        and held.prefix_length <= _SMALLEST_WITH_ENDS
+    }
+    ends: dict[IPAddress, str] = {}
+    for network in sorted(networks):
+        ends[network.network_address] = f"is the network address of {network}"
+        ends[network.broadcast_address] = f"is the broadcast address of {network}"
+    return {address: words for address, words in ends.items() if address not in own}
 
 
 def own_addresses(settings: Settings, facts: HostFacts) -> frozenset[IPAddress]:

@@ -67,7 +67,9 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     if not context.is_claimed_by(advert):
         if advert.virtual_router_id != context.virtual_router_id:
             return state, ()
-        return state, (Report(cause=causes.id_clash(advert, context, event.seen_ids)),)
+        return state, (
+            Report(cause=causes.id_clash([advert], context.router_ids, event.seen_ids)),
+        )
     if known is None:
         known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
     elif known.left_at is not None and now - known.left_at < policy.leaving:

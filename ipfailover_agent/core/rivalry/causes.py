@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert
@@ -243,16 +243,24 @@ def unicast_instead(contexts: Iterable[ContestContext], others: Iterable[IPAddre
     )
 
 
-def id_clash(advert: Advert, context: ContestContext, seen: Collection[int]) -> Cause:
-    """Return the cause for a router that uses our id for addresses that are not ours."""
-    who = str(advert.source)
-    offset = free_offset(seen, context.router_ids)
+def id_clash(adverts: Sequence[Advert], count: int, seen: Collection[int]) -> Cause:
+    """Return the cause for a router that uses ids of ours for addresses that are not ours.
+
+    Args:
+        adverts: one of the router for each such id, in the order in which to name them.
+        count: how many ids in a row this node needs.
+        seen: every id that is used on the wire.
+    """
+    who = str(adverts[0].source)
+    ids = [each.virtual_router_id for each in adverts]
+    addresses = dict.fromkeys(address for each in adverts for address in each.addresses)
+    which = f"router id {ids[0]} is" if len(ids) == 1 else f"router ids {listed(ids)} are"
+    offset = free_offset(seen, count)
     remedy = "" if offset is None else f": choose OPENSHIFT_HA_VRRP_ID_OFFSET={offset}"
     return Cause(
         kind=CauseKind.ID_CLASH,
         rival=who,
-        text=f"router id {advert.virtual_router_id} is also used by {who}"
-        f" for {listed(advert.addresses) or 'no address'}{remedy}",
+        text=f"{which} also used by {who} for {listed(addresses) or 'no address'}{remedy}",
     )
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.telling.findings import Finding
 
+_ELSEWHERE: Final = (
+    "another host has it, or a proxy or gateway answers for it: choose another address, or end "
+    "that"
+)
 _ALL_AT_ONCE: Final = "unicast and multicast nodes do not hear each other"
 
 
@@ -46,6 +50,7 @@ def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Findin
     adverts = _newest(heard, contexts)
     seen_ids = {each.virtual_router_id for each in adverts}
     others: dict[tuple[str, str], Finding] = {}
+    clashing: dict[IPAddress, list[Advert]] = {}
     holders: dict[IPAddress, list[Advert]] = {}
     for advert in adverts:
         family = family_of(advert.source)  # each family has ids of its own
@@ -65,16 +70,14 @@ def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Findin
                 and (advert.virtual_router_id, family)
                 == (context.virtual_router_id, family_of(context.source))
             ):
-                cause = causes.id_clash(advert, context, seen_ids)
-                others.setdefault(
-                    cause.key,
-                    warned("ids", cause.text, "on every node; keepalived logs each such advert"),
-                )
+                clashing.setdefault(advert.source, []).append(advert)
     yield from others.values()
-    named = {each.check for each in others.values()}
-    if "rivals" not in named:
+    for _, foreign in sorted(clashing.items(), key=lambda each: str(each[0])):
+        cause = causes.id_clash(foreign, contexts[0].router_ids, seen_ids)
+        yield warned("ids", cause.text, "on every node; keepalived logs each such advert")
+    if not others:
         yield passed("rivals", "no other node serves our addresses in another way")
-    if "ids" not in named:
+    if not clashing:
         ids = f"; heard: {listed(sorted(seen_ids))}" if seen_ids else ""
         yield passed("ids", f"no id of ours is used for other addresses{ids}")
     for source, found in sorted(holders.items(), key=lambda each: str(each[0])):
@@ -122,12 +125,16 @@ def _unicast_advice(
 
 
 def _newest(heard: Heard, contexts: Sequence[ContestContext]) -> list[Advert]:
-    """Return the last advert of each sender and id, those of this host and goodbyes left out."""
+    """Return the last advert of each sender and id, those of this host and goodbyes left out.
+
+    They are in the order of ids, whoever was heard first.
+    """
     newest: dict[tuple[bytes, int, bool], Advert] = {}
     for each in heard.packets:
         if isinstance(each, Advert) and not any(one.is_own(each.source_mac) for one in contexts):
             newest[each.source_mac, each.virtual_router_id, each.source.version == 4] = each  # noqa: PLR2004
-    return [each for each in newest.values() if each.priority]
+    order = sorted(newest.values(), key=lambda each: (each.virtual_router_id, str(each.source)))
+    return [each for each in order if each.priority]
 
 
 def of_answers(
@@ -160,7 +167,11 @@ def of_answers(
                 )
             elif macs - entitled:
                 (mac,) = macs
-                yield _of_mute(address, mac, known.get(mac), contexts, heard)
+                told = _advertised_by(address, mac, adverts, heard)
+                if told is None:
+                    yield _of_mute(address, mac, known.get(mac), contexts, heard)
+                else:
+                    yield _of_other(address, mac, told)
             elif not macs:
                 free.append(address)
     if free:
@@ -180,6 +191,28 @@ def _strangers(address: IPAddress, context: ContestContext, heard: Heard) -> set
     return {mac for mac in macs if not context.is_own(mac)}
 
 
+def _advertised_by(
+    address: IPAddress, mac: bytes, adverts: Sequence[Advert], heard: Heard
+) -> tuple[IPAddress, ...] | None:
+    """Return what a host advertises that has an address; None where no advert of it is heard."""
+    its_own = {address, *heard.neighbours.get(mac, ())}
+    found = [each for each in adverts if each.source_mac == mac or each.source in its_own]
+    if not found:
+        return None
+    return tuple(dict.fromkeys(address for each in found for address in each.addresses))
+
+
+def _of_other(address: IPAddress, mac: bytes, told: Sequence[IPAddress]) -> Finding:
+    """Judge a host that has an address and advertises others, ``told``: its adverts get here."""
+    return failed(
+        "answers",
+        f"{address} is answered by {causes.mac_text(mac)}, which advertises other addresses "
+        f"({listed(told) or 'none are told'})",
+        f"{_ELSEWHERE}; if it is a node of yours, it needs the same list, and no virtual address "
+        "may be a node's own",
+    )
+
+
 def _of_mute(
     address: IPAddress,
     mac: bytes,
@@ -196,10 +229,7 @@ def _of_mute(
             "it has to list this node too, in OPENSHIFT_HA_UNICAST_PEERS or under its names; or a "
             "firewall drops protocol 112",
         )
-    advice = (
-        "another host has it, or a proxy or gateway answers for it: choose another address, or "
-        "end that"
-    )
+    advice = _ELSEWHERE
     if not any(each.is_unicast for each in contexts):
         advice += f"; if it is another node: {_unicast_advice(contexts, heard, {mac})}"
     return failed(
