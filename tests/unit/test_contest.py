@@ -389,6 +389,14 @@ def test_a_keepalived_that_counts_late_is_no_reason_to_yield() -> None:
     assert AskDump() not in replay(0.5)
 
 
+def test_an_uncounted_master_that_is_gone_by_now_is_no_reason_to_yield() -> None:
+    """The answer came late: there is nobody left to yield to."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 5.0)
+
+    assert [] == holds(replay(replay.dump))
+
+
 def test_one_uncounted_advert_proves_nothing() -> None:
     """It may have come before the first dump and been told late."""
     replay = Replay()

@@ -261,3 +261,14 @@ def test_a_round_that_changes_nothing_yet_is_timed_too() -> None:
     bench.wait()
     bench.feed(Answered((Answer(port=WEB, failure="refused", seconds=0.05),)))
     assert bench.state.took == 0.05
+
+
+def test_the_next_round_is_ahead_however_floats_round() -> None:
+    """24 intervals of 0.3 s after 472.25 may be 479.45 itself, and not a moment later."""
+    bench = Bench(interval=0.3)
+    bench.state = replace(bench.state, due=472.25)
+    bench.now = 479.45
+    bench.feed(DeadlinePassed())
+
+    assert bench.state.due is not None
+    assert bench.state.due > bench.now
