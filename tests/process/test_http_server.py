@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +22,7 @@ from ipfailover_agent.report import page
 from ipfailover_agent.report.board import Board, Listening
 from ipfailover_agent.report.http import MOST_CONNECTIONS, Server, open_listener
 from ipfailover_agent.report.site import Site
-from tests.support import http_client
+from tests.support import browser, http_client
 from tests.support.observed import instance, observation
 from tests.support.waiting import wait_until
 
@@ -269,14 +267,9 @@ def test_one_look_is_made_into_each_page_once() -> None:
 
 def in_chromium(profile: Path, url: str, *words: str) -> str:
     """Have a real browser look at a page, without a complaint; return what it prints."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        if os.environ.get("REQUIRE_BROWSER") == "1":
-            pytest.fail("REQUIRE_BROWSER=1, and there is no chromium")
-        pytest.skip("chromium is not installed")
     done = subprocess.run(
         [
-            *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+            *(browser.find(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
             *("--enable-logging=stderr", f"--user-data-dir={profile}", *words, url),
         ],
         capture_output=True,
