@@ -6,7 +6,6 @@ keepalived and the clock tell, and carries out what they decide. Nothing here ra
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -376,10 +375,9 @@ class Contests:
             self._answers.missed(now)
         if self._silent_at is not None and now >= self._silent_at:
             self._look_for_silence(now)
-        if now >= min(self._due.values(), default=math.inf):
-            for name, state in list(self._states.items()):
-                if state.deadline is not None and now >= state.deadline:
-                    self._feed(name, conflict.DeadlinePassed(), now)
+        for name, due_at in list(self._due.items()):
+            if now >= due_at:
+                self._feed(name, conflict.DeadlinePassed(), now)
         self._announce(now)
         if self._answers.deadline is not None and now >= self._answers.deadline:
             self.readable()  # an answer that waits to be read is one
