@@ -139,17 +139,7 @@ def _source_of(options: Options) -> _Source:
 def _record_of_agent(options: Options) -> ActiveRecord | None:
     pid = running.find_agent(options.run_directory, must_run=False)
     record = memory.read_active(RunPaths(directory=options.run_directory, config="").active)
-    if (
-        pid
-        and record
-        and (pid, host.process_started_at(pid))
-        == (
-            record.pid,
-            record.agent_started_at,
-        )
-    ):
-        return record
-    return None
+    return record if record and running.wrote(record, pid) else None
 
 
 def _agent(source: _Source) -> Iterator[Finding]:

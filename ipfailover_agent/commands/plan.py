@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import peers_once
 from ipfailover_agent.commands.check import ask_keepalived
-from ipfailover_agent.commands.running import find_agent, read_status, unseen
+from ipfailover_agent.commands.running import find_agent, read_status, unseen, wrote
 from ipfailover_agent.core.changing import outlook
 from ipfailover_agent.core.changing.change import Change
 from ipfailover_agent.core.changing.outlook import Outlook
@@ -28,7 +28,6 @@ from ipfailover_agent.core.rendering import render
 from ipfailover_agent.prepare import Options, Variables
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import memory
-from ipfailover_agent.system.host import process_started_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +95,7 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
                 "here, compared with nothing"
             )
         return _Base(kind="nothing", text=text, record=None, environment=os.environ, options=own)
-    if pid and (pid, process_started_at(pid)) == (record.pid, record.agent_started_at):
+    if wrote(record, pid):
         options = replace(
             own,
             config=config or record.source,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import status_reading
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.changing.records import ActiveRecord
 
 _LONGEST = 1 << 24  # bytes; 254 instances take about one MB
 
@@ -34,6 +37,14 @@ def find_agent(run_directory: str, *, must_run: bool = True) -> int:
             "call this where it runs (in its container), or name its --run-dir"
         )
     return pid or 0
+
+
+def wrote(record: ActiveRecord, pid: int) -> bool:
+    """Tell whether a record is of the agent that runs with that pid; pids are used again."""
+    from ipfailover_agent.system import host  # noqa: PLC0415 - start-up time of --help
+
+    started_at = host.process_started_at(pid) if pid else None
+    return (record.pid, record.agent_started_at) == (pid, started_at)
 
 
 def unseen(run_directory: str, pid: int) -> str:
