@@ -100,6 +100,7 @@ class Agent:
             protections=self._guard.protections,
             drains=self._guard.drains,
             look=self._guard.look,
+            answers=self._guard.answers,
             history=self._history,
             witness=self._witness,
         )

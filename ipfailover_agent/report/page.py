@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rendering import render
 from ipfailover_agent.core.rivalry import answering
-from ipfailover_agent.core.telling import http
+from ipfailover_agent.core.telling import http, readiness
+from ipfailover_agent.core.telling.readiness import InstanceFacts
 from ipfailover_agent.report import probes, terminal
 
 if TYPE_CHECKING:
@@ -141,12 +142,12 @@ def _template() -> jinja2.Template:
 
 def build(seen: Observation, node: str) -> Page:
     """Return what the page says, without its form."""
-    status, verdict = seen.status, probes.ready(seen)
+    status = seen.status
     now = datetime.fromisoformat(status.written_at)
     name = status.config.name if status.config else "no configuration"
     held = sum(len(each.addresses) for each in status.instances if each.state == _MASTER)
     total = sum(len(each.addresses) for each in status.instances)
-    is_good = verdict.is_good
+    is_good = status.ready
     return Page(
         title=f"{'' if is_good else '▲ '}{held} of {total} on {node} · {name}",
         node=node,
@@ -156,8 +157,8 @@ def build(seen: Observation, node: str) -> Page:
             sign="✓" if is_good else "▲",
         ),
         summary=_summary(status, held, total),
-        reasons=probes.first(verdict.reasons),
-        notes=probes.first(verdict.notes),
+        reasons=probes.first(status.reasons),
+        notes=probes.first(status.notes),
         facts=_facts(status, now),
         protections=tuple(
             Fact(
@@ -307,7 +308,7 @@ def _details(instance: InstanceStatus) -> list[str]:
 
 
 def _alarms(instance: InstanceStatus, seen: Observation, now: datetime) -> list[str]:
-    found = list(probes.differences(instance, seen))
+    found = list(readiness.differences(_facts_of(instance, now), seen.present))
     if instance.held:
         found.append(instance.held)
     if instance.drained:
@@ -317,6 +318,16 @@ def _alarms(instance: InstanceStatus, seen: Observation, now: datetime) -> list[
         f"rival {each.rival}, {_since(each.at, now)} ago: {each.cause}" for each in instance.rivals
     ]
     return found
+
+
+def _facts_of(instance: InstanceStatus, now: datetime) -> InstanceFacts:
+    since = instance.since
+    return InstanceFacts(
+        name=instance.name,
+        state=VrrpState(instance.state),
+        age=None if since is None else (now - datetime.fromisoformat(since)).total_seconds(),
+        addresses=instance.addresses,
+    )
 
 
 def _silences(instance: InstanceStatus, now: datetime) -> list[str]:
