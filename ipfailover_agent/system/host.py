@@ -27,10 +27,10 @@ from ipfailover_agent.system.address_memory import AddressMemory
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ipfailover_agent.core.model import HostScope, InterfaceAddress, IPAddress
-    from ipfailover_agent.system.rtnetlink import Link, RouteHop, Way
+    from ipfailover_agent.system.rtnetlink import Link, RouteHop
 
 # linux/capability.h, those that matter to us or to keepalived
 _CAPABILITIES: Final = {
@@ -82,19 +82,22 @@ def discover(
     with AddressSocket(memory=_memory) as rtnetlink:
         links = rtnetlink.links()
         hops = rtnetlink.default_routes([each.index for each in links if each.is_up])
-        asked = (*scope.virtual, *scope.nodes)
-        ways = rtnetlink.ways(asked)
-        wanted = _wanted(scope, links, hops, ways)
-        addresses = {
-            each.index: _addresses(rtnetlink, each.index, is_glance=is_glance)
-            for each in links
-            if each.index in wanted
-        }
+        wanted = _wanted(scope, links, {each.index for each in hops})
+        addresses = _addresses(rtnetlink, wanted, is_glance=is_glance)
+        found = {held.address for each in addresses.values() for held in each}
+        # The kernel names one interface only: what is on one of these is asked about no more.
+        virtual = [each for each in scope.virtual if each not in found]
+        asked = (*virtual, *scope.nodes)
+        ways = dict(zip(asked, rtnetlink.ways(asked), strict=True))
+        further = {ways[each].index for each in virtual if ways[each].is_local}
+        further |= {ways[each].index for each in scope.nodes}
+        wanted = _wanted(scope, links, further) - wanted
+        addresses |= _addresses(rtnetlink, wanted, is_glance=is_glance)
     return HostFacts(
         interfaces=tuple(_interfaces(links, addresses)),
         default_routes=tuple(_routes(hops, links)),
         local_addresses=frozenset(
-            address for address, way in zip(asked, ways, strict=True) if way.is_local
+            each for each in (*scope.virtual, *scope.nodes) if each in found or ways[each].is_local
         ),
         recorded_addresses=recorded,
         check_script=None if check_script is None else script_state(check_script),
@@ -113,13 +116,8 @@ def local_addresses(asked: Sequence[IPAddress]) -> frozenset[IPAddress]:
     return frozenset(address for address, way in zip(asked, ways, strict=True) if way.is_local)
 
 
-def _wanted(
-    scope: HostScope, links: Iterable[Link], hops: Iterable[RouteHop], ways: Sequence[Way]
-) -> frozenset[int]:
-    """Return the indexes of the interfaces whose addresses are wanted."""
-    virtual, nodes = ways[: len(scope.virtual)], ways[len(scope.virtual) :]
-    indexes = {each.index for each in hops} | {each.index for each in nodes}
-    indexes |= {each.index for each in virtual if each.is_local}
+def _wanted(scope: HostScope, links: Iterable[Link], indexes: Collection[int]) -> frozenset[int]:
+    """Return the indexes of the interfaces whose addresses are wanted, those given among them."""
     return frozenset(
         each.index
         for each in links
@@ -129,10 +127,12 @@ def _wanted(
 
 
 def _addresses(
-    rtnetlink: AddressSocket, index: int, *, is_glance: bool
-) -> tuple[InterfaceAddress, ...]:
-    found = rtnetlink.addresses(index, is_glance=is_glance)
-    return tuple(address for _, address in found)
+    rtnetlink: AddressSocket, indexes: Iterable[int], *, is_glance: bool
+) -> dict[int, tuple[InterfaceAddress, ...]]:
+    return {
+        index: tuple(held for _, held in rtnetlink.addresses(index, is_glance=is_glance))
+        for index in indexes
+    }
 
 
 def script_state(command: str) -> ScriptState:

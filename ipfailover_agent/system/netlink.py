@@ -101,10 +101,12 @@ class AddressSocket:
         interfaces have it tells one. Addresses that only a VRF knows are not found.
         """
         payloads = [rtnetlink.build_route_question(each) for each in addresses]
-        found = (answer for answer, _ in self._answers(payloads))
-        return tuple(
-            rtnetlink.Way() if each is None else rtnetlink.parse_way(each) for each in found
-        )
+        # All that another node has take the same way, in the same words.
+        known: dict[bytes | None, rtnetlink.Way] = {None: rtnetlink.Way()}
+        for answer, _ in (answers := self._answers(payloads)):
+            if answer is not None and answer not in known:
+                known[answer] = rtnetlink.parse_way(answer)
+        return tuple(known[answer] for answer, _ in answers)
 
     def default_routes(self, indexes: Collection[int]) -> tuple[rtnetlink.RouteHop, ...]:
         """Return default routes of the main table: IPv4 first, the best metric first.

@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -72,6 +73,8 @@ class _Watched:
     def __init__(self, node: str, namespace: NetworkNamespace) -> None:
         self.node = node
         self.entries: set[_Entry] = set()
+        self.count: Counter[str] = Counter()  # of an address: interfaces and prefix lengths
+        self.before: dict[str, int] = {}  # likewise, before the events that are being read
         self.events, self._asking = (
             namespace.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
             for _ in range(2)
@@ -93,6 +96,12 @@ class _Watched:
                 if each is None:
                     return entries
                 entries.add(each.entry)
+
+    def put(self, entry: _Entry, *, is_there: bool) -> None:
+        """Take note of an entry that is there or is not."""
+        if is_there != (entry in self.entries):
+            (self.entries.add if is_there else self.entries.discard)(entry)
+            self.count[entry[0]] += 1 if is_there else -1
 
     def close(self) -> None:
         self.events.close()
@@ -219,18 +228,31 @@ class Recorder:
             self._take(watched, watched.dump(), time.monotonic())
             return
         now = time.monotonic()
-        entries = set(watched.entries)
+        touched = set()
         for each in _parse(data):
             if each is not None:
-                (entries.add if each.kind == _RTM_NEWADDR else entries.discard)(each.entry)
-        self._take(watched, entries, now)
+                address, _, _ = each.entry
+                if address not in touched:
+                    touched.add(address)
+                    watched.before[address] = watched.count[address]
+                watched.put(each.entry, is_there=each.kind == _RTM_NEWADDR)
+        self._note(watched, touched, now)
 
     def _take(self, watched: _Watched, entries: set[_Entry], now: float) -> None:
-        before = {address for address, _, _ in watched.entries}
-        after = {address for address, _, _ in entries}
-        watched.entries = entries
+        touched = {address for address, _, _ in watched.entries ^ entries}
+        watched.before = {address: watched.count[address] for address in touched}
+        for each in watched.entries - entries:
+            watched.put(each, is_there=False)
+        for each in entries - watched.entries:
+            watched.put(each, is_there=True)
+        self._note(watched, touched, now)
+
+    def _note(self, watched: _Watched, touched: set[str], now: float) -> None:
+        """Write down which of the addresses that were touched have come or gone."""
         with self._lock:
-            for address in sorted(before ^ after):
-                self._timeline.add(
-                    Change(time=now, node=watched.node, address=address, held=address in after)
-                )
+            for address in sorted(touched):
+                held = watched.count[address] > 0
+                if held != (watched.before.pop(address) > 0):
+                    self._timeline.add(
+                        Change(time=now, node=watched.node, address=address, held=held)
+                    )

@@ -1,10 +1,15 @@
-"""A crowded node: thousands of addresses and routes that are not the agent's."""
+"""A crowded node: thousands of addresses and routes that are not the agent's.
+
+``python -m tests.support.crowd addresses|routes INTERFACE FIRST COUNT`` makes them in the network
+namespace that it runs in.
+"""
 
 from __future__ import annotations
 
 import itertools
 import socket
 import struct
+import sys
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -68,3 +73,8 @@ def _batched(payloads: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
     rest = iter(payloads)
     while batch := tuple(itertools.islice(rest, _BATCH)):
         yield batch
+
+
+if __name__ == "__main__":
+    what, name, start, number = sys.argv[1:]
+    {"addresses": add_addresses, "routes": add_routes}[what](name, start, int(number))

@@ -1,0 +1,63 @@
+"""A node with thousands of foreign addresses and a full routing table serves like any other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.bench.crowd import crowd
+from tests.lab.scenarios import (
+    ELECTION,
+    ConfigMap,
+    ask,
+    events,
+    reload,
+    stays,
+    variables,
+    wait_for_each,
+    wait_for_status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+
+
+def test_what_is_not_ours_costs_no_address(make_lab: Callable[..., Lab]) -> None:
+    """Start, leases, reload, commands and the end, with 8,000 addresses and 300,000 routes.
+
+    kube-proxy has one of the virtual addresses on kube-ipvs0 as well, which is not ours.
+    """
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    crowd(node, addresses=8000, interfaces=4, routes=300_000)
+    both = [lab.virtual(1), lab.virtual6(1)]
+    node.network.ip([f"address add {both[0]}/32 dev kube-ipvs0", "link set other1 up"])
+    values = variables(*both)
+    source = ConfigMap(lab.directory / "variables", values)
+    node.start(source.variable)
+    wait_for_each(lab, both, timeout=ELECTION)
+    wait_for_status(node, "ready", value=True)
+    stays(11)  # two looks at the node, and renewals all along
+
+    more = [*both, lab.virtual(2)]
+    source.write(variables(*more))
+    assert "accepted" in reload(node)
+    wait_for_each(lab, more, timeout=ELECTION)
+
+    checked = ask(node, "check")
+    assert checked.returncode == 0, checked.stdout
+    doctor = ask(node, "doctor", "--seconds", "1").stdout
+    assert f"elsewhere: {both[0]} also on kube-ipvs0" in doctor
+    assert "pass  agent: " in doctor
+    late = ("loop.late", "lease.late", "lease.lapsed", "lease.failed", "reload.unseen")
+    assert {each: [] for each in late} == {each: events(node, each) for each in late}
+
+    node.kill()  # the kernel takes the leased ones; what a former run left is on another interface
+    node.network.ip([f"address add {more[2]}/32 dev other1 label other1:vip"])
+    released = ask(node, "release")
+    assert released.returncode == 0, released.stderr
+    node.start(source.variable)
+    wait_for_each(lab, more, timeout=ELECTION)
+    assert f"{more[2]}/32" not in node.run(["ip", "address", "show", "dev", "other1"]).stdout
+    assert f"{both[0]}/32" in node.run(["ip", "address", "show", "dev", "kube-ipvs0"]).stdout
