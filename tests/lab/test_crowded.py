@@ -14,6 +14,7 @@ from tests.lab.scenarios import (
     stays,
     variables,
     wait_for_each,
+    wait_for_none,
     wait_for_status,
 )
 
@@ -53,11 +54,14 @@ def test_what_is_not_ours_costs_no_address(make_lab: Callable[..., Lab]) -> None
     late = ("loop.late", "lease.late", "lease.lapsed", "lease.failed", "reload.unseen")
     assert {each: [] for each in late} == {each: events(node, each) for each in late}
 
-    node.kill()  # the kernel takes the leased ones; what a former run left is on another interface
+    node.kill()  # and what a former run left is on another interface
+    wait_for_none(lab, [more[2]], on=node, timeout=6)
     node.network.ip([f"address add {more[2]}/32 dev other1 label other1:vip"])
-    released = ask(node, "release")
-    assert released.returncode == 0, released.stderr
     node.start(source.variable)
-    wait_for_each(lab, more, timeout=ELECTION)
+    lab.wait_until(
+        lambda: node.stdout().count("Entering MASTER STATE") >= len(more),
+        timeout=ELECTION,
+        what="all are served again",
+    )
     assert f"{more[2]}/32" not in node.run(["ip", "address", "show", "dev", "other1"]).stdout
     assert f"{both[0]}/32" in node.run(["ip", "address", "show", "dev", "kube-ipvs0"]).stdout
