@@ -103,7 +103,7 @@ class Agent:
             history=self._history,
             witness=self._witness,
         )
-        self._guard.drains.changed = self._reporter.touch
+        self._guard.drains.changed = self._guard.holders.changed = self._reporter.touch
         self._peering = Peering(
             log=log,
             path=self._paths.peers,

@@ -58,8 +58,8 @@ def _watch(run_directory: str, pid: int, seconds: float, *, as_json: bool, is_wh
     is_first, shown = True, None
     while True:
         data = read_status(run_directory)
-        if is_live or is_first or data != shown:
-            is_first, shown = False, data
+        if is_live or is_first or _lasting(data) != shown:
+            is_first, shown = False, _lasting(data)
             text = _shown(data, as_json=as_json, is_whole=is_whole) or unseen(run_directory, pid)
             if is_live:
                 click.clear()
@@ -69,6 +69,21 @@ def _watch(run_directory: str, pid: int, seconds: float, *, as_json: bool, is_wh
         if not terminal.is_read():
             return
         pid = find_agent(run_directory)
+
+
+def _lasting(data: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what is news where it differs: not the time that passes, nor each advert heard."""
+    told = data or {}
+    instances = [
+        {
+            **each,
+            "lease_remaining": None,
+            "dump": None,
+            "holders": [{**one, "heard_at": None} for one in each.get("holders", ())],
+        }
+        for each in told.get("instances", ())
+    ]
+    return {**told, "written_at": None, "lease": None, "instances": instances}
 
 
 def _shown(data: dict[str, Any] | None, *, as_json: bool, is_whole: bool) -> str:
@@ -103,6 +118,8 @@ def _text(
         instances = instances[:_MOST_ROWS]
     if instances:
         lines += ["", *_rows(instances, now, columns, paint)]
+    if held := list(_holders(data, columns, is_whole=is_whole)):
+        lines += ["", *held]
     if newest := list(_newest(data, columns)):
         lines += ["", *newest]
     if verdict := data["reload"]["verdict"]:
@@ -233,6 +250,31 @@ def _grouped(instances: list[dict[str, Any]], columns: int, paint: Paint) -> Ite
         lead = f"{state:<7} {len(group):3}  "
         shown = terminal.addresses(every, columns - len(lead))
         yield paint(state, _TONES.get(state, "")) + lead[len(state) :] + shown
+
+
+def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[str]:
+    """Yield who holds the addresses; nothing of an agent that does not tell."""
+    instances = [each for each in data["instances"] if "holders" in each]
+    at = data.get("written_at")
+    if not instances or at is None:
+        return
+    from ipfailover_agent.report import holding  # noqa: PLC0415 - agents of old do not tell
+
+    every = [
+        [
+            holding.holder(
+                one["address"], one["priority"], one["heard_at"], at=at, is_here=one["is_here"]
+            )
+            for one in each["holders"]
+        ]
+        for each in instances
+    ]
+    for group in holding.grouped(every):
+        addresses = [text for each in group.members for text in instances[each]["addresses"]]
+        lead = f"holder of {{}}: {holding.words(group.holders)}"
+        room = None if is_whole else columns - len(lead)
+        shown = " ".join(addresses) if is_whole else terminal.addresses(addresses, room)
+        yield from terminal.fold(terminal.harmless(lead.format(shown)), columns, "  ")
 
 
 def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:
