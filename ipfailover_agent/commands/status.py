@@ -58,8 +58,8 @@ def _watch(run_directory: str, pid: int, seconds: float, *, as_json: bool, is_wh
     is_first, shown = True, None
     while True:
         data = read_status(run_directory)
-        if is_live or is_first or _lasting(data) != shown:
-            is_first, shown = False, _lasting(data)
+        if is_live or is_first or data != shown:
+            is_first, shown = False, data
             text = _shown(data, as_json=as_json, is_whole=is_whole) or unseen(run_directory, pid)
             if is_live:
                 click.clear()
@@ -69,21 +69,6 @@ def _watch(run_directory: str, pid: int, seconds: float, *, as_json: bool, is_wh
         if not terminal.is_read():
             return
         pid = find_agent(run_directory)
-
-
-def _lasting(data: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what is news where it differs: not the time that passes, nor each advert heard."""
-    told = data or {}
-    instances = [
-        {
-            **each,
-            "lease_remaining": None,
-            "dump": None,
-            "holders": [{**one, "heard_at": None} for one in each.get("holders", ())],
-        }
-        for each in told.get("instances", ())
-    ]
-    return {**told, "written_at": None, "lease": None, "instances": instances}
 
 
 def _shown(data: dict[str, Any] | None, *, as_json: bool, is_whole: bool) -> str:
