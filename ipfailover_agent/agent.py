@@ -26,6 +26,8 @@ from ipfailover_agent.core.supervising.supervision import Phase, Reload
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
 from ipfailover_agent.protection import overseer
 from ipfailover_agent.protection.guard import Guard
+from ipfailover_agent.report import probes
+from ipfailover_agent.report.board import Observation
 from ipfailover_agent.system import files, host, loop, process, setgroups
 from ipfailover_agent.web import Web
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.prepare import Options
+    from ipfailover_agent.report.probes import Verdict
+    from ipfailover_agent.report.status import AgentStatus
     from ipfailover_agent.system.output import LineSink
 
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
@@ -102,6 +106,7 @@ class Agent:
             look=self._guard.look,
             history=self._history,
             witness=self._witness,
+            judge=self._judge,
         )
         self._guard.drains.changed = self._guard.holders.changed = self._reporter.touch
         self._peering = Peering(
@@ -215,6 +220,19 @@ class Agent:
                 list(process.reap())
                 time.sleep(self._policy.clear_interval)
         self._candidates.release_addresses()
+
+    def _judge(self, status: AgentStatus) -> Verdict:
+        """Return what /readyz says; keepalived is not asked: one that hangs is killed anyway."""
+        found = self._guard.leases.present(self._reporter.addresses) if status.instances else ()
+        return probes.ready(
+            Observation(
+                at=self._woke_at,
+                status=status,
+                problems=self._reporter.problems,
+                can_ask=False,
+                present=None if found is None else frozenset(map(str, found)),
+            )
+        )
 
     # --- the loop -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.chronicle.account import Account, Active, Told
 from ipfailover_agent.chronicle.history import History, utc_now
 from ipfailover_agent.chronicle.look import Look
+from ipfailover_agent.chronicle.ready_file import ReadyFile
 from ipfailover_agent.chronicle.snapshots import Snapshots
 from ipfailover_agent.chronicle.status_file import StatusFile
 from ipfailover_agent.chronicle.witness import Witness
@@ -27,7 +28,7 @@ from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.core.supervising.roster import Roster
 from ipfailover_agent.core.supervising.supervision import Lifecycle, Phase, Verdict
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
-from ipfailover_agent.report import status
+from ipfailover_agent.report import probes, status
 from ipfailover_agent.report.logs import Repeats
 
 if TYPE_CHECKING:
@@ -62,9 +63,11 @@ class Reporter:
         look: Callable[[], Look] = Look,
         history: History | None = None,
         witness: Witness | None = None,
+        judge: Callable[[status.AgentStatus], probes.Verdict] = lambda _: probes.Verdict(),
     ) -> None:
         self.log = log
         self._file = StatusFile(paths.status, log)
+        self._ready = ReadyFile(paths.ready, log, judge)
         self._source = source or "environment"
         self._lines_dropped = lines_dropped
         self._state = Lifecycle()
@@ -148,7 +151,7 @@ class Reporter:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = (self._status_due, self._nag_at)
+        due = (self._status_due, self._nag_at, self._ready.deadline)
         return min((each for each in due if each is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -163,6 +166,8 @@ class Reporter:
             self.snapshots.make()
         if self._status_due is not None and now >= self._status_due:
             self.write_status()
+        elif self._ready.deadline is not None and now >= self._ready.deadline:
+            self._ready.write(self.snapshots.make())
 
     # --- news -----------------------------------------------------------------------------------
 
@@ -363,6 +368,7 @@ class Reporter:
         made = self.snapshots.make()
         self.history.write()
         self._file.write(status.to_json(made))
+        self._ready.write(made)
         if self._file.is_behind:
             self._status_due = self._status_at + _RETRY_INTERVAL
 

@@ -178,6 +178,7 @@ def prepare_run_directory(paths: RunPaths) -> None:
             paths.hold_directory,
             paths.drain_requests,
             paths.check_track,
+            paths.ready,
         ):
             _remove(stale)
         os.mkdir(paths.temporary, _PRIVATE_DIRECTORY)
