@@ -45,6 +45,7 @@ def run(
             errors=errors,
             wrap=logs.line_wrapper(chosen),
             policy=policy,
+            last_words=lambda text: write_termination_message(termination_log, text),
         )
         return _tell_end(agent, agent.run(), termination_log)
     except AgentError as error:

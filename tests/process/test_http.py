@@ -117,7 +117,7 @@ def test_a_probe_for_another_deployment_fails(world: World) -> None:
 
 @pytest.mark.usefixtures("inside")
 def test_a_loop_that_stands_still_fails_liveness(world: World) -> None:
-    """The thread goes on answering while the loop hangs, and says so."""
+    """The thread goes on answering while the loop hangs, until the watchdog ends the agent."""
     agent = listening(world, hangs_on_reload=True)
     agent.wait_for_phase("running")
     assert 200 == http_client.get(PORT, "/livez").status
