@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import sys
@@ -184,13 +185,12 @@ def test_probes_by_http_reach_the_agent_from_the_node(
     for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
         asked = spec["containers"][0][probe]["httpGet"]
         url = f"http://{asked['host']}:{asked['port']}{asked['path']}"
-        wait_until(
-            lambda url=url: (
-                node.run(["curl", "-fsS", "-m", "5", url], check=False).returncode == 0
-            ),
-            timeout=5,
-            what=f"{probe} succeeds",
-        )
+        curl = ["curl", "-fsS", "-m", "5", url]
+        wait_until(functools.partial(_succeeds, node, curl), timeout=5, what=f"{probe} succeeds")
+
+
+def _succeeds(node: Node, command: list[str]) -> bool:
+    return node.run(command, check=False).returncode == 0
 
 
 #: A program that answers everything with 404 on the port that the agent would have.
