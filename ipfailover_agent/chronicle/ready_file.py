@@ -17,8 +17,6 @@ from ipfailover_agent.system import host
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.report.probes import Verdict
     from ipfailover_agent.report.status import AgentStatus
 
@@ -32,17 +30,15 @@ class ReadyFile:
 
     Args:
         path: of the file.
-        log: where it is told that it cannot be written.
         judge: says whether the node of a snapshot is ready.
     """
 
     def __init__(
         self,
         path: str,
-        log: FilteringBoundLogger,
         judge: Callable[[AgentStatus], Verdict],
     ) -> None:
-        self._file = StatusFile(path, log)
+        self._file = StatusFile(path, None)  # the status beside it tells of a full disk
         self._judge = judge
         self._whose = f"{os.getpid()} {host.process_started_at(os.getpid()) or 0}"
         self._due: float | None = None

@@ -67,7 +67,7 @@ class Reporter:
     ) -> None:
         self.log = log
         self._file = StatusFile(paths.status, log)
-        self._ready = ReadyFile(paths.ready, log, judge)
+        self._ready = ReadyFile(paths.ready, judge)
         self._source = source or "environment"
         self._lines_dropped = lines_dropped
         self._state = Lifecycle()
