@@ -26,8 +26,6 @@ from ipfailover_agent.core.supervising.supervision import Phase, Reload
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
 from ipfailover_agent.protection import overseer
 from ipfailover_agent.protection.guard import Guard
-from ipfailover_agent.report import probes
-from ipfailover_agent.report.board import Observation
 from ipfailover_agent.system import files, host, loop, process, setgroups
 from ipfailover_agent.watchdog import Watchdog
 from ipfailover_agent.web import Web
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.prepare import Options
-    from ipfailover_agent.report.probes import Verdict
-    from ipfailover_agent.report.status import AgentStatus
     from ipfailover_agent.system.output import LineSink
 
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
@@ -113,9 +109,9 @@ class Agent:
             protections=self._guard.protections,
             drains=self._guard.drains,
             look=self._guard.look,
+            answers=self._guard.answers,
             history=self._history,
             witness=self._witness,
-            judge=self._judge,
         )
         self._guard.drains.changed = self._guard.holders.changed = self._reporter.touch
         self._peering = Peering(
@@ -243,19 +239,6 @@ class Agent:
         """Say in the watchdog's thread why it ends this process."""
         self._last_words(reason)
         self._log.error("loop.stuck", exit_code=int(ExitCode.BUG), reason=reason)
-
-    def _judge(self, status: AgentStatus) -> Verdict:
-        """Return what /readyz says; keepalived is not asked: one that hangs is killed anyway."""
-        found = self._guard.leases.present(self._reporter.addresses) if status.instances else ()
-        return probes.ready(
-            Observation(
-                at=self._woke_at,
-                status=status,
-                problems=self._reporter.problems,
-                can_ask=False,
-                present=None if found is None else frozenset(map(str, found)),
-            )
-        )
 
     # --- the loop -------------------------------------------------------------------------------
 

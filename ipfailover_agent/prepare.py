@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.errors import Problem, SettingsError
+from ipfailover_agent.core.model import HostScope
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning import pace, plan
+from ipfailover_agent.core.planning import interfaces, ownership, pace, plan
 from ipfailover_agent.core.reading import listen, settings, variables
 from ipfailover_agent.core.rendering import render
 from ipfailover_agent.system import files, host, memory, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ipfailover_agent.core.model import (
         HostFacts,
@@ -142,7 +143,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
     parsed = settings.parse(values)
     paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
     _check_config_path(paths)
-    facts = add_peers(parsed, look_at_host(parsed, paths))
+    facts = add_peers(parsed, look_at_host(parsed, paths, ()))
     config = plan.plan(parsed, facts)
     rendering = render.render(config, paths, template_directory=options.template_directory)
     return Candidate(
@@ -199,9 +200,28 @@ def record(
     )
 
 
-def look_at_host(parsed: Settings, paths: RunPaths, *, is_glance: bool = False) -> HostFacts:
-    """Return the node as it is now; ``is_glance`` as for ``host.discover``."""
+def look_at_host(
+    parsed: Settings,
+    paths: RunPaths,
+    resolved: tuple[IPAddress, ...],
+    *,
+    is_glance: bool = False,
+    is_whole: bool = False,
+) -> HostFacts:
+    """Return the node as it is now.
+
+    Args:
+        parsed: the variables.
+        paths: of the run directory.
+        resolved: what the names of peers stand for, as far as that is known.
+        is_glance: as for ``host.discover``.
+        is_whole: with the addresses of every interface, and not of those alone that matter.
+    """
+    scope = interfaces.scope(parsed, resolved)
+    if is_whole:
+        scope = replace(scope, passed_by=frozenset(), is_whole=True)
     return host.discover(
+        scope,
         check_script=parsed.check_script,
         notify_script=parsed.notify_script,
         recorded=memory.read_recorded_addresses(paths.addresses),
@@ -211,16 +231,28 @@ def look_at_host(parsed: Settings, paths: RunPaths, *, is_glance: bool = False) 
 
 def plan_again(candidate: Candidate) -> KeepalivedConfig:
     """Return the candidate's plan on the node as it is now; raises as :func:`build` does."""
+    resolved = candidate.facts.resolved_peers
     facts = replace(
-        look_at_host(candidate.settings, candidate.paths),
-        resolved_peers=candidate.facts.resolved_peers,
+        look_at_host(candidate.settings, candidate.paths, resolved or ()), resolved_peers=resolved
     )
     return plan.plan(candidate.settings, facts)
 
 
-def look_at_bare_host(recorded: tuple[IPAddress, ...] = ()) -> HostFacts:
-    """Return the node as it is now, without what the settings say of it.
+def look_for(
+    addresses: Collection[IPAddress],
+    names: Collection[str] = (),
+    recorded: tuple[IPAddress, ...] = (),
+) -> HostFacts:
+    """Return the node as it is now, as far as virtual addresses are concerned.
 
-    ``recorded``: the addresses that a former run says it served.
+    Args:
+        addresses: the virtual ones.
+        names: of interfaces that may have them, and of which all addresses are wanted.
+        recorded: the addresses that a former run says it served.
     """
-    return host.discover(check_script=None, notify_script=None, recorded=recorded)
+    scope = HostScope(
+        interfaces=tuple(names),
+        virtual=tuple(addresses),
+        passed_by=ownership.NOT_A_NETWORK,
+    )
+    return host.discover(scope, recorded=recorded)

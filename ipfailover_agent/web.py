@@ -167,17 +167,15 @@ class Web:
         if self._board is None:
             return
         self._look_due = self._dump_since = None
-        found = self._guard.leases.present(self._reporter.addresses)
+        answers = self._guard.answers()
         status = self._reporter.snapshots.make()
-        now = self._looked_at = time.monotonic()
-        dumped_at = self._guard.dumped_at
+        self._looked_at = time.monotonic()
         self._board.look = Observation(
-            at=now,
+            at=self._looked_at,
             status=status,
-            problems=self._reporter.problems,
-            dump_age=None if dumped_at is None else now - dumped_at,
-            can_ask=not self._guard.overseer.refusal,
-            present=None if found is None else frozenset(map(str, found)),
+            dump_age=answers.answered_ago,
+            can_ask=answers.can_ask,
+            present=answers.present,
             script=self._reporter.script,
         )
         wake(self._board.to_thread)

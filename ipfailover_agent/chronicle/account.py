@@ -13,7 +13,8 @@ from ipfailover_agent.chronicle.history import utc, utc_now
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.planning.fingerprint import fingerprint
-from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.core.telling import readiness
+from ipfailover_agent.core.telling.readiness import InstanceFacts, NodeFacts
 from ipfailover_agent.report import status
 from ipfailover_agent.system import files
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipfailover_agent.chronicle.history import History
-    from ipfailover_agent.chronicle.look import Look
+    from ipfailover_agent.chronicle.look import Answers, Look
     from ipfailover_agent.chronicle.witness import Witness
     from ipfailover_agent.core.model import KeepalivedConfig
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
     from ipfailover_agent.core.supervising.supervision import Lifecycle
+    from ipfailover_agent.core.telling.readiness import Readiness
     from ipfailover_agent.prepare import Candidate
 
 _CHECK_SLACK: Final = 2.0  # seconds by which a run of the check may be late
@@ -100,6 +102,7 @@ class Account:
         protections: Callable[[], tuple[status.Protection, ...]],
         drains: DrainView,
         look: Callable[[], Look],
+        answers: Callable[[], Answers],
         history: History,
         witness: Witness,
     ) -> None:
@@ -110,6 +113,7 @@ class Account:
         self._protections = protections
         self._drains = drains
         self._look = look
+        self._answers = answers
         self._history = history
         self._witness = witness
         self._started_at = utc_now()
@@ -117,15 +121,16 @@ class Account:
     def snapshot(self, told: Told) -> status.AgentStatus:
         """Return the status at this moment."""
         active, now, look = told.active, time.time(), self._look()
-        faults = self._faults(told)
+        ready = self.readiness(told)
         return status.AgentStatus(
             version=__version__,
             pid=os.getpid(),
             started_at=self._started_at,
             written_at=utc_now(),
             phase=told.lifecycle.phase.value,
-            ready=told.lifecycle.phase is Phase.RUNNING and not told.problems and not faults,
-            reasons=(*told.problems, *faults),
+            ready=ready.is_ready,
+            reasons=ready.reasons,
+            notes=ready.notes,
             config=None if active is None else self._config(active),
             instances=tuple(self._instance(each, look, now) for each in told.roster.entries),
             reload=told.reload,
@@ -154,20 +159,43 @@ class Account:
             source=self._source,
         )
 
-    def _faults(self, told: Told) -> tuple[str, ...]:
-        """Return why instances are not fit to serve, as far as is known."""
-        faulty = [
-            each.instance.name
-            for each in told.roster.entries
-            if each.state is VrrpState.FAULT and not self._drains.describe(each.instance.name)
-        ]
-        if not faulty:
-            return ()
-        # The file of a check that a reload took away may still be there.
-        has_check = told.active is not None and _has_check(told.active.config)
-        why = files.read_reason(self._paths.check_reason) if has_check else ""
-        text = f"{len(faulty)} of {len(told.roster.entries)} instances in FAULT"
-        return (f"{text}: {why}" if why else text,)
+    def readiness(self, told: Told) -> Readiness:
+        """Return whether the node is ready at this moment."""
+        answers, now = self._answers(), time.monotonic()
+        return readiness.judge(
+            NodeFacts(
+                phase=told.lifecycle.phase,
+                has_config=told.active is not None,
+                problems=told.problems,
+                instances=tuple(self._facts(each, now) for each in told.roster.entries),
+                check_failure=self._check_failure(told.active),
+                present=answers.present,
+                can_ask=answers.can_ask,
+                answered_ago=answers.answered_ago,
+                owed=answers.owed,
+            )
+        )
+
+    def _facts(self, entry: RosterEntry, now: float) -> InstanceFacts:
+        name = entry.instance.name
+        withheld = ""
+        if entry.state is VrrpState.FAULT:
+            drained = self._drains.describe(name)
+            withheld = self._held(name) or (f"drained: {drained}" if drained else "")
+        return InstanceFacts(
+            name=name,
+            state=entry.state,
+            age=None if entry.entered is None else now - entry.entered,
+            addresses=tuple(str(held.address) for held in entry.instance.all_addresses),
+            withheld=withheld,
+        )
+
+    def _check_failure(self, active: Active | None) -> str | None:
+        """Return why the check fails, None where it does not or where there is none."""
+        verdict = self._witness.check
+        if active is None or not _has_check(active.config) or verdict is None:
+            return None
+        return None if verdict.failure is None else self._witness.check_reason()
 
     def _instance(self, entry: RosterEntry, look: Look, now: float) -> status.InstanceStatus:
         name = entry.instance.name

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the kernel and keepalived answer at one moment; see ``readiness.NodeFacts``."""
+
+    present: frozenset[str] | None = None
+    can_ask: bool = True
+    answered_ago: float | None = None
+    owed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What is told of leases, of keepalived's own word, of holders, rivals, silence and holds.
 

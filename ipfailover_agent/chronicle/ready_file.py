@@ -7,18 +7,15 @@ wrote it and when. The script ``image/ready.sh`` believes it only while that pro
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.chronicle.status_file import StatusFile
 from ipfailover_agent.core.words import one_line
+from ipfailover_agent.report import probes
 from ipfailover_agent.system import host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipfailover_agent.report.probes import Verdict
-    from ipfailover_agent.report.status import AgentStatus
+    from ipfailover_agent.core.telling.readiness import Readiness
 
 _EVERY: Final = 5.0  # seconds; the script takes 15 without a word for an agent that stands still
 
@@ -27,19 +24,10 @@ class ReadyFile:
     """The first line: pid, when that process started in ticks, uptime in seconds, the word.
 
     Every other line is a reason, or a note where the node is ready.
-
-    Args:
-        path: of the file.
-        judge: says whether the node of a snapshot is ready.
     """
 
-    def __init__(
-        self,
-        path: str,
-        judge: Callable[[AgentStatus], Verdict],
-    ) -> None:
+    def __init__(self, path: str) -> None:
         self._file = StatusFile(path, None)  # the status beside it tells of a full disk
-        self._judge = judge
         self._whose = f"{os.getpid()} {host.process_started_at(os.getpid()) or 0}"
         self._due: float | None = None
 
@@ -48,12 +36,10 @@ class ReadyFile:
         """Return when to :meth:`write` again at the latest, in monotonic seconds."""
         return self._due
 
-    def write(self, status: AgentStatus) -> None:
+    def write(self, ready: Readiness, now: float) -> None:
         """Replace the file."""
-        self._due = time.monotonic() + _EVERY
-        verdict = self._judge(status)
-        word = "ready" if verdict.is_good else "unready"
-        # The line that /readyz begins with says the same as the word.
-        _, *lines = verdict.lines("ready")
+        self._due = now + _EVERY
+        word = "ready" if ready.is_ready else "unready"
+        lines = probes.first((*ready.reasons, *ready.notes))
         head = f"{self._whose} {host.uptime():.2f} {word}"
         self._file.write("\n".join((head, *map(one_line, lines), "")))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.chronicle.account import Account, Active, Told
 from ipfailover_agent.chronicle.history import History, utc_now
-from ipfailover_agent.chronicle.look import Look
+from ipfailover_agent.chronicle.look import Answers, Look
 from ipfailover_agent.chronicle.ready_file import ReadyFile
 from ipfailover_agent.chronicle.snapshots import Snapshots
 from ipfailover_agent.chronicle.status_file import StatusFile
@@ -27,8 +27,9 @@ from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.core.supervising.roster import Roster
 from ipfailover_agent.core.supervising.supervision import Lifecycle, Phase, Verdict
+from ipfailover_agent.core.telling.readiness import Readiness
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
-from ipfailover_agent.report import probes, status
+from ipfailover_agent.report import status
 from ipfailover_agent.report.logs import Repeats
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.chronicle.account import DrainView
-    from ipfailover_agent.core.model import IPAddress, VrrpState
+    from ipfailover_agent.core.model import VrrpState
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.roster import RosterEntry
     from ipfailover_agent.prepare import Candidate
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
 _RETRY_INTERVAL = 1.0  # after a write that failed
 _NAG_INTERVAL = 60.0
+_JUDGE_INTERVAL = 5.0  # between two looks whether a node that is ready still is
+_UNREADY_INTERVAL = 0.5  # likewise, while it is not
 
 
 class Reporter:
@@ -61,13 +64,13 @@ class Reporter:
         protections: Callable[[], tuple[status.Protection, ...]],
         drains: DrainView,
         look: Callable[[], Look] = Look,
+        answers: Callable[[], Answers] = Answers,
         history: History | None = None,
         witness: Witness | None = None,
-        judge: Callable[[status.AgentStatus], probes.Verdict] = lambda _: probes.Verdict(),
     ) -> None:
         self.log = log
         self._file = StatusFile(paths.status, log)
-        self._ready = ReadyFile(paths.ready, judge)
+        self._ready = ReadyFile(paths.ready)
         self._source = source or "environment"
         self._lines_dropped = lines_dropped
         self._state = Lifecycle()
@@ -95,9 +98,13 @@ class Reporter:
             protections=protections,
             drains=drains,
             look=look,
+            answers=answers,
             history=self.history,
             witness=self.witness,
         )
+        self._account = account
+        self._written = Readiness()  # in the status file
+        self._judge_at: float | None = None
         self.snapshots = Snapshots(lambda: account.snapshot(self._told))
 
     @property
@@ -120,19 +127,9 @@ class Reporter:
         return "" if track is None else track.name
 
     @property
-    def addresses(self) -> tuple[IPAddress, ...]:
-        """Return every address of the active configuration."""
-        return () if self._active is None else self._active.config.addresses
-
-    @property
     def phase(self) -> Phase:
         """Return the phase of supervision."""
         return self._state.phase
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Return what keeps the node from being ready, whatever its instances do."""
-        return self._problems
 
     @property
     def _told(self) -> Told:
@@ -151,7 +148,7 @@ class Reporter:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = (self._status_due, self._nag_at, self._ready.deadline)
+        due = (self._status_due, self._nag_at, self._judge_at, self._ready.deadline)
         return min((each for each in due if each is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -164,10 +161,26 @@ class Reporter:
             self.touch()
         if self.snapshots.is_wanted:
             self.snapshots.make()
+        if any(
+            each is not None and now >= each for each in (self._judge_at, self._ready.deadline)
+        ):
+            self._judge(now)
         if self._status_due is not None and now >= self._status_due:
             self.write_status()
-        elif self._ready.deadline is not None and now >= self._ready.deadline:
-            self._ready.write(self.snapshots.make())
+
+    def _judge(self, now: float) -> None:
+        """Have the status written where the node has become ready, or is no longer.
+
+        Kernel and keepalived may change without a word; while keepalived does not run there is
+        nothing to ask.
+        """
+        found = self._account.readiness(self._told)
+        self._ready.write(found, now)
+        if found != self._written:
+            self.touch()
+        self._judge_at = now + (_JUDGE_INTERVAL if found.is_ready else _UNREADY_INTERVAL)
+        if self._state.phase is not Phase.RUNNING:
+            self._judge_at = None
 
     # --- news -----------------------------------------------------------------------------------
 
@@ -176,6 +189,8 @@ class Reporter:
         if (state.phase, state.pid) != (self._state.phase, self._state.pid):
             self.touch()
         self._state = state
+        if state.phase is Phase.RUNNING and self._judge_at is None:
+            self._judge_at = time.monotonic()
 
     def activated(
         self, candidate: Candidate, previous: Candidate | None, notes: tuple[str, ...]
@@ -366,9 +381,10 @@ class Reporter:
         self._status_at = time.monotonic()
         self._dropped_told = self._lines_dropped()
         made = self.snapshots.make()
+        self._written = Readiness(reasons=made.reasons, notes=made.notes)
         self.history.write()
         self._file.write(status.to_json(made))
-        self._ready.write(made)
+        self._ready.write(self._written, self._status_at)
         if self._file.is_behind:
             self._status_due = self._status_at + _RETRY_INTERVAL
 

@@ -61,7 +61,8 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
         variables = prepare.read_variables(os.environ, options)
         warnings = variables.warnings
         if compare_old:
-            old = old_reading.read(variables.values, prepare.look_at_bare_host())
+            names = old_reading.interfaces(variables.values)
+            old = old_reading.read(variables.values, prepare.look_for((), names))
         candidate = prepare.build(variables.values, options, found)
         warnings += candidate.warnings + candidate.config.degraded
         problems = ask_keepalived(candidate)

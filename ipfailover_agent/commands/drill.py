@@ -219,9 +219,7 @@ class _Watcher:
             while not self._is_ending.is_set():
                 with contextlib.suppress(AgentError):  # the next look may be better
                     found = frozenset(
-                        each.address.address
-                        for each in netlink.glance_at_addresses()
-                        if each.index == self._index
+                        each.address.address for each in netlink.glance_at_addresses(self._index)
                     )
                     self._looks.append(core.Look(at=time.monotonic(), here=wanted & found))
                     self._listen()

@@ -83,7 +83,9 @@ def _tested(candidate: Candidate, patience: Patience) -> Finding:
 
 
 def _interface(candidate: Candidate) -> Iterator[Finding]:
-    config, facts = candidate.config, candidate.facts
+    config, resolved = candidate.config, candidate.facts.resolved_peers or ()
+    # The plan did not need the addresses of every interface.
+    facts = prepare.look_at_host(candidate.settings, candidate.paths, resolved, is_whole=True)
     interface = facts.interface(config.interface)
     if interface is None:  # it is what the plan was made for
         return
@@ -177,7 +179,7 @@ def network(candidate: Candidate, seconds: float) -> Iterator[Finding]:
             began = time.time() - time.monotonic()
             packets, answers, late = asking.listen(socket, askers, targets, seconds)
             shift = time.time() - time.monotonic() - began
-            after = prepare.look_at_bare_host()
+            after = prepare.look_for((), (config.interface,))
     except AgentError as error:
         advice = _AS_ROOT if isinstance(error, NotPermittedError) else ""
         yield from findings.all_skipped(findings.WIRE_CHECKS, str(error), advice)

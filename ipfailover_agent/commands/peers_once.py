@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.peering import inquiries, names, peers
-from ipfailover_agent.system import memory
+from ipfailover_agent.system import host, memory
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, Settings
@@ -35,8 +35,13 @@ class Found:
             return facts
         from ipfailover_agent.system import resolving  # noqa: PLC0415 - seldom needed
 
+        asked = resolving.resolve_once(peers.questions(settings), self._deadline)
+        path = RunPaths(directory=self._options.run_directory, config="").peers
+        stored = memory.read_recorded_peers(path, peers.questions(settings))
+        known = [each for told in (*asked, *stored) for each in told.addresses]
+        local = facts.local_addresses | host.local_addresses(known)
+        facts = replace(facts, local_addresses=local)
         wanted = peers.want(settings, facts)
-        asked = resolving.resolve_once(wanted.questions, self._deadline)
         limit = inquiries.Policy().limit
         self.answers = tuple(
             sorted(
@@ -44,8 +49,6 @@ class Found:
                 key=lambda each: each.question,
             )
         )
-        path = RunPaths(directory=self._options.run_directory, config="").peers
-        stored = memory.read_recorded_peers(path, wanted.questions)
         used, lines = peers.first_set(wanted, self.answers, stored)
         self.warnings = lines
         failures = "; ".join(

@@ -44,13 +44,9 @@ def release(options: Options) -> int:
     if missing := host.missing_capabilities(("NET_ADMIN",)):
         raise NotPermittedError(f"cannot remove addresses: the capability {missing[0]} is missing")
     settings, addresses = _configuration(options, paths)
-    facts = host.discover(
-        check_script=None,
-        notify_script=None,
-        recorded=memory.read_recorded_addresses(paths.addresses),
-    )
     recorded = memory.read_recorded_interface(paths.addresses)
     wanted = (*((recorded,) if recorded else ()), *(settings.interfaces if settings else ()))
+    facts = prepare.look_for(addresses, wanted, memory.read_recorded_addresses(paths.addresses))
     present = [name for name in wanted if facts.interface(name) is not None]
     if wanted and not present:
         names = " and ".join(dict.fromkeys(wanted))

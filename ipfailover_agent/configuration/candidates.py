@@ -354,7 +354,9 @@ class Candidates:
         if self.active is None:
             return ""
         # While keepalived sets many addresses the loop must not wait for it.
-        facts = prepare.look_at_host(self.active.settings, self.active.paths, is_glance=True)
+        facts = prepare.look_at_host(
+            self.active.settings, self.active.paths, self.peers or (), is_glance=True
+        )
         before = self._previous.config.addresses if self._previous else ()
         ours = (*self.active.config.addresses, *before, *facts.recorded_addresses)
         return watching.describe_node(facts, ours)
@@ -380,13 +382,10 @@ class Candidates:
         if not addresses:
             return
         label = known[0].settings.address_label if known else ""
-        interface = (
-            known[0].config.interface
-            if known
-            else memory.read_recorded_interface(self._paths.addresses) or ""
-        )
+        before = memory.read_recorded_interface(self._paths.addresses) or ""
+        interface = known[0].config.interface if known else before
         try:
-            facts = prepare.look_at_bare_host(recorded)
+            facts = prepare.look_for(addresses, {interface, before}, recorded)
             found = ownership.leftovers(addresses, label, facts, interface)
             released = release.release_addresses(found)
         except AgentError as error:

@@ -1,7 +1,7 @@
 """Peers by name at work: has names resolved, keeps the set, says what changes.
 
 ``core.peers`` decides, ``system.resolving`` asks; here are the clock, the record in the run
-directory and the log. Nothing here waits or raises.
+directory and the log. Nothing here waits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, assert_never
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import family_of
 from ipfailover_agent.report.logs import Repeats
-from ipfailover_agent.system import memory
+from ipfailover_agent.system import host, memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
     from ipfailover_agent.core.peering import inquiries
-    from ipfailover_agent.core.peering.names import Question
+    from ipfailover_agent.core.peering.names import Answer, Question
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.resolving import Resolver
 
@@ -73,17 +73,24 @@ class Peering:
         return None if self._state is None else self._state.deadline
 
     def add_to(self, settings: Settings, facts: HostFacts) -> HostFacts:
-        """Return the facts with the peers as far as they are known; has them looked up if new."""
+        """Return the facts with the peers as far as they are known; has them looked up if new.
+
+        Raises:
+            SystemRefusedError: the kernel does not tell which of them is this node.
+        """
         if not settings.unicast_peer_names:
             self._state = None
             return facts
         from ipfailover_agent.core.peering import inquiries, peers  # noqa: PLC0415 - start-up time
 
-        wanted = peers.want(settings, facts)
+        stored: tuple[Answer, ...] = ()
         if self._state is None:
             self._state = inquiries.Peers()
-            stored = memory.read_recorded_peers(self._path, wanted.questions)
-            wanted = replace(wanted, stored=stored)
+            stored = memory.read_recorded_peers(self._path, peers.questions(settings))
+        known = (*self._state.addresses, *(each for told in stored for each in told.addresses))
+        local = facts.local_addresses | host.local_addresses(known)
+        facts = replace(facts, local_addresses=local)
+        wanted = replace(peers.want(settings, facts), stored=stored)
         self._is_telling = False  # whoever asks is told by the answer
         try:
             self._step(wanted)
@@ -117,7 +124,7 @@ class Peering:
 
         for each in self._resolver.answers() if self._resolver else ():
             if self._state is not None:
-                self._step(inquiries.Answered(answer=each))
+                self._step(inquiries.Answered(answer=each, own=_own_of(each)))
 
     def close(self) -> None:
         """Take no more answers; who is still asking is not waited for."""
@@ -189,3 +196,11 @@ class Peering:
         if repeated is not None:
             counted = {"repeated": repeated} if repeated else {}
             self._log.error(event, **fields, **counted)
+
+
+def _own_of(answer: Answer) -> frozenset[IPAddress]:
+    """Return which of the addresses this node has; none where the kernel does not tell."""
+    try:
+        return host.local_addresses(answer.addresses)
+    except AgentError:
+        return frozenset()

@@ -169,9 +169,33 @@ class ScriptState(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostScope:
+    """Which addresses of this node a plan depends on.
+
+    Attributes:
+        interfaces: names of interfaces, there or not, whose addresses are all wanted; those with a
+            default route are wanted always.
+        virtual: addresses of which is to be known which interface of this node has them.
+        nodes: addresses of nodes: of which is to be known whether they are this one's, and all
+            addresses of the interface that each is reached by.
+        passed_by: names of interfaces whose addresses are never read, however many they are.
+        is_whole: the addresses of all other interfaces are wanted, too.
+    """
+
+    interfaces: tuple[str, ...] = ()
+    virtual: tuple[IPAddress, ...] = ()
+    nodes: tuple[IPAddress, ...] = ()
+    passed_by: frozenset[str] = frozenset()
+    is_whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What the plan needs to know of this node, read once per candidate.
 
+    A node may have thousands of addresses that are not ours: only the interfaces that matter come
+    with theirs, and ``local_addresses`` are those of the addresses asked about that this node has
+    on any interface.
     ``recorded_addresses`` are those that the run directory says this agent served before.
     ``check_script`` and ``notify_script`` are None where none is set. ``resolved_peers`` are the
     addresses behind OPENSHIFT_HA_UNICAST_PEERS_DNS, this node's own among them; None while they
@@ -180,6 +204,7 @@ class HostFacts:
 
     interfaces: tuple[Interface, ...]
     default_routes: tuple[DefaultRoute, ...] = ()
+    local_addresses: frozenset[IPAddress] = frozenset()
     recorded_addresses: tuple[IPAddress, ...] = ()
     check_script: ScriptState | None = None
     notify_script: ScriptState | None = None

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.chronicle.history import utc
-from ipfailover_agent.chronicle.look import Look
+from ipfailover_agent.chronicle.look import Answers, Look
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.telling.transition import DRAIN, Withholding
 from ipfailover_agent.protection.contests import REASON, Contests
@@ -129,6 +129,19 @@ class Guard:
             contests=self.contests.count,
             holds=self.holds.count,
             probes_took=took if took is None else round(took, 6),
+        )
+
+    def answers(self) -> Answers:
+        """Return what the kernel and keepalived answer at this moment."""
+        entries = self._roster.entries if self._roster else ()
+        wanted = [held.address for each in entries for held in each.instance.all_addresses]
+        present = self.leases.present(wanted) if wanted else frozenset()
+        at = self.dumped_at
+        return Answers(
+            present=None if present is None else frozenset(map(str, present)),
+            can_ask=not self.overseer.refusal,
+            answered_ago=None if at is None else time.monotonic() - at,
+            owed=self.overseer.unanswered,
         )
 
     def protections(self) -> tuple[Protection, ...]:

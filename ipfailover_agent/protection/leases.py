@@ -209,9 +209,9 @@ class Leases:
         index = self._index(netlink)
         if index is None:
             return ()  # the interface is gone, and the addresses with it
-        found = self._choice.of(netlink.glance_at_addresses(), wanted, index)
+        found = self._choice.of(netlink.glance_at_addresses(index), wanted, index)
         if len(found) < len(wanted):
-            found = self._choice.of(netlink.held_addresses(), wanted, index)
+            found = self._choice.of(netlink.held_addresses(index), wanted, index)
         return found
 
     def _index(self, netlink: AddressSocket) -> int | None:

@@ -16,7 +16,7 @@ from ipfailover_agent.core.supervising.supervision import VerificationEnded
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from structlog.typing import FilteringBoundLogger
 
@@ -86,7 +86,7 @@ class Verifier:
             return
         now = time.monotonic()
         try:
-            found = verify.mismatches(self._expected, instances, _held())
+            found = verify.mismatches(self._expected, instances, _held(self._expected.interfaces))
         except AgentError as error:
             self._log.warning("reload.unseen", error=str(error))
             self._trouble = str(error)
@@ -105,15 +105,16 @@ class Verifier:
                 self._dispatch(VerificationEnded(difference=verify.describe(self._state)))
 
 
-def _held() -> set[Held]:
-    """Return every host address that the kernel shows, with its interface's name.
+def _held(interfaces: Collection[str]) -> set[Held]:
+    """Return the host addresses that the kernel shows on these interfaces, with their names.
 
     While some are being deleted others may be missing: the next look tells.
     """
     with AddressSocket(timeout=_TIMEOUT) as netlink:
-        names = {each.index: each.name for each in netlink.links()}
         return {
-            (names.get(index, ""), each.address)
-            for index, each in netlink.addresses(is_glance=True)
+            (link.name, each.address)
+            for link in netlink.links()
+            if link.name in interfaces
+            for _, each in netlink.addresses(link.index, is_glance=True)
             if each.prefix_length == family_of(each.address).host_prefix_length
         }

@@ -29,7 +29,6 @@ class Observation:
     Attributes:
         at: when, in monotonic seconds.
         status: the agent's snapshot of that moment.
-        problems: what keeps the node from being ready, whatever its instances do.
         dump_age: seconds since keepalived was asked for the newest dump that it gave, None where
             there is none; ``can_ask`` is False where this keepalived cannot be asked.
         present: the configured addresses that the kernel has on the interface, None where it
@@ -39,7 +38,6 @@ class Observation:
 
     at: float
     status: AgentStatus
-    problems: tuple[str, ...] = ()
     dump_age: float | None = None
     can_ask: bool = True
     present: frozenset[str] | None = None

@@ -16,7 +16,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising.supervision import Phase
 from ipfailover_agent.core.telling import http
-from ipfailover_agent.report import probes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -162,7 +161,7 @@ def _of_agent(look: Observation) -> Iterator[Metric]:
     yield _gauge(
         "ipfailover_ready",
         "Whether the node does its part, as /readyz says",
-        probes.ready(look).is_good,
+        status.ready,
     )
     yield from _of_config(status)
     yield _counter(

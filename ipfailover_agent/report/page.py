@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rendering import render
 from ipfailover_agent.core.rivalry import answering
-from ipfailover_agent.core.telling import http
+from ipfailover_agent.core.telling import http, readiness
+from ipfailover_agent.core.telling.readiness import InstanceFacts
 from ipfailover_agent.report import holding, probes, terminal
 
 if TYPE_CHECKING:
@@ -153,12 +154,12 @@ def _template() -> jinja2.Template:
 
 def build(seen: Observation, node: str) -> Page:
     """Return what the page says, without its form."""
-    status, verdict = seen.status, probes.ready(seen)
+    status = seen.status
     now = datetime.fromisoformat(status.written_at)
     name = status.config.name if status.config else "no configuration"
     held = sum(len(each.addresses) for each in status.instances if each.state == _MASTER)
     total = sum(len(each.addresses) for each in status.instances)
-    is_good = verdict.is_good
+    is_good = status.ready
     held_by = [_holders(each, status.written_at) for each in status.instances]
     cards = tuple(
         _card(number, each, seen, now, holders)
@@ -175,8 +176,8 @@ def build(seen: Observation, node: str) -> Page:
             sign="✓" if is_good else "▲",
         ),
         summary=_summary(status, held, total),
-        reasons=probes.first(verdict.reasons),
-        notes=probes.first(verdict.notes),
+        reasons=probes.first(status.reasons),
+        notes=probes.first(status.notes),
         facts=_facts(status, now),
         protections=tuple(
             Fact(
@@ -363,7 +364,7 @@ def _details(instance: InstanceStatus) -> list[str]:
 
 
 def _alarms(instance: InstanceStatus, seen: Observation, now: datetime) -> list[str]:
-    found = list(probes.differences(instance, seen))
+    found = list(readiness.differences(_facts_of(instance, now), seen.present))
     if instance.held:
         found.append(instance.held)
     if instance.drained:
@@ -373,6 +374,16 @@ def _alarms(instance: InstanceStatus, seen: Observation, now: datetime) -> list[
         f"rival {each.rival}, {_since(each.at, now)} ago: {each.cause}" for each in instance.rivals
     ]
     return found
+
+
+def _facts_of(instance: InstanceStatus, now: datetime) -> InstanceFacts:
+    since = instance.since
+    return InstanceFacts(
+        name=instance.name,
+        state=VrrpState(instance.state),
+        age=None if since is None else (now - datetime.fromisoformat(since)).total_seconds(),
+        addresses=instance.addresses,
+    )
 
 
 def _silences(instance: InstanceStatus, now: datetime) -> list[str]:

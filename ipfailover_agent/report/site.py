@@ -46,7 +46,7 @@ class Site:
         if look is not self._look:
             self._look, self._made = look, {}
         if request.path == "/readyz":
-            return _probe("ready", probes.ready(look))
+            return _probe("ready", probes.ready(look.status))
         if request.path not in self._made:
             self._made[request.path] = _make(request.path, look)
         return self._made[request.path]

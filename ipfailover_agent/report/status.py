@@ -256,6 +256,8 @@ class AgentStatus:
     """The agent at one moment. Times are UTC in ISO 8601.
 
     Attributes:
+        ready: whether the node does its part, as ``core.telling.readiness`` judges; ``reasons``
+            say why not, ``notes`` what deserves a word though it is ready.
         fingerprint: of what must be equal on all nodes, see ``core.fingerprint``.
         keepalived_version: empty before keepalived has told it.
         python: version of the interpreter.
@@ -270,6 +272,7 @@ class AgentStatus:
     phase: str
     ready: bool
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     config: ConfigStatus | None = None
     instances: tuple[InstanceStatus, ...] = ()
     reload: ReloadStatus = ReloadStatus()

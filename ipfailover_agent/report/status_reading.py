@@ -52,7 +52,7 @@ def _is_whole(data: dict[str, object]) -> bool:
         lines_dropped=_is_count,
         protections=_each(_is_protection),
         drain_requests=_each(_is_drain_request),
-    ) and _may_have(data, check=_optional(_is_check), written_at=_is_time)
+    ) and _may_have(data, check=_optional(_is_check), notes=_each(_is_text), written_at=_is_time)
 
 
 def _may_have(data: dict[str, Any], **checks: _Check) -> bool:

@@ -28,10 +28,10 @@ from ipfailover_agent.system.address_memory import AddressMemory
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ipfailover_agent.core.model import InterfaceAddress, IPAddress
-    from ipfailover_agent.system.rtnetlink import Link, RouteHop
+    from ipfailover_agent.core.model import HostScope, InterfaceAddress, IPAddress
+    from ipfailover_agent.system.rtnetlink import Link, RouteHop, Way
 
 # linux/capability.h, those that matter to us or to keepalived
 _CAPABILITIES: Final = {
@@ -61,15 +61,17 @@ _memory: Final = AddressMemory()  # the node is looked at every few seconds, for
 
 
 def discover(
+    scope: HostScope,
     *,
-    check_script: str | None,
-    notify_script: str | None,
-    recorded: tuple[IPAddress, ...],
+    check_script: str | None = None,
+    notify_script: str | None = None,
+    recorded: tuple[IPAddress, ...] = (),
     is_glance: bool = False,
 ) -> HostFacts:
     """Read what the plan needs to know of this node.
 
     Args:
+        scope: which addresses are wanted.
         check_script: the user's command, its first word is looked at.
         notify_script: likewise.
         recorded: the addresses that the run directory says we served before.
@@ -80,15 +82,58 @@ def discover(
     """
     with AddressSocket(memory=_memory) as rtnetlink:
         links = rtnetlink.links()
-        addresses = rtnetlink.addresses(is_glance=is_glance)
-        hops = rtnetlink.default_routes()
+        hops = rtnetlink.default_routes([each.index for each in links if each.is_up])
+        asked = (*scope.virtual, *scope.nodes)
+        ways = rtnetlink.ways(asked)
+        wanted = _wanted(scope, links, hops, ways)
+        addresses = {
+            each.index: _addresses(rtnetlink, each.index, is_glance=is_glance)
+            for each in links
+            if each.index in wanted
+        }
     return HostFacts(
         interfaces=tuple(_interfaces(links, addresses)),
         default_routes=tuple(_routes(hops, links)),
+        local_addresses=frozenset(
+            address for address, way in zip(asked, ways, strict=True) if way.is_local
+        ),
         recorded_addresses=recorded,
         check_script=None if check_script is None else script_state(check_script),
         notify_script=None if notify_script is None else script_state(notify_script),
     )
+
+
+def local_addresses(asked: Sequence[IPAddress]) -> frozenset[IPAddress]:
+    """Return those of the addresses that this node has, on whatever interface.
+
+    Raises:
+        SystemRefusedError: the kernel does not answer.
+    """
+    with AddressSocket() as rtnetlink:
+        ways = rtnetlink.ways(asked)
+    return frozenset(address for address, way in zip(asked, ways, strict=True) if way.is_local)
+
+
+def _wanted(
+    scope: HostScope, links: Iterable[Link], hops: Iterable[RouteHop], ways: Sequence[Way]
+) -> frozenset[int]:
+    """Return the indexes of the interfaces whose addresses are wanted."""
+    virtual, nodes = ways[: len(scope.virtual)], ways[len(scope.virtual) :]
+    indexes = {each.index for each in hops} | {each.index for each in nodes}
+    indexes |= {each.index for each in virtual if each.is_local}
+    return frozenset(
+        each.index
+        for each in links
+        if each.name not in scope.passed_by
+        and (scope.is_whole or each.index in indexes or each.name in scope.interfaces)
+    )
+
+
+def _addresses(
+    rtnetlink: AddressSocket, index: int, *, is_glance: bool
+) -> tuple[InterfaceAddress, ...]:
+    found = rtnetlink.addresses(index, is_glance=is_glance)
+    return tuple(address for _, address in found)
 
 
 def script_state(command: str) -> ScriptState:
@@ -298,12 +343,12 @@ def uptime() -> float:
 
 
 def _interfaces(
-    links: tuple[Link, ...], addresses: tuple[tuple[int, InterfaceAddress], ...]
+    links: tuple[Link, ...], addresses: Mapping[int, tuple[InterfaceAddress, ...]]
 ) -> Iterator[Interface]:
     import psutil  # noqa: PLC0415 - 26 ms, which status and reload need not pay
 
-    # net_if_addrs is not used: getifaddrs(3) shows labelled addresses under their label, as if
-    # br-ex:vip were an interface.
+    # net_if_addrs is not used: it reads every address of the node, however many there are, and
+    # getifaddrs(3) shows labelled ones under their label, as if br-ex:vip were an interface.
     try:
         known = psutil.net_if_stats()
     except OSError as error:
@@ -315,7 +360,7 @@ def _interfaces(
                 index=link.index,
                 is_up=known[link.name].isup,
                 mtu=known[link.name].mtu,
-                addresses=tuple(held for index, held in addresses if index == link.index),
+                addresses=addresses.get(link.index, ()),
             )
 
 

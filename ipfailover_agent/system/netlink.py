@@ -1,4 +1,8 @@
-"""Addresses, links and default routes of this network namespace, over one rtnetlink socket.
+"""Addresses, links and routes of this network namespace, over one rtnetlink socket.
+
+A node may have tens of thousands of addresses and routes that are not ours (kube-ipvs0, a BGP
+router). So addresses are dumped by interface, and the kernel is asked for single routes; where it
+knows no strict checking (Linux before 4.20), everything is dumped and sorted out here.
 
 pyroute2 is deliberately not used: it costs 220 ms of start-up and 22 MB for three message types
 that stand on the path which keeps addresses safe.
@@ -11,6 +15,7 @@ import itertools
 import os
 import socket
 import time
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
@@ -18,9 +23,11 @@ from ipfailover_agent.system import rtnetlink
 from ipfailover_agent.system.address_memory import AddressMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Collection, Container, Iterator, Sequence
 
     from ipfailover_agent.core.model import InterfaceAddress, IPAddress
+
+    _IsLast = Callable[[bytes], bool]
 
 _Result = TypeVar("_Result")
 
@@ -29,6 +36,9 @@ _BATCH: Final = 64  # acknowledgements of so many fit into the smallest receive 
 _NOT_PERMITTED: Final = {errno.EPERM, errno.EACCES}
 _RESTLESS: Final = "cannot read rtnetlink: it keeps changing meanwhile"
 _NOT_THERE: Final = {errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO}
+_NOTHING_TO_DUMP: Final = {errno.ENODEV, errno.ENOENT}  # no such interface, no such table
+_EXHAUSTED: Final = {errno.ENOMEM, errno.ENOBUFS}
+_ANYWHERE: Final = IPv6Address("4000::")  # allocated to nobody: only default routes lead there
 
 
 class AddressSocket:
@@ -49,6 +59,11 @@ class AddressSocket:
             self._socket.bind((0, 0))
         except OSError as error:
             raise SystemRefusedError(f"cannot open rtnetlink: {error.strerror}") from error
+        self.is_strict = True
+        try:
+            self._socket.setsockopt(rtnetlink.SOL_NETLINK, rtnetlink.GET_STRICT_CHK, 1)
+        except OSError:
+            self.is_strict = False
 
     def __enter__(self) -> Self:
         return self
@@ -60,28 +75,70 @@ class AddressSocket:
         """Close the socket."""
         self._socket.close()
 
-    def addresses(self, *, is_glance: bool = False) -> tuple[tuple[int, InterfaceAddress], ...]:
-        """Return every IPv4 and IPv6 address of this namespace with its interface's index.
+    def addresses(
+        self, index: int = 0, *, is_glance: bool = False
+    ) -> tuple[tuple[int, InterfaceAddress], ...]:
+        """Return IPv4 and IPv6 addresses with their interface's index.
 
-        ``is_glance``: as one dump shows them, see :meth:`glance_at_addresses`.
+        Args:
+            index: of the interface whose addresses are wanted, 0 for those of all interfaces.
+            is_glance: as one dump shows them, see :meth:`glance_at_addresses`.
         """
-        found = self.glance_at_addresses() if is_glance else self.held_addresses()
+        found = self.glance_at_addresses(index) if is_glance else self.held_addresses(index)
         return tuple((held.index, held.address) for held in found)
 
     def links(self) -> tuple[rtnetlink.Link, ...]:
         """Return every interface of this namespace."""
-        payloads = self._dump(rtnetlink.GET_LINK, rtnetlink.NEW_LINK)
+        payload = rtnetlink.build_link_dump()
+        payloads = self._dump(rtnetlink.GET_LINK, rtnetlink.NEW_LINK, payload)
         return tuple(map(rtnetlink.parse_link, payloads))
 
-    def default_routes(self) -> tuple[rtnetlink.RouteHop, ...]:
-        """Return the default routes of the main table: IPv4 first, the best metric first."""
-        hops = [
-            hop
-            for family in (socket.AF_INET, socket.AF_INET6)
-            for payload in self._dump(rtnetlink.GET_ROUTE, rtnetlink.NEW_ROUTE, family)
-            for hop in rtnetlink.parse_default_route(payload)
-        ]
-        return tuple(sorted(hops, key=lambda hop: (hop.family, hop.metric)))
+    def ways(self, addresses: Sequence[IPAddress]) -> tuple[rtnetlink.Way, ...]:
+        """Return for each address where packets for it go, in order.
+
+        The kernel looks into the table ``local`` first, so an address of this node is told with
+        the interface that has it, however many others there are. Of an address that several
+        interfaces have it tells one. Addresses that only a VRF knows are not found.
+        """
+        payloads = [rtnetlink.build_route_question(each) for each in addresses]
+        found = (answer for answer, _ in self._answers(payloads))
+        return tuple(
+            rtnetlink.Way() if each is None else rtnetlink.parse_way(each) for each in found
+        )
+
+    def default_routes(self, indexes: Collection[int]) -> tuple[rtnetlink.RouteHop, ...]:
+        """Return default routes of the main table: IPv4 first, the best metric first.
+
+        Of IPv6 the best one through each interface. Whatever else the tables hold costs nothing.
+
+        Args:
+            indexes: of the interfaces that count for IPv6.
+        """
+        payloads = self._default_routes_v4() + self._default_routes_v6(indexes)
+        hops = [hop for each in payloads for hop in rtnetlink.parse_default_route(each)]
+        return tuple(sorted(dict.fromkeys(hops), key=lambda hop: (hop.family, hop.metric)))
+
+    def _default_routes_v4(self) -> list[bytes]:
+        """Return the beginning of the main table, which has the default routes.
+
+        It is read with a socket of its own: when that is closed, the kernel dumps no further.
+        """
+        payload = rtnetlink.build_route_dump(socket.AF_INET, is_main=self.is_strict)
+        is_last = rtnetlink.is_behind_defaults if self.is_strict else None
+        with AddressSocket(timeout=self.timeout) as short:
+            return short._dump(rtnetlink.GET_ROUTE, rtnetlink.NEW_ROUTE, payload, is_last)
+
+    def _default_routes_v6(self, indexes: Collection[int]) -> list[bytes]:
+        """Return the IPv6 default routes; a dump has them last, so each is asked for by itself."""
+        if not self.is_strict:
+            payload = rtnetlink.build_route_dump(socket.AF_INET6)
+            return self._dump(rtnetlink.GET_ROUTE, rtnetlink.NEW_ROUTE, payload)
+        ((_, code),) = self._answers([rtnetlink.build_route_question(_ANYWHERE)])
+        if code == errno.ENETUNREACH:
+            return []
+        # A rule or a longer prefix may hide the route that one interface has.
+        questions = [rtnetlink.build_route_question(_ANYWHERE, each) for each in indexes]
+        return [answer for answer, _ in self._answers(questions) if answer is not None]
 
     def delete(self, index: int, address: InterfaceAddress) -> bool:
         """Delete an address of that prefix length and label; return False when it is not there.
@@ -94,8 +151,8 @@ class AddressSocket:
         # IPv4 addresses with a peer are matched by the peer, which ``address`` does not know
         return any(
             self._delete(index, address, held.peer)
-            for held in self.held_addresses()
-            if held.index == index and held.address == address and held.peer != address.address
+            for held in self.held_addresses(index)
+            if held.address == address and held.peer != address.address
         )
 
     def renew(self, held: Sequence[rtnetlink.HeldAddress], seconds: int) -> int:
@@ -122,24 +179,32 @@ class AddressSocket:
             self._leases = (held, seconds, payloads)
         return self._leases[2]
 
-    def held_addresses(self) -> tuple[rtnetlink.HeldAddress, ...]:
-        """Return every IPv4 and IPv6 address, as two dumps in a row agree on it.
+    def held_addresses(self, index: int = 0) -> tuple[rtnetlink.HeldAddress, ...]:
+        """Return IPv4 and IPv6 addresses, as two dumps in a row agree on them.
 
         The kernel's mark for torn dumps does not cover all of them: since it dumps addresses
         without its big lock, one that is deleted meanwhile can hide others (seen with Linux 6.18).
         """
         deadline = time.monotonic() + self.timeout
-        found = self.glance_at_addresses()
-        while (again := self.glance_at_addresses()) != found:
+        found = self.glance_at_addresses(index)
+        while (again := self.glance_at_addresses(index)) != found:
             if time.monotonic() >= deadline:
                 raise SystemRefusedError(_RESTLESS)
             found = again
         return found
 
-    def glance_at_addresses(self) -> tuple[rtnetlink.HeldAddress, ...]:
-        """Return what one dump shows: everything there, unless something is being deleted."""
-        payloads = self._dump(rtnetlink.GET_ADDRESS, rtnetlink.NEW_ADDRESS)
-        return self._memory.read(payloads)
+    def glance_at_addresses(self, index: int = 0) -> tuple[rtnetlink.HeldAddress, ...]:
+        """Return what one dump shows: everything there, unless something is being deleted.
+
+        ``index``: of the interface whose addresses are wanted, 0 for those of all interfaces.
+        """
+        filtered = index if self.is_strict else 0
+        payload = rtnetlink.build_address_dump(filtered)
+        payloads = self._dump(rtnetlink.GET_ADDRESS, rtnetlink.NEW_ADDRESS, payload)
+        found = self._memory.read(payloads, filtered)
+        if filtered == index:
+            return found
+        return tuple(each for each in found if each.index == index)
 
     def _delete(self, index: int, address: InterfaceAddress, peer: IPAddress) -> bool:
         payload = rtnetlink.build_address(index, address, peer)
@@ -185,19 +250,52 @@ class AddressSocket:
                     is_done = is_done or message.sequence == last
         return list(codes.values())
 
-    def _dump(self, kind: int, answer: int, family: int = socket.AF_UNSPEC) -> list[bytes]:
-        """Return the payloads of a dump, asking again while the kernel marks it as torn."""
+    def _answers(self, payloads: Sequence[bytes]) -> list[tuple[bytes | None, int]]:
+        """Ask for one route each; return in order the answer, or None and why there is none."""
+        found: list[tuple[bytes | None, int]] = []
+        for start in range(0, len(payloads), _BATCH):
+            found += self._answer_batch(payloads[start : start + _BATCH])
+        return found
+
+    def _answer_batch(self, payloads: Sequence[bytes]) -> list[tuple[bytes | None, int]]:
         deadline = time.monotonic() + self.timeout
-        payload = rtnetlink.build_dump_request(kind, family)
+        found: dict[int, tuple[bytes | None, int]] = {}
+        open_ones = dict.fromkeys(next(self._sequences) for _ in payloads)
+        sequences = tuple(open_ones)
+        datagram = b"".join(
+            rtnetlink.build_message(rtnetlink.GET_ROUTE, rtnetlink.REQUEST, sequence, payload)
+            for sequence, payload in zip(sequences, payloads, strict=True)
+        )
+        self._guarded(lambda: self._socket.sendto(datagram, (0, 0)))
+        while len(found) < len(sequences):
+            for message in self._receive(open_ones, deadline):
+                if message.kind == rtnetlink.ERROR:
+                    code = rtnetlink.parse_error_number(message.payload)
+                    if code in _EXHAUSTED:
+                        raise _unreadable(code)
+                    found[message.sequence] = (None, code)
+                else:
+                    found[message.sequence] = (message.payload, 0)
+        return [found[each] for each in sequences]
+
+    def _dump(
+        self, kind: int, answer: int, payload: bytes, is_last: _IsLast | None = None
+    ) -> list[bytes]:
+        """Return the payloads of a dump, asking again while the kernel marks it as torn.
+
+        ``is_last`` tells which payload is the last one that matters: none is read after it, and
+        the socket is of no more use.
+        """
+        deadline = time.monotonic() + self.timeout
         while True:
-            payloads = self._dump_once(kind, answer, payload, deadline)
+            payloads = self._dump_once(kind, answer, payload, deadline, is_last)
             if payloads is not None:
                 return payloads
             if time.monotonic() >= deadline:
                 raise SystemRefusedError(_RESTLESS)
 
     def _dump_once(
-        self, kind: int, answer: int, payload: bytes, deadline: float
+        self, kind: int, answer: int, payload: bytes, deadline: float, is_last: _IsLast | None
     ) -> list[bytes] | None:
         sequence = self._send(kind, rtnetlink.REQUEST | rtnetlink.DUMP, payload)
         payloads: list[bytes] = []
@@ -206,16 +304,21 @@ class AddressSocket:
             for message in self._receive({sequence}, deadline):
                 is_torn = is_torn or bool(message.flags & rtnetlink.DUMP_INTERRUPTED)
                 code = 0
-                if message.kind == rtnetlink.ERROR:
+                if message.kind in {rtnetlink.ERROR, rtnetlink.DONE}:
+                    # A dump that fails half way ends with its error (rtnetlink, netlink_dump).
                     code = rtnetlink.parse_error_number(message.payload)
                 if code == errno.EBUSY:  # an earlier dump that was given up still goes on
                     return None
+                if code in _NOTHING_TO_DUMP:
+                    return []
                 if code:
-                    raise SystemRefusedError(f"cannot read rtnetlink: {os.strerror(code)}")
+                    raise _unreadable(code)
                 if message.kind == rtnetlink.DONE:
                     return None if is_torn else payloads
                 if message.kind == answer:
                     payloads.append(message.payload)
+                    if is_last is not None and is_last(message.payload):
+                        return payloads
 
     def _send(self, kind: int, flags: int, payload: bytes) -> int:
         sequence = next(self._sequences)
@@ -248,3 +351,7 @@ class AddressSocket:
             ) from error
         except OSError as error:
             raise SystemRefusedError(f"cannot use rtnetlink: {error.strerror}") from error
+
+
+def _unreadable(code: int) -> SystemRefusedError:
+    return SystemRefusedError(f"cannot read rtnetlink: {os.strerror(code)}")

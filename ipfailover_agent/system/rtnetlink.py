@@ -27,6 +27,8 @@ REPLACE: Final = 0x100
 ACK: Final = 0x4
 DUMP: Final = 0x300
 DUMP_INTERRUPTED: Final = 0x10
+SOL_NETLINK: Final = 270
+GET_STRICT_CHK: Final = 12  # since Linux 4.20: the kernel heeds the filters of a dump
 # linux/rtnetlink.h
 NEW_LINK: Final = 16
 GET_LINK: Final = 18
@@ -65,9 +67,12 @@ _RTA_PRIORITY: Final = 6
 _RTA_PREFSRC: Final = 7
 _RTA_MULTIPATH: Final = 9
 _RTA_TABLE: Final = 15
+_RTA_DST: Final = 1
 _TABLE_MAIN: Final = 254
 _TYPE_UNICAST: Final = 1
+_TYPE_LOCAL: Final = 2
 _RTM_F_CLONED: Final = 0x200
+_RTM_F_FIB_MATCH: Final = 0x2000  # answer with the route itself, not with what follows from it
 
 _UNSIGNED: Final = struct.Struct("=I")
 _SIGNED: Final = struct.Struct("=i")
@@ -125,6 +130,18 @@ class RouteHop:
     source: IPAddress | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """Where the kernel takes packets for an address.
+
+    ``is_local``: this node has that very address. ``index`` is of the interface that has it, or by
+    which it is reached; 0 for none.
+    """
+
+    is_local: bool = False
+    index: int = 0
+
+
 # --- builders -----------------------------------------------------------------------------------
 
 
@@ -133,10 +150,34 @@ def build_message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes
     return HEADER.pack(HEADER.size + len(payload), kind, flags, sequence, 0) + payload
 
 
-def build_dump_request(kind: int, family: int = socket.AF_UNSPEC) -> bytes:
-    """Return the payload of GET_ADDRESS, GET_LINK or GET_ROUTE for everything of a family."""
-    layout = {GET_ADDRESS: _ADDRESS, GET_LINK: _LINK, GET_ROUTE: _ROUTE}[kind]
-    return bytes([family]) + bytes(layout.size - 1)
+def build_address_dump(index: int | None = None) -> bytes:
+    """Return the payload of GET_ADDRESS for both families, of one interface or of all.
+
+    A kernel that does not check strictly leaves the index unread and sends everything.
+    """
+    return _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, index or 0)
+
+
+def build_link_dump() -> bytes:
+    """Return the payload of GET_LINK for every interface."""
+    return bytes(_LINK.size)
+
+
+def build_route_dump(family: int, *, is_main: bool = False) -> bytes:
+    """Return the payload of GET_ROUTE for a family: of every table, or of the main one."""
+    return _ROUTE.pack(family, 0, 0, 0, _TABLE_MAIN if is_main else 0, 0, 0, 0, 0)
+
+
+def build_route_question(address: IPAddress, index: int = 0) -> bytes:
+    """Return the payload of GET_ROUTE that asks which route packets to an address take.
+
+    ``index``: only routes through that interface count.
+    """
+    is_ipv4 = family_of(address) is Family.IPV4
+    family = socket.AF_INET if is_ipv4 else socket.AF_INET6
+    header = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+    out = _pack_attribute(_RTA_OIF, _UNSIGNED.pack(index)) if index else b""
+    return header + _pack_attribute(_RTA_DST, address.packed) + out
 
 
 def build_address(
@@ -303,6 +344,35 @@ def parse_default_route(payload: bytes) -> tuple[RouteHop, ...]:
     )
 
 
+def parse_way(payload: bytes) -> Way:
+    """Return where the route of an RTM_NEWROUTE message leads, the first hop of several.
+
+    A whole prefix that is local (127.0.0.0/8, AnyIP) makes none of its addresses this node's.
+
+    Raises:
+        MalformedMessageError: the payload is not a struct rtmsg with its attributes.
+    """
+    family, length, *_, kind, _ = _unpack(_ROUTE, payload)
+    is_host = length == (32 if family == socket.AF_INET else 128)
+    attributes = parse_attributes(payload[_ROUTE.size :])
+    hops = _parse_next_hops(attributes.get(_RTA_MULTIPATH, b""))
+    index = _parse_unsigned(attributes.get(_RTA_OIF), next(hops, 0))
+    return Way(is_local=is_host and kind == _TYPE_LOCAL, index=index)
+
+
+def is_behind_defaults(payload: bytes) -> bool:
+    """Tell whether no default route follows this one in a dump of an IPv4 table.
+
+    The kernel walks the table by destination, and 0.0.0.0/0 stands with the other routes to
+    0.0.0.0, behind those with a longer prefix (Linux 6.18).
+
+    Raises:
+        MalformedMessageError: the payload is not a struct rtmsg with its attributes.
+    """
+    _unpack(_ROUTE, payload)
+    return any(parse_attributes(payload[_ROUTE.size :]).get(_RTA_DST, b""))
+
+
 def _parse_next_hops(data: bytes) -> Iterator[int]:
     offset = 0
     while len(data) - offset >= _NEXT_HOP.size:
@@ -344,7 +414,7 @@ def _aligned(length: int) -> int:
 
 
 def parse_error_number(payload: bytes) -> int:
-    """Return the errno of an NLMSG_ERROR message; 0 is an acknowledgement.
+    """Return the errno of an NLMSG_ERROR or NLMSG_DONE message; 0 is an acknowledgement.
 
     Raises:
         MalformedMessageError: the payload is too short.

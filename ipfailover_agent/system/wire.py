@@ -222,8 +222,8 @@ def usable_addresses(index: int) -> frozenset[IPAddress]:
     with AddressSocket(timeout=_GLANCE_SECONDS) as rtnetlink_socket:
         return frozenset(
             held.address.address
-            for held in rtnetlink_socket.glance_at_addresses()
-            if held.index == index and not held.flags & _NOT_YET_OURS
+            for held in rtnetlink_socket.glance_at_addresses(index)
+            if not held.flags & _NOT_YET_OURS
         )
 
 
@@ -242,5 +242,6 @@ class _LinkSocket(AddressSocket):
     """Asks for what ``AddressSocket.links`` leaves out."""
 
     def macs(self) -> frozenset[bytes]:
-        payloads = self._dump(rtnetlink.GET_LINK, rtnetlink.NEW_LINK)
+        payload = rtnetlink.build_link_dump()
+        payloads = self._dump(rtnetlink.GET_LINK, rtnetlink.NEW_LINK, payload)
         return frozenset[bytes]().union(*map(parse_macs, payloads))

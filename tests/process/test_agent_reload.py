@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import SHORT
+from tests.support.agent_process import SHORT, STANDING_BY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,6 +140,7 @@ def test_a_mounted_configmap_that_is_swapped_is_read_as_a_whole(
 
 def test_what_is_degraded_no_more_is_ready_again_without_a_signal(world: World) -> None:
     """The files are the same, what is said of them is not."""
+    world.fake.plays(STANDING_BY)
     world.write(VIRTUAL_IPS="10.0.0.101,10.0.0.300", ON_INVALID="serve-valid")
     agent = reading_file(world)
     assert agent.status["ready"] is False
@@ -171,9 +172,10 @@ def test_a_refused_reload_changes_nothing_and_says_why(
     world: World, written: dict[str, str], test: dict[str, object], said: str
 ) -> None:
     """File bytes, pid and process stay; status and log name the reason; it stays ready."""
+    world.fake.plays(STANDING_BY)
     agent = reading_file(world)
     before, pid = generated_files(world), agent.status["keepalived_pid"]
-    world.fake.plays(test=test)
+    world.fake.plays(STANDING_BY, test=test)
     world.write(**written)
     agent.reload()
     verdict = agent.wait_for_reloads(1)
@@ -186,7 +188,7 @@ def test_a_refused_reload_changes_nothing_and_says_why(
     ]
     assert pid == agent.status["keepalived_pid"]
     assert 0 == world.fake.count("SIGHUP")
-    assert agent.status["ready"] is True
+    agent.wait_for(lambda: agent.status["ready"] is True)
     assert 0 == agent.stop()
 
 
@@ -234,6 +236,7 @@ def test_a_source_that_vanished_is_a_refusal(world: World) -> None:
 
 def test_a_refused_first_configuration_is_waited_on_until_it_is_mended(world: World) -> None:
     """Not ready, said once however often it looks, and running once the file is good."""
+    world.fake.plays(STANDING_BY)
     world.write(VIRTUAL_IPS="10.0.0.101,wrong")
     agent = world.start(policy=SHORT, reads_file=True)
     agent.wait_for_phase("waiting")
@@ -243,7 +246,7 @@ def test_a_refused_first_configuration_is_waited_on_until_it_is_mended(world: Wo
     assert agent.status["ready"] is False
     assert 1 == agent.log.count("event=config.rejected")
     world.write(VIRTUAL_IPS="10.0.0.101")
-    agent.wait_for_phase("running")
+    agent.wait_for(lambda: agent.status["ready"] is True)
     assert [] == agent.status["reasons"]
     assert 0 == agent.stop()
 

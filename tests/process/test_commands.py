@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import SHORT
+from tests.support.agent_process import SHORT, STANDING_BY
 from tests.support.netns import fresh_namespace
 from tests.support.waiting import wait_until
 
@@ -459,9 +459,11 @@ def is_pending(pid: int, number: int) -> bool:
 
 def test_status_shows_phase_instances_and_the_last_reload(world: World) -> None:
     """In 80 columns, with 0 when the agent is ready."""
-    world.fake.plays({"transitions": ['INSTANCE "vip_VIP_1" MASTER 200']})
-    agent = world.running(environment={"OPENSHIFT_HA_CONFIG_NAME": "vip"})
-    agent.wait_for(lambda: agent.status["instances"][0]["state"] == "MASTER")
+    holds = [["10.0.0.101/32", "veth0", "veth0:vip"]]
+    world.fake.plays({"transitions": ['INSTANCE "vip_VIP_1" MASTER 200'], "holds": holds})
+    one = {"OPENSHIFT_HA_CONFIG_NAME": "vip", "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.101"}
+    agent = world.running(environment=one)
+    agent.wait_for(lambda: agent.status["ready"] is True)
     agent.reload()
     agent.wait_for_reloads(1)
     done = world.command("status")
@@ -488,7 +490,9 @@ def test_status_of_an_agent_that_is_not_ready_ends_with_1(world: World) -> None:
 
 def test_status_prints_json_for_programs(world: World) -> None:
     """The file as it is."""
+    world.fake.plays(STANDING_BY)
     agent = world.running()
+    agent.wait_for(lambda: agent.status["ready"] is True)
     done = world.command("status", "--json")
     assert 0 == done.returncode
     assert agent.status["started_at"] == json.loads(done.stdout)["started_at"]

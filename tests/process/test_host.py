@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import DefaultRoute, Family, InterfaceAddress, ScriptState
+from ipfailover_agent.core.model import (
+    DefaultRoute,
+    Family,
+    HostScope,
+    InterfaceAddress,
+    ScriptState,
+)
 from ipfailover_agent.system import host
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
@@ -44,7 +50,7 @@ def test_the_facts_are_what_was_set_up(namespace: NetworkNamespace) -> None:
     namespace.ip("addr", "add", "fd00:9::1/64", "dev", "one", "nodad")
     namespace.ip("route", "add", "default", "via", "10.9.0.254", "dev", "one", "metric", "5")
     recorded = (ip_address("10.9.0.7"),)
-    facts = host.discover(check_script=None, notify_script=None, recorded=recorded)
+    facts = host.discover(HostScope(interfaces=("one",)), recorded=recorded)
     one = facts.interface("one")
     assert one is not None
     expected = [
@@ -68,7 +74,7 @@ def test_the_facts_are_what_was_set_up(namespace: NetworkNamespace) -> None:
 def test_a_labelled_address_does_not_look_like_an_interface(namespace: NetworkNamespace) -> None:
     """getifaddrs(3) shows it under ``one:vip``; we show it on ``one``."""
     namespace.ip("addr", "add", "10.9.0.1/32", "dev", "one", "label", "one:vip")
-    facts = host.discover(check_script=None, notify_script=None, recorded=())
+    facts = host.discover(HostScope(interfaces=("one",)))
     assert {"lo", "one", "two"} == {each.name for each in facts.interfaces}
     one = facts.interface("one")
     assert one is not None
@@ -78,7 +84,7 @@ def test_a_labelled_address_does_not_look_like_an_interface(namespace: NetworkNa
 @netns
 def test_an_interface_without_carrier_is_not_up(namespace: NetworkNamespace) -> None:
     """One end is up, the other is not: keepalived would be in FAULT."""
-    one = host.discover(check_script=None, notify_script=None, recorded=()).interface("one")
+    one = host.discover(HostScope()).interface("one")
     assert one is not None
     assert not one.is_up
     assert namespace.name
@@ -132,7 +138,7 @@ def test_a_script_is_judged_by_its_first_word(
 
 def test_scripts_are_part_of_the_facts(tmp_path: Path) -> None:
     """Each of the two is looked at by itself."""
-    facts = host.discover(check_script="sh", notify_script=str(tmp_path / "missing"), recorded=())
+    facts = host.discover(HostScope(), check_script="sh", notify_script=str(tmp_path / "missing"))
     assert facts.check_script is ScriptState.USABLE
     assert facts.notify_script is ScriptState.MISSING
 

@@ -109,13 +109,27 @@ def test_another_dump_is_another_tuple(changed: list[bytes]) -> None:
 
 
 def test_memory_does_not_grow_without_end() -> None:
-    """Lifetimes that run down look new each second; what was known is given up in time."""
+    """Lifetimes that run down look new each second, interfaces come and go."""
     memory = AddressMemory()
-    for valid in range(5000):
-        (found,) = memory.read([message(1, valid=valid)])
+    for valid in range(10_000):
+        (found,) = memory.read([message(1, valid=valid)], valid // 100)
         assert valid == found.valid_seconds
-    known = sum(len(each) for places in memory._known.values() for each in places.values())  # noqa: SLF001
-    assert 2048 >= known
+    known = [
+        len(each)
+        for dump in memory._dumps.values()  # noqa: SLF001
+        for places in dump._known.values()  # noqa: SLF001
+        for each in places.values()
+    ]
+    assert 64 * 66 >= sum(known), "of 64 interfaces, each with twice its address and 64 more"
+
+
+def test_many_addresses_are_all_remembered() -> None:
+    """A dump of five thousand is read in full once, whatever other interfaces show."""
+    memory = AddressMemory()
+    dump = [message(number) for number in range(5000)]
+    before = memory.read(dump, 7)
+    memory.read([message(1)], 8)
+    assert before is memory.read(dump, 7)
 
 
 def test_an_address_of_another_family_is_none_of_ours() -> None:

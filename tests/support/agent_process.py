@@ -45,6 +45,14 @@ VARIABLES = {
 }
 
 
+#: A run in which the instances of up to three addresses become BACKUP: the node is ready.
+STANDING_BY = {
+    "transitions": [
+        f'INSTANCE "OpenShift_IPFailover_VIP_{number}" BACKUP 1' for number in (1, 2, 3)
+    ]
+}
+
+
 class FakeKeepalived:
     """A directory for PATH with a scripted keepalived, its scenario and its journal."""
 

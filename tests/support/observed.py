@@ -6,7 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising.dump import Counters
+from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.core.telling import readiness
 from ipfailover_agent.report import status
 from ipfailover_agent.report.board import Observation
 
@@ -67,10 +70,25 @@ def instance(
     )  # fmt: skip
 
 
+def facts(seen: status.InstanceStatus) -> readiness.InstanceFacts:
+    """Return what is judged of an instance."""
+    since = None if seen.since is None else datetime.fromisoformat(seen.since)
+    return readiness.InstanceFacts(
+        name=seen.name,
+        state=VrrpState(seen.state),
+        age=None if since is None else (NOW - since).total_seconds(),
+        addresses=seen.addresses,
+        withheld=seen.held or (f"drained: {seen.drained}" if seen.drained else ""),
+    )
+
+
 def observation(
     *instances: status.InstanceStatus, problems: tuple[str, ...] = (), **fields: object
 ) -> Observation:
-    """Return a look at a healthy node with these instances; ``fields`` are the status'."""
+    """Return a look at a healthy node with these instances; ``fields`` are the status'.
+
+    ``problems`` keep it from being ready; all else that does is in the status.
+    """
     plain = status.AgentStatus(
         version="1.2.3",
         pid=7,
@@ -104,10 +122,24 @@ def observation(
     )
     shown = replace(plain, **fields)  # type: ignore[arg-type]
     present = {each for one in instances if one.state == "MASTER" for each in one.addresses}
+    verdict = readiness.judge(
+        readiness.NodeFacts(
+            phase=Phase(shown.phase),
+            has_config=shown.config is not None,
+            problems=problems,
+            instances=tuple(map(facts, instances)),
+            check_failure=shown.check.reason
+            if shown.check is not None and shown.check.state == "failing"
+            else None,
+            present=frozenset(present),
+            answered_ago=1.0,
+        )
+    )
     return Observation(
         at=100.0,
-        status=shown,
-        problems=problems,
+        status=replace(
+            shown, ready=verdict.is_ready, reasons=verdict.reasons, notes=verdict.notes
+        ),
         dump_age=1.0,
         present=frozenset(present),
         script="chk_edge",

@@ -134,7 +134,7 @@ def test_a_full_node_says_at_the_top_who_holds_what() -> None:
 
 def test_a_node_that_is_not_ready_says_so_first() -> None:
     """In words and in the title of the tab."""
-    seen = replace(WHOLE, problems=("something was left out",))
+    seen = observation(*WHOLE.status.instances, problems=("something was left out",))
     made = page.build(seen, "node1")
     assert "▲ 1 of 3 on node1 · edge" == made.title
     assert ("not ready", ("something was left out",)) == (made.badge.text, made.reasons)

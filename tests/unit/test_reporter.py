@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from ipfailover_agent.chronicle.look import Look
+from ipfailover_agent.chronicle.look import Answers, Look
 from ipfailover_agent.chronicle.reporter import Reporter, problems_of
 from ipfailover_agent.core.errors import (
     AgentError,
@@ -62,6 +62,7 @@ class Told:
         self.capture: LogCapture = structlog.testing.LogCapture()
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         self.dropped = 0
+        self.answers = Answers(present=frozenset(), answered_ago=1.0)
         self.reporter = Reporter(
             held=lambda _: None,
             drains=NoDrains(),
@@ -71,6 +72,7 @@ class Told:
             source=None,
             lines_dropped=lambda: self.dropped,
             look=lambda: look or Look(),
+            answers=lambda: self.answers,
         )
 
     @property
@@ -131,7 +133,7 @@ def test_a_cause_that_stays_is_said_once_while_waiting(told: Told) -> None:
     for _ in range(50):
         told.reporter.refused(HostNotReadyError(PROBLEM), Verdict.NOT_READY)
     assert ["host.awaited"] == told.events
-    assert [str(PROBLEM)] == told.status["reasons"]
+    assert ["no configuration is in force", str(PROBLEM)] == told.status["reasons"]
     assert told.status["ready"] is False
 
 
@@ -150,9 +152,8 @@ def test_a_degraded_node_says_so_again_every_minute(told: Told) -> None:
 
 
 def test_a_healthy_node_has_nothing_to_repeat(told: Told) -> None:
-    """The loop is woken for the stamp of the file for probes, and for nothing else."""
-    told.reporter.activated(candidate(), None, ())
-    told.is_in(Phase.RUNNING)
+    """The loop is woken to look whether it still is ready, and for nothing else."""
+    serve(told, "BACKUP")
     assert told.status["ready"] is True
     written = Path(told.paths.status).stat().st_mtime_ns
     now = time.monotonic()
@@ -160,9 +161,37 @@ def test_a_healthy_node_has_nothing_to_repeat(told: Told) -> None:
         told.reporter.tick(now)
         deadline = told.reporter.deadline
         assert deadline is not None
-        assert 0 < deadline - time.monotonic() <= 5
+        assert 0 < deadline - now <= 5
         now = deadline
     assert written == Path(told.paths.status).stat().st_mtime_ns
+
+
+def serve(told: Told, state: str, **variables: str) -> str:
+    """Have an instance in that state, and return its name."""
+    served = candidate(**variables)
+    told.reporter.activated(served, None, ())
+    told.is_in(Phase.RUNNING)
+    [instance] = served.config.instances
+    told.reporter.notify_line(f'INSTANCE "{instance.name}" {state} 100'.encode())
+    return instance.name
+
+
+def test_what_changes_without_a_word_changes_the_status_file(told: Told) -> None:
+    """An address that is gone, a keepalived that answers no more, and back again."""
+    serve(told, "BACKUP")
+    assert told.status["ready"] is True
+    for answers, ready in (
+        (Answers(present=None, answered_ago=1.0), False),
+        (Answers(present=frozenset(), answered_ago=1.0), True),
+        (Answers(present=frozenset(), answered_ago=8.0, owed=3.0), False),
+    ):
+        told.answers = answers
+        deadline = told.reporter.deadline
+        assert deadline is not None
+        told.reporter.tick(deadline)  # looks
+        told.reporter.tick(deadline + 0.2)  # writes
+        found = json.loads(Path(told.paths.status).read_text(encoding="utf-8"))
+        assert ready is found["ready"]
 
 
 def test_warnings_of_the_source_and_of_the_settings_are_said(told: Told) -> None:
@@ -233,19 +262,22 @@ def test_the_agents_own_check_is_timed_by_the_agent(tmp_path: Path) -> None:
     assert 0.004 == timed(told, "000000312345\n", values)
 
 
-@pytest.mark.parametrize(
-    ("port", "expected"),
-    [("80", "1 of 1 instances in FAULT: no answer; no hope"), ("0", "1 of 1 instances in FAULT")],
-    ids=["check", "no check"],
-)
-def test_why_an_instance_is_in_fault_is_told(told: Told, port: str, expected: str) -> None:
-    """What the check wrote, in one line, where there is a check."""
-    served = candidate(MONITOR_PORT=port)
-    told.reporter.activated(served, None, ())
-    [instance] = served.config.instances
-    told.reporter.notify_line(f'INSTANCE "{instance.name}" FAULT 100'.encode())
+def test_fault_by_the_nodes_own_check_is_ready_with_its_reason(told: Told) -> None:
+    """What the check wrote, in one line; a roll-out must not wait for the application."""
     Path(told.paths.check_reason).write_text("no answer\nno hope\n", encoding="utf-8")
-    assert [expected] == told.status["reasons"]
+    told.reporter.witness.line(b"VRRP_Script(chk_ipfailover) failed (exited with status 1)", 0.0)
+    name = serve(told, "FAULT", MONITOR_PORT="80", CHECK_INTERVAL="2")
+    found = told.status
+    assert (True, []) == (found["ready"], found["reasons"])
+    assert [f"{name}: in FAULT, the check fails: no answer; no hope"] == found["notes"]
+
+
+def test_fault_without_a_check_is_not_ready(told: Told) -> None:
+    """The interface may be down, say."""
+    name = serve(told, "FAULT", MONITOR_PORT="0")
+    found = told.status
+    assert (False, [f"{name}: in FAULT, and no check fails"]) == (found["ready"], found["reasons"])
+    assert [] == found["notes"]
 
 
 def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) -> None:

@@ -53,6 +53,12 @@ class Expectation:
     gone: frozenset[Held] = frozenset()
     moved: frozenset[Held] = frozenset()
 
+    @property
+    def interfaces(self) -> frozenset[str]:
+        """Return the names of the interfaces whose addresses matter."""
+        pairs = (*self.gone, *self.moved)
+        return frozenset({self.config.interface, *(interface for interface, _ in pairs)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:

@@ -65,4 +65,6 @@ def describe_node(facts: HostFacts, virtual_addresses: Collection[IPAddress]) ->
         )
         for each in facts.interfaces
     ]
-    return repr((interfaces, facts.default_routes, facts.check_script, facts.notify_script))
+    local = sorted(map(str, facts.local_addresses - ours))
+    scripts = (facts.check_script, facts.notify_script)
+    return repr((interfaces, facts.default_routes, local, scripts))

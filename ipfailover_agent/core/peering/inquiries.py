@@ -45,7 +45,7 @@ class Wanted:
 
     Attributes:
         questions: what there is to ask, each once.
-        own: every address of this node, the virtual ones left out.
+        own: every address of this node that is known, the virtual ones left out.
         listed: addresses that are peers anyway.
         virtual: the addresses that are served; none of them is a peer.
         no_hosts: likewise, and why, in words: ends of this node's networks.
@@ -62,9 +62,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """A question was answered."""
+    """A question was answered; ``own``: those of the addresses that this node has."""
 
     answer: Answer
+    own: frozenset[IPAddress] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,17 +51,22 @@ Step = tuple[Peers, tuple[Action, ...]]
 
 def want(settings: Settings, facts: HostFacts) -> Wanted:
     """Return what a plan needs: each name is asked for each family that is served."""
-    families = sorted({family_of(each) for each in settings.virtual_addresses})
     return Wanted(
-        questions=tuple(
-            Question(name=name, family=each)
-            for name in settings.unicast_peer_names
-            for each in families
-        ),
+        questions=questions(settings),
         own=unicast.own_addresses(settings, facts),
         listed=frozenset(settings.unicast_peers),
         virtual=frozenset(settings.virtual_addresses),
         no_hosts=unicast.no_hosts(settings, facts),
+    )
+
+
+def questions(settings: Settings) -> tuple[Question, ...]:
+    """Return what has to be asked."""
+    families = sorted({family_of(each) for each in settings.virtual_addresses})
+    return tuple(
+        Question(name=name, family=each)
+        for name in settings.unicast_peer_names
+        for each in families
     )
 
 
@@ -103,7 +108,8 @@ def step(state: Peers, event: Event, now: float, policy: Policy) -> Step:
         case Wanted():
             state = _want(state, event, now, policy)
             before = frozenset(state.addresses)
-        case Answered(answer=answer):
+        case Answered(answer=answer, own=own):
+            state = _know_own(state, own)
             state, actions = _take(state, answer, now, policy)
         case DeadlinePassed():
             pass
@@ -140,6 +146,12 @@ def _want(state: Peers, wanted: Wanted, now: float, policy: Policy) -> Peers:
     return replace(
         state, wanted=wanted, inquiries=inquiries, began_at=now, ready=state.ready - fresh
     )
+
+
+def _know_own(state: Peers, own: frozenset[IPAddress]) -> Peers:
+    """Note which of an answer's addresses this node has, on whatever interface."""
+    wanted = state.wanted
+    return replace(state, wanted=replace(wanted, own=wanted.own | own - wanted.virtual))
 
 
 def _begin(question: Question, stored: Answer | None, now: float) -> Inquiry:

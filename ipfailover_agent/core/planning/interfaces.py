@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import HostNotReadyError, Problem
-from ipfailover_agent.core.model import Family, family_of
+from ipfailover_agent.core.model import Family, HostScope, family_of
 from ipfailover_agent.core.planning import ownership
 
 if TYPE_CHECKING:
@@ -26,6 +26,20 @@ class Choice:
     interface: Interface
     reports: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
+
+
+def scope(settings: Settings, resolved: Collection[IPAddress] = ()) -> HostScope:
+    """Return what has to be known of the node to plan for these settings.
+
+    ``resolved``: what the names of peers stand for, as far as that is known.
+    """
+    sources = (settings.unicast_source, settings.multicast_source)
+    return HostScope(
+        interfaces=(*settings.interfaces, *_TRIED_BY_NAME),
+        virtual=settings.virtual_addresses,
+        nodes=(*settings.unicast_peers, *resolved, *(each for each in sources if each)),
+        passed_by=ownership.NOT_A_NETWORK,
+    )
 
 
 def choose(settings: Settings, facts: HostFacts) -> Choice:

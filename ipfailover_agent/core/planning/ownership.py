@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import HostFacts, Interface, InterfaceAddress, IPAddress
 
-_NOT_A_NETWORK = frozenset({"lo", "kube-ipvs0"})  # what is bound there is not held on any wire
+#: Interfaces of which the addresses are not held on any wire.
+NOT_A_NETWORK = frozenset({"lo", "kube-ipvs0"})
 _LABEL_LENGTH = 15  # IFNAMSIZ without the final zero
 
 
@@ -38,7 +39,7 @@ def label_for(interface: str, label: str) -> str | None:
 
 def holds_addresses(interface: Interface) -> bool:
     """Tell whether addresses on this interface count: those on lo and kube-ipvs0 do not."""
-    return interface.name not in _NOT_A_NETWORK
+    return interface.name not in NOT_A_NETWORK
 
 
 def is_marked(held: InterfaceAddress, interface: str, label: str, facts: HostFacts) -> bool:

@@ -200,10 +200,6 @@ def no_hosts(settings: Settings, facts: HostFacts) -> dict[IPAddress, str]:
 
 
 def own_addresses(settings: Settings, facts: HostFacts) -> frozenset[IPAddress]:
-    """Return every address of this node, the virtual ones left out."""
-    return frozenset(
-        held.address
-        for interface in facts.interfaces
-        for held in interface.addresses
-        if held.address not in settings.virtual_addresses
-    )
+    """Return every address of this node that is known, the virtual ones left out."""
+    found = {held.address for interface in facts.interfaces for held in interface.addresses}
+    return (facts.local_addresses | found) - frozenset(settings.virtual_addresses)

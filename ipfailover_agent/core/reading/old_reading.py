@@ -214,7 +214,7 @@ def _shell_word(word: str) -> int | None:
 
 def read(variables: Mapping[str, str], facts: HostFacts) -> OldReading:
     """Return what the shell image made of these variables on this node."""
-    interface = _interface(variables.get("OPENSHIFT_HA_NETWORK_INTERFACE", ""), facts)
+    interface = _interface(variables, facts)
     instances = _instances(variables, interface)
     return OldReading(
         interface=interface,
@@ -280,8 +280,14 @@ def _unicast_peers(value: str) -> tuple[str, ...] | None:
     return tuple(words[0] for words in map(str.split, lines) if words)
 
 
-def _interface(value: str, facts: HostFacts) -> str:
-    for name in (*value.split(), *_FALLBACK_INTERFACES):
+def interfaces(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of interfaces that it tried, before the one of the default route."""
+    value = variables.get("OPENSHIFT_HA_NETWORK_INTERFACE", "")
+    return (*value.split(), *_FALLBACK_INTERFACES)
+
+
+def _interface(variables: Mapping[str, str], facts: HostFacts) -> str:
+    for name in interfaces(variables):
         if facts.interface(name) is not None:
             return name
     routes = [each for each in facts.default_routes if each.family is Family.IPV4]

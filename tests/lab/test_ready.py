@@ -1,0 +1,86 @@
+"""Ready has one meaning, wherever one looks: status, its exit code, probes, metrics, the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.lab.scenarios import ELECTION, ask, serve_ranked, status, wait_for_line, wait_for_state
+from tests.lab.test_http import fetch, metric
+from tests.support import manifests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+
+def probe_of_the_example() -> list[str]:
+    """Return the command with which the kubelet asks in examples/kubernetes."""
+    daemon_set = manifests.find(manifests.kustomize("kubernetes"), "DaemonSet")
+    [container] = daemon_set["spec"]["template"]["spec"]["containers"]
+    command: list[str] = container["readinessProbe"]["exec"]["command"]
+    return command
+
+
+def words(node: Node) -> dict[str, bool]:
+    """Return who says that the node is ready."""
+    shown = ask(node, "status")
+    head = shown.stdout.splitlines()[0]
+    return {
+        "status": ", ready, " in head,
+        "its exit code": shown.returncode == 0,
+        "status.json": status(node)["ready"],
+        "/readyz": fetch(node, "/readyz")[0] == 200,
+        "the metric": metric(node, "ipfailover_ready")[""] == 1.0,
+        "the page": "not ready" not in fetch(node, "/")[1],
+        "the example's probe": node.run_in_container(probe_of_the_example()).returncode == 0,
+    }
+
+
+def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -> None:
+    """Wait until status.json says it with that note or reason; then all others have to."""
+
+    def agreed() -> bool:
+        found = status(node)
+        told = "\n".join(found["notes"] if ready else found["reasons"])
+        return found["ready"] is ready and (note in told if note else not told)
+
+    lab.wait_until(agreed, timeout=15, what=f"{node.name} says {note!r}")
+    found = words(node)
+    assert dict.fromkeys(found, ready) == found
+    assert note in fetch(node, "/readyz")[1]
+
+
+def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """With a failing check, drained, or held: ready, with the reason beside it."""
+    lab = make_lab(2)
+    address = lab.virtual(1)
+    first = serve_ranked(lab, address)
+    second = lab.node("n2")
+    for each in lab.nodes:
+        wait_until_all_say(lab, each, "")
+
+    second.application.stop()
+    wait_until_all_say(lab, second, "in FAULT, the check fails: ")
+    second.application.start()
+    wait_for_state(second, "BACKUP")
+    wait_until_all_say(lab, second, "")
+
+    assert 0 == ask(first, "drain").returncode
+    wait_until_all_say(lab, first, "drained: ")
+    assert 0 == ask(first, "undrain").returncode
+    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+
+    first.firewall("in")
+    wait_for_line(first, "contest.held", timeout=ELECTION)
+    wait_until_all_say(lab, first, "held: ")
+    assert [second.name] == lab.recorder.holders(address)
+
+    # what nothing explains is no one's plan
+    first.terminate()
+    second.link_down()
+    wait_for_state(second, "FAULT")
+    wait_until_all_say(lab, second, "in FAULT, and no check fails", ready=False)
