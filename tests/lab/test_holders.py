@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import ELECTION, NAME, serve_ranked, status
+from tests.lab.scenarios import ELECTION, NAME, serve_ranked, status, wait_for_line
+from tests.lab.test_hostile import STRANGER, forged, sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,6 +35,31 @@ def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) 
         timeout=ELECTION,
         what=f"{nodes} name {holders}",
     )
+
+
+def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """By the node that holds it, and by one that stands by; a while later one is named again."""
+    lab = make_lab(3)
+    first, second, third = lab.nodes
+    address = lab.virtual(1)
+    serve_ranked(lab, address, CONFLICT="report")
+    wait_until_named(lab, lab.nodes, (first.ip,))
+    mac = bytes.fromhex("525400999977")
+
+    def foreign() -> bytes:
+        return forged("192.0.2.200", mac=mac, router_id=11, priority=10)
+
+    def rival() -> bytes:  # under another id, or it would shake the master
+        return forged(address, mac=mac, router_id=99, priority=10)
+
+    with sending(second, foreign, rate=0.4):
+        wait_for_line(third, "event=vrrp.id_clash")
+        assert [(first.ip,), (first.ip,)] == [told(first), told(third)]
+    with sending(second, rival, rate=2):
+        wait_until_named(lab, (first, third), (f"{first.ip}, {STRANGER}",))
+    wait_until_named(lab, lab.nodes, (first.ip,))
 
 
 @pytest.mark.parametrize("cast", ["multicast", "unicast"])
