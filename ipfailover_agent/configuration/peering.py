@@ -97,7 +97,9 @@ class Peering:
         finally:
             self._is_telling = True
         if not self._state.is_ready:
-            return replace(facts, peers_awaited=peers.obstacle(self._state))
+            stored_peers = len(self._state.addresses) if self._state.is_restart else 0
+            awaited = peers.obstacle(self._state)
+            return replace(facts, peers_awaited=awaited, stored_peers=stored_peers)
         return replace(facts, resolved_peers=self._state.addresses)
 
     def tick(self, now: float) -> None:
@@ -144,6 +146,8 @@ class Peering:
                     self._ask(question)
                 case inquiries.Changed():
                     self._on_changed(each)
+                case inquiries.Confirmed():
+                    self._record()
                 case inquiries.Failed(question=question, reason=reason):
                     kept = sum(
                         family_of(address) is question.family for address in self._state.addresses
@@ -172,14 +176,21 @@ class Peering:
             added=[str(each) for each in change.added],
             removed=[str(each) for each in change.removed],
             count=len(self._state.addresses),
+            **({"basis": change.basis} if change.basis else {}),
         )
-        try:
-            memory.record_peers(self._path, self._state.known)
-        except AgentError as error:
-            self._tell("peers.record_failed", reason=str(error))
+        self._record()
         if self._is_telling:
             self._told_at = time.monotonic()
             self._changed()
+
+    def _record(self) -> None:
+        """Write down the set and when an answer confirmed it last, for a restart."""
+        if self._state is None:
+            return
+        try:
+            memory.record_peers(self._path, self._state.known(time.monotonic()))
+        except AgentError as error:
+            self._tell("peers.record_failed", reason=str(error))
 
     def _ask(self, question: Question) -> None:
         if self._resolver is None:

@@ -6,10 +6,11 @@ A record that is missing or damaged is none.
 from __future__ import annotations
 
 import contextlib
+import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.system import files
+from ipfailover_agent.system import files, host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,7 +45,7 @@ def read_recorded_interface(path: str) -> str | None:
 
 
 def record_peers(path: str, known: Iterable[Answer]) -> None:
-    """Record what names resolved to, for a restart while DNS is dead.
+    """Record what names resolved to and when that was confirmed, for a restart.
 
     Raises:
         SystemRefusedError: it cannot be written.
@@ -52,29 +53,52 @@ def record_peers(path: str, known: Iterable[Answer]) -> None:
     import json  # noqa: PLC0415 - see above
 
     record: dict[str, dict[str, list[str]]] = {}
+    confirmed: dict[str, dict[str, float]] = {}
     for each in known:
-        by_family = record.setdefault(each.question.name, {})
-        by_family[f"ipv{each.question.family:d}"] = [str(address) for address in each.addresses]
-    files.write_atomically(path, json.dumps({"peers": record}, indent=1) + "\n")
+        name, family = each.question.name, f"ipv{each.question.family:d}"
+        record.setdefault(name, {})[family] = [str(address) for address in each.addresses]
+        if each.age is not None:
+            confirmed.setdefault(name, {})[family] = round(_uptime() - each.age, 3)
+    whole = {"peers": record, "boot": host.boot_id(), "confirmed": confirmed}
+    files.write_atomically(path, json.dumps(whole, indent=1) + "\n")
 
 
 def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Answer, ...]:
     """Return the recorded answers; what is missing or damaged is none."""
     from ipfailover_agent.core.peering.names import Answer  # noqa: PLC0415 - seldom needed
 
-    names = _read_record(path).get("peers")
+    record = _read_record(path)
+    is_of_this_boot = record.get("boot") == host.boot_id() != ""
     found = []
     for each in questions:
-        by_family = names.get(each.name) if isinstance(names, dict) else None
-        items = by_family.get(f"ipv{each.family:d}") if isinstance(by_family, dict) else None
+        family = f"ipv{each.family:d}"
+        items = _entry(record.get("peers"), each.name, family)
         addresses = tuple(
             address
             for address in _usable_addresses(items if isinstance(items, list) else [])
             if address.version == each.family
         )
+        at = _entry(record.get("confirmed"), each.name, family) if is_of_this_boot else None
+        age = _uptime() - at if isinstance(at, int | float) else None
         if addresses:
-            found.append(Answer(question=each, addresses=addresses))
+            # One of the future is damaged.
+            age = age if age is not None and age >= 0 else None
+            found.append(Answer(question=each, addresses=addresses, age=age))
     return tuple(found)
+
+
+def _entry(record: object, name: str, family: str) -> object:
+    """Return what a record has of a name and a family, None where it has nothing."""
+    by_family = record.get(name) if isinstance(record, dict) else None
+    return by_family.get(family) if isinstance(by_family, dict) else None
+
+
+def _uptime() -> float:
+    """Return the seconds since the node booted, those in which it slept included.
+
+    They go on while no agent runs, and no one sets them, unlike the clock on the wall.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def read_active(path: str) -> ActiveRecord | None:

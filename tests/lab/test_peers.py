@@ -212,13 +212,29 @@ def test_nodes_find_each_other_by_ipv6(lab: Lab, server: NameServer) -> None:
     wait_for_each(lab, addresses, timeout=PLANNED, among=lab.others(holder))
 
 
+def restarts_at_once(node: Node) -> bool:
+    """Tell whether the newest start waited for nothing, and said on what its set rests."""
+    _, _, newest = node.stderr().rpartition("event=agent.started")
+    assert "event=host.awaited" not in newest, newest
+    return 'basis="stored, and confirmed by DNS within the last 600 s"' in newest
+
+
 def test_dns_dies(lab: Lab, server: NameServer) -> None:
-    """Everything stays; restarted nodes take the set of before, and nobody is alone."""
+    """Everything stays; restarted nodes take the set of before at once, and nobody is alone.
+
+    So they do while DNS is alive.
+    """
     addresses = numbered(lab, 3)
     server.say(ips(lab.nodes))
     start(server, lab.nodes, *addresses)
     wait_for_each(lab, addresses, timeout=FIRST)
     began = time.monotonic()
+    again = lab.nodes[2]
+    again.terminate()
+    assert again.wait() == 0
+    start(server, [again], *addresses)
+    wait_for_status(again, "ready", value=True, timeout=10)
+    assert restarts_at_once(again)
     server.die()
     wait_for_line(lab.nodes[0], "peers.unresolved")
     assert all(lab.recorder.changes(each, since=began) == () for each in addresses)
@@ -229,6 +245,7 @@ def test_dns_dies(lab: Lab, server: NameServer) -> None:
     start(server, [victim], *addresses)
     wait_for_status(victim, "ready", value=True, timeout=10)
     assert time.monotonic() - restarted < 8  # not a first start's looks
+    assert restarts_at_once(victim)
     assert sorted(peers(victim)) == sorted(ips(lab.others(victim)))
     stays(5)
     never_two(lab, addresses, since=began, none=PLANNED)

@@ -16,8 +16,10 @@ import structlog
 
 from ipfailover_agent.configuration import peering
 from ipfailover_agent.configuration.peering import SOURCE, Peering
-from ipfailover_agent.core.model import Settings
+from ipfailover_agent.core.model import Family, Settings
 from ipfailover_agent.core.peering.inquiries import Policy
+from ipfailover_agent.core.peering.names import Answer, Question
+from ipfailover_agent.system import memory
 from ipfailover_agent.system.loop import Loop, Readable
 from tests.support.vectors import host_facts
 
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
 
-FAST = Policy(interval=0.05, again=0.01, settle=0.03, grace=0.5, patience=1.0)
+FAST = Policy(interval=0.05, again=0.01, settle=0.03, grace=0.5, patience=1.0, note_every=0.1)
 SETTINGS = Settings(
     virtual_addresses=(ip_address("10.0.0.100"),), unicast_peer_names=("10.0.0.1", "10.0.0.2")
 )
+QUESTIONS = tuple(Question(name=name, family=Family.IPV4) for name in SETTINGS.unicast_peer_names)
 FACTS = host_facts({"eth0": ["10.0.0.1/24"]})
 
 
@@ -145,6 +148,24 @@ def test_a_recorded_set_is_used_at_a_restart(rig: Rig, tmp_path: Path) -> None:
     rig.run(10, until_changed=True)
     found = rig.peering.add_to(SETTINGS, FACTS).resolved_peers
     assert tuple(map(ip_address, ("10.0.0.1", "10.0.0.2", "10.0.0.9"))) == found
+
+
+def test_a_set_that_was_confirmed_a_moment_ago_is_used_at_once(rig: Rig) -> None:
+    """The plan has it from the first question on, and the log says why."""
+    addresses = [(ip_address(f"10.0.0.{number}"),) for number in (1, 2)]
+    known = [
+        Answer(question=Question(name=name, family=Family.IPV4), addresses=each, age=50.0)
+        for name, each in zip(SETTINGS.unicast_peer_names, addresses, strict=True)
+    ]
+    memory.record_peers(rig.path, known)
+    found = rig.peering.add_to(SETTINGS, FACTS)
+    assert (ip_address("10.0.0.1"), ip_address("10.0.0.2")) == found.resolved_peers
+    (told,) = rig.named("peers.changed")
+    assert "stored, and confirmed by DNS within the last 600 s" == told["basis"]
+    rig.run(0.3)
+    assert 0 == rig.changes
+    ages = [each.age for each in memory.read_recorded_peers(rig.path, QUESTIONS)]
+    assert all(age is not None and age < 40 for age in ages), "answers have confirmed it since"
 
 
 def test_a_set_that_did_not_come_into_force_is_asked_for_again(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -143,12 +144,37 @@ def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
     six = Question(name="localhost", family=Family.IPV6)
     known = (
         Answer(question=LOCAL, addresses=(ip_address("10.0.0.1"), ip_address("10.0.0.2"))),
-        Answer(question=six, addresses=(ip_address("fd00::1"),)),
+        Answer(question=six, addresses=(ip_address("fd00::1"),), age=40.0),
     )
     path = str(tmp_path / "peers.json")
     memory.record_peers(path, known)
     other = Question(name="other", family=Family.IPV4)
-    assert known == memory.read_recorded_peers(path, (LOCAL, six, other))
+    first, second = memory.read_recorded_peers(path, (LOCAL, six, other))
+    assert second.age is not None
+    assert 40 <= second.age < 60
+    assert known == (first, replace(second, age=40.0))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("boot", "another"),
+        ("boot", ""),
+        ("confirmed", {}),
+        ("confirmed", {"localhost": {"ipv4": "yesterday"}}),
+        ("confirmed", {"localhost": {"ipv4": 1e12}}),
+    ],
+)
+def test_what_is_not_known_to_be_of_a_moment_ago_is_of_no_age(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    """Of another boot, of a former version, of the future."""
+    path = tmp_path / "peers.json"
+    answer = Answer(question=LOCAL, addresses=(ip_address("10.0.0.1"),), age=1.0)
+    memory.record_peers(str(path), (answer,))
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**record, field: value}), encoding="utf-8")
+    assert (replace(answer, age=None),) == memory.read_recorded_peers(str(path), (LOCAL,))
 
 
 @pytest.mark.parametrize(
@@ -176,5 +202,5 @@ def test_the_record_is_one_that_people_can_read(tmp_path: Path) -> None:
     """Names, families, addresses."""
     path = tmp_path / "peers.json"
     memory.record_peers(str(path), (Answer(question=LOCAL, addresses=(ip_address("10.0.0.1"),)),))
-    expected = {"peers": {"localhost": {"ipv4": ["10.0.0.1"]}}}
-    assert expected == json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert {"localhost": {"ipv4": ["10.0.0.1"]}} == found["peers"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import pairwise
 
 import pytest
 
@@ -14,6 +15,7 @@ from ipfailover_agent.core.peering.inquiries import (
     Answered,
     Ask,
     Changed,
+    Confirmed,
     DeadlinePassed,
     Event,
     Failed,
@@ -121,7 +123,9 @@ def test_a_first_set_is_used_once_it_has_settled() -> None:
         assert not story.looks(f"{SELF} 10.0.0.2").is_ready()
     story.now += POLICY.again
     story.tell(says(f"{SELF} 10.0.0.2"))
-    assert [Changed(added=many(f"{SELF} 10.0.0.2"), removed=())] == story.did(Changed)
+    basis = "the same answers for 4 s"
+    added = many(f"{SELF} 10.0.0.2")
+    assert [Changed(added=added, removed=(), basis=basis)] == story.did(Changed)
     assert story.is_ready()
 
 
@@ -229,7 +233,105 @@ def test_a_restart_without_dns_takes_what_was_stored(answer: Answered | None) ->
     story = story.later(POLICY.grace) if answer is None else story.tell(answer)
     assert story.is_ready()
     assert "10.0.0.2 10.0.0.3" == story.known
-    assert STORED.stored == story.state.known
+    (known,) = story.state.known(story.now)
+    assert many("10.0.0.2 10.0.0.3") == known.addresses
+    assert known.age is None
+
+
+def stored(age: float | None, texts: str = f"{SELF} 10.0.0.2", *, also: str = "") -> Wanted:
+    """Return what a restart finds stored, confirmed so many seconds ago."""
+    kept = [Answer(question=NAME, addresses=many(texts), age=age)]
+    questions = (NAME, OTHER) if also else (NAME,)
+    if also != "nothing":
+        kept += [Answer(question=OTHER, addresses=many(also), age=age)] if also else []
+    return replace(NAMED, questions=questions, stored=tuple(kept))
+
+
+@pytest.mark.parametrize("wanted", [stored(0), stored(599.9), stored(3, also="10.0.0.3")])
+def test_a_restart_uses_a_set_that_was_confirmed_a_moment_ago_at_once(wanted: Wanted) -> None:
+    """No answer is waited for, and the log says on what the set rests."""
+    story = Story(wanted)
+    assert story.is_ready()
+    (changed,) = story.did(Changed)
+    assert isinstance(changed, Changed)
+    assert "stored, and confirmed by DNS within the last 600 s" == changed.basis
+    assert Ask(question=NAME) in story.last()
+    assert wanted.stored == story.state.known(story.now)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pytest.param(stored(None), id="a record of an earlier version, or of another boot"),
+        pytest.param(stored(600), id="too old"),
+        pytest.param(stored(3, "10.0.0.2 10.0.0.3"), id="without this node"),
+        pytest.param(stored(3, also="nothing"), id="one of two names"),
+        pytest.param(replace(stored(3), own=frozenset()), id="a node without an address"),
+    ],
+)
+def test_else_a_restart_waits_for_the_first_answer_and_no_longer(wanted: Wanted) -> None:
+    """One that confirms the whole set is enough: there is nothing to settle."""
+    story = Story(wanted)
+    assert not story.is_ready()
+    assert story.state.is_restart
+    for question in wanted.questions:
+        story.tell(says(f"{SELF} 10.0.0.2", question))
+    assert story.is_ready()
+    (changed,) = story.did(Changed)
+    assert isinstance(changed, Changed)
+    assert "stored, and what DNS answered first" == changed.basis
+    story = Story(wanted).later(POLICY.grace)
+    assert story.is_ready()
+    assert not story.state.is_restart
+
+
+def test_a_restart_without_any_answer_says_so() -> None:
+    """After two seconds."""
+    story = Story(stored(None))
+    story.now += POLICY.grace
+    story.tell(DeadlinePassed())
+    (changed,) = story.did(Changed)
+    assert isinstance(changed, Changed)
+    assert "stored; DNS has not answered for 2 s" == changed.basis
+
+
+def test_a_name_that_a_reload_adds_beside_a_stored_one_settles_as_ever() -> None:
+    """The other nodes have to see this one first."""
+    story = Story(stored(3))
+    story.tell(replace(NAMED, questions=(NAME, OTHER)))
+    story.tell(says(f"{SELF} 10.0.0.2")).tell(says(f"{SELF} 10.0.0.3", OTHER))
+    assert not story.is_ready()
+    assert not story.state.is_restart
+    story.looks(f"{SELF} 10.0.0.2", times=6).looks(f"{SELF} 10.0.0.3", 6, OTHER)
+    assert story.is_ready()
+
+
+def test_that_answers_confirm_the_set_is_noted_once_a_minute() -> None:
+    """Failures confirm nothing."""
+    story = settled()
+    noted = []
+    for _ in range(60):
+        story.looks(f"{SELF} 10.0.0.2")
+        if story.did(Confirmed):
+            noted.append(story.now)
+            (known,) = story.state.known(story.now + 7)
+            assert 7 == known.age
+    assert 5 == len(noted)
+    assert all(60 <= later - earlier < 66 for earlier, later in pairwise(noted))
+    for _ in range(60):
+        story.looks("")
+        assert [] == story.did(Confirmed)
+    (known,) = story.state.known(story.now)
+    assert known.age is not None
+    assert known.age >= 60 * POLICY.interval
+
+
+def test_an_answer_tells_which_of_its_addresses_are_this_nodes() -> None:
+    """They may be on an interface that nothing else asks about; a virtual one is no node's."""
+    story = Story(replace(NAMED, own=frozenset())).tell(
+        replace(says("10.8.0.1 10.8.0.2"), own=frozenset(many(f"10.8.0.1 {VIP}")))
+    )
+    assert frozenset(many("10.8.0.1")) == story.state.wanted.own
 
 
 def test_a_stored_set_that_cannot_be_is_not_used() -> None:

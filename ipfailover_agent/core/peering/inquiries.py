@@ -29,6 +29,8 @@ class Policy:
     answer_within: float = 4.0  # later counts as failed, and is taken all the same
     settle: float = 4.0
     grace: float = 2.0
+    trust: float = 600.0  # since the last answer that confirmed a stored set
+    note_every: float = 60.0  # how often it is stored that answers confirm the set
     patience: float = 30.0
     drop_after: float = 600.0
     forget_after: float = 60.0  # what was seen only once
@@ -88,10 +90,19 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """The set of a family that is ready is another one: store it, plan again."""
+    """The set of a family that is ready is another one: store it, plan again.
+
+    ``basis``: why the set of a family may be used from now on, in words; else nothing.
+    """
 
     added: tuple[IPAddress, ...]
     removed: tuple[IPAddress, ...]
+    basis: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """Answers go on to confirm the set: store when, once a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +128,7 @@ class OwnMissing:
     own: tuple[IPAddress, ...]
 
 
-Action = Ask | Changed | Failed | Recovered | OwnMissing
+Action = Ask | Changed | Confirmed | Failed | Recovered | OwnMissing
 
 
 # --- state --------------------------------------------------------------------------------------
@@ -146,6 +157,8 @@ class Inquiry:
         failure: why the last answer was none, or nothing.
         same_since: since when good answers have been the same, None before the first.
         last: the last good answer.
+        was_stored: its set is that of a former run, and has not been used yet.
+        confirmed_at: when the last good answer came, in this run or in a former one.
         sightings: the addresses, sorted.
     """
 
@@ -156,6 +169,8 @@ class Inquiry:
     failure: str = ""
     same_since: float | None = None
     last: frozenset[IPAddress] = frozenset()
+    was_stored: bool = False
+    confirmed_at: float | None = None
     sightings: tuple[Sighting, ...] = ()
 
     @property
@@ -166,11 +181,15 @@ class Inquiry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peers:
-    """Everything that is remembered. ``ready``: families whose set may be used."""
+    """Everything that is remembered.
+
+    ``ready``: families whose set may be used. ``noted_at``: when the set was stored last.
+    """
 
     wanted: Wanted = Wanted(questions=())
     inquiries: tuple[Inquiry, ...] = ()
     began_at: float = 0.0
+    noted_at: float = 0.0
     ready: frozenset[Family] = frozenset()
     deadline: float | None = None
 
@@ -190,10 +209,18 @@ class Peers:
         return in_order({address for each in self.inquiries for address in each.peers})
 
     @property
-    def known(self) -> tuple[Answer, ...]:
-        """Return what to store: the set of each question whose family is ready."""
+    def is_restart(self) -> bool:
+        """Tell whether a former run's set is to be used soon."""
+        return not self.is_ready and any(each.was_stored for each in self.inquiries)
+
+    def known(self, now: float) -> tuple[Answer, ...]:
+        """Return what to store at ``now``: the set of each question whose family is ready."""
         return tuple(
-            Answer(question=each.question, addresses=in_order(each.peers))
+            Answer(
+                question=each.question,
+                addresses=in_order(each.peers),
+                age=None if each.confirmed_at is None else now - each.confirmed_at,
+            )
             for each in self.inquiries
             if each.question.family in self.ready
         )

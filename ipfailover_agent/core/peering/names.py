@@ -25,11 +25,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back: addresses, or none where there are none, or why it failed, in words."""
+    """What came back: addresses, or none where there are none, or why it failed, in words.
+
+    ``age``: of a set that was stored, for how many seconds no answer has confirmed it; None where
+    that is not known.
+    """
 
     question: Question
     addresses: tuple[IPAddress, ...] = ()
     failure: str = ""
+    age: float | None = None
 
 
 def judged(

@@ -6,8 +6,10 @@ per family that is served.
 - A family is *ready* once its set may be used. At a first start that is when every question got
   the same answer for ``Policy.settle`` seconds with this node in it: the others read the same
   names, and know who is in the answer for so long before it can become MASTER. After
-  ``Policy.patience`` whatever is known will do. A restart has the stored set: it waits for the
-  first answer to add to it, no longer than ``Policy.grace``.
+  ``Policy.patience`` whatever is known will do. A restart has the stored set, and uses it at once
+  when it was stored for these names, has this node in it and was confirmed by an answer within
+  ``Policy.trust``; else it waits for the first answer to add to it, no longer than
+  ``Policy.grace``.
 - From then on an address is added once it was seen twice, and dropped when answers have lacked it
   for ten minutes: too many peers cost a packet a second each, too few cost a second holder.
 - A failed, empty or incredible answer changes nothing.
@@ -24,6 +26,7 @@ from ipfailover_agent.core.peering.inquiries import (
     Answered,
     Ask,
     Changed,
+    Confirmed,
     DeadlinePassed,
     Event,
     Failed,
@@ -39,7 +42,7 @@ from ipfailover_agent.core.peering.names import Answer, Question, in_order, judg
 from ipfailover_agent.core.planning import unicast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ipfailover_agent.core.model import HostFacts, Settings
 
@@ -115,12 +118,21 @@ def step(state: Peers, event: Event, now: float, policy: Policy) -> Step:
             pass
         case _:
             assert_never(event)
-    state = _settle(state, now, policy)
+    state, basis = _settle(state, now, policy)
     state, asked = _ask(state, now, policy)
     after = frozenset(state.addresses)
     if state.is_ready and (state.ready != was_ready or after != before):
         known = before if was_ready else frozenset[IPAddress]()
-        actions += (Changed(added=in_order(after - known), removed=in_order(known - after)),)
+        added, removed = in_order(after - known), in_order(known - after)
+        actions += (Changed(added=added, removed=removed, basis=basis),)
+        state = replace(state, noted_at=now)
+    elif (
+        state.is_ready
+        and _is_confirmed(state, event)
+        and now - state.noted_at >= (policy.note_every)
+    ):
+        actions += (Confirmed(),)
+        state = replace(state, noted_at=now)
     return replace(state, deadline=_deadline(state, now, policy)), (*actions, *asked)
 
 
@@ -159,7 +171,13 @@ def _begin(question: Question, stored: Answer | None, now: float) -> Inquiry:
         Sighting(address=each, seen=0, seen_at=now, is_peer=True)
         for each in (stored.addresses if stored else ())
     )
-    return Inquiry(question=question, ask_at=now, sightings=sightings)
+    return Inquiry(
+        question=question,
+        ask_at=now,
+        sightings=sightings,
+        was_stored=bool(sightings),
+        confirmed_at=None if stored is None or stored.age is None else now - stored.age,
+    )
 
 
 # --- asking -------------------------------------------------------------------------------------
@@ -264,7 +282,12 @@ def _look(
     if listed != inquiry.last or same_since is None:
         same_since = now
     inquiry = replace(
-        inquiry, failure="", last=listed, same_since=same_since, sightings=tuple(taken)
+        inquiry,
+        failure="",
+        last=listed,
+        same_since=same_since,
+        sightings=tuple(taken),
+        confirmed_at=now,
     )
     return inquiry, overflow
 
@@ -272,26 +295,58 @@ def _look(
 # --- ready --------------------------------------------------------------------------------------
 
 
-def _settle(state: Peers, now: float, policy: Policy) -> Peers:
-    """Find the families whose set may be used from now on."""
-    ready = {each for each in state.families if _is_settled(state, each, now, policy)}
-    return replace(state, ready=(state.ready & state.families) | ready)
+def _is_confirmed(state: Peers, event: Event) -> bool:
+    """Tell whether the event was a good answer."""
+    return isinstance(event, Answered) and any(
+        each.question == event.answer.question and not each.failure for each in state.inquiries
+    )
 
 
-def _is_settled(state: Peers, family: Family, now: float, policy: Policy) -> bool:
-    if family in state.ready:
-        return True
+def _settle(state: Peers, now: float, policy: Policy) -> tuple[Peers, str]:
+    """Find the families whose set may be used from now on, and why that of the last one may."""
+    ready, basis = state.ready & state.families, ""
+    for family in sorted(state.families - ready):
+        if why := _basis(state, family, now, policy):
+            ready, basis = ready | {family}, why
+    # A set that is in use is a former run's no more: what is asked beside it later is new.
+    inquiries = tuple(
+        replace(each, was_stored=False)
+        if each.was_stored and each.question.family in ready
+        else each
+        for each in state.inquiries
+    )
+    return replace(state, ready=ready, inquiries=inquiries), basis
+
+
+def _basis(state: Peers, family: Family, now: float, policy: Policy) -> str:
+    """Return in words why the set of a family may be used, or nothing."""
     inquiries = [each for each in state.inquiries if each.question.family is family]
     listed = [each for each in state.wanted.listed if family_of(each) is family]
     if not listed and not any(each.peers for each in inquiries):
-        return False
+        return ""
     waited = now - state.began_at
-    if any(seen.is_peer and seen.seen == 0 for each in inquiries for seen in each.sightings):
-        return waited >= policy.grace or all(each.was_answered for each in inquiries)
+    if any(each.was_stored for each in inquiries):
+        if all(each.was_answered for each in inquiries):
+            return "stored, and what DNS answered first"
+        if _is_trusted(state, inquiries, now, policy):
+            return f"stored, and confirmed by DNS within the last {policy.trust:.0f} s"
+        return f"stored; DNS has not answered for {waited:.0f} s" if waited >= policy.grace else ""
     if waited >= policy.patience:
-        return True
-    return family not in _without_own(state) and all(
+        return f"all that is known after {waited:.0f} s"
+    is_settled = family not in _without_own(state) and all(
         each.same_since is not None and now - each.same_since >= policy.settle
+        for each in inquiries
+    )
+    return f"the same answers for {policy.settle:.0f} s" if is_settled else ""
+
+
+def _is_trusted(state: Peers, inquiries: Collection[Inquiry], now: float, policy: Policy) -> bool:
+    """Tell whether a stored set may be used before any answer: it is of a moment ago, and ours."""
+    known = frozenset[IPAddress]().union(*(each.peers for each in inquiries))
+    return bool(known & state.wanted.own) and all(
+        each.was_stored
+        and each.confirmed_at is not None
+        and now - each.confirmed_at < policy.trust
         for each in inquiries
     )
 

@@ -83,16 +83,25 @@ def candidates(settings: Settings, facts: HostFacts) -> tuple[IPAddress, ...]:
 
 def check_resolved(settings: Settings, facts: HostFacts) -> None:
     """Raise HostNotReadyError while there are names and it is not known what they stand for."""
-    if settings.unicast_peer_names and facts.resolved_peers is None:
-        raise HostNotReadyError(
-            Problem(
-                variable=NAMES,
-                element=" ".join(settings.unicast_peer_names),
-                reason=f"no peers yet: {facts.peers_awaited or 'the names are being resolved'}",
-                instead=f"mend DNS, or list addresses in {_VARIABLE}",
-            ),
-            is_usual=not facts.peers_awaited,
-        )
+    if not settings.unicast_peer_names or facts.resolved_peers is not None:
+        return
+    if facts.stored_peers:
+        reason = f"{facts.stored_peers} peers are known from before, and a first answer is awaited"
+        instead = "this takes two seconds at most"
+    elif facts.peers_awaited:
+        reason = f"no peers yet: {facts.peers_awaited}"
+        instead = f"mend DNS, or list addresses in {_VARIABLE}"
+    else:
+        reason, instead = "the names are being resolved", "this takes some seconds"
+    raise HostNotReadyError(
+        Problem(
+            variable=NAMES,
+            element=" ".join(settings.unicast_peer_names),
+            reason=reason,
+            instead=instead,
+        ),
+        is_usual=bool(facts.stored_peers) or not facts.peers_awaited,
+    )
 
 
 def alone(
