@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.system import host
-from tests.support.agent_process import SHORT
+from tests.support.agent_process import SHORT, STANDING_BY
 
 if TYPE_CHECKING:
     from tests.support.agent_process import AgentProcess, World
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 SCRIPT = Path(__file__).resolve().parents[2] / "image" / "ready.sh"
-SERVING = {
-    "transitions": [f'INSTANCE "OpenShift_IPFailover_VIP_{each}" BACKUP 100' for each in (1, 2, 3)]
-}
 STARTING = "starting: the agent has not said anything yet\n"
 
 
@@ -56,7 +53,7 @@ def lay(directory: Path, text: str, *, pid: int, age: float = 0.0, started: int 
 def test_an_agent_that_serves_is_ready_until_it_ends(world: World) -> None:
     """As soon as it serves; what a killed one has left is believed by nobody."""
     assert (1, STARTING) == probe(world.run_directory)
-    world.fake.plays(SERVING)
+    world.fake.plays(STANDING_BY)
     agent = world.running()
     wait_for(agent, world, 0, "")
     agent.signal(signal.SIGKILL)
@@ -67,7 +64,7 @@ def test_an_agent_that_serves_is_ready_until_it_ends(world: World) -> None:
 
 def test_an_agent_of_another_container_is_not_believed(world: World) -> None:
     """Both write into a directory of the host, and are PID 1 of their own."""
-    world.fake.plays(SERVING)
+    world.fake.plays(STANDING_BY)
     agent = world.running(as_pid_1=True)
     agent.wait_for(lambda: " ready\n" in (world.run_directory / "ready").read_text())
     assert "1" == (world.run_directory / "ready").read_text().split()[0]
@@ -83,7 +80,7 @@ def test_an_agent_of_another_container_is_not_believed(world: World) -> None:
 def test_a_first_configuration_that_is_refused_is_told_of(world: World) -> None:
     """Otherwise nothing in the cluster shows why the pod is not ready."""
     world.write(VIRTUAL_IPS="10.0.0.300", VIP_GROUPS="many")
-    world.fake.plays(SERVING)
+    world.fake.plays(STANDING_BY)
     agent = world.start(policy=SHORT, reads_file=True)
     said = wait_for(agent, world, 1, "OPENSHIFT_HA_VIRTUAL_IPS")
     first, *reasons = said.splitlines()
