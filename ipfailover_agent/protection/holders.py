@@ -29,6 +29,7 @@ class Holders:
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         self.changed = changed
         self._claims: dict[str, tuple[Claim, ...]] = {}
+        self._newest: dict[str, tuple[Advert, ContestContext]] = {}  # where there is one claim
         self._identities: dict[str, object] = {}
         self._peers: dict[str, tuple[IPAddress, ...]] = {}
         self._sources: dict[str, IPAddress] = {}
@@ -42,6 +43,7 @@ class Holders:
         self._identities = {each.name: _identity(each) for each in config.instances}
         self._peers = {each.name: each.unicast_peers for each in config.instances}
         self._sources = contexts.sources(config, facts)
+        self._newest.clear()
         self._claims = {
             name: self._claims.get(before.get(identity, ""), ())
             for name, identity in self._identities.items()
@@ -54,13 +56,23 @@ class Holders:
 
     def heard(self, name: str, advert: Advert, context: ContestContext) -> None:
         """Take an advert for an instance's id, or one that lists an address of it."""
-        if not holders.counts(advert, context, self._peers.get(name, ())):
-            return
         now = time.monotonic()
         before = self._claims.get(name, ())
+        known = self._newest.get(name)
+        if known is not None and known[0] is advert and known[1] is context:
+            same = holders.heard_again(before, now)
+            if same is not None:
+                self._claims[name] = same
+                return
+        if not holders.counts(advert, context, self._peers.get(name, ())):
+            return
         after = self._claims[name] = holders.heard(before, advert, context, now)
         if holders.is_news(before, after):
             self._look_at = now
+        if advert.priority and len(after) == 1 and after[0].last == now:
+            self._newest[name] = advert, context
+        else:
+            self._newest.pop(name, None)
         # As the wire shows it: with a new address the interface may have another one since.
         self._sources[name] = context.source
 

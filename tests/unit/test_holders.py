@@ -82,6 +82,15 @@ def test_one_who_was_silent_for_a_master_down_time_is_named_no_more() -> None:
     assert None is holders.changes_at(claims, 12 + DOWN)
 
 
+def test_the_same_advert_once_more_goes_a_short_way() -> None:
+    """Not after a silence, and not where there are several."""
+    claims = after((HIGH, 10.0))
+    assert after((HIGH, 10.0), (HIGH, 11.0)) == holders.heard_again(claims, 11.0)
+    assert None is holders.heard_again(claims, 10.0 + DOWN)
+    assert None is holders.heard_again(after((HIGH, 10.0), (LOW, 10.1)), 11.0)
+    assert None is holders.heard_again((), 11.0)
+
+
 def test_one_who_comes_back_after_a_silence_begins_anew() -> None:
     """It is the beginning that says who succeeded whom."""
     [claim] = after((HIGH, 10.0), (HIGH, 30.0))
