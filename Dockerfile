@@ -56,6 +56,7 @@ RUN set -eu; \
     fi
 COPY --from=build /opt/ipfailover-agent /opt/ipfailover-agent
 COPY image/monitor.sh image/remove-failover.sh /var/lib/ipfailover/keepalived/
+COPY image/ready.sh /usr/local/bin/ipfailover-ready
 RUN ln -s /opt/ipfailover-agent/bin/ipfailover-agent /usr/local/bin/ipfailover-agent
 WORKDIR /var/lib/ipfailover
 EXPOSE 1985
@@ -68,4 +69,8 @@ LABEL org.opencontainers.image.title="ipfailover-agent" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE}"
-ENTRYPOINT ["ipfailover-agent", "run"]
+# The kernel throws away a signal for PID 1 that has no handler yet, and Python takes a while to its
+# first line: a pod that is deleted while it starts would become MASTER, and be killed 30 s later. A
+# blocked signal waits. No init in front: the agent would not be PID 1, and the init's end would kill
+# keepalived before it could say goodbye.
+ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "--block-signal=HUP", "--block-signal=USR1", "ipfailover-agent", "run"]

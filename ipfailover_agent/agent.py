@@ -27,6 +27,7 @@ from ipfailover_agent.core.telling.transition import TransitionCause, Transition
 from ipfailover_agent.protection import overseer
 from ipfailover_agent.protection.guard import Guard
 from ipfailover_agent.system import files, host, loop, process, setgroups
+from ipfailover_agent.watchdog import Watchdog
 from ipfailover_agent.web import Web
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Agent:
         output: where keepalived's lines go, as ``wrap`` makes them.
         errors: where the log goes.
         policy: every delay.
+        last_words: hears why the agent ends, where that is not told with the exit code.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Agent:
         errors: LineSink,
         wrap: Callable[[bytes], bytes],
         policy: does.Policy | None = None,
+        last_words: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._paths = RunPaths(directory=options.run_directory, config="")
         self._history = History(self._paths.events)
@@ -77,6 +80,12 @@ class Agent:
         self._finish: does.Finish | None = None
         self.failure: tuple[str, ...] = ()  # why it ended, when it has
         self._woke_at = time.monotonic()
+        self._last_words = last_words
+        self._watchdog = Watchdog(
+            beat=lambda: self._woke_at,
+            keepalived=lambda: self._state.pid,
+            tell=self._is_stuck,
+        )
         self._witness = Witness(self._paths)
         self._history.heard = self._witness.told
         self._guard = Guard(
@@ -105,7 +114,7 @@ class Agent:
             history=self._history,
             witness=self._witness,
         )
-        self._guard.drains.changed = self._reporter.touch
+        self._guard.drains.changed = self._guard.holders.changed = self._reporter.touch
         self._peering = Peering(
             log=log,
             path=self._paths.peers,
@@ -164,9 +173,7 @@ class Agent:
                 self._peering.begin(self._loop)
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
                 self._web.begin(self._loop)
-                self._dispatch(does.Begin())
-                while self._finish is None:
-                    self._round()
+                finish = self._serve()
                 self._hear_last_words()
             self._guard.remove_rules()
         except BaseException:
@@ -181,17 +188,28 @@ class Agent:
             os.close(fifo)
             with contextlib.suppress(AgentError):  # it names a process that is gone in any case
                 files.remove_file(self._paths.agent_pid)
-        code = self._finish.exit_code
+        code = finish.exit_code
         say = self._log.info if code is ExitCode.OK else self._log.error
         # The last line is what platforms show of a container that ended.
         problems = self._reporter.refusal if self._candidates.active is None else ()
-        self.failure = (*filter(None, (self._finish.reason,)), *problems)
+        self.failure = (*filter(None, (finish.reason,)), *problems)
         told = {"problems": problems} if problems else {}
-        say("agent.stopped", exit_code=int(code), reason=self._finish.reason, **told)
+        say("agent.stopped", exit_code=int(code), reason=finish.reason, **told)
         self._reporter.write_status()
         for sink in (self._output, self._errors):
             sink.drain(_DRAIN_SECONDS)
         return int(code)
+
+    def _serve(self) -> does.Finish:
+        """Go round until there is a reason to end."""
+        self._dispatch(does.Begin())
+        self._watchdog.begin()
+        try:
+            while self._finish is None:
+                self._round()
+        finally:
+            self._watchdog.end()
+        return self._finish
 
     def _hear_last_words(self) -> None:
         """Pass on what keepalived wrote before it ended: a round reads only a part of it."""
@@ -217,6 +235,11 @@ class Agent:
                 list(process.reap())
                 time.sleep(self._policy.clear_interval)
         self._candidates.release_addresses()
+
+    def _is_stuck(self, reason: str) -> None:
+        """Say in the watchdog's thread why it ends this process."""
+        self._last_words(reason)
+        self._log.error("loop.stuck", exit_code=int(ExitCode.BUG), reason=reason)
 
     # --- the loop -------------------------------------------------------------------------------
 

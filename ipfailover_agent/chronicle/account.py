@@ -199,6 +199,7 @@ class Account:
 
     def _instance(self, entry: RosterEntry, look: Look, now: float) -> status.InstanceStatus:
         name = entry.instance.name
+        holders = look.holders.get(name, ())
         return status.InstanceStatus(
             name=name,
             virtual_router_id=entry.instance.virtual_router_id,
@@ -209,6 +210,8 @@ class Account:
             held=self._held(name),
             drained=self._drains.describe(name),
             lease_remaining=look.lease_remaining if entry.state is VrrpState.MASTER else None,
+            holder=", ".join(each.address for each in holders) or status.UNKNOWN,
+            holders=holders,
             dump=look.dumps.get(name),
             rivals=look.rivals.get(name, ()),
             unanswered=look.unanswered.get(name, ()),

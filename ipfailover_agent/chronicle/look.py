@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.report.status import DumpStatus, LeaseStatus, RivalStatus, UnansweredStatus
+from ipfailover_agent.report.status import (
+    DumpStatus,
+    HolderStatus,
+    LeaseStatus,
+    RivalStatus,
+    UnansweredStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +29,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What is told of leases, of keepalived's own word, of rivals, of silence and holds.
+    """What is told of leases, of keepalived's own word, of holders, rivals, silence and holds.
 
     ``lease_remaining`` is in seconds, for every instance that is MASTER; mappings are by the
     instance's name. ``probes_took`` is how many seconds the agent's own check took last.
@@ -32,6 +38,7 @@ class Look:
     lease: LeaseStatus = field(default_factory=LeaseStatus)
     lease_remaining: float | None = None
     dumps: Mapping[str, DumpStatus] = field(default_factory=dict)
+    holders: Mapping[str, tuple[HolderStatus, ...]] = field(default_factory=dict)
     rivals: Mapping[str, tuple[RivalStatus, ...]] = field(default_factory=dict)
     unanswered: Mapping[str, tuple[UnansweredStatus, ...]] = field(default_factory=dict)
     contests: int = 0

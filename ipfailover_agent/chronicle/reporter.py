@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.chronicle.account import Account, Active, Told
 from ipfailover_agent.chronicle.history import History, utc_now
 from ipfailover_agent.chronicle.look import Answers, Look
+from ipfailover_agent.chronicle.ready_file import ReadyFile
 from ipfailover_agent.chronicle.snapshots import Snapshots
 from ipfailover_agent.chronicle.status_file import StatusFile
 from ipfailover_agent.chronicle.witness import Witness
@@ -69,6 +70,7 @@ class Reporter:
     ) -> None:
         self.log = log
         self._file = StatusFile(paths.status, log)
+        self._ready = ReadyFile(paths.ready)
         self._source = source or "environment"
         self._lines_dropped = lines_dropped
         self._state = Lifecycle()
@@ -146,7 +148,7 @@ class Reporter:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = (self._status_due, self._nag_at, self._judge_at)
+        due = (self._status_due, self._nag_at, self._judge_at, self._ready.deadline)
         return min((each for each in due if each is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -159,7 +161,9 @@ class Reporter:
             self.touch()
         if self.snapshots.is_wanted:
             self.snapshots.make()
-        if self._judge_at is not None and now >= self._judge_at:
+        if any(
+            each is not None and now >= each for each in (self._judge_at, self._ready.deadline)
+        ):
             self._judge(now)
         if self._status_due is not None and now >= self._status_due:
             self.write_status()
@@ -171,6 +175,7 @@ class Reporter:
         nothing to ask.
         """
         found = self._account.readiness(self._told)
+        self._ready.write(found, now)
         if found != self._written:
             self.touch()
         self._judge_at = now + (_JUDGE_INTERVAL if found.is_ready else _UNREADY_INTERVAL)
@@ -379,6 +384,7 @@ class Reporter:
         self._written = Readiness(reasons=made.reasons, notes=made.notes)
         self.history.write()
         self._file.write(status.to_json(made))
+        self._ready.write(self._written, self._status_at)
         if self._file.is_behind:
             self._status_due = self._status_at + _RETRY_INTERVAL
 

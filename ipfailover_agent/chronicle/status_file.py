@@ -15,9 +15,9 @@ _MODE = 0o644
 
 
 class StatusFile:
-    """A file that is replaced as a whole; one that cannot be costs a line in the log."""
+    """A file that is replaced as a whole; one that cannot be costs a line in the log, if any."""
 
-    def __init__(self, path: str, log: FilteringBoundLogger) -> None:
+    def __init__(self, path: str, log: FilteringBoundLogger | None) -> None:
         self._path = path
         self._log = log
         self.is_behind = False
@@ -33,10 +33,11 @@ class StatusFile:
             with contextlib.suppress(AgentError):
                 files.remove_stale(self._path)
                 error = self._replace(text)  # removing needs no room, and makes some
-        if error is not None and not self.is_behind:
-            self._log.error("status.unwritten", error=str(error))
-        elif error is None and self.is_behind:
-            self._log.info("status.written")
+        if self._log is not None:
+            if error is not None and not self.is_behind:
+                self._log.error("status.unwritten", error=str(error))
+            elif error is None and self.is_behind:
+                self._log.info("status.written")
         self.is_behind = error is not None
 
     def _replace(self, text: str) -> AgentError | None:

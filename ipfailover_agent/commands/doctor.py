@@ -17,6 +17,7 @@ from ipfailover_agent.core.telling import doctor, findings
 from ipfailover_agent.core.telling.findings import Finding, Verdict
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import examining, host, memory, process
+from ipfailover_agent.system.files import TERMINATION_LOG, write_termination_message
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -66,8 +67,12 @@ def examine(
     if as_json:
         told = [{**asdict(each), "verdict": each.verdict.value} for each in found]
         terminal.say(json.dumps({"findings": told}, indent=2))
-    has_failed = any(each.verdict is Verdict.FAIL for each in found)
-    return int(ExitCode.CONFIG if has_failed else ExitCode.OK)
+    failed = [each for each in found if each.verdict is Verdict.FAIL]
+    if failed and os.getpid() == 1:  # a container of its own, not beside an agent
+        write_termination_message(
+            TERMINATION_LOG, "\n".join(_lines(each, None) for each in failed)
+        )
+    return int(ExitCode.CONFIG if failed else ExitCode.OK)
 
 
 def _lines(finding: Finding, columns: int | None) -> str:

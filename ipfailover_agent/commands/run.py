@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.chronicle.reporter import problems_of
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.report import logs
-from ipfailover_agent.system.files import write_termination_message
+from ipfailover_agent.system.files import TERMINATION_LOG, write_termination_message
 from ipfailover_agent.system.output import LineSink, secure_standard_streams
 
 if TYPE_CHECKING:
     from ipfailover_agent.agent import Agent
     from ipfailover_agent.core.supervising.supervision import Policy
     from ipfailover_agent.prepare import Options
-
-TERMINATION_LOG = "/dev/termination-log"
-"""Where Kubernetes looks for why a container ended, by default."""
 
 
 def run(
@@ -45,6 +42,7 @@ def run(
             errors=errors,
             wrap=logs.line_wrapper(chosen),
             policy=policy,
+            last_words=lambda text: write_termination_message(termination_log, text),
         )
         return _tell_end(agent, agent.run(), termination_log)
     except AgentError as error:

@@ -103,6 +103,8 @@ def _text(
         instances = instances[:_MOST_ROWS]
     if instances:
         lines += ["", *_rows(instances, now, columns, paint)]
+    if held := list(_holders(data, columns, is_whole=is_whole)):
+        lines += ["", *held]
     if newest := list(_newest(data, columns)):
         lines += ["", *newest]
     if verdict := data["reload"]["verdict"]:
@@ -233,6 +235,31 @@ def _grouped(instances: list[dict[str, Any]], columns: int, paint: Paint) -> Ite
         lead = f"{state:<7} {len(group):3}  "
         shown = terminal.addresses(every, columns - len(lead))
         yield paint(state, _TONES.get(state, "")) + lead[len(state) :] + shown
+
+
+def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[str]:
+    """Yield who holds the addresses; nothing of an agent that does not tell."""
+    instances = [each for each in data["instances"] if "holders" in each]
+    at = data.get("written_at")
+    if not instances or at is None:
+        return
+    from ipfailover_agent.report import holding  # noqa: PLC0415 - agents of old do not tell
+
+    every = [
+        [
+            holding.holder(
+                one["address"], one["priority"], one["heard_at"], at=at, is_here=one["is_here"]
+            )
+            for one in each["holders"]
+        ]
+        for each in instances
+    ]
+    for group in holding.grouped(every):
+        addresses = [text for each in group.members for text in instances[each]["addresses"]]
+        lead = f"holder of {{}}: {holding.words(group.holders)}"
+        room = None if is_whole else columns - len(lead)
+        shown = " ".join(addresses) if is_whole else terminal.addresses(addresses, room)
+        yield from terminal.fold(terminal.harmless(lead.format(shown)), columns, "  ")
 
 
 def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:

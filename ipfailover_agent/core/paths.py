@@ -108,6 +108,11 @@ class RunPaths:
         return f"{self.directory}/status.json"
 
     @property
+    def ready(self) -> str:
+        """Return the file that says for a probe whether the node is ready."""
+        return f"{self.directory}/ready"
+
+    @property
     def events(self) -> str:
         """Return the file of what happened last; it outlives the agent."""
         return f"{self.directory}/events.jsonl"
@@ -147,6 +152,7 @@ class RunPaths:
             self.drain_requests,
             self.lock,
             self.status,
+            self.ready,
             self.events,
             self.addresses,
             self.peers,

@@ -16,6 +16,7 @@ from ipfailover_agent.core.telling.transition import DRAIN, Withholding
 from ipfailover_agent.protection.contests import REASON, Contests
 from ipfailover_agent.protection.drains import Drains
 from ipfailover_agent.protection.firewalls import Firewalls
+from ipfailover_agent.protection.holders import Holders
 from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.protection.leases import Leases
 from ipfailover_agent.protection.overseer import Overseer
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.changing.verify import Expectation
     from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.paths import RunPaths
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
     from ipfailover_agent.core.supervising.supervision import VerificationEnded
@@ -73,14 +76,19 @@ class Guard:
         )
         self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
         self.contests = Contests(
-            log=log, holds=self.holds, overseer=self.overseer, heard=self.drains.heard, seen=seen
+            log=log, holds=self.holds, overseer=self.overseer, heard=self._heard, seen=seen
         )
+        self.holders = Holders()
         self.firewalls = Firewalls(log, environment)
         self.verifier = Verifier(log=log, overseer=self.overseer, dispatch=dispatch)
         self._log = log
         self._roster: Roster | None = None  # as it was taken last; it never changes in place
         self._held: frozenset[IPAddress] = frozenset()
         self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
+
+    def _heard(self, name: str, advert: Advert, context: ContestContext) -> None:
+        self.drains.heard(name, advert, context)
+        self.holders.heard(name, advert, context)
 
     def withholdings(self, name: str) -> tuple[Withholding, ...]:
         """Return why an instance is kept in FAULT on purpose."""
@@ -115,6 +123,7 @@ class Guard:
                 )
                 for each in self.overseer.latest
             },
+            holders=self.holders.named(),
             rivals=self.contests.rivals(time.time()),
             unanswered=self.contests.unanswered(),
             contests=self.contests.count,
@@ -164,6 +173,7 @@ class Guard:
             self.overseer,
             self.contests,
             self.drains,
+            self.holders,
             self.firewalls,
             self.verifier,
         )
@@ -181,6 +191,7 @@ class Guard:
         self.overseer.gap()
         self.contests.gap(late)
         self.drains.gap(late)
+        self.holders.gap(late)
         return True
 
     def renew(self, now: float) -> None:
@@ -194,6 +205,7 @@ class Guard:
         self.overseer.tick(now)
         self.contests.tick(now)
         self.drains.tick(now)
+        self.holders.tick(now)
         self.firewalls.tick(now)
         self.verifier.tick(now)
 
@@ -218,6 +230,7 @@ class Guard:
         self.holds.configure(candidate.config.hold_names)
         self.contests.configure(candidate, loop)
         self.drains.configure(candidate, roster)
+        self.holders.configure(candidate.config, candidate.facts)
         self.firewalls.configure(candidate.settings, candidate.config, now)
         self.roster_is(roster, now)
 
@@ -241,6 +254,7 @@ class Guard:
         if roster is self._roster:
             return
         self._roster = roster
+        self.holders.roster_is(roster, now)
         held = frozenset(
             each.address
             for entry in roster.entries

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ipfailover_agent.report.status import AgentStatus
 
-STANDS_STILL = 15.0
-"""Seconds without a round of the loop after which it is called standing still."""
+STANDS_STILL = 10.0
+"""Seconds without a round of the loop after which it is called standing still.
+
+Fewer than the watchdog has patience for: a probe says it first.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,6 +250,7 @@ def _of_instances(look: Observation) -> Iterator[Metric]:
         for address in each.addresses:
             address_held.add_metric((each.name, address), float(_holds(each, address, look)))
     yield address_held
+    yield from _of_holders(instances)
     yield _labelled(
         "ipfailover_lease_remaining_seconds",
         "Time after which the kernel removes held addresses unless their lease is renewed",
@@ -288,6 +289,39 @@ def _of_instances(look: Observation) -> Iterator[Metric]:
         for state, cause, count in each.transition_counts:
             transitions.add_metric((each.name, state, cause), count)
     yield transitions
+
+
+def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
+    """Yield who holds each instance, as this node hears it.
+
+    One series for each holder: what changes with every advert is a value, never a label, and a
+    holder that is gone has no series any more.
+    """
+    info = GaugeMetricFamily(
+        "ipfailover_instance_holder_info",
+        "Who holds the addresses, by its own address, or unknown; self: it is this node",
+        labels=("iname", "holder", "self"),
+    )
+    priority = GaugeMetricFamily(
+        "ipfailover_instance_holder_priority",
+        "Priority of the holder's newest advert",
+        labels=("iname", "holder"),
+    )
+    heard = GaugeMetricFamily(
+        "ipfailover_instance_holder_last_advert_timestamp_seconds",
+        "When the newest advert of another node that holds the addresses came",
+        labels=("iname", "holder"),
+    )
+    for each in instances:
+        if not each.holders:
+            info.add_metric((each.name, each.holder, "false"), 1)
+        for one in each.holders:
+            labels = (each.name, one.address)
+            info.add_metric((*labels, str(one.is_here).lower()), 1)
+            priority.add_metric(labels, one.priority)
+            if one.heard_at is not None:
+                heard.add_metric(labels, datetime.fromisoformat(one.heard_at).timestamp())
+    yield from (info, priority, heard)
 
 
 def _of_silence(instances: Iterable[InstanceStatus]) -> Metric:

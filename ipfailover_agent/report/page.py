@@ -19,7 +19,7 @@ from ipfailover_agent.core.rendering import render
 from ipfailover_agent.core.rivalry import answering
 from ipfailover_agent.core.telling import http, readiness
 from ipfailover_agent.core.telling.readiness import InstanceFacts
-from ipfailover_agent.report import probes, terminal
+from ipfailover_agent.report import holding, probes, terminal
 
 if TYPE_CHECKING:
     import jinja2
@@ -89,11 +89,23 @@ class Card:
     badge: Badge
     since: str
     addresses: tuple[str, ...]
+    holder: str
+    holder_style: str
     facts: tuple[str, ...]
     alarms: tuple[str, ...]
     strips: tuple[Strip, ...]
     summary: str
     changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Who holds some of many instances: these are the cards of them."""
+
+    words: str
+    count: str
+    style: str
+    cards: tuple[Card, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +121,7 @@ class Page:
     facts: tuple[Fact, ...]
     protections: tuple[Fact, ...]
     cards: tuple[Card, ...]
-    has_many: bool
+    holdings: tuple[Holding, ...]
     written: str
     version: str
 
@@ -148,6 +160,13 @@ def build(seen: Observation, node: str) -> Page:
     held = sum(len(each.addresses) for each in status.instances if each.state == _MASTER)
     total = sum(len(each.addresses) for each in status.instances)
     is_good = status.ready
+    held_by = [_holders(each, status.written_at) for each in status.instances]
+    cards = tuple(
+        _card(number, each, seen, now, holders)
+        for number, (each, holders) in enumerate(
+            zip(status.instances, held_by, strict=True), start=1
+        )
+    )
     return Page(
         title=f"{'' if is_good else '▲ '}{held} of {total} on {node} · {name}",
         node=node,
@@ -169,10 +188,8 @@ def build(seen: Observation, node: str) -> Page:
             )
             for each in status.protections
         ),
-        cards=tuple(
-            _card(number, each, seen, now) for number, each in enumerate(status.instances, start=1)
-        ),
-        has_many=len(status.instances) > _MANY,
+        cards=cards,
+        holdings=_holdings(held_by, cards) if len(cards) > _MANY else (),
         written=_clock(now),
         version=status.version,
     )
@@ -187,6 +204,37 @@ def _summary(status: AgentStatus, held: int, total: int) -> str:
         if count:
             parts.append(f"{words} {count}")
     return ", ".join(parts)
+
+
+def _holders(instance: InstanceStatus, at: str) -> tuple[holding.Holder, ...]:
+    return tuple(
+        holding.holder(each.address, each.priority, each.heard_at, at=at, is_here=each.is_here)
+        for each in instance.holders
+    )
+
+
+def _holdings(
+    held_by: list[tuple[holding.Holder, ...]], cards: tuple[Card, ...]
+) -> tuple[Holding, ...]:
+    """Return the overview of many instances: a part for each holder."""
+    found = []
+    for group in holding.grouped(held_by):
+        members = tuple(cards[each] for each in group.members)
+        count = sum(len(each.addresses) for each in members)
+        found.append(
+            Holding(
+                words=holding.words(group.holders),
+                count=f"{count} {'address' if count == 1 else 'addresses'}",
+                style=_holder_style(group.holders),
+                cards=members,
+            )
+        )
+    return tuple(found)
+
+
+def _holder_style(holders: tuple[holding.Holder, ...]) -> str:
+    """Return the style sheet's word: one holder is as it should be, none or two are not."""
+    return "mute" if len(holders) == 1 else "fault" if holders else "other"
 
 
 def _badge(state: str) -> Badge:
@@ -280,7 +328,13 @@ def _of_keepalived(status: AgentStatus, now: datetime) -> Fact:
 # --- an instance --------------------------------------------------------------------------------
 
 
-def _card(number: int, instance: InstanceStatus, seen: Observation, now: datetime) -> Card:
+def _card(
+    number: int,
+    instance: InstanceStatus,
+    seen: Observation,
+    now: datetime,
+    holders: tuple[holding.Holder, ...],
+) -> Card:
     strips, summary = _timeline(instance, now)
     return Card(
         number=number,
@@ -288,6 +342,8 @@ def _card(number: int, instance: InstanceStatus, seen: Observation, now: datetim
         badge=_badge(instance.state),
         since="" if instance.since is None else f"for {_since(instance.since, now)}",
         addresses=instance.addresses,
+        holder=holding.words(holders),
+        holder_style=_holder_style(holders),
         facts=tuple(_details(instance)),
         alarms=tuple(_alarms(instance, seen, now)),
         strips=strips,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
+UNKNOWN = "unknown"
+"""What is said of a holder where nobody is heard."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransitionStatus:
@@ -73,6 +76,20 @@ class UnansweredStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HolderStatus:
+    """Who holds an instance's addresses: this node, or the sender of a master's adverts.
+
+    ``address`` is the holder's own, that its adverts come from. ``priority`` is that of its newest
+    advert, which came at ``heard_at``; None where it is this node, ``is_here``.
+    """
+
+    address: str
+    is_here: bool
+    priority: int
+    heard_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DumpStatus:
     """What keepalived itself said of an instance, and when it was asked.
 
@@ -97,6 +114,9 @@ class InstanceStatus:
     Attributes:
         lease_remaining: seconds after which the kernel removes the addresses if nobody renews
             their lease, below 0 where it may have done so; None while nothing is leased.
+        holder: who holds the addresses, by its own address; two are separated by a comma, and
+            "unknown" says that no master's advert came within a master-down time.
+        holders: the same with what is known of each; a holder that falls silent is taken out.
         dump: keepalived's own word, None before its first.
         rivals: the newest last, at most 4; those that were told of within the last hour.
         unanswered: addresses that another node holds and nobody answers for.
@@ -116,6 +136,8 @@ class InstanceStatus:
     held: str | None = None
     drained: str | None = None
     lease_remaining: float | None = None
+    holder: str = UNKNOWN
+    holders: tuple[HolderStatus, ...] = ()
     dump: DumpStatus | None = None
     rivals: tuple[RivalStatus, ...] = ()
     unanswered: tuple[UnansweredStatus, ...] = ()

@@ -52,7 +52,7 @@ def _is_whole(data: dict[str, object]) -> bool:
         lines_dropped=_is_count,
         protections=_each(_is_protection),
         drain_requests=_each(_is_drain_request),
-    ) and _may_have(data, check=_optional(_is_check), notes=_each(_is_text))
+    ) and _may_have(data, check=_optional(_is_check), notes=_each(_is_text), written_at=_is_time)
 
 
 def _may_have(data: dict[str, Any], **checks: _Check) -> bool:
@@ -80,6 +80,16 @@ def _is_transition(value: object) -> bool:
     return _has(value, at=_is_time, **texts)
 
 
+def _is_holder(value: object) -> bool:
+    return _has(
+        value,
+        address=_is_text,
+        is_here=_is_flag,
+        priority=_is_count,
+        heard_at=_optional(_is_time),
+    )
+
+
 def _is_unanswered(value: object) -> bool:
     return _has(value, address=_is_text, holder=_is_text, since=_is_time, cause=_is_text)
 
@@ -99,7 +109,12 @@ def _is_instance(value: object) -> bool:
     return (
         is_known
         and isinstance(value, dict)
-        and _may_have(value, transitions=_each(_is_transition), unanswered=_each(_is_unanswered))
+        and _may_have(
+            value,
+            transitions=_each(_is_transition),
+            unanswered=_each(_is_unanswered),
+            holders=_each(_is_holder),
+        )
     )
 
 

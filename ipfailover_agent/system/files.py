@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.paths import RunPaths
 
+TERMINATION_LOG: Final = "/dev/termination-log"
+"""Where Kubernetes looks for why a container ended, by default."""
+
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
 _SMALL: Final = 1 << 20  # bytes
@@ -178,6 +181,7 @@ def prepare_run_directory(paths: RunPaths) -> None:
             paths.hold_directory,
             paths.drain_requests,
             paths.check_track,
+            paths.ready,
         ):
             _remove(stale)
         os.mkdir(paths.temporary, _PRIVATE_DIRECTORY)

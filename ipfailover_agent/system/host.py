@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 import struct
+import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
@@ -330,6 +331,15 @@ def process_started_at(pid: int) -> int | None:
         return int(fields[_START_FIELD])
     except (OSError, IndexError, ValueError):
         return None
+
+
+def uptime() -> float:
+    """Return the seconds since boot as /proc tells them, where containers may have their own."""
+    try:
+        with open("/proc/uptime", "rb") as file:
+            return float(file.read().split()[0])
+    except (OSError, IndexError, ValueError):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _interfaces(

@@ -119,6 +119,14 @@ def reap() -> Iterator[ChildExit]:
             yield ChildExit(pid=pid, exit_code=os.WEXITSTATUS(status))
 
 
+def has_ended(pid: int) -> bool:
+    """Return whether a child has ended; it is left to be reaped."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
 def signal_process(pid: int, signum: int) -> bool:
     """Signal a process; return False when it is gone.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.names import NameServer
-from tests.lab.scenarios import ELECTION, PLANNED
+from tests.lab.namespaces import base_environment
+from tests.lab.scenarios import ELECTION, PLANNED, stays
 from tests.lab.waiting import wait_until
 from tests.support import manifests
 from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
@@ -122,15 +125,21 @@ def test_doctor_lets_an_agent_start_or_not(start: StartPod, web: Lab, tmp_path: 
     for values, expected in ((config, 0), (config | {"OPENSHIFT_HA_VRRP_ID_OFFSET": "50"}, 78)):
         place = tmp_path / f"doctor-{expected}"
         environment, options = container_options(looking, values, place, second)
+        (tmp_path / f"said-{expected}").touch()
+        options.append(f"--volume={tmp_path / f'said-{expected}'}:/dev/termination-log")
         pod = start(second, environment, options=options, entrypoint=program, command=words)
         assert pod.wait() == expected, pod.logs()
         assert "pass  config: keepalived accepts it" in pod.logs()
+        # What `kubectl describe pod` shows of an init container that failed.
+        said = (tmp_path / f"said-{expected}").read_text()
+        assert (expected == 78) == said.startswith("fail  "), said
+        assert set(said.splitlines()) <= set(pod.logs().splitlines())
 
 
 def test_monitoring_answers_the_kubelet_and_prometheus(
     start: StartPod, web: Lab, tmp_path: Path
 ) -> None:
-    """Both probes at the node's address, and the metrics from afar, as its manifests ask."""
+    """Probes at the node's address, and the metrics from afar, as its manifests ask."""
     made = manifests.kustomize_with("kubernetes", "monitoring", tmp_path)
     config = manifests.find(made, "ConfigMap")["data"]
     [(_, spec)] = manifests.pod_specs(made)
@@ -147,9 +156,7 @@ def test_monitoring_answers_the_kubelet_and_prometheus(
         text, _, code = network.run(curl, check=False).stdout.rpartition("\n")
         return int(code), text
 
-    ready, alive = (container[each]["httpGet"] for each in ("readinessProbe", "livenessProbe"))
-    wait_until(lambda: asked(node.network, ready["path"])[0] == 200, timeout=5, what="ready")
-    assert (200, "live\n") == asked(node.network, alive["path"])
+    wait_until(lambda: asked(node.network, "/readyz")[0] == 200, timeout=5, what="ready")
     [endpoint] = manifests.find(made, "PodMonitor")["spec"]["podMetricsEndpoints"]
     code, metrics = asked(web.client.network, endpoint["path"])
     assert code == 200
@@ -157,11 +164,80 @@ def test_monitoring_answers_the_kubelet_and_prometheus(
     node.application.stop()
     wait_until(lambda: not web.recorder.holders(ADDRESS), timeout=5, what="a failed check")
     wait_until(
-        lambda: "the check fails" in asked(node.network, ready["path"])[1],
+        lambda: "the check fails" in asked(node.network, "/readyz")[1],
         timeout=5,
         what="the failed check is told",
     )
-    assert 200 == asked(node.network, ready["path"])[0]  # or a roll-out would never end
+    assert 200 == asked(node.network, "/readyz")[0]  # or a roll-out would never end
+
+
+def test_probes_by_http_reach_the_agent_from_the_node(
+    start: StartPod, web: Lab, tmp_path: Path
+) -> None:
+    """The kubelet asks from the node's network, where the agent listens by default."""
+    made = manifests.kustomize_with("kubernetes", "probes", tmp_path)
+    config = manifests.find(made, "ConfigMap")["data"]
+    [(_, spec)] = manifests.pod_specs(made)
+    node = web.nodes[0]
+    environment, options = container_options(spec, config, tmp_path / node.name, node)
+    start(node, environment, options=options)
+    web.wait_for_holder(ADDRESS, timeout=ELECTION)
+    for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
+        asked = spec["containers"][0][probe]["httpGet"]
+        url = f"http://{asked['host']}:{asked['port']}{asked['path']}"
+        curl = ["curl", "-fsS", "-m", "5", url]
+        wait_until(functools.partial(_succeeds, node, curl), timeout=5, what=f"{probe} succeeds")
+
+
+def _succeeds(node: Node, command: list[str]) -> bool:
+    return node.run(command, check=False).returncode == 0
+
+
+#: A program that answers everything with 404 on the port that the agent would have.
+LISTENER = """
+import http.server
+http.server.HTTPServer(("127.0.0.1", 63000), http.server.BaseHTTPRequestHandler).serve_forever()
+"""
+
+
+def test_a_taken_port_costs_the_base_nothing_and_a_crash_is_believed_by_no_probe(
+    start: StartPod, web: Lab, tmp_path: Path
+) -> None:
+    """Served, ready and never ended beside a foreign listener.
+
+    After a crash the node's directory still says "ready": the next container is not ready before
+    its keepalived runs, and says why.
+    """
+    made = manifests.kustomize("kubernetes")
+    config = manifests.find(made, "ConfigMap")["data"]
+    [(_, spec)] = manifests.pod_specs(made)
+    [container] = spec["containers"]
+    probe = container["readinessProbe"]["exec"]["command"]
+    node = web.nodes[0]
+    environment, options = container_options(spec, config, tmp_path, node)
+    listener = node.network.spawn([sys.executable, "-c", LISTENER], environment=base_environment())
+    try:
+        pod = start(node, environment, options=options)
+        web.wait_for_holder(ADDRESS, timeout=ELECTION)
+        pod.wait_for_log("status.unavailable")
+        wait_until(lambda: pod.run(*probe).returncode == 0, timeout=5, what="it is ready")
+        stays(4 * container["readinessProbe"]["periodSeconds"])
+        assert (True, 0, "") == (pod.is_running, *_said(pod, probe))
+        pod.crash()
+        again = start(node, environment, options=options)
+        first = _said(again, probe)
+        assert first[0] == 1
+        assert first[1].startswith(("starting: ", "not ready")), first
+        wait_until(lambda: again.run(*probe).returncode == 0, timeout=ELECTION, what="ready again")
+        assert again.run("pgrep", "keepalived").returncode == 0
+    finally:
+        listener.kill()
+        listener.wait()
+
+
+def _said(pod: Pod, probe: list[str]) -> tuple[int, str]:
+    done = pod.run(*probe)
+    return done.returncode, done.stdout
 
 
 def test_the_agents_find_each_other_through_a_name(

@@ -19,13 +19,15 @@ _TOOLS = (
     *("bash", "pgrep", "pidof", "ip", "nft", "nc", "curl", "setpriv", "keepalived"),
     *("ifconfig", "killall", "ipset", "modprobe", "grep", "awk", "env", "cat"),
 )
+#: A stop before the agent has a handler is not lost.
+BLOCKED = tuple(f"--block-signal={each}" for each in ("TERM", "INT", "HUP", "USR1"))
 _COMPAT = "/var/lib/ipfailover/keepalived"
 
 
 def test_the_image_is_described_as_registries_and_manifests_expect(image: str) -> None:
     """Entry point, work directory, port and labels are those of the contract."""
     config = inspect(image)["Config"]
-    assert ["ipfailover-agent", "run"] == config["Entrypoint"]
+    assert ["env", *BLOCKED, "ipfailover-agent", "run"] == config["Entrypoint"]
     assert config.get("Cmd") in (None, [])
     assert config["WorkingDir"] == "/var/lib/ipfailover"
     assert {"1985/tcp"} == set(config["ExposedPorts"])

@@ -98,6 +98,7 @@ def test_a_page_of_many_stays_where_one_reads(
         browser.visit(page_of(node))
         assert 0 == browser.evaluate(_OVERFLOW)
         assert 20 == browser.evaluate("document.querySelectorAll('main ol').length")
+        assert f"this node ({node.ip}, priorit" in browser.evaluate(_TEXT)
         assert not browser.evaluate(is_seen)
         browser.evaluate("document.querySelector('nav a[href=\"#i17\"]').click()")
         lab.wait_until(lambda: browser.evaluate(is_seen), timeout=5, what="it goes there")

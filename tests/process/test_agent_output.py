@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import SHORT
+from tests.support.agent_process import SHORT, STANDING_BY
 from tests.support.pipes import open_pipe
 from tests.support.waiting import wait_until
 
@@ -293,6 +293,7 @@ def test_a_run_directory_that_is_full_at_a_reload_refuses_it(world: World) -> No
 
 def test_a_status_that_cannot_be_written_is_not_shown_as_it_was(world: World) -> None:
     """What it took itself is enough for the next one; without that, every reader says so."""
+    world.fake.plays(STANDING_BY)
     agent = world.start(policy=SHORT, before=small_disk(world, "256k"))
     agent.wait_for(lambda: "Startup complete" in agent.output)
     there = world.run_directory
@@ -318,7 +319,7 @@ def test_a_status_that_cannot_be_written_is_not_shown_as_it_was(world: World) ->
     assert 75 != world.command("plan", before=within).returncode
     inside(world, agent, f"rm {there}/fill")
     agent.wait_for(lambda: "event=status.written" in agent.log)
-    assert "running, ready" in world.command("status", before=within).stdout
+    agent.wait_for(lambda: "running, ready" in world.command("status", before=within).stdout)
     assert 1 == agent.log.count("event=status.unwritten")
     assert 0 == agent.stop()
 

@@ -480,7 +480,7 @@ def test_status_shows_phase_instances_and_the_last_reload(world: World) -> None:
 def test_status_of_an_agent_that_is_not_ready_ends_with_1(world: World) -> None:
     """And says what it waits for."""
     agent = world.start(environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
-    agent.wait_for(lambda: agent.status.get("reasons"))
+    agent.wait_for_phase("waiting")
     done = world.command("status")
     assert 1 == done.returncode
     assert "waiting, not ready" in done.stdout

@@ -117,7 +117,7 @@ def test_a_probe_for_another_deployment_fails(world: World) -> None:
 
 @pytest.mark.usefixtures("inside")
 def test_a_loop_that_stands_still_fails_liveness(world: World) -> None:
-    """The thread goes on answering while the loop hangs, and says so."""
+    """The thread goes on answering while the loop hangs, until the watchdog ends the agent."""
     agent = listening(world, hangs_on_reload=True)
     agent.wait_for_phase("running")
     assert 200 == http_client.get(PORT, "/livez").status
@@ -144,13 +144,13 @@ def test_a_taken_port_is_a_warning_and_tried_again(world: World) -> None:
 
 @pytest.mark.usefixtures("inside")
 def test_nothing_listens_when_it_is_off(world: World) -> None:
-    """No thread, no port, no wake-ups."""
+    """No port, and no thread but the loop's and the one that watches it."""
     agent = world.start(environment={"IPFAILOVER_LISTEN": "off"})
     agent.wait_for_phase("running")
     assert agent.status["listen"] is None
     with pytest.raises(ConnectionRefusedError):
         http_client.get(PORT)
-    assert 1 == len(list(Path(f"/proc/{agent.pid}/task").iterdir()))
+    assert 2 == len(list(Path(f"/proc/{agent.pid}/task").iterdir()))
     assert 0 == agent.stop()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.agent_process import AgentProcess
 
 if TYPE_CHECKING:
     from tests.support.agent_process import World
@@ -40,6 +44,51 @@ def test_a_term_before_the_agent_can_answer_is_not_lost(world: World, delay: flo
     time.sleep(delay)  # the moment is what is tested
     agent.signal(signal.SIGTERM)
     assert 0 == agent.ends()
+
+
+def entry_points() -> dict[str, list[str]]:
+    """Return the commands that a container of the image begins with, by where they are written."""
+    text = (_CHECKOUT / "Dockerfile").read_text(encoding="utf-8")
+    [words] = re.findall(r"^ENTRYPOINT (\[.*\])$", text, re.MULTILINE)
+    return {
+        "Dockerfile": json.loads(words),
+        "monitor.sh": [str(_CHECKOUT / "image" / "monitor.sh")],
+    }
+
+
+def began(parent: int) -> int:
+    """Return the pid of unshare's child right after it has become the container's command."""
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    while not (found := children.read_text(encoding="ascii").split()):
+        pass  # the first moment counts
+    there = Path(f"/proc/{found[0]}/cmdline")
+    while there.read_bytes().partition(b"\0")[0].endswith((b"unshare", b"ip")):
+        pass
+    return int(found[0])
+
+
+@pytest.mark.parametrize("milliseconds", [1, 2, 5, 10, 20, 50, 100])
+@pytest.mark.parametrize("name", ["Dockerfile", "monitor.sh"])
+def test_a_stop_right_after_the_start_of_a_container_is_not_lost(
+    world: World, name: str, milliseconds: int
+) -> None:
+    """A pod is deleted while it is created: it ends at once, and in order."""
+    programs = f"{Path(sys.executable).parent}:{world.environment['PATH']}"
+    agent = AgentProcess(
+        world,
+        entry_points()[name],
+        environment={"PATH": programs},
+        as_pid_1=True,
+        stdout=None,
+        stderr=None,
+    )
+    world.agents.append(agent)
+    pid = began(agent.popen.pid)
+    at = time.monotonic() + milliseconds / 1000
+    while time.monotonic() < at:
+        pass
+    os.kill(pid, signal.SIGTERM)
+    assert 0 == agent.ends(), agent.describe()
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])

@@ -8,9 +8,10 @@ import time
 
 from ipfailover_agent import entry
 from ipfailover_agent.chronicle.reporter import Reporter
-from ipfailover_agent.commands.run import TERMINATION_LOG, run
+from ipfailover_agent.commands.run import run
 from ipfailover_agent.core.supervising.supervision import Policy
 from ipfailover_agent.prepare import Options
+from ipfailover_agent.system.files import TERMINATION_LOG
 
 
 def main() -> int:

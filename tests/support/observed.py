@@ -28,6 +28,12 @@ def instance(
 ) -> status.InstanceStatus:
     """Return an instance with one address and a history."""
     is_master = state == "MASTER"
+    held_by = status.HolderStatus(
+        address="10.0.0.11" if is_master else "10.0.0.12",
+        is_here=is_master,
+        priority=100 + number if is_master else 200,
+        heard_at=None if is_master else ago(0.4),
+    )
     return replace(
         status.InstanceStatus(
             name=f"edge_VIP_{number}",
@@ -37,6 +43,8 @@ def instance(
             priority=100 + number,
             addresses=(f"10.0.{number // 250}.{number % 250 + 1}",),
             lease_remaining=2.4 if is_master else None,
+            holder=held_by.address,
+            holders=(held_by,),
             dump=status.DumpStatus(
                 at=ago(1),
                 effective_priority=0 if state == "FAULT" else 100 + number,

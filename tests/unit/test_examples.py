@@ -16,6 +16,7 @@ import pytest
 from ipfailover_agent.cli import cli
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import listen, old_reading, settings, variables
+from ipfailover_agent.core.supervising.supervision import Policy
 from ipfailover_agent.core.telling import http
 from tests.support import manifests
 from tests.support.manifests import (
@@ -96,7 +97,7 @@ def test_the_schemas_refuse_what_is_wrong(kind: str, path: tuple[str, ...], valu
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_monitoring_can_be_added(overlay: str, tmp_path: Path) -> None:
-    """Probes and Prometheus ask where the agent listens, for the deployment that it is."""
+    """Prometheus asks where the agent listens; the probe stays the base's."""
     made = manifests.kustomize_with(overlay, "monitoring", tmp_path)
     for each in made:
         validate(each)
@@ -110,16 +111,6 @@ def test_monitoring_can_be_added(overlay: str, tmp_path: Path) -> None:
     address = listen.parse(written)
     assert address is not None
     assert [address.port, address.port] == [port["containerPort"], port["hostPort"]]
-    name = manifests.find(made, "ConfigMap")["data"]["OPENSHIFT_HA_CONFIG_NAME"]
-    paths = []
-    for probe in ("readinessProbe", "livenessProbe"):
-        asked = container[probe]["httpGet"]
-        assert port["name"] == asked["port"]
-        request = http.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
-        assert isinstance(request, http.Request)
-        paths.append((request.path, request.config))
-    # A name in the other one would end the agents of all nodes when somebody changes it.
-    assert [("/readyz", name), ("/livez", None)] == paths
     monitor = manifests.find(made, "PodMonitor")
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
     assert (port["name"], "/metrics") == (endpoint["port"], endpoint["path"])
@@ -129,6 +120,44 @@ def test_monitoring_can_be_added(overlay: str, tmp_path: Path) -> None:
     for each in made:
         if each["kind"] == "SecurityContextConstraints":
             assert each["allowHostPorts"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_probes_by_http_can_be_added(overlay: str, tmp_path: Path) -> None:
+    """They ask where the agent listens by default; only readiness asks for the deployment."""
+    made = manifests.kustomize_with(overlay, "probes", tmp_path)
+    for each in made:
+        validate(each)
+    [(_, spec)] = manifests.pod_specs(made)
+    [container] = spec["containers"]
+    address = listen.parse("127.0.0.1:63000")
+    assert address is not None
+    paths = []
+    for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
+        asked = container[probe].pop("httpGet")
+        assert (address.host, address.port) == (asked["host"], asked["port"])
+        request = http.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
+        assert isinstance(request, http.Request)
+        paths.append((request.path, request.config))
+        assert {
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        } == container[probe]
+    name = manifests.find(made, "ConfigMap")["data"]["OPENSHIFT_HA_CONFIG_NAME"]
+    # A name in the others would end the agents of all nodes when somebody changes it.
+    assert [("/readyz", name), ("/livez", None), ("/livez", None)] == paths
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_base_has_no_probe_that_a_taken_port_can_fail(overlay: str) -> None:
+    """The script of the image alone; and a stop is over before the kubelet kills."""
+    [(_, spec)] = manifests.pod_specs(manifests.kustomize(overlay))
+    [container] = spec["containers"]
+    assert ["ipfailover-ready"] == container["readinessProbe"]["exec"]["command"]
+    assert not {"livenessProbe", "startupProbe"} & container.keys()
+    worst = Policy().stop_grace + 2 * Policy().kill_grace
+    assert worst < spec["terminationGracePeriodSeconds"] == 10
 
 
 def test_both_clusters_run_the_same_container() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,6 +71,10 @@ EXPORTER = {
         )
     },
 }
+
+
+def ago_seconds(seconds: float) -> float:
+    return datetime.fromisoformat(ago(seconds)).timestamp()
 
 
 def text_of(seen: Observation) -> str:
@@ -140,6 +145,14 @@ def test_states_are_numbers_by_address() -> None:
         ("ipfailover_check_duration_seconds", (), 0.25),
         ("ipfailover_address_held", ("10.0.0.2", "edge_VIP_1"), 1),
         ("ipfailover_address_held", ("10.0.0.3", "edge_VIP_2"), 0),
+        ("ipfailover_instance_holder_info", ("10.0.0.11", "edge_VIP_1", "true"), 1),
+        ("ipfailover_instance_holder_info", ("10.0.0.12", "edge_VIP_2", "false"), 1),
+        ("ipfailover_instance_holder_priority", ("10.0.0.12", "edge_VIP_2"), 200),
+        (
+            "ipfailover_instance_holder_last_advert_timestamp_seconds",
+            ("10.0.0.12", "edge_VIP_2"),
+            ago_seconds(0.4),
+        ),
         ("ipfailover_lease_remaining_seconds", ("edge_VIP_1",), 2.4),
         ("ipfailover_held", ("edge_VIP_1",), 0),
         ("ipfailover_held", ("edge_VIP_3",), 1),
@@ -172,6 +185,31 @@ def test_a_protection_that_nobody_asked_for_is_not_told_of(
     protection = status.Protection(kind="conflict", active=active, reason=reason)
     seen = observation(instance(1), protections=(protection,))
     assert expected == samples(seen).get(("ipfailover_protection_active", ("conflict",)))
+
+
+def test_a_holder_has_one_series_and_an_unknown_one_says_so() -> None:
+    """Two are two; of this node no advert is heard."""
+    other = status.HolderStatus(
+        address="10.0.0.12", is_here=False, priority=200, heard_at=ago(0.4)
+    )
+    here = status.HolderStatus(address="10.0.0.11", is_here=True, priority=101)
+    found = samples(
+        observation(
+            instance(1, holder="10.0.0.12, 10.0.0.11", holders=(other, here)),
+            instance(2, "BACKUP", holder=status.UNKNOWN, holders=()),
+        )
+    )
+    assert {
+        ("ipfailover_instance_holder_info", ("10.0.0.12", "edge_VIP_1", "false")),
+        ("ipfailover_instance_holder_info", ("10.0.0.11", "edge_VIP_1", "true")),
+        ("ipfailover_instance_holder_info", ("unknown", "edge_VIP_2", "false")),
+        ("ipfailover_instance_holder_priority", ("10.0.0.12", "edge_VIP_1")),
+        ("ipfailover_instance_holder_priority", ("10.0.0.11", "edge_VIP_1")),
+        (
+            "ipfailover_instance_holder_last_advert_timestamp_seconds",
+            ("10.0.0.12", "edge_VIP_1"),
+        ),
+    } == {key for key in found if "_holder_" in key[0]}
 
 
 def test_two_nodes_that_differ_have_other_labels() -> None:

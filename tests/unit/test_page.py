@@ -78,6 +78,8 @@ def read(seen: Observation) -> Reader:
         "10.0.0.2",
         "for 1m 5s · id 11 · priority 101 · lease 2.4 s left",
         "priority 103, now 0",
+        "holder: this node (10.0.0.11, priority 101)",
+        "holder: 10.0.0.12 (priority 200, heard 0.4 s ago)",
         "BACKUP → MASTER after 48m 55s",
         "nobody was heard for 3.6 s",
         "held: a firewall",
@@ -103,6 +105,31 @@ def read(seen: Observation) -> Reader:
 def test_the_page_says_it(words: str) -> None:
     """Whatever somebody at night asks."""
     assert words in " ".join(read(WHOLE).words.split())
+
+
+def test_a_full_node_says_at_the_top_who_holds_what() -> None:
+    """This node first, then each other one; two holders, and none, stand out."""
+    here, other = instance(1).holders, instance(1, "BACKUP").holders
+    every = [
+        *(instance(each) for each in range(1, 5)),
+        *(instance(each, "BACKUP") for each in range(5, 13)),
+        instance(13, "BACKUP", holders=()),
+        instance(14, holders=(*other, *here)),
+    ]
+    assert [
+        ("this node (10.0.0.11, priorities 101 to 104)", "4 addresses", "mute"),
+        (
+            "10.0.0.12 (priority 200, heard 0.4 s ago) and this node (10.0.0.11, priority 101)",
+            "1 address",
+            "fault",
+        ),
+        ("10.0.0.12 (priority 200, heard 0.4 s ago)", "8 addresses", "mute"),
+        ("unknown, no master is heard", "1 address", "other"),
+    ] == [
+        (each.words, each.count, each.style)
+        for each in page.build(observation(*every), "n").holdings
+    ]
+    assert () == page.build(observation(*every[:12]), "n").holdings
 
 
 def test_a_node_that_is_not_ready_says_so_first() -> None:

@@ -40,6 +40,8 @@ SNAPSHOT = status.AgentStatus(
             since="2026-01-01T00:00:58.000+00:00",
             priority=200,
             addresses=("10.0.0.1", "10.0.0.2"),
+            holder="10.0.0.11",
+            holders=(status.HolderStatus(address="10.0.0.11", is_here=True, priority=200),),
             transitions=(
                 status.TransitionStatus(
                     at="2026-01-01T00:00:58.000+00:00",
@@ -57,6 +59,15 @@ SNAPSHOT = status.AgentStatus(
             since=None,
             priority=100,
             addresses=("10.0.0.3",),
+            holder="10.0.0.12",
+            holders=(
+                status.HolderStatus(
+                    address="10.0.0.12",
+                    is_here=False,
+                    priority=150,
+                    heard_at="2025-12-31T23:59:59.500+00:00",
+                ),
+            ),
         ),
     ),
     reload=status.ReloadStatus(
@@ -162,6 +173,7 @@ def test_a_snapshot_that_lacks_something_is_refused(path: tuple[str | int, ...])
         (("ready",), 1),
         (("reasons",), "a reason"),
         (("config",), "none"),
+        (("instances", 0, "holders"), [{"address": "10.0.0.1"}]),
     ],
     ids=str,
 )
@@ -195,12 +207,44 @@ def test_a_person_sees_it_all() -> None:
         "vip_VIP_1  MASTER  2s     11  200       10.0.0.1 10.0.0.2",
         "vip_VIP_2  INIT    -      12  100       10.0.0.3",
         "",
+        "holder of 10.0.0.1 10.0.0.2: this node (10.0.0.11, priority 200)",
+        "holder of 10.0.0.3: 10.0.0.12 (priority 150, heard 0.5 s ago)",
+        "",
         "00:00:58 vip_VIP_1 BACKUP -> MASTER: priority-0 advert of 10.0.0.12: planned",
         "  handover",
         "",
         "last reload refused, 30s ago",
         "  because",
     ] == lines
+
+
+def test_an_agent_of_an_earlier_version_names_no_holder() -> None:
+    """Its status is shown as it is."""
+    data = json.loads(status.to_json(SNAPSHOT))
+    for each in data["instances"]:
+        del each["holder"], each["holders"]
+    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
+    assert not [each for each in lines if each.startswith("holder of")]
+
+
+def test_the_holders_of_many_are_told_together() -> None:
+    """A line for each holder; all addresses only where all instances are asked for."""
+    other = SNAPSHOT.instances[1]
+    every = tuple(
+        replace(other, name=f"vip_VIP_{each}", addresses=(f"10.0.1.{each}",))
+        for each in range(1, 101)
+    )
+    silent = replace(other, name="vip_VIP_101", addresses=("10.0.2.1",), holders=())
+    data = json.loads(status.to_json(replace(SNAPSHOT, instances=(*every, silent))))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    lines = status_command._text(data, now, 120)  # noqa: SLF001
+    words = "10.0.0.12 (priority 150, heard 0.5 s ago)"
+    assert [
+        f"holder of 10.0.1.1 10.0.1.2 10.0.1.3 10.0.1.4 and 96 more: {words}",
+        "holder of 10.0.2.1: unknown, no master is heard",
+    ] == [each for each in lines if each.startswith("holder of")]
+    whole = " ".join(status_command._text(data, now, 120, is_whole=True))  # noqa: SLF001
+    assert "10.0.1.99 10.0.1.100:" in " ".join(whole.split())
 
 
 def unanswered(number: int, address: str, holder: str = "10.0.0.12") -> status.InstanceStatus:

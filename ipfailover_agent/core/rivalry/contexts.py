@@ -35,9 +35,10 @@ def build(
     """
     own = [each.address for each in _not_virtual(config, facts)]
     found = {}
+    by_name = sources(config, facts)
     for each in config.instances:
         nodes = [address for address in own if family_of(address) is each.family]
-        source = source_of(each, nodes)
+        source = by_name.get(each.name)
         if source is None:
             continue
         found[each.name] = ContestContext(
@@ -57,6 +58,18 @@ def build(
             router_ids=len(config.instances),
             is_resolving=config.conflict is ConflictMode.RESOLVE,
         )
+    return found
+
+
+def sources(config: KeepalivedConfig, facts: HostFacts) -> dict[str, IPAddress]:
+    """Return the address that adverts come from, by the instance, of those that have one."""
+    own = [each.address for each in _not_virtual(config, facts)]
+    found = {}
+    for each in config.instances:
+        nodes = [address for address in own if family_of(address) is each.family]
+        source = source_of(each, nodes)
+        if source is not None:
+            found[each.name] = source
     return found
 
 

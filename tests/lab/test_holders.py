@@ -1,0 +1,107 @@
+"""Every node names the holder of every address, with the real keepalived and through failovers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import ELECTION, NAME, serve_ranked, status, wait_for_line
+from tests.lab.test_hostile import STRANGER, forged, sending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+
+def link_local(node: Node) -> str:
+    """Return the address that a node's IPv6 adverts come from with multicast."""
+    shown = node.run(["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"]).stdout
+    return shown.split()[3].partition("/")[0]
+
+
+def told(node: Node) -> tuple[str, ...]:
+    """Return whom ``status --json`` names for each instance."""
+    return tuple(each["holder"] for each in status(node).get("instances", ()))
+
+
+def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) -> None:
+    """Wait until all of these nodes name the same holders."""
+    nodes = list(among)
+    lab.wait_until(
+        lambda: all(told(each) == holders for each in nodes),
+        timeout=ELECTION,
+        what=f"{nodes} name {holders}",
+    )
+
+
+def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """By the node that holds it, and by one that stands by; a while later one is named again."""
+    lab = make_lab(3)
+    first, second, third = lab.nodes
+    address = lab.virtual(1)
+    serve_ranked(lab, address, CONFLICT="report")
+    wait_until_named(lab, lab.nodes, (first.ip,))
+    mac = bytes.fromhex("525400999977")
+
+    def foreign() -> bytes:
+        return forged("192.0.2.200", mac=mac, router_id=11, priority=10)
+
+    def rival() -> bytes:  # under another id, or it would shake the master
+        return forged(address, mac=mac, router_id=99, priority=10)
+
+    with sending(second, foreign, rate=0.4):
+        wait_for_line(third, "event=vrrp.id_clash")
+        assert [(first.ip,), (first.ip,)] == [told(first), told(third)]
+    with sending(second, rival, rate=2):
+        wait_until_named(lab, (first, third), (f"{first.ip}, {STRANGER}",))
+    wait_until_named(lab, lab.nodes, (first.ip,))
+
+
+@pytest.mark.parametrize("cast", ["multicast", "unicast"])
+def test_one_status_of_any_node_answers_who_holds_the_address(
+    make_lab: Callable[..., Lab], cast: str
+) -> None:
+    """Through a crash and a planned stop, for both families; unknown when nobody is heard."""
+    lab = make_lab(3)
+    first, second, third = lab.nodes
+    more = {}
+    own = {each.name: (each.ip, link_local(each)) for each in lab.nodes}
+    if cast == "unicast":
+        more["UNICAST_PEERS"] = " ".join(f"{each.ip} {each.ipv6}" for each in lab.nodes)
+        own = {each.name: (each.ip, each.ipv6) for each in lab.nodes}
+    serve_ranked(lab, lab.virtual(1), lab.virtual6(1), PREEMPTION="nopreempt", **more)
+    wait_until_named(lab, lab.nodes, own["n1"])
+
+    heard = status(third)["instances"][0]["holders"]
+    assert [(first.ip, False, 250)] == [
+        (each["address"], each["is_here"], each["priority"]) for each in heard
+    ]
+    assert [(first.ip, True, 250, None)] == [
+        (each["address"], each["is_here"], each["priority"], each["heard_at"])
+        for each in status(first)["instances"][0]["holders"]
+    ]
+    shown = third.run_in_container(
+        ["sh", "-c", "curl -s -m 5 127.0.0.1:63000/; curl -s -m 5 127.0.0.1:63000/metrics"]
+    ).stdout
+    assert f"holder: {first.ip} (priority 250, heard " in shown
+    label = f'holder="{first.ip}",iname="{NAME}_VIP_1"'
+    assert f'ipfailover_instance_holder_info{{{label},self="false"}} 1.0' in shown
+    assert f"ipfailover_instance_holder_priority{{{label}}} 250.0" in shown
+
+    first.kill()
+    wait_until_named(lab, (second, third), own["n2"])
+    second.terminate()
+    second.wait()
+    wait_until_named(lab, (third,), own["n3"])
+    first.start()
+    wait_until_named(lab, (first, third), own["n3"])
+    # Nobody may serve here, so that nobody is heard once the other one has left.
+    first.application.stop()
+    third.terminate()
+    third.wait()
+    wait_until_named(lab, (first,), ("unknown", "unknown"))
