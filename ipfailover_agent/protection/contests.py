@@ -264,7 +264,9 @@ class Contests:
                 self._feed(name, event, now)
                 context = self._states[name].context if name in self._states else None
                 # Unicast peers may be behind a router.
-                if context is not None and (context.is_unicast or is_from_segment(advert)):
+                if context is not None and (
+                    advert.source in context.unicast_peers or is_from_segment(advert)
+                ):
                     self._heard(name, advert, context)
 
     def _witness(self, name: str | None, advert: Advert, now: float) -> None:

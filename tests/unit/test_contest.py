@@ -941,16 +941,6 @@ def test_no_free_offset_is_no_advice() -> None:
             CauseKind.CAST,
             "they send unicast, we multicast",
         ),
-        (
-            replace(
-                ADVERT,
-                source=IPv6Address("fd00::12"),
-                destination=IPv6Address("fd00::10"),
-                ttl=64,
-            ),
-            CauseKind.PACKET,
-            "hop limit 64",
-        ),
         (replace(ADVERT, is_checksum_right=False), CauseKind.PACKET, "wrong checksum"),
         (
             replace(ADVERT, virtual_router_id=1),
@@ -1011,7 +1001,7 @@ def test_adverts_that_ceased_are_told_from_a_stranger() -> None:
         " (add every other node), or OPENSHIFT_HA_UNICAST_PEERS_DNS to a name that resolves to"
         " them"
     )
-    unicast = replace(replay.state.context, is_unicast=True)
+    unicast = replace(replay.state.context, unicast_peers=frozenset({ADVERT.source}))
     for advert in (None, ADVERT):
         told = causes.announcer(HIGHER_MAC, unicast.addresses[0], advert, unicast)
         assert told.text.rstrip(")").endswith("drops protocol 112")
@@ -1385,7 +1375,8 @@ def test_nobody_yields_to_what_a_router_has_forwarded(
     changes: dict[str, Any], *, is_ignored: bool, is_unicast: bool
 ) -> None:
     """Protocol 112 can be sent to a node from anywhere, with any priority and no password."""
-    replay = Replay(replace(CONTEXT, is_unicast=is_unicast))
+    peers = frozenset({IPv4Address("10.0.0.13")} if is_unicast else ())
+    replay = Replay(replace(CONTEXT, unicast_peers=peers))
     seen = AdvertSeen(advert=replace(ADVERT, priority=255, **changes))
     actions = replay(MASTER, *every_second(seen, 4))
     assert is_ignored is not replay.state.is_held
@@ -1395,13 +1386,45 @@ def test_nobody_yields_to_what_a_router_has_forwarded(
         assert "do not come from this segment" in reports(actions)[0].text
 
 
-def test_ipv6_unicast_adverts_of_keepalived_have_a_lower_hop_limit() -> None:
-    """It leaves the kernel's default there, which is no sign of a router; 63 is one."""
+def test_a_hop_limit_that_keepalived_refuses_is_named() -> None:
+    """With multicast; whoever is a peer may be behind a router."""
+    advert = replace(ADVERT, ttl=64)
+    told = causes.difference(advert, CONTEXT)
+    assert told is not None
+    assert "hop limit 64, not 255" in told.text
+    unicast = replace(CONTEXT, unicast_peers=frozenset({ADVERT.source}))
+    sent = replace(advert, destination=CONTEXT.source)
+    assert causes.difference(sent, unicast) is None
+
+
+@pytest.mark.parametrize("ttl", [64, 37, 1])
+def test_the_hop_limit_of_an_ipv6_unicast_peer_says_nothing(ttl: int) -> None:
+    """keepalived leaves the interface's there, which a router advertisement sets."""
     source, peer = IPv6Address("fd00::12"), IPv6Address("fd00::11")
-    advert = replace(ADVERT, source=source, destination=peer, ttl=64)
-    assert is_from_segment(advert)
-    assert not is_from_segment(replace(advert, ttl=63))
-    assert not is_from_segment(replace(advert, destination=IPv6Address("ff02::12")))
+    advert = replace(ADVERT, source=source, destination=peer, ttl=ttl)
+    assert is_from_segment(advert, {source})
+    assert not is_from_segment(advert, {peer})
+    assert not is_from_segment(advert)
+    assert not is_from_segment(replace(advert, destination=IPv6Address("ff02::12")), {source})
+    assert not is_from_segment(replace(ADVERT, ttl=ttl), {ADVERT.source})
+    assert is_from_segment(replace(advert, ttl=255))
+
+
+def test_an_ipv6_unicast_stranger_is_told_of_as_one() -> None:
+    """What would make it none is named: to be a peer."""
+    source, own = IPv6Address("fd00::12"), IPv6Address("fd00::11")
+    context = replace(
+        CONTEXT,
+        addresses=(IPv6Address("fd00::5"),),
+        source=own,
+        unicast_peers=frozenset({IPv6Address("fd00::13")}),
+    )
+    advert = replace(ADVERT, source=source, destination=own, ttl=64, addresses=context.addresses)
+    replay = Replay(context)
+    (told,) = reports(replay(MASTER, AdvertSeen(advert=advert)))
+    assert "hop limit 64, not 255, and their sender is none of the peers" in told.text
+    replay(AdvertSeen(advert=replace(advert, source=IPv6Address("fd00::13"))))
+    assert ["fd00::13"] == [str(each.advert.source) for each in replay.state.rivals if each.advert]
 
 
 def test_forged_senders_are_forgotten_for_newer_ones() -> None:

@@ -52,7 +52,7 @@ def build(
             version=each.advertisement.version,
             advert_interval=each.advertisement.interval,
             password=None if each.password is None else each.password.encode(),
-            is_unicast=bool(each.unicast_peers),
+            unicast_peers=frozenset(each.unicast_peers),
             announce_interval=len(config.addresses) / announcing.FRAMES_A_SECOND,
             router_ids=len(config.instances),
             is_resolving=config.conflict is ConflictMode.RESOLVE,
