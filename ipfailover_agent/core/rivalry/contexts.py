@@ -60,6 +60,14 @@ def build(
     return found
 
 
+def down_time(config: KeepalivedConfig) -> float:
+    """Return the longest master-down time of its instances, at whatever priority, in seconds."""
+    return max(
+        3 * each.advertisement.interval + max(1.0, each.advertisement.interval)
+        for each in config.instances
+    )
+
+
 def source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | None:
     """Return the address that keepalived's adverts come from: IPv6 ones link-local (2.2.7).
 

@@ -103,6 +103,10 @@ class ContestContext:
         """Tell whether a MAC is one of this host, whichever interface it belongs to."""
         return mac == self.mac or mac in self.host_macs
 
+    def differs_by_macs(self, other: ContestContext) -> bool:
+        """Tell whether MACs of this host are others than in ``other``, and nothing else is."""
+        return self != other and self == replace(other, mac=self.mac, host_macs=self.host_macs)
+
     def is_own_address(self, address: IPAddress) -> bool:
         """Tell whether an address is one of this node itself."""
         return address == self.source or address in self.node_addresses
