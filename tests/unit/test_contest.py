@@ -1192,6 +1192,75 @@ def test_a_reload_of_a_backup_asks_anew() -> None:
     assert (AskDump(),) == replay(Reconfigured(context=CONTEXT))
 
 
+MOVED = replace(CONTEXT, mac=HIGHER_MAC, host_macs=CONTEXT.host_macs | {HIGHER_MAC})
+
+
+def announcements(actions: tuple[Action, ...]) -> list[Announce]:
+    return [each for each in actions if isinstance(each, Announce)]
+
+
+def test_a_master_announces_at_once_under_another_mac() -> None:
+    """Urgently the first time, and for a while more, since a switch may not forward at once."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    assert [Announce(is_urgent=True)] == announcements(replay(Reconfigured(context=MOVED)))
+    brisk = announcements(replay(4.0))
+    assert [Announce()] * 7 == brisk
+    assert len(announcements(replay(60.0))) <= 6  # then as often as keepalived
+
+
+@pytest.mark.parametrize(
+    ("state", "context"),
+    [
+        pytest.param(BACKUP, MOVED, id="a backup"),
+        pytest.param(FAULT, MOVED, id="one in FAULT"),
+        pytest.param(
+            MASTER, replace(CONTEXT, host_macs=frozenset({LOWER_MAC})), id="another interface's"
+        ),
+    ],
+)
+def test_other_macs_of_this_host_are_no_reason_to_announce(
+    state: StateEntered, context: ContestContext
+) -> None:
+    """Who holds nothing has nothing to say."""
+    replay = Replay()
+    replay(state, 60.0)
+    assert [] == announcements(replay(Reconfigured(context=context), 9.0))
+    assert context == replay.state.context
+
+
+def test_a_contest_goes_on_when_a_mac_of_this_host_changes() -> None:
+    """As it happens with each pod of a node: the rivals are the same, and so is the hold."""
+    replay = Replay()
+    replay(MASTER, 60.0, HIGHER, 1.0)
+    assert replay.state.is_held
+    rivals = replay.state.rivals
+    replay(Reconfigured(context=replace(CONTEXT, host_macs=frozenset({LOWER_MAC}))))
+    assert replay.state.is_held
+    assert rivals == replay.state.rivals
+    assert [] == announcements(replay(Reconfigured(context=replace(CONTEXT, mac=LOWER_MAC))))
+
+
+def test_what_was_taken_for_a_rival_by_our_own_frames_is_none() -> None:
+    """A bond gives a frame back under the MAC that we have not heard of yet."""
+    replay = Replay()
+    echo = announced(HIGHER_MAC)
+    replay(MASTER, 60.0, echo, 0.1)
+    assert [HIGHER_MAC] == [each.mac for each in replay.state.rivals]
+    replay(Reconfigured(context=MOVED))
+    assert () == replay.state.rivals
+    replay(echo, 1.0, echo, 1.0, echo, 1.0)
+    assert not replay.state.is_held
+
+
+def test_a_reload_under_another_mac_announces_too() -> None:
+    """Both at once: a network manager that was given another file."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    actions = replay(Reconfigured(context=replace(MOVED, priority=90)))
+    assert [Announce(is_urgent=True)] == announcements(actions)
+
+
 def test_a_trial_ends_well_when_the_rival_has_gone_silent_in_it() -> None:
     """Nobody is left to yield to."""
     replay = outranked()
