@@ -182,7 +182,8 @@ class HostFacts:
     ``recorded_addresses`` are those that the run directory says this agent served before.
     ``check_script`` and ``notify_script`` are None where none is set. ``resolved_peers`` are the
     addresses behind OPENSHIFT_HA_UNICAST_PEERS_DNS, this node's own among them; None while they
-    are not known, and then ``peers_awaited`` says why, if something is wrong.
+    are not known, and then ``peers_awaited`` says why, if something is wrong. ``used_addresses``
+    are those of the node itself that the configuration of a running agent was planned with.
     """
 
     interfaces: tuple[Interface, ...]
@@ -192,6 +193,7 @@ class HostFacts:
     notify_script: ScriptState | None = None
     resolved_peers: tuple[IPAddress, ...] | None = None
     peers_awaited: str = ""
+    used_addresses: tuple[IPAddress, ...] = ()
 
     def interface(self, name: str) -> Interface | None:
         """Return the interface of that name, or None."""

@@ -69,15 +69,15 @@ def down_time(config: KeepalivedConfig) -> float:
 
 
 def source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | None:
-    """Return the address that keepalived's adverts come from: IPv6 ones link-local (2.2.7).
+    """Return the address that keepalived's adverts come from, for IPv6 a link-local one (2.2.7).
 
     ``nodes``: the node's own addresses of the instance's family, in the interface's order.
     """
     chosen = instance.unicast_source if instance.unicast_peers else instance.multicast_source
     if chosen is not None:
         return chosen
-    wants_link_local = instance.family is Family.IPV6
-    return next((each for each in nodes if each.is_link_local is wants_link_local), None)
+    is_ipv4 = instance.family is Family.IPV4
+    return next((each for each in nodes if is_ipv4 or each.is_link_local), None)
 
 
 def askers(config: KeepalivedConfig, facts: HostFacts) -> tuple[InterfaceAddress, ...]:
