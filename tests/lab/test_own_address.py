@@ -36,9 +36,9 @@ def renumber(node: Node) -> None:
     node.network.set_sysctls({"ipv6/conf/eth0/use_tempaddr": "2"})
     node.network.ip(
         [
-            "address add fd00:1::11/64 dev eth0 nodad",
-            "address add fd00:2::11/64 dev eth0 nodad mngtmpaddr",
-            "address add fd00:3::11/64 dev eth0 nodad preferred_lft 0 valid_lft 9000",
+            "address add fd00:1::77/64 dev eth0 nodad",
+            "address add fd00:2::78/64 dev eth0 nodad mngtmpaddr",
+            "address add fd00:3::79/64 dev eth0 nodad preferred_lft 0 valid_lft 9000",
         ]
     )
 
