@@ -257,8 +257,10 @@ def test_the_address_in_use_stays_in_use_until_it_is_deprecated() -> None:
     """One that is older comes back, or a network manager makes it anew."""
     facts = dataclasses.replace(facts_with(NEW, OLD, NODE), used_addresses=(NEW.address,))
     assert (NODE.address, NEW.address) == ownership.node_addresses((), "vip", facts, "ens3")
-    for changes in ({"is_tentative": True}, {"is_temporary": True}):
-        held_now = dataclasses.replace(NEW, **changes)
+    for held_now in (
+        dataclasses.replace(NEW, is_tentative=True),
+        dataclasses.replace(NEW, is_temporary=True),
+    ):
         again = dataclasses.replace(facts_with(held_now, OLD), used_addresses=(NEW.address,))
         assert (NEW.address,) == ownership.node_addresses((), "vip", again, "ens3")
     gone = dataclasses.replace(NEW, is_deprecated=True)
