@@ -133,7 +133,8 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
     """Parse, look at the host, plan and render.
 
     ``add_peers`` adds what is known of the peers that are given by name; asked where there are
-    any names, and told once there are none any more.
+    any names, and told once there are none any more. It adds which of the node's addresses a
+    running agent uses, too.
 
     Raises:
         SettingsError: input that cannot be used; every problem of one stage together.
@@ -233,7 +234,9 @@ def plan_again(candidate: Candidate) -> KeepalivedConfig:
     """Return the candidate's plan on the node as it is now; raises as :func:`build` does."""
     resolved = candidate.facts.resolved_peers
     facts = replace(
-        look_at_host(candidate.settings, candidate.paths, resolved or ()), resolved_peers=resolved
+        look_at_host(candidate.settings, candidate.paths, resolved or ()),
+        resolved_peers=resolved,
+        used_addresses=candidate.config.node_addresses,
     )
     return plan.plan(candidate.settings, facts)
 

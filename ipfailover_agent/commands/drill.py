@@ -229,7 +229,7 @@ class _Watcher:
         for each in self._wire.receive(_FRAMES):
             if each.is_outgoing or isinstance(each.packet, Answer):
                 continue
-            if each.packet.source_mac in self._macs:
+            if each.packet.source_mac in {*self._macs, self._wire.mac}:
                 continue
             seen = core.sighting(
                 each.packet, time.monotonic(), self._subject.addresses, self._subject.router_id

@@ -1,16 +1,20 @@
-"""Peers by name for commands: every name is resolved once, with a deadline."""
+"""What commands know of a node beside its kernel: peers by name, and what an agent uses.
+
+Every name is resolved once, with a deadline.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ipfailover_agent.commands.running import find_agent, wrote
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.peering import inquiries, names, peers
 from ipfailover_agent.system import host, memory
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts, Settings
+    from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
     from ipfailover_agent.prepare import Options
 
 _DEADLINE = 5.0  # seconds for all names together
@@ -30,7 +34,11 @@ class Found:
         self.warnings: tuple[str, ...] = ()
 
     def __call__(self, settings: Settings, facts: HostFacts) -> HostFacts:
-        """Return the facts with the peers, or with why there are none."""
+        """Return the facts with the peers, or with why there are none; see :func:`used_addresses`.
+
+        Where an agent runs, the plan is to be the one that it would make.
+        """
+        facts = replace(facts, used_addresses=used_addresses(self._options.run_directory))
         if not settings.unicast_peer_names:
             return facts
         from ipfailover_agent.system import resolving  # noqa: PLC0415 - seldom needed
@@ -55,6 +63,16 @@ class Found:
             f"{each.question}: {each.failure}" for each in self.answers if each.failure
         )
         return replace(facts, resolved_peers=used, peers_awaited=failures)
+
+
+def used_addresses(run_directory: str) -> tuple[IPAddress, ...]:
+    """Return the node's own addresses that a running agent uses; none without one."""
+    pid = find_agent(run_directory, must_run=False)
+    path = RunPaths(directory=run_directory, config="").active
+    record = memory.read_active(path) if pid else None
+    if record is None or not wrote(record, pid):
+        return ()
+    return record.config.node_addresses
 
 
 def describe(answer: names.Answer) -> str:

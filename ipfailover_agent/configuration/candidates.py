@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.chronicle.reporter import Reporter
     from ipfailover_agent.core.changing.verify import Expectation
-    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig
+    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.supervision import Policy
     from ipfailover_agent.prepare import AddPeers, Candidate, Options, Variables
@@ -131,7 +131,7 @@ class Candidates:
             variables = prepare.read_variables(self._initial_environment, self._options)
             if self._variables is not None:
                 prepare.refuse_start_only_changes(self._variables, variables)
-            candidate = prepare.build(variables.values, self._options, self._add_peers)
+            candidate = prepare.build(variables.values, self._options, self._add_known)
             if runs and self._is_active(candidate):
                 self.active, self._variables = candidate, variables
                 self._record_active()
@@ -151,6 +151,11 @@ class Candidates:
                 deadline=time.monotonic() + self._policy.test_grace,
             )
             loop.watch_lines(test.output, self._under_way.stream)
+
+    def _add_known(self, settings: Settings, facts: HostFacts) -> HostFacts:
+        """Return the facts with the peers, and with the node's addresses that are in use."""
+        used = () if self.active is None else self.active.config.node_addresses
+        return replace(self._add_peers(settings, facts), used_addresses=used)
 
     def _is_active(self, candidate: Candidate) -> bool:
         active = self.active

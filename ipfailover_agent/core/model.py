@@ -129,14 +129,21 @@ class Settings:
 class InterfaceAddress:
     """One address as the kernel shows it (rtnetlink(7), struct ifaddrmsg).
 
-    ``label`` is IFA_LABEL (IPv4 only, else empty); ``deprecated`` is IFA_F_DEPRECATED, which the
-    kernel sets when the preferred lifetime is 0: keepalived's mark on IPv6 addresses.
+    ``label`` is IFA_LABEL (IPv4 only, else empty); ``is_deprecated`` is IFA_F_DEPRECATED, which
+    the kernel sets when the preferred lifetime is 0: keepalived's mark on IPv6 addresses.
+    ``is_temporary`` is a privacy address (RFC 8981), IPv6 only. Until duplicate address detection
+    (RFC 4862) has passed an address ``is_tentative``, and ``is_duplicate`` is one that another
+    host was found to have. ``created`` is in hundredths of a second since the kernel was booted.
     """
 
     address: IPAddress
     prefix_length: int
     label: str = ""
     is_deprecated: bool = False
+    is_temporary: bool = False
+    is_tentative: bool = False
+    is_duplicate: bool = False
+    created: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +207,8 @@ class HostFacts:
     ``check_script`` and ``notify_script`` are None where none is set. ``resolved_peers`` are the
     addresses behind OPENSHIFT_HA_UNICAST_PEERS_DNS, this node's own among them; None while they
     are not known, and then ``peers_awaited`` says why, if something is wrong. ``stored_peers`` is
-    how many of them a former run knew, while that is awaited to be confirmed.
+    how many of them a former run knew, while that is awaited to be confirmed. ``used_addresses``
+    are those of the node itself that the configuration of a running agent was planned with.
     """
 
     interfaces: tuple[Interface, ...]
@@ -212,6 +220,7 @@ class HostFacts:
     resolved_peers: tuple[IPAddress, ...] | None = None
     peers_awaited: str = ""
     stored_peers: int = 0
+    used_addresses: tuple[IPAddress, ...] = ()
 
     def interface(self, name: str) -> Interface | None:
         """Return the interface of that name, or None."""

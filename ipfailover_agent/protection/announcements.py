@@ -15,6 +15,8 @@ from ipfailover_agent.core.rivalry.announcing import Announcer
 from ipfailover_agent.system import host
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.protection.rival_news import RivalNews
@@ -33,9 +35,10 @@ class AddressAnnouncer:
         """Return when to call :meth:`send`, in monotonic seconds; None for never."""
         return self._state.deadline
 
-    def add(self, context: ContestContext) -> None:
-        """Announce the addresses of an instance."""
-        self._state = announcing.enqueue(self._state, _addresses(context))
+    def add(self, context: ContestContext, *, is_urgent: bool = False) -> None:
+        """Announce the addresses of an instance; ``is_urgent``: all of them at once."""
+        into = announcing.urge if is_urgent else announcing.enqueue
+        self._state = into(self._state, _addresses(context))
 
     def drop(self, context: ContestContext) -> None:
         """Announce nothing of an instance that holds its addresses no more."""
@@ -44,6 +47,15 @@ class AddressAnnouncer:
     def clear(self) -> None:
         """Announce nothing."""
         self._state = Announcer()
+
+    def send_own(self, wire: WireSocket, addresses: Iterable[IPAddress]) -> bool:
+        """Announce addresses of the node itself at once; return whether that has worked."""
+        try:
+            for each in addresses:
+                wire.send(_announcement(wire, each))
+        except AgentError:
+            return False
+        return True
 
     def send(self, wire: WireSocket, now: float, *, is_muted: bool) -> None:
         """Send what is due; ``is_muted``: let its time pass, nobody should yield to us."""

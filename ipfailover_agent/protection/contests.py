@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.core.network import packets
 from ipfailover_agent.core.rivalry import conflict, contest, contexts
@@ -21,6 +22,7 @@ from ipfailover_agent.protection.answers import Answers
 from ipfailover_agent.protection.leaving import Leaving
 from ipfailover_agent.protection.listening import Listener
 from ipfailover_agent.protection.rival_news import RivalNews
+from ipfailover_agent.system.wire import usable_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +43,8 @@ REASON: Final = "contest"
 
 _READ_LIMIT: Final = 0.25  # seconds of work per read; 1024 adverts of 254 instances take 0.06
 _LOOK_INTERVAL: Final = 5.0  # while nothing can be heard
+_OWN_ROUNDS: Final = 3  # announcements of what our adverts come from, under another MAC
+_OWN_INTERVAL: Final = 0.8  # between them
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
 
 
@@ -79,6 +83,8 @@ class Contests:
         self._leaving = Leaving()
         self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
+        self._own_at: float | None = None  # when to announce what our adverts come from
+        self._own_left = 0  # how many times more
         self.count = 0  # of contests that we lost
 
     # --- what is told of it ---------------------------------------------------------------------
@@ -215,6 +221,8 @@ class Contests:
         """Read what was seen."""
         now = time.monotonic()
         found = self._listener.receive(now)
+        if found and self._listener.has_moved(now):
+            self._look(now)  # among it may be what keepalived has sent since
         begun = time.thread_time()  # on a starved node nobody floods: work counts, not time
         for number, seen in enumerate(found):
             now = time.monotonic()
@@ -264,7 +272,9 @@ class Contests:
                 self._feed(name, event, now)
                 context = self._states[name].context if name in self._states else None
                 # Unicast peers may be behind a router.
-                if context is not None and (context.is_unicast or is_from_segment(advert)):
+                if context is not None and (
+                    advert.source in context.unicast_peers or is_from_segment(advert)
+                ):
                     self._heard(name, advert, context)
 
     def _witness(self, name: str | None, advert: Advert, now: float) -> None:
@@ -355,7 +365,7 @@ class Contests:
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
-        due += [self._answers.deadline, min(self._due.values(), default=None)]
+        due += [self._own_at, self._answers.deadline, min(self._due.values(), default=None)]
         return min((each for each in due if each is not None), default=None)
 
     @property
@@ -369,10 +379,10 @@ class Contests:
 
     def tick(self, now: float) -> None:
         """Let time pass for every contest, announce."""
-        is_time = self._listener.tick(now)
-        if is_time and self._listener.look(now) and self._candidate is not None:
-            self._take_contexts(self._candidate, {each: each for each in self._identities})
-            self._answers.missed(now)
+        if self._listener.tick(now):
+            self._look(now)
+        if self._own_at is not None and now >= self._own_at:
+            self._announce_own(now)
         if self._silent_at is not None and now >= self._silent_at:
             self._look_for_silence(now)
         for name, due_at in list(self._due.items()):
@@ -382,6 +392,39 @@ class Contests:
         if self._answers.deadline is not None and now >= self._answers.deadline:
             self.readable()  # an answer that waits to be read is one
             self._answers.tick(now, self._states)
+
+    def _look(self, now: float) -> None:
+        """Look whether the interface, or a MAC of this host, is another one now."""
+        if not self._listener.look(now) or self._candidate is None:
+            return
+        self._take_contexts(self._candidate, {each: each for each in self._identities})
+        self._answers.missed(now)
+        if self._listener.moved_at == now and any(
+            each.context.is_unicast for each in self._states.values()
+        ):
+            self._own_left = _OWN_ROUNDS
+            self._announce_own(now)
+
+    def _announce_own(self, now: float) -> None:
+        """Tell the peers which MAC to send adverts to; they would go to the old one for long.
+
+        Who holds an address asks for its peers and is known by that. A BACKUP is silent, hears
+        nothing any more, and would become MASTER beside it.
+        """
+        heard_by = self._listener.wire
+        self._own_at = None
+        if heard_by is None or not self._own_left:
+            return
+        sources = {
+            each.context.source for each in self._states.values() if each.context.is_unicast
+        }
+        try:
+            sources &= usable_addresses(heard_by.index)
+        except AgentError:
+            sources = set()
+        if sources and self._announcer.send_own(heard_by, sources):
+            self._own_left -= 1
+        self._own_at = now + _OWN_INTERVAL
 
     def _announce(self, now: float) -> None:
         heard_by = self._listener.wire
@@ -417,8 +460,8 @@ class Contests:
                 self._log.info("contest.trial" if is_trial else "contest.released", instance=name)
             case conflict.EndTrial():
                 self._log.info("contest.ended", instance=name)
-            case conflict.Announce():
-                self._announcer.add(self._states[name].context)
+            case conflict.Announce(is_urgent=is_urgent):
+                self._announcer.add(self._states[name].context, is_urgent=is_urgent)
             case conflict.AskDump():
                 self._overseer.want_dump()
             case conflict.Report(cause=cause, would_hold=would_hold):

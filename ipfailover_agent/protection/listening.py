@@ -6,12 +6,14 @@ Nothing here raises: without a right or a device nothing is heard, and that is s
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.network import packet_filter
+from ipfailover_agent.core.rivalry import contexts, own_macs
 from ipfailover_agent.system import wire
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ _FRAMES_PER_READ: Final = 1024
 _READ_PAUSE: Final = 0.05  # between two reads: 254 masters advertise 254 times a second
 _READ_REST: Final = 4.0  # after too much, so many times as long belongs to everything else
 _LOOK_INTERVAL: Final = 5.0  # at the interface and the MACs of this host
+_MAC_INTERVAL: Final = 0.8  # at the interface's own; a MASTER announces within a second
+_SHORTEST_MAC_INTERVAL: Final = 0.1
 
 
 class Listener:
@@ -33,7 +37,7 @@ class Listener:
 
     Attributes:
         wire: the socket, None while nothing can be heard or nobody wants to.
-        macs: of this host, 6 bytes each.
+        moved_at: when the interface was last found to have another MAC, monotonic seconds.
         refusal: why nothing can be heard, or nothing.
     """
 
@@ -44,14 +48,23 @@ class Listener:
         self._resume_at: float | None = None
         self._rest_until: float | None = None  # when to listen again after a flood
         self._look_at: float | None = None
+        self._memory = 0.0  # seconds for which a MAC that was ours counts as ours
+        # Nothing else wakes one whose peers send to a MAC that it had.
+        self._mac_interval = _MAC_INTERVAL
+        self._mac_at = 0.0
+        self._mac = b""  # the interface's, at the last look
+        self._own = own_macs.OwnMacs()
         self._others: frozenset[IPAddress] = frozenset()
         self.wire: wire.WireSocket | None = None
-        self.macs: frozenset[bytes] = frozenset()
+        self.moved_at: float | None = None
         self.refusal = ""
 
     def configure(self, config: KeepalivedConfig, loop: Loop, *, is_wanted: bool) -> None:
         """Listen on the configuration's interface, unless nobody wants to."""
         self._config, self._loop = config, loop
+        self._memory = contexts.down_time(config)
+        shortest = min(each.advertisement.interval for each in config.instances)
+        self._mac_interval = min(_MAC_INTERVAL, max(_SHORTEST_MAC_INTERVAL, shortest))
         name = config.interface
         program = self._program(config)
         try:
@@ -61,10 +74,10 @@ class Listener:
                     return
                 self.close()
             if is_wanted:
-                self.macs = wire.host_macs()
+                macs = wire.host_macs()
                 self.wire = wire.WireSocket(name, program)
+                self._learn(self.wire, macs, time.monotonic())
                 loop.watch_readable(self.wire.fileno(), SOURCE)
-                self._look_at = time.monotonic() + _LOOK_INTERVAL
         except NotPermittedError as error:
             self._refuse(str(error))
         except AgentError as error:
@@ -72,6 +85,11 @@ class Listener:
             self._look_at = time.monotonic() + _LOOK_INTERVAL
         else:
             self.refusal = ""
+
+    @property
+    def macs(self) -> frozenset[bytes]:
+        """Return the MACs that are this host's, or were until a moment ago, 6 bytes each."""
+        return self._own.all
 
     def hear_also(self, others: frozenset[IPAddress]) -> None:
         """Hear who answers for these addresses too, beside those of the configuration."""
@@ -127,7 +145,9 @@ class Listener:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        return self._look_at
+        if self._look_at is None or self.wire is None:
+            return self._look_at
+        return min(self._look_at, self._mac_at)
 
     @property
     def resume_at(self) -> float | None:
@@ -143,7 +163,12 @@ class Listener:
 
     def tick(self, now: float) -> bool:
         """Tell whether it is time for :meth:`look`."""
-        return self._look_at is not None and now >= self._look_at
+        return self.has_moved(now) or (self._look_at is not None and now >= self._look_at)
+
+    def has_moved(self, now: float) -> bool:
+        """Tell whether the interface has another MAC than at the last look; costs nothing."""
+        self._mac_at = now + self._mac_interval
+        return self.wire is not None and self.wire.mac != self._mac
 
     def look(self, now: float) -> bool:
         """Open the socket anew when the interface is another one, learn new MACs.
@@ -161,13 +186,22 @@ class Listener:
             self.close()
             self.configure(config, loop, is_wanted=True)
             return self.wire is not None
+        before = self.macs
         try:
             macs = wire.host_macs()
         except AgentError:
-            return False
-        is_new = macs != self.macs
-        self.macs = macs
-        return is_new
+            macs = self._own.present
+        self._learn(self.wire, macs, now)
+        return self.moved_at == now or before != self.macs
+
+    def _learn(self, on: wire.WireSocket, macs: frozenset[bytes], now: float) -> None:
+        """Take what a look at the MACs of this host has found."""
+        mac = on.mac
+        self._own = own_macs.learned(self._own, macs | {mac}, now, self._memory)
+        if self._mac and mac != self._mac:
+            self.moved_at = now
+        self._mac, self._mac_at = mac, now + self._mac_interval
+        self._look_at = min(now + _LOOK_INTERVAL, self._own.deadline or math.inf)
 
     def _refuse(self, reason: str) -> None:
         if reason != self.refusal:

@@ -19,9 +19,9 @@ _INTERFACES: Final = 64  # whose addresses are remembered
 class AddressMemory:
     """Reads as :func:`rtnetlink.parse_address`; what it has read before costs a look.
 
-    From dump to dump an address that is renewed differs in nothing but the times at which it was
-    set and renewed, which nothing reads. They are found only where a payload that was read in full
-    had them, and every other byte counts: then that reading is this one's.
+    From dump to dump an address that is renewed differs in nothing but the time at which it was
+    renewed, which nothing here reads. It is found only where a payload that was read in full had
+    it, and every other byte counts: then that reading is this one's.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class _Remembered:
     """What dumps of the same kind have shown."""
 
     def __init__(self) -> None:
-        # by the payload's length and the place of the times in it; then by all other bytes
+        # by the payload's length and the place of that time in it; then by all other bytes
         self._known: dict[int, dict[int, dict[bytes, HeldAddress]]] = {}
         self._count = 0
         self._latest: tuple[HeldAddress, ...] = ()

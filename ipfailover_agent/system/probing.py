@@ -14,6 +14,7 @@ import select
 import socket
 import struct
 import time
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.supervising import probe
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import PortCheck
 
+_Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
 _ABORT: Final = struct.pack("ii", 1, 0)  # struct linger: a reset instead of FIN
 _ABORT_WITHIN: Final = 0.03  # seconds; Linux delays an acknowledgement for at least 40 ms
 _STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
@@ -48,7 +50,7 @@ class Prober:
         self._ready = select.epoll()  # readable itself while a connection has been answered
         self._connections: dict[PortCheck, tuple[socket.socket, float]] = {}
         self._ports: dict[int, PortCheck] = {}
-        self._targets: dict[PortCheck, tuple[int, tuple[str, int]]] = {}
+        self._targets: dict[PortCheck, _Target] = {}
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when an answer is there."""
@@ -109,11 +111,12 @@ class Prober:
 
         A node's own ports answer while we connect: asking at once saves the trouble of waiting.
         """
-        family, target = self._targets.get(port) or self._target(port)
         try:
+            family, target = self._targets.get(port) or self._target(port)
             made = socket.socket(family, _STREAM)
         except OSError as error:
-            return [_answer(port, error.errno, 0.0)]
+            # if_nametoindex(3) fails without an errno where there is no such interface
+            return [_answer(port, error.errno or errno.ENODEV, 0.0)]
         began = time.monotonic()
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
@@ -129,10 +132,20 @@ class Prober:
         _finish(made, began)
         return [_answer(port, code, seconds)]
 
-    def _target(self, port: PortCheck) -> tuple[int, tuple[str, int]]:
-        """Return the family and where to connect to; remembered, since it is asked so often."""
-        family = socket.AF_INET if port.address.version == 4 else socket.AF_INET6  # noqa: PLR2004
-        self._targets[port] = (family, (str(port.address), port.port))
+    def _target(self, port: PortCheck) -> _Target:
+        """Return the family and where to connect to; remembered, since it is asked so often.
+
+        But for a link-local address: an interface that is made anew has another index.
+
+        Raises:
+            OSError: the interface of a link-local address is gone.
+        """
+        address = port.address
+        if isinstance(address, IPv6Address) and address.scope_id:
+            host, index = str(IPv6Address(int(address))), socket.if_nametoindex(address.scope_id)
+            return (socket.AF_INET6, (host, port.port, 0, index))
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+        self._targets[port] = (family, (str(address), port.port))
         return self._targets[port]
 
     def _collect(self) -> list[probe.Answer]:

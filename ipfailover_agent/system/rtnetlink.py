@@ -49,10 +49,14 @@ _IFA_FLAGS: Final = 8
 _IFA_RT_PRIORITY: Final = 9  # the metric of the route that comes with the address
 _IFA_PROTO: Final = 11  # who set it: keepalived 2.3 says 18
 _KEPT: Final = (_IFA_RT_PRIORITY, _IFA_PROTO)
+_IFA_F_TEMPORARY: Final = 0x01  # IPv6; with IPv4 the same bit says secondary
+_IFA_F_OPTIMISTIC: Final = 0x04  # usable though still tentative
+_IFA_F_DADFAILED: Final = 0x08
 _IFA_F_DEPRECATED: Final = 0x20
+_IFA_F_TENTATIVE: Final = 0x40
 _CACHE_INFO: Final = struct.Struct("=IIII")  # preferred, valid seconds; created, updated
-_LIFETIMES_LENGTH: Final = 8  # of the former two
-TIMES_LENGTH: Final = 8  # of the latter two
+_UPDATED_OFFSET: Final = 12  # of the last of them
+TIMES_LENGTH: Final = 4  # of that one
 FOR_EVER: Final = 0xFFFFFFFF  # seconds
 # linux/rtnetlink.h: struct ifinfomsg
 _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
@@ -267,9 +271,9 @@ def parse_address(payload: bytes) -> HeldAddress | None:
         return None
     if _IFA_FLAGS in attributes:  # 32 bits, of which the header shows 8
         (flags,) = _unpack(_UNSIGNED, attributes[_IFA_FLAGS])
-    valid_seconds = FOR_EVER
+    valid_seconds, created = FOR_EVER, 0
     if _IFA_CACHEINFO in attributes:
-        _, valid_seconds, _, _ = _unpack(_CACHE_INFO, attributes[_IFA_CACHEINFO])
+        _, valid_seconds, created, _ = _unpack(_CACHE_INFO, attributes[_IFA_CACHEINFO])
     return HeldAddress(
         index=index,
         address=InterfaceAddress(
@@ -277,6 +281,10 @@ def parse_address(payload: bytes) -> HeldAddress | None:
             prefix_length=prefix_length,
             label=_parse_text(attributes.get(_IFA_LABEL, b"")),
             is_deprecated=bool(flags & _IFA_F_DEPRECATED),
+            is_temporary=family == socket.AF_INET6 and bool(flags & _IFA_F_TEMPORARY),
+            is_tentative=flags & (_IFA_F_TENTATIVE | _IFA_F_OPTIMISTIC) == _IFA_F_TENTATIVE,
+            is_duplicate=bool(flags & _IFA_F_DADFAILED),
+            created=created,
         ),
         peer=_parse_ip(family, local if remote is None else remote),
         flags=flags,
@@ -287,7 +295,7 @@ def parse_address(payload: bytes) -> HeldAddress | None:
 
 
 def place_of_times(payload: bytes) -> int:
-    """Return where an RTM_NEWADDR message says when its address was set and renewed.
+    """Return where an RTM_NEWADDR message says when its address was renewed.
 
     Those TIMES_LENGTH bytes are the only ones that :func:`parse_address` never reads. Without
     them, the end of the message; it is one that :func:`parse_address` takes.
@@ -296,7 +304,7 @@ def place_of_times(payload: bytes) -> int:
     while len(payload) - offset >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(payload, offset)
         if kind & _ATTRIBUTE_TYPE_MASK == _IFA_CACHEINFO:
-            place = offset + _ATTRIBUTE.size + _LIFETIMES_LENGTH
+            place = offset + _ATTRIBUTE.size + _UPDATED_OFFSET
         offset += _aligned(length)
     return place
 

@@ -76,6 +76,7 @@ class WireSocket:
         """
         self.interface = interface
         self._dropped = 0
+        self._mac = b""
         try:
             # without a protocol nothing is received until it is bound
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -103,6 +104,17 @@ class WireSocket:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    @property
+    def mac(self) -> bytes:
+        """Return the MAC that the interface has this very moment, or had last.
+
+        Read for each frame: a bond that fails over or a bridge that gets a port has another one.
+        """
+        *_, mac = self._socket.getsockname()  # 2 microseconds
+        if len(mac) == _MAC_LENGTH:  # else the interface is gone
+            self._mac = mac
+        return self._mac
 
     def fileno(self) -> int:
         """Return the descriptor, which becomes readable when something was seen."""
@@ -171,10 +183,9 @@ class WireSocket:
         self._attach(program)
         self._enlarge_buffer()
         self._socket.bind((self.interface, _EVERY_PROTOCOL))
-        *_, kind, mac = self._socket.getsockname()
+        *_, kind, self._mac = self._socket.getsockname()
         if kind != _ETHERNET:
             raise SystemRefusedError(f"cannot listen on {self.interface}: it is not Ethernet")
-        self.mac: bytes = mac
         self.index = socket.if_nametoindex(self.interface)
         for group in VRRP_GROUPS:
             membership = _MEMBERSHIP.pack(self.index, _MULTICAST, len(group), group)

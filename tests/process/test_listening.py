@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -97,3 +98,26 @@ def test_who_is_closed_while_he_pauses_has_nothing_to_wait_for(segment: Segment)
     listener.receive(time.monotonic())
     listener.close()
     assert listener.resume_at is None
+
+
+def test_another_mac_is_noticed_at_once_and_the_old_one_stays_ours(segment: Segment) -> None:
+    """For a master-down time: what was sent under it may come back."""
+    listener, _, _ = segment
+    assert listener.wire is not None
+    before, after = listener.wire.mac, bytes((2, 0, 0, 0, 0, 0x77))
+    now = time.monotonic()
+    assert not listener.tick(now)
+    assert listener.deadline is not None
+    assert listener.deadline <= now + 1
+    command = ["ip", "link", "set", "near0", "address", after.hex(":")]
+    subprocess.run(command, check=True)
+    assert listener.tick(now)
+    assert listener.look(now)
+    assert now == listener.moved_at
+    assert {before, after} <= listener.macs
+    assert not listener.tick(now + 0.5)
+    assert not listener.look(now + 3.5)
+    assert {before, after} <= listener.macs
+    assert listener.look(now + 4)
+    assert before not in listener.macs
+    assert now == listener.moved_at

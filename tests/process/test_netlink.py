@@ -201,6 +201,44 @@ def test_addresses_that_change_meanwhile_do_not_break_the_reading(
 
 
 @netns
+def test_what_an_address_is_good_for_is_read(namespace: NetworkNamespace) -> None:
+    """Privacy addresses, duplicates, what is still being looked at, and the order of making."""
+    namespace.run("sysctl", "-qw", "net.ipv6.conf.one.use_tempaddr=2")
+    namespace.ip("addr", "add", "fd00:9::5/64", "dev", "two", "nodad")
+    namespace.ip("addr", "add", "fd00:8::1/64", "dev", "one", "nodad", "mngtmpaddr")
+    time.sleep(0.05)  # the kernel counts in hundredths
+    namespace.ip("addr", "add", "fd00:9::5/64", "dev", "one")
+    time.sleep(0.05)
+    namespace.ip_batch(["addr add 10.9.0.1/24 dev one", "addr add 10.9.0.2/24 dev one"])
+
+    def read() -> dict[str, InterfaceAddress]:
+        with AddressSocket() as netlink:
+            return {
+                str(each.address): each
+                for index, each in netlink.addresses()
+                if index == index_of("one") and not each.address.is_link_local
+            }
+
+    first = read()
+    assert first["fd00:9::5"].is_tentative
+    wait_until(lambda: read()["fd00:9::5"].is_duplicate, 10, "the duplicate is found")
+    found = read()
+    assert [True] == [
+        each.is_temporary
+        for name, each in found.items()
+        if name.startswith("fd00:8::") and each.is_temporary
+    ]
+    assert not any(found[name].is_temporary for name in ("fd00:8::1", "10.9.0.1", "10.9.0.2"))
+    assert not found["fd00:8::1"].is_tentative
+    made = [found[name].created for name in ("fd00:8::1", "fd00:9::5", "10.9.0.1")]
+    assert sorted(set(made)) == made
+    namespace.ip(
+        "addr", "change", "10.9.0.1/24", "dev", "one", "valid_lft", "100", "preferred_lft", "9"
+    )
+    assert made[2] == read()["10.9.0.1"].created  # a renewal is none
+
+
+@netns
 def test_one_glance_shows_what_is_there_with_its_lifetime(namespace: NetworkNamespace) -> None:
     """Both families; without a limit it is for ever."""
     namespace.ip_batch(

@@ -237,3 +237,19 @@ def test_closing_gives_every_descriptor_back(namespace: NetworkNamespace) -> Non
     ):
         assert made.prober.state.waiting
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - likewise
+
+
+def test_a_link_local_address_is_probed_on_its_interface(namespace: NetworkNamespace) -> None:
+    """It says nothing without one, and the node may have no other; gone, it fails in words."""
+    namespace.ip("link", "add", "one", "type", "veth", "peer", "two")
+    namespace.ip_batch(["link set one up", "link set two up"])
+    namespace.ip("addr", "add", "fe80::11/64", "dev", "one", "nodad")
+    with socket.socket(socket.AF_INET6) as listening:
+        listening.bind(("fe80::11", 0, 0, socket.if_nametoindex("one")))
+        listening.listen()
+        port = listening.getsockname()[1]
+        check = PortCheck(address=ip_address("fe80::11%one"), port=port)
+        with probing(check, interval=0.2, timeout=0.2) as made:
+            assert made.until(1) == GOOD
+            namespace.ip("link", "del", "one")
+            assert "no such device" in made.until(2).reason

@@ -692,6 +692,25 @@ def test_every_mac_of_this_host_is_known(segment: Segment) -> None:
     assert segment.far_mac not in host_macs()
 
 
+def test_the_mac_is_the_one_of_this_moment(segment: Segment) -> None:
+    """One that is set, one that a bridge takes from a port, and the last of one that is gone."""
+    set_mac, port_mac = bytes((2, 0, 0, 0, 0, 0x77)), bytes((2, 0, 0, 0, 0, 1))
+    near = segment.near
+    near.ip("link", "add", "bridge0", "type", "bridge")
+    near.ip("link", "set", "bridge0", "up")
+    near.ip("link", "add", "port0", "type", "veth", "peer", "port1")
+    near.ip("link", "set", "port0", "address", port_mac.hex(":"))
+    with near.entered():
+        wire, bridge = (WireSocket(each, kernel_filter()) for each in ("near0", "bridge0"))
+    with wire, bridge:
+        assert (mac_of(near, "near0"), mac_of(near, "bridge0")) == (wire.mac, bridge.mac)
+        near.ip("link", "set", "near0", "address", set_mac.hex(":"))
+        near.ip("link", "set", "port0", "master", "bridge0")
+        assert (set_mac, port_mac) == (wire.mac, bridge.mac)
+        near.ip("link", "del", "bridge0")
+        assert port_mac == bridge.mac
+
+
 def test_the_mac_that_a_card_was_made_with_is_known() -> None:
     """A bond gives its cards another one; addresses that are no MACs are passed by."""
     used, made = bytes.fromhex("525400000001"), bytes.fromhex("525400000002")

@@ -25,7 +25,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 def message(number: int, *, preferred: int = 3, valid: int = 3, times: int = 0) -> bytes:
     """Return what a dump shows of an address that is leased."""
     vip = InterfaceAddress(address=IPv4Address(number), prefix_length=32, label="eth0:vip")
-    lifetimes = struct.pack("=IIII", preferred, valid, times, times + 1)
+    lifetimes = struct.pack("=IIII", preferred, valid, 7, times)
     return (
         rtnetlink.build_address(7, vip, vip.address)
         + attribute(CACHE_INFO, lifetimes)

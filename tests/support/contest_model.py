@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 VIRTUAL: Final = IPv4Address("10.0.0.5")
 GROUP: Final = IPv4Address("224.0.0.18")
+PEERS: Final = frozenset({IPv4Address("10.0.0.99")})
 BURST: Final = 5  # keepalived's vrrp_garp_master_repeat
 SECOND_BURST: Final = 5.0  # seconds, vrrp_garp_master_delay
 ROUTINE: Final = 10.0  # seconds between routine announcements
@@ -109,7 +110,7 @@ class Node:
             version=setup.dialect.version,
             advert_interval=setup.interval,
             password=setup.dialect.password,
-            is_unicast=setup.dialect.is_unicast,
+            unicast_peers=PEERS if setup.dialect.is_unicast else frozenset(),
         )
         self.is_alive = False
         self.life = 0
@@ -243,7 +244,7 @@ class Node:
             Advert(
                 source_mac=self.mac,
                 source=self.address,
-                destination=IPv4Address("10.0.0.99") if dialect.is_unicast else GROUP,
+                destination=next(iter(PEERS)) if dialect.is_unicast else GROUP,
                 version=dialect.version,
                 virtual_router_id=11,
                 priority=priority,

@@ -47,6 +47,30 @@ def test_a_quiet_announcer_sends_a_burst_at_once_and_then_ten_a_second() -> None
     assert 24.4 <= sent[-1][0] - 100.0 < 24.5
 
 
+def test_what_is_urgent_goes_at_once_and_first() -> None:
+    """All of it, as at a takeover; the pace of the others is what it was."""
+    everything = tuple(IPv4Address(f"198.51.100.{each}") for each in range(1, 255))
+    waiting = tuple(IPv4Address(f"192.0.2.{each}") for each in range(1, 41))
+    state = announcing.enqueue(Announcer(), (*waiting, everything[7]))
+    state, first = announcing.due(state, 100.0)
+    assert waiting[:10] == first
+    sent = drained(announcing.urge(state, (*everything, everything[0])), 100.0)
+    assert list(everything) == [address for at, address in sent if at < 100.01]
+    later = [(at, address) for at, address in sent if at > 100.01]
+    assert list(waiting[10:]) == [address for _, address in later]
+    assert 102.9 <= later[-1][0] <= 103.1
+
+
+def test_permission_for_what_was_urgent_is_not_kept() -> None:
+    """It was dropped meanwhile: the others have no use of it."""
+    everything = tuple(IPv4Address(f"198.51.100.{each}") for each in range(1, 255))
+    state = announcing.drop(announcing.urge(Announcer(), everything), everything)
+    state, none = announcing.due(state, 100.0)
+    assert none == ()
+    state = announcing.enqueue(state, everything)
+    assert len(announcing.due(state, 100.0)[1]) == 10
+
+
 def test_an_announcer_with_nothing_to_send_has_no_deadline() -> None:
     """The loop sleeps."""
     assert Announcer().deadline is None

@@ -941,16 +941,6 @@ def test_no_free_offset_is_no_advice() -> None:
             CauseKind.CAST,
             "they send unicast, we multicast",
         ),
-        (
-            replace(
-                ADVERT,
-                source=IPv6Address("fd00::12"),
-                destination=IPv6Address("fd00::10"),
-                ttl=64,
-            ),
-            CauseKind.PACKET,
-            "hop limit 64",
-        ),
         (replace(ADVERT, is_checksum_right=False), CauseKind.PACKET, "wrong checksum"),
         (
             replace(ADVERT, virtual_router_id=1),
@@ -1011,7 +1001,7 @@ def test_adverts_that_ceased_are_told_from_a_stranger() -> None:
         " (add every other node), or OPENSHIFT_HA_UNICAST_PEERS_DNS to a name that resolves to"
         " them"
     )
-    unicast = replace(replay.state.context, is_unicast=True)
+    unicast = replace(replay.state.context, unicast_peers=frozenset({ADVERT.source}))
     for advert in (None, ADVERT):
         told = causes.announcer(HIGHER_MAC, unicast.addresses[0], advert, unicast)
         assert told.text.rstrip(")").endswith("drops protocol 112")
@@ -1202,6 +1192,75 @@ def test_a_reload_of_a_backup_asks_anew() -> None:
     assert (AskDump(),) == replay(Reconfigured(context=CONTEXT))
 
 
+MOVED = replace(CONTEXT, mac=HIGHER_MAC, host_macs=CONTEXT.host_macs | {HIGHER_MAC})
+
+
+def announcements(actions: tuple[Action, ...]) -> list[Announce]:
+    return [each for each in actions if isinstance(each, Announce)]
+
+
+def test_a_master_announces_at_once_under_another_mac() -> None:
+    """Urgently the first time, and for a while more, since a switch may not forward at once."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    assert [Announce(is_urgent=True)] == announcements(replay(Reconfigured(context=MOVED)))
+    brisk = announcements(replay(4.0))
+    assert [Announce()] * 7 == brisk
+    assert len(announcements(replay(60.0))) <= 6  # then as often as keepalived
+
+
+@pytest.mark.parametrize(
+    ("state", "context"),
+    [
+        pytest.param(BACKUP, MOVED, id="a backup"),
+        pytest.param(FAULT, MOVED, id="one in FAULT"),
+        pytest.param(
+            MASTER, replace(CONTEXT, host_macs=frozenset({LOWER_MAC})), id="another interface's"
+        ),
+    ],
+)
+def test_other_macs_of_this_host_are_no_reason_to_announce(
+    state: StateEntered, context: ContestContext
+) -> None:
+    """Who holds nothing has nothing to say."""
+    replay = Replay()
+    replay(state, 60.0)
+    assert [] == announcements(replay(Reconfigured(context=context), 9.0))
+    assert context == replay.state.context
+
+
+def test_a_contest_goes_on_when_a_mac_of_this_host_changes() -> None:
+    """As it happens with each pod of a node: the rivals are the same, and so is the hold."""
+    replay = Replay()
+    replay(MASTER, 60.0, HIGHER, 1.0)
+    assert replay.state.is_held
+    rivals = replay.state.rivals
+    replay(Reconfigured(context=replace(CONTEXT, host_macs=frozenset({LOWER_MAC}))))
+    assert replay.state.is_held
+    assert rivals == replay.state.rivals
+    assert [] == announcements(replay(Reconfigured(context=replace(CONTEXT, mac=LOWER_MAC))))
+
+
+def test_what_was_taken_for_a_rival_by_our_own_frames_is_none() -> None:
+    """A bond gives a frame back under the MAC that we have not heard of yet."""
+    replay = Replay()
+    echo = announced(HIGHER_MAC)
+    replay(MASTER, 60.0, echo, 0.1)
+    assert [HIGHER_MAC] == [each.mac for each in replay.state.rivals]
+    replay(Reconfigured(context=MOVED))
+    assert () == replay.state.rivals
+    replay(echo, 1.0, echo, 1.0, echo, 1.0)
+    assert not replay.state.is_held
+
+
+def test_a_reload_under_another_mac_announces_too() -> None:
+    """Both at once: a network manager that was given another file."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    actions = replay(Reconfigured(context=replace(MOVED, priority=90)))
+    assert [Announce(is_urgent=True)] == announcements(actions)
+
+
 def test_a_trial_ends_well_when_the_rival_has_gone_silent_in_it() -> None:
     """Nobody is left to yield to."""
     replay = outranked()
@@ -1385,7 +1444,8 @@ def test_nobody_yields_to_what_a_router_has_forwarded(
     changes: dict[str, Any], *, is_ignored: bool, is_unicast: bool
 ) -> None:
     """Protocol 112 can be sent to a node from anywhere, with any priority and no password."""
-    replay = Replay(replace(CONTEXT, is_unicast=is_unicast))
+    peers = frozenset({IPv4Address("10.0.0.13")} if is_unicast else ())
+    replay = Replay(replace(CONTEXT, unicast_peers=peers))
     seen = AdvertSeen(advert=replace(ADVERT, priority=255, **changes))
     actions = replay(MASTER, *every_second(seen, 4))
     assert is_ignored is not replay.state.is_held
@@ -1395,13 +1455,45 @@ def test_nobody_yields_to_what_a_router_has_forwarded(
         assert "do not come from this segment" in reports(actions)[0].text
 
 
-def test_ipv6_unicast_adverts_of_keepalived_have_a_lower_hop_limit() -> None:
-    """It leaves the kernel's default there, which is no sign of a router; 63 is one."""
+def test_a_hop_limit_that_keepalived_refuses_is_named() -> None:
+    """With multicast; whoever is a peer may be behind a router."""
+    advert = replace(ADVERT, ttl=64)
+    told = causes.difference(advert, CONTEXT)
+    assert told is not None
+    assert "hop limit 64, not 255" in told.text
+    unicast = replace(CONTEXT, unicast_peers=frozenset({ADVERT.source}))
+    sent = replace(advert, destination=CONTEXT.source)
+    assert causes.difference(sent, unicast) is None
+
+
+@pytest.mark.parametrize("ttl", [64, 37, 1])
+def test_the_hop_limit_of_an_ipv6_unicast_peer_says_nothing(ttl: int) -> None:
+    """keepalived leaves the interface's there, which a router advertisement sets."""
     source, peer = IPv6Address("fd00::12"), IPv6Address("fd00::11")
-    advert = replace(ADVERT, source=source, destination=peer, ttl=64)
-    assert is_from_segment(advert)
-    assert not is_from_segment(replace(advert, ttl=63))
-    assert not is_from_segment(replace(advert, destination=IPv6Address("ff02::12")))
+    advert = replace(ADVERT, source=source, destination=peer, ttl=ttl)
+    assert is_from_segment(advert, {source})
+    assert not is_from_segment(advert, {peer})
+    assert not is_from_segment(advert)
+    assert not is_from_segment(replace(advert, destination=IPv6Address("ff02::12")), {source})
+    assert not is_from_segment(replace(ADVERT, ttl=ttl), {ADVERT.source})
+    assert is_from_segment(replace(advert, ttl=255))
+
+
+def test_an_ipv6_unicast_stranger_is_told_of_as_one() -> None:
+    """What would make it none is named: to be a peer."""
+    source, own = IPv6Address("fd00::12"), IPv6Address("fd00::11")
+    context = replace(
+        CONTEXT,
+        addresses=(IPv6Address("fd00::5"),),
+        source=own,
+        unicast_peers=frozenset({IPv6Address("fd00::13")}),
+    )
+    advert = replace(ADVERT, source=source, destination=own, ttl=64, addresses=context.addresses)
+    replay = Replay(context)
+    (told,) = reports(replay(MASTER, AdvertSeen(advert=advert)))
+    assert "hop limit 64, not 255, and their sender is none of the peers" in told.text
+    replay(AdvertSeen(advert=replace(advert, source=IPv6Address("fd00::13"))))
+    assert ["fd00::13"] == [str(each.advert.source) for each in replay.state.rivals if each.advert]
 
 
 def test_forged_senders_are_forgotten_for_newer_ones() -> None:

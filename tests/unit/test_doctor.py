@@ -658,6 +658,20 @@ def test_an_instance_without_a_source_is_left_out() -> None:
     )
 
 
+def test_a_link_local_node_has_a_source_in_both_families() -> None:
+    """Else nothing would watch for rivals there."""
+    facts = host_facts({"eth0": ["169.254.10.11/24", "fe80::11/64"]})
+    parsed = settings.parse(
+        {
+            "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5",
+            "OPENSHIFT_HA_NETWORK_INTERFACE": "eth0",
+        }
+    )
+    found = contexts.build(plan(parsed, facts), facts, mac=OWN, host_macs=frozenset())
+    assert ["169.254.10.11", "fe80::11"] == [str(each.source) for each in found.values()]
+    assert 4.0 == contexts.down_time(plan(parsed, facts))
+
+
 def test_a_chosen_multicast_source_is_the_source() -> None:
     """keepalived sends from it."""
     chosen = contexts_of(MULTICAST_SOURCE_IPADDRESS="10.0.0.99")

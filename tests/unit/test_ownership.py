@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -206,3 +207,120 @@ def test_other_prefixes_are_neither_ours_nor_the_nodes_only_one() -> None:
     assert Ownership.FOREIGN is ownership.classify(
         address, facts.interfaces[0], addresses=(VIP,), label="vip", facts=facts, interface="ens3"
     )
+
+
+def own(text: str, **more: Any) -> InterfaceAddress:  # noqa: ANN401 - any field
+    """Return an IPv6 address of a node, ``text`` its last part."""
+    return InterfaceAddress(address=ip_address(f"fd00:55::{text}"), prefix_length=64, **more)
+
+
+#: The kernel shows the newest IPv6 address first.
+OLD, NEW = own("1", created=100), own("2", created=200)
+
+
+@pytest.mark.parametrize(
+    ("held_addresses", "expected"),
+    [
+        pytest.param((NEW, OLD), "1", id="a second prefix is newer"),
+        pytest.param((own("3"), own("4")), "3", id="made at the same time: as the kernel has it"),
+        pytest.param(
+            (own("3", created=50, is_temporary=True), NEW),
+            "2",
+            id="a privacy address is temporary",
+        ),
+        pytest.param((own("3", created=50, is_deprecated=True), NEW), "2", id="one that expires"),
+        pytest.param(
+            (own("3", created=50, is_tentative=True), NEW), "2", id="one that may be none"
+        ),
+        pytest.param((own("3", created=50, is_duplicate=True), NEW), "2", id="another host's"),
+        pytest.param((own("3", is_deprecated=True),), "3", id="deprecated, but the only one"),
+        pytest.param((own("3", is_temporary=True),), "3", id="temporary, but the only one"),
+        pytest.param((own("3", is_tentative=True),), "3", id="tentative: in a second it is not"),
+        pytest.param((own("3", is_duplicate=True),), None, id="another host's alone"),
+        pytest.param(
+            (own("3", is_temporary=True), own("4", is_deprecated=True)),
+            "3",
+            id="temporary before deprecated",
+        ),
+    ],
+)
+def test_the_address_that_lasts_is_the_nodes_own(
+    held_addresses: tuple[InterfaceAddress, ...], expected: str | None
+) -> None:
+    """So that a restart chooses the same, and no day brings another."""
+    facts = facts_with(*held_addresses)
+    found = ownership.node_addresses((VIP,), "vip", facts, "ens3")
+    assert (() if expected is None else (ip_address(f"fd00:55::{expected}"),)) == found
+
+
+def test_the_address_in_use_stays_in_use_until_it_is_deprecated() -> None:
+    """One that is older comes back, or a network manager makes it anew."""
+    facts = dataclasses.replace(facts_with(NEW, OLD, NODE), used_addresses=(NEW.address,))
+    assert (NODE.address, NEW.address) == ownership.node_addresses((), "vip", facts, "ens3")
+    for held_now in (
+        dataclasses.replace(NEW, is_tentative=True),
+        dataclasses.replace(NEW, is_temporary=True),
+    ):
+        again = dataclasses.replace(facts_with(held_now, OLD), used_addresses=(NEW.address,))
+        assert (NEW.address,) == ownership.node_addresses((), "vip", again, "ens3")
+    gone = dataclasses.replace(NEW, is_deprecated=True)
+    later = dataclasses.replace(facts_with(gone, OLD), used_addresses=(NEW.address,))
+    assert (OLD.address,) == ownership.node_addresses((), "vip", later, "ens3")
+
+
+def test_the_address_that_others_know_comes_before_all() -> None:
+    """Even if it is none of the best, or another one is in use."""
+    listed = own("3", created=300, is_temporary=True, is_deprecated=True)
+    facts = dataclasses.replace(facts_with(NEW, OLD, listed), used_addresses=(OLD.address,))
+    found = ownership.node_addresses(
+        (), "vip", facts, "ens3", known_by=(NODE.address, listed.address)
+    )
+    assert (listed.address,) == found
+
+
+LINK_LOCAL_IPV4 = InterfaceAddress(address=ip_address("169.254.10.11"), prefix_length=24)
+
+
+@pytest.mark.parametrize(
+    ("held_addresses", "families", "expected"),
+    [
+        pytest.param((LINK_LOCAL_IPV4, LINK_LOCAL), "46", [LINK_LOCAL_IPV4], id="IPv4 alone"),
+        pytest.param((LINK_LOCAL,), "46", [LINK_LOCAL], id="IPv6 alone"),
+        pytest.param((LINK_LOCAL_IPV4, NODE), "46", [NODE], id="not beside another"),
+        pytest.param((LINK_LOCAL_IPV4, NODE6), "46", [LINK_LOCAL_IPV4, NODE6], id="each family"),
+        pytest.param((NODE, LINK_LOCAL), "46", [NODE], id="IPv6 always has one"),
+        pytest.param((LINK_LOCAL_IPV4, LINK_LOCAL), "", [], id="where it will not do"),
+        pytest.param((LINK_LOCAL_IPV4, LINK_LOCAL), "6", [LINK_LOCAL], id="in one family"),
+    ],
+)
+def test_a_link_local_address_is_the_nodes_where_it_has_no_other(
+    held_addresses: tuple[InterfaceAddress, ...],
+    families: str,
+    expected: list[InterfaceAddress],
+) -> None:
+    """A cross-link between two nodes often has nothing else."""
+    found = ownership.node_addresses(
+        (VIP,),
+        "vip",
+        facts_with(*held_addresses),
+        "ens3",
+        link_local=[Family(int(each)) for each in families],
+    )
+    assert tuple(each.address for each in expected) == found
+
+
+@pytest.mark.parametrize(
+    ("company", "expected"),
+    [
+        pytest.param(LINK_LOCAL_IPV4, True, id="beside the node's own link-local address"),
+        pytest.param(NODE6, False, id="alone in its family"),
+    ],
+)
+def test_a_link_local_leftover_is_one_beside_a_link_local_address(
+    company: InterfaceAddress, *, expected: bool
+) -> None:
+    """On a cross-link the node's own address is of that kind too."""
+    virtual = ip_address("169.254.10.100")
+    facts = facts_with(held("169.254.10.100/32"), company)
+    released = ownership.leftovers((virtual,), "", facts, "ens3")
+    assert expected is bool(released)

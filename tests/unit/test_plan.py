@@ -12,6 +12,7 @@ from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsErr
 from ipfailover_agent.core.model import (
     DefaultRoute,
     Family,
+    InterfaceAddress,
     MissingScript,
     PortCheck,
     PortProbes,
@@ -609,6 +610,104 @@ def test_an_interface_without_an_address_is_waited_for(node: list[str]) -> None:
     with pytest.raises(HostNotReadyError) as caught:
         planned("10.0.0.1", host_facts({"ens3": node}))
     assert "ens3" == caught.value.problem.element
+
+
+@pytest.mark.parametrize(
+    ("held", "ips", "expected"),
+    [
+        pytest.param(["169.254.10.11/24"], "169.254.10.100", "169.254.10.11", id="IPv4"),
+        pytest.param(["169.254.10.11/24"], "10.9.9.100", "169.254.10.11", id="IPv4, elsewhere"),
+        pytest.param(["fe80::11/64"], "fd00::100", "fe80::11%ens3", id="IPv6"),
+        pytest.param(
+            ["fe80::11/64"], "fd00::100 10.0.0.1", "fe80::11%ens3", id="both, IPv6 there"
+        ),
+    ],
+)
+def test_a_node_that_has_link_local_addresses_only_serves(
+    held: list[str], ips: str, expected: str
+) -> None:
+    """A cross-link is an ordinary link; ports are looked for where a connection can be made."""
+    config = planned(ips, host_facts({"ens3": held}), monitor_ports=(80,))
+    assert addresses(expected.partition("%")[0]) == config.node_addresses
+    assert config.track_script is not None
+    assert [expected] == [str(each.address) for each in config.track_script.ports]
+
+
+def test_link_local_nodes_know_each_other_by_such_addresses_too() -> None:
+    """With a list of them."""
+    facts = host_facts({"ens3": ["169.254.10.11/24", "fe80::11/64"]})
+    (one,) = planned(
+        "10.0.0.1", facts, unicast_peers=addresses("169.254.10.11 169.254.10.12")
+    ).instances
+    assert addresses("169.254.10.12") == one.unicast_peers
+    assert 254 == one.priority
+
+
+@pytest.mark.parametrize(
+    ("held", "peers", "reason"),
+    [
+        (["169.254.10.11/24"], "10.0.0.11 10.0.0.12", "a link-local one serves only"),
+        (["fe80::11/64"], "10.0.0.11 10.0.0.12", "a link-local one serves only"),
+        ([], "10.0.0.11 10.0.0.12", "the interface has no address of this node"),
+    ],
+)
+def test_a_link_local_node_waits_where_the_others_are_known_by_other_addresses(
+    held: list[str], peers: str, reason: str
+) -> None:
+    """They do not send to it."""
+    with pytest.raises(HostNotReadyError) as caught:
+        planned("10.0.0.1", host_facts({"ens3": held}), unicast_peers=addresses(peers))
+    assert reason in caught.value.problem.reason
+
+
+def with_addresses(*held: InterfaceAddress) -> HostFacts:
+    facts = host_facts({"ens3": []})
+    return dataclasses.replace(
+        facts, interfaces=(dataclasses.replace(facts.interfaces[0], addresses=held),)
+    )
+
+
+def test_a_duplicate_is_no_address_of_the_node() -> None:
+    """And is named, since whoever has it has to be found."""
+    held = InterfaceAddress(address=ip_address("fd00::11"), prefix_length=64, is_duplicate=True)
+    with pytest.raises(HostNotReadyError) as caught:
+        planned("10.0.0.1", with_addresses(held))
+    assert "another host has fd00::11" in caught.value.problem.reason
+
+
+def test_another_address_of_the_node_changes_nothing() -> None:
+    """Not the priorities, nor the check's target, nor the source: addresses would move."""
+    stable = InterfaceAddress(address=ip_address("fd00:1::11"), prefix_length=64, created=100)
+    newer = (
+        InterfaceAddress(
+            address=ip_address("fd00:1::77"), prefix_length=64, created=300, is_temporary=True
+        ),
+        InterfaceAddress(address=ip_address("fd00:2::11"), prefix_length=64, created=200),
+    )
+    for more in ({}, {"unicast_peers": addresses("fd00:1::12")}):
+        before, after = (
+            planned("fd00:1::100", with_addresses(*held), monitor_ports=(80,), **more)
+            for held in ((stable,), (*newer, stable))
+        )
+        assert before == after
+    config = planned("fd00:1::100", with_addresses(*newer, stable), **more)
+    assert ip_address("fd00:1::11") == config.instances[0].unicast_source
+
+
+def test_the_list_of_peers_names_the_address_of_everything() -> None:
+    """Priority, check target and source follow it."""
+    facts = host_facts({"ens3": ["192.168.55.10/24", "192.168.55.20/24"]})
+    config = planned(
+        "10.0.0.1",
+        facts,
+        monitor_ports=(80,),
+        unicast_peers=addresses("192.168.55.20 192.168.55.21"),
+    )
+    (own,) = addresses("192.168.55.20")
+    assert (own,) == config.node_addresses
+    assert own == config.instances[0].unicast_source
+    assert config.track_script is not None
+    assert [own] == [each.address for each in config.track_script.ports]
 
 
 def test_ipv4_without_an_ipv4_address_of_the_node_is_reported() -> None:

@@ -40,7 +40,7 @@ def test_the_source_is_the_address_that_peers_send_to(
         unicast_source=None if given is None else ip_address(given),
     )
     peers = settings.unicast_peers[-1:]
-    found = unicast.source(settings, FACTS, NODE, peers)
+    found = unicast.source(settings, FACTS, FACTS.interfaces[0], NODE, peers)
     assert (None if expected is None else ip_address(expected)) == found
 
 
@@ -49,7 +49,7 @@ def test_multicast_needs_no_source() -> None:
     settings = Settings(
         virtual_addresses=(ip_address("192.0.2.101"),), unicast_source=ip_address("192.0.2.20")
     )
-    assert unicast.source(settings, FACTS, NODE, ()) is None
+    assert unicast.source(settings, FACTS, FACTS.interfaces[0], NODE, ()) is None
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class Advert:
         authentication: the type that a version 2 advert names, 0 is none; 0 in version 3.
         password: without the zeros that fill it up; None unless ``authentication`` is 1.
         ttl: the hop limit with IPv6. By the RFCs it is 255; keepalived 2.2.7 sends IPv6 unicast
-            adverts with the kernel's default of 64.
+            adverts with that of the interface, 64 as a rule, unless it has ``unicast_ttl``.
         is_checksum_right: keepalived drops an advert whose checksum is wrong.
     """
 

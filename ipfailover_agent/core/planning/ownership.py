@@ -58,22 +58,60 @@ def is_marked(held: InterfaceAddress, interface: str, label: str, facts: HostFac
 
 
 def node_addresses(
-    addresses: Collection[IPAddress], label: str, facts: HostFacts, interface: str
+    addresses: Collection[IPAddress],
+    label: str,
+    facts: HostFacts,
+    interface: str,
+    *,
+    known_by: Collection[IPAddress] = (),
+    link_local: Collection[Family] = (),
 ) -> tuple[IPAddress, ...]:
     """Return this node's own address per family on ``interface``, IPv4 first.
 
-    Link-local addresses, ``addresses`` (the virtual ones) and whatever bears a mark of ours do not
-    count; of the rest the kernel's order decides, as it does for the old image.
+    ``addresses`` (the virtual ones) and whatever bears a mark of ours do not count. Of the rest it
+    is the one by which other nodes know this one; else the one in use, as long as it is not
+    deprecated; else the one that has been there longest, so that a restart chooses the same.
+    Temporary, deprecated and tentative ones are the last resort; a duplicate is another host's.
+
+    Args:
+        addresses: all virtual addresses of the configuration.
+        label: OPENSHIFT_HA_ADDRESS_LABEL.
+        facts: what is known of the node.
+        interface: name of the VRRP interface.
+        known_by: what the list of peers, or their names, call this node.
+        link_local: families in which a link-local address will do where there is no other. For
+            IPv6, which always has one, only where there is no address of the other family either.
     """
     found = facts.interface(interface)
     if found is None:
         return ()
-    own = _others(found, addresses, label, facts)
-    firsts = (
-        next((each.address for each in own if family_of(each.address) is family), None)
-        for family in Family
+    own = unmarked(found, addresses, label, facts)
+    best: dict[Family, IPAddress] = {}
+    for each in sorted(own, key=lambda held: _rank(held, known_by, facts.used_addresses)):
+        if not each.is_duplicate:
+            may_be = not each.address.is_link_local
+            family = family_of(each.address)
+            if may_be or (family in link_local and (family is Family.IPV4 or not best)):
+                best.setdefault(family, each.address)
+    return tuple(best[family] for family in Family if family in best)
+
+
+def _rank(
+    held: InterfaceAddress, known_by: Collection[IPAddress], used: Collection[IPAddress]
+) -> tuple[int, ...]:
+    """Return what sorts the addresses of an interface by how well they name the node.
+
+    Among equals the kernel's order stays, as it decides for the old image.
+    """
+    return (
+        held.address.is_link_local,
+        held.address not in known_by,
+        held.is_deprecated or held.address not in used,
+        held.is_tentative,
+        held.is_deprecated,
+        held.is_temporary,
+        held.created,
     )
-    return tuple(first for first in firsts if first is not None)
 
 
 def classify(
@@ -105,7 +143,10 @@ def classify(
     is_host = held.prefix_length == family.host_prefix_length
     # An address with a network's prefix is the node's even when it is listed by mistake.
     virtual = {each.address for each in on.addresses if _is_host(each)} & set(addresses)
-    others = _others(on, virtual if is_host else addresses, label, facts)
+    beside = virtual if is_host else addresses
+    # Only where the address is link-local too can such a one be the node's: IPv6 always has one.
+    look_for = unmarked if held.address.is_link_local else _others
+    others = look_for(on, beside, label, facts)
     if not any(family_of(each.address) is family for each in others):
         return Ownership.NODE
     return Ownership.LEFTOVER if is_host else Ownership.FOREIGN
@@ -135,12 +176,18 @@ def _others(
     interface: Interface, addresses: Collection[IPAddress], label: str, facts: HostFacts
 ) -> list[InterfaceAddress]:
     """Return what is on an interface beside virtual, marked and link-local addresses."""
+    own = unmarked(interface, addresses, label, facts)
+    return [each for each in own if not each.address.is_link_local]
+
+
+def unmarked(
+    interface: Interface, addresses: Collection[IPAddress], label: str, facts: HostFacts
+) -> list[InterfaceAddress]:
+    """Return what is on an interface beside virtual and marked addresses, as the kernel does."""
     return [
         each
         for each in interface.addresses
-        if not each.address.is_link_local
-        and each.address not in addresses
-        and not is_marked(each, interface.name, label, facts)
+        if each.address not in addresses and not is_marked(each, interface.name, label, facts)
     ]
 
 

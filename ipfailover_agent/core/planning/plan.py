@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError
@@ -23,6 +24,7 @@ from ipfailover_agent.core.model import (
     family_of,
 )
 from ipfailover_agent.core.planning import checks, groups, interfaces, ownership, priority, unicast
+from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import (
@@ -70,22 +72,11 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
     if problems:
         raise SettingsError(tuple(problems))
     unicast.check_resolved(settings, facts)
-    nodes = ownership.node_addresses(
-        settings.virtual_addresses, settings.address_label, facts, name
-    )
-    if not nodes:
-        raise HostNotReadyError(
-            Problem(
-                variable=interfaces.VARIABLE,
-                element=name,
-                reason="the interface has no address of this node",
-                instead="give it one, or name another interface",
-            )
-        )
+    nodes = _own_addresses(settings, facts, choice.interface, grouped, peers)
     node = _Node(
         settings=settings, facts=facts, interface=choice.interface, addresses=nodes, peers=peers
     )
-    check = checks.build(settings, facts, nodes[0])
+    check = checks.build(settings, facts, _scoped(nodes[0], name))
     return KeepalivedConfig(
         config_name=settings.config_name,
         router_id=_scrubbed(settings.config_name),
@@ -114,6 +105,64 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             each for each in facts.resolved_peers or () if each not in settings.unicast_peers
         ),
     )
+
+
+def _own_addresses(
+    settings: Settings,
+    facts: HostFacts,
+    interface: Interface,
+    grouped: tuple[AddressGroup, ...],
+    peers: dict[Family, tuple[IPAddress, ...]],
+) -> tuple[IPAddress, ...]:
+    """Return this node's own address per family on the VRRP interface.
+
+    Raises:
+        HostNotReadyError: there is none (yet).
+    """
+    served = {each.family for each in grouped}
+    nodes = ownership.node_addresses(
+        settings.virtual_addresses,
+        settings.address_label,
+        facts,
+        interface.name,
+        known_by=_known_by(settings, facts),
+        link_local=served & unicast.link_local_families(settings, peers),
+    )
+    if not nodes:
+        raise HostNotReadyError(
+            Problem(
+                variable=interfaces.VARIABLE,
+                element=interface.name,
+                reason=f"the interface has no address of this node{_unfit(interface)}",
+                instead="give it one, or name another interface",
+            )
+        )
+    return nodes
+
+
+def _known_by(settings: Settings, facts: HostFacts) -> list[IPAddress]:
+    found = (unicast.listed(settings, facts, family) for family in Family)
+    return [each for each in found if each is not None]
+
+
+def _unfit(interface: Interface) -> str:
+    """Return in words why what is on the interface will not do, or nothing."""
+    duplicates = [str(each.address) for each in interface.addresses if each.is_duplicate]
+    if duplicates:
+        return f": another host has {listed(duplicates)} (duplicate address detection)"
+    if any(each.address.is_link_local for each in interface.addresses):
+        return (
+            "; a link-local one serves only addresses of its family, and only with peers that are "
+            "listed by such addresses too"
+        )
+    return ""
+
+
+def _scoped(address: IPAddress, interface: str) -> IPAddress:
+    """Return an address to connect to: what is link-local with IPv6 needs its interface."""
+    if isinstance(address, IPv6Address) and address.is_link_local:
+        return IPv6Address(f"{address}%{interface}")
+    return address
 
 
 # --- instances ----------------------------------------------------------------------------------
@@ -177,7 +226,7 @@ def _instance(
         virtual_addresses=held[:limit],
         excluded_addresses=held[limit:],
         multicast_source=_of_family(multicast, family),
-        unicast_source=unicast.source(settings, node.facts, node.addresses, peers),
+        unicast_source=unicast.source(settings, node.facts, node.interface, node.addresses, peers),
         unicast_peers=peers,
     )
 

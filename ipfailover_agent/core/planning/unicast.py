@@ -10,9 +10,9 @@ from ipfailover_agent.core.model import Family, family_of
 from ipfailover_agent.core.planning import ownership
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
-    from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
+    from ipfailover_agent.core.model import HostFacts, Interface, IPAddress, Settings
 
 _VARIABLE = "OPENSHIFT_HA_UNICAST_PEERS"
 NAMES = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
@@ -140,6 +140,7 @@ def alone(
 def source(
     settings: Settings,
     facts: HostFacts,
+    interface: Interface,
     node: Collection[IPAddress],
     peers: Collection[IPAddress],
 ) -> IPAddress | None:
@@ -151,7 +152,8 @@ def source(
     Args:
         settings: the variables.
         facts: what is known of the node.
-        node: the node's address per family on the VRRP interface.
+        interface: the VRRP interface.
+        node: the node's address per family on it.
         peers: the peers of one instance, all of its family; none with multicast.
     """
     if not peers:
@@ -163,11 +165,34 @@ def source(
     given = settings.unicast_source
     if given is not None and family_of(given) is family:
         return given
-    first = next((each for each in node if family_of(each) is family), None)
-    known = listed(settings, facts, family)
+    own = listed(settings, facts, family) or next(
+        (each for each in node if family_of(each) is family), None
+    )
     if family is Family.IPV6:
-        return None if all(each.is_link_local for each in peers) else known or first
-    return known if known != first else None
+        return None if all(each.is_link_local for each in peers) else own
+    return own if own != _first_ipv4(settings, facts, interface) else None
+
+
+def _first_ipv4(settings: Settings, facts: HostFacts, interface: Interface) -> IPAddress | None:
+    """Return the address that keepalived 2.2.7 sends from where nothing else is said."""
+    found = ownership.unmarked(
+        interface, settings.virtual_addresses, settings.address_label, facts
+    )
+    return next((each.address for each in found if family_of(each.address) is Family.IPV4), None)
+
+
+def link_local_families(
+    settings: Settings, peers: Mapping[Family, Collection[IPAddress]]
+) -> set[Family]:
+    """Return in which families a link-local address of this node would be heard by the others.
+
+    With multicast in both; with peers where all of them are known by such addresses too.
+    """
+    if not is_on(settings):
+        return set(Family)
+    return {
+        family for family, found in peers.items() if found and all(p.is_link_local for p in found)
+    }
 
 
 def listed(settings: Settings, facts: HostFacts, family: Family) -> IPAddress | None:

@@ -57,7 +57,7 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     advert, context = event.advert, state.context
     if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
         return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
-    if not is_from_segment(advert):
+    if not is_from_segment(advert, context.unicast_peers):
         return state, (Report(cause=causes.routed(advert)),)
     known = state.rival(advert.source_mac, advert.virtual_router_id)
     if not advert.priority:

@@ -42,6 +42,17 @@ def enqueue(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
     return replace(state, queue=state.queue + fresh)
 
 
+def urge(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
+    """Return the announcer with addresses put first that the pace of the others does not bind.
+
+    As keepalived does at a takeover: what clients know of them has become wrong all at once.
+    """
+    urgent = tuple(dict.fromkeys(addresses))
+    others = tuple(each for each in state.queue if each not in frozenset(urgent))
+    allowance = max(state.allowance, 0.0) + len(urgent)
+    return replace(state, queue=urgent + others, allowance=allowance)
+
+
 def drop(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
     """Return the announcer without addresses that we no longer hold."""
     gone = frozenset(addresses)
@@ -51,7 +62,9 @@ def drop(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
 def due(state: Announcer, now: float) -> tuple[Announcer, tuple[IPAddress, ...]]:
     """Return the announcer after what may go at ``now`` was sent, and those addresses."""
     passed = max(now - state.refilled_at, 0.0)
-    allowance = min(state.allowance + passed * FRAMES_A_SECOND, float(_BURST))
+    refilled = min(state.allowance + passed * FRAMES_A_SECOND, float(_BURST))
+    allowance = max(refilled, state.allowance)
     count = min(int(allowance), len(state.queue))
-    left = replace(state, queue=state.queue[count:], allowance=allowance - count, refilled_at=now)
+    rest = min(allowance - count, float(_BURST))
+    left = replace(state, queue=state.queue[count:], allowance=rest, refilled_at=now)
     return left, state.queue[:count]

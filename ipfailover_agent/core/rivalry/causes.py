@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.core.model import Family, family_of
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
@@ -125,11 +126,14 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
 
 def routed(advert: Advert) -> Cause:
     """Return what is said of adverts that a router forwarded to this node: they are ignored."""
+    exempt = ""
+    if family_of(advert.source) is Family.IPV6 and not advert.destination.is_multicast:
+        exempt = ", and their sender is none of the peers"
     return Cause(
         kind=CauseKind.PACKET,
         rival=str(advert.source),
         text=f"adverts from {advert.source} for router id {advert.virtual_router_id} do not come"
-        f" from this segment (hop limit {advert.ttl}, not 255): they are ignored",
+        f" from this segment (hop limit {advert.ttl}, not 255{exempt}): they are ignored",
     )
 
 

@@ -150,7 +150,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconfigured:
-    """A reload changed the instance."""
+    """A reload changed the instance, or this host has other MACs."""
 
     context: ContestContext
 
@@ -211,7 +211,12 @@ class EndTrial:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Announce every address of the instance, ahead of routine announcements."""
+    """Announce every address of the instance, ahead of routine announcements.
+
+    ``is_urgent``: at once, however many there are.
+    """
+
+    is_urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ from ipfailover_agent.core.rivalry.conflict import (
     Action,
     AdvertLeft,
     AdvertSeen,
+    Announce,
     AnnouncementSeen,
     AskDump,
     Contest,
@@ -116,7 +117,7 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
         case Gap(seconds=seconds):
             state, actions = _on_gap(state, seconds, now, policy), ()
         case Reconfigured(context=context):
-            state, actions = _on_reconfigured(state, context, now)
+            state, actions = _on_context(state, context, now, policy)
         case AdvertLeft():
             state, actions = _on_advert_left(state, now), ()
         case NotLeaving():
@@ -324,6 +325,28 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
             # Somebody may have taken over meanwhile, with good reason: we are the new one.
             state = replace(state, since=now)
     return state
+
+
+def _on_context(
+    state: Contest, context: ContestContext, now: float, policy: ContestPolicy
+) -> Step:
+    """Take another configuration, or other MACs of this host, which change no contest.
+
+    Under another MAC than before a MASTER announces, and more than once: a switch may not forward
+    at once. What was taken for a rival by its own frames until now is none.
+    """
+    has_moved = context.mac != state.context.mac
+    actions: tuple[Action, ...] = ()
+    if context.differs_by_macs(state.context):
+        rivals = tuple(each for each in state.rivals if not context.is_own(each.mac))
+        state = replace(state, context=context, rivals=rivals)
+    else:
+        state, actions = _on_reconfigured(state, context, now)
+    if has_moved and state.state is VrrpState.MASTER and state.phase is Phase.WATCHING:
+        state = yielding.brisk(state, now, policy)
+        state = replace(state, fresh_until=state.brisk_until, announced_at=now)
+        actions = (*actions, Announce(is_urgent=True))
+    return state, actions
 
 
 def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Step:

@@ -53,7 +53,7 @@ def build(
             version=each.advertisement.version,
             advert_interval=each.advertisement.interval,
             password=None if each.password is None else each.password.encode(),
-            is_unicast=bool(each.unicast_peers),
+            unicast_peers=frozenset(each.unicast_peers),
             announce_interval=len(config.addresses) / announcing.FRAMES_A_SECOND,
             router_ids=len(config.instances),
             is_resolving=config.conflict is ConflictMode.RESOLVE,
@@ -73,16 +73,24 @@ def sources(config: KeepalivedConfig, facts: HostFacts) -> dict[str, IPAddress]:
     return found
 
 
+def down_time(config: KeepalivedConfig) -> float:
+    """Return the longest master-down time of its instances, at whatever priority, in seconds."""
+    return max(
+        3 * each.advertisement.interval + max(1.0, each.advertisement.interval)
+        for each in config.instances
+    )
+
+
 def source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | None:
-    """Return the address that keepalived's adverts come from: IPv6 ones link-local (2.2.7).
+    """Return the address that keepalived's adverts come from, for IPv6 a link-local one (2.2.7).
 
     ``nodes``: the node's own addresses of the instance's family, in the interface's order.
     """
     chosen = instance.unicast_source if instance.unicast_peers else instance.multicast_source
     if chosen is not None:
         return chosen
-    wants_link_local = instance.family is Family.IPV6
-    return next((each for each in nodes if each.is_link_local is wants_link_local), None)
+    is_ipv4 = instance.family is Family.IPV4
+    return next((each for each in nodes if is_ipv4 or each.is_link_local), None)
 
 
 def askers(config: KeepalivedConfig, facts: HostFacts) -> tuple[InterfaceAddress, ...]:

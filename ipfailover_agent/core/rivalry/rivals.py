@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert
 
@@ -16,20 +18,21 @@ _PRIORITIES: Final = 256  # skew is counted in 256ths (RFC 3768 and RFC 5798 sec
 _ADVERTS: Final = 3  # missed adverts until a master counts as gone, likewise
 _SECONDS_VERSION: Final = 2
 _HOP_LIMIT: Final = 255  # RFC 5798 sections 5.1.1.3 and 5.1.2.3: a router would have lowered it
-_UNICAST_HOP_LIMIT: Final = 64  # the kernel's default, with which 2.2.7 sends IPv6 unicast adverts
 _IPV6: Final = 6
 
 
-def is_from_segment(advert: Advert) -> bool:
+def is_from_segment(advert: Advert, peers: Collection[IPAddress] = ()) -> bool:
     """Tell whether an advert was sent on this segment, as far as its hop limit shows.
 
     Protocol 112 is routed as any other, to a node's own address. Whoever is behind a router can
-    hold no address here, and is not to make anybody yield.
+    hold no address here, and is not to make anybody yield. Of the ``peers``, with IPv6, the hop
+    limit shows nothing: unless it has ``unicast_ttl``, keepalived 2.2.7 sends with that of the
+    interface, 64 or whatever the last router advertisement said.
     """
     if advert.ttl == _HOP_LIMIT:
         return True
     is_unicast = not advert.destination.is_multicast
-    return advert.source.version == _IPV6 and is_unicast and advert.ttl == _UNICAST_HOP_LIMIT
+    return advert.source.version == _IPV6 and is_unicast and advert.source in peers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class ContestContext:
         mac: of the interface that announces; ``host_macs`` are all MACs of this host.
         advert_interval: seconds.
         password: as ``Advert.password``; None for no authentication.
+        unicast_peers: whom its adverts go to; none with multicast.
         announce_interval: seconds that one round of announcing all addresses of this node takes
             at the permitted pace; no delay between announcements is shorter. Nodes of one
             configuration must agree on it: the loser of a contest counts with it.
@@ -61,7 +65,7 @@ class ContestContext:
     version: int = 2
     advert_interval: float = 1.0
     password: bytes | None = field(default=None, repr=False)
-    is_unicast: bool = False
+    unicast_peers: frozenset[IPAddress] = frozenset()
     announce_interval: float = 0.1
     router_ids: int = 1
     is_resolving: bool = True
@@ -71,6 +75,11 @@ class ContestContext:
         # An advert may list 255 addresses and comes every second.
         served = frozenset(self.addresses + self.excluded_addresses)
         object.__setattr__(self, "_served", served)
+
+    @property
+    def is_unicast(self) -> bool:
+        """Tell whether its adverts go to peers."""
+        return bool(self.unicast_peers)
 
     @property
     def skew(self) -> float:
@@ -93,6 +102,10 @@ class ContestContext:
     def is_own(self, mac: bytes) -> bool:
         """Tell whether a MAC is one of this host, whichever interface it belongs to."""
         return mac == self.mac or mac in self.host_macs
+
+    def differs_by_macs(self, other: ContestContext) -> bool:
+        """Tell whether MACs of this host are others than in ``other``, and nothing else is."""
+        return self != other and self == replace(other, mac=self.mac, host_macs=self.host_macs)
 
     def is_own_address(self, address: IPAddress) -> bool:
         """Tell whether an address is one of this node itself."""

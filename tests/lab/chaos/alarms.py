@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # --- strangers, and false alarms -----------------------------------------------------------------
 
+_ANOTHER_MAC = "02:00:00:00:00:77"
 _NO_LONGER_NEW = 4.0  # seconds as MASTER: more than a master-down time
 
 
@@ -96,6 +97,24 @@ def second_interface(scene: Scene) -> None:
     for _ in range(5):
         scene.lab.client.who_has(scene.addresses["IPv4"])
         scene.watch(2)
+
+
+def holder_has_another_mac(scene: Scene) -> None:
+    """As when a bond fails over; what the holder sends comes back to it."""
+    scene.serve()
+    holder = scene.holder
+    scene.lab.switch.network.ip([f"link set {holder.name} type bridge_slave hairpin on"])
+    scene.begins()
+    holder.network.ip([f"link set eth0 address {_ANOTHER_MAC}"])
+    scene.watch(LONG)
+
+
+def backup_has_another_mac(scene: Scene) -> None:
+    """With unicast the holder goes on sending to the old one."""
+    scene.serve()
+    scene.begins()
+    scene.successor.network.ip([f"link set eth0 address {_ANOTHER_MAC}"])
+    scene.watch(LONG)
 
 
 def echo(scene: Scene) -> None:

@@ -1,0 +1,68 @@
+"""IPv6 unicast where a router's advertisement sets another hop limit than 64."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from tests.lab.raw import keepalived_config
+from tests.lab.scenarios import ELECTION, variables, wait_for_line
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+HOP_LIMIT = 37
+PLACE = 14 + 7  # of the hop limit in a frame: an Ethernet header, then RFC 8200 section 3
+NEXT_HEADER, VRRP = 14 + 6, 112
+ETHERTYPE_IPV6 = 0x86DD
+
+
+def hop_limits(node: Node, wanted: int) -> list[int]:
+    """Return the hop limits of the next ``wanted`` adverts that a node sees of others."""
+    found: list[int] = []
+    protocol = socket.htons(ETHERTYPE_IPV6)
+    with node.network.open_socket(socket.AF_PACKET, socket.SOCK_RAW, protocol) as wire:
+        wire.settimeout(ELECTION)
+        while len(found) < wanted:
+            frame = wire.recv(128)
+            if frame[NEXT_HEADER] == VRRP:
+                found.append(frame[PLACE])
+    return found
+
+
+def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: Callable[..., Lab]) -> None:
+    """Plain keepalived sends with the interface's; a node of ours with 255, as the RFC wants.
+
+    The plain one takes over a node that does not hear it: its adverts say so, not a rumour.
+    """
+    lab = make_lab(2)
+    ours, plain = lab.nodes
+    for each in lab.nodes:
+        each.network.set_sysctls({"ipv6/conf/eth0/hop_limit": str(HOP_LIMIT)})
+    virtual = lab.virtual6(1)
+    peers = f"{ours.ipv6},{plain.ipv6}"
+    ours.start(variables(virtual, UNICAST_PEERS=peers, PRIORITY="100", VRRP_ID_OFFSET="50"))
+    lab.wait_for_holder(virtual, timeout=ELECTION)
+    assert [255, 255] == hop_limits(plain, 2)
+    ours.nft(
+        "table inet lab { chain input { type filter hook input priority 0;"
+        " ip6 nexthdr 112 drop; }; }"
+    )
+    unicast = f"unicast_src_ip {plain.ipv6}\n  unicast_peer {{\n    {ours.ipv6}\n  }}"
+    plain.start_keepalived(
+        keepalived_config(virtual, priority=200, virtual_router_id=51, extra=unicast)
+    )
+    assert [HOP_LIMIT, HOP_LIMIT] == hop_limits(ours, 2)
+    line = wait_for_line(ours, "event=contest.held")
+    assert "kind=firewall" in line
+    assert "a firewall drops protocol 112" in line
+    wait_until(
+        lambda: lab.recorder.holders(virtual) == [plain.name],
+        timeout=ELECTION,
+        what="the one that is not heard holds the address alone",
+    )
+    assert "do not come from this segment" not in ours.output()

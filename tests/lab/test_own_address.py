@@ -1,0 +1,137 @@
+"""Which of its addresses names a node: the same whatever else comes and goes beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from tests.lab.scenarios import (
+    ELECTION,
+    UNPLANNED,
+    ask,
+    reload,
+    serve,
+    variables,
+    wait_for_each,
+    wait_for_status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+
+def planned(node: Node) -> dict[str, Any]:
+    """Return what ``check`` says that is made of the node's address."""
+    found = json.loads(ask(node, "check", "--json").stdout)
+    instances = [(each["priority"], each.get("unicast_source")) for each in found["instances"]]
+    return {"own": found["node_addresses"], "instances": instances}
+
+
+def renumber(node: Node) -> None:
+    """Give a node a newer prefix, a privacy address and one that expires, as routers do."""
+    node.network.set_sysctls({"ipv6/conf/eth0/use_tempaddr": "2"})
+    node.network.ip(
+        [
+            "address add fd00:1::77/64 dev eth0 nodad",
+            "address add fd00:2::78/64 dev eth0 nodad mngtmpaddr",
+            "address add fd00:3::79/64 dev eth0 nodad preferred_lft 0 valid_lft 9000",
+        ]
+    )
+
+
+def test_newer_addresses_move_nothing(make_lab: Callable[..., Lab]) -> None:
+    """Priorities, the check's target and the source are those of before, after a restart too."""
+    lab = make_lab(2)
+    holder, other = lab.nodes
+    virtual = lab.virtual6(1)
+    peers = f"{holder.ipv6},{other.ipv6}"
+    for node in lab.nodes:  # without IPv4, so that the IPv6 address names the node
+        node.network.ip([f"address del {node.own.ipv4} dev eth0"])
+    for more in ({}, {"UNICAST_PEERS": peers}):
+        serve(lab, virtual, lab.virtual6(2), PREEMPTION="preempt", **more)
+        wait_for_each(lab, [virtual, lab.virtual6(2)], timeout=ELECTION)
+        before = planned(holder)
+        assert [holder.ipv6] == before["own"]
+        began = time.monotonic()
+        renumber(holder)
+        assert planned(holder) == before
+        assert "unchanged" in reload(holder)
+        assert lab.recorder.changes(virtual, since=began) == ()
+        holder.terminate()
+        assert holder.wait() == 0
+        holder.start()
+        wait_for_status(holder, "phase", "running")
+        assert planned(holder) == before
+        assert lab.recorder.seconds_with_two(virtual, since=began) == 0
+        for node in (other, holder):
+            node.terminate()
+            assert node.wait() == 0
+        holder.network.ip([f"address flush dev eth0 to fd00:{each}::/64" for each in (1, 2, 3)])
+
+
+def test_the_address_in_use_stays_until_it_expires(make_lab: Callable[..., Lab]) -> None:
+    """The oldest goes for a while and comes back; ``check`` and ``doctor`` say what runs."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    own, second = f"{node.ipv6}/64", "fd00::22"
+    node.network.ip([f"address del {node.own.ipv4} dev eth0"])
+    node.start({**variables(lab.virtual6(1)), "IPFAILOVER_WATCH": "false"})
+    lab.wait_for_holder(lab.virtual6(1), timeout=ELECTION)
+    node.network.ip([f"address add {second}/64 dev eth0 nodad", f"address del {own} dev eth0"])
+    assert "accepted" in reload(node)
+    node.network.ip([f"address add {own} dev eth0 nodad"])
+    assert [second] == planned(node)["own"]
+    assert "unchanged" in reload(node)
+    node.network.ip([f"address change {second}/64 dev eth0 preferred_lft 0"])
+    assert [node.ipv6] == planned(node)["own"]
+    assert "accepted" in reload(node)
+    assert lab.recorder.holders(lab.virtual6(1)) == [node.name]
+
+
+def only_link_local(node: Node, *more: str) -> None:
+    """Leave a node nothing but link-local addresses; ``more`` are added."""
+    node.network.ip(
+        [
+            f"address del {node.own.ipv4} dev eth0",
+            f"address del {node.own.ipv6} dev eth0",
+            *(f"address add {each} dev eth0" for each in more),
+        ]
+    )
+
+
+def test_nodes_with_link_local_addresses_only_serve(make_lab: Callable[..., Lab]) -> None:
+    """A cross-link: an IPv6 one as it is, an IPv4 one, and with peers."""
+    lab = make_lab(2)
+    one, two = lab.nodes
+    for node in lab.nodes:
+        only_link_local(node)
+    virtual6 = lab.virtual6(1)
+    listed = "169.254.10.11,169.254.10.12"
+    rounds = [
+        ([virtual6], {}),
+        (["169.254.10.100", "10.9.9.100", virtual6], {}),
+        (["169.254.10.100", "10.9.9.100"], {"UNICAST_PEERS": listed}),
+    ]
+    for number, (addresses, more) in enumerate(rounds):
+        if number == 1:
+            for last, node in enumerate(lab.nodes, start=11):
+                node.network.ip([f"address add 169.254.10.{last}/24 dev eth0 scope link"])
+        serve(lab, *addresses, **more)
+        found = wait_for_each(lab, addresses, timeout=ELECTION)
+        for node in lab.nodes:
+            wait_for_status(node, "ready", value=True)
+        assert ask(one, "check").returncode == 0
+        assert not [line for line in ask(one, "doctor").stdout.splitlines() if "FAIL" in line]
+        dying = lab.node(found[addresses[0]])
+        dying.kill()
+        (left,) = lab.others(dying)
+        wait_for_each(lab, addresses, timeout=UNPLANNED, among=[left])
+        left.terminate()
+        assert left.wait() == 0
+    one.start(variables("10.9.9.100", UNICAST_PEERS=f"{one.ip},{two.ip}"))
+    found = wait_for_status(one, "phase", "waiting")
+    assert "a link-local one serves only" in "".join(found["reasons"])
