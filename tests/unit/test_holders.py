@@ -218,11 +218,26 @@ def test_only_another_holder_or_priority_is_news() -> None:
         (replace(HIGH, ttl=254), (IPv4Address("10.0.0.12"),), True),
         (
             replace(HIGH, source=PEER6, destination=IPv6Address("fe80::10"), ttl=64),
-            (),
+            (PEER6,),
             True,
         ),
+        (
+            replace(HIGH, source=PEER6, destination=IPv6Address("fe80::10"), ttl=64),
+            (),
+            False,
+        ),
     ],
-    ids=["master", "leaving", "damaged", "own MAC", "own", "routed", "routed peer", "unicast"],
+    ids=[
+        "master",
+        "leaving",
+        "damaged",
+        "own MAC",
+        "own",
+        "routed",
+        "routed peer",
+        "unicast peer",
+        "unicast stranger",
+    ],
 )  # fmt: skip
 def test_what_this_node_sent_and_what_was_routed_names_nobody(
     advert: Advert, peers: tuple[IPAddress, ...], *, expected: bool
