@@ -29,6 +29,7 @@ DUMP: Final = 0x300
 DUMP_INTERRUPTED: Final = 0x10
 # linux/rtnetlink.h
 NEW_LINK: Final = 16
+DELETE_LINK: Final = 17
 GET_LINK: Final = 18
 NEW_ADDRESS: Final = 20
 DELETE_ADDRESS: Final = 21
