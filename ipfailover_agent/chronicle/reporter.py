@@ -60,6 +60,7 @@ class Reporter:
         protections: Callable[[], tuple[status.Protection, ...]],
         drains: DrainView,
         look: Callable[[], Look] = Look,
+        troubles: Callable[[], tuple[str, ...]] = tuple,
         history: History | None = None,
         witness: Witness | None = None,
     ) -> None:
@@ -67,6 +68,7 @@ class Reporter:
         self._file = StatusFile(paths.status, log)
         self._source = source or "environment"
         self._lines_dropped = lines_dropped
+        self._troubles = troubles
         self._state = Lifecycle()
         self._active: Active | None = None
         self._roster = Roster()
@@ -129,7 +131,7 @@ class Reporter:
     @property
     def problems(self) -> tuple[str, ...]:
         """Return what keeps the node from being ready, whatever its instances do."""
-        return self._problems
+        return (*self._problems, *self._troubles())
 
     @property
     def _told(self) -> Told:
@@ -137,7 +139,7 @@ class Reporter:
             lifecycle=self._state,
             active=self._active,
             roster=self._roster,
-            problems=self._problems,
+            problems=self.problems,
             reload=self._reload,
             starts=self._starts,
             listening=self.listening,

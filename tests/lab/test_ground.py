@@ -1,0 +1,202 @@
+"""Interfaces that are deleted and made anew, and source addresses that come and go."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import (
+    ELECTION,
+    events,
+    serve_ranked,
+    status,
+    wait_for_each,
+)
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+BRIDGE = "br-ex"
+#: At most 2 s from the address to a restart, the end of keepalived, a start, a busy machine.
+NOTICED = 8.0
+
+
+def make_bridge(node: Node, *, addresses: bool = True) -> None:
+    """Put a bridge over the node's interface, as OVN-Kubernetes and os-net-config do."""
+    quick = "stp_state 0 forward_delay 0 mcast_snooping 0"
+    node.network.ip(
+        [
+            f"link add {BRIDGE} address {node.own.mac} type bridge {quick}",
+            f"link set {node.interface} master {BRIDGE}",
+            f"link set {BRIDGE} up",
+        ]
+    )
+    if addresses:
+        give_addresses(node)
+
+
+def give_addresses(node: Node) -> None:
+    """Give the bridge the node's addresses."""
+    node.network.ip(
+        [
+            f"address add {node.own.ipv4} dev {BRIDGE}",
+            f"address add {node.own.ipv6} dev {BRIDGE} nodad",
+        ]
+    )
+
+
+def move_to_bridge(node: Node) -> None:
+    """Move the node's addresses from its interface to a bridge over that."""
+    node.network.ip(
+        [
+            f"address del {node.own.ipv4} dev {node.interface}",
+            f"address del {node.own.ipv6} dev {node.interface}",
+        ]
+    )
+    make_bridge(node)
+
+
+def remake(node: Node, *, pause: float = 0.3, addresses: bool = True) -> None:
+    """Delete the bridge and make it again: under the same name, with another index."""
+    node.network.ip([f"link del {BRIDGE}"])
+    time.sleep(pause)
+    make_bridge(node, addresses=addresses)
+
+
+def peers(lab: Lab, *, unicast: bool) -> dict[str, str]:
+    """Return the variables that make every node a peer of the others, or none."""
+    if not unicast:
+        return {}
+    return {"UNICAST_PEERS": ",".join([f"{each.ip},{each.ipv6}" for each in lab.nodes])}
+
+
+def serve_on_bridges(make_lab: Callable[..., Lab], *, unicast: bool) -> tuple[Lab, list[str]]:
+    """Have two nodes serve an address of each family on a bridge; the first holds both."""
+    lab = make_lab(2)
+    for node in lab.nodes:
+        move_to_bridge(node)
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    more = peers(lab, unicast=unicast)
+    serve_ranked(lab, *addresses, NETWORK_INTERFACE=BRIDGE, PREEMPTION="preempt", **more)
+    return lab, addresses
+
+
+def restarts(node: Node) -> int:
+    """Return how often the agent had keepalived started anew."""
+    return len(events(node, "keepalived.restarting"))
+
+
+def is_ready(node: Node) -> bool:
+    """Tell whether the node is ready and every instance serves or stands by."""
+    found = status(node)
+    states = {each["state"] for each in found.get("instances", ())}
+    return bool(found.get("ready")) and states <= {"MASTER", "BACKUP"}
+
+
+def wait_until_ready(lab: Lab) -> None:
+    """Wait until every node is ready."""
+    for node in lab.nodes:
+        wait_until(
+            lambda node=node: is_ready(node),  # type: ignore[misc]
+            timeout=NOTICED + ELECTION,
+            what=f"{node.name} is ready",
+            interval=0.2,
+        )
+
+
+@pytest.mark.parametrize("unicast", [True, False], ids=["unicast", "multicast"])
+def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_both_at_once(
+    make_lab: Callable[..., Lab], *, unicast: bool
+) -> None:
+    """Both families have one holder again each time, and each can lose the other node."""
+    lab, addresses = serve_on_bridges(make_lab, unicast=unicast)
+    first, second = lab.nodes
+    for turn in ([first], [second], [first, second]):
+        for node in turn:
+            remake(node)
+        wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+        wait_until_ready(lab)
+    assert max(map(restarts, lab.nodes)) <= 2
+    assert [events(node, "restart.scheduled") for node in lab.nodes] == [[], []]
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    first.kill()
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    second.terminate()
+    assert second.wait() == 0
+
+
+def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Every 2 s for a minute on the holder: the other serves meanwhile, both are ready after it.
+
+    Its address then comes 10 s after the link; what is awaited is said until then.
+    """
+    lab, addresses = serve_on_bridges(make_lab, unicast=True)
+    first, second = lab.nodes
+    began = time.monotonic()
+    while time.monotonic() - began < 60:
+        remake(first, pause=0)
+        time.sleep(2)
+    settled = wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+    assert set(settled.values()) <= {"n1", "n2"}
+    wait_until_ready(lab)
+    none = [lab.recorder.seconds_with_none(each, since=began) for each in addresses]
+    two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
+    print(f"30 indexes: {restarts(first)} restarts, on none {none} s, on two {two} s")
+    assert events(first, "restart.scheduled") == []
+    assert restarts(first) <= 31
+    assert [restarts(second), first.is_running] == [0, True]
+    assert max(two) < 1
+    count = restarts(first)
+    remake(first, addresses=False)
+    said = wait_until(
+        lambda: [each for each in status(first)["reasons"] if BRIDGE in each],
+        timeout=NOTICED,
+        what="the node says what it waits for",
+        interval=0.2,
+    )
+    time.sleep(10)
+    assert restarts(first) == count
+    assert "is another interface now" in said[0]
+    came = time.monotonic()
+    give_addresses(first)
+    wait_until(lambda: restarts(first) > count, timeout=NOTICED, what="keepalived starts anew")
+    print(f"restarted {time.monotonic() - came:.1f} s after the address")
+    wait_until_ready(lab)
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+
+
+def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """The old one is still there, under another name, with our addresses: they go."""
+    lab, addresses = serve_on_bridges(make_lab, unicast=False)
+    first, second = lab.nodes
+    began = time.monotonic()
+    first.network.ip(
+        [
+            f"link set {first.interface} nomaster",
+            f"link set {BRIDGE} down",
+            f"link set {BRIDGE} name old0",
+            "link set old0 up",
+            f"address del {first.own.ipv4} dev old0",
+            f"address del {first.own.ipv6} dev old0",
+        ]
+    )
+    for each in addresses:  # as a tool does that copies what it finds
+        first.network.ip([f"address replace {each}/{128 if ':' in each else 32} dev old0"])
+    make_bridge(first)
+    wait_until_ready(lab)
+    wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+    left = first.run(["ip", "address", "show", "dev", "old0"]).stdout
+    assert [each for each in addresses if f"{each}/" in left] == []
+    two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
+    print(f"on two {two} s")
+    assert second.is_running
