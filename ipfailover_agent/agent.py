@@ -14,7 +14,7 @@ from ipfailover_agent.child import Child
 from ipfailover_agent.chronicle.history import History, recording
 from ipfailover_agent.chronicle.reporter import Reporter
 from ipfailover_agent.chronicle.witness import Sources, Witness
-from ipfailover_agent.configuration import candidates
+from ipfailover_agent.configuration import awaiting, candidates
 from ipfailover_agent.configuration.peering import SOURCE as PEERS
 from ipfailover_agent.configuration.peering import Peering
 from ipfailover_agent.configuration.watcher import Watcher
@@ -319,6 +319,8 @@ class Agent:
                 self._web.woken()
             case loop.Readable(source=source) if source == PEERS:
                 self._peering.readable()
+            case loop.Readable(source=awaiting.SOURCE):
+                self._candidates.ear.readable()
             case loop.Readable(source=source):
                 self._guard.readable(source)
             case loop.LineReceived(source=source, line=line) if self._child.writes(source):

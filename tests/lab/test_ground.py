@@ -9,10 +9,14 @@ import pytest
 
 from tests.lab.scenarios import (
     ELECTION,
+    ask,
     events,
     serve_ranked,
     status,
+    variables,
     wait_for_each,
+    wait_for_state,
+    wait_for_status,
 )
 from tests.lab.waiting import wait_until
 
@@ -27,12 +31,16 @@ BRIDGE = "br-ex"
 NOTICED = 8.0
 
 
-def make_bridge(node: Node, *, addresses: bool = True) -> None:
-    """Put a bridge over the node's interface, as OVN-Kubernetes and os-net-config do."""
+def make_bridge(node: Node, *, addresses: bool = True, index: str = "") -> None:
+    """Put a bridge over the node's interface, as OVN-Kubernetes and os-net-config do.
+
+    ``index``: the one that it is to have, else the kernel chooses the next one.
+    """
+    chosen = f"index {index} " if index else ""
     quick = "stp_state 0 forward_delay 0 mcast_snooping 0"
     node.network.ip(
         [
-            f"link add {BRIDGE} address {node.own.mac} type bridge {quick}",
+            f"link add {BRIDGE} {chosen}address {node.own.mac} type bridge {quick}",
             f"link set {node.interface} master {BRIDGE}",
             f"link set {BRIDGE} up",
         ]
@@ -187,7 +195,6 @@ def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
             f"link set {BRIDGE} name old0",
             "link set old0 up",
             f"address del {first.own.ipv4} dev old0",
-            f"address del {first.own.ipv6} dev old0",
         ]
     )
     for each in addresses:  # as a tool does that copies what it finds
@@ -200,3 +207,102 @@ def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
     two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
     print(f"on two {two} s")
     assert second.is_running
+
+
+def test_an_instance_that_neither_hears_nor_takes_over_is_said_to_be_deaf_and_mended(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """The interface comes back with the same index: nothing shows it but that it hears nothing.
+
+    The MASTER beside it is left alone.
+    """
+    lab, addresses = serve_on_bridges(make_lab, unicast=True)
+    first, second = lab.nodes
+    index = second.run(["ip", "-oneline", "link", "show", "dev", BRIDGE]).stdout.split(":")[0]
+    began = time.monotonic()
+    second.network.ip([f"link del {BRIDGE}"])
+    time.sleep(0.3)
+    make_bridge(second, index=index, addresses=False)
+    time.sleep(0.5)
+    give_addresses(second)
+    said = wait_until(
+        lambda: events(second, "instance.deaf"), timeout=30, what="deafness is said", interval=0.2
+    )
+    print(f"deaf after {time.monotonic() - began:.1f} s: {said[0]}")
+    assert BRIDGE in said[0]
+    wait_until_ready(lab)
+    assert [restarts(each) for each in lab.nodes] == [0, 1]
+    assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
+    first.kill()
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+
+
+#: The variable, the address that comes late on n1, and what it is deleted and added as.
+SOURCES = {
+    "unicast": ("UNICAST_SOURCE_IPADDRESS", "192.0.2.31/24"),
+    "unicast IPv6": ("UNICAST_SOURCE_IPADDRESS", "fd00::31/64"),
+    "multicast": ("MULTICAST_SOURCE_IPADDRESS", "192.0.2.31/24"),
+    "multicast IPv6": ("MULTICAST_SOURCE_IPADDRESS", "fe80::31/64"),
+}
+
+
+@pytest.mark.parametrize(("variable", "late"), SOURCES.values(), ids=SOURCES)
+def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
+    make_lab: Callable[..., Lab], variable: str, late: str
+) -> None:
+    """Phase waiting, then it serves; without it FAULT with that cause; it serves again."""
+    lab = make_lab(2)
+    first, second = lab.nodes
+    source = late.partition("/")[0]
+    is_ipv6 = ":" in source
+    address = lab.virtual6(1) if is_ipv6 else lab.virtual(1)
+    own = second.ipv6 if is_ipv6 else second.ip
+    common = {"PREEMPTION": "preempt", "MONITOR_PORT": "0"}
+    both: list[dict[str, str]] = [{}, {}]
+    if variable.startswith("UNICAST"):
+        both = [{"UNICAST_PEERS": own}, {"UNICAST_PEERS": source}]
+    second.start(variables(address, PRIORITY="210", **common, **both[1]))
+    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    first.start({**variables(address, PRIORITY="250", **common, **both[0]), variable: source})
+    found = wait_for_status(first, "phase", "waiting")
+    assert not found["ready"]
+    assert f"{variable}: '{source}'" in found["reasons"][0]
+    checked = ask(first, "check")
+    assert (checked.returncode, source in checked.stdout) == (78, True)
+    change = f"{late} dev {first.interface}{' nodad' if is_ipv6 else ''}"
+    first.network.ip([f"address add {change}"])
+    lab.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
+    began = time.monotonic()
+    first.network.ip([f"address del {late} dev {first.interface}"])
+    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    wait_for_state(first, "FAULT")
+    found = status(first)
+    cause = found["instances"][0]["transitions"][-1]["cause"]
+    assert f"the source address {source} is no longer on this node" in cause
+    assert (found["ready"], source in "".join(found["reasons"])) == (False, True)
+    first.network.ip([f"address add {change}"])
+    lab.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
+    assert restarts(first) == 1
+    assert lab.recorder.seconds_with_two(address, since=began) < 1
+    wait_until_ready(lab)
+
+
+def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """One value for all nodes: it is waited for, and certain who has it."""
+    lab = make_lab(2)
+    first, second = lab.nodes
+    address = lab.virtual(1)
+    environment = {**variables(address), "MULTICAST_SOURCE_IPADDRESS": second.ip}
+    for node in lab.nodes:
+        node.start(environment)
+    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    said = wait_until(
+        lambda: [each for each in status(first)["reasons"] if "another node has it" in each],
+        timeout=ELECTION,
+        what="it is said who has the address",
+        interval=0.2,
+    )
+    assert second.own.mac in said[0]
+    assert first.is_running

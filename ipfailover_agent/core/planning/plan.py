@@ -22,7 +22,15 @@ from ipfailover_agent.core.model import (
     VrrpInstance,
     family_of,
 )
-from ipfailover_agent.core.planning import checks, groups, interfaces, ownership, priority, unicast
+from ipfailover_agent.core.planning import (
+    checks,
+    groups,
+    interfaces,
+    ownership,
+    priority,
+    sources,
+    unicast,
+)
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import (
@@ -82,6 +90,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
                 instead="give it one, or name another interface",
             )
         )
+    sources.require(settings, facts, {each.family for each in grouped}, name)
     node = _Node(
         settings=settings, facts=facts, interface=choice.interface, addresses=nodes, peers=peers
     )
@@ -104,7 +113,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         reports=(
             *choice.reports,
             *reports,
-            *_report_sources(settings, facts),
+            *sources.reports(settings, facts),
             *_report_family(grouped, nodes, name),
             *check.reports,
         ),
@@ -313,19 +322,6 @@ def _has_other_prefix(held: InterfaceAddress, interface: str) -> Problem:
         element=str(held.address),
         reason=f"it is on {interface} already as {text}, and this agent sets it as /{host} only",
         instead=f"leave it out, or remove it with: ip address del {text} dev {interface}",
-    )
-
-
-def _report_sources(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
-    own = unicast.own_addresses(settings, facts)
-    sources = (
-        ("UNICAST_SOURCE_IPADDRESS", settings.unicast_source),
-        ("MULTICAST_SOURCE_IPADDRESS", settings.multicast_source),
-    )
-    return tuple(
-        f"{variable}: {source} is not an address of this node"
-        for variable, source in sources
-        if source is not None and source not in own
     )
 
 
