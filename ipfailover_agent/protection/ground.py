@@ -70,7 +70,7 @@ class GroundWatch:
         contests: Contests,
         restart: Callable[[str], None],
     ) -> None:
-        self.changed: Callable[[], None] = lambda: None  # what keeps the node from being ready
+        self.changed: Callable[[], None] = lambda: None  # the status has to be written
         self._told: tuple[object, ...] = ()
         self._log = log
         self._holds = holds
@@ -272,6 +272,7 @@ class GroundWatch:
                 ),
             )
             self._contests.node_is(self._facts)
+            self.changed()
 
     def _judge(
         self, config: KeepalivedConfig, state: ground.Ground, found: ground.Terrain, now: float

@@ -306,3 +306,84 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
     )
     assert second.own.mac in said[0]
     assert first.is_running
+
+
+def lose_carrier(node: Node) -> None:
+    """Boot a node before its switch: no carrier, and so no link-local address."""
+    node.link_down()
+    node.network.ip(
+        [
+            f"link set {node.interface} down",
+            f"link set {node.interface} up",
+            f"address replace {node.own.ipv6} dev {node.interface} nodad",
+        ]
+    )
+
+
+def link_local(node: Node) -> str:
+    """Return the link-local address of the node's interface with its prefix."""
+    words = node.run(
+        ["ip", "-oneline", "-6", "address", "show", "dev", node.interface, "scope", "link"]
+    ).stdout.split()
+    return words[words.index("inet6") + 1]
+
+
+def conflict_protection(node: Node) -> dict[str, object]:
+    """Return what the status says of the protection from a second holder."""
+    found: dict[str, object] = next(
+        each for each in status(node)["protections"] if each["kind"] == "conflict"
+    )
+    return found
+
+
+@pytest.mark.parametrize("lacks", ["carrier", "link-local address"])
+def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
+    make_lab: Callable[..., Lab], lacks: str
+) -> None:
+    """Contests follow the node: until then it is said for which instance they are off.
+
+    With the link, a node that hears nothing of VRRP yields, and a drain hears who takes over.
+    """
+    lab = make_lab(2)
+    first, second = lab.nodes
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    common = {"PREEMPTION": "nopreempt", "NETWORK_INTERFACE": first.interface}
+    second.start(variables(*addresses, PRIORITY="250", **common))
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    address = link_local(first)
+    if lacks == "carrier":
+        lose_carrier(first)
+    else:
+        first.network.ip([f"address del {address} dev {first.interface}"])
+    first.start(variables(*addresses, PRIORITY="210", **common))
+    wait_for_status(first, "phase", "running")
+    protection = conflict_protection(first)
+    assert protection["active"] is False
+    assert "VIP_2" in str(protection["reason"])
+    began = time.monotonic()
+    if lacks == "carrier":
+        first.link_up()
+    else:
+        first.network.ip([f"address add {address} dev {first.interface} nodad"])
+    wait_for_state(first, "BACKUP")
+    wait_until(
+        lambda: conflict_protection(first)["active"],
+        timeout=NOTICED,
+        what="the protection is active for every instance",
+        interval=0.2,
+    )
+    first.firewall("in")
+    wait_for_state(first, "FAULT")
+    time.sleep(5)
+    first.firewall_off()
+    two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
+    print(f"without {lacks} at the start: on two {two} s once VRRP is blocked")
+    assert max(two) < 1
+    second.terminate()
+    assert second.wait() == 0
+    wait_for_each(lab, addresses, timeout=3 * ELECTION, among=[first])
+    second.start()
+    wait_for_state(second, "BACKUP")
+    done = ask(first, "drain")
+    assert (done.returncode, second.ip in done.stdout) == (0, True), done.stdout
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
