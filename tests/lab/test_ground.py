@@ -390,3 +390,37 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     done = ask(first, "drain")
     assert (done.returncode, second.ip in done.stdout) == (0, True), done.stdout
     wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+
+
+def test_holds_and_drains_stay_when_keepalived_is_started_anew(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """A drained node stays drained; one that hears nothing of VRRP is never a second holder."""
+    lab, addresses = serve_on_bridges(make_lab, unicast=False)
+    first, second = lab.nodes
+    assert ask(first, "drain").returncode == 0
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    began = time.monotonic()
+    remake(first)
+    wait_until(lambda: restarts(first) == 1, timeout=NOTICED, what="keepalived starts anew")
+    wait_for_state(first, "FAULT")
+    assert all(each["drained"] for each in status(first)["instances"])
+    assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
+    ask(first, "undrain")
+    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    second.firewall("in")
+    wait_until(
+        lambda: len(events(second, "contest.held")) >= 2,
+        timeout=2 * ELECTION,
+        what="both instances are held",
+    )
+    wait_for_state(second, "FAULT")
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    held = len(events(second, "contest.held"))
+    began = time.monotonic()
+    remake(second)
+    wait_until(lambda: restarts(second) == 1, timeout=NOTICED, what="keepalived starts anew")
+    wait_for_state(second, "FAULT")
+    time.sleep(5)
+    assert [lab.recorder.seconds_with_two(each, since=began) for each in addresses] == [0, 0]
+    print(f"holds before and after: {held}, {len(events(second, 'contest.held'))}")
