@@ -158,7 +158,7 @@ MATRIX: tuple[Fault, ...] = (
         story=stories.interface_made_anew,
         none=SUDDEN,
         gains=6,
-        old="0, then nobody",
+        old="no end",
     ),
     Fault(
         name="holder cannot send",
