@@ -87,7 +87,7 @@ class Agent:
             kill=self._kill_keepalived,
             seen=self._witness.advert,
             dispatch=self._dispatch,
-            restart=lambda reason: self._dispatch(does.RestartWanted(reason=reason)),
+            restart=self._restart,
         )
         self._witness.sources = Sources(
             withholdings=self._guard.withholdings,
@@ -436,6 +436,11 @@ class Agent:
                 self._finish = action
             case _:
                 assert_never(action)
+
+    def _restart(self, reason: str) -> bool:
+        """Have keepalived started anew; return False where something else is under way."""
+        self._dispatch(does.RestartWanted(reason=reason))
+        return self._state.phase is Phase.RESTARTING
 
     def _tell_restart(self, action: does.TellRestart | does.ScheduleRestart) -> None:
         if isinstance(action, does.ScheduleRestart):

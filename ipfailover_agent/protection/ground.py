@@ -58,7 +58,8 @@ class GroundWatch:
         holds: the track files.
         overseer: asks keepalived for dumps.
         contests: hear the wire; they need the node's addresses as they are now.
-        restart: has keepalived started anew, for the reason given, unless that has to wait.
+        restart: has keepalived started anew, for the reason given; tells whether it does, or
+            something else is under way.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class GroundWatch:
         holds: Holds,
         overseer: Overseer,
         contests: Contests,
-        restart: Callable[[str], None],
+        restart: Callable[[str], bool],
     ) -> None:
         self.changed: Callable[[], None] = lambda: None  # the status has to be written
         self._told: tuple[object, ...] = ()
@@ -125,6 +126,9 @@ class GroundWatch:
     def configure(self, candidate: Candidate) -> None:
         """Take the configuration in force."""
         config = candidate.config
+        if self._state is not None and config.interface != (self._config or config).interface:
+            # a reload moves everything there, with sockets that are new
+            self._state = ground.Ground(index=terrain.index_of(config.interface))
         self._config, self._facts = config, candidate.facts
         self._virtual = frozenset(config.addresses)
         self._needs = ground.needs(config)
@@ -170,8 +174,10 @@ class GroundWatch:
         if deaf and not before.deaf:
             self._log.error("instance.deaf", cause=deaf[-1])
         self._tell()
-        if deaf and is_due:
-            self._restart(deaf[-1])
+        if deaf and is_due and not self._restart(deaf[-1]):
+            self._deafness = replace(
+                self._deafness, restarts=before.restarts, restart_at=before.restart_at
+            )
 
     def _tell(self) -> None:
         """Have the status written where what keeps the node from being ready is something else."""
@@ -294,8 +300,10 @@ class GroundWatch:
         elif self._evidence.since != after.ready_at:
             self._evidence = _Evidence(since=after.ready_at)
         if ground.is_waiting(after, found):
-            self._look_at = now + self._policy.look_every
-            if after.ready_at is not None:
+            settles = after.ready_at is not None
+            policy = self._policy
+            self._look_at = now + (policy.settle_every if settles else policy.look_every)
+            if settles:
                 self._overseer.want_dump()
         self._tell()
         if reason:

@@ -57,7 +57,7 @@ class Guard:
         kill: ends keepalived's process group at once.
         seen: hears of every advert of others, with the instance's name.
         dispatch: hears how a verification ended.
-        restart: has keepalived started anew, for the reason given.
+        restart: has keepalived started anew, for the reason given; tells whether it does.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Guard:
         environment: Mapping[str, str],
         kill: Callable[[], None],
         dispatch: Callable[[VerificationEnded], None],
-        restart: Callable[[str], None],
+        restart: Callable[[str], bool],
         seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self.holds = Holds(log, paths)

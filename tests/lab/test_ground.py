@@ -51,22 +51,17 @@ def make_bridge(node: Node, *, addresses: bool = True, index: str = "") -> None:
 
 def give_addresses(node: Node) -> None:
     """Give the bridge the node's addresses."""
-    node.network.ip(
-        [
-            f"address add {node.own.ipv4} dev {BRIDGE}",
-            f"address add {node.own.ipv6} dev {BRIDGE} nodad",
-        ]
-    )
+    node.network.ip([f"address add {each} dev {BRIDGE} nodad" for each in own_addresses(node)])
+
+
+def own_addresses(node: Node) -> list[str]:
+    """Return the node's own addresses with their prefixes."""
+    return [str(each) for each in (node.own.ipv4, node.own.ipv6) if each is not None]
 
 
 def move_to_bridge(node: Node) -> None:
     """Move the node's addresses from its interface to a bridge over that."""
-    node.network.ip(
-        [
-            f"address del {node.own.ipv4} dev {node.interface}",
-            f"address del {node.own.ipv6} dev {node.interface}",
-        ]
-    )
+    node.network.ip([f"address del {each} dev {node.interface}" for each in own_addresses(node)])
     make_bridge(node)
 
 
@@ -84,13 +79,15 @@ def peers(lab: Lab, *, unicast: bool) -> dict[str, str]:
     return {"UNICAST_PEERS": ",".join([f"{each.ip},{each.ipv6}" for each in lab.nodes])}
 
 
-def serve_on_bridges(make_lab: Callable[..., Lab], *, unicast: bool) -> tuple[Lab, list[str]]:
+def serve_on_bridges(
+    make_lab: Callable[..., Lab], *, unicast: bool, ipv6: bool = True, **more: str
+) -> tuple[Lab, list[str]]:
     """Have two nodes serve an address of each family on a bridge; the first holds both."""
-    lab = make_lab(2)
+    lab = make_lab(2, ipv6=ipv6)
     for node in lab.nodes:
         move_to_bridge(node)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    more = peers(lab, unicast=unicast)
+    addresses = [lab.virtual(1), lab.virtual6(1)][: 2 if ipv6 else 1]
+    more |= peers(lab, unicast=unicast)
     serve_ranked(lab, *addresses, NETWORK_INTERFACE=BRIDGE, PREEMPTION="preempt", **more)
     return lab, addresses
 
@@ -137,6 +134,21 @@ def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_bo
     wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
     second.terminate()
     assert second.wait() == 0
+
+
+@pytest.mark.timing
+def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for_a_restart(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """IPv4 by multicast, on a backup: it counts the holder's adverts again within a second."""
+    lab, addresses = serve_on_bridges(make_lab, unicast=False, ipv6=False, MONITOR_PORT="0")
+    first, second = lab.nodes
+    remake(second)
+    wait_for_state(second, "BACKUP")
+    time.sleep(4)
+    wait_until_ready(lab)
+    assert [restarts(node) for node in lab.nodes] == [0, 0]
+    assert [lab.recorder.holders(each) for each in addresses] == [[first.name]]
 
 
 def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(

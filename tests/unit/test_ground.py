@@ -54,10 +54,10 @@ def test_another_interface_is_a_reason_once_it_can_be_served_on() -> None:
         (3.0, seen(index=8, usable=frozenset({OWN, ip_address("fd00::11")}))),
         (4.0, seen(index=8)),
         (5.0, seen(index=8)),
-        (5.5, seen(index=8)),
+        (5.7, seen(index=8)),
     ]
     _, reasons = looked(Ground(index=7), *looks)
-    assert [(5.5, "eth0 is another interface now (index 8, it was 7)")] == reasons
+    assert [(5.7, "eth0 is another interface now (index 8, it was 7)")] == reasons
 
 
 def test_one_that_is_replaced_meanwhile_settles_anew() -> None:
@@ -77,8 +77,8 @@ def test_a_keepalived_that_works_there_is_left_alone() -> None:
 
 def test_an_interface_whose_index_was_not_known_is_another_one() -> None:
     """It was not there when keepalived was started."""
-    _, reasons = looked(Ground(), (0.0, seen(index=8)), (1.5, seen(index=8)))
-    assert [(1.5, "eth0 is another interface now (index 8)")] == reasons
+    _, reasons = looked(Ground(), (0.0, seen(index=8)), (1.7, seen(index=8)))
+    assert [(1.7, "eth0 is another interface now (index 8)")] == reasons
 
 
 def awaiting(*present: IPAddress) -> Awaited:

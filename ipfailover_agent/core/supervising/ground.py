@@ -35,11 +35,14 @@ class Policy:
     Attributes:
         settle: from the moment at which another interface can be served on to a restart: in it
             keepalived may show that it serves there already.
-        look_every: between two looks while something is awaited.
+        look_every: between two looks while something is awaited; the kernel tells of most of it.
+        settle_every: likewise while it settles: keepalived is asked each time, and adverts come
+            every second.
     """
 
-    settle: float = 1.5
+    settle: float = 1.7
     look_every: float = 0.5
+    settle_every: float = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
