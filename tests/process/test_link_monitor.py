@@ -32,6 +32,7 @@ def namespace() -> Iterator[NetworkNamespace]:
     """Enter a namespace of our own with an interface ``one``."""
     with fresh_namespace() as made:
         made.ip("link", "add", "one", "type", "bridge")
+        made.ip("link", "set", "one", "addrgenmode", "none")  # no address of the kernel's own
         with made.entered():
             yield made
 
