@@ -257,8 +257,8 @@ class GroundWatch:
             return
         try:
             found = terrain.look(config.interface, self._virtual)
-        except AgentError:  # it is asked again
-            self._look_at = now + self._policy.look_every
+        except AgentError:  # it is looked at again
+            self._look_at = now + self._policy.settle_every
             return
         self._follow(config, found)
         if self._state is not None:

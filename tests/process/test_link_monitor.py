@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipfailover_agent.system import terrain
 from ipfailover_agent.system.link_monitor import (
     AddressNotice,
     LinkMonitor,
@@ -20,6 +21,7 @@ from ipfailover_agent.system.link_monitor import (
 )
 from ipfailover_agent.system.rtnetlink import MalformedMessageError
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,3 +144,29 @@ def test_an_address_is_read_as_the_kernel_tells_it() -> None:
     message = (16 + len(payload)).to_bytes(4, "little") + bytes.fromhex("15000000") + bytes(8)
     notice = AddressNotice(index=7, address=ip_address("10.0.0.1"), is_gone=True)
     assert [notice] == list(parse(message + payload))
+
+
+@netns
+def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
+    namespace: NetworkNamespace,
+) -> None:
+    """Tentative ones are present, other interfaces' are elsewhere, virtual ones nowhere."""
+    namespace.ip("link", "add", "two", "type", "veth", "peer", "name", "three")
+    for name in ("one", "two", "three"):
+        namespace.ip("link", "set", name, "addrgenmode", "none")
+    namespace.ip("link", "set", "two", "up")
+    namespace.ip("link", "set", "three", "up")
+    namespace.ip("address", "add", "10.0.0.11/24", "dev", "two")
+    namespace.ip("address", "add", "10.0.0.101/32", "dev", "two")
+    namespace.ip("address", "add", "10.1.0.11/24", "dev", "one")
+    namespace.ip("address", "add", "fd00::11/64", "dev", "two")  # detection takes a second
+    here, elsewhere, late = map(ip_address, ("10.0.0.11", "10.1.0.11", "fd00::11"))
+    found = terrain.look("two", {ip_address("10.0.0.101")})
+    assert (found.index, found.is_running) == (terrain.index_of("two"), True)
+    assert found.usable - {late} == {here}
+    assert elsewhere in found.elsewhere
+    assert found.present == {here, late} | found.elsewhere
+    assert {here, late} == {each.address for each in found.held}
+    wait_until(lambda: late in terrain.look("two", ()).usable, 10, "it can be used")
+    gone = terrain.look("four", ())
+    assert (gone.index, gone.is_running, gone.usable) == (None, False, frozenset())
