@@ -26,6 +26,7 @@ from tests.support.vectors import host_facts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ipfailover_agent.core.model import HostFacts
     from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 OWN = bytes.fromhex("020000000001")
@@ -55,10 +56,10 @@ def verdicts(findings: Iterable[Finding]) -> list[tuple[str, Verdict]]:
     return [(each.check, each.verdict) for each in findings]
 
 
-def contexts_of(**variables: str) -> list[ContestContext]:
+def contexts_of(node: HostFacts = NODE, **variables: str) -> list[ContestContext]:
     """Return what the instances of variables are to others."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-6", **variables})
-    found = contexts.build(plan(parsed, NODE), NODE, mac=OWN, host_macs=frozenset({OWN}))
+    found = contexts.build(plan(parsed, node), node, mac=OWN, host_macs=frozenset({OWN}))
     return list(found.values())
 
 
@@ -660,7 +661,8 @@ def test_an_instance_without_a_source_is_left_out() -> None:
 
 def test_a_chosen_multicast_source_is_the_source() -> None:
     """keepalived sends from it."""
-    chosen = contexts_of(MULTICAST_SOURCE_IPADDRESS="10.0.0.99")
+    node = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.99/24"]}, ["default dev eth0"])
+    chosen = contexts_of(node, MULTICAST_SOURCE_IPADDRESS="10.0.0.99")
     assert {ip_address("10.0.0.99")} == {each.source for each in chosen}
 
 
