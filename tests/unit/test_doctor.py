@@ -56,7 +56,12 @@ def verdicts(findings: Iterable[Finding]) -> list[tuple[str, Verdict]]:
     return [(each.check, each.verdict) for each in findings]
 
 
-def contexts_of(node: HostFacts = NODE, **variables: str) -> list[ContestContext]:
+def contexts_of(**variables: str) -> list[ContestContext]:
+    """Return what the instances of variables are to others, on NODE."""
+    return contexts_on(NODE, **variables)
+
+
+def contexts_on(node: HostFacts, **variables: str) -> list[ContestContext]:
     """Return what the instances of variables are to others."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-6", **variables})
     found = contexts.build(plan(parsed, node), node, mac=OWN, host_macs=frozenset({OWN}))
@@ -661,8 +666,10 @@ def test_an_instance_without_a_source_is_left_out() -> None:
 
 def test_a_chosen_multicast_source_is_the_source() -> None:
     """keepalived sends from it."""
-    node = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.99/24"]}, ["default dev eth0"])
-    chosen = contexts_of(node, MULTICAST_SOURCE_IPADDRESS="10.0.0.99")
+    node = host_facts(
+        {"eth0": ["10.0.0.11/24", "10.0.0.99/24"]}, ["default via 10.0.0.1 dev eth0"]
+    )
+    chosen = contexts_on(node, MULTICAST_SOURCE_IPADDRESS="10.0.0.99")
     assert {ip_address("10.0.0.99")} == {each.source for each in chosen}
 
 
