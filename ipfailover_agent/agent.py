@@ -14,7 +14,7 @@ from ipfailover_agent.child import Child
 from ipfailover_agent.chronicle.history import History, recording
 from ipfailover_agent.chronicle.reporter import Reporter
 from ipfailover_agent.chronicle.witness import Sources, Witness
-from ipfailover_agent.configuration import candidates
+from ipfailover_agent.configuration import awaiting, candidates
 from ipfailover_agent.configuration.peering import SOURCE as PEERS
 from ipfailover_agent.configuration.peering import Peering
 from ipfailover_agent.configuration.watcher import Watcher
@@ -25,6 +25,7 @@ from ipfailover_agent.core.supervising import supervision as does
 from ipfailover_agent.core.supervising.supervision import Phase, Reload
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
 from ipfailover_agent.protection import overseer
+from ipfailover_agent.protection.ground import SOURCE as LINKS
 from ipfailover_agent.protection.guard import Guard
 from ipfailover_agent.system import files, host, loop, process, setgroups
 from ipfailover_agent.watchdog import Watchdog
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.system.output import LineSink
 
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
+_LINKS = loop.Readable(source=LINKS)
 _DRAIN_SECONDS = 0.2  # at the very end, for a reader that is just late
 _LAST_WORDS_SECONDS = 1.0  # at most, while keepalived's last output is still being read
 
@@ -95,6 +97,7 @@ class Agent:
             kill=self._kill_keepalived,
             seen=self._witness.advert,
             dispatch=self._dispatch,
+            restart=self._restart,
         )
         self._witness.sources = Sources(
             withholdings=self._guard.withholdings,
@@ -108,6 +111,7 @@ class Agent:
             lines_dropped=lambda: output.dropped + errors.dropped,
             held=self._guard.contests.describe,
             protections=self._guard.protections,
+            troubles=self._guard.ground.troubles,
             drains=self._guard.drains,
             look=self._guard.look,
             answers=self._guard.answers,
@@ -115,6 +119,7 @@ class Agent:
             witness=self._witness,
         )
         self._guard.drains.changed = self._guard.holders.changed = self._reporter.touch
+        self._guard.ground.changed = self._reporter.touch
         self._peering = Peering(
             log=log,
             path=self._paths.peers,
@@ -172,6 +177,7 @@ class Agent:
                 self._reporter.snapshots.attach(self._loop.wake)
                 self._peering.begin(self._loop)
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
+                self._guard.ground.begin(self._loop)
                 self._web.begin(self._loop)
                 finish = self._serve()
                 self._hear_last_words()
@@ -294,13 +300,17 @@ class Agent:
             due = (deadline, self._guard.probes.deadline, self._guard.contests.resume_at)
             first = min((each for each in due if each is not None), default=None)
             events = self._loop.wait(first)
+            # Most of what the kernel tells of links is no reason for a round.
+            matters = _LINKS in events and self._guard.ground.readable()
+            events = tuple(each for each in events if each != _LINKS)
             now = time.monotonic()
             # What was due before the last round was not kept waiting by this one.
             late = 0.0 if first is None else now - max(first, self._woke_at)
             self._woke_at = now
             is_gap = self._guard.woke(late)
             self._guard.contests.resume(now)
-            if events or is_gap or first is None or (deadline is not None and now >= deadline):
+            is_due = deadline is not None and now >= deadline
+            if events or is_gap or matters or is_due:
                 return events
             if self._guard.probes.tick(now):
                 return ()
@@ -335,6 +345,8 @@ class Agent:
                 self._web.woken()
             case loop.Readable(source=source) if source == PEERS:
                 self._peering.readable()
+            case loop.Readable(source=awaiting.SOURCE):
+                self._candidates.ear.readable()
             case loop.Readable(source=source):
                 self._guard.readable(source)
             case loop.LineReceived(source=source, line=line) if self._child.writes(source):
@@ -356,16 +368,18 @@ class Agent:
 
     def _on_child_exit(self, child: process.ChildExit) -> None:
         if child.pid == self._state.pid and self._state.phase is not Phase.CLEARING:
-            code = child.exit_code
+            code, is_restart = child.exit_code, self._state.phase is Phase.RESTARTING
             permanent = keepalived.permanent_exit_code(code) is not None
             changed = permanent and self._candidates.host_changed()
             self._reporter.keepalived_ended(
-                expected=self._state.stops or self._state.reload is Reload.ROLLING_BACK,
+                expected=self._state.stops
+                or is_restart
+                or self._state.reload is Reload.ROLLING_BACK,
                 pid=child.pid,
                 code=code,
                 signal=child.signal,
             )
-            self._guard.keepalived_ended(self._reporter.roster)
+            self._guard.keepalived_ended(self._reporter.roster, keeps_holds=is_restart)
             self._dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
         elif not (
             self._candidates.child_exited(child, self._loop)
@@ -442,12 +456,26 @@ class Agent:
                 self._configure_guard()
                 self._guard.reload_ended()
                 self._reporter.reload_ended(reason, is_confirmed=is_confirmed)
-            case does.ScheduleRestart(attempt=attempt, delay=delay):
-                self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))
+            case does.TellRestart() | does.ScheduleRestart():
+                self._tell_restart(action)
             case does.Finish():
                 self._finish = action
             case _:
                 assert_never(action)
+
+    def _restart(self, reason: str) -> bool:
+        """Have keepalived started anew; return False where something else is under way."""
+        self._dispatch(does.RestartWanted(reason=reason))
+        return self._state.phase is Phase.RESTARTING
+
+    def _tell_restart(self, action: does.TellRestart | does.ScheduleRestart) -> None:
+        if isinstance(action, does.ScheduleRestart):
+            delay = round(action.delay, 1)
+            self._log.warning("restart.scheduled", attempt=action.attempt, delay=delay)
+            return
+        self._log.warning("keepalived.restarting", reason=action.reason)
+        text = f"keepalived was ended to be started anew: {action.reason}"
+        self._witness.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
 
     def _verify(self, action: does.Verify | does.ConcludeVerification) -> None:
         if isinstance(action, does.Verify):
@@ -488,6 +516,7 @@ class Agent:
         active = self._candidates.active
         if active is None:
             raise AgentError("internal error: nothing to start keepalived with")
+        self._guard.ground.starts()
         try:
             pid = self._child.spawn(active, self._candidates.environment)
         except AgentError as error:

@@ -65,6 +65,7 @@ class Reporter:
         drains: DrainView,
         look: Callable[[], Look] = Look,
         answers: Callable[[], Answers] = Answers,
+        troubles: Callable[[], tuple[str, ...]] = tuple,
         history: History | None = None,
         witness: Witness | None = None,
     ) -> None:
@@ -73,6 +74,7 @@ class Reporter:
         self._ready = ReadyFile(paths.ready)
         self._source = source or "environment"
         self._lines_dropped = lines_dropped
+        self._troubles = troubles
         self._state = Lifecycle()
         self._active: Active | None = None
         self._roster = Roster()
@@ -137,7 +139,7 @@ class Reporter:
             lifecycle=self._state,
             active=self._active,
             roster=self._roster,
-            problems=self._problems,
+            problems=(*self._problems, *self._troubles()),
             reload=self._reload,
             starts=self._starts,
             listening=self.listening,

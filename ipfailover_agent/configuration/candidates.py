@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import prepare
+from ipfailover_agent.configuration.awaiting import SourceEar
 from ipfailover_agent.core.changing import change, records, steps, verify, watching
 from ipfailover_agent.core.errors import (
     AgentError,
@@ -77,6 +78,7 @@ class Candidates:
     ) -> None:
         self.environment = {**environment, "TMPDIR": paths.temporary}
         self.active: Candidate | None = None
+        self.ear = SourceEar()
         self._initial_environment = environment
         self._options = options
         self._paths = paths
@@ -140,10 +142,11 @@ class Candidates:
                 return
             test = self._start_test(candidate)
         except HostNotReadyError as error:
-            self._refuse(error, Verdict.NOT_READY)
+            self._refuse(self.ear.about(error, loop), Verdict.NOT_READY)
         except AgentError as error:
             self._refuse(error, Verdict.REFUSED)
         else:
+            self.ear.close()
             self._under_way = _Preparation(
                 variables=variables,
                 candidate=candidate,

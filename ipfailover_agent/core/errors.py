@@ -65,18 +65,33 @@ class SettingsError(AgentError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedSource:
+    """The address that adverts are to come from, and that is not there; and the interface."""
+
+    interface: str
+    address: str
+
+
 class HostNotReadyError(AgentError):
     """The node lacks something that may still come: an interface, an address.
 
     ``run`` waits for it, ``check`` and ``render`` exit with 78. ``is_usual``: it is on its way,
-    and every start waits for it.
+    and every start waits for it. ``source``: it is this address that is lacking.
     """
 
     exit_code = ExitCode.CONFIG
 
-    def __init__(self, problem: Problem, *, is_usual: bool = False) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        is_usual: bool = False,
+        source: AwaitedSource | None = None,
+    ) -> None:
         self.problem = problem
         self.is_usual = is_usual
+        self.source = source
         super().__init__(str(problem))
 
 

@@ -7,6 +7,7 @@ keepalived and the clock tell, and carries out what they decide. Nothing here ra
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.model import HostFacts, IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
@@ -85,6 +86,7 @@ class Contests:
         self._silent_at: float | None = None  # when to look whether their adverts leave
         self._own_at: float | None = None  # when to announce what our adverts come from
         self._own_left = 0  # how many times more
+        self.heard_at: float | None = None  # when another node's advert came last
         self.count = 0  # of contests that we lost
 
     # --- what is told of it ---------------------------------------------------------------------
@@ -118,6 +120,21 @@ class Contests:
     def refusal(self) -> str:
         """Return why the wire cannot be watched, or nothing."""
         return self._listener.refusal
+
+    def uncovered(self) -> tuple[str, ...]:
+        """Return the names of the instances that nothing is done for, though the wire is watched.
+
+        They have no address to send from, so nothing is known of what others make of them.
+        """
+        if not self.is_on:
+            return ()
+        return tuple(name for name in self._identities if name not in self._states)
+
+    def has_left(self, name: str, since: float, index: int) -> bool:
+        """Tell whether a MASTER's advert was seen leaving by the interface of that index."""
+        heard_by = self._listener.wire
+        is_there = heard_by is not None and heard_by.index == index
+        return is_there and self._leaving.has_left(name, since)
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -153,6 +170,17 @@ class Contests:
         }
         self._answers.configure(candidate.config, candidate.facts, time.monotonic())
 
+    def node_is(self, facts: HostFacts) -> None:
+        """Take the node as it is now: its interface, or what is on it, is another one."""
+        if self._candidate is None:
+            return
+        self._candidate = replace(self._candidate, facts=facts)
+        now = time.monotonic()
+        self._listener.look(now)
+        self._take_contexts(self._candidate, {each: each for each in self._identities})
+        self._answers.configure(self._candidate.config, facts, now)
+        self._answers.missed(now)
+
     def reload_began(self) -> None:
         """keepalived reads its file and hears nobody: for a second, with 254 instances."""
         self._is_reloading = True
@@ -171,17 +199,28 @@ class Contests:
         """keepalived was told to end: whoever takes over is not to yield to us."""
         self._is_ending = True
 
-    def restart(self) -> None:
-        """keepalived is not running: what was held is held no more."""
+    def restart(self, *, keeps_holds: bool) -> None:
+        """keepalived is not running: what was held is held no more.
+
+        ``keeps_holds``: it was ended to be started anew at once, and what it lost against is
+        still there.
+        """
         self._is_ending = self._is_reloading = False
         self._entered.clear()
         self._states = {
-            name: Contest(context=state.context) for name, state in self._states.items()
+            name: conflict.restarted(state)
+            if keeps_holds and state.is_held
+            else Contest(context=state.context)
+            for name, state in self._states.items()
         }
-        self._due.clear()
+        self._due = {
+            name: each.deadline for name, each in self._states.items() if each.deadline is not None
+        }
         self._announcer.clear()
         self._leaving.clear()
-        self._holds.reset(REASON)
+        for name in self._identities:
+            if name not in self._states or not self._states[name].is_held:
+                self._holds.clear(name, REASON)
 
     def _take_contexts(self, candidate: Candidate, before: Mapping[str, str]) -> None:
         """Have a contest for every instance; ``before``: what those that stay were called."""
@@ -282,6 +321,7 @@ class Contests:
         state = None if name is None else self._states.get(name)
         if name is None or state is None or state.context.is_own(advert.source_mac):
             return
+        self.heard_at = now
         sighting = Sighting(
             source=str(advert.source),
             priority=advert.priority,

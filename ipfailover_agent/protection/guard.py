@@ -13,9 +13,13 @@ from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.chronicle.look import Answers, Look
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.telling.transition import DRAIN, Withholding
+from ipfailover_agent.core.words import listed
 from ipfailover_agent.protection.contests import REASON, Contests
 from ipfailover_agent.protection.drains import Drains
 from ipfailover_agent.protection.firewalls import Firewalls
+from ipfailover_agent.protection.ground import REASON as NO_SOURCE
+from ipfailover_agent.protection.ground import SOURCE as LINKS
+from ipfailover_agent.protection.ground import GroundWatch
 from ipfailover_agent.protection.holders import Holders
 from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.protection.leases import Leases
@@ -56,6 +60,7 @@ class Guard:
         kill: ends keepalived's process group at once.
         seen: hears of every advert of others, with the instance's name.
         dispatch: hears how a verification ended.
+        restart: has keepalived started anew, for the reason given; tells whether it does.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Guard:
         environment: Mapping[str, str],
         kill: Callable[[], None],
         dispatch: Callable[[VerificationEnded], None],
+        restart: Callable[[str], bool],
         seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self.holds = Holds(log, paths)
@@ -79,6 +85,13 @@ class Guard:
             log=log, holds=self.holds, overseer=self.overseer, heard=self._heard, seen=seen
         )
         self.holders = Holders()
+        self.ground = GroundWatch(
+            log=log,
+            holds=self.holds,
+            overseer=self.overseer,
+            contests=self.contests,
+            restart=restart,
+        )
         self.firewalls = Firewalls(log, environment)
         self.verifier = Verifier(log=log, overseer=self.overseer, dispatch=dispatch)
         self._log = log
@@ -97,6 +110,8 @@ class Guard:
             if each == REASON
             else Withholding(reason=each, text=f"drained: {self.drains.describe(name) or each}")
             if each == DRAIN
+            else Withholding(reason=each, text=self.ground.cause())
+            if each == NO_SOURCE
             else Withholding(reason=each, text=each)
             for each in sorted(self.holds.reasons(name))
         )
@@ -151,8 +166,17 @@ class Guard:
             Protection(
                 kind="watch", active=not self.overseer.refusal, reason=self.overseer.refusal
             ),
-            Protection(kind="conflict", active=self.contests.is_on, reason=self.contests.refusal),
+            self._contest_protection(),
         )
+
+    def _contest_protection(self) -> Protection:
+        """Return whether contests are decided, for every instance."""
+        if not (lacking := self.contests.uncovered()):
+            return Protection(
+                kind="conflict", active=self.contests.is_on, reason=self.contests.refusal
+            )
+        reason = f"not for {listed(lacking)}: no address to advertise from is on the interface yet"
+        return Protection(kind="conflict", active=False, reason=reason)
 
     def _blindness(self) -> str:
         """Return why nothing can be heard on the wire, or nothing."""
@@ -176,6 +200,7 @@ class Guard:
             self.holders,
             self.firewalls,
             self.verifier,
+            self.ground,
         )
         due = (each.deadline for each in mechanisms)
         return min((each for each in due if each is not None), default=None)
@@ -189,6 +214,7 @@ class Guard:
             return False
         self._log.warning("loop.late", seconds=round(late, 2))
         self.overseer.gap()
+        self.ground.gap()
         self.contests.gap(late)
         self.drains.gap(late)
         self.holders.gap(late)
@@ -208,11 +234,14 @@ class Guard:
         self.holders.tick(now)
         self.firewalls.tick(now)
         self.verifier.tick(now)
+        self.ground.tick(now)
 
     def readable(self, source: str) -> None:
         """One of the mechanisms' descriptors has something to read."""
         if source == PROBES:
             self.probes.readable()
+        elif source == LINKS:
+            self.ground.readable()
         else:
             self.contests.readable()
 
@@ -229,6 +258,7 @@ class Guard:
         self.probes.configure(candidate.config.port_probes, loop)
         self.holds.configure(candidate.config.hold_names)
         self.contests.configure(candidate, loop)
+        self.ground.configure(candidate)
         self.drains.configure(candidate, roster)
         self.holders.configure(candidate.config, candidate.facts)
         self.firewalls.configure(candidate.settings, candidate.config, now)
@@ -292,22 +322,28 @@ class Guard:
         One that hangs is killed seconds later only, and others may have taken over by then.
         """
         self.overseer.keepalived_ended()
+        self.ground.ended()
         self.leases.expire()
         self.contests.fall_silent()
 
-    def keepalived_ended(self, roster: Roster) -> None:
-        """keepalived ended: nothing is held any more."""
+    def keepalived_ended(self, roster: Roster, *, keeps_holds: bool = False) -> None:
+        """keepalived ended: nothing is held any more.
+
+        ``keeps_holds``: it is started anew at once, and what was kept in FAULT stays so.
+        """
         self.overseer.keepalived_ended()
+        self.ground.ended()
         self.leases.resume()
         self.dumped_at = None
         self.verifier.end()
-        self.contests.restart()
+        self.contests.restart(keeps_holds=keeps_holds)
         self.leases.left(self._held)
         self.roster_is(roster, time.monotonic())
 
     def _on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         self.dumped_at = asked_at
         self.contests.dumped(instances, asked_at)
+        self.ground.dumped(instances, asked_at)
         self.verifier.dumped(instances, asked_at)
 
     def close(self) -> None:
@@ -315,3 +351,4 @@ class Guard:
         self.probes.close()
         self.leases.close()
         self.contests.close()
+        self.ground.close()

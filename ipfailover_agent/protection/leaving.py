@@ -115,6 +115,10 @@ class Leaving:
             again_at = min(again_at, silent_at)
         return Look(is_partial=now >= partly_at, is_silent=now >= silent_at, again_at=again_at)
 
+    def has_left(self, name: str, since: float) -> bool:
+        """Tell whether an advert of a MASTER has left since."""
+        return name in self._masters and self._left_at.get(name, 0.0) > since
+
     def forget_count(self, name: str) -> None:
         """Its keepalived counts nothing now."""
         self._sent.pop(name, None)

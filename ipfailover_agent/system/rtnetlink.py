@@ -31,6 +31,7 @@ SOL_NETLINK: Final = 270
 GET_STRICT_CHK: Final = 12  # since Linux 4.20: the kernel heeds the filters of a dump
 # linux/rtnetlink.h
 NEW_LINK: Final = 16
+DELETE_LINK: Final = 17
 GET_LINK: Final = 18
 NEW_ADDRESS: Final = 20
 DELETE_ADDRESS: Final = 21

@@ -160,6 +160,13 @@ class Machine(RuleBasedStateMachine):
         self.feed(does.InputsChanged())
 
     @rule()
+    def restart(self) -> None:
+        """The interface is another one: keepalived is to be started anew."""
+        attempts = self.state.attempts
+        self.feed(does.RestartWanted(reason="eth0 is another interface now"))
+        assert self.state.attempts == attempts
+
+    @rule()
     def stop(self) -> None:
         """SIGTERM."""
         if self.stop_asked_at is None:

@@ -11,7 +11,7 @@ import pytest
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.network.packets import Advert, Announcement
-from ipfailover_agent.core.rivalry import causes, verdicts, yielding
+from ipfailover_agent.core.rivalry import causes, conflict, verdicts, yielding
 from ipfailover_agent.core.rivalry.causes import Cause, CauseKind
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
@@ -1566,3 +1566,18 @@ def test_a_backup_that_counts_goes_on_counting_beside_a_second_rival() -> None:
         actions += replay(HIGHER, 0.01, second, 0.99)
 
     assert actions.count(AskDump()) <= 2
+
+
+def test_an_instance_that_stays_held_over_a_start_forgets_what_was_counted() -> None:
+    """Who holds the address is remembered: there is no second holder for an election."""
+    replay = Replay()
+    replay(MASTER, 60.0, HIGHER, 0.6)
+    before = replay.state
+    after = conflict.restarted(before)
+    assert (True, True) == (before.is_held, after.is_held)
+    assert VrrpState.INIT is after.state
+    assert (before.rivals, before.deadline) == (after.rivals, after.deadline)
+    assert (None, None, 0) == (after.dump, after.baseline, after.passed)
+    replay.state = after
+    assert [] == holds(replay(FAULT, 1.0))
+    assert replay.state.is_held

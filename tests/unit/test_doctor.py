@@ -26,6 +26,7 @@ from tests.support.vectors import host_facts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ipfailover_agent.core.model import HostFacts
     from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 OWN = bytes.fromhex("020000000001")
@@ -56,9 +57,14 @@ def verdicts(findings: Iterable[Finding]) -> list[tuple[str, Verdict]]:
 
 
 def contexts_of(**variables: str) -> list[ContestContext]:
+    """Return what the instances of variables are to others, on NODE."""
+    return contexts_on(NODE, **variables)
+
+
+def contexts_on(node: HostFacts, **variables: str) -> list[ContestContext]:
     """Return what the instances of variables are to others."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-6", **variables})
-    found = contexts.build(plan(parsed, NODE), NODE, mac=OWN, host_macs=frozenset({OWN}))
+    found = contexts.build(plan(parsed, node), node, mac=OWN, host_macs=frozenset({OWN}))
     return list(found.values())
 
 
@@ -674,7 +680,10 @@ def test_a_link_local_node_has_a_source_in_both_families() -> None:
 
 def test_a_chosen_multicast_source_is_the_source() -> None:
     """keepalived sends from it."""
-    chosen = contexts_of(MULTICAST_SOURCE_IPADDRESS="10.0.0.99")
+    node = host_facts(
+        {"eth0": ["10.0.0.11/24", "10.0.0.99/24"]}, ["default via 10.0.0.1 dev eth0"]
+    )
+    chosen = contexts_on(node, MULTICAST_SOURCE_IPADDRESS="10.0.0.99")
     assert {ip_address("10.0.0.99")} == {each.source for each in chosen}
 
 

@@ -431,6 +431,74 @@ def test_a_reload_while_clearing_skips_the_back_off() -> None:
     assert (does.ReleaseAddresses(), does.Prepare()) == actions
 
 
+RESTART = does.RestartWanted(reason="eth0 is another interface now")
+
+
+def test_a_restart_ends_keepalived_and_prepares_at_once() -> None:
+    """In an orderly way, without a back-off, and it is no failed attempt."""
+    state, actions = to_running(RESTART)
+    told = does.TellRestart(reason="eth0 is another interface now")
+    assert (Phase.RESTARTING, (told, TERM)) == (state.phase, actions)
+    ended = does.KeepalivedEnded(exit_code=0)
+    state, actions = to_running(RESTART, ended, does.GroupGone())
+    assert (Phase.PREPARING, 0) == (state.phase, state.attempts)
+    assert (does.ReleaseAddresses(), does.Prepare()) == actions
+    state, actions = to_running(RESTART, ended, does.GroupGone(), ACCEPTED)
+    assert (Phase.STARTING, START, False) == (state.phase, actions, state.restarts)
+
+
+def test_restarts_without_end_are_no_failed_attempts() -> None:
+    """Something that comes and goes for hours does not end the agent."""
+    again = (RESTART, does.KeepalivedEnded(exit_code=0), does.GroupGone(), ACCEPTED)
+    more = (*again, does.Spawned(pid=7), does.KeepalivedReady())
+    state, _ = to_running(*more * (POLICY.attempts + 3))
+    assert (Phase.RUNNING, 0) == (state.phase, state.attempts)
+
+
+def test_a_keepalived_that_does_not_end_for_a_restart_is_killed() -> None:
+    """And again, for as long as it is there."""
+    late = (POLICY.stop_grace, does.DeadlinePassed())
+    state, actions = to_running(RESTART, *late)
+    assert (does.SignalGroup(signal=signal.SIGKILL),) == actions
+    state, actions = to_running(RESTART, *late, POLICY.kill_grace, does.DeadlinePassed())
+    assert (Phase.RESTARTING, (does.SignalGroup(signal=signal.SIGKILL),)) == (state.phase, actions)
+
+
+def test_a_reload_meanwhile_gets_its_verdict_from_the_start_that_follows() -> None:
+    """It is prepared in any case."""
+    state, actions = to_running(
+        RESTART,
+        does.ReloadRequested(),
+        does.KeepalivedEnded(exit_code=0),
+        does.GroupGone(),
+        ACCEPTED,
+    )
+    assert does.EndReload() == actions[0]
+    assert state.phase is Phase.STARTING
+
+
+@pytest.mark.parametrize(
+    "before",
+    [(does.ReloadRequested(),), (does.ReloadRequested(), ACCEPTED), (RESTART,), (CRASH,)],
+    ids=["prepares", "reloads", "restarts", "ended"],
+)
+def test_a_restart_is_passed_over_while_something_else_is_under_way(
+    before: tuple[does.Event, ...],
+) -> None:
+    """What wants it goes on wanting it."""
+    assert (to_running(*before)[0], ()) == to_running(*before, RESTART)
+
+
+def test_a_stop_during_a_restart_ends_the_agent() -> None:
+    """Nothing is started any more."""
+    state, actions = to_running(RESTART, does.StopRequested())
+    assert (Phase.STOPPING, (TERM,)) == (state.phase, actions)
+    state, _ = to_running(
+        RESTART, does.KeepalivedEnded(exit_code=0), does.StopRequested(), does.GroupGone()
+    )
+    assert state.phase is Phase.STOPPED
+
+
 def test_a_reload_that_is_refused_while_waiting_is_told_so() -> None:
     """Whoever asked waits for a verdict."""
     state, actions = replay(does.Begin(), NOT_READY, does.ReloadRequested(), NOT_READY)

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError
+from ipfailover_agent.core.errors import (
+    AwaitedSource,
+    HostNotReadyError,
+    Problem,
+    SettingsError,
+)
 from ipfailover_agent.core.model import (
     DefaultRoute,
     Family,
@@ -21,6 +26,7 @@ from ipfailover_agent.core.model import (
     ScriptState,
     Settings,
 )
+from ipfailover_agent.core.planning import sources
 from ipfailover_agent.core.planning.plan import plan
 from tests.support.vectors import host_facts
 
@@ -405,10 +411,10 @@ def test_a_given_source_stands_in_for_peers() -> None:
     settings = Settings(
         virtual_addresses=addresses("10.0.0.1"),
         unicast_peer_names=("nodes",),
-        unicast_source=ip_address("192.168.55.99"),
+        unicast_source=ip_address("192.168.55.10"),
     )
     (one,) = plan(settings, resolved("192.168.55.10")).instances
-    assert addresses("192.168.55.99") == one.unicast_peers == (one.unicast_source,)
+    assert addresses("192.168.55.10") == one.unicast_peers == (one.unicast_source,)
 
 
 def test_a_node_alone_without_an_address_of_the_family_waits() -> None:
@@ -458,12 +464,56 @@ def test_sources_belong_to_the_family_and_the_mode() -> None:
     assert (None, own) == (four.multicast_source, four.unicast_source)
 
 
-def test_a_source_that_the_node_does_not_have_is_reported() -> None:
-    """The value is used as before; the operator hears of it."""
-    config = planned("10.0.0.1", multicast_source=ip_address("192.168.55.99"))
-    assert (
-        "MULTICAST_SOURCE_IPADDRESS: 192.168.55.99 is not an address of this node",
-    ) == config.reports
+@pytest.mark.parametrize(
+    ("variable", "more"),
+    [
+        ("MULTICAST_SOURCE_IPADDRESS", {"multicast_source": ip_address("192.168.55.99")}),
+        (
+            "UNICAST_SOURCE_IPADDRESS",
+            {
+                "unicast_source": ip_address("192.168.55.99"),
+                "unicast_peers": addresses("192.168.55.11"),
+            },
+        ),
+    ],
+    ids=["multicast", "unicast"],
+)
+def test_a_source_that_the_node_does_not_have_is_waited_for(
+    variable: str, more: dict[str, Any]
+) -> None:
+    """It comes late, or is another node's: keepalived would stay in FAULT for ever."""
+    with pytest.raises(HostNotReadyError) as caught:
+        planned("10.0.0.1", **more)
+    assert variable == caught.value.problem.variable
+    assert AwaitedSource(interface="ens3", address="192.168.55.99") == caught.value.source
+    assert "another node's" in caught.value.problem.instead
+
+
+def test_a_source_that_another_node_advertises_from_is_said_to_be_its() -> None:
+    """What was heard is certain, and says what to do."""
+    with pytest.raises(HostNotReadyError) as caught:
+        planned("10.0.0.1", multicast_source=ip_address("192.168.55.99"))
+    told = sources.held_by(caught.value, "02:00:00:00:00:0c")
+    assert "another node has it: adverts from it are heard, sent by 02:00:00:00:00:0c" in str(told)
+    assert caught.value.source == told.source
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"multicast_source": ip_address("fd00::99")},
+        {"unicast_source": ip_address("192.168.55.99")},
+        {
+            "multicast_source": ip_address("192.168.55.99"),
+            "unicast_peers": addresses("192.168.55.11"),
+        },
+    ],
+    ids=["of another family", "unicast, and adverts are multicast", "the other way round"],
+)
+def test_a_source_that_nothing_is_sent_from_is_reported_only(more: dict[str, Any]) -> None:
+    """It keeps nothing from being served; the operator hears of it."""
+    (report,) = planned("10.0.0.1", **more).reports
+    assert report.endswith("is not an address of this node")
 
 
 def test_listed_nodes_share_the_instances_evenly() -> None:

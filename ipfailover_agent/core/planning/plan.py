@@ -23,7 +23,15 @@ from ipfailover_agent.core.model import (
     VrrpInstance,
     family_of,
 )
-from ipfailover_agent.core.planning import checks, groups, interfaces, ownership, priority, unicast
+from ipfailover_agent.core.planning import (
+    checks,
+    groups,
+    interfaces,
+    ownership,
+    priority,
+    sources,
+    unicast,
+)
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
@@ -73,6 +81,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         raise SettingsError(tuple(problems))
     unicast.check_resolved(settings, facts)
     nodes = _own_addresses(settings, facts, choice.interface, grouped, peers)
+    sources.require(settings, facts, {each.family for each in grouped}, name)
     node = _Node(
         settings=settings, facts=facts, interface=choice.interface, addresses=nodes, peers=peers
     )
@@ -95,7 +104,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         reports=(
             *choice.reports,
             *reports,
-            *_report_sources(settings, facts),
+            *sources.reports(settings, facts),
             *_report_family(grouped, nodes, name),
             *check.reports,
         ),
@@ -362,19 +371,6 @@ def _has_other_prefix(held: InterfaceAddress, interface: str) -> Problem:
         element=str(held.address),
         reason=f"it is on {interface} already as {text}, and this agent sets it as /{host} only",
         instead=f"leave it out, or remove it with: ip address del {text} dev {interface}",
-    )
-
-
-def _report_sources(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
-    own = unicast.own_addresses(settings, facts)
-    sources = (
-        ("UNICAST_SOURCE_IPADDRESS", settings.unicast_source),
-        ("MULTICAST_SOURCE_IPADDRESS", settings.multicast_source),
-    )
-    return tuple(
-        f"{variable}: {source} is not an address of this node"
-        for variable, source in sources
-        if source is not None and source not in own
     )
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.model import VrrpState
@@ -305,3 +305,21 @@ class Contest:
         return next(
             (each for each in self.rivals if each.mac == mac and each.router_id == router_id), None
         )
+
+
+def restarted(state: Contest) -> Contest:
+    """Return the state of an instance that stays held while keepalived is started anew.
+
+    What keepalived counted is past; who holds the address instead, and until when, is not.
+    """
+    return replace(
+        state,
+        state=VrrpState.INIT,
+        dump=None,
+        baseline=None,
+        passed=0,
+        second_at=None,
+        is_counting=False,
+        asked_at=None,
+        dump_at=None,
+    )

@@ -40,6 +40,7 @@ from ipfailover_agent.core.supervising.supervision import (
     Reload,
     ReloadCompleted,
     ReloadRequested,
+    RestartWanted,
     Restore,
     RollBack,
     ScheduleRestart,
@@ -49,12 +50,16 @@ from ipfailover_agent.core.supervising.supervision import (
     Spawned,
     SpawnFailed,
     StopRequested,
+    TellRestart,
     Verdict,
     VerificationEnded,
 )
 
 Step = tuple[Lifecycle, tuple[Action, ...]]
 
+_KEEPALIVED_LIVES = frozenset(
+    {Phase.STARTING, Phase.RUNNING, Phase.RESTARTING, Phase.STOPPING, Phase.KILLING}
+)
 _REFUSED = "the new configuration was refused"
 _STOPPING = "the agent is stopping"
 
@@ -94,10 +99,11 @@ def step(state: Lifecycle, event: Event, now: float, policy: Policy) -> Step:
             return _on_ended(state, event, now, policy)
         case GroupGone():
             return _on_group_gone(state, now, policy)
-        case ReloadRequested():
-            return _on_reload_requested(state)
-        case InputsChanged():
-            return _on_inputs_changed(state)
+        case ReloadRequested() | InputsChanged():
+            is_reload = isinstance(event, ReloadRequested)
+            return _on_reload_requested(state) if is_reload else _on_inputs_changed(state)
+        case RestartWanted(reason=reason):
+            return _on_restart_wanted(state, reason, now, policy)
         case StopRequested():
             return _on_stop_requested(state, now, policy)
         case DeadlinePassed():
@@ -177,7 +183,7 @@ def _on_ready(state: Lifecycle, now: float) -> Step:
 
 
 def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Policy) -> Step:
-    if state.phase not in {Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.KILLING}:
+    if state.phase not in _KEEPALIVED_LIVES:
         return state, ()
     actions: tuple[Action, ...] = ()
     if state.reload is Reload.PREPARING:
@@ -194,6 +200,7 @@ def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Poli
         rolls_back=state.reload is Reload.ROLLING_BACK
         or (state.reload in reloading.UNDER_WAY and not event.host_changed),
         reload_again=state.reload_again or state.reload is Reload.PREPARING,
+        restarts=state.phase is Phase.RESTARTING,
         reload=Reload.NONE,
         signals_left=0,
         difference="",
@@ -209,9 +216,16 @@ def _on_group_gone(state: Lifecycle, now: float, policy: Policy) -> Step:
     lasted = state.ready_at is not None and now - state.ready_at >= policy.stable_after
     attempts = 1 if lasted else state.attempts + 1
     back = Restore() if state.returns else RollBack()
-    state = replace(state, pid=None, ended=None, ready_at=None, deadline=None, returns=False)
+    is_restart = state.restarts
+    state = replace(
+        state, pid=None, ended=None, ready_at=None, deadline=None, returns=False, restarts=False
+    )
     if state.stops:
         return _finish(state, ExitCode.OK, "stopped")
+    if is_restart:
+        asked = Reload.PREPARING if state.reload_again else Reload.NONE
+        state, actions = _prepare(state, asked)
+        return state, (ReleaseAddresses(), *actions)
     if state.rolls_back:
         state = replace(state, rolls_back=False, phase=Phase.STARTING, attempts=attempts)
         return state, (ReleaseAddresses(), back, Spawn())
@@ -238,7 +252,7 @@ def _on_reload_requested(state: Lifecycle) -> Step:
             # What is being prepared may have been read before the change. It is finished all the
             # same: who signals often must not keep us from starting.
             return replace(state, reload_again=True), ()
-        case Phase.RUNNING | Phase.STARTING | Phase.CLEARING if not state.stops:
+        case Phase.RUNNING | Phase.RESTARTING | Phase.STARTING | Phase.CLEARING if not state.stops:
             return replace(state, reload_again=True), ()
         case _:
             return state, (EndReload(reason=_STOPPING),)
@@ -253,6 +267,14 @@ def _on_inputs_changed(state: Lifecycle) -> Step:
     return _on_reload_requested(state)
 
 
+def _on_restart_wanted(state: Lifecycle, reason: str, now: float, policy: Policy) -> Step:
+    """End keepalived in an orderly way, and start it anew with what the node is like by then."""
+    if state.phase is not Phase.RUNNING or state.reload is not Reload.NONE:
+        return state, ()
+    state = replace(state, phase=Phase.RESTARTING, deadline=now + policy.stop_grace)
+    return state, (TellRestart(reason=reason), SignalKeepalived(signal=signal.SIGTERM))
+
+
 def _on_stop_requested(state: Lifecycle, now: float, policy: Policy) -> Step:
     if state.stops:
         return state, ()
@@ -263,7 +285,7 @@ def _on_stop_requested(state: Lifecycle, now: float, policy: Policy) -> Step:
         actions = (AbandonPreparation(), *actions)
     state = replace(state, stops=True, reload=Reload.NONE, reload_again=False, difference="")
     match state.phase:
-        case Phase.STARTING | Phase.RUNNING:
+        case Phase.STARTING | Phase.RUNNING | Phase.RESTARTING:
             state = replace(state, phase=Phase.STOPPING, deadline=now + policy.stop_grace)
             return state, (*actions, SignalKeepalived(signal=signal.SIGTERM))
         case Phase.PREPARING | Phase.WAITING | Phase.BACKOFF:
@@ -283,6 +305,9 @@ def _on_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
             return _on_ready(state, now)
         case Phase.RUNNING:
             return reloading.deadline_passed(state, now, policy)
+        case Phase.RESTARTING:
+            state = replace(state, deadline=now + policy.kill_grace)
+            return state, (SignalGroup(signal=signal.SIGKILL),)
         case Phase.STOPPING:
             state = replace(state, phase=Phase.KILLING, deadline=now + policy.kill_grace)
             return state, (SignalGroup(signal=signal.SIGKILL),)

@@ -22,6 +22,7 @@ class Phase(enum.Enum):
     WAITING = "waiting"  # for the node, or for a configuration that can be used
     STARTING = "starting"  # keepalived was started and has not spoken yet
     RUNNING = "running"
+    RESTARTING = "restarting"  # keepalived was told to end, and will be started anew
     CLEARING = "clearing"  # keepalived ended; what is left of its group is being ended
     BACKOFF = "backoff"
     STOPPING = "stopping"
@@ -165,6 +166,16 @@ class InputsChanged:
     """Something else that a plan depends on is another one: peers that are given by name."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartWanted:
+    """keepalived cannot do its work as it runs, through no fault of its own: start it anew.
+
+    What wants it goes on wanting it: while a reload is under way it is passed over.
+    """
+
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class StopRequested:
     """SIGTERM or SIGINT."""
@@ -187,6 +198,7 @@ Event = (
     | GroupGone
     | ReloadRequested
     | InputsChanged
+    | RestartWanted
     | StopRequested
     | DeadlinePassed
 )
@@ -276,6 +288,13 @@ class EndReload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TellRestart:
+    """keepalived is about to be ended and started anew: say why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRestart:
     """keepalived will be started again after ``delay`` seconds: say so."""
 
@@ -306,6 +325,7 @@ Action = (
     | CheckGroup
     | ReleaseAddresses
     | EndReload
+    | TellRestart
     | ScheduleRestart
     | Finish
 )
@@ -332,6 +352,7 @@ class Lifecycle:
         clearing_since: when keepalived's parent ended.
         ended: how it ended, kept while its group is cleared.
         rolls_back: the previous configuration is to be restored after clearing.
+        restarts: keepalived was ended to be started anew, which is no failed attempt.
         stops: TERM or INT was received.
     """
 
@@ -349,4 +370,5 @@ class Lifecycle:
     clearing_since: float = 0.0
     ended: KeepalivedEnded | None = None
     rolls_back: bool = False
+    restarts: bool = False
     stops: bool = False

@@ -154,6 +154,13 @@ MATRIX: tuple[Fault, ...] = (
     Fault(name="agent frozen", runs=1, story=stories.agent_frozen, none=1.0),
     Fault(name="link down", runs=1, story=stories.link_down, none=SUDDEN),
     Fault(
+        name="interface made anew, all in turn",
+        story=stories.interface_made_anew,
+        none=SUDDEN,
+        gains=6,
+        old="no end",
+    ),
+    Fault(
         name="holder cannot send",
         story=stories.holder_mute,
         tells=("event=contest.held",),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.lab.chaos.scene import Scene
+    from tests.lab.node import Node
 
 QUICK = 8.0  # seconds in which everything has happened, as a rule
 LONG = 12.0  # and a trial too
@@ -136,6 +137,39 @@ def agent_frozen(scene: Scene) -> None:
 
 
 # --- the network ---------------------------------------------------------------------------------
+
+
+def interface_made_anew(scene: Scene) -> None:
+    """Put a bridge under the interface's name on every member in turn, the holder first."""
+    scene.serve()
+    scene.begins()
+    for node in scene.members:
+        _put_bridge(node)
+        scene.watch(LONG)
+
+
+def _put_bridge(node: Node) -> None:
+    name, quick = node.interface, "stp_state 0 forward_delay 0 mcast_snooping 0"
+    routes = [
+        f"{family} route replace {line}"
+        for family in ("-4", "-6")
+        for line in node.run(["ip", family, "route", "show", "default"]).stdout.splitlines()
+    ]
+    node.network.ip(
+        [
+            f"link set {name} down",
+            f"link set {name} name phys0",
+            "address flush dev phys0",
+            "link set phys0 up",
+            f"link add {name} address {node.own.mac} type bridge {quick}",
+            f"link set phys0 master {name}",
+            f"link set {name} up",
+            f"address add {node.own.ipv4} dev {name}",
+            f"address add {node.own.ipv6} dev {name} nodad",
+        ]
+    )
+    for each in routes:
+        node.run(["ip", *each.split()], check=False)
 
 
 def link_down(scene: Scene) -> None:

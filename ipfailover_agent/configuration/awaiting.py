@@ -1,0 +1,80 @@
+"""Listens, while an address that adverts are to come from is awaited, for whether another has it.
+
+It may come late, or be another node's, as where one value is given to all nodes: whose adverts
+come from it has it, and that is then said as certain. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.network import packet_filter, packets
+from ipfailover_agent.core.planning import sources
+from ipfailover_agent.core.rivalry.causes import mac_text
+from ipfailover_agent.system import wire
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError
+    from ipfailover_agent.system.loop import Loop
+
+SOURCE: Final = "awaited-source"
+
+_FRAMES_PER_READ: Final = 256
+
+
+class SourceEar:
+    """Hears adverts from one awaited address at a time."""
+
+    def __init__(self) -> None:
+        self._awaited: AwaitedSource | None = None
+        self._wire: wire.WireSocket | None = None
+        self._loop: Loop | None = None
+        self._holder = ""  # its MAC, once it was heard
+
+    def about(self, error: HostNotReadyError, loop: Loop) -> HostNotReadyError:
+        """Return the error, or one that says for certain who has what is lacking."""
+        if error.source is None:
+            self.close()
+            return error
+        if error.source != self._awaited:
+            self.close()
+        if self._wire is None:
+            self._open(error.source, loop)
+        self.readable()
+        return sources.held_by(error, self._holder) if self._holder else error
+
+    def _open(self, awaited: AwaitedSource, loop: Loop) -> None:
+        try:
+            program = packet_filter.kernel_filter((ip_address(awaited.address),))
+            self._wire = wire.WireSocket(awaited.interface, program)
+        except AgentError:
+            return  # then it is not known; the next attempt is in a second
+        self._awaited, self._loop, self._holder = awaited, loop, ""
+        loop.watch_readable(self._wire.fileno(), SOURCE)
+
+    def readable(self) -> None:
+        """Take what was heard."""
+        if self._wire is None or self._awaited is None:
+            return
+        try:
+            found = self._wire.receive(_FRAMES_PER_READ)
+        except AgentError:
+            self.close()
+            return
+        for seen in found:
+            match seen.packet:
+                case packets.Advert(source=source, source_mac=mac) if not seen.is_outgoing:
+                    if str(source) == self._awaited.address:
+                        self._holder = mac_text(mac)
+                case _:
+                    pass
+
+    def close(self) -> None:
+        """Stop listening; nothing is awaited any more."""
+        if self._wire is not None and self._loop is not None:
+            self._loop.unwatch(self._wire.fileno())
+            self._wire.close()
+        self._wire = self._awaited = None
+        self._holder = ""

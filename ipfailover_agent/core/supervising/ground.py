@@ -1,0 +1,212 @@
+"""What keepalived stands on: its interface, and the addresses that it sends from.
+
+:func:`looked` is pure: looks at the node -> start keepalived anew, or not. An interface that was
+deleted and made again under its name is another one, with another index: keepalived (2.2.7 to
+2.4.3) makes its unicast sockets before the address is there and never again, and sends IPv6
+multicast through the index that is gone. A source address that a variable names and that goes
+away makes it send what nothing can answer.
+
+Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.model import Family, family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfailover_agent.core.model import (
+        InterfaceAddress,
+        IPAddress,
+        KeepalivedConfig,
+        Settings,
+        VrrpInstance,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Every delay by name, in seconds.
+
+    Attributes:
+        settle: from the moment at which another interface can be served on to a restart: in it
+            keepalived may show that it serves there already.
+        look_every: between two looks while something is awaited; the kernel tells of most of it.
+        settle_every: likewise while it settles: keepalived is asked each time, and adverts come
+            every second.
+    """
+
+    settle: float = 1.7
+    look_every: float = 0.5
+    settle_every: float = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terrain:
+    """The node at one moment.
+
+    Attributes:
+        index: of the interface, None while there is none of its name.
+        is_running: it is up and has a carrier.
+        usable: addresses on it that can be sent from, the virtual ones left out.
+        elsewhere: likewise, on other interfaces.
+        present: every address of the node, those among them that duplicate address detection has
+            not passed yet.
+        held: what is on the interface, in the kernel's order.
+    """
+
+    index: int | None = None
+    is_running: bool = False
+    usable: frozenset[IPAddress] = frozenset()
+    elsewhere: frozenset[IPAddress] = frozenset()
+    present: frozenset[IPAddress] = frozenset()
+    held: tuple[InterfaceAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What instances send from: ``source``, or any address of the family that will do."""
+
+    family: Family
+    source: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What is remembered of the ground of the keepalived that runs.
+
+    Attributes:
+        index: of the interface that it was started on, or was seen to serve on.
+        other: another index that can be served on, and ``ready_at`` since when.
+        ready_at: see ``other``; also since when a lost source is back.
+        lost: the sources that went away while it ran.
+    """
+
+    index: int | None = None
+    other: int | None = None
+    ready_at: float | None = None
+    lost: frozenset[IPAddress] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """A look: the node, and what the configuration in force wants of it.
+
+    Attributes:
+        terrain: the node.
+        needs: of all instances.
+        sources: those that variables name.
+        interface: its name, for words.
+        works: every instance has been seen to serve, or to stand by, since ``Ground.ready_at``.
+    """
+
+    terrain: Terrain
+    needs: frozenset[Need]
+    sources: frozenset[IPAddress] = frozenset()
+    interface: str = ""
+    works: bool = False
+
+
+def looked(state: Ground, look: Awaited, now: float, policy: Policy) -> tuple[Ground, str]:
+    """Return the state after a look, and why to start keepalived anew, or nothing."""
+    terrain = look.terrain
+    if terrain.index is None:
+        return replace(state, other=None, ready_at=None), ""
+    lost = (state.lost | (look.sources - terrain.present)) & look.sources
+    state = replace(state, lost=lost)
+    is_other = terrain.index != state.index
+    if not is_other and not lost:
+        return replace(state, other=None, ready_at=None), ""
+    if lacking(look.needs, terrain):
+        return replace(state, other=None, ready_at=None), ""
+    if state.ready_at is None or state.other != terrain.index:
+        state = replace(state, other=terrain.index, ready_at=now)
+    if lost:
+        back = " and ".join(map(str, sorted(lost, key=int)))
+        return state, f"the source address {back} is on this node again"
+    if look.works:
+        return Ground(index=terrain.index), ""
+    if state.ready_at is not None and now - state.ready_at < policy.settle:
+        return state, ""
+    return state, f"{look.interface} is another interface now{_was(state.index, terrain.index)}"
+
+
+def is_waiting(state: Ground, terrain: Terrain) -> bool:
+    """Tell whether something is awaited, so that looks have to follow each other."""
+    return bool(state.lost) or (terrain.index is not None and terrain.index != state.index)
+
+
+def troubles(state: Ground, look: Awaited) -> tuple[str, ...]:
+    """Return in sentences why the node is not ready, as far as its ground goes."""
+    found = [
+        f"{each} is no longer an address of this node, and adverts are to come from it: what sends"
+        " from it stays in FAULT until it is back"
+        for each in sorted(state.lost - look.terrain.present, key=int)
+    ]
+    index = look.terrain.index
+    if index is not None and index != state.index:
+        missing = lacking(look.needs, look.terrain)
+        until = f", once {missing[0]}" if missing else ""
+        found.append(
+            f"{look.interface} is another interface now{_was(state.index, index)}: keepalived is"
+            f" started anew{until}"
+        )
+    return tuple(found)
+
+
+def _was(before: int | None, now: int) -> str:
+    return f" (index {now})" if before is None else f" (index {now}, it was {before})"
+
+
+def lacking(needs: Iterable[Need], terrain: Terrain) -> tuple[str, ...]:
+    """Return what has to come before keepalived can serve, to be read after "once"."""
+    if not terrain.is_running:
+        return ("the interface is up and has a carrier",)
+    return tuple(
+        _in_words(each)
+        for each in sorted(needs, key=lambda each: (each.family, str(each.source or "")))
+        if not _is_met(each, terrain)
+    )
+
+
+def _is_met(need: Need, terrain: Terrain) -> bool:
+    if need.source is not None:
+        return need.source in terrain.usable or need.source in terrain.elsewhere
+    # IPv6 adverts come from a link-local address
+    return any(
+        family_of(each) is need.family and (need.family is Family.IPV4 or each.is_link_local)
+        for each in terrain.usable
+    )
+
+
+def _in_words(need: Need) -> str:
+    if need.source is not None:
+        return f"{need.source} is on this node and can be used"
+    kind = "a link-local" if need.family is Family.IPV6 else "an IPv4"
+    return f"the interface has {kind} address that can be used"
+
+
+def needs(config: KeepalivedConfig) -> frozenset[Need]:
+    """Return what the instances of a configuration send from."""
+    return frozenset(Need(family=each.family, source=source_of(each)) for each in config.instances)
+
+
+def source_of(instance: VrrpInstance) -> IPAddress | None:
+    """Return the address that an instance is told to send from, if it is told any."""
+    return instance.unicast_source if instance.unicast_peers else instance.multicast_source
+
+
+def named_sources(settings: Settings, config: KeepalivedConfig) -> frozenset[IPAddress]:
+    """Return the source addresses that variables name and some instance sends from."""
+    used = {source_of(each) for each in config.instances}
+    named = (settings.unicast_source, settings.multicast_source)
+    return frozenset(each for each in named if each is not None and each in used)
+
+
+def lost_by(config: KeepalivedConfig, lost: frozenset[IPAddress]) -> frozenset[str]:
+    """Return the names of the instances whose source is one of these."""
+    return frozenset(each.name for each in config.instances if source_of(each) in lost)

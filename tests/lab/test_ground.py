@@ -1,0 +1,441 @@
+"""Interfaces that are deleted and made anew, and source addresses that come and go."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import (
+    ELECTION,
+    ask,
+    events,
+    serve_ranked,
+    status,
+    stays,
+    variables,
+    wait_for_each,
+    wait_for_state,
+    wait_for_status,
+)
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+BRIDGE = "br-ex"
+#: At most 2 s from the address to a restart, the end of keepalived, a start, a busy machine.
+NOTICED = 8.0
+#: How often a holder's interface is made anew; 30 in a minute took as well.
+INDEXES = 10
+
+
+def make_bridge(node: Node, *, addresses: bool = True, index: str = "") -> None:
+    """Put a bridge over the node's interface, as OVN-Kubernetes and os-net-config do.
+
+    ``index``: the one that it is to have, else the kernel chooses the next one.
+    """
+    chosen = f"index {index} " if index else ""
+    quick = "stp_state 0 forward_delay 0 mcast_snooping 0"
+    node.network.ip(
+        [
+            f"link add {BRIDGE} {chosen}address {node.own.mac} type bridge {quick}",
+            f"link set {node.interface} master {BRIDGE}",
+            f"link set {BRIDGE} up",
+        ]
+    )
+    if addresses:
+        give_addresses(node)
+
+
+def give_addresses(node: Node) -> None:
+    """Give the bridge the node's addresses."""
+    node.network.ip([f"address add {each} dev {BRIDGE} nodad" for each in own_addresses(node)])
+
+
+def own_addresses(node: Node) -> list[str]:
+    """Return the node's own addresses with their prefixes."""
+    return [str(each) for each in (node.own.ipv4, node.own.ipv6) if each is not None]
+
+
+def move_to_bridge(node: Node) -> None:
+    """Move the node's addresses from its interface to a bridge over that."""
+    node.network.ip([f"address del {each} dev {node.interface}" for each in own_addresses(node)])
+    make_bridge(node)
+
+
+def remake(node: Node, *, pause: float = 0.3, addresses: bool = True) -> None:
+    """Delete the bridge and make it again: under the same name, with another index."""
+    node.network.ip([f"link del {BRIDGE}"])
+    stays(pause)
+    make_bridge(node, addresses=addresses)
+
+
+def peers(lab: Lab, *, unicast: bool) -> dict[str, str]:
+    """Return the variables that make every node a peer of the others, or none."""
+    if not unicast:
+        return {}
+    return {"UNICAST_PEERS": ",".join([f"{each.ip},{each.ipv6}" for each in lab.nodes])}
+
+
+def serve_on_bridges(
+    make_lab: Callable[..., Lab], *, unicast: bool, ipv6: bool = True, **more: str
+) -> tuple[Lab, list[str]]:
+    """Have two nodes serve an address of each family on a bridge; the first holds both."""
+    lab = make_lab(2, ipv6=ipv6)
+    for node in lab.nodes:
+        move_to_bridge(node)
+    addresses = [lab.virtual(1), lab.virtual6(1)][: 2 if ipv6 else 1]
+    more |= peers(lab, unicast=unicast)
+    serve_ranked(lab, *addresses, NETWORK_INTERFACE=BRIDGE, PREEMPTION="preempt", **more)
+    return lab, addresses
+
+
+def restarts(node: Node) -> int:
+    """Return how often the agent had keepalived started anew."""
+    return len(events(node, "keepalived.restarting"))
+
+
+def is_ready(node: Node) -> bool:
+    """Tell whether the node is ready and every instance serves or stands by."""
+    found = status(node)
+    states = {each["state"] for each in found.get("instances", ())}
+    return bool(found.get("ready")) and states <= {"MASTER", "BACKUP"}
+
+
+def wait_until_ready(lab: Lab) -> None:
+    """Wait until every node is ready."""
+    for node in lab.nodes:
+        wait_until(
+            lambda node=node: is_ready(node),  # type: ignore[misc]
+            timeout=NOTICED + ELECTION,
+            what=f"{node.name} is ready",
+            interval=0.2,
+        )
+
+
+@pytest.mark.parametrize("unicast", [True, False], ids=["unicast", "multicast"])
+def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_both_at_once(
+    make_lab: Callable[..., Lab], *, unicast: bool
+) -> None:
+    """Both families have one holder again each time, and each can lose the other node."""
+    lab, addresses = serve_on_bridges(make_lab, unicast=unicast)
+    first, second = lab.nodes
+    for turn in ([first], [second], [first, second]):
+        for node in turn:
+            remake(node)
+        wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+        wait_until_ready(lab)
+    assert max(map(restarts, lab.nodes)) <= 2
+    assert [events(node, "restart.scheduled") for node in lab.nodes] == [[], []]
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    first.kill()
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    second.terminate()
+    assert second.wait() == 0
+
+
+@pytest.mark.timing
+def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for_a_restart(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """IPv4 by multicast, on a backup: it counts the holder's adverts again within a second."""
+    lab, addresses = serve_on_bridges(make_lab, unicast=False, ipv6=False, MONITOR_PORT="0")
+    first, second = lab.nodes
+    remake(second)
+    wait_for_state(second, "BACKUP")
+    stays(4)
+    wait_until_ready(lab)
+    assert [restarts(node) for node in lab.nodes] == [0, 0]
+    assert [lab.recorder.holders(each) for each in addresses] == [[first.name]]
+
+
+def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Ten times, every 2 s, on the holder: the other serves meanwhile, both are ready after it.
+
+    Its address then comes 10 s after the link; what is awaited is said until then.
+    """
+    lab, addresses = serve_on_bridges(make_lab, unicast=True)
+    first, second = lab.nodes
+    began = time.monotonic()
+    for _ in range(INDEXES):
+        remake(first, pause=0)
+        stays(2)
+    settled = wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+    assert set(settled.values()) <= {"n1", "n2"}
+    wait_until_ready(lab)
+    none = [lab.recorder.seconds_with_none(each, since=began) for each in addresses]
+    two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
+    print(f"{INDEXES} indexes: {restarts(first)} restarts, on none {none} s, on two {two} s")
+    assert events(first, "restart.scheduled") == []
+    assert restarts(first) <= INDEXES + 1
+    assert [restarts(second), first.is_running] == [0, True]
+    assert max(two) < 1
+    count = restarts(first)
+    remake(first, addresses=False)
+    said = wait_until(
+        lambda: [each for each in status(first)["reasons"] if BRIDGE in each],
+        timeout=NOTICED,
+        what="the node says what it waits for",
+        interval=0.2,
+    )
+    stays(10)
+    assert restarts(first) == count
+    assert "is another interface now" in said[0]
+    came = time.monotonic()
+    give_addresses(first)
+    wait_until(lambda: restarts(first) > count, timeout=NOTICED, what="keepalived starts anew")
+    print(f"restarted {time.monotonic() - came:.1f} s after the address")
+    wait_until_ready(lab)
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+
+
+def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """The old one is still there, under another name, with our addresses: they go."""
+    lab, addresses = serve_on_bridges(make_lab, unicast=False)
+    first, second = lab.nodes
+    began = time.monotonic()
+    first.network.ip(
+        [
+            f"link set {first.interface} nomaster",
+            f"link set {BRIDGE} down",
+            f"link set {BRIDGE} name old0",
+            "link set old0 up",
+            f"address del {first.own.ipv4} dev old0",
+        ]
+    )
+    for each in addresses:  # as a tool does that copies what it finds
+        first.network.ip([f"address replace {each}/{128 if ':' in each else 32} dev old0"])
+    make_bridge(first)
+    wait_until_ready(lab)
+    wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+    left = first.run(["ip", "address", "show", "dev", "old0"]).stdout
+    assert [each for each in addresses if f"{each}/" in left] == []
+    two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
+    print(f"on two {two} s")
+    assert second.is_running
+
+
+def test_an_instance_that_neither_hears_nor_takes_over_is_said_to_be_deaf_and_mended(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """The interface comes back with the same index: nothing shows it but that it hears nothing.
+
+    The MASTER beside it is left alone.
+    """
+    lab, addresses = serve_on_bridges(make_lab, unicast=True)
+    first, second = lab.nodes
+    index = second.run(["ip", "-oneline", "link", "show", "dev", BRIDGE]).stdout.split(":")[0]
+    began = time.monotonic()
+    second.network.ip([f"link del {BRIDGE}"])
+    stays(0.3)
+    make_bridge(second, index=index, addresses=False)
+    stays(0.5)
+    give_addresses(second)
+    said = wait_until(
+        lambda: events(second, "instance.deaf"), timeout=30, what="deafness is said", interval=0.2
+    )
+    print(f"deaf after {time.monotonic() - began:.1f} s: {said[0]}")
+    assert BRIDGE in said[0]
+    wait_until_ready(lab)
+    assert [restarts(each) for each in lab.nodes] == [0, 1]
+    assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
+    first.kill()
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+
+
+#: The variable, the address that comes late on n1, and what it is deleted and added as.
+SOURCES = {
+    "unicast": ("UNICAST_SOURCE_IPADDRESS", "192.0.2.31/24"),
+    "unicast IPv6": ("UNICAST_SOURCE_IPADDRESS", "fd00::31/64"),
+    "multicast": ("MULTICAST_SOURCE_IPADDRESS", "192.0.2.31/24"),
+    "multicast IPv6": ("MULTICAST_SOURCE_IPADDRESS", "fe80::31/64"),
+}
+
+
+@pytest.mark.parametrize(("variable", "late"), SOURCES.values(), ids=SOURCES)
+def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
+    make_lab: Callable[..., Lab], variable: str, late: str
+) -> None:
+    """Phase waiting, then it serves; without it FAULT with that cause; it serves again."""
+    lab = make_lab(2)
+    first, second = lab.nodes
+    source = late.partition("/")[0]
+    is_ipv6 = ":" in source
+    address = lab.virtual6(1) if is_ipv6 else lab.virtual(1)
+    own = second.ipv6 if is_ipv6 else second.ip
+    common = {"PREEMPTION": "preempt", "MONITOR_PORT": "0"}
+    both: list[dict[str, str]] = [{}, {}]
+    if variable.startswith("UNICAST"):
+        both = [{"UNICAST_PEERS": own}, {"UNICAST_PEERS": source}]
+    second.start(variables(address, PRIORITY="210", **common, **both[1]))
+    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    first.start({**variables(address, PRIORITY="250", **common, **both[0]), variable: source})
+    found = wait_for_status(first, "phase", "waiting")
+    assert not found["ready"]
+    assert f"{variable}: '{source}'" in "".join(found["reasons"])
+    checked = ask(first, "check")
+    assert (checked.returncode, source in checked.stdout) == (78, True)
+    change = f"{late} dev {first.interface}{' nodad' if is_ipv6 else ''}"
+    first.network.ip([f"address add {change}"])
+    lab.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
+    began = time.monotonic()
+    first.network.ip([f"address del {late} dev {first.interface}"])
+    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    wait_for_state(first, "FAULT")
+    found = status(first)
+    cause = found["instances"][0]["transitions"][-1]["cause"]
+    assert f"the source address {source} is no longer on this node" in cause
+    assert (found["ready"], source in "".join(found["reasons"])) == (False, True)
+    first.network.ip([f"address add {change}"])
+    lab.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
+    assert restarts(first) == 1
+    assert lab.recorder.seconds_with_two(address, since=began) < 1
+    wait_until_ready(lab)
+
+
+def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """One value for all nodes: it is waited for, and certain who has it."""
+    lab = make_lab(2)
+    first, second = lab.nodes
+    address = lab.virtual(1)
+    environment = {**variables(address), "MULTICAST_SOURCE_IPADDRESS": second.ip}
+    for node in lab.nodes:
+        node.start(environment)
+    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    said = wait_until(
+        lambda: [each for each in status(first)["reasons"] if "another node has it" in each],
+        timeout=ELECTION,
+        what="it is said who has the address",
+        interval=0.2,
+    )
+    assert second.own.mac in said[0]
+    assert first.is_running
+
+
+def lose_carrier(node: Node) -> None:
+    """Boot a node before its switch: no carrier, and so no link-local address."""
+    node.link_down()
+    node.network.ip(
+        [
+            f"link set {node.interface} down",
+            f"link set {node.interface} up",
+            f"address replace {node.own.ipv6} dev {node.interface} nodad",
+        ]
+    )
+
+
+def link_local(node: Node) -> str:
+    """Return the link-local address of the node's interface with its prefix."""
+    words = node.run(
+        ["ip", "-oneline", "-6", "address", "show", "dev", node.interface, "scope", "link"]
+    ).stdout.split()
+    return words[words.index("inet6") + 1]
+
+
+def conflict_protection(node: Node) -> dict[str, object]:
+    """Return what the status says of the protection from a second holder."""
+    found: dict[str, object] = next(
+        each for each in status(node)["protections"] if each["kind"] == "conflict"
+    )
+    return found
+
+
+@pytest.mark.parametrize("lacks", ["carrier", "link-local address"])
+def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
+    make_lab: Callable[..., Lab], lacks: str
+) -> None:
+    """Contests follow the node: until then it is said for which instance they are off.
+
+    With the link, a node that hears nothing of VRRP yields, and a drain hears who takes over.
+    """
+    lab = make_lab(2)
+    first, second = lab.nodes
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    common = {"PREEMPTION": "nopreempt", "NETWORK_INTERFACE": first.interface}
+    second.start(variables(*addresses, PRIORITY="250", **common))
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    address = link_local(first)
+    if lacks == "carrier":
+        lose_carrier(first)
+    else:
+        first.network.ip([f"address del {address} dev {first.interface}"])
+    first.start(variables(*addresses, PRIORITY="210", **common))
+    wait_for_status(first, "phase", "running")
+    protection = conflict_protection(first)
+    assert protection["active"] is False
+    assert "VIP_2" in str(protection["reason"])
+    began = time.monotonic()
+    if lacks == "carrier":
+        first.link_up()
+    else:
+        first.network.ip([f"address add {address} dev {first.interface} nodad"])
+    wait_for_state(first, "BACKUP")
+    wait_until(
+        lambda: conflict_protection(first)["active"],
+        timeout=NOTICED,
+        what="the protection is active for every instance",
+        interval=0.2,
+    )
+    first.firewall("in")
+    wait_until(
+        lambda: len(lab.recorder.holders(addresses[1])) > 1 or events(first, "contest.held"),
+        timeout=ELECTION,
+        what="a second holder, or one that is kept from it",
+    )
+    wait_for_each(lab, addresses, timeout=5)
+    two = lab.recorder.seconds_with_two(addresses[1], since=began)
+    print(f"no {lacks} at the start: IPv6 on two for {two:.2f} s once VRRP is blocked")
+    first.firewall_off()
+    second.terminate()
+    assert second.wait() == 0
+    wait_for_each(lab, addresses, timeout=3 * ELECTION, among=[first])
+    second.start()
+    wait_for_state(second, "BACKUP")
+    done = ask(first, "drain")
+    assert (done.returncode, second.ip in done.stdout) == (0, True), done.stdout
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+
+
+def test_holds_and_drains_stay_when_keepalived_is_started_anew(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """A drained node stays drained; one that hears nothing of VRRP is never a second holder."""
+    lab, addresses = serve_on_bridges(make_lab, unicast=False)
+    first, second = lab.nodes
+    assert ask(first, "drain").returncode == 0
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    began = time.monotonic()
+    remake(first)
+    wait_until(lambda: restarts(first) == 1, timeout=NOTICED, what="keepalived starts anew")
+    wait_for_state(first, "FAULT")
+    assert all(each["drained"] for each in status(first)["instances"])
+    assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
+    ask(first, "undrain")
+    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    second.firewall("in")
+    wait_until(
+        lambda: len(events(second, "contest.held")) >= 2,
+        timeout=2 * ELECTION,
+        what="both instances are held",
+    )
+    wait_for_state(second, "FAULT")
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    held = len(events(second, "contest.held"))
+    began = time.monotonic()
+    remake(second)
+    wait_until(lambda: restarts(second) == 1, timeout=NOTICED, what="keepalived starts anew")
+    wait_for_state(second, "FAULT")
+    stays(5)
+    assert [lab.recorder.seconds_with_two(each, since=began) for each in addresses] == [0, 0]
+    print(f"holds before and after: {held}, {len(events(second, 'contest.held'))}")

@@ -1,0 +1,172 @@
+"""What an rtnetlink multicast socket tells, in a fresh network namespace, iproute2 making it."""
+
+from __future__ import annotations
+
+import select
+import time
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfailover_agent.system import terrain
+from ipfailover_agent.system.link_monitor import (
+    AddressNotice,
+    LinkMonitor,
+    LinkNotice,
+    Notice,
+    parse,
+)
+from ipfailover_agent.system.rtnetlink import MalformedMessageError
+from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+netns = pytest.mark.netns
+
+
+@pytest.fixture
+def namespace() -> Iterator[NetworkNamespace]:
+    """Enter a namespace of our own with an interface ``one``."""
+    with fresh_namespace() as made:
+        made.ip("link", "add", "one", "type", "bridge")
+        made.ip("link", "set", "one", "addrgenmode", "none")  # no address of the kernel's own
+        with made.entered():
+            yield made
+
+
+def told(monitor: LinkMonitor, *, seconds: float = 0.3) -> list[Notice]:
+    """Return everything that comes until it is quiet for so long."""
+    found: list[Notice] = []
+    while select.select([monitor], [], [], seconds)[0]:
+        found += monitor.read()
+    return found
+
+
+@netns
+def test_an_interface_that_is_made_anew_has_another_index(namespace: NetworkNamespace) -> None:
+    """Deleted and made again under its name: both are told, the new index and MAC with it."""
+    with LinkMonitor() as monitor:
+        namespace.ip("link", "del", "one")
+        namespace.ip("link", "add", "one", "address", "02:00:00:00:00:07", "type", "bridge")
+        links = [each for each in told(monitor) if isinstance(each, LinkNotice)]
+    gone = {each.index for each in links if each.is_gone}
+    made = [each for each in links if not each.is_gone and each.name == "one"][-1]
+    assert len(gone) == 1
+    assert made.index not in gone
+    assert (made.mac, made.is_up) == (bytes.fromhex("020000000007"), False)
+
+
+@netns
+def test_flags_and_a_new_mac_are_told(namespace: NetworkNamespace) -> None:
+    """Up and carrier apart: a veth whose peer is down is up and carries nothing."""
+    namespace.ip("link", "add", "two", "type", "veth", "peer", "name", "three")
+    with LinkMonitor() as monitor:
+        namespace.ip("link", "set", "two", "up")
+        alone = [each for each in told(monitor) if isinstance(each, LinkNotice)][-1]
+        namespace.ip("link", "set", "three", "up")
+        told(monitor, seconds=1.2)  # the kernel tells of carriers once a second
+        namespace.ip("link", "set", "two", "address", "02:00:00:00:00:08")
+        both = [
+            each
+            for each in told(monitor)
+            if isinstance(each, LinkNotice) and each.name == "two" and not each.is_gone
+        ][-1]
+    assert (alone.name, alone.is_up, alone.has_carrier) == ("two", True, False)
+    assert (both.is_up, both.has_carrier, both.mac.hex(":")) == (True, True, "02:00:00:00:00:08")
+
+
+@netns
+def test_renewals_of_leases_wake_nobody(namespace: NetworkNamespace) -> None:
+    """Virtual addresses come and are renewed unheard; the node's own are heard, and what goes."""
+    namespace.ip("link", "set", "one", "up")
+    with LinkMonitor() as monitor:
+        told(monitor)
+        lease = ("valid_lft", "9", "preferred_lft", "0")
+        for address in ("10.0.0.1/32", "fd00::1/128"):
+            for _ in range(3):
+                namespace.ip("address", "replace", address, "dev", "one", *lease)
+        assert told(monitor) == []
+        namespace.ip("address", "add", "10.0.0.11/24", "dev", "one")
+        namespace.ip("address", "add", "fd00::11/64", "dev", "one", "nodad")
+        namespace.ip("address", "del", "10.0.0.1/32", "dev", "one")
+        found = [
+            (str(each.address), each.is_gone)
+            for each in told(monitor)
+            if isinstance(each, AddressNotice)
+        ]
+    assert ("10.0.0.11", False) in found
+    assert ("fd00::11", False) in found
+    assert ("10.0.0.1", True) in found
+    assert {address for address, _ in found} <= {"10.0.0.11", "fd00::11", "10.0.0.1"}
+
+
+@netns
+def test_a_port_that_leaves_a_bridge_is_not_gone(namespace: NetworkNamespace) -> None:
+    """The kernel says RTM_DELLINK of the bridge's family then."""
+    namespace.ip("link", "add", "two", "type", "veth", "peer", "name", "three")
+    namespace.ip("link", "set", "two", "master", "one")
+    with LinkMonitor() as monitor:
+        told(monitor)
+        namespace.ip("link", "set", "two", "nomaster")
+        found = told(monitor)
+    assert [each for each in found if isinstance(each, LinkNotice) and each.is_gone] == []
+
+
+@netns
+def test_reading_returns_at_once_where_nothing_happens(namespace: NetworkNamespace) -> None:
+    """The loop never waits for it."""
+    namespace.ip("link", "set", "one", "up")
+    with LinkMonitor() as monitor:
+        told(monitor)
+        began = time.monotonic()
+        assert monitor.read() == ()
+        assert time.monotonic() - began < 0.5
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_notices_or_malformed(data: bytes) -> None:
+    """Nothing else is raised, whatever a process writes to the socket."""
+    try:
+        found = list(parse(data))
+    except MalformedMessageError:
+        return
+    assert all(isinstance(each, LinkNotice | AddressNotice) for each in found)
+
+
+def test_an_address_is_read_as_the_kernel_tells_it() -> None:
+    """RTM_DELADDR of 10.0.0.1/32 on interface 7, byte for byte."""
+    payload = bytes.fromhex("0220800007000000080002000a000001")
+    message = (16 + len(payload)).to_bytes(4, "little") + bytes.fromhex("15000000") + bytes(8)
+    notice = AddressNotice(index=7, address=ip_address("10.0.0.1"), is_gone=True)
+    assert [notice] == list(parse(message + payload))
+
+
+@netns
+def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
+    namespace: NetworkNamespace,
+) -> None:
+    """Tentative ones are present, other interfaces' are elsewhere, virtual ones nowhere."""
+    namespace.ip("link", "add", "two", "type", "veth", "peer", "name", "three")
+    for name in ("one", "two", "three"):
+        namespace.ip("link", "set", name, "addrgenmode", "none")
+    namespace.ip("link", "set", "two", "up")
+    namespace.ip("link", "set", "three", "up")
+    namespace.ip("address", "add", "10.0.0.11/24", "dev", "two")
+    namespace.ip("address", "add", "10.0.0.101/32", "dev", "two")
+    namespace.ip("address", "add", "10.1.0.11/24", "dev", "one")
+    namespace.ip("address", "add", "fd00::11/64", "dev", "two")  # detection takes a second
+    here, elsewhere, late = map(ip_address, ("10.0.0.11", "10.1.0.11", "fd00::11"))
+    found = terrain.look("two", {ip_address("10.0.0.101")})
+    assert (found.index, found.is_running) == (terrain.index_of("two"), True)
+    assert found.usable - {late} == {here}
+    assert elsewhere in found.elsewhere
+    assert found.present == {here, late} | found.elsewhere
+    assert {here, late} == {each.address for each in found.held}
+    wait_until(lambda: late in terrain.look("two", ()).usable, 10, "it can be used")
+    gone = terrain.look("four", ())
+    assert (gone.index, gone.is_running, gone.usable) == (None, False, frozenset())

@@ -1,0 +1,196 @@
+"""What keepalived stands on: looks at the node -> start it anew, or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from ipfailover_agent.core.model import Family, IPAddress, Settings
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.supervising import ground
+from ipfailover_agent.core.supervising.ground import Awaited, Ground, Need, Policy, Terrain
+from tests.support.vectors import host_facts
+
+POLICY = Policy()
+OWN, OWN6 = ip_address("10.0.0.11"), ip_address("fe80::11")
+SOURCE = ip_address("10.0.0.31")
+BOTH = frozenset({Need(family=Family.IPV4), Need(family=Family.IPV6)})
+THERE = Terrain(
+    index=7, is_running=True, usable=frozenset({OWN, OWN6}), present=frozenset({OWN, OWN6})
+)
+LOOK = Awaited(terrain=THERE, needs=BOTH, interface="eth0")
+
+
+def looked(state: Ground, *looks: tuple[float, Awaited]) -> tuple[Ground, list[tuple[float, str]]]:
+    """Return the state after looks at times, and when keepalived was to be started anew."""
+    found = []
+    for now, look in looks:
+        state, reason = ground.looked(state, look, now, POLICY)
+        if reason:
+            found.append((now, reason))
+    return state, found
+
+
+def seen(**changes: object) -> Awaited:
+    """Return a look at a node that is like this."""
+    return replace(LOOK, terrain=replace(THERE, **changes))  # type: ignore[arg-type]
+
+
+def test_the_same_interface_is_left_alone() -> None:
+    """Whatever happens to its addresses and its carrier: keepalived sees to that itself."""
+    looks = [(0.0, LOOK), (1.0, seen(is_running=False)), (2.0, seen(usable=frozenset()))]
+    state, reasons = looked(Ground(index=7), *looks, (9.0, LOOK))
+    assert (Ground(index=7), []) == (state, reasons)
+
+
+def test_another_interface_is_a_reason_once_it_can_be_served_on() -> None:
+    """Up, with a carrier and an address of each family: within the settling time after that."""
+    looks = [
+        (0.0, seen(index=None)),
+        (1.0, seen(index=8, is_running=False)),
+        (2.0, seen(index=8, usable=frozenset({OWN6}))),
+        (3.0, seen(index=8, usable=frozenset({OWN, ip_address("fd00::11")}))),
+        (4.0, seen(index=8)),
+        (5.0, seen(index=8)),
+        (5.7, seen(index=8)),
+    ]
+    _, reasons = looked(Ground(index=7), *looks)
+    assert [(5.7, "eth0 is another interface now (index 8, it was 7)")] == reasons
+
+
+def test_one_that_is_replaced_meanwhile_settles_anew() -> None:
+    """Another index every second is no reason until one stays."""
+    looks = [(float(each), seen(index=8 + each)) for each in range(5)]
+    _, reasons = looked(Ground(index=7), *looks)
+    assert [] == reasons
+
+
+def test_a_keepalived_that_works_there_is_left_alone() -> None:
+    """Multicast IPv4 heals by itself: its index is then the new one."""
+    state, reasons = looked(
+        Ground(index=7), (0.0, seen(index=8)), (1.0, replace(seen(index=8), works=True))
+    )
+    assert (Ground(index=8), []) == (state, reasons)
+
+
+def test_an_interface_whose_index_was_not_known_is_another_one() -> None:
+    """It was not there when keepalived was started."""
+    _, reasons = looked(Ground(), (0.0, seen(index=8)), (1.7, seen(index=8)))
+    assert [(1.7, "eth0 is another interface now (index 8)")] == reasons
+
+
+def awaiting(*present: IPAddress) -> Awaited:
+    """Return a look at a node whose adverts come from SOURCE."""
+    return Awaited(
+        terrain=replace(THERE, usable=frozenset(present), present=frozenset(present)),
+        needs=frozenset({Need(family=Family.IPV4, source=SOURCE)}),
+        sources=frozenset({SOURCE}),
+        interface="eth0",
+    )
+
+
+def test_a_source_that_went_is_a_reason_when_it_is_back() -> None:
+    """Not before, and at once then."""
+    state, reasons = looked(Ground(index=7), (0.0, awaiting(OWN)))
+    assert (frozenset({SOURCE}), []) == (state.lost, reasons)
+    assert ground.is_waiting(state, THERE)
+    _, reasons = looked(state, (1.0, awaiting(OWN)), (2.0, awaiting(OWN, SOURCE)))
+    assert [(2.0, "the source address 10.0.0.31 is on this node again")] == reasons
+
+
+def test_a_source_that_is_only_tentative_is_not_lost() -> None:
+    """As IPv6 addresses are for a moment after each return of the carrier."""
+    tentative = awaiting(OWN, SOURCE)
+    terrain = replace(tentative.terrain, usable=frozenset({OWN}))
+    state, _ = looked(Ground(index=7), (0.0, replace(tentative, terrain=terrain)))
+    assert frozenset() == state.lost
+
+
+def test_a_source_on_another_interface_will_do() -> None:
+    """keepalived sends from any address of the node."""
+    look = awaiting(OWN)
+    terrain = replace(
+        look.terrain, elsewhere=frozenset({SOURCE}), present=frozenset({OWN, SOURCE})
+    )
+    assert () == ground.lacking(look.needs, terrain)
+
+
+def test_a_source_that_a_reload_took_away_is_no_longer_awaited() -> None:
+    """Nothing is sent from it any more."""
+    state, _ = looked(Ground(index=7), (0.0, awaiting(OWN)), (1.0, LOOK))
+    assert Ground(index=7) == state
+    assert not ground.is_waiting(state, THERE)
+
+
+def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
+    """keepalived is in FAULT for that already; what was lost stays so."""
+    gone = replace(awaiting(), terrain=Terrain())
+    state, _ = looked(Ground(index=7), (0.0, awaiting(OWN)), (1.0, gone))
+    assert frozenset({SOURCE}) == state.lost
+    assert Ground(index=7) == looked(Ground(index=7), (0.0, gone))[0]
+    assert not ground.is_waiting(Ground(index=7), Terrain())
+
+
+@pytest.mark.parametrize(
+    ("terrain", "expected"),
+    [
+        (replace(THERE, is_running=False), ("the interface is up and has a carrier",)),
+        (
+            Terrain(index=7, is_running=True),
+            (
+                "the interface has an IPv4 address that can be used",
+                "the interface has a link-local address that can be used",
+            ),
+        ),
+        (THERE, ()),
+    ],
+    ids=["no carrier", "no addresses", "nothing"],
+)
+def test_what_is_lacking_is_said(terrain: Terrain, expected: tuple[str, ...]) -> None:
+    """IPv4 first."""
+    assert expected == ground.lacking(BOTH, terrain)
+
+
+def test_a_source_that_is_lacking_is_named() -> None:
+    """By itself, whatever else is there."""
+    needs = [Need(family=Family.IPV4, source=SOURCE)]
+    assert ("10.0.0.31 is on this node and can be used",) == ground.lacking(needs, THERE)
+
+
+def test_troubles_say_why_the_node_is_not_ready() -> None:
+    """Another interface, with what it lacks, and a lost source."""
+    other = seen(index=8, usable=frozenset({OWN6}))
+    assert () == ground.troubles(Ground(index=7), LOOK)
+    assert () == ground.troubles(Ground(index=7), seen(index=None))
+    (text,) = ground.troubles(Ground(index=7), other)
+    assert text == (
+        "eth0 is another interface now (index 8, it was 7): keepalived is started anew, once the"
+        " interface has an IPv4 address that can be used"
+    )
+    (text,) = ground.troubles(Ground(index=7), seen(index=8))
+    assert text.endswith("keepalived is started anew")
+    lost = Ground(index=7, lost=frozenset({SOURCE}))
+    (text,) = ground.troubles(lost, awaiting(OWN))
+    assert text.startswith("10.0.0.31 is no longer an address of this node")
+    assert () == ground.troubles(lost, awaiting(OWN, SOURCE))
+
+
+def test_needs_are_those_of_the_configuration() -> None:
+    """A source that is named, or any address of the family."""
+    facts = host_facts({"ens3": ["10.0.0.11/24"]}, ["default via 10.0.0.1 dev ens3"])
+    settings = Settings(
+        virtual_addresses=(ip_address("10.0.0.101"), ip_address("fd00::101")),
+        multicast_source=ip_address("10.0.0.11"),
+        unicast_source=ip_address("10.0.0.11"),
+    )
+    config = plan(settings, facts)
+    source = ip_address("10.0.0.11")
+    needs = {Need(family=Family.IPV4, source=source), Need(family=Family.IPV6)}
+    assert needs == ground.needs(config)
+    assert {source} == ground.named_sources(settings, config)
+    assert {config.instances[0].name} == ground.lost_by(config, frozenset({source}))
+    assert frozenset() == ground.named_sources(
+        replace(settings, multicast_source=None), replace(config, instances=config.instances[1:])
+    )
