@@ -89,7 +89,7 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
         return
     state = examining.operstate(interface.name)
     yield doctor.of_link(interface.name, state, is_up=interface.is_up)
-    yield doctor.of_subnets(config, facts)
+    yield doctor.of_subnets(candidate.settings, config, facts)
     yield from doctor.of_other_holders(config, facts)
     yield from doctor.of_managers(interface.name, examining.managers(interface.index))
     yield doctor.of_reverse_path(config, facts, examining.reverse_path(interface.name))

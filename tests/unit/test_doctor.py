@@ -187,12 +187,24 @@ def test_a_link_needs_carrier(state: str | None, is_up: bool, expected: Verdict)
 def test_an_address_of_another_network_is_told() -> None:
     """Nobody would ask for it by ARP."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,198.51.100.1-10"})
-    found = doctor.of_subnets(plan(parsed, NODE), NODE)
+    found = doctor.of_subnets(parsed, plan(parsed, NODE), NODE)
     assert "198.51.100.8 and 2 more in no network of eth0" in found.text
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
     config = plan(parsed, NODE)
-    assert Verdict.PASS is doctor.of_subnets(config, NODE).verdict
-    assert Verdict.WARN is doctor.of_subnets(config, replace(NODE, interfaces=())).verdict
+    assert Verdict.PASS is doctor.of_subnets(parsed, config, NODE).verdict
+    bare = replace(NODE, interfaces=())
+    assert Verdict.WARN is doctor.of_subnets(parsed, config, bare).verdict
+
+
+def test_an_address_that_no_client_reaches_fails() -> None:
+    """A range that goes up to .255 is the likely slip."""
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.254-255"})
+    found = doctor.of_subnets(parsed, plan(parsed, NODE), NODE)
+    assert Verdict.FAIL is found.verdict
+    assert (
+        "10.0.0.255 is the broadcast address of 10.0.0.0/24 on eth0: no client in that network "
+        "reaches it"
+    ) == found.text
 
 
 def test_an_address_on_a_second_interface_is_told() -> None:

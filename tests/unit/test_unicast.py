@@ -89,3 +89,24 @@ def test_the_ends_of_a_network_are_no_hosts(
     settings = Settings(virtual_addresses=(ip_address("192.0.2.101"),))
     found = unicast.no_hosts(settings, host_facts(held))
     assert expected == {str(address): words for address, words in found.items()}
+
+
+def test_only_networks_of_the_interface_make_an_address_unreached() -> None:
+    """A router of another network may hand it over; within a /31 each is a host's."""
+    settings = Settings(
+        virtual_addresses=tuple(map(ip_address, ("192.0.2.0", "192.0.2.255", "192.0.2.254")))
+    )
+    facts = host_facts({"ens3": ["192.0.2.9/24"], "ens4": ["192.0.2.253/30"]})
+    expected = (
+        (
+            "192.0.2.0 is the network address of 192.0.2.0/24 on ens3: of the clients in that network "
+            "only some reach it (Linux from 5.14 on does)"
+        ),
+        (
+            "192.0.2.255 is the broadcast address of 192.0.2.0/24 on ens3: no client in that network "
+            "reaches it"
+        ),
+    )
+    assert expected == unicast.unreached(settings, facts, "ens3")
+    pair = host_facts({"ens3": ["192.0.2.1/31"]})
+    assert () == unicast.unreached(settings, pair, "ens3")

@@ -104,6 +104,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         reports=(
             *choice.reports,
             *reports,
+            *(f"{_ADDRESSES}: {each}" for each in unicast.unreached(settings, facts, name)),
             *_report_sources(settings, facts),
             *_report_family(grouped, nodes, name),
             *check.reports,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = "OPENSHIFT_HA_UNICAST_PEERS"
 NAMES = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
+_FIRST = "is the network address of"
 _SMALLEST_WITH_ENDS = 30  # in a /31 (RFC 3021) and a /32 every address is a host's
 
 
@@ -174,29 +175,54 @@ def listed(settings: Settings, facts: HostFacts, family: Family) -> IPAddress | 
     )
 
 
-def no_hosts(settings: Settings, facts: HostFacts) -> dict[IPAddress, str]:
+def no_hosts(
+    settings: Settings, facts: HostFacts, interface: str | None = None
+) -> dict[IPAddress, str]:
     """Return, in words, which addresses are no host's in the IPv4 networks of this node.
 
     Those are the first and the last of each (RFC 1122, section 3.2.1.3). To the last the kernel
     refuses to send, and keepalived 2.2.7 logs that for each advert; since Linux 5.14 it sends to
     the first, where nobody is. What this node has itself is a host's all the same. IPv6 knows no
     broadcast, and nodes may have the subnet-router anycast address of their network.
+
+    Args:
+        settings: the variables.
+        facts: what is known of the node.
+        interface: the one whose networks count; all that hold addresses if None.
     """
     own = own_addresses(settings, facts)
     networks = {
         IPv4Network((held.address, held.prefix_length), strict=False)
-        for interface in facts.interfaces
-        if ownership.holds_addresses(interface)
-        for held in interface.addresses
+        for each in facts.interfaces
+        if (ownership.holds_addresses(each) if interface is None else each.name == interface)
+        for held in each.addresses
         if isinstance(held.address, IPv4Address)
         and held.address in own
         and held.prefix_length <= _SMALLEST_WITH_ENDS
     }
     ends: dict[IPAddress, str] = {}
     for network in sorted(networks):
-        ends[network.network_address] = f"is the network address of {network}"
+        ends[network.network_address] = f"{_FIRST} {network}"
         ends[network.broadcast_address] = f"is the broadcast address of {network}"
     return {address: words for address, words in ends.items() if address not in own}
+
+
+def unreached(settings: Settings, facts: HostFacts, interface: str) -> tuple[str, ...]:
+    """Return a sentence for each virtual address that clients in its network do not ask for.
+
+    To a network's first address Linux sends from 5.14 on; most others do not.
+    """
+    words = no_hosts(settings, facts, interface)
+    return tuple(
+        f"{each} {words[each]} on {interface}: "
+        + (
+            "of the clients in that network only some reach it (Linux from 5.14 on does)"
+            if words[each].startswith(_FIRST)
+            else "no client in that network reaches it"
+        )
+        for each in settings.virtual_addresses
+        if each in words
+    )
 
 
 def own_addresses(settings: Settings, facts: HostFacts) -> frozenset[IPAddress]:

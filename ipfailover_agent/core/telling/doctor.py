@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import Family, MissingScript, ScriptState, family_of
+from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 from ipfailover_agent.core.words import listed
 
@@ -129,8 +130,15 @@ def of_link(name: str, state: str | None, *, is_up: bool) -> Finding:
     )
 
 
-def of_subnets(config: KeepalivedConfig, facts: HostFacts) -> Finding:
-    """Judge whether the addresses lie in networks of the interface."""
+def of_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -> Finding:
+    """Judge whether the addresses are those of hosts in networks of the interface."""
+    unreached = unicast.unreached(settings, facts, config.interface)
+    if unreached:
+        return failed(
+            "subnet",
+            "; ".join(unreached),
+            "take it out of OPENSHIFT_HA_VIRTUAL_IPS, on every node",
+        )
     networks = _networks(facts.interface(config.interface), config)
     outside = [
         each for each in config.addresses if not any(each in network for network in networks)
