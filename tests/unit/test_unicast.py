@@ -97,16 +97,10 @@ def test_only_networks_of_the_interface_make_an_address_unreached() -> None:
         virtual_addresses=tuple(map(ip_address, ("192.0.2.0", "192.0.2.255", "192.0.2.254")))
     )
     facts = host_facts({"ens3": ["192.0.2.9/24"], "ens4": ["192.0.2.253/30"]})
-    expected = (
-        (
-            "192.0.2.0 is the network address of 192.0.2.0/24 on ens3: of the clients in that network "
-            "only some reach it (Linux from 5.14 on does)"
-        ),
-        (
-            "192.0.2.255 is the broadcast address of 192.0.2.0/24 on ens3: no client in that network "
-            "reaches it"
-        ),
-    )
-    assert expected == unicast.unreached(settings, facts, "ens3")
+    first = "192.0.2.0 is the network address of 192.0.2.0/24 on ens3: of the clients in that"
+    first += " network only some reach it (Linux from 5.14 on does)"
+    last = "192.0.2.255 is the broadcast address of 192.0.2.0/24 on ens3: no client in that"
+    last += " network reaches it"
+    assert (first, last) == unicast.unreached(settings, facts, "ens3")
     pair = host_facts({"ens3": ["192.0.2.1/31"]})
     assert () == unicast.unreached(settings, pair, "ens3")
