@@ -292,6 +292,33 @@ def test_a_firewall_is_judged(
     assert expected == [each.verdict for each in found]
 
 
+@pytest.mark.parametrize(("is_managed", "expected"), [(True, Verdict.FAIL), (False, Verdict.WARN)])
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("firewalld", "firewall-cmd --permanent --add-protocol=vrrp"), ("x", "have that program")],
+)
+def test_a_table_with_an_owner_is_the_owners_to_open(
+    is_managed: bool,  # noqa: FBT001
+    expected: Verdict,
+    name: str,
+    advice: str,
+) -> None:
+    """No rule of the agent gets there, whether it was asked for or not."""
+    chain = replace(CHAIN, table=Table(family="inet", name=name))
+    found = list(passage.of_chains([chain, CHAIN], is_managed=is_managed, owned={chain.table}))
+    other = Verdict.PASS if is_managed else Verdict.WARN
+    assert [expected, other] == [each.verdict for each in found]
+    assert f"inet {name} input may drop protocol 112" == found[0].text
+    assert advice in found[0].advice
+
+
+def test_a_rule_that_a_running_agent_has_not_made_is_told() -> None:
+    """It says why in its log, and there is no second look that would make it."""
+    found = one(passage.of_chains([CHAIN], is_managed=True, is_running=True))
+    assert Verdict.WARN is found.verdict
+    assert found.text.endswith("may drop protocol 112, and the agent's rules are not there")
+
+
 def test_a_chain_that_the_agent_never_opens_is_named_with_its_place() -> None:
     """For iptables: its tables raw and mangle."""
     found = one(passage.of_chains([EARLY], is_managed=True))
