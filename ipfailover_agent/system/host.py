@@ -54,6 +54,7 @@ _GET_FLAGS: Final = 0x8913  # SIOCGIFFLAGS, linux/sockios.h
 _GET_ADDRESS: Final = 0x8915  # SIOCGIFADDR
 _NAME_LIMIT: Final = 15  # bytes of a name, before its zero; the answer is behind it
 _REQUEST_SIZE: Final = 40  # struct ifreq
+_LINK_LOCAL_SCOPE: Final = 0x20  # IPV6_ADDR_LINKLOCAL, net/ipv6.h
 _UP_AND_RUNNING: Final = 0x41  # IFF_UP and IFF_RUNNING, linux/if.h
 
 _memory: Final = AddressMemory()  # the node is looked at every few seconds, for good
@@ -236,7 +237,7 @@ def has_link(interface: str) -> bool:
 def link_failure(interface: str, family: Family) -> str | None:
     """Return why keepalived cannot serve on an interface, None where nothing speaks against it.
 
-    Its link has to be up and, with IPv4, it needs an address.
+    Its link has to be up, and it needs an address: with IPv6 a link-local one.
     """
     try:
         if not _is_up_and_running(interface):
@@ -249,7 +250,21 @@ def link_failure(interface: str, family: Family) -> str | None:
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             return f"interface {interface} has no IPv4 address"
+    if family is Family.IPV6 and not _has_link_local(interface):
+        return f"interface {interface} has no link-local address"
     return None
+
+
+def _has_link_local(interface: str) -> bool:
+    """Tell whether an interface has one, or nothing is known of that."""
+    try:
+        with open("/proc/net/if_inet6", encoding="ascii") as file:
+            return any(
+                fields[5] == interface and int(fields[3], 16) == _LINK_LOCAL_SCOPE
+                for fields in map(str.split, file)
+            )
+    except (OSError, ValueError, IndexError):
+        return True
 
 
 def _is_up_and_running(interface: str) -> bool:

@@ -296,6 +296,10 @@ def test_what_keeps_an_interface_from_serving_is_told(namespace: NetworkNamespac
     assert "interface one has no IPv4 address" == host.link_failure("one", four)
     namespace.ip("addr", "add", "10.9.0.1/24", "dev", "one")
     assert host.link_failure("one", four) is None
+    namespace.ip("-6", "addr", "flush", "dev", "one")
+    assert "interface one has no link-local address" == host.link_failure("one", six)
+    namespace.ip("addr", "add", "fd09::1/64", "dev", "one")
+    assert "interface one has no link-local address" == host.link_failure("one", six)
     long = "x" * 40  # longer than the kernel takes
     assert f"interface {long} is gone" == host.link_failure(long, four)
 
