@@ -15,7 +15,7 @@ from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.model import family_of
 from ipfailover_agent.core.network import firewall, packet_filter, passage, ruleset
 from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.telling import diagnosis, doctor, findings
+from ipfailover_agent.core.telling import diagnosis, doctor, findings, managers
 from ipfailover_agent.core.telling import passage as telling
 from ipfailover_agent.system import asking, examining, process, wire
 from ipfailover_agent.system import firewall as nft
@@ -91,7 +91,8 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
     yield doctor.of_link(interface.name, state, is_up=interface.is_up)
     yield doctor.of_subnets(candidate.settings, config, facts)
     yield from doctor.of_other_holders(config, facts)
-    yield from doctor.of_managers(interface.name, examining.managers(interface.index))
+    found = examining.managers(interface.name, interface.index)
+    yield from managers.of_managers(interface.name, found, config.address_lease)
     yield doctor.of_reverse_path(config, facts, examining.reverse_path(interface.name))
 
 

@@ -299,7 +299,7 @@ def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> Non
     (node,) = lab.nodes
     index = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]["ifindex"]
     files = (
-        "mkdir -p /run/systemd/netif/links /run/NetworkManager/devices; "
+        "mkdir -p /run/systemd/netif/links /run/NetworkManager/devices; : >/run/eth0.network; "
         f"printf 'ADMIN_STATE=configured\\nNETWORK_FILE=/run/eth0.network\\n' "
         f">/run/systemd/netif/links/{index}; "
         f"printf '[device]\\nmanaged=true\\n' >/run/NetworkManager/devices/{index}"
@@ -313,7 +313,8 @@ def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> Non
         "printf '[Network]\\nKeepConfiguration=yes\\n' >/run/eth0.network"
     )
     _, found = before_start(node, variables(lab.virtual(1)), prepare=keeping, seconds=BRIEF)
-    assert "manager: systemd-networkd manages eth0, and KeepConfiguration is set" in found["pass"]
+    told = "manager: systemd-networkd manages eth0 and keeps ours: KeepConfiguration=yes"
+    assert told in found["pass"]
 
 
 def test_a_starved_doctor_says_so(make_lab: Callable[..., Lab]) -> None:

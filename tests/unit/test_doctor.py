@@ -18,7 +18,6 @@ from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import settings
 from ipfailover_agent.core.rivalry import causes, contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings, passage
-from ipfailover_agent.core.telling.doctor import Managers
 from ipfailover_agent.core.telling.findings import Finding, Verdict
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
@@ -215,22 +214,6 @@ def test_an_address_on_a_second_interface_is_told() -> None:
         facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.5/32"], name: ["10.0.0.5/32"]})
         assert expected is one(doctor.of_other_holders(config, facts)).verdict
     assert Verdict.PASS is one(doctor.of_other_holders(config, NODE)).verdict
-
-
-@pytest.mark.parametrize(
-    ("managers", "expected"),
-    [
-        (Managers(names=frozenset({"networkd", "NetworkManager"})), ["warn", "warn"]),
-        (Managers(names=frozenset({"networkd"}), keeps=True), ["pass"]),
-        (Managers(), ["pass"]),
-        (Managers(is_visible=False), ["skip"]),
-    ],
-    ids=["both", "networkd that keeps", "none", "unseen"],
-)
-def test_managers_of_the_interface_are_told(managers: Managers, expected: list[str]) -> None:
-    """Where their files are not seen, nothing is known."""
-    found = doctor.of_managers("eth0", managers)
-    assert expected == [each.verdict.value for each in found]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -187,52 +186,6 @@ def of_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[Fin
             )
     if not is_elsewhere:
         yield passed("elsewhere", "no address on another interface of this node")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Managers:
-    """Who says that it manages an interface.
-
-    Attributes:
-        names: ``networkd``, ``NetworkManager``.
-        keeps: networkd was told to keep what it did not set (KeepConfiguration).
-        is_visible: their files would be seen here, if there were any.
-    """
-
-    names: frozenset[str] = frozenset()
-    keeps: bool = False
-    is_visible: bool = True
-
-
-def of_managers(name: str, managers: Managers) -> Iterator[Finding]:
-    """Judge who else manages the interface."""
-    if not managers.is_visible:
-        yield skipped(
-            "manager",
-            "neither /run/systemd nor /run/NetworkManager is seen here",
-            "mount them from the node to have them looked at",
-        )
-    elif not managers.names:
-        yield passed("manager", f"neither networkd nor NetworkManager manages {name}")
-    if "networkd" in managers.names:
-        if managers.keeps:
-            yield passed(
-                "manager", f"systemd-networkd manages {name}, and KeepConfiguration is set"
-            )
-        else:
-            yield warned(
-                "manager",
-                f"systemd-networkd manages {name}",
-                "networkctl reload or a restart of it may remove addresses that it did not set; "
-                "they come back within a second",
-            )
-    if "NetworkManager" in managers.names:
-        yield warned(
-            "manager",
-            f"NetworkManager manages {name}",
-            f"nmcli device reapply or a new profile for {name} may remove addresses that it did "
-            "not set; they come back within a second",
-        )
 
 
 def of_reverse_path(config: KeepalivedConfig, facts: HostFacts, value: int | None) -> Finding:
