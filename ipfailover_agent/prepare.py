@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning import pace, plan
+from ipfailover_agent.core.planning import checks, pace, plan
 from ipfailover_agent.core.reading import listen, settings, variables
 from ipfailover_agent.core.rendering import render
 from ipfailover_agent.system import files, host, memory, sources
@@ -151,8 +151,13 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
         config=config,
         paths=paths,
         rendering=rendering,
-        lacks=pace.warnings(parsed, host.cpu_share()) if pace.fast_settings(parsed) else (),
+        lacks=_lacks(parsed, config),
     )
+
+
+def _lacks(parsed: Settings, config: KeepalivedConfig) -> tuple[str, ...]:
+    found = pace.warnings(parsed, host.cpu_share()) if pace.fast_settings(parsed) else ()
+    return (*found, *checks.outside_vrf(config, host.vrf_of(config.interface)))
 
 
 def _check_config_path(paths: RunPaths) -> None:

@@ -332,7 +332,8 @@ class Contests:
                 "adverts.not_leaving",
                 instance=each.name,
                 cause="keepalived sends adverts and they do not leave: the peer does not answer"
-                " ARP, or an output firewall drops protocol 112 (nft list ruleset)",
+                " ARP, or something drops protocol 112 on its way out: a firewall (nft list"
+                " ruleset), eBPF or tc (tc filter show dev INTERFACE egress)",
             )
 
     def _look_for_silence(self, now: float) -> None:

@@ -1,7 +1,7 @@
 """What this node is: interfaces, routes, scripts, capabilities, processes."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH116, PTH118, PTH121, PTH123
+# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH121, PTH123
 
 from __future__ import annotations
 
@@ -282,6 +282,23 @@ def _ask_interface(interface: str, question: int) -> bytes:
     request = interface.encode()[:_NAME_LIMIT].ljust(_REQUEST_SIZE, b"\0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
         return fcntl.ioctl(asked, question, request)
+
+
+def vrf_of(interface: str, *, root: str = "/sys/class/net") -> str:
+    """Return the VRF that an interface is in, empty where it is in none, or we are in it too.
+
+    ``ip vrf exec`` binds each new socket of a process to the VRF. The path is for tests.
+    """
+    try:
+        master = os.path.basename(os.readlink(f"{root}/{interface}/master"))
+        with open(f"{root}/{master}/uevent", encoding="ascii") as file:
+            if "DEVTYPE=vrf\n" not in file:
+                return ""
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as own:
+            bound = own.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _NAME_LIMIT + 1)
+    except (OSError, ValueError):
+        return ""
+    return "" if bound.rstrip(b"\0") == master.encode() else master
 
 
 def process_started_at(pid: int) -> int | None:

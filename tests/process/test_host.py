@@ -316,3 +316,17 @@ def test_an_interface_has_a_link_while_it_is_up_and_has_its_carrier(
     wait_until(lambda: host.has_link("one"), 5, "a carrier")
     namespace.ip("link", "set", "one", "down")
     assert host.has_link("one") is False
+
+
+def test_a_vrf_is_told_by_the_kernel_s_word_for_the_master(tmp_path: Path) -> None:
+    """As in /sys/class/net; a bridge is a master as well."""
+    for name, kind in (("mgmt", "vrf"), ("br0", "bridge")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "uevent").write_text(f"DEVTYPE={kind}\nINTERFACE={name}\n")
+    for name, master in (("eth0", "mgmt"), ("eth1", "br0"), ("eth2", None)):
+        (tmp_path / name).mkdir()
+        if master is not None:
+            (tmp_path / name / "master").symlink_to(f"../{master}")
+    root = str(tmp_path)
+    found = [host.vrf_of(each, root=root) for each in ("eth0", "eth1", "eth2", "nosuch0")]
+    assert ["mgmt", "", "", ""] == found
