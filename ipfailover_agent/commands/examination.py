@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import check
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
-from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.model import Family, family_of
 from ipfailover_agent.core.network import firewall, packet_filter, passage, ruleset
 from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings, managers
@@ -89,6 +89,12 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
         return
     state = examining.operstate(interface.name)
     yield doctor.of_link(interface.name, state, is_up=interface.is_up)
+    if any(family_of(each) is Family.IPV4 for each in config.addresses):
+        yield from doctor.of_silence(
+            interface.name,
+            answers_arp=examining.answers_arp(interface.name),
+            arp_ignore=examining.arp_ignore(interface.name),
+        )
     yield doctor.of_subnets(candidate.settings, config, facts)
     yield from doctor.of_other_holders(config, facts)
     found = examining.managers(interface.name, interface.index)
@@ -159,7 +165,13 @@ def _ports(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
     if not ports:
         yield doctor.of_ports(candidate.settings)
     for each, error in examining.connect(ports, patience.at_most(_CONNECT_SECONDS)).items():
-        yield doctor.of_port(each.address, each.port, error)
+        yield doctor.of_port(
+            each.address,
+            each.port,
+            error,
+            examining.listeners(each.port),
+            candidate.config.addresses,
+        )
 
 
 def _scripts(candidate: Candidate) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,8 @@ _NETWORK_DIRECTORIES: Final = (
 """Where networkd looks for drop-ins, the first one wins (systemd.network(5))."""
 
 _IFUPDOWN2: Final = "/etc/network/ifupdown2"
+_NO_ARP: Final = 0x80  # IFF_NOARP, linux/if.h
+_LISTENING: Final = b"0A"  # TCP_LISTEN, net/tcp_states.h
 _ARP_FIELDS: Final = 6  # of a line of /proc/net/arp: address, type, flags, MAC, mask, device
 
 
@@ -79,12 +82,52 @@ def operstate(interface: str) -> str | None:
 
 def reverse_path(interface: str) -> int | None:
     """Return rp_filter as it is in force: the larger of ``all`` and the interface."""
+    return _sysctl("rp_filter", interface)
+
+
+def _sysctl(word: str, interface: str) -> int | None:
     found = [
         int(text)
         for name in ("all", interface)
-        if (text := read(f"/proc/sys/net/ipv4/conf/{name}/rp_filter")) and text.isdigit()
+        if (text := read(f"/proc/sys/net/ipv4/conf/{name}/{word}")) and text.isdigit()
     ]
     return max(found, default=None)
+
+
+def arp_ignore(interface: str) -> int:
+    """Return arp_ignore as it is in force: the larger of ``all`` and the interface."""
+    return _sysctl("arp_ignore", interface) or 0
+
+
+def answers_arp(interface: str) -> bool:
+    """Tell whether an interface speaks ARP, or nothing is known of that."""
+    try:
+        return not int(read(f"/sys/class/net/{interface}/flags") or "0", 16) & _NO_ARP
+    except ValueError:
+        return True
+
+
+def listeners(port: int) -> frozenset[IPAddress]:
+    """Return the addresses that programs listen at with a TCP port, as far as that is told."""
+    found: set[IPAddress] = set()
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError, ValueError, IndexError), open(path, "rb") as file:
+            for line in file:
+                fields = line.split()
+                if fields[3] == _LISTENING and int(fields[1].rpartition(b":")[2], 16) == port:
+                    found.add(_address(fields[1].rpartition(b":")[0]))
+    return frozenset(found)
+
+
+def _address(text: bytes) -> IPAddress:
+    """Return an address that /proc/net shows as words of the machine's byte order."""
+    raw = bytes.fromhex(text.decode("ascii"))
+    words = (raw[each : each + 4] for each in range(0, len(raw), 4))
+    return ip_address(b"".join(map(_in_network_order, words)))
+
+
+def _in_network_order(word: bytes) -> bytes:
+    return word if sys.byteorder == "big" else word[::-1]
 
 
 def managers(name: str, index: int, *, root: str = "") -> Managers:

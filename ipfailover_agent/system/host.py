@@ -54,6 +54,7 @@ _GET_FLAGS: Final = 0x8913  # SIOCGIFFLAGS, linux/sockios.h
 _GET_ADDRESS: Final = 0x8915  # SIOCGIFADDR
 _NAME_LIMIT: Final = 15  # bytes of a name, before its zero; the answer is behind it
 _REQUEST_SIZE: Final = 40  # struct ifreq
+_SHEBANG_LENGTH: Final = 256  # BINPRM_BUF_SIZE, linux/binfmts.h
 _LINK_LOCAL_SCOPE: Final = 0x20  # IPV6_ADDR_LINKLOCAL, net/ipv6.h
 _UP_AND_RUNNING: Final = 0x41  # IFF_UP and IFF_RUNNING, linux/if.h
 
@@ -111,6 +112,42 @@ def script_state(command: str) -> ScriptState:
         if state in states:
             return state
     return ScriptState.MISSING
+
+
+def is_on_path(name: str) -> bool:
+    """Tell whether a program of that name can be run."""
+    return script_state(name) is ScriptState.USABLE
+
+
+def can_read(path: str | None) -> bool:
+    """Tell whether a file can be read; where none is named, nothing is missing."""
+    return path is None or os.access(path, os.R_OK)
+
+
+def missing_interpreter(command: str | None) -> str:
+    """Return what the ``#!`` line of a command's script names and is not there, or nothing.
+
+    A line that ends as on Windows names a program whose name ends in a carriage return.
+    """
+    if command is None or script_state(command) is not ScriptState.USABLE:
+        return ""
+    import shlex  # noqa: PLC0415 - needed only where a script is set
+
+    name = shlex.split(command)[0]
+    directories = [""] if "/" in name else os.get_exec_path()
+    paths = (os.path.join(each, name) for each in directories)
+    path = next(each for each in paths if _file_state(each) is ScriptState.USABLE)
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(_SHEBANG_LENGTH)
+    except OSError:
+        return ""
+    if not line.startswith(b"#!"):
+        return ""
+    words = line[2:].decode("utf-8", "replace").rstrip("\n").strip(" \t").split(" ")
+    if os.path.basename(words[0]) == "env" and len(words) > 1 and not words[1].startswith("-"):
+        words = words[1:]
+    return "" if is_on_path(shlex.quote(words[0])) else words[0]
 
 
 def effective_capabilities() -> frozenset[str]:

@@ -293,6 +293,32 @@ def test_a_strict_filter_of_the_way_back_is_told(make_lab: Callable[..., Lab]) -
     assert "rp_filter=2" in advice_of(node, "rp_filter")
 
 
+def test_what_no_client_would_reach_is_told(make_lab: Callable[..., Lab]) -> None:
+    """A broadcast address, a service at the node's address alone, a node that answers no ARP."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    last = ".".join((*node.ip.split(".")[:3], "255"))
+    node.application.stop()
+    program = f"import socket, time; socket.create_server(('{node.ip}', {PORT})); time.sleep(99)"
+    listener = node.network.spawn([sys.executable, "-c", program], environment=base_environment())
+    try:
+        lab.wait_until(
+            lambda: str(PORT) in node.run(["ss", "-Htln"]).stdout, timeout=8, what="a listener"
+        )
+        mute = "echo 8 >/proc/sys/net/ipv4/conf/eth0/arp_ignore"
+        node.run(["sh", "-c", mute])
+        addresses = (lab.virtual(1), last)
+        code, found = before_start(node, variables(*addresses), seconds=BRIEF)
+    finally:
+        listener.kill()
+        listener.wait()
+    assert code
+    assert any(each.startswith(f"subnet: {last} is the broadcast") for each in found["fail"])
+    assert any(each.startswith("interface: arp_ignore is 8") for each in found["fail"])
+    listens = f"port: {node.ip} port {PORT} answers, and nothing listens there at"
+    assert any(each.startswith(listens) for each in found["warn"])
+
+
 def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> None:
     """By the files that they keep below /run; networkd can be told to keep addresses."""
     lab = make_lab(1, ipv6=False)

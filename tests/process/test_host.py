@@ -330,3 +330,36 @@ def test_a_vrf_is_told_by_the_kernel_s_word_for_the_master(tmp_path: Path) -> No
     root = str(tmp_path)
     found = [host.vrf_of(each, root=root) for each in ("eth0", "eth1", "eth2", "nosuch0")]
     assert ["mgmt", "", "", ""] == found
+
+
+@pytest.mark.parametrize(
+    ("first_line", "expected"),
+    [
+        ("#!/bin/sh\n", ""),
+        ("#! /bin/sh -e\n", ""),
+        ("#!/usr/bin/env sh\n", ""),
+        ("#!/usr/bin/env -S sh -e\n", ""),
+        ("exit 0\n", ""),
+        ("#!/bin/sh\r\n", "/bin/sh\r"),
+        ("#!/no/such/python\n", "/no/such/python"),
+        ("#!/usr/bin/env no-such-python\n", "no-such-python"),
+    ],
+)
+def test_an_interpreter_that_is_not_there_is_named(
+    tmp_path: Path, first_line: str, expected: str
+) -> None:
+    """A script is there and executable, and cannot be run all the same."""
+    script = tmp_path / "script"
+    script.write_bytes(f"{first_line}exit 0\n".encode())
+    script.chmod(0o755)
+    assert expected == host.missing_interpreter(f"'{script}' an argument")
+    assert "" == host.missing_interpreter(f"{tmp_path}/missing")
+    assert "" == host.missing_interpreter(None)
+    assert "" == host.missing_interpreter("sh -c 'exit 0'")
+
+
+def test_what_a_check_needs_is_looked_for(tmp_path: Path) -> None:
+    """A program on PATH, a file that can be read."""
+    assert [True, False] == [host.is_on_path(each) for each in ("sh", "no-such-program")]
+    found = [host.can_read(each) for each in (None, str(tmp_path), f"{tmp_path}/no")]
+    assert [True, True, False] == found

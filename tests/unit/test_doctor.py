@@ -25,6 +25,7 @@ from tests.support.vectors import host_facts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 OWN = bytes.fromhex("020000000001")
@@ -718,3 +719,43 @@ def test_no_bytes_disturb_the_parser(data: bytes, kind: bytes) -> None:
     asking.parse_answer(data)
     found = asking.parse_answer(bytes(12) + kind + data)
     assert found is None or 6 == len(found[1])
+
+
+ANY, OWN_ADDRESS, VIRTUAL = map(ip_address, ("0.0.0.0", "10.0.0.11", "10.0.0.5"))
+
+
+@pytest.mark.parametrize(
+    ("listeners", "expected"),
+    [
+        ([OWN_ADDRESS], Verdict.WARN),
+        ([OWN_ADDRESS, VIRTUAL], Verdict.PASS),
+        ([OWN_ADDRESS, ANY], Verdict.PASS),
+        ([ip_address("::")], Verdict.PASS),
+        ([], Verdict.PASS),
+        ([ip_address("10.0.0.12")], Verdict.PASS),
+    ],
+    ids=["own alone", "both", "all", "all by IPv6", "none: a proxy's rule", "another"],
+)
+def test_a_service_that_listens_at_the_node_s_address_alone_is_told(
+    listeners: list[IPAddress], expected: Verdict
+) -> None:
+    """The check passes, and every client is refused."""
+    found = doctor.of_port(OWN_ADDRESS, 80, "", listeners, [VIRTUAL])
+    assert expected is found.verdict
+    if expected is Verdict.WARN:
+        assert "10.0.0.11 port 80 answers, and nothing listens there at 10.0.0.5" == found.text
+
+
+@pytest.mark.parametrize(
+    ("answers_arp", "arp_ignore", "expected"),
+    [(True, 0, 0), (True, 1, 0), (True, 2, 1), (True, 8, 1), (False, 0, 1), (False, 8, 2)],
+)
+def test_a_node_that_does_not_answer_arp_fails(
+    answers_arp: bool,  # noqa: FBT001
+    arp_ignore: int,
+    expected: int,
+) -> None:
+    """It would hold the address, and nobody would find it."""
+    found = list(doctor.of_silence("eth0", answers_arp=answers_arp, arp_ignore=arp_ignore))
+    assert [Verdict.FAIL] * expected == [each.verdict for each in found]
+    assert {"interface"} >= {each.check for each in found}

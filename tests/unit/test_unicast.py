@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import Settings
+from ipfailover_agent.core.model import Family, Settings
 from ipfailover_agent.core.planning import unicast
 from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.errors import Problem
 
 FACTS = host_facts(
     {"ens3": ["192.0.2.10/24", "192.0.2.20/24", "fd00::10/64", "fd00::20/64", "fe80::10/64"]}
@@ -104,3 +108,18 @@ def test_only_networks_of_the_interface_make_an_address_unreached() -> None:
     assert (first, last) == unicast.unreached(settings, facts, "ens3")
     pair = host_facts({"ens3": ["192.0.2.1/31"]})
     assert () == unicast.unreached(settings, pair, "ens3")
+
+
+def test_a_peer_that_is_a_virtual_address_is_refused() -> None:
+    """The node that has it refuses it as its own; the others would serve it beside that node."""
+    addresses = tuple(map(ip_address, ("192.0.2.12", "192.0.2.101")))
+    settings = Settings(
+        virtual_addresses=addresses,
+        unicast_peers=tuple(map(ip_address, ("192.0.2.11", "192.0.2.12", "192.0.2.13"))),
+    )
+    problems: list[Problem] = []
+    facts = host_facts({"ens3": ["192.0.2.11/24"]})
+    unicast.peers(settings, facts, {Family.IPV4}, problems)
+    (problem,) = problems
+    assert ("OPENSHIFT_HA_UNICAST_PEERS", "192.0.2.12") == (problem.variable, problem.element)
+    assert "is a virtual address" in problem.reason

@@ -25,9 +25,9 @@ def peers(
 ) -> dict[Family, tuple[IPAddress, ...]]:
     """Return the peers per family, without this node; empty = multicast.
 
-    Adds a problem for each listed address that is no host's, and for each of the ``families`` that
-    are served and have no peer, unless there are names: what they resolve to may come yet (see
-    :func:`alone`).
+    Adds a problem for each listed address that is no host's, or a virtual one, and for each of the
+    ``families`` that are served and have no peer, unless there are names: what they resolve to may
+    come yet (see :func:`alone`).
     """
     if not is_on(settings):
         return {}
@@ -42,6 +42,16 @@ def peers(
         )
         for each in dict.fromkeys(settings.unicast_peers)
         if each in words
+    ]
+    problems += [
+        Problem(
+            variable=_VARIABLE,
+            element=str(each),
+            reason="is a virtual address: the node that has it as its own would share it",
+            instead="take it out of OPENSHIFT_HA_VIRTUAL_IPS, or out of here if no node has it",
+        )
+        for each in dict.fromkeys(settings.unicast_peers)
+        if each in settings.virtual_addresses
     ]
     found = {
         family: tuple(

@@ -12,7 +12,7 @@ from ipfailover_agent.core.telling.findings import failed, passed, skipped, warn
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ipfailover_agent.core.model import (
         HostFacts,
@@ -34,6 +34,7 @@ _PASSWORD_BYTES: Final = 8  # RFC 2338, section 5.3.6
 _SHOWN_PROBLEMS: Final = 3
 _LOOPBACK: Final = "lo"
 _CHECK_SCRIPT: Final = "OPENSHIFT_HA_CHECK_SCRIPT"
+_MUTE: Final = (2, 8)  # ip-sysctl.rst: answer only who is in the address's own network, or nobody
 _PRESSURE_LIMIT: Final = 20.0  # per cent of ten seconds in which something waited for the CPU
 _LATE_LIMIT: Final = 0.1  # seconds
 _SHIFT_LIMIT: Final = 0.1  # seconds; adjusting a clock in small steps shifts it by less
@@ -127,6 +128,29 @@ def of_link(name: str, state: str | None, *, is_up: bool) -> Finding:
     return failed(
         "interface", f"{name} has no carrier (state {state})", "look at the cable or the switch"
     )
+
+
+def of_silence(name: str, *, answers_arp: bool, arp_ignore: int) -> Iterator[Finding]:
+    """Judge whether the node answers who asks for its IPv4 addresses; nothing where it does.
+
+    Args:
+        name: of the interface.
+        answers_arp: False where the interface has ARP turned off (IFF_NOARP).
+        arp_ignore: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
+    """
+    if not answers_arp:
+        yield failed(
+            "interface",
+            f"ARP is off on {name}: nobody on its network finds an address of it",
+            f"ip link set {name} arp on, or name another interface",
+        )
+    if arp_ignore in _MUTE:
+        yield failed(
+            "interface",
+            f"arp_ignore is {arp_ignore} on {name}: nobody is answered who asks for an address "
+            "of ours, which have no network of their own",
+            f"sysctl -w net/ipv4/conf/{name}/arp_ignore=1, and that of all as well",
+        )
 
 
 def of_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -> Finding:
@@ -238,15 +262,41 @@ def _other_ways(config: KeepalivedConfig, facts: HostFacts) -> list[str]:
 # --- the service and the machine ----------------------------------------------------------------
 
 
-def of_port(address: IPAddress, port: int, error: str) -> Finding:
-    """Judge the monitored port; ``error`` empty: it answered."""
+def of_port(
+    address: IPAddress,
+    port: int,
+    error: str,
+    listeners: Collection[IPAddress] = (),
+    virtual: Collection[IPAddress] = (),
+) -> Finding:
+    """Judge the monitored port.
+
+    Args:
+        address: where it was asked for.
+        port: its number.
+        error: why it did not answer, or nothing.
+        listeners: the addresses that programs of this node listen at with that port.
+        virtual: the virtual addresses.
+    """
     if not error:
+        unbound = [each for each in virtual if each not in listeners]
+        if address in listeners and unbound and not any(map(_is_any, listeners)):
+            return warned(
+                "port",
+                f"{address} port {port} answers, and nothing listens there at {listed(unbound)}",
+                "whoever connects to that address is refused: have the service listen at all "
+                "addresses",
+            )
         return passed("port", f"{address} port {port} answers")
     return warned(
         "port",
         f"{address} port {port}: {error}",
         "the node is in FAULT until it answers; OPENSHIFT_HA_MONITOR_PORT=0 checks nothing",
     )
+
+
+def _is_any(address: IPAddress) -> bool:
+    return address.is_unspecified
 
 
 def of_ports(settings: Settings) -> Finding:
