@@ -13,7 +13,7 @@ from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import HostScope
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning import interfaces, ownership, pace, plan
+from ipfailover_agent.core.planning import interfaces, ownership, pace, plan, shortfalls
 from ipfailover_agent.core.reading import listen, settings, variables
 from ipfailover_agent.core.rendering import render
 from ipfailover_agent.system import files, host, memory, sources
@@ -153,8 +153,22 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
         config=config,
         paths=paths,
         rendering=rendering,
-        lacks=pace.warnings(parsed, host.cpu_share()) if pace.fast_settings(parsed) else (),
+        lacks=_lacks(parsed, config, facts),
     )
+
+
+def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tuple[str, ...]:
+    """Return what the configuration wants of the node, and the node does not have just now."""
+    found = pace.warnings(parsed, host.cpu_share()) if pace.fast_settings(parsed) else ()
+    script = config.track_script
+    around = shortfalls.Surroundings(
+        vrf=host.vrf_of(config.interface),
+        has_curl=script is None or not script.url or host.is_on_path("curl"),
+        has_authority=script is None or host.can_read(script.url_ca_file),
+        check_interpreter=host.missing_interpreter(parsed.check_script),
+        notify_interpreter=host.missing_interpreter(parsed.notify_script),
+    )
+    return (*found, *shortfalls.of_node(config, facts, around))
 
 
 def _check_config_path(paths: RunPaths) -> None:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.model import Family, VrrpState
 from ipfailover_agent.core.telling import remarks, transition
 from ipfailover_agent.core.telling.transition import (
     Sighting,
@@ -164,6 +164,7 @@ class Witness:
                 withholdings=self.sources.withholdings(instance.name),
                 check_failure=self._check_failure() if is_fault else None,
                 link_failure=self._link_failure(instance, now) if is_fault else None,
+                sender="" if self._has_link_changed(now) else _sender(instance),
                 before=None if memory.last is None else memory.last[0],
                 lasted=lasted,
                 lapsed_at=self.sources.lapsed_at(now),
@@ -188,9 +189,13 @@ class Witness:
 
     def _link_failure(self, instance: VrrpInstance, now: float) -> str | None:
         """Return what keepalived said of the link just now, or else how it is."""
-        if self._link is not None and transition.is_recent(self._link.at, now):
+        if self._link is not None and self._has_link_changed(now):
             return self._link.text or None
         return host.link_failure(instance.interface, instance.family)
+
+    def _has_link_changed(self, now: float) -> bool:
+        """Tell whether keepalived said so just now."""
+        return self._link is not None and transition.is_recent(self._link.at, now)
 
     def _memory(self, name: str) -> _Memory:
         return self._of.setdefault(name, _Memory())
@@ -199,6 +204,17 @@ class Witness:
         """Forget every other instance."""
         for name in self._of.keys() - names:
             del self._of[name]
+
+
+def _sender(instance: VrrpInstance) -> str:
+    """Return the address that keepalived takes from the interface, in words, if it takes any.
+
+    It needs a link-local one with IPv6 even where it is told to send from another (2.2.7).
+    """
+    if instance.family is Family.IPV6:
+        return f"the link-local address of {instance.interface}"
+    is_told = instance.unicast_source if instance.unicast_peers else instance.multicast_source
+    return "" if is_told else f"the IPv4 address of {instance.interface}"
 
 
 def _names(config: KeepalivedConfig) -> tuple[str | None, str | None]:

@@ -101,7 +101,8 @@ def _findings(options: Options, seconds: float) -> Iterator[Finding]:
         yield from findings.all_skipped(left, "there is no configuration to look with")
         yield from examination.machine()
         return
-    yield from examination.node(found.candidate, patience)
+    is_running = running.find_agent(source.options.run_directory, must_run=False) != 0
+    yield from examination.node(found.candidate, patience, is_running=is_running)
     if found.knows_peers:
         yield from examination.network(found.candidate, seconds)
     else:

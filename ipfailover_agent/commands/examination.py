@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import check
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
-from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.model import Family, family_of
 from ipfailover_agent.core.network import firewall, packet_filter, passage, ruleset
 from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.telling import diagnosis, doctor, findings
+from ipfailover_agent.core.telling import diagnosis, doctor, findings, managers
 from ipfailover_agent.core.telling import passage as telling
 from ipfailover_agent.system import asking, examining, process, wire
 from ipfailover_agent.system import firewall as nft
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from ipfailover_agent.core.model import HostFacts, IPAddress
-    from ipfailover_agent.core.network.ruleset import Chain
+    from ipfailover_agent.core.network.ruleset import Chain, Table
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.telling.findings import Finding
     from ipfailover_agent.prepare import Candidate
@@ -53,12 +53,12 @@ class Patience:
 # --- this node ----------------------------------------------------------------------------------
 
 
-def node(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
-    """Look at this node, for what the configuration needs of it."""
+def node(candidate: Candidate, patience: Patience, *, is_running: bool) -> Iterator[Finding]:
+    """Look at this node, for what the configuration needs of it; ``is_running``: an agent runs."""
     yield _tested(candidate, patience)
     yield doctor.of_password(candidate.settings, candidate.config)
     yield from _interface(candidate)
-    yield from _firewall(candidate, patience)
+    yield from _firewall(candidate, patience, is_running=is_running)
     yield from _ports(candidate, patience)
     yield from _scripts(candidate)
 
@@ -91,20 +91,33 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
         return
     state = examining.operstate(interface.name)
     yield doctor.of_link(interface.name, state, is_up=interface.is_up)
-    yield doctor.of_subnets(config, facts)
+    if any(family_of(each) is Family.IPV4 for each in config.addresses):
+        yield from doctor.of_silence(
+            interface.name,
+            answers_arp=examining.answers_arp(interface.name),
+            arp_ignore=examining.arp_ignore(interface.name),
+        )
+    yield doctor.of_subnets(candidate.settings, config, facts)
     yield from doctor.of_other_holders(config, facts)
-    yield from doctor.of_managers(interface.name, examining.managers(interface.index))
+    found = examining.managers(interface.name, interface.index)
+    yield from managers.of_managers(interface.name, found, config.address_lease)
     yield doctor.of_reverse_path(config, facts, examining.reverse_path(interface.name))
 
 
-def _firewall(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
+def _firewall(candidate: Candidate, patience: Patience, *, is_running: bool) -> Iterator[Finding]:
+    owned = nft.owned_tables()
     try:
-        closed = _closed_chains(candidate, patience)
+        closed = _closed_chains(candidate, patience, owned)
     except (_UnlistedError, AgentError, ruleset.RulesetError) as error:
         is_denied = isinstance(error, AgentError) or any(each in str(error) for each in _DENIED)
         yield telling.of_unknown(str(error), is_denied=is_denied)
     else:
-        yield from telling.of_chains(closed, is_managed=candidate.settings.manages_firewall)
+        yield from telling.of_chains(
+            closed,
+            is_managed=candidate.settings.manages_firewall,
+            is_running=is_running,
+            owned=owned,
+        )
     yield from telling.of_legacy(nft.legacy_tables())
 
 
@@ -112,8 +125,14 @@ class _UnlistedError(Exception):
     """What nft printed is no list of rules."""
 
 
-def _closed_chains(candidate: Candidate, patience: Patience) -> list[Chain]:
-    """Return base chains that may drop VRRP and hold no rule that lets it in."""
+def _closed_chains(
+    candidate: Candidate, patience: Patience, owned: Collection[Table]
+) -> list[Chain]:
+    """Return base chains that may drop VRRP and hold no rule that lets it in.
+
+    nft 1.0.6 shows a table that is ``owned`` with whatever lies in memory, at times no JSON: then
+    its chains of input and output count as such.
+    """
     program = process.find_program("nft", os.environ.get("PATH"))
     config = candidate.config
     tag = firewall.tag_for(candidate.settings.config_name)
@@ -130,8 +149,15 @@ def _closed_chains(candidate: Candidate, patience: Patience) -> list[Chain]:
         return [each for each in ruleset.read(printed) if each is not None]
 
     found: list[Chain] = []
-    for table in passage.tables(entries(firewall.LIST_CHAINS), config.interface):
-        found += passage.closed_chains(entries(firewall.list_table(table)), config, tag)
+    listed = entries(firewall.LIST_CHAINS)
+    for table in passage.tables(listed, config.interface):
+        try:
+            found += passage.closed_chains(entries(firewall.list_table(table)), config, tag)
+        except (_UnlistedError, ruleset.RulesetError):
+            if table not in owned:
+                raise
+            chains = (each for each in listed if isinstance(each, ruleset.Chain))
+            found += (each for each in chains if each.table == table and each.takes_rules)
     return found
 
 
@@ -141,7 +167,13 @@ def _ports(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
     if not ports:
         yield doctor.of_ports(candidate.settings)
     for each, error in examining.connect(ports, patience.at_most(_CONNECT_SECONDS)).items():
-        yield doctor.of_port(each.address, each.port, error)
+        yield doctor.of_port(
+            each.address,
+            each.port,
+            error,
+            examining.listeners(each.port),
+            candidate.config.addresses,
+        )
 
 
 def _scripts(candidate: Candidate) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from ipfailover_agent.core.rivalry.rivals import is_from_segment
 from ipfailover_agent.core.telling.transition import Sighting
 from ipfailover_agent.protection.announcements import AddressAnnouncer
 from ipfailover_agent.protection.answers import Answers
+from ipfailover_agent.protection.farewells import Farewells
 from ipfailover_agent.protection.leaving import Leaving
 from ipfailover_agent.protection.listening import Listener
 from ipfailover_agent.protection.rival_news import RivalNews
@@ -82,6 +83,7 @@ class Contests:
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
         self._leaving = Leaving()
+        self._farewells = Farewells(log)
         self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
         self._own_at: float | None = None  # when to announce what our adverts come from
@@ -163,6 +165,7 @@ class Contests:
             name: self._entered[old] for name, old in before.items() if old in self._entered
         }
         self._take_contexts(candidate, before)
+        self._farewells.configure(instances, before)
         self._leaving.configure({each.name: each.unicast_peers for each in instances}, before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
         self._by_address = {
@@ -218,6 +221,7 @@ class Contests:
         }
         self._announcer.clear()
         self._leaving.clear()
+        self._farewells.clear()
         for name in self._identities:
             if name not in self._states or not self._states[name].is_held:
                 self._holds.clear(name, REASON)
@@ -270,7 +274,7 @@ class Contests:
                 return
             match seen.packet:
                 case packets.Advert() as advert if seen.is_outgoing:
-                    self._on_own(advert, now)
+                    self._on_own(advert, seen.frame, now)
                 case packets.Advert() as advert:
                     self._on_advert(advert, now)
                 case packets.Announcement() as announcement if not seen.is_outgoing:
@@ -290,8 +294,10 @@ class Contests:
             cause="more adverts and announcements of our addresses than can be looked at",
         )
 
-    def _on_own(self, advert: Advert, now: float) -> None:
+    def _on_own(self, advert: Advert, frame: bytes, now: float) -> None:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
+        if name is not None:
+            self._farewells.sent(name, advert, frame, now)
         if name is not None and advert.priority:
             self._leaving.seen(name, advert.destination, now)
             rivals = self._states[name].rivals if name in self._states else ()
@@ -328,6 +334,8 @@ class Contests:
             at=now,
             ranks_higher=state.context.ranks_below(advert),
         )
+        if advert.priority:
+            self._farewells.heard(name, now)
         self._seen(name, sighting)
 
     def _on_announcement(self, announcement: Announcement, now: float) -> None:
@@ -349,6 +357,9 @@ class Contests:
             self._silent_at = now
         else:
             self._leaving.left_master(name)
+        if state is VrrpState.FAULT:
+            self.readable()  # keepalived may have said goodbye itself
+        self._farewells.entered(name, state, now, self._listener.wire)
         self._feed(name, conflict.StateEntered(state=state), now)
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
@@ -371,7 +382,8 @@ class Contests:
                 "adverts.not_leaving",
                 instance=each.name,
                 cause="keepalived sends adverts and they do not leave: the peer does not answer"
-                " ARP, or an output firewall drops protocol 112 (nft list ruleset)",
+                " ARP, or something drops protocol 112 on its way out: a firewall (nft list"
+                " ruleset), eBPF or tc (tc filter show dev INTERFACE egress)",
             )
 
     def _look_for_silence(self, now: float) -> None:

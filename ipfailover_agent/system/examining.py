@@ -1,32 +1,42 @@
 """Small facts about a node that only a person asks for. Nothing here raises."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH116, PTH120, PTH123
+# ruff: noqa: PTH112, PTH116, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import socket
 import stat
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.telling.doctor import Managers
+from ipfailover_agent.core.telling import managers as telling
+from ipfailover_agent.core.telling.managers import Managers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from ipfailover_agent.core.model import IPAddress, PortCheck
 
-_KEEPS: Final = re.compile(
-    r"^KeepConfiguration\s*=\s*(yes|true|on|1|static)\s*$", re.MULTILINE | re.IGNORECASE
-)
 _MANAGER_PLACES: Final = ("/run/systemd/netif", "/run/systemd/system", "/run/NetworkManager")
+_NETWORK_DIRECTORIES: Final = (
+    "/etc/systemd/network",
+    "/run/systemd/network",
+    "/usr/local/lib/systemd/network",
+    "/usr/lib/systemd/network",
+    "/lib/systemd/network",
+)
+"""Where networkd looks for drop-ins, the first one wins (systemd.network(5))."""
+
+_IFUPDOWN2: Final = "/etc/network/ifupdown2"
+_NO_ARP: Final = 0x80  # IFF_NOARP, linux/if.h
+_LISTENING: Final = b"0A"  # TCP_LISTEN, net/tcp_states.h
 _ARP_FIELDS: Final = 6  # of a line of /proc/net/arp: address, type, flags, MAC, mask, device
 
 
@@ -72,41 +82,117 @@ def operstate(interface: str) -> str | None:
 
 def reverse_path(interface: str) -> int | None:
     """Return rp_filter as it is in force: the larger of ``all`` and the interface."""
+    return _sysctl("rp_filter", interface)
+
+
+def _sysctl(word: str, interface: str) -> int | None:
     found = [
         int(text)
         for name in ("all", interface)
-        if (text := read(f"/proc/sys/net/ipv4/conf/{name}/rp_filter")) and text.isdigit()
+        if (text := read(f"/proc/sys/net/ipv4/conf/{name}/{word}")) and text.isdigit()
     ]
     return max(found, default=None)
 
 
-def managers(index: int) -> Managers:
-    """Return who says that it manages an interface; a container may not see it."""
+def arp_ignore(interface: str) -> int:
+    """Return arp_ignore as it is in force: the larger of ``all`` and the interface."""
+    return _sysctl("arp_ignore", interface) or 0
+
+
+def answers_arp(interface: str) -> bool:
+    """Tell whether an interface speaks ARP, or nothing is known of that."""
+    try:
+        return not int(read(f"/sys/class/net/{interface}/flags") or "0", 16) & _NO_ARP
+    except ValueError:
+        return True
+
+
+def listeners(port: int) -> frozenset[IPAddress]:
+    """Return the addresses that programs listen at with a TCP port, as far as that is told."""
+    found: set[IPAddress] = set()
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError, ValueError, IndexError), open(path, "rb") as file:
+            for line in file:
+                fields = line.split()
+                if fields[3] == _LISTENING and int(fields[1].rpartition(b":")[2], 16) == port:
+                    found.add(_address(fields[1].rpartition(b":")[0]))
+    return frozenset(found)
+
+
+def _address(text: bytes) -> IPAddress:
+    """Return an address that /proc/net shows as words of the machine's byte order."""
+    raw = bytes.fromhex(text.decode("ascii"))
+    words = (raw[each : each + 4] for each in range(0, len(raw), 4))
+    return ip_address(b"".join(map(_in_network_order, words)))
+
+
+def _in_network_order(word: bytes) -> bytes:
+    return word if sys.byteorder == "big" else word[::-1]
+
+
+def managers(name: str, index: int, *, root: str = "") -> Managers:
+    """Return who says that it manages an interface; a container may not see it.
+
+    ``root`` is for tests.
+    """
     found = set()
-    keeps = False
-    link = read(f"/run/systemd/netif/links/{index}")
+    texts: list[str] = []
+    unread = ""
+    link = read(f"{root}/run/systemd/netif/links/{index}")
     if link is not None and "ADMIN_STATE=unmanaged" not in link:
-        found.add("networkd")
-        keeps = any(_KEEPS.search(read(each) or "") for each in _network_files(link))
-    device = read(f"/run/NetworkManager/devices/{index}")
+        found.add(telling.NETWORKD)
+        for path in _network_files(link, root):
+            text = read(f"{root}{path}")
+            texts += [] if text is None else [text]
+            unread = path if text is None else unread
+    device = read(f"{root}/run/NetworkManager/devices/{index}")
     if device is not None and "managed=false" not in device:
-        found.add("NetworkManager")
+        found.add(telling.NETWORK_MANAGER)
+    if os.path.isdir(f"{root}{_IFUPDOWN2}") and telling.purges(_interfaces_files(root), name):
+        found.add(telling.IFUPDOWN2)
     return Managers(
         names=frozenset(found),
-        keeps=keeps,
+        keep=telling.keep_configuration(texts),
+        unread=unread,
         # where systemd is PID 1 and neither directory is there, neither of them runs
-        is_visible=any(map(os.path.isdir, _MANAGER_PLACES)),
+        is_visible=any(os.path.isdir(f"{root}{each}") for each in _MANAGER_PLACES),
     )
 
 
-def _network_files(link: str) -> list[str]:
-    """Return the .network file and its drop-ins that a state file of networkd names."""
-    files: list[str] = []
-    for line in link.splitlines():
-        name, _, value = line.partition("=")
-        if name in {"NETWORK_FILE", "NETWORK_FILE_DROPINS"}:
-            files += value.strip('"').split()
-    return files
+def _network_files(link: str, root: str) -> list[str]:
+    """Return the .network file that a state file of networkd names, and its drop-ins, in order.
+
+    networkd 252 does not name them: they are looked for as it does, by file name, and of two with
+    one name that of the first directory.
+    """
+    named = dict(line.partition("=")[::2] for line in link.splitlines())
+    network = named.get("NETWORK_FILE", "").strip('"')
+    if not network:
+        return []
+    if "NETWORK_FILE_DROPINS" in named:
+        return [network, *named["NETWORK_FILE_DROPINS"].strip('"').split()]
+    found: dict[str, str] = {}
+    for directory in _NETWORK_DIRECTORIES:
+        place = f"{directory}/{os.path.basename(network)}.d"
+        for each in _listed(f"{root}{place}"):
+            if each.endswith(".conf"):
+                found.setdefault(each, f"{place}/{each}")
+    return [network, *(found[each] for each in sorted(found))]
+
+
+def _interfaces_files(root: str) -> list[str]:
+    """Return the texts of ifupdown's files, as far as they are in the usual places."""
+    directory = "/etc/network/interfaces.d"
+    paths = ["/etc/network/interfaces"]
+    paths += [f"{directory}/{each}" for each in sorted(_listed(f"{root}{directory}"))]
+    return [text for each in paths if (text := read(f"{root}{each}")) is not None]
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def pressure() -> float | None:

@@ -1,7 +1,7 @@
 """What this node is: interfaces, routes, scripts, capabilities, processes."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH116, PTH118, PTH121, PTH123
+# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH121, PTH123
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ _GET_FLAGS: Final = 0x8913  # SIOCGIFFLAGS, linux/sockios.h
 _GET_ADDRESS: Final = 0x8915  # SIOCGIFADDR
 _NAME_LIMIT: Final = 15  # bytes of a name, before its zero; the answer is behind it
 _REQUEST_SIZE: Final = 40  # struct ifreq
+_SHEBANG_LENGTH: Final = 256  # BINPRM_BUF_SIZE, linux/binfmts.h
+_LINK_LOCAL_SCOPE: Final = 0x20  # IPV6_ADDR_LINKLOCAL, net/ipv6.h
 _UP_AND_RUNNING: Final = 0x41  # IFF_UP and IFF_RUNNING, linux/if.h
 
 _memory: Final = AddressMemory()  # the node is looked at every few seconds, for good
@@ -156,6 +158,42 @@ def script_state(command: str) -> ScriptState:
         if state in states:
             return state
     return ScriptState.MISSING
+
+
+def is_on_path(name: str) -> bool:
+    """Tell whether a program of that name can be run."""
+    return script_state(name) is ScriptState.USABLE
+
+
+def can_read(path: str | None) -> bool:
+    """Tell whether a file can be read; where none is named, nothing is missing."""
+    return path is None or os.access(path, os.R_OK)
+
+
+def missing_interpreter(command: str | None) -> str:
+    """Return what the ``#!`` line of a command's script names and is not there, or nothing.
+
+    A line that ends as on Windows names a program whose name ends in a carriage return.
+    """
+    if command is None or script_state(command) is not ScriptState.USABLE:
+        return ""
+    import shlex  # noqa: PLC0415 - needed only where a script is set
+
+    name = shlex.split(command)[0]
+    directories = [""] if "/" in name else os.get_exec_path()
+    paths = (os.path.join(each, name) for each in directories)
+    path = next(each for each in paths if _file_state(each) is ScriptState.USABLE)
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(_SHEBANG_LENGTH)
+    except OSError:
+        return ""
+    if not line.startswith(b"#!"):
+        return ""
+    words = line[2:].decode("utf-8", "replace").rstrip("\n").strip(" \t").split(" ")
+    if os.path.basename(words[0]) == "env" and len(words) > 1 and not words[1].startswith("-"):
+        words = words[1:]
+    return "" if is_on_path(shlex.quote(words[0])) else words[0]
 
 
 def effective_capabilities() -> frozenset[str]:
@@ -282,7 +320,7 @@ def has_link(interface: str) -> bool:
 def link_failure(interface: str, family: Family) -> str | None:
     """Return why keepalived cannot serve on an interface, None where nothing speaks against it.
 
-    Its link has to be up and, with IPv4, it needs an address.
+    Its link has to be up, and it needs an address: with IPv6 a link-local one.
     """
     try:
         if not _is_up_and_running(interface):
@@ -295,7 +333,21 @@ def link_failure(interface: str, family: Family) -> str | None:
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             return f"interface {interface} has no IPv4 address"
+    if family is Family.IPV6 and not _has_link_local(interface):
+        return f"interface {interface} has no link-local address"
     return None
+
+
+def _has_link_local(interface: str) -> bool:
+    """Tell whether an interface has one, or nothing is known of that."""
+    try:
+        with open("/proc/net/if_inet6", encoding="ascii") as file:
+            return any(
+                fields[5] == interface and int(fields[3], 16) == _LINK_LOCAL_SCOPE
+                for fields in map(str.split, file)
+            )
+    except (OSError, ValueError, IndexError):
+        return True
 
 
 def _is_up_and_running(interface: str) -> bool:
@@ -313,6 +365,23 @@ def _ask_interface(interface: str, question: int) -> bytes:
     request = interface.encode()[:_NAME_LIMIT].ljust(_REQUEST_SIZE, b"\0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
         return fcntl.ioctl(asked, question, request)
+
+
+def vrf_of(interface: str, *, root: str = "/sys/class/net") -> str:
+    """Return the VRF that an interface is in, empty where it is in none, or we are in it too.
+
+    ``ip vrf exec`` binds each new socket of a process to the VRF. The path is for tests.
+    """
+    try:
+        master = os.path.basename(os.readlink(f"{root}/{interface}/master"))
+        with open(f"{root}/{master}/uevent", encoding="ascii") as file:
+            if "DEVTYPE=vrf\n" not in file:
+                return ""
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as own:
+            bound = own.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _NAME_LIMIT + 1)
+    except (OSError, ValueError):
+        return ""
+    return "" if bound.rstrip(b"\0") == master.encode() else master
 
 
 def process_started_at(pid: int) -> int | None:

@@ -53,10 +53,17 @@ _DISCARD_LIMIT: Final = 1 << 14  # frames, more than the buffer holds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A packet on the wire; ``is_outgoing``: this host sent it on this interface."""
+    """A packet on the wire.
+
+    Attributes:
+        packet: what it says.
+        is_outgoing: this host sent it on this interface.
+        frame: as it was seen, of an outgoing one.
+    """
 
     packet: Packet
     is_outgoing: bool
+    frame: bytes = b""
 
 
 class WireSocket:
@@ -138,7 +145,9 @@ class WireSocket:
                 continue
             packet = parse_frame(frame)
             if packet is not None:
-                seen.append(Seen(packet=packet, is_outgoing=sender[2] == _OUTGOING))
+                is_outgoing = sender[2] == _OUTGOING
+                kept = frame if is_outgoing else b""
+                seen.append(Seen(packet=packet, is_outgoing=is_outgoing, frame=kept))
         return tuple(seen)
 
     def discard(self) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.lab.scenarios import (
     ELECTION,
     PLANNED,
     UNPLANNED,
     ask,
+    events,
     reload,
     serve_ranked,
     status,
@@ -117,3 +121,56 @@ def test_a_reload_and_a_restart_are_causes_too(make_lab: Callable[..., Lab]) -> 
         what="the restart of keepalived's child is the cause",
     )
     wait_for_each(lab, [first, added], timeout=ELECTION)
+
+
+SKEW = 1.5  # seconds: 0.18 at priority 210, and half of the master-down time at most
+
+
+@pytest.mark.parametrize("mode", ["multicast", "unicast"])
+def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
+    make_lab: Callable[..., Lab], mode: str
+) -> None:
+    """As network managers do it; keepalived's goodbye fails or goes to the router.
+
+    The cause says which address it was, also where it is back before anybody looks.
+    """
+    lab = make_lab(2)
+    four, six = lab.virtual(1), lab.virtual6(1)
+    peers = ",".join(each for node in lab.nodes for each in (node.ip, node.ipv6))
+    more = {"UNICAST_PEERS": peers} if mode == "unicast" else {}
+    first = serve_ranked(lab, four, six, PREEMPTION="nopreempt", **more)
+    began = time.monotonic()
+    own = f"{first.ip}/24 dev eth0"
+    first.run(["sh", "-c", f"ip address del {own}; ip address add {own}"])
+    lab.wait_until(
+        lambda: lab.recorder.seconds_with_none(four, since=began) > 0,
+        timeout=3,
+        what=f"{four} goes",
+    )
+    wait_for_each(lab, [four], timeout=ELECTION)
+    assert lab.recorder.seconds_with_none(four, since=began) < SKEW
+    _, kind, cause = [each for each in moves(first) if each[0] == "FAULT"][-1]
+    assert "interface down" == kind
+    assert "IPv4 address" in cause
+
+    began = time.monotonic()
+    shown = first.run(["ip", "-6", "-json", "address", "show", "dev", "eth0", "scope", "link"])
+    (link_local,) = filter(None, json.loads(shown.stdout)[0]["addr_info"])
+    back = "".join(
+        f"ip address add {each} dev eth0 nodad;"
+        for each in (f"{link_local['local']}/64", f"{first.ipv6}/64")
+    )
+    first.run(["sh", "-c", f"ip -6 address flush dev eth0; {back}"])
+    lab.wait_until(
+        lambda: lab.recorder.seconds_with_none(six, since=began) > 0,
+        timeout=3,
+        what=f"{six} goes",
+    )
+    wait_for_each(lab, [six], timeout=ELECTION)
+    assert lab.recorder.seconds_with_none(six, since=began) < SKEW
+    assert 0 == lab.recorder.seconds_with_two(six)
+    assert not [each for each in moves(first) if each[1] == "unknown"]
+    if mode == "multicast":
+        _, _, cause = [each for each in moves(first) if each[0] == "FAULT"][-1]
+        assert "link-local address" in cause
+        assert "instance=ipfailover_VIP_2" in events(first, "goodbye.sent")[-1]

@@ -293,13 +293,39 @@ def test_a_strict_filter_of_the_way_back_is_told(make_lab: Callable[..., Lab]) -
     assert "rp_filter=2" in advice_of(node, "rp_filter")
 
 
+def test_what_no_client_would_reach_is_told(make_lab: Callable[..., Lab]) -> None:
+    """A broadcast address, a service at the node's address alone, a node that answers no ARP."""
+    lab = make_lab(1, ipv6=False)
+    (node,) = lab.nodes
+    last = ".".join((*node.ip.split(".")[:3], "255"))
+    node.application.stop()
+    program = f"import socket, time; socket.create_server(('{node.ip}', {PORT})); time.sleep(99)"
+    listener = node.network.spawn([sys.executable, "-c", program], environment=base_environment())
+    try:
+        lab.wait_until(
+            lambda: str(PORT) in node.run(["ss", "-Htln"]).stdout, timeout=8, what="a listener"
+        )
+        mute = "echo 8 >/proc/sys/net/ipv4/conf/eth0/arp_ignore"
+        node.run(["sh", "-c", mute])
+        addresses = (lab.virtual(1), last)
+        code, found = before_start(node, variables(*addresses), seconds=BRIEF)
+    finally:
+        listener.kill()
+        listener.wait()
+    assert code
+    assert any(each.startswith(f"subnet: {last} is the broadcast") for each in found["fail"])
+    assert any(each.startswith("interface: arp_ignore is 8") for each in found["fail"])
+    listens = f"port: {node.ip} port {PORT} answers, and nothing listens there at"
+    assert any(each.startswith(listens) for each in found["warn"])
+
+
 def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> None:
     """By the files that they keep below /run; networkd can be told to keep addresses."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
     index = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]["ifindex"]
     files = (
-        "mkdir -p /run/systemd/netif/links /run/NetworkManager/devices; "
+        "mkdir -p /run/systemd/netif/links /run/NetworkManager/devices; : >/run/eth0.network; "
         f"printf 'ADMIN_STATE=configured\\nNETWORK_FILE=/run/eth0.network\\n' "
         f">/run/systemd/netif/links/{index}; "
         f"printf '[device]\\nmanaged=true\\n' >/run/NetworkManager/devices/{index}"
@@ -313,7 +339,8 @@ def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> Non
         "printf '[Network]\\nKeepConfiguration=yes\\n' >/run/eth0.network"
     )
     _, found = before_start(node, variables(lab.virtual(1)), prepare=keeping, seconds=BRIEF)
-    assert "manager: systemd-networkd manages eth0, and KeepConfiguration is set" in found["pass"]
+    told = "manager: systemd-networkd manages eth0 and keeps ours: KeepConfiguration=yes"
+    assert told in found["pass"]
 
 
 def test_a_starved_doctor_says_so(make_lab: Callable[..., Lab]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.namespaces import TOOL_PATH
+from ipfailover_agent.core.errors import ExitCode
+from tests.lab.namespaces import TOOL_PATH, base_environment
 from tests.lab.scenarios import (
     ELECTION,
     NAME,
     RELEASE,
     ConfigMap,
+    ask,
     events,
     serve_ranked,
     stays,
@@ -348,6 +351,36 @@ def test_an_nft_that_cannot_do_it_fails_no_start(
     assert node.wait() == 0
     assert ruleset(node) == before
     assert virtual_addresses(node) == []
+
+
+def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: Callable[..., Lab]) -> None:
+    """As firewalld does: an nft that stays, ``flags owner``. No rule gets in, and that is said."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    owner = node.network.spawn(
+        ["nft", "-i"], environment=base_environment(), stdin=subprocess.PIPE
+    )
+    assert owner.stdin is not None
+    head = "chain inet firewalld filter_INPUT { type filter hook input priority 10; }"
+    rule = "rule inet firewalld filter_INPUT meta l4proto 112 reject"
+    owner.stdin.write(
+        f"add table inet firewalld {{ flags owner; }}\nadd {head}\nadd {rule}\n".encode()
+    )
+    owner.stdin.flush()
+    advice = "firewall-cmd --permanent --add-protocol=vrrp"
+    try:
+        lab.wait_until(lambda: "reject" in ruleset(node), timeout=ELECTION, what="the wall")
+        node.start(variables(lab.virtual(1), NFTABLES_RULE="true"))
+        assert advice in wait_for_line(node, "firewall.failed")
+        lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+        done = ask(node, "doctor", "--seconds", "0.3")
+    finally:
+        owner.kill()
+        owner.communicate()
+    assert done.returncode == ExitCode.CONFIG
+    said = "fail  firewall: inet firewalld filter_INPUT may drop protocol 112\n"
+    assert said in done.stdout
+    assert advice in done.stdout
 
 
 def test_rules_that_nft_cannot_see_are_named_at_the_start(make_lab: Callable[..., Lab]) -> None:

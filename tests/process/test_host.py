@@ -302,6 +302,10 @@ def test_what_keeps_an_interface_from_serving_is_told(namespace: NetworkNamespac
     assert "interface one has no IPv4 address" == host.link_failure("one", four)
     namespace.ip("addr", "add", "10.9.0.1/24", "dev", "one")
     assert host.link_failure("one", four) is None
+    namespace.ip("-6", "addr", "flush", "dev", "one")
+    assert "interface one has no link-local address" == host.link_failure("one", six)
+    namespace.ip("addr", "add", "fd09::1/64", "dev", "one")
+    assert "interface one has no link-local address" == host.link_failure("one", six)
     long = "x" * 40  # longer than the kernel takes
     assert f"interface {long} is gone" == host.link_failure(long, four)
 
@@ -318,3 +322,50 @@ def test_an_interface_has_a_link_while_it_is_up_and_has_its_carrier(
     wait_until(lambda: host.has_link("one"), 5, "a carrier")
     namespace.ip("link", "set", "one", "down")
     assert host.has_link("one") is False
+
+
+def test_a_vrf_is_told_by_the_kernel_s_word_for_the_master(tmp_path: Path) -> None:
+    """As in /sys/class/net; a bridge is a master as well."""
+    for name, kind in (("mgmt", "vrf"), ("br0", "bridge")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "uevent").write_text(f"DEVTYPE={kind}\nINTERFACE={name}\n")
+    for name, master in (("eth0", "mgmt"), ("eth1", "br0"), ("eth2", None)):
+        (tmp_path / name).mkdir()
+        if master is not None:
+            (tmp_path / name / "master").symlink_to(f"../{master}")
+    root = str(tmp_path)
+    found = [host.vrf_of(each, root=root) for each in ("eth0", "eth1", "eth2", "nosuch0")]
+    assert ["mgmt", "", "", ""] == found
+
+
+@pytest.mark.parametrize(
+    ("first_line", "expected"),
+    [
+        ("#!/bin/sh\n", ""),
+        ("#! /bin/sh -e\n", ""),
+        ("#!/usr/bin/env sh\n", ""),
+        ("#!/usr/bin/env -S sh -e\n", ""),
+        ("exit 0\n", ""),
+        ("#!/bin/sh\r\n", "/bin/sh\r"),
+        ("#!/no/such/python\n", "/no/such/python"),
+        ("#!/usr/bin/env no-such-python\n", "no-such-python"),
+    ],
+)
+def test_an_interpreter_that_is_not_there_is_named(
+    tmp_path: Path, first_line: str, expected: str
+) -> None:
+    """A script is there and executable, and cannot be run all the same."""
+    script = tmp_path / "script"
+    script.write_bytes(f"{first_line}exit 0\n".encode())
+    script.chmod(0o755)
+    assert expected == host.missing_interpreter(f"'{script}' an argument")
+    assert "" == host.missing_interpreter(f"{tmp_path}/missing")
+    assert "" == host.missing_interpreter(None)
+    assert "" == host.missing_interpreter("sh -c 'exit 0'")
+
+
+def test_what_a_check_needs_is_looked_for(tmp_path: Path) -> None:
+    """A program on PATH, a file that can be read."""
+    assert [True, False] == [host.is_on_path(each) for each in ("sh", "no-such-program")]
+    found = [host.can_read(each) for each in (None, str(tmp_path), f"{tmp_path}/no")]
+    assert [True, True, False] == found

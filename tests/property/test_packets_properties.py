@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import assume, given
@@ -12,6 +13,7 @@ from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
     Answer,
+    goodbye,
     gratuitous_arp,
     parse_frame,
     unsolicited_advertisement,
@@ -263,3 +265,14 @@ def test_a_truncated_frame_is_nothing_or_the_same(frame: bytes, length: int) -> 
     """Only Ethernet's filling can be missing."""
     found = parse_frame(frame[:-length] if length else frame)
     assert found in (None, parse_frame(frame))
+
+
+@given(vrrp_frames())
+def test_a_goodbye_is_the_advert_with_priority_0(frame: bytes) -> None:
+    """Whatever else it says, and whatever its checksum covers, both families and versions."""
+    advert = parse_frame(frame)
+    header = frame[14] & 0xF if frame[12:14] == b"\x08\x00" else frame[20]
+    is_plain = frame[12:14] != b"\x81\x00" and header in {5, 112}
+    assume(isinstance(advert, Advert) and is_plain)
+    assert isinstance(advert, Advert)
+    assert replace(advert, priority=0) == parse_frame(goodbye(frame))

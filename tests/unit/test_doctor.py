@@ -18,7 +18,6 @@ from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import settings
 from ipfailover_agent.core.rivalry import causes, contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings, passage
-from ipfailover_agent.core.telling.doctor import Managers
 from ipfailover_agent.core.telling.findings import Finding, Verdict
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
@@ -26,7 +25,7 @@ from tests.support.vectors import host_facts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfailover_agent.core.model import HostFacts
+    from ipfailover_agent.core.model import HostFacts, IPAddress
     from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 OWN = bytes.fromhex("020000000001")
@@ -193,12 +192,24 @@ def test_a_link_needs_carrier(state: str | None, is_up: bool, expected: Verdict)
 def test_an_address_of_another_network_is_told() -> None:
     """Nobody would ask for it by ARP."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,198.51.100.1-10"})
-    found = doctor.of_subnets(plan(parsed, NODE), NODE)
+    found = doctor.of_subnets(parsed, plan(parsed, NODE), NODE)
     assert "198.51.100.8 and 2 more in no network of eth0" in found.text
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
     config = plan(parsed, NODE)
-    assert Verdict.PASS is doctor.of_subnets(config, NODE).verdict
-    assert Verdict.WARN is doctor.of_subnets(config, replace(NODE, interfaces=())).verdict
+    assert Verdict.PASS is doctor.of_subnets(parsed, config, NODE).verdict
+    bare = replace(NODE, interfaces=())
+    assert Verdict.WARN is doctor.of_subnets(parsed, config, bare).verdict
+
+
+def test_an_address_that_no_client_reaches_fails() -> None:
+    """A range that goes up to .255 is the likely slip."""
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.254-255"})
+    found = doctor.of_subnets(parsed, plan(parsed, NODE), NODE)
+    assert Verdict.FAIL is found.verdict
+    assert (
+        "10.0.0.255 is the broadcast address of 10.0.0.0/24 on eth0: no client in that network "
+        "reaches it"
+    ) == found.text
 
 
 def test_an_address_on_a_second_interface_is_told() -> None:
@@ -209,22 +220,6 @@ def test_an_address_on_a_second_interface_is_told() -> None:
         facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.5/32"], name: ["10.0.0.5/32"]})
         assert expected is one(doctor.of_other_holders(config, facts)).verdict
     assert Verdict.PASS is one(doctor.of_other_holders(config, NODE)).verdict
-
-
-@pytest.mark.parametrize(
-    ("managers", "expected"),
-    [
-        (Managers(names=frozenset({"networkd", "NetworkManager"})), ["warn", "warn"]),
-        (Managers(names=frozenset({"networkd"}), keeps=True), ["pass"]),
-        (Managers(), ["pass"]),
-        (Managers(is_visible=False), ["skip"]),
-    ],
-    ids=["both", "networkd that keeps", "none", "unseen"],
-)
-def test_managers_of_the_interface_are_told(managers: Managers, expected: list[str]) -> None:
-    """Where their files are not seen, nothing is known."""
-    found = doctor.of_managers("eth0", managers)
-    assert expected == [each.verdict.value for each in found]
 
 
 @pytest.mark.parametrize(
@@ -284,6 +279,33 @@ def test_a_firewall_is_judged(
     """By the chains that may drop VRRP, and whether the agent opens them."""
     found = [*passage.of_chains(chains, is_managed=is_managed), *passage.of_legacy(legacy)]
     assert expected == [each.verdict for each in found]
+
+
+@pytest.mark.parametrize(("is_managed", "expected"), [(True, Verdict.FAIL), (False, Verdict.WARN)])
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("firewalld", "firewall-cmd --permanent --add-protocol=vrrp"), ("x", "have that program")],
+)
+def test_a_table_with_an_owner_is_the_owners_to_open(
+    is_managed: bool,  # noqa: FBT001
+    expected: Verdict,
+    name: str,
+    advice: str,
+) -> None:
+    """No rule of the agent gets there, whether it was asked for or not."""
+    chain = replace(CHAIN, table=Table(family="inet", name=name))
+    found = list(passage.of_chains([chain, CHAIN], is_managed=is_managed, owned={chain.table}))
+    other = Verdict.PASS if is_managed else Verdict.WARN
+    assert [expected, other] == [each.verdict for each in found]
+    assert f"inet {name} input may drop protocol 112" == found[0].text
+    assert advice in found[0].advice
+
+
+def test_a_rule_that_a_running_agent_has_not_made_is_told() -> None:
+    """It says why in its log, and there is no second look that would make it."""
+    found = one(passage.of_chains([CHAIN], is_managed=True, is_running=True))
+    assert Verdict.WARN is found.verdict
+    assert found.text.endswith("may drop protocol 112, and the agent's rules are not there")
 
 
 def test_a_chain_that_the_agent_never_opens_is_named_with_its_place() -> None:
@@ -719,3 +741,43 @@ def test_no_bytes_disturb_the_parser(data: bytes, kind: bytes) -> None:
     asking.parse_answer(data)
     found = asking.parse_answer(bytes(12) + kind + data)
     assert found is None or 6 == len(found[1])
+
+
+ANY, OWN_ADDRESS, VIRTUAL = map(ip_address, ("0.0.0.0", "10.0.0.11", "10.0.0.5"))
+
+
+@pytest.mark.parametrize(
+    ("listeners", "expected"),
+    [
+        ([OWN_ADDRESS], Verdict.WARN),
+        ([OWN_ADDRESS, VIRTUAL], Verdict.PASS),
+        ([OWN_ADDRESS, ANY], Verdict.PASS),
+        ([ip_address("::")], Verdict.PASS),
+        ([], Verdict.PASS),
+        ([ip_address("10.0.0.12")], Verdict.PASS),
+    ],
+    ids=["own alone", "both", "all", "all by IPv6", "none: a proxy's rule", "another"],
+)
+def test_a_service_that_listens_at_the_node_s_address_alone_is_told(
+    listeners: list[IPAddress], expected: Verdict
+) -> None:
+    """The check passes, and every client is refused."""
+    found = doctor.of_port(OWN_ADDRESS, 80, "", listeners, [VIRTUAL])
+    assert expected is found.verdict
+    if expected is Verdict.WARN:
+        assert "10.0.0.11 port 80 answers, and nothing listens there at 10.0.0.5" == found.text
+
+
+@pytest.mark.parametrize(
+    ("answers_arp", "arp_ignore", "expected"),
+    [(True, 0, 0), (True, 1, 0), (True, 2, 1), (True, 8, 1), (False, 0, 1), (False, 8, 2)],
+)
+def test_a_node_that_does_not_answer_arp_fails(
+    answers_arp: bool,  # noqa: FBT001
+    arp_ignore: int,
+    expected: int,
+) -> None:
+    """It would hold the address, and nobody would find it."""
+    found = list(doctor.of_silence("eth0", answers_arp=answers_arp, arp_ignore=arp_ignore))
+    assert [Verdict.FAIL] * expected == [each.verdict for each in found]
+    assert {"interface"} >= {each.check for each in found}

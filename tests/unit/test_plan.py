@@ -26,7 +26,7 @@ from ipfailover_agent.core.model import (
     ScriptState,
     Settings,
 )
-from ipfailover_agent.core.planning import sources
+from ipfailover_agent.core.planning import checks, sources
 from ipfailover_agent.core.planning.plan import plan
 from tests.support.vectors import host_facts
 
@@ -965,3 +965,69 @@ def test_preemption_is_the_same_for_every_instance() -> None:
     never = Preemption(mode=PreemptionMode.NEVER)
     config = planned("10.0.0.1 fd00::1", preemption=never)
     assert [never, never] == [each.preemption for each in config.instances]
+
+
+def test_an_address_that_no_client_reaches_is_served_with_a_warning() -> None:
+    """The old image served it, and upstream's own acceptance list ends in .255."""
+    config = planned("192.168.55.254 192.168.55.255")
+    assert [(11, ["192.168.55.254"]), (12, ["192.168.55.255"])] == shape(config)
+    expected = "OPENSHIFT_HA_VIRTUAL_IPS: 192.168.55.255 is the broadcast address of"
+    expected += " 192.168.55.0/24 on ens3: no client in that network reaches it"
+    assert (expected,) == config.reports
+
+
+WITHOUT_IPV4 = host_facts({"ens3": ["fd00:55::10/64"], "ens4": ["192.0.2.9/24"]})
+
+
+@pytest.mark.parametrize(
+    ("given", "is_told"),
+    [
+        ({}, True),
+        ({"multicast_source": ip_address("192.0.2.9")}, False),
+        ({"multicast_source": ip_address("fd00:55::10")}, True),
+        ({"unicast_source": ip_address("192.0.2.9")}, True),
+        (
+            {
+                "unicast_source": ip_address("192.0.2.9"),
+                "unicast_peers": addresses("192.0.2.8"),
+            },
+            False,
+        ),
+    ],
+    ids=["none", "multicast", "of the other family", "not used", "unicast"],
+)
+def test_ipv4_needs_an_address_where_no_source_is_named(
+    given: dict[str, Any],
+    is_told: bool,  # noqa: FBT001
+) -> None:
+    """keepalived stays MASTER without one where it was told which to send from."""
+    config = planned("192.168.55.20", WITHOUT_IPV4, interfaces=("ens3",), **given)
+    expected = "ens3 has no IPv4 address of this node: IPv4 instances stay in FAULT without one"
+    assert is_told == (expected in config.reports)
+
+
+@pytest.mark.parametrize(
+    ("vrf", "more", "is_told"),
+    [
+        ("mgmt", {"monitor_ports": (80,)}, True),
+        ("mgmt", {"monitor_ports": (80,), "check_interval": 0.5, "check_timeout": 0.5}, True),
+        ("mgmt", {"monitor_ports": (), "check_url": "http://10.0.0.1/"}, True),
+        ("", {"monitor_ports": (80,)}, False),
+        ("mgmt", {"monitor_ports": ()}, False),
+        ("mgmt", {"check_script": "/bin/true"}, False),
+    ],
+    ids=["port", "probed port", "URL", "no VRF", "no check", "a script"],
+)
+def test_a_check_that_connects_outside_of_the_interfaces_vrf_is_told(
+    vrf: str,
+    more: dict[str, Any],
+    is_told: bool,  # noqa: FBT001
+) -> None:
+    """It would always fail, on every node."""
+    config = planned("192.168.55.20", **more)
+    expected = (
+        "ens3 is in the VRF mgmt, and the check connects outside of it: it fails, and this node "
+        "stays in FAULT; run the agent with `ip vrf exec mgmt`, or set OPENSHIFT_HA_CHECK_SCRIPT="
+        "'/sbin/ip vrf exec mgmt PROGRAM'"
+    )
+    assert ((expected,) if is_told else ()) == checks.outside_vrf(config, vrf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from ipfailover_agent.core.network import firewall
 from ipfailover_agent.core.network.chains import tables_to_look_at
 from ipfailover_agent.core.network.firewall import (
     AskGeneration,
+    AskOwned,
     LookFailed,
     Output,
     Pause,
@@ -468,13 +470,15 @@ def test_groups_of_the_served_families_and_all_peers_are_wanted() -> None:
 
 
 def drive(
-    answer: Callable[[Run], Output], generations: list[int] | None = None
+    answer: Callable[[Run], Output],
+    generations: list[int] | None = None,
+    owned: frozenset[Table] = frozenset(),
 ) -> tuple[list[object], int]:
     """Drive a look; return its reports and how often nft was run."""
     reports: list[object] = []
     runs = 0
     looking = look(frozenset({GROUP}), TAG)
-    sent: Output | int | None = None
+    sent: Output | int | frozenset[Table] | None = None
     while True:
         try:
             step = looking.send(sent)
@@ -487,6 +491,8 @@ def drive(
                 sent = answer(step)
             case AskGeneration():
                 sent = generations.pop(0) if generations else 1
+            case AskOwned():
+                sent = owned
             case Pause():
                 pass
             case _:
@@ -547,6 +553,37 @@ def test_a_table_that_refuses_is_tried_again_and_told() -> None:
     reports, runs = drive(nft)
     expected = [LookFailed(table="inet t", reason="Error: Operation not permitted")]
     assert (expected, 1 + 3 * 2 + 1) == (reports, runs)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("t", "have that program accept protocol 112"),
+        (
+            "firewalld",
+            (
+                "firewall-cmd --permanent --add-protocol=vrrp (with the --zone of the interface), "
+                "then firewall-cmd --reload"
+            ),
+        ),
+    ],
+)
+def test_a_table_with_an_owner_is_told_with_what_to_do(name: str, words: str) -> None:
+    """Nobody else may change it: nft's own words are no help."""
+    table = Table(family="inet", name=name)
+
+    def nft(run: Run) -> Output:
+        if is_change(run):
+            return Output(exit_code=1, errors="Error: Operation not permitted")
+        shown = showing(chain(policy="drop"))(run)
+        return replace(shown, text=shown.text.replace('"t"', f'"{name}"'))
+
+    reports, _ = drive(nft, owned=frozenset({table}))
+    expected = LookFailed(
+        table=f"inet {name}",
+        reason=f"only the program that owns the table can change it (flag owner): {words}",
+    )
+    assert [expected] == reports
 
 
 def test_a_table_that_vanished_meanwhile_is_no_failure() -> None:

@@ -165,6 +165,10 @@ def test_a_vrrp_child_that_died_begins_anew(previous: VrrpState) -> None:
         (was(TransitionKind.HELD, "held: x"), ("released", "let go again, it was held: x")),
         (was(TransitionKind.DRAINED), ("undrained", "the drain has ended")),
         (was(TransitionKind.INTERFACE_DOWN), ("interface up", "the interface is up again")),
+        (
+            was(TransitionKind.INTERFACE_DOWN, "interface eth0 has no IPv4 address"),
+            ("interface up", "the interface has its address again"),
+        ),
         (STARTED, ("started", "started")),
         (
             was(TransitionKind.UNKNOWN),
@@ -204,6 +208,14 @@ DRAINED = Withholding(reason=DRAIN, text="drained: maintenance")
             {"link_failure": "interface eth0 is gone", "withholdings": (HELD,)},
             "interface eth0 is gone",
         ),
+        (
+            {"sender": "the IPv4 address of eth0"},
+            (
+                "the IPv4 address of eth0 was gone for a moment: somebody removed it and set it "
+                "again, as network managers do"
+            ),
+        ),
+        ({"sender": "x", "check_failure": "cannot reach"}, "check failed: cannot reach"),
         ({}, "unknown: no check failed, nothing is held, the interface is up"),
     ],
     ids=str,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import Settings
+from ipfailover_agent.core.model import Family, Settings
 from ipfailover_agent.core.planning import unicast
 from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.errors import Problem
 
 FACTS = host_facts(
     {"ens3": ["192.0.2.10/24", "192.0.2.20/24", "fd00::10/64", "fd00::20/64", "fe80::10/64"]}
@@ -89,3 +93,33 @@ def test_the_ends_of_a_network_are_no_hosts(
     settings = Settings(virtual_addresses=(ip_address("192.0.2.101"),))
     found = unicast.no_hosts(settings, host_facts(held))
     assert expected == {str(address): words for address, words in found.items()}
+
+
+def test_only_networks_of_the_interface_make_an_address_unreached() -> None:
+    """A router of another network may hand it over; within a /31 each is a host's."""
+    settings = Settings(
+        virtual_addresses=tuple(map(ip_address, ("192.0.2.0", "192.0.2.255", "192.0.2.254")))
+    )
+    facts = host_facts({"ens3": ["192.0.2.9/24"], "ens4": ["192.0.2.253/30"]})
+    first = "192.0.2.0 is the network address of 192.0.2.0/24 on ens3: of the clients in that"
+    first += " network only some reach it (Linux from 5.14 on does)"
+    last = "192.0.2.255 is the broadcast address of 192.0.2.0/24 on ens3: no client in that"
+    last += " network reaches it"
+    assert (first, last) == unicast.unreached(settings, facts, "ens3")
+    pair = host_facts({"ens3": ["192.0.2.1/31"]})
+    assert () == unicast.unreached(settings, pair, "ens3")
+
+
+def test_a_peer_that_is_a_virtual_address_is_refused() -> None:
+    """The node that has it refuses it as its own; the others would serve it beside that node."""
+    addresses = tuple(map(ip_address, ("192.0.2.12", "192.0.2.101")))
+    settings = Settings(
+        virtual_addresses=addresses,
+        unicast_peers=tuple(map(ip_address, ("192.0.2.11", "192.0.2.12", "192.0.2.13"))),
+    )
+    problems: list[Problem] = []
+    facts = host_facts({"ens3": ["192.0.2.11/24"]})
+    unicast.peers(settings, facts, {Family.IPV4}, problems)
+    (problem,) = problems
+    assert ("OPENSHIFT_HA_UNICAST_PEERS", "192.0.2.12") == (problem.variable, problem.element)
+    assert "is a virtual address" in problem.reason

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ipfailover_agent.chronicle.witness import Sources, Witness
-from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.model import Family, VrrpState
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising.roster import RosterEntry
 from ipfailover_agent.core.telling.transition import (
@@ -91,6 +92,32 @@ def test_the_interface_is_looked_at_where_keepalived_said_nothing_of_it(witness:
     assert ("interface down", "interface lo is down") == why(witness, MASTER, FAULT)
     witness.line(b"Netlink reports lo up", NOW - 0.05)
     assert "unknown" == why(witness, MASTER, FAULT)[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "gone"),
+    [
+        ({}, "the IPv4 address of lo"),
+        ({"family": Family.IPV6}, "interface lo has no link-local address"),
+        ({"multicast_source": ip_address("127.0.0.1")}, ""),
+        ({"unicast_source": ip_address("127.0.0.1")}, "the IPv4 address of lo"),
+        (
+            {
+                "unicast_source": ip_address("127.0.0.1"),
+                "unicast_peers": (ip_address("127.0.0.2"),),
+            },
+            "",
+        ),
+    ],
+    ids=["IPv4", "IPv6", "told by multicast", "told and not used", "told by unicast"],
+)
+def test_an_address_that_was_gone_for_a_moment_is_what_is_left(
+    witness: Witness, more: dict[str, Any], gone: str
+) -> None:
+    """keepalived says nothing of it, and needs one where it was not told which to send from."""
+    kind, text = why(witness, MASTER, FAULT, served=replace(LOOPBACK, **more))
+    assert ("interface down" if gone else "unknown") == kind
+    assert text.startswith(gone)
 
 
 def test_what_keeps_an_instance_back_is_asked_for(witness: Witness) -> None:

@@ -43,6 +43,7 @@ _TAG_LENGTH: Final = 100  # a comment of nftables holds 128 bytes
 _CHANGES_PER_COMMAND: Final = 200  # an argument of a program holds 128 KiB, a change 350 bytes
 _OBJECTS_PER_SLICE: Final = 200  # some 4 ms on a small node
 _TRIES: Final = 3
+_FIREWALLD: Final = "firewalld"
 
 
 def tag_for(config_name: str) -> str:
@@ -216,6 +217,11 @@ class AskGeneration:
     """Send the number of the ruleset's generation, None where it cannot be had."""
 
 
+@dataclass(frozen=True, slots=True)
+class AskOwned:
+    """Send the tables that only the process that made them can change."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleInserted:
     """A rule of ours was put at the head of a base chain."""
@@ -243,8 +249,8 @@ class LookFailed:
 
 
 Report = RuleInserted | RuleRemoved | LookFailed
-Step = Run | Pause | AskGeneration | Report
-Answer = Output | int | None
+Step = Run | Pause | AskGeneration | AskOwned | Report
+Answer = Output | int | frozenset[Table] | None
 
 
 class _FailedError(Exception):
@@ -270,7 +276,21 @@ def look(wanted: frozenset[IPAddress], tag: str) -> Generator[Step, Answer, None
                     break
             except _FailedError as error:
                 if not remaining and table in (yield from _tables_or_none()):
-                    yield LookFailed(table=str(table), reason=str(error))
+                    owned = yield AskOwned()
+                    is_owned = isinstance(owned, frozenset) and table in owned
+                    reason = owner_advice(table) if is_owned else str(error)
+                    yield LookFailed(table=str(table), reason=reason)
+
+
+def owner_advice(table: Table) -> str:
+    """Say what to do about a table with an owner, firewalld's own way where it is firewalld's."""
+    how = "have that program accept protocol 112"
+    if table.name == _FIREWALLD:
+        how = (
+            "firewall-cmd --permanent --add-protocol=vrrp (with the --zone of the interface), "
+            "then firewall-cmd --reload"
+        )
+    return f"only the program that owns the table can change it (flag owner): {how}"
 
 
 def _tables() -> Generator[Step, Answer, tuple[Table, ...]]:

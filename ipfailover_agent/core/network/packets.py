@@ -65,6 +65,7 @@ _ARP: Final = struct.Struct("!HHBBH6s4s6s4s")
 _IPV4: Final = struct.Struct("!BxHxxHBBxx4s4s")
 _IPV6: Final = struct.Struct("!B3xHBB16s16s")
 _VRRP: Final = struct.Struct("!BBBBHxx")
+_SUMMED_VRRP: Final = struct.Struct("!BBBBHH")
 _NEIGHBOUR: Final = struct.Struct("!BBHB3x16s")
 
 
@@ -336,6 +337,22 @@ def unsolicited_advertisement(
     )
     ethernet = _ALL_NODES_GROUP + mac + _SHORT.pack(ETHERTYPE_IPV6)
     return ethernet + header + message(checksum(pseudo + message(0)))
+
+
+def goodbye(frame: bytes) -> bytes:
+    """Return the untagged frame of an advert, with priority 0.
+
+    The checksum is mended by what the priority's word was (RFC 1624, equation 3), whatever else it
+    covers.
+    """
+    is_ipv4 = frame[12:14] == _SHORT.pack(ETHERTYPE_IPV4)
+    header = (frame[ETHERNET_HEADER] & 0xF) * 4 if is_ipv4 else IPV6_HEADER
+    begin = ETHERNET_HEADER + header
+    first, router_id, priority, count, timing, old = _SUMMED_VRRP.unpack_from(frame, begin)
+    words = (old ^ 0xFFFF) + ((priority << 8 | count) ^ 0xFFFF) + count
+    mended = -words % 0xFFFF
+    message = _SUMMED_VRRP.pack(first, router_id, 0, count, timing, mended)
+    return frame[:begin] + message + frame[begin + len(message) :]
 
 
 # --- checksums (RFC 1071) -----------------------------------------------------------------------

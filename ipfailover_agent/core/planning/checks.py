@@ -16,7 +16,7 @@ from ipfailover_agent.core.model import (
 )
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
+    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
 
 _CHECK = "OPENSHIFT_HA_CHECK_SCRIPT"
 _NOTIFY = "OPENSHIFT_HA_NOTIFY_SCRIPT"
@@ -72,6 +72,20 @@ def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
         reports=(*errors, *reports),
         errors=tuple(errors),
     )
+
+
+def outside_vrf(config: KeepalivedConfig, vrf: str) -> tuple[str, ...]:
+    """Say that the check cannot reach a service in a VRF; ``vrf`` is empty where there is none."""
+    script, probes = config.track_script, config.port_probes
+    connects = probes is not None or (script is not None and bool(script.ports or script.url))
+    if not (vrf and connects):
+        return ()
+    text = (
+        f"{config.interface} is in the VRF {vrf}, and the check connects outside of it: it fails, "
+        f"and this node stays in FAULT; run the agent with `ip vrf exec {vrf}`, or set "
+        f"{_CHECK}='/sbin/ip vrf exec {vrf} PROGRAM'"
+    )
+    return (text,)
 
 
 def is_probed(settings: Settings) -> bool:

@@ -65,7 +65,7 @@ def _detect(facts: HostFacts) -> Choice:
                 variable=VARIABLE,
                 element="",
                 reason=f"no interface found: neither {', '.join(_TRIED_BY_NAME)} is there "
-                "nor a default route",
+                "nor a default route in the main table (that of a VRF is not looked at)",
                 instead="name the interface",
             )
         )

@@ -104,8 +104,9 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         reports=(
             *choice.reports,
             *reports,
+            *(f"{_ADDRESSES}: {each}" for each in unicast.unreached(settings, facts, name)),
             *sources.reports(settings, facts),
-            *_report_family(grouped, nodes, name),
+            *_report_family(settings, grouped, nodes, name),
             *check.reports,
         ),
         errors=check.errors,
@@ -375,11 +376,17 @@ def _has_other_prefix(held: InterfaceAddress, interface: str) -> Problem:
 
 
 def _report_family(
-    grouped: tuple[AddressGroup, ...], nodes: tuple[IPAddress, ...], interface: str
+    settings: Settings,
+    grouped: tuple[AddressGroup, ...],
+    nodes: tuple[IPAddress, ...],
+    interface: str,
 ) -> tuple[str, ...]:
     # IPv6 instances advertise from the link-local address, which every interface has.
     needed = any(each.family is Family.IPV4 for each in grouped)
     if not needed or any(family_of(each) is Family.IPV4 for each in nodes):
+        return ()
+    given = settings.unicast_source if unicast.is_on(settings) else settings.multicast_source
+    if _of_family(given, Family.IPV4) is not None:  # keepalived (2.2.7) asks for no other then
         return ()
     return (
         f"{interface} has no IPv4 address of this node: IPv4 instances stay in FAULT without one",

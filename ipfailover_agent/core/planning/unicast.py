@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = "OPENSHIFT_HA_UNICAST_PEERS"
 NAMES = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
+_FIRST = "is the network address of"
 _SMALLEST_WITH_ENDS = 30  # in a /31 (RFC 3021) and a /32 every address is a host's
 
 
@@ -24,9 +25,9 @@ def peers(
 ) -> dict[Family, tuple[IPAddress, ...]]:
     """Return the peers per family, without this node; empty = multicast.
 
-    Adds a problem for each listed address that is no host's, and for each of the ``families`` that
-    are served and have no peer, unless there are names: what they resolve to may come yet (see
-    :func:`alone`).
+    Adds a problem for each listed address that is no host's, or a virtual one, and for each of the
+    ``families`` that are served and have no peer, unless there are names: what they resolve to may
+    come yet (see :func:`alone`).
     """
     if not is_on(settings):
         return {}
@@ -41,6 +42,16 @@ def peers(
         )
         for each in dict.fromkeys(settings.unicast_peers)
         if each in words
+    ]
+    problems += [
+        Problem(
+            variable=_VARIABLE,
+            element=str(each),
+            reason="is a virtual address: the node that has it as its own would share it",
+            instead="take it out of OPENSHIFT_HA_VIRTUAL_IPS, or out of here if no node has it",
+        )
+        for each in dict.fromkeys(settings.unicast_peers)
+        if each in settings.virtual_addresses
     ]
     found = {
         family: tuple(
@@ -208,29 +219,54 @@ def listed(settings: Settings, facts: HostFacts, family: Family) -> IPAddress | 
     )
 
 
-def no_hosts(settings: Settings, facts: HostFacts) -> dict[IPAddress, str]:
+def no_hosts(
+    settings: Settings, facts: HostFacts, interface: str | None = None
+) -> dict[IPAddress, str]:
     """Return, in words, which addresses are no host's in the IPv4 networks of this node.
 
     Those are the first and the last of each (RFC 1122, section 3.2.1.3). To the last the kernel
     refuses to send, and keepalived 2.2.7 logs that for each advert; since Linux 5.14 it sends to
     the first, where nobody is. What this node has itself is a host's all the same. IPv6 knows no
     broadcast, and nodes may have the subnet-router anycast address of their network.
+
+    Args:
+        settings: the variables.
+        facts: what is known of the node.
+        interface: the one whose networks count; all that hold addresses if None.
     """
     own = own_addresses(settings, facts)
     networks = {
         IPv4Network((held.address, held.prefix_length), strict=False)
-        for interface in facts.interfaces
-        if ownership.holds_addresses(interface)
-        for held in interface.addresses
+        for each in facts.interfaces
+        if (ownership.holds_addresses(each) if interface is None else each.name == interface)
+        for held in each.addresses
         if isinstance(held.address, IPv4Address)
         and held.address in own
         and held.prefix_length <= _SMALLEST_WITH_ENDS
     }
     ends: dict[IPAddress, str] = {}
     for network in sorted(networks):
-        ends[network.network_address] = f"is the network address of {network}"
+        ends[network.network_address] = f"{_FIRST} {network}"
         ends[network.broadcast_address] = f"is the broadcast address of {network}"
     return {address: words for address, words in ends.items() if address not in own}
+
+
+def unreached(settings: Settings, facts: HostFacts, interface: str) -> tuple[str, ...]:
+    """Return a sentence for each virtual address that clients in its network do not ask for.
+
+    To a network's first address Linux sends from 5.14 on; most others do not.
+    """
+    words = no_hosts(settings, facts, interface)
+    return tuple(
+        f"{each} {words[each]} on {interface}: "
+        + (
+            "of the clients in that network only some reach it (Linux from 5.14 on does)"
+            if words[each].startswith(_FIRST)
+            else "no client in that network reaches it"
+        )
+        for each in settings.virtual_addresses
+        if each in words
+    )
 
 
 def own_addresses(settings: Settings, facts: HostFacts) -> frozenset[IPAddress]:

@@ -62,22 +62,29 @@ def script(fields: Fields, variable: str) -> str | None:
     """Return a command line, as it was written, that splits into words as a shell would.
 
     keepalived ran a full path, a command that it found on PATH, and a path relative to the
-    directory it happened to start in; the last is refused.
+    directory it happened to start in; the last is refused. So is what only a shell understands:
+    neither the old image nor the agent has one read the command.
     """
     value = fields.text(variable)
     if not value:
         return None
-    from shlex import split  # noqa: PLC0415 - only who has a script pays for it
+    from ipfailover_agent.core.reading import commands  # noqa: PLC0415 - only scripts cost it
 
     try:
-        words = split(value)
+        words = commands.split(value)
     except ValueError as error:
         fields.refuse(variable, value, str(error).lower(), "close every quote")
         return None
-    command = words[0] if words else ""
+    command = words[0].text if words else ""
     if not command:
         fields.refuse(variable, value, "names no command", "write its full path")
         return None
+    wrong = commands.objection(value, words)
+    if wrong is not None:
+        fields.refuse(variable, value, wrong.reason, wrong.instead)
+        return None
+    for sentence in commands.remarks(words):
+        fields.warn(variable, sentence)
     if not command.startswith("/"):
         if "/" in command:
             fields.refuse(variable, value, f"{command!r} is no full path", "begin it with '/'")

@@ -175,8 +175,9 @@ def explain(
     return Cause(
         kind=CauseKind.FIREWALL,
         rival=who,
-        text=f"{begin} arrive but keepalived does not count them:"
-        " a firewall drops protocol 112 (ipfailover-agent doctor names the chain)",
+        text=f"{begin} arrive but keepalived does not count them: a firewall drops protocol 112"
+        " (ipfailover-agent doctor names the chain), or, where it finds none, eBPF or tc"
+        " (tc filter show dev INTERFACE ingress)",
     )
 
 

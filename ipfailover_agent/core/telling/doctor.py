@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import Family, MissingScript, ScriptState, family_of
+from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 from ipfailover_agent.core.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ipfailover_agent.core.model import (
         HostFacts,
@@ -34,6 +34,7 @@ _PASSWORD_BYTES: Final = 8  # RFC 2338, section 5.3.6
 _SHOWN_PROBLEMS: Final = 3
 _LOOPBACK: Final = "lo"
 _CHECK_SCRIPT: Final = "OPENSHIFT_HA_CHECK_SCRIPT"
+_MUTE: Final = (2, 8)  # ip-sysctl.rst: answer only who is in the address's own network, or nobody
 _PRESSURE_LIMIT: Final = 20.0  # per cent of ten seconds in which something waited for the CPU
 _LATE_LIMIT: Final = 0.1  # seconds
 _SHIFT_LIMIT: Final = 0.1  # seconds; adjusting a clock in small steps shifts it by less
@@ -129,8 +130,38 @@ def of_link(name: str, state: str | None, *, is_up: bool) -> Finding:
     )
 
 
-def of_subnets(config: KeepalivedConfig, facts: HostFacts) -> Finding:
-    """Judge whether the addresses lie in networks of the interface."""
+def of_silence(name: str, *, answers_arp: bool, arp_ignore: int) -> Iterator[Finding]:
+    """Judge whether the node answers who asks for its IPv4 addresses; nothing where it does.
+
+    Args:
+        name: of the interface.
+        answers_arp: False where the interface has ARP turned off (IFF_NOARP).
+        arp_ignore: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
+    """
+    if not answers_arp:
+        yield failed(
+            "interface",
+            f"ARP is off on {name}: nobody on its network finds an address of it",
+            f"ip link set {name} arp on, or name another interface",
+        )
+    if arp_ignore in _MUTE:
+        yield failed(
+            "interface",
+            f"arp_ignore is {arp_ignore} on {name}: nobody is answered who asks for an address "
+            "of ours, which have no network of their own",
+            f"sysctl -w net/ipv4/conf/{name}/arp_ignore=1, and that of all as well",
+        )
+
+
+def of_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -> Finding:
+    """Judge whether the addresses are those of hosts in networks of the interface."""
+    unreached = unicast.unreached(settings, facts, config.interface)
+    if unreached:
+        return failed(
+            "subnet",
+            "; ".join(unreached),
+            "take it out of OPENSHIFT_HA_VIRTUAL_IPS, on every node",
+        )
     networks = _networks(facts.interface(config.interface), config)
     outside = [
         each for each in config.addresses if not any(each in network for network in networks)
@@ -179,52 +210,6 @@ def of_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[Fin
             )
     if not is_elsewhere:
         yield passed("elsewhere", "no address on another interface of this node")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Managers:
-    """Who says that it manages an interface.
-
-    Attributes:
-        names: ``networkd``, ``NetworkManager``.
-        keeps: networkd was told to keep what it did not set (KeepConfiguration).
-        is_visible: their files would be seen here, if there were any.
-    """
-
-    names: frozenset[str] = frozenset()
-    keeps: bool = False
-    is_visible: bool = True
-
-
-def of_managers(name: str, managers: Managers) -> Iterator[Finding]:
-    """Judge who else manages the interface."""
-    if not managers.is_visible:
-        yield skipped(
-            "manager",
-            "neither /run/systemd nor /run/NetworkManager is seen here",
-            "mount them from the node to have them looked at",
-        )
-    elif not managers.names:
-        yield passed("manager", f"neither networkd nor NetworkManager manages {name}")
-    if "networkd" in managers.names:
-        if managers.keeps:
-            yield passed(
-                "manager", f"systemd-networkd manages {name}, and KeepConfiguration is set"
-            )
-        else:
-            yield warned(
-                "manager",
-                f"systemd-networkd manages {name}",
-                "networkctl reload or a restart of it may remove addresses that it did not set; "
-                "they come back within a second",
-            )
-    if "NetworkManager" in managers.names:
-        yield warned(
-            "manager",
-            f"NetworkManager manages {name}",
-            f"nmcli device reapply or a new profile for {name} may remove addresses that it did "
-            "not set; they come back within a second",
-        )
 
 
 def of_reverse_path(config: KeepalivedConfig, facts: HostFacts, value: int | None) -> Finding:
@@ -277,15 +262,41 @@ def _other_ways(config: KeepalivedConfig, facts: HostFacts) -> list[str]:
 # --- the service and the machine ----------------------------------------------------------------
 
 
-def of_port(address: IPAddress, port: int, error: str) -> Finding:
-    """Judge the monitored port; ``error`` empty: it answered."""
+def of_port(
+    address: IPAddress,
+    port: int,
+    error: str,
+    listeners: Collection[IPAddress] = (),
+    virtual: Collection[IPAddress] = (),
+) -> Finding:
+    """Judge the monitored port.
+
+    Args:
+        address: where it was asked for.
+        port: its number.
+        error: why it did not answer, or nothing.
+        listeners: the addresses that programs of this node listen at with that port.
+        virtual: the virtual addresses.
+    """
     if not error:
+        unbound = [each for each in virtual if each not in listeners]
+        if address in listeners and unbound and not any(map(_is_any, listeners)):
+            return warned(
+                "port",
+                f"{address} port {port} answers, and nothing listens there at {listed(unbound)}",
+                "whoever connects to that address is refused: have the service listen at all "
+                "addresses",
+            )
         return passed("port", f"{address} port {port} answers")
     return warned(
         "port",
         f"{address} port {port}: {error}",
         "the node is in FAULT until it answers; OPENSHIFT_HA_MONITOR_PORT=0 checks nothing",
     )
+
+
+def _is_any(address: IPAddress) -> bool:
+    return address.is_unspecified
 
 
 def of_ports(settings: Settings) -> Finding:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.telling.findings import passed, skipped, warned
+from ipfailover_agent.core.network import firewall
+from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-    from ipfailover_agent.core.network.ruleset import Chain
+    from ipfailover_agent.core.network.ruleset import Chain, Table
     from ipfailover_agent.core.telling.findings import Finding
 
 _BY_HAND: Final = "look yourself: nft list ruleset"
@@ -22,14 +23,39 @@ def of_unknown(reason: str, *, is_denied: bool) -> Finding:
     return warned("firewall", f"the rules of nftables cannot be listed: {reason}", _BY_HAND)
 
 
-def of_chains(closed: Sequence[Chain], *, is_managed: bool) -> Iterator[Finding]:
-    """Judge base chains that may drop VRRP.
+def of_chains(
+    closed: Sequence[Chain],
+    *,
+    is_managed: bool,
+    is_running: bool = False,
+    owned: Collection[Table] = (),
+) -> Iterator[Finding]:
+    """Judge base chains that may drop VRRP, and hold no rule of ours that lets it in.
 
-    ``is_managed``: the agent inserts rules of its own, into chains of input and output.
+    Args:
+        closed: the chains.
+        is_managed: the agent inserts rules of its own, into chains of input and output.
+        is_running: it runs, so they should be there.
+        owned: tables that only the process that made them can change.
     """
-    ours = [each for each in closed if each.takes_rules]
     beyond = [each for each in closed if not each.takes_rules]
-    if ours and is_managed:
+    sealed = [each for each in closed if each.takes_rules and each.table in owned]
+    ours = [each for each in closed if each.takes_rules and each.table not in owned]
+    for each in sealed:
+        judged = failed if is_managed else warned
+        yield judged(
+            "firewall",
+            f"{_named([each])} may drop protocol 112",
+            firewall.owner_advice(each.table),
+        )
+    if ours and is_managed and is_running:
+        yield warned(
+            "firewall",
+            f"{_named(ours)} may drop protocol 112, and the agent's rules are not there",
+            "see firewall.failed in the agent's log; rules that a firewall's reload took away "
+            "are back within 10 s",
+        )
+    elif ours and is_managed:
         yield passed(
             "firewall", f"{_named(ours)} may drop protocol 112; the agent lets it in there"
         )

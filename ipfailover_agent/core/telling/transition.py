@@ -111,6 +111,8 @@ class Knowledge:
         withholdings: why our track file is set.
         check_failure: why the check fails; None while it does not, as far as is known.
         link_failure: why the interface cannot serve, None while it can.
+        sender: the address of the interface that keepalived cannot do without, in words; empty
+            where it was told which one to send from.
         before: the cause of the transition before this one; ``lasted`` how long ago it was.
         lapsed_at: when the lease lapsed last.
         start: why keepalived was started last.
@@ -131,6 +133,7 @@ class Knowledge:
     withholdings: tuple[Withholding, ...] = ()
     check_failure: str | None = None
     link_failure: str | None = None
+    sender: str = ""
     before: TransitionCause | None = None
     lasted: float | None = None
     lapsed_at: float | None = None
@@ -140,6 +143,7 @@ class Knowledge:
     ending: TransitionCause | None = None
 
 
+_UP_AGAIN: Final = "the interface is up again"
 _LOST: Final = frozenset((TransitionKind.LEASE_LAPSED, TransitionKind.ADDRESS_LOST))
 
 DRAIN: Final = "drain"
@@ -273,7 +277,9 @@ def _recovered(fault: TransitionCause) -> TransitionCause:
         case TransitionKind.DRAINED:
             return _cause(TransitionKind.UNDRAINED, "the drain has ended")
         case TransitionKind.INTERFACE_DOWN:
-            return _cause(TransitionKind.INTERFACE_UP, "the interface is up again")
+            has_lost_address = "address" in fault.text
+            text = "the interface has its address again" if has_lost_address else _UP_AGAIN
+            return _cause(TransitionKind.INTERFACE_UP, text)
         case TransitionKind.STARTED | TransitionKind.RESTARTED | TransitionKind.RELOADED:
             return fault
         case _:
@@ -304,6 +310,12 @@ def _to_fault(known: Knowledge) -> TransitionCause:
         return _cause(TransitionKind.CHECK_FAILED, f"check failed: {reason}")
     if known.previous in {VrrpState.INIT, VrrpState.STOP}:
         return _begun(known)  # until the check has run for the first time
+    if known.sender:  # nothing else is left of what makes keepalived do this, and it says no word
+        return _cause(
+            TransitionKind.INTERFACE_DOWN,
+            f"{known.sender} was gone for a moment: somebody removed it and set it again, as"
+            " network managers do",
+        )
     return _unknown("no check failed, nothing is held, the interface is up")
 
 

@@ -1,0 +1,68 @@
+"""Says goodbye for an instance whose keepalived could not. Nothing here raises.
+
+When is :mod:`core.rivalry.farewell`'s to say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.rivalry import farewell
+from ipfailover_agent.core.rivalry.farewell import Farewell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.model import VrrpInstance, VrrpState
+    from ipfailover_agent.core.network.packets import Advert
+    from ipfailover_agent.system.wire import WireSocket
+
+
+class Farewells:
+    """What is known of the last adverts of each instance. Times are monotonic seconds."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._of: dict[str, Farewell] = {}
+        self._intervals: dict[str, float] = {}
+
+    def configure(self, instances: Iterable[VrrpInstance], before: Mapping[str, str]) -> None:
+        """Take all instances; ``before`` says what those were called that have been there."""
+        self._intervals = {each.name: each.advertisement.interval for each in instances}
+        self._of = {name: self._of[old] for name, old in before.items() if old in self._of}
+
+    def clear(self) -> None:
+        """keepalived is not running."""
+        self._of.clear()
+
+    def sent(self, name: str, advert: Advert, frame: bytes, now: float) -> None:
+        """An advert of an instance has left."""
+        self._of[name] = farewell.sent(self._of.get(name, Farewell()), advert, frame, now)
+
+    def heard(self, name: str, now: float) -> None:
+        """Another node is MASTER of an instance's id."""
+        self._of[name] = farewell.heard(self._of.get(name, Farewell()), now)
+
+    def entered(self, name: str, state: VrrpState, now: float, wire: WireSocket | None) -> None:
+        """keepalived says that an instance has entered a state; all that left was told before."""
+        known, interval = self._of.get(name), self._intervals.get(name)
+        if known is None or interval is None:
+            return
+        self._of[name], frames = farewell.entered(known, state, interval, now)
+        if not frames or wire is None:
+            return
+        try:
+            for frame in frames:
+                wire.send(frame)
+        except AgentError as error:  # the link is down: nobody can be told
+            self._log.warning("goodbye.failed", instance=name, error=str(error))
+        else:
+            self._log.warning(
+                "goodbye.sent",
+                instance=name,
+                cause="it left MASTER and keepalived could not say so: the address that its "
+                "adverts come from is gone",
+            )
