@@ -247,8 +247,8 @@ class Contests:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
         if name is not None and advert.priority:
             self._leaving.seen(name, advert.destination, now)
-            rivals = self._states[name].rivals if name in self._states else ()
-            if any(each.challenged_at is not None and each.answered_at is None for each in rivals):
+            state = self._states.get(name)
+            if state is not None and contest.awaits_own_advert(state):
                 self._feed(name, conflict.AdvertLeft(), now)
 
     def _on_advert(self, advert: Advert, now: float) -> None:

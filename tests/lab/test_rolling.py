@@ -17,6 +17,7 @@ from tests.lab.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
+    longest_gap,
     numbered,
     reload,
     stays,
@@ -114,18 +115,6 @@ def test_a_grouped_list_changes_node_by_node(
     assert max(two.values()) <= TWO + SLACK
     assert max(none.values()) <= NONE + SLACK
     assert max(silent) <= NONE + SLACK
-
-
-def longest_gap(lab: Lab, address: str, since: float) -> float:
-    """Return for how long nobody held an address at a time."""
-    holding = set(lab.recorder.holders(address, at=since))
-    longest, left = 0.0, since
-    for each in lab.recorder.changes(address, since=since):
-        if not holding:
-            longest = max(longest, each.time - left)
-        (holding.add if each.held else holding.discard)(each.node)
-        left = each.time
-    return longest
 
 
 @pytest.mark.parametrize(

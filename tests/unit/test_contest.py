@@ -241,6 +241,33 @@ def test_a_lower_rank_that_nothing_was_seen_leaving_for_has_more_time() -> None:
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(0.2))
 
 
+@pytest.mark.parametrize(
+    ("early", "expected"),
+    [
+        pytest.param(
+            [AdvertLeft(), 0.01, HIGHER, 0.02],
+            [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
+            id="the answer to our first advert",
+        ),
+        pytest.param([HIGHER, 0.01, AdvertLeft(), 0.02], [], id="one before our first advert"),
+        pytest.param([AdvertLeft(), 0.01, HIGHER, 0.4], [], id="keepalived's word comes too late"),
+        pytest.param(
+            [AdvertLeft(), 0.01, HIGHER, Gap(seconds=2.0), 0.02], [], id="the loop stood still"
+        ),
+        pytest.param([HIGHER, 0.02], [], id="no advert of ours was seen"),
+        pytest.param([AdvertLeft(), 0.01, LEAVING, 0.02], [], id="the master says goodbye"),
+    ],
+)
+def test_an_advert_before_keepaliveds_word_of_the_promotion_is_a_challenge(
+    early: list[Event | float], expected: list[tuple[HoldReason, CauseKind]]
+) -> None:
+    """A master that we do not hear answers our first advert before that word is read."""
+    replay = Replay()
+    replay(BACKUP, replay.dump, HIGHER, 3.4, *early)
+
+    assert expected == holds(replay(MASTER, 0.5))
+
+
 def other(mac: bytes, host: int, priority: int) -> AdvertSeen:
     """Return an advert of one of several others."""
     source = IPv4Address("10.0.0.0") + host

@@ -12,7 +12,7 @@ state      seen                            done
 =========  ==============================  =======================================================
 any        own MAC or own address;         nothing, or a report: no rivals
            priority 0; other addresses
-MASTER     advert of a higher rank         still MASTER 0.3 s later, by the FIFO and by a dump
+MASTER     advert of a higher rank, also   still MASTER 0.3 s later, by the FIFO and by a dump
                                            unless none comes in 0.2 s: yields
 MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; an
                                            advert 0.8 s after one of ours has left, or any A +
@@ -132,17 +132,29 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
     return state, actions + more
 
 
+def awaits_own_advert(state: Contest) -> bool:
+    """Tell whether ``AdvertLeft`` says anything: most adverts of a MASTER say nothing new."""
+    if state.state is VrrpState.BACKUP:
+        return True
+    return any(
+        each.challenged_at is not None and each.answered_at is None for each in state.rivals
+    )
+
+
 # --- what happened ------------------------------------------------------------------------------
 
 
 def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPolicy) -> Step:
     if entered is state.state and entered is not VrrpState.BACKUP:
         return state, ()
+    rivals = tuple(each.forgiven() for each in state.rivals)
+    if entered is VrrpState.MASTER:
+        rivals = tuple(_challenged_early(each, state, now, policy) for each in rivals)
     state = replace(
         state,
         state=entered,
         since=now,
-        rivals=tuple(each.forgiven() for each in state.rivals),
+        rivals=rivals,
         baseline=None,
         passed=0,
         second_at=None,
@@ -151,6 +163,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
         announce_at=None,
         is_winner=False,
         fresh_until=None,
+        left_at=None,
     )
     match entered:
         case VrrpState.BACKUP if verdicts.watches_counters(state.context, policy):
@@ -165,6 +178,19 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
             return Contest(context=state.context, state=entered, since=now), ending
         case _:
             return state, ()
+
+
+def _challenged_early(rival: Rival, state: Contest, now: float, policy: ContestPolicy) -> Rival:
+    """Return a rival as challenged where it answered our first advert before we became MASTER.
+
+    keepalived advertises as it becomes MASTER, and a living master answers within a millisecond:
+    before keepalived's word of the change is read. It advertises next an interval later, and by
+    then it would give way to us, since we went on beside it.
+    """
+    left_at, heard_at = state.left_at, rival.advert_at
+    if left_at is None or heard_at is None or heard_at < left_at or now - left_at > policy.confirm:
+        return rival
+    return replace(rival, challenged_at=now)
 
 
 def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Step:
@@ -206,7 +232,9 @@ def _cause_of(state: Contest, rival: Rival) -> causes.Cause:
 
 
 def _on_advert_left(state: Contest, now: float) -> Contest:
-    """Note who should step down now."""
+    """Note who should step down now, or that we have become MASTER."""
+    if state.state is VrrpState.BACKUP:
+        return replace(state, left_at=now)
     rivals = tuple(
         replace(each, answered_at=now)
         if each.challenged_at is not None and each.answered_at is None
@@ -312,6 +340,7 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
         baseline=None,
         passed=0,
         second_at=None,
+        left_at=None,
     )
     if state.phase is Phase.HELD and state.trial_at is not None:
         state = replace(state, trial_at=state.trial_at + gap)
