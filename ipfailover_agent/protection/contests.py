@@ -305,6 +305,7 @@ class Contests:
         """keepalived answered what it was asked at ``asked_at``."""
         if self._is_reloading:
             return
+        self.readable()  # what waits to be read may have been counted before the answer
         now = time.monotonic()
         for each in instances:
             self._check_leaving(each, now)

@@ -236,7 +236,7 @@ class Node:
         self.advert_sent += 1
         dialect = self.setup.dialect
         if priority and self.leaves_for_any:
-            self.tell_of_frame(self.world.random.uniform(0, 0.06), AdvertLeft())
+            self.tell_of_frame(self.world.random.uniform(0, 0.01), AdvertLeft())
         self.world.send(
             self,
             Advert(
