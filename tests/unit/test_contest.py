@@ -249,6 +249,16 @@ def test_a_lower_rank_that_nothing_was_seen_leaving_for_has_more_time() -> None:
             [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
             id="the answer to our first advert",
         ),
+        pytest.param(
+            [AdvertLeft(), HIGHER, 0.01, AdvertLeft(), 0.02],
+            [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
+            id="the answer of one peer before our advert for the next",
+        ),
+        pytest.param(
+            [AdvertLeft(), 0.4, AdvertLeft(), 0.01, HIGHER, 0.02],
+            [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
+            id="an advert from before, of which nothing came",
+        ),
         pytest.param([HIGHER, 0.01, AdvertLeft(), 0.02], [], id="one before our first advert"),
         pytest.param([AdvertLeft(), 0.01, HIGHER, 0.4], [], id="keepalived's word comes too late"),
         pytest.param(
@@ -266,6 +276,15 @@ def test_an_advert_before_keepaliveds_word_of_the_promotion_is_a_challenge(
     replay(BACKUP, replay.dump, HIGHER, 3.4, *early)
 
     assert expected == holds(replay(MASTER, 0.5))
+
+
+def test_after_the_goodbye_of_one_that_was_master_beside_us_we_announce() -> None:
+    """Clients may have believed its announcements, and it holds nothing any more."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert () == replay(LEAVING)
+    assert (Announce(),) == replay(LOWER, 0.3, LEAVING)
 
 
 def other(mac: bytes, host: int, priority: int) -> AdvertSeen:

@@ -63,6 +63,9 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     if not advert.priority:
         if known is not None:
             state = _note_defiance(state, known, now, policy)
+        if known is not None and known.challenged_at is not None:
+            # It was MASTER beside us, and clients may have taken its announcements for the last.
+            state = replace(state, announce_at=now)
         return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
     if not context.is_claimed_by(advert):
         if advert.virtual_router_id != context.virtual_router_id:

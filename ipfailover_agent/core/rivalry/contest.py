@@ -17,6 +17,8 @@ MASTER     advert of a higher rank, also   still MASTER 0.3 s later, by the FIFO
 MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; an
                                            advert 0.8 s after one of ours has left, or any A +
                                            0.7 s after the first: it cannot yield, so we do
+MASTER     one that advertised beside us   announces once
+           says goodbye
 MASTER     a rank that advertised against  yields at once: it does not hear
            our predecessor until now
 BACKUP     two adverts between two dumps,  yields before its master-down timer ends (A >= 1 s)
@@ -118,7 +120,7 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
         case Reconfigured(context=context):
             state, actions = _on_reconfigured(state, context, now)
         case AdvertLeft():
-            state, actions = _on_advert_left(state, now), ()
+            state, actions = _on_advert_left(state, now, policy), ()
         case NotLeaving():
             state, actions = _on_not_leaving(state, now, policy), ()
         case DeadlinePassed():
@@ -231,10 +233,12 @@ def _cause_of(state: Contest, rival: Rival) -> causes.Cause:
     return causes.announcer(rival.mac, address, advert, context)
 
 
-def _on_advert_left(state: Contest, now: float) -> Contest:
+def _on_advert_left(state: Contest, now: float, policy: ContestPolicy) -> Contest:
     """Note who should step down now, or that we have become MASTER."""
     if state.state is VrrpState.BACKUP:
-        return replace(state, left_at=now)
+        # With unicast one leaves for each peer, and the first may be answered before the last.
+        is_first = state.left_at is None or now - state.left_at > policy.confirm
+        return replace(state, left_at=now) if is_first else state
     rivals = tuple(
         replace(each, answered_at=now)
         if each.challenged_at is not None and each.answered_at is None
