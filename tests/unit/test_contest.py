@@ -278,6 +278,28 @@ def test_an_advert_before_keepaliveds_word_of_the_promotion_is_a_challenge(
     assert expected == holds(replay(MASTER, 0.5))
 
 
+def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> None:
+    """Adverts of ours for its id keep it silent, and keepalived never hears it."""
+    elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
+    replay = Replay()
+    assert [] == holds(replay(BACKUP, replay.dump, elsewhere, 0.1, elsewhere, 0.4))
+
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(MASTER, 0.5))
+    late = Replay()
+    assert [] == holds(late(BACKUP, late.dump, elsewhere, DOWN + 0.1, MASTER, 0.5))
+
+
+def test_one_below_us_under_another_id_hears_announcements() -> None:
+    """Its adverts for our id may put ours off; they cannot put off announcements."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12, priority=100))
+    actions = replay(elsewhere, 1.0)
+
+    assert 3 == sum(isinstance(each, Announce) for each in actions)
+    assert [] == holds(actions)
+
+
 def test_after_the_goodbye_of_one_that_was_master_beside_us_we_announce() -> None:
     """Clients may have believed its announcements, and it holds nothing any more."""
     replay = Replay()

@@ -14,6 +14,8 @@ any        own MAC or own address;         nothing, or a report: no rivals
            priority 0; other addresses
 MASTER     advert of a higher rank, also   still MASTER 0.3 s later, by the FIFO and by a dump
                                            unless none comes in 0.2 s: yields
+MASTER     adverts of a lower rank for     announces at once and every 0.4 s, 8 times: ours may
+           another id                      be put off; that one yields in 0.3 s, see above
 MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; an
                                            advert 0.8 s after one of ours has left, or any A +
                                            0.7 s after the first: it cannot yield, so we do
@@ -183,12 +185,18 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
 
 
 def _challenged_early(rival: Rival, state: Contest, now: float, policy: ContestPolicy) -> Rival:
-    """Return a rival as challenged where it answered our first advert before we became MASTER.
+    """Return a rival as challenged where it does not have to advertise anew for that.
 
     keepalived advertises as it becomes MASTER, and a living master answers within a millisecond:
     before keepalived's word of the change is read. It advertises next an interval later, and by
     then it would give way to us, since we went on beside it.
+
+    Of one that has our addresses under another id, keepalived heard nothing. And it may be heard
+    no more: each advert of ours for its id, which lists other addresses, puts its next one off by
+    an interval (2.2.7 to 2.4.3).
     """
+    if rival.router_id not in {None, state.context.virtual_router_id}:
+        return replace(rival, challenged_at=now) if rival.advertises(state.context, now) else rival
     left_at, heard_at = state.left_at, rival.advert_at
     if left_at is None or heard_at is None or heard_at < left_at or now - left_at > policy.confirm:
         return rival
