@@ -54,9 +54,11 @@ class Contests:
         holds: Holds,
         overseer: Overseer,
         heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
+        announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
         seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self._heard = heard
+        self._announced = announced
         self._log = log
         self._listener = Listener(log)
         self._answers = Answers(log, self._listener)
@@ -284,6 +286,8 @@ class Contests:
         name = self._by_address.get(announcement.address)
         if name is not None:
             self._feed(name, conflict.AnnouncementSeen(announcement=announcement), now)
+            if name in self._states:
+                self._announced(name, announcement, self._states[name].context)
             mac = announcement.announced_mac
             self._answers.heard(announcement.address, mac, now, is_unasked=True)
 

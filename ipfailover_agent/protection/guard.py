@@ -21,6 +21,7 @@ from ipfailover_agent.protection.leases import Leases
 from ipfailover_agent.protection.overseer import Overseer
 from ipfailover_agent.protection.probes import SOURCE as PROBES
 from ipfailover_agent.protection.probes import Probes
+from ipfailover_agent.protection.strays import Strays
 from ipfailover_agent.protection.verification import Verifier
 from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.changing.verify import Expectation
     from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.paths import RunPaths
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
     from ipfailover_agent.core.supervising.supervision import VerificationEnded
@@ -72,8 +75,14 @@ class Guard:
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
         self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
+        self.strays = Strays(log=log, paths=paths, leases=self.leases, overseer=self.overseer)
         self.contests = Contests(
-            log=log, holds=self.holds, overseer=self.overseer, heard=self.drains.heard, seen=seen
+            log=log,
+            holds=self.holds,
+            overseer=self.overseer,
+            heard=self._heard,
+            announced=self.strays.announced,
+            seen=seen,
         )
         self.firewalls = Firewalls(log, environment)
         self.verifier = Verifier(log=log, overseer=self.overseer, dispatch=dispatch)
@@ -81,6 +90,10 @@ class Guard:
         self._roster: Roster | None = None  # as it was taken last; it never changes in place
         self._held: frozenset[IPAddress] = frozenset()
         self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
+
+    def _heard(self, name: str, advert: Advert, context: ContestContext) -> None:
+        self.drains.heard(name, advert, context)
+        self.strays.heard(name, advert, context)
 
     def withholdings(self, name: str) -> tuple[Withholding, ...]:
         """Return why an instance is kept in FAULT on purpose."""
@@ -205,6 +218,7 @@ class Guard:
         self.holds.configure(candidate.config.hold_names)
         self.contests.configure(candidate, loop)
         self.drains.configure(candidate, roster)
+        self.strays.configure(candidate)
         self.firewalls.configure(candidate.settings, candidate.config, now)
         self.roster_is(roster, now)
 
@@ -228,6 +242,7 @@ class Guard:
         if roster is self._roster:
             return
         self._roster = roster
+        self.strays.roster_is(roster)
         held = frozenset(
             each.address
             for entry in roster.entries
@@ -281,6 +296,7 @@ class Guard:
     def _on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         self.dumped_at = asked_at
         self.contests.dumped(instances, asked_at)
+        self.strays.dumped(instances, asked_at)
         self.verifier.dumped(instances, asked_at)
 
     def close(self) -> None:

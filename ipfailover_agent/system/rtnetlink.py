@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,8 @@ ERROR: Final = 2
 DONE: Final = 3
 REQUEST: Final = 0x1
 REPLACE: Final = 0x100
+EXCLUSIVE: Final = 0x200
+CREATE: Final = 0x400
 ACK: Final = 0x4
 DUMP: Final = 0x300
 DUMP_INTERRUPTED: Final = 0x10
@@ -48,6 +50,7 @@ _IFA_RT_PRIORITY: Final = 9  # the metric of the route that comes with the addre
 _IFA_PROTO: Final = 11  # who set it: keepalived 2.3 says 18
 _KEPT: Final = (_IFA_RT_PRIORITY, _IFA_PROTO)
 _IFA_F_DEPRECATED: Final = 0x20
+_IFA_F_NOPREFIXROUTE: Final = 0x200
 _CACHE_INFO: Final = struct.Struct("=IIII")  # preferred, valid seconds; created, updated
 _LIFETIMES_LENGTH: Final = 8  # of the former two
 TIMES_LENGTH: Final = 8  # of the latter two
@@ -167,6 +170,14 @@ def build_lease(held: HeldAddress, seconds: int) -> bytes:
         + _pack_attribute(_IFA_FLAGS, _UNSIGNED.pack(held.flags))
         + _pack_attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(preferred, seconds, 0, 0))
         + kept
+    )
+
+
+def build_routeless(held: HeldAddress, prefix_length: int) -> bytes:
+    """Return the payload that adds an address once more, with another prefix and no route."""
+    again = replace(held.address, prefix_length=prefix_length, label="")
+    return build_address(held.index, again, held.peer, scope=held.scope) + _pack_attribute(
+        _IFA_FLAGS, _UNSIGNED.pack(_IFA_F_NOPREFIXROUTE)
     )
 
 

@@ -288,12 +288,23 @@ def _check_addresses(
                 problems.append(_is_the_nodes(held, on.name))
             elif owner is ownership.Ownership.FOREIGN and on.name == interface:
                 problems.append(_has_other_prefix(held, on.name))
+            elif owner is ownership.Ownership.LEFTOVER:
+                if not ownership.is_marked(held, on.name, settings.address_label, facts):
+                    reports.append(_is_there_already(held, on.name))
             elif owner is ownership.Ownership.FOREIGN:
                 reports.append(
                     f"{_ADDRESSES}: {held.address} is on {on.name} of this node too and is left "
                     "there: nothing marks it as this agent's"
                 )
     return tuple(reports)
+
+
+def _is_there_already(held: InterfaceAddress, interface: str) -> str:
+    return (
+        f"{_ADDRESSES}: {held.address} is on {interface} already, and nothing marks it as this "
+        "agent's: a reload that adds it leaves it there until a node is MASTER of it; a start "
+        "removes it, and until a node is MASTER no node serves it"
+    )
 
 
 def _is_the_nodes(held: InterfaceAddress, interface: str) -> Problem:
