@@ -167,3 +167,34 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     lower.terminate()
     assert lower.wait() == 0
     assert virtual_addresses(lower) == []
+
+
+def test_an_announcement_of_another_node_is_enough(make_lab: Callable[..., Lab]) -> None:
+    """Where the network drops VRRP, announcements say who is MASTER."""
+    lab = make_lab(2)
+    base = [lab.virtual(1), lab.virtual6(1)]
+    source = ConfigMap(lab.directory / "variables", variables(*base))
+    lower, higher = start_ranked(lab, source)
+    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    lab.switch.drop_vrrp()
+    lab.wait_until(
+        lambda: len(events(lower, "contest.held") + events(higher, "contest.held")) == len(base),
+        timeout=ELECTION,
+        what="one of the two yields",
+    )
+    found = wait_for_each(lab, base, timeout=3)
+    losers = [
+        (next(each for each in lab.nodes if each.name != name), address)
+        for address, name in found.items()
+    ]
+    for node, address in losers:
+        set_by_hand(node, address)
+    lab.wait_until(
+        lambda: all(lab.recorder.holders(each) == [found[each]] for each in base),
+        timeout=ELECTION,
+        what="what was set by hand is removed",
+    )
+    for node, address in losers:
+        holder = lab.node(found[address])
+        (line,) = [each for each in events(node, "addresses.released") if f"{address}/" in each]
+        assert f"held by {holder.own.mac} and not by this node" in line

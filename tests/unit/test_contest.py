@@ -36,7 +36,7 @@ from ipfailover_agent.core.rivalry.conflict import (
     Report,
     StateEntered,
 )
-from ipfailover_agent.core.rivalry.contest import step
+from ipfailover_agent.core.rivalry.contest import awaits_own_advert, step
 from ipfailover_agent.core.rivalry.counters import Counters
 from ipfailover_agent.core.rivalry.rivals import ContestContext, is_from_segment
 from tests.support.adverts import heard_advert
@@ -276,6 +276,20 @@ def test_an_advert_before_keepaliveds_word_of_the_promotion_is_a_challenge(
     replay(BACKUP, replay.dump, HIGHER, 3.4, *early)
 
     assert expected == holds(replay(MASTER, 0.5))
+
+
+def test_most_adverts_of_ours_say_nothing_new() -> None:
+    """As MASTER they count only until the one that is to step down was told so."""
+    replay = Replay()
+    assert not awaits_own_advert(replay.state)
+    replay(BACKUP)
+    assert awaits_own_advert(replay.state)
+    replay(MASTER, 60.0)
+    assert not awaits_own_advert(replay.state)
+    replay(LOWER)
+    assert awaits_own_advert(replay.state)
+    replay(AdvertLeft())
+    assert not awaits_own_advert(replay.state)
 
 
 def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> None:

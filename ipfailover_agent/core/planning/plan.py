@@ -288,14 +288,13 @@ def _check_addresses(
                 problems.append(_is_the_nodes(held, on.name))
             elif owner is ownership.Ownership.FOREIGN and on.name == interface:
                 problems.append(_has_other_prefix(held, on.name))
-            elif owner is ownership.Ownership.LEFTOVER:
-                if not ownership.is_marked(held, on.name, settings.address_label, facts):
-                    reports.append(_is_there_already(held, on.name))
             elif owner is ownership.Ownership.FOREIGN:
                 reports.append(
                     f"{_ADDRESSES}: {held.address} is on {on.name} of this node too and is left "
                     "there: nothing marks it as this agent's"
                 )
+            elif not ownership.is_marked(held, on.name, settings.address_label, facts):
+                reports.append(_is_there_already(held, on.name))
     return tuple(reports)
 
 
