@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 TWO = 0.3
 #: The same, and the second between two looks at the interface and between two adverts.
 UNEXPECTED = TWO + 2.0
-PAUSE = 2.0  # between the reloads of two nodes: both before the first election is over
+PAUSE = 0.5  # between the reloads of two nodes: both before the first election is over
+ADVERT = 1.1  # until the next advert
 
 
 def set_by_hand(node: Node, *addresses: str) -> None:
@@ -93,6 +94,7 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
     reload(nodes[0])
     stays(PAUSE)
     reload(nodes[1])
+    known = time.monotonic()
     lab.wait_until(
         lambda: nodes[0].stdout().count("Entering MASTER STATE") == masters,
         timeout=ELECTION,
@@ -101,11 +103,13 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
     stays(2.5)  # two adverts
     wait_for_each(lab, added, timeout=1, among=[nodes[0]])
     none = max(lab.recorder.seconds_with_none(each, since=began) for each in added)
-    two = max(lab.recorder.seconds_with_two(each, since=began) for each in added)
+    two = max(lab.recorder.seconds_with_two(each, since=known) for each in added)
     print(f"{wire}, {order}: none {none:.3f} s, two {two:.3f} s")
     print(lab.recorder.describe(since=began))
     assert none == 0
-    assert two <= TWO
+    # A node whose reload came too late hears of the other at its next advert.
+    was_master = any(len(lab.recorder.holders(each, at=known)) > 1 for each in added)
+    assert two <= TWO + ADVERT * was_master
     assert [lab.recorder.changes(each, since=began) for each in base] == [(), ()]
     held = shown(nodes[0], added[0])
     assert held["label"] == "eth0:vip"
