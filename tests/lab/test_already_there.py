@@ -67,7 +67,6 @@ def start_ranked(lab: Lab, source: ConfigMap, **more: str) -> tuple[Node, Node]:
     return lab.nodes[0], lab.nodes[1]
 
 
-@pytest.mark.timing
 @pytest.mark.parametrize("order", ["lower first", "higher first"])
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
 def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
@@ -109,7 +108,7 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
     assert none == 0
     # A node whose reload came too late hears of the other at its next advert.
     was_master = any(len(lab.recorder.holders(each, at=known)) > 1 for each in added)
-    assert two <= TWO + ADVERT * was_master
+    assert two <= TWO + ADVERT * was_master + lab.recorder.lateness
     assert [lab.recorder.changes(each, since=began) for each in base] == [(), ()]
     held = shown(nodes[0], added[0])
     assert held["label"] == "eth0:vip"
@@ -135,7 +134,7 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     wait_for_each(lab, base, timeout=ELECTION, among=[higher])
     two = max(lab.recorder.seconds_with_two(each, since=began) for each in base)
     print(f"{wire}: two for {two:.3f} s")
-    assert two <= UNEXPECTED
+    assert two <= UNEXPECTED + lab.recorder.lateness
     (line, *_) = events(lower, "addresses.released")
     assert "not by this node" in line
     assert events(higher, "contest.held") == events(lower, "contest.held") == []

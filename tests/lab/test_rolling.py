@@ -36,7 +36,7 @@ GROUPS = "2"
 TWO, NONE = 2.0, 0.55
 #: Two holders, at a time, while an address has two ids: 0.5 s, or a round of announcements more.
 SHIFTED = 1.0
-#: What a busy machine adds to either.
+#: What a machine with nothing else to do adds to either; its measured lateness comes on top.
 SLACK = 0.25
 
 
@@ -114,9 +114,10 @@ def test_a_grouped_list_changes_node_by_node(
     print(f"two at most {max(two.values()):.2f} s, none {max(none.values()):.2f} s")
     print(f"the client heard nothing for {max(silent):.2f} s at most")
     print(lab.recorder.describe())
-    assert max(two.values()) <= TWO + SLACK
-    assert max(none.values()) <= NONE + SLACK
-    assert max(silent) <= NONE + SLACK
+    slack = SLACK + lab.recorder.lateness
+    assert max(two.values()) <= TWO + slack
+    assert max(none.values()) <= NONE + slack
+    assert max(silent) <= NONE + slack
 
 
 @pytest.mark.parametrize(
@@ -151,8 +152,9 @@ def test_with_all_nodes_but_one_drained_a_change_costs_one_planned_handover(
     two = {each: lab.recorder.seconds_with_two(each, since=began) for each in lasting}
     none = {each: longest_gap(lab, each, began) for each in lasting}
     print(f"two at most {max(two.values()):.2f} s, none {max(none.values()):.2f} s at a time")
-    assert max(two.values()) <= SLACK
-    assert max(none.values()) <= NONE + SLACK
+    slack = SLACK + lab.recorder.lateness
+    assert max(two.values()) <= slack
+    assert max(none.values()) <= NONE + slack
 
 
 def longest_double(lab: Lab, address: str, since: float) -> float:
@@ -185,7 +187,7 @@ def test_while_ids_shift_one_of_two_holders_yields_in_a_second(
     double = max(longest_double(lab, each, began) for each in after)
     print(f"two for at most {double:.2f} s at a time")
     print(lab.recorder.describe(since=began))
-    assert double <= SHIFTED
+    assert double <= SHIFTED + lab.recorder.lateness
 
 
 def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(

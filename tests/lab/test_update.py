@@ -180,8 +180,8 @@ def test_nodes_of_the_first_release_are_replaced_one_by_one(
     two = max(lab.recorder.seconds_with_two(each, since=began) for each in addresses)
     after = wait_for_each(lab, addresses, timeout=1)
     print(f"{name}: none {none:.3f} s at a time, two {two:.3f} s; {before}, then {after}")
-    assert none < PLANNED
-    assert two <= TWO
+    assert none < PLANNED + lab.recorder.lateness
+    assert two <= TWO + lab.recorder.lateness
     for node in lab.nodes:
         assert events(node, "contest.held") == events(node, "rival.seen") == []
     if row.is_drained:
