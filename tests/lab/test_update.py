@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.former import unpack
 from tests.lab.names import NAME, NameServer
 from tests.lab.scenarios import (
     ELECTION,
@@ -28,6 +29,7 @@ from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from tests.lab.former import FormerAgent
     from tests.lab.lab import Lab
@@ -212,3 +214,9 @@ def test_addresses_that_the_first_release_left_behind_are_released(
     assert [lab.recorder.holders(each) for each in left] == [[], []]
     (line,) = events(node, "addresses.released")
     assert all(each in line for each in left)
+
+
+def test_a_commit_that_the_history_lacks_is_named(tmp_path: Path) -> None:
+    """As in a shallow clone: with what to do about it."""
+    with pytest.raises(LookupError, match="git fetch --unshallow"):
+        unpack("0" * 40, tmp_path / "former")
