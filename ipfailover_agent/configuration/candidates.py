@@ -271,6 +271,7 @@ class Candidates:
         self._target = self.active.config
         self._masters = self._reporter.roster.names_in(VrrpState.MASTER)
         self._record_addresses()
+        self._mark_addresses()
         self._record_active()
         self._reporter.activated(self.active, self._previous, self._variables.warnings)
 
@@ -335,6 +336,24 @@ class Candidates:
             memory.record_addresses(self._paths.addresses, self.active.config.interface, served)
         except AgentError as error:
             self._reporter.log.error("addresses.record_failed", error=str(error))
+
+    def _mark_addresses(self) -> None:
+        """Mark what a reload adds and is on the interface already, before keepalived knows it."""
+        before, active = self._previous, self.active
+        on = active.facts.interface(active.config.interface) if active else None
+        if before is None or active is None or on is None:
+            return
+        old = set(before.config.addresses)
+        labels = {
+            held.address: held.label
+            for each in active.config.instances
+            for held in each.all_addresses
+            if held.address not in old
+        }
+        try:
+            release.mark_addresses(on, labels)
+        except AgentError as error:
+            self._reporter.log.error("addresses.mark_failed", error=str(error))
 
     def _record_active(self) -> None:
         """Write down what is in force, for commands that compare with it."""

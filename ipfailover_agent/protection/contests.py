@@ -60,9 +60,11 @@ class Contests:
         holds: Holds,
         overseer: Overseer,
         heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
+        announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
         seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self._heard = heard
+        self._announced = announced
         self._log = log
         self._listener = Listener(log)
         self._answers = Answers(log, self._listener)
@@ -179,7 +181,7 @@ class Contests:
             return
         self._candidate = replace(self._candidate, facts=facts)
         now = time.monotonic()
-        self._listener.look(now)
+        self._look(now)
         self._take_contexts(self._candidate, {each: each for each in self._identities})
         self._answers.configure(self._candidate.config, facts, now)
         self._answers.missed(now)
@@ -300,8 +302,8 @@ class Contests:
             self._farewells.sent(name, advert, frame, now)
         if name is not None and advert.priority:
             self._leaving.seen(name, advert.destination, now)
-            rivals = self._states[name].rivals if name in self._states else ()
-            if any(each.challenged_at is not None and each.answered_at is None for each in rivals):
+            state = self._states.get(name)
+            if state is not None and contest.awaits_own_advert(state):
                 self._feed(name, conflict.AdvertLeft(), now)
 
     def _on_advert(self, advert: Advert, now: float) -> None:
@@ -342,6 +344,8 @@ class Contests:
         name = self._by_address.get(announcement.address)
         if name is not None:
             self._feed(name, conflict.AnnouncementSeen(announcement=announcement), now)
+            if name in self._states:
+                self._announced(name, announcement, self._states[name].context)
             mac = announcement.announced_mac
             self._answers.heard(announcement.address, mac, now, is_unasked=True)
 
@@ -366,6 +370,7 @@ class Contests:
         """keepalived answered what it was asked at ``asked_at``."""
         if self._is_reloading:
             return
+        self.readable()  # what waits to be read may have been counted before the answer
         now = time.monotonic()
         for each in instances:
             self._check_leaving(each, now)

@@ -256,7 +256,7 @@ class GroundWatch:
         if config is None:
             return
         try:
-            found = terrain.look(config.interface, self._virtual)
+            found = terrain.look(config.interface, self._virtual, self._sources)
         except AgentError:  # it is looked at again
             self._look_at = now + self._policy.settle_every
             return

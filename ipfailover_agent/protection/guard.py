@@ -26,6 +26,7 @@ from ipfailover_agent.protection.leases import Leases
 from ipfailover_agent.protection.overseer import Overseer
 from ipfailover_agent.protection.probes import SOURCE as PROBES
 from ipfailover_agent.protection.probes import Probes
+from ipfailover_agent.protection.strays import Strays
 from ipfailover_agent.protection.verification import Verifier
 from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
 
@@ -81,8 +82,14 @@ class Guard:
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
         self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
+        self.strays = Strays(log=log, paths=paths, leases=self.leases, overseer=self.overseer)
         self.contests = Contests(
-            log=log, holds=self.holds, overseer=self.overseer, heard=self._heard, seen=seen
+            log=log,
+            holds=self.holds,
+            overseer=self.overseer,
+            heard=self._heard,
+            announced=self.strays.announced,
+            seen=seen,
         )
         self.holders = Holders()
         self.ground = GroundWatch(
@@ -102,6 +109,7 @@ class Guard:
     def _heard(self, name: str, advert: Advert, context: ContestContext) -> None:
         self.drains.heard(name, advert, context)
         self.holders.heard(name, advert, context)
+        self.strays.heard(name, advert, context)
 
     def withholdings(self, name: str) -> tuple[Withholding, ...]:
         """Return why an instance is kept in FAULT on purpose."""
@@ -261,6 +269,7 @@ class Guard:
         self.ground.configure(candidate)
         self.drains.configure(candidate, roster)
         self.holders.configure(candidate.config, candidate.facts)
+        self.strays.configure(candidate)
         self.firewalls.configure(candidate.settings, candidate.config, now)
         self.roster_is(roster, now)
 
@@ -285,6 +294,7 @@ class Guard:
             return
         self._roster = roster
         self.holders.roster_is(roster, now)
+        self.strays.roster_is(roster)
         held = frozenset(
             each.address
             for entry in roster.entries
@@ -344,6 +354,7 @@ class Guard:
         self.dumped_at = asked_at
         self.contests.dumped(instances, asked_at)
         self.ground.dumped(instances, asked_at)
+        self.strays.dumped(instances, asked_at)
         self.verifier.dumped(instances, asked_at)
 
     def close(self) -> None:

@@ -199,6 +199,28 @@ class Leases:
         except AgentError:
             return None
 
+    def glimpse(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress]:
+        """Return which of the addresses are on the interface as /32 or /128, by one dump.
+
+        Nothing is found where the kernel does not answer.
+        """
+        wanted = frozenset(addresses)
+        if not wanted:
+            return wanted
+        try:
+            netlink = self._socket()
+            index = self._index(netlink)
+            return frozenset(
+                each.address.address
+                for each in netlink.glance_at_addresses()
+                if each.index == index
+                and each.address.address in wanted
+                and each.address.prefix_length
+                == family_of(each.address.address).host_prefix_length
+            )
+        except AgentError:
+            return frozenset()
+
     def _find(self, addresses: Collection[IPAddress]) -> tuple[HeldAddress, ...]:
         """Return those of the addresses that are on the interface, as keepalived sets them.
 

@@ -15,6 +15,7 @@ import itertools
 import os
 import socket
 import time
+from dataclasses import replace
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -35,6 +36,7 @@ _RECEIVE_BYTES: Final = 1 << 18  # the kernel sends at most 32 KiB at once
 _BATCH: Final = 64  # acknowledgements of so many fit into the smallest receive buffer
 _NOT_PERMITTED: Final = {errno.EPERM, errno.EACCES}
 _RESTLESS: Final = "cannot read rtnetlink: it keeps changing meanwhile"
+_PARKED: Final = 31  # prefix length under which an address is kept for a moment
 _NOT_THERE: Final = {errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO}
 _NOTHING_TO_DUMP: Final = {errno.ENODEV, errno.ENOENT}  # no such interface, no such table
 _EXHAUSTED: Final = {errno.ENOMEM, errno.ENOBUFS}
@@ -157,6 +159,38 @@ class AddressSocket:
             if held.address == address and held.peer != address.address
         )
 
+    def deprecate(self, held: rtnetlink.HeldAddress) -> None:
+        """Keep this node from using an IPv6 address as a source by itself; it stays."""
+        unused = replace(held, address=replace(held.address, is_deprecated=True))
+        self.renew((unused,), held.valid_seconds)
+
+    def relabel(self, held: rtnetlink.HeldAddress, label: str) -> None:
+        """Give an IPv4 /32 that is there a label; it is there all along.
+
+        The kernel changes no label. So the address is added once more as /31, which keeps it, is
+        deleted, and is added with its label: four requests in one datagram.
+        """
+        named = replace(held, address=replace(held.address, label=label))
+        parked = rtnetlink.build_routeless(held, _PARKED)
+        old = rtnetlink.build_address(held.index, held.address, held.peer)
+        add = rtnetlink.CREATE | rtnetlink.EXCLUSIVE
+        codes = self._acknowledged_each(
+            [
+                (rtnetlink.NEW_ADDRESS, add, parked),
+                (rtnetlink.DELETE_ADDRESS, 0, old),
+                (rtnetlink.NEW_ADDRESS, add, rtnetlink.build_lease(named, held.valid_seconds)),
+                (rtnetlink.DELETE_ADDRESS, 0, parked),
+            ]
+        )
+        if codes[1] in _NOT_THERE:  # it has just gone, and is not to come back
+            self.delete(held.index, named.address)
+        code = next(filter(None, codes), 0)
+        if code in _NOT_PERMITTED:
+            raise NotPermittedError("cannot label addresses: CAP_NET_ADMIN is missing")
+        if code:
+            what = f"label {held.address.address} as {label}"
+            raise SystemRefusedError(f"cannot {what}: {os.strerror(code)}")
+
     def renew(self, held: Sequence[rtnetlink.HeldAddress], seconds: int) -> int:
         """Give addresses that are there a lifetime of whole seconds; return how many got it.
 
@@ -226,13 +260,17 @@ class AddressSocket:
         return self._acknowledged_all(kind, 0, [payload])[0]
 
     def _acknowledged_all(self, kind: int, flags: int, payloads: Sequence[bytes]) -> list[int]:
-        """Send requests in one datagram and return the errno of each, in order.
+        """Send requests of one kind in one datagram and return the errno of each, in order."""
+        return self._acknowledged_each([(kind, flags, each) for each in payloads])
+
+    def _acknowledged_each(self, requests: Sequence[tuple[int, int, bytes]]) -> list[int]:
+        """Send requests (kind, flags, payload) in one datagram; return the errno of each.
 
         The kernel works them off one after the other and always reports errors; only the last one
         is acknowledged, which spares a message for each of the others.
         """
         deadline = time.monotonic() + self.timeout
-        codes = {next(self._sequences): 0 for _ in payloads}
+        codes = {next(self._sequences): 0 for _ in requests}
         last = max(codes)
         datagram = b"".join(
             rtnetlink.build_message(
@@ -241,7 +279,7 @@ class AddressSocket:
                 sequence,
                 payload,
             )
-            for sequence, payload in zip(codes, payloads, strict=True)
+            for sequence, (kind, flags, payload) in zip(codes, requests, strict=True)
         )
         self._guarded(lambda: self._socket.sendto(datagram, (0, 0)))
         is_done = False

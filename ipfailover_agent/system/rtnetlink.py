@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,8 @@ ERROR: Final = 2
 DONE: Final = 3
 REQUEST: Final = 0x1
 REPLACE: Final = 0x100
+EXCLUSIVE: Final = 0x200
+CREATE: Final = 0x400
 ACK: Final = 0x4
 DUMP: Final = 0x300
 DUMP_INTERRUPTED: Final = 0x10
@@ -55,6 +57,7 @@ _IFA_F_OPTIMISTIC: Final = 0x04  # usable though still tentative
 _IFA_F_DADFAILED: Final = 0x08
 _IFA_F_DEPRECATED: Final = 0x20
 _IFA_F_TENTATIVE: Final = 0x40
+_IFA_F_NOPREFIXROUTE: Final = 0x200
 _CACHE_INFO: Final = struct.Struct("=IIII")  # preferred, valid seconds; created, updated
 _UPDATED_OFFSET: Final = 12  # of the last of them
 TIMES_LENGTH: Final = 4  # of that one
@@ -213,6 +216,14 @@ def build_lease(held: HeldAddress, seconds: int) -> bytes:
         + _pack_attribute(_IFA_FLAGS, _UNSIGNED.pack(held.flags))
         + _pack_attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(preferred, seconds, 0, 0))
         + kept
+    )
+
+
+def build_routeless(held: HeldAddress, prefix_length: int) -> bytes:
+    """Return the payload that adds an address once more, with another prefix and no route."""
+    again = replace(held.address, prefix_length=prefix_length, label="")
+    return build_address(held.index, again, held.peer, scope=held.scope) + _pack_attribute(
+        _IFA_FLAGS, _UNSIGNED.pack(_IFA_F_NOPREFIXROUTE)
     )
 
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.former import former_agent
 from tests.lab.lab import Lab
 from tests.lab.privileges import why_impossible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+
+__all__ = ["former_agent"]
 
 _HERE = Path(__file__).parent
 _NO_LABS: list[Lab] = []

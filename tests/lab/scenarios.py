@@ -196,6 +196,18 @@ def virtual_addresses(node: Node) -> list[str]:
     return [each for each in node.addresses() if each not in own]
 
 
+def longest_gap(lab: Lab, address: str, since: float) -> float:
+    """Return the longest time in one piece for which no node held an address."""
+    holding = set(lab.recorder.holders(address, at=since))
+    longest, left = 0.0, since
+    for each in lab.recorder.changes(address, since=since):
+        if not holding:
+            longest = max(longest, each.time - left)
+        (holding.add if each.held else holding.discard)(each.node)
+        left = each.time
+    return longest
+
+
 # --- a mounted ConfigMap ------------------------------------------------------------------------
 
 

@@ -244,8 +244,11 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
     for node in lab.nodes:
         put_up(node, wall)
     holder = serve_ranked(lab, *addresses, NFTABLES_RULE="true")
-    inserted = [len(events(node, "firewall.rule_inserted")) for node in lab.nodes]
-    assert inserted == [2, 2]
+    lab.wait_until(
+        lambda: [len(events(node, "firewall.rule_inserted")) for node in lab.nodes] == [2, 2],
+        timeout=ELECTION,  # the second one may still be starting
+        what="each node lets both families in",
+    )
     for _ in range(2):
         flushed = time.monotonic()
         for node in lab.nodes:

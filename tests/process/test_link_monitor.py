@@ -161,10 +161,10 @@ def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
     namespace.ip("address", "add", "10.1.0.11/24", "dev", "one")
     namespace.ip("address", "add", "fd00::11/64", "dev", "two")  # detection takes a second
     here, elsewhere, late = map(ip_address, ("10.0.0.11", "10.1.0.11", "fd00::11"))
-    found = terrain.look("two", {ip_address("10.0.0.101")})
+    found = terrain.look("two", {ip_address("10.0.0.101")}, {elsewhere, ip_address("10.9.9.9")})
     assert (found.index, found.is_running) == (terrain.index_of("two"), True)
     assert found.usable - {late} == {here}
-    assert elsewhere in found.elsewhere
+    assert {elsewhere} == found.elsewhere
     assert found.present == {here, late} | found.elsewhere
     assert {here, late} == {each.address for each in found.held}
     wait_until(lambda: late in terrain.look("two", ()).usable, 10, "it can be used")

@@ -582,3 +582,70 @@ def test_the_32_bit_flags_decide_over_the_8_bit_ones() -> None:
     found = rtnetlink.parse_address(head + body)
     assert found is not None
     assert found.address.is_deprecated
+
+
+@netns
+def test_an_address_gets_a_label_and_is_there_all_along(namespace: NetworkNamespace) -> None:
+    """It keeps its lifetime; a socket that is bound to it meanwhile never misses it."""
+    namespace.ip_batch(
+        [
+            "addr add 10.9.0.1/24 dev one",
+            "addr add 10.9.0.100/32 dev one valid_lft 100 preferred_lft 100",
+        ]
+    )
+    with AddressSocket() as netlink:
+        index = index_of("one")
+        routes = namespace.ip("route", "show", "table", "all")
+        (held,) = [each for each in netlink.held_addresses() if each.address.prefix_length == 32]
+        changes = _address_changes()
+        netlink.relabel(held, "one:vip")
+        (after,) = [each for each in netlink.held_addresses() if each.address.prefix_length == 32]
+        assert ("one:vip", index) == (after.address.label, after.index)
+        assert 90 < after.valid_seconds <= 100
+        assert namespace.ip("route", "show", "table", "all") == routes
+        present = {32}
+        for is_there, prefix in _read_changes(changes):
+            (present.add if is_there else present.discard)(prefix)
+            assert present
+        assert {32} == present
+        with pytest.raises(SystemRefusedError, match=r"cannot label 10\.9\.0\.100 as two:vip"):
+            netlink.relabel(replace(held, index=index_of("two")), "two:vip")
+        assert not any(
+            each.index == index_of("two")
+            for each in netlink.held_addresses()
+            if each.address.address == held.peer
+        )
+
+
+@netns
+def test_an_ipv6_address_is_deprecated_in_its_place(namespace: NetworkNamespace) -> None:
+    """As keepalived sets it: the node does not use it as a source by itself."""
+    namespace.ip_batch(["addr add fd00:9::100/128 dev one nodad"])
+    with AddressSocket() as netlink:
+        (held,) = [
+            each
+            for each in netlink.held_addresses()
+            if each.address.prefix_length == 128 and each.index == index_of("one")
+        ]
+        netlink.deprecate(held)
+        assert ("one", "fd00:9::100", 128, "", True) in witnessed(namespace)
+        (after,) = [each for each in netlink.held_addresses() if each.address.address == held.peer]
+        assert rtnetlink.FOR_EVER == after.valid_seconds
+
+
+def _address_changes() -> socket.socket:
+    """Return a socket that hears of IPv4 addresses that come and go."""
+    found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    found.bind((0, 0x10))  # RTMGRP_IPV4_IFADDR
+    found.settimeout(0.2)
+    return found
+
+
+def _read_changes(changes: socket.socket) -> Iterator[tuple[bool, int]]:
+    """Yield whether an address came, and its prefix length."""
+    with changes, contextlib.suppress(TimeoutError):
+        while True:
+            for message in rtnetlink.split_messages(changes.recv(1 << 16)):
+                held = rtnetlink.parse_address(message.payload)
+                assert held is not None
+                yield message.kind == rtnetlink.NEW_ADDRESS, held.address.prefix_length

@@ -118,13 +118,15 @@ def test_a_failure_is_told_once_and_a_missing_self_too(rig: Rig) -> None:
     """However often it happens within a minute."""
     names = ("10.0.0.2", "127.0.0.1")
     rig.peering.add_to(replace(SETTINGS, unicast_peer_names=names), FACTS)
-    rig.run(0.5)
-    told = rig.named("peers.unresolved")  # a busy machine may be late with the other name
-    (failed,) = [each for each in told if each["name"].startswith("127.")]
-    assert ("127.0.0.1 (IPv4)", "127.0.0.1 is a loopback address") == (
-        failed["name"],
-        failed["reason"],
-    )
+    # on a busy machine there may be no answer in time before there is one, and that is told too
+    expected = {"name": "127.0.0.1 (IPv4)", "reason": "127.0.0.1 is a loopback address"}
+    told: list[Any] = []
+    for _ in range(20):
+        rig.run(0.5)
+        told = [each for each in rig.named("peers.unresolved") if expected.items() <= each.items()]
+        if told:
+            break
+    assert 1 == len(told)
     rig.peering.add_to(replace(SETTINGS, unicast_peer_names=("10.0.0.2",)), FACTS)
     rig.run(0.3)
     (missing,) = rig.named("peers.self_missing")

@@ -38,7 +38,7 @@ def watching(world: World, **options: Any) -> AgentProcess:  # noqa: ANN401 - th
     """Return a running agent that looks often."""
     if not world.config_file.exists():
         world.write(VIRTUAL_IPS="10.0.0.101-102")
-    return world.running(**{"policy": QUICK, "reads_file": True, **options})
+    return world.running(**{"policy": QUICK, "reads_file": True, "watches": True, **options})
 
 
 def wait_for_looks(agent: AgentProcess) -> None:

@@ -10,10 +10,11 @@ import os
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rivalry.causes import CauseKind
 from ipfailover_agent.core.rivalry.conflict import Hold, HoldReason
 from tests.support.contest_model import Dialect, Network, NodeSetup, World
 from tests.support.contest_scenarios import (
@@ -41,6 +42,7 @@ CHANGES = 12  # of who holds the address while things settle: see test below
 HANDOVER = 0.6  # seconds, of an ordinary one: an advert on its way and a skew
 PREEMPT_DELAY = 20.0  # seconds, the longest drawn: what it lets return may have to yield again
 PLAIN = (Dialect(),)
+DEAF_LOWER_TWO = 0.6  # seconds with two holders: 0.3, a dump, the hold file and the FIFO
 
 
 def holds(world: World) -> list[tuple[int, Hold]]:
@@ -187,6 +189,33 @@ def test_our_side_yields_to_keepalived_without_an_agent(
     world.run(QUIET)
 
     assert longest(world, settled, lambda holders: len(holders) != 1) <= HANDOVER
+
+
+@PROFILE
+@given(
+    setups(2, dialects=PLAIN),
+    st.floats(20.0, 26.0),
+    st.sampled_from([0.002, 0.05]),
+    st.integers(0, 2**32),
+)
+def test_of_two_the_one_that_does_not_hear_yields_if_it_ranks_lower(
+    nodes: tuple[NodeSetup, ...], pause: float, delay: float, seed: int
+) -> None:
+    """Wherever the other's adverts fall: the healthy holder keeps the address all along."""
+    nodes = tuple(sorted(nodes, key=lambda each: -each.priority))
+    assume(nodes[0].priority > nodes[1].priority)
+    world = World(nodes, seed)
+    world.network = Network(delay=delay)
+    for node in world.nodes:
+        node.start()
+        world.run(pause)
+    begin = world.now
+    world.network = Network(delay=delay, input_blocked={1})
+    world.run(9.0)
+
+    assert {0} <= frozenset.intersection(*(holders for _, holders in world.spans(begin)))
+    assert {(1, CauseKind.FIREWALL)} == {(index, hold.cause.kind) for index, hold in holds(world)}
+    assert longest(world, begin, lambda holders: len(holders) > 1) <= DEAF_LOWER_TWO
 
 
 DEAF_TWO = 2.3  # seconds in one piece with two holders beside a node that hears nobody

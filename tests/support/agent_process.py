@@ -241,6 +241,7 @@ class World:
         stderr: int | IO[bytes] | None = None,
         log_format: str = "text",
         reads_file: bool = False,
+        watches: bool = False,
         has_bug: bool = False,
         hangs_on_reload: bool = False,
         listen: str = "off",
@@ -258,6 +259,8 @@ class World:
             stderr: likewise.
             log_format: with a policy, ``text`` or ``json``.
             reads_file: with a policy, ``config_file`` overrides the environment.
+            watches: with a policy, it reloads by itself when the file or the node has changed; a
+                test that changes the file and then asks for something would else race with that.
             has_bug: with a policy, a reload raises what nobody expects.
             hangs_on_reload: with a policy, the loop stands still from a reload on.
             listen: with a policy, where it answers HTTP.
@@ -269,6 +272,7 @@ class World:
                 "run_directory": str(self.run_directory),
                 "config": str(self.config_file) if reads_file else None,
                 "listen": listen,
+                "watches": watches,
             },
             "log_format": log_format,
             "policy": policy,

@@ -128,6 +128,7 @@ class Node:
         self.contest = Contest(context=self.context)
         self.wake: float | None = None
         self.last_run = self.world.now
+        self.read_at = self.world.now
         self.log: list[tuple[float, Action]] = []
 
     # --- life
@@ -236,9 +237,7 @@ class Node:
         self.advert_sent += 1
         dialect = self.setup.dialect
         if priority and self.leaves_for_any:
-            self.after(
-                self.world.random.uniform(0, 0.06), lambda: self.tell(AdvertLeft()), is_agent=True
-            )
+            self.tell_of_frame(self.world.random.uniform(0, 0.01), AdvertLeft())
         self.world.send(
             self,
             Advert(
@@ -331,6 +330,11 @@ class Node:
             self.enter(VrrpState.BACKUP)
 
     # --- the agent
+
+    def tell_of_frame(self, seconds: float, event: Event) -> None:
+        """Tell the agent later of a frame that passes now: one socket keeps their order."""
+        self.read_at = max(self.read_at, self.world.now + seconds)
+        self.after(self.read_at - self.world.now, lambda: self.tell(event), is_agent=True)
 
     def tell(self, event: Event) -> None:
         """Give the contest an event and carry out what it says."""
@@ -452,14 +456,14 @@ class World:
         early, late = sorted(self.random.uniform(0.0, 0.01) for _ in range(2))
         if self.random.random() < 0.5:
             early, late = late, early
+        event: Event = (
+            AnnouncementSeen(announcement=packet)
+            if isinstance(packet, Announcement)
+            else AdvertSeen(advert=packet)
+        )
+        node.after(delay, lambda: node.tell_of_frame(early, event))
         if isinstance(packet, Announcement):
-            node.after(
-                delay + early,
-                lambda: node.tell(AnnouncementSeen(announcement=packet)),
-                is_agent=True,
-            )
             return
-        node.after(delay + early, lambda: node.tell(AdvertSeen(advert=packet)), is_agent=True)
 
         def receive() -> None:
             if node.index not in self.network.input_blocked:

@@ -36,7 +36,7 @@ from ipfailover_agent.core.rivalry.conflict import (
     Report,
     StateEntered,
 )
-from ipfailover_agent.core.rivalry.contest import step
+from ipfailover_agent.core.rivalry.contest import awaits_own_advert, step
 from ipfailover_agent.core.rivalry.counters import Counters
 from ipfailover_agent.core.rivalry.rivals import ContestContext, is_from_segment
 from tests.support.adverts import heard_advert
@@ -239,6 +239,88 @@ def test_a_lower_rank_that_nothing_was_seen_leaving_for_has_more_time() -> None:
 
     assert [] == holds(replay(LOWER, 1.0, LOWER, 0.6))
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(0.2))
+
+
+@pytest.mark.parametrize(
+    ("early", "expected"),
+    [
+        pytest.param(
+            [AdvertLeft(), 0.01, HIGHER, 0.02],
+            [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
+            id="the answer to our first advert",
+        ),
+        pytest.param(
+            [AdvertLeft(), HIGHER, 0.01, AdvertLeft(), 0.02],
+            [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
+            id="the answer of one peer before our advert for the next",
+        ),
+        pytest.param(
+            [AdvertLeft(), 0.4, AdvertLeft(), 0.01, HIGHER, 0.02],
+            [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
+            id="an advert from before, of which nothing came",
+        ),
+        pytest.param([HIGHER, 0.01, AdvertLeft(), 0.02], [], id="one before our first advert"),
+        pytest.param([AdvertLeft(), 0.01, HIGHER, 0.4], [], id="keepalived's word comes too late"),
+        pytest.param(
+            [AdvertLeft(), 0.01, HIGHER, Gap(seconds=2.0), 0.02], [], id="the loop stood still"
+        ),
+        pytest.param([HIGHER, 0.02], [], id="no advert of ours was seen"),
+        pytest.param([AdvertLeft(), 0.01, LEAVING, 0.02], [], id="the master says goodbye"),
+    ],
+)
+def test_an_advert_before_keepaliveds_word_of_the_promotion_is_a_challenge(
+    early: list[Event | float], expected: list[tuple[HoldReason, CauseKind]]
+) -> None:
+    """A master that we do not hear answers our first advert before that word is read."""
+    replay = Replay()
+    replay(BACKUP, replay.dump, HIGHER, 3.4, *early)
+
+    assert expected == holds(replay(MASTER, 0.5))
+
+
+def test_most_adverts_of_ours_say_nothing_new() -> None:
+    """As MASTER they count only until the one that is to step down was told so."""
+    replay = Replay()
+    assert not awaits_own_advert(replay.state)
+    replay(BACKUP)
+    assert awaits_own_advert(replay.state)
+    replay(MASTER, 60.0)
+    assert not awaits_own_advert(replay.state)
+    replay(LOWER)
+    assert awaits_own_advert(replay.state)
+    replay(AdvertLeft())
+    assert not awaits_own_advert(replay.state)
+
+
+def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> None:
+    """Adverts of ours for its id keep it silent, and keepalived never hears it."""
+    elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
+    replay = Replay()
+    assert [] == holds(replay(BACKUP, replay.dump, elsewhere, 0.1, elsewhere, 0.4))
+
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(MASTER, 0.5))
+    late = Replay()
+    assert [] == holds(late(BACKUP, late.dump, elsewhere, DOWN + 0.1, MASTER, 0.5))
+
+
+def test_one_below_us_under_another_id_hears_announcements() -> None:
+    """Its adverts for our id may put ours off; they cannot put off announcements."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+    elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12, priority=100))
+    actions = replay(elsewhere, 1.0)
+
+    assert 3 == sum(isinstance(each, Announce) for each in actions)
+    assert [] == holds(actions)
+
+
+def test_after_the_goodbye_of_one_that_was_master_beside_us_we_announce() -> None:
+    """Clients may have believed its announcements, and it holds nothing any more."""
+    replay = Replay()
+    replay(MASTER, 60.0)
+
+    assert () == replay(LEAVING)
+    assert (Announce(),) == replay(LOWER, 0.3, LEAVING)
 
 
 def other(mac: bytes, host: int, priority: int) -> AdvertSeen:

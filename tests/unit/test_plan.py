@@ -790,7 +790,15 @@ def test_a_leftover_is_neither_refused_nor_the_nodes_address() -> None:
     facts = host_facts({"ens3": ["192.168.55.101/32", "192.168.55.10/24"]})
     config = planned("192.168.55.101", facts)
     assert addresses("192.168.55.10") == config.node_addresses
-    assert () == config.reports
+    (report,) = config.reports
+    assert "192.168.55.101 is on ens3 already, and nothing marks it as this agent's" in report
+
+
+def test_a_leftover_with_a_mark_of_ours_is_nothing_to_tell_of() -> None:
+    """It was served before, and is no surprise."""
+    facts = host_facts({"ens3": ["192.168.55.101/32", "192.168.55.10/24"]})
+    known = dataclasses.replace(facts, recorded_addresses=(ip_address("192.168.55.101"),))
+    assert () == planned("192.168.55.101", known).reports
 
 
 def test_an_address_on_another_interface_is_reported() -> None:

@@ -145,15 +145,16 @@ def test_it_is_asked_at_once_and_then_at_intervals() -> None:
 
 
 def test_a_question_that_stays_unanswered_kills() -> None:
-    """After two seconds and one repetition, once."""
+    """After two seconds and two repetitions, once."""
     watcher = ready(silent)
     watcher.run(30)
     (at, reason) = watcher.kills[0]
     assert at == pytest.approx(1002.0)
     assert reason == "it gave no answer within 2 s in which this agent ran on time"
     assert 1 == len(watcher.kills)
-    assert [1000.0, pytest.approx(1001.0)] == [at for at, _ in watcher.asks]
-    assert Watch(asked=2) == watcher.state
+    asked = [1000.0, pytest.approx(1000.2), pytest.approx(1001.0)]
+    assert asked == [at for at, _ in watcher.asks]
+    assert Watch(asked=3) == watcher.state
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_a_gap_that_the_loop_tells_starts_the_count_anew() -> None:
     assert [] == watcher.kills
     watcher.run(0.1)
     assert 1 == len(watcher.kills)
-    assert 2 == len(watcher.asks), "a question is repeated once, so that signals never pile up"
+    assert 3 == len(watcher.asks), "a question is repeated twice, so that signals never pile up"
 
 
 def test_a_stun_right_before_an_answer_is_harmless() -> None:
@@ -322,7 +323,7 @@ def test_a_new_vrrp_child_is_measured_anew() -> None:
     watcher.feed(KeepalivedReady())
     watcher.run(1.9)
     assert [] == watcher.kills
-    assert {"asked": 4, "question": 4} == {
+    assert {"asked": 6, "question": 6} == {
         "asked": watcher.state.asked,
         "question": watcher.state.question,
     }
@@ -332,10 +333,10 @@ def test_a_question_that_cannot_be_answered_kills_nobody() -> None:
     """A full run directory is not keepalived's fault; it is asked again, and said."""
     watcher = ready(silent)
     for _ in range(20):
-        watcher.run(0.7)
+        watcher.run(0.15)
         watcher.feed(DumpFailed(question=watcher.state.asked, reason="no space left"))
         assert "no space left" == watcher.state.refusal
-        watcher.run(4.3)
+        watcher.run(4.85)
     assert [] == watcher.kills
     assert 21 == len(watcher.asks)
     watcher.answer = sends()
@@ -552,7 +553,7 @@ def test_questions_keep_their_distance() -> None:
 def test_a_dump_that_is_wanted_is_newer_than_the_wish() -> None:
     """The open question was asked before."""
     watcher = ready(silent)
-    watcher.run(0.25)
+    watcher.run(0.15)
     assert () == watcher.feed(DumpWanted())
     watcher.answer = sends()
     watcher.run(0.01)

@@ -352,7 +352,17 @@ def _check_addresses(
                     f"{_ADDRESSES}: {held.address} is on {on.name} of this node too and is left "
                     "there: nothing marks it as this agent's"
                 )
+            elif not ownership.is_marked(held, on.name, settings.address_label, facts):
+                reports.append(_is_there_already(held, on.name))
     return tuple(reports)
+
+
+def _is_there_already(held: InterfaceAddress, interface: str) -> str:
+    return (
+        f"{_ADDRESSES}: {held.address} is on {interface} already, and nothing marks it as this "
+        "agent's: a reload that adds it leaves it there until a node is MASTER of it; a start "
+        "removes it, and until a node is MASTER no node serves it"
+    )
 
 
 def _is_the_nodes(held: InterfaceAddress, interface: str) -> Problem:

@@ -20,6 +20,7 @@ from ipfailover_agent.core.rivalry.rivals import Rival, is_alike, is_from_segmen
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 Step = tuple[Contest, tuple[Action, ...]]
 
@@ -63,6 +64,9 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     if not advert.priority:
         if known is not None:
             state = _note_defiance(state, known, now, policy)
+        if known is not None and known.challenged_at is not None:
+            # It was MASTER beside us, and clients may have taken its announcements for the last.
+            state = replace(state, announce_at=now)
         return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
     if not context.is_claimed_by(advert):
         if advert.virtual_router_id != context.virtual_router_id:
@@ -90,12 +94,20 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
         is_reported=known.is_reported and was_in_sight,
     )
     state = yielding.remember(state, rival, policy)
+    if challenged_at == now and _is_other_id_below(context, rival):
+        # Adverts of ours may be put off by its own for our id: announcements are not.
+        state = yielding.brisk(state, now, policy)
     if was_in_sight and not is_same and causes.difference(advert, context) is None:
         state = counting.hope(state, now)
     if state.state is VrrpState.BACKUP:
         state = _compare(state, rival, now, policy)
         state = counting.count(state, now, policy, is_new=not is_same)
     return state, ()
+
+
+def _is_other_id_below(context: ContestContext, rival: Rival) -> bool:
+    """Tell whether a rival advertises our addresses under another id, and has to yield."""
+    return rival.router_id != context.virtual_router_id and not rival.outranks(context)
 
 
 def _compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) -> Contest:

@@ -264,6 +264,8 @@ class Contest:
             ``verdicts.next_announcement``.
         announce_at: when to announce after a gap.
         not_before: after a report without a hold, no other decision until then.
+        left_at: when an advert of ours was seen leaving while keepalived's last word was BACKUP:
+            it has become MASTER and is about to say so.
     """
 
     context: ContestContext
@@ -294,6 +296,7 @@ class Contest:
     is_winner: bool = False
     announce_at: float | None = None
     not_before: float | None = None
+    left_at: float | None = None
 
     @property
     def is_held(self) -> bool:

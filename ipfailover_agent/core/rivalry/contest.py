@@ -12,11 +12,15 @@ state      seen                            done
 =========  ==============================  =======================================================
 any        own MAC or own address;         nothing, or a report: no rivals
            priority 0; other addresses
-MASTER     advert of a higher rank         still MASTER 0.3 s later, by the FIFO and by a dump
+MASTER     advert of a higher rank, also   still MASTER 0.3 s later, by the FIFO and by a dump
                                            unless none comes in 0.2 s: yields
+MASTER     adverts of a lower rank for     announces at once and every 0.4 s, 8 times: ours may
+           another id                      be put off; that one yields in 0.3 s, see above
 MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; an
                                            advert 0.8 s after one of ours has left, or any A +
                                            0.7 s after the first: it cannot yield, so we do
+MASTER     one that advertised beside us   announces once
+           says goodbye
 MASTER     a rank that advertised against  yields at once: it does not hear
            our predecessor until now
 BACKUP     two adverts between two dumps,  yields before its master-down timer ends (A >= 1 s)
@@ -119,7 +123,7 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
         case Reconfigured(context=context):
             state, actions = _on_context(state, context, now, policy)
         case AdvertLeft():
-            state, actions = _on_advert_left(state, now), ()
+            state, actions = _on_advert_left(state, now, policy), ()
         case NotLeaving():
             state, actions = _on_not_leaving(state, now, policy), ()
         case DeadlinePassed():
@@ -133,17 +137,29 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
     return state, actions + more
 
 
+def awaits_own_advert(state: Contest) -> bool:
+    """Tell whether ``AdvertLeft`` says anything: most adverts of a MASTER say nothing new."""
+    if state.state is VrrpState.BACKUP:
+        return True
+    return any(
+        each.challenged_at is not None and each.answered_at is None for each in state.rivals
+    )
+
+
 # --- what happened ------------------------------------------------------------------------------
 
 
 def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPolicy) -> Step:
     if entered is state.state and entered is not VrrpState.BACKUP:
         return state, ()
+    rivals = tuple(each.forgiven() for each in state.rivals)
+    if entered is VrrpState.MASTER:
+        rivals = tuple(_challenged_early(each, state, now, policy) for each in rivals)
     state = replace(
         state,
         state=entered,
         since=now,
-        rivals=tuple(each.forgiven() for each in state.rivals),
+        rivals=rivals,
         baseline=None,
         passed=0,
         second_at=None,
@@ -152,6 +168,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
         announce_at=None,
         is_winner=False,
         fresh_until=None,
+        left_at=None,
     )
     match entered:
         case VrrpState.BACKUP if verdicts.watches_counters(state.context, policy):
@@ -166,6 +183,25 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
             return Contest(context=state.context, state=entered, since=now), ending
         case _:
             return state, ()
+
+
+def _challenged_early(rival: Rival, state: Contest, now: float, policy: ContestPolicy) -> Rival:
+    """Return a rival as challenged where it does not have to advertise anew for that.
+
+    keepalived advertises as it becomes MASTER, and a living master answers within a millisecond:
+    before keepalived's word of the change is read. It advertises next an interval later, and by
+    then it would give way to us, since we went on beside it.
+
+    Of one that has our addresses under another id, keepalived heard nothing. And it may be heard
+    no more: each advert of ours for its id, which lists other addresses, puts its next one off by
+    an interval (2.2.7 to 2.4.3).
+    """
+    if rival.router_id not in {None, state.context.virtual_router_id}:
+        return replace(rival, challenged_at=now) if rival.advertises(state.context, now) else rival
+    left_at, heard_at = state.left_at, rival.advert_at
+    if left_at is None or heard_at is None or heard_at < left_at or now - left_at > policy.confirm:
+        return rival
+    return replace(rival, challenged_at=now)
 
 
 def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Step:
@@ -206,8 +242,12 @@ def _cause_of(state: Contest, rival: Rival) -> causes.Cause:
     return causes.announcer(rival.mac, address, advert, context)
 
 
-def _on_advert_left(state: Contest, now: float) -> Contest:
-    """Note who should step down now."""
+def _on_advert_left(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+    """Note who should step down now, or that we have become MASTER."""
+    if state.state is VrrpState.BACKUP:
+        # With unicast one leaves for each peer, and the first may be answered before the last.
+        is_first = state.left_at is None or now - state.left_at > policy.confirm
+        return replace(state, left_at=now) if is_first else state
     rivals = tuple(
         replace(each, answered_at=now)
         if each.challenged_at is not None and each.answered_at is None
@@ -313,6 +353,7 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
         baseline=None,
         passed=0,
         second_at=None,
+        left_at=None,
     )
     if state.phase is Phase.HELD and state.trial_at is not None:
         state = replace(state, trial_at=state.trial_at + gap)

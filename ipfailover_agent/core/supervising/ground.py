@@ -53,9 +53,8 @@ class Terrain:
         index: of the interface, None while there is none of its name.
         is_running: it is up and has a carrier.
         usable: addresses on it that can be sent from, the virtual ones left out.
-        elsewhere: likewise, on other interfaces.
-        present: every address of the node, those among them that duplicate address detection has
-            not passed yet.
+        elsewhere: source addresses that other interfaces have.
+        present: all of these, and those that duplicate address detection has not passed yet.
         held: what is on the interface, in the kernel's order.
     """
 

@@ -37,6 +37,8 @@ class Policy:
     2.2.7 answers within 2 ms, within 0.25 s while 254 instances start. In a reload it is asked as
     well, every ``reload_every``, and has ``reload_limit``: a keepalived that was frozen before it
     could read of the reload would else hold its addresses until the agent gives the reload up.
+
+    A question is lost when the VRRP child ends, and now and then right after a reload (2.2.7).
     """
 
     ask_every: float = 5.0
@@ -44,7 +46,7 @@ class Policy:
     unanswered_limit: float = 2.0
     unanswered_intervals: float = 3.0
     unanswered_least: float = 1.0
-    repeat_after: float = 0.5  # of the limit: a question is lost when the VRRP child ends
+    repeat_after: tuple[float, ...] = (0.1, 0.5)  # of the limit: questions can be lost
     reload_limit: float = 3.0
     reload_every: float = 1.0
     tick: float = 0.1
@@ -178,7 +180,7 @@ class Watch:
         dumped_at: when it was answered.
         refusal: why dumps cannot be had, empty while they can.
         question: the number of the question that is open.
-        is_repeated: it was asked before.
+        repeats: how often it was asked again.
         asked: the number of the last question.
         asked_at: when it was asked.
         asked_ticks: ``ticks`` when counting began for the open question.
@@ -198,7 +200,7 @@ class Watch:
     dumped_at: float | None = None
     refusal: str = ""
     question: int | None = None
-    is_repeated: bool = False
+    repeats: int = 0
     asked: int = 0
     asked_at: float = 0.0
     asked_ticks: int = 0
@@ -289,8 +291,9 @@ def _on_tick(state: Watch, now: float, policy: Policy) -> Step:
     if _reached(waited, limit, policy):
         within = f"{limit:g} s"
         return _kill(state, f"it gave no answer within {within} in which this agent ran on time")
-    if not state.is_repeated and _reached(waited, policy.repeat_after * limit, policy):
-        return _put(replace(state, is_repeated=True), now, policy)
+    due = policy.repeat_after[state.repeats : state.repeats + 1]
+    if due and _reached(waited, due[0] * limit, policy):
+        return _put(replace(state, repeats=state.repeats + 1), now, policy)
     return _plan(state, now, policy), ()
 
 
@@ -376,7 +379,7 @@ def _want(state: Watch, now: float, policy: Policy) -> Step:
 
 
 def _ask(state: Watch, now: float, policy: Policy) -> Step:
-    state = replace(state, is_repeated=False, is_wanted=False, asked_ticks=state.ticks)
+    state = replace(state, repeats=0, is_wanted=False, asked_ticks=state.ticks)
     return _put(state, now, policy)
 
 

@@ -214,6 +214,14 @@ MATRIX: tuple[Fault, ...] = (
         old="no end",
     ),
     Fault(
+        name="address set by hand on a backup",
+        story=stories.set_by_hand,
+        two=2.3,
+        gains=1,
+        tells=("and not by this node",),
+        old="no end",
+    ),
+    Fault(
         name="other password, rolling",
         runs=1,
         story=stories.other_password,

@@ -282,6 +282,16 @@ def switch_blocks_vrrp(scene: Scene) -> None:
     scene.watch(QUICK)
 
 
+def set_by_hand(scene: Scene) -> None:
+    scene.serve()
+    scene.begins()
+    node = scene.successor
+    for family in scene.families:
+        address, length = scene.addresses[family], 32 if family == "IPv4" else 128
+        node.run(["ip", "address", "add", f"{address}/{length}", "dev", node.interface])
+    scene.watch(LONG)
+
+
 # --- nodes that differ ---------------------------------------------------------------------------
 
 

@@ -1,0 +1,84 @@
+"""Addresses that are on an interface of this node while another node is MASTER of them.
+
+Such an address was set by hand, or by another program. It may be what clients are served from, so
+it stays until a node is MASTER of it. When another node is heard to be that, and keepalived, asked
+after that, does not say that this node is, it has to go.
+
+Pure: the caller looks at the interface, asks keepalived and removes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.model import VrrpState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ipfailover_agent.core.model import IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Another node was heard to hold an address that is on an interface here.
+
+    ``instance`` serves it here, ``rival`` says it there; ``at`` is monotonic.
+    """
+
+    address: IPAddress
+    instance: str
+    rival: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strays:
+    """What is on the interface, of instances that are not MASTER here, and what is claimed of it.
+
+    ``looked_at`` is when that was seen, None where it has to be looked at anew.
+    """
+
+    present: frozenset[IPAddress] = frozenset()
+    claims: tuple[Claim, ...] = ()
+    looked_at: float | None = None
+
+
+def wants_look(state: Strays, now: float, every: float) -> bool:
+    """Tell whether what is known of the interface is too old to judge a claim by."""
+    return state.looked_at is None or now - state.looked_at >= every
+
+
+def seen(state: Strays, present: Collection[IPAddress], now: float) -> Strays:
+    """Return the state after a look at the interface; what has gone is claimed no more."""
+    found = frozenset(present)
+    claims = tuple(each for each in state.claims if each.address in found)
+    return replace(state, present=found, claims=claims, looked_at=now)
+
+
+def heard(
+    state: Strays, instance: str, addresses: Collection[IPAddress], rival: str, now: float
+) -> tuple[Strays, bool]:
+    """Return the state after a rival's advert or announcement, and whether to ask keepalived."""
+    known = {each.address for each in state.claims}
+    claims = tuple(
+        Claim(address=each, instance=instance, rival=rival, at=now)
+        for each in addresses
+        if each in state.present and each not in known
+    )
+    return (replace(state, claims=state.claims + claims), True) if claims else (state, False)
+
+
+def answered(
+    state: Strays, states: Mapping[str, VrrpState], asked_at: float
+) -> tuple[Strays, tuple[Claim, ...]]:
+    """Return the state after keepalived's answer, and the claims whose addresses have to go.
+
+    ``states`` are its instances' by name. An instance that it does not know yet is asked for
+    again; an answer to a question from before a claim says nothing of it.
+    """
+    due = tuple(each for each in state.claims if each.at < asked_at and states.get(each.instance))
+    left = tuple(each for each in state.claims if each not in due)
+    going = tuple(each for each in due if states[each.instance] is not VrrpState.MASTER)
+    return replace(state, claims=left), going

@@ -1,0 +1,203 @@
+"""An address is on an interface already when it comes into the list, with the real keepalived."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import (
+    ELECTION,
+    ConfigMap,
+    ask,
+    events,
+    reload,
+    stays,
+    variables,
+    virtual_addresses,
+    wait_for_each,
+    wait_for_status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+#: From another node's first advert for the address until it is off here.
+TWO = 0.3
+#: The same, and the second between two looks at the interface and between two adverts.
+UNEXPECTED = TWO + 2.0
+PAUSE = 0.5  # between the reloads of two nodes: both before the first election is over
+ADVERT = 1.1  # until the next advert
+
+
+def set_by_hand(node: Node, *addresses: str) -> None:
+    """Set addresses as an administrator does."""
+    for each in addresses:
+        length = 128 if ":" in each else 32
+        node.run(["ip", "address", "add", f"{each}/{length}", "dev", node.interface])
+
+
+def shown(node: Node, address: str) -> dict[str, object]:
+    """Return what the kernel tells of an address."""
+    found = json.loads(node.run(["ip", "-json", "address", "show", "to", address]).stdout)
+    listed = [each for link in found for each in link.get("addr_info", ())]
+    (entry,) = [each for each in listed if each.get("local") == address]
+    return dict(entry)
+
+
+def start_ranked(lab: Lab, source: ConfigMap, **more: str) -> tuple[Node, Node]:
+    """Start two nodes that read their list from a map; return the lower and the higher rank."""
+    for node, priority in zip(reversed(lab.nodes), ("250", "210"), strict=True):
+        named = {f"OPENSHIFT_HA_{name}": value for name, value in more.items()}
+        node.start(
+            {
+                **source.variable,
+                "IPFAILOVER_WATCH": "false",
+                "OPENSHIFT_HA_PRIORITY": priority,
+                "OPENSHIFT_HA_PREEMPTION": "nopreempt",
+                **named,
+            }
+        )
+        wait_for_status(node, "phase", "running")  # which begins its election first
+    return lab.nodes[0], lab.nodes[1]
+
+
+@pytest.mark.parametrize("order", ["lower first", "higher first"])
+@pytest.mark.parametrize("wire", ["multicast", "unicast"])
+def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
+    make_lab: Callable[..., Lab], wire: str, order: str
+) -> None:
+    """It serves until a node is MASTER of it, and from then on one node has it."""
+    lab = make_lab(2)
+    base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
+    source = ConfigMap(lab.directory / "variables", variables(*base))
+    peers = ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)
+    lower, higher = start_ranked(
+        lab, source, **({"UNICAST_PEERS": peers} if wire == "unicast" else {})
+    )
+    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    set_by_hand(lower, *added)
+    wait_for_each(lab, added, timeout=1, among=[lower])
+    source.write(variables(*base, *added))
+    said = ask(lower, "plan").stdout
+    assert all(f"{each} is on eth0 already" in " ".join(said.split()) for each in added)
+
+    began = time.monotonic()
+    nodes = [lower, higher] if order == "lower first" else [higher, lower]
+    masters = nodes[0].stdout().count("Entering MASTER STATE") + len(added)
+    reload(nodes[0])
+    stays(PAUSE)
+    reload(nodes[1])
+    known = time.monotonic()
+    lab.wait_until(
+        lambda: nodes[0].stdout().count("Entering MASTER STATE") == masters,
+        timeout=ELECTION,
+        what="the first to know is MASTER of what was added",
+    )
+    stays(2.5)  # two adverts
+    wait_for_each(lab, added, timeout=1, among=[nodes[0]])
+    none = max(lab.recorder.seconds_with_none(each, since=began) for each in added)
+    two = max(lab.recorder.seconds_with_two(each, since=known) for each in added)
+    print(f"{wire}, {order}: none {none:.3f} s, two {two:.3f} s")
+    print(lab.recorder.describe(since=began))
+    assert none == 0
+    # A node whose reload came too late hears of the other at its next advert.
+    was_master = any(len(lab.recorder.holders(each, at=known)) > 1 for each in added)
+    assert two <= TWO + ADVERT * was_master + lab.recorder.lateness
+    assert [lab.recorder.changes(each, since=began) for each in base] == [(), ()]
+    held = shown(nodes[0], added[0])
+    assert held["label"] == "eth0:vip"
+    assert int(str(held["valid_life_time"])) <= 3
+
+
+@pytest.mark.parametrize("wire", ["multicast", "unicast"])
+def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
+    make_lab: Callable[..., Lab], wire: str
+) -> None:
+    """While the agents run; a lone node takes over what it has; another prefix is refused."""
+    lab = make_lab(2)
+    base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
+    source = ConfigMap(lab.directory / "variables", variables(*base))
+    peers = ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)
+    lower, higher = start_ranked(
+        lab, source, **({"UNICAST_PEERS": peers} if wire == "unicast" else {})
+    )
+    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    stays(1.5)  # an advert, by which the lower rank has looked at its interface
+    began = time.monotonic()
+    set_by_hand(lower, *base)
+    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    two = max(lab.recorder.seconds_with_two(each, since=began) for each in base)
+    print(f"{wire}: two for {two:.3f} s")
+    assert two <= UNEXPECTED + lab.recorder.lateness
+    (line, *_) = events(lower, "addresses.released")
+    assert "not by this node" in line
+    assert events(higher, "contest.held") == events(lower, "contest.held") == []
+
+    higher.terminate()
+    assert higher.wait() == 0
+    wait_for_each(lab, base, timeout=ELECTION, among=[lower])
+    set_by_hand(lower, *added)
+    wrong = lab.virtual(8)
+    lower.run(["ip", "address", "add", f"{wrong}/24", "dev", "eth0"])
+    began = time.monotonic()
+    source.write(variables(*base, *added, wrong))
+    refused = reload(lower, code=78)
+    assert f"remove it with: ip address del {wrong}/24 dev eth0" in " ".join(refused.split())
+    lower.run(["ip", "address", "del", f"{wrong}/24", "dev", "eth0"])
+    source.write(variables(*base, *added))
+    reload(lower)
+    held = shown(lower, added[0])
+    assert (held["label"], held["valid_life_time"]) == ("eth0:vip", 2**32 - 1)
+    masters = len(base) + len(added)
+    lab.wait_until(
+        lambda: lower.stdout().count("Entering MASTER STATE") == masters,
+        timeout=ELECTION,
+        what="it is MASTER of everything",
+    )
+    lab.wait_until(
+        lambda: all(int(str(shown(lower, each)["valid_life_time"])) <= 3 for each in added),
+        timeout=3,
+        what="they are on a lease",
+    )
+    assert shown(lower, added[1])["preferred_life_time"] == 0
+    assert [lab.recorder.changes(each, since=began) for each in added] == [(), ()]
+    lower.terminate()
+    assert lower.wait() == 0
+    assert virtual_addresses(lower) == []
+
+
+def test_an_announcement_of_another_node_is_enough(make_lab: Callable[..., Lab]) -> None:
+    """Where the network drops VRRP, announcements say who is MASTER."""
+    lab = make_lab(2)
+    base = [lab.virtual(1), lab.virtual6(1)]
+    source = ConfigMap(lab.directory / "variables", variables(*base))
+    lower, higher = start_ranked(lab, source)
+    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    lab.switch.drop_vrrp()
+    lab.wait_until(
+        lambda: len(events(lower, "contest.held") + events(higher, "contest.held")) == len(base),
+        timeout=ELECTION,
+        what="one of the two yields",
+    )
+    found = wait_for_each(lab, base, timeout=3)
+    losers = [
+        (next(each for each in lab.nodes if each.name != name), address)
+        for address, name in found.items()
+    ]
+    for node, address in losers:
+        set_by_hand(node, address)
+    lab.wait_until(
+        lambda: all(lab.recorder.holders(each) == [found[each]] for each in base),
+        timeout=ELECTION,
+        what="what was set by hand is removed",
+    )
+    for node, address in losers:
+        holder = lab.node(found[address])
+        (line,) = [each for each in events(node, "addresses.released") if f"{address}/" in each]
+        assert f"held by {holder.own.mac} and not by this node" in line
