@@ -288,7 +288,8 @@ class Reporter:
         """Tell that keepalived ended; nothing is served by it any more."""
         event = "keepalived.terminated" if expected else "keepalived.exited"
         say = self.log.info if expected else self.log.error
-        meaning = keepalived.meaning_of(code, signal)
+        # Its exit code is 0 when it follows its VRRP child.
+        meaning = self.witness.child_death or keepalived.meaning_of(code, signal)
         kind = TransitionKind.STOPPED if expected else TransitionKind.ENDED
         self.witness.ends(TransitionCause(kind=kind, text=f"keepalived ended ({meaning})"))
         self._end_roster()
