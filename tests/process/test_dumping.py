@@ -145,7 +145,7 @@ def running(tmp_path: Path) -> Iterator[Keepalived]:
 def signal_number() -> int:
     """Ask the binary."""
     done = subprocess.run(
-        dump.signal_command("keepalived"), capture_output=True, text=True, timeout=10, check=False
+        dump.signal_command(KEEPALIVED), capture_output=True, text=True, timeout=10, check=False
     )
     number = dump.parse_signal(done.returncode, done.stdout.splitlines())
     assert number is not None
