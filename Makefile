@@ -5,6 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
+# KEEPALIVED=/path/to/keepalived: everything below runs that one instead of the machine's.
+ifdef KEEPALIVED
+ifneq ($(notdir $(KEEPALIVED))$(shell test -x '$(KEEPALIVED)' && echo ' runs'),keepalived runs)
+$(error KEEPALIVED=$(KEEPALIVED): give the path of a program that is called keepalived)
+endif
+export PATH := $(dir $(abspath $(KEEPALIVED))):$(PATH)
+endif
+
 .PHONY: help setup demo demo-live test t lint format types imports unit lab chaos changes quick bench golden image test-image clean
 
 help: ## show this list

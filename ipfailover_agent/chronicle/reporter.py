@@ -310,7 +310,9 @@ class Reporter:
         """Tell that keepalived ended; nothing is served by it any more."""
         event = "keepalived.terminated" if expected else "keepalived.exited"
         say = self.log.info if expected else self.log.error
-        meaning = keepalived.meaning_of(code, signal)
+        meaning = self.witness.child_death or keepalived.meaning_of(code, signal)
+        if code == 0 and not (expected or self.witness.child_death):
+            meaning = "its VRRP process died, or something else stopped it"  # that was not heard
         kind = TransitionKind.STOPPED if expected else TransitionKind.ENDED
         self.witness.ends(TransitionCause(kind=kind, text=f"keepalived ended ({meaning})"))
         self._end_roster()

@@ -65,13 +65,14 @@ class Witness:
     sources: Sources = field(default_factory=Sources)
     keepalived_version: str = ""
     check: CheckVerdict | None = None
+    child_death: str = ""  # how the VRRP child of this keepalived died
     _of: dict[str, _Memory] = field(default_factory=dict)
     _link: Told | None = None
     _start: TransitionCause | None = None
     _ending: TransitionCause | None = None
     _reload_at: float | None = None
+    _exit: remarks.ProcessExited | None = None
     _ended: str = "ended"
-    _respawned_at: float | None = None
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -90,8 +91,12 @@ class Witness:
                 self.check = CheckVerdict(failure=failure or None, since=time.time())
             case remarks.LinkChanged() as said:
                 self._link = Told(text=said.failure, at=now)
-            case remarks.ChildDied():
-                self._respawned_at = now
+            case remarks.ProcessExited() as said:
+                self._exit = said
+            case remarks.ChildDied(pid=pid):
+                is_told = self._exit is not None and self._exit.pid == pid
+                how = f" ({self._exit.how})" if self._exit and is_told else ""
+                self.child_death = f"its VRRP process died{how}"
             case remarks.VersionTold(version=version):
                 self.keepalived_version = version
             case None:
@@ -129,7 +134,7 @@ class Witness:
         else:
             kind, text = TransitionKind.RESTARTED, f"keepalived restarted: it {self._ended}"
         self._start = TransitionCause(kind=kind, text=text)
-        self._ending, self._respawned_at, self.check = None, None, None
+        self._ending, self.check, self._exit, self.child_death = None, None, None, ""
         self._of.clear()
 
     def reloaded(self, now: float) -> None:
@@ -169,7 +174,6 @@ class Witness:
                 lasted=lasted,
                 lapsed_at=self.sources.lapsed_at(now),
                 start=self._start,
-                respawned_at=self._respawned_at,
                 reload_at=self._reload_at,
                 ending=self._ending,
             )

@@ -13,6 +13,7 @@ from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.rendering.render import render
 from tests.support import sandbox
+from tests.support.program import KEEPALIVED
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def watched(settings: Settings, directory: Path, kind: str, until: str) -> dict[
         {"chmod 0777 /run/agent" if "world" in kind else ""}
         touch /run/agent/states
         cd /run/agent
-        keepalived -n -l -f {PATHS.config} >/run/log 2>&1 &
+        {KEEPALIVED} -n -l -f {PATHS.config} >/run/log 2>&1 &
         keepalived=$!
         for ((tenth = 0; tenth < {SECONDS * 10}; tenth++)); do
             grep -q '{until}' states && break

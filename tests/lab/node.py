@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tests.lab import processes
 from tests.lab.container import Container
 from tests.lab.namespaces import LabError
+from tests.support import program
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tests.lab.switch import Direction, Switch
 
 AGENT = (sys.executable, "-m", "ipfailover_agent", "run")
-KEEPALIVED = ("keepalived", "--dont-fork", "--log-console", "--log-detail")
+KEEPALIVED = (program.KEEPALIVED, "--dont-fork", "--log-console", "--log-detail")
 INTERFACE = "eth0"
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.container import PROJECT
 from tests.lab.scenarios import (
     ELECTION,
     PLANNED,
@@ -20,6 +23,7 @@ from tests.lab.scenarios import (
     variables,
     virtual_addresses,
     wait_for_each,
+    wait_for_line,
     wait_for_none,
     wait_for_state,
 )
@@ -65,38 +69,84 @@ def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
 def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
     make_lab: Callable[..., Lab], victims: str
 ) -> None:
-    """Parent, VRRP child or both killed: one node takes over, never two, the first serves again.
+    """Parent, VRRP child or both killed: the other node takes over, never two, the first returns.
 
-    A killed child alone is replaced by keepalived at once, and nobody was told that the address
-    is free: both nodes then wait for the same three adverts, and either may be the first.
+    keepalived does not replace its child by itself: the end of either is that of keepalived.
     """
     lab = make_lab(2)
-    address = lab.virtual(1)
-    first = serve_ranked(lab, address)
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    first = serve_ranked(lab, *addresses)
     parent, child = keepalived_processes(first)
     killed = time.monotonic()
     for pid in {"parent": [parent], "child": [child], "both": [parent, child]}[victims]:
         os.kill(pid, signal.SIGKILL)
-    wait_for_none(lab, [address], on=first, timeout=RELEASE)
-    among = lab.nodes if victims == "child" else lab.others(first)
-    holder = lab.wait_for_holder(address, timeout=UNPLANNED, among=among)
-    none = lab.recorder.seconds_with_none(address, since=killed)
-    print(f"keepalived's {victims} killed: nobody held the address for {none:.2f} s")
+    wait_for_none(lab, addresses, on=first, timeout=RELEASE)
+    wait_for_each(lab, addresses, timeout=UNPLANNED, among=lab.others(first))
+    none = max(lab.recorder.seconds_with_none(each, since=killed) for each in addresses)
+    print(f"keepalived's {victims} killed: nobody held an address for {none:.2f} s")
     assert none < UNPLANNED
     lab.wait_until(
         lambda: len(first.pids("keepalived")) >= 2 and child not in first.pids("keepalived"),
         timeout=RELEASE + 2,
         what="keepalived runs again",
     )
-    expected = "MASTER" if holder is first else "BACKUP"
-    wait_for_state(first, expected, timeout=5)
-    assert lab.recorder.seconds_with_two(address, since=killed) == 0
-    assert lab.recorder.holders(address) == [holder.name]
-    assert (victims == "child") is (events(first, "restart.scheduled") == [])
+    wait_for_state(first, "BACKUP", timeout=5)
+    assert max(lab.recorder.seconds_with_two(each, since=killed) for each in addresses) == 0
+    (ended,) = events(first, "keepalived.exited")
+    meaning = "its VRRP process died (signal 9)" if victims == "child" else "killed by signal 9"
+    assert meaning in ended
+    assert len(events(first, "restart.scheduled")) == 1
     for node in lab.nodes:
         node.terminate()
     assert [node.wait() for node in lab.nodes] == [0, 0]
     assert virtual_addresses(first) == []
+
+
+def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then_given_up(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Killed as MASTER, then at each start: never two holders, back-off, then exit 75."""
+    lab = make_lab(2)
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    first, second = lab.nodes
+    runner = PROJECT / "tests/support/agent_runner.py"
+    given = {
+        "options": {},
+        "policy": {"attempts": 3},
+        "has_bug": False,
+        "hangs_on_reload": False,
+    }
+    for node, priority in ((first, "250"), (second, "200")):
+        environment = variables(*addresses, PRIORITY=priority, PREEMPTION="nopreempt")
+        environment["PYTHONPATH"] = str(PROJECT)
+        node.start(environment, (sys.executable, str(runner), json.dumps(given)))
+        wait_for_line(node, "Entering BACKUP STATE")
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    begin = time.monotonic()
+    killed: set[int] = set()
+    for _ in range(4):
+        child = _newborn(lab, first, killed)
+        os.kill(child, signal.SIGKILL)
+        killed.add(child)
+    assert first.wait() == 75
+    wait_for_each(lab, addresses, timeout=UNPLANNED, among=[second])
+    assert max(lab.recorder.seconds_with_two(each, since=begin) for each in addresses) == 0
+    none = max(lab.recorder.seconds_with_none(each, since=begin) for each in addresses)
+    print(f"VRRP child killed four times: nobody held an address for {none:.2f} s")
+    assert none < UNPLANNED
+    delays = [each.rpartition("delay=")[2] for each in events(first, "restart.scheduled")]
+    assert [each.split()[0] for each in delays] == ["0.5", "1.0", "2.0"]
+    assert "keepalived keeps failing" in first.stderr()
+
+
+def _newborn(lab: Lab, node: Node, known: set[int]) -> int:
+    """Return the pid of the VRRP child that runs now and is none of those that are known."""
+
+    def found() -> int:
+        running = node.pids("keepalived")
+        return running[1] if len(running) > 1 and running[1] not in known else 0
+
+    return lab.wait_until(found, timeout=RELEASE + 3, what="keepalived has a new VRRP child")
 
 
 def test_a_lone_node_serves_again_after_keepalived_was_killed(

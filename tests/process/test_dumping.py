@@ -31,6 +31,7 @@ from ipfailover_agent.core.supervising.watch import (
 )
 from ipfailover_agent.system.dumping import DumpRequest
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.program import KEEPALIVED
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Keepalived:
         self.path.write_text(text)
         self.popen = subprocess.Popen(
             [
-                *("ip", "netns", "exec", self.namespace.name, "keepalived"),
+                *("ip", "netns", "exec", self.namespace.name, KEEPALIVED),
                 *("--dont-fork", "--log-console", "--vrrp", "--use-file", str(self.path)),
                 *("--pid", str(self.directory / "parent.pid")),
                 *("--vrrp_pid", str(self.directory / "vrrp.pid")),
@@ -144,7 +145,7 @@ def running(tmp_path: Path) -> Iterator[Keepalived]:
 def signal_number() -> int:
     """Ask the binary."""
     done = subprocess.run(
-        dump.signal_command("keepalived"), capture_output=True, text=True, timeout=10, check=False
+        dump.signal_command(KEEPALIVED), capture_output=True, text=True, timeout=10, check=False
     )
     number = dump.parse_signal(done.returncode, done.stdout.splitlines())
     assert number is not None

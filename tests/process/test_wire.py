@@ -34,6 +34,7 @@ from ipfailover_agent.core.network.packets import (
 from ipfailover_agent.system.wire import Seen, WireSocket, host_macs, parse_macs, usable_addresses
 from tests.support import frames
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.program import KEEPALIVED
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
 
@@ -275,7 +276,7 @@ def keepalived(namespace: NetworkNamespace, directory: Path) -> Iterator[subproc
         running = subprocess.Popen(
             [
                 *("ip", "netns", "exec", namespace.name),
-                *("keepalived", "-n", "-l", "-P", "-f", str(config), *pids),
+                *(KEEPALIVED, "-n", "-l", "-P", "-f", str(config), *pids),
             ],
             env=os.environ | {"TMPDIR": str(directory)},
             stdin=subprocess.DEVNULL,

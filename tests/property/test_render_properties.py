@@ -50,6 +50,8 @@ GLOBAL_NAMES = {
     "vrrp_garp_master_refresh_repeat",
     "vrrp_gna_interval",
     "vrrp_higher_prio_send_advert",
+    "vrrp_netlink_monitor_rcv_bufs",
+    "vrrp_netlink_monitor_rcv_bufs_force",
     "vrrp_notify_fifo",
 }
 SCRIPT_NAMES = {"fall", "interval", "rise", "script", "timeout"}

@@ -18,8 +18,9 @@ def test_the_command_line_binds_keepalived_to_our_life() -> None:
     """setpriv first; the user's options before ours, since keepalived takes the last."""
     command = keepalived.command("/sbin/keepalived", "/bin/setpriv", PATHS, ("--log-detail", "-G"))
     assert ("/bin/setpriv", "--pdeathsig", "TERM", "--", "/sbin/keepalived") == command[:5]
-    assert ("--log-detail", "-G", "--dont-fork", "--log-console", "--vrrp") == command[5:10]
-    assert ("--use-file", "/etc/k.conf", "--pid", PATHS.keepalived_pid) == command[10:14]
+    assert ("--log-detail", "-G", "--dont-fork", "--dont-respawn") == command[5:9]
+    assert ("--log-console", "--vrrp", "--use-file", "/etc/k.conf") == command[9:13]
+    assert ("--pid", PATHS.keepalived_pid) == command[13:15]
 
 
 def test_the_test_command_runs_nothing() -> None:

@@ -13,6 +13,7 @@ from ipfailover_agent.core.telling.remarks import (
     LinkChanged,
     Outranked,
     Outranks,
+    ProcessExited,
     Remark,
     VersionTold,
 )
@@ -43,7 +44,15 @@ SAID: dict[str, Remark] = {
     "(vip_VIP_1) entering FAULT state (no IPv4 address for interface)": LinkChanged(
         interface="", failure="the interface has no IPv4 address"
     ),
-    "VRRP child process(9) died: Respawning": ChildDied(),
+    "pid 9 exited due to signal 9 (Killed) - has rlimit_rttime been exceeded?": ProcessExited(
+        pid=9, how="signal 9"
+    ),
+    "pid 9 exited due to segmentation fault (SIGSEGV).": ProcessExited(
+        pid=9, how="segmentation fault"
+    ),
+    "pid 9 exited with status 1": ProcessExited(pid=9, how="status 1"),
+    "VRRP child process(9) died: Exiting": ChildDied(pid=9),
+    "VRRP child process(9) died: Respawning": ChildDied(pid=9),
     "Starting Keepalived v2.2.7 (01/16,2022)": VersionTold(version="2.2.7"),
 }
 NOTHING = (
@@ -53,7 +62,7 @@ NOTHING = (
     "Startup complete",
     "(vip_VIP_1) Received advert from 10.0.0.12 with lower priority 150, ours 250, forcing",
     "Starting VRRP child process, pid=9",
-    "VRRP child process(9) died: Exiting",
+    "pid 9 exited with permanent error CONFIG. Terminating",
     "Interface eth0 is a bridge",
 )
 

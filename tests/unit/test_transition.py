@@ -150,14 +150,6 @@ def test_an_instance_begins_with_keepalived_or_with_a_reload() -> None:
         assert "unknown" == why(previous, BACKUP)[0]
 
 
-@pytest.mark.parametrize("previous", [INIT, MASTER, FAULT], ids=lambda each: each.value)
-def test_a_vrrp_child_that_died_begins_anew(previous: VrrpState) -> None:
-    """keepalived replaces it, and says nothing of the states it had."""
-    known = {"respawned_at": NOW - 0.1, "start": STARTED, "before": was(TransitionKind.HELD)}
-    assert "restarted" == why(previous, BACKUP, **known)[0]
-    assert "restarted" != why(previous, BACKUP, **known | {"respawned_at": NOW - 9})[0]
-
-
 @pytest.mark.parametrize(
     ("before", "expected"),
     [
@@ -276,7 +268,6 @@ knowledge = st.builds(
     lapsed_at=times,
     start=st.none() | causes,
     reload_at=times,
-    respawned_at=times,
     ending=st.none() | causes,
 )
 

@@ -138,8 +138,22 @@ def test_what_was_heard_of_a_former_keepalived_explains_nothing(witness: Witness
     witness.started()
     assert ("restarted", "keepalived restarted: it hung") == why(witness, VrrpState.STOP, BACKUP)
     assert "silence" == why(witness, BACKUP, MASTER)[0]
-    witness.line(b"VRRP child process(9) died: Respawning", NOW)
-    assert "its VRRP child died" in why(witness, MASTER, BACKUP)[1]
+
+
+def test_how_the_vrrp_child_died_is_kept_until_the_next_start(witness: Witness) -> None:
+    """The line before says it, where it is about the same process."""
+    died = b"VRRP child process(9) died: Exiting"
+    witness.line(b"pid 8 exited due to signal 6 (Aborted)", NOW)
+    assert "" == witness.child_death
+    witness.line(died, NOW)
+    assert "its VRRP process died" == witness.child_death
+    witness.line(b"pid 9 exited due to signal 9 (Killed) - has rlimit_rttime", NOW)
+    witness.line(died, NOW)
+    assert "its VRRP process died (signal 9)" == witness.child_death
+    witness.started()
+    assert "" == witness.child_death
+    witness.line(died, NOW)
+    assert "its VRRP process died" == witness.child_death
 
 
 def test_instances_that_are_gone_are_forgotten(witness: Witness) -> None:

@@ -35,10 +35,15 @@ def command(
     """Return the command line that runs keepalived in the foreground, bound to our life.
 
     ``setpriv --pdeathsig`` asks the kernel to TERM keepalived when we die, so that it never
-    serves addresses that nobody supervises. The user's ``options`` come before ours, as they
-    always did; ours win where keepalived takes the last.
+    serves addresses that nobody supervises. ``--dont-respawn`` (since 1.2.8) ends keepalived with
+    its VRRP child, so that a death of either is one kind of end: addresses are released, and the
+    restart is ours. The user's ``options`` come before ours, as they always did; ours win where
+    keepalived takes the last.
     """
-    own = ("--dont-fork", "--log-console", "--vrrp", "--use-file", paths.config)
+    own = (
+        *("--dont-fork", "--dont-respawn", "--log-console", "--vrrp"),
+        *("--use-file", paths.config),
+    )
     pids = (
         *("--pid", paths.keepalived_pid),
         *("--vrrp_pid", paths.vrrp_pid),

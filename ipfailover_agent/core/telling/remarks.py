@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _SOMETHING: Final = re.compile(
-    rb"higher|discarding|VRRP_Script|Netlink reports|Interface |no IPv|Starting K|died: "
+    rb"higher|discarding|VRRP_Script|Netlink reports|Interface |no IPv|Starting K|exited|died: "
 )
 _HIGHER: Final = re.compile(
     r"\((.+)\) Master received advert from (\S+) with higher priority (\d+), ours \d+$"
@@ -27,7 +27,10 @@ _PASSED: Final = ("succeeded", "considered successful")
 _LINK: Final = re.compile(r"Netlink reports (\S+) (up|down)$")
 _DEVICE: Final = re.compile(r"Interface (\S+) (added|deleted)$")
 _ADDRESSLESS: Final = re.compile(r"\(.+\)\s*:? ?entering FAULT state \((no IPv[46] address).*\)$")
-_DIED: Final = re.compile(r"VRRP child process\(\d+\) died: Respawning$")
+_EXITED: Final = re.compile(
+    r"pid (\d+) exited (?:due to|with) (signal \d+|segm\w+ fault|status \d+)"
+)
+_DIED: Final = re.compile(r"VRRP child process\((\d+)\) died: \w+$")
 _VERSION: Final = re.compile(r"Starting Keepalived v(\S+)")
 
 
@@ -65,9 +68,19 @@ class LinkChanged:
     failure: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessExited:
+    """A process of keepalived ended with a fault: ``how`` is a signal or a status."""
+
+    pid: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildDied:
-    """The VRRP child died, and keepalived starts another one."""
+    """The VRRP child is gone; where it ended with a fault, that is told before."""
+
+    pid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +90,7 @@ class VersionTold:
     version: str
 
 
-Remark = Outranked | Outranks | CheckEnded | LinkChanged | ChildDied | VersionTold
+Remark = Outranked | Outranks | CheckEnded | LinkChanged | ProcessExited | ChildDied | VersionTold
 
 
 def parse(line: bytes) -> Remark | None:
@@ -107,8 +120,10 @@ def _parse_rest(text: str) -> Remark | None:
         return LinkChanged(interface=match[1], failure=failure)
     if match := _ADDRESSLESS.search(text):
         return LinkChanged(interface="", failure=f"the interface has {match[1]}")
-    if _DIED.search(text):
-        return ChildDied()
+    if match := _EXITED.search(text):
+        return ProcessExited(pid=int(match[1]), how=match[2])
+    if match := _DIED.search(text):
+        return ChildDied(pid=int(match[1]))
     if match := _VERSION.search(text):
         return VersionTold(version=match[1])
     return None

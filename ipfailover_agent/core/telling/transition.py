@@ -116,7 +116,6 @@ class Knowledge:
         before: the cause of the transition before this one; ``lasted`` how long ago it was.
         lapsed_at: when the lease lapsed last.
         start: why keepalived was started last.
-        respawned_at: when keepalived's VRRP child died and another one was started last.
         reload_at: when keepalived last read its file again.
         ending: why keepalived ends or has ended, None while it runs.
     """
@@ -138,7 +137,6 @@ class Knowledge:
     lasted: float | None = None
     lapsed_at: float | None = None
     start: TransitionCause | None = None
-    respawned_at: float | None = None
     reload_at: float | None = None
     ending: TransitionCause | None = None
 
@@ -233,8 +231,6 @@ def _beside(living: Iterable[Sighting], known: Knowledge) -> TransitionCause:
 
 def _to_backup(known: Knowledge) -> TransitionCause:
     match known.previous:
-        case _ if is_recent(known.respawned_at, known.now):
-            return _begun(known)
         case VrrpState.MASTER:
             return _from_master(known)
         case VrrpState.FAULT if known.before is not None:
@@ -288,10 +284,6 @@ def _recovered(fault: TransitionCause) -> TransitionCause:
 
 def _begun(known: Knowledge) -> TransitionCause:
     """Return why an instance that was nothing before is something now."""
-    if is_recent(known.respawned_at, known.now):
-        return _cause(
-            TransitionKind.RESTARTED, "keepalived restarted: its VRRP child died, it has a new one"
-        )
     if is_recent(known.reload_at, known.now):
         return _cause(TransitionKind.RELOADED, "reload: a new or changed instance")
     return known.start or _unknown("keepalived was not started by this agent")

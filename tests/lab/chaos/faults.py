@@ -112,6 +112,14 @@ MATRIX: tuple[Fault, ...] = (
         old="no end",
     ),
     Fault(name="keepalived killed", story=stories.keepalived_killed, none=SUDDEN, gains=1),
+    Fault(
+        name="VRRP process killed again and again",
+        story=stories.vrrp_process_killed,
+        two=0,
+        none=SUDDEN,
+        gains=1,
+        tells=("its VRRP process died",),
+    ),
     Fault(name="agent killed", runs=1, story=stories.agent_killed, none=SUDDEN, gains=1),
     Fault(
         name="container frozen 8 s",

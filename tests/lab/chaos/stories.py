@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +53,20 @@ def keepalived_killed(scene: Scene) -> None:
     scene.begins()
     for pid in scene.holder.pids("keepalived"):
         _send(pid, signal.SIGKILL)
+    scene.watch(QUICK)
+
+
+def vrrp_process_killed(scene: Scene) -> None:
+    """Each one that there is for 5 s, as MASTER or just born."""
+    scene.serve()
+    scene.begins()
+    killed: set[int] = set()
+    while time.monotonic() < scene.began + 5:
+        for pid in scene.holder.pids("keepalived")[1:2]:  # its parent was born before it
+            if pid not in killed:
+                killed.add(pid)
+                _send(pid, signal.SIGKILL)
+        time.sleep(0.02)
     scene.watch(QUICK)
 
 

@@ -1,0 +1,96 @@
+"""A node that stands still for some seconds, as a virtual machine does for a snapshot."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.node import AGENT
+from tests.lab.scenarios import (
+    ELECTION,
+    UNPLANNED,
+    events,
+    numbered,
+    variables,
+    wait_for_each,
+    wait_for_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+#: The capability with which keepalived could have real-time priority, or not.
+COMMANDS = {
+    "privileged": AGENT,
+    "without SYS_NICE": ("setpriv", "--bounding-set", "-sys_nice", "--", *AGENT),
+}
+#: Longer than any lease of 3 s lasts.
+LAPSE = 4.5
+
+
+def leased(node: Node) -> int:
+    """Return how many addresses of a node have a lifetime."""
+    shown = node.run(["ip", "-json", "address", "show", "dev", node.interface]).stdout
+    return sum(each["valid_life_time"] < 100 for each in json.loads(shown)[0]["addr_info"])
+
+
+def stop_for(node: Node, seconds: float) -> None:
+    """Stop every process of a node, and let all go on."""
+    node.freeze()
+    node.application.freeze()
+    time.sleep(seconds)
+    node.thaw()
+    node.application.thaw()
+
+
+@pytest.mark.parametrize("rights", COMMANDS)
+def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
+    make_lab: Callable[..., Lab], rights: str
+) -> None:
+    """Three seconds, 20 addresses of both families: keepalived goes on and has no real time."""
+    lab = make_lab(2)
+    addresses = [*numbered(lab, 10), *(lab.virtual6(number) for number in range(1, 11))]
+    for number, node in enumerate(lab.nodes):
+        environment = variables(*addresses, PRIORITY=str(250 - 50 * number), PREEMPTION="preempt")
+        node.start(environment, COMMANDS[rights])
+        wait_for_line(node, "Entering BACKUP STATE")
+    first = lab.nodes[0]
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    before = first.pids("keepalived")
+    for _ in range(2):
+        paused = time.monotonic()
+        stop_for(first, 3)
+        wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+        none = max(lab.recorder.seconds_with_none(each, since=paused) for each in addresses)
+        print(f"paused for 3 s, {rights}: nobody held an address for {none:.2f} s")
+        assert none < UNPLANNED
+    assert first.pids("keepalived")[:2] == before[:2]
+    assert {os.sched_getscheduler(pid) for pid in before} == {os.SCHED_OTHER}
+    assert events(first, "keepalived.exited") == []
+
+
+def test_a_lone_node_has_all_of_245_addresses_again_after_a_pause_that_took_them(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """The kernel removes all at once while keepalived stands still, and it misses none of that."""
+    lab = make_lab(1)
+    addresses = [*numbered(lab, 120), *(lab.virtual6(number) for number in range(1, 126))]
+    (node,) = lab.nodes
+    node.start(variables(*addresses, PRIORITY="250"))
+    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    lab.wait_until(lambda: leased(node) == 245, timeout=5, what="every address is on a lease")
+    paused = time.monotonic()
+    stop_for(node, LAPSE)
+    assert all(lab.recorder.seconds_with_none(each, since=paused) > 0 for each in addresses)
+    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    none = max(lab.recorder.seconds_with_none(each, since=paused) for each in addresses)
+    print(f"245 addresses, paused for {LAPSE} s: nobody held one for {none:.2f} s at worst")
+    assert none < LAPSE + UNPLANNED
+    assert events(node, "keepalived.exited") == []
