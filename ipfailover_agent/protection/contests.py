@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.core.network import packets
-from ipfailover_agent.core.rivalry import conflict, contest, contexts
+from ipfailover_agent.core.rivalry import causes, conflict, contest, contexts
 from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.rivalry.counters import Counters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.network.packets import Advert, Announcement
+    from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
+    from ipfailover_agent.core.network.shield_rules import Signature
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.protection.shields import Shields
     from ipfailover_agent.report.status import RivalStatus, UnansweredStatus
     from ipfailover_agent.system.loop import Loop
 
@@ -53,6 +55,7 @@ class Contests:
         log: FilteringBoundLogger,
         holds: Holds,
         overseer: Overseer,
+        shields: Shields,
         heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
         seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
@@ -63,6 +66,7 @@ class Contests:
         self._seen = seen
         self._holds = holds
         self._overseer = overseer
+        self._shields = shields
         self._policy = ContestPolicy()
         self._news = RivalNews(log)
         self._candidate: Candidate | None = None
@@ -226,6 +230,8 @@ class Contests:
                     self._on_own(advert, now)
                 case packets.Advert() as advert:
                     self._on_advert(advert, now)
+                case packets.Carp() as carp if not seen.is_outgoing:
+                    self._on_carp(carp, now)
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now)
                 case packets.Answer(address=address, mac=mac):
@@ -254,11 +260,14 @@ class Contests:
     def _on_advert(self, advert: Advert, now: float) -> None:
         if advert.virtual_router_id not in self._seen_ids:
             self._seen_ids |= {advert.virtual_router_id}
-        family = family_of(advert.source)
-        names = {self._by_id.get((advert.virtual_router_id, family))}
-        names |= {self._by_address.get(each) for each in advert.addresses}
-        event = conflict.AdvertSeen(advert=advert, seen_ids=self._seen_ids)
-        self._witness(self._by_id.get((advert.virtual_router_id, family)), advert, now)
+        speaks_as = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
+        names = {self._by_address.get(each) for each in advert.addresses}
+        is_ours = names not in ({None}, set())
+        names.add(speaks_as)
+        foreign = self._foreign(speaks_as, advert, now, is_ours=is_ours)
+        outlook = "" if foreign is None else self._shields.outlook()
+        event = conflict.AdvertSeen(advert=advert, seen_ids=self._seen_ids, outlook=outlook)
+        self._witness(speaks_as, advert, now, foreign)
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
@@ -267,7 +276,38 @@ class Contests:
                 if context is not None and (context.is_unicast or is_from_segment(advert)):
                     self._heard(name, advert, context)
 
-    def _witness(self, name: str | None, advert: Advert, now: float) -> None:
+    def _foreign(
+        self, name: str | None, advert: Advert, now: float, *, is_ours: bool
+    ) -> Signature | None:
+        """Return what keepalived is to be kept from reading, None for what it has to read."""
+        state = None if name is None else self._states.get(name)
+        if name is None or state is None:
+            return None
+        return self._shields.heard(name, advert, state.context, now, is_ours=is_ours)
+
+    def _on_carp(self, carp: Carp, now: float) -> None:
+        """Take an advertisement that keepalived refuses, and that shakes it all the same."""
+        self._seen_ids |= {carp.router_id}
+        name = self._by_id.get((carp.router_id, family_of(carp.source)))
+        state = None if name is None else self._states.get(name)
+        if name is None or state is None or state.context.is_own_address(carp.source):
+            return
+        foreign = self._shields.heard_carp(carp, state.context, now)
+        outlook = self._shields.outlook()
+        cause = causes.carp_clash([carp], state.context.router_ids, self._seen_ids, outlook)
+        self._news.seen(name, cause, would_hold=False)
+        sighting = Sighting(
+            source=str(carp.source),
+            priority=carp.skew,
+            at=now,
+            foreign=causes.carp_speaker(carp),
+            is_dropped=self._shields.drops(foreign),
+        )
+        self._seen(name, sighting)
+
+    def _witness(
+        self, name: str | None, advert: Advert, now: float, foreign: Signature | None
+    ) -> None:
         """Tell of an advert that keepalived may have acted on."""
         state = None if name is None else self._states.get(name)
         if name is None or state is None or state.context.is_own(advert.source_mac):
@@ -277,6 +317,8 @@ class Contests:
             priority=advert.priority,
             at=now,
             ranks_higher=state.context.ranks_below(advert),
+            foreign="" if foreign is None else causes.speaker(advert, state.context),
+            is_dropped=foreign is not None and self._shields.drops(foreign),
         )
         self._seen(name, sighting)
 

@@ -21,6 +21,7 @@ from ipfailover_agent.protection.leases import Leases
 from ipfailover_agent.protection.overseer import Overseer
 from ipfailover_agent.protection.probes import SOURCE as PROBES
 from ipfailover_agent.protection.probes import Probes
+from ipfailover_agent.protection.shields import Shields
 from ipfailover_agent.protection.verification import Verifier
 from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
 
@@ -72,8 +73,14 @@ class Guard:
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
         self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
+        self.shields = Shields(log, environment, keepalived=lambda: self.overseer.keepalived)
         self.contests = Contests(
-            log=log, holds=self.holds, overseer=self.overseer, heard=self.drains.heard, seen=seen
+            log=log,
+            holds=self.holds,
+            overseer=self.overseer,
+            shields=self.shields,
+            heard=self.drains.heard,
+            seen=seen,
         )
         self.firewalls = Firewalls(log, environment)
         self.verifier = Verifier(log=log, overseer=self.overseer, dispatch=dispatch)
@@ -130,6 +137,7 @@ class Guard:
                 kind="watch", active=not self.overseer.refusal, reason=self.overseer.refusal
             ),
             Protection(kind="conflict", active=self.contests.is_on, reason=self.contests.refusal),
+            self.shields.protection(),
         )
 
     def _blindness(self) -> str:
@@ -152,6 +160,7 @@ class Guard:
             self.contests,
             self.drains,
             self.firewalls,
+            self.shields,
             self.verifier,
         )
         due = (each.deadline for each in mechanisms)
@@ -182,6 +191,7 @@ class Guard:
         self.contests.tick(now)
         self.drains.tick(now)
         self.firewalls.tick(now)
+        self.shields.tick(now)
         self.verifier.tick(now)
 
     def readable(self, source: str) -> None:
@@ -206,15 +216,21 @@ class Guard:
         self.contests.configure(candidate, loop)
         self.drains.configure(candidate, roster)
         self.firewalls.configure(candidate.settings, candidate.config, now)
+        self.shields.configure(candidate, now)
         self.roster_is(roster, now)
 
     def remove_rules(self) -> None:
         """Take our rules back, and wait for it; when the loop has ended."""
         self.firewalls.remove_all()
+        self.shields.remove_all()
 
     def child_exited(self, child: ChildExit, loop: Loop) -> bool:
         """Take the end of a child; return whether it was one of the mechanisms'."""
-        return self.firewalls.child_exited(child) or self.overseer.child_exited(child, loop)
+        return (
+            self.firewalls.child_exited(child)
+            or self.shields.child_exited(child)
+            or self.overseer.child_exited(child, loop)
+        )
 
     def transition(self, before: RosterEntry, state: VrrpState) -> None:
         """keepalived told that an instance entered a state."""

@@ -8,6 +8,7 @@ whether looking again is worth a process at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.network.ruleset import Table
 
 _NFT: Final = "nft"
 _LOOK_INTERVAL: Final = 10.0  # seconds at most, whatever the generation says
@@ -36,11 +38,18 @@ _LEGACY_TABLES: Final = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_name
 _NETLINK_NETFILTER: Final = 12
 _GET_GENERATION: Final = 10 << 8 | 16
 _NEW_GENERATION: Final = 10 << 8 | 15
+_GET_TABLE: Final = 10 << 8 | 1
+_NEW_TABLE: Final = 10 << 8 | 0
+_TABLE_NAME: Final = 1  # NFTA_TABLE_NAME
+_INET: Final = 1  # NFPROTO_INET
 _HEADER: Final = struct.Struct("=IHHIIBBH")  # nlmsghdr and nfgenmsg
+_NLMSG_HEADER: Final = 16
+_ERROR: Final = struct.Struct("=i")
+_ATTRIBUTE: Final = struct.Struct("=HH")
 _GENERATION_ID: Final = struct.Struct("=HH4s")  # the first attribute, NFTA_GEN_ID, big endian
 
 
-class _Run:
+class NftRun:
     """One run of nft; everything is known once it was reaped."""
 
     def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
@@ -54,6 +63,13 @@ class _Run:
                 [_NFT, *arguments], environment=environment, stdout=output, stderr=errors
             )
             self._opened = opened.pop_all()
+
+    def kill(self) -> None:
+        """End it, and wait until it has; ours is the only reaper."""
+        process.signal_group(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        self.take(None)
 
     def take(self, exit_code: int | None) -> core.Output:
         """Return what it said; the run is over."""
@@ -86,7 +102,7 @@ class Firewall:
         self._tell = report
         self._wanted: frozenset[IPAddress] = frozenset()
         self._look: Generator[core.Step, core.Answer, None] | None = None
-        self._run: _Run | None = None
+        self._run: NftRun | None = None
         self._began = 0.0
         self._generation: int | None = None
         self._next_look = 0.0
@@ -144,10 +160,7 @@ class Firewall:
         self._look = None
         if self._run is not None:
             run, self._run = self._run, None
-            process.signal_group(run.pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(run.pid, 0)
-            run.take(None)
+            run.kill()
         remove_all(self._tag, self._environment, self._tell)
 
     def _is_due(self, now: float) -> bool:
@@ -184,7 +197,7 @@ class Firewall:
             match step:
                 case core.Run(arguments=arguments):
                     try:
-                        self._run = _Run(arguments, self._environment)
+                        self._run = NftRun(arguments, self._environment)
                     except (AgentError, OSError) as error:
                         answer = core.Output(exit_code=None, errors=str(error))
                     else:
@@ -234,7 +247,7 @@ def remove_all(
             answer = None
             match step:
                 case core.Run(arguments=arguments):
-                    answer = _run_and_wait(arguments, environment)
+                    answer = run_and_wait(arguments, environment)
                 case core.Pause():
                     pass
                 case core.AskGeneration():
@@ -243,7 +256,8 @@ def remove_all(
                     report(step)
 
 
-def _run_and_wait(arguments: tuple[str, ...], environment: Mapping[str, str]) -> core.Output:
+def run_and_wait(arguments: tuple[str, ...], environment: Mapping[str, str]) -> core.Output:
+    """Run nft and wait for it, for 3 seconds at most."""
     import subprocess  # noqa: PLC0415 - seldom needed
 
     try:
@@ -265,19 +279,38 @@ def _run_and_wait(arguments: tuple[str, ...], environment: Mapping[str, str]) ->
 
 def read_generation() -> int | None:
     """Return the number that every change of the ruleset raises; None where it is kept from us."""
-    request = _HEADER.pack(_HEADER.size, _GET_GENERATION, 1, 1, 0, 0, 0, 0)
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
-            asking.setblocking(False)  # noqa: FBT003 - the kernel answers before send returns
-            asking.sendto(request, (0, 0))
-            reply = asking.recv(4096)
-    except OSError:
-        return None
-    if len(reply) < _HEADER.size + _GENERATION_ID.size:
+    reply = _ask(_HEADER.pack(_HEADER.size, _GET_GENERATION, 1, 1, 0, 0, 0, 0))
+    if reply is None or len(reply) < _HEADER.size + _GENERATION_ID.size:
         return None
     if _HEADER.unpack_from(reply)[1] != _NEW_GENERATION:
         return None
     return int.from_bytes(_GENERATION_ID.unpack_from(reply, _HEADER.size)[2], "big")
+
+
+def has_table(table: Table) -> bool | None:
+    """Tell whether a table of the family ``inet`` is there; None where that is kept from us."""
+    name = table.name.encode() + b"\0"
+    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(name), _TABLE_NAME) + name
+    attribute += bytes(-len(attribute) % 4)
+    length = _HEADER.size + len(attribute)
+    reply = _ask(_HEADER.pack(length, _GET_TABLE, 1, 1, 0, _INET, 0, 0) + attribute)
+    if reply is None or len(reply) < _HEADER.size:
+        return None
+    if _HEADER.unpack_from(reply)[1] == _NEW_TABLE:
+        return True
+    number = -_ERROR.unpack_from(reply, _NLMSG_HEADER)[0]
+    return False if number == errno.ENOENT else None
+
+
+def _ask(request: bytes) -> bytes | None:
+    """Return the kernel's answer to a question about its rules, None where it gives none."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
+            asking.setblocking(False)  # noqa: FBT003 - the kernel answers before send returns
+            asking.sendto(request, (0, 0))
+            return asking.recv(4096)
+    except OSError:
+        return None
 
 
 def legacy_tables() -> tuple[str, ...]:
