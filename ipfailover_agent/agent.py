@@ -106,6 +106,7 @@ class Agent:
             witness=self._witness,
         )
         self._guard.drains.changed = self._reporter.touch
+        self._guard.shields.changed = self._reporter.touch
         self._peering = Peering(
             log=log,
             path=self._paths.peers,

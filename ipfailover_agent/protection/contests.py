@@ -251,7 +251,9 @@ class Contests:
 
     def _on_own(self, advert: Advert, now: float) -> None:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
-        if name is not None and advert.priority:
+        if name is not None and not any(each in self._by_address for each in advert.addresses):
+            self._on_other_program(name, advert, now)
+        elif name is not None and advert.priority:
             self._leaving.seen(name, advert.destination, now)
             rivals = self._states[name].rivals if name in self._states else ()
             if any(each.challenged_at is not None and each.answered_at is None for each in rivals):
@@ -284,6 +286,24 @@ class Contests:
         if name is None or state is None:
             return None
         return self._shields.heard(name, advert, state.context, now, is_ours=is_ours)
+
+    def _on_other_program(self, name: str, advert: Advert, now: float) -> None:
+        """Take what another VRRP program of this node sends with an id of ours.
+
+        Its keepalived and ours do not hear each other, but those of other nodes do.
+        """
+        state = self._states.get(name)
+        if state is None:
+            return
+        cause = causes.id_clash(
+            [advert], state.context.router_ids, self._seen_ids, causes.OTHER_PROGRAM
+        )
+        self._news.seen(name, cause, would_hold=False)
+        foreign = f"{causes.speaker(advert, state.context)}, another VRRP program on this node"
+        sighting = Sighting(
+            source=str(advert.source), priority=advert.priority, at=now, foreign=foreign
+        )
+        self._seen(name, sighting)
 
     def _on_carp(self, carp: Carp, now: float) -> None:
         """Take an advertisement that keepalived refuses, and that shakes it all the same."""

@@ -75,6 +75,8 @@ class Shields:
         self._knows_sockets = False
         self._may_be_there = False  # the table, of us or a former run
         self._is_full = False
+        self._told = self.protection()
+        self.changed: Callable[[], None] = lambda: None  # hears when protection() is another
 
     # --- what is told of it ---------------------------------------------------------------------
 
@@ -192,6 +194,13 @@ class Shields:
         if is_time or is_due:
             self._look(now)
             self._adjust(now)
+            self._check_protection()
+
+    def _check_protection(self) -> None:
+        now = self.protection()
+        if now != self._told:
+            self._told = now
+            self.changed()
 
     def _look(self, now: float) -> None:
         """See who else has sockets for VRRP here, and whether our table is still there."""
@@ -303,6 +312,7 @@ class Shields:
         self._tell(self._applied, self._applying)
         self._applied, self._may_be_there = self._applying, bool(self._applying)
         self._failure = ""
+        self._check_protection()
         self._retry_at = now + _CLOSE_LOOK
         if self._applied:
             self._look_at = self._retry_at
@@ -328,6 +338,7 @@ class Shields:
         self._failure, before = reason, self._failure
         if reason != before:
             self._refused(reason)
+        self._check_protection()
 
     def _refused(self, reason: str) -> None:
         if reason:

@@ -275,6 +275,10 @@ def carp_clash(
     return Cause(kind=CauseKind.ID_CLASH, rival=who, text=text)
 
 
+OTHER_PROGRAM: Final = (
+    "; that is another VRRP program on this node, and each of its adverts puts off the next one of"
+    " a master on another node"
+)
 CARP_DEVICE: Final = "a CARP device such as pfSense, OPNsense or ucarp"
 
 

@@ -10,7 +10,7 @@ vrrp_scheduler.c, vrrp_track.c, keepalived_netlink.c).
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import VrrpState
@@ -70,6 +70,7 @@ class Sighting:
         ranks_higher: by VRRP: priority, then address.
         foreign: says in words who that is, where it has nothing to do with our addresses.
         is_dropped: that one does not get to keepalived here.
+        gap: seconds since the one before from the same sender, None for the first.
     """
 
     source: str
@@ -78,6 +79,7 @@ class Sighting:
     ranks_higher: bool = False
     foreign: str = ""
     is_dropped: bool = False
+    gap: float | None = None
 
 
 def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, ...]:
@@ -86,14 +88,15 @@ def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, .
     One that has left with priority 0 may still have an advert on its way; that counts for it. A
     node may be a foreign speaker beside, and those are no reason to forget nodes.
     """
-    is_foreign = bool(newest.foreign)
-    alike = [
-        each
-        for each in sightings
-        if bool(each.foreign) is is_foreign and each.source != newest.source
-    ]
-    others = [each for each in sightings if bool(each.foreign) is not is_foreign]
-    return (*others, *alike[1 - _REMEMBERED :], newest)
+    alike, others, gap = [], [], None
+    for each in sightings:
+        if bool(each.foreign) is not bool(newest.foreign):
+            others.append(each)
+        elif each.source != newest.source:
+            alike.append(each)
+        else:
+            gap = newest.at - each.at
+    return (*others, *alike[1 - _REMEMBERED :], replace(newest, gap=gap))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +225,7 @@ def _to_master(known: Knowledge) -> TransitionCause:
             TransitionKind.HANDOVER,
             f"priority-0 advert of {last.source}: planned handover (it stops, or may not serve)",
         )
-    silence = known.now - last.at
+    silence = max(known.now - last.at, last.gap or 0.0)
     if sharing is not None and not sharing.is_dropped:
         return _cause(
             TransitionKind.ID_SHARED,
@@ -249,8 +252,13 @@ def _sharing(known: Knowledge) -> Sighting | None:
 
 
 def _goes_on(sighting: Sighting, known: Knowledge) -> bool:
-    """Tell whether a sender is still there, by its last advert."""
-    return sighting.priority > 0 and known.now - sighting.at < _MISSED * known.advert_interval
+    """Tell whether a sender went on advertising, by its last adverts.
+
+    One that was silent before the very last is not: a MASTER that hears that we took over answers.
+    """
+    longest = _MISSED * known.advert_interval
+    is_there = sighting.priority > 0 and known.now - sighting.at < longest
+    return is_there and (sighting.gap is None or sighting.gap < longest)
 
 
 def _beside(living: Iterable[Sighting], known: Knowledge) -> TransitionCause:
