@@ -96,7 +96,9 @@ class Shields:
         if not self._is_on:
             return _OFF
         reason = self._obstacle or self._failure or self._other_program
-        return f"; its adverts are not dropped here: {reason}" if reason else _DROPPED
+        if reason:
+            return f"; its adverts are not dropped here: {reason}"
+        return _DROPPED if self._knows_sockets else ""
 
     def drops(self, signature: Signature) -> bool:
         """Tell whether the kernel drops such adverts."""

@@ -1,4 +1,4 @@
-"""Other speakers of our router ids on the segment: routers, CARP devices, hosts behind a router."""
+"""Other speakers of our router ids: routers, CARP devices, hosts behind a router."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def speaking(stranger: Node, every: Sequence[tuple[float, bytes]]) -> Iterator[N
 
 @contextmanager
 def ucarp(node: Node, vhid: int) -> Iterator[None]:
-    """Run the real ucarp on a node, for an address that is not ours, until the end of the block."""
+    """Run the real ucarp on a node, for another address, until the end of the block."""
     words = [
         *("ucarp", f"--interface={node.interface}", f"--srcip={node.ip}", f"--vhid={vhid}"),
         *("--pass=secret", f"--addr={_OTHERS[4]}", "--upscript=/bin/true"),

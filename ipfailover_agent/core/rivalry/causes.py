@@ -51,11 +51,13 @@ class Cause:
         kind: what to count it under.
         rival: the other side's address, or its MAC where it speaks no VRRP.
         text: a sentence for the operator: what was seen, why, what to look at.
+        outlook: the end of it that says how it goes on, where that may change.
     """
 
     kind: CauseKind
     rival: str
     text: str
+    outlook: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -133,6 +135,7 @@ def routed(advert: Advert, outlook: str = "") -> Cause:
         rival=str(advert.source),
         text=f"adverts from {advert.source} for router id {advert.virtual_router_id} do not come"
         f" from this segment (hop limit {advert.ttl}, not 255): they are ignored{outlook}",
+        outlook=outlook,
     )
 
 
@@ -262,7 +265,7 @@ def id_clash(
     addresses = dict.fromkeys(address for each in adverts for address in each.addresses)
     used = f"{_used(ids)} also used by {who} for {listed(addresses) or 'no address'}"
     text = f"{used}{_another_offset(seen, count)}{outlook}"
-    return Cause(kind=CauseKind.ID_CLASH, rival=who, text=text)
+    return Cause(kind=CauseKind.ID_CLASH, rival=who, text=text, outlook=outlook)
 
 
 def carp_clash(
@@ -272,7 +275,7 @@ def carp_clash(
     who = str(carps[0].source)
     used = f"{_used([each.router_id for each in carps])} also used as vhid by {CARP_DEVICE}, {who}"
     text = f"{used}{_another_offset(seen, count)}{outlook}"
-    return Cause(kind=CauseKind.ID_CLASH, rival=who, text=text)
+    return Cause(kind=CauseKind.ID_CLASH, rival=who, text=text, outlook=outlook)
 
 
 OTHER_PROGRAM: Final = (

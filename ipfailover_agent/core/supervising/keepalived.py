@@ -130,12 +130,12 @@ def refusal(line: bytes) -> str | None:
     keepalived says so for each advert, which may be every second for as long as its sender lives
     (vrrp.c of 2.2.7 to 2.4.3). What is alike has the same words: no time stamp is in it.
     """
-    if b")" not in line and b"bogus" not in line:
-        return None
     found = _REFUSALS.search(line)
     if found is None:
         return None
-    return line[max(line.rfind(b"(", 0, found.start()), 0) :].decode("utf-8", "replace").rstrip()
+    instance = line.rfind(b"(", 0, found.start())
+    begin = instance if instance >= 0 else found.start()
+    return line[begin:].decode("utf-8", "replace").rstrip()
 
 
 def summary(config: KeepalivedConfig) -> str:
