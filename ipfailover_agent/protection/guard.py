@@ -216,7 +216,7 @@ class Guard:
         self.contests.configure(candidate, loop)
         self.drains.configure(candidate, roster)
         self.firewalls.configure(candidate.settings, candidate.config, now)
-        self.shields.configure(candidate, now)
+        self.shields.configure(candidate.settings, candidate.config, now)
         self.roster_is(roster, now)
 
     def remove_rules(self) -> None:

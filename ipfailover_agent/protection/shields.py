@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.network.packets import Advert, Carp
     from ipfailover_agent.core.network.shield_rules import Signature
     from ipfailover_agent.core.rivalry.rivals import ContestContext
-    from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.firewall import NftRun
     from ipfailover_agent.system.process import ChildExit
 
@@ -32,7 +31,7 @@ _LOOK_INTERVAL: Final = 10.0  # at the sockets of this network, and at what was 
 _CLOSE_LOOK: Final = 1.0  # the same, while there is something to drop
 _RUN_LIMIT: Final = 10.0  # seconds that nft gets
 _HOP_LIMIT: Final = 255
-_OFF: Final = "; each of its adverts puts off the next one of a master (OPENSHIFT_HA_SHIELD=off)"
+_OFF: Final = "; each of its adverts puts off the next one of a master, and nothing drops it here"
 _DROPPED: Final = "; its adverts are dropped here before keepalived reads them"
 _OTHER_PROGRAM: Final = (
     "another VRRP program runs in this node's network and would be deaf: choose another"
@@ -60,6 +59,7 @@ class Shields:
         self._environment = environment
         self._keepalived = keepalived
         self._is_on = False
+        self._why_off = ""
         self._interface = ""
         self._peers: dict[str, frozenset[IPAddress]] = {}
         self._shield = Shield()
@@ -94,11 +94,16 @@ class Shields:
     def outlook(self) -> str:
         """Return how it goes on with a foreign speaker, as the end of a sentence."""
         if not self._is_on:
-            return _OFF
+            return f"{_OFF} ({self._why_off})"
         reason = self._obstacle or self._failure or self._other_program
         if reason:
             return f"; its adverts are not dropped here: {reason}"
         return _DROPPED if self._knows_sockets else ""
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether nft runs."""
+        return self._run is not None
 
     def drops(self, signature: Signature) -> bool:
         """Tell whether the kernel drops such adverts."""
@@ -106,11 +111,14 @@ class Shields:
 
     # --- configuration --------------------------------------------------------------------------
 
-    def configure(self, candidate: Candidate, now: float) -> None:
+    def configure(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
         """Take the active configuration; what is no longer foreign is let in again."""
-        config = candidate.config
         was_on = self._is_on
-        self._is_on = candidate.settings.shield and config.conflict is ConflictMode.RESOLVE
+        resolves = config.conflict is ConflictMode.RESOLVE
+        self._is_on = settings.shield and resolves
+        self._why_off = (
+            "OPENSHIFT_HA_SHIELD=off" if resolves else "OPENSHIFT_HA_CONFLICT is not resolve"
+        )
         if self._interface != config.interface:
             self._shield, self._interface = Shield(), config.interface
         self._peers = {each.name: frozenset(each.unicast_peers) for each in config.instances}

@@ -77,7 +77,7 @@ def advert(context: ContestContext, **more: object) -> Advert:
     return replace(usual, **more)  # type: ignore[arg-type]
 
 
-def heard(*frames: Advert | Announcement, **answers: bytes) -> diagnosis.Heard:
+def heard(*frames: Advert | Announcement | Carp, **answers: bytes) -> diagnosis.Heard:
     """Return what came in; ``answers``: MACs by the last octet, as a10=..."""
     return diagnosis.Heard(
         seconds=4,
