@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import speakers
-from tests.lab.container import Container
-from tests.lab.node import AGENT, KEEPALIVED
+from tests.lab.node import AGENT
 from tests.lab.raw import keepalived_config
 from tests.lab.scenarios import ELECTION, ask, events, status, stays, variables, wait_for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from tests.lab.lab import Lab
     from tests.lab.node import Node
@@ -177,7 +176,8 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab
         mode = "unicast" if each.is_unicast else "multicast"
         for row in each.rows:
             found = each.takeovers(row, since=each.began + SETTLES, until=until)
-            print("plain" if each.is_plain else "agent", mode, row, found)
+            two = [each.lab.recorder.seconds_with_two(at, since=each.began) for at in found]
+            print("plain" if each.is_plain else "agent", mode, row, found, two)
             if each.is_plain:
                 shaken |= {(mode, row, ":" in at) for at, count in found.items() if count >= 5}
             else:
@@ -197,47 +197,6 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab
 # --- programs beside us -------------------------------------------------------------------------
 
 
-class Beside:
-    """A second container in a node's network: another deployment, or keepalived alone."""
-
-    def __init__(
-        self, node: Node, command: Sequence[str], environment: dict[str, str], prepare: str = ""
-    ) -> None:
-        directory = node.directory / "beside"
-        directory.mkdir()
-        self.container = Container(
-            node.network,
-            directory,
-            command,
-            environment=environment,
-            as_pid_1=True,
-            prepare=prepare,
-            run_mount="",
-        )
-
-    @classmethod
-    def keepalived(cls, node: Node, config: str) -> Beside:
-        """Start keepalived alone."""
-        file = node.directory / "beside.conf"
-        file.write_text(config)
-        install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
-        return cls(node, KEEPALIVED, {}, install)
-
-    def events(self, name: str) -> list[str]:
-        """Return the log lines of that event."""
-        lines = self.container.stderr.read_text(errors="replace").splitlines()
-        return [line for line in lines if f" event={name} " in f"{line} "]
-
-
-@pytest.fixture
-def beside() -> Iterator[list[Beside]]:
-    """Give a list of what is to be killed at the end."""
-    running: list[Beside] = []
-    yield running
-    for each in running:
-        each.container.kill()
-
-
 def has_table(node: Node) -> bool:
     """Tell whether the shield's table is there."""
     return "ipfailover-shield" in node.run(["nft", "list", "tables"]).stdout
@@ -250,7 +209,7 @@ def shield_of(node: Node) -> dict[str, object]:
 
 
 def test_clusters_with_one_offset_disturb_each_other_nowhere(
-    make_lab: Callable[..., Lab], beside: list[Beside]
+    make_lab: Callable[..., Lab],
 ) -> None:
     """Two clusters on one segment; two on the same nodes; the nodes' own keepalived beside ours.
 
@@ -265,13 +224,13 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(
         for lab in (shared, own):
             lab.nodes[place].start(variables(*first, PRIORITY=priority))
         environment = variables(*second, PRIORITY=priority, CONFIG_NAME="other")
-        beside.append(Beside(shared.nodes[place], AGENT, environment))
+        shared.nodes[place].start_beside(AGENT, environment)
         config = keepalived_config(second[0], priority=int(priority), virtual_router_id=11)
         six = keepalived_config(
             second[1], priority=int(priority), virtual_router_id=12, name="six"
         )
         config += six[six.index("vrrp_instance") :]
-        beside.append(Beside.keepalived(own.nodes[place], config))
+        own.nodes[place].start_keepalived_beside(config)
         for lab in (apart, shared, own):
             wait_for_each(lab, [*first, *second], timeout=3 * ELECTION)
     stays(SETTLES)
