@@ -40,12 +40,14 @@ def router(
     priority: int = 100,
     interval: float = 1.0,
     to: Node | None = None,
+    source: IPAddress | None = None,
 ) -> bytes:
     """Return the advert of a router for an address that is not ours; ``to`` one node or all."""
+    source = source or _SOURCES[family]
     spoken = version or {4: 2, 6: 3}[family]
     destination, mac = _target(family, to)
     message = frames.vrrp(
-        _SOURCES[family],
+        source,
         destination,
         [_OTHERS[family]],
         version=spoken,
@@ -53,7 +55,7 @@ def router(
         priority=priority,
         timing=round(interval * 100) if spoken == 3 else round(interval),
     )
-    return mac + frames.packet(message, _SOURCES[family], destination)[6:]
+    return mac + frames.packet(message, source, destination)[6:]
 
 
 def routed(router_id: int, address: str, to: Node) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tests.lab.lab import Lab
     from tests.lab.node import Node
 
+RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
 SETTLES = 5.0  # seconds after which a foreign speaker moves nothing any more
 LASTS = 40.0
 #: The rows, in the order of their addresses: each has one of each family, and ids of its own.
@@ -192,6 +195,94 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab
         ("multicast", "a CARP device", False),
         *(("unicast", row, is_ipv6) for row in ROWS[4:] for is_ipv6 in (False, True)),
     } == shaken
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_peer_with_a_second_speaker_is_still_heard(
+    make_lab: Callable[..., Lab], family: int
+) -> None:
+    """The same source, id and version: only the content differs. What is left behind, goes."""
+    lab = make_lab(2)
+    first, second = lab.nodes
+    address = lab.virtual(1) if family == 4 else lab.virtual6(1)
+    for node, priority in zip(lab.nodes, ("200", "150"), strict=True):
+        node.start(variables(address, PRIORITY=priority))
+    wait_for_each(lab, [address], timeout=2 * ELECTION, among=[first])
+    source = first.own.ipv4.ip if family == 4 else link_local(first)
+    since = time.monotonic()
+    with speakers.speaking(first, [(0.5, speakers.router(11, family, source=source))]):
+        lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped")
+        stays(8)
+        assert f"{source} timeout 1m" in second.run(["nft", "list", "ruleset"]).stdout
+        assert () == lab.recorder.changes(address, since=since)
+        second.nft("flush ruleset\n")
+        lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped again")
+        assert events(second, "shield.vanished")
+        second.kill()
+        assert has_table(second)
+    assert not has_table(first)  # its own speaker is not heard by its keepalived
+    environment = dict(second.container.environment)
+    second.start(environment, RELEASE_COMMAND)
+    assert 0 == second.wait()
+    assert "removed the table inet ipfailover-shield" in second.stdout()
+    assert not has_table(second)
+
+
+def test_a_stop_takes_the_shield_along(make_lab: Callable[..., Lab]) -> None:
+    """In order; and what keepalived says of what it refuses until then comes once."""
+    lab = make_lab(2, ipv6=False)
+    node, stranger = lab.nodes
+    node.start(variables(lab.virtual(1)))
+    wait_for_each(lab, [lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
+        lab.wait_until(lambda: has_table(node), timeout=SETTLES, what="it is dropped")
+        node.terminate()
+        assert 0 == node.wait()
+        assert not has_table(node)
+    assert 1 == node.stdout().count("vrrp packet too short")
+
+    node.start(variables(lab.virtual(1), SHIELD="off"))
+    wait_for_each(lab, [lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
+        stays(3)
+    assert not has_table(node)
+    assert 1 == node.stdout().count("vrrp packet too short")
+    assert "nothing drops it here (OPENSHIFT_HA_SHIELD=off)" in "".join(
+        events(node, "vrrp.id_clash")
+    )
+
+
+def test_a_takeover_without_a_shield_has_its_cause(make_lab: Callable[..., Lab]) -> None:
+    """A router and a CARP device shake an address: the master is not dead, nobody is blocked."""
+    lab = make_lab(3, ipv6=False)
+    first, second, stranger = lab.nodes
+    addresses = [lab.virtual(1), lab.virtual(2)]
+    for node, priority in zip((first, second), ("200", "150"), strict=True):
+        node.start(variables(*addresses, PRIORITY=priority, SHIELD="off"))
+    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    with speakers.speaking(
+        stranger, [(0.5, speakers.router(11, 4, version=3)), (0.5, speakers.carp(12, 4))]
+    ):
+        stays(12)
+    for number, who in ((1, "uses router id 11 for other"), (2, "uses router id 12 as its vhid")):
+        moves = [
+            line
+            for line in events(second, "vrrp.transition")
+            if f"VIP_{number} " in line and "state=MASTER" in line
+        ]
+        assert len(moves) >= 2
+        for line in moves:
+            assert 'kind="id shared"' in line
+            assert f"the adverts of {first.ip} stopped" in line
+            assert who in line
+
+
+def link_local(node: Node) -> IPv6Address:
+    """Return the link-local address of a node, from which its IPv6 adverts come."""
+    shown = node.run(
+        ["ip", "-json", "-6", "address", "show", "dev", node.interface, "scope", "link"]
+    )
+    return IPv6Address(json.loads(shown.stdout)[0]["addr_info"][0]["local"])
 
 
 # --- programs beside us -------------------------------------------------------------------------

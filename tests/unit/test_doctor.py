@@ -406,6 +406,14 @@ def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
     assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(found)
 
 
+def test_two_programs_on_one_node_are_told_apart() -> None:
+    """One of them has our id for other addresses, the other one is a node of ours."""
+    (context, _) = contexts_of()
+    foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
+    found = diagnosis.of_wire([context], heard(foreign, advert(context)))
+    assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(found)
+
+
 def carp(vhid: int = 11, source: str = "10.0.0.12") -> Carp:
     return Carp(source_mac=OTHERS, source=ip_address(source), router_id=vhid, skew=0, ttl=255)
 

@@ -142,14 +142,15 @@ def _unicast_advice(
 
 
 def _newest(heard: Heard, contexts: Sequence[ContestContext]) -> list[Advert]:
-    """Return the last advert of each sender and id, those of this host and goodbyes left out.
+    """Return the last advert of each sender, id and list, this host's and goodbyes left out.
 
+    Two programs on one node may send for one id, each its own list.
     They are in the order of ids, whoever was heard first.
     """
-    newest: dict[tuple[bytes, int, bool], Advert] = {}
+    newest: dict[tuple[object, ...], Advert] = {}
     for each in heard.packets:
         if isinstance(each, Advert) and not any(one.is_own(each.source_mac) for one in contexts):
-            newest[each.source_mac, each.virtual_router_id, each.source.version == 4] = each  # noqa: PLR2004
+            newest[each.source_mac, each.virtual_router_id, each.addresses] = each
     order = sorted(newest.values(), key=lambda each: (each.virtual_router_id, str(each.source)))
     return [each for each in order if each.priority]
 
