@@ -279,10 +279,9 @@ def test_a_takeover_without_a_shield_has_its_cause(make_lab: Callable[..., Lab])
 
 def link_local(node: Node) -> IPv6Address:
     """Return the link-local address of a node, from which its IPv6 adverts come."""
-    shown = node.run(
-        ["ip", "-json", "-6", "address", "show", "dev", node.interface, "scope", "link"]
-    )
-    return IPv6Address(json.loads(shown.stdout)[0]["addr_info"][0]["local"])
+    words = ["ip", "-json", "-6", "address", "show", "dev", node.interface, "scope", "link"]
+    held = [each for found in json.loads(node.run(words).stdout) for each in found["addr_info"]]
+    return next(IPv6Address(each["local"]) for each in held if each)
 
 
 # --- programs beside us -------------------------------------------------------------------------

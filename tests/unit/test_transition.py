@@ -128,6 +128,18 @@ def test_a_master_that_answers_a_takeover_was_silent_before() -> None:
     assert "uncounted" == why(BACKUP, MASTER, sightings=(foreign(0.3), going_on))[0]
 
 
+def test_the_longest_gap_that_ended_just_now_counts() -> None:
+    """A MASTER answers twice at once; later it goes on as ever."""
+    known: tuple[Sighting, ...] = ()
+    found = []
+    for at in (100.0, 101.0, 104.5, 104.6, 105.6, 106.6, 107.6):
+        known = seen(known, replace(advert(0, 200), at=at))
+        found.append(known[-1].gap)
+    assert [None, 1.0, 3.5, 3.5, 3.5, 1.0, 1.0] == [
+        gap if gap is None else round(gap, 3) for gap in found
+    ]
+
+
 def test_another_speaker_that_is_dropped_here_explains_less() -> None:
     """Other nodes may drop it, too; the master may have died."""
     sightings = (advert(3.2, 200, higher=True), foreign(0.3, is_dropped=True))
@@ -345,7 +357,7 @@ def test_senders_are_remembered_once_and_not_too_many(adverts: list[Sighting]) -
     known: tuple[Sighting, ...] = ()
     for each in adverts:
         known = seen(known, each)
-        assert each == replace(known[-1], gap=None)
+        assert each == replace(known[-1], gap=None, gap_ended=0.0)
     assert len(known) == len({each.source for each in known}) <= 8
 
 

@@ -70,7 +70,9 @@ class Sighting:
         ranks_higher: by VRRP: priority, then address.
         foreign: says in words who that is, where it has nothing to do with our addresses.
         is_dropped: that one does not get to keepalived here.
-        gap: seconds since the one before from the same sender, None for the first.
+        gap: seconds between two of its adverts, the longest of those that ended just now; None
+            for the first advert.
+        gap_ended: when that ended.
     """
 
     source: str
@@ -80,6 +82,7 @@ class Sighting:
     foreign: str = ""
     is_dropped: bool = False
     gap: float | None = None
+    gap_ended: float = 0.0
 
 
 def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, ...]:
@@ -88,15 +91,23 @@ def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, .
     One that has left with priority 0 may still have an advert on its way; that counts for it. A
     node may be a foreign speaker beside, and those are no reason to forget nodes.
     """
-    alike, others, gap = [], [], None
+    alike, others = [], []
     for each in sightings:
         if bool(each.foreign) is not bool(newest.foreign):
             others.append(each)
         elif each.source != newest.source:
             alike.append(each)
         else:
-            gap = newest.at - each.at
-    return (*others, *alike[1 - _REMEMBERED :], replace(newest, gap=gap))
+            newest = _after(each, newest)
+    return (*others, *alike[1 - _REMEMBERED :], newest)
+
+
+def _after(before: Sighting, newest: Sighting) -> Sighting:
+    """Return the newest of two adverts, with the longest gap that has just ended."""
+    gap = newest.at - before.at
+    if before.gap is not None and before.gap > gap and is_recent(before.gap_ended, newest.at):
+        return replace(newest, gap=before.gap, gap_ended=before.gap_ended)
+    return replace(newest, gap=gap, gap_ended=newest.at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
