@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
-    from ipfailover_agent.core.network.shield_rules import Signature
+    from ipfailover_agent.core.network.signatures import Signature
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.prepare import Candidate
@@ -264,7 +264,8 @@ class Contests:
             self._seen_ids |= {advert.virtual_router_id}
         speaks_as = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
         names = {self._by_address.get(each) for each in advert.addresses}
-        is_ours = names not in ({None}, set())
+        names.discard(None)
+        is_ours = bool(names)
         names.add(speaks_as)
         foreign = self._foreign(speaks_as, advert, now, is_ours=is_ours)
         outlook = "" if foreign is None else self._shields.outlook()

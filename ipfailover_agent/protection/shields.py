@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import ConflictMode
+from ipfailover_agent.core.network.signatures import TABLE
 from ipfailover_agent.core.rivalry import shield
 from ipfailover_agent.core.rivalry.shield import Shield
 from ipfailover_agent.report.status import Protection
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.network.packets import Advert, Carp
-    from ipfailover_agent.core.network.shield_rules import Signature
+    from ipfailover_agent.core.network.signatures import Signature
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.system.firewall import NftRun
     from ipfailover_agent.system.process import ChildExit
@@ -133,15 +134,8 @@ class Shields:
             self._obstacle = self._failure = ""
             self._look_at = now if self._applied or self._run is not None else None
         elif not was_on:
-            self._begin(now)
-
-    def _begin(self, now: float) -> None:
-        from ipfailover_agent.core.network.chains import SHIELD  # noqa: PLC0415 - seldom needed
-        from ipfailover_agent.system import firewall  # noqa: PLC0415 - likewise
-
-        self._may_be_there = bool(firewall.has_table(SHIELD))  # a former run was killed
-        self._knows_sockets = False
-        self._look_at = now + _CLOSE_LOOK
+            self._knows_sockets = False
+            self._look_at = now + _CLOSE_LOOK  # keepalived begins first
 
     # --- what is heard --------------------------------------------------------------------------
 
@@ -214,15 +208,14 @@ class Shields:
 
     def _look(self, now: float) -> None:
         """See who else has sockets for VRRP here, and whether our table is still there."""
-        from ipfailover_agent.core.network.chains import SHIELD  # noqa: PLC0415 - seldom needed
-        from ipfailover_agent.system import firewall  # noqa: PLC0415 - likewise
+        from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
 
         if not self._is_on:
             self._look_at = None
             return
         is_close = bool(self._shield.foreign or self._applied or self._may_be_there)
         self._look_at = now + (_CLOSE_LOOK if is_close else _LOOK_INTERVAL)
-        is_there = firewall.has_table(SHIELD)
+        is_there = nftables.has_table(TABLE)
         if self._applied and is_there is False:
             self._log.warning("shield.vanished")
             self._applied = {}

@@ -136,6 +136,17 @@ class Deployment:
             for address in self.addresses(row)
         }
 
+    def seconds(self, row: str) -> list[tuple[float, float]]:
+        """Return for how long two held each address of a row, and nobody did."""
+        recorder, since = self.lab.recorder, self.began + SETTLES
+        return [
+            (
+                round(recorder.seconds_with_two(address, since=since), 3),
+                round(recorder.seconds_with_none(address, since=since), 3),
+            )
+            for address in self.addresses(row)
+        ]
+
     def named(self, row: str) -> bool:
         """Tell whether the agents name what they hear of a row, for both families."""
         told = "".join(line for node in self.members for line in events(node, "vrrp.id_clash"))
@@ -179,12 +190,12 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab
         mode = "unicast" if each.is_unicast else "multicast"
         for row in each.rows:
             found = each.takeovers(row, since=each.began + SETTLES, until=until)
-            two = [each.lab.recorder.seconds_with_two(at, since=each.began) for at in found]
-            print("plain" if each.is_plain else "agent", mode, row, found, two)
+            print("plain" if each.is_plain else "agent", mode, row, found, each.seconds(row))
             if each.is_plain:
                 shaken |= {(mode, row, ":" in at) for at, count in found.items() if count >= 5}
             else:
                 assert (row, dict.fromkeys(each.addresses(row), 0)) == (row, found)
+                assert (row, [(0.0, 0.0)] * 2) == (row, each.seconds(row))
                 assert each.named(row), row
         if not each.is_plain:
             assert {"n1"} == {

@@ -23,7 +23,8 @@ from ipfailover_agent.core.network.firewall import (
     tag_for,
 )
 from ipfailover_agent.system import process
-from ipfailover_agent.system.firewall import Firewall, read_generation, remove_all
+from ipfailover_agent.system.firewall import Firewall, remove_all
+from ipfailover_agent.system.nftables import read_generation
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ipfailover_agent.core.network import chains, passage, shield_rules
 from ipfailover_agent.core.network.packets import Advert, Carp
 from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
-from ipfailover_agent.core.network.shield_rules import Signature
+from ipfailover_agent.core.network.signatures import Signature
 from ipfailover_agent.core.rivalry import shield
 from ipfailover_agent.core.rivalry.shield import Shield
 

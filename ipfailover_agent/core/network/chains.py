@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.network.ruleset import Chain, Table
+from ipfailover_agent.core.network.signatures import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.ruleset import Entry, Rule
 
 
-SHIELD: Final = Table(family="inet", name="ipfailover-shield")
+SHIELD: Final = Table(family="inet", name=TABLE)
 """Our own table: what it drops is meant to be dropped (``shield_rules``)."""
 
 

@@ -9,16 +9,15 @@ concatenation compares, so they stand in the rule.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.network.chains import SHIELD
 from ipfailover_agent.core.network.packets import CARP_COUNT, CARP_FIRST, CARP_LENGTH
+from ipfailover_agent.core.network.signatures import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.network.signatures import Signature
 
 _ADVERTISEMENT: Final = 1
 _VRRP_HEADER: Final = 8  # bytes before the first address
@@ -26,37 +25,13 @@ _IPV4_HEADER: Final = 20
 _PRIORITY: Final = -400  # before anything else looks at them
 _BITS: Final = 8
 
-LISTED: Final = 16
-"""Addresses of an advert that a rule compares, the first ones: the last of 16 IPv6 addresses
-begins as far into a packet, 255 bytes, as nftables looks."""
-
-REMOVE: Final = f"delete table {SHIELD}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
-    """What is alike in all adverts that one rule drops.
-
-    Attributes:
-        source: the sender's address.
-        router_id: the id, ``version`` that of VRRP.
-        count: how many addresses it lists; ``listed`` are those, the first 16.
-        is_carp: it is CARP, which has no such list.
-        hop_limit: None unless it is dropped for not coming from this segment.
-    """
-
-    source: IPAddress
-    router_id: int
-    version: int = 2
-    count: int = 0
-    listed: tuple[IPAddress, ...] = ()
-    is_carp: bool = False
-    hop_limit: int | None = None
+_TABLE: Final = f"inet {TABLE}"
+REMOVE: Final = f"delete table {_TABLE}"
 
 
 def commands(interface: str, remaining: Mapping[Signature, float]) -> str:
     """Return nft's commands that drop exactly this; ``remaining``: for how many seconds more."""
-    replaced = f"add table {SHIELD}\n{REMOVE}"
+    replaced = f"add table {_TABLE}\n{REMOVE}"
     if not remaining:
         return replaced
     sets: list[str] = []
@@ -68,7 +43,7 @@ def commands(interface: str, remaining: Mapping[Signature, float]) -> str:
         rules.append(rule(each, interface, f"s{number}"))
     chain = f"type filter hook input priority {_PRIORITY}; policy accept;"
     body = "\n".join((*sets, "chain input {", chain, *rules, "}"))
-    return f"{replaced}\ntable {SHIELD} {{\n{body}\n}}"
+    return f"{replaced}\ntable {_TABLE} {{\n{body}\n}}"
 
 
 def rule(signature: Signature, interface: str, name: str) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.network.shield_rules import LISTED, Signature
+from ipfailover_agent.core.network.signatures import LISTED, Signature
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
 
 if TYPE_CHECKING:
