@@ -43,6 +43,7 @@ REASON: Final = "contest"
 
 _READ_LIMIT: Final = 0.25  # seconds of work per read; 1024 adverts of 254 instances take 0.06
 _LOOK_INTERVAL: Final = 5.0  # while nothing can be heard
+_SETTLED: Final = 5.0  # after a reload
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
 
 
@@ -80,6 +81,7 @@ class Contests:
         self._is_ending = False  # keepalived was told to end
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
+        self._unknown_since: dict[str, float] = {}  # lists of none of our addresses that we send
         self._leaving = Leaving()
         self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
@@ -140,6 +142,7 @@ class Contests:
             if identity in names
         }
         self._news.configure(before)
+        self._unknown_since.clear()
         self._entered = {
             name: self._entered[old] for name, old in before.items() if old in self._entered
         }
@@ -161,6 +164,7 @@ class Contests:
             return
         self.readable()  # what waits has come before it could be counted
         self._is_reloading = False
+        self._unknown_since.clear()
         now = time.monotonic()
         for name in self._states:
             self._feed(name, conflict.Gap(seconds=0.0), now)
@@ -251,7 +255,7 @@ class Contests:
 
     def _on_own(self, advert: Advert, now: float) -> None:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
-        if name is not None and not any(each in self._by_address for each in advert.addresses):
+        if name is not None and self._is_other_program(name, advert, now):
             self._on_other_program(name, advert, now)
         elif name is not None and advert.priority:
             self._leaving.seen(name, advert.destination, now)
@@ -287,6 +291,15 @@ class Contests:
         if name is None or state is None:
             return None
         return self._shields.heard(name, advert, state.context, now, is_ours=is_ours)
+
+    def _is_other_program(self, name: str, advert: Advert, now: float) -> bool:
+        """Tell whether what this node sent with an id of ours is none of our keepalived's adverts.
+
+        Around a reload it may list what another configuration has: that ends soon.
+        """
+        if any(each in self._by_address for each in advert.addresses):
+            return False
+        return now - self._unknown_since.setdefault(name, now) >= _SETTLED
 
     def _on_other_program(self, name: str, advert: Advert, now: float) -> None:
         """Take what another VRRP program of this node sends with an id of ours.

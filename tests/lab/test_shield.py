@@ -346,6 +346,9 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(
     for node in (*shared.nodes, *own.nodes):
         assert not has_table(node)
         assert [] == events(node, "shield.raised")
+    for node in (shared.nodes[0], own.nodes[0]):
+        told = "".join(events(node, "vrrp.id_clash"))
+        assert "that is another VRRP program on this node" in told
     # A BACKUP hears the other program's MASTER, which is on the first node as its own is.
     for node in (shared.nodes[1], own.nodes[1]):
         found = shield_of(node)
