@@ -27,6 +27,7 @@ from ipfailover_agent.core.telling.transition import TransitionCause, Transition
 from ipfailover_agent.protection import overseer
 from ipfailover_agent.protection.ground import SOURCE as LINKS
 from ipfailover_agent.protection.guard import Guard
+from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import files, host, loop, process, setgroups
 from ipfailover_agent.watchdog import Watchdog
 from ipfailover_agent.web import Web
@@ -88,6 +89,7 @@ class Agent:
             keepalived=lambda: self._state.pid,
             tell=self._is_stuck,
         )
+        self._refusals = Repeats()
         self._witness = Witness(self._paths)
         self._history.heard = self._witness.told
         self._guard = Guard(
@@ -120,6 +122,7 @@ class Agent:
         )
         self._guard.drains.changed = self._guard.holders.changed = self._reporter.touch
         self._guard.ground.changed = self._reporter.touch
+        self._guard.shields.changed = self._reporter.touch
         self._peering = Peering(
             log=log,
             path=self._paths.peers,
@@ -392,7 +395,7 @@ class Agent:
     def _on_keepalived_line(self, source: str, line: bytes) -> None:
         is_expected = keepalived.says_heard_itself(line) and self._candidates.is_alone
         if not (is_expected or keepalived.says_dumped(line)):
-            self._output.write_line(self._wrap(line))
+            self._pass_on(line)
         if not self._child.is_newest(source):
             return  # the last words of one that ended say nothing of its successor
         if keepalived.says_started(line):
@@ -401,6 +404,18 @@ class Agent:
                 self._guard.overseer.keepalived_ready(self._state.pid)
         elif keepalived.says_reloaded(line):
             self._dispatch(does.ReloadCompleted())
+
+    def _pass_on(self, line: bytes) -> None:
+        """Pass a line of keepalived's on; what it says of each refused advert, once a minute."""
+        refusal = keepalived.refusal(line)
+        if refusal is None:
+            self._output.write_line(self._wrap(line))
+            return
+        repeated = self._refusals.seen(refusal, time.monotonic())
+        if repeated is not None:
+            self._output.write_line(self._wrap(line))
+        if repeated:
+            self._log.info("keepalived.repeats", line=refusal, repeated=repeated)
 
     # --- deciding and doing ---------------------------------------------------------------------
 

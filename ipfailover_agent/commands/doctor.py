@@ -104,7 +104,7 @@ def _findings(options: Options, seconds: float) -> Iterator[Finding]:
     is_running = running.find_agent(source.options.run_directory, must_run=False) != 0
     yield from examination.node(found.candidate, patience, is_running=is_running)
     if found.knows_peers:
-        yield from examination.network(found.candidate, seconds)
+        yield from examination.network(found.candidate, seconds, _told_by_agent(source))
     else:
         yield from findings.all_skipped(findings.WIRE_CHECKS, "the peers are not known")
         yield from examination.machine()
@@ -146,6 +146,14 @@ def _record_of_agent(options: Options) -> ActiveRecord | None:
     pid = running.find_agent(options.run_directory, must_run=False)
     record = memory.read_active(RunPaths(directory=options.run_directory, config="").active)
     return record if record and running.wrote(record, pid) else None
+
+
+def _told_by_agent(source: _Source) -> Mapping[str, Any] | None:
+    """Return the status of the agent that runs here, None where none does or tells it."""
+    try:
+        return running.read_status(source.options.run_directory)
+    except AgentError:
+        return None
 
 
 def _agent(source: _Source) -> Iterator[Finding]:

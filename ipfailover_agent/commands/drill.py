@@ -20,7 +20,7 @@ from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.drains.drain_requests import Request
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.network import packet_filter
-from ipfailover_agent.core.network.packets import Answer
+from ipfailover_agent.core.network.packets import Answer, Carp
 from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.telling import drill as core
 from ipfailover_agent.report import terminal
@@ -227,7 +227,7 @@ class _Watcher:
     def _listen(self) -> None:
         select.select([self._wire.fileno()], [], [], _LOOK_INTERVAL)
         for each in self._wire.receive(_FRAMES):
-            if each.is_outgoing or isinstance(each.packet, Answer):
+            if each.is_outgoing or isinstance(each.packet, (Answer, Carp)):
                 continue
             if each.packet.source_mac in {*self._macs, self._wire.mac}:
                 continue

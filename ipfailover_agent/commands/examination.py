@@ -7,21 +7,21 @@ import shlex
 import subprocess
 import time
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import check
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
-from ipfailover_agent.core.model import Family, family_of
+from ipfailover_agent.core.model import ConflictMode, Family, family_of
 from ipfailover_agent.core.network import firewall, packet_filter, passage, ruleset
 from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings, managers
 from ipfailover_agent.core.telling import passage as telling
-from ipfailover_agent.system import asking, examining, process, wire
+from ipfailover_agent.system import asking, examining, nftables, process, raw_sockets, wire
 from ipfailover_agent.system import firewall as nft
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from ipfailover_agent.core.model import HostFacts, IPAddress
     from ipfailover_agent.core.network.ruleset import Chain, Table
@@ -105,7 +105,7 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
 
 
 def _firewall(candidate: Candidate, patience: Patience, *, is_running: bool) -> Iterator[Finding]:
-    owned = nft.owned_tables()
+    owned = nftables.owned_tables()
     try:
         closed = _closed_chains(candidate, patience, owned)
     except (_UnlistedError, AgentError, ruleset.RulesetError) as error:
@@ -195,8 +195,13 @@ def _scripts(candidate: Candidate) -> Iterator[Finding]:
 # --- the network --------------------------------------------------------------------------------
 
 
-def network(candidate: Candidate, seconds: float) -> Iterator[Finding]:
-    """Listen and ask; then say how punctual we were, too."""
+def network(
+    candidate: Candidate, seconds: float, told: Mapping[str, Any] | None = None
+) -> Iterator[Finding]:
+    """Listen and ask; then say how punctual we were, too.
+
+    ``told`` is the status of the agent that runs here, None where none does.
+    """
     config = candidate.config
     try:
         macs = wire.host_macs()
@@ -224,7 +229,7 @@ def network(candidate: Candidate, seconds: float) -> Iterator[Finding]:
         held=_held(candidate, candidate.facts) & _held(candidate, after),
         neighbours=examining.neighbours(),
     )
-    yield from _judged(found, (near, far), heard)
+    yield from _judged(found, (near, far), heard, _unshielded(candidate, told))
     yield from machine(late, shift)
 
 
@@ -232,12 +237,25 @@ def _judged(
     found: list[ContestContext],
     peers: tuple[tuple[IPAddress, ...], tuple[IPAddress, ...]],
     heard: diagnosis.Heard,
+    unshielded: str,
 ) -> Iterator[Finding]:
     near, far = peers
-    yield from diagnosis.of_wire(found, heard)
+    yield from diagnosis.of_wire(found, heard, unshielded)
     yield diagnosis.of_multicast(found, heard)
     yield from diagnosis.of_answers(found, heard, near)
     yield from diagnosis.of_peers(found, near, far, heard)
+
+
+def _unshielded(candidate: Candidate, told: Mapping[str, Any] | None) -> str:
+    """Return why foreign adverts for our ids get to keepalived here; nothing where they do not."""
+    if candidate.settings.conflict is not ConflictMode.RESOLVE:
+        return "OPENSHIFT_HA_CONFLICT is not resolve"
+    if not candidate.settings.shield:
+        return "OPENSHIFT_HA_SHIELD=off"
+    if told is None:
+        return "another VRRP program runs on this node" if raw_sockets.vrrp_sockets() else ""
+    reasons = [each["reason"] for each in told["protections"] if each["kind"] == "shield"]
+    return "".join(reasons)
 
 
 def _held(candidate: Candidate, facts: HostFacts) -> frozenset[IPAddress]:

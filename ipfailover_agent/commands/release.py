@@ -74,7 +74,13 @@ def _remove_rules(settings: Settings | None) -> None:
     """Remove the firewall rules of this deployment, as far as nft is there."""
     from ipfailover_agent.core.model import Settings as Defaults  # noqa: PLC0415 - likewise
     from ipfailover_agent.core.network import firewall as rules  # noqa: PLC0415 - after the refusals
-    from ipfailover_agent.system.firewall import remove_all  # noqa: PLC0415 - likewise
+    from ipfailover_agent.core.network import shield_rules  # noqa: PLC0415 - likewise
+    from ipfailover_agent.core.network.signatures import TABLE  # noqa: PLC0415 - likewise
+    from ipfailover_agent.system.firewall import (  # noqa: PLC0415 - likewise
+        remove_all,
+        run_and_wait,
+    )
+    from ipfailover_agent.system.nftables import has_table  # noqa: PLC0415 - likewise
 
     def tell(report: rules.Report) -> None:
         match report:
@@ -87,6 +93,9 @@ def _remove_rules(settings: Settings | None) -> None:
 
     name = (settings or Defaults(virtual_addresses=())).config_name
     remove_all(rules.tag_for(name), os.environ, tell)
+    if has_table(TABLE):
+        run_and_wait((shield_rules.REMOVE,), os.environ)
+        terminal.say(f"removed the table inet {TABLE}")
 
 
 def _configuration(

@@ -109,6 +109,7 @@ class Settings:
     manages_firewall: bool = False
     address_lease: int = 3
     conflict: ConflictMode = ConflictMode.RESOLVE
+    shield: bool = True
     on_invalid: OnInvalid = OnInvalid.REFUSE
     admin_emails: tuple[str, ...] = ("root@localhost",)
     smtp_server: str = "127.0.0.1"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.core.network import packets
-from ipfailover_agent.core.rivalry import conflict, contest, contexts
+from ipfailover_agent.core.rivalry import causes, conflict, contest, contexts
 from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.rivalry.counters import Counters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.model import HostFacts, IPAddress
-    from ipfailover_agent.core.network.packets import Advert, Announcement
+    from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
+    from ipfailover_agent.core.network.signatures import Signature
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.protection.shields import Shields
     from ipfailover_agent.report.status import RivalStatus, UnansweredStatus
     from ipfailover_agent.system.loop import Loop
 
@@ -47,6 +49,7 @@ _READ_LIMIT: Final = 0.25  # seconds of work per read; 1024 adverts of 254 insta
 _LOOK_INTERVAL: Final = 5.0  # while nothing can be heard
 _OWN_ROUNDS: Final = 3  # announcements of what our adverts come from, under another MAC
 _OWN_INTERVAL: Final = 0.8  # between them
+_SETTLED: Final = 5.0  # after a reload
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
 
 
@@ -59,6 +62,7 @@ class Contests:
         log: FilteringBoundLogger,
         holds: Holds,
         overseer: Overseer,
+        shields: Shields,
         heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
         announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
         seen: Callable[[str, Sighting], None] = lambda *_: None,
@@ -71,6 +75,7 @@ class Contests:
         self._seen = seen
         self._holds = holds
         self._overseer = overseer
+        self._shields = shields
         self._policy = ContestPolicy()
         self._news = RivalNews(log)
         self._candidate: Candidate | None = None
@@ -84,6 +89,7 @@ class Contests:
         self._is_ending = False  # keepalived was told to end
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
+        self._unknown_since: dict[str, float] = {}  # lists of none of our addresses that we send
         self._leaving = Leaving()
         self._farewells = Farewells(log)
         self._alone: frozenset[str] = frozenset()  # they send to themselves
@@ -163,6 +169,7 @@ class Contests:
             if identity in names
         }
         self._news.configure(before)
+        self._unknown_since.clear()
         self._entered = {
             name: self._entered[old] for name, old in before.items() if old in self._entered
         }
@@ -196,6 +203,7 @@ class Contests:
             return
         self.readable()  # what waits has come before it could be counted
         self._is_reloading = False
+        self._unknown_since.clear()
         now = time.monotonic()
         for name in self._states:
             self._feed(name, conflict.Gap(seconds=0.0), now)
@@ -279,6 +287,8 @@ class Contests:
                     self._on_own(advert, seen.frame, now)
                 case packets.Advert() as advert:
                     self._on_advert(advert, now)
+                case packets.Carp() as carp if not seen.is_outgoing:
+                    self._on_carp(carp, now)
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now)
                 case packets.Answer(address=address, mac=mac):
@@ -298,9 +308,14 @@ class Contests:
 
     def _on_own(self, advert: Advert, frame: bytes, now: float) -> None:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
-        if name is not None:
+        if name is None:
+            return
+        if self._is_other_program(name, advert, now):
+            self._on_other_program(name, advert, now)
+            return
+        if any(each in self._by_address for each in advert.addresses):
             self._farewells.sent(name, advert, frame, now)
-        if name is not None and advert.priority:
+        if advert.priority:
             self._leaving.seen(name, advert.destination, now)
             state = self._states.get(name)
             if state is not None and contest.awaits_own_advert(state):
@@ -309,11 +324,15 @@ class Contests:
     def _on_advert(self, advert: Advert, now: float) -> None:
         if advert.virtual_router_id not in self._seen_ids:
             self._seen_ids |= {advert.virtual_router_id}
-        family = family_of(advert.source)
-        names = {self._by_id.get((advert.virtual_router_id, family))}
-        names |= {self._by_address.get(each) for each in advert.addresses}
-        event = conflict.AdvertSeen(advert=advert, seen_ids=self._seen_ids)
-        self._witness(self._by_id.get((advert.virtual_router_id, family)), advert, now)
+        speaks_as = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
+        names = {self._by_address.get(each) for each in advert.addresses}
+        names.discard(None)
+        is_ours = bool(names)
+        names.add(speaks_as)
+        foreign = self._foreign(speaks_as, advert, now, is_ours=is_ours)
+        outlook = "" if foreign is None else self._shields.outlook()
+        event = conflict.AdvertSeen(advert=advert, seen_ids=self._seen_ids, outlook=outlook)
+        self._witness(speaks_as, advert, now, foreign)
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
@@ -324,7 +343,65 @@ class Contests:
                 ):
                     self._heard(name, advert, context)
 
-    def _witness(self, name: str | None, advert: Advert, now: float) -> None:
+    def _foreign(
+        self, name: str | None, advert: Advert, now: float, *, is_ours: bool
+    ) -> Signature | None:
+        """Return what keepalived is to be kept from reading, None for what it has to read."""
+        state = None if name is None else self._states.get(name)
+        if name is None or state is None:
+            return None
+        return self._shields.heard(name, advert, state.context, now, is_ours=is_ours)
+
+    def _is_other_program(self, name: str, advert: Advert, now: float) -> bool:
+        """Tell whether what this node sent with an id of ours is none of our keepalived's adverts.
+
+        Around a reload it may list what another configuration has: that ends soon.
+        """
+        if any(each in self._by_address for each in advert.addresses):
+            return False
+        return now - self._unknown_since.setdefault(name, now) >= _SETTLED
+
+    def _on_other_program(self, name: str, advert: Advert, now: float) -> None:
+        """Take what another VRRP program of this node sends with an id of ours.
+
+        Its keepalived and ours do not hear each other, but those of other nodes do.
+        """
+        state = self._states.get(name)
+        if state is None:
+            return
+        cause = causes.id_clash(
+            [advert], state.context.router_ids, self._seen_ids, causes.OTHER_PROGRAM
+        )
+        self._news.seen(name, cause, would_hold=False)
+        foreign = f"{causes.speaker(advert, state.context)}, another VRRP program on this node"
+        sighting = Sighting(
+            source=str(advert.source), priority=advert.priority, at=now, foreign=foreign
+        )
+        self._seen(name, sighting)
+
+    def _on_carp(self, carp: Carp, now: float) -> None:
+        """Take an advertisement that keepalived refuses, and that shakes it all the same."""
+        self._seen_ids |= {carp.router_id}
+        name = self._by_id.get((carp.router_id, family_of(carp.source)))
+        state = None if name is None else self._states.get(name)
+        if name is None or state is None or state.context.is_own_address(carp.source):
+            return
+        foreign = self._shields.heard_carp(carp, state.context, now)
+        outlook = self._shields.outlook()
+        cause = causes.carp_clash([carp], state.context.router_ids, self._seen_ids, outlook)
+        self._news.seen(name, cause, would_hold=False)
+        sighting = Sighting(
+            source=str(carp.source),
+            priority=carp.skew,
+            at=now,
+            foreign=causes.carp_speaker(carp),
+            is_dropped=self._shields.drops(foreign),
+        )
+        self._seen(name, sighting)
+
+    def _witness(
+        self, name: str | None, advert: Advert, now: float, foreign: Signature | None
+    ) -> None:
         """Tell of an advert that keepalived may have acted on."""
         state = None if name is None else self._states.get(name)
         if name is None or state is None or state.context.is_own(advert.source_mac):
@@ -335,6 +412,8 @@ class Contests:
             priority=advert.priority,
             at=now,
             ranks_higher=state.context.ranks_below(advert),
+            foreign="" if foreign is None else causes.speaker(advert, state.context),
+            is_dropped=foreign is not None and self._shields.drops(foreign),
         )
         if advert.priority:
             self._farewells.heard(name, now)

@@ -26,6 +26,7 @@ from ipfailover_agent.protection.leases import Leases
 from ipfailover_agent.protection.overseer import Overseer
 from ipfailover_agent.protection.probes import SOURCE as PROBES
 from ipfailover_agent.protection.probes import Probes
+from ipfailover_agent.protection.shields import Shields
 from ipfailover_agent.protection.strays import Strays
 from ipfailover_agent.protection.verification import Verifier
 from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
@@ -83,10 +84,12 @@ class Guard:
         )
         self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
         self.strays = Strays(log=log, paths=paths, leases=self.leases, overseer=self.overseer)
+        self.shields = Shields(log, environment, keepalived=lambda: self.overseer.keepalived)
         self.contests = Contests(
             log=log,
             holds=self.holds,
             overseer=self.overseer,
+            shields=self.shields,
             heard=self._heard,
             announced=self.strays.announced,
             seen=seen,
@@ -175,6 +178,7 @@ class Guard:
                 kind="watch", active=not self.overseer.refusal, reason=self.overseer.refusal
             ),
             self._contest_protection(),
+            self.shields.protection(),
         )
 
     def _contest_protection(self) -> Protection:
@@ -207,6 +211,7 @@ class Guard:
             self.drains,
             self.holders,
             self.firewalls,
+            self.shields,
             self.verifier,
             self.ground,
         )
@@ -241,6 +246,7 @@ class Guard:
         self.drains.tick(now)
         self.holders.tick(now)
         self.firewalls.tick(now)
+        self.shields.tick(now)
         self.verifier.tick(now)
         self.ground.tick(now)
 
@@ -271,15 +277,21 @@ class Guard:
         self.holders.configure(candidate.config, candidate.facts)
         self.strays.configure(candidate)
         self.firewalls.configure(candidate.settings, candidate.config, now)
+        self.shields.configure(candidate.settings, candidate.config, now)
         self.roster_is(roster, now)
 
     def remove_rules(self) -> None:
         """Take our rules back, and wait for it; when the loop has ended."""
         self.firewalls.remove_all()
+        self.shields.remove_all()
 
     def child_exited(self, child: ChildExit, loop: Loop) -> bool:
         """Take the end of a child; return whether it was one of the mechanisms'."""
-        return self.firewalls.child_exited(child) or self.overseer.child_exited(child, loop)
+        return (
+            self.firewalls.child_exited(child)
+            or self.shields.child_exited(child)
+            or self.overseer.child_exited(child, loop)
+        )
 
     def transition(self, before: RosterEntry, state: VrrpState) -> None:
         """keepalived told that an instance entered a state."""

@@ -109,6 +109,11 @@ class Overseer:
 
     # --- keepalived -----------------------------------------------------------------------------
 
+    @property
+    def keepalived(self) -> int | None:
+        """Return the pid of the keepalived that has said that it runs, None while none does."""
+        return self._pid
+
     def keepalived_ready(self, pid: int) -> None:
         """keepalived has said that it runs; before that a signal would kill it."""
         self._pid = pid

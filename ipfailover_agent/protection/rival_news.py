@@ -62,6 +62,7 @@ class RivalNews:
         self._note(name, cause)
         self.tell(
             _EVENTS.get(cause.kind, "rival.seen"),
+            cause.outlook,
             instance=name,
             kind=cause.kind.value,
             rival=cause.rival,
@@ -69,11 +70,14 @@ class RivalNews:
             would_hold=would_hold or None,
         )
 
-    def tell(self, event: str, **fields: object) -> None:
-        """Log a thing once, and then how often it was repeated, each minute."""
+    def tell(self, event: str, outlook: str = "", /, **fields: object) -> None:
+        """Log a thing once, and then how often it was repeated, each minute.
+
+        With another ``outlook`` it is another thing.
+        """
         key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
         repeats = self._holds_told if event == "contest.held" else self._repeats
-        repeated = repeats.seen(f"{event} {key}", time.monotonic())
+        repeated = repeats.seen(f"{event} {key}{outlook}", time.monotonic())
         if repeated is not None:
             self._log.warning(event, **fields, repeated=repeated or None)
 

@@ -164,7 +164,8 @@ class DrainRequestStatus:
 class Protection:
     """One mechanism that bounds how long two nodes hold an address, or none does.
 
-    ``kind`` is lease, watch or conflict; ``reason`` says why it is off though it was asked for.
+    ``kind`` is lease, watch, conflict or shield; ``reason`` says why it is off though it was asked
+    for.
     """
 
     kind: str

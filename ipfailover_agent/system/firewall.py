@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.network import firewall as core
-from ipfailover_agent.core.network.ruleset import Table
 from ipfailover_agent.system import process
+from ipfailover_agent.system.nftables import owned_tables, read_generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -33,24 +31,8 @@ _WAIT_LIMIT: Final = 3.0  # seconds that it gets while we do nothing else: a sto
 _OUTPUT_LIMIT: Final = 1 << 26  # bytes of it that are read
 _LEGACY_TABLES: Final = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")
 
-# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
-_NETLINK_NETFILTER: Final = 12
-_GET_GENERATION: Final = 10 << 8 | 16
-_NEW_GENERATION: Final = 10 << 8 | 15
-_GET_TABLE: Final = 10 << 8 | 1
-_NEW_TABLE: Final = 10 << 8 | 0
-_REQUEST_DUMP: Final = 0x301  # NLM_F_REQUEST and NLM_F_DUMP
-_HEADER: Final = struct.Struct("=IHHIIBBH")  # nlmsghdr and nfgenmsg
-_ATTRIBUTE: Final = struct.Struct("=HH")  # nlattr
-_GENERATION_ID: Final = struct.Struct("=HH4s")  # the first attribute, NFTA_GEN_ID, big endian
-_TABLE_NAME: Final = 1  # NFTA_TABLE_NAME
-_TABLE_FLAGS: Final = 2  # NFTA_TABLE_FLAGS, big endian
-_OWNED: Final = 2  # NFT_TABLE_F_OWNER
-_FAMILIES: Final = {1: "inet", 2: "ip", 10: "ip6"}  # NFPROTO_*, linux/netfilter.h
-_DUMP_LIMIT: Final = 64  # datagrams of 32 KiB, of some hundred tables each
 
-
-class _Run:
+class NftRun:
     """One run of nft; everything is known once it was reaped."""
 
     def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
@@ -64,6 +46,13 @@ class _Run:
                 [_NFT, *arguments], environment=environment, stdout=output, stderr=errors
             )
             self._opened = opened.pop_all()
+
+    def kill(self) -> None:
+        """End it, and wait until it has; ours is the only reaper."""
+        process.signal_group(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        self.take(None)
 
     def take(self, exit_code: int | None) -> core.Output:
         """Return what it said; the run is over."""
@@ -96,7 +85,7 @@ class Firewall:
         self._tell = report
         self._wanted: frozenset[IPAddress] = frozenset()
         self._look: Generator[core.Step, core.Answer, None] | None = None
-        self._run: _Run | None = None
+        self._run: NftRun | None = None
         self._began = 0.0
         self._generation: int | None = None
         self._next_look = 0.0
@@ -154,10 +143,7 @@ class Firewall:
         self._look = None
         if self._run is not None:
             run, self._run = self._run, None
-            process.signal_group(run.pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(run.pid, 0)
-            run.take(None)
+            run.kill()
         remove_all(self._tag, self._environment, self._tell)
 
     def _is_due(self, now: float) -> bool:
@@ -194,7 +180,7 @@ class Firewall:
             match step:
                 case core.Run(arguments=arguments):
                     try:
-                        self._run = _Run(arguments, self._environment)
+                        self._run = NftRun(arguments, self._environment)
                     except (AgentError, OSError) as error:
                         answer = core.Output(exit_code=None, errors=str(error))
                     else:
@@ -246,7 +232,7 @@ def remove_all(
             answer = None
             match step:
                 case core.Run(arguments=arguments):
-                    answer = _run_and_wait(arguments, environment)
+                    answer = run_and_wait(arguments, environment)
                 case core.Pause():
                     pass
                 case core.AskGeneration():
@@ -257,7 +243,8 @@ def remove_all(
                     report(step)
 
 
-def _run_and_wait(arguments: tuple[str, ...], environment: Mapping[str, str]) -> core.Output:
+def run_and_wait(arguments: tuple[str, ...], environment: Mapping[str, str]) -> core.Output:
+    """Run nft and wait for it, for 3 seconds at most."""
     import subprocess  # noqa: PLC0415 - seldom needed
 
     try:
@@ -275,72 +262,6 @@ def _run_and_wait(arguments: tuple[str, ...], environment: Mapping[str, str]) ->
     except (AgentError, OSError, subprocess.TimeoutExpired) as error:
         return core.Output(exit_code=None, errors=str(error))
     return core.Output(exit_code=done.returncode, text=done.stdout, errors=done.stderr)
-
-
-def read_generation() -> int | None:
-    """Return the number that every change of the ruleset raises; None where it is kept from us."""
-    request = _HEADER.pack(_HEADER.size, _GET_GENERATION, 1, 1, 0, 0, 0, 0)
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
-            asking.setblocking(False)  # noqa: FBT003 - the kernel answers before send returns
-            asking.sendto(request, (0, 0))
-            reply = asking.recv(4096)
-    except OSError:
-        return None
-    if len(reply) < _HEADER.size + _GENERATION_ID.size:
-        return None
-    if _HEADER.unpack_from(reply)[1] != _NEW_GENERATION:
-        return None
-    return int.from_bytes(_GENERATION_ID.unpack_from(reply, _HEADER.size)[2], "big")
-
-
-def owned_tables() -> frozenset[Table]:
-    """Return the tables that only the process that made them can change (``flags owner``).
-
-    Asked of the kernel, since nft 1.0.6 has no word for this flag and prints what lies in memory.
-    Nothing where it is kept from us.
-    """
-    request = _HEADER.pack(_HEADER.size, _GET_TABLE, _REQUEST_DUMP, 1, 0, 0, 0, 0)
-    found: set[Table] = set()
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
-            asking.setblocking(False)  # noqa: FBT003 - each part is there when asked for
-            asking.sendto(request, (0, 0))
-            for _ in range(_DUMP_LIMIT):
-                if not _read_tables(asking.recv(1 << 16), found):
-                    break
-    except (OSError, struct.error):
-        return frozenset()
-    return frozenset(found)
-
-
-def _read_tables(datagram: bytes, found: set[Table]) -> bool:
-    """Add the owned tables of one part of a dump; return whether more parts follow."""
-    position = 0
-    while position + _HEADER.size <= len(datagram):
-        length, kind, _, _, _, family, _, _ = _HEADER.unpack_from(datagram, position)
-        if kind != _NEW_TABLE or length < _HEADER.size:
-            return False
-        attributes = _attributes(datagram[position + _HEADER.size : position + length])
-        flags = int.from_bytes(attributes.get(_TABLE_FLAGS, b""), "big")
-        if flags & _OWNED and family in _FAMILIES:
-            name = attributes.get(_TABLE_NAME, b"").rstrip(b"\0")
-            found.add(Table(family=_FAMILIES[family], name=name.decode("utf-8", "replace")))
-        position += length + -length % 4
-    return True
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    """Return the attributes of a message by their type."""
-    found: dict[int, bytes] = {}
-    position = 0
-    while position + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, position)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind] = data[position + _ATTRIBUTE.size : position + length]
-        position += length + -length % 4
-    return found
 
 
 def legacy_tables() -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class Node:
         self.directory = directory
         self._switch = switch
         self._runs: list[Container] = []
+        self._beside: list[Container] = []
 
     def __repr__(self) -> str:
         return f"<node {self.name}>"
@@ -129,6 +130,34 @@ class Node:
         file.write_text(config)
         install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
         self.start({}, KEEPALIVED, prepare=f"{install}\n{prepare}")
+
+    def start_beside(self, command: Sequence[str], environment: Mapping[str, str]) -> Container:
+        """Start a second container in the node's network, and return it."""
+        return self._start_beside(command, environment, "")
+
+    def start_keepalived_beside(self, config: str) -> Container:
+        """Start keepalived alone in a second container, and return that."""
+        file = self.directory / "beside.conf"
+        file.write_text(config)
+        install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
+        return self._start_beside(KEEPALIVED, {}, install)
+
+    def _start_beside(
+        self, command: Sequence[str], environment: Mapping[str, str], prepare: str
+    ) -> Container:
+        directory = self.directory / f"beside-{len(self._beside) + 1}"
+        directory.mkdir()
+        container = Container(
+            self.network,
+            directory,
+            command,
+            environment=environment,
+            as_pid_1=True,
+            prepare=prepare,
+            run_mount="",
+        )
+        self._beside.append(container)
+        return container
 
     def signal(self, number: Signals) -> None:
         """Send a signal to the agent (the command of ``start``)."""
@@ -259,7 +288,7 @@ class Node:
 
     def close(self) -> None:
         """Kill everything of this node and let go of its network."""
-        for each in self._runs:
+        for each in (*self._runs, *self._beside):
             each.kill()
         self.application.stop()
         self.network.close()

@@ -29,7 +29,7 @@ def _short() -> Iterator[ParameterSet]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", _short())
+@pytest.mark.parametrize("fault", list(_short()))
 def test_a_fault_keeps_within_its_bounds(
     make_lab: Callable[..., Lab], tmp_path: Path, fault: Fault
 ) -> None:

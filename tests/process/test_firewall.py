@@ -25,7 +25,8 @@ from ipfailover_agent.core.network.firewall import (
 )
 from ipfailover_agent.core.network.ruleset import Table
 from ipfailover_agent.system import process
-from ipfailover_agent.system.firewall import Firewall, owned_tables, read_generation, remove_all
+from ipfailover_agent.system.firewall import Firewall, remove_all
+from ipfailover_agent.system.nftables import owned_tables, read_generation
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 

@@ -13,6 +13,7 @@ from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
     Answer,
+    Carp,
     goodbye,
     gratuitous_arp,
     parse_frame,
@@ -128,6 +129,8 @@ def test_no_bytes_raise(frame: bytes) -> None:
                 found.destination.version
             }
             assert found.version in (2, 3)
+        case Carp():
+            assert 6 == len(found.source_mac)
         case Answer():
             assert 6 == len(found.mac)
         case Announcement():

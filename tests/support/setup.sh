@@ -42,6 +42,7 @@ needs curl curl curl
 needs tcpdump tcpdump tcpdump
 needs openssl openssl openssl
 needs dnsmasq dnsmasq-base dnsmasq
+needs ucarp ucarp ucarp
 python=$(find_python) || { missing+=("python3:python3.11"); python=python3; }
 "$python" -c 'import venv, ensurepip' 2>/dev/null || missing+=("python3-venv:python3-pip")
 

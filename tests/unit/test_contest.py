@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.network.packets import Advert, Announcement
+from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
 from ipfailover_agent.core.rivalry import causes, conflict, verdicts, yielding
 from ipfailover_agent.core.rivalry.causes import Cause, CauseKind
 from ipfailover_agent.core.rivalry.conflict import (
@@ -994,6 +994,35 @@ def test_a_clash_of_ids_names_a_free_offset() -> None:
         " choose OPENSHIFT_HA_VRRP_ID_OFFSET=40"
     )
     assert [text] == [each.text for each in reports(replay(MASTER, clash))]
+
+
+def test_how_it_goes_on_with_a_speaker_that_is_no_rival_is_said() -> None:
+    """At the end of the sentence; with another end it is told again."""
+    foreign = replace(ADVERT, addresses=(IPv4Address("10.0.0.254"),))
+    routed = replace(ADVERT, ttl=60)
+    for advert in (foreign, routed):
+        (told,) = reports(
+            Replay(CONTEXT)(MASTER, AdvertSeen(advert=advert, outlook="; it is dropped"))
+        )
+        assert told.text.endswith("; it is dropped")
+        assert "; it is dropped" == told.outlook
+
+
+def test_a_carp_device_is_named_without_an_offset_where_none_is_free() -> None:
+    """254 ids need them all."""
+    carp = Carp(source_mac=bytes(6), source=IPv4Address("10.0.0.1"), router_id=11, skew=0, ttl=255)
+    assert (
+        "router id 11 is also used as vhid by a CARP device such as pfSense, OPNsense or ucarp,"
+        " 10.0.0.1; it is dropped"
+    ) == causes.carp_clash([carp], 255, {11}, "; it is dropped").text
+    assert "10.0.0.1 (a CARP device such as" in causes.carp_speaker(carp)
+
+
+def test_other_speakers_are_described() -> None:
+    """One that a router forwarded may list our addresses."""
+    foreign = replace(ADVERT, addresses=(IPv4Address("10.0.0.254"),))
+    assert causes.speaker(foreign, CONTEXT).endswith("uses router id 11 for other addresses")
+    assert "(behind a router) sends adverts for router id 11" in causes.speaker(ADVERT, CONTEXT)
 
 
 def test_no_free_offset_is_no_advice() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import MissingScript, ScriptState
 from ipfailover_agent.core.network import asking, packets
-from ipfailover_agent.core.network.packets import Advert, Announcement
+from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
 from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import settings
@@ -82,7 +82,7 @@ def advert(context: ContestContext, **more: object) -> Advert:
     return replace(usual, **more)  # type: ignore[arg-type]
 
 
-def heard(*frames: Advert | Announcement, **answers: bytes) -> diagnosis.Heard:
+def heard(*frames: Advert | Announcement | Carp, **answers: bytes) -> diagnosis.Heard:
     """Return what came in; ``answers``: MACs by the last octet, as a10=..."""
     return diagnosis.Heard(
         seconds=4,
@@ -432,6 +432,43 @@ def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
     foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
     found = diagnosis.of_wire([context], heard(foreign, foreign))
     assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(found)
+
+
+def test_two_programs_on_one_node_are_told_apart() -> None:
+    """One of them has our id for other addresses, the other one is a node of ours."""
+    (context, _) = contexts_of()
+    foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
+    found = diagnosis.of_wire([context], heard(foreign, advert(context)))
+    assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(found)
+
+
+def carp(vhid: int = 11, source: str = "10.0.0.12") -> Carp:
+    return Carp(source_mac=OTHERS, source=ip_address(source), router_id=vhid, skew=0, ttl=255)
+
+
+def test_a_carp_device_with_our_id_is_warned_of() -> None:
+    """By what it is; one with another vhid, or of the other family, is none of our business."""
+    (context, _) = contexts_of()
+    told = list(
+        diagnosis.of_wire([context], heard(carp(), carp(), carp(99), carp(source="fe80::12")))
+    )
+    assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(told)
+    assert (
+        "router id 11 is also used as vhid by a CARP device such as pfSense, OPNsense or ucarp,"
+        " 10.0.0.12: choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
+    ) == told[0].text
+
+
+@pytest.mark.parametrize(
+    ("unshielded", "expected"),
+    [("", "until then the agent drops its adverts"), ("it is off", "(it is off), and stops")],
+)
+def test_it_is_said_what_a_clash_does_without_a_shield(unshielded: str, expected: str) -> None:
+    """Whether there is one here or not."""
+    (context, _) = contexts_of()
+    told = next(iter(diagnosis.of_wire([context], heard(carp()), unshielded)))
+    assert expected in told.advice
+    assert "stops the adverts of a master, and its backup takes over" in told.advice
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])

@@ -155,3 +155,27 @@ def test_a_line_that_only_says_that_we_asked_is_told_apart(line: bytes, expected
 def test_an_advert_of_its_own_is_recognised(line: bytes, *, expected: bool) -> None:
     """keepalived 2.2.7 says so each second where the only peer is the node itself."""
     assert expected is keepalived.says_heard_itself(line)
+
+
+WHEN = b"Sun Nov 22 14:01:52 2026: "
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"(V1) vrrp packet too short, length 56 and expect 64",
+        b"(V1) received a 0 auth, expecting 1!",
+        b"(V1) wrong version. Received 3 and expect 2",
+        b"(V1) ip address associated with VRID 17 not present in MASTER advert: fd00::101",
+        b"(V1) expected 1 VIPs but received 2",
+        b"bogus VRRP packet received on eth0 !!!",
+    ],
+)
+def test_a_refused_advert_is_told_without_its_time(said: bytes) -> None:
+    """It comes with every advert: what is alike must be alike."""
+    assert said.decode() == keepalived.refusal(WHEN + said)
+
+
+def test_other_lines_are_no_refusal() -> None:
+    """They pass however often they come."""
+    assert keepalived.refusal(WHEN + b"(V1) Entering MASTER STATE") is None

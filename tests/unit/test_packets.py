@@ -13,6 +13,7 @@ from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
     Answer,
+    Carp,
     gratuitous_arp,
     parse_frame,
     unsolicited_advertisement,
@@ -32,6 +33,28 @@ HERE6 = IPv6Address("fe80::1")
 GROUP6 = IPv6Address("ff02::12")
 NODES6 = IPv6Address("ff02::1")
 VIP6 = IPv6Address("fd00::5")
+
+
+def carp_message(vhid: int = 51, *, length: int = 36) -> bytes:
+    """Return CARP's header: counter and digest follow the first 8 bytes."""
+    fixed = bytes((0x21, vhid, 100, 7, 0, 1, 0, 0))
+    return (fixed + bytes(range(64)))[:length]
+
+
+@pytest.mark.parametrize(("source", "group"), [(HERE, GROUP), (HERE6, GROUP6)])
+def test_carp_is_told_apart_by_its_form(source: IPAddress, group: IPAddress) -> None:
+    """Its digest is no list of addresses."""
+    frame = frames.packet(carp_message(), source, group)
+    expected = Carp(source_mac=THEIR_MAC, source=source, router_id=51, skew=100, ttl=255)
+    assert expected == parse_frame(frame)
+    assert SNAP_LENGTH == classic_bpf.run(kernel_filter([VIP]), frame)
+
+
+def test_an_advert_of_seven_addresses_is_no_carp() -> None:
+    """It has authentication data besides, as RFC 2338 and RFC 3768 have it."""
+    seven = [IPv4Address(f"10.0.0.{number}") for number in range(1, 8)]
+    message = frames.vrrp(HERE, GROUP, seven, authentication=0, password=b"")
+    assert 7 == len(the_advert(frames.packet(message, HERE, GROUP)).addresses)
 
 
 def the_advert(frame: bytes) -> Advert:

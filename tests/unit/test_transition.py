@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,6 +91,81 @@ def test_a_master_that_keepalived_does_not_take_is_not_silent() -> None:
         "uncounted",
         "adverts of 10.0.0.12 (priority 200) arrive and keepalived does not take them",
     ) == why(BACKUP, MASTER, sightings=(advert(0.5, 200, higher=True), advert(0.4, host=13)))
+
+
+FOREIGN = "10.0.0.77 uses router id 11 for other addresses"
+
+
+def foreign(ago: float, *, is_dropped: bool = False) -> Sighting:
+    """Return an advert of a router with our id, of the highest priority."""
+    return Sighting(
+        source="10.0.0.77",
+        priority=255,
+        at=NOW - ago,
+        ranks_higher=True,
+        foreign=FOREIGN,
+        is_dropped=is_dropped,
+    )
+
+
+def test_a_master_beside_another_speaker_of_its_id_was_shaken() -> None:
+    """Its adverts stopped, and the other's did not: it is not dead, nor behind a firewall."""
+    kind, text = why(BACKUP, MASTER, sightings=(advert(3.2, 200, higher=True), foreign(0.3)))
+    assert "id shared" == kind
+    assert text.startswith("the adverts of 10.0.0.12 stopped (the last one 3.2 s ago) since")
+    assert FOREIGN in text
+    assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in text
+
+
+def test_a_master_that_answers_a_takeover_was_silent_before() -> None:
+    """It hears that a lower rank took over, and says at once that it is there."""
+    answered = replace(advert(0.0, 200, higher=True), gap=3.3)
+    kind, text = why(BACKUP, MASTER, sightings=(foreign(0.3), answered))
+    assert "id shared" == kind
+    assert "(the last one 3.3 s ago)" in text
+    assert "silence" == why(BACKUP, MASTER, sightings=(answered,))[0]
+    going_on = replace(answered, gap=1.0)
+    assert "uncounted" == why(BACKUP, MASTER, sightings=(foreign(0.3), going_on))[0]
+
+
+def test_the_longest_gap_that_ended_just_now_counts() -> None:
+    """A MASTER answers twice at once; later it goes on as ever."""
+    known: tuple[Sighting, ...] = ()
+    found = []
+    for at in (100.0, 101.0, 104.5, 104.6, 105.6, 106.6, 107.6):
+        known = seen(known, replace(advert(0, 200), at=at))
+        found.append(known[-1].gap)
+    assert [None, 1.0, 3.5, 3.5, 3.5, 1.0, 1.0] == [
+        gap if gap is None else round(gap, 3) for gap in found
+    ]
+
+
+def test_another_speaker_that_is_dropped_here_explains_less() -> None:
+    """Other nodes may drop it, too; the master may have died."""
+    sightings = (advert(3.2, 200, higher=True), foreign(0.3, is_dropped=True))
+    kind, text = why(BACKUP, MASTER, sightings=sightings)
+    assert "silence" == kind
+    assert text.endswith(f"it died, or the network lost it, or it is shaken: {FOREIGN}")
+    assert "silence" == why(BACKUP, MASTER, sightings=(advert(3.2), foreign(9)))[0]
+
+
+def test_another_speaker_of_our_id_is_no_master() -> None:
+    """Nobody of ours was heard, nobody outranks us."""
+    assert (
+        "silence",
+        f"no advert for the master-down time (nobody heard; {FOREIGN})",
+    ) == why(BACKUP, MASTER, sightings=(foreign(0.3),))
+    assert "address lost" == why(MASTER, BACKUP, sightings=(foreign(0.3),))[0]
+
+
+def test_other_speakers_are_no_reason_to_forget_nodes() -> None:
+    """One node may be both."""
+    known = seen((), advert(9, 200))
+    for host in range(20, 40):
+        known = seen(known, replace(foreign(1), source=f"10.0.0.{host}"))
+    known = seen(known, replace(foreign(0), source="10.0.0.12"))
+    assert 9 == len(known)
+    assert [False, True] == [bool(each.foreign) for each in known if each.source == "10.0.0.12"]
 
 
 def test_without_a_look_at_the_wire_nobody_knows() -> None:
@@ -284,7 +360,7 @@ def test_senders_are_remembered_once_and_not_too_many(adverts: list[Sighting]) -
     known: tuple[Sighting, ...] = ()
     for each in adverts:
         known = seen(known, each)
-        assert each == known[-1]
+        assert each == replace(known[-1], gap=None, gap_ended=0.0)
     assert len(known) == len({each.source for each in known}) <= 8
 
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.network.ruleset import Chain
+from ipfailover_agent.core.network.ruleset import Chain, Table
+from ipfailover_agent.core.network.signatures import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfailover_agent.core.network.ruleset import Entry, Rule, Table
+    from ipfailover_agent.core.network.ruleset import Entry, Rule
+
+
+SHIELD: Final = Table(family="inet", name=TABLE)
+"""Our own table: what it drops is meant to be dropped (``shield_rules``)."""
 
 
 def tables_to_look_at(entries: Iterable[Entry]) -> tuple[Table, ...]:
     """Return the tables with a base chain that the agent puts rules into.
 
     iptables refuses DROP in its nat tables ("not intended for filtering"), and Kubernetes keeps
-    thousands of rules there, which cost a second to list: those two are left out.
+    thousands of rules there, which cost a second to list: those two are left out, and our shield.
     """
     tables = {
         each.table
         for each in entries
         if isinstance(each, Chain) and each.takes_rules and not each.is_nat_of_iptables
-    }
+    } - {SHIELD}
     return tuple(sorted(tables))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import struct
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ _PASSWORD_AUTHENTICATION: Final = 1  # RFC 2338 section 5.3.6
 _PASSWORD_LENGTH: Final = 8
 _REMEMBERED: Final = 512  # adverts: those of 254 instances, sent and received
 
+# CARP (OpenBSD's and FreeBSD's ip_carp.h, ucarp's ip_carp.h): VRRP's protocol number, version 2
+CARP_FIRST: Final = 0x21
+CARP_COUNT: Final = 7  # 32-bit words of counter and digest, where VRRP counts addresses
+CARP_LENGTH: Final = 36  # bytes; an advert of version 2 with seven addresses has 44
+
 _SHORT: Final = struct.Struct("!H")
 _ARP: Final = struct.Struct("!HHBBH6s4s6s4s")
 _IPV4: Final = struct.Struct("!BxHxxHBBxx4s4s")
@@ -103,6 +108,27 @@ class Advert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Carp:
+    """An advertisement of CARP, which keepalived takes for a VRRP advert and refuses.
+
+    It names no addresses: they are hidden in a digest.
+
+    Attributes:
+        source_mac: 6 bytes, of the Ethernet header: 00:00:5e:00:01 and the id.
+        source: the sender's own address.
+        router_id: CARP's vhid, where VRRP has its virtual router id.
+        skew: CARP's advskew, where VRRP has its priority; the lowest wins.
+        ttl: the hop limit with IPv6.
+    """
+
+    source_mac: bytes
+    source: IPAddress
+    router_id: int
+    skew: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
     """Someone says, unasked, that an address is his: gratuitous ARP, neighbour advertisement.
 
@@ -132,7 +158,7 @@ class Answer:
     address: IPAddress
 
 
-Packet = Advert | Announcement | Answer
+Packet = Advert | Carp | Announcement | Answer
 
 
 # --- parsers ------------------------------------------------------------------------------------
@@ -145,9 +171,8 @@ def parse_frame(frame: bytes) -> Packet | None:
     too, and then sender and target are the same), and a neighbour advertisement with the S flag.
     ARP probes and neighbour solicitations only ask, and are nothing here.
 
-    CARP shares protocol 112 and the first byte of a version 2 advert. It is read as an advert of
-    seven random addresses: its virtual MAC clashes as another VRRP router's would, and its
-    addresses never overlap anyone's.
+    CARP shares protocol 112 and the first byte of a version 2 advert; its length and its count
+    tell it apart.
     """
     if len(frame) < ETHERNET_HEADER + TAG:
         return None
@@ -187,7 +212,7 @@ def _parse_arp(
     )
 
 
-def _parse_ipv4(source_mac: bytes, packet: bytes) -> Advert | None:
+def _parse_ipv4(source_mac: bytes, packet: bytes) -> Advert | Carp | None:
     if len(packet) < _IPV4.size:
         return None
     first, length, fragment, ttl, protocol, source, destination = _IPV4.unpack_from(packet)
@@ -226,11 +251,19 @@ def _parse_ipv6(source_mac: bytes, packet: bytes) -> Packet | None:
 @functools.lru_cache(maxsize=_REMEMBERED)
 def _parse_vrrp(
     source_mac: bytes, source: bytes, destination: bytes, ttl: int, message: bytes
-) -> Advert | None:
+) -> Advert | Carp | None:
     """Return the advert; the same ones come again and again, so that most are remembered."""
     if len(message) < _VRRP.size:
         return None
     first, router_id, priority, count, timing = _VRRP.unpack_from(message)
+    if (first, count, len(message)) == (CARP_FIRST, CARP_COUNT, CARP_LENGTH):
+        return Carp(
+            source_mac=source_mac,
+            source=ip_address(source),
+            router_id=router_id,
+            skew=priority,
+            ttl=ttl,
+        )
     version = first >> 4
     if first & 0xF != _ADVERTISEMENT:
         return None

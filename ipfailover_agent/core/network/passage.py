@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.network import firewall
-from ipfailover_agent.core.network.chains import TableRules
+from ipfailover_agent.core.network.chains import SHIELD, TableRules
 from ipfailover_agent.core.network.ruleset import Chain, Hook, Rule
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def tables(entries: Iterable[Entry], interface: str) -> tuple[Table, ...]:
     """Return the tables with a base chain that VRRP passes on an interface."""
     found = {
         each.table for each in entries if isinstance(each, Chain) and _is_passed(each, interface)
-    }
+    } - {SHIELD}
     return tuple(sorted(found))
 
 

@@ -121,6 +121,7 @@ def _settings(fields: Fields, addresses: Expansion, on_invalid: OnInvalid) -> Se
         conflict=fields.choice(
             "OPENSHIFT_HA_CONFLICT", {each.value: each for each in ConflictMode}, "resolve"
         ),
+        shield=fields.choice("OPENSHIFT_HA_SHIELD", {"on": True, "off": False}, "on"),
         on_invalid=on_invalid,
         admin_emails=field_kinds.mail_addresses(
             fields, "OPENSHIFT_HA_ADMIN_EMAILS", _DEFAULTS.admin_emails

@@ -237,6 +237,12 @@ VARIABLES: tuple[Variable, ...] = (
         "`report` only says it, `off` does not listen.",
     ),
     _contract(
+        "SHIELD",
+        "on",
+        "Whether adverts for our router ids from routers and CARP devices with other addresses "
+        "are dropped before keepalived reads them; `off` lets them shake our addresses.",
+    ),
+    _contract(
         "GARP_REFRESH",
         "10",
         "Seconds between announcements of held addresses; `0` announces on takeover only.",

@@ -59,7 +59,7 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
         return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
     if not is_from_segment(advert, context.unicast_peers):
-        return state, (Report(cause=causes.routed(advert)),)
+        return state, (Report(cause=causes.routed(advert, event.outlook)),)
     known = state.rival(advert.source_mac, advert.virtual_router_id)
     if not advert.priority:
         if known is not None:
@@ -71,9 +71,8 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     if not context.is_claimed_by(advert):
         if advert.virtual_router_id != context.virtual_router_id:
             return state, ()
-        return state, (
-            Report(cause=causes.id_clash([advert], context.router_ids, event.seen_ids)),
-        )
+        cause = causes.id_clash([advert], context.router_ids, event.seen_ids, event.outlook)
+        return state, (Report(cause=cause),)
     if known is None:
         known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
     elif known.left_at is not None and now - known.left_at < policy.leaving:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.network.packets import Advert
+    from ipfailover_agent.core.network.packets import Advert, Carp
     from ipfailover_agent.core.rivalry.counters import Counters
     from ipfailover_agent.core.rivalry.rivals import ContestContext
 
@@ -52,11 +52,13 @@ class Cause:
         kind: what to count it under.
         rival: the other side's address, or its MAC where it speaks no VRRP.
         text: a sentence for the operator: what was seen, why, what to look at.
+        outlook: the end of it that says how it goes on, where that may change.
     """
 
     kind: CauseKind
     rival: str
     text: str
+    outlook: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -124,8 +126,11 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
     return None
 
 
-def routed(advert: Advert) -> Cause:
-    """Return what is said of adverts that a router forwarded to this node: they are ignored."""
+def routed(advert: Advert, outlook: str = "") -> Cause:
+    """Return what is said of adverts that a router forwarded to this node: they are ignored.
+
+    ``outlook`` is how it goes on, as the end of a sentence.
+    """
     exempt = ""
     if family_of(advert.source) is Family.IPV6 and not advert.destination.is_multicast:
         exempt = ", and their sender is none of the peers"
@@ -133,7 +138,8 @@ def routed(advert: Advert) -> Cause:
         kind=CauseKind.PACKET,
         rival=str(advert.source),
         text=f"adverts from {advert.source} for router id {advert.virtual_router_id} do not come"
-        f" from this segment (hop limit {advert.ttl}, not 255{exempt}): they are ignored",
+        f" from this segment (hop limit {advert.ttl}, not 255{exempt}): they are ignored{outlook}",
+        outlook=outlook,
     )
 
 
@@ -248,25 +254,62 @@ def unicast_instead(contexts: Iterable[ContestContext], others: Iterable[IPAddre
     )
 
 
-def id_clash(adverts: Sequence[Advert], count: int, seen: Collection[int]) -> Cause:
+def id_clash(
+    adverts: Sequence[Advert], count: int, seen: Collection[int], outlook: str = ""
+) -> Cause:
     """Return the cause for a router that uses ids of ours for addresses that are not ours.
 
     Args:
         adverts: one of the router for each such id, in the order in which to name them.
         count: how many ids in a row this node needs.
         seen: every id that is used on the wire.
+        outlook: how it goes on with it, as the end of a sentence.
     """
     who = str(adverts[0].source)
     ids = [each.virtual_router_id for each in adverts]
     addresses = dict.fromkeys(address for each in adverts for address in each.addresses)
-    which = f"router id {ids[0]} is" if len(ids) == 1 else f"router ids {listed(ids)} are"
+    used = f"{_used(ids)} also used by {who} for {listed(addresses) or 'no address'}"
+    text = f"{used}{_another_offset(seen, count)}{outlook}"
+    return Cause(kind=CauseKind.ID_CLASH, rival=who, text=text, outlook=outlook)
+
+
+def carp_clash(
+    carps: Sequence[Carp], count: int, seen: Collection[int], outlook: str = ""
+) -> Cause:
+    """Return the cause for a CARP device whose vhid is an id of ours; arguments as above."""
+    who = str(carps[0].source)
+    used = f"{_used([each.router_id for each in carps])} also used as vhid by {CARP_DEVICE}, {who}"
+    text = f"{used}{_another_offset(seen, count)}{outlook}"
+    return Cause(kind=CauseKind.ID_CLASH, rival=who, text=text, outlook=outlook)
+
+
+OTHER_PROGRAM: Final = (
+    "; that is another VRRP program on this node, and each of its adverts puts off the next one of"
+    " a master on another node"
+)
+CARP_DEVICE: Final = "a CARP device such as pfSense, OPNsense or ucarp"
+
+
+def speaker(advert: Advert, context: ContestContext) -> str:
+    """Return who sent an advert that is no rival's, in words."""
+    who, router_id = advert.source, advert.virtual_router_id
+    if context.is_claimed_by(advert):
+        return f"{who} (behind a router) sends adverts for router id {router_id}"
+    return f"{who} uses router id {router_id} for other addresses"
+
+
+def carp_speaker(carp: Carp) -> str:
+    """Return who sent an advertisement of CARP, in words."""
+    return f"{carp.source} ({CARP_DEVICE}) uses router id {carp.router_id} as its vhid"
+
+
+def _used(ids: Sequence[int]) -> str:
+    return f"router id {ids[0]} is" if len(ids) == 1 else f"router ids {listed(ids)} are"
+
+
+def _another_offset(seen: Collection[int], count: int) -> str:
     offset = free_offset(seen, count)
-    remedy = "" if offset is None else f": choose OPENSHIFT_HA_VRRP_ID_OFFSET={offset}"
-    return Cause(
-        kind=CauseKind.ID_CLASH,
-        rival=who,
-        text=f"{which} also used by {who} for {listed(addresses) or 'no address'}{remedy}",
-    )
+    return "" if offset is None else f": choose OPENSHIFT_HA_VRRP_ID_OFFSET={offset}"
 
 
 def own_echo(source: str, mac: bytes) -> Cause:

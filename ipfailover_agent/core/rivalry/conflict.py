@@ -121,10 +121,12 @@ class AdvertSeen:
     """A received advert for our router id, or one that lists an address of ours.
 
     ``seen_ids`` are all router ids heard on the interface so far, for suggesting a free one.
+    ``outlook`` says how it goes on with a sender that is no rival, as the end of a sentence.
     """
 
     advert: Advert
     seen_ids: frozenset[int] = frozenset()
+    outlook: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,35 @@ def says_heard_itself(line: bytes) -> bool:
     return line.endswith(b"equal priority advert received from remote host with our IP address.")
 
 
+_REFUSALS = re.compile(
+    rb"vrrp packet too (?:short|long), length"
+    rb"|invalid TTL/HL\. Received|TTL/HL \d+ not in range"
+    rb"|wrong version\. Received|Invalid packet type\."
+    rb"|received a \d+ auth, expecting|received an invalid passwd"
+    rb"|[Rr]eceived AH header but|No AH header but"
+    rb"|advertisement interval mismatch"
+    rb"|received an unexpected ip number count|expected \d+ VIPs but received"
+    rb"|ip address associated with VRID|ip_tot_len mismatch"
+    rb"|[Ii]nvalid (?:VRRPv\d )?checksum|Expected \w+icast packet but received"
+    rb"|unicast source address \S+ not a unicast peer"
+    rb"|bogus VRRP packet received"
+)
+
+
+def refusal(line: bytes) -> str | None:
+    """Return what a log line complains of where it refuses an advert, None for another line.
+
+    keepalived says so for each advert, which may be every second for as long as its sender lives
+    (vrrp.c of 2.2.7 to 2.4.3). What is alike has the same words: no time stamp is in it.
+    """
+    found = _REFUSALS.search(line)
+    if found is None:
+        return None
+    instance = line.rfind(b"(", 0, found.start())
+    begin = instance if instance >= 0 else found.start()
+    return line[begin:].decode("utf-8", "replace").rstrip()
+
+
 def summary(config: KeepalivedConfig) -> str:
     """Return in words what a configuration serves, and where."""
     count = len(config.addresses)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import family_of
-from ipfailover_agent.core.network.packets import Advert, Announcement
+from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
 from ipfailover_agent.core.rivalry import causes
 from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 from ipfailover_agent.core.words import listed
@@ -23,6 +23,11 @@ _ELSEWHERE: Final = (
     "another host has it, or a proxy or gateway answers for it: choose another address, or end "
     "that"
 )
+_SHAKES: Final = "stops the adverts of a master, and its backup takes over every few seconds"
+_SHIELDED: Final = (
+    f"on every node; until then the agent drops its adverts: without that it {_SHAKES}"
+)
+_UNSHIELDED: Final = f"on every node; it is not shielded from here ({{}}), and {_SHAKES}"
 _ALL_AT_ONCE: Final = "unicast and multicast nodes do not hear each other"
 
 
@@ -45,10 +50,17 @@ class Heard:
     neighbours: Mapping[bytes, tuple[IPAddress, ...]] = field(default_factory=dict)
 
 
-def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Finding]:
-    """Judge the adverts, one finding for each thing that differs."""
+def of_wire(
+    contexts: Sequence[ContestContext], heard: Heard, shield: str = ""
+) -> Iterator[Finding]:
+    """Judge the adverts, one finding for each thing that differs.
+
+    ``shield``: why the agent does not drop those of others for our ids here; empty, it does.
+    """
     adverts = _newest(heard, contexts)
+    carps = _carps(heard, contexts)
     seen_ids = {each.virtual_router_id for each in adverts}
+    seen_ids |= {each.router_id for each in carps}
     others: dict[tuple[str, str], Finding] = {}
     clashing: dict[IPAddress, list[Advert]] = {}
     holders: dict[IPAddress, list[Advert]] = {}
@@ -72,12 +84,17 @@ def of_wire(contexts: Sequence[ContestContext], heard: Heard) -> Iterator[Findin
             ):
                 clashing.setdefault(advert.source, []).append(advert)
     yield from others.values()
-    for _, foreign in sorted(clashing.items(), key=lambda each: str(each[0])):
-        cause = causes.id_clash(foreign, contexts[0].router_ids, seen_ids)
-        yield warned("ids", cause.text, "on every node; keepalived logs each such advert")
+    clashes = [
+        causes.id_clash(foreign, contexts[0].router_ids, seen_ids)
+        for _, foreign in sorted(clashing.items(), key=lambda each: str(each[0]))
+    ]
+    clashes += _carp_clashes(contexts, carps, seen_ids)
+    advice = _UNSHIELDED.format(shield) if shield else _SHIELDED
+    for cause in clashes:
+        yield warned("ids", cause.text, advice)
     if not others:
         yield passed("rivals", "no other node serves our addresses in another way")
-    if not clashing:
+    if not clashes:
         ids = f"; heard: {listed(sorted(seen_ids))}" if seen_ids else ""
         yield passed("ids", f"no id of ours is used for other addresses{ids}")
     for source, found in sorted(holders.items(), key=lambda each: str(each[0])):
@@ -125,16 +142,42 @@ def _unicast_advice(
 
 
 def _newest(heard: Heard, contexts: Sequence[ContestContext]) -> list[Advert]:
-    """Return the last advert of each sender and id, those of this host and goodbyes left out.
+    """Return the last advert of each sender, id and list, this host's and goodbyes left out.
 
+    Two programs on one node may send for one id, each its own list.
     They are in the order of ids, whoever was heard first.
     """
-    newest: dict[tuple[bytes, int, bool], Advert] = {}
+    newest: dict[tuple[object, ...], Advert] = {}
     for each in heard.packets:
         if isinstance(each, Advert) and not any(one.is_own(each.source_mac) for one in contexts):
-            newest[each.source_mac, each.virtual_router_id, each.source.version == 4] = each  # noqa: PLR2004
+            newest[each.source_mac, each.virtual_router_id, each.addresses] = each
     order = sorted(newest.values(), key=lambda each: (each.virtual_router_id, str(each.source)))
     return [each for each in order if each.priority]
+
+
+def _carps(heard: Heard, contexts: Sequence[ContestContext]) -> list[Carp]:
+    """Return the last advertisement of each CARP device and id, in the order of ids."""
+    newest = {
+        (each.source, each.router_id): each
+        for each in heard.packets
+        if isinstance(each, Carp) and not any(one.is_own_address(each.source) for one in contexts)
+    }
+    return sorted(newest.values(), key=lambda each: (each.router_id, str(each.source)))
+
+
+def _carp_clashes(
+    contexts: Sequence[ContestContext], carps: Sequence[Carp], seen_ids: Collection[int]
+) -> list[causes.Cause]:
+    """Return a cause for each CARP device with ids of ours, in the family of each."""
+    ours = {(each.virtual_router_id, family_of(each.source)) for each in contexts}
+    clashing: dict[IPAddress, list[Carp]] = {}
+    for each in carps:
+        if (each.router_id, family_of(each.source)) in ours:
+            clashing.setdefault(each.source, []).append(each)
+    return [
+        causes.carp_clash(found, contexts[0].router_ids, seen_ids)
+        for _, found in sorted(clashing.items(), key=lambda each: str(each[0]))
+    ]
 
 
 def of_answers(

@@ -10,7 +10,7 @@ vrrp_scheduler.c, vrrp_track.c, keepalived_netlink.c).
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import VrrpState
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _RECENT: Final = 2.0  # from a cause to the transition that keepalived tells of, at most
 _MISSED: Final = 2.0  # advert intervals after which the adverts of a rival no longer go on
-_REMEMBERED: Final = 8  # senders of adverts, per instance
+_SHAKEN: Final = 4.0  # advert intervals in which a foreign speaker was heard: a master-down time
+_REMEMBERED: Final = 8  # senders of adverts, per instance; as many foreign ones
 
 
 class TransitionKind(enum.Enum):
@@ -32,6 +33,7 @@ class TransitionKind(enum.Enum):
     SILENCE = "silence"  # nobody was heard for the master-down time
     HANDOVER = "handover"  # the master said that it leaves
     PREEMPTED = "preempted"  # we outrank the master that is there
+    ID_SHARED = "id shared"  # the master's adverts stopped: another speaker of our id is there
     UNCOUNTED = "uncounted"  # a master advertises, and keepalived does not take it
     OUTRANKED = "outranked"  # somebody else ranks higher
     CHECK_FAILED = "check failed"
@@ -61,22 +63,51 @@ class TransitionCause:
 class Sighting:
     """The newest advert of a sender for an instance's id.
 
-    ``priority`` 0 says that it has left. ``ranks_higher`` is by VRRP: priority, then address.
+    Attributes:
+        source: its address.
+        priority: 0 says that it has left.
+        at: when it was heard.
+        ranks_higher: by VRRP: priority, then address.
+        foreign: says in words who that is, where it has nothing to do with our addresses.
+        is_dropped: that one does not get to keepalived here.
+        gap: seconds between two of its adverts, the longest of those that ended just now; None
+            for the first advert.
+        gap_ended: when that ended.
     """
 
     source: str
     priority: int
     at: float
     ranks_higher: bool = False
+    foreign: str = ""
+    is_dropped: bool = False
+    gap: float | None = None
+    gap_ended: float = 0.0
 
 
 def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, ...]:
     """Return what is remembered of senders, newest last, after one more advert.
 
-    One that has left with priority 0 may still have an advert on its way; that counts for it.
+    One that has left with priority 0 may still have an advert on its way; that counts for it. A
+    node may be a foreign speaker beside, and those are no reason to forget nodes.
     """
-    others = tuple(each for each in sightings if each.source != newest.source)
-    return (*others, newest)[-_REMEMBERED:]
+    alike, others = [], []
+    for each in sightings:
+        if bool(each.foreign) is not bool(newest.foreign):
+            others.append(each)
+        elif each.source != newest.source:
+            alike.append(each)
+        else:
+            newest = _after(each, newest)
+    return (*others, *alike[1 - _REMEMBERED :], newest)
+
+
+def _after(before: Sighting, newest: Sighting) -> Sighting:
+    """Return the newest of two adverts, with the longest gap that has just ended."""
+    gap = newest.at - before.at
+    if before.gap is not None and before.gap > gap and is_recent(before.gap_ended, newest.at):
+        return replace(newest, gap=before.gap, gap_ended=before.gap_ended)
+    return replace(newest, gap=gap, gap_ended=newest.at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,28 +221,57 @@ def _to_master(known: Knowledge) -> TransitionCause:
         return _cause(TransitionKind.PREEMPTED, known.preempted.text)
     if not known.is_wire_watched:
         return _unknown("no advert was accepted, and nobody watches the wire here")
-    if not known.sightings:
-        return _cause(TransitionKind.SILENCE, "no advert for the master-down time (nobody heard)")
-    living = [each for each in known.sightings if _goes_on(each, known)]
+    nodes = [each for each in known.sightings if not each.foreign]
+    living = [each for each in nodes if _goes_on(each, known)]
     if living:
         return _beside(living, known)
-    last = known.sightings[-1]
+    sharing = _sharing(known)
+    if not nodes:
+        return _cause(
+            TransitionKind.SILENCE,
+            "no advert for the master-down time (nobody heard"
+            f"{f'; {sharing.foreign}' if sharing else ''})",
+        )
+    last = nodes[-1]
     if last.priority == 0:
         return _cause(
             TransitionKind.HANDOVER,
             f"priority-0 advert of {last.source}: planned handover (it stops, or may not serve)",
         )
-    silence = known.now - last.at
+    silence = max(known.now - last.at, last.gap or 0.0)
+    if sharing is not None and not sharing.is_dropped:
+        return _cause(
+            TransitionKind.ID_SHARED,
+            f"the adverts of {last.source} stopped (the last one {silence:.1f} s ago) since the"
+            f" id is shared: {sharing.foreign}, and each of its adverts puts off the next one of"
+            " a master: choose another OPENSHIFT_HA_VRRP_ID_OFFSET",
+        )
     return _cause(
         TransitionKind.SILENCE,
         f"no advert for the master-down time (the last one of {last.source},"
-        f" {silence:.1f} s ago): it died, or the network lost it",
+        f" {silence:.1f} s ago): it died, or the network lost it"
+        f"{f', or it is shaken: {sharing.foreign}' if sharing else ''}",
     )
 
 
+def _sharing(known: Knowledge) -> Sighting | None:
+    """Return a foreign speaker of our id that is there, rather one that keepalived hears."""
+    there = [
+        each
+        for each in known.sightings
+        if each.foreign and known.now - each.at < _SHAKEN * known.advert_interval
+    ]
+    return min(there, key=lambda each: each.is_dropped, default=None)
+
+
 def _goes_on(sighting: Sighting, known: Knowledge) -> bool:
-    """Tell whether a sender is still there, by its last advert."""
-    return sighting.priority > 0 and known.now - sighting.at < _MISSED * known.advert_interval
+    """Tell whether a sender went on advertising, by its last adverts.
+
+    One that was silent before the very last is not: a MASTER that hears that we took over answers.
+    """
+    longest = _MISSED * known.advert_interval
+    is_there = sighting.priority > 0 and known.now - sighting.at < longest
+    return is_there and (sighting.gap is None or sighting.gap < longest)
 
 
 def _beside(living: Iterable[Sighting], known: Knowledge) -> TransitionCause:
@@ -243,7 +303,12 @@ def _from_master(known: Knowledge) -> TransitionCause:
     if known.outranked is not None and is_recent(known.outranked.at, known.now):
         return _cause(TransitionKind.OUTRANKED, known.outranked.text)
     for each in reversed(known.sightings):
-        if each.ranks_higher and each.priority > 0 and is_recent(each.at, known.now):
+        if (
+            each.ranks_higher
+            and not each.foreign
+            and each.priority > 0
+            and is_recent(each.at, known.now)
+        ):
             return _cause(
                 TransitionKind.OUTRANKED,
                 f"advert of higher priority {each.priority} from {each.source}"

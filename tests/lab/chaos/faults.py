@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tests.lab.chaos import alarms, stories
+from tests.lab.chaos import alarms, shaking, stories
 from tests.lab.chaos.scene import FAMILIES, MODES, Family, Mode
 
 if TYPE_CHECKING:
@@ -69,6 +69,48 @@ class Fault:
         """Return how long nobody may hold an address in a mode."""
         return self.none[mode] if isinstance(self.none, dict) else self.none
 
+
+def _shaking(
+    name: str,
+    story: Callable[[Scene], None],
+    tells: str = "choose OPENSHIFT_HA_VRRP_ID_OFFSET=",
+    *,
+    old: str = "",
+    strangers: int = 1,
+) -> Fault:
+    """Return a row of ten minutes in which another speaker of our ids moves nothing."""
+    return Fault(
+        name=name,
+        runs=1,
+        story=story,
+        two=0,
+        gains=0,
+        nodes=3 + strangers,
+        members=3,
+        tells=(tells,),
+        never=("event=contest.held",),
+        old=old,
+    )
+
+
+_EVERY: Final = "each 3.6 s"
+
+_SHAKING: Final = (
+    _shaking("router with our id, 1 s", shaking.router_1s, old=_EVERY),
+    _shaking("router with our id, 0.5 s, version 3", shaking.router_half_second, old=_EVERY),
+    _shaking("router with our id, priority 255", shaking.router_255, old=_EVERY),
+    _shaking("ucarp with our id", shaking.carp_device, old=_EVERY),
+    _shaking("router with our id, by unicast", shaking.router_by_unicast, old=_EVERY),
+    _shaking(
+        "our id from behind a router",
+        shaking.from_behind_a_router,
+        "do not come from this segment",
+        old=_EVERY,
+    ),
+    _shaking("a second cluster, one offset", shaking.second_cluster, old=_EVERY, strangers=2),
+    _shaking("a second deployment on the nodes", shaking.second_deployment, strangers=0),
+    _shaking("the nodes' own keepalived, our ids", shaking.own_keepalived, strangers=0),
+)
 
 MATRIX: tuple[Fault, ...] = (
     Fault(
@@ -326,6 +368,7 @@ MATRIX: tuple[Fault, ...] = (
         tells=("choose OPENSHIFT_HA_VRRP_ID_OFFSET=",),
         never=("event=contest.held",),
     ),
+    *_SHAKING,
     Fault(
         name="proxy ARP",
         runs=1,

@@ -1,0 +1,161 @@
+"""What keepalived is kept from reading: adverts for our ids of those that are no rivals of ours.
+
+keepalived 2.2.7 to 2.4.3 set an instance's timer anew after each packet for its id, also after one
+that they refuse. So a router with one of our ids for other addresses puts a MASTER's next advert
+off by a whole interval, again and again, and its BACKUP takes over.
+
+What is dropped is told by content, not by the sender and the id alone: a node of ours may run a
+second speaker. An advert that lists an address of ours matches no rule for a foreign one, so it
+does not matter when rules come and go.
+
+Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.network.signatures import LISTED, Signature
+from ipfailover_agent.core.rivalry.rivals import is_from_segment
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.network.packets import Advert, Carp
+
+LIFETIME: Final = 60.0  # of an element of the kernel's, from the last such advert on
+LIMIT: Final = 64  # elements at a time
+_WINDOW: Final = 5.0  # in which the second advert has to come, or two intervals of ours if longer
+_RENEWED_AFTER: Final = 20.0
+_SUSPECTS: Final = 256  # remembered at a time: others may send anything
+
+
+def of_advert(advert: Advert, *, is_ours: bool, peers: Collection[IPAddress]) -> Signature | None:
+    """Return what to drop, None for an advert that keepalived has to read.
+
+    Args:
+        advert: a received one, for an id of ours.
+        is_ours: it lists an address of ours, under whatever id.
+        peers: the unicast peers of the instance, which may be behind a router.
+    """
+    is_routed = advert.source not in peers and not is_from_segment(advert)
+    if is_ours and not is_routed:
+        return None
+    return _signature(advert, hop_limit=advert.ttl if is_ours else None)
+
+
+def _signature(advert: Advert, *, hop_limit: int | None = None) -> Signature:
+    return Signature(
+        source=advert.source,
+        router_id=advert.virtual_router_id,
+        version=advert.version,
+        count=len(advert.addresses),
+        listed=advert.addresses[:LISTED],
+        hop_limit=hop_limit,
+    )
+
+
+def of_carp(carp: Carp) -> Signature:
+    """Return what to drop of a CARP device."""
+    return Signature(source=carp.source, router_id=carp.router_id, is_carp=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Shield:
+    """What was heard of foreign speakers.
+
+    Attributes:
+        suspects: heard once, and when.
+        foreign: heard twice in time, and when last.
+        overflowed: there were more than the kernel is to hold.
+    """
+
+    suspects: Mapping[Signature, float] = field(default_factory=dict)
+    foreign: Mapping[Signature, float] = field(default_factory=dict)
+    overflowed: bool = False
+
+
+def heard(shield: Shield, signature: Signature, now: float, advert_interval: float) -> Shield:
+    """Return the state after an advert that is to be dropped; ``advert_interval`` is ours."""
+    if signature in shield.foreign:
+        return Shield(shield.suspects, {**shield.foreign, signature: now}, shield.overflowed)
+    window = max(_WINDOW, 2 * advert_interval)
+    before = shield.suspects.get(signature)
+    if before is None or now - before > window:
+        suspects = {**shield.suspects, signature: now}
+        if len(suspects) > _SUSPECTS:
+            suspects = {each: at for each, at in suspects.items() if now - at <= window}
+            suspects = dict(list(suspects.items())[-_SUSPECTS:])
+        return Shield(suspects, shield.foreign, shield.overflowed)
+    if len(shield.foreign) >= LIMIT:
+        return Shield(shield.suspects, shield.foreign, overflowed=True)
+    suspects = {each: at for each, at in shield.suspects.items() if each != signature}
+    return Shield(suspects, {**shield.foreign, signature: now}, shield.overflowed)
+
+
+def heard_of_ours(shield: Shield, advert: Advert) -> Shield:
+    """Return the state after an advert that lists an address of ours.
+
+    Only behind the addresses that a rule compares can there be one: such a rule has to go.
+    """
+    if len(advert.addresses) <= LISTED or not shield.foreign:
+        return shield
+    signature = _signature(advert)
+    foreign = {each: at for each, at in shield.foreign.items() if each != signature}
+    return Shield(shield.suspects, foreign, shield.overflowed)
+
+
+def without_ended(shield: Shield, now: float) -> Shield:
+    """Return the state without those that were silent for the lifetime of their elements."""
+    living = {each: at for each, at in shield.foreign.items() if now - at < LIFETIME}
+    if len(living) == len(shield.foreign):
+        return shield
+    return Shield(shield.suspects, living)
+
+
+def kept(
+    shield: Shield,
+    *,
+    ids: Collection[tuple[int, int]],
+    ours: Collection[IPAddress],
+    peers: Collection[IPAddress],
+) -> Shield:
+    """Return the state under another configuration: what is ours now is foreign no more.
+
+    Args:
+        shield: the state before.
+        ids: the router ids of the instances, with the IP version of each.
+        ours: every virtual address.
+        peers: every unicast peer.
+    """
+
+    def stays(each: Signature) -> bool:
+        if (each.router_id, each.source.version) not in ids:
+            return False
+        if each.hop_limit is not None:
+            return each.source not in peers
+        return not any(address in ours for address in each.listed)
+
+    foreign = {each: at for each, at in shield.foreign.items() if stays(each)}
+    return Shield(foreign=foreign, overflowed=shield.overflowed and len(foreign) >= LIMIT)
+
+
+# --- the elements of the kernel -----------------------------------------------------------------
+
+
+def ends(shield: Shield) -> dict[Signature, float]:
+    """Return what is to be dropped, and until when."""
+    return {each: at + LIFETIME for each, at in shield.foreign.items()}
+
+
+def is_due(shield: Shield, applied: Mapping[Signature, float], now: float) -> bool:
+    """Tell whether the kernel has to be told; ``applied`` is what it drops, and until when."""
+    wanted = ends(shield)
+    if any(until > now and each not in wanted for each, until in applied.items()):
+        return True
+    return any(
+        each not in applied or (until - applied[each] >= _RENEWED_AFTER)
+        for each, until in wanted.items()
+    )

@@ -1,0 +1,360 @@
+"""Keeps foreign adverts for our ids from keepalived, with a table of nftables of our own.
+
+What is foreign is :mod:`core.rivalry.shield`'s decision. The rules are for the whole network
+namespace, so there are none while another VRRP program runs in it: it would be deaf. Nothing here
+raises, and nft runs beside the loop.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.model import ConflictMode
+from ipfailover_agent.core.network.signatures import TABLE
+from ipfailover_agent.core.rivalry import shield
+from ipfailover_agent.core.rivalry.shield import Shield
+from ipfailover_agent.report.status import Protection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
+    from ipfailover_agent.core.network.packets import Advert, Carp
+    from ipfailover_agent.core.network.signatures import Signature
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.system.firewall import NftRun
+    from ipfailover_agent.system.process import ChildExit
+
+_LOOK_INTERVAL: Final = 10.0  # at the sockets of this network, and at what was refused
+_CLOSE_LOOK: Final = 1.0  # the same, while there is something to drop
+_RUN_LIMIT: Final = 10.0  # seconds that nft gets
+_HOP_LIMIT: Final = 255
+_OFF: Final = "; each of its adverts puts off the next one of a master, and nothing drops it here"
+_DROPPED: Final = "; its adverts are dropped here before keepalived reads them"
+_OTHER_PROGRAM: Final = (
+    "another VRRP program runs in this node's network and would be deaf: choose another"
+    " OPENSHIFT_HA_VRRP_ID_OFFSET, on every node of this deployment"
+)
+_KEPT_FROM_US: Final = "nftables does not answer: NET_ADMIN or the kernel's nf_tables is missing"
+
+
+class Shields:
+    """The shield of one agent.
+
+    Args:
+        log: where events go.
+        environment: of nft.
+        keepalived: returns the pid of the keepalived that runs, None while none does.
+    """
+
+    def __init__(
+        self,
+        log: FilteringBoundLogger,
+        environment: Mapping[str, str],
+        keepalived: Callable[[], int | None],
+    ) -> None:
+        self._log = log
+        self._environment = environment
+        self._keepalived = keepalived
+        self._is_on = False
+        self._why_off = ""
+        self._interface = ""
+        self._peers: dict[str, frozenset[IPAddress]] = {}
+        self._shield = Shield()
+        self._applied: dict[Signature, float] = {}  # what the kernel drops, until when
+        self._applying: dict[Signature, float] = {}  # the same, by the nft that runs
+        self._run: NftRun | None = None
+        self._run_until = 0.0
+        self._look_at: float | None = None
+        self._retry_at = 0.0
+        self._other_program = ""  # why there may be no rule, though we could make it
+        self._obstacle = ""  # why we cannot, as far as the node shows
+        self._failure = ""  # why nft did not, the last time
+        self._knows_sockets = False
+        self._may_be_there = False  # the table, of us or a former run
+        self._is_full = False
+        self._told = self.protection()
+        self.changed: Callable[[], None] = lambda: None  # hears when protection() is another
+
+    # --- what is told of it ---------------------------------------------------------------------
+
+    def protection(self) -> Protection:
+        """Return whether it works, and why not.
+
+        Another program in this network is no reason while there is nothing to drop.
+        """
+        reason = self._obstacle or self._failure
+        if self._shield.foreign:
+            reason = reason or self._other_program
+        is_active = self._is_on and not (reason or self._other_program)
+        return Protection(kind="shield", active=is_active, reason=reason if self._is_on else "")
+
+    def outlook(self) -> str:
+        """Return how it goes on with a foreign speaker, as the end of a sentence."""
+        if not self._is_on:
+            return f"{_OFF} ({self._why_off})"
+        reason = self._obstacle or self._failure or self._other_program
+        if reason:
+            return f"; its adverts are not dropped here: {reason}"
+        return _DROPPED if self._knows_sockets else ""
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether nft runs."""
+        return self._run is not None
+
+    def drops(self, signature: Signature) -> bool:
+        """Tell whether the kernel drops such adverts."""
+        return signature in self._applied
+
+    # --- configuration --------------------------------------------------------------------------
+
+    def configure(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
+        """Take the active configuration; what is no longer foreign is let in again."""
+        was_on = self._is_on
+        resolves = config.conflict is ConflictMode.RESOLVE
+        self._is_on = settings.shield and resolves
+        self._why_off = (
+            "OPENSHIFT_HA_SHIELD=off" if resolves else "OPENSHIFT_HA_CONFLICT is not resolve"
+        )
+        if self._interface != config.interface:
+            self._shield, self._interface = Shield(), config.interface
+        self._peers = {each.name: frozenset(each.unicast_peers) for each in config.instances}
+        self._shield = shield.kept(
+            self._shield,
+            ids={(each.virtual_router_id, int(each.family)) for each in config.instances},
+            ours=frozenset(config.addresses),
+            peers={peer for each in config.instances for peer in each.unicast_peers},
+        )
+        if not self._is_on:
+            self._shield, self._other_program = Shield(), ""
+            self._obstacle = self._failure = ""
+            self._look_at = now if self._applied or self._run is not None else None
+        elif not was_on:
+            self._knows_sockets = False
+            self._look_at = now + _CLOSE_LOOK  # keepalived begins first
+
+    # --- what is heard --------------------------------------------------------------------------
+
+    def heard(
+        self, name: str, advert: Advert, context: ContestContext, now: float, *, is_ours: bool
+    ) -> Signature | None:
+        """Take an advert for an instance's id; return what is foreign of it, None for nothing."""
+        if is_ours:
+            if self._shield.foreign:
+                self._shield = shield.heard_of_ours(self._shield, advert)
+            if advert.ttl == _HOP_LIMIT:
+                return None
+        if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
+            return None
+        peers = self._peers.get(name, frozenset())
+        signature = shield.of_advert(advert, is_ours=is_ours, peers=peers)
+        if signature is not None:
+            self._take(signature, context, now)
+        return signature
+
+    def heard_carp(self, carp: Carp, context: ContestContext, now: float) -> Signature:
+        """Take an advertisement of a CARP device for an instance's id."""
+        signature = shield.of_carp(carp)
+        self._take(signature, context, now)
+        return signature
+
+    def _take(self, signature: Signature, context: ContestContext, now: float) -> None:
+        if not self._is_on:
+            return
+        self._shield = shield.heard(self._shield, signature, now, context.advert_interval)
+        if self._shield.overflowed and not self._is_full:
+            self._log.warning("shield.full", limit=shield.LIMIT)
+        self._is_full = self._shield.overflowed
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        if self._run is not None:
+            return self._run_until
+        due = [each for each in (self._look_at,) if each is not None]
+        if self._shield.foreign or self._applied:
+            now = time.monotonic()
+            if shield.is_due(self._shield, self._applied, now):
+                due.append(self._retry_at)
+        return min(due, default=None)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        if self._run is not None:
+            if now >= self._run_until:
+                self._run.kill()
+                self._run = None
+                self._failed("nft does not end", now)
+            return
+        self._shield = shield.without_ended(self._shield, now)
+        is_time = self._look_at is not None and now >= self._look_at
+        is_due = now >= self._retry_at and shield.is_due(self._shield, self._applied, now)
+        if is_time or is_due:
+            self._look(now)
+            self._adjust(now)
+            self._check_protection()
+
+    def _check_protection(self) -> None:
+        now = self.protection()
+        if now != self._told:
+            self._told = now
+            self.changed()
+
+    def _look(self, now: float) -> None:
+        """See who else has sockets for VRRP here, and whether our table is still there."""
+        from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
+
+        if not self._is_on:
+            self._look_at = None
+            return
+        is_close = bool(self._shield.foreign or self._applied or self._may_be_there)
+        self._look_at = now + (_CLOSE_LOOK if is_close else _LOOK_INTERVAL)
+        is_there = nftables.has_table(TABLE)
+        if self._applied and is_there is False:
+            self._log.warning("shield.vanished")
+            self._applied = {}
+        self._may_be_there = bool(is_there)
+        if not (self._shield.foreign or is_there):
+            self._failure = ""
+        obstacle = self._look_at_sockets()
+        if is_there is None:
+            obstacle = _KEPT_FROM_US
+        elif self._obstacle or not is_close:
+            obstacle = obstacle or self._look_for_nft()
+        self._obstacle, before = obstacle, self._obstacle
+        if obstacle != before:
+            self._refused(obstacle)
+
+    def _look_for_nft(self) -> str:
+        from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
+        from ipfailover_agent.system import process  # noqa: PLC0415 - likewise
+
+        try:
+            process.find_program("nft", self._environment.get("PATH"))
+        except AgentError as error:
+            return str(error)
+        return ""
+
+    def _look_at_sockets(self) -> str:
+        """Learn whether another program gets VRRP here; return why that cannot be told.
+
+        Before one is named we look twice: sockets come and go at a reload.
+        """
+        from ipfailover_agent.core.errors import NotPermittedError  # noqa: PLC0415 - seldom needed
+        from ipfailover_agent.system import raw_sockets  # noqa: PLC0415 - likewise
+
+        pid = self._keepalived()
+        if pid is None:
+            return ""
+        others: frozenset[int] | None = None
+        try:
+            for _ in range(2):
+                found = raw_sockets.vrrp_sockets()
+                ours = raw_sockets.sockets_of(pid)
+                if ours is None:  # it ends just now
+                    return ""
+                others = found - ours if others is None else others & (found - ours)
+        except NotPermittedError as error:
+            self._knows_sockets = False
+            return str(error)
+        self._knows_sockets = True
+        before, self._other_program = self._other_program, _OTHER_PROGRAM if others else ""
+        if others and not before:
+            say = self._log.warning if self._shield.foreign else self._log.info
+            say("shield.blocked", reason=_OTHER_PROGRAM)
+        elif before and not others:
+            self._log.info("shield.unblocked")
+        return ""
+
+    def _adjust(self, now: float) -> None:
+        """Have the kernel drop what is foreign, and nothing else."""
+        wanted = shield.ends(self._shield)
+        if self._other_program or self._obstacle or not self._knows_sockets:
+            wanted = {}
+        is_needed = (
+            shield.is_due(self._shield, self._applied, now)
+            if wanted
+            else bool(self._applied) or self._may_be_there
+        )
+        if not is_needed:
+            self._retry_at = now + _CLOSE_LOOK  # what is due has to wait
+            return
+        if now < self._retry_at:
+            return
+        from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
+        from ipfailover_agent.core.network import shield_rules  # noqa: PLC0415 - likewise
+        from ipfailover_agent.system.firewall import NftRun  # noqa: PLC0415 - likewise
+
+        remaining = {each: until - now for each, until in wanted.items()}
+        try:
+            text = shield_rules.commands(self._interface, remaining)
+            self._run = NftRun((text,), self._environment)
+        except (AgentError, OSError) as error:
+            self._failed(str(error), now)
+            return
+        self._applying = wanted
+        self._run_until = now + _RUN_LIMIT
+
+    def child_exited(self, child: ChildExit) -> bool:
+        """Take the end of a child; return whether it was our nft."""
+        if self._run is None or self._run.pid != child.pid:
+            return False
+        now = time.monotonic()
+        output = self._run.take(child.exit_code)
+        self._run = None
+        if output.exit_code != 0:
+            lines = [each for each in output.errors.splitlines() if each.strip()]
+            self._failed(lines[0] if lines else "nft ended without a word", now)
+            return True
+        self._tell(self._applied, self._applying)
+        self._applied, self._may_be_there = self._applying, bool(self._applying)
+        self._failure = ""
+        self._check_protection()
+        self._retry_at = now + _CLOSE_LOOK
+        if self._applied:
+            self._look_at = self._retry_at
+        return True
+
+    def _tell(self, before: Mapping[Signature, float], after: Mapping[Signature, float]) -> None:
+        for event, named in (
+            ("shield.raised", after.keys() - before.keys()),
+            ("shield.lowered", before.keys() - after.keys()),
+        ):
+            for each in named:
+                self._log.info(
+                    event,
+                    source=str(each.source),
+                    router_id=each.router_id,
+                    speaks="CARP" if each.is_carp else f"VRRP version {each.version}",
+                )
+
+    def _failed(self, reason: str, now: float) -> None:
+        self._applied = {}  # not known
+        self._may_be_there = True
+        self._retry_at = self._look_at = now + _LOOK_INTERVAL
+        self._failure, before = reason, self._failure
+        if reason != before:
+            self._refused(reason)
+        self._check_protection()
+
+    def _refused(self, reason: str) -> None:
+        if reason:
+            self._log.error("protection.off", kind="shield", reason=reason)
+
+    def remove_all(self) -> None:
+        """Remove the table, and wait for it; when the loop has ended."""
+        from ipfailover_agent.core.network.shield_rules import REMOVE  # noqa: PLC0415 - at the end
+        from ipfailover_agent.system import firewall  # noqa: PLC0415 - likewise
+
+        if self._run is not None:
+            self._run.kill()
+            self._run, self._may_be_there = None, True
+        if self._applied or self._may_be_there:
+            firewall.run_and_wait((REMOVE,), self._environment)
+        self._applied, self._may_be_there = {}, False

@@ -1,0 +1,114 @@
+"""Cheap questions to the kernel about the rules of nftables, without a process."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import Final
+
+from ipfailover_agent.core.network.ruleset import Table
+
+# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+_NETLINK_NETFILTER: Final = 12
+_GET_GENERATION: Final = 10 << 8 | 16
+_NEW_GENERATION: Final = 10 << 8 | 15
+_GET_TABLE: Final = 10 << 8 | 1
+_NEW_TABLE: Final = 10 << 8 | 0
+_REQUEST_DUMP: Final = 0x301  # NLM_F_REQUEST and NLM_F_DUMP
+_TABLE_NAME: Final = 1  # NFTA_TABLE_NAME
+_TABLE_FLAGS: Final = 2  # NFTA_TABLE_FLAGS, big endian
+_OWNED: Final = 2  # NFT_TABLE_F_OWNER
+_FAMILIES: Final = {1: "inet", 2: "ip", 10: "ip6"}  # NFPROTO_*, linux/netfilter.h
+_DUMP_LIMIT: Final = 64  # datagrams of 32 KiB, of some hundred tables each
+_INET: Final = 1  # NFPROTO_INET
+_HEADER: Final = struct.Struct("=IHHIIBBH")  # nlmsghdr and nfgenmsg
+_NLMSG_HEADER: Final = 16
+_ERROR: Final = struct.Struct("=i")
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_GENERATION_ID: Final = struct.Struct("=HH4s")  # the first attribute, NFTA_GEN_ID, big endian
+
+
+def read_generation() -> int | None:
+    """Return the number that every change of the ruleset raises; None where it is kept from us."""
+    reply = _ask(_HEADER.pack(_HEADER.size, _GET_GENERATION, 1, 1, 0, 0, 0, 0))
+    if reply is None or len(reply) < _HEADER.size + _GENERATION_ID.size:
+        return None
+    if _HEADER.unpack_from(reply)[1] != _NEW_GENERATION:
+        return None
+    return int.from_bytes(_GENERATION_ID.unpack_from(reply, _HEADER.size)[2], "big")
+
+
+def has_table(name: str) -> bool | None:
+    """Tell whether a table of the family ``inet`` is there; None where that is kept from us."""
+    packed = name.encode() + b"\0"
+    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _TABLE_NAME) + packed
+    attribute += bytes(-len(attribute) % 4)
+    length = _HEADER.size + len(attribute)
+    reply = _ask(_HEADER.pack(length, _GET_TABLE, 1, 1, 0, _INET, 0, 0) + attribute)
+    if reply is None or len(reply) < _HEADER.size:
+        return None
+    if _HEADER.unpack_from(reply)[1] == _NEW_TABLE:
+        return True
+    number = -_ERROR.unpack_from(reply, _NLMSG_HEADER)[0]
+    return False if number == errno.ENOENT else None
+
+
+def owned_tables() -> frozenset[Table]:
+    """Return the tables that only the process that made them can change (``flags owner``).
+
+    Asked of the kernel, since nft 1.0.6 has no word for this flag and prints what lies in memory.
+    Nothing where it is kept from us.
+    """
+    request = _HEADER.pack(_HEADER.size, _GET_TABLE, _REQUEST_DUMP, 1, 0, 0, 0, 0)
+    found: set[Table] = set()
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
+            asking.setblocking(False)  # noqa: FBT003 - each part is there when asked for
+            asking.sendto(request, (0, 0))
+            for _ in range(_DUMP_LIMIT):
+                if not _read_tables(asking.recv(1 << 16), found):
+                    break
+    except (OSError, struct.error):
+        return frozenset()
+    return frozenset(found)
+
+
+def _read_tables(datagram: bytes, found: set[Table]) -> bool:
+    """Add the owned tables of one part of a dump; return whether more parts follow."""
+    position = 0
+    while position + _HEADER.size <= len(datagram):
+        length, kind, _, _, _, family, _, _ = _HEADER.unpack_from(datagram, position)
+        if kind != _NEW_TABLE or length < _HEADER.size:
+            return False
+        attributes = _attributes(datagram[position + _HEADER.size : position + length])
+        flags = int.from_bytes(attributes.get(_TABLE_FLAGS, b""), "big")
+        if flags & _OWNED and family in _FAMILIES:
+            name = attributes.get(_TABLE_NAME, b"").rstrip(b"\0")
+            found.add(Table(family=_FAMILIES[family], name=name.decode("utf-8", "replace")))
+        position += length + -length % 4
+    return True
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    """Return the attributes of a message by their type."""
+    found: dict[int, bytes] = {}
+    position = 0
+    while position + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, position)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind] = data[position + _ATTRIBUTE.size : position + length]
+        position += length + -length % 4
+    return found
+
+
+def _ask(request: bytes) -> bytes | None:
+    """Return the kernel's answer to a question about its rules, None where it gives none."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
+            asking.setblocking(False)  # noqa: FBT003 - the kernel answers before send returns
+            asking.sendto(request, (0, 0))
+            return asking.recv(4096)
+    except OSError:
+        return None

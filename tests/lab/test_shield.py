@@ -1,0 +1,364 @@
+"""Other speakers of our router ids: none of them may move an address of ours."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab import speakers
+from tests.lab.node import AGENT
+from tests.lab.raw import keepalived_config
+from tests.lab.scenarios import ELECTION, ask, events, status, stays, variables, wait_for_each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
+SETTLES = 5.0  # seconds after which a foreign speaker moves nothing any more
+LASTS = 40.0
+#: The rows, in the order of their addresses: each has one of each family, and ids of its own.
+ROWS = (
+    "a router at 1 s",
+    "a router at 0.5 s, version 3",
+    "a router of priority 255",
+    "a CARP device",
+    "a router that sends to us by unicast",
+    "packets from behind a router",
+)
+UNICAST_ROWS = tuple(each for each in ROWS if "router" in each)
+
+
+@dataclass
+class Deployment:
+    """Two nodes that serve an address of each family for each row, beside a stranger."""
+
+    lab: Lab
+    rows: tuple[str, ...]
+    is_plain: bool = False
+    is_unicast: bool = False
+    began: float = 0.0
+    ids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def members(self) -> tuple[Node, ...]:
+        """Return the nodes that serve."""
+        return self.lab.nodes[:2]
+
+    def addresses(self, row: str) -> tuple[str, str]:
+        """Return the addresses of a row."""
+        number = self.rows.index(row) + 1
+        return self.lab.virtual(number), self.lab.virtual6(number)
+
+    @property
+    def all_addresses(self) -> list[str]:
+        """Return every address, the IPv4 ones first."""
+        pairs = [self.addresses(each) for each in self.rows]
+        return [each for each, _ in pairs] + [each for _, each in pairs]
+
+    def start(self) -> None:
+        """Start both, the first with the higher priority."""
+        peers = ",".join(each for node in self.members for each in (node.ip, node.ipv6))
+        more = {"UNICAST_PEERS": peers} if self.is_unicast else {}
+        self.ids = {each: 11 + number for number, each in enumerate(self.all_addresses)}
+        for node, priority in zip(self.members, (200, 150), strict=True):
+            if self.is_plain:
+                node.start_keepalived(self._config(node, priority))
+            else:
+                chosen = {"PRIORITY": str(priority), **more}
+                node.start(variables(*self.all_addresses, **chosen))
+
+    def _config(self, node: Node, priority: int) -> str:
+        (other,) = [each for each in self.members if each is not node]
+        text = ""
+        for address, router_id in self.ids.items():
+            own, peer = (node.ipv6, other.ipv6) if ":" in address else (node.ip, other.ip)
+            one = keepalived_config(
+                address,
+                priority=priority,
+                virtual_router_id=router_id,
+                name=f"plain{router_id}",
+                extra=f"unicast_src_ip {own}\n  unicast_peer {{\n{peer}\n  }}"
+                if self.is_unicast
+                else "",
+            )
+            text += one if not text else one[one.index("vrrp_instance") :]
+        return text
+
+    def speaks(self) -> list[tuple[float, bytes]]:
+        """Return what the stranger sends, and how often; the real ucarp is a program."""
+        found: list[tuple[float, bytes]] = []
+        for row in self.rows:
+            for address in self.addresses(row):
+                family, router_id = (6 if ":" in address else 4), self.ids[address]
+                found += self._of(row, family, router_id, address)
+        return found
+
+    def _of(
+        self, row: str, family: int, router_id: int, address: str
+    ) -> Iterator[tuple[float, bytes]]:
+        match row:
+            case "a router at 1 s":
+                yield 1.0, speakers.router(router_id, family)
+            case "a router at 0.5 s, version 3":
+                yield 0.5, speakers.router(router_id, family, version=3, interval=0.5)
+            case "a router of priority 255":
+                yield 1.0, speakers.router(router_id, family, priority=255)
+            case "a CARP device" if family == 6:
+                yield 1.0, speakers.carp(router_id, family)
+            case "a router that sends to us by unicast":
+                for node in self.members:
+                    yield 0.5, speakers.router(router_id, family, to=node)
+            case "packets from behind a router":
+                for node in self.members:
+                    yield 0.5, speakers.routed(router_id, address, node)
+            case _:
+                pass
+
+    def takeovers(self, row: str, *, since: float, until: float) -> dict[str, int]:
+        """Return how often a member took each address of a row."""
+        names = {each.name for each in self.members}
+        return {
+            address: sum(
+                each.held and each.node in names and each.time <= until
+                for each in self.lab.recorder.changes(address, since=since)
+            )
+            for address in self.addresses(row)
+        }
+
+    def seconds(self, row: str) -> list[tuple[float, float]]:
+        """Return for how long two held each address of a row, and nobody did."""
+        recorder, since = self.lab.recorder, self.began + SETTLES
+        return [
+            (
+                round(recorder.seconds_with_two(address, since=since), 3),
+                round(recorder.seconds_with_none(address, since=since), 3),
+            )
+            for address in self.addresses(row)
+        ]
+
+    def named(self, row: str) -> bool:
+        """Tell whether the agents name what they hear of a row, for both families."""
+        told = "".join(line for node in self.members for line in events(node, "vrrp.id_clash"))
+        seen = "".join(line for node in self.members for line in events(node, "rival.seen"))
+        ids = [self.ids[each] for each in self.addresses(row)]
+        if row == "packets from behind a router":
+            return all(
+                f"for router id {each} do not come from this segment" in seen for each in ids
+            )
+        if row == "a CARP device":
+            text = "router id {} is also used as vhid by a CARP device such as pfSense"
+        else:
+            text = "router id {} is also used by"
+        return all(text.format(each) in told for each in ids)
+
+
+@pytest.mark.skipif(shutil.which("ucarp") is None, reason="needs ucarp")
+def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab]) -> None:
+    """Beside plain keepalived, which loses and takes its addresses again and again there."""
+    deployments = [
+        Deployment(make_lab(3), rows, is_plain=is_plain, is_unicast=is_unicast)
+        for rows, is_unicast in ((ROWS, False), (UNICAST_ROWS, True))
+        for is_plain in (False, True)
+    ]
+    for each in deployments:
+        each.start()
+    for each in deployments:
+        wait_for_each(each.lab, each.all_addresses, timeout=3 * ELECTION, among=each.members[:1])
+    with ExitStack() as stack:
+        for each in deployments:
+            stranger = each.lab.nodes[2]
+            stack.enter_context(speakers.speaking(stranger, each.speaks()))
+            if "a CARP device" in each.rows:
+                (address, _) = each.addresses("a CARP device")
+                stack.enter_context(speakers.ucarp(stranger, each.ids[address]))
+            each.began = time.monotonic()
+        stays(SETTLES + LASTS)
+        until = time.monotonic()
+    shaken = set()
+    for each in deployments:
+        mode = "unicast" if each.is_unicast else "multicast"
+        for row in each.rows:
+            found = each.takeovers(row, since=each.began + SETTLES, until=until)
+            print("plain" if each.is_plain else "agent", mode, row, found, each.seconds(row))
+            if each.is_plain:
+                shaken |= {(mode, row, ":" in at) for at, count in found.items() if count}
+            else:
+                assert (row, dict.fromkeys(each.addresses(row), 0)) == (row, found)
+                assert (row, [(0.0, 0.0)] * 2) == (row, each.seconds(row))
+                assert each.named(row), row
+        if not each.is_plain:
+            assert {"n1"} == {
+                name for at in each.all_addresses for name in each.lab.recorder.holders(at)
+            }
+    assert {
+        *(("multicast", row, is_ipv6) for row in ROWS[:3] for is_ipv6 in (False, True)),
+        ("multicast", "a CARP device", False),
+        *(("unicast", row, is_ipv6) for row in ROWS[4:] for is_ipv6 in (False, True)),
+    } <= shaken
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_peer_with_a_second_speaker_is_still_heard(
+    make_lab: Callable[..., Lab], family: int
+) -> None:
+    """The same source, id and version: only the content differs. What is left behind, goes."""
+    lab = make_lab(2)
+    first, second = lab.nodes
+    address = lab.virtual(1) if family == 4 else lab.virtual6(1)
+    for node, priority in zip(lab.nodes, ("200", "150"), strict=True):
+        node.start(variables(address, PRIORITY=priority))
+    wait_for_each(lab, [address], timeout=2 * ELECTION, among=[first])
+    source = first.own.ipv4.ip if family == 4 else link_local(first)
+    since = time.monotonic()
+    with speakers.speaking(first, [(0.5, speakers.router(11, family, source=source))]):
+        lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped")
+        stays(8)
+        assert f"{source} timeout 1m" in second.run(["nft", "list", "ruleset"]).stdout
+        assert () == lab.recorder.changes(address, since=since)
+        second.nft("flush ruleset\n")
+        lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped again")
+        assert events(second, "shield.vanished")
+        second.kill()
+        assert has_table(second)
+    assert not has_table(first)  # its own speaker is not heard by its keepalived
+    environment = dict(second.container.environment)
+    second.start(environment, RELEASE_COMMAND)
+    assert 0 == second.wait()
+    assert "removed the table inet ipfailover-shield" in second.stdout()
+    assert not has_table(second)
+
+
+def test_a_stop_takes_the_shield_along(make_lab: Callable[..., Lab]) -> None:
+    """In order; and what keepalived says of what it refuses until then comes once."""
+    lab = make_lab(2, ipv6=False)
+    node, stranger = lab.nodes
+    node.start(variables(lab.virtual(1)))
+    wait_for_each(lab, [lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
+        lab.wait_until(lambda: has_table(node), timeout=SETTLES, what="it is dropped")
+        node.terminate()
+        assert 0 == node.wait()
+        assert not has_table(node)
+    assert 1 == node.stdout().count("vrrp packet too short")
+
+    node.start(variables(lab.virtual(1), SHIELD="off"))
+    wait_for_each(lab, [lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
+        stays(3)
+    assert not has_table(node)
+    assert 1 == node.stdout().count("vrrp packet too short")
+    assert "nothing drops it here (OPENSHIFT_HA_SHIELD=off)" in "".join(
+        events(node, "vrrp.id_clash")
+    )
+
+
+def test_a_takeover_without_a_shield_has_its_cause(make_lab: Callable[..., Lab]) -> None:
+    """A router and a CARP device shake an address: the master is not dead, nobody is blocked."""
+    lab = make_lab(3, ipv6=False)
+    first, second, stranger = lab.nodes
+    addresses = [lab.virtual(1), lab.virtual(2)]
+    for node, priority in zip((first, second), ("200", "150"), strict=True):
+        node.start(variables(*addresses, PRIORITY=priority, SHIELD="off"))
+    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    with speakers.speaking(
+        stranger, [(0.5, speakers.router(11, 4, version=3)), (0.5, speakers.carp(12, 4))]
+    ):
+        stays(12)
+    for number, who in ((1, "uses router id 11 for other"), (2, "uses router id 12 as its vhid")):
+        moves = [
+            line
+            for line in events(second, "vrrp.transition")
+            if f"VIP_{number} " in line and "state=MASTER" in line
+        ]
+        assert len(moves) >= 2
+        for line in moves:
+            assert 'kind="id shared"' in line
+            assert f"the adverts of {first.ip} stopped" in line
+            assert who in line
+
+
+def link_local(node: Node) -> IPv6Address:
+    """Return the link-local address of a node, from which its IPv6 adverts come."""
+    words = ["ip", "-json", "-6", "address", "show", "dev", node.interface, "scope", "link"]
+    held = [each for found in json.loads(node.run(words).stdout) for each in found["addr_info"]]
+    return next(IPv6Address(each["local"]) for each in held if each)
+
+
+# --- programs beside us -------------------------------------------------------------------------
+
+
+def has_table(node: Node) -> bool:
+    """Tell whether the shield's table is there."""
+    return "ipfailover-shield" in node.run(["nft", "list", "tables"]).stdout
+
+
+def shield_of(node: Node) -> dict[str, object]:
+    """Return what ``status`` says of the shield."""
+    (found,) = [each for each in status(node)["protections"] if each["kind"] == "shield"]
+    return dict(found)
+
+
+def test_clusters_with_one_offset_disturb_each_other_nowhere(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Two clusters on one segment; two on the same nodes; the nodes' own keepalived beside ours.
+
+    On the same nodes there is no rule, since it would make the other program deaf.
+    """
+    apart, shared, own = make_lab(4), make_lab(2), make_lab(2)
+    first, second = ([apart.virtual(number), apart.virtual6(number)] for number in (1, 2))
+    for place, priority in enumerate(("200", "150")):
+        # Both masters on the first node of the two: their keepaliveds do not hear each other.
+        apart.nodes[place].start(variables(*first, PRIORITY=priority))
+        apart.nodes[2 + place].start(variables(*second, PRIORITY=priority))
+        for lab in (shared, own):
+            lab.nodes[place].start(variables(*first, PRIORITY=priority))
+        environment = variables(*second, PRIORITY=priority, CONFIG_NAME="other")
+        shared.nodes[place].start_beside(AGENT, environment)
+        config = keepalived_config(second[0], priority=int(priority), virtual_router_id=11)
+        six = keepalived_config(
+            second[1], priority=int(priority), virtual_router_id=12, name="six"
+        )
+        config += six[six.index("vrrp_instance") :]
+        own.nodes[place].start_keepalived_beside(config)
+        for lab in (apart, shared, own):
+            wait_for_each(lab, [*first, *second], timeout=3 * ELECTION)
+    stays(SETTLES)
+    since = time.monotonic()
+    stays(LASTS)
+    for address in (*first, *second):
+        for lab in (apart, shared, own):
+            assert (address, ()) == (address, lab.recorder.changes(address, since=since))
+    for node in apart.nodes:
+        assert has_table(node)
+        assert shield_of(node) == {"kind": "shield", "active": True, "reason": ""}
+    for node in (*shared.nodes, *own.nodes):
+        assert not has_table(node)
+        assert [] == events(node, "shield.raised")
+    for node in (shared.nodes[0], own.nodes[0]):
+        told = "".join(events(node, "vrrp.id_clash"))
+        assert "that is another VRRP program on this node" in told
+    # A BACKUP hears the other program's MASTER, which is on the first node as its own is.
+    for node in (shared.nodes[1], own.nodes[1]):
+        found = shield_of(node)
+        assert found["active"] is False
+        assert "another VRRP program runs in this node's network" in str(found["reason"])
+        assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in str(found["reason"])
+        told = "".join(events(node, "vrrp.id_clash"))
+        assert "are not dropped here: another VRRP program" in told
+        assert "are dropped here" not in told
+        warned = json.loads(ask(node, "doctor", "--json", "--seconds", "2").stdout)["findings"]
+        (clash, *_) = [each for each in warned if each["check"] == "ids"]
+        assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in clash["text"]
+        assert "not shielded from here (another VRRP program" in clash["advice"]

@@ -1,0 +1,278 @@
+"""The table that keeps foreign adverts from keepalived, with the real nft and the real kernel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from ipfailover_agent.core.model import ConflictMode, Settings
+from ipfailover_agent.core.network.packets import Advert, Carp
+from ipfailover_agent.core.planning import plan
+from ipfailover_agent.core.rivalry import contexts
+from ipfailover_agent.protection.shields import Shields
+from ipfailover_agent.report.status import Protection
+from ipfailover_agent.system import process, raw_sockets
+from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.vectors import host_facts
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft"),
+]
+
+OURS = ip_address("192.168.55.50")
+ON = Settings(virtual_addresses=(OURS,), config_name="here")
+FOREIGN = Advert(
+    source_mac=b"\2\0\0\0\0\7",
+    source=IPv4Address("192.168.55.77"),
+    destination=IPv4Address("224.0.0.18"),
+    version=2,
+    virtual_router_id=11,
+    priority=100,
+    addresses=(IPv4Address("192.168.55.200"),),
+    interval=1.0,
+    authentication=0,
+    password=None,
+    ttl=255,
+    is_checksum_right=True,
+)
+
+
+class World:
+    """A namespace with a shield; a process without sockets stands for our keepalived."""
+
+    def __init__(self, namespace: NetworkNamespace, events: list[Any], pid: int) -> None:
+        self._namespace = namespace
+        self.events = events
+        self.pid: int | None = pid
+        self.changes = 0
+        self.environment = dict(os.environ)
+        self.shields = Shields(structlog.get_logger(), self.environment, lambda: self.pid)
+        self.shields.changed = self._changed
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def configure(self, settings: Settings = ON) -> None:
+        facts = host_facts({"ens3": ["192.168.55.10/24"]})
+        config = replace(plan.plan(settings, facts), conflict=settings.conflict)
+        (self.context,) = contexts.build(
+            config, facts, mac=bytes(6), host_macs=frozenset()
+        ).values()
+        (self.name,) = [each.name for each in config.instances]
+        self.shields.configure(settings, config, time.monotonic())
+
+    def hear(self, advert: Advert = FOREIGN, *, is_ours: bool = False) -> None:
+        now = time.monotonic()
+        for _ in range(2):
+            self.shields.heard(self.name, advert, self.context, now, is_ours=is_ours)
+
+    def table(self) -> str:
+        return self._namespace.run("nft", "list", "ruleset")
+
+    def flush(self) -> None:
+        self._namespace.run("nft", "flush", "ruleset")
+
+    def turn(self) -> None:
+        for child in process.reap():
+            self.shields.child_exited(child)
+        self.shields.tick(time.monotonic())
+
+    def until(self, *, dropping: bool) -> None:
+        """Go round until the kernel drops something, or nothing."""
+
+        def is_so() -> bool:
+            self.turn()
+            return not self.shields.is_busy and dropping is ("counter" in self.table())
+
+        wait_until(is_so, timeout=20, message=f"dropping is {dropping}")
+
+    def pass_time(self) -> None:
+        """Go round for as long as the shield may take to act."""
+        until = time.monotonic() + 1.5
+
+        def is_over() -> bool:
+            self.turn()
+            return time.monotonic() > until
+
+        wait_until(is_over, timeout=20, message="time passes")
+
+    def until_off(self, reason: str) -> None:
+        def is_off() -> bool:
+            self.turn()
+            return reason in self.shields.protection().reason
+
+        wait_until(is_off, timeout=20, message=f"the shield is off: {reason}")
+
+    def named(self) -> list[str]:
+        return [each["event"] for each in self.events]
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Enter a namespace."""
+    with (
+        fresh_namespace() as namespace,
+        structlog.testing.capture_logs() as events,
+        subprocess.Popen(["sleep", "600"]) as keepalived,
+    ):
+        with namespace.entered():
+            made = World(namespace, events, keepalived.pid)
+            made.configure()
+            yield made
+            made.shields.remove_all()
+            assert "ipfailover" not in made.table()
+        keepalived.kill()
+
+
+@contextmanager
+def another_program() -> Iterator[None]:
+    """Have a raw socket for VRRP that is not our keepalived's."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, 112):
+        yield
+
+
+def test_what_is_heard_twice_is_dropped_and_what_is_gone_let_in(world: World) -> None:
+    """With an element that the kernel ends by itself; a stop leaves nothing."""
+    world.hear()
+    world.until(dropping=True)
+    assert "192.168.55.77 timeout 1m" in world.table()
+    assert Protection(kind="shield", active=True) == world.shields.protection()
+    assert "are dropped here" in world.shields.outlook()
+    assert ["shield.raised"] == world.named()
+    world.configure(replace(ON, virtual_addresses=(ip_address("192.168.55.200"),)))
+    world.until(dropping=False)
+    assert ["shield.raised", "shield.lowered"] == world.named()
+
+
+def test_carp_is_dropped_too(world: World) -> None:
+    """By its form."""
+    carp = Carp(source_mac=bytes(6), source=FOREIGN.source, router_id=11, skew=0, ttl=255)
+    for _ in range(2):
+        world.shields.heard_carp(carp, world.context, time.monotonic())
+    world.until(dropping=True)
+    assert "ip length 56" in world.table()
+
+
+def test_what_lists_an_address_of_ours_or_is_our_own_is_not_dropped(world: World) -> None:
+    """Nor is what has to come to keepalived."""
+    world.hear(replace(FOREIGN, addresses=(OURS,)), is_ours=True)
+    world.hear(replace(FOREIGN, source_mac=bytes(6)))
+    world.hear(replace(FOREIGN, source=world.context.source))
+    world.pass_time()
+    assert "counter" not in world.table()
+
+
+def test_a_table_that_a_firewall_took_away_is_made_anew(world: World) -> None:
+    """``flush ruleset`` at its reload."""
+    world.hear()
+    world.until(dropping=True)
+    world.flush()
+    assert "counter" not in world.table()
+    world.until(dropping=True)
+    assert ["shield.raised", "shield.vanished", "shield.raised"] == world.named()
+
+
+def test_there_is_no_rule_while_another_program_gets_vrrp(world: World) -> None:
+    """It would be deaf; that is said, and ends with it."""
+    world.hear()
+    world.until(dropping=True)
+    with another_program():
+        world.until(dropping=False)
+        told = world.shields.protection()
+        assert not told.active
+        assert "another VRRP program" in told.reason
+        assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in told.reason
+        assert f"not dropped here: {told.reason}" in world.shields.outlook()
+        assert world.changes
+    world.hear()
+    world.until(dropping=True)
+    assert "shield.unblocked" in world.named()
+    with another_program():
+        world.configure(replace(ON, virtual_addresses=(ip_address("192.168.55.200"),)))
+        world.until(dropping=False)
+        assert not world.shields.protection().reason  # nothing has to be dropped
+
+
+def test_nothing_is_dropped_before_our_keepalived_is_known(world: World) -> None:
+    """Its sockets could not be told from those of others."""
+    pid, world.pid = world.pid, None
+    world.hear()
+    world.pass_time()
+    assert "counter" not in world.table()
+    assert not world.shields.outlook()
+    world.pid = pid
+    world.until(dropping=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (replace(ON, shield=False), "OPENSHIFT_HA_SHIELD=off"),
+        (replace(ON, conflict=ConflictMode.REPORT), "OPENSHIFT_HA_CONFLICT is not resolve"),
+    ],
+)
+def test_a_shield_that_is_not_wanted_any_more_goes(
+    world: World, settings: Settings, why: str
+) -> None:
+    """By its own variable, or since conflicts are only reported."""
+    world.hear()
+    world.until(dropping=True)
+    world.configure(settings)
+    world.until(dropping=False)
+    assert Protection(kind="shield", active=False) == world.shields.protection()
+    assert f"nothing drops it here ({why})" in world.shields.outlook()
+    world.hear()
+    world.pass_time()
+    assert "counter" not in world.table()
+
+
+def test_a_shield_without_nft_is_off_and_says_so(world: World) -> None:
+    """Until there is one."""
+    path, world.environment["PATH"] = world.environment["PATH"], "/nowhere"
+    world.until_off("cannot start 'nft'")
+    assert ["protection.off"] == world.named()
+    world.environment["PATH"] = path
+    world.hear()
+    world.until(dropping=True)
+    assert Protection(kind="shield", active=True) == world.shields.protection()
+
+
+def test_a_table_of_a_run_that_was_killed_goes(world: World) -> None:
+    """Nothing in it is known to this run."""
+    world.hear()
+    world.until(dropping=True)
+    later = Shields(structlog.get_logger(), world.environment, lambda: world.pid)
+    world.shields = later
+    world.configure()
+    world.until(dropping=False)
+
+
+def test_more_speakers_than_the_kernel_is_to_hold_are_told(world: World) -> None:
+    """Once."""
+    for number in range(80):
+        world.hear(replace(FOREIGN, addresses=(IPv4Address(number),)))
+    assert ["shield.full"] == world.named()
+    world.until(dropping=True)
+    assert 64 == world.table().count("counter")
+
+
+def test_sockets_of_a_process_that_is_gone_are_not_known() -> None:
+    """Its pid may be another's soon."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    assert raw_sockets.sockets_of(ended.pid) is None
