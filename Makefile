@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo demo-live test lint format types imports unit lab chaos changes quick bench golden image test-image clean
+.PHONY: help setup demo demo-live test t lint format types imports unit lab chaos changes quick bench golden image test-image clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,18 +22,18 @@ demo: $(READY) ## three nodes, real keepalived, an address moving before your ey
 demo-live: $(READY) ## the same, until Ctrl-C
 	@$(BIN)/python -m tests.lab.demo --live
 
-COMPUTING := tests/unit tests/property tests/golden
-
-test: lint types imports ## everything: style, types, all tests with real keepalived, coverage
+test: lint types imports ## everything: style, types, all tests with real keepalived, coverage (twelve minutes)
 	@$(BIN)/coverage erase
-	@echo "first the tests that compute, one worker a core"
-	$(BIN)/python -m tests.lab.privileged -- $(BIN)/coverage run -m pytest -n logical $(COMPUTING)
-	@echo "then the tests that run agents and nodes: they wait more than they compute"
-	$(BIN)/python -m tests.lab.privileged -- $(BIN)/python -m tests.support.alone -m 'not image' -n 4 \
-		$(addprefix --ignore=,$(COMPUTING))
+	@$(BIN)/python -m compileall -q ipfailover_agent
+	$(BIN)/python -m tests.lab.privileged -- $(BIN)/python -m tests.support.suite
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include='ipfailover_agent/core/*' --fail-under=100
+
+T ?= tests/unit
+
+t: $(READY) ## some tests: make t T=tests/lab/test_drain.py, or T='tests/lab -k drain'
+	$(BIN)/python -m tests.lab.privileged -- $(BIN)/pytest -q $(T)
 
 lint: $(READY) ## style
 	$(BIN)/ruff format --check .

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
 _DRAIN_SECONDS = 0.2  # at the very end, for a reader that is just late
+_LAST_WORDS_SECONDS = 1.0  # at most, while keepalived's last output is still being read
 
 
 class Agent:
@@ -193,7 +194,7 @@ class Agent:
 
     def _hear_last_words(self) -> None:
         """Pass on what keepalived wrote before it ended: a round reads only a part of it."""
-        deadline = time.monotonic() + _DRAIN_SECONDS
+        deadline = time.monotonic() + _LAST_WORDS_SECONDS
         while self._child.has_output and time.monotonic() < deadline:
             for event in self._loop.wait(deadline):
                 self._handle(event)

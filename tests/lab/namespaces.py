@@ -31,9 +31,12 @@ class LabError(Exception):
 
 
 def base_environment() -> dict[str, str]:
-    """Return the variables every child of the lab gets: little, so that runs are alike."""
-    coverage = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
-    kept = ("LANG", "PYTHONPATH", *coverage)
+    """Return the variables every child of the lab gets: little, so that runs are alike.
+
+    None of coverage's: measuring it doubles what a start of the agent costs, and what an agent
+    of the lab does, tests of processes do as well.
+    """
+    kept = ("LANG", "PYTHONPATH")
     return {
         "PATH": f"{os.environ.get('PATH', '')}:{TOOL_PATH}".removeprefix(":"),
         **{name: os.environ[name] for name in kept if name in os.environ},

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.planning.budget import Budget
     from tests.lab.lab import Lab
 
-_MARGIN = 0.4  # seconds: other tests run beside these
+_MARGIN = 0.25  # seconds, on a machine with nothing else to do
 _FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "1", "ADDRESS_LEASE": "1"}
 
 
@@ -31,6 +31,11 @@ def promised(scene: Scene, **more: str) -> Budget:
         {"eth0": [f"{node.ip}/24", f"{node.ipv6}/64"]}, [f"default via {node.ip} dev eth0"]
     )
     return budget.compute(parsed, plan(parsed, facts))
+
+
+def margin(scene: Scene) -> float:
+    """Return the seconds by which this machine may exceed a promise, its lateness included."""
+    return _MARGIN + scene.lateness
 
 
 def taken_after(scene: Scene) -> float:
@@ -51,7 +56,7 @@ def test_a_planned_stop_takes_no_longer_than_promised(
     scene = Scene(make_lab(3), mode)
     stories.planned_stop(scene)
     worst = max(each.none for _, each in scene.seen())
-    assert 0 < worst <= promised(scene).planned_stop + _MARGIN
+    assert 0 < worst <= promised(scene).planned_stop + margin(scene)
 
 
 def test_a_failed_check_takes_no_longer_than_promised(make_lab: Callable[..., Lab]) -> None:
@@ -61,7 +66,7 @@ def test_a_failed_check_takes_no_longer_than_promised(make_lab: Callable[..., La
     scene.close()
     allowed = promised(scene).failed_check
     assert allowed is not None
-    assert 0 < taken_after(scene) <= allowed + _MARGIN
+    assert 0 < taken_after(scene) <= allowed + margin(scene)
 
 
 def holders_are(scene: Scene, *names: str) -> bool:
@@ -92,8 +97,8 @@ def test_a_silent_death_beside_a_held_successor_takes_no_longer_than_promised(
     scene.until(lambda: holders_are(scene, "n2"), 15, "n2 alone holds everything")
     scene.watch(0)
     allowed = promised(scene).silent_death_held
-    assert 0 < taken_after(scene) <= allowed + _MARGIN
-    assert max(each.none for _, each in scene.seen()) <= allowed + _MARGIN
+    assert 0 < taken_after(scene) <= allowed + margin(scene)
+    assert max(each.none for _, each in scene.seen()) <= allowed + margin(scene)
 
 
 def dropped_by_firewalls(scene: Scene) -> None:
@@ -121,7 +126,7 @@ def test_two_holders_are_no_longer_two_than_promised(
     scene.watch(0)
     allowed = promised(scene).two_holders
     assert allowed is not None
-    assert 0 < max(each.two for _, each in scene.seen()) <= allowed + _MARGIN
+    assert 0 < max(each.two for _, each in scene.seen()) <= allowed + margin(scene)
 
 
 @pytest.mark.slow
@@ -139,6 +144,6 @@ def test_a_silent_death_takes_no_longer_than_promised(
     seen = [each for _, each in scene.seen()]
     times = promised(scene, **more)
     assert times.two_after_death is not None
-    assert 0 < taken_after(scene) <= times.silent_death + _MARGIN
-    assert max(each.none for each in seen) <= times.silent_death + _MARGIN
-    assert max(each.two for each in seen) <= times.two_after_death + _MARGIN
+    assert 0 < taken_after(scene) <= times.silent_death + margin(scene)
+    assert max(each.none for each in seen) <= times.silent_death + margin(scene)
+    assert max(each.two for each in seen) <= times.two_after_death + margin(scene)

@@ -24,6 +24,7 @@ def drained(node: Node) -> list[str | None]:
     return [each["drained"] for each in status(node)["instances"]]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])
 def test_a_drill_moves_measures_and_puts_back(make_lab: Callable[..., Lab], mode: str) -> None:
     """The promise is kept; with preempt the address comes home."""

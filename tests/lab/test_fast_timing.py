@@ -114,6 +114,7 @@ def unreachable(node: Node, why: str, port: int = PORT) -> str:
 # --- how fast -----------------------------------------------------------------------------------
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("phase", [0.0, 0.08, 0.16])
 def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
     lab: Lab, phase: float
@@ -137,6 +138,7 @@ def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
     assert reason_of(holder) == ""
 
 
+@pytest.mark.timing
 def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> None:
     """Everything is killed and the wire cut: nothing is said, and the lease ends it."""
     address = lab.virtual(1)

@@ -214,6 +214,7 @@ def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(
     assert {} == metric(nothing, "ipfailover_config_info")
 
 
+@pytest.mark.timing
 def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
     """A page that takes 0.3 s takes some 0.3 s, a connection of the agent's own next to nothing.
 
@@ -260,6 +261,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
         server.wait()
 
 
+@pytest.mark.timing
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: Callable[..., Lab]) -> None:

@@ -72,6 +72,7 @@ def test_ipv6_addresses_are_recorded_and_answered(lab: Lab) -> None:
         assert watch.nodes() == ["n1"]
 
 
+@pytest.mark.timing
 def test_a_terminated_keepalived_hands_over_within_its_skew(lab: Lab) -> None:
     """TERM: the address is gone at once and on the next node within 56/256 s, exit code 0."""
     address = lab.virtual(1)

@@ -6,6 +6,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.lab.recorder import Recorder
 from tests.lab.waiting import wait_until
 
@@ -79,6 +81,7 @@ def test_a_flood_of_events_ends_in_the_truth(make_lab: Callable[..., Lab]) -> No
     )
 
 
+@pytest.mark.timing
 def test_a_client_sees_the_length_of_an_outage_and_who_answers(lab: Lab) -> None:
     """An address away for half a second: one outage of that length, two nodes, in order."""
     address = lab.virtual(1)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 GROUPS = "2"
 #: What the contest bounds two holders by, and one planned handover.
 TWO, NONE = 2.0, 0.55
-#: What a busy machine adds to either.
+#: What a machine with nothing else to do adds to either; its measured lateness comes on top.
 SLACK = 0.25
 
 
@@ -111,9 +111,10 @@ def test_a_grouped_list_changes_node_by_node(
     print(f"two at most {max(two.values()):.2f} s, none {max(none.values()):.2f} s")
     print(f"the client heard nothing for {max(silent):.2f} s at most")
     print(lab.recorder.describe())
-    assert max(two.values()) <= TWO + SLACK
-    assert max(none.values()) <= NONE + SLACK
-    assert max(silent) <= NONE + SLACK
+    slack = SLACK + lab.recorder.lateness
+    assert max(two.values()) <= TWO + slack
+    assert max(none.values()) <= NONE + slack
+    assert max(silent) <= NONE + slack
 
 
 def longest_gap(lab: Lab, address: str, since: float) -> float:
@@ -160,8 +161,9 @@ def test_with_all_nodes_but_one_drained_a_change_costs_one_planned_handover(
     two = {each: lab.recorder.seconds_with_two(each, since=began) for each in lasting}
     none = {each: longest_gap(lab, each, began) for each in lasting}
     print(f"two at most {max(two.values()):.2f} s, none {max(none.values()):.2f} s at a time")
-    assert max(two.values()) <= SLACK
-    assert max(none.values()) <= NONE + SLACK
+    slack = SLACK + lab.recorder.lateness
+    assert max(two.values()) <= slack
+    assert max(none.values()) <= NONE + slack
 
 
 def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(

@@ -8,6 +8,8 @@ from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.lab.scenarios import (
     ELECTION,
     ConfigMap,
@@ -101,6 +103,7 @@ def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
     }
 
 
+@pytest.mark.timing
 def test_a_good_reload_is_verified_at_once(make_lab: Callable[..., Lab]) -> None:
     """Additions, removals, circles and renames: accepted, within a second each."""
     lab = make_lab(1)

@@ -447,6 +447,7 @@ def test_transitions_are_in_the_log_and_in_the_status(world: World) -> None:
     assert "STOP" == agent.status["instances"][0]["state"]
 
 
+@pytest.mark.timing
 def test_an_idle_agent_says_nothing_and_uses_no_time(world: World) -> None:
     """Nothing polls: three seconds cost less than ten milliseconds of CPU, and no line."""
     agent = world.running(policy={})

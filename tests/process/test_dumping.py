@@ -206,6 +206,7 @@ def test_the_dump_says_what_keepalived_does(running: Keepalived, request_: DumpR
     )
 
 
+@pytest.mark.timing
 def test_it_answers_twenty_times_in_a_row(running: Keepalived, request_: DumpRequest) -> None:
     """Each in its first two looks; and nothing is left over in the directory."""
     running.start(config(3))

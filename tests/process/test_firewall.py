@@ -541,6 +541,7 @@ def owned_table() -> socket.socket:
     return owner
 
 
+@pytest.mark.timing
 def test_ten_thousand_rules_of_nat_are_not_even_listed(segment: Segment) -> None:
     """What Kubernetes keeps in the nat table costs nothing, and no step takes long."""
     lines = ["*nat", *(f":KUBE-SVC-{number} - [0:0]" for number in range(2000))]

@@ -162,6 +162,7 @@ def test_an_address_that_cannot_be_is_refused_at_the_start(world: World) -> None
     assert [] == world.fake.journal("start")
 
 
+@pytest.mark.timing
 @pytest.mark.usefixtures("inside")
 def test_slow_and_silent_clients_cost_nothing_that_matters(world: World) -> None:
     """200 that say nothing and one that says a letter a second: leases are renewed on time."""

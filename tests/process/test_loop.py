@@ -101,6 +101,7 @@ def test_no_signal_is_lost_in_a_flood_of_others(loop: Loop) -> None:
     assert not loop.wait(soon(0.02))
 
 
+@pytest.mark.timing
 def test_a_signal_ends_the_wait_at_once(loop: Loop) -> None:
     """A wait without a deadline answers a signal within 50 ms."""
     sent = []
@@ -145,6 +146,7 @@ def test_leaving_leaks_no_descriptor() -> None:
     assert before == sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - likewise
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("seconds", [0.0, -5.0, 0.03], ids=["now", "past", "soon"])
 def test_a_deadline_ends_the_wait_with_nothing(loop: Loop, seconds: float) -> None:
     """The wait is over at its deadline, not before it and not long after it."""
@@ -205,6 +207,7 @@ def test_a_long_line_is_cut_and_that_is_said(
     assert [long, LineReceived(source="keepalived", line=b"next")] == events
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("line", ["y", "y" * 500], ids=["short lines", "long lines"])
 def test_a_child_that_floods_starves_neither_signals_nor_deadlines(
     loop: Loop, pipe: tuple[int, int], line: str
@@ -238,6 +241,7 @@ def test_a_child_that_floods_starves_neither_signals_nor_deadlines(
         os.close(other_writing)
 
 
+@pytest.mark.timing
 def test_an_endless_line_does_not_outlast_the_deadline(loop: Loop, pipe: tuple[int, int]) -> None:
     """A stream that never sends a newline makes one event and then none, on time."""
     reading, writing = pipe

@@ -88,6 +88,7 @@ def test_the_shared_descriptor_keeps_its_flags(pipe: tuple[int, int]) -> None:
     os.fstat(writing)  # still open
 
 
+@pytest.mark.timing
 def test_a_pipe_that_nobody_reads_blocks_nothing(pipe: tuple[int, int]) -> None:
     """Ten thousand lines into a full blocking pipe return at once; the loop hears signals."""
     _, writing = pipe
@@ -349,6 +350,7 @@ def test_a_pipe_of_another_user_blocks_nothing_either(pipe: tuple[int, int]) -> 
     assert lines[-1].startswith(dropped + b" lines dropped")
 
 
+@pytest.mark.timing
 def test_draining_waits_for_a_slow_reader_but_not_for_ever(pipe: tuple[int, int]) -> None:
     """The last lines before the exit get their bounded time."""
     reading, writing = pipe

@@ -297,6 +297,7 @@ def test_no_signal_goes_to_everybody(target: int) -> None:
         process.signal_group(1, 0)
 
 
+@pytest.mark.timing
 def test_a_full_output_pipe_blocks_neither_writer_nor_loop(spawned: Callable[..., int]) -> None:
     """A child that writes far more than the pipe holds ends, and the loop still hears signals."""
     reading, writing = process.make_output_pipe()

@@ -746,6 +746,7 @@ def test_only_what_the_interface_has_for_sure_may_be_sent_from(segment: Segment)
 # --- cost ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.timing
 def test_unrelated_traffic_costs_the_agent_nothing(segment: Segment, wire: WireSocket) -> None:
     """10 000 packets a second for two seconds: who waits for the socket uses < 1 % of a core."""
     flood = subprocess.Popen(

@@ -36,6 +36,7 @@ needs iptables-nft iptables iptables-nft
 needs unshare util-linux util-linux
 needs setpriv util-linux util-linux
 needs ping iputils-ping iputils
+needs arping iputils-arping iputils
 needs ps procps procps-ng
 needs curl curl curl
 needs tcpdump tcpdump tcpdump

@@ -71,7 +71,10 @@ def run(case: Case, *, keep: Path | None = None) -> Outcome:
 
 
 def perform(lab: Lab, case: Case, *, keep: Path | None = None, margin: float = MARGIN) -> Outcome:
-    """Run a case in a lab with nodes enough, and judge it; ``margin`` forgives what is small."""
+    """Run a case in a lab with nodes enough, and judge it.
+
+    ``margin`` forgives what is small; by how much this machine was late is forgiven as well.
+    """
     fault = fault_of(case.fault)
     begun = time.monotonic()
     scene = Scene(
@@ -87,7 +90,7 @@ def perform(lab: Lab, case: Case, *, keep: Path | None = None, margin: float = M
     try:
         fault.story(scene)
         seen = dict(scene.seen())
-        misses = [*judge(fault, case.mode, seen, margin), *silent(fault, scene)]
+        misses = [*judge(fault, case.mode, seen, margin + scene.lateness), *silent(fault, scene)]
     except Exception:  # noqa: BLE001 - one case more or less
         misses = [traceback.format_exc()]
     finally:

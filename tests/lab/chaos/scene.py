@@ -303,7 +303,8 @@ class Scene:
     @property
     def lateness(self) -> float:
         """Return by how much this machine was late at worst."""
-        return max((each.lateness for each in self._watches.values()), default=0.0)
+        late = (each.lateness for each in self._watches.values())
+        return max(self.lab.recorder.lateness, *late)
 
     def told(self) -> str:
         """Return what all agents said."""
