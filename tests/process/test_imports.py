@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.agent_process import STANDING_BY
+
 if TYPE_CHECKING:
     from tests.support.agent_process import World
 
@@ -67,6 +69,8 @@ def test_a_running_agent_has_no_coroutines(world: World) -> None:
 @pytest.mark.parametrize("command", ["status", "status --json", "reload"])
 def test_asking_a_running_agent_loads_nothing(world: World, command: str) -> None:
     """These are called by probes and by hand, often."""
+    world.fake.plays(STANDING_BY)
     agent = world.running()
+    agent.wait_for(lambda: agent.status["ready"] is True)
     assert (0, set()) == imported(world, command)
     assert 0 == agent.stop()
