@@ -23,6 +23,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 #: Where the tools lie; an ordinary user's PATH often lacks the sbin directories.
 TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+_PLAIN = Path(__file__).parents[1] / "support" / "plain"  # see there
+
 _Result = TypeVar("_Result")
 
 
@@ -36,9 +38,11 @@ def base_environment() -> dict[str, str]:
     None of coverage's: measuring it doubles what a start of the agent costs, and what an agent
     of the lab does, tests of processes do as well.
     """
-    kept = ("LANG", "PYTHONPATH")
+    kept = ("LANG",)
+    path = os.environ.get("PYTHONPATH", "")
     return {
         "PATH": f"{os.environ.get('PATH', '')}:{TOOL_PATH}".removeprefix(":"),
+        "PYTHONPATH": f"{_PLAIN}:{path}".removesuffix(":"),
         **{name: os.environ[name] for name in kept if name in os.environ},
     }
 

@@ -85,6 +85,8 @@ def serve_ranked(lab: Lab, *addresses: str, **more: str) -> Node:
         timeout=ELECTION,
         what="the first node holds every address alone",
     )
+    for node in lab.nodes[1:]:
+        wait_for_line(node, "Entering BACKUP STATE")  # ready to take over what comes next
     return lab.nodes[0]
 
 

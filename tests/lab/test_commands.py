@@ -43,7 +43,8 @@ def test_status_shows_what_the_kernel_has(make_lab: Callable[..., Lab]) -> None:
         assert shown.returncode == 0
         expected = "MASTER" if node is holder else "BACKUP"
         for number, address in enumerate(addresses, start=1):
-            (line,) = [each for each in shown.stdout.splitlines() if address in each]
+            lines = [each for each in shown.stdout.splitlines() if each.startswith(NAME)]
+            (line,) = [each for each in lines if address in each]
             assert line.split()[:2] == [f"{NAME}_VIP_{number}", expected]
     found = json.loads(ask(holder, "status", "--json").stdout)
     assert found["phase"] == "running"

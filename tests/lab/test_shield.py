@@ -16,7 +16,16 @@ import pytest
 from tests.lab import speakers
 from tests.lab.node import AGENT
 from tests.lab.raw import keepalived_config
-from tests.lab.scenarios import ELECTION, ask, events, status, stays, variables, wait_for_each
+from tests.lab.scenarios import (
+    ELECTION,
+    ask,
+    events,
+    status,
+    stays,
+    variables,
+    wait_for_each,
+    wait_for_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,6 +86,7 @@ class Deployment:
             else:
                 chosen = {"PRIORITY": str(priority), **more}
                 node.start(variables(*self.all_addresses, **chosen))
+            wait_for_line(node, "Entering BACKUP STATE")  # the first one is the first MASTER
 
     def _config(self, node: Node, priority: int) -> str:
         (other,) = [each for each in self.members if each is not node]
@@ -218,6 +228,7 @@ def test_a_peer_with_a_second_speaker_is_still_heard(
     address = lab.virtual(1) if family == 4 else lab.virtual6(1)
     for node, priority in zip(lab.nodes, ("200", "150"), strict=True):
         node.start(variables(address, PRIORITY=priority))
+        wait_for_line(node, "Entering BACKUP STATE")  # the first one is the first MASTER
     wait_for_each(lab, [address], timeout=2 * ELECTION, among=[first])
     source = first.own.ipv4.ip if family == 4 else link_local(first)
     since = time.monotonic()

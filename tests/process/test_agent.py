@@ -451,7 +451,9 @@ def test_transitions_are_in_the_log_and_in_the_status(world: World) -> None:
 @pytest.mark.timing
 def test_an_idle_agent_says_nothing_and_uses_no_time(world: World) -> None:
     """Nothing polls: three seconds cost less than ten milliseconds of CPU, and no line."""
+    world.fake.plays(STANDING_BY)
     agent = world.running(policy={})
+    agent.wait_for(lambda: agent.status["ready"] is True)
     wait_until(lambda: not _moves(agent), 5, "the agent does not come to rest")
     log, spent = agent.log, cpu_seconds(agent)
     end = time.monotonic() + 3

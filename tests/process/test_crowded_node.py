@@ -60,6 +60,8 @@ def namespace() -> Iterator[NetworkNamespace]:
         made.ip("link", "add", "kube-ipvs0", "type", "veth", "peer", "name", "kube0")
         made.ip_batch(
             [
+                # link-local addresses would come at a moment of their own
+                *(f"link set {each} addrgenmode none" for each in ("one", "one0", "two", "two0")),
                 *(f"link set {each} up" for each in ("lo", "one", "one0", "two", "two0")),
                 "addr add 10.9.0.1/24 dev one",
                 "addr add 10.9.0.100/32 dev one label one:vip",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _IP = shutil.which("ip") or "ip"  # some tests have a PATH without it
 _CHECKOUT = Path(__file__).parents[2]
+_PLAIN = Path(__file__).with_name("plain")  # see there
 _FAKE = Path(__file__).with_name("fake_keepalived.py")
 TERM = signal.SIGTERM
 _RUNNER = Path(__file__).with_name("agent_runner.py")
@@ -221,7 +222,7 @@ class World:
         self.environment = {
             **kept,
             "PATH": path,
-            "PYTHONPATH": str(_CHECKOUT),
+            "PYTHONPATH": f"{_PLAIN}:{_CHECKOUT}",
             "KEEPALIVED_CONFIG": str(self.keepalived_conf),
             "IPFAILOVER_RUN_DIR": str(self.run_directory),
             **VARIABLES,

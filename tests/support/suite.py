@@ -18,6 +18,7 @@ _IN_KEEPALIVED = "tests/golden/test_scripts_in_keepalived.py"
 _COMPUTING = ("tests/unit", "tests/property", "tests/golden", f"--ignore={_IN_KEEPALIVED}")
 _WAITING = ("tests/process", "tests/lab", _IN_KEEPALIVED)
 _LOWER_PRIORITY = 5  # not lower: beside other programs they would never end
+_PATIENTLY = ("--timeout", "900")  # behind others, a test of thousands of examples takes its time
 _WAITING_PER_CORE = 4
 _NO_TESTS = 5  # pytest's exit code when a selection has none
 
@@ -30,7 +31,9 @@ def main(arguments: list[str]) -> int:
         shown_later = Path(directory, "computing")
         with shown_later.open("wb") as output:
             computing = subprocess.Popen(
-                _pytest("-n", str(cores), *_COMPUTING, *arguments, nice=_LOWER_PRIORITY),
+                _pytest(
+                    "-n", str(cores), *_PATIENTLY, *_COMPUTING, *arguments, nice=_LOWER_PRIORITY
+                ),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
