@@ -342,7 +342,7 @@ def test_the_compose_file_serves(start: StartPod, web: Lab, tmp_path: Path) -> N
 def test_the_quadlet_serves_and_its_reload_gives_a_verdict(
     start: StartPod, web: Lab, tmp_path: Path
 ) -> None:
-    """With the options that podman's generator makes of it, and the file of the compose example."""
+    """With the options that podman's generator makes of it, and the compose example's file."""
     text = (EXAMPLES / "quadlet" / "ipfailover.container").read_text(encoding="utf-8")
     options = [each for each in quadlet.options(text) if not each.startswith(_THE_LABS)]
     for place in ("run/ipfailover-agent", "etc/ipfailover"):

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -29,6 +30,7 @@ from tests.support.manifests import (
     SCC_SCHEMA,
     Manifest,
 )
+from tests.support.markdown import blocks
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -427,6 +429,94 @@ def test_the_directory_of_a_second_deployment_follows_its_name(tmp_path: Path) -
     [(_, spec)] = manifests.pod_specs(made)
     paths = [each["hostPath"]["path"] for each in spec["volumes"] if "hostPath" in each]
     assert ["/run/ipfailover-agent-third-one"] == paths
+
+
+# --- what the guide has an operator type ------------------------------------------------------
+
+OPERATIONS = EXAMPLES.parent / "docs" / "operations.md"
+_KUBECTL = re.compile(r"(?:^|[\s(])(?:kubectl|oc) ((?:'[^']*'|[^|;)'])*)")
+
+
+def guide_lines() -> list[str]:
+    """Return every line that the guide has an operator type into a shell."""
+    return [
+        line.removeprefix("$ ")
+        for block in blocks(OPERATIONS.read_text(encoding="utf-8"))
+        for line in block.body.replace("\\\n", " ").splitlines()
+        if block.language == "sh" or line.startswith("$ ")
+    ]
+
+
+def test_kubectl_knows_every_command_of_the_guide() -> None:
+    """The real one parses it, finds the directories, and only then finds no cluster."""
+    found = [
+        words.replace('"$pod"', "pod/x")
+        for line in guide_lines()
+        for words in _KUBECTL.findall(line.replace("$(date +%s)", "0"))
+    ]
+    assert {"drain", "annotate", "port-forward", "scale", "delete"} <= {
+        word for words in found for word in words.split()
+    }
+    nowhere = [str(manifests.KUBECTL), "--server=http://127.0.0.1:1", "--request-timeout=1"]
+    wrong = {}
+    for words in dict.fromkeys(found):
+        done = subprocess.run(
+            [*nowhere, *shlex.split(words)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd=EXAMPLES.parent,
+            stdin=subprocess.DEVNULL,
+        )
+        # From standard input there comes nothing: the next test looks at what is piped there.
+        if not re.search(r"127\.0\.0\.1:1\b|no objects passed", done.stderr):
+            wrong[words] = done.stderr
+    assert {} == wrong
+
+
+def test_the_removal_job_of_the_guide_fits_either_deployment() -> None:
+    """With the words of the guide: the namespace and the directory of the deployment."""
+    lines = [line.rpartition(" | ")[0] for line in guide_lines() if "remove/job.yaml" in line]
+    jobs = []
+    for line in lines:
+        done = subprocess.run(
+            shlex.split(line), check=True, capture_output=True, text=True, cwd=EXAMPLES.parent
+        )
+        [job] = list(yaml.safe_load_all(done.stdout))
+        validate(job)
+        jobs.append(job)
+    for overlay, job in zip(("kubernetes", "second"), jobs, strict=True):
+        made = manifests.kustomize(overlay)
+        namespace = manifests.find(made, "Namespace")["metadata"]["name"]
+        assert namespace == job["metadata"]["namespace"]
+        [(_, agent)], [(_, remover)] = (list(manifests.pod_specs(each)) for each in (made, [job]))
+        assert {"kubernetes.io/hostname": "worker-3"} == remover["nodeSelector"]
+        [mine, theirs] = (
+            [each for each in spec["volumes"] if each["name"] in {"state", "config"}]
+            for spec in (remover, agent)
+        )
+        assert theirs == mine
+        assert (
+            manifests.find(made, "ServiceAccount")["metadata"]["name"]
+            == (remover["serviceAccountName"])
+        )
+
+
+def test_the_guide_and_the_examples_name_what_was_not_run_on_a_cluster() -> None:
+    """And neither says any more that nothing was."""
+    texts = [
+        " ".join(file.read_text(encoding="utf-8").split())
+        for file in (OPERATIONS, EXAMPLES / "README.md")
+    ]
+    parts = [
+        text.partition(start)[2][:500]
+        for text, start in zip(texts, ("**Not run yet:**", "Not run were:"), strict=True)
+    ]
+    for part in parts:
+        for name in ("SELinux", "`spc_t`", "CRI-O", "OVN-Kubernetes", "cgroup v2", "IPv6"):
+            assert name in part
+    assert not any("not run on a cluster" in text for text in texts)
 
 
 # --- quadlet ------------------------------------------------------------------------------------
