@@ -203,7 +203,9 @@ class Peering:
 
     def _tell(self, event: str, **fields: object) -> None:
         """Say it once, and then how often it happened again, each minute."""
-        repeated = self._repeats.seen(f"{event} {fields}", time.monotonic())
+        # How many addresses are kept meanwhile makes it no other thing.
+        what = {name: value for name, value in fields.items() if name != "kept"}
+        repeated = self._repeats.seen(f"{event} {what}", time.monotonic())
         if repeated is not None:
             counted = {"repeated": repeated} if repeated else {}
             self._log.error(event, **fields, **counted)

@@ -160,7 +160,7 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
         f"ip address add {each} dev eth0 nodad;"
         for each in (f"{link_local['local']}/64", f"{first.ipv6}/64")
     )
-    first.run(["sh", "-c", f"ip -6 address flush dev eth0; {back}"])
+    first.run(["sh", "-c", f"ip -6 address flush dev eth0; sleep 0.3; {back}"])
     lab.wait_until(
         lambda: lab.recorder.seconds_with_none(six, since=began) > 0,
         timeout=3,

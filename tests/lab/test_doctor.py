@@ -299,11 +299,14 @@ def test_what_no_client_would_reach_is_told(make_lab: Callable[..., Lab]) -> Non
     (node,) = lab.nodes
     last = ".".join((*node.ip.split(".")[:3], "255"))
     node.application.stop()
-    program = f"import socket, time; socket.create_server(('{node.ip}', {PORT})); time.sleep(99)"
+    program = (
+        f"import socket, time; kept = socket.create_server(('{node.ip}', {PORT})); time.sleep(99)"
+    )
     listener = node.network.spawn([sys.executable, "-c", program], environment=base_environment())
     try:
+        ask_it = ["bash", "-c", f"</dev/tcp/{node.ip}/{PORT}"]
         lab.wait_until(
-            lambda: str(PORT) in node.run(["ss", "-Htln"]).stdout, timeout=8, what="a listener"
+            lambda: node.run(ask_it, check=False).returncode == 0, timeout=8, what="a listener"
         )
         mute = "echo 8 >/proc/sys/net/ipv4/conf/eth0/arp_ignore"
         node.run(["sh", "-c", mute])

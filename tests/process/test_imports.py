@@ -71,6 +71,6 @@ def test_asking_a_running_agent_loads_nothing(world: World, command: str) -> Non
     """These are called by probes and by hand, often."""
     world.fake.plays(STANDING_BY)
     agent = world.running()
-    agent.wait_for(lambda: agent.status["ready"])
+    agent.wait_for(lambda: agent.status["ready"] is True)
     assert (0, set()) == imported(world, command)
     assert 0 == agent.stop()

@@ -26,7 +26,7 @@ from ipfailover_agent.core.model import (
     ScriptState,
     Settings,
 )
-from ipfailover_agent.core.planning import checks, sources
+from ipfailover_agent.core.planning import checks, interfaces, sources
 from ipfailover_agent.core.planning.plan import plan
 from tests.support.vectors import host_facts
 
@@ -376,6 +376,37 @@ def test_peers_by_name_are_waited_for() -> None:
     with pytest.raises(HostNotReadyError) as caught:
         plan(settings, FACTS)
     assert caught.value.is_usual
+    assert "mend DNS" not in str(caught.value.problem)
+    known = dataclasses.replace(FACTS, stored_peers=2)
+    with pytest.raises(HostNotReadyError, match="2 peers are known from before") as caught:
+        plan(settings, known)
+    assert caught.value.is_usual
+
+
+def test_a_node_that_is_listed_by_an_address_of_another_interface_is_no_peer_of_itself() -> None:
+    """The interface is not looked at, the address was asked about."""
+    settings = Settings(
+        virtual_addresses=addresses("10.0.0.1"), unicast_peers=addresses("10.8.0.1 10.8.0.2")
+    )
+    facts = dataclasses.replace(FACTS, local_addresses=frozenset(addresses("10.8.0.1 10.0.0.1")))
+    (instance,) = plan(settings, facts).instances
+    assert addresses("10.8.0.2") == instance.unicast_peers
+
+
+def test_what_a_plan_depends_on_is_asked_of_the_node() -> None:
+    """Interfaces by name, virtual addresses, and whatever may be a node's address."""
+    settings = Settings(
+        virtual_addresses=addresses("10.0.0.1"),
+        interfaces=("br-ex",),
+        unicast_peers=addresses("10.8.0.1"),
+        unicast_source=addresses("10.8.0.3")[0],
+    )
+    scope = interfaces.scope(settings, addresses("10.8.0.2"))
+    assert "br-ex" == scope.interfaces[0]
+    assert addresses("10.0.0.1") == scope.virtual
+    assert addresses("10.8.0.1 10.8.0.2 10.8.0.3") == scope.nodes
+    assert {"lo", "kube-ipvs0"} == scope.passed_by
+    assert not scope.is_whole
 
 
 def test_peers_by_name_are_added_to_those_by_address() -> None:

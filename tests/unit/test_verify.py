@@ -101,6 +101,15 @@ def test_an_address_that_was_removed_has_to_be_gone() -> None:
     assert [] == said(expect(old, new, ("x_VIP_1",)), dump(new, MASTER), on(A, B))
 
 
+def test_only_the_interfaces_of_the_plan_and_of_what_was_there_before_matter() -> None:
+    """Others may have any number of addresses."""
+    old, new = config(1, 2), replace(config(1, 2), interface="br-ex")
+    assert {"br-ex"} == Expectation(config=new).interfaces
+    before = frozenset({("eth0", A)})
+    assert {"br-ex", "eth0"} == Expectation(config=new, gone=before).interfaces
+    assert {old.interface, "eth0"} == Expectation(config=old, moved=before).interfaces
+
+
 def test_an_address_that_moved_to_a_backup_has_to_be_gone() -> None:
     """It would be on two nodes; what stayed in its instance is not looked at."""
     old, new = config(1, 2), config(2, 1)

@@ -88,6 +88,15 @@ def test_what_the_plan_may_depend_on_is_a_change(after: dict[str, list[str]]) ->
     assert look(NODE) != look(after)
 
 
+def test_a_nodes_address_that_comes_to_this_node_is_a_change() -> None:
+    """Wherever it is; a virtual one is not."""
+    facts = host_facts(NODE, [])
+    peer = replace(facts, local_addresses=frozenset({ip_address("10.8.0.1"), *VIRTUAL}))
+    assert describe_node(facts, VIRTUAL) != describe_node(peer, VIRTUAL)
+    virtual = replace(facts, local_addresses=frozenset(VIRTUAL))
+    assert describe_node(facts, VIRTUAL) == describe_node(virtual, VIRTUAL)
+
+
 def test_routes_and_scripts_are_looked_at_too() -> None:
     """The default route chooses the interface; a missing check script may come back."""
     assert look(NODE) != look(NODE, "default via 10.0.0.1 dev eth1")
