@@ -174,7 +174,7 @@ def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tupl
 def _check_config_path(paths: RunPaths) -> None:
     """Refuse to write keepalived.conf over something that is needed as it is."""
     path, directory = os.path.realpath(paths.config), os.path.realpath(paths.directory)
-    taken = {os.path.realpath(each) for each in (*paths.all_files, paths.check_reason)}
+    taken = {os.path.realpath(each) for each in paths.all_files}
     if _way_to(path) & taken or path in _way_to(directory):
         reason = "the agent needs that name for itself"
     else:

@@ -66,7 +66,9 @@ def release(options: Options) -> int:
     if not released:
         terminal.say(f"none of {len(addresses)} addresses is on {' or '.join(looked_at)}")
     _remove_rules(settings)
-    files.remove_run_directory(paths)
+    # A custom template may say nothing of the agent: then only one in the run directory is ours.
+    written = settings.keepalived_config if settings else ""
+    files.remove_run_directory(RunPaths(directory=options.run_directory, config=written))
     return 0
 
 

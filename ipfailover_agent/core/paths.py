@@ -137,6 +137,7 @@ class RunPaths:
         """Return everything that an agent may leave in ``directory``."""
         return (
             self.check,
+            self.check_reason,
             self.check_duration,
             self.check_track,
             self.notify,

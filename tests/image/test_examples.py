@@ -14,7 +14,7 @@ from tests.lab.names import NameServer
 from tests.lab.namespaces import base_environment
 from tests.lab.scenarios import ELECTION, PLANNED, stays
 from tests.lab.waiting import wait_until
-from tests.support import manifests
+from tests.support import manifests, quadlet
 from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
 from tests.support.markdown import blocks
 
@@ -47,9 +47,17 @@ def environment_of(container: Manifest, node: Node) -> dict[str, str]:
 
 
 def container_options(
-    spec: Manifest, config: Mapping[str, str], directory: Path, node: Node
+    spec: Manifest,
+    config: Mapping[str, str],
+    directory: Path,
+    node: Node,
+    *,
+    host: Path | None = None,
 ) -> tuple[dict[str, str], list[str]]:
-    """Return environment and podman's options for a pod's only container on a node."""
+    """Return environment and podman's options for a pod's only container on a node.
+
+    What is the pod's own is in ``directory``; ``host`` has the directories of the node.
+    """
     [container] = spec["containers"]
     context = container["securityContext"]
     options = [
@@ -63,6 +71,8 @@ def container_options(
     for mount in container["volumeMounts"]:
         source = volumes[mount["name"]]
         there = directory / mount["name"]
+        if "hostPath" in source:
+            there = (host or directory) / source["hostPath"]["path"].lstrip("/")
         if "emptyDir" in source:
             options.append(f"--tmpfs={mount['mountPath']}:mode=0777")
             continue
@@ -108,7 +118,39 @@ def test_a_clusters_pods_serve_and_a_job_removes_what_a_killed_one_left(
         command = job_spec["containers"][0]["command"][0]
         done = start(node, environment, options=options, entrypoint=command)
         assert done.wait() == 0, done.logs()
+        # keepalived.conf has the password. The directory itself is a mount.
+        state = tmp_path / node.name / "run" / "ipfailover-agent"
+        assert [] == list(state.iterdir())
     assert not any(web.recorder.holders(web.virtual(number)) for number in (1, 2, 3))
+
+
+def test_two_deployments_serve_on_the_same_node(start: StartPod, web: Lab, tmp_path: Path) -> None:
+    """Each has its directory of the node and its port; the end of one is nothing to the other."""
+    pods: dict[str, list[Pod]] = {}
+    for overlay in ("kubernetes", "second"):
+        made = manifests.kustomize(overlay)
+        config = manifests.find(made, "ConfigMap")["data"]
+        [(_, spec)] = manifests.pod_specs(made)
+        for node in web.nodes:
+            host = tmp_path / node.name
+            environment, options = container_options(spec, config, host / overlay, node, host=host)
+            pods.setdefault(overlay, []).append(start(node, environment, options=options))
+    addresses = [web.virtual(number) for number in (1, 2, 3, 11, 12, 13)]
+    for each in addresses:
+        web.wait_for_holder(each, timeout=ELECTION)
+    node = web.nodes[0]
+    for overlay, name, port in (("kubernetes", "ipfailover", 63000), ("second", "second", 63001)):
+        url = f"http://127.0.0.1:{port}/readyz?config={name}"
+        curl = ["curl", "-fsS", "-m", "5", url]
+        wait_until(functools.partial(_succeeds, node, curl), timeout=5, what=f"{name} is ready")
+        pod = pods[overlay][0]
+        assert 0 == pod.run("ipfailover-ready").returncode
+        assert "HTTP is not answered" not in pod.run("ipfailover-agent", "status").stdout
+    for pod in pods["kubernetes"]:
+        assert 0 == pod.stop().exit_code
+    left = [each for each in addresses if web.recorder.holders(each)]
+    assert addresses[3:] == left
+    assert all(web.recorder.seconds_with_two(each) == 0 for each in addresses)
 
 
 def test_doctor_lets_an_agent_start_or_not(start: StartPod, web: Lab, tmp_path: Path) -> None:
@@ -295,6 +337,39 @@ def test_the_compose_file_serves(start: StartPod, web: Lab, tmp_path: Path) -> N
     first.application.stop()
     web.wait_for_holder(ADDRESS, among=[second], timeout=PLANNED + 4)
     assert first_pod.stop().exit_code == 0
+
+
+def test_the_quadlet_serves_and_its_reload_gives_a_verdict(
+    start: StartPod, web: Lab, tmp_path: Path
+) -> None:
+    """With the options that podman's generator makes of it, and the compose example's file."""
+    text = (EXAMPLES / "quadlet" / "ipfailover.container").read_text(encoding="utf-8")
+    options = [each for each in quadlet.options(text) if not each.startswith(_THE_LABS)]
+    for place in ("run/ipfailover-agent", "etc/ipfailover"):
+        (tmp_path / place).mkdir(parents=True)
+        options = [
+            each.replace(f"--volume=/{place}:", f"--volume={tmp_path}/{place}:")
+            for each in options
+        ]
+    file = tmp_path / "etc" / "ipfailover" / "ipfailover.env"
+    written = (EXAMPLES / "compose" / "ipfailover.env").read_text(encoding="utf-8")
+    file.write_text(written)
+    pod = start(web.nodes[0], options=options)
+    web.wait_for_holder(ADDRESS, timeout=ELECTION)
+    # As an editor does: another file under the same name.
+    (file.parent / "new").write_text(written.replace(ADDRESS, f"{ADDRESS}-102"))
+    (file.parent / "new").rename(file)
+    [reload] = [value for key, value in quadlet.pairs(text, "Service") if key == "ExecReload"]
+    podman, verb, _, *command = reload.split()
+    assert (podman, verb) == ("/usr/bin/podman", "exec")
+    done = pod.run(*command)
+    assert 0 == done.returncode, done.stdout + done.stderr
+    web.wait_for_holder("192.0.2.102", timeout=ELECTION)
+    assert 0 == pod.stop().exit_code
+
+
+#: What the lab itself gives a container.
+_THE_LABS = ("--name=", "--network=")
 
 
 def docker_runs() -> list[str]:

@@ -644,6 +644,25 @@ def test_release_leaves_files_of_others_alone(world: World) -> None:
     assert ["precious"] == [each.name for each in world.run_directory.iterdir()]
 
 
+@pytest.mark.parametrize("place", ["in the run directory", "elsewhere", "written by hand"])
+def test_release_removes_keepalived_conf_with_the_password(world: World, place: str) -> None:
+    """The agent's own, wherever it lies; what a check said and half-written files as well."""
+    inside = world.run_directory / "keepalived.conf"
+    path = inside if place == "in the run directory" else world.keepalived_conf
+    configured = {"KEEPALIVED_CONFIG": str(path), "OPENSHIFT_HA_CONFIG_NAME": "secret"}
+    agent = world.running(environment=configured)
+    agent.signal(signal.SIGKILL)
+    agent.popen.wait(5)
+    assert "auth_pass" in path.read_text(encoding="utf-8")
+    for name in ("check.reason", ".check.7-1.new~"):
+        (world.run_directory / name).write_text("x", encoding="utf-8")
+    if place == "written by hand":
+        path.write_text("global_defs {\n}\n", encoding="utf-8")
+    assert 0 == world.command("release", environment=configured).returncode
+    assert not world.run_directory.exists()
+    assert (place == "written by hand") == path.exists()
+
+
 def test_release_says_where_it_looked_when_nothing_is_there(world: World) -> None:
     """Whoever is in the wrong network sees it."""
     done = world.command("release")

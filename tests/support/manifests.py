@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 OVERLAYS = ("kubernetes", "openshift")
+KUBECTL = Path(sys.executable).with_name("kubectl")
 
 Manifest = dict[str, Any]
 
@@ -91,9 +92,8 @@ def kustomize(overlay: str) -> list[Manifest]:
 
 
 def _kustomize(directory: Path) -> list[Manifest]:
-    kubectl = Path(sys.executable).with_name("kubectl")
     done = subprocess.run(
-        [str(kubectl), "kustomize", str(directory)],
+        [str(KUBECTL), "kustomize", str(directory)],
         check=True,
         capture_output=True,
         text=True,

@@ -244,7 +244,7 @@ NEVER_WRITTEN = {"keepalived.conf.last-good", "checkers.pid"}  # only removed
 def test_the_readme_lists_every_file_of_the_run_directory() -> None:
     """What somebody finds there at night is explained."""
     paths = RunPaths(directory="", config="")
-    known = {Path(each).name for each in (*paths.all_files, paths.check_reason)}
+    known = {Path(each).name for each in paths.all_files}
     listed = {name.rstrip("/") for row in table(section(README, "Files")) for name in code(row[0])}
     assert listed <= known
     assert known - listed <= NEVER_WRITTEN

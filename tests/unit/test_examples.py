@@ -7,18 +7,21 @@ import copy
 import os
 import re
 import shlex
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
 from ipfailover_agent.cli import cli
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import listen, old_reading, settings, variables
 from ipfailover_agent.core.supervising.supervision import Policy
 from ipfailover_agent.core.telling import http
-from tests.support import manifests
+from tests.support import manifests, quadlet
 from tests.support.manifests import (
     EXAMPLES,
     OVERLAYS,
@@ -27,6 +30,7 @@ from tests.support.manifests import (
     SCC_SCHEMA,
     Manifest,
 )
+from tests.support.markdown import blocks
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -274,3 +278,288 @@ def test_the_unit_calls_commands_that_exist() -> None:
         assert {word for word in words[2:] if word.startswith("--")} <= known
     assert service["KillMode"] == "mixed"
     assert service["Environment"].partition("=")[0] in variables.BY_NAME
+
+
+# --- what was seen on a cluster -----------------------------------------------------------------
+
+
+def applied_in_order(file: str) -> list[Manifest]:
+    """Return the documents as ``kubectl apply -f`` sends them: one after the other."""
+    return manifests.documents(EXAMPLES / file)
+
+
+@pytest.mark.parametrize("name", ["host-network", "node-port"])
+def test_an_applications_namespace_is_its_own_and_comes_first(name: str) -> None:
+    """Or applying fails, and removing the agent's namespace removes the application."""
+    first, *rest = applied_in_order(f"applications/{name}.yaml")
+    assert "Namespace" == first["kind"]
+    assert rest
+    assert {first["metadata"]["name"]} == {each["metadata"]["namespace"] for each in rest}
+    agents = {
+        manifests.find(manifests.kustomize(each), "Namespace")["metadata"]["name"]
+        for each in (*OVERLAYS, "second")
+    }
+    assert first["metadata"]["name"] not in agents
+
+
+def test_the_node_port_example_asks_more_than_once_and_forbids_a_list_of_networks() -> None:
+    """kube-proxy refuses connections to an address that came after its last full look."""
+    assert "3" == environments()["node-port"]["OPENSHIFT_HA_CHECK_FALL"]
+    text = (EXAMPLES / "applications" / "node-port.yaml").read_text(encoding="utf-8")
+    comment = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+    advice = comment.partition("--nodeport-addresses: ")[2]
+    assert advice.startswith("leave it unset in mode iptables, and set it to 0.0.0.0/0 in mode")
+    assert "Never a list" in advice
+    assert not re.search(r"\d/(?!0\b)\d", advice)  # no network but all of them
+
+
+@pytest.mark.parametrize("overlay", [*OVERLAYS, "second"])
+def test_pod_security_neither_refuses_nor_warns(overlay: str) -> None:
+    """The level that is enforced is also the one that is warned of and noted."""
+    labels = manifests.find(manifests.kustomize(overlay), "Namespace")["metadata"]["labels"]
+    modes = ("enforce", "warn", "audit")
+    assert {f"pod-security.kubernetes.io/{each}": "privileged" for each in modes} == labels
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_hook_drains_and_exec_means_the_agent(overlay: str) -> None:
+    """A drain outlives the pod: a roll-out would leave all but one node drained."""
+    made = manifests.kustomize(overlay)
+    [(_, spec)] = manifests.pod_specs(made)
+    [container] = spec["containers"]
+    assert "lifecycle" not in container
+    kind = "Deployment" if overlay == "openshift" else "DaemonSet"
+    notes = manifests.find(made, kind)["spec"]["template"]["metadata"]["annotations"]
+    assert container["name"] == notes["kubectl.kubernetes.io/default-container"]
+
+
+# --- a second deployment on the same nodes ------------------------------------------------------
+
+_SECOND = EXAMPLES / "second" / "kustomization.yaml"
+_PEERS = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
+_BLOCK = re.compile(r"^  # With the component (\w+) there:\n((?:  # .*\n)+)", re.MULTILINE)
+
+
+def second(overlay: str, component: str, directory: Path) -> list[Manifest]:
+    """Return the second deployment of examples in which the first one has a component."""
+    shutil.copytree(EXAMPLES, directory / "examples")
+    if component:
+        first = directory / "examples" / overlay / "kustomization.yaml"
+        with first.open("a", encoding="utf-8") as file:
+            file.write(f"components: [../{component}]\n")
+    text = _SECOND.read_text(encoding="utf-8").replace("../kubernetes\n", f"../{overlay}\n")
+    block = dict(_BLOCK.findall(text)).get(component)
+    if block is not None:
+        text = text.replace(block, re.sub(r"^  # ", "  ", block, flags=re.MULTILINE))
+    (directory / "examples" / "second" / "kustomization.yaml").write_text(text, encoding="utf-8")
+    return manifests.kustomize(str(directory / "examples" / "second"))
+
+
+def test_a_second_deployment_names_every_component_that_has_a_name_or_a_port() -> None:
+    """One with the first deployment's namespace, name or port in it would be forgotten."""
+    telling = re.compile(r"63000|config=|ipfailover-peers\.ipfailover")
+    components = {
+        file.parent.name
+        for file in EXAMPLES.glob("*/kustomization.yaml")
+        if "kind: Component" in file.read_text(encoding="utf-8")
+        and telling.search(re.sub(r"(?m)^ *#.*$", "", file.read_text(encoding="utf-8")))
+    }
+    assert components == dict(_BLOCK.findall(_SECOND.read_text(encoding="utf-8"))).keys()
+
+
+@pytest.mark.parametrize("component", ["", "unicast", "probes", "monitoring", "doctor"])
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_second_deployment_shares_nothing_with_the_first(
+    overlay: str, component: str, tmp_path: Path
+) -> None:
+    """Namespace, directory on the host, port, ids and addresses; the path follows its name."""
+    made = second(overlay, component, tmp_path)
+    for each in made:
+        validate(each)
+    first = manifests.kustomize(str(tmp_path / "examples" / overlay))
+    names = [manifests.find(each, "Namespace")["metadata"]["name"] for each in (first, made)]
+    assert ["ipfailover", "ipfailover-second"] == names
+    assert {names[1]} == {
+        each["metadata"]["namespace"] for each in made if each["kind"] != "Namespace"
+    }
+    data = [manifests.find(each, "ConfigMap")["data"] for each in (first, made)]
+    # Who the peers are is of no consequence here, and would have to be resolved.
+    listed = [{name: each[name] for name in each.keys() - {_PEERS}} for each in data]
+    [one, other] = [plan(settings.parse(each), NODE).instances for each in listed]
+    assert not {each.virtual_router_id for each in one} & {
+        each.virtual_router_id for each in other
+    }
+    assert not {str(each) for group in one for each in group.all_addresses} & {
+        str(each) for group in other for each in group.all_addresses
+    }
+    assert data[0]["OPENSHIFT_HA_CONFIG_NAME"][:8] != data[1]["OPENSHIFT_HA_CONFIG_NAME"][:8]
+    places = [
+        volume["hostPath"]["path"]
+        for each in (first, made)
+        for _, spec in manifests.pod_specs(each)
+        for volume in spec["volumes"]
+        if "hostPath" in volume
+    ]
+    own = f"{places[0]}-{data[1]['OPENSHIFT_HA_CONFIG_NAME']}"
+    assert ["/run/ipfailover-agent", own] == places
+    text = yaml.safe_dump_all(made)
+    assert "63001" in text
+    assert "63000" not in text
+    assert "config=ipfailover" not in text
+    assert "ipfailover.svc" not in text
+    [(_, spec)] = manifests.pod_specs(made)
+    entries = [each["name"] for each in spec["containers"][0]["env"]]
+    assert len(set(entries)) == len(entries)
+    if component == "monitoring":
+        assert entries.index("NODE_IP") < entries.index("IPFAILOVER_LISTEN")
+
+
+def test_the_directory_of_a_second_deployment_follows_its_name(tmp_path: Path) -> None:
+    """What is written at NAME is all that a third one changes."""
+    second("kubernetes", "", tmp_path)
+    there = tmp_path / "examples" / "second" / "kustomization.yaml"
+    text = there.read_text(encoding="utf-8")
+    there.write_text(
+        re.sub(r"\bsecond( # NAME)", r"third-one\1", text).replace("63001", "63002"),
+        encoding="utf-8",
+    )
+    made = manifests.kustomize(str(there.parent))
+    assert "ipfailover-third-one" == manifests.find(made, "Namespace")["metadata"]["name"]
+    assert "third-one" == manifests.find(made, "ConfigMap")["data"]["OPENSHIFT_HA_CONFIG_NAME"]
+    [(_, spec)] = manifests.pod_specs(made)
+    paths = [each["hostPath"]["path"] for each in spec["volumes"] if "hostPath" in each]
+    assert ["/run/ipfailover-agent-third-one"] == paths
+
+
+# --- what the guide has an operator type ------------------------------------------------------
+
+OPERATIONS = EXAMPLES.parent / "docs" / "operations.md"
+_KUBECTL = re.compile(r"(?:^|[\s(])(?:kubectl|oc) ((?:'[^']*'|[^|;)'])*)")
+
+
+def guide_lines() -> list[str]:
+    """Return every line that the guide has an operator type into a shell."""
+    return [
+        line.removeprefix("$ ")
+        for block in blocks(OPERATIONS.read_text(encoding="utf-8"))
+        for line in block.body.replace("\\\n", " ").splitlines()
+        if block.language == "sh" or line.startswith("$ ")
+    ]
+
+
+def test_kubectl_knows_every_command_of_the_guide() -> None:
+    """The real one parses it, finds the directories, and only then finds no cluster."""
+    found = [
+        words.replace('"$pod"', "pod/x")
+        for line in guide_lines()
+        for words in _KUBECTL.findall(line.replace("$(date +%s)", "0"))
+    ]
+    assert {"drain", "annotate", "port-forward", "scale", "delete"} <= {
+        word for words in found for word in words.split()
+    }
+    nowhere = [str(manifests.KUBECTL), "--server=http://127.0.0.1:1", "--request-timeout=1"]
+    wrong = {}
+    for words in dict.fromkeys(found):
+        done = subprocess.run(
+            [*nowhere, *shlex.split(words)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd=EXAMPLES.parent,
+            stdin=subprocess.DEVNULL,
+        )
+        # From standard input there comes nothing: the next test looks at what is piped there.
+        if not re.search(r"127\.0\.0\.1:1\b|no objects passed", done.stderr):
+            wrong[words] = done.stderr
+    assert {} == wrong
+
+
+def test_the_removal_job_of_the_guide_fits_either_deployment() -> None:
+    """With the words of the guide: the namespace and the directory of the deployment."""
+    lines = [line.rpartition(" | ")[0] for line in guide_lines() if "remove/job.yaml" in line]
+    jobs = []
+    for line in lines:
+        done = subprocess.run(
+            shlex.split(line), check=True, capture_output=True, text=True, cwd=EXAMPLES.parent
+        )
+        [job] = list(yaml.safe_load_all(done.stdout))
+        validate(job)
+        jobs.append(job)
+    for overlay, job in zip(("kubernetes", "second"), jobs, strict=True):
+        made = manifests.kustomize(overlay)
+        namespace = manifests.find(made, "Namespace")["metadata"]["name"]
+        assert namespace == job["metadata"]["namespace"]
+        [(_, agent)], [(_, remover)] = (list(manifests.pod_specs(each)) for each in (made, [job]))
+        assert {"kubernetes.io/hostname": "worker-3"} == remover["nodeSelector"]
+        [mine, theirs] = (
+            [each for each in spec["volumes"] if each["name"] in {"state", "config"}]
+            for spec in (remover, agent)
+        )
+        assert theirs == mine
+        assert (
+            manifests.find(made, "ServiceAccount")["metadata"]["name"]
+            == (remover["serviceAccountName"])
+        )
+
+
+def test_the_guide_and_the_examples_name_what_was_not_run_on_a_cluster() -> None:
+    """And neither says any more that nothing was."""
+    texts = [
+        " ".join(file.read_text(encoding="utf-8").split())
+        for file in (OPERATIONS, EXAMPLES / "README.md")
+    ]
+    parts = [
+        text.partition(start)[2][:500]
+        for text, start in zip(texts, ("**Not run yet:**", "Not run were:"), strict=True)
+    ]
+    for part in parts:
+        for name in ("SELinux", "`spc_t`", "CRI-O", "OVN-Kubernetes", "cgroup v2", "IPv6"):
+            assert name in part
+    assert not any("not run on a cluster" in text for text in texts)
+
+
+# --- quadlet ------------------------------------------------------------------------------------
+
+_QUADLET = EXAMPLES / "quadlet" / "ipfailover.container"
+
+
+def test_the_quadlet_gives_the_container_what_compose_gives_it() -> None:
+    """The same rights, network and directory; and it names commands that exist."""
+    text = _QUADLET.read_text(encoding="utf-8")
+    options = set(quadlet.options(text))
+    service = manifests.compose()
+    assert {
+        f"--network={service['network_mode']}",
+        *(f"--cap-drop={each.lower()}" for each in service["cap_drop"]),
+        *(f"--cap-add={each}" for each in service["cap_add"]),
+        *(f"--tmpfs={each}" for each in service["tmpfs"]),
+        *(f"--volume={each}" for each in service["volumes"]),
+        "--read-only",
+        "--read-only-tmpfs=false",
+        "--security-opt=no-new-privileges",
+    } <= options
+    [reload] = [value for key, value in quadlet.pairs(text, "Service") if key == "ExecReload"]
+    [name] = [each.removeprefix("--name=") for each in options if each.startswith("--name=")]
+    assert ["/usr/bin/podman", "exec", name, "ipfailover-agent", "reload"] == reload.split()
+    # The unit itself must not be ended before the container's own time is over.
+    unit = dict(quadlet.pairs(text, "Service"))
+    [grace] = [each.partition("=")[2] for each in options if each.startswith("--stop-timeout")]
+    assert Policy().stop_grace + 2 * Policy().kill_grace < int(grace) < int(unit["TimeoutStopSec"])
+
+
+def test_podmans_own_generator_takes_the_quadlet() -> None:
+    """Version 5: every key is known, and its options are those that the tests run."""
+    program = quadlet.generator()
+    if program is None:
+        pytest.skip(
+            "THE QUADLET WAS NOT GENERATED: no podman 5 here; QUADLET may name its generator"
+        )
+    made = quadlet.generated(program, _QUADLET.parent)
+    options, image = quadlet.generated_options(made)
+    text = _QUADLET.read_text(encoding="utf-8")
+    assert [image] == [value for key, value in quadlet.pairs(text, "Container") if key == "Image"]
+    assert sorted(map(str.lower, quadlet.options(text))) == sorted(map(str.lower, options))
+    service = quadlet.pairs(made, "Service")
+    for each in quadlet.pairs(text, "Service"):
+        assert each in service
