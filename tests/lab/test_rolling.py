@@ -187,7 +187,7 @@ def test_while_ids_shift_one_of_two_holders_yields_in_a_second(
     double = max(longest_double(lab, each, began) for each in after)
     print(f"two for at most {double:.2f} s at a time")
     print(lab.recorder.describe(since=began))
-    assert double <= SHIFTED + lab.recorder.lateness
+    assert double <= SHIFTED + SLACK + lab.recorder.lateness
 
 
 def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(
