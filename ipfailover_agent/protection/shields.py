@@ -74,6 +74,7 @@ class Shields:
         self._obstacle = ""  # why we cannot, as far as the node shows
         self._failure = ""  # why nft did not, the last time
         self._knows_sockets = False
+        self._sockets: frozenset[int] = frozenset()  # of our keepalived, at the last look
         self._may_be_there = False  # the table, of us or a former run
         self._is_full = False
         self._told = self.protection()
@@ -251,6 +252,9 @@ class Shields:
 
         pid = self._keepalived()
         if pid is None:
+            # Whose a new one is cannot be told, and there is no keepalived of ours to protect.
+            if raw_sockets.vrrp_sockets() - self._sockets:
+                self._knows_sockets = False
             return ""
         others: frozenset[int] | None = None
         try:
@@ -259,6 +263,7 @@ class Shields:
                 ours = raw_sockets.sockets_of(pid)
                 if ours is None:  # it ends just now
                     return ""
+                self._sockets = ours
                 others = found - ours if others is None else others & (found - ours)
         except NotPermittedError as error:
             self._knows_sockets = False

@@ -219,6 +219,25 @@ def test_nothing_is_dropped_before_our_keepalived_is_known(world: World) -> None
     world.until(dropping=True)
 
 
+def test_a_program_that_comes_while_our_keepalived_is_gone_is_not_made_deaf(world: World) -> None:
+    """Nobody can tell then whose its socket is, and there is nothing of ours to protect."""
+    world.hear()
+    world.until(dropping=True)
+    pid, world.pid = world.pid, None
+    world.pass_time()
+    assert "counter" in world.table()  # for a keepalived that is started anew
+    with another_program():
+        world.until(dropping=False)
+        world.hear()
+        world.pass_time()
+        assert "counter" not in world.table()
+        world.pid = pid
+        world.pass_time()
+        assert "another VRRP program" in world.shields.protection().reason
+    world.hear()
+    world.until(dropping=True)
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
