@@ -7,6 +7,7 @@ raises, and nft runs beside the loop.
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from ipfailover_agent.core.network.signatures import TABLE
 from ipfailover_agent.core.rivalry import shield
 from ipfailover_agent.core.rivalry.shield import Shield
 from ipfailover_agent.report.status import Protection
+from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _LOOK_INTERVAL: Final = 10.0  # at the sockets of this network, and at what was refused
 _CLOSE_LOOK: Final = 1.0  # the same, while there is something to drop
 _RUN_LIMIT: Final = 10.0  # seconds that nft gets
+_HANGS: Final = "nft does not end"
 _HOP_LIMIT: Final = 255
 _OFF: Final = "; each of its adverts puts off the next one of a master, and nothing drops it here"
 _DROPPED: Final = "; its adverts are dropped here before keepalived reads them"
@@ -189,9 +192,10 @@ class Shields:
         """Do what is due."""
         if self._run is not None:
             if now >= self._run_until:
-                self._run.kill()
-                self._run = None
-                self._failed("nft does not end", now)
+                # It may be stuck in the kernel, and the loop waits for nobody.
+                process.signal_group(self._run.pid, signal.SIGKILL)
+                self._run_until = now + _RUN_LIMIT
+                self._failed(_HANGS, now)
             return
         self._shield = shield.without_ended(self._shield, now)
         is_time = self._look_at is not None and now >= self._look_at
@@ -234,7 +238,6 @@ class Shields:
 
     def _look_for_nft(self) -> str:
         from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
-        from ipfailover_agent.system import process  # noqa: PLC0415 - likewise
 
         try:
             process.find_program("nft", self._environment.get("PATH"))
@@ -313,6 +316,9 @@ class Shields:
         now = time.monotonic()
         output = self._run.take(child.exit_code)
         self._run = None
+        if output.exit_code is None and self._failure == _HANGS:
+            self._failed(_HANGS, now)
+            return True
         if output.exit_code != 0:
             lines = [each for each in output.errors.splitlines() if each.strip()]
             self._failed(lines[0] if lines else "nft ended without a word", now)
