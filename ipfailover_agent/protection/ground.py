@@ -157,8 +157,9 @@ class GroundWatch:
         """keepalived answered what it was asked at ``asked_at``."""
         since = self._evidence.since
         if since is not None and asked_at >= since:
-            if not self._evidence.latest:
-                self._evidence.first = {each.name: each.counters for each in instances}
+            # A reload may add instances meanwhile.
+            counted = {each.name: each.counters for each in instances}
+            self._evidence.first = {**counted, **self._evidence.first}
             self._evidence.latest = instances
         before = self._deafness
         if self._state is None:
