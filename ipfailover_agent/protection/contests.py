@@ -409,7 +409,8 @@ class Contests:
         state = None if name is None else self._states.get(name)
         if name is None or state is None or state.context.is_own(advert.source_mac):
             return
-        self.heard_at = now
+        if foreign is None:
+            self.heard_at = now
         sighting = Sighting(
             source=str(advert.source),
             priority=advert.priority,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -19,6 +20,7 @@ from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry.conflict import AdvertSeen
 from ipfailover_agent.prepare import Candidate
 from ipfailover_agent.protection.contests import REASON, Contests
+from ipfailover_agent.protection.shields import Shields
 from ipfailover_agent.system.loop import Loop
 from tests.support.netns import fresh_namespace
 from tests.support.vectors import host_facts
@@ -85,9 +87,12 @@ class World:
         )
         self.holds = TrackFiles()
         holds: Any = self.holds
-        nobody: Any = SimpleNamespace(want_dump=lambda: None, suspect=lambda: None, unanswered=0.0)
+        keepalived: Any = SimpleNamespace(
+            want_dump=lambda: None, suspect=lambda: None, unanswered=0.0
+        )
         log = structlog.get_logger()
-        self.contests = Contests(log=log, holds=holds, overseer=nobody, shields=nobody)
+        shields = Shields(log, os.environ, keepalived=lambda: None)
+        self.contests = Contests(log=log, holds=holds, overseer=keepalived, shields=shields)
         self.contests.configure(self.candidate, loop)
         assert self.contests.is_on
 
@@ -139,3 +144,13 @@ def test_an_instance_that_has_no_address_and_no_rival_is_not_covered(world: Worl
     """That is said."""
     world.contests.node_is(world.without_address())
     assert (world.name,) == world.contests.uncovered()
+
+
+def test_a_foreign_speaker_of_our_id_is_no_other_node(world: World) -> None:
+    """A holder beside it may be the only one: it is not ended for a deaf instance."""
+    now = time.monotonic()
+    router = replace(HIGHER, addresses=(IPv4Address("10.9.0.99"),))
+    world.contests._on_advert(router, now)  # noqa: SLF001
+    assert world.contests.heard_at is None
+    world.contests._on_advert(HIGHER, now)  # noqa: SLF001
+    assert now == world.contests.heard_at
