@@ -337,10 +337,11 @@ class GroundWatch:
         return bool(config.instances)
 
     def _hold(self, names: frozenset[str]) -> None:
-        for name in self._held - names:
-            self._holds.clear(name, REASON)
-        for name in names - self._held:
-            self._holds.set(name, REASON)
+        # A reload may have given an instance another name, and its hold goes with it.
+        every = () if self._config is None else self._config.instances
+        for name in self._held.union(names, (each.name for each in every)):
+            if (name in names) != (REASON in self._holds.reasons(name)):
+                (self._holds.set if name in names else self._holds.clear)(name, REASON)
         self._held = names
 
     def _unwatch(self) -> None:

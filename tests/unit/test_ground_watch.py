@@ -16,24 +16,25 @@ from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
 from ipfailover_agent.core.supervising.ground import Terrain
 from ipfailover_agent.prepare import Candidate
-from ipfailover_agent.protection.ground import GroundWatch
+from ipfailover_agent.protection.ground import REASON, GroundWatch
+from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.system import terrain
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 OWN = ip_address("10.0.0.11")
 THERE = Terrain(index=7, is_running=True, usable=frozenset({OWN}), present=frozenset({OWN}))
+PLAIN = Settings(virtual_addresses=(), interfaces=("eth0",))
 FACTS = host_facts({"eth0": ["10.0.0.11/24"]})
 
 
-def serving(*addresses: str) -> Candidate:
+def serving(*addresses: str, base: Settings = PLAIN) -> Candidate:
     """Return a configuration with an instance for each address."""
     virtual: tuple[IPAddress, ...] = tuple(map(ip_address, addresses))
-    settings = Settings(
-        virtual_addresses=virtual, address_groups=len(virtual), interfaces=("eth0",)
-    )
+    settings = replace(base, virtual_addresses=virtual, address_groups=len(virtual))
     rendering: Any = None
     return Candidate(
         settings=settings,
@@ -68,12 +69,13 @@ def dump_of(candidate: Candidate, heard: int = 0) -> tuple[InstanceDump, ...]:
 class World:
     """A keepalived that cannot be started anew at present, and what is wanted of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         self.found = THERE
         self.reasons: list[str] = []
+        paths = RunPaths(directory=str(directory), config="/nowhere/keepalived.conf")
+        (directory / "hold").mkdir()
+        self.holds = Holds(structlog.get_logger(), paths)
         nobody: Any = SimpleNamespace(
-            clear=lambda *_: None,
-            set=lambda *_: None,
             want_dump=lambda: None,
             node_is=lambda _: None,
             has_left=lambda *_: False,
@@ -81,11 +83,15 @@ class World:
         )
         self.watch = GroundWatch(
             log=structlog.get_logger(),
-            holds=nobody,
+            holds=self.holds,
             overseer=nobody,
             contests=nobody,
             restart=self._restart,
         )
+
+    def configure(self, candidate: Candidate) -> None:
+        self.holds.configure(candidate.config.hold_names)
+        self.watch.configure(candidate)
 
     def _restart(self, reason: str) -> bool:
         self.reasons.append(reason)
@@ -93,9 +99,9 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Give a keepalived that was started on the interface with index 7."""
-    made = World()
+    made = World(tmp_path)
     index: Callable[[str], int | None] = lambda _: made.found.index  # noqa: E731
     monkeypatch.setattr(terrain, "index_of", index)
     monkeypatch.setattr(terrain, "look", lambda *_: made.found)
@@ -105,14 +111,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def test_a_reload_may_add_an_instance_while_another_interface_settles(world: World) -> None:
     """Nothing was counted of it before; it has yet to show that it works."""
     before, after = serving("10.0.0.50"), serving("10.0.0.50", "10.0.0.51")
-    world.watch.configure(before)
+    world.configure(before)
     world.watch.starts()
     world.watch.tick(1e9)
     world.found = replace(THERE, index=8)
-    world.watch.configure(before)
+    world.configure(before)
     world.watch.tick(2e9)
     world.watch.dumped(dump_of(before), 2e9)
-    world.watch.configure(after)
+    world.configure(after)
     world.watch.dumped(dump_of(after), 2e9 + 0.5)
     world.watch.tick(2e9 + 1)
     assert [] == world.reasons
@@ -120,3 +126,20 @@ def test_a_reload_may_add_an_instance_while_another_interface_settles(world: Wor
     world.watch.tick(2e9 + 1.4)
     world.watch.tick(3e9)
     assert [] == world.reasons  # it works there
+
+
+def test_who_is_called_otherwise_is_let_go_all_the_same(world: World) -> None:
+    """The reload that mends the source may rename the instances."""
+    named = serving("10.0.0.50", base=replace(PLAIN, multicast_source=OWN))
+    mended = serving("10.0.0.50", base=replace(PLAIN, config_name="other"))
+    (old,), (new,) = (each.config.instances for each in (named, mended))
+    assert old.name != new.name
+    world.configure(named)
+    world.watch.starts()
+    world.found = replace(THERE, present=frozenset(), usable=frozenset())
+    world.watch.tick(1e9)
+    assert REASON in world.holds.reasons(old.name)
+    world.configure(mended)
+    assert REASON in world.holds.reasons(new.name)
+    world.watch.tick(2e9)
+    assert not world.holds.reasons(new.name)
