@@ -27,6 +27,9 @@ judge() {
     esac
     [ "${20}" = "$started" ] ||
         refuse 'starting: there is only what another agent, or an earlier one, left here'
+    case $written in # it is calculated with
+    '' | *[!0-9.]*) refuse 'starting: there is only what no agent wrote' ;;
+    esac
     read -r now _ </proc/uptime
     age=$((${now%.*} - ${written%.*}))
     [ "$age" -lt 15 ] || refuse "the agent stands still: it has said nothing for $age s"

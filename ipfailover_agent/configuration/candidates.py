@@ -135,6 +135,7 @@ class Candidates:
                 prepare.refuse_start_only_changes(self._variables, variables)
             candidate = prepare.build(variables.values, self._options, self._add_known)
             if runs and self._is_active(candidate):
+                self.ear.close()
                 self.active, self._variables = candidate, variables
                 self._record_active()
                 self._reporter.unchanged(candidate, variables.warnings)
@@ -144,6 +145,7 @@ class Candidates:
         except HostNotReadyError as error:
             self._refuse(self.ear.about(error, loop), Verdict.NOT_READY)
         except AgentError as error:
+            self.ear.close()
             self._refuse(error, Verdict.REFUSED)
         else:
             self.ear.close()

@@ -240,9 +240,12 @@ class Contests:
         """Have a contest for every instance; ``before``: what those that stay were called."""
         now = time.monotonic()
         current = self._contexts(candidate)
-        states = self._states
+        states = {name: self._states[old] for name, old in before.items() if old in self._states}
+        # An address to send from may be gone for a moment only: what was lost then stays lost.
         self._states = {
-            name: states[before[name]] for name in current if before.get(name) in states
+            name: state
+            for name, state in states.items()
+            if name in current or (self.is_on and state.is_held)
         }
         self._due = {
             name: each.deadline for name, each in self._states.items() if each.deadline is not None
@@ -406,7 +409,8 @@ class Contests:
         state = None if name is None else self._states.get(name)
         if name is None or state is None or state.context.is_own(advert.source_mac):
             return
-        self.heard_at = now
+        if foreign is None:
+            self.heard_at = now
         sighting = Sighting(
             source=str(advert.source),
             priority=advert.priority,

@@ -157,8 +157,9 @@ class GroundWatch:
         """keepalived answered what it was asked at ``asked_at``."""
         since = self._evidence.since
         if since is not None and asked_at >= since:
-            if not self._evidence.latest:
-                self._evidence.first = {each.name: each.counters for each in instances}
+            # A reload may add instances meanwhile.
+            counted = {each.name: each.counters for each in instances}
+            self._evidence.first = {**counted, **self._evidence.first}
             self._evidence.latest = instances
         before = self._deafness
         if self._state is None:
@@ -336,10 +337,11 @@ class GroundWatch:
         return bool(config.instances)
 
     def _hold(self, names: frozenset[str]) -> None:
-        for name in self._held - names:
-            self._holds.clear(name, REASON)
-        for name in names - self._held:
-            self._holds.set(name, REASON)
+        # A reload may have given an instance another name, and its hold goes with it.
+        every = () if self._config is None else self._config.instances
+        for name in self._held.union(names, (each.name for each in every)):
+            if (name in names) != (REASON in self._holds.reasons(name)):
+                (self._holds.set if name in names else self._holds.clear)(name, REASON)
         self._held = names
 
     def _unwatch(self) -> None:

@@ -210,11 +210,12 @@ class Leases:
         try:
             netlink = self._socket()
             index = self._index(netlink)
+            if index is None:
+                return frozenset()
             return frozenset(
                 each.address.address
-                for each in netlink.glance_at_addresses()
-                if each.index == index
-                and each.address.address in wanted
+                for each in netlink.glance_at_addresses(index)
+                if each.address.address in wanted
                 and each.address.prefix_length
                 == family_of(each.address.address).host_prefix_length
             )

@@ -40,7 +40,8 @@ class Leaving:
 
     def __init__(self) -> None:
         self._peers: dict[str, tuple[IPAddress, ...]] = {}
-        self._left_at: dict[str, float] = {}
+        self._left_at: dict[str, float] = {}  # a gap counts as one that left
+        self._seen_at: dict[str, float] = {}
         self._reached_at: dict[tuple[str, IPAddress], float] = {}
         self._masters: dict[str, float] = {}  # since when, or since when we can tell
         self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
@@ -59,6 +60,7 @@ class Leaving:
         self._masters = {now[old]: at for old, at in self._masters.items() if old in now}
         self._sent = {now[old]: sent for old, sent in self._sent.items() if old in now}
         self._left_at = {now[old]: at for old, at in self._left_at.items() if old in now}
+        self._seen_at = {now[old]: at for old, at in self._seen_at.items() if old in now}
         self._reached_at = {
             (now[old], peer): at
             for (old, peer), at in self._reached_at.items()
@@ -67,7 +69,7 @@ class Leaving:
 
     def seen(self, name: str, destination: IPAddress, now: float) -> None:
         """An advert has left."""
-        self._left_at[name] = now
+        self._left_at[name] = self._seen_at[name] = now
         if destination in self._peers.get(name, ()):
             self._reached_at[name, destination] = now
 
@@ -116,8 +118,8 @@ class Leaving:
         return Look(is_partial=now >= partly_at, is_silent=now >= silent_at, again_at=again_at)
 
     def has_left(self, name: str, since: float) -> bool:
-        """Tell whether an advert of a MASTER has left since."""
-        return name in self._masters and self._left_at.get(name, 0.0) > since
+        """Tell whether an advert of a MASTER was seen leaving since."""
+        return name in self._masters and self._seen_at.get(name, 0.0) > since
 
     def forget_count(self, name: str) -> None:
         """Its keepalived counts nothing now."""

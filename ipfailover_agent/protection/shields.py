@@ -7,6 +7,7 @@ raises, and nft runs beside the loop.
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from ipfailover_agent.core.network.signatures import TABLE
 from ipfailover_agent.core.rivalry import shield
 from ipfailover_agent.core.rivalry.shield import Shield
 from ipfailover_agent.report.status import Protection
+from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _LOOK_INTERVAL: Final = 10.0  # at the sockets of this network, and at what was refused
 _CLOSE_LOOK: Final = 1.0  # the same, while there is something to drop
 _RUN_LIMIT: Final = 10.0  # seconds that nft gets
+_HANGS: Final = "nft does not end"
 _HOP_LIMIT: Final = 255
 _OFF: Final = "; each of its adverts puts off the next one of a master, and nothing drops it here"
 _DROPPED: Final = "; its adverts are dropped here before keepalived reads them"
@@ -74,6 +77,7 @@ class Shields:
         self._obstacle = ""  # why we cannot, as far as the node shows
         self._failure = ""  # why nft did not, the last time
         self._knows_sockets = False
+        self._sockets: frozenset[int] = frozenset()  # of our keepalived, at the last look
         self._may_be_there = False  # the table, of us or a former run
         self._is_full = False
         self._told = self.protection()
@@ -188,9 +192,10 @@ class Shields:
         """Do what is due."""
         if self._run is not None:
             if now >= self._run_until:
-                self._run.kill()
-                self._run = None
-                self._failed("nft does not end", now)
+                # It may be stuck in the kernel, and the loop waits for nobody.
+                process.signal_group(self._run.pid, signal.SIGKILL)
+                self._run_until = now + _RUN_LIMIT
+                self._failed(_HANGS, now)
             return
         self._shield = shield.without_ended(self._shield, now)
         is_time = self._look_at is not None and now >= self._look_at
@@ -233,7 +238,6 @@ class Shields:
 
     def _look_for_nft(self) -> str:
         from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
-        from ipfailover_agent.system import process  # noqa: PLC0415 - likewise
 
         try:
             process.find_program("nft", self._environment.get("PATH"))
@@ -251,6 +255,9 @@ class Shields:
 
         pid = self._keepalived()
         if pid is None:
+            # Whose a new one is cannot be told, and there is no keepalived of ours to protect.
+            if raw_sockets.vrrp_sockets() - self._sockets:
+                self._knows_sockets = False
             return ""
         others: frozenset[int] | None = None
         try:
@@ -259,6 +266,7 @@ class Shields:
                 ours = raw_sockets.sockets_of(pid)
                 if ours is None:  # it ends just now
                     return ""
+                self._sockets = ours
                 others = found - ours if others is None else others & (found - ours)
         except NotPermittedError as error:
             self._knows_sockets = False
@@ -308,6 +316,9 @@ class Shields:
         now = time.monotonic()
         output = self._run.take(child.exit_code)
         self._run = None
+        if output.exit_code is None and self._failure == _HANGS:
+            self._failed(_HANGS, now)
+            return True
         if output.exit_code != 0:
             lines = [each for each in output.errors.splitlines() if each.strip()]
             self._failed(lines[0] if lines else "nft ended without a word", now)

@@ -190,7 +190,8 @@ def missing_interpreter(command: str | None) -> str:
         return ""
     if not line.startswith(b"#!"):
         return ""
-    words = line[2:].decode("utf-8", "replace").rstrip("\n").strip(" \t").split(" ")
+    line = line[2:].partition(b"\0")[0]  # the kernel reads no further, and no path has it
+    words = line.decode("utf-8", "replace").rstrip("\n").strip(" \t").split(" ")
     if os.path.basename(words[0]) == "env" and len(words) > 1 and not words[1].startswith("-"):
         words = words[1:]
     return "" if is_on_path(shlex.quote(words[0])) else words[0]

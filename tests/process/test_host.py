@@ -359,6 +359,8 @@ def test_an_interpreter_that_is_not_there_is_named(
     script.write_bytes(f"{first_line}exit 0\n".encode())
     script.chmod(0o755)
     assert expected == host.missing_interpreter(f"'{script}' an argument")
+    script.write_bytes(b"#!/no/such\0thing\n")
+    assert "/no/such" == host.missing_interpreter(str(script))
     assert "" == host.missing_interpreter(f"{tmp_path}/missing")
     assert "" == host.missing_interpreter(None)
     assert "" == host.missing_interpreter("sh -c 'exit 0'")

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import select
+import socket
 import subprocess
 import time
 from ipaddress import ip_address
@@ -15,6 +16,7 @@ import pytest
 import structlog
 
 from ipfailover_agent.protection.leases import Leases
+from ipfailover_agent.system.netlink import AddressSocket
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.system.rtnetlink import HeldAddress
 
 pytestmark = pytest.mark.netns
 
@@ -475,3 +478,23 @@ def test_a_kernel_that_does_not_answer_is_told_and_tried_again(
     assert ["lease.failed", "lease.lapsed", "lease.lapsed"] == [each["event"] for each in events]
     assert events[0]["error"] == "cannot renew: no answer from rtnetlink within 0 s"
     wait_until(lambda: segment.lifetimes()[str(ONE)] <= 3, 1, "not renewed")
+
+
+def test_a_glimpse_reads_the_addresses_of_one_interface_alone(
+    segment: Segment, leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands may be on another one, and a BACKUP looks at each advert of the MASTER."""
+    read: list[int] = []
+    glance = AddressSocket.glance_at_addresses
+
+    def noted(netlink: AddressSocket, index: int = 0) -> tuple[HeldAddress, ...]:
+        read.append(index)
+        return glance(netlink, index)
+
+    monkeypatch.setattr(AddressSocket, "glance_at_addresses", noted)
+    segment.add(ONE, SIX)
+    segment.add(TWO, device="two")
+    assert {ONE, SIX} == leases.glimpse([ONE, TWO, SIX])
+    assert [socket.if_nametoindex("one")] == read
+    segment.namespace.ip("link", "delete", "one")
+    assert frozenset() == leases.glimpse([ONE])

@@ -120,6 +120,25 @@ def test_what_no_agent_wrote_is_not_believed(tmp_path: Path, text: str) -> None:
     assert 1 == len(said.splitlines())
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_stamp_that_is_no_number_is_not_calculated_with(tmp_path: Path, shell: str) -> None:
+    """In arithmetic bash runs the commands that it finds in an index."""
+    pid, left = os.getpid(), tmp_path / "left"
+    hostile = f"x[$({{echo,a}}>{left})]"
+    (tmp_path / "ready").write_text(f"{pid} {host.process_started_at(pid)} {hostile} ready\n")
+    done = subprocess.run(
+        [shell, str(SCRIPT)],
+        env={"IPFAILOVER_RUN_DIR": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10,
+    )
+    assert not left.exists()
+    assert 1 == done.returncode
+    assert done.stdout.startswith("starting: ")
+
+
 def test_reasons_are_shown_as_they_are(tmp_path: Path) -> None:
     """None is read as anything else than text."""
     lines = ["not ready", r"a \n b %s $(id) `id` *", "-n  two   blanks"]

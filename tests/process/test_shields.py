@@ -19,15 +19,18 @@ from ipfailover_agent.core.model import ConflictMode, Settings
 from ipfailover_agent.core.network.packets import Advert, Carp
 from ipfailover_agent.core.planning import plan
 from ipfailover_agent.core.rivalry import contexts
+from ipfailover_agent.protection import shields
 from ipfailover_agent.protection.shields import Shields
 from ipfailover_agent.report.status import Protection
 from ipfailover_agent.system import process, raw_sockets
+from ipfailover_agent.system.firewall import NftRun
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = [
     pytest.mark.netns,
@@ -219,6 +222,25 @@ def test_nothing_is_dropped_before_our_keepalived_is_known(world: World) -> None
     world.until(dropping=True)
 
 
+def test_a_program_that_comes_while_our_keepalived_is_gone_is_not_made_deaf(world: World) -> None:
+    """Nobody can tell then whose its socket is, and there is nothing of ours to protect."""
+    world.hear()
+    world.until(dropping=True)
+    pid, world.pid = world.pid, None
+    world.pass_time()
+    assert "counter" in world.table()  # for a keepalived that is started anew
+    with another_program():
+        world.until(dropping=False)
+        world.hear()
+        world.pass_time()
+        assert "counter" not in world.table()
+        world.pid = pid
+        world.pass_time()
+        assert "another VRRP program" in world.shields.protection().reason
+    world.hear()
+    world.until(dropping=True)
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
@@ -247,6 +269,29 @@ def test_a_shield_without_nft_is_off_and_says_so(world: World) -> None:
     world.until_off("cannot start 'nft'")
     assert ["protection.off"] == world.named()
     world.environment["PATH"] = path
+    world.hear()
+    world.until(dropping=True)
+    assert Protection(kind="shield", active=True) == world.shields.protection()
+
+
+def test_an_nft_that_hangs_is_killed_and_not_waited_for(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be stuck in the kernel for long; leases have to be renewed meanwhile."""
+    hanging = tmp_path / "nft"
+    hanging.write_text("#!/bin/sh\nexec sleep 600\n")
+    hanging.chmod(0o755)
+    path, world.environment["PATH"] = world.environment["PATH"], f"{tmp_path}:/usr/bin:/bin"
+    monkeypatch.setattr(shields, "_RUN_LIMIT", 0.3)
+    with monkeypatch.context() as patched:
+        patched.setattr(NftRun, "kill", lambda _: pytest.fail("the loop waits for nft"))
+        world.hear()
+        world.until_off("nft does not end")
+        world.pass_time()
+        assert not world.shields.is_busy
+        assert ["protection.off"] == world.named()
+    world.environment["PATH"] = path
+    monkeypatch.undo()
     world.hear()
     world.until(dropping=True)
     assert Protection(kind="shield", active=True) == world.shields.protection()

@@ -135,3 +135,15 @@ def test_an_advert_seen_or_a_new_keepalived_begins_the_count_anew() -> None:
 
     leaving.forget_count("a")
     assert not leaving.counts_unseen("a", 9, 110.0)
+
+
+def test_a_gap_shows_of_no_advert_that_it_has_left() -> None:
+    """An interface that is made anew is believed to carry adverts once one was seen there."""
+    leaving = promoted((GROUP, 100.0))
+    leaving.gap(105.0)
+    assert not leaving.has_left("a", 101.0)
+    leaving.seen("a", GROUP, 106.0)
+    leaving.configure({"b": ()}, {"b": "a"})
+    assert leaving.has_left("b", 101.0)
+    leaving.left_master("b")
+    assert not leaving.has_left("b", 101.0)

@@ -1,0 +1,156 @@
+"""Contests at work, on a real interface, with stand-ins for keepalived and its track files."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.network.packets import Advert
+from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.reading.settings import parse
+from ipfailover_agent.core.rivalry.conflict import AdvertSeen
+from ipfailover_agent.prepare import Candidate
+from ipfailover_agent.protection.contests import REASON, Contests
+from ipfailover_agent.protection.shields import Shields
+from ipfailover_agent.system.loop import Loop
+from tests.support.netns import fresh_namespace
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipfailover_agent.core.model import HostFacts
+
+pytestmark = pytest.mark.netns
+
+VIRTUAL = IPv4Address("10.9.0.50")
+HIGHER = Advert(
+    source_mac=b"\2\0\0\0\0\7",
+    source=IPv4Address("10.9.0.77"),
+    destination=IPv4Address("224.0.0.18"),
+    version=2,
+    virtual_router_id=11,
+    priority=254,
+    addresses=(VIRTUAL,),
+    interval=1.0,
+    authentication=0,
+    password=None,
+    ttl=255,
+    is_checksum_right=True,
+)
+
+
+class TrackFiles:
+    """Which instances are held for a contest."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+
+    def set(self, name: str, reason: str) -> None:
+        assert reason == REASON
+        self.held.add(name)
+
+    def clear(self, name: str, reason: str) -> None:
+        assert reason == REASON
+        self.held.discard(name)
+
+    def reasons(self, name: str) -> frozenset[str]:
+        return frozenset({REASON} if name in self.held else ())
+
+
+class World:
+    """The contests of a node with one instance."""
+
+    def __init__(self, loop: Loop) -> None:
+        settings = parse(
+            {"OPENSHIFT_HA_VIRTUAL_IPS": str(VIRTUAL), "OPENSHIFT_HA_NETWORK_INTERFACE": "near0"}
+        )
+        self.facts = host_facts({"near0": ["10.9.0.1/24"]})
+        config = plan(settings, self.facts)
+        (self.name,) = [each.name for each in config.instances]
+        rendering: Any = None
+        self.candidate = Candidate(
+            settings=settings,
+            facts=self.facts,
+            config=config,
+            paths=RunPaths(directory="/nowhere", config="/nowhere/keepalived.conf"),
+            rendering=rendering,
+        )
+        self.holds = TrackFiles()
+        holds: Any = self.holds
+        keepalived: Any = SimpleNamespace(
+            want_dump=lambda: None, suspect=lambda: None, unanswered=0.0
+        )
+        log = structlog.get_logger()
+        shields = Shields(log, os.environ, keepalived=lambda: None)
+        self.contests = Contests(log=log, holds=holds, overseer=keepalived, shields=shields)
+        self.contests.configure(self.candidate, loop)
+        assert self.contests.is_on
+
+    def lose(self) -> None:
+        """Be MASTER beside a higher rank that keepalived does not hear."""
+        self.contests.entered(self.name, VrrpState.MASTER)
+        now = time.monotonic()
+        for seconds in (0.0, 0.3, 0.6):
+            self.contests._feed(self.name, AdvertSeen(advert=HIGHER), now + seconds)  # noqa: SLF001
+        assert {self.name} == self.holds.held
+
+    def without_address(self) -> HostFacts:
+        """Return the node as it is while its interface is being made anew."""
+        (near,) = self.facts.interfaces
+        return replace(self.facts, interfaces=(replace(near, addresses=()),))
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Enter a namespace with an interface."""
+    with fresh_namespace() as namespace:
+        namespace.ip("link", "add", "near0", "type", "bridge")
+        namespace.ip("link", "set", "near0", "up")
+        with structlog.testing.capture_logs(), namespace.entered(), Loop(()) as loop:
+            made = World(loop)
+            yield made
+            made.contests.close()
+
+
+def test_what_was_lost_stays_lost_while_the_node_has_no_address(world: World) -> None:
+    """An interface that is made anew has none for a while: that is no reason to serve again."""
+    world.lose()
+    world.contests.node_is(world.without_address())
+    assert {world.name} == world.holds.held
+    world.contests.node_is(world.facts)
+    assert {world.name} == world.holds.held
+    assert world.contests.describe(world.name)
+
+
+def test_what_was_lost_ends_without_an_address_too(world: World) -> None:
+    """Once its rival was not heard for a master-down time."""
+    world.lose()
+    world.contests.node_is(world.without_address())
+    world.contests.tick(time.monotonic() + 10)
+    assert not world.holds.held
+
+
+def test_an_instance_that_has_no_address_and_no_rival_is_not_covered(world: World) -> None:
+    """That is said."""
+    world.contests.node_is(world.without_address())
+    assert (world.name,) == world.contests.uncovered()
+
+
+def test_a_foreign_speaker_of_our_id_is_no_other_node(world: World) -> None:
+    """A holder beside it may be the only one: it is not ended for a deaf instance."""
+    now = time.monotonic()
+    router = replace(HIGHER, addresses=(IPv4Address("10.9.0.99"),))
+    world.contests._on_advert(router, now)  # noqa: SLF001
+    assert world.contests.heard_at is None
+    world.contests._on_advert(HIGHER, now)  # noqa: SLF001
+    assert now == world.contests.heard_at

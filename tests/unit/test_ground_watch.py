@@ -1,0 +1,145 @@
+"""The watch over keepalived's ground, with stand-ins for the kernel and for keepalived."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from ipfailover_agent.core.model import IPAddress, Settings, VrrpState
+from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+from ipfailover_agent.core.supervising.ground import Terrain
+from ipfailover_agent.prepare import Candidate
+from ipfailover_agent.protection.ground import REASON, GroundWatch
+from ipfailover_agent.protection.holds import Holds
+from ipfailover_agent.system import terrain
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+OWN = ip_address("10.0.0.11")
+THERE = Terrain(index=7, is_running=True, usable=frozenset({OWN}), present=frozenset({OWN}))
+PLAIN = Settings(virtual_addresses=(), interfaces=("eth0",))
+FACTS = host_facts({"eth0": ["10.0.0.11/24"]})
+
+
+def serving(*addresses: str, base: Settings = PLAIN) -> Candidate:
+    """Return a configuration with an instance for each address."""
+    virtual: tuple[IPAddress, ...] = tuple(map(ip_address, addresses))
+    settings = replace(base, virtual_addresses=virtual, address_groups=len(virtual))
+    rendering: Any = None
+    return Candidate(
+        settings=settings,
+        facts=FACTS,
+        config=plan(settings, FACTS),
+        paths=RunPaths(directory="/nowhere", config="/nowhere/keepalived.conf"),
+        rendering=rendering,
+    )
+
+
+def dump_of(candidate: Candidate, heard: int = 0) -> tuple[InstanceDump, ...]:
+    """Return what keepalived says while it is BACKUP of everything."""
+    return tuple(
+        InstanceDump(
+            name=each.name,
+            interface="eth0",
+            virtual_router_id=each.virtual_router_id,
+            version=2,
+            state=VrrpState.BACKUP,
+            base_priority=128,
+            effective_priority=128,
+            advert_interval=1.0,
+            master_advert_interval=1.0,
+            has_addresses=False,
+            last_transition=0.0,
+            counters=Counters(advert_rcvd=heard),
+        )
+        for each in candidate.config.instances
+    )
+
+
+class World:
+    """A keepalived that cannot be started anew at present, and what is wanted of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.found = THERE
+        self.reasons: list[str] = []
+        paths = RunPaths(directory=str(directory), config="/nowhere/keepalived.conf")
+        (directory / "hold").mkdir()
+        self.holds = Holds(structlog.get_logger(), paths)
+        nobody: Any = SimpleNamespace(
+            want_dump=lambda: None,
+            node_is=lambda _: None,
+            has_left=lambda *_: False,
+            heard_at=None,
+        )
+        self.watch = GroundWatch(
+            log=structlog.get_logger(),
+            holds=self.holds,
+            overseer=nobody,
+            contests=nobody,
+            restart=self._restart,
+        )
+
+    def configure(self, candidate: Candidate) -> None:
+        self.holds.configure(candidate.config.hold_names)
+        self.watch.configure(candidate)
+
+    def _restart(self, reason: str) -> bool:
+        self.reasons.append(reason)
+        return False
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Give a keepalived that was started on the interface with index 7."""
+    made = World(tmp_path)
+    index: Callable[[str], int | None] = lambda _: made.found.index  # noqa: E731
+    monkeypatch.setattr(terrain, "index_of", index)
+    monkeypatch.setattr(terrain, "look", lambda *_: made.found)
+    return made
+
+
+def test_a_reload_may_add_an_instance_while_another_interface_settles(world: World) -> None:
+    """Nothing was counted of it before; it has yet to show that it works."""
+    before, after = serving("10.0.0.50"), serving("10.0.0.50", "10.0.0.51")
+    world.configure(before)
+    world.watch.starts()
+    world.watch.tick(1e9)
+    world.found = replace(THERE, index=8)
+    world.configure(before)
+    world.watch.tick(2e9)
+    world.watch.dumped(dump_of(before), 2e9)
+    world.configure(after)
+    world.watch.dumped(dump_of(after), 2e9 + 0.5)
+    world.watch.tick(2e9 + 1)
+    assert [] == world.reasons
+    world.watch.dumped(dump_of(after, heard=1), 2e9 + 1.2)
+    world.watch.tick(2e9 + 1.4)
+    world.watch.tick(3e9)
+    assert [] == world.reasons  # it works there
+
+
+def test_who_is_called_otherwise_is_let_go_all_the_same(world: World) -> None:
+    """The reload that mends the source may rename the instances."""
+    named = serving("10.0.0.50", base=replace(PLAIN, multicast_source=OWN))
+    mended = serving("10.0.0.50", base=replace(PLAIN, config_name="other"))
+    (old,), (new,) = (each.config.instances for each in (named, mended))
+    assert old.name != new.name
+    world.configure(named)
+    world.watch.starts()
+    world.found = replace(THERE, present=frozenset(), usable=frozenset())
+    world.watch.tick(1e9)
+    assert REASON in world.holds.reasons(old.name)
+    world.configure(mended)
+    assert REASON in world.holds.reasons(new.name)
+    world.watch.tick(2e9)
+    assert not world.holds.reasons(new.name)
