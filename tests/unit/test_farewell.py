@@ -106,3 +106,14 @@ def test_one_that_was_heard_long_ago_is_no_reason() -> None:
 def test_only_in_fault_is_anything_said(entry: VrrpState) -> None:
     """There nothing is held for certain."""
     assert [] == enter(master(), entry)[1]
+
+
+def test_an_advert_with_a_vlan_tag_is_no_model_for_a_goodbye() -> None:
+    """Where the VRRP message begins is not known there."""
+    frame = frames.packet(frames.vrrp(OWN, GROUP, [VIRTUAL], priority=250), OWN, GROUP)
+    advert = parse_frame(frame)
+    assert isinstance(advert, Advert)
+    tagged = frame[:12] + bytes.fromhex("81000000") + frame[12:]
+    state, _ = enter(Farewell(), MASTER, NOW - 9)
+    assert [] == enter(farewell.sent(state, advert, tagged, NOW - 0.5), FAULT)[1]
+    assert [] != enter(farewell.sent(state, advert, frame, NOW - 0.5), FAULT)[1]

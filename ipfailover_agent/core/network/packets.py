@@ -372,6 +372,11 @@ def unsolicited_advertisement(
     return ethernet + header + message(checksum(pseudo + message(0)))
 
 
+def is_untagged(frame: bytes) -> bool:
+    """Tell whether an IP packet begins right behind the Ethernet header: no VLAN tag is there."""
+    return frame[12:14] in {_SHORT.pack(ETHERTYPE_IPV4), _SHORT.pack(ETHERTYPE_IPV6)}
+
+
 def goodbye(frame: bytes) -> bytes:
     """Return the untagged frame of an advert, with priority 0.
 

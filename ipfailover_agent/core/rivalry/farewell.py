@@ -46,7 +46,12 @@ class Farewell:
 
 
 def sent(state: Farewell, advert: packets.Advert, frame: bytes, now: float) -> Farewell:
-    """Take an advert of ours that left; one of priority 0, for the same MAC, is the goodbye."""
+    """Take an advert of ours that left; one of priority 0, for the same MAC, is the goodbye.
+
+    One in a frame with a VLAN tag is no model for a frame of our own.
+    """
+    if not packets.is_untagged(frame):
+        return state
     destination = advert.destination
     if advert.priority:
         return replace(state, frames={**state.frames, destination: frame}, sent_at=now)
