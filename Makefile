@@ -30,7 +30,7 @@ demo: $(READY) ## three nodes, real keepalived, an address moving before your ey
 demo-live: $(READY) ## the same, until Ctrl-C
 	@$(BIN)/python -m tests.lab.demo --live
 
-test: lint types imports ## everything: style, types, all tests with real keepalived, coverage (twelve minutes)
+test: lint types imports ## everything: style, types, all tests with real keepalived, coverage (a quarter of an hour)
 	@$(BIN)/coverage erase
 	@$(BIN)/python -m compileall -q ipfailover_agent
 	$(BIN)/python -m tests.lab.privileged -- $(BIN)/python -m tests.support.suite
@@ -68,7 +68,7 @@ chaos: $(READY) ## every fault, several times, with real keepalived: a table (fo
 CHANGES ?= 200
 SEED ?= 1
 
-changes: $(READY) ## CHANGES=200 random changes in a row on two nodes: what each costs (twelve minutes)
+changes: $(READY) ## CHANGES=200 random changes in a row on two nodes: what each costs (a quarter of an hour)
 	@LAB_CHANGES=$(CHANGES) LAB_SEED=$(SEED) $(BIN)/python -m tests.lab.privileged -- \
 		$(BIN)/pytest -q -s tests/lab/test_changes.py
 

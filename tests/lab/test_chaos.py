@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 
     from tests.lab.lab import Lab
 
+_SHORT = 0.1  # seconds
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do; its lateness comes on top
 
 
 def _short() -> Iterator[ParameterSet]:
-    """Yield the faults of the short matrix; those with fast timing have bounds below a second."""
+    """Yield the faults of the short matrix.
+
+    With fast timing, and where the next node waits for a skew of 16 ms, bounds are too short for
+    a machine that does something else.
+    """
     for each in MATRIX:
         if each.short is not None:
-            marks = [pytest.mark.timing] if each.name.endswith(", fast") else []
+            is_short = each.name.endswith(", fast") or 0 < each.none_in(each.short) < _SHORT
+            marks = [pytest.mark.timing] if is_short else []
             yield pytest.param(each, id=f"{each.name}, {each.short}", marks=marks)
 
 

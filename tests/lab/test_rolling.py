@@ -170,6 +170,7 @@ def longest_double(lab: Lab, address: str, since: float) -> float:
     return longest
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)], ids=["first to last", "last to first"])
 def test_while_ids_shift_one_of_two_holders_yields_in_a_second(
     make_lab: Callable[..., Lab], order: tuple[int, ...]

@@ -164,10 +164,12 @@ def test_a_keepalived_that_answers_in_time_of_its_own_is_never_killed(
 ) -> None:
     """Whatever stands still meanwhile, and whatever the wire looks like.
 
-    In time means: within half of the limit, since a question that is repeated begins anew.
+    In time means: within half of the limit less a tick, since a question that is repeated at a
+    tick begins anew.
     """
     cost, stuns = schedule
-    fast = min(1.0, (POLICY.unanswered_least + POLICY.unanswered_intervals * interval) / 2)
+    limit = POLICY.unanswered_least + POLICY.unanswered_intervals * interval
+    fast = min(1.0, limit / 2 - POLICY.tick)
     world = World(cost=int(cost * fast * GRAIN) * STEP, interval=interval, suspects=suspects)
     world.feed(KeepalivedReady())
     for quiet, who, length in stuns:

@@ -220,11 +220,18 @@ class Run:
         sys.exit(0)
 
     def say(self, line: str) -> None:
-        """Write a log line as keepalived does with --log-console."""
-        try:
-            os.write(1, f"Thu Jan  1 00:00:00 1970: {line}\n".encode())
-        except BlockingIOError:
-            return
+        """Write a log line as keepalived does with --log-console.
+
+        What does not fit is dropped, as keepalived does it; an agent on a busy machine gets the
+        time to read first.
+        """
+        for _ in range(200):
+            try:
+                os.write(1, f"Thu Jan  1 00:00:00 1970: {line}\n".encode())
+            except BlockingIOError:
+                time.sleep(0.005)
+            else:
+                return
 
     def tell(self, lines: list[str]) -> None:
         """Write lines to the FIFO that the configuration names."""

@@ -17,9 +17,9 @@ from pathlib import Path
 _IN_KEEPALIVED = "tests/golden/test_scripts_in_keepalived.py"
 _COMPUTING = ("tests/unit", "tests/property", "tests/golden", f"--ignore={_IN_KEEPALIVED}")
 _WAITING = ("tests/process", "tests/lab", _IN_KEEPALIVED)
-_LOWER_PRIORITY = 5  # not lower: beside other programs they would never end
+_LOWER_PRIORITY = 10  # not lower: beside other programs they would never end
 _PATIENTLY = ("--timeout", "900")  # behind others, a test of thousands of examples takes its time
-_WAITING_PER_CORE = 4
+_WAITING_PER_CORE = 2
 _NO_TESTS = 5  # pytest's exit code when a selection has none
 
 
