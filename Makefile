@@ -68,7 +68,7 @@ chaos: $(READY) ## every fault, several times, with real keepalived: a table (fo
 CHANGES ?= 200
 SEED ?= 1
 
-changes: $(READY) ## CHANGES=200 random changes in a row on two nodes: what each costs (a quarter of an hour)
+changes: $(READY) ## CHANGES=200 random changes in a row on two nodes: what each costs (twelve minutes)
 	@LAB_CHANGES=$(CHANGES) LAB_SEED=$(SEED) $(BIN)/python -m tests.lab.privileged -- \
 		$(BIN)/pytest -q -s tests/lab/test_changes.py
 
