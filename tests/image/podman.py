@@ -117,6 +117,8 @@ class Pod:
         self._create = [
             *("run", "--detach", "--name", self.name, "--label", f"{_OWNER}={os.getpid()}"),
             *("--log-driver", "k8s-file", f"--network={network}", "--pull=never", *_LIMITS),
+            # That of the machine cannot be reached from a node: keepalived would wait for it.
+            *(() if "--dns" in options else ("--dns", "127.0.0.1")),
             *variables,
             *options,
             *(("--entrypoint", entrypoint) if entrypoint is not None else ()),
