@@ -45,6 +45,7 @@ class Listener:
         self._log = log
         self._loop: Loop | None = None
         self._config: KeepalivedConfig | None = None
+        self._is_wanted = False
         self._resume_at: float | None = None
         self._rest_until: float | None = None  # when to listen again after a flood
         self._look_at: float | None = None
@@ -61,7 +62,7 @@ class Listener:
 
     def configure(self, config: KeepalivedConfig, loop: Loop, *, is_wanted: bool) -> None:
         """Listen on the configuration's interface, unless nobody wants to."""
-        self._config, self._loop = config, loop
+        self._config, self._loop, self._is_wanted = config, loop, is_wanted
         self._memory = contexts.down_time(config)
         shortest = min(each.advertisement.interval for each in config.instances)
         self._mac_interval = min(_MAC_INTERVAL, max(_SHORTEST_MAC_INTERVAL, shortest))
@@ -175,10 +176,10 @@ class Listener:
 
         Returns whether anything is another one now.
         """
-        self._look_at = now + _LOOK_INTERVAL
         config, loop = self._config, self._loop
-        if config is None or loop is None:
+        if config is None or loop is None or not self._is_wanted:
             return False
+        self._look_at = now + _LOOK_INTERVAL
         index = _index(config.interface)
         if self.wire is None or index != self.wire.index:
             if index is None:

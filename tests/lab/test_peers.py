@@ -228,10 +228,11 @@ def test_dns_dies(lab: Lab, server: NameServer) -> None:
     server.say(ips(lab.nodes))
     start(server, lab.nodes, *addresses)
     wait_for_each(lab, addresses, timeout=FIRST)
-    began = time.monotonic()
     again = lab.nodes[2]
     again.terminate()
     assert again.wait() == 0
+    wait_for_each(lab, addresses, timeout=PLANNED, among=lab.others(again))
+    began = time.monotonic()
     start(server, [again], *addresses)
     wait_for_status(again, "ready", value=True, timeout=10)
     assert restarts_at_once(again)

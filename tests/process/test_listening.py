@@ -23,6 +23,8 @@ from tests.support.vectors import host_facts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ipfailover_agent.core.model import KeepalivedConfig
+
 pytestmark = pytest.mark.netns
 
 VIRTUAL = IPv4Address("10.9.0.50")
@@ -30,15 +32,20 @@ MAC = b"\2\0\0\0\0\1"
 Segment = tuple[Listener, Loop, "Callable[[], None]"]
 
 
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    """Give a listener, its loop, and what announces its address from afar."""
-    config = plan(
+def planned() -> KeepalivedConfig:
+    """Return the configuration of a node with one address on near0."""
+    return plan(
         parse(
             {"OPENSHIFT_HA_VIRTUAL_IPS": str(VIRTUAL), "OPENSHIFT_HA_NETWORK_INTERFACE": "near0"}
         ),
         host_facts({"near0": ["10.9.0.1/24"]}, ["default via 10.9.0.254 dev near0"]),
     )
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    """Give a listener, its loop, and what announces its address from afar."""
+    config = planned()
     with fresh_namespace() as near, fresh_namespace() as far:
         near.ip("link", "add", "near0", "type", "veth", "peer", "far0", "netns", far.name)
         near.ip("link", "set", "near0", "up")
@@ -121,3 +128,15 @@ def test_another_mac_is_noticed_at_once_and_the_old_one_stays_ours(segment: Segm
     assert listener.look(now + 4)
     assert before not in listener.macs
     assert now == listener.moved_at
+
+
+def test_what_is_not_wanted_stays_closed_when_the_node_is_looked_at(segment: Segment) -> None:
+    """OPENSHIFT_HA_CONFLICT=off opens no socket, whatever the kernel tells of the interface."""
+    listener, loop, _ = segment
+    listener.configure(planned(), loop, is_wanted=False)
+    assert listener.look(time.monotonic()) is False
+    assert listener.wire is None
+    assert listener.deadline is None
+
+    listener.configure(planned(), loop, is_wanted=True)
+    assert listener.wire is not None
