@@ -232,11 +232,17 @@ def _on_group_gone(state: Lifecycle, now: float, policy: Policy) -> Step:
     permanent = permanent_exit_code(ended.exit_code)
     if permanent is not None and not ended.host_changed:
         return _finish(state, permanent, "keepalived refuses to run")
+    if permanent is not None:
+        # The interface, or an address, went while keepalived read of it: no failed attempt.
+        attempts = state.attempts
     if attempts > policy.attempts:
         return _finish(state, ExitCode.TEMPORARY, "keepalived keeps failing")
     if state.reload_again:
         state, actions = _prepare(replace(state, attempts=attempts), Reload.PREPARING)
         return state, (ReleaseAddresses(), *actions)
+    if permanent is not None:
+        deadline = now + policy.backoff_initial
+        return replace(state, phase=Phase.BACKOFF, deadline=deadline), (ReleaseAddresses(),)
     delay = backoff_delay(attempts, policy)
     state = replace(state, phase=Phase.BACKOFF, attempts=attempts, deadline=now + delay)
     return state, (ReleaseAddresses(), ScheduleRestart(attempt=attempts, delay=delay))
