@@ -215,10 +215,15 @@ def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
     for each in addresses:  # as a tool does that copies what it finds
         first.network.ip([f"address replace {each}/{128 if ':' in each else 32} dev old0"])
     make_bridge(first)
+
+    def left() -> list[str]:
+        shown = first.run(["ip", "address", "show", "dev", "old0"]).stdout
+        return [each for each in addresses if f"{each}/" in shown]
+
+    wait_until(lambda: left() == [], timeout=NOTICED, what="old0 has none of them", interval=0.1)
     wait_until_ready(lab)
     wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
-    left = first.run(["ip", "address", "show", "dev", "old0"]).stdout
-    assert [each for each in addresses if f"{each}/" in left] == []
+    assert left() == []
     two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
     print(f"on two {two} s")
     assert second.is_running

@@ -277,7 +277,8 @@ def test_nothing_is_left_when_the_program_is_killed(make_lab: Callable[..., Lab]
         "import sys, time\n"
         "from tests.lab.lab import Lab\n"
         "with Lab(2) as lab:\n"
-        "    for node in lab.nodes: node.start({}, ['sleep', '4321'])\n"
+        "    for node in lab.nodes: node.start({}, ['sh', '-c', 'echo up; exec sleep 4321'])\n"
+        "    while not all(node.output() for node in lab.nodes): time.sleep(0.01)\n"
         "    pids = [node.container.pid for node in lab.nodes]\n"
         "    print(*pids, *(node.application.pid for node in lab.nodes), lab.directory)\n"
         "    sys.stdout.flush(); time.sleep(60)\n"
@@ -291,7 +292,9 @@ def test_nothing_is_left_when_the_program_is_killed(make_lab: Callable[..., Lab]
         assert len(pids) == 4
         child.kill()
     wait_until(
-        lambda: not any(process(int(pid)) for pid in pids), timeout=3, what="all processes end"
+        lambda: [each for each in map(process, map(int, pids)) if each and each.state != "Z"] == [],
+        timeout=10,
+        what="all processes end",
     )
     make_lab(1)
     assert not Path(directory).exists(), "the next lab sweeps what a dead one left"
