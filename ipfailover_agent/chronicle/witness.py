@@ -64,7 +64,8 @@ class Witness:
     paths: RunPaths
     sources: Sources = field(default_factory=Sources)
     keepalived_version: str = ""
-    check: CheckVerdict | None = None
+    script: CheckVerdict | None = None  # of keepalived's, by its log
+    probes: CheckVerdict | None = None  # of the check that the agent makes itself
     child_death: str = ""  # how the VRRP child of this keepalived died
     _of: dict[str, _Memory] = field(default_factory=dict)
     _link: Told | None = None
@@ -88,7 +89,7 @@ class Witness:
                 text = f"outranks {source} (priority {priority})"
                 self._memory(name).preempted = Told(text=text, at=now)
             case remarks.CheckEnded(failure=failure):
-                self.check = CheckVerdict(failure=failure or None, since=time.time())
+                self.script = CheckVerdict(failure=failure or None, since=time.time())
             case remarks.LinkChanged() as said:
                 self._link = Told(text=said.failure, at=now)
             case remarks.ProcessExited() as said:
@@ -106,10 +107,10 @@ class Witness:
         """Take an event of the agent's own log: the verdict of a check that it makes itself."""
         match event.partition("."):
             case ("check", _, "passed"):
-                self.check = CheckVerdict(failure=None, since=time.time())
+                self.probes = CheckVerdict(failure=None, since=time.time())
             case ("check", _, "failed"):
                 reason = str(details.get("reason") or "")
-                self.check = CheckVerdict(failure=reason, since=time.time())
+                self.probes = CheckVerdict(failure=reason, since=time.time())
             case _:
                 pass
 
@@ -119,8 +120,10 @@ class Witness:
         Otherwise it stays in force: keepalived takes it over to a script of the same name (2.2.7)
         and tells of changes only, and the agent goes on from what its own probes found.
         """
-        if _names(before) != _names(now):
-            self.check = None
+        if before.track_script is None or _names(before)[0] != _names(now)[0]:
+            self.script = None
+        if now.port_probes is None:
+            self.probes = None
 
     def advert(self, name: str, sighting: Sighting) -> None:
         """Take an advert of somebody else for an instance's id."""
@@ -134,7 +137,7 @@ class Witness:
         else:
             kind, text = TransitionKind.RESTARTED, f"keepalived restarted: it {self._ended}"
         self._start = TransitionCause(kind=kind, text=text)
-        self._ending, self.check, self._exit, self.child_death = None, None, None, ""
+        self._ending, self.script, self._exit, self.child_death = None, None, None, ""
         self._of.clear()
 
     def reloaded(self, now: float) -> None:
@@ -145,6 +148,17 @@ class Witness:
         """Note why keepalived ends; the first reason is the one."""
         self._ending = self._ending or cause
         self._ended = self._ending.text.removeprefix("keepalived ")
+
+    @property
+    def check(self) -> CheckVerdict | None:
+        """Return the verdict of the check, None before it is known.
+
+        Where keepalived runs a script and the agent runs it out of turn, the node is healthy as
+        long as neither of the two says otherwise.
+        """
+        known = [each for each in (self.probes, self.script) if each is not None]
+        failing = [each for each in known if each.failure is not None]
+        return next(iter(failing or known), None)
 
     # --- what explains --------------------------------------------------------------------------
 

@@ -94,6 +94,7 @@ class Settings:
     check_timeout: float = 2
     check_rise: int = 1
     check_fall: int = 1
+    check_watch: float = 0.05
     notify_script: str | None = None
     replica_count: int = 1
     virtual_router_id_offset: int = 10
@@ -344,10 +345,16 @@ class TrackScript:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortProbes:
-    """The check that the agent makes itself: TCP ports of this node, at least one, none twice.
+    """The check that the agent makes itself.
 
     ``interval`` and ``timeout`` are seconds >= 0.1. ``name`` is what keepalived calls the track
     file through which it hears of the verdict.
+
+    Attributes:
+        ports: TCP ports of this node, none twice. Empty where keepalived runs the check script,
+            and the agent only runs it once more when a listener is gone.
+        listeners: those that the kernel is asked for every ``watch`` seconds; none where that is
+            0.
     """
 
     name: str
@@ -356,6 +363,8 @@ class PortProbes:
     rise: int
     fall: int
     ports: tuple[PortCheck, ...]
+    listeners: tuple[PortCheck, ...] = ()
+    watch: float = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,8 +382,8 @@ class GarpRefresh:
 class KeepalivedConfig:
     """Everything that the rendered files say; depends on nothing but Settings and HostFacts.
 
-    ``track_script`` is what keepalived checks, ``port_probes`` what the agent does instead: at
-    most one of them is there.
+    ``track_script`` is what keepalived checks, ``port_probes`` what the agent does instead; both
+    are there where the agent runs the script of a URL once more when its listener is gone.
     ``node_addresses`` holds this node's own address per family on the VRRP interface. ``reports``
     are sentences for the operator that the plan found (beside ``Settings.warnings``), ``errors``
     those among them that hurt the service though the node is called ready. ``degraded`` says

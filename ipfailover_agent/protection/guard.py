@@ -77,7 +77,7 @@ class Guard:
         seen: Callable[[str, Sighting], None] = lambda *_: None,
     ) -> None:
         self.holds = Holds(log, paths)
-        self.probes = Probes(log, paths)
+        self.probes = Probes(log, paths, environment)
         self.leases = Leases(log)
         self.overseer = Overseer(
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
@@ -179,6 +179,7 @@ class Guard:
             ),
             self._contest_protection(),
             self.shields.protection(),
+            self.probes.listeners.protection(),
         )
 
     def _contest_protection(self) -> Protection:
@@ -214,6 +215,7 @@ class Guard:
             self.shields,
             self.verifier,
             self.ground,
+            self.probes.listeners,
         )
         due = (each.deadline for each in mechanisms)
         return min((each for each in due if each is not None), default=None)
@@ -249,6 +251,7 @@ class Guard:
         self.shields.tick(now)
         self.verifier.tick(now)
         self.ground.tick(now)
+        self.probes.listeners.tick(now)
 
     def readable(self, source: str) -> None:
         """One of the mechanisms' descriptors has something to read."""
@@ -291,6 +294,7 @@ class Guard:
             self.firewalls.child_exited(child)
             or self.shields.child_exited(child)
             or self.overseer.child_exited(child, loop)
+            or self.probes.child_exited(child)
         )
 
     def transition(self, before: RosterEntry, state: VrrpState) -> None:
@@ -307,6 +311,7 @@ class Guard:
         self._roster = roster
         self.holders.roster_is(roster, now)
         self.strays.roster_is(roster)
+        self.probes.roster_is(roster)
         held = frozenset(
             each.address
             for entry in roster.entries

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from ipfailover_agent.system.output import secure_standard_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
 LINE_LIMIT: Final = 1 << 16
@@ -72,7 +72,7 @@ class Readable:
 
 @dataclass(frozen=True, slots=True)
 class Woken:
-    """Another thread called :meth:`Loop.wake`, once or more often."""
+    """Another thread called :meth:`Loop.wake`, or a look found something, once or more often."""
 
 
 Event = SignalReceived | LineReceived | StreamClosed | Writable | Readable | Woken
@@ -145,6 +145,9 @@ class Loop:
         self._wakeups: socket.socket
         self._wakes: socket.socket | None = None
         self._is_woken = False
+        self._look: Callable[[], bool] | None = None
+        self._look_period = 0.0
+        self._look_at = 0.0
 
     def __enter__(self) -> Self:
         secure_standard_streams()
@@ -178,7 +181,21 @@ class Loop:
         self._writers.clear()
         self._readables.clear()
         self._wakes = None
+        self._look = None
         self._cleanup.close()
+
+    def look_every(self, seconds: float, look: Callable[[], bool]) -> None:
+        """Call ``look`` so often from within :meth:`wait`, which goes on while it returns False.
+
+        For what is looked at many times a second and nearly always the same: no round of the
+        loop's owner follows, no event is made. There is one such look; it replaces the last one.
+        """
+        self._look, self._look_period = look, seconds
+        self._look_at = time.monotonic() + seconds
+
+    def look_no_more(self) -> None:
+        """Forget :meth:`look_every`, from within the look too."""
+        self._look = None
 
     def wake(self) -> None:
         """Have :meth:`wait` return :class:`Woken`, from any thread; never fails."""
@@ -223,11 +240,24 @@ class Loop:
 
         Returns:
             Events, never none before the deadline; empty when the deadline has passed.
+            :class:`Woken` says that a look (:meth:`look_every`) found something, too.
         """
         while True:
-            events = self._wait_once(self._seconds_until(deadline))
-            if events or (deadline is not None and time.monotonic() >= deadline):
+            until = deadline
+            if self._look is not None and (deadline is None or self._look_at < deadline):
+                until = self._look_at
+            events = self._wait_once(self._seconds_until(until))
+            now = time.monotonic()
+            if self._look is not None and now >= self._look_at and self._looked(now):
+                events.append(Woken())
+            if events or (deadline is not None and now >= deadline):
                 return tuple(events)
+
+    def _looked(self, now: float) -> bool:
+        """Look, and again a period after it was due: what was slept through is left out."""
+        look = self._look
+        self._look_at = max(self._look_at, now - self._look_period) + self._look_period
+        return look is not None and look()
 
     @staticmethod
     def _seconds_until(deadline: float | None) -> float | None:
@@ -237,6 +267,8 @@ class Loop:
 
     def _wait_once(self, timeout: float | None) -> list[Event]:
         ready = self._selector.select(timeout)
+        if not ready and not self._is_woken:  # every signal has its byte
+            return []
         events: list[Event] = list(self._signal_events())
         if self._is_woken:
             self._is_woken = False

@@ -82,6 +82,10 @@ class Prober:
         if deadline is not None and now >= deadline:
             self._dispatch(probe.DeadlinePassed(), now)
 
+    def ask(self, cause: str, now: float) -> None:
+        """Probe at once, if that counts; see ``core.supervising.probe``."""
+        self._dispatch(probe.Ask(cause=cause), now)
+
     def end(self, now: float) -> None:
         """Probe no more; :meth:`begin` goes on from what is known."""
         self._dispatch(probe.End(), now)

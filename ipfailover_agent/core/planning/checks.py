@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import Problem
 from ipfailover_agent.core.model import (
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _CHECK = "OPENSHIFT_HA_CHECK_SCRIPT"
 _NOTIFY = "OPENSHIFT_HA_NOTIFY_SCRIPT"
+_LOOPBACKS: Final = (ip_address("127.0.0.1"), ip_address("::1"))  # what localhost stands for
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,9 @@ def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
     notify_command = _notify_command(settings, facts.notify_script, reports)
     return Checks(
         track_script=track_script,
-        port_probes=_port_probes(settings, node) if probed else None,
+        port_probes=_port_probes(settings, node)
+        if probed
+        else _watched_script(settings, facts, track_script),
         notify_command=notify_command,
         reports=(*errors, *reports),
         errors=tuple(errors),
@@ -89,25 +94,80 @@ def outside_vrf(config: KeepalivedConfig, vrf: str) -> tuple[str, ...]:
 
 
 def is_probed(settings: Settings) -> bool:
-    """Tell whether the agent probes by itself: keepalived 2.2.7 counts in whole seconds.
+    """Tell whether the agent probes by itself.
 
-    Settings with a fraction have neither a script nor a URL.
+    It does where only ports are checked and it watches their listeners, so that one verdict
+    counts; and with a fraction of a second, since keepalived 2.2.7 counts in whole ones. Settings
+    with a fraction have neither a script nor a URL.
     """
-    return bool(settings.check_interval % 1)
+    if settings.check_interval % 1:
+        return True
+    has_more = settings.check_script is not None or settings.check_url is not None
+    return bool(settings.check_watch and settings.monitor_ports) and not has_more
 
 
 def _port_probes(settings: Settings, node: IPAddress) -> PortProbes | None:
     if not settings.monitor_ports:
         return None
-    ports = dict.fromkeys(settings.monitor_ports)
+    ports = _ports(settings, node)
     return PortProbes(
         name=_name(settings),
         interval=settings.check_interval,
         timeout=settings.check_timeout,
         rise=settings.check_rise,
         fall=settings.check_fall,
-        ports=tuple(PortCheck(address=node, port=each) for each in ports),
+        ports=ports,
+        listeners=ports if settings.check_watch else (),
+        watch=settings.check_watch,
     )
+
+
+def _ports(settings: Settings, node: IPAddress) -> tuple[PortCheck, ...]:
+    return tuple(
+        PortCheck(address=node, port=each) for each in dict.fromkeys(settings.monitor_ports)
+    )
+
+
+def _watched_script(
+    settings: Settings, facts: HostFacts, script: TrackScript | None
+) -> PortProbes | None:
+    """Return what has the script of a URL run once more when a listener on this node is gone."""
+    if script is None or script.url is None or not settings.check_watch:
+        return None
+    listeners = (*script.ports, *_url_listeners(script.url, facts))
+    if not listeners:
+        return None
+    return PortProbes(
+        name=f"{script.name}_watch",
+        interval=script.interval,
+        timeout=script.timeout,
+        rise=script.rise,
+        fall=script.fall,
+        ports=(),
+        listeners=tuple(dict.fromkeys(listeners)),
+        watch=settings.check_watch,
+    )
+
+
+def _url_listeners(url: str, facts: HostFacts) -> tuple[PortCheck, ...]:
+    """Return where the URL is answered on this node; nothing where that cannot be told.
+
+    A name may resolve to another node at any time, so of names only localhost counts.
+    """
+    from urllib.parse import urlsplit  # noqa: PLC0415 - only who has a URL pays for it
+
+    parts = urlsplit(url)
+    port = parts.port or _DEFAULT_PORTS[parts.scheme.lower()]
+    host = parts.hostname or ""
+    if host == "localhost":
+        return tuple(PortCheck(address=each, port=port) for each in _LOOPBACKS)
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ()
+    held = {each.address for interface in facts.interfaces for each in interface.addresses}
+    is_here = address.is_loopback or address in held or address in facts.local_addresses
+    return (PortCheck(address=address, port=port),) if is_here else ()
 
 
 def _name(settings: Settings) -> str:
@@ -134,7 +194,7 @@ def _track_script(
     ports: tuple[PortCheck, ...] = ()
     url = None
     if settings.check_script is None:
-        ports = tuple(PortCheck(address=node, port=port) for port in settings.monitor_ports)
+        ports = _ports(settings, node)
         url = settings.check_url
     if not (command or always_fails or ports or url):
         return None

@@ -113,18 +113,31 @@ class Fields:
         self.refuse(variable, value, reason, instead)
         return default
 
-    def decimal(self, variable: str, default: float, lowest: float, highest: float) -> float:
-        """Return a number of seconds with at most two decimal places; whole ones are ints."""
+    def decimal(
+        self,
+        variable: str,
+        default: float,
+        lowest: float,
+        highest: float,
+        *,
+        can_be_off: bool = False,
+    ) -> float:
+        """Return a number of seconds with at most two decimal places; whole ones are ints.
+
+        ``can_be_off``: 0 may be written, too.
+        """
         value = self.text(variable)
         if not value:
             return default
         seconds = _seconds(value)
+        if can_be_off and seconds == 0:
+            return 0
         if seconds is None or not lowest <= seconds <= highest:
             self.refuse(
                 variable,
                 value,
                 f"must be seconds from {lowest:g} to {highest:g}, with two decimal places at most",
-                "write a number without a unit",
+                "write a number without a unit" + (", or 0 for never" if can_be_off else ""),
             )
             return default
         return seconds

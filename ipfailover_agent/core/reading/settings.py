@@ -30,6 +30,7 @@ _INTERVAL = "OPENSHIFT_HA_CHECK_INTERVAL"
 _TIMEOUT = "OPENSHIFT_HA_CHECK_TIMEOUT"
 _PORT = "OPENSHIFT_HA_MONITOR_PORT"
 _PORTS = "OPENSHIFT_HA_MONITOR_PORTS"
+_WATCH = "OPENSHIFT_HA_CHECK_WATCH"
 _SCRIPT = "OPENSHIFT_HA_CHECK_SCRIPT"
 _URL = "OPENSHIFT_HA_CHECK_URL"
 _CA_FILE = "OPENSHIFT_HA_CHECK_URL_CA_FILE"
@@ -102,6 +103,7 @@ def _settings(fields: Fields, addresses: Expansion, on_invalid: OnInvalid) -> Se
         check_timeout=fields.decimal(_TIMEOUT, interval, 0.1, _LONGEST_CHECK),
         check_rise=fields.number("OPENSHIFT_HA_CHECK_RISE", 1, (1, _LONGEST_RUN)),
         check_fall=fields.number("OPENSHIFT_HA_CHECK_FALL", 1, (1, _LONGEST_RUN)),
+        check_watch=fields.decimal(_WATCH, _DEFAULTS.check_watch, 0.05, 1, can_be_off=True),
         notify_script=field_kinds.script(fields, "OPENSHIFT_HA_NOTIFY_SCRIPT"),
         replica_count=_replica_count(fields),
         virtual_router_id_offset=fields.number(

@@ -129,6 +129,13 @@ VARIABLES: tuple[Variable, ...] = (
     _contract("CHECK_RISE", "1", "Successful checks in a row that make a node eligible."),
     _contract("CHECK_FALL", "1", "Failed checks in a row that make a node give its addresses up."),
     _contract(
+        "CHECK_WATCH",
+        "0.05",
+        "Seconds between two questions to the kernel whether the checked ports still have a "
+        "listener, 0.05 to 1: one that is gone is checked at once. `0` never asks, and leaves "
+        "whole seconds to keepalived's script.",
+    ),
+    _contract(
         "NOTIFY_SCRIPT",
         "",
         "Command that is run on every transition, your arguments first, then TYPE NAME STATE "

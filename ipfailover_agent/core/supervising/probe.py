@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ProbePolicy:
     """What is probed and how; ``interval`` and ``timeout`` in seconds.
 
-    ``ports``: at least one, none twice.
+    ``ports``: at least one, none twice. Where a script is run, one stands for all that it checks.
     """
 
     ports: tuple[PortCheck, ...]
@@ -29,9 +29,9 @@ class ProbePolicy:
 
 
 def policy_for(probes: PortProbes) -> ProbePolicy:
-    """Return how the ports of a check are probed."""
+    """Return how the ports of a check are probed; where a script is run, how that is judged."""
     return ProbePolicy(
-        ports=probes.ports,
+        ports=probes.ports or probes.listeners[:1],
         interval=probes.interval,
         timeout=probes.timeout,
         rise=probes.rise,
@@ -74,12 +74,19 @@ class DeadlinePassed:
     """``ProbeState.deadline`` lies behind us, and no connection has been answered unseen."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Something happened to a port: probe at once; ``cause`` says what, for people."""
+
+    cause: str
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """Probe no more."""
 
 
-Event = Begin | Answered | DeadlinePassed | End
+Event = Begin | Answered | DeadlinePassed | Ask | End
 
 
 # --- actions ------------------------------------------------------------------------------------
@@ -101,10 +108,14 @@ class Close:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The verdict is known for the first time, or changed; ``reason`` is empty when healthy."""
+    """The verdict is known for the first time, or changed; ``reason`` is empty when healthy.
+
+    ``cause`` says what had the deciding round begin, empty where it was time for it.
+    """
 
     is_healthy: bool
     reason: str
+    cause: str = ""
 
 
 Action = Connect | Close | Report
@@ -124,6 +135,8 @@ class ProbeState:
         trouble: what kept us from probing in the present or the last round; empty normally.
         slowest: seconds of the slowest answer in the present round so far.
         took: seconds that the last round took which said something; None before it.
+        cause: what had the present round begin out of turn, or a failed one that counts towards
+            the next verdict; empty where there is no such thing.
     """
 
     is_healthy: bool | None = None
@@ -135,6 +148,12 @@ class ProbeState:
     trouble: str = ""
     slowest: float = 0.0
     took: float | None = None
+    cause: str = ""
+
+    @property
+    def is_steady(self) -> bool:
+        """Tell whether the verdict is good and nothing speaks against it."""
+        return self.is_healthy is True and not self.streak
 
     @property
     def deadline(self) -> float | None:
@@ -150,6 +169,11 @@ def step(
     A round is good when every port accepted a connection, bad as soon as one refused or the
     timeout passed, and says nothing when we could not probe. Rounds begin on a grid of
     ``interval``; those that we slept through, or that a longer timeout overlaps, are left out.
+
+    A round that is asked for begins at once, and moves the grid. It takes the place of the first
+    failure only: while one counts already, or the verdict is bad, the next round decides when it
+    is time for it. After a bad verdict that is an interval later, so that an application that
+    crashes again and again has its addresses moved at most once an interval.
     """
     match event:
         case Begin():
@@ -157,13 +181,29 @@ def step(
             state, actions = _begin_round(replace(state, due=None), now, policy)
             return state, (*closed, *actions)
         case Answered(answers=answers):
-            return _answered(state, answers, policy)
+            return _answered(state, answers, now, policy)
         case DeadlinePassed():
             return _deadline_passed(state, now, policy)
+        case Ask(cause=cause):
+            return _asked(state, cause, now, policy)
         case End():
-            return replace(state, due=None, waiting=()), _closing(state.waiting)
+            return replace(state, due=None, waiting=(), cause=""), _closing(state.waiting)
         case _:
             assert_never(event)
+
+
+def _asked(
+    state: ProbeState, cause: str, now: float, policy: ProbePolicy
+) -> tuple[ProbeState, tuple[Action, ...]]:
+    """Begin a round out of turn, unless it is not probed, or would count before its time.
+
+    One that was asked for and waits for its answers is left alone: it is given up at its timeout.
+    """
+    if state.due is None or not state.is_steady or (state.waiting and state.cause):
+        return state, ()
+    closed = _closing(state.waiting)
+    state, actions = _begin_round(replace(state, due=None), now, policy)
+    return replace(state, cause=cause), (*closed, *actions)
 
 
 def _begin_round(
@@ -182,12 +222,13 @@ def _begin_round(
         limit=now + policy.timeout,
         waiting=policy.ports,
         took=state.took,
+        cause=state.cause if state.streak else "",
     )
     return state, tuple(Connect(each) for each in policy.ports)
 
 
 def _answered(
-    state: ProbeState, answers: tuple[Answer, ...], policy: ProbePolicy
+    state: ProbeState, answers: tuple[Answer, ...], now: float, policy: ProbePolicy
 ) -> tuple[ProbeState, tuple[Action, ...]]:
     waiting = list(state.waiting)
     slowest = state.slowest
@@ -201,11 +242,11 @@ def _answered(
                 (unclear if answer.is_inconclusive else failed).append(answer)
     left = tuple(waiting)
     if failed:
-        return _conclude(state, _in_words(failed), left, policy, slowest)
+        return _conclude(state, _in_words(failed), left, now, policy, took=slowest)
     if unclear:
         return replace(state, waiting=(), trouble=_in_words(unclear)), _closing(left)
     if state.waiting and not left:
-        return _conclude(state, "", left, policy, slowest)
+        return _conclude(state, "", left, now, policy, took=slowest)
     return replace(state, waiting=left, slowest=slowest), ()
 
 
@@ -218,7 +259,8 @@ def _deadline_passed(
             Answer(port=each, failure=f"timed out after {policy.timeout:g} s")
             for each in state.waiting
         ]
-        state, actions = _conclude(state, _in_words(late), state.waiting, policy, policy.timeout)
+        reason = _in_words(late)
+        state, actions = _conclude(state, reason, state.waiting, now, policy, took=policy.timeout)
     if state.due is not None and now >= state.due and not state.waiting:
         state, begun = _begin_round(state, now, policy)
         actions += begun
@@ -229,7 +271,9 @@ def _conclude(
     state: ProbeState,
     failure: str,
     waiting: tuple[PortCheck, ...],
+    now: float,
     policy: ProbePolicy,
+    *,
     took: float,
 ) -> tuple[ProbeState, tuple[Action, ...]]:
     """Weigh a round that ended, a good one where ``failure`` is empty; nobody is waited for."""
@@ -245,8 +289,21 @@ def _conclude(
     if state.is_healthy is not None and streak < needed:
         reason = failure or state.reason
         return replace(state, waiting=(), streak=streak, reason=reason, took=took), closed
-    state = replace(state, waiting=(), is_healthy=is_good, streak=0, reason=failure, took=took)
-    return state, (*closed, Report(is_healthy=is_good, reason=failure))
+    due = state.due
+    if due is not None and not is_good:
+        due = max(due, now + policy.interval)
+    report = Report(is_healthy=is_good, reason=failure, cause="" if is_good else state.cause)
+    state = replace(
+        state,
+        waiting=(),
+        is_healthy=is_good,
+        streak=0,
+        reason=failure,
+        took=took,
+        due=due,
+        cause="",
+    )
+    return state, (*closed, report)
 
 
 def _closing(ports: tuple[PortCheck, ...]) -> tuple[Action, ...]:

@@ -1,0 +1,90 @@
+"""What the kernel's word on listeners means: when a port is to be probed at once.
+
+The kernel tells whether a SYN to a port would meet a listener (``core.network.sock_diag``). That a
+listener is there says little: a process that hangs has one. That one is *gone* says enough to ask
+the port at once, and the probe decides: a socket that was handed over, a second one with
+SO_REUSEPORT, or systemd in the process's place are found by then, or answer.
+
+ENOENT is also the answer of a kernel that cannot tell (no tcp_diag, a sandbox). So a control, a
+listener of our own, has to be found, or nothing is believed.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ipfailover_agent.core.model import PortCheck
+
+CONTROL_PERIOD: Final = 60.0
+"""Seconds between two controls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchState:
+    """What is known of the listeners.
+
+    Attributes:
+        refusal: why the kernel's word is not to be had; empty where it is.
+        found: those that were there at the last look.
+        suspects: ports that accepted a connection once though no listener was there.
+        named: those that did so again, as a port does that something other than a socket answers
+            for; told once.
+    """
+
+    refusal: str = ""
+    found: frozenset[PortCheck] = frozenset()
+    suspects: frozenset[PortCheck] = frozenset()
+    named: frozenset[PortCheck] = frozenset()
+
+
+def controlled(state: WatchState, failure: str) -> WatchState:
+    """Take the result of a control; ``failure`` says why it was not found, empty where it was."""
+    if not failure:
+        return replace(state, refusal="")
+    return replace(state, refusal=failure, found=frozenset(), suspects=frozenset())
+
+
+def looked(
+    state: WatchState, answers: Mapping[PortCheck, int]
+) -> tuple[WatchState, tuple[PortCheck, ...]]:
+    """Take error numbers, 0 where a listener is; return those that are gone since the last look.
+
+    What is neither found nor missing (a kernel that refuses the question) counts as not known.
+    """
+    found = frozenset(each for each, number in answers.items() if not number)
+    gone = tuple(
+        each for each, number in answers.items() if number == errno.ENOENT and each in state.found
+    )
+    return replace(state, found=found), gone
+
+
+def accepted(
+    state: WatchState, ports: Iterable[PortCheck]
+) -> tuple[WatchState, tuple[PortCheck, ...]]:
+    """Take ports that accept connections, and return those to be named: no listener is known.
+
+    A service's port may be answered for by the kernel's own tables (a node port, IPVS) or by eBPF.
+    Of those only the periodic check can tell.
+    """
+    foreign = frozenset(ports) - state.found - state.named
+    again = foreign & state.suspects
+    state = replace(state, suspects=foreign - again, named=state.named | again)
+    return state, tuple(sorted(again, key=lambda each: (each.port, str(each.address))))
+
+
+def rested(state: WatchState) -> WatchState:
+    """Return what is known after a pause in which nothing was looked at."""
+    return replace(state, found=frozenset())
+
+
+def in_words(gone: Iterable[PortCheck]) -> str:
+    """Return what happened, for the log."""
+    ports = [f"port {each.port}" for each in gone]
+    if len(ports) == 1:
+        return f"listener of {ports[0]} is gone"
+    return f"listeners of {', '.join(ports)} are gone"

@@ -1,0 +1,144 @@
+"""Runs the check script out of turn, and goes on until it is content.
+
+keepalived runs the script at its own interval. When a listener is gone, that is too late: so the
+same script is run at once, and then at that interval for as long as it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.supervising import probe
+from ipfailover_agent.system import process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ipfailover_agent.system.process import ChildExit
+
+_BASH: Final = "/usr/bin/bash"  # as keepalived starts it
+
+
+class CheckRuns:
+    """Runs of a script, judged as rounds of probes are; ``report`` hears of every change.
+
+    Args:
+        policy: with one port, which stands for the whole check.
+        script: its path.
+        environment: what the script gets.
+        report: hears of the verdict.
+        is_healthy: the verdict so far; a bad one is looked into at once.
+    """
+
+    def __init__(
+        self,
+        policy: probe.ProbePolicy,
+        *,
+        script: str,
+        environment: Mapping[str, str],
+        report: Callable[[probe.Report], None],
+        is_healthy: bool = True,
+    ) -> None:
+        self._policy = policy
+        self._script = script
+        self._environment = environment
+        self._report = report
+        self._state = probe.ProbeState(
+            is_healthy=is_healthy, reason="" if is_healthy else "not run yet"
+        )
+        self._pid: int | None = None
+        self._began = 0.0
+
+    @property
+    def state(self) -> probe.ProbeState:
+        """Return what is known."""
+        return self._state
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` is due, None while nothing speaks against the application."""
+        return self._state.deadline
+
+    def begin(self, now: float, policy: probe.ProbePolicy | None = None) -> None:
+        """Take another policy if one is given; run only where the verdict is bad."""
+        if policy is not None:
+            self._dispatch(probe.End(), now)
+            self._policy = policy
+        if not self._state.is_steady:
+            self._dispatch(probe.Begin(), now)
+
+    def ask(self, cause: str, now: float) -> None:
+        """Run it at once, if that counts; see ``core.supervising.probe``."""
+        if self._state.due is None:
+            self._state = replace(self._state, due=now)
+        self._dispatch(probe.Ask(cause=cause), now)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        deadline = self._state.deadline
+        if deadline is not None and now >= deadline:
+            self._dispatch(probe.DeadlinePassed(), now)
+
+    def child_exited(self, child: ChildExit) -> bool:
+        """Take the end of a child; return whether it was one of ours."""
+        if child.pid != self._pid:
+            return False
+        self._pid = None
+        failure = "" if child.exit_code == 0 else "the check fails"
+        now = time.monotonic()
+        self._dispatch(probe.Answered((self._answer(failure, now),)), now)
+        return True
+
+    def close(self) -> None:
+        """Run it no more."""
+        self._dispatch(probe.End(), time.monotonic())
+
+    def _answer(self, failure: str, now: float, *, is_inconclusive: bool = False) -> probe.Answer:
+        return probe.Answer(
+            port=self._policy.ports[0],
+            failure=failure,
+            is_inconclusive=is_inconclusive,
+            seconds=now - self._began,
+        )
+
+    def _dispatch(self, event: probe.Event, now: float) -> None:
+        self._state, actions = probe.step(self._state, event, now, self._policy)
+        answers: list[probe.Answer] = []
+        for action in actions:
+            match action:
+                case probe.Connect():
+                    answers += self._run(now)
+                case probe.Close():
+                    self._kill()
+                case probe.Report():
+                    self._report(action)
+        if answers:
+            self._dispatch(probe.Answered(tuple(answers)), now)
+        elif self._state.is_steady and self._state.due is not None and not self._state.waiting:
+            self._dispatch(probe.End(), now)  # keepalived's own runs are enough
+
+    def _run(self, now: float) -> list[probe.Answer]:
+        self._began = now
+        nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            self._pid = process.spawn(
+                (_BASH, self._script),
+                environment=self._environment,
+                stdout=nothing,
+                stderr=nothing,
+            )
+        except AgentError as error:
+            return [self._answer(str(error), now, is_inconclusive=True)]
+        finally:
+            os.close(nothing)
+        return []
+
+    def _kill(self) -> None:
+        if self._pid is not None:
+            process.signal_group(self._pid, signal.SIGKILL)
+        self._pid = None  # reaped as an orphan
