@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     AddPeers = Callable[[Settings, HostFacts], HostFacts]
 
+_WATCH = "OPENSHIFT_HA_CHECK_WATCH"
 _START_ONLY = tuple(
     each.name
     for each in variables.VARIABLES
@@ -141,7 +142,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
         HostNotReadyError: the node lacks an interface or an address.
         TemplateError: a template cannot be rendered.
     """
-    parsed = settings.parse(values)
+    parsed = _with_templates(settings.parse(values), values, options.template_directory)
     paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
     _check_config_path(paths)
     facts = add_peers(parsed, look_at_host(parsed, paths, ()))
@@ -155,6 +156,36 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
         rendering=rendering,
         lacks=_lacks(parsed, config, facts),
     )
+
+
+def _with_templates(
+    parsed: Settings, values: Mapping[str, str], directory: str | None
+) -> Settings:
+    """Return the settings without the watch where the user's own templates know nothing of it.
+
+    A check script of the user's wants to be run; and a keepalived.conf that has no room for the
+    agent's verdict would be one without a check.
+    """
+    name = _unaware(directory) if directory and parsed.check_watch else ""
+    if not name:
+        return parsed
+    warnings = parsed.warnings
+    if values.get(_WATCH, "").strip():
+        warnings += (f"{_WATCH}: is not looked at: {name} is one of your own templates",)
+    return replace(parsed, check_watch=0, warnings=warnings)
+
+
+def _unaware(directory: str) -> str:
+    """Return the template of the user's that the watch cannot be used with, or nothing."""
+    check = os.path.join(directory, "check.sh.j2")  # noqa: PTH118 - start-up time
+    if os.path.exists(check):  # noqa: PTH110 - likewise
+        return check
+    main = os.path.join(directory, "keepalived.conf.j2")  # noqa: PTH118 - likewise
+    try:
+        with open(main, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - likewise
+            return "" if "port_probes" in file.read() else main
+    except OSError:
+        return ""  # the packaged one, or one that rendering complains of
 
 
 def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from ipfailover_agent.core.model import PortCheck
 from ipfailover_agent.core.supervising.probe import (
     Answer,
     Answered,
+    Ask,
     Begin,
     Close,
     Connect,
@@ -44,6 +45,7 @@ events = st.one_of(
     st.just(DeadlinePassed()),
     st.just(DeadlinePassed()),
     st.just(End()),
+    st.just(Ask(cause="gone")),
     st.builds(Answered, st.lists(answers, min_size=1, max_size=3).map(tuple)),
 )
 
@@ -118,3 +120,29 @@ def test_the_verdict_is_that_of_a_naive_count(policy: ProbePolicy, rounds: list[
         assert state.deadline is not None
         now = state.deadline
         state, _ = step(state, DeadlinePassed(), now, policy)
+
+
+@given(policies, st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=80))
+def test_between_down_and_up_there_is_an_interval_however_often_a_listener_goes(
+    policy: ProbePolicy, story: list[tuple[float, bool]]
+) -> None:
+    """An application that crashes in a circle: each step it is there or not, and has just gone."""
+    now, down = 0.0, float("-inf")
+    state, _ = step(ProbeState(), Begin(), now, policy)
+    is_there = True
+    for pause, is_next in story:
+        due = state.deadline
+        now = now + pause if due is None else min(now + pause, max(due, now))
+        events: list[Event] = [DeadlinePassed()]
+        if is_there and not is_next:
+            events.append(Ask(cause="gone"))
+        is_there = is_next
+        for event in events:
+            state, _ = step(state, event, now, policy)
+            failure = "" if is_there else "refused"
+            told = tuple(Answer(port=each, failure=failure) for each in state.waiting)
+            state, actions = step(state, Answered(told), now, policy)
+            for action in actions:
+                if isinstance(action, Report):
+                    assert not action.is_healthy or now >= down + policy.interval
+                    down = now if not action.is_healthy else down

@@ -154,8 +154,8 @@ def test_names_and_password_come_from_the_configuration_name(
     """Instance names lose dots, the check keeps them, the password is the first 8 bytes."""
     config = planned("10.0.0.5", config_name=name)
     assert (instance, password) == (config.instances[0].name, config.instances[0].password)
-    assert config.track_script is not None
-    assert check == config.track_script.name
+    assert config.port_probes is not None
+    assert check == config.port_probes.name
 
 
 # --- ids ----------------------------------------------------------------------------------------
@@ -710,8 +710,8 @@ def test_a_node_that_has_link_local_addresses_only_serves(
     """A cross-link is an ordinary link; ports are looked for where a connection can be made."""
     config = planned(ips, host_facts({"ens3": held}), monitor_ports=(80,))
     assert addresses(expected.partition("%")[0]) == config.node_addresses
-    assert config.track_script is not None
-    assert [expected] == [str(each.address) for each in config.track_script.ports]
+    assert config.port_probes is not None
+    assert [expected] == [str(each.address) for each in config.port_probes.ports]
 
 
 def test_link_local_nodes_know_each_other_by_such_addresses_too() -> None:
@@ -787,8 +787,8 @@ def test_the_list_of_peers_names_the_address_of_everything() -> None:
     (own,) = addresses("192.168.55.20")
     assert (own,) == config.node_addresses
     assert own == config.instances[0].unicast_source
-    assert config.track_script is not None
-    assert [own] == [each.address for each in config.track_script.ports]
+    assert config.port_probes is not None
+    assert [own] == [each.address for each in config.port_probes.ports]
 
 
 def test_ipv4_without_an_ipv4_address_of_the_node_is_reported() -> None:
@@ -860,11 +860,14 @@ def test_all_problems_are_reported_together() -> None:
 
 
 def test_ports_are_checked_on_the_nodes_own_address() -> None:
-    """IPv4 where there is one, as before."""
-    track = planned("10.0.0.1", monitor_ports=(80, 443)).track_script
-    assert track is not None
+    """IPv4 where there is one, as before, whoever checks."""
     own = ip_address("192.168.55.10")
-    assert (PortCheck(address=own, port=80), PortCheck(address=own, port=443)) == track.ports
+    expected = (PortCheck(address=own, port=80), PortCheck(address=own, port=443))
+    probes = planned("10.0.0.1", monitor_ports=(80, 443)).port_probes
+    track = planned("10.0.0.1", monitor_ports=(80, 443, 80), check_watch=0).track_script
+    assert probes is not None
+    assert track is not None
+    assert (expected, expected, expected) == (probes.ports, probes.listeners, track.ports)
 
 
 def test_without_ports_script_and_url_nothing_is_checked() -> None:
@@ -940,23 +943,79 @@ def test_a_fraction_of_a_second_has_the_agent_probe() -> None:
         rise=2,
         fall=3,
         ports=(PortCheck(address=own, port=80), PortCheck(address=own, port=443)),
+        listeners=(PortCheck(address=own, port=80), PortCheck(address=own, port=443)),
+        watch=0.05,
     )
     assert (None, expected, ()) == (config.track_script, config.port_probes, config.reports)
 
 
 def test_a_fraction_beyond_a_second_is_probed_too() -> None:
-    """keepalived would round it."""
-    config = planned("10.0.0.1", check_interval=1.5, check_timeout=1.5)
+    """keepalived would round it; without the watch, too."""
+    config = planned("10.0.0.1", check_interval=1.5, check_timeout=1.5, check_watch=0)
     assert config.track_script is None
     assert config.port_probes is not None
+    assert (0, ()) == (config.port_probes.watch, config.port_probes.listeners)
 
 
-def test_whole_seconds_are_keepalived_s() -> None:
+def test_whole_seconds_are_keepalived_s_where_no_listener_is_watched() -> None:
     """As ever."""
-    config = planned("10.0.0.1", check_interval=3, check_timeout=1)
+    config = planned("10.0.0.1", check_interval=3, check_timeout=1, check_watch=0)
     assert config.port_probes is None
     assert config.track_script is not None
     assert (3, 1) == (config.track_script.interval, config.track_script.timeout)
+
+
+def test_ports_whose_listeners_are_watched_are_the_agents_at_any_interval() -> None:
+    """One verdict counts, so that rise and fall keep their meaning."""
+    config = planned("10.0.0.1", check_interval=3, check_timeout=1, check_watch=0.5)
+    assert config.track_script is None
+    assert config.port_probes is not None
+    probes = config.port_probes
+    assert (3, 1, 0.5) == (probes.interval, probes.timeout, probes.watch)
+
+
+def test_a_script_of_the_users_is_keepalived_s_alone() -> None:
+    """Nothing is known of what it asks."""
+    config = planned("10.0.0.1", check_script="/bin/true", check_watch=0.05)
+    assert config.port_probes is None
+    assert config.track_script is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8080/x", ["127.0.0.1 8080"]),
+        ("http://127.1.2.3/", ["127.1.2.3 80"]),
+        ("HTTPS://[::1]/", ["::1 443"]),
+        ("https://localhost:8443/healthz?a=b", ["127.0.0.1 8443", "::1 8443"]),
+        ("http://192.168.55.10:30123/healthz", ["192.168.55.10 30123"]),
+        ("http://192.168.55.99:30123/healthz", []),
+        ("http://node.example.com/", []),
+    ],
+)
+def test_of_a_url_the_listeners_on_this_node_are_watched(url: str, expected: list[str]) -> None:
+    """Its script stays keepalived's, and is run once more when one is gone."""
+    config = planned("10.0.0.1", monitor_ports=(), check_url=url, check_fall=2)
+    assert config.track_script is not None
+    assert url == config.track_script.url
+    if not expected:
+        assert config.port_probes is None
+        return
+    assert config.port_probes is not None
+    watched = config.port_probes
+    assert expected == [f"{each.address} {each.port}" for each in watched.listeners]
+    assert ((), "chk_OpenShift_IPFailover_watch", 2) == (watched.ports, watched.name, watched.fall)
+
+
+def test_ports_beside_a_url_are_watched_with_it() -> None:
+    """The script asks all of them; without the watch keepalived is alone with it."""
+    url, ports = "http://192.168.55.10:8080/", (80, 8080)
+    config = planned("10.0.0.1", monitor_ports=ports, check_url=url)
+    assert config.track_script is not None
+    assert config.port_probes is not None
+    assert config.track_script.ports == config.port_probes.listeners
+    alone = planned("10.0.0.1", monitor_ports=ports, check_url=url, check_watch=0)
+    assert alone.port_probes is None
 
 
 def test_without_ports_nothing_is_probed() -> None:

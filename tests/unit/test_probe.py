@@ -12,6 +12,7 @@ from ipfailover_agent.core.supervising.probe import (
     Action,
     Answer,
     Answered,
+    Ask,
     Begin,
     Close,
     Connect,
@@ -272,3 +273,97 @@ def test_the_next_round_is_ahead_however_floats_round() -> None:
 
     assert bench.state.due is not None
     assert bench.state.due > bench.now
+
+
+# --- asked for ----------------------------------------------------------------------------------
+
+GONE = Ask(cause="listener of port 8080 is gone")
+REFUSED_THEN = replace(REFUSED, cause=GONE.cause)
+
+
+def steady(*, rise: int = 1, fall: int = 1, **times: float) -> Bench:
+    """Return a healthy one, 0.1 s after its last round."""
+    bench = Bench(rise=rise, fall=fall, **times)
+    bench.feed(Begin())
+    assert bench.answer() == [GOOD]
+    bench.now += 0.1
+    return bench
+
+
+def test_a_round_that_is_asked_for_begins_at_once_and_moves_the_grid() -> None:
+    """Its verdict names the cause; one that is good changes nothing."""
+    bench = steady()
+    assert bench.feed(GONE) == (Connect(WEB),)
+    assert bench.answer() == []
+    assert (bench.now + 0.25, "") == (bench.state.due, bench.state.cause)
+    assert bench.feed(GONE) == (Connect(WEB),)
+    assert bench.answer("refused") == [REFUSED_THEN]
+    assert bench.round() == [GOOD]
+    assert bench.round("refused") == [REFUSED]
+
+
+def test_with_fall_the_first_failure_is_found_at_once_and_the_others_keep_the_interval() -> None:
+    """However often something is gone meanwhile."""
+    bench = steady(fall=3)
+    began = bench.now
+    bench.feed(GONE)
+    assert bench.answer("refused") == []
+    for _ in range(5):
+        bench.now += 0.01
+        assert bench.feed(GONE) == ()
+    assert bench.round("refused") == []
+    assert bench.feed(GONE) == ()
+    assert bench.round("refused") == [REFUSED_THEN]
+    assert bench.now == began + 2 * 0.25
+
+
+def test_with_rise_the_successes_keep_the_interval() -> None:
+    """A failure between begins the count again, and is waited for."""
+    bench = steady(rise=2)
+    bench.feed(GONE)
+    assert bench.answer("refused") == [REFUSED_THEN]
+    began = bench.now
+    assert [bench.feed(GONE), bench.round()] == [(), []]
+    assert [bench.feed(GONE), bench.round()] == [(), [GOOD]]
+    assert bench.now == began + 2 * 0.25
+
+
+def test_after_a_bad_verdict_the_next_round_is_an_interval_away() -> None:
+    """After one that took long, too; the grid begins there."""
+    bench = steady(timeout=0.2)
+    bench.feed(GONE)
+    assert bench.wait()[-1] == replace(
+        TIMED_OUT, reason="port 8080 of 192.0.2.11: timed out after 0.2 s", cause=GONE.cause
+    )
+    assert bench.state.due == bench.now + 0.25
+
+
+def test_a_round_that_waits_is_replaced_by_one_that_is_asked_for_once() -> None:
+    """Its connection may wait for a listener that is gone; a second time the timeout ends it."""
+    bench = steady()
+    bench.wait(0.25)
+    limit = bench.state.limit
+    bench.now += 0.05
+    assert bench.feed(GONE) == (Close(WEB), Connect(WEB))
+    assert bench.state.limit == limit + 0.05
+    bench.now += 0.05
+    assert bench.feed(GONE) == ()
+
+
+def test_nothing_is_asked_where_nothing_is_probed() -> None:
+    """Before the beginning, before the first verdict, and after the end."""
+    bench = Bench()
+    assert bench.feed(GONE) == ()
+    bench.feed(Begin())
+    assert bench.feed(GONE) == ()
+    bench.answer()
+    bench.feed(End())
+    assert bench.feed(GONE) == ()
+
+
+def test_a_script_is_judged_as_one_port() -> None:
+    """Whatever it asks: it is run, and ends in one way or the other."""
+    probes = PortProbes(
+        name="x", interval=2, timeout=1, rise=1, fall=1, ports=(), listeners=(WEB, MAIL), watch=0.1
+    )
+    assert policy_for(probes) == ProbePolicy(ports=(WEB,), interval=2, timeout=1)

@@ -35,6 +35,7 @@ PATHS = RunPaths(directory="/run/ipfailover-agent", config="/etc/keepalived/keep
 SETTINGS = Settings(
     virtual_addresses=(ip_address("192.168.55.101"), ip_address("fd00:55::101")),
     notify_script="/bin/notify-me now",
+    check_watch=0,
 )
 CONFIG = plan(SETTINGS, FACTS)
 
@@ -95,8 +96,26 @@ def test_probes_of_the_agent_s_own_are_told_by_a_track_file() -> None:
     for each in root.all("vrrp_instance"):
         assert ((each.words[1],), ("chk_x",)) == each.lines("track_file")
         assert () == each.all("track_script")
-    slower = dataclasses.replace(config, port_probes=dataclasses.replace(probes, interval=0.5))
-    assert render(slower, PATHS).digest != result.digest
+    watched = {"listeners": probes.ports, "watch": 0.05}
+    for other in ({"interval": 0.5}, watched, {**watched, "watch": 0.1}):
+        changed = dataclasses.replace(probes, **other)
+        config = dataclasses.replace(config, port_probes=changed)
+        assert render(config, PATHS).digest != result.digest
+
+
+def test_a_script_that_the_agent_runs_as_well_is_followed_by_both_ways() -> None:
+    """Either of the two keeps the node from holding addresses."""
+    url = "http://192.168.55.10:8080/"
+    config = plan(dataclasses.replace(SETTINGS, check_watch=0.05, check_url=url), FACTS)
+    root = parse(render(config, PATHS).config.text)
+    (script,) = root.all("vrrp_script")
+    (check,) = (
+        each for each in root.all("track_file") if f"{script.words[1]}_watch" in each.words
+    )
+    assert "/run/ipfailover-agent/check.track" == check.value("file")
+    for each in root.all("vrrp_instance"):
+        assert ((each.words[1],), (check.words[1],)) == each.lines("track_file")
+        assert ((script.words[1],),) == each.lines("track_script")
 
 
 def test_without_check_and_notify_script_neither_is_mentioned() -> None:

@@ -246,7 +246,7 @@ def test_the_check_script_says_how_long_it_took(
     told: Told, written: str | None, age: float, expected: float | None
 ) -> None:
     """Unless that is about another run than the last one."""
-    values = {"MONITOR_PORT": "80", "CHECK_INTERVAL": "2", "CHECK_TIMEOUT": "1"}
+    values = {"MONITOR_PORT": "80", "CHECK_TIMEOUT": "1", "CHECK_WATCH": "0"}
     assert expected == timed(told, written, values, age)
 
 
@@ -282,7 +282,7 @@ def test_fault_without_a_check_is_not_ready(told: Told) -> None:
 
 def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) -> None:
     """Until the new one has said something; for one of the same name keepalived keeps it."""
-    slow, fast = {"CHECK_INTERVAL": "2"}, {"CHECK_INTERVAL": "0.25"}
+    slow, fast = {"CHECK_INTERVAL": "2", "CHECK_WATCH": "0"}, {"CHECK_INTERVAL": "0.25"}
     steps = [
         (slow, "unknown"),
         (slow, "failing"),
@@ -296,7 +296,10 @@ def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) 
     for number, (variables, expected) in enumerate(steps):
         told.reporter.activated(candidate(**variables), None, ())
         assert expected == told.status["check"]["state"], number
-        told.reporter.witness.told("check.failed", {"reason": "x"})
+        if "CHECK_WATCH" in variables:
+            told.reporter.witness.line(b"VRRP_Script(chk) failed (exited with status 1)", 1.0)
+        else:
+            told.reporter.witness.told("check.failed", {"reason": "x"})
 
 
 @pytest.mark.parametrize(

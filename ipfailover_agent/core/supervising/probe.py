@@ -290,7 +290,7 @@ def _conclude(
         reason = failure or state.reason
         return replace(state, waiting=(), streak=streak, reason=reason, took=took), closed
     due = state.due
-    if due is not None and not is_good:
+    if due is not None and state.is_healthy:
         due = max(due, now + policy.interval)
     report = Report(is_healthy=is_good, reason=failure, cause="" if is_good else state.cause)
     state = replace(
