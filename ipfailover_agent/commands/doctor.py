@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _INDENT = " " * 6
 _NAMES_SECONDS = 3.0
 _VERSION_SECONDS = 2.0
+_WITHOUT = {"listener": "an application that dies is found by the periodic check alone"}
 _SEE_CHECK = "see `ipfailover-agent check`"
 
 
@@ -184,7 +185,8 @@ def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
     for each in told.get("protections", ()):
         if not each["active"] and each["reason"]:
             text = f"its protection {each['kind']} is off: {each['reason']}"
-            yield findings.warned("agent", text, "two nodes may hold an address for longer")
+            advice = _WITHOUT.get(each["kind"], "two nodes may hold an address for longer")
+            yield findings.warned("agent", text, advice)
     for each in told.get("instances", ()):
         if each["held"]:
             text = f"{each['name']} is held in FAULT: {each['held']}"

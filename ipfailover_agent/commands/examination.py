@@ -17,7 +17,15 @@ from ipfailover_agent.core.network import firewall, packet_filter, passage, rule
 from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings, managers
 from ipfailover_agent.core.telling import passage as telling
-from ipfailover_agent.system import asking, examining, nftables, process, raw_sockets, wire
+from ipfailover_agent.system import (
+    asking,
+    examining,
+    listeners,
+    nftables,
+    process,
+    raw_sockets,
+    wire,
+)
 from ipfailover_agent.system import firewall as nft
 
 if TYPE_CHECKING:
@@ -166,6 +174,9 @@ def _ports(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
     ports = () if probes is None else probes.ports
     if not ports:
         yield doctor.of_ports(candidate.settings)
+    watched = candidate.config.port_probes
+    if watched is not None and watched.listeners:
+        yield from doctor.of_listeners(listeners.refusal())
     for each, error in examining.connect(ports, patience.at_most(_CONNECT_SECONDS)).items():
         yield doctor.of_port(
             each.address,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
+import select
 import signal
 import socket
 import time
@@ -141,7 +141,7 @@ class Loop:
         self._writers: dict[int, str] = {}
         self._readables: dict[int, str] = {}
         self._cleanup = contextlib.ExitStack()
-        self._selector: selectors.BaseSelector
+        self._poller: select.epoll
         self._wakeups: socket.socket
         self._wakes: socket.socket | None = None
         self._is_woken = False
@@ -152,13 +152,13 @@ class Loop:
     def __enter__(self) -> Self:
         secure_standard_streams()
         with contextlib.ExitStack() as cleanup:
-            self._selector = cleanup.enter_context(selectors.DefaultSelector())
+            self._poller = cleanup.enter_context(select.epoll())
             self._wakeups, wakes = socket.socketpair()
             cleanup.enter_context(self._wakeups)
             cleanup.enter_context(wakes)
             self._wakeups.setblocking(False)  # noqa: FBT003 - the standard library's signature
             wakes.setblocking(False)  # noqa: FBT003 - likewise
-            self._selector.register(self._wakeups, selectors.EVENT_READ)
+            self._poller.register(self._wakeups, select.EPOLLIN)
             previous = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
             cleanup.callback(signal.set_wakeup_fd, previous)
             for signum in self._signals:
@@ -208,18 +208,18 @@ class Loop:
     def watch_lines(self, fd: int, source: str) -> None:
         """Report the lines of a non-blocking pipe, FIFO, socket or terminal under that name."""
         self._readers[fd] = _LineReader(fd, source)
-        self._selector.register(fd, selectors.EVENT_READ)
+        self._poller.register(fd, select.EPOLLIN)
 
     def watch_writable(self, fd: int, source: str) -> None:
         """Report that the descriptor takes bytes, in every round until ``unwatch``."""
         if fd not in self._writers:
-            self._selector.register(fd, selectors.EVENT_WRITE)
+            self._poller.register(fd, select.EPOLLOUT)
         self._writers[fd] = source
 
     def watch_readable(self, fd: int, source: str) -> None:
         """Report that the descriptor can be read, in every round until ``unwatch``."""
         if fd not in self._readables:
-            self._selector.register(fd, selectors.EVENT_READ)
+            self._poller.register(fd, select.EPOLLIN)
         self._readables[fd] = source
 
     def unwatch(self, fd: int) -> None:
@@ -227,7 +227,8 @@ class Loop:
         for watched in (self._readers, self._writers, self._readables):
             if fd in watched:
                 del watched[fd]
-                self._selector.unregister(fd)
+                with contextlib.suppress(OSError):  # closed before: the kernel forgot it itself
+                    self._poller.unregister(fd)
 
     def wait(self, deadline: float | None) -> tuple[Event, ...]:
         """Return what happened: signals first, each once, then the rest.
@@ -243,21 +244,34 @@ class Loop:
             :class:`Woken` says that a look (:meth:`look_every`) found something, too.
         """
         while True:
-            until = deadline
-            if self._look is not None and (deadline is None or self._look_at < deadline):
-                until = self._look_at
-            events = self._wait_once(self._seconds_until(until))
-            now = time.monotonic()
-            if self._look is not None and now >= self._look_at and self._looked(now):
-                events.append(Woken())
-            if events or (deadline is not None and now >= deadline):
+            if self._look is not None and self._found_by_look(deadline):
+                return (Woken(),)
+            events = self._wait_once(self._seconds_until(deadline))
+            if events or (deadline is not None and time.monotonic() >= deadline):
                 return tuple(events)
 
-    def _looked(self, now: float) -> bool:
-        """Look, and again a period after it was due: what was slept through is left out."""
-        look = self._look
-        self._look_at = max(self._look_at, now - self._look_period) + self._look_period
-        return look is not None and look()
+    def _found_by_look(self, deadline: float | None) -> bool:
+        """Look as often as is wanted until a descriptor or the deadline is due; tell what came.
+
+        It runs many times a second, mostly out of cold caches, and so does little: what is ready
+        is only noticed here, and taken afterwards.
+        """
+        look, period, poll, clock = (
+            self._look,
+            self._look_period,
+            self._poller.poll,
+            time.monotonic,
+        )
+        while look is not None and self._look is look:
+            now = clock()
+            left = self._look_at - now
+            if left <= 0:
+                self._look_at = max(self._look_at, now - period) + period  # no burst after a sleep
+                if look():
+                    return True
+            elif (deadline is not None and deadline - now < left) or poll(left, 1):
+                return False
+        return False
 
     @staticmethod
     def _seconds_until(deadline: float | None) -> float | None:
@@ -266,15 +280,14 @@ class Loop:
         return min(max(deadline - time.monotonic(), 0.0), _LONGEST_SLEEP)
 
     def _wait_once(self, timeout: float | None) -> list[Event]:
-        ready = self._selector.select(timeout)
+        ready = self._poller.poll(timeout)
         if not ready and not self._is_woken:  # every signal has its byte
             return []
         events: list[Event] = list(self._signal_events())
         if self._is_woken:
             self._is_woken = False
             events.append(Woken())
-        for key, _ in ready:
-            fd = key.fd
+        for fd, _ in ready:
             if fd in self._readers:
                 if not self._readers[fd].read(events):
                     self.unwatch(fd)

@@ -449,7 +449,7 @@ def test_transitions_are_in_the_log_and_in_the_status(world: World) -> None:
 
 
 def test_an_idle_agent_says_nothing_and_seldom_wakes(world: World) -> None:
-    """Nothing polls: its threads wake a few times a second, and it writes no line."""
+    """Nothing but the watch polls, and not without a port: a few wakeups a second, no line."""
     world.fake.plays(STANDING_BY)
     agent = world.running(policy={})
     agent.wait_for(lambda: agent.status["ready"] is True)

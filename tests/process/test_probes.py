@@ -341,7 +341,8 @@ def test_a_whole_agent_probes_and_says_what_it_found(world: World) -> None:
         agent.reload()
         assert "accepted" == agent.wait_for_reloads(1)["verdict"]
         agent.wait_for(lambda: track.read_text() == "0\n")
-    world.write(VIRTUAL_IPS="10.0.0.101", MONITOR_PORT="9090", CHECK_INTERVAL="1")
+    script = {"CHECK_INTERVAL": "1", "CHECK_WATCH": "0"}
+    world.write(VIRTUAL_IPS="10.0.0.101", MONITOR_PORT="9090", **script)
     agent.reload()
     agent.wait_for_reloads(2)
     assert not (world.run_directory / "check.reason").exists()

@@ -295,6 +295,17 @@ def of_port(
     )
 
 
+def of_listeners(refusal: str) -> Iterator[Finding]:
+    """Say that the kernel does not tell of listeners; nothing where it does."""
+    if refusal:
+        yield warned(
+            "port",
+            refusal,
+            "an application that dies is found by the periodic check alone: allow the agent to "
+            "ask (SELinux, seccomp, module tcp_diag), or set OPENSHIFT_HA_CHECK_WATCH=0",
+        )
+
+
 def _is_any(address: IPAddress) -> bool:
     return address.is_unspecified
 

@@ -1,0 +1,125 @@
+"""An application dies: the kernel's word, long before the next check."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import ExitStack
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.scenarios import (
+    ELECTION,
+    PORT,
+    events,
+    serve_ranked,
+    status,
+    stays,
+    variables,
+    wait_for_none,
+    wait_for_state,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.lab import Lab
+    from tests.lab.node import Node
+
+_GONE = f'cause="listener of port {PORT} is gone"'
+
+
+def times(node: Node, name: str) -> list[float]:
+    """Return when an event was logged, in seconds."""
+    stamps = (line.split()[0].partition("=")[2] or line.split()[0] for line in events(node, name))
+    return [datetime.fromisoformat(each).timestamp() for each in stamps]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_dead_application_moves_its_address_long_before_the_next_check(
+    lab: Lab, version: int
+) -> None:
+    """At once, though it is checked every 8 s; it is trusted again an interval later at best."""
+    address = lab.virtual(1) if version == 4 else lab.virtual6(1)
+    holder = serve_ranked(lab, address, CHECK_INTERVAL="8")
+    began = time.monotonic()
+    holder.application.stop()
+    lab.wait_for_holder(address, timeout=4, among=lab.others(holder))
+    print(f"application dies: moved after {time.monotonic() - began:.3f} s")
+    (failed,) = events(holder, "check.failed")
+    assert _GONE in failed
+    holder.application.start()
+    wait_for_state(holder, "BACKUP", timeout=12)
+    (down,), (_, up) = times(holder, "check.failed"), times(holder, "check.passed")
+    assert 7.95 < up - down
+    kinds = {each["kind"]: each["active"] for each in status(holder)["protections"]}
+    assert kinds["listener"] is True
+
+
+def test_an_application_that_crashes_in_a_circle_is_believed_once_an_interval(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Down at once, and up when it is time for a check, however often it starts meanwhile."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address, CHECK_INTERVAL="2"))
+    lab.wait_for_holder(address, timeout=ELECTION)
+    began = time.monotonic()
+    while time.monotonic() < began + 9:
+        node.application.stop()
+        stays(0.12)
+        node.application.start()
+        stays(0.12)
+    down, (_, *up) = times(node, "check.failed"), times(node, "check.passed")
+    assert 2 <= len(down) <= 5
+    assert all(_GONE in each for each in events(node, "check.failed"))
+    assert all(after - before >= 1.95 for before, after in zip(down, up, strict=False))
+
+
+def test_with_fall_a_restart_moves_nothing_and_a_death_is_found_an_interval_sooner(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """The first failure counts at once, the second when it is time for a check."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    node.start(variables(address, CHECK_INTERVAL="3", CHECK_FALL="2"))
+    lab.wait_for_holder(address, timeout=ELECTION)
+    began = time.monotonic()
+    for _ in range(3):
+        node.application.stop()
+        stays(0.5)
+        node.application.start()
+        stays(3)
+    assert () == lab.recorder.changes(address, since=began)
+    assert [] == events(node, "check.failed")
+    stopped = time.time()
+    node.application.stop()
+    wait_for_none(lab, [address], on=node, timeout=8)
+    (failed,) = times(node, "check.failed")
+    assert 2.9 < failed - stopped < 5.9
+    assert _GONE in events(node, "check.failed")[0]
+
+
+def test_a_process_that_hangs_has_a_listener_and_is_found_by_the_periodic_check(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Its queue is full: the kernel's word changes nothing of the timeout."""
+    lab = make_lab(1, applications=False)
+    (node,) = lab.nodes
+    address = lab.virtual(1)
+    with ExitStack() as stack:
+        lazy = stack.enter_context(node.network.open_socket(socket.AF_INET, socket.SOCK_STREAM))
+        lazy.bind(("0.0.0.0", PORT))
+        lazy.listen(4)  # nobody ever accepts
+        node.start(variables(address, CHECK_INTERVAL="1"))
+        lab.wait_for_holder(address, timeout=ELECTION)
+        for _ in range(5):
+            client = node.network.open_socket(socket.AF_INET, socket.SOCK_STREAM)
+            stack.enter_context(client).connect((str(node.ip), PORT))
+        wait_for_none(lab, [address], on=node, timeout=6)
+        (failed,) = events(node, "check.failed")
+        assert ("timed out after 1 s" in failed, _GONE in failed) == (True, False)

@@ -1,0 +1,405 @@
+"""The kernel's word on listeners, from real sockets."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
+from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+from ipfailover_agent.protection.probes import SOURCE, Probes
+from ipfailover_agent.system import listeners as system
+from ipfailover_agent.system import process
+from ipfailover_agent.system.listeners import ListenerSocket
+from ipfailover_agent.system.loop import Loop, Readable, Woken
+from tests.support.rights import as_nobody
+from tests.support.waiting import wait_until
+from tests.unit.test_roster import instance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from structlog.testing import LogCapture
+
+    from tests.support.netns import NetworkNamespace
+
+pytestmark = pytest.mark.netns
+
+V4, V6 = ip_address("127.0.0.1"), ip_address("::1")
+ELIGIBLE = Roster(entries=(RosterEntry(instance=instance(1), state=VrrpState.BACKUP),))
+HELD = Roster(entries=(RosterEntry(instance=instance(1), state=VrrpState.FAULT),))
+
+
+def numbers(port: int, *addresses: str) -> list[int]:
+    """Return what the kernel says of a port at each address."""
+    ports = [PortCheck(address=ip_address(each), port=port) for each in addresses]
+    asker = ListenerSocket(ports)
+    try:
+        asker.has_changed()
+        return list(asker.answers().values())
+    finally:
+        asker.close()
+
+
+# --- what the kernel says -----------------------------------------------------------------------
+
+
+def test_a_listener_is_found_wherever_a_client_would_find_it(namespace: NetworkNamespace) -> None:
+    """At its address, at all, on both families, bound to an interface; and nowhere else."""
+    namespace.ip("address", "add", "192.0.2.11/24", "dev", "lo")
+    own, other = "192.0.2.11", "127.0.0.1"
+    with ExitStack() as stack:
+
+        def listening(host: str, family: int = socket.AF_INET, device: str = "") -> int:
+            made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host == "::1"))
+            if device:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+            made.bind((host, 0))
+            made.listen(1)
+            port: int = made.getsockname()[1]
+            return port
+
+        none = errno.ENOENT
+        assert [0, none, none] == numbers(listening(own), own, other, "::1")
+        assert [0, 0, none] == numbers(listening("0.0.0.0"), own, other, "::1")
+        assert [0, 0, 0] == numbers(listening("::", socket.AF_INET6), own, other, "::1")
+        assert [none, none, 0] == numbers(listening("::1", socket.AF_INET6), own, other, "::1")
+        assert [0, 0, none] == numbers(listening("0.0.0.0", device="lo"), own, other, "::1")
+
+
+def test_a_connection_is_no_listener(application: socket.socket) -> None:
+    """One that outlives the listener does not hide that it is gone."""
+    address = application.getsockname()
+    with socket.create_connection(address) as client:
+        application.setblocking(True)  # noqa: FBT003 - the standard library's signature
+        served, _ = application.accept()
+        assert [0] == numbers(address[1], "127.0.0.1")
+        application.close()
+        assert [errno.ENOENT] == numbers(address[1], "127.0.0.1")
+        client.sendall(b"x")
+        assert b"x" == served.recv(1)
+        served.close()
+
+
+def test_no_right_is_needed_and_the_application_sees_nothing(application: socket.socket) -> None:
+    """Neither a capability nor root; nothing waits to be accepted."""
+    port = application.getsockname()[1]
+    assert [0] == as_nobody(lambda: numbers(port, "127.0.0.1"))
+    assert "" == as_nobody(system.refusal)
+    with pytest.raises(BlockingIOError):
+        application.accept()
+
+
+def test_the_control_is_found_with_both_families(namespace: NetworkNamespace) -> None:
+    """So the kernel's word is worth something here."""
+    del namespace
+    asker = ListenerSocket([PortCheck(address=V4, port=1), PortCheck(address=V6, port=1)])
+    assert "" == asker.control()
+    asker.close()
+    assert "" == system.refusal()
+
+
+def test_a_look_says_whether_anything_is_new(application: socket.socket) -> None:
+    """So that nothing has to be made of most answers."""
+    asker = ListenerSocket([PortCheck(address=V4, port=application.getsockname()[1])])
+    assert [True, False, False] == [asker.has_changed() for _ in range(3)]
+    application.close()
+    assert [True, False] == [asker.has_changed() for _ in range(2)]
+    asker.close()
+    assert [True, False] == [asker.has_changed() for _ in range(2)]
+    assert [-1] == list(asker.answers().values())
+
+
+# --- what follows -------------------------------------------------------------------------------
+
+
+class Watching:
+    """Probes that are made every 60 s, of ports whose listeners are watched every 50 ms."""
+
+    def __init__(self, directory: Path, loop: Loop) -> None:
+        self.loop = loop
+        self.capture: LogCapture = structlog.testing.LogCapture()
+        self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
+        log = structlog.wrap_logger(None, processors=[self.capture])
+        self.probes = Probes(log, self.paths, dict(os.environ))
+
+    def begin(self, *ports: PortCheck, roster: Roster = ELIGIBLE, **more: float) -> None:
+        wanted = PortProbes(
+            name="chk_x",
+            interval=more.get("interval", 60),
+            timeout=1,
+            rise=1,
+            fall=1,
+            ports=() if "script" in more else ports,
+            listeners=ports,
+            watch=0.05,
+        )
+        self.probes.prepare(wanted, roster)
+        self.probes.configure(wanted, self.loop)
+        self.probes.roster_is(roster)
+
+    def turn(self, seconds: float = 0.3) -> list[object]:
+        """Go round the loop for so long, or until something was found; return what came."""
+        due = (time.monotonic() + seconds, self.probes.deadline, self.probes.listeners.deadline)
+        events = self.loop.wait(min(each for each in due if each is not None))
+        self.probes.tick(time.monotonic())
+        if Readable(source=SOURCE) in events:
+            self.probes.readable()
+        for child in process.reap():
+            self.probes.child_exited(child)
+        return list(events)
+
+    def until_told(self, event: str, count: int = 1) -> dict[str, object]:
+        """Turn until an event was logged that often; return the last one."""
+
+        def told() -> list[dict[str, object]]:
+            return [dict(each) for each in self.capture.entries if each["event"] == event]
+
+        def is_told() -> bool:
+            if len(told()) < count:
+                self.turn()
+            return len(told()) >= count
+
+        wait_until(is_told, 8, lambda: f"{self.capture.entries}")
+        return told()[count - 1]
+
+    @property
+    def is_watching(self) -> bool:
+        return self.probes.listeners.is_watching
+
+    @property
+    def events(self) -> list[str]:
+        return [each["event"] for each in self.capture.entries]
+
+    @property
+    def track(self) -> str:
+        return Path(self.paths.check_track).read_text(encoding="ascii")
+
+
+@pytest.fixture
+def watching(tmp_path: Path, namespace: NetworkNamespace) -> Iterator[Watching]:
+    del namespace
+    with Loop(()) as loop:
+        made = Watching(tmp_path, loop)
+        yield made
+        made.probes.close()
+
+
+def at(application: socket.socket) -> PortCheck:
+    return PortCheck(address=V4, port=application.getsockname()[1])
+
+
+def test_a_listener_that_is_closed_has_the_port_probed_at_once(
+    watching: Watching, application: socket.socket
+) -> None:
+    """keepalived is told before the round that tells people begins; the log names the cause."""
+    watching.begin(at(application))
+    assert ("0\n", ["check.passed"]) == (watching.track, watching.events)
+    assert [] == watching.turn()
+    port = at(application).port
+    application.close()
+    assert [Woken()] == watching.turn(5)
+    assert "1\n" == watching.track
+    told = watching.until_told("check.failed")
+    assert (f"listener of port {port} is gone", f"port {port} of 127.0.0.1: refused") == (
+        told["cause"],
+        told["reason"],
+    )
+    assert not watching.is_watching
+
+
+def test_a_listener_that_is_killed_with_its_process_is_gone(watching: Watching) -> None:
+    """The kernel closes what a process leaves."""
+    text = "import socket, time; made = socket.create_server(('127.0.0.1', 8080)); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", text]) as child:
+        wait_until(lambda: numbers(8080, "127.0.0.1") == [0], 10, "nothing listens")
+        watching.begin(PortCheck(address=V4, port=8080))
+        child.kill()
+        assert "listener of port 8080 is gone" == watching.until_told("check.failed")["cause"]
+
+
+@pytest.mark.parametrize("how", ["reuse port", "handed over", "activated", "began anew"])
+def test_a_listener_that_another_takes_the_place_of_moves_nothing(
+    watching: Watching, how: str
+) -> None:
+    """A second one of the port; one that a child has too, as systemd has; a quick start anew."""
+    with ExitStack() as stack:
+        first = stack.enter_context(socket.socket())
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        first.bind(("127.0.0.1", 8080))
+        first.listen()
+        watching.begin(at(first))
+        target = at(first)
+        if how == "reuse port":
+            second = stack.enter_context(socket.socket())
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            second.bind(("127.0.0.1", 8080))
+            second.listen()
+        elif how == "handed over":
+            stack.enter_context(socket.socket(fileno=os.dup(first.fileno())))
+        elif how == "activated":
+            words = [sys.executable, "-c", "import time; time.sleep(60)"]
+            child = subprocess.Popen(words, pass_fds=(first.fileno(),))
+            stack.callback(child.wait)
+            stack.callback(child.kill)
+        watching.turn()
+        first.close()
+        if how == "began anew":
+            stack.enter_context(socket.create_server(("127.0.0.1", 8080)))
+        for _ in range(3):
+            watching.turn()
+        assert [0] == numbers(target.port, "127.0.0.1")
+        assert ("0\n", ["check.passed"]) == (watching.track, watching.events)
+        assert watching.is_watching
+
+
+def test_one_of_many_is_named(watching: Watching) -> None:
+    """With both families."""
+    with (
+        socket.create_server(("127.0.0.1", 8080)),
+        socket.create_server(("::1", 8081), family=socket.AF_INET6) as other,
+    ):
+        watching.begin(PortCheck(address=V4, port=8080), PortCheck(address=V6, port=8081))
+        watching.turn()
+        other.close()
+        told = watching.until_told("check.failed")
+        assert "listener of port 8081 is gone" == told["cause"]
+        assert "port 8081 of ::1: refused" == told["reason"]
+
+
+def test_a_node_that_is_held_watches_nothing(
+    watching: Watching, application: socket.socket
+) -> None:
+    """Nothing would follow; when it is let go, it goes on from what is there."""
+    watching.begin(at(application), roster=HELD)
+    is_watching = [watching.is_watching]
+    for roster in (ELIGIBLE, HELD):
+        watching.probes.roster_is(roster)
+        is_watching.append(watching.is_watching)
+    assert [False, True, False] == is_watching
+    application.close()
+    assert [] == watching.turn()
+    watching.probes.roster_is(ELIGIBLE)
+    assert [] == watching.turn()
+    assert ["check.passed"] == watching.events
+
+
+def test_a_port_that_something_else_answers_for_is_named_once(
+    watching: Watching, namespace: NetworkNamespace, application: socket.socket
+) -> None:
+    """As kube-proxy does for a node port: only the periodic check tells of it."""
+    rule = f"tcp dport 30080 redirect to :{application.getsockname()[1]}"
+    namespace.run(
+        *("nft", "-f", "-"),
+        stdin="table ip nodeport {\n chain output {\n type nat hook output priority -100\n"
+        f"{rule}\n}}\n}}\n",
+    )
+    watching.begin(PortCheck(address=V4, port=30080), interval=0.2)
+    told = watching.until_told("listener.unknown")
+    assert 30080 == told["port"]
+    for _ in range(4):
+        watching.turn()
+    assert ["check.passed", "listener.unknown"] == watching.events
+    namespace.run("nft", "flush", "ruleset")
+    assert "cause" not in watching.until_told("check.failed")
+
+
+def test_without_the_kernel_s_word_the_periodic_check_goes_on_alone(
+    watching: Watching, application: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sandbox that has no such family; it is said once, and nobody relies on it."""
+    monkeypatch.setattr("ipfailover_agent.core.network.sock_diag.NETLINK_SOCK_DIAG", 31)
+    watching.begin(at(application), interval=0.2)
+    told = watching.until_told("protection.off")
+    assert ("listener", "warning") == (told["kind"], told["log_level"])
+    found = watching.probes.listeners.protection()
+    assert (False, told["reason"]) == (found.active, found.reason)
+    assert str(told["reason"]) == system.refusal()
+    application.close()
+    assert "cause" not in watching.until_told("check.failed")
+    assert 1 == watching.events.count("protection.off")
+    monkeypatch.undo()
+    watching.probes.listeners.tick(time.monotonic() + 61)
+    assert watching.probes.listeners.protection().active
+    assert "listener.watched" in watching.events
+
+
+def test_a_kernel_that_finds_nothing_is_not_believed(
+    watching: Watching, application: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOENT for everything, as without tcp_diag: the control is not found either."""
+    monkeypatch.setattr("ipfailover_agent.core.network.sock_diag._TCP", 17)
+    watching.begin(at(application))
+    told = watching.until_told("protection.off")
+    assert "the kernel" in str(told["reason"])
+    application.close()
+    assert [] == watching.turn()
+    assert "0\n" == watching.track
+
+
+# --- a script -----------------------------------------------------------------------------------
+
+
+def test_a_script_is_run_once_more_and_until_it_is_content(
+    watching: Watching, application: socket.socket, tmp_path: Path
+) -> None:
+    """Its answer counts, with the reason that it wrote; keepalived's own runs go on beside it."""
+    script, flag = Path(watching.paths.check), tmp_path / "fails"
+    script.write_text(
+        f"if [[ -e {flag} ]]; then echo 'cannot reach it' >{watching.paths.check_reason}; exit 1; "
+        f"fi; echo x >>{tmp_path}/runs\n",
+        encoding="ascii",
+    )
+    watching.begin(at(application), script=1, interval=0.5)
+    assert ("0\n", []) == (watching.track, watching.events)
+    application.close()  # the script is content: another one answers for the URL
+    wait_until(lambda: [watching.turn(), (tmp_path / "runs").exists()][1], 5, "it is not run")
+    watching.turn()
+    assert ("0\n", []) == (watching.track, watching.events)
+
+    with socket.create_server(("127.0.0.1", 8081)) as another:
+        watching.begin(at(another), script=1, interval=0.5)
+        watching.turn()
+        flag.touch()
+    told = watching.until_told("check.failed")
+    assert ("cannot reach it", "listener of port 8081 is gone") == (told["reason"], told["cause"])
+    assert "1\n" == watching.track
+    watching.turn(1.2)
+    flag.unlink()
+    watching.until_told("check.passed")
+    assert "0\n" == watching.track
+    runs = (tmp_path / "runs").read_text()
+    watching.turn(1.2)
+    assert runs == (tmp_path / "runs").read_text()
+
+
+def test_a_script_that_hangs_is_given_up_at_the_timeout(
+    watching: Watching, application: socket.socket
+) -> None:
+    """It has failed, and does not stay."""
+    Path(watching.paths.check).write_text("exec sleep 60\n", encoding="ascii")
+    watching.begin(at(application), script=1)
+    application.close()
+    told = watching.until_told("check.failed")
+    assert "the check script fails" == told["reason"]
+    wait_until(lambda: [watching.turn(0.1), _children() == []][1], 5, "it is still there")
+
+
+def _children() -> list[str]:
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    found = [f"/proc/{each}/cmdline" for each in path.read_text(encoding="ascii").split()]
+    return [each for each in found if b"sleep\x0060" in Path(each).read_bytes()]
