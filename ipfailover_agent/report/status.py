@@ -164,8 +164,8 @@ class DrainRequestStatus:
 class Protection:
     """One mechanism that bounds how long two nodes hold an address, or none does.
 
-    ``kind`` is lease, watch, conflict or shield; ``reason`` says why it is off though it was asked
-    for.
+    ``kind`` is lease, watch, conflict, shield or listener (which bounds nothing, but finds sooner
+    what the check finds); ``reason`` says why it is off though it was asked for.
     """
 
     kind: str

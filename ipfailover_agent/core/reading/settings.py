@@ -277,7 +277,7 @@ def _relate_fractions(fields: Fields, settings: Settings) -> None:
         elif not settings.monitor_ports:
             fields.warn(_INTERVAL, f"is not looked at: no port is checked, {_PORT} is 0")
     elif timeout % 1:
-        reason = f"keepalived checks at whole seconds, as long as {_INTERVAL} has no fraction"
+        reason = f"it is counted in whole seconds, as long as {_INTERVAL} has no fraction"
         instead = "write whole seconds, or fractions in both"
         fields.refuse(_TIMEOUT, f"{timeout:g}", reason, instead)
 
