@@ -21,6 +21,7 @@ from ipfailover_agent.system.loop import (
     Loop,
     SignalReceived,
     StreamClosed,
+    Woken,
     Writable,
 )
 from tests.support.pipes import open_pipe
@@ -321,3 +322,61 @@ os.write(result, repr((names, len(events))).encode())
     finally:
         os.close(reading)
         os.close(writing)
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+def test_a_look_that_finds_nothing_ends_no_wait(loop: Loop) -> None:
+    """It is taken as often as it was asked for, and what comes is told as ever."""
+    looks: list[float] = []
+
+    def look() -> bool:
+        looks.append(time.monotonic())
+        return False
+
+    loop.look_every(0.02, look)
+    began = time.monotonic()
+    assert not loop.wait(began + 0.5)
+    assert time.monotonic() >= began + 0.5
+    assert 5 <= len(looks) <= 26
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert (SignalReceived(signum=signal.SIGHUP),) == loop.wait(soon())
+    loop.look_no_more()
+    before = len(looks)
+    assert not loop.wait(soon(0.1))
+    assert before == len(looks)
+
+
+def test_a_look_that_finds_something_ends_the_wait(loop: Loop, pipe: tuple[int, int]) -> None:
+    """With the event of a wake, whatever else is there; it may be the last one."""
+
+    def look() -> bool:
+        loop.look_no_more()
+        return True
+
+    reading, writing = pipe
+    loop.watch_lines(reading, "pipe")
+    loop.look_every(0.02, look)
+    assert (Woken(),) == loop.wait(soon())
+    os.write(writing, b"line\n")
+    assert [LineReceived(source="pipe", line=b"line")] == list(loop.wait(soon()))
+
+
+def test_looks_go_on_while_a_descriptor_is_busy(loop: Loop, pipe: tuple[int, int]) -> None:
+    """A stream that never rests is no reason not to look; what was slept through is left out."""
+    looks: list[float] = []
+
+    def look() -> bool:
+        looks.append(time.monotonic())
+        return False
+
+    reading, writing = pipe
+    loop.watch_writable(writing, "sink")
+    del reading
+    loop.look_every(0.02, look)
+    time.sleep(0.3)
+    began = time.monotonic()
+    while time.monotonic() < began + 0.2:
+        assert loop.wait(soon())
+    assert 3 <= len(looks) <= 11

@@ -326,6 +326,13 @@ def test_a_port_and_a_script_are_judged() -> None:
     address = ip_address("10.0.0.11")
     assert Verdict.PASS is doctor.of_port(address, 80, "").verdict
     assert "refused" in doctor.of_port(address, 80, "connection refused").text
+
+
+def test_a_kernel_that_tells_of_no_listener_is_warned_of() -> None:
+    """And is nothing to speak of where it does."""
+    assert [] == list(doctor.of_listeners(""))
+    (found,) = doctor.of_listeners("the kernel cannot be asked")
+    assert ("port", Verdict.WARN) == (found.check, found.verdict)
     for variables, expected in (
         ({"MONITOR_PORT": "0"}, "OPENSHIFT_HA_MONITOR_PORT=0"),
         ({"CHECK_SCRIPT": "/x"}, "OPENSHIFT_HA_CHECK_SCRIPT"),
