@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.supervising import probe

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import Problem
 from ipfailover_agent.core.model import (
@@ -25,8 +26,7 @@ _LOOPBACKS: Final = (ip_address("127.0.0.1"), ip_address("::1"))  # what localho
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checks:
+class Checks(Struct, frozen=True, kw_only=True):
     """The checks of a configuration, and what the operator should hear about them.
 
     ``errors`` are those of the ``reports`` that say that nothing is checked as it should be.

@@ -12,8 +12,10 @@ listener of our own, has to be found, or nothing is believed.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,8 +26,7 @@ CONTROL_PERIOD: Final = 60.0
 """Seconds between two controls."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchState:
+class WatchState(Struct, frozen=True, kw_only=True):
     """What is known of the listeners.
 
     Attributes:

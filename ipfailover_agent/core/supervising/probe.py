@@ -7,15 +7,16 @@ hold an address before the first result, which decides at once, whatever rise an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import PortCheck, PortProbes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbePolicy:
+class ProbePolicy(Struct, frozen=True, kw_only=True):
     """What is probed and how; ``interval`` and ``timeout`` in seconds.
 
     ``ports``: at least one, none twice. Where a script is run, one stands for all that it checks.
@@ -42,13 +43,11 @@ def policy_for(probes: PortProbes) -> ProbePolicy:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """Probe from now on; what is known of the ports stays known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What became of one connection.
 
     ``failure`` says in words why there is none, empty where there is one. ``is_inconclusive``: it
@@ -62,27 +61,23 @@ class Answer:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """Everything that was known at one moment."""
 
     answers: tuple[Answer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """``ProbeState.deadline`` lies behind us, and no connection has been answered unseen."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(Struct, frozen=True, kw_only=True):
     """Something happened to a port: probe at once; ``cause`` says what, for people."""
 
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """Probe no more."""
 
 
@@ -92,22 +87,19 @@ Event = Begin | Answered | DeadlinePassed | Ask | End
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(Struct, frozen=True):
     """Begin a connection; its answer is wanted."""
 
     port: PortCheck
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """Give up a connection that has not been answered."""
 
     port: PortCheck
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """The verdict is known for the first time, or changed; ``reason`` is empty when healthy.
 
     ``cause`` says what had the deciding round begin, empty where it was time for it.
@@ -121,8 +113,7 @@ class Report:
 Action = Connect | Close | Report
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeState:
+class ProbeState(Struct, frozen=True, kw_only=True):
     """What is remembered between two events.
 
     Attributes:
@@ -213,16 +204,16 @@ def _begin_round(
     due += policy.interval * (int(max(now - due, 0.0) / policy.interval) + 1)
     if due <= now:  # by the rounding of floats
         due = now + policy.interval
-    # Written out: dataclasses.replace costs more than the rest of a round.
-    state = ProbeState(
-        is_healthy=state.is_healthy,
-        reason=state.reason,
-        streak=state.streak,
+    limit = now + policy.timeout
+    cause = state.cause if state.streak else ""
+    state = replace(
+        state,
         due=due,
-        limit=now + policy.timeout,
+        limit=limit,
         waiting=policy.ports,
-        took=state.took,
-        cause=state.cause if state.streak else "",
+        trouble="",
+        slowest=0.0,
+        cause=cause,
     )
     return state, tuple(Connect(each) for each in policy.ports)
 
