@@ -27,6 +27,7 @@ SETTINGS = Settings(
     notify_script="/bin/sh -c 'echo \"$@\" >>/run/agent/states' notify first",
     check_interval=1,
     check_timeout=1,
+    check_watch=0,
 )
 KINDS = {
     "private": "mode=0700",

@@ -87,9 +87,10 @@ def test_a_change_that_touches_no_address_is_said_to_touch_none(world: World) ->
 
 def test_a_change_of_the_scripts_alone_signals_nothing(world: World) -> None:
     """keepalived starts a script by its path: the next run of it is the new one."""
-    agent = reading_file(world)
+    world.write(VIRTUAL_IPS="10.0.0.101-102", CHECK_WATCH="0")
+    agent = world.running(reads_file=True)
     before = (world.run_directory / "check").read_text(encoding="utf-8")
-    world.write(VIRTUAL_IPS="10.0.0.101-102", MONITOR_PORT="8080")
+    world.write(VIRTUAL_IPS="10.0.0.101-102", CHECK_WATCH="0", MONITOR_PORT="8080")
     agent.reload()
     assert "accepted" == agent.wait_for_reloads(1)["verdict"]
     assert before != (world.run_directory / "check").read_text(encoding="utf-8")

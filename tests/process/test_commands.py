@@ -221,14 +221,14 @@ def test_check_tests_with_the_options_that_keepalived_runs_with(world: World) ->
     assert ["--config-id", "a", "--config-test"] == test["argv"][:3]
 
 
-@pytest.mark.parametrize("interval", ["2", "0.5"], ids=["script", "track-file"])
-def test_check_tests_where_no_agent_ran_yet(world: World, interval: str) -> None:
+@pytest.mark.parametrize("watch", ["0", "0.05"], ids=["script", "track-file"])
+def test_check_tests_where_no_agent_ran_yet(world: World, watch: str) -> None:
     """keepalived 2.3 refuses a file in a directory that is not there: none is named."""
     world.fake.plays(test={"exit": 4, "shows": True})
-    done = world.command("check", environment={"OPENSHIFT_HA_CHECK_INTERVAL": interval})
+    done = world.command("check", environment={"OPENSHIFT_HA_CHECK_WATCH": watch})
     named = re.findall(r'"(/[^" ]+)"', done.stdout)
     files = [each for each in named if each.endswith(("/check.track", "11-ipv4", ".fifo"))]
-    assert (3 if interval == "0.5" else 2) == len(files)
+    assert (2 if watch == "0" else 3) == len(files)
     assert not [each for each in files if Path(each).is_relative_to(world.run_directory)]
     assert not world.run_directory.exists()
 

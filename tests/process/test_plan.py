@@ -110,8 +110,9 @@ def test_a_configuration_that_would_be_refused_is_exit_code_78(world: World) -> 
 
 def test_the_check_alone_is_said_to_signal_nothing(world: World) -> None:
     """keepalived is not concerned, and the exit code says that something changes all the same."""
-    agent = reading_file(world)
-    world.write(VIRTUAL_IPS="10.0.0.101-105", MONITOR_PORT="8080")
+    world.write(VIRTUAL_IPS="10.0.0.101-105", CHECK_WATCH="0")
+    agent = world.running(reads_file=True)
+    world.write(VIRTUAL_IPS="10.0.0.101-105", CHECK_WATCH="0", MONITOR_PORT="8080")
     done = world.command("plan")
     assert (1, True) == (done.returncode, "only scripts change" in done.stdout)
     assert 0 == agent.stop()

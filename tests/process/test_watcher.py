@@ -163,8 +163,7 @@ def test_another_address_of_the_node_is_a_candidate(world: World) -> None:
     world.namespace.ip("address", "del", "10.0.0.1/24", "dev", "veth0")
     world.namespace.ip("address", "add", "10.0.0.77/24", "dev", "veth0")
     assert "accepted" == agent.wait_for_reloads(1)["verdict"]
-    check = (world.run_directory / "check").read_text(encoding="utf-8")
-    assert "10.0.0.77" in check
+    assert "port 80 of 10.0.0.77" in world.keepalived_conf.read_text(encoding="utf-8")
     assert "event=node.changed" in agent.log
     wait_for_looks(agent)
     assert 1 == reloads(agent)

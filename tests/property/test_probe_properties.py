@@ -130,6 +130,8 @@ def test_between_down_and_up_there_is_an_interval_however_often_a_listener_goes(
     """An application that crashes in a circle: each step it is there or not, and has just gone."""
     now, down = 0.0, float("-inf")
     state, _ = step(ProbeState(), Begin(), now, policy)
+    first = Answered(tuple(Answer(port=each) for each in state.waiting))
+    state, _ = step(state, first, now, policy)
     is_there = True
     for pause, is_next in story:
         due = state.deadline
