@@ -160,12 +160,17 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultRoute:
-    """A default route; ``source`` is its preferred source address where one is set."""
+    """A default route, or one of its next hops.
+
+    ``source`` is its preferred source address where one is set, ``gateway`` the router, which a
+    route through a point-to-point interface does without.
+    """
 
     family: Family
     interface: str
     metric: int = 0
     source: IPAddress | None = None
+    gateway: IPAddress | None = None
 
 
 class ScriptState(enum.Enum):

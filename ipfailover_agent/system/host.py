@@ -443,6 +443,7 @@ def _routes(hops: Iterable[RouteHop], links: tuple[Link, ...]) -> Iterator[Defau
                 interface=names[hop.index],
                 metric=hop.metric,
                 source=hop.source,
+                gateway=hop.gateway,
             )
 
 
