@@ -41,13 +41,16 @@ def parse(text: str) -> tuple[list[Answer], float]:
     return answers, late
 
 
-def longest_gap(answers: Sequence[Answer], since: float) -> float:
-    """Return the longest time from one answer to the next that ended after ``since``.
+def longest_gap(answers: Sequence[Answer], since: float, until: float) -> float:
+    """Return the longest time without an answer that lasted after ``since``.
 
-    Infinity where there is no such pair.
+    From one answer to the next, or to ``until``.
     """
-    pairs = itertools.pairwise(each.time for each in answers)
-    return max((after - before for before, after in pairs if after > since), default=float("inf"))
+    times = [*(each.time for each in answers), until]
+    return max(
+        (after - before for before, after in itertools.pairwise(times) if after > since),
+        default=until - since,
+    )
 
 
 class Calls:
@@ -96,8 +99,9 @@ class Calls:
         return parse(self._file.read_text())[1]
 
     def gap(self, since: float) -> float:
-        """Return the longest time without an answer that ended after ``since``."""
-        return longest_gap(self.answers, since)
+        """Return the longest time without an answer that lasted after ``since``."""
+        until = time.monotonic()  # before the answers are read: none may be on its way
+        return longest_gap(self.answers, since, until)
 
     def wait_for_first(self, *, timeout: float) -> Answer:
         """Return the first answer of all, once there is one."""

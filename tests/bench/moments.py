@@ -171,13 +171,13 @@ def _change(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
 
 
 def _rolling_restart(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
-    """Every node in turn; the next one when the one before stands by."""
+    """Every node in turn; the next one when nothing has moved for a while."""
     cluster.settle()
     with Calls(cluster.lab, cluster.address) as calls:
         begun = _Beginning(cluster)
         for node in cluster.lab.nodes:
             cluster.restart(node)
-        time.sleep(0.5)
+            cluster.settle()
         return [begun.felt(calls)]
 
 
