@@ -183,7 +183,7 @@ def _rolling_restart(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
 
 MOMENTS: Final = (
     Moment(
-        rows={"application killed": "the check sees it; then the skew of the next node"},
+        rows={"application killed": "the next look of the check, then the skew of the next node"},
         happen=_application_dies,
         is_quick=True,
     ),
@@ -192,28 +192,41 @@ MOMENTS: Final = (
     ),
     Moment(rows={"drain": "the skew of the next node"}, happen=_drain),
     Moment(
-        rows={"container start to first answer": "three adverts that do not come, and the skew"},
+        rows={
+            "container start to first answer": (
+                "three advert intervals of silence and the skew: the election"
+            )
+        },
         happen=_start,
     ),
     Moment(
-        rows={"holder's container SIGKILLed": "the address stays until another node takes it"},
+        rows={
+            "holder's container SIGKILLed": (
+                "nothing: the address stays where it was until another node takes it"
+            )
+        },
         happen=_holder_killed,
     ),
     Moment(
-        rows={"holder's link cut": "the master-down time, less the time since the last advert"},
+        rows={
+            "holder's link cut": (
+                "three advert intervals and the skew, less the time since the last advert"
+            )
+        },
         happen=_link_cut,
     ),
     Moment(
         rows={
-            "reload, seen at an address that stays": "nothing",
-            "change of the list to the new address's first answer": (
-                "the look at the source, then an election"
+            "reload, at an address that stays": "nothing: it is not touched",
+            "change of the list to the first answer of what was added": (
+                "the next look at the source, then an election"
             ),
         },
         happen=_change,
     ),
     Moment(
-        rows={"rolling restart, longest gap": "a planned stop at a time"}, happen=_rolling_restart
+        rows={"rolling restart, the longest gap": "a planned stop, node by node"},
+        happen=_rolling_restart,
     ),
 )
 
@@ -278,7 +291,9 @@ def show(runs: int, only: str = "") -> None:
     _table(felt, columns)
     if found.scripts is None:
         print(f"shell image: not measured, as {found.reason}")
-    print(f"this machine woke its observers up to {late:.3f} s late")
+    else:
+        print("shell image: a change makes its containers anew, one by one")
+    print(f"observers woke up to {late:.3f} s late on this machine")
 
 
 def _rounds(
