@@ -22,6 +22,7 @@ from tests.lab.scenarios import (
     variables,
     wait_for_each,
 )
+from tests.lab.waiting import wait_until
 from tests.support import frames
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def sending(node: Node, make: Callable[[], bytes], *, rate: float) -> Iterator[N
         thread.join()
 
 
+@pytest.mark.timing
 def test_a_flood_of_forged_senders_costs_no_lease(make_lab: Callable[..., Lab]) -> None:
     """They use another id, so that only the agent looks at them; each is a new rival."""
     lab = make_lab(2, ipv6=False)
@@ -78,12 +80,13 @@ def test_a_flood_of_forged_senders_costs_no_lease(make_lab: Callable[..., Lab]) 
     with sending(
         stranger,
         lambda: forged(address, mac=b"\x02\xaa" + os.urandom(4), router_id=99, priority=1),
-        rate=2000,
+        rate=5000,
     ):
         stays(10)
+        # What is too much depends on the processor: a quick one looks at all of them at times.
+        wait_until(lambda: events(holder, "wire.flooded"), timeout=30, what="it is flooded")
     assert 0 == lab.recorder.seconds_with_none(address, since=since)
     assert [] == events(holder, "lease.late") + events(holder, "lease.lapsed")
-    assert events(holder, "wire.flooded")
 
 
 def test_nobody_yields_to_a_host_behind_a_router(make_lab: Callable[..., Lab]) -> None:

@@ -13,8 +13,13 @@ from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.planning import unicast
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
-    from ipfailover_agent.core.reading.listen import ListenAddress
+    from ipfailover_agent.core.model import (
+        HostFacts,
+        IPAddress,
+        KeepalivedConfig,
+        ListenAddress,
+        Settings,
+    )
 
 _PORT: Final = "OPENSHIFT_HA_MONITOR_PORT"
 _URL: Final = "OPENSHIFT_HA_CHECK_URL"
