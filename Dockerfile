@@ -6,7 +6,7 @@
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS build
-# psutil is C; ready-made wheels of it exist for these two only.
+# psutil and msgspec are C; ready-made wheels of them exist for these two only.
 RUN set -eu; \
     compiler=; \
     case "$(dpkg --print-architecture)" in \

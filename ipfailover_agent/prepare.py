@@ -6,8 +6,10 @@ Reads sources and the host, asks core, keeps no state.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.errors import Problem, SettingsError
@@ -38,8 +40,7 @@ _START_ONLY = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True):
     """The agent's own settings, each an option and an ``IPFAILOVER_*`` variable.
 
     ``listen`` is as it was written, see :mod:`core.listen`.
@@ -52,8 +53,7 @@ class Options:
     watches: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variables:
+class Variables(Struct, frozen=True, kw_only=True):
     """The contract variables in force.
 
     ``values`` are the initial environment's, overridden by the source's. ``start_only`` holds
@@ -66,8 +66,7 @@ class Variables:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Struct, frozen=True, kw_only=True):
     """A configuration that passed our own checks; ``keepalived -t`` comes next.
 
     ``lacks``: what it wants of the node, in sentences, and the node does not have just now.

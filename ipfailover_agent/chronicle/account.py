@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import Struct
 
 from ipfailover_agent import __version__
 from ipfailover_agent.chronicle.history import utc, utc_now
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
 _CHECK_SLACK: Final = 2.0  # seconds by which a run of the check may be late
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Active:
+class Active(Struct, frozen=True, kw_only=True):
     """The configuration in force, and what is worked out of it once.
 
     Attributes:
@@ -62,8 +62,7 @@ class Active:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Struct, frozen=True, kw_only=True):
     """What the reporter was told: the newest word on everything.
 
     ``problems`` keep the node from being ready; ``starts`` is how often keepalived was started.

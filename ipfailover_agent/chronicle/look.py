@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ipfailover_agent.report.status import (
     DumpStatus,
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class Answers(Struct, frozen=True, kw_only=True):
     """What the kernel and keepalived answer at one moment; see ``readiness.NodeFacts``."""
 
     present: frozenset[str] | None = None
@@ -27,8 +27,7 @@ class Answers:
     owed: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Struct, frozen=True, kw_only=True):
     """What is told of leases, of keepalived's own word, of holders, rivals, silence and holds.
 
     ``lease_remaining`` is in seconds, for every instance that is MASTER; mappings are by the

@@ -7,8 +7,9 @@ fails in a way that could cost an address.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from ipfailover_agent.chronicle.account import Account, Active, Told
 from ipfailover_agent.chronicle.history import History, utc_now

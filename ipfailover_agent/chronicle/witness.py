@@ -7,8 +7,9 @@ and what the agent did itself. Nothing here raises.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ipfailover_agent.core.model import Family, VrrpState
 from ipfailover_agent.core.telling import remarks, transition
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.telling.transition import Withholding
 
 
-@dataclass(slots=True, kw_only=True)
-class Sources:
+class Sources(Struct, kw_only=True):
     """Where the rest is asked: who holds, whether the wire is watched, when the lease lapsed."""
 
     withholdings: Callable[[str], tuple[Withholding, ...]] = lambda _: ()
@@ -39,8 +39,7 @@ class Sources:
     lapsed_at: Callable[[float], float | None] = lambda _: None
 
 
-@dataclass(slots=True)
-class _Memory:
+class _Memory(Struct):
     """Of one instance."""
 
     sightings: tuple[Sighting, ...] = ()
@@ -49,16 +48,14 @@ class _Memory:
     last: tuple[TransitionCause, float] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckVerdict:
+class CheckVerdict(Struct, frozen=True, kw_only=True):
     """What the check said last: ``failure`` is None while it passes; ``since`` UTC seconds."""
 
     failure: str | None
     since: float
 
 
-@dataclass(slots=True)
-class Witness:
+class Witness(Struct):
     """What was seen and heard, of the active configuration's instances."""
 
     paths: RunPaths

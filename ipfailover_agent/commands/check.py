@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import peers_once
@@ -34,8 +36,7 @@ if TYPE_CHECKING:
 _TEST_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
+class _Outcome(Struct, frozen=True, kw_only=True):
     """What ``check`` found; ``problems`` empty means that ``run`` would serve."""
 
     candidate: Candidate | None

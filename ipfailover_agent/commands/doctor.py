@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import examination, peers_once, running
@@ -32,8 +34,7 @@ _VERSION_SECONDS = 2.0
 _SEE_CHECK = "see `ipfailover-agent check`"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
+class _Source(Struct, frozen=True, kw_only=True):
     """Where the variables come from; ``is_agents``: from the agent that runs here."""
 
     environment: Mapping[str, str]
@@ -41,8 +42,7 @@ class _Source:
     is_agents: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Configuration:
+class _Configuration(Struct, frozen=True, kw_only=True):
     """What became of the settings; ``candidate`` lacks the names if no ``knows_peers``."""
 
     findings: tuple[Finding, ...]

@@ -10,9 +10,11 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import drain, peers_once
@@ -54,8 +56,7 @@ class _UnseenError(AgentError):
     exit_code = ExitCode.TEMPORARY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Subject:
+class _Subject(Struct, frozen=True, kw_only=True):
     """What is drilled."""
 
     name: str

@@ -5,8 +5,9 @@ Every name is resolved once, with a deadline.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from ipfailover_agent.commands.running import find_agent, wrote
 from ipfailover_agent.core.paths import RunPaths

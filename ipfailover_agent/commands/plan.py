@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import textwrap
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import peers_once
@@ -39,8 +41,7 @@ _COLUMNS = 80
 _CHANGED = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Base:
+class _Base(Struct, frozen=True, kw_only=True):
     """What the candidate is compared with, and where its variables come from.
 
     ``kind`` is active, last-good or nothing.
@@ -53,8 +54,7 @@ class _Base:
     options: Options
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
+class _Outcome(Struct, frozen=True, kw_only=True):
     """What ``plan`` found. ``signals`` counts the SIGHUPs to keepalived, None without one."""
 
     base: _Base

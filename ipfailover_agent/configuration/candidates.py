@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent import prepare
 from ipfailover_agent.configuration.awaiting import SourceEar
@@ -45,8 +47,7 @@ if TYPE_CHECKING:
 STREAM = "config-test"  # and the pid: what an abandoned test still says is not the next one's
 
 
-@dataclass(slots=True, kw_only=True)
-class _Preparation:
+class _Preparation(Struct, kw_only=True):
     """A candidate that ``keepalived -t`` looks at."""
 
     variables: Variables

@@ -7,8 +7,9 @@ directory and the log. Nothing here waits.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import family_of

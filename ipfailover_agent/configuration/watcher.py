@@ -7,8 +7,9 @@ heard, see :mod:`protection.ground`. Nothing here raises.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.changing import watching
 from ipfailover_agent.core.changing.watching import Watched

@@ -7,7 +7,8 @@ without a full stop, and say "cannot X: why" with the variable and the value con
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _SHOWN_LENGTH = 120  # characters of an offending element that a message repeats
 
@@ -25,8 +26,7 @@ class ExitCode(enum.IntEnum):
     CONFIG = 78
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True, order=True):
     """One thing that is wrong with one variable, for a person who has to mend it.
 
     Attributes:
@@ -65,8 +65,7 @@ class SettingsError(AgentError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AwaitedSource:
+class AwaitedSource(Struct, frozen=True, kw_only=True):
     """The address that adverts are to come from, and that is not there; and the interface."""
 
     interface: str

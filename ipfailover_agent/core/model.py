@@ -1,11 +1,13 @@
-"""The domain's types: frozen dataclasses and enums that cross the borders between modules."""
+"""The domain's types: frozen structs and enums that cross the borders between modules."""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.errors import Problem
@@ -42,8 +44,7 @@ class PreemptionMode(enum.Enum):
     NEVER = "nopreempt"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preemption:
+class Preemption(Struct, frozen=True, kw_only=True):
     """Preemption as keepalived words it; ``delay`` in whole seconds, 0 unless DELAYED."""
 
     mode: PreemptionMode
@@ -72,8 +73,7 @@ class OnInvalid(enum.Enum):
     SERVE_VALID = "serve-valid"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """Every contract variable, parsed and validated. Times are seconds.
 
     ``warnings`` are sentences about input that was accepted and deserves a word; ``left_out`` are
@@ -126,15 +126,15 @@ class Settings:
 # --- the host -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InterfaceAddress:
+class InterfaceAddress(Struct, frozen=True, kw_only=True):
     """One address as the kernel shows it (rtnetlink(7), struct ifaddrmsg).
 
     ``label`` is IFA_LABEL (IPv4 only, else empty); ``is_deprecated`` is IFA_F_DEPRECATED, which
     the kernel sets when the preferred lifetime is 0: keepalived's mark on IPv6 addresses.
     ``is_temporary`` is a privacy address (RFC 8981), IPv6 only. Until duplicate address detection
     (RFC 4862) has passed an address ``is_tentative``, and ``is_duplicate`` is one that another
-    host was found to have. ``created`` is in hundredths of a second since the kernel was booted.
+    host was found to have. ``created`` is in hundredths of a second since the kernel was booted;
+    two that differ in it alone are equal.
     """
 
     address: IPAddress
@@ -144,11 +144,16 @@ class InterfaceAddress:
     is_temporary: bool = False
     is_tentative: bool = False
     is_duplicate: bool = False
-    created: int = field(default=0, compare=False)
+    created: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InterfaceAddress) and astuple(self)[:-1] == astuple(other)[:-1]
+
+    def __hash__(self) -> int:
+        return hash(astuple(self)[:-1])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interface:
+class Interface(Struct, frozen=True, kw_only=True):
     """A network interface of this node; ``mtu`` in bytes limits the addresses of an advert."""
 
     name: str
@@ -158,8 +163,7 @@ class Interface:
     addresses: tuple[InterfaceAddress, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefaultRoute:
+class DefaultRoute(Struct, frozen=True, kw_only=True):
     """A default route; ``source`` is its preferred source address where one is set."""
 
     family: Family
@@ -176,8 +180,7 @@ class ScriptState(enum.Enum):
     NOT_EXECUTABLE = "not executable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostScope:
+class HostScope(Struct, frozen=True, kw_only=True):
     """Which addresses of this node a plan depends on.
 
     Attributes:
@@ -197,8 +200,7 @@ class HostScope:
     is_whole: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
+class HostFacts(Struct, frozen=True, kw_only=True):
     """What the plan needs to know of this node, read once per candidate.
 
     A node may have thousands of addresses that are not ours: only the interfaces that matter come
@@ -231,8 +233,7 @@ class HostFacts:
 # --- the configuration --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualAddress:
+class VirtualAddress(Struct, frozen=True, kw_only=True):
     """A virtual address as keepalived sets it: one host prefix, labelled where that fits.
 
     ``interface`` names another one than the instance's, None as a rule.
@@ -248,16 +249,14 @@ class VirtualAddress:
         return family_of(self.address).host_prefix_length
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advertisement:
+class Advertisement(Struct, frozen=True, kw_only=True):
     """How an instance advertises: VRRP version (2: RFC 3768, 3: RFC 5798) and seconds between."""
 
     version: int
     interval: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VrrpInstance:
+class VrrpInstance(Struct, frozen=True, kw_only=True):
     """One vrrp_instance block.
 
     ``number`` counts from 1 in configuration order. ``password`` is the at most 8 bytes that a
@@ -310,16 +309,14 @@ class VrrpInstance:
         return self.virtual_addresses + self.excluded_addresses
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortCheck:
+class PortCheck(Struct, frozen=True, kw_only=True):
     """A TCP connection that must succeed from this node to itself."""
 
     address: IPAddress
     port: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackScript:
+class TrackScript(Struct, frozen=True, kw_only=True):
     """The check that keepalived runs: a generated script.
 
     Exactly one kind of content: ``command`` (the user's words; replaces ports and URL),
@@ -342,8 +339,7 @@ class TrackScript:
     url_insecure: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortProbes:
+class PortProbes(Struct, frozen=True, kw_only=True):
     """The check that the agent makes itself: TCP ports of this node, at least one, none twice.
 
     ``interval`` and ``timeout`` are seconds >= 0.1. ``name`` is what keepalived calls the track
@@ -358,8 +354,7 @@ class PortProbes:
     ports: tuple[PortCheck, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GarpRefresh:
+class GarpRefresh(Struct, frozen=True, kw_only=True):
     """Announcements while MASTER: every ``refresh`` seconds, at least ``interval`` apart.
 
     ``refresh`` 0 switches repetition off. ``interval`` is fractional seconds between frames.
@@ -369,8 +364,7 @@ class GarpRefresh:
     interval: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepalivedConfig:
+class KeepalivedConfig(Struct, frozen=True, kw_only=True):
     """Everything that the rendered files say; depends on nothing but Settings and HostFacts.
 
     ``track_script`` is what keepalived checks, ``port_probes`` what the agent does instead: at
@@ -412,8 +406,7 @@ class KeepalivedConfig:
         return {each.name: each.hold_name for each in self.instances}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderedFile:
+class RenderedFile(Struct, frozen=True, kw_only=True):
     """One generated file."""
 
     path: str
@@ -421,13 +414,12 @@ class RenderedFile:
     mode: int = 0o600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendering:
+class Rendering(Struct, frozen=True, kw_only=True):
     """All generated files of one configuration; ``digest`` is the SHA-256 of them together."""
 
     config: RenderedFile
     scripts: tuple[RenderedFile, ...] = ()
-    digest: str = field(default="")
+    digest: str = ""
 
 
 # --- what keepalived tells ----------------------------------------------------------------------
@@ -444,8 +436,7 @@ class VrrpState(enum.Enum):
     DELETED = "DELETED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VrrpTransition:
+class VrrpTransition(Struct, frozen=True, kw_only=True):
     """One line of the notify FIFO: ``INSTANCE "name" STATE PRIORITY``."""
 
     instance: str

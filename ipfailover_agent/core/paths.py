@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPaths:
+class RunPaths(Struct, frozen=True, kw_only=True):
     """Absolute paths of everything the agent keeps; ``directory`` is 0700 and root's."""
 
     directory: str

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from msgspec import Struct
+
 _SHOWN = 8  # as many as fit a line
 _LINE = 300  # characters of a sentence that others write
 
@@ -28,3 +30,10 @@ def one_line(text: str, limit: int = _LINE) -> str:
     if not line.isprintable():
         line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def shown_without(value: Struct, secret: str) -> str:
+    """Return a value's ``repr`` without one of its fields, which no log and no trace may show."""
+    names = [each for each in value.__struct_fields__ if each != secret]
+    shown = ", ".join(f"{each}={getattr(value, each)!r}" for each in names)
+    return f"{type(value).__name__}({shown})"

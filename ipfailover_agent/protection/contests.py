@@ -7,8 +7,9 @@ keepalived and the clock tell, and carries out what they decide. Nothing here ra
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of

@@ -8,8 +8,10 @@ gone. Nothing here raises.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
@@ -41,8 +43,7 @@ _DEAF_LOOK: Final = 5.0  # between two looks where the kernel's notices cannot b
 _HEARD_WITHIN: Final = 10.0  # an advert of another node, or three of its intervals
 
 
-@dataclass(slots=True)
-class _Evidence:
+class _Evidence(Struct):
     """What dumps have shown since a moment: counters by name, of the first one and the newest."""
 
     since: float | None = None

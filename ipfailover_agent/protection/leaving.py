@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +18,7 @@ _EARLIER: Final = 0.2  # by which it may leave before we are told of the new MAS
 _UNSEEN_LIMIT: Final = 3  # adverts counted and not seen: as many as a backup misses
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Struct, frozen=True, kw_only=True):
     """What a look at a MASTER showed.
 
     Attributes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from ipfailover_agent.report.status import AgentStatus
@@ -22,8 +23,7 @@ Fewer than the watchdog has patience for: a probe says it first.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(Struct, frozen=True, kw_only=True):
     """This node, looked at because somebody asked.
 
     Attributes:
@@ -44,8 +44,7 @@ class Observation:
     script: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
+class Listening(Struct, frozen=True, kw_only=True):
     """Whether the HTTP thread listens, and why not. ``failure``: a bug that it met."""
 
     active: bool = False

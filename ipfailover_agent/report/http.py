@@ -15,8 +15,9 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.telling import http
 from ipfailover_agent.report.board import Board, Listening, slept, wake

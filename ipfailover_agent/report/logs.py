@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from ipfailover_agent.report import later
 
@@ -39,8 +40,7 @@ class Sink(Protocol):
         """Take one line without its newline."""
 
 
-@dataclass(frozen=True, slots=True)
-class _SinkLogger:
+class _SinkLogger(Struct, frozen=True):
     """What structlog hands a rendered line to."""
 
     sink: Sink

@@ -10,9 +10,10 @@ import base64
 import functools
 import hashlib
 import socket
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rendering import render
@@ -43,8 +44,7 @@ _OTHER: Final = ("other", "◌")
 _SEGMENTS: Final = {"master": (2, 20), "backup": (14, 8), "fault": (2, 20), "other": (20, 2)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Badge:
+class Badge(Struct, frozen=True, kw_only=True):
     """A state in words, with a sign and the style that goes with it."""
 
     text: str
@@ -52,8 +52,7 @@ class Badge:
     sign: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Fact(Struct, frozen=True, kw_only=True):
     """One thing that is known: a name, what it is now, and more on it."""
 
     name: str
@@ -62,16 +61,14 @@ class Fact:
     is_bad: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strip:
+class Strip(Struct, frozen=True, kw_only=True):
     """One style's pieces of a time line 3600 wide and 24 high, as the path of an SVG."""
 
     style: str
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """A transition in words."""
 
     at: str
@@ -80,8 +77,7 @@ class Change:
     cause: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class Card(Struct, frozen=True, kw_only=True):
     """One instance."""
 
     number: int
@@ -98,8 +94,7 @@ class Card:
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
+class Holding(Struct, frozen=True, kw_only=True):
     """Who holds some of many instances: these are the cards of them."""
 
     words: str
@@ -108,8 +103,7 @@ class Holding:
     cards: tuple[Card, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Struct, frozen=True, kw_only=True):
     """All that the template gets."""
 
     title: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.report.board import STANDS_STILL
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 _MOST_LINES = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """``reasons`` say why not, ``notes`` what deserves a word though it is fine."""
 
     reasons: tuple[str, ...] = ()

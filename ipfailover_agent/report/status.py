@@ -8,8 +8,10 @@ its meaning, new fields do not count.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.supervising.dump import Counters
@@ -20,8 +22,7 @@ UNKNOWN = "unknown"
 """What is said of a holder where nobody is heard."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransitionStatus:
+class TransitionStatus(Struct, frozen=True, kw_only=True):
     """A transition of an instance: when, from what to what, and why.
 
     ``kind`` is a value of ``core.transition.TransitionKind``, ``cause`` a sentence. ``lasted`` is
@@ -37,8 +38,7 @@ class TransitionStatus:
     lasted: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventStatus:
+class EventStatus(Struct, frozen=True, kw_only=True):
     """Something that happened, as ``events`` prints it.
 
     ``event`` is the name that the log has for it, ``kind`` a short word (the kind of cause, a
@@ -52,8 +52,7 @@ class EventStatus:
     instance: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RivalStatus:
+class RivalStatus(Struct, frozen=True, kw_only=True):
     """The last that was told of a rival of an instance: its address or MAC, and why it is one."""
 
     rival: str
@@ -62,8 +61,7 @@ class RivalStatus:
     at: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnansweredStatus:
+class UnansweredStatus(Struct, frozen=True, kw_only=True):
     """An address that another node advertises and nobody answers for.
 
     ``holder`` is that node's own address, ``cause`` a sentence on what it means.
@@ -75,8 +73,7 @@ class UnansweredStatus:
     cause: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HolderStatus:
+class HolderStatus(Struct, frozen=True, kw_only=True):
     """Who holds an instance's addresses: this node, or the sender of a master's adverts.
 
     ``address`` is the holder's own, that its adverts come from. ``priority`` is that of its newest
@@ -89,8 +86,7 @@ class HolderStatus:
     heard_at: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DumpStatus:
+class DumpStatus(Struct, frozen=True, kw_only=True):
     """What keepalived itself said of an instance, and when it was asked.
 
     ``effective_priority`` is 0 in FAULT. The counters begin at 0 when keepalived starts.
@@ -104,8 +100,7 @@ class DumpStatus:
     garp_delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceStatus:
+class InstanceStatus(Struct, frozen=True, kw_only=True):
     """One VRRP instance. ``since`` is UTC in ISO 8601, or None before the first transition.
 
     ``addresses`` are the configured ones; the instance holds them while it is MASTER. ``held``
@@ -146,8 +141,7 @@ class InstanceStatus:
     transition_counts: tuple[tuple[str, str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrainRequestStatus:
+class DrainRequestStatus(Struct, frozen=True, kw_only=True):
     """A request to drain or undrain and what became of it.
 
     ``verdict`` is drained, undone, undrained or refused, or None while there is none; there will
@@ -160,8 +154,7 @@ class DrainRequestStatus:
     within: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protection:
+class Protection(Struct, frozen=True, kw_only=True):
     """One mechanism that bounds how long two nodes hold an address, or none does.
 
     ``kind`` is lease, watch, conflict or shield; ``reason`` says why it is off though it was asked
@@ -173,8 +166,7 @@ class Protection:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadStatus:
+class ReloadStatus(Struct, frozen=True, kw_only=True):
     """Reloads so far and the verdict on the last one that ended.
 
     ``started`` and ``ended`` count. ``verdict`` is one of accepted, unchanged, refused,
@@ -188,8 +180,7 @@ class ReloadStatus:
     lines: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigStatus:
+class ConfigStatus(Struct, frozen=True, kw_only=True):
     """The active configuration."""
 
     name: str
@@ -199,8 +190,7 @@ class ConfigStatus:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckStatus:
+class CheckStatus(Struct, frozen=True, kw_only=True):
     """The check of this node: it is one for all instances.
 
     ``state`` is ok, failing or unknown; ``reason`` says in words why it fails. ``duration`` is how
@@ -213,8 +203,7 @@ class CheckStatus:
     duration: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseStatus:
+class LeaseStatus(Struct, frozen=True, kw_only=True):
     """The lease on held addresses, in seconds; 0 is none.
 
     ``lateness`` is by how much the last renewal came too late, ``worst_lateness`` the worst since
@@ -227,8 +216,7 @@ class LeaseStatus:
     lapses: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class Counts(Struct, frozen=True, kw_only=True):
     """What happened since the agent started; reloads by verdict.
 
     ``contests`` counts holds in favour of a rival, ``kills`` a keepalived that hung.
@@ -243,8 +231,7 @@ class Counts:
     kills: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenStatus:
+class ListenStatus(Struct, frozen=True, kw_only=True):
     """Where HTTP is to be answered, and whether it is; ``reason`` says why not."""
 
     address: str
@@ -252,8 +239,7 @@ class ListenStatus:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentStatus:
+class AgentStatus(Struct, frozen=True, kw_only=True):
     """The agent at one moment. Times are UTC in ISO 8601.
 
     Attributes:
@@ -296,9 +282,4 @@ class AgentStatus:
 
 def to_json(status: AgentStatus) -> str:
     """Return the snapshot as one JSON object on one line."""
-    return json.dumps(status, default=_as_dict, separators=(",", ":")) + "\n"
-
-
-def _as_dict(value: Any) -> dict[str, object]:  # noqa: ANN401 - as json calls it
-    """Return one of these classes as a dictionary: ``asdict`` would copy all that it holds."""
-    return {name: getattr(value, name) for name in value.__slots__}
+    return json.dumps(status, default=asdict, separators=(",", ":")) + "\n"

@@ -12,8 +12,9 @@ import itertools
 import os
 import stat
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import RenderedFile
@@ -67,8 +68,7 @@ def replace_all(wanted: Sequence[RenderedFile]) -> None:
             commit(ready)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagedFile:
+class StagedFile(Struct, frozen=True, kw_only=True):
     """A file whose content is on the disk already, beside the one that it will replace."""
 
     path: str

@@ -12,8 +12,9 @@ import errno
 import os
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.system import rtnetlink
@@ -49,8 +50,7 @@ _PREFIX_OFFSET: Final = 17  # of ifaddrmsg, behind it
 _HOST_PREFIXES: Final = (32, 128)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkNotice:
+class LinkNotice(Struct, frozen=True, kw_only=True):
     """An interface as it is now: made, changed, or (``is_gone``) deleted.
 
     ``is_up`` is what an administrator set, ``has_carrier`` whether frames can pass. ``mac`` is
@@ -65,8 +65,7 @@ class LinkNotice:
     is_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressNotice:
+class AddressNotice(Struct, frozen=True, kw_only=True):
     """An address came, changed, or (``is_gone``) went."""
 
     index: int
@@ -74,8 +73,7 @@ class AddressNotice:
     is_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Overrun:
+class Overrun(Struct, frozen=True):
     """There were more notices than fit: what is known may be old."""
 
 

@@ -13,8 +13,9 @@ import selectors
 import signal
 import socket
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
+
+from msgspec import Struct
 
 from ipfailover_agent.system.output import secure_standard_streams
 
@@ -29,15 +30,13 @@ _BYTES_PER_ROUND: Final = 1 << 12  # of one stream; 2048 empty lines take 4 ms
 _LONGEST_SLEEP: Final = 3600.0  # epoll refuses waits beyond some weeks; the loop just goes round
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalReceived:
+class SignalReceived(Struct, frozen=True, kw_only=True):
     """A signal came in, however often since the last batch."""
 
     signum: signal.Signals
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineReceived:
+class LineReceived(Struct, frozen=True, kw_only=True):
     """One line of a watched stream, without its newline.
 
     ``is_truncated``: the line is longer than LINE_LIMIT, this is its beginning and the rest is
@@ -49,29 +48,25 @@ class LineReceived:
     is_truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamClosed:
+class StreamClosed(Struct, frozen=True, kw_only=True):
     """A watched stream has ended and is no longer watched; closing it is the caller's business."""
 
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Writable:
+class Writable(Struct, frozen=True, kw_only=True):
     """A descriptor under ``watch_writable`` takes bytes again, or its reader is gone."""
 
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readable:
+class Readable(Struct, frozen=True, kw_only=True):
     """A descriptor under ``watch_readable`` has something to read."""
 
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Woken:
+class Woken(Struct, frozen=True):
     """Another thread called :meth:`Loop.wake`, once or more often."""
 
 

@@ -15,9 +15,10 @@ import itertools
 import os
 import socket
 import time
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.system import rtnetlink

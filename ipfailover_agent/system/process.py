@@ -14,8 +14,9 @@ import errno
 import fcntl
 import os
 import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import (
     KeepalivedMissingError,
@@ -33,8 +34,7 @@ _CANNOT_EXECUTE: Final = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEX
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildExit:
+class ChildExit(Struct, frozen=True, kw_only=True):
     """A process that ended and was reaped: ours, or an orphan that was handed to us.
 
     Exactly one of ``exit_code`` and ``signal`` (the number of the one that killed it) is set.

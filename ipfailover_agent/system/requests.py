@@ -9,8 +9,9 @@ import contextlib
 import os
 import re
 import stat
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ipfailover_agent.system import files
 
@@ -21,8 +22,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _UNFINISHED: Final = "~"  # the end of a file's name while it is written
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundRequest:
+class FoundRequest(Struct, frozen=True, kw_only=True):
     """A request file that was taken: its text, or why it cannot be used.
 
     ``id`` is the file's name, empty where nobody can wait under that name.

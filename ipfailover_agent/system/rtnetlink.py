@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import astuple, replace
 
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Family, InterfaceAddress, IPAddress, family_of
@@ -91,8 +93,7 @@ class MalformedMessageError(SystemRefusedError):
     """Bytes from the kernel that are not what rtnetlink(7) says."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """One netlink message."""
 
     kind: int
@@ -101,8 +102,7 @@ class Message:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     """A network interface; ``is_up`` as keepalived asks for it: up and running."""
 
     index: int
@@ -110,8 +110,7 @@ class Link:
     is_up: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldAddress:
+class HeldAddress(Struct, frozen=True, kw_only=True):
     """An address with its interface's index; ``peer`` is the other end, else the same address.
 
     ``flags`` are IFA_F_*, ``scope`` is RT_SCOPE_* and ``kept`` are further attributes by type, for
@@ -125,11 +124,17 @@ class HeldAddress:
     flags: int = 0
     scope: int = 0
     kept: tuple[tuple[int, bytes], ...] = ()
-    valid_seconds: int = field(default=FOR_EVER, compare=False)  # it runs down meanwhile
+    valid_seconds: int = FOR_EVER
+
+    def __eq__(self, other: object) -> bool:
+        # What is left of a lifetime runs down from one look to the next.
+        return isinstance(other, HeldAddress) and astuple(self)[:-1] == astuple(other)[:-1]
+
+    def __hash__(self) -> int:
+        return hash(astuple(self)[:-1])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteHop:
+class RouteHop(Struct, frozen=True, kw_only=True):
     """A default route through one interface; several make up a multipath route."""
 
     family: Family
@@ -138,8 +143,7 @@ class RouteHop:
     source: IPAddress | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Way(Struct, frozen=True, kw_only=True):
     """Where the kernel takes packets for an address.
 
     ``is_local``: this node has that very address. ``index`` is of the interface that has it, or by

@@ -10,8 +10,9 @@ import contextlib
 import errno
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.core.network.packet_filter import SNAP_LENGTH
@@ -51,8 +52,7 @@ _RECEIVE_BUFFER: Final = 1 << 20
 _DISCARD_LIMIT: Final = 1 << 14  # frames, more than the buffer holds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """A packet on the wire.
 
     Attributes:

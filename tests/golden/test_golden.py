@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from ipfailover_agent.core.model import RenderedFile, Rendering, Settings
 from ipfailover_agent.core.planning.plan import plan
@@ -211,4 +211,4 @@ def test_keepalived_passes_a_file_that_it_will_not_read(tmp_path: Path, spoil: s
 
 def changed(rendering: Rendering, old: str, new: str) -> Rendering:
     config = RenderedFile(path=rendering.config.path, text=rendering.config.text.replace(old, new))
-    return dataclasses.replace(rendering, config=config)
+    return structs.replace(rendering, config=config)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.paths import RunPaths
@@ -76,7 +76,7 @@ def test_a_failing_check_keeps_the_node_from_holding(
     """Executed directly, it would count as succeeded on noexec and be disabled on 0777."""
     settings = SETTINGS
     if check == "script":
-        settings = dataclasses.replace(SETTINGS, check_script='/bin/sh -c "exit 3"')
+        settings = structs.replace(SETTINGS, check_script='/bin/sh -c "exit 3"')
     seen = watched(settings, tmp_path, kind, until="FAULT")
     assert "INSTANCE x_VIP_1 FAULT" in seen["states"], seen
     assert "MASTER" not in seen["states"], seen
@@ -90,7 +90,7 @@ def test_a_failing_check_keeps_the_node_from_holding(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_passing_check_lets_the_node_hold(tmp_path: Path, kind: str) -> None:
     """The control: the same run, and the address is there, labelled."""
-    settings = dataclasses.replace(SETTINGS, check_script='/bin/sh -c "exit 0"')
+    settings = structs.replace(SETTINGS, check_script='/bin/sh -c "exit 0"')
     seen = watched(settings, tmp_path, kind, until="MASTER")
     assert "ens3:vip" in seen["addresses"], seen
     assert "192.168.55.101/32" in seen["addresses"], seen
@@ -100,7 +100,7 @@ def test_a_passing_check_lets_the_node_hold(tmp_path: Path, kind: str) -> None:
 @pytest.mark.netns
 def test_the_notify_script_gets_its_own_words_first(tmp_path: Path) -> None:
     """TYPE NAME STATE PRIORITY follow them."""
-    settings = dataclasses.replace(SETTINGS, monitor_ports=(), priority=77)
+    settings = structs.replace(SETTINGS, monitor_ports=(), priority=77)
     seen = watched(settings, tmp_path, "noexec", until="MASTER")
     assert "first INSTANCE x_VIP_1 MASTER 77" in seen["states"].splitlines(), seen
 
@@ -108,7 +108,7 @@ def test_the_notify_script_gets_its_own_words_first(tmp_path: Path) -> None:
 @pytest.mark.netns
 def test_a_full_run_directory_changes_no_verdict(tmp_path: Path) -> None:
     """An open port stays healthy, a closed one is refused, though no reason can be written."""
-    settings = dataclasses.replace(SETTINGS, notify_script=None)
+    settings = structs.replace(SETTINGS, notify_script=None)
     facts = host_facts({"lo": [], "ens3": ["192.168.55.10/24"]})
     rendering = render(plan(settings, facts), PATHS)
     outcome = sandbox.run(

@@ -292,7 +292,7 @@ def test_nothing_is_left_when_the_program_is_killed(make_lab: Callable[..., Lab]
         assert len(pids) == 4
         child.kill()
     wait_until(
-        lambda: [each for each in map(process, map(int, pids)) if each and each.state != "Z"] == [],
+        lambda: all(each is None or each.state == "Z" for each in map(process, map(int, pids))),
         timeout=10,
         what="all processes end",
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.network.packets import Answer

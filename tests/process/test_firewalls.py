@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.planning import plan

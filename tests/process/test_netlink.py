@@ -9,13 +9,13 @@ import socket
 import struct
 import subprocess
 import time
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.core.model import Family, InterfaceAddress

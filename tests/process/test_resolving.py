@@ -10,11 +10,11 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family
 from ipfailover_agent.core.peering.names import Answer, Question

@@ -8,12 +8,12 @@ import socket
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import ConflictMode, Settings
 from ipfailover_agent.core.network.packets import Advert, Carp

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import astuple
 from ipaddress import IPv4Address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from ipfailover_agent.core.model import InterfaceAddress
 from ipfailover_agent.system import rtnetlink

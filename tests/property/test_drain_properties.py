@@ -24,6 +24,7 @@ from ipfailover_agent.core.drains.drain_requests import (
     parse_duration,
 )
 from ipfailover_agent.core.drains.draining import Draining
+from tests.support.building import builds
 
 POLICY = Policy(requests_limit=3)
 SUBJECTS = {
@@ -228,7 +229,7 @@ test_drains = Machine.TestCase
 
 # --- files --------------------------------------------------------------------------------------
 
-orders = st.builds(
+orders = builds(
     RecordedOrder,
     is_forced=st.booleans(),
     until=st.one_of(st.none(), st.floats(0, 1e10)),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ipfailover_agent.core.changing.change import compare
 from ipfailover_agent.core.errors import SettingsError
@@ -110,7 +110,7 @@ def test_a_plan_depends_on_its_inputs_only(wanted: Settings) -> None:
 @given(wanted=settings())
 def test_ungrouped_ids_follow_the_order_of_the_addresses(wanted: Settings) -> None:
     """Without pins, ids rise with the position: that is what old nodes do."""
-    wanted = dataclasses.replace(wanted, pinned_virtual_router_ids=())
+    wanted = structs.replace(wanted, pinned_virtual_router_ids=())
     config = planned(wanted)
     if config is not None:
         identifiers = [each.virtual_router_id for each in config.instances]
@@ -233,10 +233,10 @@ def test_deleting_leftovers_leaves_none(
     """A second look finds nothing new: deleting one does not make another a leftover."""
     found = ownership.leftovers(wanted, "vip", facts, "ens3")
     gone = {(on.name, held) for on, held in found}
-    after = dataclasses.replace(
+    after = structs.replace(
         facts,
         interfaces=tuple(
-            dataclasses.replace(
+            structs.replace(
                 on, addresses=tuple(h for h in on.addresses if (on.name, h) not in gone)
             )
             for on in facts.interfaces

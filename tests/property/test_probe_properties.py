@@ -22,10 +22,11 @@ from ipfailover_agent.core.supervising.probe import (
     Report,
     step,
 )
+from tests.support.building import builds
 
 PORTS = tuple(PortCheck(address=ip_address("::1"), port=number) for number in (1, 2, 3))
 
-policies = st.builds(
+policies = builds(
     ProbePolicy,
     ports=st.lists(st.sampled_from(PORTS), min_size=1, unique=True).map(tuple),
     interval=st.floats(0.1, 5),
@@ -33,7 +34,7 @@ policies = st.builds(
     rise=st.integers(1, 4),
     fall=st.integers(1, 4),
 )
-answers = st.builds(
+answers = builds(
     Answer,
     port=st.sampled_from(PORTS),
     failure=st.sampled_from(["", "", "refused"]),
@@ -44,7 +45,7 @@ events = st.one_of(
     st.just(DeadlinePassed()),
     st.just(DeadlinePassed()),
     st.just(End()),
-    st.builds(Answered, st.lists(answers, min_size=1, max_size=3).map(tuple)),
+    builds(Answered, st.lists(answers, min_size=1, max_size=3).map(tuple)),
 )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ipfailover_agent.core.changing import change, steps
 from ipfailover_agent.core.errors import AgentError

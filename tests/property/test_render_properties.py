@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import subprocess
 from ipaddress import ip_address
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ipfailover_agent.core.errors import HostNotReadyError, SettingsError
 from ipfailover_agent.core.model import (
@@ -26,7 +26,7 @@ from tests.support import keepalived_conf
 from tests.support.vectors import host_facts
 
 PATHS = RunPaths(directory="/run/ipfailover-agent", config="/etc/keepalived/keepalived.conf")
-FACTS = dataclasses.replace(
+FACTS = structs.replace(
     host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]}),
     check_script=ScriptState.USABLE,
     notify_script=ScriptState.USABLE,
@@ -218,7 +218,7 @@ def test_bash_itself_passes_the_words_on(command: list[str]) -> None:
         command=("/usr/bin/printf", "%s\\0", *command),
     )
     config = plan(Settings(virtual_addresses=(ip_address("10.0.0.1"),)), FACTS)
-    (script,) = render(dataclasses.replace(config, track_script=track), PATHS).scripts
+    (script,) = render(structs.replace(config, track_script=track), PATHS).scripts
     done = subprocess.run(
         ["/bin/bash", "-c", script.text], capture_output=True, timeout=20, check=False
     )
@@ -233,10 +233,10 @@ def test_urls_and_reasons_are_one_word_of_a_script(url: str, reason: str) -> Non
     plain = TrackScript(name="chk_x", interval=1, timeout=1, rise=1, fall=1)
     url, reason = (each.replace("\0", "") or "x" for each in (url, reason))
     for track, value in (
-        (dataclasses.replace(plain, url=url), url),
-        (dataclasses.replace(plain, always_fails=reason), reason),
+        (structs.replace(plain, url=url), url),
+        (structs.replace(plain, always_fails=reason), reason),
     ):
-        result = render(dataclasses.replace(config, track_script=track), PATHS)
+        result = render(structs.replace(config, track_script=track), PATHS)
         check_scripts(result)
         assert shlex.quote(value) in result.scripts[0].text
 
@@ -248,13 +248,13 @@ def test_the_plan_does_not_rely_on_the_parser(value: str, field: str) -> None:
     wanted = Settings(virtual_addresses=(ip_address("10.0.0.1"),))
     match field:
         case "config_name":
-            wanted = dataclasses.replace(wanted, config_name=value)
+            wanted = structs.replace(wanted, config_name=value)
         case "smtp_server":
-            wanted = dataclasses.replace(wanted, smtp_server=value)
+            wanted = structs.replace(wanted, smtp_server=value)
         case "admin_emails":
-            wanted = dataclasses.replace(wanted, admin_emails=(value,))
+            wanted = structs.replace(wanted, admin_emails=(value,))
         case _:
-            wanted = dataclasses.replace(wanted, address_label=value)
+            wanted = structs.replace(wanted, address_label=value)
     try:
         config = plan(wanted, FACTS)
     except SettingsError:

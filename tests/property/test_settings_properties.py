@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from hypothesis import example, given, settings
@@ -46,11 +45,11 @@ def strings_of(value: object) -> list[str]:
 
 def check_strings(parsed: Settings) -> None:
     """Assert that nothing in settings can end a line, a quote or a block of keepalived.conf."""
-    for field in fields(parsed):
-        for text in strings_of(getattr(parsed, field.name)):
-            assert text.isprintable(), field.name
-            if field.name not in SCRIPTS | SENTENCES:
-                assert not DANGEROUS & set(text), field.name
+    for name in parsed.__struct_fields__:
+        for text in strings_of(getattr(parsed, name)):
+            assert text.isprintable(), name
+            if name not in SCRIPTS | SENTENCES:
+                assert not DANGEROUS & set(text), name
 
 
 def outcome(environment: dict[str, str]) -> Settings | SettingsError:

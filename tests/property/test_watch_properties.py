@@ -34,6 +34,7 @@ from ipfailover_agent.core.supervising.watch import (
     Watch,
     step,
 )
+from tests.support.building import builds
 
 POLICY = Policy()
 STEP = 0.01
@@ -240,7 +241,7 @@ def test_a_master_that_stops_sending_is_killed_in_time(
     assert limit - interval - 0.5 <= world.killed_at - begin <= bound + 0.5
 
 
-states = st.builds(
+states = builds(
     InstanceDump,
     name=st.sampled_from("ab"),
     interface=st.just("eth0"),
@@ -253,7 +254,7 @@ states = st.builds(
     master_advert_interval=st.sampled_from([0.01, 1.0, 300.0]),
     has_addresses=st.booleans(),
     last_transition=st.just(0.0),
-    counters=st.builds(Counters, advert_sent=st.integers(0, 3)),
+    counters=builds(Counters, advert_sent=st.integers(0, 3)),
 )
 numbers = st.integers(0, 6)
 events: st.SearchStrategy[Event] = st.one_of(
@@ -270,12 +271,12 @@ events: st.SearchStrategy[Event] = st.one_of(
             Gap(),
         ]
     ),
-    st.builds(
+    builds(
         DumpAnswered,
         question=numbers,
         instances=st.lists(states, min_size=1, max_size=2).map(tuple),
     ),
-    st.builds(DumpFailed, question=numbers, reason=st.just("x")),
+    builds(DumpFailed, question=numbers, reason=st.just("x")),
 )
 
 

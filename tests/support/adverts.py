@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.network.packets import Advert
 
@@ -31,4 +32,4 @@ def heard_advert(source: IPAddress, *addresses: IPAddress, mac: bytes, **more: o
         ttl=255,
         is_checksum_right=True,
     )
-    return replace(usual, **more)  # type: ignore[arg-type]
+    return replace(usual, **more)

@@ -7,6 +7,8 @@ import tomllib
 from ipaddress import ip_address
 from pathlib import Path
 
+from msgspec import structs
+
 from ipfailover_agent.core.model import (
     HostFacts,
     KeepalivedConfig,
@@ -62,10 +64,10 @@ def _facts(path: Path) -> HostFacts:
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
     tables = raw["interfaces"]
     facts = host_facts({name: each["addresses"] for name, each in tables.items()}, raw["routes"])
-    return dataclasses.replace(
+    return structs.replace(
         facts,
         interfaces=tuple(
-            dataclasses.replace(each, mtu=tables[each.name].get("mtu", 1500))
+            structs.replace(each, mtu=tables[each.name].get("mtu", 1500))
             for each in facts.interfaces
         ),
         recorded_addresses=tuple(map(ip_address, raw.get("recorded", ()))),

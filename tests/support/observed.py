@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising.dump import Counters
@@ -120,7 +121,7 @@ def observation(
         python="3.11.2",
         listen=status.ListenStatus(address="127.0.0.1:63000", active=True),
     )
-    shown = replace(plain, **fields)  # type: ignore[arg-type]
+    shown = replace(plain, **fields)
     present = {each for one in instances if one.state == "MASTER" for each in one.addresses}
     verdict = readiness.judge(
         readiness.NodeFacts(

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import types
 import typing
 from typing import Any
+
+from msgspec import Struct
 
 from ipfailover_agent.core.supervising.dump import Counters
 from ipfailover_agent.report import status
@@ -38,10 +39,10 @@ def text() -> str:
     return json.dumps(schema(), indent=2) + "\n"
 
 
-def _object(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
+def _object(kind: type[Struct], definitions: dict[str, Any]) -> dict[str, Any]:
     names = {**vars(status), "Counters": Counters}
     hints = typing.get_type_hints(kind, names)
-    fields = [each.name for each in dataclasses.fields(kind)]
+    fields = list(kind.__struct_fields__)
     properties = {name: _of(hints[name], definitions) for name in fields}
     return {"type": "object", "required": fields, "properties": properties}
 
@@ -49,9 +50,9 @@ def _object(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
 def _of(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - any type
     if hint in _SIMPLE:
         return {"type": _SIMPLE[hint]}
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+    if isinstance(hint, type) and issubclass(hint, Struct):
         if hint.__name__ not in definitions:
-            definitions[hint.__name__] = {}  # no dataclass holds itself, but two may hold a third
+            definitions[hint.__name__] = {}  # no struct holds itself, but two may hold a third
             definitions[hint.__name__] = _object(hint, definitions)
         return {"$ref": f"#/$defs/{hint.__name__}"}
     parts = typing.get_args(hint)

@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from ipfailover_agent.core.model import PortCheck, Settings, TrackScript
 from ipfailover_agent.core.paths import RunPaths
@@ -56,7 +57,7 @@ def check(directory: Path, *, env: dict[str, str] | None = None, **fields: Any) 
         name="chk_x", interval=1, timeout=timeout, rise=1, fall=1, ports=ports, **fields
     )
     paths = RunPaths(directory=str(directory), config=str(directory / "keepalived.conf"))
-    (script,) = render(dataclasses.replace(CONFIG, track_script=track), paths).scripts
+    (script,) = render(structs.replace(CONFIG, track_script=track), paths).scripts
     (directory / "check").write_text(script.text, encoding="utf-8")
     begun = time.monotonic()
     with subprocess.Popen(
@@ -231,7 +232,7 @@ def run_only(directory: Path, port: int) -> int:
         ports=(PortCheck(address=LOOPBACK, port=port),),
     )
     paths = RunPaths(directory=str(directory), config="/x")
-    (script,) = render(dataclasses.replace(CONFIG, track_script=track), paths).scripts
+    (script,) = render(structs.replace(CONFIG, track_script=track), paths).scripts
     done = subprocess.run(
         ["/bin/bash", "-c", script.text], capture_output=True, timeout=20, check=False
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry.counters import Counters
@@ -12,7 +12,7 @@ from tests.unit.test_dump import EXPECTED
 
 def test_counters_of_a_dump_are_what_keepalived_calls_so() -> None:
     """Each number is a bit of its own, so that none can stand for another in the sum."""
-    bits = {each.name: 1 << place for place, each in enumerate(fields(dump.Counters))}
+    bits = {name: 1 << place for place, name in enumerate(dump.Counters.__struct_fields__)}
     instance = replace(EXPECTED, counters=dump.Counters(**bits))
     others = ("packet_len_err", "ip_ttl_err", "invalid_type_rcvd", "invalid_authtype")
     assert Counters(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import MissingScript, ScriptState
 from ipfailover_agent.core.network import asking, packets
@@ -79,7 +79,7 @@ def advert(context: ContestContext, **more: object) -> Advert:
         authentication=1,
         password=context.password,
     )
-    return replace(usual, **more)  # type: ignore[arg-type]
+    return replace(usual, **more)
 
 
 def heard(*frames: Advert | Announcement | Carp, **answers: bytes) -> diagnosis.Heard:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from msgspec import structs
 
 from ipfailover_agent import __version__
 from ipfailover_agent.cli import cli
@@ -106,7 +107,7 @@ def is_assignment(line: str) -> bool:
 def facts_for(parsed: Settings) -> HostFacts:
     """Return the node of the examples, with the scripts that this machine really has."""
     check, notify = parsed.check_script, parsed.notify_script
-    return dataclasses.replace(
+    return structs.replace(
         EXAMPLE_NODE,
         check_script=None if check is None else script_state(check),
         notify_script=None if notify is None else script_state(notify),
@@ -339,8 +340,8 @@ def test_the_operations_guide_explains_every_cause_of_a_transition() -> None:
 def test_the_operations_guide_lists_every_field_of_the_status() -> None:
     """No field is missing, and none is listed that is not there."""
     listed = {name for row in table(section(OPERATIONS, "status.json")) for name in code(row[0])}
-    fields = {each.name for each in dataclasses.fields(status.AgentStatus)} - {"schema"}
-    of_an_instance = {each.name for each in dataclasses.fields(status.InstanceStatus)}
+    fields = set(status.AgentStatus.__struct_fields__) - {"schema"}
+    of_an_instance = set(status.InstanceStatus.__struct_fields__)
     detailed = {name.partition(".")[2] for name in listed if "[]." in name}
     assert fields == {name for name in listed if "[]." not in name}
     rows = {row[0]: row[1] for row in table(section(OPERATIONS, "status.json"))}
@@ -359,7 +360,7 @@ def test_the_state_diagram_shows_every_phase() -> None:
 def test_delays_are_documented_as_they_are() -> None:
     """Every delay and limit of supervision, with its value."""
     rows = table(section(HOW_IT_WORKS, "Delays"))
-    expected = [(each.name, f"{each.default:g}") for each in dataclasses.fields(Policy)]
+    expected = [(each.name, f"{each.default:g}") for each in structs.fields(Policy)]
     assert expected == [(code(row[0])[0], row[1].split()[0]) for row in rows]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.drains import drain
 from ipfailover_agent.core.drains.drain import Drain, Order, Phase, Policy, Sighting, Subject, step
@@ -35,7 +35,7 @@ def sighting(at: float, *, mac: int = 2, **changes: object) -> Sighting:
         interval=1.0,
         at=at,
     )
-    return replace(seen, **changes)  # type: ignore[arg-type]
+    return replace(seen, **changes)
 
 
 def run(state: Drain, *events: tuple[float, drain.Event]) -> tuple[Drain, list[drain.Action]]:

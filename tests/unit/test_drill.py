@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.network.packets import Announcement
 from ipfailover_agent.core.telling import drill

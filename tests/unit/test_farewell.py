@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.network.packets import Advert, parse_frame

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.planning.fingerprint import fingerprint
 from ipfailover_agent.core.planning.plan import plan

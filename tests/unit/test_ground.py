@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family, IPAddress, Settings
 from ipfailover_agent.core.planning.plan import plan
@@ -35,7 +35,7 @@ def looked(state: Ground, *looks: tuple[float, Awaited]) -> tuple[Ground, list[t
 
 def seen(**changes: object) -> Awaited:
     """Return a look at a node that is like this."""
-    return replace(LOOK, terrain=replace(THERE, **changes))  # type: ignore[arg-type]
+    return replace(LOOK, terrain=replace(THERE, **changes))
 
 
 def test_the_same_interface_is_left_alone() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import IPAddress, Settings, VrrpState
 from ipfailover_agent.core.paths import RunPaths

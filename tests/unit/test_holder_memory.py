@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from ipaddress import IPv4Address
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning.plan import plan

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ipfailover_agent.core.model import DefaultRoute, Family, HostFacts, InterfaceAddress
 from ipfailover_agent.core.planning import ownership
@@ -37,9 +37,9 @@ def facts_with(
     name: str = "ens3",
 ) -> HostFacts:
     facts = host_facts({name: []})
-    return dataclasses.replace(
+    return structs.replace(
         facts,
-        interfaces=(dataclasses.replace(facts.interfaces[0], addresses=addresses),),
+        interfaces=(structs.replace(facts.interfaces[0], addresses=addresses),),
         recorded_addresses=tuple(map(ip_address, recorded)),
         default_routes=()
         if source is None
@@ -255,23 +255,23 @@ def test_the_address_that_lasts_is_the_nodes_own(
 
 def test_the_address_in_use_stays_in_use_until_it_is_deprecated() -> None:
     """One that is older comes back, or a network manager makes it anew."""
-    facts = dataclasses.replace(facts_with(NEW, OLD, NODE), used_addresses=(NEW.address,))
+    facts = structs.replace(facts_with(NEW, OLD, NODE), used_addresses=(NEW.address,))
     assert (NODE.address, NEW.address) == ownership.node_addresses((), "vip", facts, "ens3")
     for held_now in (
-        dataclasses.replace(NEW, is_tentative=True),
-        dataclasses.replace(NEW, is_temporary=True),
+        structs.replace(NEW, is_tentative=True),
+        structs.replace(NEW, is_temporary=True),
     ):
-        again = dataclasses.replace(facts_with(held_now, OLD), used_addresses=(NEW.address,))
+        again = structs.replace(facts_with(held_now, OLD), used_addresses=(NEW.address,))
         assert (NEW.address,) == ownership.node_addresses((), "vip", again, "ens3")
-    gone = dataclasses.replace(NEW, is_deprecated=True)
-    later = dataclasses.replace(facts_with(gone, OLD), used_addresses=(NEW.address,))
+    gone = structs.replace(NEW, is_deprecated=True)
+    later = structs.replace(facts_with(gone, OLD), used_addresses=(NEW.address,))
     assert (OLD.address,) == ownership.node_addresses((), "vip", later, "ens3")
 
 
 def test_the_address_that_others_know_comes_before_all() -> None:
     """Even if it is none of the best, or another one is in use."""
     listed = own("3", created=300, is_temporary=True, is_deprecated=True)
-    facts = dataclasses.replace(facts_with(NEW, OLD, listed), used_addresses=(OLD.address,))
+    facts = structs.replace(facts_with(NEW, OLD, listed), used_addresses=(OLD.address,))
     found = ownership.node_addresses(
         (), "vip", facts, "ens3", known_by=(NODE.address, listed.address)
     )

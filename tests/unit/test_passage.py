@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.network import passage
 from ipfailover_agent.core.network.ruleset import Entry, Rule, read

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family, IPAddress, Settings
 from ipfailover_agent.core.peering import names, peers
@@ -100,7 +100,7 @@ class Story:
 
 def settled(texts: str = f"{SELF} 10.0.0.2", **more: object) -> Story:
     """Return a story in which the set is in use."""
-    story = Story(replace(NAMED, **more)).looks(texts, times=6)  # type: ignore[arg-type]
+    story = Story(replace(NAMED, **more)).looks(texts, times=6)
     assert story.is_ready()
     return story
 

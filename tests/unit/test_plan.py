@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from ipfailover_agent.core.errors import (
     AwaitedSource,
@@ -126,8 +126,8 @@ def test_what_does_not_fit_an_advert_is_excluded(
     first: str, count: int, version: int | None, mtu: int, advertised: int
 ) -> None:
     """The cut is where keepalived 2.2.7 makes it, or old and new nodes would differ."""
-    interface = dataclasses.replace(FACTS.interfaces[0], mtu=mtu)
-    facts = dataclasses.replace(FACTS, interfaces=(interface,))
+    interface = structs.replace(FACTS.interfaces[0], mtu=mtu)
+    facts = structs.replace(FACTS, interfaces=(interface,))
     ips = sequence(first, count)
     settings = Settings(virtual_addresses=ips, address_groups=1, vrrp_version=version)
     (instance,) = plan(settings, facts).instances
@@ -361,14 +361,14 @@ def test_a_listed_peer_that_is_no_host_is_refused(peer: str, reason: str) -> Non
 
 def resolved(peers: str) -> HostFacts:
     """Return the usual node, where names resolve to these addresses."""
-    return dataclasses.replace(FACTS, resolved_peers=addresses(peers))
+    return structs.replace(FACTS, resolved_peers=addresses(peers))
 
 
 def test_peers_by_name_are_waited_for() -> None:
     """Multicast instead would be another wire than the one asked for."""
     settings = Settings(virtual_addresses=addresses("10.0.0.1"), unicast_peer_names=("node-b",))
     with pytest.raises(HostNotReadyError) as caught:
-        plan(settings, dataclasses.replace(FACTS, peers_awaited="node-b: timed out"))
+        plan(settings, structs.replace(FACTS, peers_awaited="node-b: timed out"))
     problem = caught.value.problem
     assert ("OPENSHIFT_HA_UNICAST_PEERS_DNS", "node-b") == (problem.variable, problem.element)
     assert "timed out" in problem.reason
@@ -377,7 +377,7 @@ def test_peers_by_name_are_waited_for() -> None:
         plan(settings, FACTS)
     assert caught.value.is_usual
     assert "mend DNS" not in str(caught.value.problem)
-    known = dataclasses.replace(FACTS, stored_peers=2)
+    known = structs.replace(FACTS, stored_peers=2)
     with pytest.raises(HostNotReadyError, match="2 peers are known from before") as caught:
         plan(settings, known)
     assert caught.value.is_usual
@@ -388,7 +388,7 @@ def test_a_node_that_is_listed_by_an_address_of_another_interface_is_no_peer_of_
     settings = Settings(
         virtual_addresses=addresses("10.0.0.1"), unicast_peers=addresses("10.8.0.1 10.8.0.2")
     )
-    facts = dataclasses.replace(FACTS, local_addresses=frozenset(addresses("10.8.0.1 10.0.0.1")))
+    facts = structs.replace(FACTS, local_addresses=frozenset(addresses("10.8.0.1 10.0.0.1")))
     (instance,) = plan(settings, facts).instances
     assert addresses("10.8.0.2") == instance.unicast_peers
 
@@ -452,7 +452,7 @@ def test_a_node_alone_without_an_address_of_the_family_waits() -> None:
     """There is nothing to send from, and nothing to send to."""
     settings = Settings(virtual_addresses=addresses("fd00::1"), unicast_peer_names=("nodes",))
     bare = host_facts({"ens3": ["192.168.55.10/24"]}, ["default via 192.168.55.1 dev ens3"])
-    facts = dataclasses.replace(bare, resolved_peers=())
+    facts = structs.replace(bare, resolved_peers=())
     with pytest.raises(HostNotReadyError) as caught:
         plan(settings, facts)
     assert "no IPv6 peer" in caught.value.problem.reason
@@ -472,7 +472,7 @@ def test_priorities_of_peers_by_name_agree_between_nodes() -> None:
     found = {
         plan(
             settings,
-            dataclasses.replace(
+            structs.replace(
                 host_facts({"ens3": [f"{each}/24"]}, ["default via 192.168.55.1 dev ens3"]),
                 resolved_peers=addresses(nodes),
             ),
@@ -623,10 +623,8 @@ def test_the_route_that_the_kernel_prefers_names_the_interface() -> None:
         DefaultRoute(family=Family.IPV4, interface="fast", metric=100),
     )
     facts = host_facts({name: ["192.168.1.10/24"] for name in ("six", "slow", "fast")})
-    assert (
-        "fast" == planned("10.0.0.1", dataclasses.replace(facts, default_routes=routes)).interface
-    )
-    only = dataclasses.replace(facts, default_routes=routes[:1])
+    assert "fast" == planned("10.0.0.1", structs.replace(facts, default_routes=routes)).interface
+    only = structs.replace(facts, default_routes=routes[:1])
     assert "six" == planned("10.0.0.1", only).interface
 
 
@@ -743,8 +741,8 @@ def test_a_link_local_node_waits_where_the_others_are_known_by_other_addresses(
 
 def with_addresses(*held: InterfaceAddress) -> HostFacts:
     facts = host_facts({"ens3": []})
-    return dataclasses.replace(
-        facts, interfaces=(dataclasses.replace(facts.interfaces[0], addresses=held),)
+    return structs.replace(
+        facts, interfaces=(structs.replace(facts.interfaces[0], addresses=held),)
     )
 
 
@@ -828,7 +826,7 @@ def test_a_leftover_is_neither_refused_nor_the_nodes_address() -> None:
 def test_a_leftover_with_a_mark_of_ours_is_nothing_to_tell_of() -> None:
     """It was served before, and is no surprise."""
     facts = host_facts({"ens3": ["192.168.55.101/32", "192.168.55.10/24"]})
-    known = dataclasses.replace(facts, recorded_addresses=(ip_address("192.168.55.101"),))
+    known = structs.replace(facts, recorded_addresses=(ip_address("192.168.55.101"),))
     assert () == planned("192.168.55.101", known).reports
 
 
@@ -885,7 +883,7 @@ def test_a_check_script_replaces_ports_and_url() -> None:
 @pytest.mark.parametrize("state", [ScriptState.MISSING, ScriptState.NOT_EXECUTABLE])
 def test_a_missing_check_script_is_left_out_loudly(state: ScriptState) -> None:
     """The node stays eligible, as before."""
-    facts = dataclasses.replace(FACTS, check_script=state)
+    facts = structs.replace(FACTS, check_script=state)
     config = planned("10.0.0.1", facts, check_script="/no/such -x")
     assert config.track_script is None
     (report,) = config.reports
@@ -894,7 +892,7 @@ def test_a_missing_check_script_is_left_out_loudly(state: ScriptState) -> None:
 
 def test_a_missing_check_script_may_mean_fault() -> None:
     """CHECK_SCRIPT_MISSING=fault makes the check always fail, with the reason."""
-    facts = dataclasses.replace(FACTS, check_script=ScriptState.MISSING)
+    facts = structs.replace(FACTS, check_script=ScriptState.MISSING)
     config = planned(
         "10.0.0.1", facts, check_script="/no/such", check_script_missing=MissingScript.FAULT
     )
@@ -905,7 +903,7 @@ def test_a_missing_check_script_may_mean_fault() -> None:
 
 def test_a_missing_notify_script_is_left_out_loudly() -> None:
     """keepalived would start a script that fails at every transition."""
-    facts = dataclasses.replace(FACTS, notify_script=ScriptState.MISSING)
+    facts = structs.replace(FACTS, notify_script=ScriptState.MISSING)
     config = planned("10.0.0.1", facts, notify_script="/no/such -x")
     assert () == config.notify_command
     (report,) = config.reports

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import PortCheck, PortProbes
 from ipfailover_agent.core.supervising.probe import (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising.supervision import Phase
@@ -17,7 +16,7 @@ def instance(number: int, state: VrrpState = VrrpState.MASTER, **fields: object)
     plain = InstanceFacts(
         name=f"edge_VIP_{number}", state=state, age=65.0, addresses=(f"10.0.0.{number}",)
     )
-    return replace(plain, **fields)  # type: ignore[arg-type]
+    return replace(plain, **fields)
 
 
 def node(*instances: InstanceFacts, **fields: object) -> NodeFacts:
@@ -35,7 +34,7 @@ def node(*instances: InstanceFacts, **fields: object) -> NodeFacts:
         present=frozenset(held),
         answered_ago=1.0,
     )
-    return replace(plain, **fields)  # type: ignore[arg-type]
+    return replace(plain, **fields)
 
 
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from ipfailover_agent.core.errors import SettingsError, TemplateError
 from ipfailover_agent.core.model import (
@@ -82,7 +82,7 @@ def test_probes_of_the_agent_s_own_are_told_by_a_track_file() -> None:
         fall=2,
         ports=(PortCheck(address=ip_address("192.0.2.11"), port=8080),),
     )
-    config = dataclasses.replace(CONFIG, track_script=None, port_probes=probes)
+    config = structs.replace(CONFIG, track_script=None, port_probes=probes)
     result = render(config, PATHS)
     assert PATHS.check not in {each.path for each in result.scripts}
     root = parse(result.config.text)
@@ -95,13 +95,13 @@ def test_probes_of_the_agent_s_own_are_told_by_a_track_file() -> None:
     for each in root.all("vrrp_instance"):
         assert ((each.words[1],), ("chk_x",)) == each.lines("track_file")
         assert () == each.all("track_script")
-    slower = dataclasses.replace(config, port_probes=dataclasses.replace(probes, interval=0.5))
+    slower = structs.replace(config, port_probes=structs.replace(probes, interval=0.5))
     assert render(slower, PATHS).digest != result.digest
 
 
 def test_without_check_and_notify_script_neither_is_mentioned() -> None:
     """Nothing is rendered for what is not there."""
-    config = dataclasses.replace(CONFIG, track_script=None, notify_command=())
+    config = structs.replace(CONFIG, track_script=None, notify_command=())
     result = render(config, PATHS)
     assert () == result.scripts
     assert () == parse(result.config.text).all("vrrp_script")
@@ -120,7 +120,7 @@ def test_without_check_and_notify_script_neither_is_mentioned() -> None:
 )
 def test_preemption_is_one_line(preemption: Preemption, expected: tuple[str, ...]) -> None:
     """And the state is never MASTER, which would clear it."""
-    settings = dataclasses.replace(SETTINGS, preemption=preemption)
+    settings = structs.replace(SETTINGS, preemption=preemption)
     for each in parsed(plan(settings, FACTS)).all("vrrp_instance"):
         assert expected == each.one(expected[0]).words
         assert "BACKUP" == each.value("state")
@@ -128,7 +128,7 @@ def test_preemption_is_one_line(preemption: Preemption, expected: tuple[str, ...
 
 def test_unicast_lists_source_and_peers() -> None:
     """One peer a line, of the instance's family."""
-    settings = dataclasses.replace(
+    settings = structs.replace(
         SETTINGS,
         unicast_source=ip_address("192.168.55.10"),
         unicast_peers=tuple(map(ip_address, ("192.168.55.11", "192.168.55.12", "fd00:55::11"))),
@@ -142,7 +142,7 @@ def test_unicast_lists_source_and_peers() -> None:
 
 def test_a_multicast_source_is_given() -> None:
     """MULTICAST_SOURCE_IPADDRESS becomes mcast_src_ip."""
-    settings = dataclasses.replace(SETTINGS, multicast_source=ip_address("192.168.55.10"))
+    settings = structs.replace(SETTINGS, multicast_source=ip_address("192.168.55.10"))
     four, six = parsed(plan(settings, FACTS)).all("vrrp_instance")
     assert "192.168.55.10" == four.value("mcast_src_ip")
     assert () == six.all("mcast_src_ip")
@@ -151,7 +151,7 @@ def test_a_multicast_source_is_given() -> None:
 def test_excluded_addresses_have_their_own_block() -> None:
     """They are held, and no advert mentions them."""
     addresses = tuple(ip_address("10.0.0.0") + number for number in range(256))
-    settings = dataclasses.replace(SETTINGS, virtual_addresses=addresses, address_groups=1)
+    settings = structs.replace(SETTINGS, virtual_addresses=addresses, address_groups=1)
     (instance,) = parsed(plan(settings, FACTS)).all("vrrp_instance")
     assert 255 == len(instance.lines("virtual_ipaddress"))
     assert (("10.0.0.255/32", "dev", "ens3", "label", "ens3:vip"),) == instance.lines(
@@ -161,7 +161,7 @@ def test_excluded_addresses_have_their_own_block() -> None:
 
 def test_global_settings_are_complete() -> None:
     """Without script user and security keepalived -t ends with 6."""
-    settings = dataclasses.replace(
+    settings = structs.replace(
         SETTINGS, admin_emails=("a@example.com", "b@example.com"), smtp_server="192.0.2.9"
     )
     found = parsed(plan(settings, FACTS)).one("global_defs")
@@ -178,7 +178,7 @@ def test_global_settings_are_complete() -> None:
 
 def test_announcements_can_be_switched_off() -> None:
     """OPENSHIFT_HA_GARP_REFRESH=0 leaves the line out."""
-    config = plan(dataclasses.replace(SETTINGS, garp_refresh=0), FACTS)
+    config = plan(structs.replace(SETTINGS, garp_refresh=0), FACTS)
     assert () == parsed(config).one("global_defs").all("vrrp_garp_master_refresh")
 
 
@@ -203,9 +203,9 @@ def test_the_digest_follows_every_file() -> None:
     first = render(CONFIG, PATHS).digest
     assert first == render(plan(SETTINGS, FACTS), PATHS).digest
     changes = (
-        dataclasses.replace(SETTINGS, notify_script="/bin/notify-me later"),
-        dataclasses.replace(SETTINGS, monitor_ports=(81,)),
-        dataclasses.replace(SETTINGS, priority=9),
+        structs.replace(SETTINGS, notify_script="/bin/notify-me later"),
+        structs.replace(SETTINGS, monitor_ports=(81,)),
+        structs.replace(SETTINGS, priority=9),
     )
     elsewhere = RunPaths(directory=PATHS.directory, config="/tmp/other.conf")  # noqa: S108
     digests = {render(plan(each, FACTS), PATHS).digest for each in changes}

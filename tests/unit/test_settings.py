@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.chronicle.witness import Sources, Witness
 from ipfailover_agent.core.model import Family, VrrpState

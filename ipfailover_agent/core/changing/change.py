@@ -7,8 +7,9 @@ and where it is to be; what the other nodes make of it, from what the adverts sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.changing import steps, wire
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 _SHOWN_LINES = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Move(Struct, frozen=True, kw_only=True):
     """An address that changes its instance and its id; names of instances."""
 
     address: IPAddress
@@ -28,8 +28,7 @@ class Move:
     target: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renumbering:
+class Renumbering(Struct, frozen=True, kw_only=True):
     """An address that is advertised under another virtual router id."""
 
     address: IPAddress
@@ -37,8 +36,7 @@ class Renumbering:
     new_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """The difference between two configurations, address by address, in the candidate's order.
 
     ``kept`` addresses have the same id as before. An address may be both moved and renumbered.

@@ -7,8 +7,10 @@ the old list make of it, and how ids could be kept.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent.core.changing import change, steps, wire
 from ipfailover_agent.core.changing.wire import Consequence
@@ -29,8 +31,7 @@ _SAFE = "drain all nodes but one before, and undrain them after"
 _MOST_ALIKE = 2  # differences of one kind that are told one by one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class Outlook(Struct, frozen=True, kw_only=True):
     """The change from what is active to a candidate, and what it means elsewhere.
 
     Attributes:

@@ -10,17 +10,17 @@ import enum
 import json
 import types
 import typing
-from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
+
+from msgspec import Struct
 
 from ipfailover_agent.core.model import KeepalivedConfig  # noqa: TC001 - read at run time
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActiveRecord:
+class ActiveRecord(Struct, frozen=True, kw_only=True):
     """What an agent put in force.
 
     Attributes:
@@ -70,8 +70,8 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON has
             return str(value)
         case tuple():
             return [_plain(each) for each in value]
-        case _ if is_dataclass(value):
-            return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        case Struct():
+            return {each: _plain(getattr(value, each)) for each in value.__struct_fields__}
         case _:
             return value
 
@@ -83,7 +83,7 @@ def _value(kind: Any, plain: Any) -> Any:  # noqa: ANN401 - of the type that ``k
         return _member(typing.get_args(kind), plain)
     if origin is tuple:
         return _items(typing.get_args(kind), plain)
-    if is_dataclass(kind):
+    if issubclass(kind, Struct):
         return _built(kind, plain)
     if issubclass(kind, enum.Enum):
         return kind(plain)
@@ -119,7 +119,7 @@ def _items(kinds: tuple[Any, ...], plain: Any) -> tuple[Any, ...]:  # noqa: ANN4
 _known: dict[type, dict[str, Any]] = {}  # working them out anew for 254 instances takes a while
 
 
-def _hints(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+def _hints(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a Struct
     if kind not in _known:
         _known[kind] = typing.get_type_hints(kind)
     return _known[kind]

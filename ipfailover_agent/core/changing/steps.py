@@ -17,9 +17,10 @@ and back with every address it has, which is a tenth of a second without them.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.changing.wording import ranges
 from ipfailover_agent.core.model import Family, VirtualAddress

@@ -12,8 +12,10 @@ worked through what was due: a few are enough then. Fewer than that prove nothin
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 
@@ -29,8 +31,7 @@ Held = tuple[str, "IPAddress"]
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds."""
 
     look_every: float = 0.5
@@ -39,8 +40,7 @@ class Policy:
     looks_late: int = 3  # or in so many, once there is no more time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectation:
+class Expectation(Struct, frozen=True, kw_only=True):
     """What a reload is to lead to.
 
     Attributes:
@@ -60,8 +60,7 @@ class Expectation:
         return frozenset({self.config.interface, *(interface for interface, _ in pairs)})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mismatch:
+class Mismatch(Struct, frozen=True, kw_only=True):
     """One thing that is not as planned.
 
     ``text`` says it; ``moment`` changes with every transition of the instance in question.
@@ -79,8 +78,7 @@ class Outcome(enum.Enum):
     DIFFERS = "differs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class Verification(Struct, frozen=True, kw_only=True):
     """What was seen; times are monotonic seconds.
 
     Attributes:

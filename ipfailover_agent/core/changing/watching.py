@@ -8,8 +8,10 @@ handled once, whatever became of it, is not handled again until it changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+class Watched(Struct, frozen=True, kw_only=True):
     """One thing that is looked at. Times are monotonic seconds.
 
     Attributes:

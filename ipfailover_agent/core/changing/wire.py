@@ -7,8 +7,9 @@ reports success: whoever reloads one node has to hear it.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,8 +33,7 @@ class Consequence(enum.Enum):
     NONE = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """One thing that differs, in the instances of these (new) names, empty where it is in all."""
 
     what: str

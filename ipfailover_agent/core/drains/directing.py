@@ -7,8 +7,9 @@ instances that come later.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.drains import drain, drain_requests, restoring
 from ipfailover_agent.core.drains.drain import Drain, Order, Phase, Policy, Subject

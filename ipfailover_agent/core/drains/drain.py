@@ -26,8 +26,10 @@ So without force no address is off every node for longer than that and our own e
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent.core.words import listed
 
@@ -40,8 +42,7 @@ _SECONDS_VERSION = 2
 TIME_OVER = "its time is over"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Delays in seconds, and limits.
 
     Attributes:
@@ -64,16 +65,14 @@ class Phase(enum.Enum):
     HELD = "held"  # held, and somebody else serves, or it was forced
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Struct, frozen=True, kw_only=True):
     """What was asked for: ``until`` is monotonic seconds, None for no end."""
 
     is_forced: bool = False
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(Struct, frozen=True, kw_only=True):
     """What is drained; ``addresses`` are those that its adverts list, ``excluded`` the others."""
 
     addresses: frozenset[IPAddress]
@@ -92,8 +91,7 @@ class Subject:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class Sighting(Struct, frozen=True, kw_only=True):
     """An advert of a living foreign master: who, what it lists, its interval, when it came."""
 
     mac: bytes
@@ -104,8 +102,7 @@ class Sighting:
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drain:
+class Drain(Struct, frozen=True, kw_only=True):
     """What is remembered of one instance. Times are monotonic seconds.
 
     Attributes:
@@ -154,62 +151,53 @@ class Drain:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """Somebody wants it drained; the newest order is the one that counts."""
 
     order: Order
     is_master: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """The drain is to end: undrained, or the instance is gone."""
 
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted:
+class Promoted(Struct, frozen=True):
     """keepalived says that the instance is MASTER."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demoted:
+class Demoted(Struct, frozen=True):
     """keepalived says that the instance is something else than MASTER."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(Struct, frozen=True, kw_only=True):
     """An advert came, with another priority than 0, from another host."""
 
     sighting: Sighting
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
+class Left(Struct, frozen=True, kw_only=True):
     """Somebody said with priority 0 that it serves no more."""
 
     mac: bytes
     router_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
+class Gap(Struct, frozen=True, kw_only=True):
     """Our own loop did not run for ``seconds``; what came meanwhile was not heard."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconfigured:
+class Reconfigured(Struct, frozen=True, kw_only=True):
     """A reload changed the instance."""
 
     subject: Subject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True, kw_only=True):
     """``Drain.deadline`` lies behind us; ``blind`` says why nothing can be heard, or nothing.
 
     ``has_link`` is False while this node could not serve anyway: its cable is out, for example.
@@ -225,25 +213,21 @@ Event = Asked | Ended | Promoted | Demoted | Heard | Left | Gap | Reconfigured |
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """Set the hold file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """Clear the hold file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(Struct, frozen=True, kw_only=True):
     """It is drained. ``holder`` is empty where nobody took over and that was forced."""
 
     holder: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Freed:
+class Freed(Struct, frozen=True, kw_only=True):
     """It is drained no more, or never was; ``is_undone``: because it would be with nobody."""
 
     cause: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeGuard
+
+from msgspec import Struct, field
 
 from ipfailover_agent.core.words import listed
 
@@ -34,8 +35,7 @@ _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", re.ASCII)
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What a command asks for; ``words`` name instances, or addresses of them; none means all.
 
     ``seconds`` is how long a drain lasts, None for until it is undrained.
@@ -47,8 +47,7 @@ class Request:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedOrder:
+class RecordedOrder(Struct, frozen=True, kw_only=True):
     """An order as it outlives the agent.
 
     ``until`` is seconds since the epoch, ``until_monotonic`` those of this boot's clock, and
@@ -78,8 +77,7 @@ class RecordedOrder:
         return min(max(left, 0.0), self.seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True):
     """What is drained, for an agent that starts.
 
     Attributes:

@@ -6,8 +6,9 @@ TimePassed, or sooner.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ipfailover_agent.core.drains import drain, restoring
 from ipfailover_agent.core.drains.drain import Drain, Order, Phase, Subject
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class Pending(Struct, frozen=True, kw_only=True):
     """A request without a verdict: what became of its instances so far.
 
     ``done`` and ``failed`` say who took over, or why nobody did, by instance.
@@ -33,8 +33,7 @@ class Pending:
     failed: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draining:
+class Draining(Struct, frozen=True, kw_only=True):
     """The drains of every instance of the active configuration, in its order.
 
     Attributes:
@@ -76,8 +75,7 @@ class Draining:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requested:
+class Requested(Struct, frozen=True, kw_only=True):
     """A command asks. ``masters`` are MASTER at the moment; ``blind``: why nothing is heard."""
 
     id: str
@@ -86,16 +84,14 @@ class Requested:
     blind: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configured:
+class Configured(Struct, frozen=True, kw_only=True):
     """A configuration is in force, or the same once more."""
 
     subjects: Mapping[str, Subject]
     masters: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restored:
+class Restored(Struct, frozen=True, kw_only=True):
     """What a former run had drained; before anything is configured."""
 
     held: Mapping[str, Kept]
@@ -103,16 +99,14 @@ class Restored:
     known: frozenset[IPAddress] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Struct, frozen=True, kw_only=True):
     """Something happened to one instance."""
 
     name: str
     event: drain.Promoted | drain.Demoted | drain.Heard | drain.Left
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimePassed:
+class TimePassed(Struct, frozen=True, kw_only=True):
     """``Draining.deadline`` lies behind us; ``blind`` and ``has_link`` as in DeadlinePassed."""
 
     blind: str = ""
@@ -125,22 +119,19 @@ Event = Requested | Configured | Restored | Told | TimePassed | drain.Gap
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Struct, frozen=True, kw_only=True):
     """Set an instance's hold file."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(Struct, frozen=True, kw_only=True):
     """Clear it."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What a command is told.
 
     ``verdict`` is drained, undone, undrained or refused; None while there is none, which will be
@@ -153,16 +144,14 @@ class Answer:
     within: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(Struct, frozen=True, kw_only=True):
     """An instance is drained; ``holder`` serves it, nobody where that is empty."""
 
     name: str
     holder: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Freed:
+class Freed(Struct, frozen=True, kw_only=True):
     """It is drained no more; ``is_undone``: because nobody else serves it."""
 
     name: str
@@ -170,8 +159,7 @@ class Freed:
     is_undone: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(Struct, frozen=True):
     """Write down what is drained, soon: an agent that ends before lets everything go."""
 
 

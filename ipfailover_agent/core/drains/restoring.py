@@ -6,8 +6,9 @@ while no agent ran, or with the variables that this one was started with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Struct, frozen=True, kw_only=True):
     """An order and the addresses that it was carried out for."""
 
     order: Order

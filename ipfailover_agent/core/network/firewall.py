@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ipfailover_agent.core.model import Family
 from ipfailover_agent.core.network.chains import TableRules, tables_to_look_at
@@ -68,16 +69,14 @@ def wanted_addresses(config: KeepalivedConfig) -> frozenset[IPAddress]:
 # --- changes ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Insertion:
+class Insertion(Struct, frozen=True, kw_only=True):
     """A rule to be put at the head of a base chain."""
 
     chain: str
     accepted: Accepted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """What has to change in one table."""
 
     table: Table
@@ -191,15 +190,13 @@ def _json(commands: Sequence[object]) -> str:
 # --- one look at the firewall -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """Run nft with these arguments and send the Output."""
 
     arguments: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class Output(Struct, frozen=True, kw_only=True):
     """What became of a run: ``exit_code`` None where it was killed or could not be started."""
 
     exit_code: int | None
@@ -207,23 +204,19 @@ class Output:
     errors: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """Let others have the processor for a moment."""
 
 
-@dataclass(frozen=True, slots=True)
-class AskGeneration:
+class AskGeneration(Struct, frozen=True):
     """Send the number of the ruleset's generation, None where it cannot be had."""
 
 
-@dataclass(frozen=True, slots=True)
-class AskOwned:
+class AskOwned(Struct, frozen=True):
     """Send the tables that only the process that made them can change."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleInserted:
+class RuleInserted(Struct, frozen=True, kw_only=True):
     """A rule of ours was put at the head of a base chain."""
 
     table: str
@@ -231,8 +224,7 @@ class RuleInserted:
     address: IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleRemoved:
+class RuleRemoved(Struct, frozen=True, kw_only=True):
     """A rule of ours is gone, by our hand; ``address`` None where it was not of our form."""
 
     table: str
@@ -240,8 +232,7 @@ class RuleRemoved:
     address: IPAddress | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookFailed:
+class LookFailed(Struct, frozen=True, kw_only=True):
     """Something was not done; ``table`` is empty where that concerns all of them."""
 
     table: str = ""

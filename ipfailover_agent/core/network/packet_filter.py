@@ -11,8 +11,9 @@ addresses under another id.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec import Struct, field
 
 from ipfailover_agent.core.network import packets
 
@@ -87,8 +88,7 @@ def kernel_filter(addresses: Collection[IPAddress] | None = None) -> Program:
     return code.program()
 
 
-@dataclass(slots=True)
-class _Assembly:
+class _Assembly(Struct):
     """Instructions whose jumps name labels; "next" is the instruction that follows."""
 
     lines: list[tuple[int, int, str, str]] = field(default_factory=list)

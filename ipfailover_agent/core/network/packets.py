@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import functools
 import struct
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from ipfailover_agent.core.words import shown_without
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
@@ -74,8 +77,7 @@ _SUMMED_VRRP: Final = struct.Struct("!BBBBHH")
 _NEIGHBOUR: Final = struct.Struct("!BBHB3x16s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advert:
+class Advert(Struct, frozen=True, kw_only=True):
     """A VRRP advertisement (version 2: RFC 2338 and RFC 3768; version 3: RFC 5798).
 
     Attributes:
@@ -102,13 +104,15 @@ class Advert:
     addresses: tuple[IPAddress, ...]
     interval: float
     authentication: int
-    password: bytes | None = field(repr=False)
+    password: bytes | None
     ttl: int
     is_checksum_right: bool
 
+    def __repr__(self) -> str:
+        return shown_without(self, "password")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Carp:
+
+class Carp(Struct, frozen=True, kw_only=True):
     """An advertisement of CARP, which keepalived takes for a VRRP advert and refuses.
 
     It names no addresses: they are hidden in a digest.
@@ -128,8 +132,7 @@ class Carp:
     ttl: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
+class Announcement(Struct, frozen=True, kw_only=True):
     """Someone says, unasked, that an address is his: gratuitous ARP, neighbour advertisement.
 
     Attributes:
@@ -143,8 +146,7 @@ class Announcement:
     address: IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """Someone answered a question: an ARP reply to one host, a solicited advertisement.
 
     That claims nothing: proxies and gateways answer for addresses that are not their own.

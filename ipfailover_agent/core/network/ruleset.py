@@ -11,9 +11,10 @@ from __future__ import annotations
 import enum
 import json
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,8 +54,7 @@ class Hook(enum.Enum):
     OUTPUT, POSTROUTING, EGRESS = "output", "postrouting", "egress"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Table:
+class Table(Struct, frozen=True, kw_only=True, order=True):
     """A table; names are unique per family (``ip``, ``ip6``, ``inet``)."""
 
     family: str
@@ -64,8 +64,7 @@ class Table:
         return f"{self.family} {self.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
+class Chain(Struct, frozen=True, kw_only=True):
     """A chain; ``hook`` is None unless packets enter there from a hook that matters to VRRP.
 
     ``devices`` are the interfaces of ``ingress`` and ``egress``; nft 1.0.6 names none of them.
@@ -89,16 +88,14 @@ class Chain:
         return self.is_nat and self.table.name == "nat" and self.table.family != "inet"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(Struct, frozen=True, kw_only=True):
     """VRRP with this address as ``field``: ``saddr`` or ``daddr``."""
 
     field: str
     address: IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """A rule, as far as it matters to VRRP.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
@@ -16,8 +17,7 @@ LISTED: Final = 16
 begins as far into a packet, 255 bytes, as nftables looks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
+class Signature(Struct, frozen=True, kw_only=True):
     """What is alike in all adverts that one rule drops.
 
     Attributes:

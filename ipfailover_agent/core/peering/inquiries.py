@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ipfailover_agent.core.peering.names import Answer, Question, in_order
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import Family, IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Every delay in seconds, and the limit.
 
     A node that is new needs the others to look twice (``interval`` and ``again``) before they send
@@ -41,8 +41,7 @@ class Policy:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """A plan needs the peers.
 
     Attributes:
@@ -62,16 +61,14 @@ class Wanted:
     stored: tuple[Answer, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Struct, frozen=True, kw_only=True):
     """A question was answered; ``own``: those of the addresses that this node has."""
 
     answer: Answer
     own: frozenset[IPAddress] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """``Peers.deadline`` lies behind us."""
 
 
@@ -81,15 +78,13 @@ Event = Wanted | Answered | DeadlinePassed
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(Struct, frozen=True, kw_only=True):
     """Have the question answered; it is not asked again before it is."""
 
     question: Question
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
+class Changed(Struct, frozen=True, kw_only=True):
     """The set of a family that is ready is another one: store it, plan again.
 
     ``basis``: why the set of a family may be used from now on, in words; else nothing.
@@ -100,28 +95,24 @@ class Changed:
     basis: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmed:
+class Confirmed(Struct, frozen=True, kw_only=True):
     """Answers go on to confirm the set: store when, once a minute."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Struct, frozen=True, kw_only=True):
     """A question was not answered, with why in words; what was known stays. Told each time."""
 
     question: Question
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovered:
+class Recovered(Struct, frozen=True, kw_only=True):
     """A question that had failed was answered."""
 
     question: Question
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnMissing:
+class OwnMissing(Struct, frozen=True, kw_only=True):
     """No answer has an address of this node: the others do not send to it. Told each time."""
 
     family: Family
@@ -134,8 +125,7 @@ Action = Ask | Changed | Confirmed | Failed | Recovered | OwnMissing
 # --- state --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class Sighting(Struct, frozen=True, kw_only=True):
     """One address of one answer; ``missing_since`` is set while good answers lack it."""
 
     address: IPAddress
@@ -145,8 +135,7 @@ class Sighting:
     is_peer: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inquiry:
+class Inquiry(Struct, frozen=True, kw_only=True):
     """One question and all that came of it. Times are monotonic seconds.
 
     Attributes:
@@ -179,8 +168,7 @@ class Inquiry:
         return frozenset(each.address for each in self.sightings if each.is_peer)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peers:
+class Peers(Struct, frozen=True, kw_only=True):
     """Everything that is remembered.
 
     ``ready``: families whose set may be used. ``noted_at``: when the set was stored last.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import Family, IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True, order=True):
     """What is asked: the addresses of one family that a host name has."""
 
     name: str
@@ -23,8 +23,7 @@ class Question:
         return f"{self.name} (IPv{self.family:d})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What came back: addresses, or none where there are none, or why it failed, in words.
 
     ``age``: of a set that was stored, for how many seconds no answer has confirmed it; None where

@@ -17,8 +17,9 @@ per family that is served.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family, IPAddress, family_of
 from ipfailover_agent.core.peering.inquiries import (

@@ -8,8 +8,9 @@ other nodes are taken to be configured like this one, and healthy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.model import ConflictMode
 from ipfailover_agent.core.planning import priority
@@ -28,8 +29,7 @@ _KERNEL_ROUNDING = 1.0  # seconds: lifetimes are whole ones, and looked at once 
 _CONTEST = 1.0  # seconds beyond an advert interval in which one of two yields
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Struct, frozen=True, kw_only=True):
     """The worst case of each fault, in seconds.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import Problem
 from ipfailover_agent.core.model import (
@@ -22,8 +23,7 @@ _CHECK = "OPENSHIFT_HA_CHECK_SCRIPT"
 _NOTIFY = "OPENSHIFT_HA_NOTIFY_SCRIPT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checks:
+class Checks(Struct, frozen=True, kw_only=True):
     """The checks of a configuration, and what the operator should hear about them.
 
     ``errors`` are those of the ``reports`` that say that nothing is checked as it should be.

@@ -7,8 +7,9 @@ that differs means two masters.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import Problem
 from ipfailover_agent.core.model import Family, family_of
@@ -26,8 +27,7 @@ _PINS = "OPENSHIFT_HA_VRRP_IDS"
 _ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressGroup:
+class AddressGroup(Struct, frozen=True, kw_only=True):
     """The addresses of one instance, all of one family."""
 
     family: Family

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import HostNotReadyError, Problem
 from ipfailover_agent.core.model import Family, HostScope, family_of
@@ -19,8 +20,7 @@ VARIABLE = "OPENSHIFT_HA_NETWORK_INTERFACE"
 _TRIED_BY_NAME = ("enp0s3", "enp0s8", "eth1", "ens3")  # the old image's list, in its order
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(Struct, frozen=True, kw_only=True):
     """The interface, what the operator should hear about it, and why the node is not ready."""
 
     interface: Interface

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,8 +17,7 @@ _PID = "the agent keeps keepalived's pid files in its run directory"
 _ENDS = "keepalived would print something and end instead of running"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Option:
+class _Option(Struct, frozen=True, kw_only=True):
     """One option of keepalived 2.2.7; ``refusal`` says why it cannot be taken, if so."""
 
     short: str

@@ -7,8 +7,9 @@ tenth of a CPU, and longer than a lease of 1 s lasts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.planning import checks
 
@@ -21,8 +22,7 @@ _NEEDED_CPUS = 0.5
 _STARVED_PERCENT = 25.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CpuShare:
+class CpuShare(Struct, frozen=True, kw_only=True):
     """What of the CPU this process gets; None where the system does not say.
 
     ``pressure``: in how many per cent of the last ten seconds something had to wait for a CPU

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError
 from ipfailover_agent.core.model import (
@@ -178,8 +179,7 @@ def _scoped(address: IPAddress, interface: str) -> IPAddress:
 # --- instances ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Node:
+class _Node(Struct, frozen=True, kw_only=True):
     """What every instance of this node has in common."""
 
     settings: Settings

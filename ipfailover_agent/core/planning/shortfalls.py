@@ -6,8 +6,9 @@ stay in FAULT.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ipfailover_agent.core.model import Family
 from ipfailover_agent.core.planning import checks
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 _STAYS: Final = "the check fails, and this node stays in FAULT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What was looked at beside the facts that a plan needs.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError, Problem
 from ipfailover_agent.core.model import Family, family_of

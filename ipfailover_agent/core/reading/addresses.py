@@ -8,8 +8,9 @@ and both readings are named: neither an update nor a rollback may serve a foreig
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.reading import old_reading
 from ipfailover_agent.core.reading.elements import (
@@ -35,8 +36,7 @@ _PLAIN = re.compile(r"[0-9.]+|[0-9A-Fa-f:]*[0-9A-Fa-f]")
 _NAMED_IN_FULL = 3  # addresses of a set that a message lists one by one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expansion:
+class Expansion(Struct, frozen=True, kw_only=True):
     """What a value means.
 
     Attributes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import Problem
 
@@ -41,8 +42,7 @@ class AddressError(ValueError):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressRange:
+class AddressRange(Struct, frozen=True, kw_only=True):
     """Consecutive addresses of one family, both ends included."""
 
     first: IPAddress

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NoReturn
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import Problem, SettingsError
 
@@ -20,8 +21,7 @@ _EXAMPLES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenAddress:
+class ListenAddress(Struct, frozen=True, kw_only=True):
     """An address of this node, empty for all of them, and a TCP port from 1 to 65535."""
 
     host: str

@@ -9,9 +9,10 @@ in tests/golden are the proof.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.model import Family
 
@@ -36,8 +37,7 @@ _BC_NAME = re.compile(r"[a-f][0-9a-f]*")
 _FALLBACK_INTERFACES = ("enp0s3", "enp0s8", "eth1", "ens3")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OldInstance:
+class OldInstance(Struct, frozen=True, kw_only=True):
     """One vrrp_instance as the shell image wrote it.
 
     ``addresses`` are texts, because not all that it wrote were addresses. ``unicast_peers`` is
@@ -58,8 +58,7 @@ class OldInstance:
         return tuple(each for each in valid if each.version == valid[0].version)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OldReading:
+class OldReading(Struct, frozen=True, kw_only=True):
     """What the shell image made of an environment on a node.
 
     ``interface`` and ``node_address`` are empty where it found none. ``outage`` says in words

@@ -5,15 +5,15 @@ README's table and ``--help`` are written from this registry; a test keeps them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 CONTRACT_PREFIX = "OPENSHIFT_HA_"
 AGENT_PREFIX = "IPFAILOVER_"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
+class Variable(Struct, frozen=True, kw_only=True):
     """One variable: what it is for, and when a change of it takes effect.
 
     Attributes:

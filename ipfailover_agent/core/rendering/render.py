@@ -10,8 +10,9 @@ import hashlib
 import pathlib
 import re
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import Problem, SettingsError, TemplateError
 from ipfailover_agent.core.model import RenderedFile, Rendering
@@ -32,8 +33,7 @@ _TEXT = re.compile(r"[A-Za-z0-9._:@+=%,/-]+", re.ASCII)
 _MARGIN = 100_000  # microseconds in which bash starts and gives its reason before it is killed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckPage:
+class CheckPage(Struct, frozen=True, kw_only=True):
     """What the template of the check script gets; ``limit`` in microseconds for all probes."""
 
     command: tuple[str, ...]
@@ -62,8 +62,7 @@ class CheckPage:
         return seconds(self.limit / 1_000_000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Page:
+class _Page(Struct, frozen=True, kw_only=True):
     """What every template gets."""
 
     config: KeepalivedConfig

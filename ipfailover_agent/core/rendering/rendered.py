@@ -12,9 +12,10 @@ are words of their own wherever they stand, a statement ends with its line. What
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ipfailover_agent.core.model import family_of
 
@@ -29,8 +30,7 @@ _ADVERTISED, _EXCLUDED = "virtual_ipaddress", "virtual_ipaddress_excluded"
 _SHOWN = 5  # problems; one template makes the same mistake for every instance
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(Struct):
     """One vrrp_instance block: ids and addresses as they are written, duplicates included."""
 
     name: str

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.changing_fields import changer
+from msgspec.structs import replace
+
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import causes, counting, verdicts, yielding
 from ipfailover_agent.core.rivalry.conflict import (
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 Step = tuple[Contest, tuple[Action, ...]]
-
-_heard_again = changer(Rival, "advert_at")
-_passed = changer(Contest, "rivals", "passed", "second_at")
 
 
 def is_routine(state: Contest, advert: Advert, now: float) -> bool:
@@ -48,9 +45,9 @@ def is_routine(state: Contest, advert: Advert, now: float) -> bool:
 def on_routine(state: Contest, now: float) -> Contest:
     """Return the state after such an advert."""
     passed = state.passed + 1
-    rivals = (*state.rivals[:-1], _heard_again(state.rivals[-1], now))
+    rivals = (*state.rivals[:-1], replace(state.rivals[-1], advert_at=now))
     second_at = now if passed == 2 else state.second_at  # noqa: PLR2004 - see _count
-    return _passed(state, rivals, passed, second_at)
+    return replace(state, rivals=rivals, passed=passed, second_at=second_at)
 
 
 def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPolicy) -> Step:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,8 +16,7 @@ FRAMES_A_SECOND = 10  # of a whole node; switches punish more
 _BURST = 10  # frames that may go at once after a quiet second
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcer:
+class Announcer(Struct, frozen=True, kw_only=True):
     """A queue of addresses, each at most once, and a bucket of permissions to send.
 
     ``allowance`` frames may be sent at ``refilled_at`` (monotonic seconds); the bucket refills

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ipfailover_agent.core.model import Family, family_of
 from ipfailover_agent.core.words import listed
@@ -44,8 +45,7 @@ class CauseKind(enum.Enum):
     OWN_ECHO = "own echo"  # what we sent ourselves: no rival
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
+class Cause(Struct, frozen=True, kw_only=True):
     """One cause.
 
     Attributes:

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 
@@ -35,8 +37,7 @@ class HoldReason(enum.Enum):
     ANNOUNCED = "announced"  # lost against somebody of whom only announcements are seen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContestPolicy:
+class ContestPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds, and every limit.
 
     Attributes:
@@ -109,15 +110,13 @@ class ContestPolicy:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateEntered:
+class StateEntered(Struct, frozen=True, kw_only=True):
     """keepalived says that the instance has entered a state."""
 
     state: VrrpState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdvertSeen:
+class AdvertSeen(Struct, frozen=True, kw_only=True):
     """A received advert for our router id, or one that lists an address of ours.
 
     ``seen_ids`` are all router ids heard on the interface so far, for suggesting a free one.
@@ -129,49 +128,42 @@ class AdvertSeen:
     outlook: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnnouncementSeen:
+class AnnouncementSeen(Struct, frozen=True, kw_only=True):
     """A received announcement of an address."""
 
     announcement: Announcement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DumpAnswered:
+class DumpAnswered(Struct, frozen=True, kw_only=True):
     """keepalived answered; answers to other instances' AskDump may be given to all."""
 
     counters: Counters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
+class Gap(Struct, frozen=True, kw_only=True):
     """Our own loop did not run for ``seconds``; give it before what arrived meanwhile."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconfigured:
+class Reconfigured(Struct, frozen=True, kw_only=True):
     """A reload changed the instance, or this host has other MACs."""
 
     context: ContestContext
 
 
-@dataclass(frozen=True, slots=True)
-class AdvertLeft:
+class AdvertLeft(Struct, frozen=True):
     """An advert of ours was seen leaving."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotLeaving:
+class NotLeaving(Struct, frozen=True):
     """Adverts of ours were not seen leaving; with unicast, those for one of the peers.
 
     Comes again every second or so while that lasts.
     """
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """``Contest.deadline`` lies behind us."""
 
 
@@ -191,28 +183,24 @@ Event = (
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Struct, frozen=True, kw_only=True):
     """Set the hold file: keepalived goes FAULT. May come again while it is set already."""
 
     reason: HoldReason
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(Struct, frozen=True, kw_only=True):
     """Clear the hold file, for good or (``is_trial``) for less than a master-down time."""
 
     is_trial: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class EndTrial:
+class EndTrial(Struct, frozen=True):
     """The trial went well and the instance stays released: say so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(Struct, frozen=True):
     """Announce every address of the instance, ahead of routine announcements.
 
     ``is_urgent``: at once, however many there are.
@@ -221,13 +209,11 @@ class Announce:
     is_urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AskDump:
+class AskDump(Struct, frozen=True):
     """Ask keepalived for its counters; answer with DumpAnswered. One answer serves many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """Tell a cause; repeats have equal ``cause.key``.
 
     ``would_hold``: OPENSHIFT_HA_CONFLICT=report kept the instance from being held.
@@ -243,8 +229,7 @@ Action = Hold | Release | EndTrial | Announce | AskDump | Report
 # --- the state ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
+class Contest(Struct, frozen=True, kw_only=True):
     """Everything that is remembered of one instance. Times are monotonic seconds.
 
     Attributes:

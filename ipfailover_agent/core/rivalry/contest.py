@@ -67,10 +67,10 @@ MASTER, and every 10 s):
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from ipfailover_agent.core.changing_fields import changer
+from msgspec.structs import replace
+
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import adverts, causes, counting, verdicts, yielding
 from ipfailover_agent.core.rivalry.conflict import (
@@ -101,8 +101,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.rivalry.counters import Counters
 
 Step = tuple[Contest, tuple[Action, ...]]
-
-_answered = changer(Contest, "dump")
 
 
 def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Step:
@@ -331,7 +329,7 @@ def _on_challenge(
 
 
 def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
-    state = _answered(state, counters)
+    state = replace(state, dump=counters)
     if (
         state.state is VrrpState.MASTER
         and counters.state in {VrrpState.BACKUP, VrrpState.FAULT}

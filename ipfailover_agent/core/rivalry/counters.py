@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import VrrpState
     from ipfailover_agent.core.supervising.dump import InstanceDump
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
+class Counters(Struct, frozen=True, kw_only=True):
     """What keepalived's JSON dump says of one instance; ``taken_at`` is monotonic seconds.
 
     ``taken_at`` is when keepalived was asked: whatever was counted before is in it.

@@ -12,8 +12,10 @@ Times are monotonic seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.network import packets
@@ -28,8 +30,7 @@ _LATEST: Final = 0.3  # seconds after it left MASTER: later somebody else may be
 _MISSED: Final = 3.5  # advert intervals, more than the master-down time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Farewell:
+class Farewell(Struct, frozen=True, kw_only=True):
     """What is remembered of an instance.
 
     Attributes:

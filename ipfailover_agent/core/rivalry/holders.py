@@ -7,10 +7,11 @@ seconds.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.changing_fields import changer
+from msgspec import Struct
+from msgspec.structs import replace
+
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ _MISSED: Final = 2.0  # own intervals after which one who was succeeded has ceas
 _REMEMBERED: Final = 8  # claims of an instance: forged adverts name any number of senders
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """A sender whose adverts list an address of ours.
 
     Attributes:
@@ -50,9 +50,6 @@ class Claim:
     def rank(self) -> tuple[int, int]:
         """Return what VRRP ranks it by."""
         return self.priority, int(self.source)
-
-
-_heard_again = changer(Claim, "last")
 
 
 def counts(advert: Advert, context: ContestContext, peers: Collection[IPAddress]) -> bool:
@@ -103,7 +100,7 @@ def heard_again(claims: tuple[Claim, ...], now: float) -> tuple[Claim, ...] | No
     """
     if len(claims) != 1 or now >= claims[0].last + claims[0].silence:
         return None
-    return (_heard_again(claims[0], now),)
+    return (replace(claims[0], last=now),)
 
 
 def is_news(before: tuple[Claim, ...], after: tuple[Claim, ...]) -> bool:
@@ -162,4 +159,4 @@ def changes_at(claims: tuple[Claim, ...], now: float) -> float | None:
 
 def later(claims: tuple[Claim, ...], gap: float, now: float) -> tuple[Claim, ...]:
     """Return the claims as if the last ``gap`` seconds, in which we did not look, had not been."""
-    return tuple(_heard_again(each, min(now, each.last + gap)) for each in claims)
+    return tuple(replace(each, last=min(now, each.last + gap)) for each in claims)

@@ -6,15 +6,15 @@ over, a bridge that gets a port, a network manager that sets one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnMacs:
+class OwnMacs(Struct, frozen=True, kw_only=True):
     """MACs of this host, 6 bytes each; ``former`` ones with the time until which they count.
 
     Times are monotonic seconds.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import IPAddress
 
@@ -17,8 +19,7 @@ Link = tuple[IPv4Network | IPv6Network, IPAddress]
 """A network of the interface, and the address of this node that asks in it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnsweringPolicy:
+class AnsweringPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds, and every limit.
 
     Attributes:
@@ -39,8 +40,7 @@ class AnsweringPolicy:
     report_interval: float = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(Struct, frozen=True, kw_only=True):
     """Another node that is heard as the master of an instance, by adverts that count here.
 
     Attributes:
@@ -56,8 +56,7 @@ class Holder:
     since: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inquiry:
+class Inquiry(Struct, frozen=True, kw_only=True):
     """What is known of one address. Times are monotonic seconds.
 
     Attributes:
@@ -117,8 +116,7 @@ class Inquiry:
         return replace(self, is_open=False, unanswered=0, since=None, told_of=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answering:
+class Answering(Struct, frozen=True, kw_only=True):
     """Everything that is remembered.
 
     Attributes:
@@ -150,23 +148,20 @@ class Answering:
 # --- events and actions -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configured:
+class Configured(Struct, frozen=True, kw_only=True):
     """Other addresses, or another network: ``instances`` by address; ``links`` as above."""
 
     instances: Mapping[IPAddress, str]
     links: tuple[Link, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class Due(Struct, frozen=True, kw_only=True):
     """It is time; ``holders`` of the instances that :func:`due_instances` named, where known."""
 
     holders: Mapping[str, Holder]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Struct, frozen=True, kw_only=True):
     """Somebody with ``mac`` answered for an address, or (``is_unasked``) announced it."""
 
     address: IPAddress
@@ -174,8 +169,7 @@ class Answered:
     is_unasked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(Struct, frozen=True):
     """Answers may have come that were not heard: for ``target``, or for any address."""
 
     target: IPAddress | None = None
@@ -184,8 +178,7 @@ class Missed:
 Event = Configured | Due | Answered | Missed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(Struct, frozen=True, kw_only=True):
     """Ask who has ``target``, from ``own``: the one with ``mac``, or everybody."""
 
     target: IPAddress
@@ -193,8 +186,7 @@ class Ask:
     mac: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unanswered:
+class Unanswered(Struct, frozen=True, kw_only=True):
     """Nobody answers for these addresses of a holder, all of them found since the last report."""
 
     holder: IPAddress
@@ -202,16 +194,14 @@ class Unanswered:
     cause: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HolderUnanswered:
+class HolderUnanswered(Struct, frozen=True, kw_only=True):
     """A holder's own address is not answered for either."""
 
     holder: IPAddress
     cause: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Regained:
+class Regained(Struct, frozen=True, kw_only=True):
     """Somebody answers again for what was told."""
 
     addresses: tuple[IPAddress, ...]

@@ -5,8 +5,12 @@ keepalived's behaviour as in 2.2.7 (vrrp.c: vrrp_check_packet, vrrp_state_master
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import force_setattr, replace
+
+from ipfailover_agent.core.words import shown_without
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -35,8 +39,7 @@ def is_from_segment(advert: Advert, peers: Collection[IPAddress] = ()) -> bool:
     return advert.source.version == _IPV6 and is_unicast and advert.source in peers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContestContext:
+class ContestContext(Struct, frozen=True, kw_only=True):
     """What an instance of ours is, to others. Replaced as a whole on a reload.
 
     Attributes:
@@ -52,6 +55,7 @@ class ContestContext:
             configuration must agree on it: the loser of a contest counts with it.
         router_ids: how many ids the whole configuration needs, for suggesting a free offset.
         is_resolving: False only reports (OPENSHIFT_HA_CONFLICT=report).
+        served: all of its addresses; made of the others.
     """
 
     addresses: tuple[IPAddress, ...]
@@ -64,17 +68,20 @@ class ContestContext:
     host_macs: frozenset[bytes] = frozenset()
     version: int = 2
     advert_interval: float = 1.0
-    password: bytes | None = field(default=None, repr=False)
+    password: bytes | None = None
     unicast_peers: frozenset[IPAddress] = frozenset()
     announce_interval: float = 0.1
     router_ids: int = 1
     is_resolving: bool = True
-    _served: frozenset[IPAddress] = field(init=False, repr=False, compare=False)
+    served: frozenset[IPAddress] = frozenset()
 
     def __post_init__(self) -> None:
         # An advert may list 255 addresses and comes every second.
         served = frozenset(self.addresses + self.excluded_addresses)
-        object.__setattr__(self, "_served", served)
+        force_setattr(self, "served", served)
+
+    def __repr__(self) -> str:
+        return shown_without(self, "password")
 
     @property
     def is_unicast(self) -> bool:
@@ -113,15 +120,15 @@ class ContestContext:
 
     def holds(self, address: IPAddress) -> bool:
         """Tell whether this instance serves ``address``."""
-        return address in self._served
+        return address in self.served
 
     def shares(self, other: ContestContext) -> bool:
         """Tell whether both serve one of the same addresses."""
-        return not self._served.isdisjoint(other._served)
+        return not self.served.isdisjoint(other.served)
 
     def is_claimed_by(self, advert: Advert) -> bool:
         """Tell whether an advert lists at least one address that this instance serves."""
-        return not self._served.isdisjoint(advert.addresses)
+        return not self.served.isdisjoint(advert.addresses)
 
     def ranks_below(self, advert: Advert) -> bool:
         """Tell whether VRRP ranks the advert's sender higher: priority, then address.
@@ -132,8 +139,7 @@ class ContestContext:
         return (advert.priority, int(advert.source)) > (self.priority, int(self.source))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rival:
+class Rival(Struct, frozen=True, kw_only=True):
     """What was seen of one MAC that claims our addresses. Times are monotonic seconds.
 
     Its adverts are remembered per router id, since a node with other groups advertises our

@@ -13,8 +13,9 @@ Times are monotonic seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 from ipfailover_agent.core.network.signatures import LISTED, Signature
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
@@ -62,8 +63,7 @@ def of_carp(carp: Carp) -> Signature:
     return Signature(source=carp.source, router_id=carp.router_id, is_carp=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Shield:
+class Shield(Struct, frozen=True):
     """What was heard of foreign speakers.
 
     Attributes:

@@ -9,8 +9,10 @@ Pure: the caller looks at the interface, asks keepalived and removes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """Another node was heard to hold an address that is on an interface here.
 
     ``instance`` serves it here, ``rival`` says it there; ``at`` is monotonic.
@@ -33,8 +34,7 @@ class Claim:
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strays:
+class Strays(Struct, frozen=True, kw_only=True):
     """What is on the interface, of instances that are not MASTER here, and what is claimed of it.
 
     ``looked_at`` is when that was seen, None where it has to be looked at anew.

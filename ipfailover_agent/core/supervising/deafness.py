@@ -9,8 +9,10 @@ Times are monotonic seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 
@@ -24,8 +26,7 @@ _ADVERTS_MISSED: Final = 3  # RFC 5798, section 6.1
 _RANKS: Final = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds.
 
     Attributes:
@@ -37,16 +38,14 @@ class Policy:
     forgotten_after: float = 1200.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """Since when a BACKUP counts as it does."""
 
     counters: Counters
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deafness:
+class Deafness(Struct, frozen=True, kw_only=True):
     """What is remembered.
 
     Attributes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct
 
 from ipfailover_agent.core.model import VrrpState
 
@@ -32,8 +33,7 @@ _LONGEST_INTERVAL = 3600.0  # seconds; VRRP has room for 255
 _LARGEST_SIGNAL = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(Struct, frozen=True):
     """What an instance counted since keepalived's VRRP child started; keepalived's names.
 
     ``advert_sent`` counts what keepalived meant to send: it rises also where a firewall or a full
@@ -56,11 +56,10 @@ class Counters:
     pri_zero_sent: int = 0
 
 
-_COUNTERS = tuple(each.name for each in fields(Counters))[2:]  # after those that have to be there
+_COUNTERS = Counters.__struct_fields__[2:]  # after those that have to be there
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceDump:
+class InstanceDump(Struct, frozen=True, kw_only=True):
     """One instance as keepalived sees it.
 
     Attributes:

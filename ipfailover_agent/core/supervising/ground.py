@@ -11,8 +11,10 @@ Times are monotonic seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family, family_of
 
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds.
 
     Attributes:
@@ -45,8 +46,7 @@ class Policy:
     settle_every: float = 0.25
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terrain:
+class Terrain(Struct, frozen=True, kw_only=True):
     """The node at one moment.
 
     Attributes:
@@ -66,16 +66,14 @@ class Terrain:
     held: tuple[InterfaceAddress, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(Struct, frozen=True, kw_only=True):
     """What instances send from: ``source``, or any address of the family that will do."""
 
     family: Family
     source: IPAddress | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class Ground(Struct, frozen=True, kw_only=True):
     """What is remembered of the ground of the keepalived that runs.
 
     Attributes:
@@ -91,8 +89,7 @@ class Ground:
     lost: frozenset[IPAddress] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Awaited:
+class Awaited(Struct, frozen=True, kw_only=True):
     """A look: the node, and what the configuration in force wants of it.
 
     Attributes:

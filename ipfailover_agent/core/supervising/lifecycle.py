@@ -11,8 +11,9 @@ and its addresses are released before anything else happens.
 from __future__ import annotations
 
 import signal
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.supervising import reloading

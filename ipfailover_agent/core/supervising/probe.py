@@ -7,15 +7,16 @@ hold an address before the first result, which decides at once, whatever rise an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import PortCheck, PortProbes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbePolicy:
+class ProbePolicy(Struct, frozen=True, kw_only=True):
     """What is probed and how; ``interval`` and ``timeout`` in seconds.
 
     ``ports``: at least one, none twice.
@@ -42,13 +43,11 @@ def policy_for(probes: PortProbes) -> ProbePolicy:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """Probe from now on; what is known of the ports stays known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What became of one connection.
 
     ``failure`` says in words why there is none, empty where there is one. ``is_inconclusive``: it
@@ -62,20 +61,17 @@ class Answer:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """Everything that was known at one moment."""
 
     answers: tuple[Answer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """``ProbeState.deadline`` lies behind us, and no connection has been answered unseen."""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """Probe no more."""
 
 
@@ -85,22 +81,19 @@ Event = Begin | Answered | DeadlinePassed | End
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(Struct, frozen=True):
     """Begin a connection; its answer is wanted."""
 
     port: PortCheck
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """Give up a connection that has not been answered."""
 
     port: PortCheck
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """The verdict is known for the first time, or changed; ``reason`` is empty when healthy."""
 
     is_healthy: bool
@@ -110,8 +103,7 @@ class Report:
 Action = Connect | Close | Report
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeState:
+class ProbeState(Struct, frozen=True, kw_only=True):
     """What is remembered between two events.
 
     Attributes:
@@ -173,16 +165,8 @@ def _begin_round(
     due += policy.interval * (int(max(now - due, 0.0) / policy.interval) + 1)
     if due <= now:  # by the rounding of floats
         due = now + policy.interval
-    # Written out: dataclasses.replace costs more than the rest of a round.
-    state = ProbeState(
-        is_healthy=state.is_healthy,
-        reason=state.reason,
-        streak=state.streak,
-        due=due,
-        limit=now + policy.timeout,
-        waiting=policy.ports,
-        took=state.took,
-    )
+    limit = now + policy.timeout
+    state = replace(state, due=due, limit=limit, waiting=policy.ports, trouble="", slowest=0.0)
     return state, tuple(Connect(each) for each in policy.ports)
 
 

@@ -6,7 +6,8 @@ Part of :mod:`core.supervising.lifecycle`, which calls these while keepalived ru
 from __future__ import annotations
 
 import signal
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ipfailover_agent.core.supervising.supervision import (
     Action,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpInstance, VrrpState, VrrpTransition
 
@@ -11,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RosterEntry:
+class RosterEntry(Struct, frozen=True, kw_only=True):
     """One instance: its state and since when (UTC seconds), None before it was ever told.
 
     ``entered`` is the same moment in monotonic seconds, for how long it has been so.
@@ -24,8 +25,7 @@ class RosterEntry:
     entered: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roster:
+class Roster(Struct, frozen=True, kw_only=True):
     """All instances of the active configuration, in its order.
 
     ``deleted`` are name and priority of instances that a reload takes away while another one gets

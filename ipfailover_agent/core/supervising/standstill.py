@@ -6,8 +6,9 @@ starved stops both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 PERIOD: Final = 1.0
 """Seconds between two looks."""
@@ -18,8 +19,7 @@ LIMIT: Final = 15.0
 _LATE: Final = 0.5  # seconds by which a look may come late; what passed before it is not counted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standstill:
+class Standstill(Struct, frozen=True, kw_only=True):
     """What was seen so far. ``beat`` and ``at`` are monotonic seconds.
 
     Attributes:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.errors import ExitCode
 
@@ -49,8 +50,7 @@ class Verdict(enum.Enum):
     NOT_READY = "not ready"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds, and every limit.
 
     The sum of ``stop_grace`` and twice ``kill_grace`` stays below the ten seconds that
@@ -81,13 +81,11 @@ class Policy:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """The agent is set up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparationEnded:
+class PreparationEnded(Struct, frozen=True, kw_only=True):
     """A candidate was built and tested, or was not.
 
     Attributes:
@@ -103,32 +101,27 @@ class PreparationEnded:
     exit_code: ExitCode = ExitCode.CONFIG
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spawned:
+class Spawned(Struct, frozen=True, kw_only=True):
     """keepalived was started."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpawnFailed:
+class SpawnFailed(Struct, frozen=True, kw_only=True):
     """keepalived could not be started."""
 
     exit_code: ExitCode
 
 
-@dataclass(frozen=True, slots=True)
-class KeepalivedReady:
+class KeepalivedReady(Struct, frozen=True):
     """keepalived said that it has started."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadCompleted:
+class ReloadCompleted(Struct, frozen=True):
     """keepalived said that it has read its file again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationEnded:
+class VerificationEnded(Struct, frozen=True, kw_only=True):
     """keepalived and the kernel show what was planned; else one of these says what is.
 
     Attributes:
@@ -140,8 +133,7 @@ class VerificationEnded:
     doubt: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepalivedEnded:
+class KeepalivedEnded(Struct, frozen=True, kw_only=True):
     """keepalived's parent process was reaped: ``exit_code``, or None after a signal.
 
     ``host_changed``: the node is no longer as it was when the file was tested.
@@ -151,23 +143,19 @@ class KeepalivedEnded:
     host_changed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class GroupGone:
+class GroupGone(Struct, frozen=True):
     """No process of keepalived's group is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadRequested:
+class ReloadRequested(Struct, frozen=True):
     """SIGHUP."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputsChanged:
+class InputsChanged(Struct, frozen=True):
     """Something else that a plan depends on is another one: peers that are given by name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartWanted:
+class RestartWanted(Struct, frozen=True, kw_only=True):
     """keepalived cannot do its work as it runs, through no fault of its own: start it anew.
 
     What wants it goes on wanting it: while a reload is under way it is passed over.
@@ -176,13 +164,11 @@ class RestartWanted:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class StopRequested:
+class StopRequested(Struct, frozen=True):
     """SIGTERM or SIGINT."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """``Lifecycle.deadline`` lies behind us."""
 
 
@@ -207,77 +193,63 @@ Event = (
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Prepare:
+class Prepare(Struct, frozen=True):
     """Build and test a candidate; answer with PreparationEnded."""
 
 
-@dataclass(frozen=True, slots=True)
-class AbandonPreparation:
+class AbandonPreparation(Struct, frozen=True):
     """Forget the candidate under way; no PreparationEnded is wanted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Activate:
+class Activate(Struct, frozen=True):
     """Put the candidate's files in place; the configuration so far becomes the previous one."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceStep:
+class PlaceStep(Struct, frozen=True):
     """Put the next file of a reload that needs more than one in place; its signal follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(Struct, frozen=True):
     """Look whether keepalived does what its file says; answer with VerificationEnded."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConcludeVerification:
+class ConcludeVerification(Struct, frozen=True):
     """The time for it is up; answer with VerificationEnded, by what is known by now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Restore:
+class Restore(Struct, frozen=True):
     """Put the active configuration's files in place again; the candidate is forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class RollBack:
+class RollBack(Struct, frozen=True):
     """Make the previous configuration the active one again and put its files in place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Struct, frozen=True):
     """Start keepalived; answer with Spawned or SpawnFailed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalKeepalived:
+class SignalKeepalived(Struct, frozen=True, kw_only=True):
     """Send a signal to keepalived's parent process."""
 
     signal: signal.Signals
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalGroup:
+class SignalGroup(Struct, frozen=True, kw_only=True):
     """Send a signal to every process of keepalived's group."""
 
     signal: signal.Signals
 
 
-@dataclass(frozen=True, slots=True)
-class CheckGroup:
+class CheckGroup(Struct, frozen=True):
     """Answer with GroupGone if no process of keepalived's group is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseAddresses:
+class ReleaseAddresses(Struct, frozen=True):
     """Remove addresses of ours that are still on an interface."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndReload:
+class EndReload(Struct, frozen=True, kw_only=True):
     """The reload is over: say so. ``reason`` is empty where it was carried out.
 
     ``is_confirmed`` False: the new configuration is in place, and keepalived has not said so.
@@ -287,23 +259,20 @@ class EndReload:
     is_confirmed: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TellRestart:
+class TellRestart(Struct, frozen=True, kw_only=True):
     """keepalived is about to be ended and started anew: say why."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleRestart:
+class ScheduleRestart(Struct, frozen=True, kw_only=True):
     """keepalived will be started again after ``delay`` seconds: say so."""
 
     attempt: int
     delay: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class Finish(Struct, frozen=True, kw_only=True):
     """End the agent."""
 
     exit_code: ExitCode
@@ -334,8 +303,7 @@ Action = (
 # --- the state ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lifecycle:
+class Lifecycle(Struct, frozen=True, kw_only=True):
     """Everything supervision remembers. Times are monotonic seconds.
 
     Attributes:

@@ -13,8 +13,10 @@ can tell how long it has really run. Silence on the wire is only a reason to ask
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 
@@ -27,8 +29,7 @@ _HARMLESS_INTERVALS = 1.5  # of adverts; with less between them two dumps may we
 _ROUNDING = 1e-6  # seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds.
 
     A keepalived that is frozen for good is killed within ``ask_every`` and ``unanswered_limit`` of
@@ -59,59 +60,49 @@ class Policy:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class KeepalivedReady:
+class KeepalivedReady(Struct, frozen=True):
     """keepalived said that it has started; only now may it be signalled."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeepalivedEnded:
+class KeepalivedEnded(Struct, frozen=True):
     """keepalived ended, or was told to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadBegan:
+class ReloadBegan(Struct, frozen=True):
     """keepalived was told to read its file again."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadEnded:
+class ReloadEnded(Struct, frozen=True):
     """It has, or we gave up waiting for its word."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DumpAnswered:
+class DumpAnswered(Struct, frozen=True, kw_only=True):
     """The question of that number was answered; ``instances`` is never empty."""
 
     question: int
     instances: tuple[InstanceDump, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DumpFailed:
+class DumpFailed(Struct, frozen=True, kw_only=True):
     """The question of that number will not be answered, and that is not keepalived's fault."""
 
     question: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(Struct, frozen=True):
     """``Watch.deadline`` lies behind us; look for an answer before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suspicion:
+class Suspicion(Struct, frozen=True):
     """Our adverts are not seen, or somebody else holds what we hold: look closely."""
 
 
-@dataclass(frozen=True, slots=True)
-class DumpWanted:
+class DumpWanted(Struct, frozen=True):
     """Somebody wants a dump that is newer than this moment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """Our loop did not run for a while: what was measured across it is worth nothing."""
 
 
@@ -132,15 +123,13 @@ Event = (
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(Struct, frozen=True, kw_only=True):
     """Ask for a dump. One that was asked for before is no longer waited for."""
 
     question: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kill:
+class Kill(Struct, frozen=True, kw_only=True):
     """keepalived hangs: kill its process group. ``reason`` is for the log."""
 
     reason: str
@@ -161,8 +150,7 @@ class Mode(enum.Enum):
     PAUSED = "paused"  # it reloads: only whether it answers at all counts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """Since when a MASTER has counted as it does: monotonic seconds, and ticks on time."""
 
     counters: Counters
@@ -170,8 +158,7 @@ class Standing:
     ticks: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Watch(Struct, frozen=True, kw_only=True):
     """Everything that watching remembers. Times are monotonic seconds.
 
     Attributes:

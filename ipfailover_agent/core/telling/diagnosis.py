@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 from ipfailover_agent.core.model import family_of
 from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
@@ -31,8 +32,7 @@ _UNSHIELDED: Final = f"on every node; it is not shielded from here ({{}}), and {
 _ALL_AT_ONCE: Final = "unicast and multicast nodes do not hear each other"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(Struct, frozen=True, kw_only=True):
     """What came in.
 
     Attributes:

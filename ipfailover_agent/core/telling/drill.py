@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.core.network.packets import Advert
 
@@ -14,16 +15,14 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Announcement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Struct, frozen=True, kw_only=True):
     """Which of the addresses were on our interface at a moment, in monotonic seconds."""
 
     at: float
     here: frozenset[IPAddress]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class Sighting(Struct, frozen=True, kw_only=True):
     """Somebody else said at a moment that he has addresses.
 
     ``who``: the sender's address where it was an advert, else the MAC that was announced.
@@ -35,8 +34,7 @@ class Sighting:
     is_advert: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handover:
+class Handover(Struct, frozen=True, kw_only=True):
     """What was seen, the worst of all addresses, in seconds.
 
     Attributes:

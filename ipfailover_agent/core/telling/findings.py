@@ -7,8 +7,10 @@ would not be served, or by two nodes. ``skip``: it was not looked at, and why.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -38,8 +40,7 @@ class Verdict(enum.Enum):
     SKIP = "skip"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One line: ``check`` is one of CHECKS, ``text`` what was found, ``advice`` what to do.
 
     The advice is empty with PASS, and only with SKIP it may be.

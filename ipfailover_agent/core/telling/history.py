@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,8 +36,7 @@ _SENTENCES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """Something that happened.
 
     Attributes:
@@ -59,7 +59,7 @@ class Entry:
     lasted: float | None = None
 
 
-_NAMES: Final = tuple(each.name for each in fields(Entry))
+_NAMES: Final = Entry.__struct_fields__
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(("at", "event", "kind", "cause", "instance", "previous", "state"), str),
     "priority": int,

@@ -1,4 +1,4 @@
-"""What HTTP/1 speaks, as far as a read-only server needs it: bytes <-> dataclasses (RFC 9112).
+"""What HTTP/1 speaks, as far as a read-only server needs it: bytes <-> structs (RFC 9112).
 
 One request per connection, and only its first line counts: no body is read, no header changes an
 answer. So there is nothing to smuggle, to negotiate or to keep in memory.
@@ -7,9 +7,10 @@ answer. So there is nothing to smuggle, to negotiate or to keep in memory.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
+
+from msgspec import Struct
 
 HEAD_LIMIT: Final = 8192
 """Bytes of a request's head, its first line and headers, that are read at most."""
@@ -42,8 +43,7 @@ _NOTHING: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; 
 TEXT: Final = "text/plain; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What is asked for. ``config`` is the query's, None where there is none or an empty one.
 
     ``is_head``: only the head of the answer is wanted.
@@ -54,8 +54,7 @@ class Request:
     is_head: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class Response(Struct, frozen=True, kw_only=True):
     """An answer. ``style`` is what a Content-Security-Policy allows beside nothing, or empty."""
 
     body: bytes

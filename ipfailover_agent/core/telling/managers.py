@@ -8,8 +8,9 @@ foreign addresses it keeps: by whether they have a lifetime, and ours have one w
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ipfailover_agent.core.telling.findings import passed, skipped, warned
 
@@ -33,8 +34,7 @@ _MEANWHILE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Managers:
+class Managers(Struct, frozen=True, kw_only=True):
     """Who says that it manages an interface.
 
     Attributes:

@@ -15,8 +15,9 @@ reason, and a state that keepalived has not told yet, are not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ipfailover_agent.core.changing.wire import named
 from ipfailover_agent.core.model import VrrpState
@@ -30,8 +31,7 @@ _OWED: Final = 0.5  # seconds for which it may owe the next one: it is asked eve
 _SETTLING: Final = 2.0  # seconds in which the kernel may differ from what keepalived has just told
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceFacts:
+class InstanceFacts(Struct, frozen=True, kw_only=True):
     """What is known of one instance.
 
     Attributes:
@@ -49,8 +49,7 @@ class InstanceFacts:
     withheld: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFacts:
+class NodeFacts(Struct, frozen=True, kw_only=True):
     """What is known of the node at one moment.
 
     Attributes:
@@ -77,8 +76,7 @@ class NodeFacts:
     owed: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readiness:
+class Readiness(Struct, frozen=True, kw_only=True):
     """``reasons`` say why not, ``notes`` what deserves a word though the node is ready."""
 
     reasons: tuple[str, ...] = ()

@@ -8,8 +8,9 @@ they explain. Any other line, and any that another version words otherwise, is n
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _SOMETHING: Final = re.compile(
     rb"higher|discarding|VRRP_Script|Netlink reports|Interface |no IPv|Starting K|exited|died: "
@@ -34,8 +35,7 @@ _DIED: Final = re.compile(r"VRRP child process\((\d+)\) died: \w+$")
 _VERSION: Final = re.compile(r"Starting Keepalived v(\S+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outranked:
+class Outranked(Struct, frozen=True, kw_only=True):
     """MASTER heard somebody of a higher rank and steps down."""
 
     instance: str
@@ -44,8 +44,7 @@ class Outranked:
     is_equal: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outranks:
+class Outranks(Struct, frozen=True, kw_only=True):
     """BACKUP heard a MASTER of a lower rank and does not wait for it."""
 
     instance: str
@@ -53,38 +52,33 @@ class Outranks:
     priority: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckEnded:
+class CheckEnded(Struct, frozen=True, kw_only=True):
     """The check changed its verdict; ``failure`` is empty where it passed."""
 
     failure: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkChanged:
+class LinkChanged(Struct, frozen=True, kw_only=True):
     """An interface came or went; ``failure`` is empty where it came."""
 
     interface: str
     failure: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessExited:
+class ProcessExited(Struct, frozen=True, kw_only=True):
     """A process of keepalived ended with a fault: ``how`` is a signal or a status."""
 
     pid: int
     how: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildDied:
+class ChildDied(Struct, frozen=True, kw_only=True):
     """The VRRP child is gone; where it ended with a fault, that is told before."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionTold:
+class VersionTold(Struct, frozen=True, kw_only=True):
     """keepalived's version."""
 
     version: str

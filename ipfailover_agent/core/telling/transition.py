@@ -10,8 +10,10 @@ vrrp_scheduler.c, vrrp_track.c, keepalived_netlink.c).
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 
@@ -51,16 +53,14 @@ class TransitionKind(enum.Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransitionCause:
+class TransitionCause(Struct, frozen=True, kw_only=True):
     """Why: a kind to count it under, and a sentence for people."""
 
     kind: TransitionKind
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class Sighting(Struct, frozen=True, kw_only=True):
     """The newest advert of a sender for an instance's id.
 
     Attributes:
@@ -110,24 +110,21 @@ def _after(before: Sighting, newest: Sighting) -> Sighting:
     return replace(newest, gap=gap, gap_ended=newest.at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withholding:
+class Withholding(Struct, frozen=True, kw_only=True):
     """Why the agent keeps an instance in FAULT: a short word and a sentence."""
 
     reason: str
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Struct, frozen=True, kw_only=True):
     """Something that is known since a moment."""
 
     text: str
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Knowledge:
+class Knowledge(Struct, frozen=True, kw_only=True):
     """What is known at the moment of a transition.
 
     Attributes:
