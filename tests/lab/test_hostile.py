@@ -68,6 +68,7 @@ def sending(node: Node, make: Callable[[], bytes], *, rate: float) -> Iterator[N
         thread.join()
 
 
+@pytest.mark.timing
 def test_a_flood_of_forged_senders_costs_no_lease(make_lab: Callable[..., Lab]) -> None:
     """They use another id, so that only the agent looks at them; each is a new rival."""
     lab = make_lab(2, ipv6=False)
