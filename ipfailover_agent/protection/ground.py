@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.system.link_monitor import Notice
     from ipfailover_agent.system.loop import Loop
 
+    _Sockets = tuple[Family, IPAddress | None, bool]  # the last: by unicast
+
 SOURCE: Final = "links"
 REASON: Final = "source"
 
@@ -340,17 +342,18 @@ class GroundWatch:
 
         A MASTER's advert was seen leaving, a BACKUP's keepalived has counted one. One that the
         agent keeps in FAULT, since it is drained or yields, can show nothing: it works where
-        another one does that has its sockets, which keepalived opens for each family and source.
+        another one does that has its sockets: keepalived opens them for a family, a source and a
+        way to send.
         A check that fails has all of them in FAULT, where a restart takes no address away.
         """
         evidence = self._evidence
         if state.ready_at is None or evidence.since != state.ready_at or found.index is None:
             return False
         dumps = {each.name: each for each in evidence.latest}
-        working: set[tuple[Family, IPAddress | None]] = set()
-        kept: set[tuple[Family, IPAddress | None]] = set()
+        working: set[_Sockets] = set()
+        kept: set[_Sockets] = set()
         for each in config.instances:
-            sockets = (each.family, ground.source_of(each))
+            sockets = (each.family, ground.source_of(each), bool(each.unicast_peers))
             match dumps.get(each.name):
                 case InstanceDump(state=VrrpState.MASTER):
                     works = self._contests.has_left(each.name, state.ready_at, found.index)
