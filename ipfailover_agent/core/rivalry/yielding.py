@@ -95,7 +95,7 @@ def _judge_master(state: Contest, now: float, policy: ContestPolicy) -> Step:
         advert, begin = rival.advert, rival.challenged_at
         if advert is None or begin is None or is_muted(state, now):
             continue
-        if not rival.advertises(context, now):
+        if not verdicts.is_challenge(rival, begin, context, now):
             continue
         if rival.outranks(context):
             state, more = _judge_outranked(state, advert, begin, now, policy)
