@@ -83,8 +83,11 @@ test-image: $(READY) ## build the image on trixie and bookworm and run it on nod
 	tests/support/setup-image.sh trixie bookworm
 	$(BIN)/pytest -n 3 tests/image
 
-bench: $(READY) ## measure start-up, memory and idle CPU
-	@$(BIN)/python -m tests.bench
+RUNS ?= 11
+MOMENTS ?= 9
+
+bench: $(READY) ## measure start-up, memory, idle CPU and what clients wait for; RUNS=3 MOMENTS=1 is a quick look
+	@$(BIN)/python -m tests.bench --runs $(RUNS) --moments $(MOMENTS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

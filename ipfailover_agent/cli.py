@@ -134,6 +134,7 @@ def check_command(
     """
     from ipfailover_agent.commands import check  # noqa: PLC0415
 
+    options.refuse_variables_of(run_command)
     chosen = options.made(config, run_dir, template_dir)
     return check.check(chosen, compare_old=compare_old, as_json=as_json)
 

@@ -79,6 +79,13 @@ def shared_options(command: Callable[..., object]) -> Callable[..., object]:
     return command
 
 
+def refuse_variables_of(command: click.Command) -> None:
+    """Raise click.BadParameter for a variable that the command would not start with."""
+    context = click.Context(command, info_name=f"ipfailover-agent {command.name}")
+    for each in command.params:
+        each.process_value(context, each.value_from_envvar(context))
+
+
 def directory(run_dir: str) -> str:
     """Return the full path of the run directory; an empty value means the usual one."""
     return os.path.abspath(run_dir or RUN_DIRECTORY)  # noqa: PTH100 - start-up time
@@ -88,18 +95,21 @@ def made(
     config: str | None,
     run_dir: str,
     template_dir: str | None,
-    listen: str = "off",
+    listen: str | None = None,
     *,
     watches: bool = False,
 ) -> Options:
-    """Return the agent's own settings as the options say."""
+    """Return the agent's own settings as the options say.
+
+    A command without the option ``--listen`` judges by the variable, as ``run`` would.
+    """
     from ipfailover_agent.prepare import Options  # noqa: PLC0415
 
     return Options(
         config=config or None,
         run_directory=directory(run_dir),
         template_directory=template_dir or None,
-        listen=listen,
+        listen=os.environ.get("IPFAILOVER_LISTEN", "") if listen is None else listen,
         watches=watches,
     )
 

@@ -15,7 +15,14 @@ from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import HostScope
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning import interfaces, ownership, pace, plan, shortfalls
+from ipfailover_agent.core.planning import (
+    asked,
+    interfaces,
+    ownership,
+    pace,
+    plan,
+    shortfalls,
+)
 from ipfailover_agent.core.reading import listen, settings, variables
 from ipfailover_agent.core.rendering import render
 from ipfailover_agent.system import files, host, memory, sources
@@ -50,7 +57,7 @@ class Options(Struct, frozen=True, kw_only=True):
     config: str | None = None
     run_directory: str = "/run/ipfailover-agent"
     template_directory: str | None = None
-    listen: str = listen.OFF
+    listen: str = listen.DEFAULT
     watches: bool = True
 
 
@@ -146,6 +153,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
     _check_config_path(paths)
     facts = add_peers(parsed, look_at_host(parsed, paths, ()))
     config = plan.plan(parsed, facts)
+    astray = asked.astray(parsed, config, facts, listen.parse(options.listen))
     rendering = render.render(config, paths, template_directory=options.template_directory)
     return Candidate(
         settings=parsed,
@@ -153,7 +161,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
         config=config,
         paths=paths,
         rendering=rendering,
-        lacks=_lacks(parsed, config, facts),
+        lacks=(*astray, *_lacks(parsed, config, facts)),
     )
 
 

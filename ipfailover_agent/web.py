@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.chronicle.reporter import Reporter
-    from ipfailover_agent.core.reading.listen import ListenAddress
+    from ipfailover_agent.core.model import ListenAddress
     from ipfailover_agent.protection.guard import Guard
     from ipfailover_agent.report.http import Server
     from ipfailover_agent.system.loop import Loop

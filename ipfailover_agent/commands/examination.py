@@ -106,6 +106,7 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
             arp_ignore=examining.arp_ignore(interface.name),
         )
     yield doctor.of_subnets(candidate.settings, config, facts)
+    yield doctor.of_routers(candidate.settings, facts, examining.next_hops())
     yield from doctor.of_other_holders(config, facts)
     found = examining.managers(interface.name, interface.index)
     yield from managers.of_managers(interface.name, found, config.address_lease)

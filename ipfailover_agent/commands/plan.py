@@ -86,6 +86,7 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
         config=config or os.environ.get("IPFAILOVER_CONFIG") or None,
         run_directory=run_directory,
         template_directory=os.environ.get("IPFAILOVER_TEMPLATE_DIR") or None,
+        listen=os.environ.get("IPFAILOVER_LISTEN", ""),
     )
     if record is None:
         text = "no configuration was in force here yet: compared with nothing"

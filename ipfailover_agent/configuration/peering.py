@@ -85,13 +85,15 @@ class Peering:
         from ipfailover_agent.core.peering import inquiries, peers  # noqa: PLC0415 - start-up time
 
         stored: tuple[Answer, ...] = ()
-        if self._state is None:
-            self._state = inquiries.Peers()
+        state = self._state
+        if state is None:
+            state = inquiries.Peers()
             stored = memory.read_recorded_peers(self._path, peers.questions(settings))
-        known = (*self._state.addresses, *(each for told in stored for each in told.addresses))
+        known = (*state.addresses, *(each for told in stored for each in told.addresses))
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
         wanted = replace(peers.want(settings, facts), stored=stored)
+        self._state = state  # not before the kernel has answered: the next attempt reads again
         self._is_telling = False  # whoever asks is told by the answer
         try:
             self._step(wanted)

@@ -165,12 +165,17 @@ class Interface(Struct, frozen=True, kw_only=True):
 
 
 class DefaultRoute(Struct, frozen=True, kw_only=True):
-    """A default route; ``source`` is its preferred source address where one is set."""
+    """A default route, or one of its next hops.
+
+    ``source`` is its preferred source address where one is set, ``gateway`` the router, which a
+    route through a point-to-point interface does without.
+    """
 
     family: Family
     interface: str
     metric: int = 0
     source: IPAddress | None = None
+    gateway: IPAddress | None = None
 
 
 class ScriptState(enum.Enum):
@@ -229,6 +234,16 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     def interface(self, name: str) -> Interface | None:
         """Return the interface of that name, or None."""
         return next((each for each in self.interfaces if each.name == name), None)
+
+
+class ListenAddress(Struct, frozen=True, kw_only=True):
+    """An address of this node, empty for all of them, and a TCP port from 1 to 65535."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 # --- the configuration --------------------------------------------------------------------------

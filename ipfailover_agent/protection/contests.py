@@ -507,6 +507,7 @@ class Contests:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
         due += [self._own_at, self._answers.deadline, min(self._due.values(), default=None)]
+        due += [self._farewells.deadline]
         return min((each for each in due if each is not None), default=None)
 
     @property
@@ -530,6 +531,7 @@ class Contests:
             if now >= due_at:
                 self._feed(name, conflict.DeadlinePassed(), now)
         self._announce(now)
+        self._farewells.tick(now)
         if self._answers.deadline is not None and now >= self._answers.deadline:
             self.readable()  # an answer that waits to be read is one
             self._answers.tick(now, self._states)

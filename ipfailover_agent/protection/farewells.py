@@ -5,7 +5,7 @@ When is :mod:`core.rivalry.farewell`'s to say.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.rivalry import farewell
@@ -21,13 +21,22 @@ if TYPE_CHECKING:
     from ipfailover_agent.system.wire import WireSocket
 
 
+_TOGETHER: Final = 1.0  # seconds: all instances leave MASTER at one event
+
+
 class Farewells:
-    """What is known of the last adverts of each instance. Times are monotonic seconds."""
+    """What is known of the last adverts of each instance. Times are monotonic seconds.
+
+    Attributes:
+        deadline: when to :meth:`tick`, None while there is nothing to say.
+    """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._of: dict[str, Farewell] = {}
         self._intervals: dict[str, float] = {}
+        self._failed: dict[str, str] = {}  # why, by the instance; to be said together
+        self.deadline: float | None = None
 
     def configure(self, instances: Iterable[VrrpInstance], before: Mapping[str, str]) -> None:
         """Take all instances; ``before`` says what those were called that have been there."""
@@ -37,6 +46,7 @@ class Farewells:
     def clear(self) -> None:
         """keepalived is not running."""
         self._of.clear()
+        self._tell_failed()
 
     def sent(self, name: str, advert: Advert, frame: bytes, now: float) -> None:
         """An advert of an instance has left."""
@@ -58,7 +68,9 @@ class Farewells:
             for frame in frames:
                 wire.send(frame)
         except AgentError as error:  # the link is down: nobody can be told
-            self._log.warning("goodbye.failed", instance=name, error=str(error))
+            self._failed[name] = str(error)
+            if self.deadline is None:
+                self.deadline = now + _TOGETHER
         else:
             self._log.warning(
                 "goodbye.sent",
@@ -66,3 +78,14 @@ class Farewells:
                 cause="it left MASTER and keepalived could not say so: the address that its "
                 "adverts come from is gone",
             )
+
+    def tick(self, now: float) -> None:
+        """Say which goodbyes could not leave, in one line for each reason."""
+        if self.deadline is not None and now >= self.deadline:
+            self._tell_failed()
+
+    def _tell_failed(self) -> None:
+        failed, self._failed, self.deadline = self._failed, {}, None
+        for error in dict.fromkeys(failed.values()):
+            names = [name for name, why in failed.items() if why == error]
+            self._log.warning("goodbye.failed", instance=names[0], count=len(names), error=error)

@@ -7,6 +7,7 @@ gone. Nothing here raises.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import deafness, ground
+from ipfailover_agent.core.supervising.dump import InstanceDump
 from ipfailover_agent.core.words import listed
 from ipfailover_agent.system import terrain
 from ipfailover_agent.system.link_monitor import AddressNotice, LinkMonitor, LinkNotice, Overrun
@@ -25,14 +27,22 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import HostFacts, Interface, IPAddress, KeepalivedConfig
-    from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+    from ipfailover_agent.core.model import (
+        Family,
+        HostFacts,
+        Interface,
+        IPAddress,
+        KeepalivedConfig,
+    )
+    from ipfailover_agent.core.supervising.dump import Counters
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.contests import Contests
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.overseer import Overseer
     from ipfailover_agent.system.link_monitor import Notice
     from ipfailover_agent.system.loop import Loop
+
+    _Sockets = tuple[Family, IPAddress | None, bool]  # the last: by unicast
 
 SOURCE: Final = "links"
 REASON: Final = "source"
@@ -124,9 +134,13 @@ class GroundWatch:
         else:
             loop.watch_readable(self._monitor.fileno(), SOURCE)
 
-    def configure(self, candidate: Candidate) -> None:
-        """Take the configuration in force."""
-        config = candidate.config
+    def configure(self, candidate: Candidate) -> Candidate:
+        """Take the configuration in force; return it with the node as it is now.
+
+        The node as a candidate was made on may be long gone: a reload that is refused leaves the
+        former one in force, with what it had been made on.
+        """
+        is_first, config = self._config is None, candidate.config
         if self._state is not None and config.interface != (self._config or config).interface:
             # a reload moves everything there, with sockets that are new
             self._state = ground.Ground(index=terrain.index_of(config.interface))
@@ -135,6 +149,12 @@ class GroundWatch:
         self._needs = ground.needs(config)
         self._sources = ground.named_sources(candidate.settings, config)
         self._look_soon(time.monotonic())
+        if is_first:  # it was looked at a moment ago
+            return candidate
+        with contextlib.suppress(AgentError):  # it is looked at soon in any case
+            found = terrain.look(config.interface, self._virtual, self._sources)
+            self._facts = self._facts_with(config, found) or candidate.facts
+        return replace(candidate, facts=self._facts)
 
     def starts(self) -> None:
         """keepalived is about to be started: on the interface as it is now."""
@@ -268,19 +288,23 @@ class GroundWatch:
 
     def _follow(self, config: KeepalivedConfig, found: ground.Terrain) -> None:
         """Tell contests what this node has by now."""
-        before = None if self._facts is None else self._facts.interface(config.interface)
-        if self._facts is None or found.index is None or before is None:
-            return
-        now = replace(before, index=found.index, addresses=found.held)
-        if now != _without(before, self._virtual):
-            self._facts = replace(
-                self._facts,
-                interfaces=tuple(
-                    now if each is before else each for each in self._facts.interfaces
-                ),
-            )
-            self._contests.node_is(self._facts)
+        facts = self._facts_with(config, found)
+        if facts is not None:
+            self._facts = facts
+            self._contests.node_is(facts)
             self.changed()
+
+    def _facts_with(self, config: KeepalivedConfig, found: ground.Terrain) -> HostFacts | None:
+        """Return the node as it was found, None where that is what is known of it."""
+        facts = self._facts
+        before = None if facts is None else facts.interface(config.interface)
+        if facts is None or found.index is None or before is None:
+            return None
+        now = replace(before, index=found.index, addresses=found.held)
+        if now == _without(before, self._virtual):
+            return None
+        interfaces = tuple(now if each is before else each for each in facts.interfaces)
+        return replace(facts, interfaces=interfaces)
 
     def _judge(
         self, config: KeepalivedConfig, state: ground.Ground, found: ground.Terrain, now: float
@@ -316,26 +340,38 @@ class GroundWatch:
     ) -> bool:
         """Tell whether every instance was seen at work on the interface that is there now.
 
-        A MASTER's advert was seen leaving, a BACKUP's keepalived has counted one.
+        A MASTER's advert was seen leaving, a BACKUP's keepalived has counted one. One that the
+        agent keeps in FAULT, since it is drained or yields, can show nothing: it works where
+        another one does that has its sockets: keepalived opens them for a family, a source and a
+        way to send.
+        A check that fails has all of them in FAULT, where a restart takes no address away.
         """
         evidence = self._evidence
         if state.ready_at is None or evidence.since != state.ready_at or found.index is None:
             return False
         dumps = {each.name: each for each in evidence.latest}
+        working: set[_Sockets] = set()
+        kept: set[_Sockets] = set()
         for each in config.instances:
-            dump = dumps.get(each.name)
-            if dump is None:
-                return False
-            match dump.state:
-                case VrrpState.MASTER:
+            sockets = (each.family, ground.source_of(each), bool(each.unicast_peers))
+            match dumps.get(each.name):
+                case InstanceDump(state=VrrpState.MASTER):
                     works = self._contests.has_left(each.name, state.ready_at, found.index)
-                case VrrpState.BACKUP:
-                    works = dump.counters != evidence.first[each.name]
+                case InstanceDump(state=VrrpState.BACKUP, counters=counters):
+                    works = counters != evidence.first[each.name]
+                case InstanceDump(state=VrrpState.FAULT) if self._is_kept(each.name):
+                    kept.add(sockets)
+                    continue
                 case _:
                     works = False
             if not works:
                 return False
-        return bool(config.instances)
+            working.add(sockets)
+        return bool(working) and kept <= working
+
+    def _is_kept(self, name: str) -> bool:
+        """Tell whether the agent keeps an instance in FAULT though its source is there."""
+        return bool(self._holds.reasons(name) - {REASON})
 
     def _hold(self, names: frozenset[str]) -> None:
         # A reload may have given an instance another name, and its hold goes with it.

@@ -69,6 +69,7 @@ class Shields:
         self._shield = Shield()
         self._applied: dict[Signature, float] = {}  # what the kernel drops, until when
         self._applying: dict[Signature, float] = {}  # the same, by the nft that runs
+        self._applying_on = ""  # the interface of those
         self._run: NftRun | None = None
         self._run_until = 0.0
         self._look_at: float | None = None
@@ -125,7 +126,7 @@ class Shields:
             "OPENSHIFT_HA_SHIELD=off" if resolves else "OPENSHIFT_HA_CONFLICT is not resolve"
         )
         if self._interface != config.interface:
-            self._shield, self._interface = Shield(), config.interface
+            self._move_to(config.interface, now)
         self._peers = {each.name: frozenset(each.unicast_peers) for each in config.instances}
         self._shield = shield.kept(
             self._shield,
@@ -136,10 +137,18 @@ class Shields:
         if not self._is_on:
             self._shield, self._other_program = Shield(), ""
             self._obstacle = self._failure = ""
-            self._look_at = now if self._applied or self._run is not None else None
+            is_left = self._applied or self._may_be_there or self._run is not None
+            self._look_at, self._retry_at = (now if is_left else None), now
         elif not was_on:
             self._knows_sockets = False
             self._look_at = now + _CLOSE_LOOK  # keepalived begins first
+
+    def _move_to(self, interface: str, now: float) -> None:
+        """Forget what is known of another interface; its rules drop nothing here, and go."""
+        if self._applied or self._run is not None:
+            self._may_be_there, self._look_at, self._retry_at = True, now, now
+        self._tell(self._applied, {})
+        self._shield, self._applied, self._interface = Shield(), {}, interface
 
     # --- what is heard --------------------------------------------------------------------------
 
@@ -216,7 +225,7 @@ class Shields:
         from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
 
         if not self._is_on:
-            self._look_at = None
+            self._look_for_remains(now)
             return
         is_close = bool(self._shield.foreign or self._applied or self._may_be_there)
         self._look_at = now + (_CLOSE_LOOK if is_close else _LOOK_INTERVAL)
@@ -235,6 +244,16 @@ class Shields:
         self._obstacle, before = obstacle, self._obstacle
         if obstacle != before:
             self._refused(obstacle)
+
+    def _look_for_remains(self, now: float) -> None:
+        """See whether our table is still there, though there is to be none."""
+        from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
+
+        if nftables.has_table(TABLE) is False:
+            self._tell(self._applied, {})
+            self._applied, self._may_be_there, self._look_at = {}, False, None
+        else:
+            self._look_at = now + _CLOSE_LOOK
 
     def _look_for_nft(self) -> str:
         from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
@@ -306,7 +325,7 @@ class Shields:
         except (AgentError, OSError) as error:
             self._failed(str(error), now)
             return
-        self._applying = wanted
+        self._applying, self._applying_on = wanted, self._interface
         self._run_until = now + _RUN_LIMIT
 
     def child_exited(self, child: ChildExit) -> bool:
@@ -323,12 +342,15 @@ class Shields:
             lines = [each for each in output.errors.splitlines() if each.strip()]
             self._failed(lines[0] if lines else "nft ended without a word", now)
             return True
-        self._tell(self._applied, self._applying)
-        self._applied, self._may_be_there = self._applying, bool(self._applying)
+        self._may_be_there = bool(self._applying)
+        is_here = self._applying_on == self._interface  # a reload may have moved us meanwhile
+        applied = self._applying if is_here else {}
+        self._tell(self._applied, applied)
+        self._applied = applied
         self._failure = ""
         self._check_protection()
         self._retry_at = now + _CLOSE_LOOK
-        if self._applied:
+        if self._may_be_there:
             self._look_at = self._retry_at
         return True
 

@@ -25,7 +25,7 @@ from ipfailover_agent.report.board import Board, Listening, slept, wake
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipfailover_agent.core.reading.listen import ListenAddress
+    from ipfailover_agent.core.model import ListenAddress
     from ipfailover_agent.core.telling.http import Request, Response
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -37,6 +38,11 @@ _NETWORK_DIRECTORIES: Final = (
 _IFUPDOWN2: Final = "/etc/network/ifupdown2"
 _NO_ARP: Final = 0x80  # IFF_NOARP, linux/if.h
 _LISTENING: Final = b"0A"  # TCP_LISTEN, net/tcp_states.h
+_ROUTE_FILES: Final = (("/proc/net/route", 2, 0), ("/proc/net/ipv6_route", 4, 9))
+"""With the fields that hold the router and the interface."""
+
+_MOST_ROUTES: Final = 100_000  # a tenth of a second
+_IPV4_DIGITS: Final = 8
 _ARP_FIELDS: Final = 6  # of a line of /proc/net/arp: address, type, flags, MAC, mask, device
 
 
@@ -254,6 +260,29 @@ def neighbours() -> dict[bytes, tuple[IPAddress, ...]]:
                 mac = bytes.fromhex(fields[3].replace(":", ""))
                 found[mac] = (*found.get(mac, ()), ip_address(fields[0]))
     return found
+
+
+def next_hops() -> frozenset[tuple[IPAddress, str]]:
+    """Return the routers that this node's routes lead to, each with the interface.
+
+    Of a node with very many routes the first ones are read; of a multipath route with IPv4, which
+    /proc/net/route shows by its first hop, that one.
+    """
+    found: set[tuple[bytes, bytes]] = set()
+    for path, gateway, interface in _ROUTE_FILES:
+        with contextlib.suppress(OSError, IndexError), open(path, "rb") as file:
+            for line in itertools.islice(file, _MOST_ROUTES):
+                fields = line.split()
+                found.add((fields[gateway], fields[interface]))
+    hops: set[tuple[IPAddress, str]] = set()
+    for raw, name in found:
+        with contextlib.suppress(ValueError):
+            # IPv4 as a word of the machine's byte order, IPv6 as it goes over the wire
+            is_ipv4 = len(raw) == _IPV4_DIGITS
+            address = _address(raw) if is_ipv4 else ip_address(bytes.fromhex(raw.decode("ascii")))
+            if not address.is_unspecified:
+                hops.add((address, os.fsdecode(name)))
+    return frozenset(hops)
 
 
 def clock_source() -> str | None:

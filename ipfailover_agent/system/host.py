@@ -26,6 +26,7 @@ from ipfailover_agent.core.model import (
 from ipfailover_agent.core.planning.pace import CpuShare
 from ipfailover_agent.system.address_memory import AddressMemory
 from ipfailover_agent.system.netlink import AddressSocket
+from ipfailover_agent.system.route_memory import RouteMemory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -59,7 +60,9 @@ _SHEBANG_LENGTH: Final = 256  # BINPRM_BUF_SIZE, linux/binfmts.h
 _LINK_LOCAL_SCOPE: Final = 0x20  # IPV6_ADDR_LINKLOCAL, net/ipv6.h
 _UP_AND_RUNNING: Final = 0x41  # IFF_UP and IFF_RUNNING, linux/if.h
 
-_memory: Final = AddressMemory()  # the node is looked at every few seconds, for good
+# The node is looked at every few seconds, for good.
+_memory: Final = AddressMemory()
+_routes_seen: Final = RouteMemory()
 
 
 def discover(
@@ -77,14 +80,16 @@ def discover(
         check_script: the user's command, its first word is looked at.
         notify_script: likewise.
         recorded: the addresses that the run directory says we served before.
-        is_glance: do not wait until addresses stop changing; some may be missing.
+        is_glance: do not wait until addresses stop changing, some may be missing; and a default
+            route that the kernel does not go by may be a minute old.
 
     Raises:
         SystemRefusedError: the kernel does not answer.
     """
-    with AddressSocket(memory=_memory) as rtnetlink:
+    with AddressSocket(memory=_memory, routes=_routes_seen) as rtnetlink:
         links = rtnetlink.links()
-        hops = rtnetlink.default_routes([each.index for each in links if each.is_up])
+        ready = [each.index for each in links if each.is_up]
+        hops = rtnetlink.default_routes(ready, is_glance=is_glance)
         wanted = _wanted(scope, links, {each.index for each in hops})
         addresses = _addresses(rtnetlink, wanted, is_glance=is_glance)
         found = {held.address for each in addresses.values() for held in each}
@@ -443,6 +448,7 @@ def _routes(hops: Iterable[RouteHop], links: tuple[Link, ...]) -> Iterator[Defau
                 interface=names[hop.index],
                 metric=hop.metric,
                 source=hop.source,
+                gateway=hop.gateway,
             )
 
 

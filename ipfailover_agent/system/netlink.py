@@ -15,7 +15,7 @@ import itertools
 import os
 import socket
 import time
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.system import rtnetlink
 from ipfailover_agent.system.address_memory import AddressMemory
+from ipfailover_agent.system.route_memory import RouteMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterator, Sequence
@@ -41,7 +42,9 @@ _PARKED: Final = 31  # prefix length under which an address is kept for a moment
 _NOT_THERE: Final = {errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO}
 _NOTHING_TO_DUMP: Final = {errno.ENODEV, errno.ENOENT}  # no such interface, no such table
 _EXHAUSTED: Final = {errno.ENOMEM, errno.ENOBUFS}
-_ANYWHERE: Final = IPv6Address("4000::")  # allocated to nobody: only default routes lead there
+# Allocated to nobody: only default routes lead there.
+_ANYWHERE: Final = IPv6Address("4000::")
+_ANYWHERE_V4: Final = IPv4Address("240.0.0.1")
 
 
 class AddressSocket:
@@ -49,13 +52,20 @@ class AddressSocket:
 
     Every method raises SystemRefusedError when the kernel refuses or does not answer, and
     NotPermittedError when CAP_NET_ADMIN is missing. After an error the socket can be used again.
-    ``memory`` is of addresses that another socket of this namespace has read before.
+    ``memory`` and ``routes`` are of what another socket of this namespace has read before.
     """
 
-    def __init__(self, *, timeout: float = 2.0, memory: AddressMemory | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        timeout: float = 2.0,
+        memory: AddressMemory | None = None,
+        routes: RouteMemory | None = None,
+    ) -> None:
         self.timeout = timeout
         self._sequences = itertools.count(1)
         self._memory = memory or AddressMemory()
+        self._routes = routes or RouteMemory()
         self._leases: tuple[Sequence[rtnetlink.HeldAddress], int, list[bytes]] = ((), 0, [])
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -111,17 +121,31 @@ class AddressSocket:
                 known[answer] = rtnetlink.parse_way(answer)
         return tuple(known[answer] for answer, _ in answers)
 
-    def default_routes(self, indexes: Collection[int]) -> tuple[rtnetlink.RouteHop, ...]:
+    def default_routes(
+        self, indexes: Collection[int], *, is_glance: bool = False
+    ) -> tuple[rtnetlink.RouteHop, ...]:
         """Return default routes of the main table: IPv4 first, the best metric first.
 
         Of IPv6 the best one through each interface. Whatever else the tables hold costs nothing.
 
         Args:
             indexes: of the interfaces that count for IPv6.
+            is_glance: the IPv4 ones are remembered while the kernel goes by the same, so that a
+                further one may be seen a minute late.
         """
-        payloads = self._default_routes_v4() + self._default_routes_v6(indexes)
+        first = self._glance_at_default_routes_v4() if is_glance else self._default_routes_v4()
+        payloads = first + self._default_routes_v6(indexes)
         hops = [hop for each in payloads for hop in rtnetlink.parse_default_route(each)]
         return tuple(sorted(dict.fromkeys(hops), key=lambda hop: (hop.family, hop.metric)))
+
+    def _glance_at_default_routes_v4(self) -> list[bytes]:
+        def ask(indexes: Sequence[int]) -> list[tuple[bytes | None, int]]:
+            both = (0, *indexes)
+            return self._answers(
+                [rtnetlink.build_route_question(_ANYWHERE_V4, each) for each in both]
+            )
+
+        return self._routes.read(self._default_routes_v4, ask, time.monotonic())
 
     def _default_routes_v4(self) -> list[bytes]:
         """Return the beginning of the main table, which has the default routes.

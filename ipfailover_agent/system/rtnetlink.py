@@ -18,7 +18,7 @@ from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Family, InterfaceAddress, IPAddress, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # linux/netlink.h
 HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -78,6 +78,9 @@ _RTA_PREFSRC: Final = 7
 _RTA_MULTIPATH: Final = 9
 _RTA_TABLE: Final = 15
 _RTA_DST: Final = 1
+_RTA_GATEWAY: Final = 5
+_RTA_VIA: Final = 18  # a gateway of the other family: struct rtvia
+_VIA: Final = struct.Struct("=H")
 _TABLE_MAIN: Final = 254
 _TYPE_UNICAST: Final = 1
 _TYPE_LOCAL: Final = 2
@@ -141,6 +144,7 @@ class RouteHop(Struct, frozen=True, kw_only=True):
     index: int
     metric: int
     source: IPAddress | None
+    gateway: IPAddress | None = None
 
 
 class Way(Struct, frozen=True, kw_only=True):
@@ -354,17 +358,18 @@ def parse_default_route(payload: bytes) -> tuple[RouteHop, ...]:
     if _parse_unsigned(attributes.get(_RTA_TABLE), table) != _TABLE_MAIN:
         return ()
     source = attributes.get(_RTA_PREFSRC)
-    indexes = list(_parse_next_hops(attributes.get(_RTA_MULTIPATH, b"")))
+    hops = list(_parse_next_hops(attributes.get(_RTA_MULTIPATH, b"")))
     if _RTA_OIF in attributes:
-        indexes.append(_parse_unsigned(attributes[_RTA_OIF], 0))
+        hops.append((_parse_unsigned(attributes[_RTA_OIF], 0), attributes))
     return tuple(
         RouteHop(
             family=Family.IPV4 if family == socket.AF_INET else Family.IPV6,
             index=index,
             metric=_parse_unsigned(attributes.get(_RTA_PRIORITY), 0),
             source=None if source is None else _parse_ip(family, source),
+            gateway=_parse_gateway(family, found),
         )
-        for index in dict.fromkeys(indexes)
+        for index, found in hops
     )
 
 
@@ -380,7 +385,8 @@ def parse_way(payload: bytes) -> Way:
     is_host = length == (32 if family == socket.AF_INET else 128)
     attributes = parse_attributes(payload[_ROUTE.size :])
     hops = _parse_next_hops(attributes.get(_RTA_MULTIPATH, b""))
-    index = _parse_unsigned(attributes.get(_RTA_OIF), next(hops, 0))
+    first, _ = next(hops, (0, {}))
+    index = _parse_unsigned(attributes.get(_RTA_OIF), first)
     return Way(is_local=is_host and kind == _TYPE_LOCAL, index=index)
 
 
@@ -397,13 +403,24 @@ def is_behind_defaults(payload: bytes) -> bool:
     return any(parse_attributes(payload[_ROUTE.size :]).get(_RTA_DST, b""))
 
 
-def _parse_next_hops(data: bytes) -> Iterator[int]:
+def _parse_gateway(family: int, attributes: Mapping[int, bytes]) -> IPAddress | None:
+    if _RTA_GATEWAY in attributes:
+        return _parse_ip(family, attributes[_RTA_GATEWAY])
+    if _RTA_VIA not in attributes:
+        return None
+    raw = attributes[_RTA_VIA]
+    (family,) = _unpack(_VIA, raw)
+    return _parse_ip(family, raw[_VIA.size :])
+
+
+def _parse_next_hops(data: bytes) -> Iterator[tuple[int, dict[int, bytes]]]:
+    """Yield the interface of each next hop, with the attributes that hang on it."""
     offset = 0
     while len(data) - offset >= _NEXT_HOP.size:
         length, _, _, index = _NEXT_HOP.unpack_from(data, offset)
         if not _NEXT_HOP.size <= length <= len(data) - offset:
             raise MalformedMessageError(f"cannot read next hop: length {length} is wrong")
-        yield index
+        yield index, parse_attributes(data[offset + _NEXT_HOP.size : offset + length])
         offset += _aligned(length)
 
 

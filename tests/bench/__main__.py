@@ -1,4 +1,4 @@
-"""Measures start-up, memory and idle CPU; ``make bench`` runs it. Not a test: nothing is judged.
+"""Measures start-up, cost and what clients wait for; ``make bench`` runs it. Nothing is judged.
 
 Whole processes, warm, medians of several runs, and every figure beside bare Python on the same
 machine in the same run, since machines differ and are shared.
@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tests.bench import cost, start
+from tests.bench import cost, moments, start
 from tests.lab.lab import Lab
 from tests.lab.privileges import ensure_privileges
 from tests.lab.waiting import wait_until
@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=main.__doc__)
     parser.add_argument("--runs", type=int, default=11, help="runs of each command")
     parser.add_argument("--idle", type=float, default=30.0, help="seconds to watch an idle agent")
+    parser.add_argument("--moments", type=int, default=9, help="rounds of moments, 0 = none")
     arguments = parser.parse_args()
     ensure_privileges()
     with Lab(nodes=1, ipv6=False) as lab:
@@ -37,6 +38,7 @@ def main() -> None:
         print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
         try:
             _render(node, arguments.runs)
+            start.show_beside_imports(node, arguments.runs)
             start.show(node, arguments.runs)
             for count in (1, 254):
                 _serve(node, count)
@@ -44,6 +46,8 @@ def main() -> None:
         except AssertionError:
             print(lab.report())
             raise
+    if arguments.moments > 0:
+        moments.show(arguments.moments)
 
 
 def _render(node: Node, runs: int) -> None:

@@ -1,18 +1,20 @@
-"""Measures what HTTP costs the start: time until keepalived is started, with it and without.
+"""Measures the start until keepalived is started: beside bare imports, and what HTTP costs it.
 
-One start after the other, in turns and in one run, so that differences hold although machines
-differ and are shared.
+One start after the other, in turns and in one run, so that ratios and differences hold although
+machines differ and are shared.
 """
 
 from __future__ import annotations
 
 import re
 import statistics
+import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tests.bench.cost import environment
+from tests.lab.node import AGENT
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -20,6 +22,59 @@ if TYPE_CHECKING:
 
 _STARTED = re.compile(r"^timestamp=(\S+) .* event=keepalived\.started ", re.MULTILINE)
 _LISTENS: dict[str, dict[str, str]] = {"off": {"IPFAILOVER_LISTEN": "off"}, "the default": {}}
+#: Says when the command is executed, as the last thing before.
+_STAMP: Final = "date +%s.%N >&2"
+_IMPORTS: Final = "click, jinja2, psutil, structlog"
+_IMPORTING: Final = f"import {_IMPORTS}, time; print(time.time(), flush=True)"
+#: A keepalived that takes every configuration for a good one at once, in front of the real one.
+_UNTESTED: Final = """
+mkdir /run/bin
+printf '#!/bin/sh\\n[ "$1" = --config-test ] && exit 0\\nexec %s "$@"\\n' \\
+    "$(command -v keepalived)" >/run/bin/keepalived
+chmod 755 /run/bin/keepalived
+PATH=/run/bin:$PATH
+"""
+
+
+def show_beside_imports(node: Node, runs: int) -> None:
+    """Print how long exec to keepalived's start takes, beside a Python that only imports."""
+    print(f"\n## from exec to keepalived's start, beside a Python that imports {_IMPORTS}")
+    importing: list[float] = []
+    tested: list[float] = []
+    untested: list[float] = []
+    for number in range(runs + 1):  # the first one warms up
+        for measured in (importing, tested, untested)[:: (-1) ** number]:
+            if measured is importing:
+                measured.append(_import(node))
+            else:
+                measured.append(_exec(node, "" if measured is tested else _UNTESTED))
+    base = statistics.median(importing[1:])
+    for name, figures in (
+        ("Python that imports", importing),
+        ("agent", tested),
+        ("agent, keepalived's own test left out", untested),
+    ):
+        middle, least = statistics.median(figures[1:]), min(figures[1:])
+        ratio, of_least = middle / base, least / min(importing[1:])
+        print(
+            f"{name:38} median {middle:.3f} (x {ratio:.2f})   min {least:.3f} (x {of_least:.2f})"
+        )
+
+
+def _import(node: Node) -> float:
+    node.start({}, [sys.executable, "-c", _IMPORTING], prepare=_STAMP)
+    assert node.wait() == 0
+    return float(node.stdout()) - float(node.stderr())
+
+
+def _exec(node: Node, prepare: str) -> float:
+    """Return the seconds from the agent's exec to its word that it started keepalived."""
+    node.start(environment(1), AGENT, prepare=f"{prepare}\n{_STAMP}")
+    found = wait_until(lambda: _STARTED.search(node.stderr()), timeout=30, what="a keepalived")
+    executed = float(node.stderr().split()[0])
+    node.terminate()
+    node.wait()
+    return datetime.fromisoformat(found[1]).timestamp() - executed
 
 
 def show(node: Node, runs: int) -> None:

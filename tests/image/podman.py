@@ -76,6 +76,21 @@ def build(suite: str) -> str:
     return name
 
 
+def build_podman() -> str:
+    """Build an image with podman 5 in it and return its name; layers of before are taken again."""
+    name = "localhost/ipfailover-agent-test:podman"
+    recipe = str(PROJECT / "tests" / "support" / "Dockerfile.quadlet")
+    with Path("/var/tmp/ipfailover-agent-image.lock").open("w") as lock:  # noqa: S108 - a lock
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        options = ("--layers", "--pull-never", "--network=host", "--isolation=chroot")
+        run(
+            ["buildah", "bud", "--quiet", *options, "--tag", name, "--file", recipe],
+            timeout=600,
+            environment=os.environ,
+        )
+    return name
+
+
 def remove_abandoned() -> None:
     """Remove containers of test runs that were killed before they could."""
     shown = podman("ps", "--all", "--filter", f"label={_OWNER}", "--format", "json").stdout

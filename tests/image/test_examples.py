@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.image import podman
 from tests.lab.names import NameServer
 from tests.lab.namespaces import base_environment
 from tests.lab.scenarios import ELECTION, PLANNED, stays
@@ -337,6 +338,20 @@ def test_the_compose_file_serves(start: StartPod, web: Lab, tmp_path: Path) -> N
     first.application.stop()
     web.wait_for_holder(ADDRESS, among=[second], timeout=PLANNED + 4)
     assert first_pod.stop().exit_code == 0
+
+
+@pytest.mark.usefixtures("image")
+def test_the_generator_of_podman_5_takes_the_quadlet() -> None:
+    """Every key is known, and the options that it makes are those that the next test runs."""
+    directory = EXAMPLES / "quadlet"
+    done = podman.output(
+        podman.build_podman(),
+        *("/usr/libexec/podman/quadlet", "-dryrun"),
+        options=("--volume", f"{directory}:/quadlet:ro", "--env", "QUADLET_UNIT_DIRS=/quadlet"),
+    )
+    assert 0 == done.returncode, done.stderr
+    text = (directory / "ipfailover.container").read_text(encoding="utf-8")
+    quadlet.assert_taken(done.stdout, text)
 
 
 def test_the_quadlet_serves_and_its_reload_gives_a_verdict(

@@ -322,6 +322,31 @@ def test_what_no_client_would_reach_is_told(make_lab: Callable[..., Lab]) -> Non
     assert any(each.startswith(listens) for each in found["warn"])
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_address_of_the_gateway_is_told_before_it_is_served(
+    make_lab: Callable[..., Lab], family: int
+) -> None:
+    """By the default route, and by any other one; check and run serve it with a warning."""
+    lab = make_lab(1, ipv6=True)
+    (node,) = lab.nodes
+    gateway, other, far = {
+        4: (lab.virtual(1), lab.virtual(2), "198.18.0.0/15"),
+        6: (lab.virtual6(1), lab.virtual6(2), "2001:db8::/32"),
+    }[family]
+    node.run(["ip", f"-{family}", "route", "replace", "default", "via", gateway, "dev", "eth0"])
+    node.run(["ip", f"-{family}", "route", "add", far, "via", other, "dev", "eth0"])
+    values = variables(gateway, other)
+    code, found = before_start(node, values, seconds=BRIEF)
+    (line,) = [each for each in found["fail"] if each.startswith("router: ")]
+    told = f"{gateway} is the gateway of this node's default route through eth0: the node that"
+    assert code
+    assert line.startswith(f"router: {told}")
+    assert f"{other} is the next hop of a route of this node through eth0" in line
+    node.start(values, command("check"))
+    assert 0 == node.wait()
+    assert f"warning: OPENSHIFT_HA_VIRTUAL_IPS: {told}" in node.stdout()
+
+
 def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> None:
     """By the files that they keep below /run; networkd can be told to keep addresses."""
     lab = make_lab(1, ipv6=False)

@@ -257,6 +257,25 @@ def test_check_prints_json_for_programs(world: World) -> None:
     assert 0 == agent.stop()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("IPFAILOVER_LISTEN", "somewhere", 78),
+        ("IPFAILOVER_WATCH", "maybe", 2),
+        ("IPFAILOVER_LOG_FORMAT", "xml", 2),
+        ("IPFAILOVER_LOG_LEVEL", "loud", 2),
+    ],
+)
+def test_check_refuses_what_run_would_not_start_with(
+    world: World, name: str, value: str, code: int
+) -> None:
+    """Though check itself has no use for it: 0 says that run would serve."""
+    world.environment[name] = value
+    done = world.command("check")
+    assert code == done.returncode
+    assert repr(value) in done.stdout + done.stderr
+
+
 def test_check_names_all_problems_with_78(world: World) -> None:
     """In text and in JSON alike."""
     wrong = {"OPENSHIFT_HA_VIRTUAL_IPS": "x", "OPENSHIFT_HA_PREEMPTION": "maybe"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ipfailover_agent.core.model import Family, HostScope
 from ipfailover_agent.core.planning import ownership
 from ipfailover_agent.system import host, rtnetlink, wire
 from ipfailover_agent.system.netlink import AddressSocket
+from ipfailover_agent.system.route_memory import RouteMemory
 from tests.support import crowd
 from tests.support.netns import NetworkNamespace, fresh_namespace
 
@@ -220,3 +222,83 @@ def test_the_best_ipv6_default_route_of_each_interface_counts(
     assert [(indexes[1], 7), (indexes[0], 70)] == [
         (each.index, each.metric) for each in found if each.family is Family.IPV6
     ]
+
+
+def dumps_of_routes(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Return a list that grows with each dump of the IPv4 main table from now on."""
+    made: list[None] = []
+    dump = AddressSocket._default_routes_v4  # noqa: SLF001
+
+    def counted(self: AddressSocket) -> list[bytes]:
+        made.append(None)
+        return dump(self)
+
+    monkeypatch.setattr(AddressSocket, "_default_routes_v4", counted)
+    return made
+
+
+def metrics(memory: RouteMemory, *, is_glance: bool = True) -> list[int]:
+    """Return the metrics of the IPv4 default routes that a look shows."""
+    with AddressSocket(routes=memory) as netlink:
+        found = netlink.default_routes([], is_glance=is_glance)
+    return [each.metric for each in found if each.family is Family.IPV4]
+
+
+@pytest.mark.usefixtures("namespace")
+def test_looks_at_routes_that_do_not_change_dump_them_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A dump passes by every address of the node; a candidate reads anew all the same."""
+    memory = RouteMemory()
+    made = dumps_of_routes(monkeypatch)
+    assert [[50]] * 3 == [metrics(memory) for _ in range(3)]
+    assert 1 == len(made)
+    assert [50] == metrics(memory, is_glance=False)
+    assert 2 == len(made)
+
+
+def test_a_look_sees_at_once_when_the_kernel_goes_by_another_default_route(
+    namespace: NetworkNamespace,
+) -> None:
+    """Made, made better, replaced, without its link, and gone."""
+    memory = RouteMemory()
+    namespace.ip("route", "del", "128.0.0.0/1")
+    seen = [metrics(memory)]
+    for words in (
+        "route add default via 10.8.0.254 metric 7",
+        "route del default via 10.8.0.254",
+        "route replace default via 10.9.0.253 metric 50 src 10.9.0.1",
+        "route del default",
+        "route add default via 10.8.0.254",
+        "link set two down",
+    ):
+        namespace.ip(*words.split())
+        seen.append(metrics(memory))
+    assert [[50], [7, 50], [50], [50], [], [0], []] == seen
+    with AddressSocket() as anew:
+        assert () == tuple(each for each in anew.default_routes([]) if each.family is Family.IPV4)
+
+
+def test_a_look_sees_a_default_route_that_the_kernel_does_not_go_by_within_a_minute(
+    namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer shows it."""
+    memory, now = RouteMemory(), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert [50] == metrics(memory)
+    namespace.ip("route", "add", "default", "via", "10.8.0.254", "metric", "80")
+    assert [50] == metrics(memory)
+    now += 60
+    assert [50, 80] == metrics(memory)
+
+
+def test_a_default_route_of_another_table_is_not_remembered(
+    namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers say nothing about the main table: each look reads it."""
+    namespace.ip("route", "add", "default", "via", "10.8.0.254", "table", "100", "metric", "9")
+    namespace.ip("rule", "add", "from", "all", "lookup", "100")
+    memory = RouteMemory()
+    made = dumps_of_routes(monkeypatch)
+    assert [[50]] * 2 == [metrics(memory) for _ in range(2)]
+    assert 2 == len(made)

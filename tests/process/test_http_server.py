@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.reading.listen import ListenAddress
+from ipfailover_agent.core.model import ListenAddress
 from ipfailover_agent.core.telling import http
 from ipfailover_agent.core.telling.http import Request, Response
 from ipfailover_agent.report import page

@@ -428,10 +428,37 @@ def test_default_routes_are_read_best_first(namespace: NetworkNamespace) -> None
         found = netlink.default_routes([index_of("one"), index_of("two")])
     source = IPv4Address("10.9.0.2")
     assert (
-        rtnetlink.RouteHop(family=Family.IPV4, index=one, metric=50, source=source),
-        rtnetlink.RouteHop(family=Family.IPV4, index=two, metric=200, source=None),
-        rtnetlink.RouteHop(family=Family.IPV6, index=one, metric=70, source=None),
+        hop(Family.IPV4, one, 50, "10.9.0.254", source),
+        hop(Family.IPV4, two, 200, "10.8.0.254"),
+        hop(Family.IPV6, one, 70, "fd00:9::fe"),
     ) == found
+
+
+def hop(
+    family: Family, index: int, metric: int, gateway: str, source: IPv4Address | None = None
+) -> rtnetlink.RouteHop:
+    """Return a next hop of a default route."""
+    return rtnetlink.RouteHop(
+        family=family, index=index, metric=metric, source=source, gateway=ip_address(gateway)
+    )
+
+
+@netns
+def test_the_gateway_of_a_default_route_may_be_of_the_other_family(
+    namespace: NetworkNamespace,
+) -> None:
+    """RFC 5549; one without a gateway leads out of a point-to-point interface."""
+    namespace.ip_batch(["addr add 10.9.0.1/24 dev one", "addr add fd00:9::1/64 dev one nodad"])
+    namespace.ip_batch(
+        [
+            "route add default via inet6 fd00:9::fe dev one metric 5",
+            "route add default dev two metric 9",
+        ],
+        "-4",
+    )
+    with AddressSocket() as netlink:
+        found = netlink.default_routes([])
+    assert [ip_address("fd00:9::fe"), None] == [each.gateway for each in found]
 
 
 @netns
@@ -451,11 +478,14 @@ def test_each_hop_of_a_multipath_default_route_is_read(namespace: NetworkNamespa
     )
     with AddressSocket() as netlink:
         found = {
-            (hop.family, hop.index)
-            for hop in netlink.default_routes([index_of("one"), index_of("two")])
+            (each.index, str(each.gateway))
+            for each in netlink.default_routes([index_of("one"), index_of("two")])
         }
-    both = (index_of("one"), index_of("two"))
-    assert {(family, index) for family in Family for index in both} == found
+    one, two = index_of("one"), index_of("two")
+    assert {
+        *((one, "10.9.0.254"), (two, "10.8.0.254")),
+        *((one, "fd00:9::fe"), (two, "fd00:8::fe")),
+    } == found
 
 
 @netns

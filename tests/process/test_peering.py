@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from ipfailover_agent.configuration import peering
 from ipfailover_agent.configuration.peering import SOURCE, Peering
+from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Family, Settings
 from ipfailover_agent.core.peering.inquiries import Policy
 from ipfailover_agent.core.peering.names import Answer, Question
-from ipfailover_agent.system import memory
+from ipfailover_agent.system import host, memory
 from ipfailover_agent.system.loop import Loop, Readable
 from tests.support.vectors import host_facts
 
@@ -168,6 +169,27 @@ def test_a_set_that_was_confirmed_a_moment_ago_is_used_at_once(rig: Rig) -> None
     assert 0 == rig.changes
     ages = [each.age for each in memory.read_recorded_peers(rig.path, QUESTIONS)]
     assert all(age is not None and age < 40 for age in ages), "answers have confirmed it since"
+
+
+def test_a_recorded_set_is_read_again_where_the_kernel_refused_the_first_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it keepalived would wait for DNS."""
+    recorded = [
+        Answer(question=each, addresses=(ip_address(each.name),), age=1.0) for each in QUESTIONS
+    ]
+    memory.record_peers(rig.path, tuple(recorded))
+
+    def refuse(_: object) -> frozenset[IPAddress]:
+        raise SystemRefusedError("no answer from rtnetlink within 2 s")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host, "local_addresses", refuse)
+        for _ in range(2):
+            with pytest.raises(SystemRefusedError):
+                rig.peering.add_to(SETTINGS, FACTS)
+    found = rig.peering.add_to(SETTINGS, FACTS).resolved_peers
+    assert (ip_address("10.0.0.1"), ip_address("10.0.0.2")) == found
 
 
 def test_a_set_that_did_not_come_into_force_is_asked_for_again(

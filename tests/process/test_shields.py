@@ -29,7 +29,7 @@ from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = [
@@ -70,8 +70,8 @@ class World:
     def _changed(self) -> None:
         self.changes += 1
 
-    def configure(self, settings: Settings = ON) -> None:
-        facts = host_facts({"ens3": ["192.168.55.10/24"]})
+    def configure(self, settings: Settings = ON, interface: str = "ens3") -> None:
+        facts = host_facts({interface: ["192.168.55.10/24"]})
         config = replace(plan.plan(settings, facts), conflict=settings.conflict)
         (self.context,) = contexts.build(
             config, facts, mac=bytes(6), host_macs=frozenset()
@@ -113,6 +113,13 @@ class World:
             return time.monotonic() > until
 
         wait_until(is_over, timeout=20, message="time passes")
+
+    def until_so(self, condition: Callable[[], bool], what: str) -> None:
+        def is_so() -> bool:
+            self.turn()
+            return condition()
+
+        wait_until(is_so, timeout=20, message=what)
 
     def until_off(self, reason: str) -> None:
         def is_off() -> bool:
@@ -261,6 +268,58 @@ def test_a_shield_that_is_not_wanted_any_more_goes(
     world.hear()
     world.pass_time()
     assert "counter" not in world.table()
+
+
+def test_rules_of_a_former_interface_drop_nothing_and_go(world: World) -> None:
+    """A reload that moves to another one starts anew there."""
+    world.hear()
+    world.until(dropping=True)
+    (signature,) = world.shields._applied  # noqa: SLF001
+    world.configure(interface="eth1")
+    assert not world.shields.drops(signature)
+    world.hear()
+    world.until_so(lambda: 'iifname "eth1"' in world.table(), "eth1")
+    assert 'iifname "ens3"' not in world.table()
+    world.until_so(lambda: world.shields.drops(signature), "it is known")
+    assert ["shield.raised", "shield.lowered", "shield.raised"] == world.named()
+
+
+def test_rules_of_a_former_interface_go_though_nothing_is_foreign_on_the_new_one(
+    world: World,
+) -> None:
+    """Also those that nft is just about to make."""
+    world.hear()
+    world.until_so(lambda: world.shields.is_busy, "nft runs")
+    world.configure(interface="eth1")
+    world.until_so(lambda: not world.shields.is_busy, "nft ends")
+    assert [] == world.named()
+    world.until(dropping=False)
+    assert "ipfailover" not in world.table()
+    world.pass_time()
+    assert world.shields.deadline is not None
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_a_table_that_nft_could_not_take_back_goes_when_the_shield_is_put_off(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_mended: bool
+) -> None:
+    """At once where nft works by then; else it is tried again until it does."""
+    monkeypatch.setattr(shields, "_LOOK_INTERVAL", 0.5)
+    world.hear()
+    world.until(dropping=True)
+    path, world.environment["PATH"] = world.environment["PATH"], "/nowhere"
+    # another sender, whom nft is to be called for
+    world.hear(replace(FOREIGN, source=IPv4Address("192.168.55.78")))
+    world.until_off("cannot start 'nft'")
+    if is_mended:
+        world.environment["PATH"] = path
+    world.configure(replace(ON, shield=False))
+    if not is_mended:
+        world.pass_time()
+        assert "counter" in world.table()
+        world.environment["PATH"] = path
+    world.until(dropping=False)
+    world.until_so(lambda: world.shields.deadline is None, "all is done")
 
 
 def test_a_shield_without_nft_is_off_and_says_so(world: World) -> None:

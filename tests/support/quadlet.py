@@ -84,6 +84,16 @@ def generated(program: str, directory: Path) -> str:
     return done.stdout
 
 
+def assert_taken(unit: str, text: str) -> None:
+    """Assert that what the generator made of a quadlet file is what the tests run."""
+    made, image = generated_options(unit)
+    assert [image] == [value for key, value in pairs(text, "Container") if key == "Image"]
+    assert sorted(map(str.lower, options(text))) == sorted(map(str.lower, made))
+    service = pairs(unit, "Service")
+    for each in pairs(text, "Service"):
+        assert each in service
+
+
 def generated_options(unit: str) -> tuple[list[str], str]:
     """Return the options of `podman run` in a generated unit, but for systemd's, and the image."""
     [line] = [value for key, value in pairs(unit, "Service") if key == "ExecStart"]

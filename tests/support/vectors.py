@@ -136,4 +136,5 @@ def _default_route(line: str) -> DefaultRoute:
         interface=options["dev"],
         metric=int(options.get("metric", 0)),
         source=ip_address(options["src"]) if "src" in options else None,
+        gateway=gateway,
     )

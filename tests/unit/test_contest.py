@@ -303,6 +303,14 @@ def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> No
     assert [] == holds(late(BACKUP, late.dump, elsewhere, DOWN + 0.1, MASTER, 0.5))
 
 
+def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhile() -> None:
+    """Its next advert may be put off for seconds: that it lives is known by the newest one."""
+    elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
+    replay = Replay()
+    assert [] == holds(replay(BACKUP, replay.dump, elsewhere, DOWN - 0.1, MASTER, 0.25))
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(0.3))
+
+
 def test_one_below_us_under_another_id_hears_announcements() -> None:
     """Its adverts for our id may put ours off; they cannot put off announcements."""
     replay = Replay()

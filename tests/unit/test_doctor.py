@@ -212,6 +212,27 @@ def test_an_address_that_no_client_reaches_fails() -> None:
     ) == found.text
 
 
+def test_the_address_of_a_router_fails() -> None:
+    """By the default route, and by any other route that is known; each one once."""
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1,10.0.0.2,10.0.0.5,fd00::fe"})
+    known = [(route.gateway, "eth0") for route in NODE.default_routes if route.gateway]
+    assert (
+        Verdict.PASS
+        is doctor.of_routers(
+            settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE, known
+        ).verdict
+    )
+    known += [(ip_address("10.0.0.2"), "eth0"), (ip_address("fd00::fe"), "eth1")]
+    found = doctor.of_routers(parsed, NODE, known)
+    lost = "the node that serves it takes that router away from every host of the network, and"
+    assert Verdict.FAIL is found.verdict
+    assert (
+        f"10.0.0.1 is the gateway of this node's default route through eth0: {lost} from itself; "
+        f"10.0.0.2 is the next hop of a route of this node through eth0: {lost} from itself; "
+        f"fd00::fe is the next hop of a route of this node through eth1: {lost} from itself"
+    ) == found.text
+
+
 def test_an_address_on_a_second_interface_is_told() -> None:
     """kube-proxy's own interface is common, any other one is a mistake."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
+from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import IPAddress, Settings, VrrpState
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
@@ -72,13 +73,14 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.found = THERE
         self.reasons: list[str] = []
+        self.leaving: set[str] = set()  # whose adverts were seen
         paths = RunPaths(directory=str(directory), config="/nowhere/keepalived.conf")
         (directory / "hold").mkdir()
         self.holds = Holds(structlog.get_logger(), paths)
         nobody: Any = SimpleNamespace(
             want_dump=lambda: None,
             node_is=lambda _: None,
-            has_left=lambda *_: False,
+            has_left=lambda name, *_: name in self.leaving,
             heard_at=None,
         )
         self.watch = GroundWatch(
@@ -143,3 +145,117 @@ def test_who_is_called_otherwise_is_let_go_all_the_same(world: World) -> None:
     assert REASON in world.holds.reasons(new.name)
     world.watch.tick(2e9)
     assert not world.holds.reasons(new.name)
+
+
+IPV6 = ip_address("fe80::11")
+DUAL = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64", "fd00::11/64"]})
+
+
+def serving_both(*addresses: str) -> Candidate:
+    """Return a configuration of a node that has both families."""
+    virtual: tuple[IPAddress, ...] = tuple(map(ip_address, addresses))
+    settings = replace(PLAIN, virtual_addresses=virtual, address_groups=len(virtual))
+    return replace(
+        serving("10.0.0.50"), settings=settings, facts=DUAL, config=plan(settings, DUAL)
+    )
+
+
+def becomes_another(world: World, candidate: Candidate) -> None:
+    """Have keepalived's interface be another one, that can be served on at once."""
+    both = frozenset({OWN, IPV6})
+    world.found = replace(THERE, usable=both, present=both)
+    world.configure(candidate)
+    world.watch.starts()
+    world.watch.tick(1e9)
+    world.found = replace(world.found, index=8)
+    world.configure(candidate)
+    world.watch.tick(2e9)
+
+
+def dumped(world: World, candidate: Candidate, in_fault: set[str], heard: int) -> None:
+    """Have keepalived say that some instances are in FAULT, and the others BACKUP."""
+    dump = (
+        replace(each, state=VrrpState.FAULT) if each.name in in_fault else each
+        for each in dump_of(candidate, heard)
+    )
+    world.watch.dumped(tuple(dump), 2e9 + 0.1 + heard)
+
+
+@pytest.mark.parametrize("reason", ["drain", "contest"])
+@pytest.mark.parametrize(
+    "addresses", [("10.0.0.50", "10.0.0.51"), ("fd00::50", "fd00::51")], ids=["IPv4", "IPv6"]
+)
+def test_what_the_agent_keeps_in_fault_is_no_reason_to_end_what_serves(
+    world: World, addresses: tuple[str, ...], reason: str
+) -> None:
+    """The other instance of the family has the same sockets, and works."""
+    candidate = serving_both(*addresses)
+    first, second = (each.name for each in candidate.config.instances)
+    becomes_another(world, candidate)
+    world.holds.set(second, reason)
+    dumped(world, candidate, {second}, 0)
+    dumped(world, candidate, {second}, 1)
+    world.watch.tick(2e9 + 1)
+    world.watch.tick(3e9)
+    assert [] == world.reasons
+    assert first not in world.leaving
+
+
+@pytest.mark.parametrize(
+    ("addresses", "reason"),
+    [
+        pytest.param(("10.0.0.50", "10.0.0.51"), "", id="IPv4, of itself"),
+        pytest.param(("fd00::50", "fd00::51"), "", id="IPv6, of itself"),
+        pytest.param(("10.0.0.50", "fd00::51"), "drain", id="IPv6, whose sockets show nothing"),
+        pytest.param(("fd00::50", "10.0.0.51"), "drain", id="IPv4, whose sockets show nothing"),
+    ],
+)
+def test_what_is_in_fault_and_may_be_deaf_is_started_anew(
+    world: World, addresses: tuple[str, ...], reason: str
+) -> None:
+    """Of itself, or without another one that has its sockets."""
+    candidate = serving_both(*addresses)
+    (held,) = (
+        each.name
+        for each in candidate.config.instances
+        if ip_address(addresses[1]) in {of.address for of in each.all_addresses}
+    )
+    becomes_another(world, candidate)
+    if reason:
+        world.holds.set(held, reason)
+    dumped(world, candidate, {held}, 0)
+    dumped(world, candidate, {held}, 1)
+    world.watch.tick(2e9 + 1)
+    world.watch.tick(3e9)
+    assert ["eth0 is another interface now (index 8, it was 7)"] == world.reasons
+
+
+def test_a_configuration_comes_back_with_the_node_as_it_is_now(world: World) -> None:
+    """After a refused reload the one of the start is taken again, and an old look with it."""
+    candidate = serving_both("10.0.0.50", "fd00::50")
+    (interface,) = DUAL.interfaces
+    own = tuple(each for each in interface.addresses if each.address != IPV6)
+    early = replace(
+        candidate, facts=replace(DUAL, interfaces=(replace(interface, addresses=own),))
+    )
+    world.found = replace(THERE, index=interface.index, held=own)
+    assert early == world.watch.configure(early)
+    world.found = replace(world.found, held=interface.addresses)
+    again = world.watch.configure(early)
+    assert interface.addresses == again.facts.interfaces[0].addresses
+    assert again == world.watch.configure(again)
+
+
+def test_a_kernel_that_does_not_answer_leaves_the_node_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at again soon."""
+
+    def refuse(*_: object) -> Terrain:
+        raise SystemRefusedError("no answer from rtnetlink")
+
+    candidate = serving("10.0.0.50")
+    world.configure(candidate)
+    monkeypatch.setattr(terrain, "look", refuse)
+    assert candidate == world.watch.configure(candidate)
+    assert world.watch.deadline is not None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ipfailover_agent.core.errors import SettingsError
+from ipfailover_agent.core.model import ListenAddress
 from ipfailover_agent.core.reading import listen
-from ipfailover_agent.core.reading.listen import ListenAddress
 
 
 @pytest.mark.parametrize(

@@ -1072,6 +1072,30 @@ def test_an_address_that_no_client_reaches_is_served_with_a_warning() -> None:
     assert (expected,) == config.reports
 
 
+@pytest.mark.parametrize(
+    ("address", "route"),
+    [
+        ("192.168.55.1", "default via 192.168.55.1 dev ens3"),
+        ("192.168.55.1", "default via 192.168.55.1 dev ens4 metric 300"),
+        ("fd00:55::1", "default via fd00:55::1 dev ens3"),
+    ],
+)
+def test_an_address_that_is_the_gateway_of_this_node_is_served_with_a_warning(
+    address: str, route: str
+) -> None:
+    """Served, it takes the gateway from every host of the segment; router pairs want just that."""
+    interfaces = {"ens3": ["192.168.55.10/24", "fd00:55::10/64"]}
+    near = host_facts(interfaces, ["default via 192.168.55.254 dev ens3", route])
+    config = planned(f"{address} 192.168.55.7", near)
+    assert [[address], ["192.168.55.7"]] == [held for _, held in shape(config)]
+    expected = (
+        f"OPENSHIFT_HA_VIRTUAL_IPS: {address} is the gateway of this node's default route through "
+        f"{route.split()[4]}: the node that serves it takes that router away from every host of "
+        "the network, and from itself"
+    )
+    assert (expected,) == config.reports
+
+
 WITHOUT_IPV4 = host_facts({"ens3": ["fd00:55::10/64"], "ens4": ["192.0.2.9/24"]})
 
 

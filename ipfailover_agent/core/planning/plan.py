@@ -30,6 +30,7 @@ from ipfailover_agent.core.planning import (
     interfaces,
     ownership,
     priority,
+    routers,
     sources,
     unicast,
 )
@@ -106,6 +107,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             *choice.reports,
             *reports,
             *(f"{_ADDRESSES}: {each}" for each in unicast.unreached(settings, facts, name)),
+            *(f"{_ADDRESSES}: {each}" for each in routers.gateways(settings, facts)),
             *sources.reports(settings, facts),
             *_report_family(settings, grouped, nodes, name),
             *check.reports,

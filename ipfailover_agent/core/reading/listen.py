@@ -6,9 +6,8 @@ import re
 from ipaddress import ip_address
 from typing import NoReturn
 
-from msgspec import Struct
-
 from ipfailover_agent.core.errors import Problem, SettingsError
+from ipfailover_agent.core.model import ListenAddress
 
 VARIABLE = "IPFAILOVER_LISTEN"
 DEFAULT = "127.0.0.1:63000"
@@ -19,16 +18,6 @@ _SHAPE = re.compile(r"(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^\[\]:]*)):(?P<p
 _EXAMPLES = (
     f"write ADDRESS:PORT such as {DEFAULT} or [::1]:63000, :PORT for all addresses, or {OFF}"
 )
-
-
-class ListenAddress(Struct, frozen=True, kw_only=True):
-    """An address of this node, empty for all of them, and a TCP port from 1 to 65535."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def parse(text: str | None) -> ListenAddress | None:

@@ -268,6 +268,15 @@ def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
     return now - rival.advert_at <= 1.5 * max(context.advert_interval, rival.advert.interval)
 
 
+def is_challenge(rival: Rival, begin: float, context: ContestContext, now: float) -> bool:
+    """Tell whether a challenge by a rival's adverts, which began then, still stands.
+
+    One that ranks above us was in sight when it began, and that decides: it may be kept from
+    advertising for as long as it takes to yield to it. One below us has to be in sight now.
+    """
+    return rival.advertises(context, begin if rival.outranks(context) else now)
+
+
 def next_announcement(state: Contest, now: float, policy: ContestPolicy) -> float | None:
     """Return when a MASTER whose addresses are or were disputed announces next."""
     if not state.is_winner or state.fresh_until is None:
@@ -313,7 +322,7 @@ def _challenge_due(
 ) -> float | None:
     context = state.context
     begin = rival.challenged_at
-    if begin is None or not rival.advertises(context, now):
+    if begin is None or not is_challenge(rival, begin, context, now):
         return None
     if not rival.outranks(context):
         due = begin + patience_of(context, policy)

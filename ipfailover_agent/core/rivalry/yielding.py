@@ -95,7 +95,7 @@ def _judge_master(state: Contest, now: float, policy: ContestPolicy) -> Step:
         advert, begin = rival.advert, rival.challenged_at
         if advert is None or begin is None or is_muted(state, now):
             continue
-        if not rival.advertises(context, now):
+        if not verdicts.is_challenge(rival, begin, context, now):
             continue
         if rival.outranks(context):
             state, more = _judge_outranked(state, advert, begin, now, policy)
@@ -212,9 +212,16 @@ def brisk(state: Contest, now: float, policy: ContestPolicy) -> Contest:
 
 
 def calm(state: Contest, now: float) -> Contest:
-    """Return the state without a hold."""
+    """Return the state without a hold, and without the challenge that led to it."""
+    rivals = tuple(replace(each, challenged_at=None) for each in state.rivals)
     return replace(
-        state, phase=Phase.WATCHING, reason=None, cause=None, trial_at=None, calm_at=now
+        state,
+        phase=Phase.WATCHING,
+        reason=None,
+        cause=None,
+        trial_at=None,
+        calm_at=now,
+        rivals=rivals,
     )
 
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import Family, MissingScript, ScriptState, family_of
-from ipfailover_agent.core.planning import unicast
+from ipfailover_agent.core.planning import routers, unicast
 from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 from ipfailover_agent.core.words import listed
 
@@ -173,6 +173,24 @@ def of_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -
         f"{listed(outside)} in no network of {config.interface}",
         "neighbours will not ask for them by ARP: route them to these nodes, or correct "
         "OPENSHIFT_HA_VIRTUAL_IPS or OPENSHIFT_HA_NETWORK_INTERFACE",
+    )
+
+
+def of_routers(
+    settings: Settings, facts: HostFacts, known: Collection[tuple[IPAddress, str]]
+) -> Finding:
+    """Judge whether an address is that of a router; ``known``: the next hops of all routes."""
+    found = (
+        *routers.gateways(settings, facts),
+        *routers.next_hops(settings, facts, known),
+    )
+    if not found:
+        return passed("router", "no address is that of a router which this node uses")
+    return failed(
+        "router",
+        "; ".join(found),
+        "take it out of OPENSHIFT_HA_VIRTUAL_IPS, on every node; or, where these nodes are the "
+        "routers of their network, --tolerate router",
     )
 
 

@@ -19,8 +19,8 @@ NODE_CHECKS: Final = ("capabilities", "keepalived", "build", "agent", "settings"
 """What can be looked at without a configuration, in the order of the lines."""
 
 CONFIGURED_CHECKS: Final = (
-    *("config", "password", "interface", "subnet", "elsewhere", "manager", "rp_filter"),
-    *("firewall", "port", "script"),
+    *("config", "password", "interface", "subnet", "router", "elsewhere", "manager"),
+    *("rp_filter", "firewall", "port", "script"),
 )
 """What needs one."""
 
