@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from contextlib import ExitStack
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.namespaces import base_environment
 from tests.lab.scenarios import (
     ELECTION,
     PORT,
@@ -18,6 +20,7 @@ from tests.lab.scenarios import (
     status,
     stays,
     variables,
+    wait_for_line,
     wait_for_none,
     wait_for_state,
 )
@@ -123,3 +126,31 @@ def test_a_process_that_hangs_has_a_listener_and_is_found_by_the_periodic_check(
         wait_for_none(lab, [address], on=node, timeout=6)
         (failed,) = events(node, "check.failed")
         assert ("timed out after 1 s" in failed, _GONE in failed) == (True, False)
+
+
+def test_the_death_of_what_answers_a_url_is_found_at_once_by_the_agent(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """It runs keepalived's script itself, which asks every 8 s only; both say so in the end."""
+    lab = make_lab(2)
+    holder, other = lab.nodes
+    address = lab.virtual(1)
+    words = [sys.executable, "-m", "http.server", "8090"]
+    servers = [each.network.spawn(words, environment=base_environment()) for each in lab.nodes]
+    try:
+        for node, priority in ((holder, "250"), (other, "100")):
+            url = {"CHECK_URL": f"http://{node.ip}:8090/", "CHECK_INTERVAL": "8"}
+            node.start(variables(address, PRIORITY=priority, **url))
+            wait_for_line(node, "Entering BACKUP STATE", timeout=20)
+        lab.wait_for_holder(address, timeout=ELECTION, among=[holder])
+        servers[0].kill()
+        lab.wait_for_holder(address, timeout=4, among=[other])
+        (failed,) = events(holder, "check.failed")
+        assert 'cause="listener of port 8090 is gone"' in failed
+        assert f"cannot reach http://{holder.ip}:8090/" in failed
+        servers.append(holder.network.spawn(words, environment=base_environment()))
+        wait_for_state(holder, "BACKUP", timeout=25)
+    finally:
+        for each in servers:
+            each.kill()
+            each.wait()
