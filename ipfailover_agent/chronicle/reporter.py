@@ -126,8 +126,11 @@ class Reporter:
     @property
     def script(self) -> str:
         """Return the check's name in the active configuration, empty for none."""
-        track = None if self._active is None else self._active.config.track_script
-        return "" if track is None else track.name
+        if self._active is None:
+            return ""
+        config = self._active.config
+        check = config.track_script or config.port_probes
+        return "" if check is None else check.name
 
     @property
     def phase(self) -> Phase:

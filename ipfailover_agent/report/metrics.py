@@ -126,7 +126,7 @@ def _is_up(look: Observation) -> bool:
 def _of_scripts(look: Observation) -> Iterator[Metric]:
     """Yield the check; nobody is told whether it runs at this moment, so that has no value."""
     result = GaugeMetricFamily(
-        "keepalived_script_status", "Result of the tracked script: 1 good, 0 bad", labels=("name",)
+        "keepalived_script_status", "Result of the check: 1 good, 0 bad", labels=("name",)
     )
     check = look.status.check
     if look.script and check is not None and check.state in {"ok", "failing"}:

@@ -65,7 +65,7 @@ def test_each_move_of_an_address_has_its_cause(make_lab: Callable[..., Lab]) -> 
 
     first.application.stop()
     wait_for_each(lab, [address], timeout=5, among=[second])
-    wait_for_move(lab, first, "FAULT", "check failed", "port 8080", "Connection refused")
+    wait_for_move(lab, first, "FAULT", "check failed", "port 8080", "refused")
     wait_for_move(lab, second, "MASTER", "handover", first.ip)
     assert status(first)["check"]["state"] == "failing"
 

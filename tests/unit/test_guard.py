@@ -44,7 +44,8 @@ def test_contests_never_get_back_the_node_of_the_start(
     (interface,) = LATER.interfaces
     early = tuple(each for each in interface.addresses if each.address.version == 4)
     facts = replace(LATER, interfaces=(replace(interface, addresses=early),))
-    settings = Settings(virtual_addresses=(ip_address("10.0.0.50"),), interfaces=("eth0",))
+    address = ip_address("10.0.0.50")
+    settings = Settings(virtual_addresses=(address,), interfaces=("eth0",), check_watch=0)
     anything: Any = None
     candidate = Candidate(
         settings=settings,
