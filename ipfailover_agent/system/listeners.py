@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress, PortCheck
 
+_ANSWER_BYTES: Final = sock_diag.ANSWER_BYTES
 _LOOPBACK_INDEX: Final = 1  # LOOPBACK_IFINDEX, net/flow.h: in every network namespace
 _LOOPBACKS: Final = {4: "127.0.0.1", 6: "::1"}
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -49,26 +50,26 @@ class ListenerSocket:
             self._socket.close()
             raise SystemRefusedError(_refused(error.errno)) from error
         self._send, self._receive = self._socket.send, self._socket.recv
-        self._questions: list[bytes] = []
+        self._numbered: list[tuple[int, bytes]] = []
         self._answers: list[bytes] = []
         self.prepare()
 
     def prepare(self) -> None:
         """Write the questions anew: an interface that is made anew has another index."""
-        self._questions = [_question(each.address, each.port) for each in self._listeners]
-        self._answers = [b""] * len(self._questions)
+        questions = (_question(each.address, each.port) for each in self._listeners)
+        self._numbered = list(enumerate(questions))
+        self._answers = [b""] * len(self._numbered)
 
     def has_changed(self) -> bool:
         """Ask after every port; tell whether an answer is another than the last time.
 
         It is called many times a second, so bytes are compared and nothing is made of them.
         """
-        changed = False
-        send, receive, answers = self._send, self._receive, self._answers
-        for number, question in enumerate(self._questions):
+        changed, send, receive, answers = False, self._send, self._receive, self._answers
+        for number, question in self._numbered:
             try:
                 send(question)
-                answer = receive(sock_diag.ANSWER_BYTES)
+                answer = receive(_ANSWER_BYTES)
             except OSError:
                 answer = self._stale()
             if answer != answers[number]:

@@ -251,20 +251,20 @@ class Loop:
         It runs many times a second, mostly out of cold caches, and so does little: what is ready
         is only noticed here, and taken afterwards.
         """
-        look, period, poll, clock = (
-            self._look,
-            self._look_period,
-            self._poller.poll,
-            time.monotonic,
-        )
-        while look is not None and self._look is look:
-            now = clock()
-            left = self._look_at - now
-            if left <= 0:
-                self._look_at = max(self._look_at, now - period) + period  # no burst after a sleep
-                if look():
-                    return True
-            elif (deadline is not None and deadline - now < left) or poll(left, 1):
+        look, at, period = self._look, self._look_at, self._look_period
+        poll, clock = self._poller.poll, time.monotonic
+        left = at - clock()
+        while look is not None and (deadline is None or at <= deadline):
+            if left > 0 and poll(left, 1):
+                return False
+            at += period
+            left = at - clock()
+            if left <= 0:  # what was slept through is left out
+                at, left = at - left + period, period
+            self._look_at = at
+            if look():
+                return True
+            if self._look is not look:
                 return False
         return False
 
