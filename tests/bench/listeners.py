@@ -1,17 +1,21 @@
 """Measures what watching listeners costs: ``python -m tests.bench.listeners``, as root.
 
-Nothing is judged but the ratio. Agents with 1 and with 254 addresses run at the same time, each
-with the watch and without it (both probe the port themselves, every 2.5 s), beside a Python loop
-that only wakes as often as the watch does. The CPU of all threads of an agent counts.
+Nothing is judged. Agents with 1 and with 254 addresses run at the same time, each with the watch
+and without it (both probe the port themselves, every 2.5 s), beside a Python loop that only wakes
+as often as the watch does, and beside a process that has the agent's loop and its watch and does
+nothing else. The CPU of all threads counts, in rounds: what differs between two agents is small
+beside what each differs from itself, so medians are printed with the least and the most.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.lab.lab import Lab
@@ -20,21 +24,40 @@ from tests.lab.scenarios import ELECTION, variables
 from tests.lab.waiting import wait_until
 
 _SETTLING = 5.0  # seconds after the last MASTER
-_LIMIT = 2.0  # times the loop that only wakes
+_WAKES, _ALONE = "a loop that only wakes", "the watch alone"
+_PROJECT = Path(__file__).parents[2]
 _LOOP = """
 import select, sys
 poll, seconds = select.epoll(), float(sys.argv[1])
 while True:
     poll.poll(seconds)
 """
+_WATCH = """
+import socket, sys
+from ipaddress import ip_address
+import structlog
+from ipfailover_agent.core.model import PortCheck
+from ipfailover_agent.protection.listeners import Listeners
+from ipfailover_agent.system.loop import Loop
+made = socket.create_server(("127.0.0.1", 0))
+port = PortCheck(address=ip_address("127.0.0.1"), port=made.getsockname()[1])
+with Loop(()) as loop:
+    listeners = Listeners(structlog.get_logger(), lambda _: False)
+    listeners.configure((port,), float(sys.argv[1]), loop)
+    listeners.want(is_wanted=True)
+    assert listeners.is_watching
+    while True:
+        loop.wait(None)
+"""
 
 
-def main() -> int:
-    """Print the figures; return 1 where the watch costs more than twice a loop that only wakes."""
+def main() -> None:
+    """Print the figures."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.listeners", description=main.__doc__
     )
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement")
+    parser.add_argument("--rounds", type=int, default=15, help="how often is measured")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a round")
     parser.add_argument("--watch", default="0.05", help="seconds between two looks")
     arguments = parser.parse_args()
     ensure_privileges()
@@ -45,7 +68,7 @@ def main() -> int:
         "254 addresses, no watch": (254, {"CHECK_WATCH": "0"}),
         "254 addresses": (254, {"CHECK_WATCH": arguments.watch}),
     }
-    with Lab(nodes=len(kinds), ipv6=False) as lab:
+    with Lab(nodes=len(kinds), ipv6=False) as lab, ExitStack() as stack:
         first = {}
         for number, (node, (count, more)) in enumerate(
             zip(lab.nodes, kinds.values(), strict=True), start=1
@@ -59,32 +82,36 @@ def main() -> int:
             timeout=3 * ELECTION,
             what="every node holds its addresses",
         )
+        pids = {name: _agent(node.pids()) for name, node in zip(kinds, lab.nodes, strict=True)}
+        for name, text in ((_WAKES, _LOOP), (_ALONE, _WATCH)):
+            words = [sys.executable, "-c", text, arguments.watch]
+            child = stack.enter_context(subprocess.Popen(words, cwd=_PROJECT))
+            stack.callback(child.kill)
+            pids[name] = child.pid
         time.sleep(_SETTLING)
-        with subprocess.Popen([sys.executable, "-I", "-S", "-c", _LOOP, arguments.watch]) as loop:
-            time.sleep(1)  # its start is not its loop
-            names = {
-                name: _agent(node.pids()) for name, node in zip(kinds, lab.nodes, strict=True)
-            }
-            names["a loop that only wakes"] = loop.pid
-            before = {name: _cpu_seconds(pid) for name, pid in names.items()}
-            begun = time.monotonic()
-            time.sleep(arguments.seconds)
-            elapsed = time.monotonic() - begun
-            used = {
-                name: (_cpu_seconds(pid) - before[name]) / elapsed for name, pid in names.items()
-            }
-            loop.kill()
-    print(f"\n## the agent's CPU over {elapsed:.0f} s, per cent of a core")
-    for name, share in used.items():
-        print(f"{name:28} {100 * share:.3f}")
-    print(f"\n## the watch alone, every {arguments.watch} s, times a loop that only wakes")
-    wakes = used["a loop that only wakes"]
-    ratios = [
-        (used[name] - used[f"{name}, no watch"]) / wakes for name in ("1 address", "254 addresses")
-    ]
-    for name, ratio in zip(("1 address", "254 addresses"), ratios, strict=True):
-        print(f"{name:28} {ratio:.2f}")
-    return int(max(ratios) > _LIMIT)
+        rounds = [_round(pids, arguments.seconds) for _ in range(arguments.rounds)]
+    print(f"\n## CPU, per cent of a core, {arguments.rounds} rounds of {arguments.seconds:g} s")
+    for name in pids:
+        _print(name, [100 * each[name] for each in rounds], 3)
+    print(f"\n## the watch, every {arguments.watch} s, times a loop that only wakes")
+    _print(_ALONE, [each[_ALONE] / each[_WAKES] for each in rounds], 2)
+    print("\n## likewise, as what an agent with the watch takes more than one without, and a wake")
+    for name in ("1 address", "254 addresses"):
+        extra = [(each[name] - each[f"{name}, no watch"]) / each[_WAKES] for each in rounds]
+        _print(name, extra, 2)
+
+
+def _round(pids: dict[str, int], seconds: float) -> dict[str, float]:
+    """Return what share of a core each process takes for so long."""
+    before, begun = {name: _cpu_seconds(pid) for name, pid in pids.items()}, time.monotonic()
+    time.sleep(seconds)
+    elapsed = time.monotonic() - begun
+    return {name: (_cpu_seconds(pid) - before[name]) / elapsed for name, pid in pids.items()}
+
+
+def _print(name: str, figures: list[float], places: int) -> None:
+    middle, least, most = statistics.median(figures), min(figures), max(figures)
+    print(f"{name:28} {middle:.{places}f} ({least:.{places}f} to {most:.{places}f})")
 
 
 def _agent(pids: list[int]) -> int:
@@ -100,4 +127,4 @@ def _cpu_seconds(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

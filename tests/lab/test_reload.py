@@ -135,13 +135,13 @@ def test_addresses_are_reordered(make_lab: Callable[..., Lab], family: str) -> N
 
 
 def test_another_monitor_port_changes_the_check_only(make_lab: Callable[..., Lab]) -> None:
-    """keepalived is not signalled; the next check asks the new port."""
+    """Where keepalived runs it, it is not signalled: the next check asks the new port."""
     lab = make_lab(2)
     address = lab.virtual(1)
-    source = serve_from_directory(lab, address)
+    source = serve_from_directory(lab, address, CHECK_WATCH="0")
     first, second = lab.nodes
     began = time.monotonic()
-    source.write(variables(address, MONITOR_PORT="9"))
+    source.write(variables(address, CHECK_WATCH="0", MONITOR_PORT="9"))
     reload(first)
     assert "Reloading" not in first.stdout()
     lab.wait_for_holder(address, timeout=1 + PLANNED, among=[second])

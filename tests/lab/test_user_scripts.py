@@ -114,11 +114,11 @@ def test_a_missing_check_script_may_count_as_a_failure(make_lab: Callable[..., L
 
 
 def test_a_failing_check_says_what_it_could_not_reach(make_lab: Callable[..., Lab]) -> None:
-    """/run is noexec and open to all: the generated check works and gives its reason."""
+    """/run is noexec and open to all: the generated script works and gives its reason."""
     lab = make_lab(1)
     (node,) = lab.nodes
     node.application.stop()
-    node.start(variables(lab.virtual(1)), run_mount="noexec,mode=0777")
+    node.start(variables(lab.virtual(1), CHECK_WATCH="0"), run_mount="noexec,mode=0777")
     wait_for_line(node, "previous=INIT state=FAULT")
     reason = lab.wait_until(
         lambda: node.read("/run/ipfailover-agent/check.reason"), timeout=3, what="a reason"
