@@ -322,6 +322,12 @@ def test_a_master_is_new_to_an_address_that_a_reload_gives_it() -> None:
     assert reason is HoldReason.ANNOUNCED
 
 
+def test_no_trace_shows_the_password() -> None:
+    """A context is in every state that a test or an error prints."""
+    assert "virtual_router_id=11, priority=150" in repr(CONTEXT)
+    assert "OpenShif" not in repr(CONTEXT)
+
+
 def test_one_below_us_under_another_id_hears_announcements() -> None:
     """Its adverts for our id may put ours off; they cannot put off announcements."""
     replay = Replay()
