@@ -311,6 +311,23 @@ def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhi
     assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(0.3))
 
 
+def test_a_master_is_new_to_an_address_that_a_reload_gives_it() -> None:
+    """keepalived stays MASTER of the id; who has held the address under another id is no newer."""
+    before = replace(CONTEXT, addresses=(IPv4Address("10.0.0.6"),))
+    replay = Replay()
+    replay(Reconfigured(context=before), MASTER, 60.0, Reconfigured(context=CONTEXT))
+    rival = announced(LOWER_MAC)
+    assert [] == holds(replay(rival, 0.35))
+    [(reason, _)] = holds(replay(0.05, rival))
+    assert reason is HoldReason.ANNOUNCED
+
+
+def test_no_trace_shows_the_password() -> None:
+    """A context is in every state that a test or an error prints."""
+    assert "virtual_router_id=11, priority=150" in repr(CONTEXT)
+    assert "OpenShif" not in repr(CONTEXT)
+
+
 def test_one_below_us_under_another_id_hears_announcements() -> None:
     """Its adverts for our id may put ours off; they cannot put off announcements."""
     replay = Replay()

@@ -391,6 +391,8 @@ def _on_context(
 def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Step:
     """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not.
 
+    A MASTER that gets an address by it is a new holder of that one: keepalived stays MASTER of the
+    id, and another node may have held the address under another id for long.
     Where the id serves other addresses now, what it was held for says nothing of them; where
     rivals are only reported from now on, a hold ends.
     """
@@ -404,6 +406,7 @@ def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Ste
     state = replace(
         state,
         context=context,
+        since=state.since if context.served <= state.context.served else now,
         rivals=(),
         alive_until=now + context.master_down_time,
         baseline=None,
