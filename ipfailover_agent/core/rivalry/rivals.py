@@ -110,9 +110,26 @@ class ContestContext(Struct, frozen=True, kw_only=True):
         """Tell whether a MAC is one of this host, whichever interface it belongs to."""
         return mac == self.mac or mac in self.host_macs
 
-    def differs_by_macs(self, other: ContestContext) -> bool:
-        """Tell whether MACs of this host are others than in ``other``, and nothing else is."""
-        return self != other and self == replace(other, mac=self.mac, host_macs=self.host_macs)
+    def differs_by_the_node(self, other: ContestContext) -> bool:
+        """Tell whether only what surrounds the instance is other than in ``other``.
+
+        MACs and addresses of this host, how many more instances there are: what the instance and
+        others think of each other's adverts is as before. An address that a reload removes counts
+        as the node's own until a moment later.
+        """
+        surrounded = replace(
+            other,
+            mac=self.mac,
+            host_macs=self.host_macs,
+            node_addresses=self.node_addresses,
+            announce_interval=self.announce_interval,
+            router_ids=self.router_ids,
+        )
+        return self != other and self == surrounded
+
+    def is_own_advert(self, advert: Advert) -> bool:
+        """Tell whether an advert comes from this host, by its MAC or its source."""
+        return self.is_own(advert.source_mac) or self.is_own_address(advert.source)
 
     def is_own_address(self, address: IPAddress) -> bool:
         """Tell whether an address is one of this node itself."""
@@ -161,6 +178,7 @@ class Rival(Struct, frozen=True, kw_only=True):
         lapses: how often it announced anew after a silence in which one who hears us would not
             have been silent.
         left_at: when it last sent priority 0.
+        disclaimed_at: when an advert of it for the same id last listed none of our addresses.
         is_reported: that it advertises beside us has been told.
     """
 
@@ -179,7 +197,13 @@ class Rival(Struct, frozen=True, kw_only=True):
     stage: int = 0
     lapses: int = 0
     left_at: float | None = None
+    disclaimed_at: float | None = None
     is_reported: bool = False
+
+    @property
+    def has_disclaimed(self) -> bool:
+        """Tell whether its newest advert for the id lists none of our addresses."""
+        return self.disclaimed_at is not None and self.disclaimed_at >= (self.advert_at or 0.0)
 
     @property
     def last_seen(self) -> float:
@@ -201,6 +225,11 @@ class Rival(Struct, frozen=True, kw_only=True):
         if self.advert is None or self.advert_at is None:
             return None
         return self.advert_at + context.silence_of(self.advert)
+
+    def claims_elsewhere(self, context: ContestContext, now: float) -> bool:
+        """Tell whether adverts of it in sight list addresses of ours under another id."""
+        is_elsewhere = self.router_id not in {None, context.virtual_router_id}
+        return is_elsewhere and self.advertises(context, now)
 
     def outranks(self, context: ContestContext) -> bool:
         """Tell whether its newest advert ranks above us."""
