@@ -28,6 +28,7 @@ UNPRIVILEGED = (
     *("--bounding-set", "-all", "--inh-caps", "-all"),
 )
 WITHOUT_NET_ADMIN = ("setpriv", "--bounding-set", "-net_admin")
+TEMPLATES = Path(__file__).parents[2] / "templates"
 IPV6 = "2001:db8::a"
 
 
@@ -178,6 +179,69 @@ def test_a_template_that_fails_is_named_with_its_line(world: World) -> None:
     assert "keepalived.conf.j2" in done.stderr
     assert "2" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def own(world: World) -> Path:
+    """Return a directory for templates of the user's own, which the agent takes them from."""
+    directory = world.directory / "templates"
+    directory.mkdir()
+    world.environment["IPFAILOVER_TEMPLATE_DIR"] = str(directory)
+    return directory
+
+
+def test_a_template_without_room_for_the_agents_verdict_has_keepalived_check(
+    world: World, own: Path
+) -> None:
+    """As one of a time before the agent checked ports at all: the script is in force."""
+    (own / "keepalived.conf.j2").write_text(_without_probes())
+    done = world.command("render", environment={"OPENSHIFT_HA_CHECK_WATCH": "0.2"})
+    assert ("warning: ", 0) == (done.stderr[:9], done.returncode)
+    assert f"CHECK_WATCH: is not looked at: {own}/keepalived.conf.j2 is one of" in done.stderr
+    assert 3 == done.stdout.count('        "chk_OpenShift_IPFailover"')  # one an instance
+    assert 'vrrp_script "chk_OpenShift_IPFailover" {' in done.stdout
+    assert "check.track" not in done.stdout
+    done = world.command("check")
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("command", ["check", "render", "run"])
+def test_a_template_that_loses_the_verdict_of_fast_probes_is_refused(
+    world: World, own: Path, command: str
+) -> None:
+    """keepalived has no check at fractions of a second that could stand in."""
+    (own / "keepalived.conf.j2").write_text(_without_probes())
+    done = world.command(command, environment={"OPENSHIFT_HA_CHECK_INTERVAL": "0.5"})
+    assert 78 == done.returncode
+    assert (
+        f"{own}/keepalived.conf.j2 renders no track_file 'chk_OpenShift_IPFailover' of "
+        f"{world.run_directory}/check.track, by which the agent's own check counts"
+    ) in done.stdout + done.stderr
+    lost = "renders no 'chk_OpenShift_IPFailover' in track_file in vrrp_instance '"
+    assert lost in done.stdout + done.stderr
+
+
+def test_a_template_with_a_check_script_of_its_own_has_keepalived_run_it(
+    world: World, own: Path
+) -> None:
+    """Ports and all: what it asks is more than that a port connects."""
+    (own / "check.sh.j2").write_text("exit 0  # mine\n")
+    there = world.directory / "rendered"
+    done = world.command("render", "--output", str(there))
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "exit 0  # mine\n" == (there / "check").read_text()
+    assert 'vrrp_script "chk_OpenShift_IPFailover" {' in (there / "keepalived.conf").read_text()
+
+
+def _without_probes() -> str:
+    """Return the packaged keepalived.conf.j2 without what is about the agent's probes."""
+    text = (TEMPLATES / "keepalived.conf.j2").read_text(encoding="utf-8")
+    head, _, rest = text.partition("{% if config.port_probes %}\n")
+    tail = rest[rest.index("{% for each in config.instances %}") :]
+    lines = ("{% if config.port_probes %}", "{{ config.port_probes.name | text }}", "{% endif %}")
+    place = f"{lines[0]}\n        {lines[1]}\n{lines[2]}\n"
+    assert place in tail
+    return head + tail.replace(place, "")
 
 
 # --- check --

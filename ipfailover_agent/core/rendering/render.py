@@ -99,7 +99,7 @@ def render(
         scripts.append(RenderedFile(path=paths.notify, text=text, mode=0o700))
     if template_directory is not None:
         # Ours are proven by tests; reading a file of 254 instances back takes 50 ms.
-        _check_text(environment, config, main.text)
+        _check_text(environment, page, main.text)
     return Rendering(config=main, scripts=tuple(scripts), digest=_digest((main, *scripts)))
 
 
@@ -175,11 +175,11 @@ def packaged_templates() -> pathlib.Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent / "templates"
 
 
-def _check_text(environment: jinja2.Environment, config: KeepalivedConfig, text: str) -> None:
+def _check_text(environment: jinja2.Environment, page: _Page, text: str) -> None:
     """Refuse a keepalived.conf that says something else than the plan."""
     from ipfailover_agent.core.rendering import rendered  # noqa: PLC0415 - who has templates pays for it
 
-    if found := rendered.complaints(text, config):
+    if found := rendered.complaints(text, page.config, page.paths):
         template = environment.get_template(_CONFIG).filename or _CONFIG
         raise TemplateError(f"{template} {'; '.join(found)}")
 

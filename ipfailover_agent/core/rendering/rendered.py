@@ -2,7 +2,8 @@
 
 keepalived -t passes a file without instances, and the addresses of a reload that loses one are
 dropped without an error. A template of the user's may add what it likes; what the plan holds must
-be there, and nothing else of that kind in our instances.
+be there, and nothing else of that kind in our instances. Where the agent makes the check itself,
+its verdict has to reach every one of them: else a node whose service is dead would hold addresses.
 
 Reads as keepalived 2.2.7 does: ``#`` and ``!`` begin a comment outside of double quotes, braces
 are words of their own wherever they stand, a statement ends with its line. What follows ``@ID``
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, VrrpInstance
+    from ipfailover_agent.core.paths import RunPaths
 
 _TOKEN = re.compile(r'"([^"\n]*)"?|([{}])|[#!].*|([^\s"#!{}]+)')
 _INSTANCE = "vrrp_instance"
 _ADVERTISED, _EXCLUDED = "virtual_ipaddress", "virtual_ipaddress_excluded"
+_TRACK_FILES = (["track_file"], ["vrrp_track_file"])  # the second is its name of old
 _SHOWN = 5  # problems; one template makes the same mistake for every instance
 
 
@@ -37,16 +40,29 @@ class _Found(Struct):
     identifiers: list[str] = field(default_factory=list)
     advertised: list[str] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
+    tracked: list[str] = field(default_factory=list)
 
 
-def complaints(text: str, config: KeepalivedConfig) -> tuple[str, ...]:
+class _Read(Struct):
+    """What of a file is compared: the instances in order, and the path of each track_file."""
+
+    instances: list[_Found] = field(default_factory=list)
+    track_files: dict[str, str] = field(default_factory=dict)
+
+
+def complaints(text: str, config: KeepalivedConfig, paths: RunPaths) -> tuple[str, ...]:
     """Return what ``text`` lacks of ``config`` or says otherwise, as ends of sentences.
 
     Each goes on after the name of the file: ``renders no vrrp_instance 'x_VIP_1'``. At most five,
     and one that counts the rest. Empty where all is there.
     """
-    found = _instances(text)
-    said = [*_differences(found, config.instances), *_misplaced(found, config)]
+    read = _read(text)
+    found = read.instances
+    said = [
+        *_differences(found, config.instances),
+        *_misplaced(found, config),
+        *_unheard(read, config, paths.check_track),
+    ]
     if len(said) > _SHOWN:
         said[_SHOWN:] = [f"has {len(said) - _SHOWN} more faults like that"]
     return tuple(said)
@@ -102,6 +118,19 @@ def _misplaced(found: list[_Found], config: KeepalivedConfig) -> Iterator[str]:
                 yield f"renders {address} in vrrp_instance {block.name!r} too"
 
 
+def _unheard(read: _Read, config: KeepalivedConfig, path: str) -> Iterator[str]:
+    """Yield where the verdict of the agent's own check would get lost."""
+    if config.port_probes is None:
+        return
+    name = config.port_probes.name
+    if read.track_files.get(name) != path:
+        yield f"renders no track_file {name!r} of {path}, by which the agent's own check counts"
+    names = {each.name for each in config.instances}
+    for block in read.instances:
+        if block.name in names and name not in block.tracked:
+            yield f"renders no {name!r} in track_file in vrrp_instance {block.name!r}"
+
+
 def _address(word: str) -> tuple[IPAddress | None, str]:
     """Return an address without its prefix length, None where it is none; and what was written."""
     try:
@@ -113,20 +142,24 @@ def _address(word: str) -> tuple[IPAddress | None, str]:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _instances(text: str) -> list[_Found]:
-    """Return the vrrp_instance blocks at the top of the file, in order."""
-    found: list[_Found] = []
+def _read(text: str) -> _Read:
+    """Return the vrrp_instance and track_file blocks at the top of the file."""
+    read = _Read()
+    found, opened = read.instances, ""
     path: list[str] = []  # first words of the blocks that are open
     for words in _statements(text):
         if words == ["}"]:
             del path[-1:]
         elif words[-1] == "{":
             path.append(words[0])
+            opened = " ".join(words[1:-1]) if len(path) == 1 else opened
             if path == [_INSTANCE]:
-                found.append(_Found(" ".join(words[1:-1])))
+                found.append(_Found(opened))
         elif path and path[0] == _INSTANCE:
             _note(found[-1], path[1:], words)
-    return found
+        elif path in _TRACK_FILES and words[0] == "file":
+            read.track_files[opened] = " ".join(words[1:])
+    return read
 
 
 def _note(instance: _Found, path: list[str], words: list[str]) -> None:
@@ -137,6 +170,8 @@ def _note(instance: _Found, path: list[str], words: list[str]) -> None:
             instance.advertised.append(address)
         case ["virtual_ipaddress_excluded"], [address, *_]:
             instance.excluded.append(address)
+        case ["track_file"], [name, *_]:
+            instance.tracked.append(name)
         case _:
             pass  # what the plan does not decide
 
