@@ -72,7 +72,7 @@ class Listeners:
             return
         if looks:
             self._looks = True
-            self._loop.look_every(self._pace, self._look)
+            self._loop.look_every(watch.pace(self._pace, len(self._ports)), self._look)
             self._look()
         else:
             self._rest()

@@ -12,6 +12,7 @@ from ipfailover_agent.core.supervising.listeners import (
     controlled,
     in_words,
     looked,
+    pace,
     rested,
 )
 
@@ -34,6 +35,12 @@ def test_only_a_change_from_found_to_gone_counts() -> None:
     assert () == gone
     state, gone = looked(state, {WEB: NONE, MAIL: NONE})
     assert (WEB, MAIL) == gone
+
+
+def test_a_crowd_of_listeners_is_looked_at_less_often() -> None:
+    """So that it takes no more of a core, and no look holds the loop up for long."""
+    assert [0.05, 0.05, 0.051, 1.0] == [pace(0.05, count) for count in (1, 50, 51, 1000)]
+    assert [0.5, 0.6] == [pace(0.5, count) for count in (500, 600)]
 
 
 def test_a_question_that_is_refused_says_nothing_of_the_port() -> None:
