@@ -20,6 +20,7 @@ WORKDIR /src
 COPY constraints.txt pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY templates templates
 COPY ipfailover_agent ipfailover_agent
+COPY image/compile_templates.py image/
 # The constraints hold for what builds the wheel, too. Byte code is checked against nothing at run
 # time: the image cannot change, and a read-only root could not take new byte code.
 ENV PIP_CONSTRAINT=/src/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -29,7 +30,8 @@ RUN set -eu; \
     pip3 --python /opt/ipfailover-agent/bin/python install --quiet --no-compile /wheels/*.whl; \
     cd /opt/ipfailover-agent; \
     rm -rf include bin/activate* bin/Activate* lib/python3*/site-packages/psutil/tests; \
-    bin/python -m compileall -q --invalidation-mode unchecked-hash lib
+    bin/python -m compileall -q --invalidation-mode unchecked-hash lib; \
+    bin/python /src/image/compile_templates.py
 
 FROM ${BASE}
 # bash to setpriv: what the agent needs. The rest is for users' own scripts and probes, and is what

@@ -87,6 +87,7 @@ RUNS ?= 11
 MOMENTS ?= 9
 
 bench: $(READY) ## measure start-up, memory, idle CPU and what clients wait for; RUNS=3 MOMENTS=1 is a quick look
+	@PYTHONPATH=. $(BIN)/python image/compile_templates.py
 	@$(BIN)/python -m tests.bench --runs $(RUNS) --moments $(MOMENTS)
 
 clean: ## remove everything that was made

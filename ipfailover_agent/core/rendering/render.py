@@ -152,6 +152,8 @@ _FILTERS = {
 def _environment(template_directory: str | None) -> jinja2.Environment:
     import jinja2  # noqa: PLC0415 - 40 ms that most commands need not spend
 
+    from ipfailover_agent.core.rendering import compiled  # noqa: PLC0415 - it imports jinja2
+
     directories = [str(packaged_templates())]
     if template_directory is not None:
         if not pathlib.Path(template_directory).is_dir():
@@ -159,6 +161,7 @@ def _environment(template_directory: str | None) -> jinja2.Environment:
         directories.insert(0, template_directory)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(directories),
+        bytecode_cache=compiled.ByteCode(compiled.DIRECTORY),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -167,6 +170,17 @@ def _environment(template_directory: str | None) -> jinja2.Environment:
     )
     environment.filters.update(_FILTERS)
     return environment
+
+
+def byte_code() -> dict[pathlib.Path, bytes]:
+    """Return the files that spare a start the compilation of the packaged templates."""
+    from ipfailover_agent.core.rendering import compiled  # noqa: PLC0415 - as above
+
+    environment, recorder = _environment(None), compiled.Recorder()
+    environment.bytecode_cache = recorder
+    for name in environment.list_templates():
+        environment.get_template(name)
+    return {compiled.DIRECTORY / name: data for name, data in recorder.files.items()}
 
 
 def packaged_templates() -> pathlib.Path:
