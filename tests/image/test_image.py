@@ -78,6 +78,18 @@ def test_byte_code_is_there_for_every_module_of_ours(image: str) -> None:
     assert (0, "") == (done.returncode, done.stdout), done.stderr
 
 
+def test_no_packaged_template_is_compiled_at_a_start(image: str) -> None:
+    """Their byte code was made by the versions and at the place where it is looked for."""
+    script = """
+from ipfailover_agent.core.rendering import render
+made = render._environment(None)
+made._parse = None
+print(all(made.get_template(each) for each in made.list_templates()))
+"""
+    done = output(image, "/opt/ipfailover-agent/bin/python", "-c", script)
+    assert ("True\n", "") == (done.stdout, done.stderr)
+
+
 def test_it_runs_with_the_strictest_rights_and_stops_well_within_its_grace(
     start: StartPod, lab: Lab
 ) -> None:
