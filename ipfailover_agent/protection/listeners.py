@@ -29,7 +29,8 @@ class Listeners:
 
     Args:
         log: where events go.
-        gone: hears in words that a listener is gone; tells whether there is news for people.
+        gone: hears in words that a listener is gone; tells whether there is news for people, or
+            something to wait for, so that the loop's owner has a look.
     """
 
     def __init__(self, log: FilteringBoundLogger, gone: Callable[[str], bool]) -> None:
@@ -126,7 +127,7 @@ class Listeners:
     # --- looking --------------------------------------------------------------------------------
 
     def _look(self) -> bool:
-        """Look once; tell whether something followed that people should see."""
+        """Look once; tell whether something followed that the loop's owner should see."""
         if self._socket is None or not self._socket.has_changed():
             return False
         self._state, gone = watch.looked(self._state, self._socket.answers())

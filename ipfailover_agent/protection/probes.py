@@ -202,13 +202,13 @@ class Probes:
         return None if self._prober is None else self._prober.state.took
 
     def _on_gone(self, cause: str) -> bool:
-        """A listener is gone: probe at once; tell whether there is news."""
+        """A listener is gone: probe at once; tell whether there is news, or something is due."""
         if self._maker is None:
             return False
         self._has_news = False
         self._maker.ask(cause, time.monotonic())
         self._explain()
-        return self._has_news
+        return self._has_news or bool(self._maker.state.waiting)
 
     # --- the verdict ----------------------------------------------------------------------------
 

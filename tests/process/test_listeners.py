@@ -298,6 +298,25 @@ def test_a_node_that_is_held_watches_nothing(
     assert ["check.passed"] == watching.events
 
 
+def test_what_a_look_began_to_wait_for_has_its_timeout(
+    watching: Watching, namespace: NetworkNamespace, application: socket.socket
+) -> None:
+    """The loop returns for it: until then it knows the next round's time only."""
+    watching.begin(at(application))
+    watching.turn()
+    rule = f"tcp dport {application.getsockname()[1]} drop"
+    namespace.run(
+        *("nft", "-f", "-"),
+        stdin=f"table ip silent {{\n chain input {{\n type filter hook input priority 0\n"
+        f"{rule}\n}}\n}}\n",
+    )
+    application.close()
+    began = time.monotonic()
+    assert (Woken(),) == watching.loop.wait(began + 30)
+    assert "timed out after 1 s" in str(watching.until_told("check.failed")["reason"])
+    assert 1 <= time.monotonic() - began < 15
+
+
 def test_a_port_that_something_else_answers_for_is_named_once(
     watching: Watching, namespace: NetworkNamespace, application: socket.socket
 ) -> None:
