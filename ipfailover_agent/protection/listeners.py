@@ -71,8 +71,9 @@ class Listeners:
         looks = is_wanted and self._socket is not None and not self._state.refusal
         if looks == self._looks or self._loop is None:
             return
-        if looks:
+        if looks and self._socket is not None:
             self._looks = True
+            self._socket.prepare()  # what was answered before the rest is forgotten
             self._loop.look_every(watch.pace(self._pace, len(self._ports)), self._look)
             self._look()
         else:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _ANSWER_BYTES: Final = sock_diag.ANSWER_BYTES
 _LOOPBACK_INDEX: Final = 1  # LOOPBACK_IFINDEX, net/flow.h: in every network namespace
 _LOOPBACKS: Final = {4: "127.0.0.1", 6: "::1"}
+_NO_FAMILY: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -55,7 +56,10 @@ class ListenerSocket:
         self.prepare()
 
     def prepare(self) -> None:
-        """Write the questions anew: an interface that is made anew has another index."""
+        """Forget the answers, so that the next look tells of every one, and write the questions anew.
+
+        An interface that is made anew has another index.
+        """
         questions = (_question(each.address, each.port) for each in self._listeners)
         self._numbered = list(enumerate(questions))
         self._answers = [b""] * len(self._numbered)
@@ -94,6 +98,15 @@ class ListenerSocket:
         return ""
 
     def _control(self, version: int) -> int:
+        """Return the error number; IPv4 stands in where IPv6 is switched off: one module tells."""
+        try:
+            return self._control_of(version)
+        except OSError as error:
+            if version == 6 and error.errno in _NO_FAMILY:  # noqa: PLR2004
+                return self._control_of(4)
+            raise
+
+    def _control_of(self, version: int) -> int:
         with socket.socket(_FAMILIES[version], socket.SOCK_STREAM) as own:
             own.bind((_LOOPBACKS[version], 0))
             own.listen(1)

@@ -113,6 +113,20 @@ def test_the_control_is_found_with_both_families(namespace: NetworkNamespace) ->
     assert "" == system.refusal()
 
 
+def test_where_a_node_has_no_ipv6_the_control_of_ipv4_stands_for_both(
+    namespace: NetworkNamespace,
+) -> None:
+    """As for a URL of localhost, which may mean either."""
+    namespace.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    with socket.create_server(("127.0.0.1", 8080)):
+        ports = [PortCheck(address=each, port=8080) for each in (V4, V6)]
+        asker = ListenerSocket(ports)
+        assert "" == asker.control()
+        asker.has_changed()
+        assert [0, errno.ENOENT] == list(asker.answers().values())
+        asker.close()
+
+
 def test_a_look_says_whether_anything_is_new(application: socket.socket) -> None:
     """So that nothing has to be made of most answers."""
     asker = ListenerSocket([PortCheck(address=V4, port=application.getsockname()[1])])
@@ -296,6 +310,20 @@ def test_a_node_that_is_held_watches_nothing(
     watching.probes.roster_is(ELIGIBLE)
     assert [] == watching.turn()
     assert ["check.passed"] == watching.events
+
+
+def test_a_listener_that_was_there_over_a_rest_is_missed_after_it(
+    watching: Watching, application: socket.socket
+) -> None:
+    """The first look after a rest says what is there, though nothing is new to the kernel."""
+    watching.begin(at(application))
+    for roster in (HELD, ELIGIBLE):
+        watching.turn()
+        watching.probes.roster_is(roster)
+    watching.turn()
+    application.close()
+    told = watching.until_told("check.failed")
+    assert "listener of port" in str(told["cause"])
 
 
 def test_what_a_look_began_to_wait_for_has_its_timeout(
