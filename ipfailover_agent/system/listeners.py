@@ -56,9 +56,9 @@ class ListenerSocket:
         self.prepare()
 
     def prepare(self) -> None:
-        """Forget the answers, so that the next look tells of every one, and write the questions anew.
+        """Write the questions anew: an interface that is made anew has another index.
 
-        An interface that is made anew has another index.
+        The answers are forgotten, so the next look tells of every one.
         """
         questions = (_question(each.address, each.port) for each in self._listeners)
         self._numbered = list(enumerate(questions))
