@@ -74,7 +74,8 @@ class Listeners:
         if looks and self._socket is not None:
             self._looks = True
             self._socket.prepare()  # what was answered before the rest is forgotten
-            self._loop.look_every(watch.pace(self._pace, len(self._ports)), self._look)
+            pace = watch.pace(self._pace, len(self._ports))
+            self._loop.look_every(pace, self._socket.has_changed, self._on_change)
             self._look()
         else:
             self._rest()
@@ -127,9 +128,14 @@ class Listeners:
 
     # --- looking --------------------------------------------------------------------------------
 
-    def _look(self) -> bool:
-        """Look once; tell whether something followed that the loop's owner should see."""
-        if self._socket is None or not self._socket.has_changed():
+    def _look(self) -> None:
+        """Look once, out of turn."""
+        if self._socket is not None and self._socket.has_changed():
+            self._on_change()
+
+    def _on_change(self) -> bool:
+        """Take answers that are new; tell whether the loop's owner should see what followed."""
+        if self._socket is None:
             return False
         self._state, gone = watch.looked(self._state, self._socket.answers())
         return bool(gone) and self._gone(watch.in_words(gone))

@@ -141,6 +141,7 @@ class Loop:
         self._wakes: socket.socket | None = None
         self._is_woken = False
         self._look: Callable[[], bool] | None = None
+        self._found: Callable[[], bool] = bool
         self._look_period = 0.0
         self._look_at = 0.0
 
@@ -179,17 +180,20 @@ class Loop:
         self._look = None
         self._cleanup.close()
 
-    def look_every(self, seconds: float, look: Callable[[], bool]) -> None:
-        """Call ``look`` so often from within :meth:`wait`, which goes on while it returns False.
+    def look_every(
+        self, seconds: float, look: Callable[[], bool], found: Callable[[], bool]
+    ) -> None:
+        """Call ``look`` so often from within :meth:`wait`, and ``found`` when it returns True.
 
         For what is looked at many times a second and nearly always the same: no round of the
-        loop's owner follows, no event is made. There is one such look; it replaces the last one.
+        loop's owner follows, no event is made, unless ``found`` returns True. There is one such
+        look; it replaces the last one.
         """
-        self._look, self._look_period = look, seconds
+        self._look, self._found, self._look_period = look, found, seconds
         self._look_at = time.monotonic() + seconds
 
     def look_no_more(self) -> None:
-        """Forget :meth:`look_every`, from within the look too."""
+        """Forget :meth:`look_every`, from within ``found`` too."""
         self._look = None
 
     def wake(self) -> None:
@@ -239,33 +243,40 @@ class Loop:
             :class:`Woken` says that a look (:meth:`look_every`) found something, too.
         """
         while True:
-            if self._look is not None and self._found_by_look(deadline):
+            if self._look is not None and self._found_by_look(self._look, deadline):
                 return (Woken(),)
             events = self._wait_once(self._seconds_until(deadline))
             if events or (deadline is not None and time.monotonic() >= deadline):
                 return tuple(events)
 
-    def _found_by_look(self, deadline: float | None) -> bool:
+    def _found_by_look(self, look: Callable[[], bool], deadline: float | None) -> bool:
         """Look as often as is wanted until a descriptor or the deadline is due; tell what came.
 
         It runs many times a second, mostly out of cold caches, and so does little: what is ready
         is only noticed here, and taken afterwards.
         """
-        look, at, period = self._look, self._look_at, self._look_period
-        poll, clock = self._poller.poll, time.monotonic
-        left = at - clock()
-        while look is not None and (deadline is None or at <= deadline):
-            if left > 0 and poll(left, 1):
-                return False
-            at += period
+        at, period, poll, clock = (
+            self._look_at,
+            self._look_period,
+            self._poller.poll,
+            time.monotonic,
+        )
+        while deadline is None or at <= deadline:
             left = at - clock()
-            if left <= 0:  # what was slept through is left out
-                at, left = at - left + period, period
-            self._look_at = at
+            if left > 0:
+                if poll(left, 1):
+                    break
+                at += period
+            else:  # what was slept through is left out
+                at += period - left
             if look():
-                return True
-            if self._look is not look:
-                return False
+                self._look_at = at
+                if self._found():
+                    return True
+                if self._look is None:
+                    return False
+                look, at, period = self._look, self._look_at, self._look_period
+        self._look_at = at
         return False
 
     @staticmethod

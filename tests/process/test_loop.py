@@ -335,7 +335,7 @@ def test_a_look_that_finds_nothing_ends_no_wait(loop: Loop) -> None:
         looks.append(time.monotonic())
         return False
 
-    loop.look_every(0.02, look)
+    loop.look_every(0.02, look, bool)
     began = time.monotonic()
     assert not loop.wait(began + 0.5)
     assert time.monotonic() >= began + 0.5
@@ -351,16 +351,37 @@ def test_a_look_that_finds_nothing_ends_no_wait(loop: Loop) -> None:
 def test_a_look_that_finds_something_ends_the_wait(loop: Loop, pipe: tuple[int, int]) -> None:
     """With the event of a wake, whatever else is there; it may be the last one."""
 
-    def look() -> bool:
+    def found() -> bool:
         loop.look_no_more()
         return True
 
     reading, writing = pipe
     loop.watch_lines(reading, "pipe")
-    loop.look_every(0.02, look)
+    loop.look_every(0.02, lambda: True, found)
     assert (Woken(),) == loop.wait(soon())
     os.write(writing, b"line\n")
     assert [LineReceived(source="pipe", line=b"line")] == list(loop.wait(soon()))
+
+
+def test_looks_go_on_when_nothing_followed_from_one(loop: Loop) -> None:
+    """Those that the last one asked for, too."""
+    looks: list[str] = []
+
+    def first() -> bool:
+        looks.append("first")
+        return len(looks) == 3
+
+    def second() -> bool:
+        looks.append("second")
+        return True
+
+    def found() -> bool:
+        loop.look_every(0.02, second, lambda: len(looks) == 6)
+        return False
+
+    loop.look_every(0.02, first, found)
+    assert (Woken(),) == loop.wait(soon(5))
+    assert [*["first"] * 3, *["second"] * 3] == looks
 
 
 def test_looks_go_on_while_a_descriptor_is_busy(loop: Loop, pipe: tuple[int, int]) -> None:
@@ -374,7 +395,7 @@ def test_looks_go_on_while_a_descriptor_is_busy(loop: Loop, pipe: tuple[int, int
     reading, writing = pipe
     loop.watch_writable(writing, "sink")
     del reading
-    loop.look_every(0.02, look)
+    loop.look_every(0.02, look, bool)
     time.sleep(0.3)
     began = time.monotonic()
     while time.monotonic() < began + 0.2:
