@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.core.network import packets
-from ipfailover_agent.core.rivalry import causes, conflict, contest, contexts
+from ipfailover_agent.core.rivalry import causes, claims, conflict, contest, contexts
 from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.rivalry.counters import Counters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
@@ -86,6 +86,7 @@ class Contests:
         self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
+        self._claimed: claims.Ids = {}  # where others had addresses of which instances
         self._announcer = AddressAnnouncer(self._news)
         self._is_ending = False  # keepalived was told to end
         self._is_reloading = False
@@ -241,6 +242,7 @@ class Contests:
         """Have a contest for every instance; ``before``: what those that stay were called."""
         now = time.monotonic()
         current = self._contexts(candidate)
+        heard = claims.heard(self._states.values(), now)
         states = {name: self._states[old] for name, old in before.items() if old in self._states}
         # An address to send from may be gone for a moment only: what was lost then stays lost.
         self._states = {
@@ -255,12 +257,14 @@ class Contests:
             if name not in self._states and REASON in self._holds.reasons(name):
                 self._holds.clear(name, REASON)
         for name, context in current.items():
+            rivals = claims.against(context, heard)
             if name not in self._states:
-                self._states[name] = Contest(context=context)
+                self._states[name] = Contest(context=context, rivals=rivals)
                 if name in self._entered:  # the wire was not watched when that was told
                     self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
             elif context != self._states[name].context:
-                self._feed(name, conflict.Reconfigured(context=context), now)
+                self._feed(name, conflict.Reconfigured(context=context, rivals=rivals), now)
+        self._claimed = claims.ids(self._states, now)
 
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
         heard_by = self._listener.wire
@@ -333,6 +337,8 @@ class Contests:
         names.discard(None)
         is_ours = bool(names)
         names.add(speaks_as)
+        if self._claimed:
+            names |= self._let_go(advert)
         foreign = self._foreign(speaks_as, advert, now, is_ours=is_ours)
         outlook = "" if foreign is None else self._shields.outlook()
         event = conflict.AdvertSeen(advert=advert, seen_ids=self._seen_ids, outlook=outlook)
@@ -346,6 +352,19 @@ class Contests:
                     advert.source in context.unicast_peers or is_from_segment(advert)
                 ):
                     self._heard(name, advert, context)
+
+    def _let_go(self, advert: Advert) -> frozenset[str]:
+        """Return the instances whose addresses its sender had under that id before a reload.
+
+        What it lists now may be others: then it has been reloaded too.
+        """
+        router_id = advert.virtual_router_id
+        return frozenset(
+            name
+            for name in self._claimed.get((router_id, family_of(advert.source)), ())
+            if name in self._states
+            and self._states[name].rival(advert.source_mac, router_id) is not None
+        )
 
     def _foreign(
         self, name: str | None, advert: Advert, now: float, *, is_ours: bool

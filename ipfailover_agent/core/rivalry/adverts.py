@@ -66,6 +66,7 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
             state = replace(state, announce_at=now)
         return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
     if not context.is_claimed_by(advert):
+        state = _on_disclaimed(state, known, now, policy)
         if advert.virtual_router_id != context.virtual_router_id:
             return state, ()
         cause = causes.id_clash([advert], context.router_ids, event.seen_ids, event.outlook)
@@ -90,7 +91,7 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
         is_reported=known.is_reported and was_in_sight,
     )
     state = yielding.remember(state, rival, policy)
-    if challenged_at == now and _is_other_id_below(context, rival):
+    if challenged_at == now and is_other_id_below(context, rival):
         # Adverts of ours may be put off by its own for our id: announcements are not.
         state = yielding.brisk(state, now, policy)
     if was_in_sight and not is_same and causes.difference(advert, context) is None:
@@ -101,7 +102,22 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     return state, ()
 
 
-def _is_other_id_below(context: ContestContext, rival: Rival) -> bool:
+def _on_disclaimed(
+    state: Contest, known: Rival | None, now: float, policy: ContestPolicy
+) -> Contest:
+    """Note that a rival's newest advert lists none of our addresses.
+
+    Under another id it has let go of them, as one that was reloaded when we were. Under ours it
+    may be another program of that node, and what each of them says is to be kept apart.
+    """
+    if known is None:
+        return state
+    if known.router_id == state.context.virtual_router_id:
+        return yielding.remember(state, replace(known, disclaimed_at=now), policy)
+    return replace(state, rivals=tuple(each for each in state.rivals if each is not known))
+
+
+def is_other_id_below(context: ContestContext, rival: Rival) -> bool:
     """Tell whether a rival advertises our addresses under another id, and has to yield."""
     return rival.router_id != context.virtual_router_id and not rival.outranks(context)
 

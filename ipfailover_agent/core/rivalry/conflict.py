@@ -147,9 +147,13 @@ class Gap(Struct, frozen=True, kw_only=True):
 
 
 class Reconfigured(Struct, frozen=True, kw_only=True):
-    """A reload changed the instance, or this host has other MACs."""
+    """A reload changed the instance, or this host has other MACs.
+
+    ``rivals``: those that claim its addresses under other ids, see ``claims.against``.
+    """
 
     context: ContestContext
+    rivals: tuple[Rival, ...] = ()
 
 
 class AdvertLeft(Struct, frozen=True):

@@ -94,7 +94,7 @@ from ipfailover_agent.core.rivalry.conflict import (
     Report,
     StateEntered,
 )
-from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
+from ipfailover_agent.core.rivalry.rivals import Rival
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Announcement
@@ -118,8 +118,8 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
             state, actions = _on_dump(state, counters, now, policy)
         case Gap(seconds=seconds):
             state, actions = _on_gap(state, seconds, now, policy), ()
-        case Reconfigured(context=context):
-            state, actions = _on_context(state, context, now, policy)
+        case Reconfigured():
+            state, actions = _on_context(state, event, now, policy)
         case AdvertLeft():
             state, actions = _on_advert_left(state, now, policy), ()
         case NotLeaving():
@@ -195,7 +195,8 @@ def _challenged_early(rival: Rival, state: Contest, now: float, policy: ContestP
     an interval (2.2.7 to 2.4.3).
     """
     if rival.router_id not in {None, state.context.virtual_router_id}:
-        return replace(rival, challenged_at=now) if rival.advertises(state.context, now) else rival
+        is_there = rival.claims_elsewhere(state.context, now)
+        return replace(rival, challenged_at=now) if is_there else rival
     left_at, heard_at = state.left_at, rival.advert_at
     if left_at is None or heard_at is None or heard_at < left_at or now - left_at > policy.confirm:
         return rival
@@ -358,6 +359,7 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
     if state.dump_at is not None:
         state = replace(state, dump_at=now)
     if state.state is VrrpState.MASTER:
+        state = _meet_claims(state, now, policy)
         if gap > context.advert_interval:
             state = replace(state, announce_at=now + policy.gap_delay)
         if gap >= context.master_down_time:
@@ -366,21 +368,34 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
     return state
 
 
-def _on_context(
-    state: Contest, context: ContestContext, now: float, policy: ContestPolicy
-) -> Step:
+def _meet_claims(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+    """Take as challenges what was heard of our addresses before a reload gave them to us.
+
+    keepalived stays MASTER of an id over a reload, and has the id's new addresses at once, however
+    long the adverts of who has them under another id are put off.
+    """
+    for each in state.rivals:
+        if each.challenged_at is None and each.claims_elsewhere(state.context, now):
+            state = yielding.remember(state, replace(each, challenged_at=now), policy)
+            if adverts.is_other_id_below(state.context, each):
+                state = yielding.brisk(state, now, policy)
+    return state
+
+
+def _on_context(state: Contest, event: Reconfigured, now: float, policy: ContestPolicy) -> Step:
     """Take another configuration, or other MACs of this host, which change no contest.
 
     Under another MAC than before a MASTER announces, and more than once: a switch may not forward
     at once. What was taken for a rival by its own frames until now is none.
     """
+    context = event.context
     has_moved = context.mac != state.context.mac
     actions: tuple[Action, ...] = ()
     if context.differs_by_macs(state.context):
         rivals = tuple(each for each in state.rivals if not context.is_own(each.mac))
         state = replace(state, context=context, rivals=rivals)
     else:
-        state, actions = _on_reconfigured(state, context, now)
+        state, actions = _on_reconfigured(state, event, now)
     if has_moved and state.state is VrrpState.MASTER and state.phase is Phase.WATCHING:
         state = yielding.brisk(state, now, policy)
         state = replace(state, fresh_until=state.brisk_until, announced_at=now)
@@ -388,15 +403,23 @@ def _on_context(
     return state, actions
 
 
-def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Step:
+def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
     """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not.
 
-    Where the id serves other addresses now, what it was held for says nothing of them; where
-    rivals are only reported from now on, a hold ends.
+    Who claims the addresses under another id is a rival already. Where the id serves other
+    addresses now, what it was held for says nothing of them; where rivals are only reported from
+    now on, a hold ends.
     """
+    context = event.context
     if state.phase is not Phase.WATCHING and not context.shares(state.context):
         dump_at = None if state.dump_at is None else now
-        fresh = Contest(context=context, state=state.state, since=state.since, dump_at=dump_at)
+        fresh = Contest(
+            context=context,
+            state=state.state,
+            since=state.since,
+            dump_at=dump_at,
+            rivals=event.rivals,
+        )
         return fresh, (Release(),)
     ending: tuple[Action, ...] = ()
     if state.phase is not Phase.WATCHING and not context.is_resolving:
@@ -404,7 +427,8 @@ def _on_reconfigured(state: Contest, context: ContestContext, now: float) -> Ste
     state = replace(
         state,
         context=context,
-        rivals=(),
+        since=state.since if context.shares(state.context) else now,  # new to these addresses
+        rivals=event.rivals,
         alive_until=now + context.master_down_time,
         baseline=None,
         passed=0,

@@ -161,6 +161,7 @@ class Rival(Struct, frozen=True, kw_only=True):
         lapses: how often it announced anew after a silence in which one who hears us would not
             have been silent.
         left_at: when it last sent priority 0.
+        disclaimed_at: when an advert of it for the same id last listed none of our addresses.
         is_reported: that it advertises beside us has been told.
     """
 
@@ -179,7 +180,13 @@ class Rival(Struct, frozen=True, kw_only=True):
     stage: int = 0
     lapses: int = 0
     left_at: float | None = None
+    disclaimed_at: float | None = None
     is_reported: bool = False
+
+    @property
+    def has_disclaimed(self) -> bool:
+        """Tell whether its newest advert for the id lists none of our addresses."""
+        return self.disclaimed_at is not None and self.disclaimed_at >= (self.advert_at or 0.0)
 
     @property
     def last_seen(self) -> float:
@@ -201,6 +208,11 @@ class Rival(Struct, frozen=True, kw_only=True):
         if self.advert is None or self.advert_at is None:
             return None
         return self.advert_at + context.silence_of(self.advert)
+
+    def claims_elsewhere(self, context: ContestContext, now: float) -> bool:
+        """Tell whether adverts of it in sight list addresses of ours under another id."""
+        is_elsewhere = self.router_id not in {None, context.virtual_router_id}
+        return is_elsewhere and self.advertises(context, now)
 
     def outranks(self, context: ContestContext) -> bool:
         """Tell whether its newest advert ranks above us."""
