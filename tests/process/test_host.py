@@ -64,7 +64,8 @@ def test_the_facts_are_what_was_set_up(namespace: NetworkNamespace) -> None:
     assert {"one": 1500, "two": 9000} == {
         each.name: each.mtu for each in facts.interfaces if each.name != "lo"
     }
-    route = DefaultRoute(family=Family.IPV4, interface="one", metric=5)
+    gateway = ip_address("10.9.0.254")
+    route = DefaultRoute(family=Family.IPV4, interface="one", metric=5, gateway=gateway)
     assert facts.default_routes == (route,)
     assert recorded == facts.recorded_addresses
     assert (facts.check_script, facts.notify_script) == (None, None)

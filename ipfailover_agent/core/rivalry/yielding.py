@@ -212,9 +212,16 @@ def brisk(state: Contest, now: float, policy: ContestPolicy) -> Contest:
 
 
 def calm(state: Contest, now: float) -> Contest:
-    """Return the state without a hold."""
+    """Return the state without a hold, and without the challenge that led to it."""
+    rivals = tuple(replace(each, challenged_at=None) for each in state.rivals)
     return replace(
-        state, phase=Phase.WATCHING, reason=None, cause=None, trial_at=None, calm_at=now
+        state,
+        phase=Phase.WATCHING,
+        reason=None,
+        cause=None,
+        trial_at=None,
+        calm_at=now,
+        rivals=rivals,
     )
 
 
