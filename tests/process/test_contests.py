@@ -71,20 +71,10 @@ class World:
     """The contests of a node with one instance."""
 
     def __init__(self, loop: Loop) -> None:
-        settings = parse(
-            {"OPENSHIFT_HA_VIRTUAL_IPS": str(VIRTUAL), "OPENSHIFT_HA_NETWORK_INTERFACE": "near0"}
-        )
+        self.loop = loop
         self.facts = host_facts({"near0": ["10.9.0.1/24"]})
-        config = plan(settings, self.facts)
-        (self.name,) = [each.name for each in config.instances]
-        rendering: Any = None
-        self.candidate = Candidate(
-            settings=settings,
-            facts=self.facts,
-            config=config,
-            paths=RunPaths(directory="/nowhere", config="/nowhere/keepalived.conf"),
-            rendering=rendering,
-        )
+        candidate = self.plan(str(VIRTUAL))
+        (self.name,) = [each.name for each in candidate.config.instances]
         self.holds = TrackFiles()
         holds: Any = self.holds
         keepalived: Any = SimpleNamespace(
@@ -93,8 +83,32 @@ class World:
         log = structlog.get_logger()
         shields = Shields(log, os.environ, keepalived=lambda: None)
         self.contests = Contests(log=log, holds=holds, overseer=keepalived, shields=shields)
-        self.contests.configure(self.candidate, loop)
+        self.contests.configure(candidate, loop)
         assert self.contests.is_on
+
+    def plan(self, addresses: str) -> Candidate:
+        """Return the node with a list of addresses."""
+        settings = parse(
+            {"OPENSHIFT_HA_VIRTUAL_IPS": addresses, "OPENSHIFT_HA_NETWORK_INTERFACE": "near0"}
+        )
+        rendering: Any = None
+        return Candidate(
+            settings=settings,
+            facts=self.facts,
+            config=plan(settings, self.facts),
+            paths=RunPaths(directory="/nowhere", config="/nowhere/keepalived.conf"),
+            rendering=rendering,
+        )
+
+    def reload(self, addresses: str) -> None:
+        """Have keepalived reload another list."""
+        self.contests.configure(self.plan(addresses), self.loop)
+        self.contests.reload_began()
+        self.contests.reload_ended()
+
+    def hear(self, advert: Advert) -> None:
+        """Receive an advert."""
+        self.contests._on_advert(advert, time.monotonic())  # noqa: SLF001
 
     def lose(self) -> None:
         """Be MASTER beside a higher rank that keepalived does not hear."""
@@ -154,3 +168,36 @@ def test_a_foreign_speaker_of_our_id_is_no_other_node(world: World) -> None:
     assert world.contests.heard_at is None
     world.contests._on_advert(HIGHER, now)  # noqa: SLF001
     assert now == world.contests.heard_at
+
+
+ELSEWHERE = replace(HIGHER, virtual_router_id=12)
+OTHERS = replace(ELSEWHERE, addresses=(IPv4Address("10.9.0.60"),))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "yields"),
+    [
+        pytest.param([ELSEWHERE], [], True, id="it is silent"),
+        pytest.param([ELSEWHERE, OTHERS], [], False, id="it was reloaded before"),
+        pytest.param([ELSEWHERE], [OTHERS], False, id="it is reloaded too"),
+    ],
+)
+def test_an_address_that_a_reload_brings_is_yielded_to_who_has_it_under_its_old_id(
+    world: World,
+    before: list[Advert],
+    after: list[Advert],
+    yields: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """The instance that serves it now never heard of that one; the one that did is gone."""
+    world.reload(f"10.9.0.40,{VIRTUAL}")
+    world.contests.entered(world.name, VrrpState.MASTER)
+    for each in before:
+        world.hear(each)
+    world.reload(str(VIRTUAL))
+    for each in after:
+        world.hear(each)
+    now = time.monotonic()
+    for seconds in (0.3, 0.6):
+        world.contests.tick(now + seconds)
+
+    assert ({world.name} if yields else set()) == world.holds.held

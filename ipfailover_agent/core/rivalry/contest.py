@@ -14,6 +14,9 @@ any        own MAC or own address;         nothing, or a report: no rivals
            priority 0; other addresses
 MASTER     advert of a higher rank, also   still MASTER 0.3 s later, by the FIFO and by a dump
                                            unless none comes in 0.2 s: yields
+MASTER     by a reload, of an address of   the same: in sight at the reload is enough
+           which adverts for another id
+           were in sight until then
 MASTER     adverts of a lower rank for     announces at once and every 0.4 s, 8 times: ours may
            another id                      be put off; that one yields in 0.3 s, see above
 MASTER     adverts of a lower rank         reported after 0.3 s, announces every second; an
@@ -410,7 +413,10 @@ def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
     addresses now, what it was held for says nothing of them; where rivals are only reported from
     now on, a hold ends.
     """
-    context = event.context
+    context, rivals = event.context, event.rivals
+    if state.state is VrrpState.MASTER:
+        # In sight now is enough: until the reload is over nothing is decided.
+        rivals = tuple(replace(each, advert_at=now) for each in rivals)
     if state.phase is not Phase.WATCHING and not context.shares(state.context):
         dump_at = None if state.dump_at is None else now
         fresh = Contest(
@@ -418,7 +424,7 @@ def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
             state=state.state,
             since=state.since,
             dump_at=dump_at,
-            rivals=event.rivals,
+            rivals=rivals,
         )
         return fresh, (Release(),)
     ending: tuple[Action, ...] = ()
@@ -428,7 +434,7 @@ def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
         state,
         context=context,
         since=state.since if context.shares(state.context) else now,  # new to these addresses
-        rivals=event.rivals,
+        rivals=rivals,
         alive_until=now + context.master_down_time,
         baseline=None,
         passed=0,
