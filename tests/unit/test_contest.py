@@ -401,7 +401,7 @@ def test_a_master_whom_a_reload_gives_an_address_is_new_to_it() -> None:
     replay = reloaded()
 
     assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
-        replay(*[announced(HIGHER_MAC), 0.4] * 3)
+        replay(*every_second(announced(HIGHER_MAC), 3, pause=0.4))
     )
 
 
