@@ -1454,6 +1454,32 @@ def test_a_contest_goes_on_when_a_mac_of_this_host_changes() -> None:
     assert [] == announcements(replay(Reconfigured(context=replace(CONTEXT, mac=LOWER_MAC))))
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        pytest.param({"node_addresses": frozenset({CONTEXT.source})}, id="an address less"),
+        pytest.param({"router_ids": 5, "announce_interval": 0.5}, id="an instance less"),
+    ],
+)
+def test_a_contest_goes_on_when_what_surrounds_the_instance_changes(
+    around: dict[str, object],
+) -> None:
+    """As after a reload that removes an address: it is still there when the node is looked at."""
+    replay = reloaded(ELSEWHERE)
+    replay(0.2, Reconfigured(context=replace(CONTEXT, **around)))
+
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(0.35))
+
+
+def test_what_was_taken_for_a_rival_by_an_address_of_ours_is_none() -> None:
+    """The node has an address since, and heard what it sent from there itself."""
+    replay = Replay()
+    replay(MASTER, 60.0, HIGHER, announced(LOWER_MAC), 0.1)
+    context = replace(CONTEXT, node_addresses=CONTEXT.node_addresses | {ADVERT.source})
+    replay(Reconfigured(context=context))
+    assert [LOWER_MAC] == [each.mac for each in replay.state.rivals]
+
+
 def test_what_was_taken_for_a_rival_by_our_own_frames_is_none() -> None:
     """A bond gives a frame back under the MAC that we have not heard of yet."""
     replay = Replay()

@@ -53,7 +53,7 @@ def on_routine(state: Contest, now: float) -> Contest:
 def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPolicy) -> Step:
     """Return the state after a received advert, and what there is to tell of it."""
     advert, context = event.advert, state.context
-    if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
+    if context.is_own_advert(advert):
         return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
     if not is_from_segment(advert, context.unicast_peers):
         return state, (Report(cause=causes.routed(advert, event.outlook)),)

@@ -386,7 +386,7 @@ def _meet_claims(state: Contest, now: float, policy: ContestPolicy) -> Contest:
 
 
 def _on_context(state: Contest, event: Reconfigured, now: float, policy: ContestPolicy) -> Step:
-    """Take another configuration, or other MACs of this host, which change no contest.
+    """Take another configuration, or other MACs or addresses of this host: they change no contest.
 
     Under another MAC than before a MASTER announces, and more than once: a switch may not forward
     at once. What was taken for a rival by its own frames until now is none.
@@ -394,8 +394,13 @@ def _on_context(state: Contest, event: Reconfigured, now: float, policy: Contest
     context = event.context
     has_moved = context.mac != state.context.mac
     actions: tuple[Action, ...] = ()
-    if context.differs_by_macs(state.context):
-        rivals = tuple(each for each in state.rivals if not context.is_own(each.mac))
+    if context.differs_by_the_node(state.context):
+        rivals = tuple(
+            each
+            for each in state.rivals
+            if not context.is_own(each.mac)
+            and (each.advert is None or not context.is_own_advert(each.advert))
+        )
         state = replace(state, context=context, rivals=rivals)
     else:
         state, actions = _on_reconfigured(state, event, now)

@@ -110,9 +110,26 @@ class ContestContext(Struct, frozen=True, kw_only=True):
         """Tell whether a MAC is one of this host, whichever interface it belongs to."""
         return mac == self.mac or mac in self.host_macs
 
-    def differs_by_macs(self, other: ContestContext) -> bool:
-        """Tell whether MACs of this host are others than in ``other``, and nothing else is."""
-        return self != other and self == replace(other, mac=self.mac, host_macs=self.host_macs)
+    def differs_by_the_node(self, other: ContestContext) -> bool:
+        """Tell whether only what surrounds the instance is other than in ``other``.
+
+        MACs and addresses of this host, how many more instances there are: what the instance and
+        others think of each other's adverts is as before. An address that a reload removes counts
+        as the node's own until a moment later.
+        """
+        surrounded = replace(
+            other,
+            mac=self.mac,
+            host_macs=self.host_macs,
+            node_addresses=self.node_addresses,
+            announce_interval=self.announce_interval,
+            router_ids=self.router_ids,
+        )
+        return self != other and self == surrounded
+
+    def is_own_advert(self, advert: Advert) -> bool:
+        """Tell whether an advert comes from this host, by its MAC or its source."""
+        return self.is_own(advert.source_mac) or self.is_own_address(advert.source)
 
     def is_own_address(self, address: IPAddress) -> bool:
         """Tell whether an address is one of this node itself."""
