@@ -121,6 +121,10 @@ class Replay:
         self.now = end
         return actions
 
+    def serves(self) -> DumpAnswered:
+        """Return an answer of a keepalived that is MASTER."""
+        return self.dump(VrrpState.MASTER)
+
     def dump(self, state: VrrpState = VrrpState.BACKUP) -> DumpAnswered:
         """Return an answer of keepalived's, taken now."""
         counters = Counters(taken_at=self.now, state=state, advert_rcvd=self.received)
@@ -275,7 +279,74 @@ def test_an_advert_before_keepaliveds_word_of_the_promotion_is_a_challenge(
     replay = Replay()
     replay(BACKUP, replay.dump, HIGHER, 3.4, *early)
 
-    assert expected == holds(replay(MASTER, 0.5))
+    assert expected == holds(replay(MASTER, 0.25, replay.serves, 0.1))
+
+
+def test_keepalived_that_answers_late_is_given_time_to_read_the_advert() -> None:
+    """On a starved node: it would act on a hold no sooner. One that never answers is not."""
+    replay = Replay()
+    replay(BACKUP, replay.dump, MASTER, 60.0, HIGHER)
+    assert [] == holds(replay(0.8, lambda: replay.dump(VrrpState.BACKUP), 2.0))
+    mute = Replay()
+    mute(BACKUP, mute.dump, MASTER, 60.0, HIGHER)
+    assert [] == holds(mute(1.25))
+    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(mute(0.1))
+
+
+def heard(event: Event, at: float) -> Event:
+    """Return what was heard earlier than it is read."""
+    return replace(event, heard_at=at)
+
+
+@pytest.mark.parametrize("event", [HIGHER, LOWER], ids=["higher", "lower"])
+def test_who_served_while_we_stood_still_challenges_nobody(event: Event) -> None:
+    """Its adverts waited to be read; it steps down, or has us step down, within milliseconds."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=3.0), replay.serves)
+    stale = [heard(event, replay.now - seconds) for seconds in (2.0, 1.0, 0.1)]
+
+    assert [] == holds(replay(*stale, AdvertLeft(), 0.25, replay.serves, 5.0))
+    assert [None] == [each.challenged_at for each in replay.state.rivals]
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_who_announced_while_we_stood_still_challenges_nobody(stage: int) -> None:
+    """It announced as it took over, more than once."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=3.0))
+    now = replay.now
+    stale = [heard(announced(HIGHER_MAC), now - 0.5 * each) for each in range(stage + 1, 0, -1)]
+
+    assert [] == holds(replay(*stale, 0.01))
+    assert [None] == [each.contact_at for each in replay.state.rivals]
+
+
+def test_an_advert_counts_from_when_it_was_heard() -> None:
+    """A lower rank has stepped down by the time that a starved agent reads its last word."""
+    replay = Replay()
+    replay(MASTER, 60.0, LOWER, 0.01, AdvertLeft(), 0.31, LOWER)
+    stepped_down = replay.now + 0.02
+    assert [] == holds(replay(0.6, heard(LOWER, stepped_down), 2.0))
+    unyielding = Replay()
+    unyielding(MASTER, 60.0, LOWER, 0.01, AdvertLeft(), 0.31, LOWER, 0.6)
+    last = heard(LOWER, unyielding.now - 0.01)
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(unyielding(last))
+
+
+def test_an_advert_from_before_the_promotion_challenges_nobody_when_it_is_read_late() -> None:
+    """Its sender is the one that has just died."""
+    replay = Replay()
+    replay(BACKUP, replay.dump, HIGHER, DOWN, MASTER)
+
+    assert [] == holds(replay(heard(HIGHER, replay.now - 0.1), 0.25, replay.serves, 5.0))
+
+
+def test_nothing_was_heard_later_than_now() -> None:
+    """Clocks differ by some microseconds."""
+    replay = Replay()
+    replay(MASTER, 60.0, heard(HIGHER, replay.now + 61.0))
+
+    assert [replay.now] == [each.advert_at for each in replay.state.rivals]
 
 
 def test_most_adverts_of_ours_say_nothing_new() -> None:
@@ -298,9 +369,12 @@ def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> No
     replay = Replay()
     assert [] == holds(replay(BACKUP, replay.dump, elsewhere, 0.1, elsewhere, 0.4))
 
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(MASTER, 0.5))
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(
+        replay(MASTER, 0.25, replay.serves, 0.1)
+    )
     late = Replay()
-    assert [] == holds(late(BACKUP, late.dump, elsewhere, DOWN + 0.1, MASTER, 0.5))
+    late(BACKUP, late.dump, elsewhere, DOWN + 0.1, MASTER)
+    assert [] == holds(late(0.25, late.serves, 1.5))
 
 
 def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhile() -> None:
@@ -308,7 +382,7 @@ def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhi
     elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
     replay = Replay()
     assert [] == holds(replay(BACKUP, replay.dump, elsewhere, DOWN - 0.1, MASTER, 0.25))
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(0.3))
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(replay.serves, 0.1))
 
 
 ELSEWHERE = replace(ADVERT, virtual_router_id=12)

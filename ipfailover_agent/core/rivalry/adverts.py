@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Step = tuple[Contest, tuple[Action, ...]]
 
 
-def is_routine(state: Contest, advert: Advert, now: float) -> bool:
+def is_routine(state: Contest, advert: Advert, heard_at: float, now: float) -> bool:
     """Tell whether an advert is what a BACKUP that counts hears every second, and changes nothing.
 
     Worth a short way: a node may be BACKUP of 254 instances.
@@ -39,7 +39,7 @@ def is_routine(state: Contest, advert: Advert, now: float) -> bool:
     ):
         return False
     rival = state.rivals[-1]
-    return rival.advert == advert and rival.advertises(state.context, now)
+    return rival.advert == advert and rival.advertises(state.context, heard_at)
 
 
 def on_routine(state: Contest, now: float) -> Contest:
@@ -80,7 +80,7 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     challenged_at = known.challenged_at if was_in_sight else None
     has_changed_rank = known.outranks(context) is not context.ranks_below(advert)
     answered_at = known.answered_at if was_in_sight else None
-    if state.state is VrrpState.MASTER and (challenged_at is None or has_changed_rank):
+    if state.is_challenged_by(now) and (challenged_at is None or has_changed_rank):
         challenged_at, answered_at = now, None
     rival = replace(
         known.sighted(now, verdicts.memory_of(policy)),

@@ -43,7 +43,9 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     Attributes:
         confirm: a handover is over by then: keepalived steps down within milliseconds.
         dump_lead: how long before ``confirm`` ends keepalived is asked for its state.
-        dump_grace: how long its answer is waited for after that.
+        dump_grace: how long its answer is waited for after that, where none has ever come.
+        dump_patience: the same where it has answered before. One that answers late runs late: it
+            may not have read the advert yet, and would act on a hold no sooner.
         dump_interval: between looks at the counters of a BACKUP.
         settle: from an advert on the wire to its being counted.
         doubt: the same while keepalived is busy: with 254 instances, on a starved machine, after
@@ -80,6 +82,7 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     confirm: float = 0.3
     dump_lead: float = 0.1
     dump_grace: float = 0.2
+    dump_patience: float = 1.0
     dump_interval: float = 5.0
     settle: float = 0.1
     doubt: float = 0.4
@@ -108,6 +111,8 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
 
 
 # --- events -------------------------------------------------------------------------------------
+# What came by the wire says in ``heard_at`` when the kernel received it, None for this moment: on
+# a node that stood still, or is starved, long before it is read.
 
 
 class StateEntered(Struct, frozen=True, kw_only=True):
@@ -126,12 +131,14 @@ class AdvertSeen(Struct, frozen=True, kw_only=True):
     advert: Advert
     seen_ids: frozenset[int] = frozenset()
     outlook: str = ""
+    heard_at: float | None = None
 
 
 class AnnouncementSeen(Struct, frozen=True, kw_only=True):
     """A received announcement of an address."""
 
     announcement: Announcement
+    heard_at: float | None = None
 
 
 class DumpAnswered(Struct, frozen=True, kw_only=True):
@@ -156,8 +163,10 @@ class Reconfigured(Struct, frozen=True, kw_only=True):
     rivals: tuple[Rival, ...] = ()
 
 
-class AdvertLeft(Struct, frozen=True):
+class AdvertLeft(Struct, frozen=True, kw_only=True):
     """An advert of ours was seen leaving."""
+
+    heard_at: float | None = None
 
 
 class NotLeaving(Struct, frozen=True):
@@ -257,6 +266,7 @@ class Contest(Struct, frozen=True, kw_only=True):
         not_before: after a report without a hold, no other decision until then.
         left_at: when an advert of ours was seen leaving while keepalived's last word was BACKUP:
             it has become MASTER and is about to say so.
+        blind_at: when a gap ended: what was heard before that challenges nobody.
     """
 
     context: ContestContext
@@ -288,11 +298,20 @@ class Contest(Struct, frozen=True, kw_only=True):
     announce_at: float | None = None
     not_before: float | None = None
     left_at: float | None = None
+    blind_at: float = 0.0
 
     @property
     def is_held(self) -> bool:
         """Tell whether the hold file is set."""
         return self.phase is Phase.HELD
+
+    def is_challenged_by(self, heard_at: float) -> bool:
+        """Tell whether what was heard then was meant for the MASTER that this is.
+
+        Who took over while we stood still had every reason to say so until we were back.
+        """
+        is_meant = heard_at >= max(self.since, self.blind_at)
+        return self.state is VrrpState.MASTER and is_meant
 
     def rival(self, mac: bytes, router_id: int | None) -> Rival | None:
         """Return what is remembered of a MAC's adverts for an id, or (None) its announcements."""

@@ -254,11 +254,19 @@ def patience_of(context: ContestContext, policy: ContestPolicy) -> float:
 def is_unyielding(
     rival: Rival, context: ContestContext, now: float, policy: ContestPolicy
 ) -> bool:
-    """Tell whether a lower rank that is challenged had time to step down, and did not."""
-    advert_at = rival.advert_at or now
+    """Tell whether a lower rank that is challenged had time to step down, and did not.
+
+    keepalived advertises once more as it steps down, and may be late: that is no sign of it.
+    """
+    advert_at, begin = rival.advert_at or now, rival.challenged_at or now
     if rival.answered_at is not None and advert_at >= rival.answered_at + policy.answer:
         return True
-    return now >= (rival.challenged_at or now) + patience_of(context, policy)
+    return advert_at >= begin + policy.answer and now >= begin + patience_of(context, policy)
+
+
+def dump_wait(state: Contest, policy: ContestPolicy) -> float:
+    """Return how long an answer of keepalived's is waited for."""
+    return policy.dump_grace if state.dump is None else policy.dump_patience
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
@@ -330,4 +338,4 @@ def _challenge_due(
     ask_at, decide_at = begin + policy.confirm - policy.dump_lead, begin + policy.confirm
     if state.asked_at is None or state.asked_at < ask_at:
         return ask_at
-    return decide_at if now < decide_at else decide_at + policy.dump_grace
+    return decide_at if now < decide_at else decide_at + dump_wait(state, policy)

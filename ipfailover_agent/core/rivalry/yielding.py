@@ -120,7 +120,7 @@ def _judge_outranked(
     if now < decide_at:
         return state, actions
     is_answered = state.dump is not None and state.dump.taken_at >= ask_at
-    if not is_answered and now < decide_at + policy.dump_grace:
+    if not is_answered and now < decide_at + verdicts.dump_wait(state, policy):
         return state, actions
     cause = causes.explain(advert, state.context)
     state, more = hold(state, HoldReason.OUTRANKED, cause, now, policy)
