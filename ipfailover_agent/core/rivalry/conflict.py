@@ -47,7 +47,8 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
         dump_patience: the same where it has answered before. One that answers late runs late: it
             may not have read the advert yet, and would act on a hold no sooner.
         dump_interval: between looks at the counters of a BACKUP.
-        settle: from an advert on the wire to its being counted.
+        settle: from an advert on the wire to its being counted, and from a question to its answer;
+            whoever takes longer may have answered before it read what had come earlier.
         doubt: the same while keepalived is busy: with 254 instances, on a starved machine, after
             a reload. A BACKUP whose keepalived counts no refusals either is held only then. Two
             adverts and this are less than a master-down time.
@@ -257,6 +258,7 @@ class Contest(Struct, frozen=True, kw_only=True):
         calm_at: when the last hold ended.
         blind_until: until then announcements alone keep a BACKUP from becoming MASTER.
         dump: the newest answer; ``baseline`` the one that adverts are counted from.
+        answered_at: when it came; ``read_until``: keepalived has read what had come until then.
         passed: adverts of rivals since ``baseline``; ``second_at`` when the second came.
         is_counting: keepalived has counted adverts since it is BACKUP and rivals are the same.
         asked_at: when keepalived was asked last; ``dump_at`` when to ask again.
@@ -285,6 +287,8 @@ class Contest(Struct, frozen=True, kw_only=True):
     calm_at: float | None = None
     blind_until: float | None = None
     dump: Counters | None = None
+    answered_at: float = 0.0
+    read_until: float = 0.0
     baseline: Counters | None = None
     passed: int = 0
     second_at: float | None = None

@@ -343,7 +343,7 @@ def _on_challenge(
 
 
 def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
-    state = replace(state, dump=counters)
+    state = _believe(state, counters, now, policy)
     if (
         state.state is VrrpState.MASTER
         and counters.state in {VrrpState.BACKUP, VrrpState.FAULT}
@@ -353,6 +353,20 @@ def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPoli
         # The FIFO's line is late, or lost: a full pipe drops lines.
         return _on_state(state, counters.state, now, policy)
     return counting.on_dump(state, counters, now, policy)
+
+
+def _believe(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Contest:
+    """Take an answer of keepalived's, and what follows from when it came.
+
+    One that ran late finds the question beside the adverts that wait for it, and answers first. It
+    has read those once it answers another question, which was asked after that.
+    """
+    read_until = state.read_until
+    if now - counters.taken_at <= policy.settle:
+        read_until = max(read_until, counters.taken_at)
+    elif state.dump is not None and counters.taken_at >= state.answered_at:
+        read_until = max(read_until, state.dump.taken_at)
+    return replace(state, dump=counters, answered_at=now, read_until=read_until)
 
 
 def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Contest:

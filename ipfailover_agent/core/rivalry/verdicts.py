@@ -264,6 +264,16 @@ def is_unyielding(
     return advert_at >= begin + policy.answer and now >= begin + patience_of(context, policy)
 
 
+def has_to_ask(state: Contest, ask_at: float) -> bool:
+    """Tell whether keepalived is to be asked for what it does at ``ask_at`` or later.
+
+    A second time, too, when its answer came too late to say whether it has read what had come.
+    """
+    if state.asked_at is None or state.asked_at < ask_at:
+        return True
+    return state.read_until < ask_at and state.asked_at <= state.answered_at
+
+
 def dump_wait(state: Contest, policy: ContestPolicy) -> float:
     """Return how long an answer of keepalived's is waited for."""
     return policy.dump_grace if state.dump is None else policy.dump_patience
@@ -336,6 +346,6 @@ def _challenge_due(
         due = begin + patience_of(context, policy)
         return due if now < due else None
     ask_at, decide_at = begin + policy.confirm - policy.dump_lead, begin + policy.confirm
-    if state.asked_at is None or state.asked_at < ask_at:
+    if has_to_ask(state, ask_at):
         return ask_at
     return decide_at if now < decide_at else decide_at + dump_wait(state, policy)

@@ -115,11 +115,11 @@ def _judge_outranked(
 ) -> Step:
     ask_at, decide_at = begin + policy.confirm - policy.dump_lead, begin + policy.confirm
     actions: tuple[Action, ...] = ()
-    if now >= ask_at and (state.asked_at is None or state.asked_at < ask_at):
+    if now >= ask_at and verdicts.has_to_ask(state, ask_at):
         state, actions = _ask(state, now)
     if now < decide_at:
         return state, actions
-    is_answered = state.dump is not None and state.dump.taken_at >= ask_at
+    is_answered = state.read_until >= ask_at
     if not is_answered and now < decide_at + verdicts.dump_wait(state, policy):
         return state, actions
     cause = causes.explain(advert, state.context)
