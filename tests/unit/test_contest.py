@@ -289,8 +289,43 @@ def test_keepalived_that_answers_late_is_given_time_to_read_the_advert() -> None
     assert [] == holds(replay(0.8, lambda: replay.dump(VrrpState.BACKUP), 2.0))
     mute = Replay()
     mute(BACKUP, mute.dump, MASTER, 60.0, HIGHER)
-    assert [] == holds(mute(1.25))
+    assert [] == holds(mute(2.75))
     assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(mute(0.1))
+
+
+def test_a_late_answer_says_nothing_of_an_advert_that_waits_beside_the_question() -> None:
+    """keepalived answers first. Asked again, it has read that, and has stepped down or has not."""
+    replay = Replay()
+    replay(BACKUP, replay.dump, MASTER, 60.0)
+    assert (AskDump(),) == replay(HIGHER, 0.25)
+    late = replay.serves()
+    assert (AskDump(),) == replay(0.6, late)
+    again = replay.serves()
+    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.5, again))
+    yielding = Replay()
+    yielding(BACKUP, yielding.dump, MASTER, 60.0, HIGHER, 0.25)
+    late = yielding.serves()
+    assert [] == holds(yielding(0.6, late, BACKUP, 3.0))
+
+
+def test_what_keepalived_refuses_it_need_not_have_read() -> None:
+    """Another id: it stays MASTER, and what says so late says it as well."""
+    elsewhere = AdvertSeen(advert=ELSEWHERE)
+    expected = [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)]
+    replay = Replay()
+    replay(BACKUP, replay.dump, MASTER, 60.0, elsewhere, 0.25)
+    assert expected == holds(replay(0.15, replay.serves()))
+    silent = Replay()
+    silent(BACKUP, silent.dump, MASTER, 60.0, elsewhere)
+    assert expected == holds(silent(0.55))
+
+
+def test_a_lower_rank_that_took_over_while_we_stood_still_has_a_master_down_time() -> None:
+    """It heard us until then. One that is busy goes on for a while, one that is deaf for good."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=3.0), LOWER, AdvertLeft())
+    assert [] == holds(replay(*every_second(LOWER, 3), 0.25))
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(0.5, LOWER))
 
 
 def heard(event: Event, at: float) -> Event:

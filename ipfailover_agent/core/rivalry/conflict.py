@@ -43,9 +43,11 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     Attributes:
         confirm: a handover is over by then: keepalived steps down within milliseconds.
         dump_lead: how long before ``confirm`` ends keepalived is asked for its state.
-        dump_grace: how long its answer is waited for after that, where none has ever come.
-        dump_patience: the same where it has answered before. One that answers late runs late: it
-            may not have read the advert yet, and would act on a hold no sooner.
+        dump_grace: how long its answer is waited for after that, where none has ever come, and
+            where the advert is one that it refuses.
+        dump_patience: the same where it would take the advert. If it answers late it runs late: it
+            may not have read that yet, and would act on a hold no sooner. More than the time after
+            which it counts as hanging and is killed.
         dump_interval: between looks at the counters of a BACKUP.
         settle: from an advert on the wire to its being counted, and from a question to its answer;
             whoever takes longer may have answered before it read what had come earlier.
@@ -83,7 +85,7 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     confirm: float = 0.3
     dump_lead: float = 0.1
     dump_grace: float = 0.2
-    dump_patience: float = 1.0
+    dump_patience: float = 2.5
     dump_interval: float = 5.0
     settle: float = 0.1
     doubt: float = 0.4
@@ -269,6 +271,7 @@ class Contest(Struct, frozen=True, kw_only=True):
         left_at: when an advert of ours was seen leaving while keepalived's last word was BACKUP:
             it has become MASTER and is about to say so.
         blind_at: when a gap ended: what was heard before that challenges nobody.
+        patient_until: until then a lower rank that took over in a gap has time to step down.
     """
 
     context: ContestContext
@@ -303,6 +306,7 @@ class Contest(Struct, frozen=True, kw_only=True):
     not_before: float | None = None
     left_at: float | None = None
     blind_at: float = 0.0
+    patient_until: float = 0.0
 
     @property
     def is_held(self) -> bool:

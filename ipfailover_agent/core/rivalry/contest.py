@@ -13,8 +13,9 @@ state      seen                            done
 any        own MAC or own address;         nothing, or a report: no rivals
            priority 0; other addresses
 MASTER     advert of a higher rank, also   still MASTER 0.3 s later, by the FIFO and by a dump
-                                           unless none comes in 1 s (0.2 s, where none ever
-                                           came): yields
+                                           unless none comes in 0.2 s: yields. Of an advert
+                                           that keepalived would take it has to have read that:
+                                           asked after a late answer, 2.5 s at most
 MASTER     by a reload, of an address of   the same: in sight at the reload is enough
            which adverts for another id
            were in sight until then
@@ -41,7 +42,8 @@ HELD       adverts in sight                a trial after 10, 20, ... 300 s (A >=
                                            for 2.5 A; counted: it stays released; else held again
 HELD       no sign of any rival            released: D after adverts, else see below
 MASTER     own loop stood still            announces 0.5 s later, unless it has left MASTER;
-                                           what was heard until then challenges nobody
+                                           what was heard until then challenges nobody, and
+                                           a lower rank has D to step down
 =========  ==============================  =======================================================
 
 Silence after a loss by announcements: the winner announces every second for ten minutes after it
@@ -54,8 +56,8 @@ Bounds, where frames arrive within 0.1 s and agents run on both sides, from the 
 node sees of the other while both are MASTER (adverts come every A, announcements when one becomes
 MASTER, and every 10 s):
 
-- adverts of the higher rank seen: one holder 0.3 s later, 0.5 s where keepalived writes no dumps;
-  1.3 s where it answers that late, as it does what it is told to;
+- adverts of the higher rank seen: one holder 0.3 s later, 0.5 s where no dump comes; where a
+  keepalived that would take them answers late, when it does, or as it hangs and is killed;
 - only announcements seen: 0.5 s if one was new, and knew the other for old or has the higher
   MAC; 0.9 s if both were new, 1.3 s if both were old, as after a partition; 1.7 s if the other
   yields to nobody, and announces as often as an agent does. Of one that announces every S seconds,
@@ -389,7 +391,10 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
     if state.state is VrrpState.MASTER:
         state = _meet_claims(state, now, policy)
         if gap > context.advert_interval:
-            state = replace(state, announce_at=now + policy.gap_delay)
+            # Who took over has heard us until then, and will again, however busy it is.
+            patient_until = now + context.master_down_time
+            announce_at = now + policy.gap_delay
+            state = replace(state, announce_at=announce_at, patient_until=patient_until)
         if gap >= context.master_down_time:
             # Somebody may have taken over meanwhile, with good reason: we are the new one.
             state = replace(state, since=now)

@@ -12,6 +12,7 @@ from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy, HoldR
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.rivalry.counters import Counters
     from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
 
@@ -264,19 +265,31 @@ def is_unyielding(
     return advert_at >= begin + policy.answer and now >= begin + patience_of(context, policy)
 
 
-def has_to_ask(state: Contest, ask_at: float) -> bool:
+def has_to_ask(state: Contest, advert: Advert, ask_at: float) -> bool:
     """Tell whether keepalived is to be asked for what it does at ``ask_at`` or later.
 
     A second time, too, when its answer came too late to say whether it has read what had come.
     """
     if state.asked_at is None or state.asked_at < ask_at:
         return True
-    return state.read_until < ask_at and state.asked_at <= state.answered_at
+    return not has_answered(state, advert, ask_at) and state.asked_at < state.answered_at
 
 
-def dump_wait(state: Contest, policy: ContestPolicy) -> float:
+def has_answered(state: Contest, advert: Advert, ask_at: float) -> bool:
+    """Tell whether an answer says that keepalived does not step down for a rival's advert.
+
+    One that it refuses changes nothing, read or not; one that it would take it has to have read.
+    """
+    if state.dump is None or difference(advert, state.context) is None:
+        return state.read_until >= ask_at
+    return state.dump.taken_at >= ask_at
+
+
+def dump_wait(state: Contest, advert: Advert, policy: ContestPolicy) -> float:
     """Return how long an answer of keepalived's is waited for."""
-    return policy.dump_grace if state.dump is None else policy.dump_patience
+    if state.dump is None or difference(advert, state.context) is not None:
+        return policy.dump_grace
+    return policy.dump_patience
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
@@ -339,13 +352,13 @@ def _challenge_due(
     state: Contest, rival: Rival, now: float, policy: ContestPolicy
 ) -> float | None:
     context = state.context
-    begin = rival.challenged_at
-    if begin is None or not is_challenge(rival, begin, context, now):
+    begin, advert = rival.challenged_at, rival.advert
+    if begin is None or advert is None or not is_challenge(rival, begin, context, now):
         return None
     if not rival.outranks(context):
-        due = begin + patience_of(context, policy)
+        due = max(begin + patience_of(context, policy), state.patient_until)
         return due if now < due else None
     ask_at, decide_at = begin + policy.confirm - policy.dump_lead, begin + policy.confirm
-    if has_to_ask(state, ask_at):
+    if has_to_ask(state, advert, ask_at):
         return ask_at
-    return decide_at if now < decide_at else decide_at + dump_wait(state, policy)
+    return decide_at if now < decide_at else decide_at + dump_wait(state, advert, policy)
