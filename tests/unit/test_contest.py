@@ -324,8 +324,16 @@ def test_a_lower_rank_that_took_over_while_we_stood_still_has_a_master_down_time
     """It heard us until then. One that is busy goes on for a while, one that is deaf for good."""
     replay = Replay()
     replay(MASTER, 60.0, Gap(seconds=3.0), LOWER, AdvertLeft())
-    assert [] == holds(replay(*every_second(LOWER, 3), 0.25))
-    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(0.5, LOWER))
+    assert [] == holds(replay(*every_second(LOWER, 3), 0.5))
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(LOWER))
+
+
+def test_a_lower_rank_whose_last_word_came_in_that_time_has_stepped_down() -> None:
+    """The end of the time is no sign of it."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=3.0), LOWER, AdvertLeft())
+
+    assert [] == holds(replay(*every_second(LOWER, 3), 10.0))
 
 
 def heard(event: Event, at: float) -> Event:

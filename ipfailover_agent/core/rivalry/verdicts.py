@@ -356,7 +356,7 @@ def _challenge_due(
     if begin is None or advert is None or not is_challenge(rival, begin, context, now):
         return None
     if not rival.outranks(context):
-        due = max(begin + patience_of(context, policy), state.patient_until)
+        due = begin + patience_of(context, policy)
         return due if now < due else None
     ask_at, decide_at = begin + policy.confirm - policy.dump_lead, begin + policy.confirm
     if has_to_ask(state, advert, ask_at):

@@ -147,7 +147,7 @@ def _judge_lower(
         state = replace(state, is_winner=True, fresh_until=rival.advert_at + policy.fresh_for)
     is_senior = rival.first_seen >= state.since
     if (
-        now < state.patient_until
+        (rival.advert_at or now) < state.patient_until
         or not verdicts.is_unyielding(rival, context, now, policy)
         or not rival.is_reported  # one advert proves nothing
         or not verdicts.is_recent(rival, context, now)
