@@ -271,8 +271,8 @@ class Contest(Struct, frozen=True, kw_only=True):
         left_at: when an advert of ours was seen leaving while keepalived's last word was BACKUP:
             it has become MASTER and is about to say so.
         blind_at: when a gap ended: what was heard before that challenges nobody.
-        patient_until: until then a lower rank that took over in a gap may advertise: it has time to
-            step down.
+        patient_until: until then a lower rank that took over in a gap may advertise, as it has
+            time to step down.
     """
 
     context: ContestContext
