@@ -444,9 +444,11 @@ def _on_context(state: Contest, event: Reconfigured, now: float, policy: Contest
 def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
     """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not.
 
-    Who claims the addresses under another id is a rival already. Where the id serves other
-    addresses now, what it was held for says nothing of them; where rivals are only reported from
-    now on, a hold ends.
+    Who claims the addresses under another id is a rival already. A MASTER that gets an address by
+    it is a new holder of that one: keepalived stays MASTER of the id, and another node may have
+    held the address under another id for long.
+    Where the id serves other addresses now, what it was held for says nothing of them; where
+    rivals are only reported from now on, a hold ends.
     """
     context, rivals = event.context, event.rivals
     if state.state is VrrpState.MASTER:
@@ -468,7 +470,7 @@ def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
     state = replace(
         state,
         context=context,
-        since=state.since if context.shares(state.context) else now,  # new to these addresses
+        since=state.since if context.served <= state.context.served else now,
         rivals=rivals,
         alive_until=now + context.master_down_time,
         baseline=None,
