@@ -507,6 +507,7 @@ def test_of_two_instances_that_heard_a_sender_the_newest_word_counts() -> None:
 def test_what_others_claim_under_other_ids_is_known_by_id_and_family() -> None:
     """So an advert that lists our addresses no more finds those that wait for that."""
     claimed = reloaded(ELSEWHERE)
+    claimed(HIGHER)
     state = claimed.state
     assert {(12, Family.IPV4): frozenset({"a", "b"})} == claims.ids(
         {"a": state, "b": state, "c": Replay().state}, claimed.now
