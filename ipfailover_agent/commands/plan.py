@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ipfailover_agent import prepare
+from ipfailover_agent import options, prepare
 from ipfailover_agent.commands import peers_once
 from ipfailover_agent.commands.check import ask_keepalived
 from ipfailover_agent.commands.running import find_agent, read_status, unseen, wrote
@@ -82,11 +82,10 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
     pid = find_agent(run_directory, must_run=False)
     path = RunPaths(directory=run_directory, config="").active
     record = memory.read_active(path)
-    own = Options(
-        config=config or os.environ.get("IPFAILOVER_CONFIG") or None,
-        run_directory=run_directory,
-        template_directory=os.environ.get("IPFAILOVER_TEMPLATE_DIR") or None,
-        listen=os.environ.get("IPFAILOVER_LISTEN", ""),
+    own = options.made(
+        config or os.environ.get("IPFAILOVER_CONFIG"),
+        run_directory,
+        os.environ.get("IPFAILOVER_TEMPLATE_DIR"),
     )
     if record is None:
         text = "no configuration was in force here yet: compared with nothing"
@@ -97,7 +96,7 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
             )
         return _Base(kind="nothing", text=text, record=None, environment=os.environ, options=own)
     if wrote(record, pid):
-        options = replace(
+        theirs = replace(
             own,
             config=config or record.source,
             template_directory=record.template_directory,
@@ -107,7 +106,7 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
             text=f"compared with what the agent, pid {pid}, has in force",
             record=record,
             environment=dict(record.environment),
-            options=options,
+            options=theirs,
         )
     why = "no agent runs"
     if pid:

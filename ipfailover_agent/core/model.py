@@ -126,7 +126,17 @@ class Settings(Struct, frozen=True, kw_only=True):
 # --- the host -----------------------------------------------------------------------------------
 
 
-class InterfaceAddress(Struct, frozen=True, kw_only=True):
+class EqualButForLast(Struct, frozen=True, kw_only=True):
+    """A base of structs whose last field counts in no comparison: it changes by itself."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and astuple(self)[:-1] == astuple(other)[:-1]
+
+    def __hash__(self) -> int:
+        return hash(astuple(self)[:-1])
+
+
+class InterfaceAddress(EqualButForLast, frozen=True, kw_only=True):
     """One address as the kernel shows it (rtnetlink(7), struct ifaddrmsg).
 
     ``label`` is IFA_LABEL (IPv4 only, else empty); ``is_deprecated`` is IFA_F_DEPRECATED, which
@@ -145,12 +155,6 @@ class InterfaceAddress(Struct, frozen=True, kw_only=True):
     is_tentative: bool = False
     is_duplicate: bool = False
     created: int = 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, InterfaceAddress) and astuple(self)[:-1] == astuple(other)[:-1]
-
-    def __hash__(self) -> int:
-        return hash(astuple(self)[:-1])
 
 
 class Interface(Struct, frozen=True, kw_only=True):

@@ -12,10 +12,16 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import Family, InterfaceAddress, IPAddress, family_of
+from ipfailover_agent.core.model import (
+    EqualButForLast,
+    Family,
+    InterfaceAddress,
+    IPAddress,
+    family_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,7 +119,7 @@ class Link(Struct, frozen=True, kw_only=True):
     is_up: bool
 
 
-class HeldAddress(Struct, frozen=True, kw_only=True):
+class HeldAddress(EqualButForLast, frozen=True, kw_only=True):
     """An address with its interface's index; ``peer`` is the other end, else the same address.
 
     ``flags`` are IFA_F_*, ``scope`` is RT_SCOPE_* and ``kept`` are further attributes by type, for
@@ -127,14 +133,7 @@ class HeldAddress(Struct, frozen=True, kw_only=True):
     flags: int = 0
     scope: int = 0
     kept: tuple[tuple[int, bytes], ...] = ()
-    valid_seconds: int = FOR_EVER
-
-    def __eq__(self, other: object) -> bool:
-        # What is left of a lifetime runs down from one look to the next.
-        return isinstance(other, HeldAddress) and astuple(self)[:-1] == astuple(other)[:-1]
-
-    def __hash__(self) -> int:
-        return hash(astuple(self)[:-1])
+    valid_seconds: int = FOR_EVER  # it runs down meanwhile, so it comes last
 
 
 class RouteHop(Struct, frozen=True, kw_only=True):

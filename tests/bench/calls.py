@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.lab.namespaces import base_environment
+from tests.lab.scenarios import stays
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -120,4 +121,4 @@ class Calls:
             what=f"a node other than {than} answers at {self._address}",
             interval=0.05,
         )
-        time.sleep(0.5)
+        stays(0.5)

@@ -29,6 +29,7 @@ from tests.bench.clusters import (
 )
 from tests.lab.lab import Lab
 from tests.lab.privileges import ensure_privileges
+from tests.lab.scenarios import stays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,10 +82,8 @@ def _application_dies(cluster: Cluster, chance: random.Random) -> Sequence[Felt]
     """The application is killed at a random moment between two checks."""
     holder = cluster.settle()
     with Calls(cluster.lab, cluster.address) as calls:
-        time.sleep(chance.uniform(0, CHECK_INTERVAL))
-        begun = _Beginning(cluster)
-        holder.application.stop()
-        calls.wait_for_another(holder.name, begun.at, timeout=_PATIENCE)
+        stays(chance.uniform(0, CHECK_INTERVAL))
+        begun = _taken_over(cluster, holder, calls, holder.application.stop)
         found = begun.felt(calls, by=holder, event="check.failed")
     holder.application.start()
     return [found]
@@ -93,10 +92,7 @@ def _application_dies(cluster: Cluster, chance: random.Random) -> Sequence[Felt]
 def _planned_stop(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     holder = cluster.settle()
     with Calls(cluster.lab, cluster.address) as calls:
-        begun = _Beginning(cluster)
-        holder.terminate()
-        calls.wait_for_another(holder.name, begun.at, timeout=_PATIENCE)
-        found = begun.felt(calls)
+        found = _taken_over(cluster, holder, calls, holder.terminate).felt(calls)
     holder.wait()
     cluster.start(holder)
     return [found]
@@ -120,10 +116,9 @@ def _start(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     cluster.settle()
     cluster.stop_all()
     first = cluster.lab.nodes[0]
-    with contextlib.ExitStack() as stack:
-        begun = _Beginning(cluster)
-        cluster.start(first)
-        calls = stack.enter_context(Calls(cluster.lab, cluster.address, is_served=False))
+    begun = _Beginning(cluster)
+    cluster.start(first)
+    with Calls(cluster.lab, cluster.address, is_served=False) as calls:
         answer = calls.wait_for_first(timeout=_PATIENCE)
         found = Felt(gap=answer.time - begun.at, ours=begun.until(first, "keepalived.started"))
     cluster.start_all()
@@ -136,7 +131,7 @@ def _holder_killed(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     with Calls(cluster.lab, cluster.address) as calls:
         begun = _Beginning(cluster)
         holder.kill()
-        time.sleep(_NO_END)
+        stays(_NO_END)
         found = begun.felt(calls)
     cluster.start(holder)
     return [found]
@@ -146,10 +141,7 @@ def _link_cut(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     """Every frame of the holder is lost."""
     holder = cluster.settle()
     with Calls(cluster.lab, cluster.address) as calls:
-        begun = _Beginning(cluster)
-        holder.cut()
-        calls.wait_for_another(holder.name, begun.at, timeout=_PATIENCE)
-        gap = calls.gap(begun.at)
+        gap = calls.gap(_taken_over(cluster, holder, calls, holder.cut).at)
     holder.join()
     return [Felt(gap=gap)]  # two hold it, as far as two kernels can tell; no client reaches both
 
@@ -179,6 +171,16 @@ def _rolling_restart(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
             cluster.restart(node)
             cluster.settle()
         return [begun.felt(calls)]
+
+
+def _taken_over(
+    cluster: Cluster, holder: Node, calls: Calls, happen: Callable[[], object]
+) -> _Beginning:
+    """Make something happen to the holder; return when, once another node has answered."""
+    begun = _Beginning(cluster)
+    happen()
+    calls.wait_for_another(holder.name, begun.at, timeout=_PATIENCE)
+    return begun
 
 
 MOMENTS: Final = (

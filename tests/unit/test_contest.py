@@ -531,6 +531,101 @@ def test_no_trace_shows_the_password() -> None:
     assert "OpenShif" not in repr(CONTEXT)
 
 
+ELSEWHERE = replace(ADVERT, virtual_router_id=12)
+BEFORE = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),))  # what our id was for
+OLD_ID = replace(CONTEXT, virtual_router_id=12)  # what the address was under here
+
+
+def heard_before_a_reload(
+    *adverts: Advert, wait: float = DOWN - 0.1, now: float = 160.0
+) -> tuple[Rival, ...]:
+    """Return who is known ``now`` to have our address under its old id, ``wait`` seconds later."""
+    backup = Replay(OLD_ID)
+    backup.now = now - wait - 0.01 * len(adverts)
+    backup(BACKUP)
+    for each in adverts:
+        backup(0.01, AdvertSeen(advert=each))
+    return claims.against(CONTEXT, claims.heard([backup.state], now))
+
+
+def reloaded(*adverts: Advert) -> Replay:
+    """Return one that has been MASTER of the id for long, and has the address since now."""
+    replay = Replay(BEFORE)
+    assert () == replay(MASTER, 60.0)
+    rivals = heard_before_a_reload(*adverts, now=replay.now)
+    assert [] == holds(replay(Reconfigured(context=CONTEXT, rivals=rivals), 0.3))
+    assert [] == holds(replay(Gap(seconds=0.0)))  # the reload is over
+    return replay
+
+
+def test_a_master_whom_a_reload_gives_an_address_yields_to_who_has_it_under_its_old_id() -> None:
+    """A third node's adverts for that id put off those of the holder: none comes for seconds."""
+    replay = reloaded(ELSEWHERE)
+
+    assert [] == holds(replay(0.25))
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(0.3))
+
+
+def test_who_ranks_above_the_one_that_has_it_under_its_old_id_announces_at_once() -> None:
+    """That one has to hear of us, whoever puts off our adverts."""
+    replay = reloaded(replace(ELSEWHERE, priority=100))
+    assert replay.now == replay.state.announced_at
+    actions = replay(1.0)
+
+    assert 2 == sum(isinstance(each, Announce) for each in actions)
+    assert [] == holds(actions)
+
+
+def test_nobody_yields_to_who_was_reloaded_a_moment_ago_as_well() -> None:
+    """Its adverts for the old id list another address by now, also the first one after ours."""
+    others = replace(ELSEWHERE, addresses=(IPv4Address("10.0.0.78"),))
+    assert () == heard_before_a_reload(ELSEWHERE, others)
+    assert 1 == len(heard_before_a_reload(ELSEWHERE, others, ELSEWHERE))
+    replay = reloaded(ELSEWHERE)
+
+    assert [] == holds(replay(0.1, AdvertSeen(advert=others), 2.0))
+
+
+def test_an_address_is_no_longer_claimed_once_its_holder_is_silent() -> None:
+    """Nor is one by ourselves, or under the id that it has now: of that keepalived hears."""
+    assert () == heard_before_a_reload(ELSEWHERE, wait=OLD_ID.master_down_time)
+    backup = Replay(OLD_ID)
+    backup(BACKUP, AdvertSeen(advert=ELSEWHERE), announced(LOWER_MAC))
+    heard = claims.heard([backup.state], backup.now)
+    assert [VIRTUAL] == list(heard)
+    assert () == claims.against(OLD_ID, heard)
+    assert () == claims.against(replace(CONTEXT, host_macs=frozenset({HIGHER_MAC})), heard)
+
+
+def test_of_two_instances_that_heard_a_sender_the_newest_word_counts() -> None:
+    """A group's advert lists addresses of several instances, and each remembers it."""
+    early, late = Replay(OLD_ID), Replay(OLD_ID)
+    early(BACKUP, AdvertSeen(advert=replace(ELSEWHERE, priority=100)))
+    late(BACKUP, 1.0, AdvertSeen(advert=ELSEWHERE))
+    for states in ([early.state, late.state], [late.state, early.state]):
+        (rival,) = claims.heard(states, late.now)[VIRTUAL]
+        assert ELSEWHERE == rival.advert
+
+
+def test_what_others_claim_under_other_ids_is_known_by_id_and_family() -> None:
+    """So an advert that lists our addresses no more finds those that wait for that."""
+    claimed = reloaded(ELSEWHERE)
+    claimed(HIGHER)
+    state = claimed.state
+    assert {(12, Family.IPV4): frozenset({"a", "b"})} == claims.ids(
+        {"a": state, "b": state, "c": Replay().state}, claimed.now
+    )
+
+
+def test_a_master_whom_a_reload_gives_an_address_is_new_to_it() -> None:
+    """Where only announcements of the holder are heard, the holder is the older one."""
+    replay = reloaded()
+
+    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
+        replay(*every_second(announced(HIGHER_MAC), 3, pause=0.4))
+    )
+
+
 def test_one_below_us_under_another_id_hears_announcements() -> None:
     """Its adverts for our id may put ours off; they cannot put off announcements."""
     replay = Replay()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
 
 _PORT: Final = "OPENSHIFT_HA_MONITOR_PORT"
+_PORTS: Final = "OPENSHIFT_HA_MONITOR_PORTS"
 _URL: Final = "OPENSHIFT_HA_CHECK_URL"
 _LISTEN: Final = "IPFAILOVER_LISTEN"
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
@@ -44,24 +45,25 @@ def astray(
     """
     found = config.track_script or config.port_probes
     ports = () if found is None else found.ports
-    same = [each.address for each in ports if own is not None and each.port == own.port]
     url = None if config.track_script is None else config.track_script.url
     place = None if not url else _place(url)
-    if own is not None:
-        own_port = [_PORT + "S" * _lists_ports(settings)] * any(_is_at(own, each) for each in same)
-        own_url = [_URL] * (place is not None and _is_own(own, place, settings, facts))
-        if problems := tuple(_answered(each, own) for each in own_port + own_url):
-            raise SettingsError(problems)
+    elsewhere = () if place is None else _elsewhere(place[0], settings, facts)
+    if own is None:
+        return elsewhere
+    same = [each.address for each in ports if each.port == own.port]
+    answered = []
+    if any(_is_at(own, each) for each in same):
+        answered.append(_PORTS if len(settings.monitor_ports) > 1 else _PORT)
+    if place is not None and _is_own(own, place, settings, facts):
+        answered.append(_URL)
+    if answered:
+        raise SettingsError(tuple(_answered(each, own) for each in answered))
     taken = (
         f"{_LISTEN}: {own} is the port that the check wants to be answered at {each}: an "
         "application that listens at all addresses finds it taken"
         for each in same
     )
-    return (*taken, *(() if place is None else _elsewhere(place[0], settings, facts)))
-
-
-def _lists_ports(settings: Settings) -> bool:
-    return len(settings.monitor_ports) > 1
+    return (*taken, *elsewhere)
 
 
 def _answered(variable: str, own: ListenAddress) -> Problem:

@@ -447,6 +447,7 @@ def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
     Who claims the addresses under another id is a rival already. A MASTER that gets an address by
     it is a new holder of that one: keepalived stays MASTER of the id, and another node may have
     held the address under another id for long.
+
     Where the id serves other addresses now, what it was held for says nothing of them; where
     rivals are only reported from now on, a hold ends.
     """
@@ -454,12 +455,13 @@ def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
     if state.state is VrrpState.MASTER:
         # In sight now is enough: until the reload is over nothing is decided.
         rivals = tuple(replace(each, advert_at=now) for each in rivals)
+    since = state.since if context.served <= state.context.served else now
     if state.phase is not Phase.WATCHING and not context.shares(state.context):
         dump_at = None if state.dump_at is None else now
         fresh = Contest(
             context=context,
             state=state.state,
-            since=state.since,
+            since=since,
             dump_at=dump_at,
             rivals=rivals,
         )
@@ -470,7 +472,7 @@ def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
     state = replace(
         state,
         context=context,
-        since=state.since if context.served <= state.context.served else now,
+        since=since,
         rivals=rivals,
         alive_until=now + context.master_down_time,
         baseline=None,
