@@ -798,6 +798,33 @@ def test_a_master_that_was_reloaded_before_it_was_seen_to_be_counted_is_yielded_
     assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
 
 
+def test_a_late_answer_says_nothing_of_what_a_backup_has_yet_to_count() -> None:
+    """A starved keepalived answers before it reads the adverts. Asked again, it has read them."""
+    deaf = Replay()
+    deaf(BACKUP, 0.02, deaf.dump, 0.9, HIGHER, 1.0, HIGHER)
+    assert (AskDump(),) == deaf(0.45)
+    late = deaf.dump()
+    assert (AskDump(),) == deaf(0.2, late)
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(deaf(deaf.dump))
+    counts = Replay()
+    counts(BACKUP, 0.02, counts.dump, 0.9, HIGHER, 1.0, HIGHER, 0.45)
+    late = counts.dump()
+    counts(0.2, late)
+    counts.received = 2
+    assert [] == holds(counts(counts.dump, 0.9))
+    assert counts.state.is_counting
+
+
+def test_what_a_starved_agent_reads_late_has_time_to_be_counted_from_then_on() -> None:
+    """Both adverts waited in the socket of the agent, and maybe in that of keepalived."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 2.0)
+    for age in (1.5, 0.5):
+        replay(replace(HIGHER, heard_at=replay.now - age))
+    assert [] == holds(replay(0.1, replay.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(0.3, replay.dump))
+
+
 def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> None:
     """Without an error counted two adverts are needed, and the look is not put off."""
     replay = Replay()

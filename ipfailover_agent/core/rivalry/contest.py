@@ -119,9 +119,10 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
         case AdvertSeen(advert=advert) if adverts.is_routine(
             state, advert, _heard(event, now), now
         ):
-            return adverts.on_routine(state, _heard(event, now)), ()
+            return adverts.on_routine(state, _heard(event, now), now), ()
         case AdvertSeen():
-            state, actions = adverts.on_advert(state, event, _heard(event, now), policy)
+            heard_at = _heard(event, now)
+            state, actions = adverts.on_advert(state, event, heard_at, now, policy)
         case AnnouncementSeen(announcement=announcement):
             state, actions = _on_announcement(state, announcement, _heard(event, now), policy)
         case DumpAnswered(counters=counters):

@@ -285,6 +285,14 @@ def has_answered(state: Contest, advert: Advert, ask_at: float) -> bool:
     return state.dump.taken_at >= ask_at
 
 
+def has_read_second(state: Contest, policy: ContestPolicy) -> bool:
+    """Tell whether keepalived has read the second advert that a BACKUP should have counted.
+
+    A late answer does not say so, see ``Contest.read_until``.
+    """
+    return state.second_at is None or state.read_until >= state.second_at + policy.settle - 1e-6
+
+
 def dump_wait(state: Contest, advert: Advert, policy: ContestPolicy) -> float:
     """Return how long an answer of keepalived's is waited for."""
     if state.dump is None or difference(advert, state.context) is not None:
