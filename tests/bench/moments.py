@@ -185,7 +185,11 @@ def _taken_over(
 
 MOMENTS: Final = (
     Moment(
-        rows={"application killed": "the next look of the check, then the skew of the next node"},
+        rows={
+            "application killed": (
+                "the next look at its listener, elsewhere the next check; then the next node's skew"
+            )
+        },
         happen=_application_dies,
         is_quick=True,
     ),
