@@ -187,7 +187,7 @@ MOMENTS: Final = (
     Moment(
         rows={
             "application killed": (
-                "the next look at its listener, elsewhere the next check; then the next node's skew"
+                "the next look at its listener, elsewhere the next check; then the next skew"
             )
         },
         happen=_application_dies,
