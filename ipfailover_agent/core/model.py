@@ -161,8 +161,9 @@ class Interface(Struct, frozen=True, kw_only=True):
     """A network interface of this node.
 
     ``mtu`` in bytes limits the addresses of an advert. ``speaks_arp`` is False with IFF_NOARP,
-    which ends ARP and neighbour discovery. ``port_of`` names the bridge, bond or other device
-    that takes every frame that comes in here, the topmost one; empty where there is none.
+    which ends ARP and neighbour discovery, but on point-to-point links. ``port_of`` names the
+    bridge, bond or other device that takes every frame that comes in here, the topmost one; empty
+    where there is none.
     """
 
     name: str

@@ -317,6 +317,21 @@ def forwards_ipv6(interface: str) -> bool:
         return False
 
 
+def ipv4_setting(word: str, interface: str) -> int | None:
+    """Return net.ipv4.conf.*.``word``, the larger of ``all`` and the interface; None: not told.
+
+    That is what is in force of rp_filter and of arp_ignore.
+    """
+    found = []
+    for name in ("all", interface):
+        with (
+            contextlib.suppress(OSError, ValueError),
+            open(f"/proc/sys/net/ipv4/conf/{name}/{word}", "rb") as file,
+        ):
+            found.append(int(file.read(16)))
+    return max(found, default=None)
+
+
 def has_link(interface: str) -> bool:
     """Tell whether an interface is up and has its carrier; False where that is not known."""
     try:

@@ -78,6 +78,7 @@ _IFLA_LINKINFO: Final = 18
 _IFLA_INFO_SLAVE_KIND: Final = 4  # linux/if_link.h, in the one above
 _IFF_UP: Final = 0x1
 _IFF_RUNNING: Final = 0x40
+_IFF_POINTOPOINT: Final = 0x10
 _IFF_NOARP: Final = 0x80
 # linux/rtnetlink.h: struct rtmsg, struct rtnexthop
 _ROUTE: Final = struct.Struct("=8BI")  # family, destination length, ..., table, .., type; flags
@@ -118,7 +119,8 @@ class Message(Struct, frozen=True, kw_only=True):
 class Link(Struct, frozen=True, kw_only=True):
     """A network interface.
 
-    ``is_up`` as keepalived asks for it: up and running. ``speaks_arp``: without IFF_NOARP.
+    ``is_up`` as keepalived asks for it: up and running. ``speaks_arp``: without IFF_NOARP,
+    or to one other end, which has to be found by nobody.
     ``master`` is the index of the device that takes the frames that come in here, 0 for none: a
     VRF leaves them to the interface.
     """
@@ -358,7 +360,7 @@ def parse_link(payload: bytes) -> Link:
         index=index,
         name=_parse_text(attributes.get(_IFLA_IFNAME, b"")),
         is_up=flags & both == both,
-        speaks_arp=not flags & _IFF_NOARP,
+        speaks_arp=flags & (_IFF_NOARP | _IFF_POINTOPOINT) != _IFF_NOARP,
         master=_parse_master(attributes),
     )
 
