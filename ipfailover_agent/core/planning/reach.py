@@ -6,7 +6,7 @@ mended while it runs. But keepalived serves all the same, and nothing else would
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -74,7 +74,8 @@ def silence(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> tupl
     served = [each for each in config.addresses if family_of(each) is Family.IPV4]
     mute = served if arp_ignore == _NOBODY else []
     if arp_ignore == _SAME_NETWORK:
-        mute = [each for each in served if not _is_in_network(each, config, facts)]
+        networks = _networks(config, facts)
+        mute = [each for each in served if not _is_in(each, networks)]
     if mute:
         text = f"arp_ignore is {arp_ignore} on {name}: no client that asks by ARP for"
         found.append(
@@ -89,6 +90,7 @@ def silence(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> tupl
 def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
     """Return what is to be said of addresses that are in no network of the interface."""
     name = config.interface
+    networks = _networks(config, facts)
     ways = {each.address: each for each in facts.approaches}
     far: list[IPAddress] = []
     theirs: dict[IPAddress, str] = {}  # by the interface of whose network they are
@@ -97,7 +99,7 @@ def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
         # By the addresses alone IPv6 cannot be told: a router may announce the network, too.
         is_known = way is not None or family_of(each) is Family.IPV4
         is_here = way is not None and way.is_on_link and way.interface == name
-        if is_known and not is_here and not _is_in_network(each, config, facts):
+        if is_known and not is_here and not _is_in(each, networks):
             far.append(each)
             if way is not None and way.is_on_link:
                 theirs[each] = way.interface
@@ -112,12 +114,16 @@ def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
     )
 
 
-def _is_in_network(address: IPAddress, config: KeepalivedConfig, facts: HostFacts) -> bool:
-    """Tell whether an address is in a network of the node's own addresses on the interface."""
+def _networks(config: KeepalivedConfig, facts: HostFacts) -> list[IPv4Network | IPv6Network]:
+    """Return the networks of the node's own addresses on the interface."""
     interface = facts.interface(config.interface)
     virtual = frozenset(config.addresses)
-    return any(
-        address in ip_network(f"{each.address}/{each.prefix_length}", strict=False)
+    return [
+        ip_network((each.address, each.prefix_length), strict=False)
         for each in (() if interface is None else interface.addresses)
         if each.address not in virtual
-    )
+    ]
+
+
+def _is_in(address: IPAddress, networks: list[IPv4Network | IPv6Network]) -> bool:
+    return any(address in each for each in networks)
