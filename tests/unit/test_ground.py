@@ -174,6 +174,9 @@ def test_troubles_say_why_the_node_is_not_ready() -> None:
     (text,) = ground.troubles(Ground(index=7), seen(index=8))
     assert text.endswith("keepalived is started anew")
     lost = Ground(index=7, lost=frozenset({SOURCE}))
+    assert "the source address 10.0.0.31 is no longer on this node" == ground.why_held(
+        lost, "eth0"
+    )
     (text,) = ground.troubles(lost, awaiting(OWN))
     assert text.startswith("10.0.0.31 is no longer an address of this node")
     assert () == ground.troubles(lost, awaiting(OWN, SOURCE))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.errors import HostNotReadyError
+from ipfailover_agent.core.errors import HostNotReadyError, SettingsError
 from ipfailover_agent.core.planning import interfaces
 from ipfailover_agent.core.reading import settings
 from tests.support.vectors import host_facts
@@ -88,6 +88,16 @@ def test_where_there_are_ports_only_their_bridge_is_named(
     assert (VARIABLE, wanted, instead) == (problem.variable, problem.element, problem.instead)
     name, master = next(iter(ports.items()))
     assert problem.reason.startswith(f"{name} is a port of {master}, which takes all that comes")
+
+
+@pytest.mark.parametrize("wanted", ["lo", "eth0 lo"])
+def test_the_loopback_interface_is_refused(wanted: str) -> None:
+    """It is on every node, so that one named behind it would never be used, and has no clients."""
+    with pytest.raises(SettingsError) as caught:
+        settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", VARIABLE: wanted})
+    (problem,) = caught.value.problems
+    assert (VARIABLE, "lo") == (problem.variable, problem.element)
+    assert "name the interface of the clients' network" == problem.instead
 
 
 def test_ports_are_not_among_the_interfaces_to_name() -> None:
