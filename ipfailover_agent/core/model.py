@@ -350,10 +350,15 @@ class VrrpInstance(Struct, frozen=True, kw_only=True):
 
 
 class PortCheck(Struct, frozen=True, kw_only=True):
-    """A TCP connection that must succeed from this node to itself."""
+    """A TCP connection that must succeed from this node to itself.
+
+    ``interface`` is the one that has the address, by which the connection comes in though ``lo``
+    carries it; empty where it is not known, or for an address of ``lo``.
+    """
 
     address: IPAddress
     port: int
+    interface: str = ""
 
 
 class TrackScript(Struct, frozen=True, kw_only=True):

@@ -14,12 +14,12 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.model import PortCheck
 from ipfailover_agent.core.network import sock_diag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipfailover_agent.core.model import IPAddress, PortCheck
 
 _ANSWER_BYTES: Final = sock_diag.ANSWER_BYTES
 _LOOPBACK_INDEX: Final = 1  # LOOPBACK_IFINDEX, net/flow.h: in every network namespace
@@ -60,7 +60,7 @@ class ListenerSocket:
 
         The answers are forgotten, so the next look tells of every one.
         """
-        questions = (_question(each.address, each.port) for each in self._listeners)
+        questions = (_question(each) for each in self._listeners)
         self._numbered = list(enumerate(questions))
         self._answers = [b""] * len(self._numbered)
 
@@ -112,7 +112,7 @@ class ListenerSocket:
             own.listen(1)
             address, port = own.getsockname()[:2]
             try:
-                self._send(_question(ip_address(address), port))
+                self._send(_question(PortCheck(address=ip_address(address), port=port)))
                 answer = self._receive(sock_diag.ANSWER_BYTES)
             except OSError:
                 self._stale()
@@ -145,14 +145,19 @@ def refusal() -> str:
         asker.close()
 
 
-def _question(address: IPAddress, port: int) -> bytes:
-    index = _LOOPBACK_INDEX
-    if isinstance(address, IPv6Address) and address.scope_id:
-        try:  # what is sent to a link-local address of this node comes in by its interface
-            index = socket.if_nametoindex(address.scope_id)
-        except OSError:
+def _question(listener: PortCheck) -> bytes:
+    """Return the question; what is sent to an address comes in by the interface that has it.
+
+    So the kernel counts it also where lo carries it, for a listener that is bound to a device.
+    """
+    address, index = listener.address, _LOOPBACK_INDEX
+    scope = address.scope_id if isinstance(address, IPv6Address) else None
+    if name := scope or listener.interface:
+        try:
+            index = socket.if_nametoindex(name)
+        except OSError:  # it is gone just now
             index = 0
-    return sock_diag.question(address, port, index)
+    return sock_diag.question(address, listener.port, index)
 
 
 def _refused(number: int | None) -> str:

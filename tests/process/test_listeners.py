@@ -81,6 +81,50 @@ def test_a_listener_is_found_wherever_a_client_would_find_it(namespace: NetworkN
         assert [0, 0, none] == numbers(listening("0.0.0.0", device="lo"), own, other, "::1")
 
 
+@pytest.mark.parametrize("device", ["", "lo", "veth8"])
+@pytest.mark.parametrize(
+    ("host", "only"), [("0.0.0.0", True), ("192.0.2.11", True), ("::", True), ("::", False)]
+)
+def test_what_the_kernel_says_is_what_a_connection_meets(
+    namespace: NetworkNamespace, host: str, device: str, *, only: bool
+) -> None:
+    """However the application listens, so that the watch and the check never disagree for long."""
+    namespace.ip("link", "add", "veth8", "type", "veth", "peer", "name", "veth9")
+    for each in ("veth8", "veth9"):
+        namespace.ip("link", "set", each, "up")
+    for each in ("192.0.2.11/24", "2001:db8::11/64"):
+        namespace.ip("address", "add", each, "dev", "veth8", *(["nodad"] if ":" in each else []))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as made:
+        if ":" in host:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only))
+        if device:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        made.bind((host, 0))
+        made.listen(8)
+        port = made.getsockname()[1]
+        asked = [
+            PortCheck(address=ip_address(each), port=port, interface=interface)
+            for each, interface in (
+                ("192.0.2.11", "veth8"),
+                ("2001:db8::11", "veth8"),
+                ("127.0.0.1", ""),
+                ("::1", "lo"),
+            )
+        ]
+        asker = ListenerSocket(asked)
+        asker.has_changed()
+        found = {each: number == 0 for each, number in asker.answers().items()}
+        asker.close()
+        assert {each: connects(str(each.address), port) for each in asked} == found
+
+
+def connects(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as made:
+        return made.connect_ex((host, port)) == 0
+
+
 def test_a_connection_is_no_listener(application: socket.socket) -> None:
     """One that outlives the listener does not hide that it is gone."""
     address = application.getsockname()
@@ -244,6 +288,33 @@ def test_a_listener_that_is_killed_with_its_process_is_gone(watching: Watching) 
         watching.begin(PortCheck(address=V4, port=8080))
         child.kill()
         assert "listener of port 8080 is gone" == watching.until_told("check.failed")["cause"]
+
+
+def test_after_a_reload_the_new_ports_are_watched_and_the_old_ones_are_not(
+    watching: Watching, application: socket.socket
+) -> None:
+    """A listener that nothing checks any more may go."""
+    watching.begin(at(application))
+    watching.turn()
+    with socket.create_server(("127.0.0.1", 0)) as new:
+        port = new.getsockname()[1]
+        watching.begin(PortCheck(address=V4, port=port))
+        application.close()
+        assert [] == watching.turn()
+        assert ("0\n", True) == (watching.track, watching.is_watching)
+    assert f"listener of port {port} is gone" == watching.until_told("check.failed")["cause"]
+
+
+def test_what_went_while_the_agent_stood_still_is_found_at_its_first_look(
+    watching: Watching, application: socket.socket
+) -> None:
+    """It makes up for nothing: one look, one check."""
+    watching.begin(at(application))
+    watching.turn()
+    application.close()
+    time.sleep(1.5)  # as if it were frozen
+    assert [Woken()] == watching.turn(5)
+    assert ["check.passed", "check.failed"] == watching.events
 
 
 @pytest.mark.parametrize("how", ["reuse port", "handed over", "activated", "began anew"])

@@ -888,7 +888,10 @@ def test_all_problems_are_reported_together() -> None:
 def test_ports_are_checked_on_the_nodes_own_address() -> None:
     """IPv4 where there is one, as before, whoever checks."""
     own = ip_address("192.168.55.10")
-    expected = (PortCheck(address=own, port=80), PortCheck(address=own, port=443))
+    expected = (
+        PortCheck(address=own, port=80, interface="ens3"),
+        PortCheck(address=own, port=443, interface="ens3"),
+    )
     probes = planned("10.0.0.1", monitor_ports=(80, 443)).port_probes
     track = planned("10.0.0.1", monitor_ports=(80, 443, 80), check_watch=0).track_script
     assert probes is not None
@@ -968,8 +971,14 @@ def test_a_fraction_of_a_second_has_the_agent_probe() -> None:
         timeout=1.5,
         rise=2,
         fall=3,
-        ports=(PortCheck(address=own, port=80), PortCheck(address=own, port=443)),
-        listeners=(PortCheck(address=own, port=80), PortCheck(address=own, port=443)),
+        ports=(
+            PortCheck(address=own, port=80, interface="ens3"),
+            PortCheck(address=own, port=443, interface="ens3"),
+        ),
+        listeners=(
+            PortCheck(address=own, port=80, interface="ens3"),
+            PortCheck(address=own, port=443, interface="ens3"),
+        ),
         watch=0.05,
     )
     assert (None, expected, ()) == (config.track_script, config.port_probes, config.reports)

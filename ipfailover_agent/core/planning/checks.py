@@ -66,11 +66,11 @@ def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
     errors: list[str] = []
     reports: list[str] = []
     probed = is_probed(settings)
-    track_script = None if probed else _track_script(settings, facts.check_script, node, errors)
+    track_script = None if probed else _track_script(settings, facts, node, errors)
     notify_command = _notify_command(settings, facts.notify_script, reports)
     return Checks(
         track_script=track_script,
-        port_probes=_port_probes(settings, node)
+        port_probes=_port_probes(settings, facts, node)
         if probed
         else _watched_script(settings, facts, track_script),
         notify_command=notify_command,
@@ -106,10 +106,10 @@ def is_probed(settings: Settings) -> bool:
     return bool(settings.check_watch and settings.monitor_ports) and not has_more
 
 
-def _port_probes(settings: Settings, node: IPAddress) -> PortProbes | None:
+def _port_probes(settings: Settings, facts: HostFacts, node: IPAddress) -> PortProbes | None:
     if not settings.monitor_ports:
         return None
-    ports = _ports(settings, node)
+    ports = _ports(settings, facts, node)
     return PortProbes(
         name=_name(settings),
         interval=settings.check_interval,
@@ -122,10 +122,19 @@ def _port_probes(settings: Settings, node: IPAddress) -> PortProbes | None:
     )
 
 
-def _ports(settings: Settings, node: IPAddress) -> tuple[PortCheck, ...]:
+def _ports(settings: Settings, facts: HostFacts, node: IPAddress) -> tuple[PortCheck, ...]:
+    interface = _interface_of(node, facts)
     return tuple(
-        PortCheck(address=node, port=each) for each in dict.fromkeys(settings.monitor_ports)
+        PortCheck(address=node, port=each, interface=interface)
+        for each in dict.fromkeys(settings.monitor_ports)
     )
+
+
+def _interface_of(address: IPAddress, facts: HostFacts) -> str:
+    for interface in facts.interfaces:
+        if any(each.address == address for each in interface.addresses):
+            return interface.name
+    return ""
 
 
 def _watched_script(
@@ -165,9 +174,9 @@ def _url_listeners(url: str, facts: HostFacts) -> tuple[PortCheck, ...]:
         address = ip_address(host)
     except ValueError:
         return ()
-    held = {each.address for interface in facts.interfaces for each in interface.addresses}
-    is_here = address.is_loopback or address in held or address in facts.local_addresses
-    return (PortCheck(address=address, port=port),) if is_here else ()
+    interface = _interface_of(address, facts)
+    is_here = address.is_loopback or bool(interface) or address in facts.local_addresses
+    return (PortCheck(address=address, port=port, interface=interface),) if is_here else ()
 
 
 def _name(settings: Settings) -> str:
@@ -175,8 +184,9 @@ def _name(settings: Settings) -> str:
 
 
 def _track_script(
-    settings: Settings, state: ScriptState | None, node: IPAddress, errors: list[str]
+    settings: Settings, facts: HostFacts, node: IPAddress, errors: list[str]
 ) -> TrackScript | None:
+    state = facts.check_script
     command: tuple[str, ...] = ()
     always_fails = ""
     if settings.check_script is not None:
@@ -194,7 +204,7 @@ def _track_script(
     ports: tuple[PortCheck, ...] = ()
     url = None
     if settings.check_script is None:
-        ports = _ports(settings, node)
+        ports = _ports(settings, facts, node)
         url = settings.check_url
     if not (command or always_fails or ports or url):
         return None
