@@ -118,6 +118,7 @@ def wait_until_ready(lab: Lab) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unicast", [True, False], ids=["unicast", "multicast"])
 def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_both_at_once(
     make_lab: Callable[..., Lab], *, unicast: bool
@@ -154,6 +155,7 @@ def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for
     assert [lab.recorder.holders(each) for each in addresses] == [[first.name]]
 
 
+@pytest.mark.slow
 def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
     make_lab: Callable[..., Lab],
 ) -> None:
@@ -266,6 +268,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variable", "late"), SOURCES.values(), ids=SOURCES)
 def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
     make_lab: Callable[..., Lab], variable: str, late: str
@@ -356,6 +359,7 @@ def conflict_protection(node: Node) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["carrier", "link-local address"])
 def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     make_lab: Callable[..., Lab], lacks: str
@@ -412,6 +416,7 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
 
 
+@pytest.mark.slow
 def test_holds_and_drains_stay_when_keepalived_is_started_anew(
     make_lab: Callable[..., Lab],
 ) -> None:

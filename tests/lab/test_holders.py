@@ -62,6 +62,7 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
     wait_until_named(lab, lab.nodes, (first.ip,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cast", ["multicast", "unicast"])
 def test_one_status_of_any_node_answers_who_holds_the_address(
     make_lab: Callable[..., Lab], cast: str

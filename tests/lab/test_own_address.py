@@ -6,6 +6,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.lab.scenarios import (
     ELECTION,
     UNPLANNED,
@@ -103,6 +105,7 @@ def only_link_local(node: Node, *more: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_nodes_with_link_local_addresses_only_serve(make_lab: Callable[..., Lab]) -> None:
     """A cross-link: an IPv6 one as it is, an IPv4 one, and with peers."""
     lab = make_lab(2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.lab.container import PROJECT
 from tests.lab.scenarios import ELECTION, ask, serve_ranked, status, wait_for_line, wait_for_state
 from tests.lab.test_http import fetch, metric
@@ -59,6 +61,7 @@ def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -
     )
 
 
+@pytest.mark.slow
 def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(
     make_lab: Callable[..., Lab],
 ) -> None:

@@ -72,6 +72,7 @@ def start(lab: Lab, addresses: list[str], *, spread: bool, groups: str = GROUPS)
     return source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("order", "pause", "spread"),
     [
@@ -120,6 +121,7 @@ def test_a_grouped_list_changes_node_by_node(
     assert max(silent) <= NONE + slack
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "groups", "order"),
     [
@@ -191,6 +193,7 @@ def test_while_ids_shift_one_of_two_holders_yields_in_a_second(
     assert double <= SHIFTED + SLACK + lab.recorder.lateness
 
 
+@pytest.mark.slow
 def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(
     make_lab: Callable[..., Lab],
 ) -> None:

@@ -156,6 +156,7 @@ def replace(lab: Lab, node: Node, row: Row, prepare: dict[str, str]) -> None:
     assert equal_priorities(lab.nodes) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_nodes_of_the_first_release_are_replaced_one_by_one(
     make_lab: Callable[..., Lab], former_agent: Callable[[], FormerAgent], name: str

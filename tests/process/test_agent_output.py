@@ -291,6 +291,7 @@ def test_a_run_directory_that_is_full_at_a_reload_refuses_it(world: World) -> No
     assert 0 == agent.stop()
 
 
+@pytest.mark.slow
 def test_a_status_that_cannot_be_written_is_not_shown_as_it_was(world: World) -> None:
     """What it took itself is enough for the next one; without that, every reader says so."""
     world.fake.plays(STANDING_BY)
