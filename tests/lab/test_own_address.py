@@ -65,10 +65,10 @@ def test_newer_addresses_move_nothing(make_lab: Callable[..., Lab]) -> None:
         assert lab.recorder.changes(virtual, since=began) == ()
         holder.terminate()
         assert holder.wait() == 0
+        assert lab.recorder.seconds_with_two(virtual, since=began) == 0
         holder.start()
         wait_for_status(holder, "phase", "running")
         assert planned(holder) == before
-        assert lab.recorder.seconds_with_two(virtual, since=began) == 0
         for node in (other, holder):
             node.terminate()
             assert node.wait() == 0

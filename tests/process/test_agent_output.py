@@ -177,6 +177,7 @@ def test_a_full_disk_under_the_log_stops_nothing(world: World) -> None:
     assert 0 == agent.stop()
 
 
+@pytest.mark.timing
 def test_a_stderr_that_nobody_reads_stops_nothing(world: World, pipe: tuple[int, int]) -> None:
     """Not even where stdout is the same pipe, as in a container."""
     _, writing = pipe
