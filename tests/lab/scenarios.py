@@ -190,7 +190,7 @@ def _wait_for_status(
     """
 
     def asked() -> dict[str, Any]:
-        if not node.is_running or not is_so(_noted(node)):
+        if not node.is_running or not is_so(noted(node)):
             return {}
         found = status(node)
         return found if is_so(found) else {}
@@ -198,7 +198,7 @@ def _wait_for_status(
     return wait_until(asked, timeout=timeout, what=what, interval=0.05)
 
 
-def _noted(node: Node) -> dict[str, Any]:
+def noted(node: Node) -> dict[str, Any]:
     """Return the status file of a node's agent, empty while there is none."""
     try:
         found: dict[str, Any] = json.loads(node.read("/run/ipfailover-agent/status.json"))

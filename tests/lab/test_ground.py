@@ -11,6 +11,7 @@ from tests.lab.scenarios import (
     ELECTION,
     ask,
     events,
+    noted,
     serve_ranked,
     status,
     stays,
@@ -322,10 +323,9 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
         node.start(environment)
     lab.wait_for_holder(address, timeout=ELECTION, among=[second])
     said = wait_until(
-        lambda: [each for each in status(first)["reasons"] if "another node has it" in each],
+        lambda: [each for each in noted(first)["reasons"] if "another node has it" in each],
         timeout=ELECTION,
         what="it is said who has the address",
-        interval=0.2,
     )
     assert second.own.mac in said[0]
     assert first.is_running
