@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import program
+from tests.support import order, program
 
 # Machines are shared: an example that takes long says nothing. pytest's timeout bounds them all.
 settings.register_profile(
@@ -19,19 +19,8 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have every worker begin with its share of the slow tests.
-
-    None of them then begins when the other workers have nothing left. Each worker gets the same
-    number of tests in a row, and takes over others' when it has done them.
-    """
+    """Have every worker begin with its share of the slow tests."""
     workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
-    slow = [each for each in items if each.get_closest_marker("slow")]
-    others = [each for each in items if not each.get_closest_marker("slow")]
-    ordered: list[pytest.Item] = []
-    for number in range(workers):
-        share = (len(items) - len(ordered)) // (workers - number)
-        first = slow[number::workers]
-        count = max(share - len(first), 0)
-        ordered += [*first, *others[:count]]
-        del others[:count]
-    items[:] = [*ordered, *others]
+    items[:] = order.slow_first(
+        items, lambda each: each.get_closest_marker("slow") is not None, workers
+    )
