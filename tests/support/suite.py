@@ -87,11 +87,11 @@ def _make_byte_code() -> None:
 
 
 def _hurry(pid: int) -> None:
-    """Give a process and its workers the priority of all others."""
+    """Give a process and its workers the priority of all others, where this user may."""
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
         for each in (parent, *parent.children(recursive=True)):
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.sched_setscheduler(each.pid, os.SCHED_OTHER, os.sched_param(0))
 
 
