@@ -159,7 +159,7 @@ def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(
         assert fetch(node, "/livez")[0] == 200
         return seen[-1] == 503
 
-    lab.wait_until(is_unready, timeout=10, what="it is not ready")
+    lab.wait_until(is_unready, timeout=30, what="it is not ready")
     wait_for_probe(lab, node, 200, "ready", timeout=30)
 
 
