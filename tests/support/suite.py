@@ -29,8 +29,8 @@ _OTHERS_PROGRAMS = (
     "tests/unit/test_examples.py",
     "tests/unit/test_monitoring.py",
 )
-_WAITING = ("tests/process", "tests/lab", *_OTHERS_PROGRAMS)
-_COMPUTING = (
+WAITING = ("tests/process", "tests/lab", *_OTHERS_PROGRAMS)
+COMPUTING = (
     *("tests/unit", "tests/property", "tests/golden"),
     *(f"--ignore={each}" for each in _OTHERS_PROGRAMS),
 )
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         shown_later = Path(directory, "computing")
         with shown_later.open("wb") as output:
             computing = subprocess.Popen(
-                [*_IDLE, *_pytest("-n", str(cores), *_PATIENTLY, *_COMPUTING, *arguments)],
+                [*_IDLE, *_pytest("-n", str(cores), *_PATIENTLY, *COMPUTING, *arguments)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=_environment(),
@@ -57,9 +57,9 @@ def main(arguments: list[str]) -> int:
         try:
             _say(began, "tests that run agents and nodes; tests that compute run behind them")
             workers = ("-n", str(cores * _WAITING_PER_CORE), "--dist", "worksteal")
-            codes = [_run("-m", "not timing", *workers, *_WAITING, *arguments)]
+            codes = [_run("-m", "not timing", *workers, *WAITING, *arguments)]
             _say(began, "tests with bounds below a second, alone but for those that compute")
-            codes.append(_run("-m", "timing", *_WAITING, *arguments))
+            codes.append(_run("-m", "timing", *WAITING, *arguments))
             _say(began, "what is left of the tests that compute")
             _hurry(computing.pid)
             codes.append(computing.wait())
@@ -80,7 +80,7 @@ def _make_byte_code() -> None:
             stderr=subprocess.DEVNULL,
             env=_environment(),
         )
-        for each in (_COMPUTING, _WAITING)
+        for each in (COMPUTING, WAITING)
     ]
     for each in importing:
         each.wait()

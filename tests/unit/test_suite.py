@@ -1,13 +1,39 @@
-"""The order in which the tests themselves run: none is left out, and slow ones are begun first."""
+"""How the tests themselves are run: none is left out or run twice, slow ones are begun first."""
 
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import suite
 from tests.support.order import slow_first
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TESTS = Path(__file__).parents[1]
+
+
+def is_selected(path: str, words: Sequence[str]) -> bool:
+    """Tell whether pytest's command line has a file of tests run."""
+    ignored = [each.removeprefix("--ignore=") for each in words if each.startswith("--ignore=")]
+    return path not in ignored and any(f"{path}/".startswith(f"{each}/") for each in words)
+
+
+def test_every_file_of_tests_is_in_one_stage() -> None:
+    """But for those of the image, which ``make test-image`` runs."""
+    files = [str(each.relative_to(TESTS.parent)) for each in TESTS.rglob("test_*.py")]
+    stages = {
+        each: [is_selected(each, suite.COMPUTING), is_selected(each, suite.WAITING)].count(True)
+        for each in files
+    }
+    assert {each for each in files if each.startswith("tests/image/")} == {
+        each for each, count in stages.items() if count != 1
+    }
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 9))
