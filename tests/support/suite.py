@@ -34,7 +34,6 @@ COMPUTING = (
     *("tests/unit", "tests/property", "tests/golden"),
     *(f"--ignore={each}" for each in _OTHERS_PROGRAMS),
 )
-_IDLE = ("chrt", "--idle", "0")
 _PATIENTLY = ("--timeout", "1800")  # behind others, a test of thousands of examples takes its time
 _WAITING_PER_CORE = 4
 _NO_TESTS = 5  # pytest's exit code when a selection has none
@@ -49,19 +48,20 @@ def main(arguments: list[str]) -> int:
         shown_later = Path(directory, "computing")
         with shown_later.open("wb") as output:
             computing = subprocess.Popen(
-                [*_IDLE, *_pytest("-n", str(cores), *_PATIENTLY, *COMPUTING, *arguments)],
+                _pytest("-n", str(cores), *_PATIENTLY, *COMPUTING, *arguments),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=_environment(),
             )
         try:
+            _schedule(computing.pid, os.SCHED_IDLE)
             _say(began, "tests that run agents and nodes; tests that compute run behind them")
             workers = ("-n", str(cores * _WAITING_PER_CORE), "--dist", "worksteal")
             codes = [_run("-m", "not timing", *workers, *WAITING, *arguments)]
             _say(began, "tests with bounds below a second, alone but for those that compute")
             codes.append(_run("-m", "timing", *WAITING, *arguments))
             _say(began, "what is left of the tests that compute")
-            _hurry(computing.pid)
+            _schedule(computing.pid, os.SCHED_OTHER)
             codes.append(computing.wait())
         finally:
             computing.terminate()  # does nothing to what has ended
@@ -86,13 +86,13 @@ def _make_byte_code() -> None:
         each.wait()
 
 
-def _hurry(pid: int) -> None:
-    """Give a process and its workers the priority of all others, where this user may."""
+def _schedule(pid: int, policy: int) -> None:
+    """Put a process and its children into a class, where this user may: later ones inherit it."""
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
         for each in (parent, *parent.children(recursive=True)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.sched_setscheduler(each.pid, os.SCHED_OTHER, os.sched_param(0))
+                os.sched_setscheduler(each.pid, policy, os.sched_param(0))
 
 
 def _pytest(*arguments: str) -> list[str]:
