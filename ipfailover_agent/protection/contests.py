@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.protection.shields import Shields
     from ipfailover_agent.report.status import RivalStatus, UnansweredStatus
     from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.system.wire import Seen
 
 REASON: Final = "contest"
 
@@ -292,13 +293,13 @@ class Contests:
                 return
             match seen.packet:
                 case packets.Advert() as advert if seen.is_outgoing:
-                    self._on_own(advert, seen.frame, now)
+                    self._on_own(advert, seen, now)
                 case packets.Advert() as advert:
-                    self._on_advert(advert, now)
+                    self._on_advert(advert, now, seen.heard_at)
                 case packets.Carp() as carp if not seen.is_outgoing:
                     self._on_carp(carp, now)
                 case packets.Announcement() as announcement if not seen.is_outgoing:
-                    self._on_announcement(announcement, now)
+                    self._on_announcement(announcement, now, seen.heard_at)
                 case packets.Answer(address=address, mac=mac):
                     self._answers.heard(address, mac, now, is_unasked=False)
                 case _:
@@ -314,7 +315,7 @@ class Contests:
             cause="more adverts and announcements of our addresses than can be looked at",
         )
 
-    def _on_own(self, advert: Advert, frame: bytes, now: float) -> None:
+    def _on_own(self, advert: Advert, seen: Seen, now: float) -> None:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
         if name is None:
             return
@@ -322,14 +323,14 @@ class Contests:
             self._on_other_program(name, advert, now)
             return
         if any(each in self._by_address for each in advert.addresses):
-            self._farewells.sent(name, advert, frame, now)
+            self._farewells.sent(name, advert, seen.frame, now)
         if advert.priority:
             self._leaving.seen(name, advert.destination, now)
             state = self._states.get(name)
             if state is not None and contest.awaits_own_advert(state):
-                self._feed(name, conflict.AdvertLeft(), now)
+                self._feed(name, conflict.AdvertLeft(heard_at=seen.heard_at), now)
 
-    def _on_advert(self, advert: Advert, now: float) -> None:
+    def _on_advert(self, advert: Advert, now: float, heard_at: float) -> None:
         if advert.virtual_router_id not in self._seen_ids:
             self._seen_ids |= {advert.virtual_router_id}
         speaks_as = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
@@ -341,7 +342,9 @@ class Contests:
             names |= self._let_go(advert)
         foreign = self._foreign(speaks_as, advert, now, is_ours=is_ours)
         outlook = "" if foreign is None else self._shields.outlook()
-        event = conflict.AdvertSeen(advert=advert, seen_ids=self._seen_ids, outlook=outlook)
+        event = conflict.AdvertSeen(
+            advert=advert, seen_ids=self._seen_ids, outlook=outlook, heard_at=heard_at
+        )
         self._witness(speaks_as, advert, now, foreign)
         for name in names:
             if name is not None:
@@ -443,10 +446,11 @@ class Contests:
             self._farewells.heard(name, now)
         self._seen(name, sighting)
 
-    def _on_announcement(self, announcement: Announcement, now: float) -> None:
+    def _on_announcement(self, announcement: Announcement, now: float, heard_at: float) -> None:
         name = self._by_address.get(announcement.address)
         if name is not None:
-            self._feed(name, conflict.AnnouncementSeen(announcement=announcement), now)
+            event = conflict.AnnouncementSeen(announcement=announcement, heard_at=heard_at)
+            self._feed(name, event, now)
             if name in self._states:
                 self._announced(name, announcement, self._states[name].context)
             mac = announcement.announced_mac

@@ -47,28 +47,29 @@ def listen(
     found: list[Packet] = []
     answers: dict[IPAddress, set[bytes]] = {}
     late = 0.0
+    begin = due = time.monotonic()
     with (
         _listening(wire.interface, packets.ETHERTYPE_ARP) as arp,
         _listening(wire.interface, packets.ETHERTYPE_IPV6) as neighbours,
     ):
         sources = [wire.fileno(), arp.fileno(), neighbours.fileno()]
-        begin = time.monotonic()
         ask_at = [begin, begin + _ASK_AGAIN]
         while (now := time.monotonic()) < begin + seconds:
+            late = max(late, now - due)
             if ask_at and now >= ask_at[0]:
                 del ask_at[0]
-                _ask(wire, askers, targets)
-            began = time.monotonic()
-            ready, _, _ = select.select(sources, [], [], _SLICE)
-            if not ready:
-                late = max(late, time.monotonic() - began - _SLICE)
+                late = max(late, _ask(wire, askers, targets))
+            due = time.monotonic() + _SLICE
+            select.select(sources, [], [], _SLICE)
             found += [each.packet for each in wire.receive(_FRAMES) if not each.is_outgoing]
             for each in (arp, neighbours):
                 _take(each, targets, answers)
-    return tuple(found), answers, late
+    return tuple(found), answers, max(late, time.monotonic() - due)
 
 
-def _ask(wire: WireSocket, askers: Collection[IPAddress], targets: Collection[IPAddress]) -> None:
+def _ask(wire: WireSocket, askers: Collection[IPAddress], targets: Collection[IPAddress]) -> float:
+    """Ask for each target, and return by how many seconds a pause between two was too long."""
+    late = 0.0
     own = {family_of(each): each for each in askers}
     usable: frozenset[IPAddress] = frozenset()
     for number, target in enumerate(targets):
@@ -77,12 +78,16 @@ def _ask(wire: WireSocket, askers: Collection[IPAddress], targets: Collection[IP
         asker = own.get(family_of(target))
         if asker is not None and asker in usable:
             wire.send(asking.question(wire.mac, asker, target))
+        began = time.monotonic()
         time.sleep(_PACE)
+        late = max(late, time.monotonic() - began - _PACE)
+    return late
 
 
 def _listening(interface: str, ethertype: int) -> socket.socket:
     try:
-        found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ethertype))
+        # Without a protocol it hears nothing before it is bound, and is bound at once.
+        found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     except OSError as error:
         raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
     try:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
@@ -35,6 +36,8 @@ _STATISTICS: Final = 6
 _ATTACH_FILTER: Final = 26
 _FORCE_RECEIVE_BUFFER: Final = 33
 _MULTICAST: Final = 0
+_TIMESTAMPS: Final = 35  # SO_TIMESTAMPNS, and the type of the message that it adds
+_TIMESTAMP: Final = struct.Struct("@ll")  # seconds and nanoseconds of CLOCK_REALTIME
 _FILTER_INSTRUCTION: Final = struct.Struct("=HBBI")
 _FILTER: Final = struct.Struct("@HP")
 _MEMBERSHIP: Final = struct.Struct("=iHH8s")
@@ -44,6 +47,7 @@ _LINK_HEADER: Final = 16
 _LINK_ADDRESSES: Final = (1, 54)  # IFLA_ADDRESS, IFLA_PERM_ADDRESS
 _MAC_LENGTH: Final = 6
 _NOT_YET_OURS: Final = 0x04 | 0x08 | 0x40  # IFA_F_OPTIMISTIC, _DADFAILED, _TENTATIVE: RFC 4862
+_TOLD_LENGTH: Final = socket.CMSG_SPACE(_TIMESTAMP.size)
 _GLANCE_SECONDS: Final = 0.1  # 254 addresses take 6 ms
 
 _RECEIVE_BUFFER: Final = 1 << 20
@@ -58,11 +62,13 @@ class Seen(Struct, frozen=True, kw_only=True):
     Attributes:
         packet: what it says.
         is_outgoing: this host sent it on this interface.
+        heard_at: when the kernel had it, monotonic seconds.
         frame: as it was seen, of an outgoing one.
     """
 
     packet: Packet
     is_outgoing: bool
+    heard_at: float
     frame: bytes = b""
 
 
@@ -83,6 +89,7 @@ class WireSocket:
         """
         self.interface = interface
         self._dropped = 0
+        self._emptied_at = time.monotonic()  # nothing was heard before that
         self._mac = b""
         try:
             # without a protocol nothing is received until it is bound
@@ -134,10 +141,12 @@ class WireSocket:
             SystemRefusedError: the kernel refuses, other than for a link that went down.
         """
         seen = []
+        now, wall = time.monotonic(), time.time()
         for _ in range(limit):
             try:
-                frame, sender = self._socket.recvfrom(SNAP_LENGTH)
+                frame, told, _, sender = self._socket.recvmsg(SNAP_LENGTH, _TOLD_LENGTH)
             except BlockingIOError:
+                self._emptied_at = now
                 break
             except OSError as error:
                 if error.errno != errno.ENETDOWN:  # said once when the link goes down
@@ -147,7 +156,12 @@ class WireSocket:
             if packet is not None:
                 is_outgoing = sender[2] == _OUTGOING
                 kept = frame if is_outgoing else b""
-                seen.append(Seen(packet=packet, is_outgoing=is_outgoing, frame=kept))
+                heard_at = now - max(wall - _received_at(told, wall), 0.0)
+                # A clock that was set meanwhile makes nothing older than it can be.
+                heard_at = max(heard_at, self._emptied_at)
+                seen.append(
+                    Seen(packet=packet, is_outgoing=is_outgoing, heard_at=heard_at, frame=kept)
+                )
         return tuple(seen)
 
     def discard(self) -> None:
@@ -191,6 +205,7 @@ class WireSocket:
         self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
         self._attach(program)
         self._enlarge_buffer()
+        self._socket.setsockopt(socket.SOL_SOCKET, _TIMESTAMPS, 1)
         self._socket.bind((self.interface, _EVERY_PROTOCOL))
         *_, kind, self._mac = self._socket.getsockname()
         if kind != _ETHERNET:
@@ -215,6 +230,15 @@ class WireSocket:
 
     def _refused(self, verb: str, error: OSError) -> SystemRefusedError:
         return SystemRefusedError(f"cannot {verb} on {self.interface}: {error.strerror}")
+
+
+def _received_at(told: list[tuple[int, int, bytes]], otherwise: float) -> float:
+    """Return when the kernel received a frame, by its own clock of the day."""
+    for level, kind, data in told:
+        if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMPS) and len(data) == _TIMESTAMP.size:
+            seconds, nanoseconds = _TIMESTAMP.unpack(data)
+            return float(seconds + nanoseconds / 1e9)
+    return otherwise
 
 
 def host_macs() -> frozenset[bytes]:

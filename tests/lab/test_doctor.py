@@ -372,9 +372,9 @@ def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> Non
 
 
 def test_a_starved_doctor_says_so(make_lab: Callable[..., Lab]) -> None:
-    """It was stopped while it listened, as by a hypervisor."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
+    """It was stopped while it listened, as by a hypervisor; a question waits when it goes on."""
+    lab = make_lab(2, ipv6=False)
+    node, other = lab.nodes
     node.start(variables(lab.virtual(1)), DOCTOR)
     lab.wait_until(
         lambda: len(node.run(["cat", "/proc/net/packet"]).stdout.splitlines()) >= 4,
@@ -382,6 +382,8 @@ def test_a_starved_doctor_says_so(make_lab: Callable[..., Lab]) -> None:
         what="doctor listens, on three sockets",
     )
     node.freeze()
+    asks = f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('{node.ip}', 9))"
+    other.run([sys.executable, "-c", asks])
     stays(0.5)
     node.thaw()
     assert node.wait() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,6 +75,49 @@ def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
     assert first.pids("keepalived")[:2] == before[:2]
     assert {os.sched_getscheduler(pid) for pid in before} == {os.SCHED_OTHER}
     assert events(first, "keepalived.exited") == []
+
+
+@pytest.mark.parametrize("rights", COMMANDS)
+@pytest.mark.parametrize("count", [120, 245])
+def test_a_pause_of_the_holder_of_many_addresses_is_no_contest(
+    make_lab: Callable[..., Lab], count: int, rights: str
+) -> None:
+    """Adverts that waited in sockets meanwhile, and a keepalived that is late, hold nobody.
+
+    A hypervisor stops the kernel's clock as well, and no lease ends. Here it goes on, so the
+    leases are long.
+    """
+    lab = make_lab(2)
+    addresses = [
+        *numbered(lab, count // 2),
+        *(lab.virtual6(number) for number in range(1, count - count // 2 + 1)),
+    ]
+    for number, node in enumerate(lab.nodes):
+        priority = str(250 - 50 * number)
+        environment = variables(
+            *addresses, PRIORITY=priority, PREEMPTION="preempt", ADDRESS_LEASE="10"
+        )
+        node.start(environment, COMMANDS[rights])
+        wait_for_line(node, "Entering BACKUP STATE")
+    first, second = lab.nodes
+    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    before = first.pids("keepalived")
+    paused = time.monotonic()
+    stop_for(first, 3)
+    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    none = max(lab.recorder.seconds_with_none(each, since=paused) for each in addresses)
+    two = max(lab.recorder.seconds_with_two(each, since=paused) for each in addresses)
+    taken = Counter(
+        line.rpartition("addresses=")[2]
+        for line in events(second, "vrrp.transition")
+        if " state=MASTER " in line
+    )
+    print(f"{count} addresses, 3 s, {rights}: none {none:.2f} s, two {two:.2f} s at most")
+    print(f"the other node took {len(taken)}, one of them {max(taken.values(), default=0)} times")
+    assert [events(node, "contest.held") for node in lab.nodes] == [[], []]
+    assert none < UNPLANNED
+    assert max(taken.values(), default=0) <= 1
+    assert first.pids("keepalived")[:2] == before[:2]
 
 
 def test_a_lone_node_has_all_of_245_addresses_again_after_a_pause_that_took_them(

@@ -108,7 +108,8 @@ class World:
 
     def hear(self, advert: Advert) -> None:
         """Receive an advert."""
-        self.contests._on_advert(advert, time.monotonic())  # noqa: SLF001
+        now = time.monotonic()
+        self.contests._on_advert(advert, now, now)  # noqa: SLF001
 
     def lose(self) -> None:
         """Be MASTER beside a higher rank that keepalived does not hear."""
@@ -164,9 +165,9 @@ def test_a_foreign_speaker_of_our_id_is_no_other_node(world: World) -> None:
     """A holder beside it may be the only one: it is not ended for a deaf instance."""
     now = time.monotonic()
     router = replace(HIGHER, addresses=(IPv4Address("10.9.0.99"),))
-    world.contests._on_advert(router, now)  # noqa: SLF001
+    world.contests._on_advert(router, now, now)  # noqa: SLF001
     assert world.contests.heard_at is None
-    world.contests._on_advert(HIGHER, now)  # noqa: SLF001
+    world.contests._on_advert(HIGHER, now, now)  # noqa: SLF001
     assert now == world.contests.heard_at
 
 

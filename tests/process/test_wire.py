@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.netns
 
+_CLOCKS_DIFFER = 0.02  # seconds: two are read, one after the other
+_TIME = time.time
+
 VIP = IPv4Address("10.9.0.50")
 VIP6 = IPv6Address("fd00:9::50")
 CONFIG = """
@@ -799,3 +802,33 @@ def received_packets() -> int:
             if name.strip() == "near0":
                 return int(figures.split()[1])
     raise AssertionError("near0 is gone")
+
+
+def test_a_frame_is_as_old_as_it_is_when_it_is_read_late(
+    wire: WireSocket, remote: socket.socket
+) -> None:
+    """The kernel says when it had it, so that an agent that stood still takes none for new."""
+    sent = []
+    for router_id in (7, 255):
+        before = time.monotonic()
+        remote.send(advert_frame(router_id=router_id))
+        sent.append((before, time.monotonic()))
+        time.sleep(0.3)
+    first, second = receive_until(wire, lambda seen: len(seen) == len(sent))
+
+    for each, (before, after) in zip((first, second), sent, strict=True):
+        assert before - _CLOCKS_DIFFER <= each.heard_at <= after + _CLOCKS_DIFFER
+
+
+def test_a_clock_that_is_set_makes_no_frame_older_than_the_last_look(
+    wire: WireSocket, remote: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor newer than now."""
+    assert wire.receive(100) == ()
+    empty = time.monotonic()
+    for shift in (3600.0, -3600.0):
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time", lambda shift=shift: _TIME() + shift)
+            remote.send(advert_frame(router_id=7))
+            (seen,) = receive_until(wire, bool)
+        assert empty - _CLOCKS_DIFFER <= seen.heard_at <= time.monotonic()

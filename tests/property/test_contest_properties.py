@@ -218,6 +218,36 @@ def test_of_two_the_one_that_does_not_hear_yields_if_it_ranks_lower(
     assert longest(world, begin, lambda holders: len(holders) > 1) <= DEAF_LOWER_TWO
 
 
+@PROFILE
+@given(
+    setups(2, dialects=PLAIN),
+    st.lists(
+        st.tuples(st.integers(0, 1), st.floats(0.1, 8.0), st.floats(4.0, 12.0)),
+        min_size=1,
+        max_size=3,
+    ),
+    st.floats(0.0, 2.0),
+    st.integers(0, 2**32),
+)
+def test_a_pause_holds_nobody(
+    nodes: tuple[NodeSetup, ...],
+    pauses: list[tuple[int, float, float]],
+    lag: float,
+    seed: int,
+) -> None:
+    """However late what came meanwhile is read: who hears the other's adverts steps down."""
+    world = World(nodes, seed)
+    world.network = Network(lag=lag)
+    for node in world.nodes:
+        node.start()
+    world.run(40.0)
+    for index, seconds, pause in pauses:
+        world.freeze(index, seconds)
+        world.run(seconds + pause)
+
+    assert [] == holds(world)
+
+
 DEAF_TWO = 2.3  # seconds in one piece with two holders beside a node that hears nobody
 
 

@@ -90,6 +90,7 @@ class Network:
     is_unresolved: bool = False
     loss: float = 0.0
     delay: float = 0.002
+    lag: float = 0.0  # seconds that a frame may wait until a starved agent reads it
 
 
 class Node:
@@ -128,7 +129,7 @@ class Node:
         self.contest = Contest(context=self.context)
         self.wake: float | None = None
         self.last_run = self.world.now
-        self.read_at = self.world.now
+        self.unread: list[Event] = []
         self.log: list[tuple[float, Action]] = []
 
     # --- life
@@ -184,7 +185,7 @@ class Node:
                 self.after(LEAVING, self.look, is_agent=True)
         self.after(
             self.world.random.uniform(0, 0.05),
-            lambda: self.tell(StateEntered(state=state)),
+            lambda: self.hear(StateEntered(state=state)),
             is_agent=True,
         )
 
@@ -237,7 +238,8 @@ class Node:
         self.advert_sent += 1
         dialect = self.setup.dialect
         if priority and self.leaves_for_any:
-            self.tell_of_frame(self.world.random.uniform(0, 0.01), AdvertLeft())
+            left = AdvertLeft(heard_at=self.world.now)
+            self.tell_of_frame(self.world.random.uniform(0, 0.01), left)
         self.world.send(
             self,
             Advert(
@@ -332,16 +334,33 @@ class Node:
     # --- the agent
 
     def tell_of_frame(self, seconds: float, event: Event) -> None:
-        """Tell the agent later of a frame that passes now: one socket keeps their order."""
-        self.read_at = max(self.read_at, self.world.now + seconds)
-        self.after(self.read_at - self.world.now, lambda: self.tell(event), is_agent=True)
+        """Tell the agent later of a frame that passes now: one socket, read until it is empty."""
+        lag = self.world.random.uniform(0.0, self.world.network.lag)
+        self.unread.append(event)
+        self.after(seconds + lag, self.read, is_agent=True)
+
+    def read(self) -> None:
+        """Give the contest what waits in the socket."""
+        unread, self.unread = self.unread, []
+        for event in unread:
+            self.tell(event)
+
+    def hear(self, word: StateEntered | DumpAnswered) -> None:
+        """Give the contest keepalived's word; what waits to be read came before it."""
+        self.read()
+        self.tell(word)
+
+    @property
+    def thawed_at(self) -> float:
+        """Return when the agent runs again, or did so last."""
+        return max(self.frozen_until, self.agent_frozen_until)
 
     def tell(self, event: Event) -> None:
         """Give the contest an event and carry out what it says."""
         if not self.setup.has_agent:
             return
         now = self.world.now
-        if now - self.last_run > 0.5 and now <= max(self.frozen_until, self.agent_frozen_until):
+        if now - self.last_run > 0.5 and self.last_run < self.thawed_at <= now:
             gap, self.last_run = now - self.last_run, now
             self.tell(Gap(seconds=gap))
         self.last_run = now
@@ -390,7 +409,7 @@ class Node:
         )
         self.after(
             self.world.random.uniform(0.002, 0.02),
-            lambda: self.tell(DumpAnswered(counters=counters)),
+            lambda: self.hear(DumpAnswered(counters=counters)),
             is_agent=True,
         )
 
@@ -456,10 +475,11 @@ class World:
         early, late = sorted(self.random.uniform(0.0, 0.01) for _ in range(2))
         if self.random.random() < 0.5:
             early, late = late, early
+        heard_at = self.now + delay  # by the kernel, which nothing here freezes
         event: Event = (
-            AnnouncementSeen(announcement=packet)
+            AnnouncementSeen(announcement=packet, heard_at=heard_at)
             if isinstance(packet, Announcement)
-            else AdvertSeen(advert=packet)
+            else AdvertSeen(advert=packet, heard_at=heard_at)
         )
         node.after(delay, lambda: node.tell_of_frame(early, event))
         if isinstance(packet, Announcement):

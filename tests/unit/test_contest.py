@@ -121,6 +121,10 @@ class Replay:
         self.now = end
         return actions
 
+    def serves(self) -> DumpAnswered:
+        """Return an answer of a keepalived that is MASTER."""
+        return self.dump(VrrpState.MASTER)
+
     def dump(self, state: VrrpState = VrrpState.BACKUP) -> DumpAnswered:
         """Return an answer of keepalived's, taken now."""
         counters = Counters(taken_at=self.now, state=state, advert_rcvd=self.received)
@@ -275,7 +279,117 @@ def test_an_advert_before_keepaliveds_word_of_the_promotion_is_a_challenge(
     replay = Replay()
     replay(BACKUP, replay.dump, HIGHER, 3.4, *early)
 
-    assert expected == holds(replay(MASTER, 0.5))
+    assert expected == holds(replay(MASTER, 0.25, replay.serves, 0.1))
+
+
+def test_keepalived_that_answers_late_is_given_time_to_read_the_advert() -> None:
+    """On a starved node: it would act on a hold no sooner. One that never answers is not."""
+    replay = Replay()
+    replay(BACKUP, replay.dump, MASTER, 60.0, HIGHER)
+    assert [] == holds(replay(0.8, lambda: replay.dump(VrrpState.BACKUP), 2.0))
+    mute = Replay()
+    mute(BACKUP, mute.dump, MASTER, 60.0, HIGHER)
+    assert [] == holds(mute(2.75))
+    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(mute(0.1))
+
+
+def test_a_late_answer_says_nothing_of_an_advert_that_waits_beside_the_question() -> None:
+    """keepalived answers first. Asked again, it has read that, and has stepped down or has not."""
+    replay = Replay()
+    replay(BACKUP, replay.dump, MASTER, 60.0)
+    assert (AskDump(),) == replay(HIGHER, 0.25)
+    late = replay.serves()
+    assert (AskDump(),) == replay(0.6, late)
+    again = replay.serves()
+    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.5, again))
+    yielding = Replay()
+    yielding(BACKUP, yielding.dump, MASTER, 60.0, HIGHER, 0.25)
+    late = yielding.serves()
+    assert [] == holds(yielding(0.6, late, BACKUP, 3.0))
+
+
+def test_what_keepalived_refuses_it_need_not_have_read() -> None:
+    """Another id: it stays MASTER, and what says so late says it as well."""
+    elsewhere = AdvertSeen(advert=ELSEWHERE)
+    expected = [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)]
+    replay = Replay()
+    replay(BACKUP, replay.dump, MASTER, 60.0, elsewhere, 0.25)
+    assert expected == holds(replay(0.15, replay.serves()))
+    silent = Replay()
+    silent(BACKUP, silent.dump, MASTER, 60.0, elsewhere)
+    assert expected == holds(silent(0.55))
+
+
+def test_a_lower_rank_that_took_over_while_we_stood_still_has_a_master_down_time() -> None:
+    """It heard us until then. One that is busy goes on for a while, one that is deaf for good."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=3.0), LOWER, AdvertLeft())
+    assert [] == holds(replay(*every_second(LOWER, 3), 0.5))
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(LOWER))
+
+
+def test_a_lower_rank_whose_last_word_came_in_that_time_has_stepped_down() -> None:
+    """The end of the time is no sign of it."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=3.0), LOWER, AdvertLeft())
+
+    assert [] == holds(replay(*every_second(LOWER, 3), 10.0))
+
+
+def heard(event: Event, at: float) -> Event:
+    """Return what was heard earlier than it is read."""
+    return replace(event, heard_at=at)
+
+
+@pytest.mark.parametrize("event", [HIGHER, LOWER], ids=["higher", "lower"])
+def test_who_served_while_we_stood_still_challenges_nobody(event: Event) -> None:
+    """Its adverts waited to be read; it steps down, or has us step down, within milliseconds."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=3.0), replay.serves)
+    stale = [heard(event, replay.now - seconds) for seconds in (2.0, 1.0, 0.1)]
+
+    assert [] == holds(replay(*stale, AdvertLeft(), 0.25, replay.serves, 5.0))
+    assert [None] == [each.challenged_at for each in replay.state.rivals]
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_who_announced_while_we_stood_still_challenges_nobody(stage: int) -> None:
+    """It announced as it took over, more than once."""
+    replay = Replay()
+    replay(MASTER, 60.0, Gap(seconds=3.0))
+    now = replay.now
+    stale = [heard(announced(HIGHER_MAC), now - 0.5 * each) for each in range(stage + 1, 0, -1)]
+
+    assert [] == holds(replay(*stale, 0.01))
+    assert [None] == [each.contact_at for each in replay.state.rivals]
+
+
+def test_an_advert_counts_from_when_it_was_heard() -> None:
+    """A lower rank has stepped down by the time that a starved agent reads its last word."""
+    replay = Replay()
+    replay(MASTER, 60.0, LOWER, 0.01, AdvertLeft(), 0.31, LOWER)
+    stepped_down = replay.now + 0.02
+    assert [] == holds(replay(0.6, heard(LOWER, stepped_down), 2.0))
+    unyielding = Replay()
+    unyielding(MASTER, 60.0, LOWER, 0.01, AdvertLeft(), 0.31, LOWER, 0.6)
+    last = heard(LOWER, unyielding.now - 0.01)
+    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(unyielding(last))
+
+
+def test_an_advert_from_before_the_promotion_challenges_nobody_when_it_is_read_late() -> None:
+    """Its sender is the one that has just died."""
+    replay = Replay()
+    replay(BACKUP, replay.dump, HIGHER, DOWN, MASTER)
+
+    assert [] == holds(replay(heard(HIGHER, replay.now - 0.1), 0.25, replay.serves, 5.0))
+
+
+def test_nothing_was_heard_later_than_now() -> None:
+    """Clocks differ by some microseconds."""
+    replay = Replay()
+    replay(MASTER, 60.0, heard(HIGHER, replay.now + 61.0))
+
+    assert [replay.now] == [each.advert_at for each in replay.state.rivals]
 
 
 def test_most_adverts_of_ours_say_nothing_new() -> None:
@@ -298,9 +412,12 @@ def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> No
     replay = Replay()
     assert [] == holds(replay(BACKUP, replay.dump, elsewhere, 0.1, elsewhere, 0.4))
 
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(MASTER, 0.5))
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(
+        replay(MASTER, 0.25, replay.serves, 0.1)
+    )
     late = Replay()
-    assert [] == holds(late(BACKUP, late.dump, elsewhere, DOWN + 0.1, MASTER, 0.5))
+    late(BACKUP, late.dump, elsewhere, DOWN + 0.1, MASTER)
+    assert [] == holds(late(0.25, late.serves, 1.5))
 
 
 def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhile() -> None:
@@ -308,24 +425,7 @@ def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhi
     elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
     replay = Replay()
     assert [] == holds(replay(BACKUP, replay.dump, elsewhere, DOWN - 0.1, MASTER, 0.25))
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(0.3))
-
-
-def test_a_master_is_new_to_an_address_that_a_reload_gives_it() -> None:
-    """keepalived stays MASTER of the id; who has held the address under another id is no newer."""
-    before = replace(CONTEXT, addresses=(IPv4Address("10.0.0.6"),))
-    replay = Replay()
-    replay(Reconfigured(context=before), MASTER, 60.0, Reconfigured(context=CONTEXT))
-    rival = announced(LOWER_MAC)
-    assert [] == holds(replay(rival, 0.35))
-    [(reason, _)] = holds(replay(0.05, rival))
-    assert reason is HoldReason.ANNOUNCED
-
-
-def test_no_trace_shows_the_password() -> None:
-    """A context is in every state that a test or an error prints."""
-    assert "virtual_router_id=11, priority=150" in repr(CONTEXT)
-    assert "OpenShif" not in repr(CONTEXT)
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(replay.serves, 0.1))
 
 
 ELSEWHERE = replace(ADVERT, virtual_router_id=12)
@@ -412,6 +512,23 @@ def test_what_others_claim_under_other_ids_is_known_by_id_and_family() -> None:
     assert {(12, Family.IPV4): frozenset({"a", "b"})} == claims.ids(
         {"a": state, "b": state, "c": Replay().state}, claimed.now
     )
+
+
+def test_a_master_is_new_to_an_address_that_a_reload_gives_it() -> None:
+    """keepalived stays MASTER of the id; who has held the address under another id is no newer."""
+    before = replace(CONTEXT, addresses=(IPv4Address("10.0.0.6"),))
+    replay = Replay()
+    replay(Reconfigured(context=before), MASTER, 60.0, Reconfigured(context=CONTEXT))
+    rival = announced(LOWER_MAC)
+    assert [] == holds(replay(rival, 0.35))
+    [(reason, _)] = holds(replay(0.05, rival))
+    assert reason is HoldReason.ANNOUNCED
+
+
+def test_no_trace_shows_the_password() -> None:
+    """A context is in every state that a test or an error prints."""
+    assert "virtual_router_id=11, priority=150" in repr(CONTEXT)
+    assert "OpenShif" not in repr(CONTEXT)
 
 
 def test_a_master_whom_a_reload_gives_an_address_is_new_to_it() -> None:
@@ -679,6 +796,33 @@ def test_a_master_that_was_reloaded_before_it_was_seen_to_be_counted_is_yielded_
     assert AskDump() in replay(OTHER_LIST, 0.12)
 
     assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
+
+
+def test_a_late_answer_says_nothing_of_what_a_backup_has_yet_to_count() -> None:
+    """A starved keepalived answers before it reads the adverts. Asked again, it has read them."""
+    deaf = Replay()
+    deaf(BACKUP, 0.02, deaf.dump, 0.9, HIGHER, 1.0, HIGHER)
+    assert (AskDump(),) == deaf(0.45)
+    late = deaf.dump()
+    assert (AskDump(),) == deaf(0.2, late)
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(deaf(deaf.dump))
+    counts = Replay()
+    counts(BACKUP, 0.02, counts.dump, 0.9, HIGHER, 1.0, HIGHER, 0.45)
+    late = counts.dump()
+    counts(0.2, late)
+    counts.received = 2
+    assert [] == holds(counts(counts.dump, 0.9))
+    assert counts.state.is_counting
+
+
+def test_what_a_starved_agent_reads_late_has_time_to_be_counted_from_then_on() -> None:
+    """Both adverts waited in the socket of the agent, and maybe in that of keepalived."""
+    replay = Replay()
+    replay(BACKUP, 0.02, replay.dump, 2.0)
+    for age in (1.5, 0.5):
+        replay(replace(HIGHER, heard_at=replay.now - age))
+    assert [] == holds(replay(0.1, replay.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(0.3, replay.dump))
 
 
 def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> None:

@@ -265,6 +265,20 @@ def test_a_reload_is_given_more_time_and_not_for_ever() -> None:
     assert 1 == len(watcher.kills)
 
 
+def test_a_question_begins_after_a_tick_that_is_due() -> None:
+    """A tick that has passed before the question counts before it, and wakes nobody again."""
+    watcher = ready(silent)
+    watcher.feed(Suspicion())
+    watcher.now += POLICY.tick / 2
+    watcher.feed(DumpAnswered(question=watcher.asks[-1][1], instances=(instance(),)))
+    assert watcher.state.tick_at is not None
+    watcher.now = watcher.state.tick_at
+    watcher.feed(ReloadBegan())
+    assert 2 == len(watcher.asks)
+    assert watcher.now + POLICY.tick == watcher.state.deadline
+    assert 1 == watcher.state.ticks == watcher.state.asked_ticks
+
+
 def test_the_end_of_a_reload_begins_the_count_anew() -> None:
     """keepalived had other things to do."""
     watcher = ready(silent)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Step = tuple[Contest, tuple[Action, ...]]
 
 
-def is_routine(state: Contest, advert: Advert, now: float) -> bool:
+def is_routine(state: Contest, advert: Advert, heard_at: float, now: float) -> bool:
     """Tell whether an advert is what a BACKUP that counts hears every second, and changes nothing.
 
     Worth a short way: a node may be BACKUP of 254 instances.
@@ -39,19 +39,24 @@ def is_routine(state: Contest, advert: Advert, now: float) -> bool:
     ):
         return False
     rival = state.rivals[-1]
-    return rival.advert == advert and rival.advertises(state.context, now)
+    return rival.advert == advert and rival.advertises(state.context, heard_at)
 
 
-def on_routine(state: Contest, now: float) -> Contest:
+def on_routine(state: Contest, heard_at: float, now: float) -> Contest:
     """Return the state after such an advert."""
     passed = state.passed + 1
-    rivals = (*state.rivals[:-1], replace(state.rivals[-1], advert_at=now))
+    rivals = (*state.rivals[:-1], replace(state.rivals[-1], advert_at=heard_at))
     second_at = now if passed == 2 else state.second_at  # noqa: PLR2004 - see _count
     return replace(state, rivals=rivals, passed=passed, second_at=second_at)
 
 
-def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPolicy) -> Step:
-    """Return the state after a received advert, and what there is to tell of it."""
+def on_advert(
+    state: Contest, event: AdvertSeen, now: float, read_at: float, policy: ContestPolicy
+) -> Step:
+    """Return the state after a received advert, and what there is to tell of it.
+
+    ``now`` is when the kernel received it, ``read_at`` when the agent reads it.
+    """
     advert, context = event.advert, state.context
     if context.is_own_advert(advert):
         return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
@@ -80,7 +85,7 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
     challenged_at = known.challenged_at if was_in_sight else None
     has_changed_rank = known.outranks(context) is not context.ranks_below(advert)
     answered_at = known.answered_at if was_in_sight else None
-    if state.state is VrrpState.MASTER and (challenged_at is None or has_changed_rank):
+    if state.is_challenged_by(now) and (challenged_at is None or has_changed_rank):
         challenged_at, answered_at = now, None
     rival = replace(
         known.sighted(now, verdicts.memory_of(policy)),
@@ -98,7 +103,7 @@ def on_advert(state: Contest, event: AdvertSeen, now: float, policy: ContestPoli
         state = counting.hope(state, now)
     if state.state is VrrpState.BACKUP:
         state = _compare(state, rival, now, policy)
-        state = counting.count(state, now, policy, is_new=not is_same)
+        state = counting.count(state, now, read_at, policy, is_new=not is_same)
     return state, ()
 
 

@@ -43,9 +43,14 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     Attributes:
         confirm: a handover is over by then: keepalived steps down within milliseconds.
         dump_lead: how long before ``confirm`` ends keepalived is asked for its state.
-        dump_grace: how long its answer is waited for after that.
+        dump_grace: how long its answer is waited for after that, where none has ever come, and
+            where the advert is one that it refuses.
+        dump_patience: the same where it would take the advert. If it answers late it runs late: it
+            may not have read that yet, and would act on a hold no sooner. More than the time after
+            which it counts as hanging and is killed.
         dump_interval: between looks at the counters of a BACKUP.
-        settle: from an advert on the wire to its being counted.
+        settle: from an advert on the wire to its being counted, and from a question to its answer;
+            whoever takes longer may have answered before it read what had come earlier.
         doubt: the same while keepalived is busy: with 254 instances, on a starved machine, after
             a reload. A BACKUP whose keepalived counts no refusals either is held only then. Two
             adverts and this are less than a master-down time.
@@ -80,6 +85,7 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     confirm: float = 0.3
     dump_lead: float = 0.1
     dump_grace: float = 0.2
+    dump_patience: float = 2.5
     dump_interval: float = 5.0
     settle: float = 0.1
     doubt: float = 0.4
@@ -108,6 +114,8 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
 
 
 # --- events -------------------------------------------------------------------------------------
+# What came by the wire says in ``heard_at`` when the kernel received it, None for this moment: on
+# a node that stood still, or is starved, long before it is read.
 
 
 class StateEntered(Struct, frozen=True, kw_only=True):
@@ -126,12 +134,14 @@ class AdvertSeen(Struct, frozen=True, kw_only=True):
     advert: Advert
     seen_ids: frozenset[int] = frozenset()
     outlook: str = ""
+    heard_at: float | None = None
 
 
 class AnnouncementSeen(Struct, frozen=True, kw_only=True):
     """A received announcement of an address."""
 
     announcement: Announcement
+    heard_at: float | None = None
 
 
 class DumpAnswered(Struct, frozen=True, kw_only=True):
@@ -156,8 +166,10 @@ class Reconfigured(Struct, frozen=True, kw_only=True):
     rivals: tuple[Rival, ...] = ()
 
 
-class AdvertLeft(Struct, frozen=True):
+class AdvertLeft(Struct, frozen=True, kw_only=True):
     """An advert of ours was seen leaving."""
+
+    heard_at: float | None = None
 
 
 class NotLeaving(Struct, frozen=True):
@@ -248,6 +260,7 @@ class Contest(Struct, frozen=True, kw_only=True):
         calm_at: when the last hold ended.
         blind_until: until then announcements alone keep a BACKUP from becoming MASTER.
         dump: the newest answer; ``baseline`` the one that adverts are counted from.
+        answered_at: when it came; ``read_until``: keepalived has read what had come until then.
         passed: adverts of rivals since ``baseline``; ``second_at`` when the second came.
         is_counting: keepalived has counted adverts since it is BACKUP and rivals are the same.
         asked_at: when keepalived was asked last; ``dump_at`` when to ask again.
@@ -257,6 +270,9 @@ class Contest(Struct, frozen=True, kw_only=True):
         not_before: after a report without a hold, no other decision until then.
         left_at: when an advert of ours was seen leaving while keepalived's last word was BACKUP:
             it has become MASTER and is about to say so.
+        blind_at: when a gap ended: what was heard before that challenges nobody.
+        patient_until: until then a lower rank that took over in a gap may advertise, as it has
+            time to step down.
     """
 
     context: ContestContext
@@ -275,6 +291,8 @@ class Contest(Struct, frozen=True, kw_only=True):
     calm_at: float | None = None
     blind_until: float | None = None
     dump: Counters | None = None
+    answered_at: float = 0.0
+    read_until: float = 0.0
     baseline: Counters | None = None
     passed: int = 0
     second_at: float | None = None
@@ -288,11 +306,21 @@ class Contest(Struct, frozen=True, kw_only=True):
     announce_at: float | None = None
     not_before: float | None = None
     left_at: float | None = None
+    blind_at: float = 0.0
+    patient_until: float = 0.0
 
     @property
     def is_held(self) -> bool:
         """Tell whether the hold file is set."""
         return self.phase is Phase.HELD
+
+    def is_challenged_by(self, heard_at: float) -> bool:
+        """Tell whether what was heard then was meant for the MASTER that this is.
+
+        Who took over while we stood still had every reason to say so until we were back.
+        """
+        is_meant = heard_at >= max(self.since, self.blind_at)
+        return self.state is VrrpState.MASTER and is_meant
 
     def rival(self, mac: bytes, router_id: int | None) -> Rival | None:
         """Return what is remembered of a MAC's adverts for an id, or (None) its announcements."""

@@ -13,7 +13,9 @@ state      seen                            done
 any        own MAC or own address;         nothing, or a report: no rivals
            priority 0; other addresses
 MASTER     advert of a higher rank, also   still MASTER 0.3 s later, by the FIFO and by a dump
-                                           unless none comes in 0.2 s: yields
+                                           unless none comes in 0.2 s: yields. Of an advert
+                                           that keepalived would take it has to have read that:
+                                           asked after a late answer, 2.5 s at most
 MASTER     by a reload, of an address of   the same: in sight at the reload is enough
            which adverts for another id
            were in sight until then
@@ -39,7 +41,9 @@ BACKUP     an announcement, after a loss   yields
 HELD       adverts in sight                a trial after 10, 20, ... 300 s (A >= 1 s): released
                                            for 2.5 A; counted: it stays released; else held again
 HELD       no sign of any rival            released: D after adverts, else see below
-MASTER     own loop stood still            announces 0.5 s later, unless it has left MASTER
+MASTER     own loop stood still            announces 0.5 s later, unless it has left MASTER;
+                                           what was heard until then challenges nobody, and
+                                           a lower rank has D to step down
 =========  ==============================  =======================================================
 
 Silence after a loss by announcements: the winner announces every second for ten minutes after it
@@ -52,7 +56,8 @@ Bounds, where frames arrive within 0.1 s and agents run on both sides, from the 
 node sees of the other while both are MASTER (adverts come every A, announcements when one becomes
 MASTER, and every 10 s):
 
-- adverts of the higher rank seen: one holder 0.3 s later, 0.5 s where no dump comes;
+- adverts of the higher rank seen: one holder 0.3 s later, 0.5 s where no dump comes; where a
+  keepalived that would take them answers late, when it does, or as it hangs and is killed;
 - only announcements seen: 0.5 s if one was new, and knew the other for old or has the higher
   MAC; 0.9 s if both were new, 1.3 s if both were old, as after a partition; 1.7 s if the other
   yields to nobody, and announces as often as an agent does. Of one that announces every S seconds,
@@ -111,12 +116,15 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
     match event:
         case StateEntered(state=entered):
             state, actions = _on_state(state, entered, now, policy)
-        case AdvertSeen(advert=advert) if adverts.is_routine(state, advert, now):
-            return adverts.on_routine(state, now), ()
+        case AdvertSeen(advert=advert) if adverts.is_routine(
+            state, advert, _heard(event, now), now
+        ):
+            return adverts.on_routine(state, _heard(event, now), now), ()
         case AdvertSeen():
-            state, actions = adverts.on_advert(state, event, now, policy)
+            heard_at = _heard(event, now)
+            state, actions = adverts.on_advert(state, event, heard_at, now, policy)
         case AnnouncementSeen(announcement=announcement):
-            state, actions = _on_announcement(state, announcement, now, policy)
+            state, actions = _on_announcement(state, announcement, _heard(event, now), policy)
         case DumpAnswered(counters=counters):
             state, actions = _on_dump(state, counters, now, policy)
         case Gap(seconds=seconds):
@@ -124,7 +132,7 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
         case Reconfigured():
             state, actions = _on_context(state, event, now, policy)
         case AdvertLeft():
-            state, actions = _on_advert_left(state, now, policy), ()
+            state, actions = _on_advert_left(state, _heard(event, now), policy), ()
         case NotLeaving():
             state, actions = _on_not_leaving(state, now, policy), ()
         case DeadlinePassed():
@@ -136,6 +144,11 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
     if deadline != state.deadline:
         state = replace(state, deadline=deadline)
     return state, actions + more
+
+
+def _heard(event: AdvertSeen | AnnouncementSeen | AdvertLeft, now: float) -> float:
+    """Return when something was heard; not later than now."""
+    return now if event.heard_at is None else min(now, event.heard_at)
 
 
 def awaits_own_advert(state: Contest) -> bool:
@@ -304,7 +317,7 @@ def _on_announcement(
     if state.phase is not Phase.WATCHING:
         return state, ()
     cause = _cause_of(state, rival)
-    if state.state is VrrpState.MASTER:
+    if state.is_challenged_by(now):
         return _on_challenge(state, rival, cause, now, policy)
     if state.state is VrrpState.BACKUP and yielding.is_blind(state, now):
         return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
@@ -333,7 +346,7 @@ def _on_challenge(
 
 
 def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
-    state = replace(state, dump=counters)
+    state = _believe(state, counters, now, policy)
     if (
         state.state is VrrpState.MASTER
         and counters.state in {VrrpState.BACKUP, VrrpState.FAULT}
@@ -343,6 +356,20 @@ def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPoli
         # The FIFO's line is late, or lost: a full pipe drops lines.
         return _on_state(state, counters.state, now, policy)
     return counting.on_dump(state, counters, now, policy)
+
+
+def _believe(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Contest:
+    """Take an answer of keepalived's, and what follows from when it came.
+
+    One that ran late finds the question beside the adverts that wait for it, and answers first. It
+    has read those once it answers another question, which was asked after that.
+    """
+    read_until = state.read_until
+    if now - counters.taken_at <= policy.settle:
+        read_until = max(read_until, counters.taken_at)
+    elif state.dump is not None and counters.taken_at >= state.answered_at:
+        read_until = max(read_until, state.dump.taken_at)
+    return replace(state, dump=counters, answered_at=now, read_until=read_until)
 
 
 def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Contest:
@@ -356,6 +383,7 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
         passed=0,
         second_at=None,
         left_at=None,
+        blind_at=now,
     )
     if state.phase is Phase.HELD and state.trial_at is not None:
         state = replace(state, trial_at=state.trial_at + gap)
@@ -364,7 +392,10 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
     if state.state is VrrpState.MASTER:
         state = _meet_claims(state, now, policy)
         if gap > context.advert_interval:
-            state = replace(state, announce_at=now + policy.gap_delay)
+            # Who took over has heard us until then, and will again, however busy it is.
+            patient_until = now + context.master_down_time
+            announce_at = now + policy.gap_delay
+            state = replace(state, announce_at=announce_at, patient_until=patient_until)
         if gap >= context.master_down_time:
             # Somebody may have taken over meanwhile, with good reason: we are the new one.
             state = replace(state, since=now)

@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 Step = tuple[Contest, tuple[Action, ...]]
 
 
-def count(state: Contest, now: float, policy: ContestPolicy, *, is_new: bool) -> Contest:
-    """Count an advert that keepalived should count, in BACKUP."""
+def count(
+    state: Contest, heard_at: float, now: float, policy: ContestPolicy, *, is_new: bool
+) -> Contest:
+    """Count an advert that keepalived should count, in BACKUP.
+
+    An agent that reads it late runs late, and keepalived beside it may as well: the time in which
+    keepalived has to count it begins ``now``.
+    """
     dump_at = state.dump_at
     if dump_at is None:
         return state
@@ -34,7 +40,7 @@ def count(state: Contest, now: float, policy: ContestPolicy, *, is_new: bool) ->
             # What was counted since the baseline says nothing of this one.
             state = replace(state, baseline=None, passed=0, second_at=None)
         state = replace(state, is_counting=False, dump_at=now)
-    if state.baseline is None or now <= state.baseline.taken_at:
+    if state.baseline is None or heard_at <= state.baseline.taken_at:
         return state
     state = replace(state, passed=state.passed + 1)
     if state.passed in {verdicts.needed(state, now), 2}:
@@ -66,6 +72,8 @@ def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolic
             return state, (EndTrial(),)
         return state, ()
     is_refused = verdicts.refused(baseline, counters)
+    if not is_refused and not verdicts.has_read_second(state, policy):
+        return state, ()
     if (
         state.passed < (verdicts.needed(state, now) if is_refused else 2)
         or state.second_at is None
@@ -92,6 +100,8 @@ def plan_dump(state: Contest, counters: Counters, now: float, policy: ContestPol
             if counters.taken_at < wanted_at - 1e-6:
                 # Asked before the adverts in question could be counted.
                 return replace(state, dump_at=max(now, wanted_at))
+        if not verdicts.has_read_second(state, policy):
+            return replace(state, dump_at=now)
     wait = policy.dump_interval
     if state.phase is Phase.TRIAL:
         wait = state.context.advert_interval

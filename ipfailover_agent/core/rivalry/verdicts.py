@@ -12,6 +12,7 @@ from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy, HoldR
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.rivalry.counters import Counters
     from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
 
@@ -254,11 +255,49 @@ def patience_of(context: ContestContext, policy: ContestPolicy) -> float:
 def is_unyielding(
     rival: Rival, context: ContestContext, now: float, policy: ContestPolicy
 ) -> bool:
-    """Tell whether a lower rank that is challenged had time to step down, and did not."""
-    advert_at = rival.advert_at or now
+    """Tell whether a lower rank that is challenged had time to step down, and did not.
+
+    keepalived advertises once more as it steps down, and may be late: that is no sign of it.
+    """
+    advert_at, begin = rival.advert_at or now, rival.challenged_at or now
     if rival.answered_at is not None and advert_at >= rival.answered_at + policy.answer:
         return True
-    return now >= (rival.challenged_at or now) + patience_of(context, policy)
+    return advert_at >= begin + policy.answer and now >= begin + patience_of(context, policy)
+
+
+def has_to_ask(state: Contest, advert: Advert, ask_at: float) -> bool:
+    """Tell whether keepalived is to be asked for what it does at ``ask_at`` or later.
+
+    A second time, too, when its answer came too late to say whether it has read what had come.
+    """
+    if state.asked_at is None or state.asked_at < ask_at:
+        return True
+    return not has_answered(state, advert, ask_at) and state.asked_at < state.answered_at
+
+
+def has_answered(state: Contest, advert: Advert, ask_at: float) -> bool:
+    """Tell whether an answer says that keepalived does not step down for a rival's advert.
+
+    One that it refuses changes nothing, read or not; one that it would take it has to have read.
+    """
+    if state.dump is None or difference(advert, state.context) is None:
+        return state.read_until >= ask_at
+    return state.dump.taken_at >= ask_at
+
+
+def has_read_second(state: Contest, policy: ContestPolicy) -> bool:
+    """Tell whether keepalived has read the second advert that a BACKUP should have counted.
+
+    A late answer does not say so, see ``Contest.read_until``.
+    """
+    return state.second_at is None or state.read_until >= state.second_at + policy.settle - 1e-6
+
+
+def dump_wait(state: Contest, advert: Advert, policy: ContestPolicy) -> float:
+    """Return how long an answer of keepalived's is waited for."""
+    if state.dump is None or difference(advert, state.context) is not None:
+        return policy.dump_grace
+    return policy.dump_patience
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
@@ -321,13 +360,13 @@ def _challenge_due(
     state: Contest, rival: Rival, now: float, policy: ContestPolicy
 ) -> float | None:
     context = state.context
-    begin = rival.challenged_at
-    if begin is None or not is_challenge(rival, begin, context, now):
+    begin, advert = rival.challenged_at, rival.advert
+    if begin is None or advert is None or not is_challenge(rival, begin, context, now):
         return None
     if not rival.outranks(context):
         due = begin + patience_of(context, policy)
         return due if now < due else None
     ask_at, decide_at = begin + policy.confirm - policy.dump_lead, begin + policy.confirm
-    if state.asked_at is None or state.asked_at < ask_at:
+    if has_to_ask(state, advert, ask_at):
         return ask_at
-    return decide_at if now < decide_at else decide_at + policy.dump_grace
+    return decide_at if now < decide_at else decide_at + dump_wait(state, advert, policy)

@@ -115,12 +115,12 @@ def _judge_outranked(
 ) -> Step:
     ask_at, decide_at = begin + policy.confirm - policy.dump_lead, begin + policy.confirm
     actions: tuple[Action, ...] = ()
-    if now >= ask_at and (state.asked_at is None or state.asked_at < ask_at):
+    if now >= ask_at and verdicts.has_to_ask(state, advert, ask_at):
         state, actions = _ask(state, now)
     if now < decide_at:
         return state, actions
-    is_answered = state.dump is not None and state.dump.taken_at >= ask_at
-    if not is_answered and now < decide_at + policy.dump_grace:
+    is_answered = verdicts.has_answered(state, advert, ask_at)
+    if not is_answered and now < decide_at + verdicts.dump_wait(state, advert, policy):
         return state, actions
     cause = causes.explain(advert, state.context)
     state, more = hold(state, HoldReason.OUTRANKED, cause, now, policy)
@@ -147,7 +147,8 @@ def _judge_lower(
         state = replace(state, is_winner=True, fresh_until=rival.advert_at + policy.fresh_for)
     is_senior = rival.first_seen >= state.since
     if (
-        not verdicts.is_unyielding(rival, context, now, policy)
+        (rival.advert_at or now) < state.patient_until
+        or not verdicts.is_unyielding(rival, context, now, policy)
         or not rival.is_reported  # one advert proves nothing
         or not verdicts.is_recent(rival, context, now)
         or (is_senior and not policy.yields_as_senior)

@@ -267,9 +267,7 @@ def _on_suspicion(state: Watch, now: float, policy: Policy) -> Step:
 
 def _on_tick(state: Watch, now: float, policy: Policy) -> Step:
     """Count time on time; ask, repeat or give up where it is time to."""
-    if state.tick_at is not None and now >= state.tick_at:
-        on_time = now - state.tick_at <= policy.tolerance
-        state = replace(state, ticks=state.ticks + on_time, tick_at=now + policy.tick)
+    state = _count(state, now, policy)
     if state.question is None:
         return _ask(state, now, policy) if now >= state.ask_at else (_plan(state, now, policy), ())
     waited = state.ticks - state.asked_ticks
@@ -365,7 +363,16 @@ def _want(state: Watch, now: float, policy: Policy) -> Step:
     return _ask(state, now, policy)
 
 
+def _count(state: Watch, now: float, policy: Policy) -> Watch:
+    """Count a tick that is due."""
+    if state.tick_at is None or now < state.tick_at:
+        return state
+    on_time = now - state.tick_at <= policy.tolerance
+    return replace(state, ticks=state.ticks + on_time, tick_at=now + policy.tick)
+
+
 def _ask(state: Watch, now: float, policy: Policy) -> Step:
+    state = _count(state, now, policy)  # it passed before the question
     state = replace(state, repeats=0, is_wanted=False, asked_ticks=state.ticks)
     return _put(state, now, policy)
 
