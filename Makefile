@@ -58,7 +58,7 @@ types: $(READY) ## static types
 imports: $(READY) ## imports go one way
 	$(BIN)/lint-imports
 
-quick: $(READY) ## the tests that compute: no network namespace, no privilege (minutes)
+quick: $(READY) ## the tests that compute: no network namespace, no privilege (a minute or two)
 	$(BIN)/pytest -q -n logical -m 'not netns' --timeout 900 tests/unit tests/property tests/golden
 
 golden: $(READY) ## write the expected files of tests/golden anew (read the diff!)

@@ -50,7 +50,7 @@ _START_ONLY = tuple(
 class Options(Struct, frozen=True, kw_only=True):
     """The agent's own settings, each an option and an ``IPFAILOVER_*`` variable.
 
-    ``listen`` is as it was written, see :mod:`core.listen`.
+    ``listen`` is as it was written, see :mod:`core.reading.listen`.
     """
 
     config: str | None = None

@@ -71,7 +71,7 @@ def test_the_workflow_runs_on_each_python_what_needs_no_namespace() -> None:
 
 
 def test_the_workflow_runs_everything_once() -> None:
-    """As root, since the lab and the image want that, and with the history that tests look into."""
+    """As root, which the lab and the image want, and with the history that tests look into."""
     assert ["sudo .ci/run"] == commands("everything")
     assert os.access(CI, os.X_OK)
     (checkout,) = [each for each in JOBS["everything"]["steps"] if "uses" in each]
