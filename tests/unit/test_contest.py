@@ -815,6 +815,17 @@ def test_a_late_answer_says_nothing_of_what_a_backup_has_yet_to_count() -> None:
     assert counts.state.is_counting
 
 
+def test_a_late_answer_to_a_question_from_before_the_last_one_shows_nothing() -> None:
+    """Two questions waited: keepalived answers both before it reads the adverts."""
+    deaf = Replay()
+    deaf(BACKUP, 0.02, deaf.dump, 0.9, HIGHER, 1.0, HIGHER, 0.45)
+    first = deaf.dump()
+    deaf(0.1)
+    second = deaf.dump()
+    assert [] == holds(deaf(0.2, first, second, 0.05))
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(deaf(deaf.dump))
+
+
 def test_what_a_starved_agent_reads_late_has_time_to_be_counted_from_then_on() -> None:
     """Both adverts waited in the socket of the agent, and maybe in that of keepalived."""
     replay = Replay()
