@@ -33,7 +33,7 @@ Step = tuple[str, str]  # file and function
 
 @cache
 def function(file: str, name: str) -> ast.AST:
-    """Return a function of a module, or a method: ``Class.method``."""
+    """Return a function of a module, or a method of a class: both names with a dot."""
     found: ast.AST = ast.parse((PRODUCT / file).read_text(encoding="utf-8"))
     for part in name.split("."):
         inner = [
@@ -130,6 +130,25 @@ def test_the_arrows_of_the_picture_are_imports() -> None:
 def imports(one: str, other: str) -> bool:
     wanted = f"ipfailover_agent.{other.removesuffix('/').removesuffix('.py')}"
     return any(f"{each}.".startswith(f"{wanted}.") for each in imported_by(PRODUCT / one))
+
+
+def opens_files(tree: ast.AST) -> set[str]:
+    """Return what reads files, or finds them, without an import that the contract would see."""
+    names = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name)}
+    attributes = {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)}
+    loaders = {"FileSystemLoader", "PackageLoader", "ModuleLoader", "read_text", "read_bytes"}
+    return (names & {"open", "input", "__file__", "__import__"}) | (attributes & loaders)
+
+
+def test_core_opens_no_file() -> None:
+    """What it needs of files comes in as text, or through a loader from outside."""
+    found = {
+        str(file.relative_to(PRODUCT)): names
+        for file in (PRODUCT / "core").rglob("*.py")
+        if (names := opens_files(ast.parse(file.read_text(encoding="utf-8"))))
+    }
+    assert {} == found
+    assert {"open", "read_text"} == opens_files(ast.parse("open(a); b.read_text()"))
 
 
 def test_the_table_names_every_package() -> None:
