@@ -22,6 +22,7 @@ from ipfailover_agent.core.planning import (
     ownership,
     pace,
     plan,
+    reach,
     shortfalls,
 )
 from ipfailover_agent.core.reading import listen, settings, variables
@@ -76,7 +77,8 @@ class Variables(Struct, frozen=True, kw_only=True):
 class Candidate(Struct, frozen=True, kw_only=True):
     """A configuration that passed our own checks; ``keepalived -t`` comes next.
 
-    ``lacks``: what it wants of the node, in sentences, and the node does not have just now.
+    ``lacks``: what it wants of the node, in sentences, and the node does not have just now;
+    ``unserved``: why clients would not reach addresses though the node serves them.
     """
 
     settings: Settings
@@ -85,11 +87,14 @@ class Candidate(Struct, frozen=True, kw_only=True):
     paths: RunPaths
     rendering: Rendering
     lacks: tuple[str, ...] = ()
+    unserved: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what an operator should be told though nothing is wrong."""
-        return (*self.settings.warnings, *self.config.reports, *self.lacks)
+        reports = self.config.reports
+        further = (each for each in self.unserved if each not in reports)
+        return (*self.settings.warnings, *reports, *further, *self.lacks)
 
 
 def read_variables(environment: Mapping[str, str], options: Options) -> Variables:
@@ -161,6 +166,9 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
         paths=paths,
         rendering=rendering,
         lacks=(*astray, *_lacks(parsed, config, facts)),
+        unserved=reach.unserved(
+            parsed, config, facts, host.ipv4_setting("arp_ignore", config.interface) or 0
+        ),
     )
 
 
