@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ipfailover_agent import templating
 from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import HostScope
@@ -21,10 +22,10 @@ from ipfailover_agent.core.planning import (
     ownership,
     pace,
     plan,
+    reach,
     shortfalls,
 )
 from ipfailover_agent.core.reading import listen, settings, variables
-from ipfailover_agent.core.rendering import render
 from ipfailover_agent.system import files, host, memory, sources
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ _START_ONLY = tuple(
 class Options(Struct, frozen=True, kw_only=True):
     """The agent's own settings, each an option and an ``IPFAILOVER_*`` variable.
 
-    ``listen`` is as it was written, see :mod:`core.listen`.
+    ``listen`` is as it was written, see :mod:`core.reading.listen`.
     """
 
     config: str | None = None
@@ -76,7 +77,8 @@ class Variables(Struct, frozen=True, kw_only=True):
 class Candidate(Struct, frozen=True, kw_only=True):
     """A configuration that passed our own checks; ``keepalived -t`` comes next.
 
-    ``lacks``: what it wants of the node, in sentences, and the node does not have just now.
+    ``lacks``: what it wants of the node, in sentences, and the node does not have just now;
+    ``unserved``: why clients would not reach addresses though the node serves them.
     """
 
     settings: Settings
@@ -85,11 +87,14 @@ class Candidate(Struct, frozen=True, kw_only=True):
     paths: RunPaths
     rendering: Rendering
     lacks: tuple[str, ...] = ()
+    unserved: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what an operator should be told though nothing is wrong."""
-        return (*self.settings.warnings, *self.config.reports, *self.lacks)
+        reports = self.config.reports
+        further = (each for each in self.unserved if each not in reports)
+        return (*self.settings.warnings, *reports, *further, *self.lacks)
 
 
 def read_variables(environment: Mapping[str, str], options: Options) -> Variables:
@@ -153,7 +158,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
     facts = add_peers(parsed, look_at_host(parsed, paths, ()))
     config = plan.plan(parsed, facts)
     astray = asked.astray(parsed, config, facts, listen.parse(options.listen))
-    rendering = render.render(config, paths, template_directory=options.template_directory)
+    rendering = templating.render(config, paths, template_directory=options.template_directory)
     return Candidate(
         settings=parsed,
         facts=facts,
@@ -161,6 +166,9 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
         paths=paths,
         rendering=rendering,
         lacks=(*astray, *_lacks(parsed, config, facts)),
+        unserved=reach.unserved(
+            parsed, config, facts, host.ipv4_setting("arp_ignore", config.interface) or 0
+        ),
     )
 
 

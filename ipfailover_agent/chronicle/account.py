@@ -41,6 +41,7 @@ class Active(Struct, frozen=True, kw_only=True):
     Attributes:
         since: when it was put in force, in ISO 8601.
         worst_seconds: of each kind of failure, by its name; None where it has no bound.
+        unserved: why clients do not reach addresses that this node serves.
     """
 
     config: KeepalivedConfig
@@ -48,6 +49,7 @@ class Active(Struct, frozen=True, kw_only=True):
     since: str
     fingerprint: str
     worst_seconds: tuple[tuple[str, float | None], ...]
+    unserved: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, candidate: Candidate, since: str) -> Active:
@@ -59,6 +61,7 @@ class Active(Struct, frozen=True, kw_only=True):
             since=since,
             fingerprint=fingerprint(candidate.config),
             worst_seconds=tuple((name, seconds) for name, _, seconds in times),
+            unserved=candidate.unserved,
         )
 
 
@@ -166,6 +169,7 @@ class Account:
                 phase=told.lifecycle.phase,
                 has_config=told.active is not None,
                 problems=told.problems,
+                notes=() if told.active is None else told.active.unserved,
                 instances=tuple(self._facts(each, now) for each in told.roster.entries),
                 check_failure=self._check_failure(told.active),
                 present=answers.present,

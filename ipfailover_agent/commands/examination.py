@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import check
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
-from ipfailover_agent.core.model import ConflictMode, Family, family_of
+from ipfailover_agent.core.model import ConflictMode, family_of
 from ipfailover_agent.core.network import firewall, packet_filter, passage, ruleset
 from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings, managers
 from ipfailover_agent.core.telling import passage as telling
-from ipfailover_agent.system import asking, examining, nftables, process, raw_sockets, wire
+from ipfailover_agent.system import asking, examining, host, nftables, process, raw_sockets, wire
 from ipfailover_agent.system import firewall as nft
 
 if TYPE_CHECKING:
@@ -91,18 +91,16 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
         return
     state = examining.operstate(interface.name)
     yield doctor.of_link(interface.name, state, is_up=interface.is_up)
-    if any(family_of(each) is Family.IPV4 for each in config.addresses):
-        yield from doctor.of_silence(
-            interface.name,
-            answers_arp=examining.answers_arp(interface.name),
-            arp_ignore=examining.arp_ignore(interface.name),
-        )
+    yield from doctor.of_silence(
+        config, facts, host.ipv4_setting("arp_ignore", interface.name) or 0
+    )
     yield doctor.of_subnets(candidate.settings, config, facts)
     yield doctor.of_routers(candidate.settings, facts, examining.next_hops())
     yield from doctor.of_other_holders(config, facts)
     found = examining.managers(interface.name, interface.index)
     yield from managers.of_managers(interface.name, found, config.address_lease)
-    yield doctor.of_reverse_path(config, facts, examining.reverse_path(interface.name))
+    strictness = host.ipv4_setting("rp_filter", interface.name)
+    yield doctor.of_reverse_path(config, facts, strictness)
 
 
 def _firewall(candidate: Candidate, patience: Patience, *, is_running: bool) -> Iterator[Finding]:

@@ -95,7 +95,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     check_rise: int = 1
     check_fall: int = 1
     notify_script: str | None = None
-    replica_count: int = 1
     virtual_router_id_offset: int = 10
     excluded_virtual_router_ids: tuple[int, ...] = ()
     pinned_virtual_router_ids: tuple[tuple[IPAddress, int], ...] = ()
@@ -158,11 +157,19 @@ class InterfaceAddress(EqualButForLast, frozen=True, kw_only=True):
 
 
 class Interface(Struct, frozen=True, kw_only=True):
-    """A network interface of this node; ``mtu`` in bytes limits the addresses of an advert."""
+    """A network interface of this node.
+
+    ``mtu`` in bytes limits the addresses of an advert. ``speaks_arp`` is False with IFF_NOARP,
+    which ends ARP and neighbour discovery, but on point-to-point links. ``port_of`` names the
+    bridge, bond or other device that takes every frame that comes in here, the topmost one; empty
+    where there is none.
+    """
 
     name: str
     index: int
     is_up: bool = True
+    speaks_arp: bool = True
+    port_of: str = ""
     mtu: int = 1500
     addresses: tuple[InterfaceAddress, ...] = ()
 
@@ -179,6 +186,17 @@ class DefaultRoute(Struct, frozen=True, kw_only=True):
     metric: int = 0
     source: IPAddress | None = None
     gateway: IPAddress | None = None
+
+
+class Approach(Struct, frozen=True, kw_only=True):
+    """How this node reaches an address that it does not have.
+
+    ``interface`` is empty where no route leads there; ``is_on_link`` is False behind a router.
+    """
+
+    address: IPAddress
+    interface: str = ""
+    is_on_link: bool = False
 
 
 class ScriptState(enum.Enum):
@@ -214,7 +232,7 @@ class HostFacts(Struct, frozen=True, kw_only=True):
 
     A node may have thousands of addresses that are not ours: only the interfaces that matter come
     with theirs, and ``local_addresses`` are those of the addresses asked about that this node has
-    on any interface.
+    on any interface; ``approaches`` are to the virtual ones among the rest.
     ``recorded_addresses`` are those that the run directory says this agent served before.
     ``check_script`` and ``notify_script`` are None where none is set. ``resolved_peers`` are the
     addresses behind OPENSHIFT_HA_UNICAST_PEERS_DNS, this node's own among them; None while they
@@ -233,6 +251,7 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     peers_awaited: str = ""
     stored_peers: int = 0
     used_addresses: tuple[IPAddress, ...] = ()
+    approaches: tuple[Approach, ...] = ()
 
     def interface(self, name: str) -> Interface | None:
         """Return the interface of that name, or None."""

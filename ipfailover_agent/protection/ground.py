@@ -18,7 +18,6 @@ from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import deafness, ground
 from ipfailover_agent.core.supervising.dump import InstanceDump
-from ipfailover_agent.core.words import listed
 from ipfailover_agent.system import terrain
 from ipfailover_agent.system.link_monitor import AddressNotice, LinkMonitor, LinkNotice, Overrun
 
@@ -118,9 +117,9 @@ class GroundWatch:
         return (*found, *deafness.troubles(self._deafness, config.interface, names))
 
     def cause(self) -> str:
-        """Return why instances are held for want of their source address."""
-        lost = () if self._state is None else sorted(self._state.lost, key=int)
-        return f"the source address {listed(lost)} is no longer on this node"
+        """Return why instances are held: for want of their source address, or of the frames."""
+        interface = "" if self._config is None else self._config.interface
+        return ground.why_held(self._state or ground.Ground(), interface)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -205,7 +204,8 @@ class GroundWatch:
         """Have the status written where what keeps the node from being ready is something else."""
         state, awaited = self._state, self._awaited
         index = None if awaited is None else awaited.terrain.index
-        told = (state and (state.index, state.lost), index, frozenset(self._deafness.deaf))
+        known = state and (state.index, state.lost, state.port_of)
+        told = (known, index, frozenset(self._deafness.deaf))
         if told != self._told:
             self._told = told
             self.changed()
@@ -320,7 +320,9 @@ class GroundWatch:
         self._state, self._awaited = after, awaited
         if after.lost - state.lost:
             self._log.error("source.lost", cause=self.cause())
-        self._hold(ground.lost_by(config, after.lost))
+        if after.port_of and not state.port_of:
+            self._log.error("interface.taken", cause=self.cause())
+        self._hold(ground.held(config, after))
         if after.ready_at is None:
             self._evidence = _Evidence()
         elif self._evidence.since != after.ready_at:

@@ -1,7 +1,7 @@
 """The check that the agent makes itself, where keepalived would be too slow.
 
-Decisions are :mod:`core.probe`'s; this carries the verdict to keepalived by a track file, to
-people by the file that the check script uses too, and to the log.
+Decisions are :mod:`core.supervising.probe`'s; this carries the verdict to keepalived by a track
+file, to people by the file that the check script uses too, and to the log.
 """
 
 from __future__ import annotations

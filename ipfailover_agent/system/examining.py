@@ -36,7 +36,6 @@ _NETWORK_DIRECTORIES: Final = (
 """Where networkd looks for drop-ins, the first one wins (systemd.network(5))."""
 
 _IFUPDOWN2: Final = "/etc/network/ifupdown2"
-_NO_ARP: Final = 0x80  # IFF_NOARP, linux/if.h
 _LISTENING: Final = b"0A"  # TCP_LISTEN, net/tcp_states.h
 _ROUTE_FILES: Final = (("/proc/net/route", 2, 0), ("/proc/net/ipv6_route", 4, 9))
 """With the fields that hold the router and the interface."""
@@ -84,33 +83,6 @@ def read(path: str) -> str | None:
 def operstate(interface: str) -> str | None:
     """Return the kernel's word for the state of a link (RFC 2863), None where it is not told."""
     return read(f"/sys/class/net/{interface}/operstate")
-
-
-def reverse_path(interface: str) -> int | None:
-    """Return rp_filter as it is in force: the larger of ``all`` and the interface."""
-    return _sysctl("rp_filter", interface)
-
-
-def _sysctl(word: str, interface: str) -> int | None:
-    found = [
-        int(text)
-        for name in ("all", interface)
-        if (text := read(f"/proc/sys/net/ipv4/conf/{name}/{word}")) and text.isdigit()
-    ]
-    return max(found, default=None)
-
-
-def arp_ignore(interface: str) -> int:
-    """Return arp_ignore as it is in force: the larger of ``all`` and the interface."""
-    return _sysctl("arp_ignore", interface) or 0
-
-
-def answers_arp(interface: str) -> bool:
-    """Tell whether an interface speaks ARP, or nothing is known of that."""
-    try:
-        return not int(read(f"/sys/class/net/{interface}/flags") or "0", 16) & _NO_ARP
-    except ValueError:
-        return True
 
 
 def listeners(port: int) -> frozenset[IPAddress]:

@@ -1,7 +1,7 @@
 """What this node is: interfaces, routes, scripts, capabilities, processes."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH121, PTH123
+# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH123
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import (
+    Approach,
     DefaultRoute,
     Family,
     HostFacts,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ipfailover_agent.core.model import HostScope, InterfaceAddress, IPAddress
-    from ipfailover_agent.system.rtnetlink import Link, RouteHop
+    from ipfailover_agent.system.rtnetlink import Link, RouteHop, Way
 
 # linux/capability.h, those that matter to us or to keepalived
 _CAPABILITIES: Final = {
@@ -107,6 +108,7 @@ def discover(
         local_addresses=frozenset(
             each for each in (*scope.virtual, *scope.nodes) if each in found or ways[each].is_local
         ),
+        approaches=tuple(_approaches(virtual, ways, links)),
         recorded_addresses=recorded,
         check_script=None if check_script is None else script_state(check_script),
         notify_script=None if notify_script is None else script_state(notify_script),
@@ -221,17 +223,6 @@ def missing_capabilities(needed: Iterable[str] = ("NET_ADMIN", "NET_RAW")) -> tu
     return tuple(sorted(set(needed) - effective_capabilities()))
 
 
-def shares_network_with_init() -> bool | None:
-    """Return whether we are in the network namespace of PID 1; None when /proc does not say.
-
-    In a container without the host's PID namespace, PID 1 is the container's own.
-    """
-    try:
-        return os.path.samefile("/proc/self/ns/net", "/proc/1/ns/net")
-    except OSError:
-        return None
-
-
 def cpu_pressure() -> str | None:
     """Return how starved of CPU the node is (pressure stall information), None if not told.
 
@@ -313,6 +304,21 @@ def forwards_ipv6(interface: str) -> bool:
             return file.read(1) != b"0"
     except OSError:
         return False
+
+
+def ipv4_setting(word: str, interface: str) -> int | None:
+    """Return net.ipv4.conf.*.``word``, the larger of ``all`` and the interface; None: not told.
+
+    That is what is in force of rp_filter and of arp_ignore.
+    """
+    found = []
+    for name in ("all", interface):
+        with (
+            contextlib.suppress(OSError, ValueError),
+            open(f"/proc/sys/net/ipv4/conf/{name}/{word}", "rb") as file,
+        ):
+            found.append(int(file.read(16)))
+    return max(found, default=None)
 
 
 def has_link(interface: str) -> bool:
@@ -428,14 +434,42 @@ def _interfaces(
         known = psutil.net_if_stats()
     except OSError as error:
         raise SystemRefusedError(f"cannot read the interfaces: {error.strerror}") from error
+    by_index = {link.index: link for link in links}
     for link in links:
         if link.name in known:
             yield Interface(
                 name=link.name,
                 index=link.index,
                 is_up=known[link.name].isup,
+                speaks_arp=link.speaks_arp,
+                port_of=_topmost(link, by_index),
                 mtu=known[link.name].mtu,
                 addresses=addresses.get(link.index, ()),
+            )
+
+
+def _topmost(link: Link, by_index: Mapping[int, Link]) -> str:
+    """Return the name of the device that a port's frames end at, empty where it is no port."""
+    name = ""
+    for _ in by_index:  # no device is above itself, but the dump may be torn
+        if link.master not in by_index:
+            break
+        link = by_index[link.master]
+        name = link.name
+    return name
+
+
+def _approaches(
+    virtual: Iterable[IPAddress], ways: Mapping[IPAddress, Way], links: tuple[Link, ...]
+) -> Iterator[Approach]:
+    names = {link.index: link.name for link in links}
+    for address in virtual:
+        way = ways[address]
+        if not way.is_local:
+            yield Approach(
+                address=address,
+                interface=names.get(way.index, ""),
+                is_on_link=way.is_on_link,
             )
 
 

@@ -106,6 +106,25 @@ class AddressSocket:
         payloads = self._dump(rtnetlink.GET_LINK, rtnetlink.NEW_LINK, payload)
         return tuple(map(rtnetlink.parse_link, payloads))
 
+    def port_of(self, index: int) -> str:
+        """Return the name of the device that an interface is a port of, the topmost one.
+
+        It is empty where the interface is nobody's port, or there is none.
+        """
+        name, asked = "", set[int]()
+        while index not in asked:  # no device is above itself, but each is asked on its own
+            asked.add(index)
+            payload = rtnetlink.build_link_question(index)
+            ((answer, _),) = self._answers([payload], rtnetlink.GET_LINK)
+            if answer is None:
+                break
+            link = rtnetlink.parse_link(answer)
+            name = link.name if len(asked) > 1 else ""
+            index = link.master
+            if not index:
+                break
+        return name
+
     def ways(self, addresses: Sequence[IPAddress]) -> tuple[rtnetlink.Way, ...]:
         """Return for each address where packets for it go, in order.
 
@@ -315,20 +334,27 @@ class AddressSocket:
                     is_done = is_done or message.sequence == last
         return list(codes.values())
 
-    def _answers(self, payloads: Sequence[bytes]) -> list[tuple[bytes | None, int]]:
-        """Ask for one route each; return in order the answer, or None and why there is none."""
+    def _answers(
+        self, payloads: Sequence[bytes], kind: int = rtnetlink.GET_ROUTE
+    ) -> list[tuple[bytes | None, int]]:
+        """Ask for one route each; return in order the answer, or None and why there is none.
+
+        ``kind`` is another question that has one answer.
+        """
         found: list[tuple[bytes | None, int]] = []
         for start in range(0, len(payloads), _BATCH):
-            found += self._answer_batch(payloads[start : start + _BATCH])
+            found += self._answer_batch(payloads[start : start + _BATCH], kind)
         return found
 
-    def _answer_batch(self, payloads: Sequence[bytes]) -> list[tuple[bytes | None, int]]:
+    def _answer_batch(
+        self, payloads: Sequence[bytes], kind: int
+    ) -> list[tuple[bytes | None, int]]:
         deadline = time.monotonic() + self.timeout
         found: dict[int, tuple[bytes | None, int]] = {}
         open_ones = dict.fromkeys(next(self._sequences) for _ in payloads)
         sequences = tuple(open_ones)
         datagram = b"".join(
-            rtnetlink.build_message(rtnetlink.GET_ROUTE, rtnetlink.REQUEST, sequence, payload)
+            rtnetlink.build_message(kind, rtnetlink.REQUEST, sequence, payload)
             for sequence, payload in zip(sequences, payloads, strict=True)
         )
         self._guarded(lambda: self._socket.sendto(datagram, (0, 0)))

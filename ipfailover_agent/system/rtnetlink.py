@@ -73,8 +73,13 @@ FOR_EVER: Final = 0xFFFFFFFF  # seconds
 # linux/rtnetlink.h: struct ifinfomsg
 _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
 _IFLA_IFNAME: Final = 3
+_IFLA_MASTER: Final = 10
+_IFLA_LINKINFO: Final = 18
+_IFLA_INFO_SLAVE_KIND: Final = 4  # linux/if_link.h, in the one above
 _IFF_UP: Final = 0x1
 _IFF_RUNNING: Final = 0x40
+_IFF_POINTOPOINT: Final = 0x10
+_IFF_NOARP: Final = 0x80
 # linux/rtnetlink.h: struct rtmsg, struct rtnexthop
 _ROUTE: Final = struct.Struct("=8BI")  # family, destination length, ..., table, .., type; flags
 _NEXT_HOP: Final = struct.Struct("=HBBi")  # length, flags, hops, interface index
@@ -112,11 +117,19 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Link(Struct, frozen=True, kw_only=True):
-    """A network interface; ``is_up`` as keepalived asks for it: up and running."""
+    """A network interface.
+
+    ``is_up`` as keepalived asks for it: up and running. ``speaks_arp``: without IFF_NOARP,
+    or to one other end, which has to be found by nobody.
+    ``master`` is the index of the device that takes the frames that come in here, 0 for none: a
+    VRF leaves them to the interface.
+    """
 
     index: int
     name: str
     is_up: bool
+    speaks_arp: bool = True
+    master: int = 0
 
 
 class HeldAddress(EqualButForLast, frozen=True, kw_only=True):
@@ -150,11 +163,12 @@ class Way(Struct, frozen=True, kw_only=True):
     """Where the kernel takes packets for an address.
 
     ``is_local``: this node has that very address. ``index`` is of the interface that has it, or by
-    which it is reached; 0 for none.
+    which it is reached; 0 for none. ``is_on_link``: by no router.
     """
 
     is_local: bool = False
     index: int = 0
+    is_on_link: bool = False
 
 
 # --- builders -----------------------------------------------------------------------------------
@@ -176,6 +190,11 @@ def build_address_dump(index: int | None = None) -> bytes:
 def build_link_dump() -> bytes:
     """Return the payload of GET_LINK for every interface."""
     return bytes(_LINK.size)
+
+
+def build_link_question(index: int) -> bytes:
+    """Return the payload of GET_LINK for one interface."""
+    return _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)
 
 
 def build_route_dump(family: int, *, is_main: bool = False) -> bytes:
@@ -335,9 +354,24 @@ def parse_link(payload: bytes) -> Link:
         MalformedMessageError: the payload is not a struct ifinfomsg with its attributes.
     """
     _, _, index, flags, _ = _unpack(_LINK, payload)
-    name = _parse_text(parse_attributes(payload[_LINK.size :]).get(_IFLA_IFNAME, b""))
+    attributes = parse_attributes(payload[_LINK.size :])
     both = _IFF_UP | _IFF_RUNNING
-    return Link(index=index, name=name, is_up=flags & both == both)
+    return Link(
+        index=index,
+        name=_parse_text(attributes.get(_IFLA_IFNAME, b"")),
+        is_up=flags & both == both,
+        speaks_arp=flags & (_IFF_NOARP | _IFF_POINTOPOINT) != _IFF_NOARP,
+        master=_parse_master(attributes),
+    )
+
+
+def _parse_master(attributes: Mapping[int, bytes]) -> int:
+    if _IFLA_MASTER not in attributes:
+        return 0
+    told = parse_attributes(attributes.get(_IFLA_LINKINFO, b""))
+    if _parse_text(told.get(_IFLA_INFO_SLAVE_KIND, b"")) == "vrf":
+        return 0
+    return _parse_unsigned(attributes[_IFLA_MASTER], 0)
 
 
 def parse_default_route(payload: bytes) -> tuple[RouteHop, ...]:
@@ -384,9 +418,13 @@ def parse_way(payload: bytes) -> Way:
     is_host = length == (32 if family == socket.AF_INET else 128)
     attributes = parse_attributes(payload[_ROUTE.size :])
     hops = _parse_next_hops(attributes.get(_RTA_MULTIPATH, b""))
-    first, _ = next(hops, (0, {}))
+    first, found = next(hops, (0, attributes))
     index = _parse_unsigned(attributes.get(_RTA_OIF), first)
-    return Way(is_local=is_host and kind == _TYPE_LOCAL, index=index)
+    return Way(
+        is_local=is_host and kind == _TYPE_LOCAL,
+        index=index,
+        is_on_link=bool(index) and _RTA_GATEWAY not in found and _RTA_VIA not in found,
+    )
 
 
 def is_behind_defaults(payload: bytes) -> bool:

@@ -45,6 +45,7 @@ def look(
         here = {each.address.address for each in found}
         asked = [each for each in sources if each not in here]
         ways = rtnetlink.ways(asked) if asked else ()
+        port_of = "" if index is None else rtnetlink.port_of(index)
     if again != found:
         raise SystemRefusedError("cannot read rtnetlink: addresses change at this moment")
     elsewhere = {address for address, way in zip(asked, ways, strict=True) if way.is_local}
@@ -52,6 +53,7 @@ def look(
     return Terrain(
         index=index,
         is_running=index is not None and host.has_link(interface),
+        port_of=port_of,
         usable=frozenset(usable),
         elsewhere=frozenset(elsewhere),
         present=frozenset(here | elsewhere),

@@ -18,11 +18,13 @@ from tests.lab.scenarios import (
     ask,
     command,
     events,
+    reload,
     serve_ranked,
     status,
     stays,
     variables,
     wait_for_each,
+    wait_for_status,
 )
 
 if TYPE_CHECKING:
@@ -320,6 +322,58 @@ def test_what_no_client_would_reach_is_told(make_lab: Callable[..., Lab]) -> Non
     assert any(each.startswith("interface: arp_ignore is 8") for each in found["fail"])
     listens = f"port: {node.ip} port {PORT} answers, and nothing listens there at"
     assert any(each.startswith(listens) for each in found["warn"])
+
+
+def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """In both families: keepalived serves, ``check`` says 0, the node is ready."""
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    near, theirs = [lab.virtual(1), lab.virtual6(1)], ["10.89.0.5", "fd89::5"]
+    anycast = "fd00::"
+    values = variables(*near, *theirs, anycast, MONITOR_PORT="0", NETWORK_INTERFACE="eth0")
+    node.network.ip(
+        [
+            "link add docker0 type veth peer name docker1",
+            "link set docker0 up",
+            "link set docker1 up",
+            "address add 10.89.0.1/24 dev docker0",
+            "address add fd89::1/64 dev docker0 nodad",
+        ]
+    )
+    node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "8"})
+    muted = f"arp_ignore is 8 on eth0: no client that asks by ARP for {near[0]} {theirs[0]} is"
+    outside = "10.89.0.5 fd89::5 in no network of eth0 (10.89.0.5 fd89::5 in that of docker0); "
+    every = f"{anycast} is the subnet-router anycast address of fd00::/64 on eth0: every router"
+    told = [f"OPENSHIFT_HA_VIRTUAL_IPS: {each}" for each in (muted, outside, every)]
+    node.network.set_sysctls({"ipv6/conf/all/forwarding": "1"})
+    lab.client.ask(anycast)
+    lab.wait_until(  # it answers within a second, though it holds nothing
+        lambda: lab.client.neighbour(anycast) == node.name, timeout=5, what="an answer"
+    )
+    for asked in ("check", "plan"):
+        node.start(values, command(asked, "--json"))
+        assert node.wait() == int(asked == "plan")
+        warnings = json.loads(node.stdout())["warnings"]
+        assert all(any(w.startswith(each) for w in warnings) for each in told)
+    node.start(values)
+    wait_for_each(lab, [*near, *theirs], timeout=ELECTION)
+    found = wait_for_status(node, "ready", value=True)
+    assert all(any(n.startswith(each) for n in found["notes"]) for each in told)
+    said = "".join(events(node, "settings.warning"))
+    assert all(each in said for each in told)
+    assert [None, node.name] == [lab.client.ask(each) for each in near]
+    node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "0"})
+    node.network.ip(["link set eth0 arp off"])
+    reload(node)
+    found = wait_for_status(node, "ready", value=True)
+    assert any("ARP is off on eth0, and neighbour discovery" in each for each in found["notes"])
+    assert not any("arp_ignore" in each for each in found["notes"])
+    assert [None, None] == [lab.client.ask(each) for each in near]
+    shown = json.loads(ask(node, "doctor", "--json", "--seconds", "0.3").stdout)["findings"]
+    failed = [each["text"] for each in shown if each["verdict"] == "fail"]
+    assert any(each.startswith("ARP is off on eth0") for each in failed)
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -9,8 +9,10 @@ import pytest
 
 from tests.lab.scenarios import (
     ELECTION,
+    PLANNED,
     ask,
     events,
+    longest_gap,
     noted,
     serve_ranked,
     status,
@@ -329,6 +331,53 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
     )
     assert second.own.mac in said[0]
     assert first.is_running
+
+
+def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_other_nodes(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Its adverts would still leave, so that no node took over, and no client would reach it.
+
+    Multicast and unicast, both families; where it is a port at the start it is not served on.
+    """
+    lab = make_lab(2)
+    holder, other = lab.nodes
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    told = f"eth0 is a port of {BRIDGE}, which takes all that comes in there: no client reaches"
+    more: dict[str, str] = {}
+    for unicast in (False, True):
+        more = {
+            "PREEMPTION": "preempt",
+            "NETWORK_INTERFACE": "eth0",
+            **peers(lab, unicast=unicast),
+        }
+        serve_ranked(lab, *addresses, **more)
+        wait_until_ready(lab)
+        began = time.monotonic()
+        make_bridge(holder, addresses=False)
+        wait_for_each(lab, addresses, timeout=PLANNED, among=[other])
+        found = wait_for_status(holder, "ready", value=False)
+        assert told in "".join(found["reasons"])
+        assert any(told in line for line in events(holder, "interface.taken"))
+        for each in addresses:
+            assert longest_gap(lab, each, began) <= PLANNED
+            assert lab.recorder.seconds_with_two(each, since=began) == 0
+        holder.network.ip([f"link del {BRIDGE}"])
+        wait_for_each(lab, addresses, timeout=ELECTION, among=[holder])
+        wait_until_ready(lab)
+        for node in lab.nodes:
+            node.terminate()
+            assert node.wait() == 0
+    make_bridge(holder, addresses=False)
+    holder.start(variables(*addresses, **more))
+    found = wait_for_status(holder, "phase", "waiting")
+    assert told in "".join(found["reasons"])
+    checked = ask(holder, "check")
+    assert (78, True) == (checked.returncode, f"{told}" in checked.stdout)
+    assert f"name {BRIDGE}" in checked.stdout
+    assert "fail" in ask(holder, "doctor", "--seconds", "0.3").stdout
+    holder.network.ip([f"link del {BRIDGE}"])
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[holder])
 
 
 def lose_carrier(node: Node) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ipfailover_agent.core.model import InterfaceAddress
+from ipfailover_agent.system import rtnetlink
 from tests.lab.scenarios import (
     ELECTION,
+    PLANNED,
     UNPLANNED,
     ask,
+    longest_gap,
     reload,
     serve,
+    stays,
     variables,
     wait_for_each,
+    wait_for_line,
     wait_for_status,
 )
 
@@ -92,6 +99,66 @@ def test_the_address_in_use_stays_until_it_expires(make_lab: Callable[..., Lab])
     assert [node.ipv6] == planned(node)["own"]
     assert "accepted" in reload(node)
     assert lab.recorder.holders(lab.virtual6(1)) == [node.name]
+
+
+def blink(node: Node) -> None:
+    """Take a node's own addresses away and give them back, in one call, as networkd 252 does."""
+    shown = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)
+    index, requests = int(shown[0]["ifindex"]), []
+    for own in (node.own.ipv4, node.own.ipv6):
+        assert own is not None
+        held = rtnetlink.HeldAddress(
+            index=index,
+            address=InterfaceAddress(address=own.ip, prefix_length=own.network.prefixlen),
+            peer=own.ip,
+            flags=0x02,  # IFA_F_NODAD
+        )
+        payload = rtnetlink.build_lease(held, rtnetlink.FOR_EVER)
+        requests.append((rtnetlink.DELETE_ADDRESS, 0, payload))
+        requests.append((rtnetlink.NEW_ADDRESS, rtnetlink.CREATE, payload))
+    datagram = b"".join(
+        rtnetlink.build_message(kind, rtnetlink.REQUEST | flags, number, payload)
+        for number, (kind, flags, payload) in enumerate(requests, start=1)
+    )
+    with node.network.open_socket(socket.AF_NETLINK, socket.SOCK_RAW) as rtnl:
+        rtnl.send(datagram)
+
+
+def test_an_own_address_that_is_away_for_a_moment_costs_a_handover_unless_it_is_the_named_source(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """As networkd 252 reconfigures an interface; unicast names its IPv6 source by itself."""
+    lab = make_lab(2)
+    holder, other = lab.nodes
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    peers = {"UNICAST_PEERS": ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)}
+    for variable, more in (("MULTICAST", {}), ("UNICAST", peers)):
+        for is_named in (True, False):
+            for number, node in enumerate(lab.nodes):
+                ranked = {"PRIORITY": str(250 - 40 * number), **more}
+                if is_named:
+                    ranked[f"{variable}_SOURCE_IPADDRESS"] = node.ip
+                node.start(variables(*addresses, PREEMPTION="nopreempt", **ranked))
+                wait_for_line(node, "Entering BACKUP STATE")
+                if number == 0:
+                    wait_for_each(lab, addresses, timeout=ELECTION, among=[holder])
+            for node in lab.nodes:
+                wait_for_status(node, "ready", value=True)
+            began = time.monotonic()
+            blink(other)  # which goes on hearing the master
+            blink(holder)
+            if is_named:
+                stays(UNPLANNED)
+                assert [(), ()] == [lab.recorder.changes(each, since=began) for each in addresses]
+            else:
+                wait_for_each(lab, addresses[:1], timeout=PLANNED, among=[other])
+                assert () == lab.recorder.changes(addresses[1], since=began)
+                assert longest_gap(lab, addresses[0], began) <= PLANNED
+            for each in addresses:
+                assert lab.recorder.seconds_with_two(each, since=began) == 0
+            for node in lab.nodes:
+                node.terminate()
+                assert node.wait() == 0
 
 
 def only_link_local(node: Node, *more: str) -> None:

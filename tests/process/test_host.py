@@ -83,6 +83,33 @@ def test_a_labelled_address_does_not_look_like_an_interface(namespace: NetworkNa
 
 
 @netns
+def test_the_way_to_virtual_addresses_is_known_but_to_those_that_are_here(
+    namespace: NetworkNamespace,
+) -> None:
+    """On the link of an interface, behind a router, or by no route."""
+    namespace.ip_batch(
+        [
+            "link set two up",
+            "addr add 10.9.0.1/24 dev one",
+            "addr add 10.9.0.100/32 dev one",
+            "addr add fd00:9::1/64 dev two nodad",
+            "route add 10.8.0.0/16 via 10.9.0.254 dev one",
+            "route add 10.7.0.0/24 nexthop via 10.9.0.254 dev one nexthop via 10.9.0.253 dev one",
+        ]
+    )
+    asked = ("10.9.0.5", "10.9.0.100", "10.8.0.5", "10.7.0.5", "fd00:9::5", "fd07::5")
+    facts = host.discover(HostScope(virtual=tuple(map(ip_address, asked))))
+    found = {str(each.address): (each.interface, each.is_on_link) for each in facts.approaches}
+    assert {
+        "10.9.0.5": ("one", True),
+        "10.8.0.5": ("one", False),
+        "10.7.0.5": ("one", False),
+        "fd00:9::5": ("two", True),
+        "fd07::5": ("", False),
+    } == found
+
+
+@netns
 def test_an_interface_without_carrier_is_not_up(namespace: NetworkNamespace) -> None:
     """One end is up, the other is not: keepalived would be in FAULT."""
     one = host.discover(HostScope()).interface("one")
@@ -171,23 +198,6 @@ def test_missing_capabilities_are_named() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True
     )
     assert done.stdout == "()\n('NET_ADMIN', 'NET_RAW') frozenset()\n"
-
-
-def test_another_network_namespace_than_the_first_process_is_seen() -> None:
-    """PID 1 shares its own, whoever unshares the network does not."""
-    script = "from ipfailover_agent.system import host; print(host.shares_network_with_init())"
-    inside = f"{sys.executable} -c '{script}'"
-    shell = f"{inside} && unshare -n {inside}; exit"  # the shell stays PID 1
-    done = subprocess.run(
-        ["unshare", "-pf", "--mount-proc", "sh", "-c", shell],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"namespaces cannot be made here: {done.stderr}")
-    assert done.stdout == "True\nFalse\n"
 
 
 def test_a_process_is_known_by_when_it_started() -> None:

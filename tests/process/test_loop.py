@@ -21,6 +21,7 @@ from ipfailover_agent.system.loop import (
     Loop,
     SignalReceived,
     StreamClosed,
+    Woken,
     Writable,
 )
 from tests.support.pipes import open_pipe
@@ -321,3 +322,13 @@ os.write(result, repr((names, len(events))).encode())
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_a_loop_is_woken_as_often_as_it_looks() -> None:
+    """Many calls between two looks are one event; none is left over; it may have ended."""
+    with Loop(()) as loop:
+        for _ in range(10_000):  # more than the socket holds
+            loop.wake()
+        assert (Woken(),) == loop.wait(time.monotonic() + 5)
+        assert () == loop.wait(time.monotonic() + 0.05)
+    loop.wake()

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
-from ipfailover_agent.core.model import Family, InterfaceAddress
-from ipfailover_agent.system import rtnetlink
+from ipfailover_agent.core.model import Family, HostScope, InterfaceAddress
+from ipfailover_agent.system import host, rtnetlink
 from ipfailover_agent.system.netlink import AddressSocket
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
@@ -398,6 +398,37 @@ def test_links_are_read_with_their_state(namespace: NetworkNamespace) -> None:
         namespace.ip("link", "set", "two", "down")
         both_down = {"lo": True, "one": False, "two": False}
         wait_until(lambda: both_down == shown(), 5, lambda: str(shown()))
+
+
+@netns
+def test_ports_are_read_with_what_takes_their_frames(namespace: NetworkNamespace) -> None:
+    """Seen by one question and among all links, and who speaks no ARP."""
+    namespace.ip_batch(
+        [
+            "link add name br0 type bridge",
+            "link set one master br0",
+            "link set two arp off",
+        ]
+    )
+    with AddressSocket() as netlink:
+        links = {each.name: each for each in netlink.links()}
+        asked = {name: netlink.port_of(each.index) for name, each in links.items()}
+        assert "" == netlink.port_of(9999)
+    assert {"one": "br0"} == {name: master for name, master in asked.items() if master}
+    assert links["br0"].index == links["one"].master
+    assert {"one"} == {each.name for each in links.values() if each.master}
+    assert {"two"} == {each.name for each in links.values() if not each.speaks_arp}
+    facts = host.discover(HostScope())
+    assert {"one": "br0"} == {each.name: each.port_of for each in facts.interfaces if each.port_of}
+    assert {"two"} == {each.name for each in facts.interfaces if not each.speaks_arp}
+
+
+@pytest.mark.parametrize(("kind", "master"), [("bridge", 7), ("bond", 7), ("vrf", 0)])
+def test_a_vrf_leaves_frames_to_its_ports(kind: str, master: int) -> None:
+    """As no bridge, bond or other device does (linux/if_link.h)."""
+    told = attribute(18, attribute(1, b"veth\0") + attribute(4, kind.encode() + b"\0"))
+    payload = bytes(16) + attribute(3, b"one\0") + attribute(10, struct.pack("=I", 7)) + told
+    assert master == rtnetlink.parse_link(payload).master
 
 
 @netns

@@ -827,15 +827,17 @@ def test_a_service_that_listens_at_the_node_s_address_alone_is_told(
 
 
 @pytest.mark.parametrize(
-    ("answers_arp", "arp_ignore", "expected"),
-    [(True, 0, 0), (True, 1, 0), (True, 2, 1), (True, 8, 1), (False, 0, 1), (False, 8, 2)],
+    ("speaks_arp", "arp_ignore", "expected"),
+    [(True, 0, 0), (True, 1, 0), (True, 2, 0), (True, 8, 1), (False, 0, 1), (False, 8, 2)],
 )
 def test_a_node_that_does_not_answer_arp_fails(
-    answers_arp: bool,  # noqa: FBT001
+    speaks_arp: bool,  # noqa: FBT001
     arp_ignore: int,
     expected: int,
 ) -> None:
     """It would hold the address, and nobody would find it."""
-    found = list(doctor.of_silence("eth0", answers_arp=answers_arp, arp_ignore=arp_ignore))
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})
+    node = replace(NODE, interfaces=(replace(NODE.interfaces[0], speaks_arp=speaks_arp),))
+    found = list(doctor.of_silence(plan(parsed, NODE), node, arp_ignore))
     assert [Verdict.FAIL] * expected == [each.verdict for each in found]
     assert {"interface"} >= {each.check for each in found}

@@ -20,6 +20,8 @@ BOTH = frozenset({Need(family=Family.IPV4), Need(family=Family.IPV6)})
 THERE = Terrain(
     index=7, is_running=True, usable=frozenset({OWN, OWN6}), present=frozenset({OWN, OWN6})
 )
+PLAIN = Settings(virtual_addresses=(ip_address("10.0.0.101"), ip_address("fd00::101")))
+PLAIN_NODE = host_facts({"ens3": ["10.0.0.11/24"]}, ["default via 10.0.0.1 dev ens3"])
 LOOK = Awaited(terrain=THERE, needs=BOTH, interface="eth0")
 
 
@@ -172,9 +174,40 @@ def test_troubles_say_why_the_node_is_not_ready() -> None:
     (text,) = ground.troubles(Ground(index=7), seen(index=8))
     assert text.endswith("keepalived is started anew")
     lost = Ground(index=7, lost=frozenset({SOURCE}))
+    assert "the source address 10.0.0.31 is no longer on this node" == ground.why_held(
+        lost, "eth0"
+    )
     (text,) = ground.troubles(lost, awaiting(OWN))
     assert text.startswith("10.0.0.31 is no longer an address of this node")
     assert () == ground.troubles(lost, awaiting(OWN, SOURCE))
+
+
+def test_a_port_of_a_bridge_keeps_every_instance_in_fault() -> None:
+    """It sends, so that no other node would take over, and hears nothing."""
+    taken = seen(port_of="br0")
+    told = (
+        "eth0 is a port of br0, which takes all that comes in there: no client reaches an address"
+        " on eth0"
+    )
+    config = plan(PLAIN, PLAIN_NODE)
+    names = frozenset(each.name for each in config.instances)
+    state, reasons = looked(Ground(index=7), (0.0, taken), (9.0, taken))
+    assert (Ground(index=7, port_of="br0"), []) == (state, reasons)
+    assert names == ground.held(config, state)
+    assert told == ground.why_held(state, "eth0")
+    (trouble,) = ground.troubles(state, taken)
+    assert f"{told}: every instance stays in FAULT meanwhile" == trouble
+    assert ground.is_waiting(state, THERE)
+    assert ("the interface is no port of br0 any more",) == ground.lacking(BOTH, taken.terrain)
+
+
+def test_an_interface_that_is_no_port_any_more_is_a_reason_at_once() -> None:
+    """keepalived takes its leaving the bridge for its end, and has no unicast sockets then."""
+    bare = seen(usable=frozenset({OWN6}))
+    looks = [(0.0, seen(port_of="br0")), (1.0, bare), (2.0, LOOK)]
+    _, reasons = looked(Ground(index=7), *looks)
+    assert [(2.0, "eth0 is no port of br0 any more")] == reasons
+    assert frozenset() == ground.held(plan(PLAIN, PLAIN_NODE), Ground(index=7))
 
 
 def test_needs_are_those_of_the_configuration() -> None:
@@ -190,7 +223,7 @@ def test_needs_are_those_of_the_configuration() -> None:
     needs = {Need(family=Family.IPV4, source=source), Need(family=Family.IPV6)}
     assert needs == ground.needs(config)
     assert {source} == ground.named_sources(settings, config)
-    assert {config.instances[0].name} == ground.lost_by(config, frozenset({source}))
+    assert {config.instances[0].name} == ground.held(config, Ground(lost=frozenset({source})))
     assert frozenset() == ground.named_sources(
         replace(settings, multicast_source=None), replace(config, instances=config.instances[1:])
     )

@@ -147,6 +147,32 @@ def test_who_is_called_otherwise_is_let_go_all_the_same(world: World) -> None:
     assert not world.holds.reasons(new.name)
 
 
+def test_a_port_of_a_bridge_is_left_to_other_nodes_until_keepalived_is_started_anew(
+    world: World,
+) -> None:
+    """It lost its unicast sockets when the interface left the bridge."""
+    served = serving("10.0.0.50", "10.0.0.51")
+    names = [each.name for each in served.config.instances]
+    world.configure(served)
+    world.watch.starts()
+    world.found = replace(THERE, port_of="br0")
+    for now in (1e9, 2e9):
+        world.watch.tick(now)
+        assert [{REASON}, {REASON}] == [set(world.holds.reasons(each)) for each in names]
+    taken = "eth0 is a port of br0, which takes all that comes in there: no client reaches"
+    assert world.watch.cause().startswith(taken)
+    assert world.watch.troubles()[0].startswith(taken)
+    assert [] == world.reasons
+    world.found = THERE
+    world.watch.tick(3e9)
+    world.watch.tick(4e9)
+    assert ["eth0 is no port of br0 any more"] * 2 == world.reasons  # it was refused once
+    world.watch.ended()
+    world.watch.starts()
+    assert [set(), set()] == [set(world.holds.reasons(each)) for each in names]
+    assert () == world.watch.troubles()
+
+
 IPV6 = ip_address("fe80::11")
 DUAL = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64", "fd00::11/64"]})
 

@@ -520,6 +520,34 @@ def test_a_source_that_the_node_does_not_have_is_waited_for(
     assert "another node's" in caught.value.problem.instead
 
 
+@pytest.mark.parametrize(
+    ("variable", "more"),
+    [
+        ("MULTICAST_SOURCE_IPADDRESS", {"multicast_source": ip_address("10.0.0.2")}),
+        ("MULTICAST_SOURCE_IPADDRESS", {"multicast_source": ip_address("fd00::1")}),
+        (
+            "UNICAST_SOURCE_IPADDRESS",
+            {
+                "unicast_source": ip_address("fd00::1"),
+                "unicast_peers": addresses("192.168.55.11 fd00:55::11"),
+            },
+        ),
+        (
+            "UNICAST_SOURCE_IPADDRESS",
+            {"unicast_source": ip_address("10.0.0.2"), "unicast_peer_names": ("nodes",)},
+        ),
+    ],
+)
+def test_a_virtual_address_as_the_source_is_refused(variable: str, more: dict[str, Any]) -> None:
+    """It moves: a node that lacks it would wait for it, without end."""
+    with pytest.raises(SettingsError) as caught:
+        planned("10.0.0.1 10.0.0.2 fd00::1", **more)
+    (problem,) = caught.value.problems
+    (source,) = {str(each) for each in more.values() if not isinstance(each, tuple)}
+    assert (variable, source) == (problem.variable, problem.element)
+    assert problem.reason.startswith("it is a virtual address, which moves")
+
+
 def test_a_source_that_another_node_advertises_from_is_said_to_be_its() -> None:
     """What was heard is certain, and says what to do."""
     with pytest.raises(HostNotReadyError) as caught:

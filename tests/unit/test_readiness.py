@@ -152,3 +152,17 @@ def test_what_is_said_of_several_instances_is_said_once() -> None:
     found = readiness.judge(seen)
     assert ("edge_VIP_1 and 3 more: in INIT",) == found.reasons
     assert ("edge_VIP_9: drained: by hand",) == found.notes
+
+
+def test_what_is_to_be_noted_of_the_node_comes_first() -> None:
+    """Whatever its instances do."""
+    found = readiness.judge(
+        NodeFacts(
+            phase=Phase.RUNNING,
+            has_config=True,
+            notes=("ARP is off",),
+            present=frozenset(),
+            can_ask=False,
+        )
+    )
+    assert ((), ("ARP is off",)) == (found.reasons, found.notes)

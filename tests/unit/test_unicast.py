@@ -123,3 +123,16 @@ def test_a_peer_that_is_a_virtual_address_is_refused() -> None:
     (problem,) = problems
     assert ("OPENSHIFT_HA_UNICAST_PEERS", "192.0.2.12") == (problem.variable, problem.element)
     assert "is a virtual address" in problem.reason
+
+
+def test_the_anycast_address_of_a_network_is_every_router_s() -> None:
+    """Where nodes forward IPv6, as those of a cluster do, each of them answers for it."""
+    settings = Settings(
+        virtual_addresses=tuple(map(ip_address, ("fd00::", "fd00:7::", "fd00:8::")))
+    )
+    facts = host_facts({"ens3": ["fd00::10/64", "fd00:7::1/127"], "ens4": ["fd00:8::1/64"]})
+    (text,) = unicast.unreached(settings, facts, "ens3")
+    assert text == (
+        "fd00:: is the subnet-router anycast address of fd00::/64 on ens3: every router there "
+        "answers for it, and every node that forwards IPv6, whoever holds it"
+    )

@@ -68,6 +68,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
     identifiers = groups.virtual_router_ids(settings, grouped, problems)
     _check_advertisement(settings, grouped, problems)
     peers = unicast.peers(settings, facts, {each.family for each in grouped}, problems)
+    sources.refuse_virtual(settings, problems)
     _check_words(_words(settings), problems)
     checks.check_commands(settings, problems)
     try:

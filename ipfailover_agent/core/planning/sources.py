@@ -19,6 +19,31 @@ UNICAST: Final = "UNICAST_SOURCE_IPADDRESS"
 MULTICAST: Final = "MULTICAST_SOURCE_IPADDRESS"
 
 
+def refuse_virtual(settings: Settings, problems: list[Problem]) -> None:
+    """Add a problem where adverts are to come from an address that is on one node at a time.
+
+    A node that lacks it would wait for it, and the one that has it for the time when it goes.
+    """
+    variable, source = _wanted(settings)
+    if source is not None and source in settings.virtual_addresses:
+        problems.append(
+            Problem(
+                variable=variable,
+                element=str(source),
+                reason="it is a virtual address, which moves, and adverts are to come from it on "
+                "every node",
+                instead="write an address that stays on this node, or leave it out",
+            )
+        )
+
+
+def _wanted(settings: Settings) -> tuple[str, IPAddress | None]:
+    """Return the variable that names the source of adverts, and what it says."""
+    if unicast.is_on(settings):
+        return UNICAST, settings.unicast_source
+    return MULTICAST, settings.multicast_source
+
+
 def require(
     settings: Settings, facts: HostFacts, families: Collection[Family], interface: str
 ) -> None:
@@ -27,9 +52,7 @@ def require(
     keepalived (2.2.7) goes to FAULT without it and does not look again. Where nothing is sent
     from it, see :func:`reports`.
     """
-    variable, source = UNICAST, settings.unicast_source
-    if not unicast.is_on(settings):
-        variable, source = MULTICAST, settings.multicast_source
+    variable, source = _wanted(settings)
     if source is None or family_of(source) not in families:
         return
     if source in unicast.own_addresses(settings, facts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import HostNotReadyError, Problem
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _VARIABLE = "OPENSHIFT_HA_UNICAST_PEERS"
 NAMES = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
 _FIRST = "is the network address of"
+_LONGEST_WITH_ANYCAST = 126  # a /127 between two routers has none (RFC 6164)
 _SMALLEST_WITH_ENDS = 30  # in a /31 (RFC 3021) and a /32 every address is a host's
 
 
@@ -254,9 +255,26 @@ def no_hosts(
 def unreached(settings: Settings, facts: HostFacts, interface: str) -> tuple[str, ...]:
     """Return a sentence for each virtual address that clients in its network do not ask for.
 
-    To a network's first address Linux sends from 5.14 on; most others do not.
+    To an IPv4 network's first address Linux sends from 5.14 on; most others do not. An IPv6 one's
+    is that of all its routers (RFC 4291, section 2.6.1): where nodes forward IPv6, each of them
+    answers for it, holder or not (tried with Linux 6.18).
     """
     words = no_hosts(settings, facts, interface)
+    shared = _anycast(settings, facts, interface)
+    return (
+        *_unasked(settings, words, interface),
+        *(
+            f"{each} is the subnet-router anycast address of {shared[each]} on {interface}: every "
+            "router there answers for it, and every node that forwards IPv6, whoever holds it"
+            for each in settings.virtual_addresses
+            if each in shared
+        ),
+    )
+
+
+def _unasked(
+    settings: Settings, words: Mapping[IPAddress, str], interface: str
+) -> tuple[str, ...]:
     return tuple(
         f"{each} {words[each]} on {interface}: "
         + (
@@ -267,6 +285,21 @@ def unreached(settings: Settings, facts: HostFacts, interface: str) -> tuple[str
         for each in settings.virtual_addresses
         if each in words
     )
+
+
+def _anycast(settings: Settings, facts: HostFacts, interface: str) -> dict[IPAddress, IPv6Network]:
+    """Return the first addresses of the IPv6 networks that the interface is in."""
+    own = own_addresses(settings, facts)
+    networks = (
+        IPv6Network((held.address, held.prefix_length), strict=False)
+        for each in facts.interfaces
+        if each.name == interface
+        for held in each.addresses
+        if isinstance(held.address, IPv6Address)
+        and held.address in own
+        and held.prefix_length <= _LONGEST_WITH_ANYCAST
+    )
+    return {each.network_address: each for each in networks}
 
 
 def own_addresses(settings: Settings, facts: HostFacts) -> frozenset[IPAddress]:

@@ -32,6 +32,7 @@ _URL = re.compile(
     r"https?://(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
     r"(?:[/?][A-Za-z0-9._~:/?@$&()*+,;=%\[\]-]*)?"
 )
+_LOOPBACK = "lo"
 _ID_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
@@ -42,6 +43,9 @@ def interfaces(fields: Fields, variable: str) -> tuple[str, ...]:
         if not _INTERFACE.fullmatch(name) or name in {".", ".."}:
             instead = "separate names with blanks" if "," in name else "write a name of 15 at most"
             fields.refuse(variable, name, "no interface can have this name", instead)
+        if name == _LOOPBACK:
+            reason = "no client reaches an address on the loopback interface"
+            fields.refuse(variable, name, reason, "name the interface of the clients' network")
     return tuple(dict.fromkeys(names))
 
 

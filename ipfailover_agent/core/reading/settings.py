@@ -104,7 +104,6 @@ def _settings(fields: Fields, addresses: Expansion, on_invalid: OnInvalid) -> Se
         check_rise=fields.number("OPENSHIFT_HA_CHECK_RISE", 1, (1, _LONGEST_RUN)),
         check_fall=fields.number("OPENSHIFT_HA_CHECK_FALL", 1, (1, _LONGEST_RUN)),
         notify_script=field_kinds.script(fields, "OPENSHIFT_HA_NOTIFY_SCRIPT"),
-        replica_count=_replica_count(fields),
         virtual_router_id_offset=fields.number(
             "OPENSHIFT_HA_VRRP_ID_OFFSET", 10, (0, 254), old=old_reading.shell_number
         ),
@@ -184,13 +183,6 @@ def _old_port(text: str) -> int:
     return int(digits) if digits else 80
 
 
-def _replica_count(fields: Fields) -> int:
-    count = fields.number(
-        "OPENSHIFT_HA_REPLICA_COUNT", 1, (0, _MANY), old=old_reading.shell_number
-    )
-    return max(count, 1)
-
-
 def _priority(fields: Fields) -> int | None:
     return fields.number("OPENSHIFT_HA_PRIORITY", 0, (1, _HIGHEST_PRIORITY)) or None
 
@@ -223,6 +215,8 @@ def _relate(fields: Fields, settings: Settings, addresses: Expansion) -> None:
     _relate_pins(fields, settings)
     _relate_adverts(fields, settings)
     _relate_peers(fields, settings)
+    # Read for what it may be refused for, and used for nothing.
+    fields.number("OPENSHIFT_HA_REPLICA_COUNT", 1, (0, _MANY), old=old_reading.shell_number)
     fields.text("OPENSHIFT_HA_SELECTOR")
 
 

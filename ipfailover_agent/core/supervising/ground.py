@@ -4,19 +4,22 @@
 deleted and made again under its name is another one, with another index: keepalived (2.2.7 to
 2.4.3) makes its unicast sockets before the address is there and never again, and sends IPv6
 multicast through the index that is gone. A source address that a variable names and that goes
-away makes it send what nothing can answer.
+away makes it send what nothing can answer. An interface that becomes the port of a bridge or bond
+still sends, so that no other node takes over, and nothing that clients send arrives there. When it
+leaves the bridge, keepalived (2.2.7) takes that for its end, and has lost its unicast sockets.
 
 Times are monotonic seconds.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family, family_of
+from ipfailover_agent.core.words import listed, taken_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
         Settings,
         VrrpInstance,
     )
+
+
+_STAYS: Final = "every instance stays in FAULT meanwhile"
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -52,6 +58,7 @@ class Terrain(Struct, frozen=True, kw_only=True):
     Attributes:
         index: of the interface, None while there is none of its name.
         is_running: it is up and has a carrier.
+        port_of: the device that takes every frame that comes in on it, or nothing.
         usable: addresses on it that can be sent from, the virtual ones left out.
         elsewhere: source addresses that other interfaces have.
         present: all of these, and those that duplicate address detection has not passed yet.
@@ -60,6 +67,7 @@ class Terrain(Struct, frozen=True, kw_only=True):
 
     index: int | None = None
     is_running: bool = False
+    port_of: str = ""
     usable: frozenset[IPAddress] = frozenset()
     elsewhere: frozenset[IPAddress] = frozenset()
     present: frozenset[IPAddress] = frozenset()
@@ -81,12 +89,14 @@ class Ground(Struct, frozen=True, kw_only=True):
         other: another index that can be served on, and ``ready_at`` since when.
         ready_at: see ``other``; also since when a lost source is back.
         lost: the sources that went away while it ran.
+        port_of: the device of which the interface became a port while it ran, or nothing.
     """
 
     index: int | None = None
     other: int | None = None
     ready_at: float | None = None
     lost: frozenset[IPAddress] = frozenset()
+    port_of: str = ""
 
 
 class Awaited(Struct, frozen=True, kw_only=True):
@@ -113,9 +123,9 @@ def looked(state: Ground, look: Awaited, now: float, policy: Policy) -> tuple[Gr
     if terrain.index is None:
         return replace(state, other=None, ready_at=None), ""
     lost = (state.lost | (look.sources - terrain.present)) & look.sources
-    state = replace(state, lost=lost)
+    state = replace(state, lost=lost, port_of=terrain.port_of or state.port_of)
     is_other = terrain.index != state.index
-    if not is_other and not lost:
+    if not is_other and not lost and not state.port_of:
         return replace(state, other=None, ready_at=None), ""
     if lacking(look.needs, terrain):
         return replace(state, other=None, ready_at=None), ""
@@ -124,6 +134,8 @@ def looked(state: Ground, look: Awaited, now: float, policy: Policy) -> tuple[Gr
     if lost:
         back = " and ".join(map(str, sorted(lost, key=int)))
         return state, f"the source address {back} is on this node again"
+    if state.port_of:
+        return state, f"{look.interface} is no port of {state.port_of} any more"
     if look.works:
         return Ground(index=terrain.index), ""
     if state.ready_at is not None and now - state.ready_at < policy.settle:
@@ -133,12 +145,15 @@ def looked(state: Ground, look: Awaited, now: float, policy: Policy) -> tuple[Gr
 
 def is_waiting(state: Ground, terrain: Terrain) -> bool:
     """Tell whether something is awaited, so that looks have to follow each other."""
-    return bool(state.lost) or (terrain.index is not None and terrain.index != state.index)
+    if state.lost or state.port_of:
+        return True
+    return terrain.index is not None and terrain.index != state.index
 
 
 def troubles(state: Ground, look: Awaited) -> tuple[str, ...]:
     """Return in sentences why the node is not ready, as far as its ground goes."""
-    found = [
+    found = [f"{why_held(state, look.interface)}: {_STAYS}"] if state.port_of else []
+    found += [
         f"{each} is no longer an address of this node, and adverts are to come from it: what sends"
         " from it stays in FAULT until it is back"
         for each in sorted(state.lost - look.terrain.present, key=int)
@@ -162,6 +177,8 @@ def lacking(needs: Iterable[Need], terrain: Terrain) -> tuple[str, ...]:
     """Return what has to come before keepalived can serve, to be read after "once"."""
     if not terrain.is_running:
         return ("the interface is up and has a carrier",)
+    if terrain.port_of:
+        return (f"the interface is no port of {terrain.port_of} any more",)
     return tuple(
         _in_words(each)
         for each in sorted(needs, key=lambda each: (each.family, str(each.source or "")))
@@ -203,6 +220,19 @@ def named_sources(settings: Settings, config: KeepalivedConfig) -> frozenset[IPA
     return frozenset(each for each in named if each is not None and each in used)
 
 
-def lost_by(config: KeepalivedConfig, lost: frozenset[IPAddress]) -> frozenset[str]:
-    """Return the names of the instances whose source is one of these."""
-    return frozenset(each.name for each in config.instances if source_of(each) in lost)
+def held(config: KeepalivedConfig, state: Ground) -> frozenset[str]:
+    """Return the names of the instances to be kept in FAULT, for the reason of :func:`why_held`.
+
+    Another node takes over what it can serve, and this one cannot.
+    """
+    return frozenset(
+        each.name for each in config.instances if state.port_of or source_of(each) in state.lost
+    )
+
+
+def why_held(state: Ground, interface: str) -> str:
+    """Return why instances are kept in FAULT."""
+    if state.port_of:
+        return taken_by(interface, state.port_of)
+    lost = sorted(state.lost, key=int)
+    return f"the source address {listed(lost)} is no longer on this node"

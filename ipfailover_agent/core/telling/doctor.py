@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import Family, MissingScript, ScriptState, family_of
-from ipfailover_agent.core.planning import routers, unicast
+from ipfailover_agent.core.planning import reach, routers, unicast
 from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 from ipfailover_agent.core.words import listed
 
@@ -34,7 +34,6 @@ _PASSWORD_BYTES: Final = 8  # RFC 2338, section 5.3.6
 _SHOWN_PROBLEMS: Final = 3
 _LOOPBACK: Final = "lo"
 _CHECK_SCRIPT: Final = "OPENSHIFT_HA_CHECK_SCRIPT"
-_MUTE: Final = (2, 8)  # ip-sysctl.rst: answer only who is in the address's own network, or nobody
 _PRESSURE_LIMIT: Final = 20.0  # per cent of ten seconds in which something waited for the CPU
 _LATE_LIMIT: Final = 0.1  # seconds
 _SHIFT_LIMIT: Final = 0.1  # seconds; adjusting a clock in small steps shifts it by less
@@ -130,27 +129,13 @@ def of_link(name: str, state: str | None, *, is_up: bool) -> Finding:
     )
 
 
-def of_silence(name: str, *, answers_arp: bool, arp_ignore: int) -> Iterator[Finding]:
-    """Judge whether the node answers who asks for its IPv4 addresses; nothing where it does.
+def of_silence(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> Iterator[Finding]:
+    """Judge whether the node answers who asks for its addresses; nothing where it does.
 
-    Args:
-        name: of the interface.
-        answers_arp: False where the interface has ARP turned off (IFF_NOARP).
-        arp_ignore: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
+    ``arp_ignore``: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
     """
-    if not answers_arp:
-        yield failed(
-            "interface",
-            f"ARP is off on {name}: nobody on its network finds an address of it",
-            f"ip link set {name} arp on, or name another interface",
-        )
-    if arp_ignore in _MUTE:
-        yield failed(
-            "interface",
-            f"arp_ignore is {arp_ignore} on {name}: nobody is answered who asks for an address "
-            "of ours, which have no network of their own",
-            f"sysctl -w net/ipv4/conf/{name}/arp_ignore=1, and that of all as well",
-        )
+    for each in reach.silence(config, facts, arp_ignore):
+        yield failed("interface", each.text, each.advice)
 
 
 def of_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -> Finding:
@@ -162,18 +147,10 @@ def of_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -
             "; ".join(unreached),
             "take it out of OPENSHIFT_HA_VIRTUAL_IPS, on every node",
         )
-    networks = _networks(facts.interface(config.interface), config)
-    outside = [
-        each for each in config.addresses if not any(each in network for network in networks)
-    ]
-    if not outside:
+    outside = reach.outside(config, facts)
+    if outside is None:
         return passed("subnet", f"every address lies in a network of {config.interface}")
-    return warned(
-        "subnet",
-        f"{listed(outside)} in no network of {config.interface}",
-        "neighbours will not ask for them by ARP: route them to these nodes, or correct "
-        "OPENSHIFT_HA_VIRTUAL_IPS or OPENSHIFT_HA_NETWORK_INTERFACE",
-    )
+    return warned("subnet", outside.text, outside.advice)
 
 
 def of_routers(

@@ -24,7 +24,7 @@ _KEPT: Final = frozenset(
         *("contest.held", "contest.trial", "contest.ended", "contest.released"),
         *("keepalived.started", "keepalived.terminated", "keepalived.exited"),
         *("keepalived.hangs", "keepalived.spawn_failed", "keepalived.restarting"),
-        *("instance.deaf", "source.lost"),
+        *("instance.deaf", "source.lost", "interface.taken"),
         *("reload.accepted", "reload.unchanged", "reload.refused", "reload.unconfirmed"),
         *("lease.lapsed", "protection.off"),
         *("address.unanswered", "address.answered", "holder.unanswered"),

@@ -56,6 +56,7 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
         phase: of supervision.
         has_config: a configuration is in force.
         problems: what keeps the node from being ready, whatever its instances do.
+        notes: what deserves a word, whatever they do.
         instances: of the configuration in force.
         check_failure: why the node's own check fails, or nothing; None where it does not fail.
         present: the configured addresses that the kernel has on the interface, None where it
@@ -68,6 +69,7 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
     phase: Phase
     has_config: bool
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     instances: tuple[InstanceFacts, ...] = ()
     check_failure: str | None = None
     present: frozenset[str] | None = None
@@ -112,7 +114,7 @@ def judge(node: NodeFacts) -> Readiness:
             bad.append((each.name, f"in {each.state.value}"))
     if node.present is None:
         reasons.append("the kernel does not tell its addresses")
-    return Readiness(reasons=(*reasons, *_grouped(bad)), notes=_grouped(fine))
+    return Readiness(reasons=(*reasons, *_grouped(bad)), notes=(*node.notes, *_grouped(fine)))
 
 
 def differences(instance: InstanceFacts, present: Collection[str] | None) -> Iterator[str]:
