@@ -1,7 +1,10 @@
 """Write the byte code of the packaged templates to where the agent looks for it."""  # noqa: INP001 - a script of the build
 
+from ipfailover_agent import byte_code, templating
 from ipfailover_agent.core.rendering import render
 
-for path, data in render.byte_code().items():
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)
+environment = render.environment_of(
+    templating.loader(None), byte_code.ByteCode(byte_code.DIRECTORY, keeps=True)
+)
+for name in environment.list_templates():
+    environment.get_template(name)

@@ -177,7 +177,6 @@ class Agent:
             with loop.Loop(_SIGNALS) as self._loop:
                 self._child = Child(self._loop)
                 self._loop.watch_lines(fifo, "notify")
-                self._reporter.snapshots.attach(self._loop.wake)
                 self._peering.begin(self._loop)
                 self._guard.overseer.begin(self._loop, self._candidates.environment)
                 self._guard.ground.begin(self._loop)
@@ -191,7 +190,6 @@ class Agent:
             raise
         finally:
             self._web.close()
-            self._reporter.snapshots.detach()
             self._guard.close()
             self._peering.close()
             os.close(fifo)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ipfailover_agent import templating
 from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import HostScope
@@ -25,7 +26,6 @@ from ipfailover_agent.core.planning import (
     shortfalls,
 )
 from ipfailover_agent.core.reading import listen, settings, variables
-from ipfailover_agent.core.rendering import render
 from ipfailover_agent.system import files, host, memory, sources
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _START_ONLY = tuple(
 class Options(Struct, frozen=True, kw_only=True):
     """The agent's own settings, each an option and an ``IPFAILOVER_*`` variable.
 
-    ``listen`` is as it was written, see :mod:`core.listen`.
+    ``listen`` is as it was written, see :mod:`core.reading.listen`.
     """
 
     config: str | None = None
@@ -159,7 +159,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
     facts = add_peers(parsed, look_at_host(parsed, paths, ()))
     config = plan.plan(parsed, facts)
     astray = asked.astray(parsed, config, facts, listen.parse(options.listen))
-    rendering = render.render(config, paths, template_directory=options.template_directory)
+    rendering = templating.render(config, paths, template_directory=options.template_directory)
     return Candidate(
         settings=parsed,
         facts=facts,

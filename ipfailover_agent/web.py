@@ -168,7 +168,7 @@ class Web:
             return
         self._look_due = self._dump_since = None
         answers = self._guard.answers()
-        status = self._reporter.snapshots.make()
+        status = self._reporter.snapshot()
         self._looked_at = time.monotonic()
         self._board.look = Observation(
             at=self._looked_at,

@@ -15,7 +15,6 @@ from ipfailover_agent.chronicle.account import Account, Active, Told
 from ipfailover_agent.chronicle.history import History, utc_now
 from ipfailover_agent.chronicle.look import Answers, Look
 from ipfailover_agent.chronicle.ready_file import ReadyFile
-from ipfailover_agent.chronicle.snapshots import Snapshots
 from ipfailover_agent.chronicle.status_file import StatusFile
 from ipfailover_agent.chronicle.witness import Witness
 from ipfailover_agent.core.errors import (
@@ -108,15 +107,6 @@ class Reporter:
         self._account = account
         self._written = Readiness()  # in the status file
         self._judge_at: float | None = None
-        self.snapshots = Snapshots(lambda: account.snapshot(self._told))
-
-    @property
-    def snapshot(self) -> status.AgentStatus:
-        """Return a snapshot that is at most 0.1 s old; any thread may ask.
-
-        Another thread waits for the loop to make it, half a second at most.
-        """
-        return self.snapshots.get()
 
     @property
     def config_name(self) -> str | None:
@@ -149,6 +139,10 @@ class Reporter:
             listening=self.listening,
         )
 
+    def snapshot(self) -> status.AgentStatus:
+        """Return what is known of the agent now; for the loop's thread."""
+        return self._account.snapshot(self._told)
+
     # --- time -----------------------------------------------------------------------------------
 
     @property
@@ -165,8 +159,6 @@ class Reporter:
                 self.log.error("config.degraded", reasons=self._active.config.degraded)
         if self._lines_dropped() != self._dropped_told or self.history.has_unwritten:
             self.touch()
-        if self.snapshots.is_wanted:
-            self.snapshots.make()
         if any(
             each is not None and now >= each for each in (self._judge_at, self._ready.deadline)
         ):
@@ -388,7 +380,7 @@ class Reporter:
         self._status_due = None
         self._status_at = time.monotonic()
         self._dropped_told = self._lines_dropped()
-        made = self.snapshots.make()
+        made = self.snapshot()
         self._written = Readiness(reasons=made.reasons, notes=made.notes)
         self.history.write()
         self._file.write(status.to_json(made))

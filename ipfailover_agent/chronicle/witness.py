@@ -1,7 +1,7 @@
 """Remembers what may explain a transition until keepalived tells of one.
 
-The inference is :mod:`core.transition`'s; this keeps what keepalived said, what was on the wire
-and what the agent did itself. Nothing here raises.
+The inference is :mod:`core.telling.transition`'s; this keeps what keepalived said, what was on the
+wire and what the agent did itself. Nothing here raises.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ipfailover_agent import options, prepare
+from ipfailover_agent import options, prepare, templating
 from ipfailover_agent.commands import peers_once
 from ipfailover_agent.commands.check import ask_keepalived
 from ipfailover_agent.commands.running import find_agent, read_status, unseen, wrote
@@ -26,7 +26,6 @@ from ipfailover_agent.core.errors import (
     SettingsError,
 )
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.rendering import render
 from ipfailover_agent.prepare import Options, Variables
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import memory
@@ -150,7 +149,7 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _O
             base=base, candidate=candidate, outlook=added, has_changes=True, warnings=warnings
         )
     found = outlook.foresee(base.record.config, candidate.config, candidate.settings)
-    before = render.render(
+    before = templating.render(
         base.record.config,
         candidate.paths,
         template_directory=base.options.template_directory,

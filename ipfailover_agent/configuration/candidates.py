@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ipfailover_agent import prepare
+from ipfailover_agent import prepare, templating
 from ipfailover_agent.configuration.awaiting import SourceEar
 from ipfailover_agent.core.changing import change, records, steps, verify, watching
 from ipfailover_agent.core.errors import (
@@ -25,7 +25,6 @@ from ipfailover_agent.core.errors import (
 )
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning import ownership
-from ipfailover_agent.core.rendering import render
 from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.core.supervising.supervision import PreparationEnded, Verdict
 from ipfailover_agent.system import files, memory, process, release
@@ -244,7 +243,7 @@ class Candidates:
         first = steps.first_step(self.active.config, candidate.config)
         if first is not None:
             templates = self._options.template_directory
-            rendering = render.render(first, candidate.paths, template_directory=templates)
+            rendering = templating.render(first, candidate.paths, template_directory=templates)
             # On the disk before anything changes: half of a change must not stay in force.
             for file, config in (
                 (rendering.config, first),

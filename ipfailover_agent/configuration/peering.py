@@ -1,7 +1,7 @@
 """Peers by name at work: has names resolved, keeps the set, says what changes.
 
-``core.peers`` decides, ``system.resolving`` asks; here are the clock, the record in the run
-directory and the log. Nothing here waits.
+``core.peering.peers`` decides, ``system.resolving`` asks; here are the clock, the record in the
+run directory and the log. Nothing here waits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Looks at the source of variables and at the node, and asks for a reload when one has changed.
 
-Decisions are :mod:`core.watching`'s. A look at the source is a few stat calls every two seconds, a
-look at the node three netlink dumps every five: a plan may wait for that. What must not wait is
-heard, see :mod:`protection.ground`. Nothing here raises.
+Decisions are :mod:`core.changing.watching`'s. A look at the source is a few stat calls every two
+seconds, a look at the node three netlink dumps every five: a plan may wait for that. What must not
+wait is heard, see :mod:`protection.ground`. Nothing here raises.
 """
 
 from __future__ import annotations

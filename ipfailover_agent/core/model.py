@@ -96,7 +96,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     check_fall: int = 1
     check_watch: float = 0.05
     notify_script: str | None = None
-    replica_count: int = 1
     virtual_router_id_offset: int = 10
     excluded_virtual_router_ids: tuple[int, ...] = ()
     pinned_virtual_router_ids: tuple[tuple[IPAddress, int], ...] = ()

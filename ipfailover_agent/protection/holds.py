@@ -61,11 +61,6 @@ class Holds:
         held_as = {name: before.get(file, "") if before else name for name, file in names.items()}
         return {name: set(self._reasons.get(old, ())) for name, old in held_as.items()}
 
-    def reset(self, reason: str) -> None:
-        """Forget that reason for every instance; keepalived is not running."""
-        for reasons in self._reasons.values():
-            reasons.discard(reason)
-
     def set(self, name: str, reason: str) -> None:
         """Keep an instance in FAULT."""
         self.count += not self._reasons.get(name)

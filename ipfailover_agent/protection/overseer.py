@@ -1,7 +1,7 @@
 """Watches keepalived itself: asks it for dumps, and has it killed when it hangs.
 
-Decisions are :mod:`core.watch`'s; this carries questions to keepalived and answers to whoever
-listens. Nothing here raises.
+Decisions are :mod:`core.supervising.watch`'s; this carries questions to keepalived and answers to
+whoever listens. Nothing here raises.
 """
 
 from __future__ import annotations

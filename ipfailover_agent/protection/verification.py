@@ -1,6 +1,6 @@
 """After a reload: asks keepalived and the kernel whether they do what was planned.
 
-Decisions are :mod:`core.verify`'s. Nothing here raises.
+Decisions are :mod:`core.changing.verify`'s. Nothing here raises.
 """
 
 from __future__ import annotations

@@ -30,9 +30,6 @@ class LogFormat(enum.Enum):
     JSON = "json"
 
 
-LEVELS = ("debug", "info", "warning", "error")
-
-
 class Sink(Protocol):
     """Where finished lines go; must not block."""
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from ipfailover_agent import templating
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rendering import render
 from ipfailover_agent.core.rivalry import answering
 from ipfailover_agent.core.telling import http, readiness
 from ipfailover_agent.core.telling.readiness import InstanceFacts
@@ -137,7 +137,7 @@ def _template() -> jinja2.Template:
     import jinja2  # noqa: PLC0415 - loaded already, unless nothing was ever rendered
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(render.packaged_templates())),
+        loader=jinja2.FileSystemLoader(str(templating.packaged())),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -25,8 +25,8 @@ UNKNOWN = "unknown"
 class TransitionStatus(Struct, frozen=True, kw_only=True):
     """A transition of an instance: when, from what to what, and why.
 
-    ``kind`` is a value of ``core.transition.TransitionKind``, ``cause`` a sentence. ``lasted`` is
-    how many seconds ``previous`` took, None where that is not known.
+    ``kind`` is a value of ``core.telling.transition.TransitionKind``, ``cause`` a sentence.
+    ``lasted`` is how many seconds ``previous`` took, None where that is not known.
     """
 
     at: str
@@ -245,7 +245,7 @@ class AgentStatus(Struct, frozen=True, kw_only=True):
     Attributes:
         ready: whether the node does its part, as ``core.telling.readiness`` judges; ``reasons``
             say why not, ``notes`` what deserves a word though it is ready.
-        fingerprint: of what must be equal on all nodes, see ``core.fingerprint``.
+        fingerprint: of what must be equal on all nodes, see ``core.planning.fingerprint``.
         keepalived_version: empty before keepalived has told it.
         python: version of the interpreter.
         events: of the last hour, the newest last, at most 50.

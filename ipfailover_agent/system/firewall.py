@@ -1,4 +1,4 @@
-"""Has nft carry out what ``core.firewall`` decides: beside the loop, or at once.
+"""Has nft carry out what ``core.network.firewall`` decides: beside the loop, or at once.
 
 Beside the loop nft is a child whose output goes to memory files: nothing has to be read while it
 runs, and it cannot be blocked. The ruleset's generation, one cheap question to the kernel, tells

@@ -1,7 +1,7 @@
 """What this node is: interfaces, routes, scripts, capabilities, processes."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH121, PTH123
+# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH123
 
 from __future__ import annotations
 
@@ -221,17 +221,6 @@ def effective_capabilities() -> frozenset[str]:
 def missing_capabilities(needed: Iterable[str] = ("NET_ADMIN", "NET_RAW")) -> tuple[str, ...]:
     """Return which of the capabilities that keepalived cannot do without are missing, sorted."""
     return tuple(sorted(set(needed) - effective_capabilities()))
-
-
-def shares_network_with_init() -> bool | None:
-    """Return whether we are in the network namespace of PID 1; None when /proc does not say.
-
-    In a container without the host's PID namespace, PID 1 is the container's own.
-    """
-    try:
-        return os.path.samefile("/proc/self/ns/net", "/proc/1/ns/net")
-    except OSError:
-        return None
 
 
 def cpu_pressure() -> str | None:

@@ -30,7 +30,6 @@ _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change ma
 _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFF_UP: Final = 0x1
-_IFF_RUNNING: Final = 0x40
 _UNSPECIFIED: Final = 0  # bridges tell of their ports under another family
 # linux/filter.h, asm/socket.h
 _ATTACH_FILTER: Final = 26
@@ -53,14 +52,12 @@ _HOST_PREFIXES: Final = (32, 128)
 class LinkNotice(Struct, frozen=True, kw_only=True):
     """An interface as it is now: made, changed, or (``is_gone``) deleted.
 
-    ``is_up`` is what an administrator set, ``has_carrier`` whether frames can pass. ``mac`` is
-    empty where the interface has none.
+    ``is_up`` is what an administrator set. ``mac`` is empty where the interface has none.
     """
 
     index: int
     name: str
     is_up: bool
-    has_carrier: bool
     mac: bytes
     is_gone: bool = False
 
@@ -172,7 +169,6 @@ def _parse_link(payload: bytes, *, is_gone: bool) -> LinkNotice | None:
         index=index,
         name=os.fsdecode(attributes.get(_IFLA_IFNAME, b"").split(b"\0", 1)[0]),
         is_up=bool(flags & _IFF_UP),
-        has_carrier=bool(flags & _IFF_RUNNING),
         mac=attributes.get(_IFLA_ADDRESS, b""),
         is_gone=is_gone,
     )

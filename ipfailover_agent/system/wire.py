@@ -32,7 +32,6 @@ _ETHERNET: Final = 1
 _OUTGOING: Final = 4
 _PACKET_LEVEL: Final = 263
 _ADD_MEMBERSHIP: Final = 1
-_STATISTICS: Final = 6
 _ATTACH_FILTER: Final = 26
 _FORCE_RECEIVE_BUFFER: Final = 33
 _MULTICAST: Final = 0
@@ -41,7 +40,6 @@ _TIMESTAMP: Final = struct.Struct("@ll")  # seconds and nanoseconds of CLOCK_REA
 _FILTER_INSTRUCTION: Final = struct.Struct("=HBBI")
 _FILTER: Final = struct.Struct("@HP")
 _MEMBERSHIP: Final = struct.Struct("=iHH8s")
-_DROP_STATISTICS: Final = struct.Struct("=II")
 # linux/if_link.h; struct ifinfomsg comes first
 _LINK_HEADER: Final = 16
 _LINK_ADDRESSES: Final = (1, 54)  # IFLA_ADDRESS, IFLA_PERM_ADDRESS
@@ -88,7 +86,6 @@ class WireSocket:
             SystemRefusedError: no such interface, or one without Ethernet frames.
         """
         self.interface = interface
-        self._dropped = 0
         self._emptied_at = time.monotonic()  # nothing was heard before that
         self._mac = b""
         try:
@@ -193,13 +190,6 @@ class WireSocket:
             self._attach(program)
         except OSError as error:
             raise self._refused("listen", error) from error
-
-    def dropped(self) -> int:
-        """Return how many frames that the filter let in were lost so far: we were too slow."""
-        data = self._socket.getsockopt(_PACKET_LEVEL, _STATISTICS, _DROP_STATISTICS.size)
-        _, dropped = _DROP_STATISTICS.unpack(data)  # since the last question
-        self._dropped += dropped
-        return self._dropped
 
     def _open(self, program: Program) -> None:
         self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature

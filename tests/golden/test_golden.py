@@ -15,7 +15,7 @@ from msgspec import structs
 
 from ipfailover_agent.core.model import RenderedFile, Rendering, Settings
 from ipfailover_agent.core.planning.plan import plan
-from ipfailover_agent.core.rendering.render import render
+from ipfailover_agent.templating import render
 from tests.support import sandbox
 from tests.support.cases import PATHS, Case, load_cases
 from tests.support.program import KEEPALIVED, version

@@ -113,7 +113,8 @@ class Recorder:
     """A thread that writes down which node has which address, from its start on.
 
     Times are ``time.monotonic`` at which this program heard of a change: some tenths of a
-    millisecond after it on an idle machine. An address counts as held while any interface of the
+    millisecond after it on an idle machine. What it hears of several nodes at one look gets one
+    time, since nothing tells which was first. An address counts as held while any interface of the
     node has it with any prefix length, whether or not its link is up.
 
     Attributes:
@@ -225,24 +226,30 @@ class Recorder:
             if now >= due:
                 self.lateness = max(self.lateness, now - due)
                 due = now + _PULSE
-            for key, _ in ready:
-                if key.data is None:
-                    return
-                self._read(key.data)
+            watched = [key.data for key, _ in ready]
+            if None in watched:
+                return
+            read = [(each, self._read(each)) for each in watched]
+            now = time.monotonic()
+            for each, data in read:
+                if data is None:
+                    self._take(each, each.dump(), now)
+                else:
+                    self._hear(each, data, now)
 
-    def _read(self, watched: _Watched) -> None:
+    def _read(self, watched: _Watched) -> bytes | None:
+        """Return a node's events; None when some were lost: what its kernel shows is the truth."""
         try:
-            data = watched.events.recv(1 << 16)
+            return watched.events.recv(1 << 16)
         except BlockingIOError:
-            return
+            return b""
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            # Events were lost: what the kernel shows now is the truth.
             self.resyncs += 1
-            self._take(watched, watched.dump(), time.monotonic())
-            return
-        now = time.monotonic()
+            return None
+
+    def _hear(self, watched: _Watched, data: bytes, now: float) -> None:
         touched = set()
         for each in _parse(data):
             if each is not None:

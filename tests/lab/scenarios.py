@@ -13,7 +13,7 @@ from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tests.lab.lab import Lab
@@ -130,12 +130,11 @@ def wait_for_line(node: Node, text: str, *, timeout: float = ELECTION) -> str:
 
 def wait_for_state(node: Node, state: str, *, timeout: float = ELECTION) -> None:
     """Wait until ``status`` tells this state of every instance: it follows by some tenths."""
-    wait_until(
-        lambda: set(states(node).values()) == {state},
-        timeout=timeout,
-        what=f"{node.name} is {state}",
-        interval=0.1,
-    )
+
+    def is_so(found: dict[str, Any]) -> bool:
+        return {each["state"] for each in found.get("instances", ())} == {state}
+
+    _wait_for_status(node, is_so, timeout=timeout, what=f"{node.name} is {state}")
 
 
 def stays(seconds: float) -> None:
@@ -174,12 +173,38 @@ def wait_for_status(
 ) -> dict[str, Any]:
     """Return the first status that has ``value`` in ``field``."""
 
-    def matching() -> dict[str, Any]:
-        found = status(node) if node.is_running else {}
-        return found if found.get(field) == value else {}
+    def is_so(found: dict[str, Any]) -> bool:
+        return bool(found) and found.get(field) == value
 
     what = f"{node.name} is {field} {value!r}"
-    return wait_until(matching, timeout=timeout, what=what, interval=0.2)
+    return _wait_for_status(node, is_so, timeout=timeout, what=what)
+
+
+def _wait_for_status(
+    node: Node, is_so: Callable[[dict[str, Any]], bool], *, timeout: float, what: str
+) -> dict[str, Any]:
+    """Return what ``status --json`` prints once it is so.
+
+    The command is only asked when the file that it reads says so: a start of Python at every
+    look takes much of a core from what is looked at.
+    """
+
+    def asked() -> dict[str, Any]:
+        if not node.is_running or not is_so(noted(node)):
+            return {}
+        found = status(node)
+        return found if is_so(found) else {}
+
+    return wait_until(asked, timeout=timeout, what=what, interval=0.05)
+
+
+def noted(node: Node) -> dict[str, Any]:
+    """Return the status file of a node's agent, empty while there is none."""
+    try:
+        found: dict[str, Any] = json.loads(node.read("/run/ipfailover-agent/status.json"))
+    except OSError:  # a container that ends meanwhile has no files either
+        return {}
+    return found
 
 
 def states(node: Node) -> dict[str, str]:

@@ -18,6 +18,7 @@ from tests.lab.scenarios import (
     variables,
     virtual_addresses,
     wait_for_each,
+    wait_for_line,
     wait_for_status,
 )
 
@@ -199,5 +200,5 @@ def test_an_announcement_of_another_node_is_enough(make_lab: Callable[..., Lab])
     )
     for node, address in losers:
         holder = lab.node(found[address])
-        (line,) = [each for each in events(node, "addresses.released") if f"{address}/" in each]
+        line = wait_for_line(node, f'addresses.released addresses="{address}/')
         assert f"held by {holder.own.mac} and not by this node" in line

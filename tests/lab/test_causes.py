@@ -54,6 +54,7 @@ def wait_for_move(lab: Lab, node: Node, state: str, kind: str, *words: str) -> N
         raise AssertionError(f"{error}; its transitions: {moves(node)}") from error
 
 
+@pytest.mark.slow
 def test_each_move_of_an_address_has_its_cause(make_lab: Callable[..., Lab]) -> None:
     """A failed check, a higher rank that returns, a cut cable, a planned stop, a sudden death."""
     lab = make_lab(2, ipv6=False)

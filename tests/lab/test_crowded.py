@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.bench.cost import cpu_seconds
 from tests.bench.crowd import crowd
 from tests.lab.scenarios import (
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
 
+@pytest.mark.slow
 def test_what_is_not_ours_costs_no_address(make_lab: Callable[..., Lab]) -> None:
     """Start, leases, reload, commands and the end, with 8,000 addresses and 300,000 routes.
 

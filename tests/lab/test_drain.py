@@ -105,6 +105,7 @@ def test_a_drained_node_hands_its_addresses_over_at_once(
     assert set(drained(first).values()) == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
 def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: Callable[..., Lab], wire: str) -> None:
     """Code 69; the address is back after the silence and an election. Forced, it stays off."""
@@ -166,6 +167,7 @@ def test_a_drain_ends_by_itself(make_lab: Callable[..., Lab]) -> None:
     assert "time is over" in events(first, "drain.ended")[0]
 
 
+@pytest.mark.slow
 def test_a_drain_outlives_the_agent_and_keepalived(make_lab: Callable[..., Lab]) -> None:
     """Both killed, one after the other: the other node keeps the address all along."""
     lab = make_lab(2)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,9 +88,16 @@ def test_a_drill_that_is_stopped_leaves_nothing_drained(make_lab: Callable[..., 
     """Ctrl-C in the middle."""
     lab = make_lab(1)
     holder = serve_ranked(lab, lab.virtual(1))
-    done = holder.run_in_container(
-        ["timeout", "--preserve-status", "--signal=TERM", "2", *command("drill")]
-    )
+
+    def drills() -> list[int]:
+        return [each.pid for each in holder.container.processes() if "drill" in each.arguments]
+
+    with ThreadPoolExecutor() as pool:
+        drill = pool.submit(holder.run_in_container, command("drill"))
+        wait_until(lambda: drained(holder) != [None], timeout=10, what="it is drained")
+        for pid in drills():
+            os.kill(pid, SIGTERM)
+        done = drill.result()
     assert done.returncode == 75, done.stdout + done.stderr
     assert "stopped; the drain was ended" in done.stderr
     assert drained(holder) == [None]

@@ -283,6 +283,7 @@ def listening(node: Node, ports: range) -> Iterator[list[socket.socket]]:
 # --- reload -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_reload_from_script_to_probes_and_back_keeps_the_address(
     make_lab: Callable[..., Lab],
 ) -> None:

@@ -13,6 +13,7 @@ from tests.lab.scenarios import (
     ask,
     events,
     longest_gap,
+    noted,
     serve_ranked,
     status,
     stays,
@@ -120,6 +121,7 @@ def wait_until_ready(lab: Lab) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unicast", [True, False], ids=["unicast", "multicast"])
 def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_both_at_once(
     make_lab: Callable[..., Lab], *, unicast: bool
@@ -156,6 +158,7 @@ def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for
     assert [lab.recorder.holders(each) for each in addresses] == [[first.name]]
 
 
+@pytest.mark.slow
 def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
     make_lab: Callable[..., Lab],
 ) -> None:
@@ -268,6 +271,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variable", "late"), SOURCES.values(), ids=SOURCES)
 def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
     make_lab: Callable[..., Lab], variable: str, late: str
@@ -321,10 +325,9 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
         node.start(environment)
     lab.wait_for_holder(address, timeout=ELECTION, among=[second])
     said = wait_until(
-        lambda: [each for each in status(first)["reasons"] if "another node has it" in each],
+        lambda: [each for each in noted(first)["reasons"] if "another node has it" in each],
         timeout=ELECTION,
         what="it is said who has the address",
-        interval=0.2,
     )
     assert second.own.mac in said[0]
     assert first.is_running
@@ -405,6 +408,7 @@ def conflict_protection(node: Node) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["carrier", "link-local address"])
 def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     make_lab: Callable[..., Lab], lacks: str
@@ -461,6 +465,7 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
 
 
+@pytest.mark.slow
 def test_holds_and_drains_stay_when_keepalived_is_started_anew(
     make_lab: Callable[..., Lab],
 ) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.scenarios import ELECTION, NAME, serve_ranked, status, wait_for_line
+from tests.lab.scenarios import ELECTION, NAME, noted, serve_ranked, status, wait_for_line
 from tests.lab.test_hostile import STRANGER, forged, sending
 
 if TYPE_CHECKING:
@@ -22,16 +22,21 @@ def link_local(node: Node) -> str:
     return shown.split()[3].partition("/")[0]
 
 
+def named(found: dict[str, Any]) -> tuple[str, ...]:
+    """Return whom a status names for each instance."""
+    return tuple(each["holder"] for each in found.get("instances", ()))
+
+
 def told(node: Node) -> tuple[str, ...]:
     """Return whom ``status --json`` names for each instance."""
-    return tuple(each["holder"] for each in status(node).get("instances", ()))
+    return named(status(node))
 
 
 def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) -> None:
     """Wait until all of these nodes name the same holders."""
     nodes = list(among)
     lab.wait_until(
-        lambda: all(told(each) == holders for each in nodes),
+        lambda: all(named(noted(each)) == holders == told(each) for each in nodes),
         timeout=ELECTION,
         what=f"{nodes} name {holders}",
     )
@@ -62,6 +67,7 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
     wait_until_named(lab, lab.nodes, (first.ip,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cast", ["multicast", "unicast"])
 def test_one_status_of_any_node_answers_who_holds_the_address(
     make_lab: Callable[..., Lab], cast: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -252,12 +253,14 @@ def test_a_container_has_its_own_run_and_processes(lab: Lab) -> None:
 def test_an_agent_below_an_init_has_its_own_end(lab: Lab) -> None:
     """Not as PID 1: the agent's exit code is known, orphans are adopted, the container lives."""
     node = lab.nodes[0]
-    node.start({}, ["sh", "-c", "sleep 0.3 & exec sleep 1000"], as_pid_1=False)
-    wait_until(lambda: len(node.pids("sleep")) == 2, timeout=2, what="two sleeps")
+    node.start({}, ["sh", "-c", "sleep 1000 & exec sleep 1000"], as_pid_1=False)
+    wait_until(lambda: len(node.pids("sleep")) == 2, timeout=10, what="two sleeps")
     node.signal(signal.SIGKILL)
     assert node.wait() == -signal.SIGKILL
     assert node.is_running
-    wait_until(lambda: not node.pids("sleep"), timeout=2, what="the orphan ends")
+    [orphan] = node.pids("sleep")
+    os.kill(orphan, signal.SIGTERM)
+    wait_until(lambda: process(orphan) is None, timeout=10, what="the orphan is reaped")
     with pytest.raises(LabError, match="runs already"):
         node.start({}, ["true"])
 

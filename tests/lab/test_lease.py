@@ -82,7 +82,8 @@ def test_the_kernel_removes_what_nobody_renews_any_more(
             assert last.held.valid_seconds == lease
             gone = lab.recorder.changes(address)[-1].time
             print(f"{fault}, lease {lease}: {address} gone after {gone - last.time:.2f} s")
-            assert lease - 0.1 <= gone - last.time <= lease + 1 + MARGIN
+            early = 0.1 + lab.recorder.lateness  # the listener hears of a renewal as late
+            assert lease - early <= gone - last.time <= lease + 1 + MARGIN
 
 
 def test_a_renewal_leaves_label_and_preferred_lifetime_alone(
@@ -155,7 +156,7 @@ def test_254_addresses_live_on_a_lease_of_one_second(make_lab: Callable[..., Lab
         print(f"254 addresses, lease 1: all gone {time.monotonic() - killed:.2f} s after SIGKILL")
         last = [each for each in map(renewals.latest, addresses) if each is not None]
     assert len(last) == 254
-    assert max(each.time for each in last) <= killed + 0.1
+    assert max(each.time for each in last) <= killed + 0.1 + lab.recorder.lateness
 
 
 @pytest.mark.parametrize("is_frozen_too_long", [False, True], ids=["late", "lapsed"])

@@ -7,6 +7,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from ipfailover_agent.core.model import InterfaceAddress
 from ipfailover_agent.system import rtnetlink
 from tests.lab.scenarios import (
@@ -70,10 +72,10 @@ def test_newer_addresses_move_nothing(make_lab: Callable[..., Lab]) -> None:
         assert lab.recorder.changes(virtual, since=began) == ()
         holder.terminate()
         assert holder.wait() == 0
+        assert lab.recorder.seconds_with_two(virtual, since=began) == 0
         holder.start()
         wait_for_status(holder, "phase", "running")
         assert planned(holder) == before
-        assert lab.recorder.seconds_with_two(virtual, since=began) == 0
         for node in (other, holder):
             node.terminate()
             assert node.wait() == 0
@@ -170,6 +172,7 @@ def only_link_local(node: Node, *more: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_nodes_with_link_local_addresses_only_serve(make_lab: Callable[..., Lab]) -> None:
     """A cross-link: an IPv6 one as it is, an IPv4 one, and with peers."""
     lab = make_lab(2)

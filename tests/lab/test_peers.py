@@ -252,6 +252,7 @@ def test_dns_dies(lab: Lab, server: NameServer) -> None:
     never_two(lab, addresses, since=began, none=PLANNED)
 
 
+@pytest.mark.slow
 def test_dns_lies(lab: Lab, server: NameServer) -> None:
     """What cannot be nodes is refused with words, and what was known stays."""
     addresses = numbered(lab, 2)

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.lab.container import PROJECT
-from tests.lab.scenarios import ELECTION, ask, serve_ranked, status, wait_for_line, wait_for_state
+from tests.lab.scenarios import (
+    ELECTION,
+    ask,
+    noted,
+    serve_ranked,
+    status,
+    wait_for_line,
+    wait_for_state,
+)
 from tests.lab.test_http import fetch, metric
 from tests.support import manifests
 
@@ -43,7 +53,7 @@ def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -
     """Wait until status.json says it with that note or reason; then all others have to."""
 
     def agreed() -> bool:
-        found = status(node)
+        found = noted(node)
         told = "\n".join(found["notes"] if ready else found["reasons"])
         return found["ready"] is ready and (note in told if note else not told)
 
@@ -59,6 +69,7 @@ def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -
     )
 
 
+@pytest.mark.slow
 def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(
     make_lab: Callable[..., Lab],
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.lab.scenarios import (
     ELECTION,
     ConfigMap,
@@ -35,6 +37,7 @@ def drained(lab: Lab, address: str, addresses: list[str], **more: str) -> Config
     return source
 
 
+@pytest.mark.slow
 def test_a_drain_stays_with_its_address_when_instances_get_other_names(
     make_lab: Callable[..., Lab],
 ) -> None:

@@ -173,6 +173,7 @@ class Deployment:
         return all(text.format(each) in told for each in ids)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ucarp") is None, reason="needs ucarp")
 def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab]) -> None:
     """Beside plain keepalived, which loses and takes its addresses again and again there."""
@@ -320,6 +321,7 @@ def shield_of(node: Node) -> dict[str, object]:
     return dict(found)
 
 
+@pytest.mark.slow
 def test_clusters_with_one_offset_disturb_each_other_nowhere(
     make_lab: Callable[..., Lab],
 ) -> None:

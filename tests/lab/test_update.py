@@ -17,6 +17,7 @@ from tests.lab.scenarios import (
     ask,
     events,
     longest_gap,
+    noted,
     numbered,
     status,
     stays,
@@ -121,16 +122,15 @@ def start_former(
     lab: Lab, row: Row, former: FormerAgent, prepare: dict[str, str]
 ) -> dict[str, str]:
     """Start the former agent everywhere; return the holder of each address."""
-    addresses, asked = addresses_of(lab, row), former.command("status")
+    addresses = addresses_of(lab, row)
     for node in lab.nodes:
         node.start(variables_of(lab, row), former.command("run"), prepare=prepare[node.name])
     wait_for_each(lab, addresses, timeout=2 * ELECTION)
     for node in lab.nodes:
         wait_until(
-            lambda: "running" in node.run_in_container(asked).stdout,  # noqa: B023 - called here
+            lambda: noted(node).get("phase") == "running",  # noqa: B023 - called here
             timeout=ELECTION,
             what=f"{node.name} runs",
-            interval=0.2,
         )
     stays(SETTLED)
     holders = wait_for_each(lab, addresses, timeout=ELECTION)
@@ -156,6 +156,7 @@ def replace(lab: Lab, node: Node, row: Row, prepare: dict[str, str]) -> None:
     assert equal_priorities(lab.nodes) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_nodes_of_the_first_release_are_replaced_one_by_one(
     make_lab: Callable[..., Lab], former_agent: Callable[[], FormerAgent], name: str

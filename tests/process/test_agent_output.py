@@ -177,6 +177,7 @@ def test_a_full_disk_under_the_log_stops_nothing(world: World) -> None:
     assert 0 == agent.stop()
 
 
+@pytest.mark.timing
 def test_a_stderr_that_nobody_reads_stops_nothing(world: World, pipe: tuple[int, int]) -> None:
     """Not even where stdout is the same pipe, as in a container."""
     _, writing = pipe
@@ -291,6 +292,7 @@ def test_a_run_directory_that_is_full_at_a_reload_refuses_it(world: World) -> No
     assert 0 == agent.stop()
 
 
+@pytest.mark.slow
 def test_a_status_that_cannot_be_written_is_not_shown_as_it_was(world: World) -> None:
     """What it took itself is enough for the next one; without that, every reader says so."""
     world.fake.plays(STANDING_BY)

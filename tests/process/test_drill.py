@@ -98,13 +98,15 @@ def test_what_somebody_else_drains_is_not_drilled(world: World) -> None:
     agent = holder(world)
     with drilling(world) as first:
         agent.wait_for(lambda: agent.status["instances"][0]["drained"])
-        with ThreadPoolExecutor() as pool:  # both while the first one's drain lasts
+        first.send_signal(signal.SIGSTOP)  # its drain lasts until both others have looked
+        with ThreadPoolExecutor() as pool:
             named, unnamed = (
                 pool.submit(world.command, "drill", *words) for words in (("10.0.0.101",), ())
             )
         done = named.result()
         assert (78, True) == (done.returncode, "is being drained" in done.stderr), done.stderr
         assert 78 == unnamed.result().returncode
+        first.send_signal(signal.SIGCONT)
         first.communicate(timeout=20)
     assert 69 == first.returncode
     assert 0 == agent.stop()

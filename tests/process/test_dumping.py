@@ -273,6 +273,7 @@ def test_a_question_that_a_reload_swallows_is_answered_when_it_is_repeated(
     )
 
 
+@pytest.mark.timing
 def test_254_instances_are_answered_while_they_start(
     running: Keepalived, request_: DumpRequest
 ) -> None:

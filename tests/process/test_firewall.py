@@ -366,6 +366,7 @@ def test_iptables_still_reads_and_saves_its_tables(segment: Segment) -> None:
     segment.near.run("iptables-nft-restore", "--test", stdin=saved)
 
 
+@pytest.mark.timing
 def test_a_firewall_that_was_loaded_again_gets_the_rules_again(segment: Segment) -> None:
     """A reload drops our rules; the next question for the generation notices, within 2 s."""
     _put_up(segment.near, "policy drop")

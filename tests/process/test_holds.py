@@ -71,15 +71,6 @@ def test_preparing_again_keeps_what_is_held(held: Held) -> None:
     assert {"VIP_1": "1\n", "VIP_3": "0\n"} == held.files()
 
 
-def test_a_reset_forgets_one_reason_and_no_other(held: Held) -> None:
-    """keepalived starts anew: contests are over, what somebody asked for is not."""
-    for name, reason in (("VIP_1", "contest"), ("VIP_2", "contest"), ("VIP_2", "drain")):
-        held.holds.set(name, reason)
-    held.holds.reset("contest")
-    held.holds.prepare(files_of("VIP_1", "VIP_2"))
-    assert {"VIP_1": "0\n", "VIP_2": "1\n"} == held.files()
-
-
 def test_a_hold_stays_with_its_file_whatever_the_instance_is_called(held: Held) -> None:
     """VIP_1 is removed, and with pinned ids its successors get other names, not other files."""
     before = {"VIP_1": "11", "VIP_2": "12", "VIP_3": "13"}

@@ -200,23 +200,6 @@ def test_missing_capabilities_are_named() -> None:
     assert done.stdout == "()\n('NET_ADMIN', 'NET_RAW') frozenset()\n"
 
 
-def test_another_network_namespace_than_the_first_process_is_seen() -> None:
-    """PID 1 shares its own, whoever unshares the network does not."""
-    script = "from ipfailover_agent.system import host; print(host.shares_network_with_init())"
-    inside = f"{sys.executable} -c '{script}'"
-    shell = f"{inside} && unshare -n {inside}; exit"  # the shell stays PID 1
-    done = subprocess.run(
-        ["unshare", "-pf", "--mount-proc", "sh", "-c", shell],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"namespaces cannot be made here: {done.stderr}")
-    assert done.stdout == "True\nFalse\n"
-
-
 def test_a_process_is_known_by_when_it_started() -> None:
     """The start does not change while it runs, and differs from one that started later."""
     ours = host.process_started_at(os.getpid())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import time
 from ipaddress import ip_address
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.system import terrain
 from ipfailover_agent.system.link_monitor import (
     AddressNotice,
@@ -24,7 +26,10 @@ from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
+
+    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.supervising.ground import Terrain
 
 netns = pytest.mark.netns
 
@@ -63,7 +68,7 @@ def test_an_interface_that_is_made_anew_has_another_index(namespace: NetworkName
 
 @netns
 def test_flags_and_a_new_mac_are_told(namespace: NetworkNamespace) -> None:
-    """Up and carrier apart: a veth whose peer is down is up and carries nothing."""
+    """What an administrator set counts: a veth whose peer is down is up."""
     namespace.ip("link", "add", "two", "type", "veth", "peer", "name", "three")
     with LinkMonitor() as monitor:
         namespace.ip("link", "set", "two", "up")
@@ -76,8 +81,8 @@ def test_flags_and_a_new_mac_are_told(namespace: NetworkNamespace) -> None:
             for each in told(monitor)
             if isinstance(each, LinkNotice) and each.name == "two" and not each.is_gone
         ][-1]
-    assert (alone.name, alone.is_up, alone.has_carrier) == ("two", True, False)
-    assert (both.is_up, both.has_carrier, both.mac.hex(":")) == (True, True, "02:00:00:00:00:08")
+    assert (alone.name, alone.is_up) == ("two", True)
+    assert (both.is_up, both.mac.hex(":")) == (True, "02:00:00:00:00:08")
 
 
 @netns
@@ -147,6 +152,16 @@ def test_an_address_is_read_as_the_kernel_tells_it() -> None:
 
 
 @netns
+def undisturbed(
+    virtual: Collection[IPAddress] = (), wanted: Collection[IPAddress] = ()
+) -> Terrain:
+    """Look at ``two``, again where an address changes meanwhile: a dump may be torn."""
+    for _ in range(10):
+        with contextlib.suppress(SystemRefusedError):
+            return terrain.look("two", virtual, wanted)
+    return terrain.look("two", virtual, wanted)
+
+
 def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
     namespace: NetworkNamespace,
 ) -> None:
@@ -161,12 +176,12 @@ def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
     namespace.ip("address", "add", "10.1.0.11/24", "dev", "one")
     namespace.ip("address", "add", "fd00::11/64", "dev", "two")  # detection takes a second
     here, elsewhere, late = map(ip_address, ("10.0.0.11", "10.1.0.11", "fd00::11"))
-    found = terrain.look("two", {ip_address("10.0.0.101")}, {elsewhere, ip_address("10.9.9.9")})
+    found = undisturbed({ip_address("10.0.0.101")}, {elsewhere, ip_address("10.9.9.9")})
     assert (found.index, found.is_running) == (terrain.index_of("two"), True)
     assert found.usable - {late} == {here}
     assert {elsewhere} == found.elsewhere
     assert found.present == {here, late} | found.elsewhere
     assert {here, late} == {each.address for each in found.held}
-    wait_until(lambda: late in terrain.look("two", ()).usable, 10, "it can be used")
+    wait_until(lambda: late in undisturbed().usable, 10, "it can be used")
     gone = terrain.look("four", ())
     assert (gone.index, gone.is_running, gone.usable) == (None, False, frozenset())

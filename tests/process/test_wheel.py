@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.cases import CASES, load_cases
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parents[2]
 TEMPLATES = {each.name: each.read_bytes() for each in (CHECKOUT / "templates").iterdir()}

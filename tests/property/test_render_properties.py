@@ -21,7 +21,7 @@ from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.reading.variables import VARIABLES
-from ipfailover_agent.core.rendering.render import render
+from ipfailover_agent.templating import render
 from tests.support import keepalived_conf
 from tests.support.vectors import host_facts
 

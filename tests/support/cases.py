@@ -18,7 +18,7 @@ from ipfailover_agent.core.model import (
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.core.rendering.render import render
+from ipfailover_agent.templating import render
 from tests.support.vectors import host_facts
 
 CASES = Path(__file__).parent.parent / "golden" / "cases"

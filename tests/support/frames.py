@@ -1,4 +1,4 @@
-"""Frames by the book, made by code that shares nothing with ``core.packets``."""
+"""Frames by the book, made by code that shares nothing with ``core.network.packets``."""
 
 from __future__ import annotations
 

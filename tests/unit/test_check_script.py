@@ -20,8 +20,8 @@ from msgspec import structs
 from ipfailover_agent.core.model import PortCheck, Settings, TrackScript
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
-from ipfailover_agent.core.rendering.render import render
 from ipfailover_agent.system.files import read_duration
+from ipfailover_agent.templating import render
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""One drain: every row of the table in core/drain.py."""
+"""One drain: every row of the table in core/drains/drain.py."""
 
 from __future__ import annotations
 

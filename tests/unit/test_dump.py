@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +19,9 @@ from ipfailover_agent.core.supervising.dump import (
     parse_signal,
     signal_command,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # as keepalived 2.2.7 writes it
 DATA: dict[str, Any] = {
@@ -203,19 +206,26 @@ def test_no_text_makes_it_raise(text: str) -> None:
     assert found is None or all(isinstance(each, InstanceDump) for each in found)
 
 
-def test_254_instances_are_read_in_a_few_milliseconds() -> None:
-    """The loop does nothing else meanwhile; the limit leaves room for a busy machine."""
+def test_254_instances_are_read_in_little_more_than_the_time_of_their_json() -> None:
+    """The loop does nothing else meanwhile: some 2.5 ms, 1.5 times what json needs."""
     data = {**DATA, "vips": [f"10.9.{n}.1/32 dev eth0 scope global set" for n in range(4)]}
     text = json.dumps([{"data": {**data, "iname": f"vi{n}"}, "stats": STATS} for n in range(254)])
-    times = []
-    for _ in range(10):
-        begin = time.perf_counter()
-        found = parse(text)
-        times.append(time.perf_counter() - begin)
-        assert found is not None
-        assert len(found) == 254
+    found = parse(text)
+    assert found is not None
+    assert len(found) == 254
     if sys.gettrace() is None and "coverage" not in sys.modules:
-        assert min(times) < 0.012, times
+        pairs = [(shortest(parse, text), shortest(json.loads, text)) for _ in range(10)]
+        assert min(ours / json_alone for ours, json_alone in pairs) < 3, pairs
+
+
+def shortest(read: Callable[[str], object], text: str) -> float:
+    """Return the processor time of the shortest of some calls, in seconds."""
+    times = []
+    for _ in range(5):
+        begin = time.thread_time()
+        read(text)
+        times.append(time.thread_time() - begin)
+    return min(times)
 
 
 @pytest.mark.parametrize(

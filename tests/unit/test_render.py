@@ -21,7 +21,7 @@ from ipfailover_agent.core.model import (
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.rendering import render as rendering
-from ipfailover_agent.core.rendering.render import render
+from ipfailover_agent.templating import render
 from tests.support.keepalived_conf import MalformedError, parse
 from tests.support.vectors import host_facts
 

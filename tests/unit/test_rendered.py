@@ -10,8 +10,8 @@ import pytest
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
-from ipfailover_agent.core.rendering.render import render
 from ipfailover_agent.core.rendering.rendered import complaints
+from ipfailover_agent.templating import render
 from tests.support.cases import PATHS as CASE_PATHS
 from tests.support.cases import Case, load_cases
 from tests.support.vectors import host_facts

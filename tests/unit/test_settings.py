@@ -116,8 +116,6 @@ def test_recorded_environments_are_accepted_or_refused_as_decided(vector: Vector
         ("CHECK_RISE", "3", "check_rise", 3),
         ("CHECK_FALL", "3", "check_fall", 3),
         ("NOTIFY_SCRIPT", "/bin/echo a b", "notify_script", "/bin/echo a b"),
-        ("REPLICA_COUNT", "3", "replica_count", 3),
-        ("REPLICA_COUNT", "0", "replica_count", 1),
         ("VRRP_ID_OFFSET", "254", "virtual_router_id_offset", 254),
         ("HA_EXCLUDED_VRRP_IDS", "5 3\t2", "excluded_virtual_router_ids", (2, 3, 5)),
         ("EXCLUDED_VRRP_IDS", "9, 20-22 3", "excluded_virtual_router_ids", (3, 9, 20, 21, 22)),

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ipfailover_agent import templating
 from ipfailover_agent.core.changing import steps
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import plan
-from ipfailover_agent.core.rendering import render
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def test_a_circle_parks_one_address_and_leaves_no_instance_empty() -> None:
         parked.label,
     )
     paths = RunPaths(directory="/run/agent", config="/etc/keepalived/keepalived.conf")
-    assert '127.255.0.2/32 dev "lo"\n' in render.render(first, paths).config.text
+    assert '127.255.0.2/32 dev "lo"\n' in templating.render(first, paths).config.text
 
 
 def test_an_ipv6_instance_is_parked_with_an_ipv6_address() -> None:

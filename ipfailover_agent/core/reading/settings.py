@@ -106,7 +106,6 @@ def _settings(fields: Fields, addresses: Expansion, on_invalid: OnInvalid) -> Se
         check_fall=fields.number("OPENSHIFT_HA_CHECK_FALL", 1, (1, _LONGEST_RUN)),
         check_watch=fields.decimal(_WATCH, _DEFAULTS.check_watch, 0.05, 1, can_be_off=True),
         notify_script=field_kinds.script(fields, "OPENSHIFT_HA_NOTIFY_SCRIPT"),
-        replica_count=_replica_count(fields),
         virtual_router_id_offset=fields.number(
             "OPENSHIFT_HA_VRRP_ID_OFFSET", 10, (0, 254), old=old_reading.shell_number
         ),
@@ -186,13 +185,6 @@ def _old_port(text: str) -> int:
     return int(digits) if digits else 80
 
 
-def _replica_count(fields: Fields) -> int:
-    count = fields.number(
-        "OPENSHIFT_HA_REPLICA_COUNT", 1, (0, _MANY), old=old_reading.shell_number
-    )
-    return max(count, 1)
-
-
 def _priority(fields: Fields) -> int | None:
     return fields.number("OPENSHIFT_HA_PRIORITY", 0, (1, _HIGHEST_PRIORITY)) or None
 
@@ -225,6 +217,8 @@ def _relate(fields: Fields, settings: Settings, addresses: Expansion) -> None:
     _relate_pins(fields, settings)
     _relate_adverts(fields, settings)
     _relate_peers(fields, settings)
+    # Read for what it may be refused for, and used for nothing.
+    fields.number("OPENSHIFT_HA_REPLICA_COUNT", 1, (0, _MANY), old=old_reading.shell_number)
     fields.text("OPENSHIFT_HA_SELECTOR")
 
 

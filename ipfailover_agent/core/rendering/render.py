@@ -1,13 +1,13 @@
 """Configurations made into the text of keepalived.conf and of the scripts it starts.
 
-Templates hold the wording and nothing else: they get one frozen object and contain loops and ifs.
-Every text goes through a filter that quotes it for where it stands, or refuses it.
+Templates come from outside. They hold the wording and nothing else: they get one frozen object and
+contain loops and ifs. Every text goes through a filter that quotes it for where it stands, or
+refuses it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pathlib
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import KeepalivedConfig, PortCheck, TrackScript
     from ipfailover_agent.core.paths import RunPaths
 
-_PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 _CONFIG, _CHECK, _NOTIFY = "keepalived.conf.j2", "check.sh.j2", "notify.sh.j2"
 # Inside double quotes keepalived still reads backslashes and $NAME; none of these has a meaning.
 _TEXT = re.compile(r"[A-Za-z0-9._:@+=%,/-]+", re.ASCII)
@@ -71,14 +70,21 @@ class _Page(Struct, frozen=True, kw_only=True):
 
 
 def render(
-    config: KeepalivedConfig, paths: RunPaths, *, template_directory: str | None = None
+    config: KeepalivedConfig,
+    paths: RunPaths,
+    loader: jinja2.BaseLoader,
+    *,
+    are_ours: bool,
+    compiled: jinja2.BytecodeCache | None = None,
 ) -> Rendering:
     """Render every file of a configuration.
 
     Args:
         config: what the files say.
         paths: where the scripts and the FIFO live.
-        template_directory: the user's templates; those that are not there come from the package.
+        loader: gives the templates by their names.
+        are_ours: no template is the user's.
+        compiled: has byte code of templates, or has not.
 
     Raises:
         SettingsError: a path of ``paths`` has characters that keepalived.conf gives a meaning to.
@@ -86,7 +92,7 @@ def render(
             user's templates leave out what the configuration holds.
     """
     _check_paths(paths)
-    environment = _environment(template_directory)
+    environment = environment_of(loader, compiled)
     track = config.track_script
     page = _Page(config=config, paths=paths, check=None if track is None else _check_page(track))
     main = RenderedFile(path=paths.config, text=_fill(environment, _CONFIG, page))
@@ -97,7 +103,7 @@ def render(
     if config.notify_command:
         text = _fill(environment, _NOTIFY, page)
         scripts.append(RenderedFile(path=paths.notify, text=text, mode=0o700))
-    if template_directory is not None:
+    if not are_ours:
         # Ours are proven by tests; reading a file of 254 instances back takes 50 ms.
         _check_text(environment, page, main.text)
     return Rendering(config=main, scripts=tuple(scripts), digest=_digest((main, *scripts)))
@@ -149,19 +155,15 @@ _FILTERS = {
 # --- the engine ---------------------------------------------------------------------------------
 
 
-def _environment(template_directory: str | None) -> jinja2.Environment:
-    import jinja2  # noqa: PLC0415 - 40 ms that most commands need not spend
+def environment_of(
+    loader: jinja2.BaseLoader, compiled: jinja2.BytecodeCache | None
+) -> jinja2.Environment:
+    """Return what templates are compiled by and find their filters in."""
+    import jinja2  # noqa: PLC0415 - loaded by now
 
-    from ipfailover_agent.core.rendering import compiled  # noqa: PLC0415 - it imports jinja2
-
-    directories = [str(packaged_templates())]
-    if template_directory is not None:
-        if not pathlib.Path(template_directory).is_dir():
-            raise TemplateError(f"cannot read templates: {template_directory!r} is no directory")
-        directories.insert(0, template_directory)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(directories),
-        bytecode_cache=compiled.ByteCode(compiled.DIRECTORY),
+        loader=loader,
+        bytecode_cache=compiled,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -170,23 +172,6 @@ def _environment(template_directory: str | None) -> jinja2.Environment:
     )
     environment.filters.update(_FILTERS)
     return environment
-
-
-def byte_code() -> dict[pathlib.Path, bytes]:
-    """Return the files that spare a start the compilation of the packaged templates."""
-    from ipfailover_agent.core.rendering import compiled  # noqa: PLC0415 - as above
-
-    environment, recorder = _environment(None), compiled.Recorder()
-    environment.bytecode_cache = recorder
-    for name in environment.list_templates():
-        environment.get_template(name)
-    return {compiled.DIRECTORY / name: data for name, data in recorder.files.items()}
-
-
-def packaged_templates() -> pathlib.Path:
-    """Return the packaged templates, or those of the checkout the package is run from."""
-    packaged = _PACKAGE / "templates"
-    return packaged if packaged.is_dir() else _PACKAGE.parent / "templates"
 
 
 def _check_text(environment: jinja2.Environment, page: _Page, text: str) -> None:

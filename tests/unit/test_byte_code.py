@@ -8,7 +8,7 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
-from ipfailover_agent.core.rendering import compiled, render
+from ipfailover_agent import byte_code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +39,7 @@ def environment(cache: jinja2.BytecodeCache, text: str = TEXT, *, trims: bool = 
 @pytest.fixture
 def there(tmp_path: Path) -> Path:
     """Return a directory with the byte code of TEXT."""
-    recorder = compiled.Recorder()
-    environment(recorder).get_template("names.j2")
-    for name, data in recorder.files.items():
-        (tmp_path / name).write_bytes(data)
+    environment(byte_code.ByteCode(tmp_path, keeps=True)).get_template("names.j2")
     return tmp_path
 
 
@@ -54,35 +51,35 @@ def rendered(made_with: Counting) -> tuple[int, str]:
 
 def test_byte_code_that_is_there_is_taken(there: Path) -> None:
     """It says what the template says."""
-    assert (0, "a\n\nb") == rendered(environment(compiled.ByteCode(there)))
+    assert (0, "a\n\nb") == rendered(environment(byte_code.ByteCode(there)))
 
 
 def test_a_template_without_byte_code_is_compiled_and_nothing_is_kept(tmp_path: Path) -> None:
     """As a user's own: the agent writes nothing beside its modules."""
-    assert (1, "a\n\nb") == rendered(environment(compiled.ByteCode(tmp_path)))
+    assert (1, "a\n\nb") == rendered(environment(byte_code.ByteCode(tmp_path)))
     assert [] == list(tmp_path.iterdir())
 
 
 def test_a_template_that_has_changed_is_compiled(there: Path) -> None:
     """Its name and place say nothing of its text."""
-    changed = environment(compiled.ByteCode(there), TEXT.replace("each }}", "each }}!"))
+    changed = environment(byte_code.ByteCode(there), TEXT.replace("each }}", "each }}!"))
     assert (1, "a!\n\nb!") == rendered(changed)
 
 
 @pytest.mark.parametrize(
-    "where", ["jinja2.__version__", "sys.version", f"{compiled.__name__}.__version__"]
+    "where", ["jinja2.__version__", "sys.version", f"{byte_code.__name__}.__version__"]
 )
 def test_byte_code_of_another_version_is_not_taken(
     there: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of jinja2, Python or the agent."""
     monkeypatch.setattr(where, "0.1")
-    assert 1 == rendered(environment(compiled.ByteCode(there)))[0]
+    assert 1 == rendered(environment(byte_code.ByteCode(there)))[0]
 
 
 def test_byte_code_made_with_other_options_is_not_taken(there: Path) -> None:
     """Blanks around statements belong to the code."""
-    assert (1, "a\nb") == rendered(environment(compiled.ByteCode(there), trims=True))
+    assert (1, "a\nb") == rendered(environment(byte_code.ByteCode(there), trims=True))
 
 
 @pytest.mark.parametrize("left", [0, 10, -1, -100])
@@ -90,11 +87,4 @@ def test_byte_code_that_was_cut_off_is_not_taken(there: Path, left: int) -> None
     """A disk was full, say."""
     (file,) = there.iterdir()
     file.write_bytes(file.read_bytes()[:left])
-    assert (1, "a\n\nb") == rendered(environment(compiled.ByteCode(there)))
-
-
-def test_every_packaged_template_has_byte_code() -> None:
-    """Where Python keeps that of the package's modules."""
-    files = render.byte_code()
-    assert len(list(render.packaged_templates().glob("*.j2"))) == len(files)
-    assert {compiled.DIRECTORY} == {path.parent for path in files}
+    assert (1, "a\n\nb") == rendered(environment(byte_code.ByteCode(there)))

@@ -22,15 +22,22 @@ DIRECTORY = pathlib.Path(__file__).parent / "__pycache__"
 
 
 class ByteCode(jinja2.BytecodeCache):
-    """Byte code that was made from the very text, by the very versions that run; read only."""
+    """Byte code that was made from the very text, by the very versions that run.
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    Args:
+        directory: where it is.
+        keeps: byte code that is made is written there. Whoever may run the agent need not be
+            allowed to change it.
+    """
+
+    def __init__(self, directory: pathlib.Path, *, keeps: bool = False) -> None:
         self._directory = directory
+        self._keeps = keeps
 
     def load_bytecode(self, bucket: Bucket) -> None:
         """Give the bucket its code, if there is any."""
         try:
-            data = (self._directory / _file_name(bucket)).read_bytes()
+            data = self._path(bucket).read_bytes()
         except OSError:
             return
         head = _head(bucket)
@@ -41,29 +48,18 @@ class ByteCode(jinja2.BytecodeCache):
                 bucket.reset()
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep nothing: whoever may run the agent need not be allowed to change it."""
-
-
-class Recorder(jinja2.BytecodeCache):
-    """Collects the byte code of templates, by the names of files."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        """Find nothing, so that everything is compiled."""
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
         """Take what has been compiled."""
-        self.files[_file_name(bucket)] = _head(bucket) + marshal.dumps(bucket.code)
+        if self._keeps:
+            self._directory.mkdir(exist_ok=True)
+            self._path(bucket).write_bytes(_head(bucket) + marshal.dumps(bucket.code))
 
-
-def _file_name(bucket: Bucket) -> str:
-    return f"{bucket.key}.j2c"
+    def _path(self, bucket: Bucket) -> pathlib.Path:
+        """Return the file's path: the key of a bucket is made from that of its template."""
+        return self._directory / f"{bucket.key}.j2c"
 
 
 def _head(bucket: Bucket) -> bytes:
-    """Return everything that the code depends on: the key of a bucket is its template's path."""
+    """Return everything that the code depends on."""
     made_with = bucket.environment
     options = (
         made_with.trim_blocks,
