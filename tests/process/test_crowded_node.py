@@ -160,9 +160,13 @@ def test_a_kernel_without_strict_checking_gives_the_same_facts(
 
 
 def test_where_packets_go_is_told_for_each_address(namespace: NetworkNamespace) -> None:
-    """Ours with the interface that has it; neither a local prefix nor a blackhole is ours."""
+    """Ours with the interface that has it; neither a local prefix nor a blackhole is ours.
+
+    What a router has to pass on is not on the link.
+    """
     namespace.ip("route", "add", "blackhole", "10.66.0.0/16")
     namespace.ip("route", "add", "prohibit", "10.67.0.0/16")
+    namespace.ip("route", "add", "10.68.0.0/16", "via", "10.9.0.254", "dev", "one")
     index = {name: socket.if_nametoindex(name) for name in ("lo", "one", "two", "kube-ipvs0")}
     expected = {
         "10.9.0.1": (True, "one"),
@@ -179,12 +183,19 @@ def test_where_packets_go_is_told_for_each_address(namespace: NetworkNamespace) 
     with AddressSocket() as netlink:
         found = netlink.ways([ip_address(each) for each in expected])
         many = netlink.ways([ip_address("10.9.0.1")] * 500)
+        (routed,) = netlink.ways([ip_address("10.68.0.1")])
         assert () == netlink.ways([])
     assert [
-        rtnetlink.Way(is_local=is_local, index=0 if name is None else index[name])
+        rtnetlink.Way(
+            is_local=is_local,
+            index=0 if name is None else index[name],
+            is_on_link=name is not None,
+        )
         for is_local, name in expected.values()
     ] == list(found)
-    assert {rtnetlink.Way(is_local=True, index=index["one"])} == set(many)
+    ours = rtnetlink.Way(is_local=True, index=index["one"], is_on_link=True)
+    assert {ours} == set(many)
+    assert rtnetlink.Way(is_local=False, index=index["one"], is_on_link=False) == routed
 
 
 @pytest.mark.parametrize("kind", [rtnetlink.GET_ADDRESS, rtnetlink.GET_ROUTE])
