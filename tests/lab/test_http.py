@@ -271,7 +271,7 @@ def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: Callable[.
     node.start(values, AS_INSTALLED)
     lab.wait_until(
         lambda: (
-            fetch(node, "/readyz") == (200, "ready\n")
+            fetch(node, "/readyz")[1].startswith("ready\n")  # and that no network has these
             and list(metric(node, "ipfailover_address_held").values()) == [1.0] * 254
         ),
         timeout=60,
