@@ -409,6 +409,21 @@ def test_what_a_plan_depends_on_is_asked_of_the_node() -> None:
     assert not scope.is_whole
 
 
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://10.9.0.1:8090/", "10.9.0.1"),
+        ("https://[fd00:9::1]/", "fd00:9::1"),
+        ("http://127.0.0.1/", ""),
+        ("http://www.example.com/", ""),
+    ],
+)
+def test_the_address_of_a_url_may_be_on_any_interface(url: str, asked: str) -> None:
+    """Its listener is watched there, too, so the node is asked whether it has the address."""
+    settings = Settings(virtual_addresses=addresses("10.0.0.1"), check_url=url)
+    assert addresses(asked) == interfaces.scope(settings).nodes
+
+
 def test_peers_by_name_are_added_to_those_by_address() -> None:
     """Per family; this node and virtual addresses are left out."""
     settings = Settings(

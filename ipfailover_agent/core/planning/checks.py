@@ -163,20 +163,39 @@ def _url_listeners(url: str, facts: HostFacts) -> tuple[PortCheck, ...]:
 
     A name may resolve to another node at any time, so of names only localhost counts.
     """
-    from urllib.parse import urlsplit  # noqa: PLC0415 - only who has a URL pays for it
-
-    parts = urlsplit(url)
-    port = parts.port or _DEFAULT_PORTS[parts.scheme.lower()]
-    host = parts.hostname or ""
+    host, port = _place(url)
     if host == "localhost":
         return tuple(PortCheck(address=each, port=port) for each in _LOOPBACKS)
-    try:
-        address = ip_address(host)
-    except ValueError:
+    address = _address(host)
+    if address is None:
         return ()
     interface = _interface_of(address, facts)
     is_here = address.is_loopback or bool(interface) or address in facts.local_addresses
     return (PortCheck(address=address, port=port, interface=interface),) if is_here else ()
+
+
+def asked_nodes(settings: Settings) -> tuple[IPAddress, ...]:
+    """Return the address of the URL, of which is to be known whether it is this node's."""
+    if settings.check_url is None:
+        return ()
+    host, _ = _place(settings.check_url)
+    address = _address(host)
+    return () if address is None or address.is_loopback else (address,)
+
+
+def _place(url: str) -> tuple[str, int]:
+    """Return the host and the port that a URL names."""
+    from urllib.parse import urlsplit  # noqa: PLC0415 - only who has a URL pays for it
+
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme.lower()]
+
+
+def _address(host: str) -> IPAddress | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def _name(settings: Settings) -> str:
