@@ -1057,6 +1057,15 @@ def test_of_a_url_the_listeners_on_this_node_are_watched(url: str, expected: lis
     assert ((), "chk_OpenShift_IPFailover_watch", 2) == (watched.ports, watched.name, watched.fall)
 
 
+def test_a_plan_with_the_url_of_a_virtual_address_is_the_same_whoever_holds_it() -> None:
+    """Otherwise a node that took it over would differ from its configuration, and reload."""
+    url = "http://10.0.0.1:8080/"
+    held = structs.replace(FACTS, local_addresses=frozenset(addresses("10.0.0.1")))
+    config = planned("10.0.0.1", monitor_ports=(), check_url=url)
+    assert config == planned("10.0.0.1", held, monitor_ports=(), check_url=url)
+    assert config.port_probes is None
+
+
 def test_ports_beside_a_url_are_watched_with_it() -> None:
     """The script asks all of them; without the watch keepalived is alone with it."""
     url, ports = "http://192.168.55.10:8080/", (80, 8080)

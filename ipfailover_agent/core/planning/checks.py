@@ -143,7 +143,7 @@ def _watched_script(
     """Return what has the script of a URL run once more when a listener on this node is gone."""
     if script is None or script.url is None or not settings.check_watch:
         return None
-    listeners = (*script.ports, *_url_listeners(script.url, facts))
+    listeners = (*script.ports, *_url_listeners(script.url, settings, facts))
     if not listeners:
         return None
     return PortProbes(
@@ -158,16 +158,17 @@ def _watched_script(
     )
 
 
-def _url_listeners(url: str, facts: HostFacts) -> tuple[PortCheck, ...]:
+def _url_listeners(url: str, settings: Settings, facts: HostFacts) -> tuple[PortCheck, ...]:
     """Return where the URL is answered on this node; nothing where that cannot be told.
 
-    A name may resolve to another node at any time, so of names only localhost counts.
+    A name may resolve to another node at any time, so of names only localhost counts; a virtual
+    address moves, and the plan is the same whoever holds it.
     """
     host, port = _place(url)
     if host == "localhost":
         return tuple(PortCheck(address=each, port=port) for each in _LOOPBACKS)
     address = _address(host)
-    if address is None:
+    if address is None or address in settings.virtual_addresses:
         return ()
     interface = _interface_of(address, facts)
     is_here = address.is_loopback or bool(interface) or address in facts.local_addresses
