@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import Problem, SettingsError
-from ipfailover_agent.core.planning import unicast
+from ipfailover_agent.core.planning import checks, unicast
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import (
@@ -25,7 +25,6 @@ _PORT: Final = "OPENSHIFT_HA_MONITOR_PORT"
 _PORTS: Final = "OPENSHIFT_HA_MONITOR_PORTS"
 _URL: Final = "OPENSHIFT_HA_CHECK_URL"
 _LISTEN: Final = "IPFAILOVER_LISTEN"
-_USUAL_PORTS: Final = {"http": 80, "https": 443}
 _IPV6: Final = 6
 
 
@@ -86,14 +85,9 @@ def _is_at(own: ListenAddress, address: IPAddress) -> bool:
 
 def _place(url: str) -> tuple[IPAddress, int] | None:
     """Return the address and port that a URL names, None for a name that has to be looked up."""
-    from urllib.parse import urlsplit  # noqa: PLC0415 - start-up time
-
-    parts = urlsplit(url)
-    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
-    try:
-        return ip_address(host or ""), parts.port or _USUAL_PORTS[parts.scheme]
-    except ValueError:
-        return None
+    host, port = checks.place(url)
+    address = checks.address("127.0.0.1" if host == "localhost" else host)
+    return None if address is None else (address, port)
 
 
 def _is_own(

@@ -164,35 +164,36 @@ def _url_listeners(url: str, settings: Settings, facts: HostFacts) -> tuple[Port
     A name may resolve to another node at any time, so of names only localhost counts; a virtual
     address moves, and the plan is the same whoever holds it.
     """
-    host, port = _place(url)
+    host, port = place(url)
     if host == "localhost":
         return tuple(PortCheck(address=each, port=port) for each in _LOOPBACKS)
-    address = _address(host)
-    if address is None or address in settings.virtual_addresses:
+    named = address(host)
+    if named is None or named in settings.virtual_addresses:
         return ()
-    interface = _interface_of(address, facts)
-    is_here = address.is_loopback or bool(interface) or address in facts.local_addresses
-    return (PortCheck(address=address, port=port, interface=interface),) if is_here else ()
+    interface = _interface_of(named, facts)
+    is_here = named.is_loopback or bool(interface) or named in facts.local_addresses
+    return (PortCheck(address=named, port=port, interface=interface),) if is_here else ()
 
 
 def asked_nodes(settings: Settings) -> tuple[IPAddress, ...]:
     """Return the address of the URL, of which is to be known whether it is this node's."""
     if settings.check_url is None:
         return ()
-    host, _ = _place(settings.check_url)
-    address = _address(host)
-    return () if address is None or address.is_loopback else (address,)
+    host, _ = place(settings.check_url)
+    named = address(host)
+    return () if named is None or named.is_loopback else (named,)
 
 
-def _place(url: str) -> tuple[str, int]:
+def place(url: str) -> tuple[str, int]:
     """Return the host and the port that a URL names."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - only who has a URL pays for it
 
     parts = urlsplit(url)
-    return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme.lower()]
+    return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
 
 
-def _address(host: str) -> IPAddress | None:
+def address(host: str) -> IPAddress | None:
+    """Return the address that a host is written as, None for a name."""
     try:
         return ip_address(host)
     except ValueError:
