@@ -67,7 +67,7 @@ class Readable(Struct, frozen=True, kw_only=True):
 
 
 class Woken(Struct, frozen=True):
-    """Another thread called :meth:`Loop.wake`, or a look found something, once or more often."""
+    """A look (:meth:`Loop.look_every`) found something."""
 
 
 Event = SignalReceived | LineReceived | StreamClosed | Writable | Readable | Woken
@@ -138,8 +138,6 @@ class Loop:
         self._cleanup = contextlib.ExitStack()
         self._poller: select.epoll
         self._wakeups: socket.socket
-        self._wakes: socket.socket | None = None
-        self._is_woken = False
         self._look: Callable[[], bool] | None = None
         self._found: Callable[[], bool] = bool
         self._look_period = 0.0
@@ -164,7 +162,6 @@ class Loop:
             # whoever started us may have left them blocked, and would have us deaf
             mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
             cleanup.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
-            self._wakes = wakes
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -176,7 +173,6 @@ class Loop:
         self._readers.clear()
         self._writers.clear()
         self._readables.clear()
-        self._wakes = None
         self._look = None
         self._cleanup.close()
 
@@ -195,14 +191,6 @@ class Loop:
     def look_no_more(self) -> None:
         """Forget :meth:`look_every`, from within ``found`` too."""
         self._look = None
-
-    def wake(self) -> None:
-        """Have :meth:`wait` return :class:`Woken`, from any thread; never fails."""
-        self._is_woken = True
-        wakes = self._wakes
-        if wakes is not None:
-            with contextlib.suppress(OSError):  # full: then it wakes anyway
-                wakes.send(b"\0")  # no signal has that number
 
     def watch_lines(self, fd: int, source: str) -> None:
         """Report the lines of a non-blocking pipe, FIFO, socket or terminal under that name."""
@@ -240,7 +228,7 @@ class Loop:
 
         Returns:
             Events, never none before the deadline; empty when the deadline has passed.
-            :class:`Woken` says that a look (:meth:`look_every`) found something, too.
+            :class:`Woken` says that a look (:meth:`look_every`) found something.
         """
         while True:
             if self._look is not None and self._found_by_look(self._look, deadline):
@@ -287,12 +275,9 @@ class Loop:
 
     def _wait_once(self, timeout: float | None) -> list[Event]:
         ready = self._poller.poll(timeout)
-        if not ready and not self._is_woken:  # every signal has its byte
+        if not ready:  # every signal has its byte
             return []
         events: list[Event] = list(self._signal_events())
-        if self._is_woken:
-            self._is_woken = False
-            events.append(Woken())
         for fd, _ in ready:
             if fd in self._readers:
                 if not self._readers[fd].read(events):

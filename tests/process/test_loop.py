@@ -401,13 +401,3 @@ def test_looks_go_on_while_a_descriptor_is_busy(loop: Loop, pipe: tuple[int, int
     while time.monotonic() < began + 0.2:
         assert loop.wait(soon())
     assert 3 <= len(looks) <= 11
-
-
-def test_a_loop_is_woken_as_often_as_it_looks() -> None:
-    """Many calls between two looks are one event; none is left over; it may have ended."""
-    with Loop(()) as loop:
-        for _ in range(10_000):  # more than the socket holds
-            loop.wake()
-        assert (Woken(),) == loop.wait(time.monotonic() + 5)
-        assert () == loop.wait(time.monotonic() + 0.05)
-    loop.wake()
