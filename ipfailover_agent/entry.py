@@ -12,8 +12,6 @@ import signal
 import sys
 from typing import NoReturn
 
-from ipfailover_agent.system import garbage
-
 _ANSWERED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -21,6 +19,8 @@ def main() -> NoReturn:
     """Run the command line."""
     if "run" in sys.argv[1:]:
         hold_signals()
+        from ipfailover_agent.system import garbage  # noqa: PLC0415 - signals come first
+
         garbage.start_begins()
     from ipfailover_agent.cli import main as run  # noqa: PLC0415 - signals come first
 

@@ -9,7 +9,6 @@ is what a client would meet, and the application sees nothing. It needs no right
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ def question(address: IPAddress, port: int, interface: int) -> bytes:
         port: of the listener.
         interface: the index of the one that the SYN comes in by.
     """
-    number = IPv6Address(int(address)) if address.version == 6 else IPv4Address(int(address))  # noqa: PLR2004
-    packed = number.packed.ljust(_ADDRESS_BYTES, b"\0")
+    packed = address.packed.ljust(_ADDRESS_BYTES, b"\0")
     body = (
         _QUESTION.pack(_FAMILIES[address.version], _TCP, 0, 0, _ALL_STATES)
         + _PORTS.pack(port, 0)
