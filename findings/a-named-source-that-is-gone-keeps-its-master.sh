@@ -11,7 +11,6 @@ PACKAGES=(keepalived=1:2.2.7-1+b2)
 # shellcheck source=findings/common.bash
 source "$(dirname "$0")/common.bash"
 
-state() { if has 10.0.0.100; then echo "MASTER and holds its address"; else echo "holds nothing"; fi; }
 serve() {
   { echo "$GLOBAL"; instance a 11 10.0.0.100/32 "$1"; } >"$work/keepalived.conf"
   start

@@ -90,3 +90,15 @@ start() {
   keepalived=$!
 }
 says() { grep -qF "$1" "$work/log"; }
+
+# unicast_master: eth0, and a keepalived that is MASTER of 10.0.0.100 there, alone, with one peer; state: is it yet?
+unicast_master() {
+  link eth0 10.0.0.11/24
+  {
+    echo "$GLOBAL"
+    instance a 11 10.0.0.100/32 $'unicast_src_ip 10.0.0.11\n  unicast_peer {\n    10.0.0.12\n  }'
+  } >"$work/keepalived.conf"
+  start
+  until_true 10 has 10.0.0.100
+}
+state() { if has 10.0.0.100; then echo "MASTER and holds its address"; else echo "holds nothing"; fi; }

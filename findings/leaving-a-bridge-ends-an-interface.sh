@@ -12,21 +12,14 @@ PACKAGES=(keepalived=1:2.2.7-1+b2)
 # shellcheck source=findings/common.bash
 source "$(dirname "$0")/common.bash"
 
-state() { if has 10.0.0.100; then echo "MASTER and holds its address"; else echo "holds nothing"; fi; }
-link eth0 10.0.0.11/24
-{
-  echo "$GLOBAL"
-  instance a 11 10.0.0.100/32 $'unicast_src_ip 10.0.0.11\n  unicast_peer {\n    10.0.0.12\n  }'
-} >"$work/keepalived.conf"
-start
-until_true 10 has 10.0.0.100
+unicast_master
 ip link add name bridge0 type bridge
 ip link set eth0 master bridge0
 sleep 1
 expect "as a port of a bridge, alone" "MASTER and holds its address" "$(state)"
 ip link set eth0 nomaster
 until_true 5 says "Interface eth0 deleted"
-expect "in the log" "Interface eth0 deleted" "Interface eth0 deleted"
+expect "in the log" "Interface eth0 deleted" "$(grep -om1 'Interface eth0 [a-z]*ed$' "$work/log")"
 sleep 17
 expect "5 master-down times after it left the bridge" "holds nothing" "$(state)"
 kill "$keepalived"

@@ -11,14 +11,7 @@ PACKAGES=(keepalived=1:2.2.7-1+b2)
 # shellcheck source=findings/common.bash
 source "$(dirname "$0")/common.bash"
 
-state() { if has 10.0.0.100; then echo "MASTER and holds its address"; else echo "holds nothing"; fi; }
-link eth0 10.0.0.11/24
-{
-  echo "$GLOBAL"
-  instance a 11 10.0.0.100/32 $'unicast_src_ip 10.0.0.11\n  unicast_peer {\n    10.0.0.12\n  }'
-} >"$work/keepalived.conf"
-start
-until_true 10 has 10.0.0.100
+unicast_master
 expect "before, alone" "MASTER and holds its address" "$(state)"
 ip link del eth0
 sleep 0.5
