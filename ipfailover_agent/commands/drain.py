@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from ipfailover_agent.commands.running import find_agent, read_status, unseen
-from ipfailover_agent.core.drains.drain_requests import Request, encode_request
+from ipfailover_agent.core.drains.drain_requests import DrainRequest, encode_request
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import terminal
@@ -39,16 +39,16 @@ def drain(
     is_forced: bool,
 ) -> int:
     """Ask for a drain, print the verdict; return 0, 69 where nobody took over, or 78."""
-    request = Request(is_drain=True, words=instances, is_forced=is_forced, seconds=seconds)
+    request = DrainRequest(action="drain", words=instances, is_forced=is_forced, seconds=seconds)
     return _tell(ask(run_directory, request, wait))
 
 
 def undrain(run_directory: str, instances: tuple[str, ...]) -> int:
     """Ask for the end of a drain, print the verdict; return 0 or 78."""
-    return _tell(ask(run_directory, Request(is_drain=False, words=instances), None))
+    return _tell(ask(run_directory, DrainRequest(action="undrain", words=instances), None))
 
 
-def ask(run_directory: str, request: Request, wait: float | None = None) -> dict[str, Any]:
+def ask(run_directory: str, request: DrainRequest, wait: float | None = None) -> dict[str, Any]:
     """Ask the running agent; return its answer: ``verdict`` and ``lines`` beside other things.
 
     Raises:
