@@ -30,22 +30,11 @@ class _NoVerdictError(AgentError):
     exit_code = ExitCode.TEMPORARY
 
 
-def drain(
-    run_directory: str,
-    instances: tuple[str, ...],
-    *,
-    wait: float | None,
-    seconds: float | None,
-    is_forced: bool,
-) -> int:
-    """Ask for a drain, print the verdict; return 0, 69 where nobody took over, or 78."""
-    request = DrainRequest(action="drain", words=instances, is_forced=is_forced, seconds=seconds)
-    return _tell(ask(run_directory, request, wait))
-
-
-def undrain(run_directory: str, instances: tuple[str, ...]) -> int:
-    """Ask for the end of a drain, print the verdict; return 0 or 78."""
-    return _tell(ask(run_directory, DrainRequest(action="undrain", words=instances), None))
+def run(run_directory: str, request: DrainRequest, wait: float | None = None) -> int:
+    """Ask, print the verdict; return 0, 69 where a drain was undone, or 78 where it is refused."""
+    answer = ask(run_directory, request, wait)
+    terminal.say("\n".join((answer["verdict"], *(f"  {line}" for line in answer["lines"]))))
+    return int(_CODES.get(answer["verdict"], ExitCode.BUG))
 
 
 def ask(run_directory: str, request: DrainRequest, wait: float | None = None) -> dict[str, Any]:
@@ -119,9 +108,3 @@ def _describe(path: str, run_directory: str, pid: int, *, is_taken: bool) -> str
     ]
     known = "".join(drained) or "\n  nothing is drained"
     return f"no verdict in time; the agent goes on, and at the moment:{known}"
-
-
-def _tell(answer: dict[str, Any]) -> int:
-    lines = (answer["verdict"], *(f"  {line}" for line in answer["lines"]))
-    terminal.say("\n".join(lines))
-    return int(_CODES.get(answer["verdict"], ExitCode.BUG))

@@ -79,13 +79,12 @@ class Drains:
         found = self._state.drains.get(name)
         if found is None or found.phase is DrainPhase.SERVING:
             return None
-        match found.phase:
-            case DrainPhase.PENDING:
-                words = "not held yet: nobody else was heard to serve it"
-            case DrainPhase.DRAINING:
-                words = "nobody has taken over yet"
-            case _:
-                words = f"{found.holder} has taken over" if found.holder else "nobody serves it"
+        if found.phase is DrainPhase.PENDING:
+            words = "not held yet: nobody else was heard to serve it"
+        elif found.phase is DrainPhase.DRAINING:
+            words = "nobody has taken over yet"
+        else:
+            words = f"{found.holder} has taken over" if found.holder else "nobody serves it"
         if found.spec.is_forced:
             words += ", by force"
         if found.spec.until is not None:
@@ -218,11 +217,10 @@ class Drains:
                 case _:
                     assert_never(action)
         for (cause, is_undone), names in ended.items():
-            shown = listed(names)
             if is_undone:
-                self._log.warning("drain.undone", instances=shown, cause=cause)
+                self._log.warning("drain.undone", instances=listed(names), cause=cause)
             else:
-                self._log.info("drain.ended", instances=shown, cause=cause)
+                self._log.info("drain.ended", instances=listed(names), cause=cause)
         if actions:
             self.changed()
 
@@ -261,14 +259,11 @@ class Drains:
                 files.write_atomically(self._paths.drain, encode_record(state, self._clock()))
         except AgentError as error:
             self._log.error("drain.record_failed", error=str(error))
-            self._forget()
-
-    def _forget(self) -> None:
-        """Remove a record that is no longer true; that needs no room on the disk."""
-        try:
-            files.remove_file(self._paths.drain)
-        except AgentError as error:
-            self._log.error("drain.record_failed", error=str(error))
+            # What the file says is no longer true. To remove it needs no room on the disk.
+            try:
+                files.remove_file(self._paths.drain)
+            except AgentError as again:
+                self._log.error("drain.record_failed", error=str(again))
 
 
 def _masters(roster: Roster) -> frozenset[str]:

@@ -45,13 +45,9 @@ class _RecordedSpec(Struct, frozen=True, kw_only=True):
 
 
 class _RecordFile(Struct, frozen=True, kw_only=True):
-    """The whole file.
+    """The held instances by name, all addresses of the configuration, how to drain others.
 
-    Attributes:
-        boot: identifies the boot whose monotonic clock is meant.
-        instances: those that are held, by name.
-        everything: applies to addresses that are not among ``known``.
-        known: every address of the configuration of that time.
+    ``boot`` identifies the boot whose monotonic clock is meant.
     """
 
     boot: str

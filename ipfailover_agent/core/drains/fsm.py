@@ -60,17 +60,11 @@ _TIME_OVER: Final = "its time is over"
 
 
 class DrainPolicy(Struct, frozen=True, kw_only=True):
-    """Delays in seconds, and limits.
+    """Delays and limits."""
 
-    Attributes:
-        margin: by which silence lasts longer than the longest master-down time.
-        adverts_limit: how many senders are remembered per instance.
-        requests_limit: how many requests may wait for their verdict.
-    """
-
-    margin: float = 1.0
-    adverts_limit: int = 256
-    requests_limit: int = 32
+    margin: float = 1.0  # seconds by which silence is longer than the longest master-down time
+    adverts_limit: int = 256  # senders that are remembered per instance
+    requests_limit: int = 32  # requests that may wait for their verdict
 
 
 # --- the state ----------------------------------------------------------------------------------
@@ -195,7 +189,7 @@ class DrainState(Struct, frozen=True, kw_only=True):
         pending: requests that wait for their verdict.
         recorded: all addresses of the former run's configuration, until ours is in force.
         is_configured: whether a configuration is in force.
-        deadline: when to send DrainTimePassed, or later, None for never.
+        deadline: when something may be due, for DrainTimePassed; None for never.
     """
 
     drains: Mapping[str, InstanceDrain] = field(default_factory=dict)
@@ -578,17 +572,13 @@ class _Step:
         found = self._drains.get(event.name)
         if not self._state.is_configured or found is None or found.phase is DrainPhase.SERVING:
             return
-        match event:
-            case SuccessorHeard():
-                self._on_advert(found, event)
-            case InstanceEntered(name=name, is_master=True):
-                if found.phase is DrainPhase.PENDING:
-                    cause = "it became MASTER itself: nobody else serves it"
-                    self._end(name, cause, is_undone=True)
-            case InstanceEntered(name=name) if found.is_leaving:
-                self._set(name, is_leaving=False, anchor=self._now)
-            case _:
-                pass
+        if isinstance(event, SuccessorHeard):
+            self._on_advert(found, event)
+        elif event.is_master and found.phase is DrainPhase.PENDING:
+            cause = "it became MASTER itself: nobody else serves it"
+            self._end(event.name, cause, is_undone=True)
+        elif not event.is_master and found.is_leaving:
+            self._set(event.name, is_leaving=False, anchor=self._now)
 
     def _on_advert(self, found: InstanceDrain, event: SuccessorHeard) -> None:
         name, advert, now, policy = event.name, event.advert, self._now, self._policy
@@ -685,14 +675,12 @@ class _Step:
         if found.fresh(self._now, self._policy):
             missing = listed(sorted(map(str, found.unserved(self._now, self._policy))))
             return f"nobody serves {missing}, though others of its addresses are served"
-        match found.phase:
-            case DrainPhase.PENDING:
-                return f"nobody else was heard to serve it within {silence:g} s"
-            case DrainPhase.DRAINING:
-                return f"nobody took over within {silence:g} s"
-            case _:
-                had = f"{found.holder} had taken over"
-                return f"{had}, and nobody was heard to serve it within {silence:g} s"
+        if found.phase is DrainPhase.PENDING:
+            return f"nobody else was heard to serve it within {silence:g} s"
+        if found.phase is DrainPhase.DRAINING:
+            return f"nobody took over within {silence:g} s"
+        had = f"{found.holder} had taken over"
+        return f"{had}, and nobody was heard to serve it within {silence:g} s"
 
 
 def _canonical(word: str) -> str:
@@ -705,26 +693,24 @@ def _canonical(word: str) -> str:
 
 def _verdict(request: PendingRequest) -> AnswerRequest:
     """Return the one answer to a request all of whose instances have an outcome."""
-    names: dict[Outcome, list[str]] = {}
-    for each in request.outcomes:
-        names.setdefault(replace(each, name=""), []).append(each.name)
-    ended: list[Outcome] = [each for each in names if isinstance(each, DrainEnded)]
-    drained = [each for each in names if each not in ended]
-    return AnswerRequest(
-        id=request.id,
-        verdict="undone" if ended else "drained",
-        lines=tuple(_sentence(each, listed(names[each])) for each in (*drained, *ended)),
-    )
+    ended = [each for each in request.outcomes if isinstance(each, DrainEnded)]
+    drained = [each for each in request.outcomes if isinstance(each, InstanceDrained)]
+    outcomes: list[Outcome] = [*drained, *ended]
+    names: dict[tuple[str, str], list[str]] = {}
+    for outcome in outcomes:
+        names.setdefault(_words(outcome), []).append(outcome.name)
+    lines = tuple(f"{head}{listed(each)}{tail}" for (head, tail), each in names.items())
+    verdict = "undone" if ended else "drained"
+    return AnswerRequest(id=request.id, verdict=verdict, lines=lines)
 
 
-def _sentence(outcome: Outcome, names: str) -> str:
-    match outcome:
-        case DrainEnded(cause=cause):
-            return f"not drained: {names}: {cause}"
-        case InstanceDrained(holder=""):
-            return f"nobody was heard to take over {names}: drained by force"
-        case InstanceDrained(holder=holder):
-            return f"{holder} has taken over {names}"
+def _words(outcome: Outcome) -> tuple[str, str]:
+    """Return what to say before and after the names of instances with this outcome."""
+    if isinstance(outcome, DrainEnded):
+        return "not drained: ", f": {outcome.cause}"
+    if outcome.holder:
+        return f"{outcome.holder} has taken over ", ""
+    return "nobody was heard to take over ", ": drained by force"
 
 
 def _outlives(state: DrainState) -> object:
