@@ -26,7 +26,7 @@ _CODES = {
 }
 
 
-class _NoVerdictError(AgentError):
+class _NoDrainVerdictError(AgentError):
     exit_code = ExitCode.TEMPORARY
 
 
@@ -73,12 +73,12 @@ def _verdict(
             is_taken = True
             deadline = now + answer["within"] + _GRACE if wait is None else deadline
         if find_agent(run_directory, must_run=False) != pid:
-            raise _NoVerdictError(
+            raise _NoDrainVerdictError(
                 f"the agent, pid {pid}, ended before it gave a verdict; "
                 "if it starts again with the same run directory, status says what is drained"
             )
         if now >= deadline:
-            raise _NoVerdictError(_describe(path, run_directory, pid, is_taken=is_taken))
+            raise _NoDrainVerdictError(_describe(path, run_directory, pid, is_taken=is_taken))
         time.sleep(_LOOK_INTERVAL)
 
 

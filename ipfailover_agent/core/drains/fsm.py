@@ -503,55 +503,42 @@ class _Step:
 
     def on_configured(self, event: TargetsConfigured) -> None:
         """Have drains follow their addresses."""
-        known = self._before.known
-        sources = self._sources(event.targets, known)
+        targets, known = event.targets, self._before.known
+        served = frozenset[object]().union(*(each.every for each in targets.values()))
+        sources = self._sources(targets)
         inherited = {each for found in sources.values() for each in found}
-        served = frozenset[object]().union(*(each.every for each in event.targets.values()))
         for name, drain in self._before.drains.items():
             if drain.phase is not DrainPhase.SERVING and name not in inherited:
                 cause = _MIXED if drain.target.every & served else _GONE
                 # Where other drained addresses have the name now, the log does not call it ended.
-                self._conclude(DrainEnded(name=name, cause=cause), is_news=name not in sources)
-        pending = [
-            replace(
-                each,
-                waiting=frozenset(
-                    name for name, found in sources.items() if not each.waiting.isdisjoint(found)
-                ),
-            )
-            for each in self._state.pending
-        ]
+                self._conclude(DrainEnded(name=name, cause=cause), is_news=not sources.get(name))
+        pending = []
+        for each in self._state.pending:
+            waiting = (name for name, its in sources.items() if not each.waiting.isdisjoint(its))
+            pending.append(replace(each, waiting=frozenset(waiting)))
         self._drains = {
-            name: self._inherited(target, [self._drains[each] for each in sources.get(name, ())])
-            for name, target in event.targets.items()
+            name: self._inherited(target, [self._before.drains[each] for each in sources[name]])
+            for name, target in targets.items()
         }
         everything = self._state.everything
         self._change(pending=tuple(pending), recorded=frozenset(), is_configured=True)
         if everything is not None:
-            for name, target in event.targets.items():
-                if not target.every & known:
-                    self._drain(name, everything, is_master=name in event.masters)
+            for name in (name for name, each in targets.items() if not each.every & known):
+                self._drain(name, everything, is_master=name in event.masters)
 
-    def _sources(
-        self, targets: Mapping[str, Target], known: frozenset[IPAddress]
-    ) -> dict[str, list[str]]:
-        """Return the drains that each target inherits, by its name, where there are any.
+    def _sources(self, targets: Mapping[str, Target]) -> dict[str, list[str]]:
+        """Return the instances whose drains each target inherits.
 
         None where an address of the target served without a drain: that one must go on.
         """
-        owners = {
-            address: name
-            for name, each in self._drains.items()
-            if each.phase is not DrainPhase.SERVING
-            for address in each.target.every
-        }
-        found = {}
+        drains, known = self._before.drains, self._before.known
+        drained = [name for name in drains if drains[name].phase is not DrainPhase.SERVING]
+        owners = {address: name for name in drained for address in drains[name].target.every}
+        sources = {}
         for name, target in targets.items():
-            if target.every & known <= owners.keys():
-                its = {owners[each] for each in target.every & known}
-                if its:
-                    found[name] = [each for each in self._drains if each in its]
-        return found
+            its = {owners.get(address) for address in target.every & known}
+            sources[name] = [] if None in its else [each for each in drained if each in its]
+        return sources
 
     def _inherited(self, target: Target, sources: list[InstanceDrain]) -> InstanceDrain:
         """Return the drain of a target that takes over those of its addresses."""
@@ -601,19 +588,17 @@ class _Step:
         if found.phase is DrainPhase.DRAINED and not found.unserved(self._now, self._policy):
             self._set(name, spec=spec)
             self._conclude(InstanceDrained(name=name, holder=found.holder))
-        elif found.phase.is_held:
-            # It was forced, or is under way: the time to hear a successor begins anew.
-            self._set(name, spec=spec, phase=DrainPhase.DRAINING, anchor=self._now)
-        else:
-            is_held = is_master or spec.is_forced
-            self._drains[name] = InstanceDrain(
-                target=found.target,
-                phase=DrainPhase.DRAINING if is_held else DrainPhase.PENDING,
-                spec=spec,
-                anchor=self._now,
-                adverts=found.adverts,
-                is_leaving=is_master,
-            )
+            return
+        # One that was forced, or is under way, is watched anew.
+        was_held = found.phase.is_held
+        is_held = was_held or is_master or spec.is_forced
+        self._set(
+            name,
+            spec=spec,
+            phase=DrainPhase.DRAINING if is_held else DrainPhase.PENDING,
+            anchor=self._now,
+            is_leaving=found.is_leaving if was_held else is_master,
+        )
 
     def _end(self, name: str, cause: str, *, is_undone: bool = False) -> None:
         """Let an instance serve again."""
