@@ -230,8 +230,13 @@ class Machine(RuleBasedStateMachine):
         )
         self.feed(event)
         assert list(event.targets) == list(self.state.drains)
+        every = (each.every for each in event.targets.values())
+        assert frozenset[object]().union(*every) == self.state.known
+        targets = {each.target: each for each in before.drains.values() if before.is_configured}
         for name, target in event.targets.items():
-            if not before.is_configured or before.drains.get(name) != self.state.drains[name]:
+            if target in targets:  # under whatever name
+                assert targets[target] == self.state.drains[name]
+            else:
                 self.begin(name)
             phase, known = self.state.phase(name), target.every & before.known
             if known - drained or (not known and before.everything is None):

@@ -668,9 +668,7 @@ def test_a_drain_follows_its_address_to_another_instance() -> None:
     agent.drain("a", TWO, masters=[TWO])
     agent.hear(TWO, 1)
     done = agent.configure(VIP_1=target(2), VIP_2=target(3))
-    assert [SaveDrains(), ReleaseInstance(name=TWO), HoldInstance(name=ONE)] == sorted(
-        done, key=lambda each: isinstance(each, HoldInstance)
-    )
+    assert [SaveDrains(), HoldInstance(name=ONE), ReleaseInstance(name=TWO)] == done
     assert [DRAINED, SERVING] == agent.phases
     assert {ONE: record(TWO)} == agent.state.records
     assert 6.0 == agent.state.deadline
@@ -812,6 +810,15 @@ def test_a_former_drain_of_everything_means_a_new_address_under_an_old_name() ->
     agent.restore(records={ONE: record(ONE)}, everything=DrainSpec(), known=known)
     agent.configure(VIP_1=TARGETS[THREE], VIP_2=TARGETS[ONE], VIP_3=TARGETS[TWO])
     assert [PENDING, DRAINING, SERVING] == agent.phases
+
+
+def test_a_former_configuration_counts_only_until_ours_is_in_force() -> None:
+    """An address that comes back later is new to a drain of everything."""
+    agent = Agent()
+    agent.restore(records={ONE: record(ONE)}, everything=DrainSpec(), known=ALL)
+    agent.configure(ONE)
+    agent.configure(ONE, TWO)
+    assert [DRAINING, PENDING] == agent.phases
 
 
 def test_a_former_drain_ends_before_anything_is_configured() -> None:
