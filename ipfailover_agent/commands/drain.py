@@ -53,7 +53,9 @@ def ask(run_directory: str, request: DrainRequest, wait: float | None = None) ->
     try:
         process.signal_process(pid, signal.SIGUSR1)
         return _verdict(run_directory, pid, request_id, path, wait)
-    except BaseException:  # stopped by hand: what nobody waits for shall not be done later
+    except (
+        BaseException
+    ):  # stopped by hand: the agent shall not do later what no command waits for
         _withdraw(path)
         raise
 
