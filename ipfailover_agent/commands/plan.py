@@ -233,7 +233,7 @@ def _moves(change: Change) -> list[str]:
 
 def _steps(outcome: _Outcome) -> str:
     if not outcome.has_changes:
-        return "nothing would change"
+        return "nothing would change in what keepalived is told"
     first = outcome.outlook.first_step if outcome.outlook else ""
     match outcome.signals:
         case None:
