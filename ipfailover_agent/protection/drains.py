@@ -126,12 +126,12 @@ class Drains:
         self._more_at = time.monotonic() if has_more else None
         for each in found:
             try:
-                self._on_request(each)
+                self._on_request(each, _masters(roster))
             except ValueError as error:
                 line = f"cannot use the request: {error}"
                 self._answer(fsm.AnswerRequest(id=each.id, verdict="refused", lines=(line,)))
 
-    def _on_request(self, found: requests.FoundRequest) -> None:
+    def _on_request(self, found: requests.FoundRequest, masters: frozenset[str]) -> None:
         if found.refusal:
             raise ValueError(found.refusal)
         request = decode_request(found.text)
@@ -143,7 +143,6 @@ class Drains:
             force=request.is_forced or None,
             seconds=request.seconds,
         )
-        masters = frozenset() if self._roster is None else _masters(self._roster)
         self._feed(
             fsm.DrainRequested(id=found.id, request=request, masters=masters, blind=self._blind())
         )
@@ -226,13 +225,10 @@ class Drains:
 
     def _answer(self, answer: fsm.AnswerRequest) -> None:
         request, lines = answer.id, answer.lines
-        match answer.verdict:
-            case None:
-                pass
-            case "refused":
-                self._log.warning("drain.refused", request=request, reason=" ".join(lines))
-            case verdict:
-                self._log.info("drain.verdict", request=request, verdict=verdict, lines=lines)
+        if answer.verdict == "refused":
+            self._log.warning("drain.refused", request=request, reason=" ".join(lines))
+        elif answer.verdict is not None:
+            self._log.info("drain.verdict", request=request, verdict=answer.verdict, lines=lines)
         if not request:
             return
         self._answers.pop(request, None)
