@@ -547,10 +547,14 @@ def test_so_many_requests_wait_and_no_more() -> None:
 
 
 def test_without_a_configuration_there_is_nothing_to_drain() -> None:
-    """Nor to undrain; what a former run left is not drained anew."""
+    """Nor to undrain, nor with an empty one; what a former run left is not drained anew."""
     agent = Agent()
-    assert ("the agent serves nothing yet",) == verdict(agent.drain("a")).lines
-    assert "refused" == verdict(agent.undrain("b")).verdict
+    for _ in range(2):
+        assert ("the agent serves nothing yet",) == verdict(agent.drain("a")).lines
+        assert "refused" == verdict(agent.undrain("b")).verdict
+        assert () == agent.state.pending
+        agent.configure()
+    agent = Agent()
     agent.restore(records={ONE: record(ONE)})
     assert ("the agent serves nothing yet",) == verdict(agent.drain("c")).lines
 

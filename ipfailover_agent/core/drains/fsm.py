@@ -474,7 +474,7 @@ class _Step:
     def _named(self, request: DrainRequest) -> tuple[str, ...]:
         """Return the instances that a request names, in the order of the configuration."""
         drains, words = self._drains, request.words
-        if not self._state.is_configured and (request.action == "drain" or not drains):
+        if not drains or (request.action == "drain" and not self._state.is_configured):
             message = "the agent serves nothing yet"
             raise ValueError(message)
         names = {str(a): name for name, each in drains.items() for a in each.target.every}
