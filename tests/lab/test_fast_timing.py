@@ -354,7 +354,7 @@ def test_a_full_disk_does_not_hide_a_dead_application(make_lab: Callable[..., La
     assert 0 == node.run_in_container(["sh", "-c", fill]).returncode
     node.application.stop()
     wait_for_none(lab, [address], on=node, timeout=2)
-    assert 1 == len(events(node, "check.failed"))
+    wait_for_line(node, "event=check.failed")
     node.application.start()
     lab.wait_for_holder(address, timeout=5)
 

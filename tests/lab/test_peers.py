@@ -187,7 +187,8 @@ def test_nodes_find_each_other_by_ipv6(lab: Lab, server: NameServer) -> None:
     server.say([address for each in old for address in both[each]])
     start(server, old, *addresses)
     wait_for_each(lab, addresses, timeout=FIRST)
-    assert [lab.recorder.seconds_with_two(each) for each in addresses] == [0] * 3
+    # Priorities 254 and 250 are 16 ms apart: two that start at once may meet for that long.
+    assert max(lab.recorder.seconds_with_two(each) for each in addresses) < 0.1
     began = time.monotonic()
     server.say([address for each in lab.nodes for address in both[each]])
     start(server, [new], *addresses)

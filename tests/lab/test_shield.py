@@ -280,9 +280,11 @@ def test_a_takeover_without_a_shield_has_its_cause(make_lab: Callable[..., Lab])
     lab = make_lab(3, ipv6=False)
     first, second, stranger = lab.nodes
     addresses = [lab.virtual(1), lab.virtual(2)]
-    for node, priority in zip((first, second), ("200", "150"), strict=True):
-        node.start(variables(*addresses, PRIORITY=priority, SHIELD="off"))
+    first.start(variables(*addresses, PRIORITY="200", SHIELD="off"))
     wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    second.start(variables(*addresses, PRIORITY="150", SHIELD="off"))
+    wait_for_line(second, "Entering BACKUP STATE")
+    stays(2.5)  # it hears the master's adverts
     with speakers.speaking(
         stranger, [(0.5, speakers.router(11, 4, version=3)), (0.5, speakers.carp(12, 4))]
     ):

@@ -304,8 +304,11 @@ def test_a_status_that_cannot_be_written_is_not_shown_as_it_was(world: World) ->
     inside(world, agent, fill)
     agent.reload()
     agent.wait_for(lambda: "event=reload.unchanged" in agent.log)
-    status = json.loads(inside(world, agent, f"cat {there}/status.json"))
-    assert 1 == status["reload"]["ended"]
+    agent.wait_for(  # written after the line
+        lambda: (
+            1 == json.loads(inside(world, agent, f"cat {there}/status.json"))["reload"]["ended"]
+        )
+    )
     assert "status.unwritten" not in agent.log
     inside(world, agent, f"rm {there}/status.json; {fill}")
     agent.reload()

@@ -113,11 +113,18 @@ def test_what_the_kernel_says_is_what_a_connection_meets(
                 ("::1", "lo"),
             )
         ]
+        # An address can be used a moment after the kernel has taken it.
+        wait_until(lambda: leads_to("2001:db8::11"), 5, "a way to the address")
         asker = ListenerSocket(asked)
         asker.has_changed()
         found = {each: number == 0 for each, number in asker.answers().items()}
         asker.close()
         assert {each: connects(str(each.address), port) for each in asked} == found
+
+
+def leads_to(address: str) -> bool:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as made:
+        return made.connect_ex((address, 9)) == 0
 
 
 def connects(host: str, port: int) -> bool:
