@@ -312,8 +312,10 @@ def drain_command(
     and the exit code is 69. 75: no verdict in time. 78: refused.
     """
     from ipfailover_agent.commands import drain  # noqa: PLC0415
+    from ipfailover_agent.core.drains.drain_requests import DrainRequest  # noqa: PLC0415
 
-    return drain.drain(run_dir, instances, wait=wait, seconds=seconds, is_forced=force)
+    request = DrainRequest(action="drain", words=instances, is_forced=force, seconds=seconds)
+    return drain.run(run_dir, request, wait)
 
 
 @cli.command("undrain", short_help="End a drain: this node may serve again.")
@@ -325,8 +327,9 @@ def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
     An INSTANCE is named by its name or by one of its addresses; none means all.
     """
     from ipfailover_agent.commands import drain  # noqa: PLC0415
+    from ipfailover_agent.core.drains.drain_requests import DrainRequest  # noqa: PLC0415
 
-    return drain.undrain(run_dir, instances)
+    return drain.run(run_dir, DrainRequest(action="undrain", words=instances))
 
 
 @cli.command("drill", short_help="Try a planned handover, measure it, and put everything back.")

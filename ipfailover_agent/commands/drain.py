@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from ipfailover_agent.commands.running import find_agent, read_status, unseen
-from ipfailover_agent.core.drains.drain_requests import Request, encode_request
+from ipfailover_agent.core.drains.drain_requests import DrainRequest, encode_request
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import terminal
@@ -26,29 +26,18 @@ _CODES = {
 }
 
 
-class _NoVerdictError(AgentError):
+class _NoDrainVerdictError(AgentError):
     exit_code = ExitCode.TEMPORARY
 
 
-def drain(
-    run_directory: str,
-    instances: tuple[str, ...],
-    *,
-    wait: float | None,
-    seconds: float | None,
-    is_forced: bool,
-) -> int:
-    """Ask for a drain, print the verdict; return 0, 69 where nobody took over, or 78."""
-    request = Request(is_drain=True, words=instances, is_forced=is_forced, seconds=seconds)
-    return _tell(ask(run_directory, request, wait))
+def run(run_directory: str, request: DrainRequest, wait: float | None = None) -> int:
+    """Ask, print the verdict; return 0, 69 where a drain was undone, or 78 where it is refused."""
+    answer = ask(run_directory, request, wait)
+    terminal.say("\n".join((answer["verdict"], *(f"  {line}" for line in answer["lines"]))))
+    return int(_CODES.get(answer["verdict"], ExitCode.BUG))
 
 
-def undrain(run_directory: str, instances: tuple[str, ...]) -> int:
-    """Ask for the end of a drain, print the verdict; return 0 or 78."""
-    return _tell(ask(run_directory, Request(is_drain=False, words=instances), None))
-
-
-def ask(run_directory: str, request: Request, wait: float | None = None) -> dict[str, Any]:
+def ask(run_directory: str, request: DrainRequest, wait: float | None = None) -> dict[str, Any]:
     """Ask the running agent; return its answer: ``verdict`` and ``lines`` beside other things.
 
     Raises:
@@ -64,7 +53,9 @@ def ask(run_directory: str, request: Request, wait: float | None = None) -> dict
     try:
         process.signal_process(pid, signal.SIGUSR1)
         return _verdict(run_directory, pid, request_id, path, wait)
-    except BaseException:  # stopped by hand: what nobody waits for shall not be done later
+    except (
+        BaseException
+    ):  # stopped by hand: the agent shall not do later what no command waits for
         _withdraw(path)
         raise
 
@@ -84,12 +75,12 @@ def _verdict(
             is_taken = True
             deadline = now + answer["within"] + _GRACE if wait is None else deadline
         if find_agent(run_directory, must_run=False) != pid:
-            raise _NoVerdictError(
+            raise _NoDrainVerdictError(
                 f"the agent, pid {pid}, ended before it gave a verdict; "
                 "if it starts again with the same run directory, status says what is drained"
             )
         if now >= deadline:
-            raise _NoVerdictError(_describe(path, run_directory, pid, is_taken=is_taken))
+            raise _NoDrainVerdictError(_describe(path, run_directory, pid, is_taken=is_taken))
         time.sleep(_LOOK_INTERVAL)
 
 
@@ -119,9 +110,3 @@ def _describe(path: str, run_directory: str, pid: int, *, is_taken: bool) -> str
     ]
     known = "".join(drained) or "\n  nothing is drained"
     return f"no verdict in time; the agent goes on, and at the moment:{known}"
-
-
-def _tell(answer: dict[str, Any]) -> int:
-    lines = (answer["verdict"], *(f"  {line}" for line in answer["lines"]))
-    terminal.say("\n".join(lines))
-    return int(_CODES.get(answer["verdict"], ExitCode.BUG))

@@ -19,7 +19,7 @@ from msgspec.structs import asdict
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import drain, peers_once
 from ipfailover_agent.commands.running import find_agent, read_status, unseen
-from ipfailover_agent.core.drains.drain_requests import Request
+from ipfailover_agent.core.drains.drain_requests import DrainRequest
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.network import packet_filter
 from ipfailover_agent.core.network.packets import Answer, Carp
@@ -88,7 +88,7 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
         try:
             answer = drain.ask(
                 options.run_directory,
-                Request(is_drain=True, words=(subject.name,), seconds=_LONGEST),
+                DrainRequest(action="drain", words=(subject.name,), seconds=_LONGEST),
             )
             if answer["verdict"] == "refused":
                 raise _RefusedError("; ".join(answer["lines"]))
@@ -150,7 +150,7 @@ def _put_back(options: Options, subject: _Subject) -> tuple[str, str]:
     """End the drain, however it went; return the instance's state afterwards, and what became."""
     ending = "the drain was ended"
     try:
-        drain.ask(options.run_directory, Request(is_drain=False, words=(subject.name,)))
+        drain.ask(options.run_directory, DrainRequest(action="undrain", words=(subject.name,)))
     except AgentError as error:
         ending = f"the drain ends by itself within {_LONGEST:g} s ({error})"
     deadline = time.monotonic() + _BACK_WITHIN

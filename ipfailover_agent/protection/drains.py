@@ -1,7 +1,7 @@
-"""Takes requests to drain, and holds instances while others serve their addresses.
+"""Takes requests to drain, and holds instances while other nodes serve their addresses.
 
-Decisions are :mod:`core.drains.directing`'s; this reads request files, feeds it what is heard and
-told, and carries out what it decides. Nothing here raises.
+:mod:`core.drains.fsm` decides. This reads request files and the record, feeds the decisions what
+is heard, and carries out their actions. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, assert_never
 
-from ipfailover_agent.core.drains import directing, drain, drain_requests, draining
-from ipfailover_agent.core.drains.drain import Order, Phase, Sighting, Subject
-from ipfailover_agent.core.drains.drain_requests import Record, RecordedOrder
-from ipfailover_agent.core.drains.draining import Draining
-from ipfailover_agent.core.drains.restoring import Kept
+from ipfailover_agent.core.drains import fsm
+from ipfailover_agent.core.drains.drain_records import DrainClock, decode_record, encode_record
+from ipfailover_agent.core.drains.drain_requests import decode_request
+from ipfailover_agent.core.drains.fsm import DrainPhase
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.words import listed
@@ -21,7 +20,7 @@ from ipfailover_agent.report.status import DrainRequestStatus
 from ipfailover_agent.system import files, host, requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -43,7 +42,7 @@ class Drains:
         log: where events go.
         paths: of the run directory.
         holds: the track files.
-        blind: says why nothing can be heard on the wire, or nothing.
+        blind: returns why no adverts can be heard, empty where they can.
     """
 
     def __init__(
@@ -59,8 +58,8 @@ class Drains:
         self._paths = paths
         self._holds = holds
         self._blind = blind
-        self._policy = drain.Policy()
-        self._state = Draining()
+        self._policy = fsm.DrainPolicy()
+        self._state = fsm.DrainState()
         self._answers: dict[str, DrainRequestStatus] = {}
         self._boot = host.boot_id()
         self._more_at: float | None = None
@@ -68,7 +67,7 @@ class Drains:
         self._interface = ""
         self._save_at: float | None = None
 
-    # --- what is told of it ---------------------------------------------------------------------
+    # --- the status -----------------------------------------------------------------------------
 
     @property
     def answers(self) -> tuple[DrainRequestStatus, ...]:
@@ -78,29 +77,27 @@ class Drains:
     def describe(self, name: str) -> str | None:
         """Return in words how an instance is drained, None when it is not."""
         found = self._state.drains.get(name)
-        if found is None or found.phase is Phase.FREE:
+        if found is None or found.phase is DrainPhase.SERVING:
             return None
-        match found.phase:
-            case Phase.PROVING:
-                words = "not held yet: nobody else was heard to serve it"
-            case Phase.MOVING:
-                words = "nobody has taken over yet"
-            case _:
-                words = f"{found.holder} has taken over" if found.holder else "nobody serves it"
-        if found.order.is_forced:
+        if found.phase is DrainPhase.PENDING:
+            words = "not held yet: nobody else was heard to serve it"
+        elif found.phase is DrainPhase.DRAINING:
+            words = "nobody has taken over yet"
+        else:
+            words = f"{found.holder} has taken over" if found.holder else "nobody serves it"
+        if found.spec.is_forced:
             words += ", by force"
-        if found.order.until is not None:
-            ends = time.time() + found.order.until - time.monotonic()
+        if found.spec.until is not None:
+            ends = time.time() + found.spec.until - time.monotonic()
             words += time.strftime(", until %Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
         return words
 
     # --- what happens ---------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Hold again what a former run held, before keepalived reads of it."""
+        """Hold again what a former run held, before keepalived reads the hold files."""
         try:
-            text = files.read_text(self._paths.drain)
-            record = drain_requests.decode_record(text)
+            event = decode_record(files.read_text(self._paths.drain), self._clock())
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
@@ -108,100 +105,76 @@ class Drains:
                 "drain.record_failed", error=f"cannot use {self._paths.drain}: {error}"
             )
             return
-        now = time.monotonic()
-        held = {
-            name: Kept(order=self._order(each, record, now), addresses=each.addresses)
-            for name, each in record.instances.items()
-        }
-        everything = None
-        if record.everything is not None:
-            everything = self._order(record.everything, record, now)
-        self._log.info("drain.restored", instances=listed(held))
-        event = draining.Restored(held=held, everything=everything, known=record.known)
-        self._feed(event, now)
+        self._log.info("drain.restored", instances=listed(event.records))
+        self._feed(event)
 
     def configure(self, candidate: Candidate, roster: Roster) -> None:
         """Take the active configuration."""
         self._interface = candidate.config.interface
-        subjects = {each.name: Subject.of(each) for each in candidate.config.instances}
-        event = draining.Configured(subjects=subjects, masters=_masters(roster))
-        self._feed(event, time.monotonic())
-        # An address may have another instance now, and an instance another track file.
-        for name in subjects:
-            found = self._state.drains.get(name)
-            is_held = found is not None and found.is_held
+        targets = {each.name: fsm.Target.of(each) for each in candidate.config.instances}
+        self._feed(fsm.TargetsConfigured(targets=targets, masters=_masters(roster)))
+        # An address may have another instance now, and an instance another hold file.
+        for name, found in self._state.drains.items():
+            is_held = found.phase.is_held
             if is_held != (REASON in self._holds.reasons(name)):
                 (self._holds.set if is_held else self._holds.clear)(name, REASON)
 
     def look(self, roster: Roster) -> None:
-        """Take the requests that lie there."""
+        """Take the request files."""
         self._roster = roster
         found, has_more = requests.take(self._paths.drain_requests)
-        now = time.monotonic()
-        self._more_at = now if has_more else None
+        self._more_at = time.monotonic() if has_more else None
         for each in found:
-            reason = each.refusal
-            if not reason:
-                try:
-                    self._on_request(each.id, drain_requests.decode_request(each.text), now)
-                except ValueError as error:
-                    reason = str(error)
-            if reason:
-                self._answer(
-                    draining.Answer(
-                        id=each.id, verdict="refused", lines=(f"cannot use the request: {reason}",)
-                    )
-                )
+            try:
+                self._on_request(each, _masters(roster))
+            except ValueError as error:
+                line = f"cannot use the request: {error}"
+                self._answer(fsm.AnswerRequest(id=each.id, verdict="refused", lines=(line,)))
 
-    def _on_request(self, request_id: str, request: drain_requests.Request, now: float) -> None:
+    def _on_request(self, found: requests.FoundRequest, masters: frozenset[str]) -> None:
+        if found.refusal:
+            raise ValueError(found.refusal)
+        request = decode_request(found.text)
         self._log.info(
             "drain.requested",
-            request=request_id,
-            action="drain" if request.is_drain else "undrain",
+            request=found.id,
+            action=request.action,
             instances=listed(request.words) or "all",
             force=request.is_forced or None,
             seconds=request.seconds,
         )
-        masters = frozenset() if self._roster is None else _masters(self._roster)
-        event = draining.Requested(
-            id=request_id, request=request, masters=masters, blind=self._blind()
+        self._feed(
+            fsm.DrainRequested(id=found.id, request=request, masters=masters, blind=self._blind())
         )
-        self._feed(event, now)
 
     def heard(self, name: str, advert: Advert, context: ContestContext) -> None:
         """Take an advert for an instance's id, or one that lists an address of it."""
-        if self._state.phase(name) is Phase.FREE or not advert.is_checksum_right:
+        if self._state.phase(name) is DrainPhase.SERVING or not advert.is_checksum_right:
             return
         if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
             return
+        if advert.priority and not context.is_claimed_by(advert):
+            return
         now = time.monotonic()
-        router_id = advert.virtual_router_id
-        event: drain.Heard | drain.Left = drain.Left(mac=advert.source_mac, router_id=router_id)
-        if advert.priority:
-            if not context.is_claimed_by(advert):
-                return
-            event = drain.Heard(
-                sighting=Sighting(
-                    mac=advert.source_mac,
-                    router_id=router_id,
-                    source=str(advert.source),
-                    addresses=frozenset(advert.addresses),
-                    interval=advert.interval,
-                    at=now,
-                )
-            )
-        self._feed(draining.Told(name=name, event=event), now)
+        newest = fsm.SuccessorAdvert(
+            mac=advert.source_mac,
+            router_id=advert.virtual_router_id,
+            source=str(advert.source),
+            addresses=frozenset(advert.addresses),
+            interval=advert.interval,
+            at=now,
+        )
+        is_leaving = not advert.priority
+        self._feed(fsm.SuccessorHeard(name=name, advert=newest, is_leaving=is_leaving), now)
 
     def entered(self, name: str, state: VrrpState) -> None:
         """keepalived says that an instance has entered a state."""
-        if self._state.phase(name) is not Phase.FREE:
-            is_master = state is VrrpState.MASTER
-            event = drain.Promoted() if is_master else drain.Demoted()
-            self._feed(draining.Told(name=name, event=event), time.monotonic())
+        if self._state.phase(name) is not DrainPhase.SERVING:
+            self._feed(fsm.InstanceEntered(name=name, is_master=state is VrrpState.MASTER))
 
     def gap(self, seconds: float) -> None:
         """Our loop did not run for so long."""
-        self._feed(drain.Gap(seconds=seconds), time.monotonic())
+        self._feed(fsm.ListeningPaused(seconds=seconds))
 
     @property
     def deadline(self) -> float | None:
@@ -212,53 +185,50 @@ class Drains:
     def tick(self, now: float) -> None:
         """Let time pass."""
         if self._save_at is not None:
-            self._save(now)
+            self._save()
         if self._more_at is not None and self._roster is not None and now >= self._more_at:
             self.look(self._roster)
         if self._state.deadline is not None and now >= self._state.deadline:
             has_link = host.has_link(self._interface)
-            self._feed(draining.TimePassed(blind=self._blind(), has_link=has_link), now)
+            self._feed(fsm.DrainTimePassed(blind=self._blind(), has_link=has_link), now)
 
     # --- decisions ------------------------------------------------------------------------------
 
-    def _feed(self, event: draining.Event, now: float) -> None:
-        self._state, actions = directing.step(self._state, event, now, self._policy)
-        freed: dict[tuple[str, bool], list[str]] = {}
+    def _feed(self, event: fsm.DrainEvent, now: float | None = None) -> None:
+        now = time.monotonic() if now is None else now
+        self._state, actions = fsm.step(self._state, event, now, self._policy)
+        ended: dict[tuple[str, bool], list[str]] = {}
         for action in actions:
             match action:
-                case draining.Hold(name=name):
+                case fsm.HoldInstance(name=name):
                     self._holds.set(name, REASON)
-                case draining.Release(name=name):
+                case fsm.ReleaseInstance(name=name):
                     self._holds.clear(name, REASON)
-                case draining.Answer():
+                case fsm.AnswerRequest():
                     self._answer(action)
-                case draining.Settled():
-                    pass  # the answer and the status tell
-                case draining.Freed(name=name, cause=cause, is_undone=is_undone):
-                    freed.setdefault((cause, is_undone), []).append(name)
-                case draining.Save():
-                    # 254 instances that are taken over in one batch are one write
+                case fsm.InstanceDrained():
+                    pass  # the answer and the status say so
+                case fsm.DrainEnded(name=name, cause=cause, is_undone=is_undone):
+                    ended.setdefault((cause, is_undone), []).append(name)
+                case fsm.SaveDrains():
+                    # Of 254 instances that are taken over in one batch the record is one write.
                     self._save_at = now
                 case _:
                     assert_never(action)
-        for (cause, is_undone), names in freed.items():
-            shown = listed(names)
+        for (cause, is_undone), names in ended.items():
             if is_undone:
-                self._log.warning("drain.undone", instances=shown, cause=cause)
+                self._log.warning("drain.undone", instances=listed(names), cause=cause)
             else:
-                self._log.info("drain.ended", instances=shown, cause=cause)
+                self._log.info("drain.ended", instances=listed(names), cause=cause)
         if actions:
             self.changed()
 
-    def _answer(self, answer: draining.Answer) -> None:
+    def _answer(self, answer: fsm.AnswerRequest) -> None:
         request, lines = answer.id, answer.lines
-        match answer.verdict:
-            case None:
-                pass
-            case "refused":
-                self._log.warning("drain.refused", request=request, reason=" ".join(lines))
-            case verdict:
-                self._log.info("drain.verdict", request=request, verdict=verdict, lines=lines)
+        if answer.verdict == "refused":
+            self._log.warning("drain.refused", request=request, reason=" ".join(lines))
+        elif answer.verdict is not None:
+            self._log.info("drain.verdict", request=request, verdict=answer.verdict, lines=lines)
         if not request:
             return
         self._answers.pop(request, None)
@@ -272,58 +242,27 @@ class Drains:
 
     # --- the record -----------------------------------------------------------------------------
 
-    def _save(self, now: float) -> None:
+    def _clock(self) -> DrainClock:
+        return DrainClock(boot=self._boot, wall=time.time(), monotonic=time.monotonic())
+
+    def _save(self) -> None:
         """Write down what is drained; what cannot be written is not kept over a restart."""
         state, self._save_at = self._state, None
         try:
-            if not state.held and state.everything is None:
+            if state.everything is None and not state.records:
                 files.remove_file(self._paths.drain)
-                return
-            record = Record(
-                boot=self._boot,
-                instances={name: _recorded(each, now) for name, each in state.held.items()},
-                everything=(
-                    None
-                    if state.everything is None
-                    else _recorded(Kept(order=state.everything), now)
-                ),
-                known=state.known,
-            )
-            files.write_atomically(self._paths.drain, drain_requests.encode_record(record))
+            else:
+                files.write_atomically(self._paths.drain, encode_record(state, self._clock()))
         except AgentError as error:
             self._log.error("drain.record_failed", error=str(error))
-            self._forget()
-
-    def _forget(self) -> None:
-        """Remove a record that says what is no longer true; that needs no room on the disk."""
-        try:
-            files.remove_file(self._paths.drain)
-        except AgentError as error:
-            self._log.error("drain.record_failed", error=str(error))
-
-    def _order(self, recorded: RecordedOrder, record: Record, now: float) -> Order:
-        is_same_boot = bool(self._boot) and record.boot == self._boot
-        left = recorded.left(wall=time.time(), monotonic=now if is_same_boot else None)
-        until = None if left is None else now + left
-        return Order(is_forced=recorded.is_forced, until=until)
-
-
-def _recorded(kept: Kept, now: float) -> RecordedOrder:
-    order = kept.order
-    if order.until is None:
-        return RecordedOrder(is_forced=order.is_forced, addresses=kept.addresses)
-    left = max(order.until - now, 0.0)
-    return RecordedOrder(
-        is_forced=order.is_forced,
-        until=time.time() + left,
-        until_monotonic=order.until,
-        seconds=left,
-        addresses=kept.addresses,
-    )
+            # What the file says is no longer true. To remove it needs no room on the disk.
+            try:
+                files.remove_file(self._paths.drain)
+            except AgentError as again:
+                self._log.error("drain.record_failed", error=str(again))
 
 
 def _masters(roster: Roster) -> frozenset[str]:
-    entries: Iterable[tuple[str, VrrpState]] = (
-        (each.instance.name, each.state) for each in roster.entries
+    return frozenset(
+        each.instance.name for each in roster.entries if each.state is VrrpState.MASTER
     )
-    return frozenset(name for name, state in entries if state is VrrpState.MASTER)

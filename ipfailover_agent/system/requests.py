@@ -1,7 +1,7 @@
-"""Request files: how commands tell the agent what they want. The directory is root's, 0700."""
+"""Request files: commands ask the agent by them. The directory is root's, 0700."""
 
 # pathlib costs start-up time and knows no descriptors.
-# ruff: noqa: PTH106, PTH108, PTH208
+# ruff: noqa: PTH208
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNFINISHED: Final = "~"  # the end of a file's name while it is written
 class FoundRequest(Struct, frozen=True, kw_only=True):
     """A request file that was taken: its text, or why it cannot be used.
 
-    ``id`` is the file's name, empty where nobody can wait under that name.
+    ``id`` is the file's name, empty where no command can wait under that name.
     """
 
     id: str
@@ -47,10 +47,8 @@ def take(directory: str) -> tuple[list[FoundRequest], bool]:
         found.append(_read(directory, name))
         path = f"{directory}/{name}"
         with contextlib.suppress(OSError):
-            if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
-                os.rmdir(path)
-            else:
-                os.unlink(path)
+            is_directory = os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
+            (os.rmdir if is_directory else os.unlink)(path)
     return found, len(names) > _AT_ONCE
 
 
@@ -67,8 +65,7 @@ def _read(directory: str, name: str) -> FoundRequest:
             if not stat.S_ISREG(status.st_mode):
                 return FoundRequest(id=known, refusal="it is no regular file")
             if status.st_uid not in {0, os.geteuid()}:
-                reason = f"it belongs to uid {status.st_uid}"
-                return FoundRequest(id=known, refusal=reason)
+                return FoundRequest(id=known, refusal=f"it belongs to uid {status.st_uid}")
             data = file.read(_SIZE_LIMIT + 1)
     except OSError as error:
         return FoundRequest(id=known, refusal=f"it cannot be read: {error.strerror}")

@@ -1,78 +1,117 @@
-"""Whatever is asked, heard or reloaded: verdicts are single, and nobody is left with nothing."""
+"""Whatever is asked, heard or reloaded: verdicts are single, and no address is left to no node."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 from ipaddress import ip_address
+from typing import TYPE_CHECKING, Literal
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
-from ipfailover_agent.core.drains import directing, drain, draining
-from ipfailover_agent.core.drains.drain import Phase, Policy, Sighting, Subject
+from ipfailover_agent.core.drains import fsm
+from ipfailover_agent.core.drains.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.core.drains.drain_requests import (
     LONGEST,
-    Record,
-    RecordedOrder,
-    Request,
-    decode_record,
+    DrainRequest,
     decode_request,
-    encode_record,
     encode_request,
     parse_duration,
 )
-from ipfailover_agent.core.drains.draining import Draining
+from ipfailover_agent.core.drains.fsm import (
+    AnswerRequest,
+    DrainPhase,
+    DrainPolicy,
+    DrainSpec,
+    DrainState,
+    HoldInstance,
+    InstanceDrain,
+    ReleaseInstance,
+    Target,
+)
 from tests.support.building import builds
 
-POLICY = Policy(requests_limit=3)
-SUBJECTS = {
-    "VIP_1": Subject(addresses=frozenset({ip_address("10.0.0.5")})),
-    "VIP_2": Subject(addresses=frozenset(map(ip_address, ("10.0.0.6", "10.0.0.7")))),
-    "VIP_3": Subject(addresses=frozenset({ip_address("fd00::8")}), version=3),
-}
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress
+
+POLICY = DrainPolicy(requests_limit=3)
 SILENCE = 5.0
-names = st.sampled_from(sorted(SUBJECTS))
-words = st.lists(st.one_of(names, st.sampled_from(["10.0.0.7", "fd00::8", "nobody"])), max_size=3)
+CLOCK = DrainClock(boot="b", wall=1e9, monotonic=1000.0)
+ADDRESSES = [*(ip_address(f"10.0.0.{number}") for number in range(1, 6)), ip_address("fd00::6")]
+NAMES = ("VIP_1", "VIP_2", "VIP_3", "VIP_4")
+names = st.sampled_from(NAMES)
+words = st.lists(st.one_of(names, st.sampled_from(["10.0.0.4", "fd00::6", "nobody"])), max_size=3)
+#: For each address the instance that serves it, or none.
+lists = st.lists(st.sampled_from(["", *NAMES]), min_size=6, max_size=6).filter(any)
+
+
+def targets_of(chosen: list[str]) -> dict[str, Target]:
+    """Return the targets that serve addresses so; the third address of each is excluded."""
+    found = {}
+    for name in sorted({*chosen} - {""}):
+        its = [each for each, other in zip(ADDRESSES, chosen, strict=True) if other == name]
+        version = 3 if name == NAMES[-1] else 2
+        found[name] = Target(
+            addresses=frozenset(its[:2]), excluded=frozenset(its[2:]), version=version
+        )
+    return found
 
 
 class Machine(RuleBasedStateMachine):
-    """The agent's part: time, hold files and answers; what it knows it keeps beside."""
+    """The agent's part: time, hold files, record and answers; what it knows it keeps beside."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.state = Draining()
+        self.state = DrainState()
         self.held: set[str] = set()
-        self.forced: set[str] = set()
-        self.served_at: dict[tuple[str, object], float] = {}  # by instance and address
-        self.asked_at: dict[str, float] = {}
+        self.saved = ""
+        self.served_at: dict[IPAddress, float] = {}  # by a successor
+        self.begun_at: dict[IPAddress, float] = {}  # from when on its watch counts
         self.open: set[str] = set()
         self.answered: set[str] = set()
         self.count = 0
-        self.feed(draining.Configured(subjects=dict(SUBJECTS)))
+        chosen = [*NAMES[:3], *NAMES[:3]]
+        self.feed(fsm.TargetsConfigured(targets=targets_of(chosen)))
 
-    def feed(self, event: draining.Event) -> tuple[draining.Action, ...]:
-        self.state, actions = directing.step(self.state, event, self.now, POLICY)
+    def feed(self, event: fsm.DrainEvent) -> tuple[fsm.DrainAction, ...]:
+        self.state, actions = fsm.step(self.state, event, self.now, POLICY)
         for action in actions:
             match action:
-                case draining.Hold(name=name):
+                case HoldInstance(name=name):
                     assert name not in self.held
                     self.held.add(name)
-                    self.asked_at[name] = self.now
-                case draining.Release(name=name):
+                    self.begin(name)
+                case ReleaseInstance(name=name):
                     self.held.remove(name)
-                case draining.Answer(id=key, verdict=None):
+                case fsm.SaveDrains():
+                    assert action is actions[0]
+                    self.saved = self.record()
+                case AnswerRequest(id=key, verdict=None):
                     assert key not in self.answered
                     self.open.add(key)
-                case draining.Answer(id=key):
+                case AnswerRequest(id=key):
                     assert key not in self.answered
                     self.answered.add(key)
                     self.open.discard(key)
                 case _:
                     pass
         return actions
+
+    def record(self) -> str:
+        """Return what would be written; nothing where nothing is drained."""
+        state = self.state
+        is_needed = state.records or state.everything is not None
+        return encode_record(state, CLOCK) if is_needed else ""
+
+    def begin(self, name: str) -> None:
+        if name in self.state.drains:
+            for address in self.state.drains[name].target.every:
+                self.begun_at[address] = self.now
 
     @rule(
         words=words,
@@ -91,43 +130,53 @@ class Machine(RuleBasedStateMachine):
         is_forced: bool,
     ) -> None:
         self.count += 1
-        request = Request(is_drain=True, words=tuple(words), is_forced=is_forced, seconds=seconds)
-        key = f"d{self.count}"
-        was = set(self.answered)
-        event = draining.Requested(id=key, request=request, masters=masters, blind=blind)
-        actions = self.feed(event)
-        assert key in self.open | (self.answered - was)
-        refused = any(
-            isinstance(each, draining.Answer) and each.verdict == "refused" for each in actions
+        request = DrainRequest(
+            action="drain", words=tuple(words), is_forced=is_forced, seconds=seconds
         )
-        if not refused:
-            for name in SUBJECTS:
-                if not words or name in words or self.names_address(name, words):
-                    self.asked_at[name] = self.now
-
-    @staticmethod
-    def names_address(name: str, words: list[str]) -> bool:
-        return any(str(each) in words for each in SUBJECTS[name].addresses)
+        key = f"d{self.count}"
+        before, was = self.state, set(self.answered)
+        actions = self.feed(
+            fsm.DrainRequested(id=key, request=request, masters=masters, blind=blind)
+        )
+        assert key in self.open | (self.answered - was)
+        if any(isinstance(each, AnswerRequest) and each.verdict == "refused" for each in actions):
+            assert replace(before, deadline=self.state.deadline) == self.state
+            return
+        for name, each in self.state.drains.items():
+            if not words or name in words or {*map(str, each.target.every)} & {*words}:
+                self.begin(name)
+                assert is_forced <= each.phase.is_held
+                assert name not in masters or each.phase.is_held
 
     @rule(words=words)
     def undrain(self, words: list[str]) -> None:
         self.count += 1
         key = f"u{self.count}"
-        event = draining.Requested(id=key, request=Request(is_drain=False, words=tuple(words)))
-        self.feed(event)
+        request = DrainRequest(action="undrain", words=tuple(words))
+        self.feed(fsm.DrainRequested(id=key, request=request))
         assert key in self.answered
         if not words:
             assert set() == self.held
             assert self.state.everything is None
-            assert all(self.state.phase(name) is Phase.FREE for name in self.state.drains)
+            assert "" == self.saved
+            assert all(self.state.phase(name) is DrainPhase.SERVING for name in NAMES)
 
     @rule(name=names, sender=st.integers(2, 4), part=st.booleans())
     def hear(self, name: str, sender: int, *, part: bool) -> None:
-        listed = sorted(SUBJECTS[name].addresses)
+        found = self.state.drains.get(name)
+        listed = sorted(found.target.addresses, key=str) if found else ADDRESSES
         listed = listed[:1] if part else listed
-        for each in listed:
-            self.served_at[name, each] = self.now
-        seen = Sighting(
+        if found:
+            for each in listed:
+                self.served_at[each] = self.now
+        self.advert(name, sender, listed, is_leaving=False)
+
+    @rule(name=names, sender=st.integers(2, 4))
+    def leave(self, name: str, sender: int) -> None:
+        self.advert(name, sender, [], is_leaving=True)
+
+    def advert(self, name: str, sender: int, listed: list[IPAddress], *, is_leaving: bool) -> None:
+        advert = fsm.SuccessorAdvert(
             mac=bytes([sender] * 6),
             router_id=11,
             source=f"10.0.0.{sender}",
@@ -135,69 +184,99 @@ class Machine(RuleBasedStateMachine):
             interval=1.0,
             at=self.now,
         )
-        self.feed(draining.Told(name=name, event=drain.Heard(sighting=seen)))
+        self.feed(fsm.SuccessorHeard(name=name, advert=advert, is_leaving=is_leaving))
 
-    @rule(name=names, sender=st.integers(2, 4))
-    def leave(self, name: str, sender: int) -> None:
-        event = drain.Left(mac=bytes([sender] * 6), router_id=11)
-        self.feed(draining.Told(name=name, event=event))
+    @rule(name=names, is_master=st.booleans())
+    def enter(self, name: str, *, is_master: bool) -> None:
+        found = self.state.drains.get(name)
+        if found is not None and found.is_leaving and not is_master:
+            self.begin(name)  # until now it served
+        self.feed(fsm.InstanceEntered(name=name, is_master=is_master))
 
-    @rule(name=names)
-    def promote(self, name: str) -> None:
-        self.feed(draining.Told(name=name, event=drain.Promoted()))
+    @rule(seconds=st.sampled_from([0.5, 3.0, 60.0]))
+    def pause(self, seconds: float) -> None:
+        """Time in which nothing is heard moves what was heard, and the deadlines, by as much."""
+        self.now += seconds
+        for times in (self.served_at, self.begun_at):
+            for address in times:
+                times[address] += seconds
+        self.feed(fsm.ListeningPaused(seconds=seconds))
 
-    @rule(name=names)
-    def demote(self, name: str) -> None:
-        if self.state.drains.get(name) is not None and self.state.drains[name].is_leaving:
-            self.asked_at[name] = self.now  # until now it served
-        self.feed(draining.Told(name=name, event=drain.Demoted()))
+    @rule(chosen=lists, masters=st.frozensets(names))
+    def reload(self, chosen: list[str], masters: frozenset[str]) -> None:
+        self.follow(self.state, fsm.TargetsConfigured(targets=targets_of(chosen), masters=masters))
 
-    @rule(subjects=st.sets(names, min_size=1), masters=st.frozensets(names))
-    def reload(self, subjects: set[str], masters: frozenset[str]) -> None:
-        added = subjects - set(self.state.drains)
-        self.feed(
-            draining.Configured(
-                subjects={name: SUBJECTS[name] for name in sorted(subjects)}, masters=masters
+    @rule(chosen=st.one_of(st.none(), lists), masters=st.frozensets(names))
+    def restart(self, chosen: list[str] | None, masters: frozenset[str]) -> None:
+        """Kill the agent: requests are lost, what was written down is restored."""
+        before, saved = self.state, self.saved
+        targets = {name: each.target for name, each in before.drains.items()}
+        if chosen is not None:
+            targets = targets_of(chosen)
+        self.state, self.open, self.held = DrainState(), set(), set()
+        if saved:
+            self.feed(decode_record(saved, CLOCK))
+            assert set(before.records) == self.held
+        self.follow(self.state, fsm.TargetsConfigured(targets=targets, masters=masters))
+
+    def follow(self, before: DrainState, event: fsm.TargetsConfigured) -> None:
+        """Take a configuration: what was drained stays so, what served serves, by address."""
+        drained, held = (
+            {address for each in found for address in each.target.every}
+            for found in (
+                [each for each in before.drains.values() if each.phase is not DrainPhase.SERVING],
+                [each for each in before.drains.values() if each.phase.is_held],
             )
         )
-        for name in added:
-            self.asked_at[name] = self.now
-
-    @rule()
-    def restart(self) -> None:
-        """Kill the agent: requests are lost, what is held is restored."""
-        names = dict.fromkeys(self.state.drains)
-        event = draining.Restored(
-            held=self.state.held, everything=self.state.everything, known=self.state.known
-        )
-        self.state, self.open, self.held = Draining(), set(), set()
         self.feed(event)
-        self.feed(draining.Configured(subjects={name: SUBJECTS[name] for name in names}))
-        self.asked_at |= dict.fromkeys(names, self.now)
+        assert list(event.targets) == list(self.state.drains)
+        every = (each.every for each in event.targets.values())
+        assert frozenset[object]().union(*every) == self.state.known
+        targets = {each.target: each for each in before.drains.values() if before.is_configured}
+        for name, target in event.targets.items():
+            if target in targets:  # under whatever name
+                assert targets[target] == self.state.drains[name]
+            else:
+                self.begin(name)
+            phase, known = self.state.phase(name), target.every & before.known
+            if known - drained or (not known and before.everything is None):
+                assert phase is DrainPhase.SERVING
+            elif known and known <= held:
+                assert phase.is_held
+            else:
+                assert phase is not DrainPhase.SERVING
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, 2.5, 6.0]))
-    def wait(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.1, 1.0, 2.5, 6.0]), has_link=st.booleans())
+    def wait(self, seconds: float, *, has_link: bool = True) -> None:
         end = self.now + seconds
         while (due := self.state.deadline) is not None and due <= end:
             self.now = max(self.now, due)
-            self.feed(draining.TimePassed())
+            drained = [
+                name
+                for name, each in self.state.drains.items()
+                if each.phase is DrainPhase.DRAINED and not has_link
+            ]
+            self.feed(fsm.DrainTimePassed(has_link=has_link))
+            for name in drained:
+                self.begin(name)
             later = self.state.deadline
             assert later is None or later > self.now
         self.now = end
 
     @invariant()
     def files_say_what_is_known(self) -> None:
-        """Never both undone and held."""
-        assert set(self.state.held) == self.held
+        """The hold files and the record: never both undone and held."""
+        assert set(self.state.records) == self.held
+        assert self.record() == self.saved
 
     @invariant()
-    def nobody_is_left_with_nothing(self) -> None:
-        """What is held without force was served by somebody else within the silence."""
-        for name, each in self.state.drains.items():
-            if each.is_held and not each.order.is_forced:
-                for address in SUBJECTS[name].addresses:
-                    known = self.served_at.get((name, address), 0.0)
-                    begun = self.asked_at.get(name, 0.0)
+    def no_address_is_left_to_no_node(self) -> None:
+        """What is held without force was served by a successor within the silence."""
+        for each in self.state.drains.values():
+            if each.phase.is_held and not each.spec.is_forced:
+                for address in each.target.addresses:
+                    known = self.served_at.get(address, 0.0)
+                    begun = self.begun_at.get(address, 0.0)
                     # a part that was fresh when the whole was: twice the silence
                     assert self.now - max(known, begun) < 2 * SILENCE
 
@@ -207,7 +286,7 @@ class Machine(RuleBasedStateMachine):
         assert self.open == {each.id for each in self.state.pending}
         for each in self.state.pending:
             phases = {self.state.phase(name) for name in each.waiting}
-            assert phases <= {Phase.PROVING, Phase.MOVING}
+            assert phases <= {DrainPhase.PENDING, DrainPhase.DRAINING}
             assert phases
 
     @precondition(lambda self: self.open)
@@ -217,9 +296,10 @@ class Machine(RuleBasedStateMachine):
         assert set() == self.open
 
     def teardown(self) -> None:
-        """With nobody heard any more, only what was forced stays."""
+        """When no successor is heard any more, only what was forced stays."""
         self.wait(100)
-        assert all(each.order.is_forced for each in self.state.drains.values() if each.is_held)
+        held = [each for each in self.state.drains.values() if each.phase.is_held]
+        assert all(each.spec.is_forced for each in held)
         assert set() == self.open
 
 
@@ -229,13 +309,18 @@ test_drains = Machine.TestCase
 
 # --- files --------------------------------------------------------------------------------------
 
-orders = builds(
-    RecordedOrder,
-    is_forced=st.booleans(),
-    until=st.one_of(st.none(), st.floats(0, 1e10)),
-    until_monotonic=st.one_of(st.none(), st.floats(0, 1e10)),
-    seconds=st.one_of(st.none(), st.floats(0, LONGEST)),
-    addresses=st.frozensets(st.ip_addresses(), max_size=3),
+specs = builds(
+    DrainSpec, is_forced=st.booleans(), until=st.one_of(st.none(), st.integers(1000, 10**9))
+)
+drains = builds(
+    InstanceDrain,
+    target=builds(
+        Target,
+        addresses=st.frozensets(st.ip_addresses(), max_size=3),
+        excluded=st.frozensets(st.ip_addresses(), max_size=2),
+    ),
+    phase=st.sampled_from(DrainPhase),
+    spec=specs,
 )
 json_like = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
@@ -253,77 +338,64 @@ json_like = st.recursive(
 
 
 @given(
-    is_drain=st.booleans(),
+    action=st.sampled_from(["drain", "undrain"]),
     words=st.lists(st.text(min_size=1, max_size=20), max_size=5),
     is_forced=st.booleans(),
     seconds=st.one_of(st.none(), st.floats(min_value=0.001, max_value=LONGEST)),
 )
 def test_a_request_is_read_as_it_was_written(
-    *, is_drain: bool, words: list[str], is_forced: bool, seconds: float | None
+    action: Literal["drain", "undrain"],
+    words: list[str],
+    seconds: float | None,
+    *,
+    is_forced: bool,
 ) -> None:
-    """Whatever names somebody types."""
-    request = Request(is_drain=is_drain, words=tuple(words), is_forced=is_forced, seconds=seconds)
+    """Whatever names an operator types."""
+    request = DrainRequest(action=action, words=tuple(words), is_forced=is_forced, seconds=seconds)
     assert request == decode_request(encode_request(request))
 
 
 @given(
-    boot=st.text(max_size=10),
-    instances=st.dictionaries(st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True), orders),
-    everything=st.one_of(st.none(), orders),
+    boots=st.tuples(st.text(max_size=10), st.text(max_size=10)),
+    drains=st.dictionaries(st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True), drains),
+    everything=st.one_of(st.none(), specs),
+    later=st.integers(0, 10**6),
 )
 def test_a_record_is_read_as_it_was_written(
-    boot: str, instances: dict[str, RecordedOrder], everything: RecordedOrder | None
+    boots: tuple[str, str],
+    drains: dict[str, InstanceDrain],
+    everything: DrainSpec | None,
+    later: int,
 ) -> None:
-    """The next agent knows what this one did."""
-    known = frozenset(address for each in instances.values() for address in each.addresses)
-    record = Record(boot=boot, instances=instances, everything=everything, known=known)
-    assert record == decode_record(encode_record(record))
-
-
-def numbered(numbers: list[int]) -> dict[str, Subject]:
-    """Return instances that are called by their place in the list."""
-    return {
-        f"VIP_{place}": Subject(addresses=frozenset({ip_address(number)}))
-        for place, number in enumerate(numbers, start=1)
+    """The next agent knows what this one did, and until when, also after a boot."""
+    state = DrainState(drains=drains, everything=everything)
+    text = encode_record(state, DrainClock(boot=boots[0], wall=1e9, monotonic=1000.0))
+    is_same = boots[0] == boots[1]
+    monotonic = 1000.0 + later if is_same else 5.0
+    clock = DrainClock(boot=boots[1], wall=1e9 + later, monotonic=monotonic)
+    found = decode_record(text, clock)
+    assert state.known == found.known
+    assert {name: each.addresses for name, each in state.records.items()} == {
+        name: each.addresses for name, each in found.records.items()
     }
-
-
-@given(
-    drained=st.sets(st.integers(1, 8), min_size=1),
-    before=st.permutations(range(1, 9)),
-    after=st.permutations(range(1, 9)),
-    kept=st.integers(1, 8),
-)
-def test_a_restart_holds_the_same_addresses_whatever_they_are_called(
-    drained: set[int], before: list[int], after: list[int], kept: int
-) -> None:
-    """Lists in another order, some addresses gone: what was drained is, and nothing else."""
-    begun = draining.Configured(subjects=numbered(before))
-    words = tuple(str(ip_address(number)) for number in sorted(drained))
-    request = Request(is_drain=True, words=words, is_forced=True)
-    state = Draining()
-    for event in (begun, draining.Requested(id="a", request=request)):
-        state, _ = directing.step(state, event, 0.0, POLICY)
-    restored = draining.Restored(held=state.held, known=state.known)
-    state, files = Draining(), set[str]()
-    for each in (restored, draining.Configured(subjects=numbered(after[:kept]))):
-        state, actions = directing.step(state, each, 1.0, POLICY)
-        for action in actions:
-            if isinstance(action, draining.Hold):
-                files.add(action.name)
-            elif isinstance(action, draining.Release):
-                files.remove(action.name)
-    held = {address for found in state.held.values() for address in found.addresses}
-    assert {ip_address(number) for number in drained & set(after[:kept])} == held
-    assert files == set(state.held)
+    pairs = [(each.spec, found.records[name].spec) for name, each in state.records.items()]
+    assert (everything is None) == (found.everything is None)
+    if everything is not None and found.everything is not None:
+        pairs.append((everything, found.everything))
+    for before, after in pairs:
+        assert before.is_forced == after.is_forced
+        left = None if before.until is None else max(before.until - 1000 - later, 0)
+        until = None if left is None else pytest.approx(monotonic + left)
+        assert until == after.until
 
 
 @given(text=st.one_of(st.text(), json_like.map(json.dumps)))
 def test_garbage_is_refused_in_words(text: str) -> None:
     """A ValueError with a reason, never anything else."""
-    for decode in (decode_request, decode_record):
-        with contextlib.suppress(ValueError):
-            decode(text)
+    with contextlib.suppress(ValueError):
+        decode_request(text)
+    with contextlib.suppress(ValueError):
+        decode_record(text, CLOCK)
 
 
 @given(text=st.text())
