@@ -13,7 +13,7 @@ from ipfailover_agent import __version__, web
 from ipfailover_agent.child import Child
 from ipfailover_agent.chronicle.history import History, recording
 from ipfailover_agent.chronicle.reporter import Reporter
-from ipfailover_agent.chronicle.witness import Sources, Witness
+from ipfailover_agent.chronicle.witness import Sources, TransitionCauses
 from ipfailover_agent.configuration import awaiting, candidates
 from ipfailover_agent.configuration.peering import SOURCE as PEERS
 from ipfailover_agent.configuration.peering import Peering
@@ -22,14 +22,14 @@ from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising import keepalived, lifecycle
 from ipfailover_agent.core.supervising import supervision as does
-from ipfailover_agent.core.supervising.supervision import Phase, Reload
+from ipfailover_agent.core.supervising.supervision import AgentPhase, Reload
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
 from ipfailover_agent.protection import overseer
 from ipfailover_agent.protection.ground import SOURCE as LINKS
 from ipfailover_agent.protection.guard import Guard
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import files, host, loop, process, setgroups
-from ipfailover_agent.watchdog import Watchdog
+from ipfailover_agent.watchdog import LoopWatchdog
 from ipfailover_agent.web import Web
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Agent:
         output: LineSink,
         errors: LineSink,
         wrap: Callable[[bytes], bytes],
-        policy: does.Policy | None = None,
+        policy: does.SupervisionPolicy | None = None,
         last_words: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._paths = RunPaths(directory=options.run_directory, config="")
@@ -77,20 +77,20 @@ class Agent:
         self._output = output
         self._errors = errors
         self._wrap = wrap
-        self._policy = policy or does.Policy()
+        self._policy = policy or does.SupervisionPolicy()
         self._state = does.Lifecycle()
         self._queue: deque[does.Event] = deque()
         self._finish: does.Finish | None = None
         self.failure: tuple[str, ...] = ()  # why it ended, when it has
         self._woke_at = time.monotonic()
         self._last_words = last_words
-        self._watchdog = Watchdog(
+        self._watchdog = LoopWatchdog(
             beat=lambda: self._woke_at,
             keepalived=lambda: self._state.pid,
             tell=self._is_stuck,
         )
         self._refusals = Repeats()
-        self._witness = Witness(self._paths)
+        self._witness = TransitionCauses(self._paths)
         self._history.heard = self._witness.told
         self._guard = Guard(
             log=log,
@@ -129,7 +129,7 @@ class Agent:
             in_force=lambda: self._candidates.peers,
             changed=lambda: self._dispatch(does.InputsChanged()),
         )
-        self._candidates = candidates.Candidates(
+        self._candidates = candidates.ConfigManager(
             environment=environment,
             options=options,
             paths=self._paths,
@@ -209,7 +209,7 @@ class Agent:
 
     def _serve(self) -> does.Finish:
         """Go round until there is a reason to end."""
-        self._dispatch(does.Begin())
+        self._dispatch(does.AgentStarted())
         self._watchdog.begin()
         try:
             while self._finish is None:
@@ -259,7 +259,7 @@ class Agent:
             self._guard.deadline,
             self._web.deadline,
             self._peering.deadline,
-            self._watcher.deadline if self._state.phase is Phase.RUNNING else None,
+            self._watcher.deadline if self._state.phase is AgentPhase.RUNNING else None,
         )
         deadline = min((each for each in due if each is not None), default=None)
         events = self._wait(deadline)
@@ -276,10 +276,10 @@ class Agent:
         self._guard.renew(now)
         self._guard.tick(now)
         if self._state.deadline is not None and now >= self._state.deadline:
-            self._dispatch(does.DeadlinePassed())
+            self._dispatch(does.SupervisionDeadlinePassed())
         self._candidates.tick(now, self._loop)
         self._peering.tick(now)
-        if self._state.phase is Phase.RUNNING:
+        if self._state.phase is AgentPhase.RUNNING:
             self._watcher.tick(now)
         for event in events:
             self._handle(event)
@@ -368,8 +368,8 @@ class Agent:
             self._guard.transition(*changed)
 
     def _on_child_exit(self, child: process.ChildExit) -> None:
-        if child.pid == self._state.pid and self._state.phase is not Phase.CLEARING:
-            code, is_restart = child.exit_code, self._state.phase is Phase.RESTARTING
+        if child.pid == self._state.pid and self._state.phase is not AgentPhase.CLEARING:
+            code, is_restart = child.exit_code, self._state.phase is AgentPhase.RESTARTING
             permanent = keepalived.permanent_exit_code(code) is not None
             changed = permanent and self._candidates.host_changed()
             self._reporter.keepalived_ended(
@@ -387,7 +387,7 @@ class Agent:
             or self._guard.child_exited(child, self._loop)
         ):
             self._log.debug("child.orphan_reaped", pid=child.pid, exit_code=child.exit_code)
-        if self._state.phase is Phase.CLEARING:
+        if self._state.phase is AgentPhase.CLEARING:
             self._check_group()
 
     def _on_keepalived_line(self, source: str, line: bytes) -> None:
@@ -437,7 +437,7 @@ class Agent:
                 if self._state.reload is Reload.PREPARING:
                     self._reporter.reload_began()
                 self._watcher.reading()
-                runs = self._state.phase is Phase.RUNNING
+                runs = self._state.phase is AgentPhase.RUNNING
                 self._candidates.prepare(self._loop, runs=runs)
             case does.AbandonPreparation():
                 self._candidates.abandon(self._loop)
@@ -479,7 +479,7 @@ class Agent:
     def _restart(self, reason: str) -> bool:
         """Have keepalived started anew; return False where something else is under way."""
         self._dispatch(does.RestartWanted(reason=reason))
-        return self._state.phase is Phase.RESTARTING
+        return self._state.phase is AgentPhase.RESTARTING
 
     def _tell_restart(self, action: does.TellRestart | does.ScheduleRestart) -> None:
         if isinstance(action, does.ScheduleRestart):
@@ -507,7 +507,7 @@ class Agent:
         if is_reload:
             self._witness.reloaded(time.monotonic())
         else:
-            stops = self._state.phase is Phase.STOPPING
+            stops = self._state.phase is AgentPhase.STOPPING
             text = "the agent stops" if stops else "keepalived is started again"
             self._witness.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
             self._guard.keepalived_ends()

@@ -24,7 +24,7 @@ _TELLING: Final = 1.0  # seconds for the last words: what the loop hangs at may 
 _STOPPING: Final = 2.0  # for keepalived, which says goodbye and removes its addresses
 
 
-class Watchdog:
+class LoopWatchdog:
     """Looks at one loop.
 
     Args:

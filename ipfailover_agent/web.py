@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.reading import listen
-from ipfailover_agent.core.supervising.supervision import Phase
-from ipfailover_agent.report.board import Board, Listening, Observation, slept, wake
+from ipfailover_agent.core.supervising.supervision import AgentPhase
+from ipfailover_agent.report.board import Exchange, Listening, StatusView, slept, wake
 from ipfailover_agent.report.status import ListenStatus
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Web:
         self._log = log
         self._reporter = reporter
         self._guard = guard
-        self._board: Board | None = None
+        self._board: Exchange | None = None
         self._server: Server | None = None
         self._loop: Loop | None = None
         self._start_at: float | None = None
@@ -83,12 +83,12 @@ class Web:
 
     def _start(self, address: ListenAddress, loop: Loop) -> None:
         from ipfailover_agent.report.http import Server  # noqa: PLC0415
-        from ipfailover_agent.report.site import Site  # noqa: PLC0415
+        from ipfailover_agent.report.site import Routes  # noqa: PLC0415
 
         with contextlib.ExitStack() as undo:
-            board = Board()
+            board = Exchange()
             undo.callback(board.close)
-            server = Server(address, board, Site(board))
+            server = Server(address, board, Routes(board))
             loop.watch_readable(board.to_loop, SOURCE)
             undo.callback(loop.unwatch, board.to_loop)
             server.start()
@@ -116,7 +116,7 @@ class Web:
         """Show that the loop runs; look at the node if somebody waits for that."""
         if self._start_at is not None and (
             now >= self._start_at
-            or (self._reporter.phase is Phase.RUNNING and not self._told.reason)
+            or (self._reporter.phase is AgentPhase.RUNNING and not self._told.reason)
         ):
             self._start_at = None
             if self._address is not None and self._loop is not None:
@@ -154,7 +154,7 @@ class Web:
         """Ask keepalived first, unless it answered a moment ago or cannot be asked."""
         self._look_due = max(now, self._looked_at + _LOOK_INTERVAL)
         self._dump_since = None
-        asks = not self._guard.overseer.refusal and self._reporter.phase is Phase.RUNNING
+        asks = not self._guard.overseer.refusal and self._reporter.phase is AgentPhase.RUNNING
         if asks and not self._has_answered(now - _DUMP_INTERVAL):
             self._dump_since, self._look_due = now, now + _DUMP_PATIENCE
             self._guard.overseer.want_dump()
@@ -170,7 +170,7 @@ class Web:
         answers = self._guard.answers()
         status = self._reporter.snapshot()
         self._looked_at = time.monotonic()
-        self._board.look = Observation(
+        self._board.look = StatusView(
             at=self._looked_at,
             status=status,
             dump_age=answers.answered_ago,

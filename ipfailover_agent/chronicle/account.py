@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipfailover_agent.chronicle.history import History
-    from ipfailover_agent.chronicle.look import Answers, Look
-    from ipfailover_agent.chronicle.witness import Witness
+    from ipfailover_agent.chronicle.look import NodeAnswers, ProtectionState
+    from ipfailover_agent.chronicle.witness import TransitionCauses
     from ipfailover_agent.core.model import KeepalivedConfig
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+    from ipfailover_agent.core.supervising.roster import Instances, InstanceState
     from ipfailover_agent.core.supervising.supervision import Lifecycle
     from ipfailover_agent.core.telling.readiness import Readiness
     from ipfailover_agent.prepare import Candidate
@@ -65,7 +65,7 @@ class Active(Struct, frozen=True, kw_only=True):
         )
 
 
-class Told(Struct, frozen=True, kw_only=True):
+class StatusInputs(Struct, frozen=True, kw_only=True):
     """What the reporter was told: the newest word on everything.
 
     ``problems`` keep the node from being ready; ``starts`` is how often keepalived was started.
@@ -73,7 +73,7 @@ class Told(Struct, frozen=True, kw_only=True):
 
     lifecycle: Lifecycle
     active: Active | None
-    roster: Roster
+    roster: Instances
     problems: tuple[str, ...]
     reload: status.ReloadStatus
     starts: int
@@ -91,7 +91,7 @@ class DrainView(Protocol):
         """Return in words how an instance is drained, None when it is not."""
 
 
-class Account:
+class StatusBuilder:
     """Makes snapshots of what the reporter was told and of what is to be seen beside it."""
 
     def __init__(
@@ -103,10 +103,10 @@ class Account:
         held: Callable[[str], str | None],
         protections: Callable[[], tuple[status.Protection, ...]],
         drains: DrainView,
-        look: Callable[[], Look],
-        answers: Callable[[], Answers],
+        look: Callable[[], ProtectionState],
+        answers: Callable[[], NodeAnswers],
         history: History,
-        witness: Witness,
+        witness: TransitionCauses,
     ) -> None:
         self._paths = paths
         self._source = source
@@ -120,7 +120,7 @@ class Account:
         self._witness = witness
         self._started_at = utc_now()
 
-    def snapshot(self, told: Told) -> status.AgentStatus:
+    def snapshot(self, told: StatusInputs) -> status.AgentStatus:
         """Return the status at this moment."""
         active, now, look = told.active, time.time(), self._look()
         ready = self.readiness(told)
@@ -161,7 +161,7 @@ class Account:
             source=self._source,
         )
 
-    def readiness(self, told: Told) -> Readiness:
+    def readiness(self, told: StatusInputs) -> Readiness:
         """Return whether the node is ready at this moment."""
         answers, now = self._answers(), time.monotonic()
         return readiness.judge(
@@ -179,7 +179,7 @@ class Account:
             )
         )
 
-    def _facts(self, entry: RosterEntry, now: float) -> InstanceFacts:
+    def _facts(self, entry: InstanceState, now: float) -> InstanceFacts:
         name = entry.instance.name
         withheld = ""
         if entry.state is VrrpState.FAULT:
@@ -200,7 +200,9 @@ class Account:
             return None
         return None if verdict.failure is None else self._witness.check_reason()
 
-    def _instance(self, entry: RosterEntry, look: Look, now: float) -> status.InstanceStatus:
+    def _instance(
+        self, entry: InstanceState, look: ProtectionState, now: float
+    ) -> status.InstanceStatus:
         name = entry.instance.name
         holders = look.holders.get(name, ())
         return status.InstanceStatus(
@@ -223,7 +225,7 @@ class Account:
             transition_counts=self._history.causes(name),
         )
 
-    def _check(self, config: KeepalivedConfig, look: Look) -> status.CheckStatus | None:
+    def _check(self, config: KeepalivedConfig, look: ProtectionState) -> status.CheckStatus | None:
         """Return what the check said last, None where there is no check."""
         if not _has_check(config):
             return None
@@ -237,7 +239,7 @@ class Account:
             duration=self._check_took(config, look),
         )
 
-    def _check_took(self, config: KeepalivedConfig, look: Look) -> float | None:
+    def _check_took(self, config: KeepalivedConfig, look: ProtectionState) -> float | None:
         """Return what the last run of the check took in seconds; a user's script is not timed."""
         track = config.track_script
         if track is None:
@@ -247,7 +249,7 @@ class Account:
         within = track.interval + track.timeout + _CHECK_SLACK
         return files.read_duration(self._paths.check_duration, within)
 
-    def _counts(self, look: Look) -> status.Counts:
+    def _counts(self, look: ProtectionState) -> status.Counts:
         count = self._history.count
         return status.Counts(
             accepted=count("reload.accepted"),

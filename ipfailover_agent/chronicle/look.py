@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Answers(Struct, frozen=True, kw_only=True):
+class NodeAnswers(Struct, frozen=True, kw_only=True):
     """What the kernel and keepalived answer at one moment; see ``readiness.NodeFacts``."""
 
     present: frozenset[str] | None = None
@@ -27,7 +27,7 @@ class Answers(Struct, frozen=True, kw_only=True):
     owed: float = 0.0
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class ProtectionState(Struct, frozen=True, kw_only=True):
     """What is told of leases, of keepalived's own word, of holders, rivals, silence and holds.
 
     ``lease_remaining`` is in seconds, for every instance that is MASTER; mappings are by the

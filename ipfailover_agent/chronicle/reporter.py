@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.chronicle.account import Account, Active, Told
+from ipfailover_agent.chronicle.account import Active, StatusBuilder, StatusInputs
 from ipfailover_agent.chronicle.history import History, utc_now
-from ipfailover_agent.chronicle.look import Answers, Look
+from ipfailover_agent.chronicle.look import NodeAnswers, ProtectionState
 from ipfailover_agent.chronicle.ready_file import ReadyFile
 from ipfailover_agent.chronicle.status_file import StatusFile
-from ipfailover_agent.chronicle.witness import Witness
+from ipfailover_agent.chronicle.witness import TransitionCauses
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -25,8 +25,8 @@ from ipfailover_agent.core.errors import (
 )
 from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.supervising import keepalived
-from ipfailover_agent.core.supervising.roster import Roster
-from ipfailover_agent.core.supervising.supervision import Lifecycle, Phase, Verdict
+from ipfailover_agent.core.supervising.roster import Instances
+from ipfailover_agent.core.supervising.supervision import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.core.telling.readiness import Readiness
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
 from ipfailover_agent.report import status
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.chronicle.account import DrainView
     from ipfailover_agent.core.model import VrrpState
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.roster import RosterEntry
+    from ipfailover_agent.core.supervising.roster import InstanceState
     from ipfailover_agent.prepare import Candidate
 
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
@@ -63,11 +63,11 @@ class Reporter:
         held: Callable[[str], str | None],
         protections: Callable[[], tuple[status.Protection, ...]],
         drains: DrainView,
-        look: Callable[[], Look] = Look,
-        answers: Callable[[], Answers] = Answers,
+        look: Callable[[], ProtectionState] = ProtectionState,
+        answers: Callable[[], NodeAnswers] = NodeAnswers,
         troubles: Callable[[], tuple[str, ...]] = tuple,
         history: History | None = None,
-        witness: Witness | None = None,
+        witness: TransitionCauses | None = None,
     ) -> None:
         self.log = log
         self._file = StatusFile(paths.status, log)
@@ -77,7 +77,7 @@ class Reporter:
         self._troubles = troubles
         self._state = Lifecycle()
         self._active: Active | None = None
-        self._roster = Roster()
+        self._roster = Instances()
         self._problems: tuple[str, ...] = ()
         self._changes: tuple[str, ...] = ()
         self._refusal: tuple[str, ...] = ()
@@ -91,8 +91,8 @@ class Reporter:
         self._nag_at: float | None = None
         self.listening: status.ListenStatus | None = None
         self.history = history or History(paths.events)
-        self.witness = witness or Witness(paths)
-        account = Account(
+        self.witness = witness or TransitionCauses(paths)
+        account = StatusBuilder(
             paths=paths,
             source=self._source,
             lines_dropped=lines_dropped,
@@ -123,13 +123,13 @@ class Reporter:
         return "" if check is None else check.name
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> AgentPhase:
         """Return the phase of supervision."""
         return self._state.phase
 
     @property
-    def _told(self) -> Told:
-        return Told(
+    def _told(self) -> StatusInputs:
+        return StatusInputs(
             lifecycle=self._state,
             active=self._active,
             roster=self._roster,
@@ -177,7 +177,7 @@ class Reporter:
         if found != self._written:
             self.touch()
         self._judge_at = now + (_JUDGE_INTERVAL if found.is_ready else _UNREADY_INTERVAL)
-        if self._state.phase is not Phase.RUNNING:
+        if self._state.phase is not AgentPhase.RUNNING:
             self._judge_at = None
 
     # --- news -----------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Reporter:
         if (state.phase, state.pid) != (self._state.phase, self._state.pid):
             self.touch()
         self._state = state
-        if state.phase is Phase.RUNNING and self._judge_at is None:
+        if state.phase is AgentPhase.RUNNING and self._judge_at is None:
             self._judge_at = time.monotonic()
 
     def activated(
@@ -249,15 +249,15 @@ class Reporter:
         """Return what is wrong with the last candidate; nothing if it was accepted."""
         return self._refusal
 
-    def refused(self, error: AgentError, verdict: Verdict) -> None:
+    def refused(self, error: AgentError, verdict: CandidateVerdict) -> None:
         """Tell that a candidate was refused, once, and then how often, each minute."""
         problems = self._refusal = problems_of(error)
-        if self._state.phase in {Phase.PREPARING, Phase.WAITING}:
+        if self._state.phase in {AgentPhase.PREPARING, AgentPhase.WAITING}:
             self._problems = problems
         self.touch()
         repeated = self._repeats.seen("\n".join(problems), time.monotonic())
         if repeated is not None:
-            event = "host.awaited" if verdict is Verdict.NOT_READY else "config.rejected"
+            event = "host.awaited" if verdict is CandidateVerdict.NOT_READY else "config.rejected"
             counted = {"repeated": repeated} if repeated else {}
             is_usual = isinstance(error, HostNotReadyError) and error.is_usual
             say = self.log.info if is_usual else self.log.error
@@ -334,11 +334,11 @@ class Reporter:
                 )
 
     @property
-    def roster(self) -> Roster:
+    def roster(self) -> Instances:
         """Return what each instance does."""
         return self._roster
 
-    def notify_line(self, line: bytes) -> tuple[RosterEntry, VrrpState] | None:
+    def notify_line(self, line: bytes) -> tuple[InstanceState, VrrpState] | None:
         """Take a line of the notify FIFO; return what an instance was and what it became."""
         transition = keepalived.parse_transition(line)
         if transition is None:
@@ -389,7 +389,7 @@ class Reporter:
             self._status_due = self._status_at + _RETRY_INTERVAL
 
 
-def _lasted(entry: RosterEntry, now: float) -> float | None:
+def _lasted(entry: InstanceState, now: float) -> float | None:
     """Return for how many seconds an instance was what it is; None where nobody knows.
 
     By the monotonic clock: that of the wall may be stepped meanwhile.

@@ -14,8 +14,8 @@ from msgspec import Struct, field
 from ipfailover_agent.core.model import Family, VrrpState
 from ipfailover_agent.core.telling import remarks, transition
 from ipfailover_agent.core.telling.transition import (
-    Sighting,
-    Told,
+    KnownSince,
+    NewestAdvert,
     TransitionCause,
     TransitionKind,
 )
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import KeepalivedConfig, VrrpInstance
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.roster import RosterEntry
+    from ipfailover_agent.core.supervising.roster import InstanceState
     from ipfailover_agent.core.telling.transition import Withholding
 
 
@@ -42,9 +42,9 @@ class Sources(Struct, kw_only=True):
 class _Memory(Struct):
     """Of one instance."""
 
-    sightings: tuple[Sighting, ...] = ()
-    outranked: Told | None = None
-    preempted: Told | None = None
+    sightings: tuple[NewestAdvert, ...] = ()
+    outranked: KnownSince | None = None
+    preempted: KnownSince | None = None
     last: tuple[TransitionCause, float] | None = None
 
 
@@ -55,7 +55,7 @@ class CheckVerdict(Struct, frozen=True, kw_only=True):
     since: float
 
 
-class Witness(Struct):
+class TransitionCauses(Struct):
     """What was seen and heard, of the active configuration's instances."""
 
     paths: RunPaths
@@ -65,7 +65,7 @@ class Witness(Struct):
     probes: CheckVerdict | None = None  # of the check that the agent makes itself
     child_death: str = ""  # how the VRRP child of this keepalived died
     _of: dict[str, _Memory] = field(default_factory=dict)
-    _link: Told | None = None
+    _link: KnownSince | None = None
     _start: TransitionCause | None = None
     _ending: TransitionCause | None = None
     _reload_at: float | None = None
@@ -81,14 +81,14 @@ class Witness(Struct):
                 rank = "equal" if said.is_equal else "higher"
                 suffix = ", whose address is higher" if said.is_equal else ""
                 text = f"advert of {rank} priority {priority} from {source}{suffix}"
-                self._memory(name).outranked = Told(text=text, at=now)
+                self._memory(name).outranked = KnownSince(text=text, at=now)
             case remarks.Outranks(instance=name, source=source, priority=priority):
                 text = f"outranks {source} (priority {priority})"
-                self._memory(name).preempted = Told(text=text, at=now)
+                self._memory(name).preempted = KnownSince(text=text, at=now)
             case remarks.CheckEnded(failure=failure):
                 self.script = CheckVerdict(failure=failure or None, since=time.time())
             case remarks.LinkChanged() as said:
-                self._link = Told(text=said.failure, at=now)
+                self._link = KnownSince(text=said.failure, at=now)
             case remarks.ProcessExited() as said:
                 self._exit = said
             case remarks.ChildDied(pid=pid):
@@ -122,7 +122,7 @@ class Witness(Struct):
         if now.port_probes is None:
             self.probes = None
 
-    def advert(self, name: str, sighting: Sighting) -> None:
+    def advert(self, name: str, sighting: NewestAdvert) -> None:
         """Take an advert of somebody else for an instance's id."""
         memory = self._memory(name)
         memory.sightings = transition.seen(memory.sightings, sighting)
@@ -160,7 +160,7 @@ class Witness(Struct):
     # --- what explains --------------------------------------------------------------------------
 
     def explain(
-        self, before: RosterEntry, state: VrrpState, now: float, lasted: float | None
+        self, before: InstanceState, state: VrrpState, now: float, lasted: float | None
     ) -> TransitionCause:
         """Return why an instance enters a state, and remember it."""
         instance = before.instance

@@ -16,7 +16,7 @@ from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.reading import variables
 from ipfailover_agent.core.telling import doctor, findings
-from ipfailover_agent.core.telling.findings import Finding, Verdict
+from ipfailover_agent.core.telling.findings import CheckResult, Finding
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import examining, host, memory, process
 from ipfailover_agent.system.files import TERMINATION_LOG, write_termination_message
@@ -24,7 +24,7 @@ from ipfailover_agent.system.files import TERMINATION_LOG, write_termination_mes
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from ipfailover_agent.commands.examination import Patience
+    from ipfailover_agent.commands.examination import Deadline
     from ipfailover_agent.core.changing.records import ActiveRecord
     from ipfailover_agent.prepare import Candidate, Options
 
@@ -68,7 +68,7 @@ def examine(
     if as_json:
         told = [{**asdict(each), "verdict": each.verdict.value} for each in found]
         terminal.say(json.dumps({"findings": told}, indent=2))
-    failed = [each for each in found if each.verdict is Verdict.FAIL]
+    failed = [each for each in found if each.verdict is CheckResult.FAIL]
     if failed and os.getpid() == 1:  # a container of its own, not beside an agent
         write_termination_message(
             TERMINATION_LOG, "\n".join(_lines(each, None) for each in failed)
@@ -89,7 +89,7 @@ def _lines(finding: Finding, columns: int | None) -> str:
 
 
 def _findings(options: Options, seconds: float) -> Iterator[Finding]:
-    patience = examination.Patience(seconds)
+    patience = examination.Deadline(seconds)
     yield from _program(patience)
     source = _source_of(options)
     yield from _agent(source)
@@ -111,7 +111,7 @@ def _findings(options: Options, seconds: float) -> Iterator[Finding]:
         yield from examination.machine()
 
 
-def _program(patience: Patience) -> Iterator[Finding]:
+def _program(patience: Deadline) -> Iterator[Finding]:
     try:
         yield doctor.of_capabilities(host.missing_capabilities())
     except AgentError as error:
@@ -193,7 +193,7 @@ def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
             yield findings.warned("agent", text, "mend that; it is let go by itself")
 
 
-def _configuration(source: _Source, patience: Patience) -> _Configuration:
+def _configuration(source: _Source, patience: Deadline) -> _Configuration:
     """Build the configuration, and say how that went."""
     names = peers_once.Found(source.options, patience.at_most(_NAMES_SECONDS))
     try:

@@ -22,7 +22,7 @@ from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.drains.drain_requests import Request
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.network import packet_filter
-from ipfailover_agent.core.network.packets import Answer, Carp
+from ipfailover_agent.core.network.packets import Carp, NeighbourReply
 from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.telling import drill as core
 from ipfailover_agent.report import terminal
@@ -190,12 +190,12 @@ class _Watcher:
     def __init__(self, subject: _Subject) -> None:
         self._subject = subject
         self._macs = wire.host_macs()
-        self._wire = wire.WireSocket(
+        self._wire = wire.PacketSocket(
             subject.interface, packet_filter.kernel_filter(subject.addresses)
         )
         self._index = socket.if_nametoindex(subject.interface)
-        self._looks: list[core.Look] = []
-        self._sightings: list[core.Sighting] = []
+        self._looks: list[core.AddressLook] = []
+        self._sightings: list[core.OtherHolderSeen] = []
         self._is_ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drill", daemon=True)
 
@@ -222,13 +222,13 @@ class _Watcher:
                     found = frozenset(
                         each.address.address for each in netlink.glance_at_addresses(self._index)
                     )
-                    self._looks.append(core.Look(at=time.monotonic(), here=wanted & found))
+                    self._looks.append(core.AddressLook(at=time.monotonic(), here=wanted & found))
                     self._listen()
 
     def _listen(self) -> None:
         select.select([self._wire.fileno()], [], [], _LOOK_INTERVAL)
         for each in self._wire.receive(_FRAMES):
-            if each.is_outgoing or isinstance(each.packet, (Answer, Carp)):
+            if each.is_outgoing or isinstance(each.packet, (NeighbourReply, Carp)):
                 continue
             if each.packet.source_mac in {*self._macs, self._wire.mac}:
                 continue

@@ -48,7 +48,7 @@ _AS_ROOT: Final = "run it as root on the node"
 _DENIED: Final = ("not permitted", "ermission denied")
 
 
-class Patience:
+class Deadline:
     """Shares out the time, so that one thing that hangs does not keep us for ever."""
 
     def __init__(self, listening: float) -> None:
@@ -62,7 +62,7 @@ class Patience:
 # --- this node ----------------------------------------------------------------------------------
 
 
-def node(candidate: Candidate, patience: Patience, *, is_running: bool) -> Iterator[Finding]:
+def node(candidate: Candidate, patience: Deadline, *, is_running: bool) -> Iterator[Finding]:
     """Look at this node, for what the configuration needs of it; ``is_running``: an agent runs."""
     yield _tested(candidate, patience)
     yield doctor.of_password(candidate.settings, candidate.config)
@@ -78,7 +78,7 @@ def machine(late: float | None = None, shift: float = 0.0) -> Iterator[Finding]:
     yield doctor.of_starvation(examining.pressure(), examining.throttled(), late)
 
 
-def _tested(candidate: Candidate, patience: Patience) -> Finding:
+def _tested(candidate: Candidate, patience: Deadline) -> Finding:
     if os.geteuid():  # scripts that are not its user's are insecure to keepalived (2.2.7)
         return findings.skipped("config", "keepalived judges scripts as root only", _AS_ROOT)
     try:
@@ -112,7 +112,7 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
     yield doctor.of_reverse_path(config, facts, strictness)
 
 
-def _firewall(candidate: Candidate, patience: Patience, *, is_running: bool) -> Iterator[Finding]:
+def _firewall(candidate: Candidate, patience: Deadline, *, is_running: bool) -> Iterator[Finding]:
     owned = nftables.owned_tables()
     try:
         closed = _closed_chains(candidate, patience, owned)
@@ -134,7 +134,7 @@ class _UnlistedError(Exception):
 
 
 def _closed_chains(
-    candidate: Candidate, patience: Patience, owned: Collection[Table]
+    candidate: Candidate, patience: Deadline, owned: Collection[Table]
 ) -> list[Chain]:
     """Return base chains that may drop VRRP and hold no rule that lets it in.
 
@@ -169,7 +169,7 @@ def _closed_chains(
     return found
 
 
-def _ports(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
+def _ports(candidate: Candidate, patience: Deadline) -> Iterator[Finding]:
     probes = candidate.config.track_script or candidate.config.port_probes
     ports = () if probes is None else probes.ports
     if not ports:
@@ -217,7 +217,7 @@ def network(
     try:
         macs = wire.host_macs()
         program = packet_filter.kernel_filter(config.addresses)
-        with wire.WireSocket(config.interface, program) as socket:
+        with wire.PacketSocket(config.interface, program) as socket:
             found = list(
                 contexts.build(config, candidate.facts, mac=socket.mac, host_macs=macs).values()
             )
@@ -233,7 +233,7 @@ def network(
         yield from findings.all_skipped(findings.WIRE_CHECKS, str(error), advice)
         yield from machine()
         return
-    heard = diagnosis.Heard(
+    heard = diagnosis.ReceivedPackets(
         seconds=seconds,
         packets=packets,
         answers={address: frozenset(each) - macs for address, each in answers.items()},
@@ -247,7 +247,7 @@ def network(
 def _judged(
     found: list[ContestContext],
     peers: tuple[tuple[IPAddress, ...], tuple[IPAddress, ...]],
-    heard: diagnosis.Heard,
+    heard: diagnosis.ReceivedPackets,
     unshielded: str,
 ) -> Iterator[Finding]:
     near, far = peers

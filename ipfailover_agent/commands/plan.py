@@ -15,8 +15,8 @@ from ipfailover_agent.commands import peers_once
 from ipfailover_agent.commands.check import ask_keepalived
 from ipfailover_agent.commands.running import find_agent, read_status, unseen, wrote
 from ipfailover_agent.core.changing import outlook
-from ipfailover_agent.core.changing.change import Change
-from ipfailover_agent.core.changing.outlook import Outlook
+from ipfailover_agent.core.changing.change import ConfigChange
+from ipfailover_agent.core.changing.outlook import Impact
 from ipfailover_agent.core.changing.wire import Consequence
 from ipfailover_agent.core.changing.wording import ranges
 from ipfailover_agent.core.errors import (
@@ -53,12 +53,12 @@ class _Base(Struct, frozen=True, kw_only=True):
     options: Options
 
 
-class _Outcome(Struct, frozen=True, kw_only=True):
+class _PlanOutcome(Struct, frozen=True, kw_only=True):
     """What ``plan`` found. ``signals`` counts the SIGHUPs to keepalived, None without one."""
 
     base: _Base
     candidate: Candidate | None = None
-    outlook: Outlook | None = None
+    outlook: Impact | None = None
     signals: int | None = None
     has_changes: bool = False
     warnings: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
     return _Base(kind="last-good", text=text, record=record, environment=os.environ, options=own)
 
 
-def _look(base: _Base) -> _Outcome:
+def _look(base: _Base) -> _PlanOutcome:
     warnings: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     candidate = None
@@ -138,14 +138,14 @@ def _look(base: _Base) -> _Outcome:
     except AgentError as error:
         problems = (str(error),)
     if candidate is None or problems:
-        return _Outcome(base=base, problems=problems)
+        return _PlanOutcome(base=base, problems=problems)
     return _compare(base, candidate, tuple(dict.fromkeys(warnings)))
 
 
-def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _Outcome:
+def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _PlanOutcome:
     if base.record is None:
-        added = Outlook(change=Change(added=candidate.config.addresses))
-        return _Outcome(
+        added = Impact(change=ConfigChange(added=candidate.config.addresses))
+        return _PlanOutcome(
             base=base, candidate=candidate, outlook=added, has_changes=True, warnings=warnings
         )
     found = outlook.foresee(base.record.config, candidate.config, candidate.settings)
@@ -156,7 +156,7 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _O
     )
     is_same = before.config == candidate.rendering.config
     signals = 0 if is_same else 2 if found.change.needs_second_signal else 1
-    return _Outcome(
+    return _PlanOutcome(
         base=base,
         candidate=candidate,
         outlook=found,
@@ -169,7 +169,7 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _O
 # --- told ---------------------------------------------------------------------------------------
 
 
-def _as_text(outcome: _Outcome) -> list[str]:
+def _as_text(outcome: _PlanOutcome) -> list[str]:
     lines = _wrapped(outcome.base.text)
     if outcome.outlook is not None:
         lines += ["", *_rows(outcome.outlook.change), "", *_wrapped(_steps(outcome))]
@@ -185,7 +185,7 @@ def _as_text(outcome: _Outcome) -> list[str]:
     return lines
 
 
-def _rows(change: Change) -> list[str]:
+def _rows(change: ConfigChange) -> list[str]:
     """Return what happens to which addresses, a paragraph for each kind."""
     kinds = (
         ("kept", len(change.kept), [ranges(change.kept)]),
@@ -210,7 +210,7 @@ def _rows(change: Change) -> list[str]:
     return lines
 
 
-def _ids(change: Change) -> list[str]:
+def _ids(change: ConfigChange) -> list[str]:
     return [
         f"{ranges(each.address for each in run)} "
         f"(from {run[0].old_id} to {run[0].new_id}{' and so on' if len(run) > 1 else ''})"
@@ -218,7 +218,7 @@ def _ids(change: Change) -> list[str]:
     ]
 
 
-def _moves(change: Change) -> list[str]:
+def _moves(change: ConfigChange) -> list[str]:
     """Return who goes where: every move where there are few, else the first of each run."""
     pairs: dict[tuple[str, str], list[Any]] = {}
     for each in change.moved:
@@ -231,7 +231,7 @@ def _moves(change: Change) -> list[str]:
     return shown if len(shown) <= most else [*shown[:most], f"{len(shown) - most} more like that"]
 
 
-def _steps(outcome: _Outcome) -> str:
+def _steps(outcome: _PlanOutcome) -> str:
     if not outcome.has_changes:
         return "nothing would change"
     first = outcome.outlook.first_step if outcome.outlook else ""
@@ -255,7 +255,7 @@ def _wrapped(text: str) -> list[str]:
     )
 
 
-def _as_json(outcome: _Outcome) -> str:
+def _as_json(outcome: _PlanOutcome) -> str:
     data: dict[str, Any] = {
         "ok": not outcome.problems,
         "compared_with": outcome.base.kind,

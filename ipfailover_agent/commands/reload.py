@@ -16,7 +16,7 @@ _UNSEEN = -1
 _RESOLUTION = 0.001  # seconds, of times in the status
 
 
-class _NoVerdictError(AgentError):
+class _NoReloadVerdictError(AgentError):
     exit_code = ExitCode.TEMPORARY
 
 
@@ -34,18 +34,18 @@ def reload(run_directory: str, timeout: float) -> int:
     from ipfailover_agent.system import process  # noqa: PLC0415 - a missing agent needs none
 
     if not process.signal_process(pid, signal.SIGHUP):
-        raise _NoVerdictError(f"the agent, pid {pid}, ended meanwhile")
+        raise _NoReloadVerdictError(f"the agent, pid {pid}, ended meanwhile")
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         data = read_status(run_directory)
         if data is not None and _is_answer(data["reload"], before, asked_at):
             return _tell(data["reload"])
         if find_agent(run_directory, must_run=False) != pid:
-            raise _NoVerdictError(f"the agent, pid {pid}, ended during the reload")
+            raise _NoReloadVerdictError(f"the agent, pid {pid}, ended during the reload")
         time.sleep(_LOOK_INTERVAL)
     data = read_status(run_directory)
     known = f"the agent is {data['phase']}" if data else unseen(run_directory, pid)
-    raise _NoVerdictError(f"no verdict within {timeout:g} s; {known}")
+    raise _NoReloadVerdictError(f"no verdict within {timeout:g} s; {known}")
 
 
 def _is_answer(verdict: dict[str, Any], before: int, asked_at: float) -> bool:

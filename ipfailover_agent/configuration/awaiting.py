@@ -29,7 +29,7 @@ class SourceEar:
 
     def __init__(self) -> None:
         self._awaited: AwaitedSource | None = None
-        self._wire: wire.WireSocket | None = None
+        self._wire: wire.PacketSocket | None = None
         self._loop: Loop | None = None
         self._holder = ""  # its MAC, once it was heard
 
@@ -48,7 +48,7 @@ class SourceEar:
     def _open(self, awaited: AwaitedSource, loop: Loop) -> None:
         try:
             program = packet_filter.kernel_filter((ip_address(awaited.address),))
-            self._wire = wire.WireSocket(awaited.interface, program)
+            self._wire = wire.PacketSocket(awaited.interface, program)
         except AgentError:
             return  # then it is not known; the next attempt is in a second
         self._awaited, self._loop, self._holder = awaited, loop, ""

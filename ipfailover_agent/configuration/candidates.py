@@ -26,7 +26,7 @@ from ipfailover_agent.core.errors import (
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning import ownership
 from ipfailover_agent.core.supervising import keepalived
-from ipfailover_agent.core.supervising.supervision import PreparationEnded, Verdict
+from ipfailover_agent.core.supervising.supervision import CandidateVerdict, PreparationEnded
 from ipfailover_agent.system import files, memory, process, release
 from ipfailover_agent.system.config_test import ConfigTest
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.changing.verify import Expectation
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.supervision import Policy
+    from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
     from ipfailover_agent.prepare import AddPeers, Candidate, Options, Variables
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.probes import Probes
@@ -60,7 +60,7 @@ class _Preparation(Struct, kw_only=True):
         return f"{STREAM} {self.test.pid}"
 
 
-class Candidates:
+class ConfigManager:
     """Answers Prepare with PreparationEnded, through ``dispatch``."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Candidates:
         reporter: Reporter,
         holds: Holds,
         probes: Probes,
-        policy: Policy,
+        policy: SupervisionPolicy,
         add_peers: AddPeers,
         dispatch: Callable[[PreparationEnded], None],
     ) -> None:
@@ -139,14 +139,14 @@ class Candidates:
                 self.active, self._variables = candidate, variables
                 self._record_active()
                 self._reporter.unchanged(candidate, variables.warnings)
-                self._dispatch(PreparationEnded(verdict=Verdict.UNCHANGED))
+                self._dispatch(PreparationEnded(verdict=CandidateVerdict.UNCHANGED))
                 return
             test = self._start_test(candidate)
         except HostNotReadyError as error:
-            self._refuse(self.ear.about(error, loop), Verdict.NOT_READY)
+            self._refuse(self.ear.about(error, loop), CandidateVerdict.NOT_READY)
         except AgentError as error:
             self.ear.close()
-            self._refuse(error, Verdict.REFUSED)
+            self._refuse(error, CandidateVerdict.REFUSED)
         else:
             self.ear.close()
             self._under_way = _Preparation(
@@ -219,11 +219,11 @@ class Candidates:
             self._install(candidate)
         except AgentError as error:
             self._discard_steps()
-            self._refuse(error, Verdict.REFUSED)
+            self._refuse(error, CandidateVerdict.REFUSED)
             return
         self._accepted = (candidate, under_way.variables)
         signals = self._signals_for(candidate)
-        self._dispatch(PreparationEnded(verdict=Verdict.ACCEPTED, signals=signals))
+        self._dispatch(PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=signals))
 
     def _signals_for(self, candidate: Candidate) -> int:
         """Note what the candidate changes; return how many SIGHUPs apply it."""
@@ -251,7 +251,7 @@ class Candidates:
             ):
                 self._steps.append((files.stage(file), config))
 
-    def _refuse(self, error: AgentError, verdict: Verdict) -> None:
+    def _refuse(self, error: AgentError, verdict: CandidateVerdict) -> None:
         self._reporter.refused(error, verdict)
         self._dispatch(
             PreparationEnded(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.core.changing import watching
-from ipfailover_agent.core.changing.watching import Watched
+from ipfailover_agent.core.changing.watching import Debounce
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.system import sources
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.configuration.candidates import Candidates
-    from ipfailover_agent.core.supervising.supervision import Policy
+    from ipfailover_agent.configuration.candidates import ConfigManager
+    from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
     from ipfailover_agent.prepare import Options
 
 
@@ -42,8 +42,8 @@ class Watcher:
         *,
         log: FilteringBoundLogger,
         options: Options,
-        candidates: Candidates,
-        policy: Policy,
+        candidates: ConfigManager,
+        policy: SupervisionPolicy,
         request: Callable[[], None],
     ) -> None:
         self._log = log
@@ -51,8 +51,8 @@ class Watcher:
         self._is_on = options.watches
         self._candidates = candidates
         self._request = request
-        self._source = Watched(every=policy.source_interval)
-        self._node = Watched(every=policy.node_interval)
+        self._source = Debounce(every=policy.source_interval)
+        self._node = Debounce(every=policy.node_interval)
 
     @property
     def deadline(self) -> float | None:

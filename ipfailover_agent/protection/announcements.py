@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.protection.rival_news import RivalNews
-    from ipfailover_agent.system.wire import WireSocket
+    from ipfailover_agent.system.wire import PacketSocket
 
 
 class AddressAnnouncer:
@@ -48,7 +48,7 @@ class AddressAnnouncer:
         """Announce nothing."""
         self._state = Announcer()
 
-    def send_own(self, wire: WireSocket, addresses: Iterable[IPAddress]) -> bool:
+    def send_own(self, wire: PacketSocket, addresses: Iterable[IPAddress]) -> bool:
         """Announce addresses of the node itself at once; return whether that has worked."""
         try:
             for each in addresses:
@@ -57,7 +57,7 @@ class AddressAnnouncer:
             return False
         return True
 
-    def send(self, wire: WireSocket, now: float, *, is_muted: bool) -> None:
+    def send(self, wire: PacketSocket, now: float, *, is_muted: bool) -> None:
         """Send what is due; ``is_muted``: let its time pass, nobody should yield to us."""
         self._state, addresses = announcing.due(self._state, now)
         if is_muted:
@@ -73,7 +73,7 @@ def _addresses(context: ContestContext) -> tuple[IPAddress, ...]:
     return (*context.addresses, *context.excluded_addresses)
 
 
-def _announcement(on: WireSocket, address: IPAddress) -> bytes:
+def _announcement(on: PacketSocket, address: IPAddress) -> bytes:
     if isinstance(address, IPv4Address):
         return packets.gratuitous_arp(on.mac, address)
     is_router = host.forwards_ipv6(on.interface)

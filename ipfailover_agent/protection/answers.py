@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig
     from ipfailover_agent.core.rivalry.conflict import Contest
-    from ipfailover_agent.protection.listening import Listener
+    from ipfailover_agent.protection.listening import AdvertListener
 
 
-class Answers:
+class AnswerMonitor:
     """All addresses of the active configuration; hears and speaks through ``listener``."""
 
     policy: ClassVar[AnsweringPolicy] = AnsweringPolicy()
 
-    def __init__(self, log: FilteringBoundLogger, listener: Listener) -> None:
+    def __init__(self, log: FilteringBoundLogger, listener: AdvertListener) -> None:
         self._log = log
         self._listener = listener
         self._state = Answering()
@@ -56,7 +56,7 @@ class Answers:
     def heard(self, address: IPAddress, mac: bytes, now: float, *, is_unasked: bool) -> None:
         """Somebody else answered for an address, or announced it."""
         if mac not in self._listener.macs:
-            answered = questions.Answered(address=address, mac=mac, is_unasked=is_unasked)
+            answered = questions.AddressAnswered(address=address, mac=mac, is_unasked=is_unasked)
             self._step(answered, now)
 
     def tick(self, now: float, contests: Mapping[str, Contest]) -> None:
@@ -96,7 +96,7 @@ class Answers:
         self._due_at = answering.deadline(self._state, self.policy)
         self._note()
         self._listener.hear_also(frozenset(self._state.holders))
-        asked = [each for each in actions if isinstance(each, questions.Ask)]
+        asked = [each for each in actions if isinstance(each, questions.AskForAddress)]
         if asked:
             self._ask(asked, now)
         for action in actions:
@@ -104,7 +104,7 @@ class Answers:
 
     def _is_expected(self, event: questions.Event) -> bool:
         """Tell whether it is an answer as they come all the time: nothing is due sooner."""
-        return isinstance(event, questions.Answered) and not self._state.regained
+        return isinstance(event, questions.AddressAnswered) and not self._state.regained
 
     def _note(self) -> None:
         """Remember since when nobody answers, in the time that people read."""
@@ -126,12 +126,12 @@ class Answers:
                 )
             case questions.HolderUnanswered(holder=holder, cause=cause):
                 self._log.warning("holder.unanswered", holder=str(holder), cause=cause)
-            case questions.Ask():
+            case questions.AskForAddress():
                 pass  # is sent already
             case questions.Regained(addresses=addresses):
                 self._log.info("address.answered", addresses=[str(each) for each in addresses])
 
-    def _ask(self, asked: Sequence[questions.Ask], now: float) -> None:
+    def _ask(self, asked: Sequence[questions.AskForAddress], now: float) -> None:
         """Send questions, but never from an address that is here no more.
 
         Whoever is asked would send that address's traffic here, whoever has it by now.

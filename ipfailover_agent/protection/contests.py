@@ -16,14 +16,14 @@ from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_
 from ipfailover_agent.core.network import packets
 from ipfailover_agent.core.rivalry import causes, claims, conflict, contest, contexts
 from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
-from ipfailover_agent.core.rivalry.counters import Counters
+from ipfailover_agent.core.rivalry.counters import AdvertCounters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
-from ipfailover_agent.core.telling.transition import Sighting
+from ipfailover_agent.core.telling.transition import NewestAdvert
 from ipfailover_agent.protection.announcements import AddressAnnouncer
-from ipfailover_agent.protection.answers import Answers
+from ipfailover_agent.protection.answers import AnswerMonitor
 from ipfailover_agent.protection.farewells import Farewells
-from ipfailover_agent.protection.leaving import Leaving
-from ipfailover_agent.protection.listening import Listener
+from ipfailover_agent.protection.leaving import OwnAdvertMonitor
+from ipfailover_agent.protection.listening import AdvertListener
 from ipfailover_agent.protection.rival_news import RivalNews
 from ipfailover_agent.system.wire import usable_addresses
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds
-    from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.protection.overseer import KeepalivedWatchdog
     from ipfailover_agent.protection.shields import Shields
     from ipfailover_agent.report.status import RivalStatus, UnansweredStatus
     from ipfailover_agent.system.loop import Loop
-    from ipfailover_agent.system.wire import Seen
+    from ipfailover_agent.system.wire import Frame
 
 REASON: Final = "contest"
 
@@ -63,17 +63,17 @@ class Contests:
         *,
         log: FilteringBoundLogger,
         holds: Holds,
-        overseer: Overseer,
+        overseer: KeepalivedWatchdog,
         shields: Shields,
         heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
         announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
-        seen: Callable[[str, Sighting], None] = lambda *_: None,
+        seen: Callable[[str, NewestAdvert], None] = lambda *_: None,
     ) -> None:
         self._heard = heard
         self._announced = announced
         self._log = log
-        self._listener = Listener(log)
-        self._answers = Answers(log, self._listener)
+        self._listener = AdvertListener(log)
+        self._answers = AnswerMonitor(log, self._listener)
         self._seen = seen
         self._holds = holds
         self._overseer = overseer
@@ -93,7 +93,7 @@ class Contests:
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
         self._unknown_since: dict[str, float] = {}  # lists of none of our addresses that we send
-        self._leaving = Leaving()
+        self._leaving = OwnAdvertMonitor()
         self._farewells = Farewells(log)
         self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
@@ -107,7 +107,7 @@ class Contests:
     def describe(self, name: str) -> str | None:
         """Return in words why an instance is held, None when it is not."""
         state = self._states.get(name)
-        if state is None or state.phase is conflict.Phase.WATCHING or state.cause is None:
+        if state is None or state.phase is conflict.ContestPhase.WATCHING or state.cause is None:
             return None
         return f"{state.phase.value}: {state.cause.text}"
 
@@ -209,7 +209,7 @@ class Contests:
         self._unknown_since.clear()
         now = time.monotonic()
         for name in self._states:
-            self._feed(name, conflict.Gap(seconds=0.0), now)
+            self._feed(name, conflict.LoopStalled(seconds=0.0), now)
 
     def fall_silent(self) -> None:
         """keepalived was told to end: whoever takes over is not to yield to us."""
@@ -264,7 +264,9 @@ class Contests:
                 if name in self._entered:  # the wire was not watched when that was told
                     self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
             elif context != self._states[name].context:
-                self._feed(name, conflict.Reconfigured(context=context, rivals=rivals), now)
+                self._feed(
+                    name, conflict.InstanceReconfigured(context=context, rivals=rivals), now
+                )
         self._claimed = claims.ids(self._states, now)
 
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
@@ -300,7 +302,7 @@ class Contests:
                     self._on_carp(carp, now)
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now, seen.heard_at)
-                case packets.Answer(address=address, mac=mac):
+                case packets.NeighbourReply(address=address, mac=mac):
                     self._answers.heard(address, mac, now, is_unasked=False)
                 case _:
                     pass  # our own announcements, and keepalived's
@@ -315,7 +317,7 @@ class Contests:
             cause="more adverts and announcements of our addresses than can be looked at",
         )
 
-    def _on_own(self, advert: Advert, seen: Seen, now: float) -> None:
+    def _on_own(self, advert: Advert, seen: Frame, now: float) -> None:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
         if name is None:
             return
@@ -400,7 +402,7 @@ class Contests:
         )
         self._news.seen(name, cause, would_hold=False)
         foreign = f"{causes.speaker(advert, state.context)}, another VRRP program on this node"
-        sighting = Sighting(
+        sighting = NewestAdvert(
             source=str(advert.source), priority=advert.priority, at=now, foreign=foreign
         )
         self._seen(name, sighting)
@@ -416,7 +418,7 @@ class Contests:
         outlook = self._shields.outlook()
         cause = causes.carp_clash([carp], state.context.router_ids, self._seen_ids, outlook)
         self._news.seen(name, cause, would_hold=False)
-        sighting = Sighting(
+        sighting = NewestAdvert(
             source=str(carp.source),
             priority=carp.skew,
             at=now,
@@ -434,7 +436,7 @@ class Contests:
             return
         if foreign is None:
             self.heard_at = now
-        sighting = Sighting(
+        sighting = NewestAdvert(
             source=str(advert.source),
             priority=advert.priority,
             at=now,
@@ -481,7 +483,7 @@ class Contests:
         now = time.monotonic()
         for each in instances:
             self._check_leaving(each, now)
-            answered = conflict.DumpAnswered(counters=Counters.of(each, asked_at))
+            answered = conflict.DumpAnswered(counters=AdvertCounters.of(each, asked_at))
             self._feed(each.name, answered, now)
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
@@ -521,7 +523,7 @@ class Contests:
         self._leaving.gap(now)
         self._answers.missed(now)
         for name in self._states:
-            self._feed(name, conflict.Gap(seconds=seconds), now)
+            self._feed(name, conflict.LoopStalled(seconds=seconds), now)
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -552,7 +554,7 @@ class Contests:
             self._look_for_silence(now)
         for name, due_at in list(self._due.items()):
             if now >= due_at:
-                self._feed(name, conflict.DeadlinePassed(), now)
+                self._feed(name, conflict.ContestDeadlinePassed(), now)
         self._announce(now)
         self._farewells.tick(now)
         if self._answers.deadline is not None and now >= self._answers.deadline:
@@ -611,17 +613,17 @@ class Contests:
             self._due.pop(name, None)
         else:
             self._due[name] = after.deadline
-        if state.phase is conflict.Phase.WATCHING and after.is_held:
+        if state.phase is conflict.ContestPhase.WATCHING and after.is_held:
             self.count += 1
         for action in actions:
             self._carry_out(name, action)
 
     def _carry_out(self, name: str, action: conflict.Action) -> None:
         match action:
-            case conflict.Hold(reason=reason, cause=cause):
+            case conflict.HoldInstance(reason=reason, cause=cause):
                 self._holds.set(name, REASON)
                 self._news.held(name, reason, cause)
-            case conflict.Release(is_trial=is_trial):
+            case conflict.ReleaseInstance(is_trial=is_trial):
                 self._holds.clear(name, REASON)
                 self._log.info("contest.trial" if is_trial else "contest.released", instance=name)
             case conflict.EndTrial():
@@ -630,5 +632,5 @@ class Contests:
                 self._announcer.add(self._states[name].context, is_urgent=is_urgent)
             case conflict.AskDump():
                 self._overseer.want_dump()
-            case conflict.Report(cause=cause, would_hold=would_hold):
+            case conflict.ReportCause(cause=cause, would_hold=would_hold):
                 self._news.seen(name, cause, would_hold=would_hold)

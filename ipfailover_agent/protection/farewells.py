@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import VrrpInstance, VrrpState
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.system.wire import WireSocket
+    from ipfailover_agent.system.wire import PacketSocket
 
 
 _TOGETHER: Final = 1.0  # seconds: all instances leave MASTER at one event
@@ -56,7 +56,7 @@ class Farewells:
         """Another node is MASTER of an instance's id."""
         self._of[name] = farewell.heard(self._of.get(name, Farewell()), now)
 
-    def entered(self, name: str, state: VrrpState, now: float, wire: WireSocket | None) -> None:
+    def entered(self, name: str, state: VrrpState, now: float, wire: PacketSocket | None) -> None:
         """keepalived says that an instance has entered a state; all that left was told before."""
         known, interval = self._of.get(name), self._intervals.get(name)
         if known is None or interval is None:

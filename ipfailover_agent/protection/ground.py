@@ -33,11 +33,11 @@ if TYPE_CHECKING:
         IPAddress,
         KeepalivedConfig,
     )
-    from ipfailover_agent.core.supervising.dump import Counters
+    from ipfailover_agent.core.supervising.dump import VrrpStatistics
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.contests import Contests
     from ipfailover_agent.protection.holds import Holds
-    from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.protection.overseer import KeepalivedWatchdog
     from ipfailover_agent.system.link_monitor import Notice
     from ipfailover_agent.system.loop import Loop
 
@@ -56,11 +56,11 @@ class _Evidence(Struct):
     """What dumps have shown since a moment: counters by name, of the first one and the newest."""
 
     since: float | None = None
-    first: Mapping[str, Counters] = field(default_factory=dict)
+    first: Mapping[str, VrrpStatistics] = field(default_factory=dict)
     latest: tuple[InstanceDump, ...] = ()
 
 
-class GroundWatch:
+class LinkWatch:
     """The ground of one keepalived at a time.
 
     Args:
@@ -77,7 +77,7 @@ class GroundWatch:
         *,
         log: FilteringBoundLogger,
         holds: Holds,
-        overseer: Overseer,
+        overseer: KeepalivedWatchdog,
         contests: Contests,
         restart: Callable[[str], bool],
     ) -> None:
@@ -88,19 +88,19 @@ class GroundWatch:
         self._overseer = overseer
         self._contests = contests
         self._restart = restart
-        self._policy = ground.Policy()
-        self._deaf_policy = deafness.Policy()
+        self._policy = ground.LinkPolicy()
+        self._deaf_policy = deafness.DeafnessPolicy()
         self._monitor: LinkMonitor | None = None
         self._loop: Loop | None = None
         self._config: KeepalivedConfig | None = None
         self._facts: HostFacts | None = None
         self._virtual: frozenset[IPAddress] = frozenset()
-        self._needs: frozenset[ground.Need] = frozenset()
+        self._needs: frozenset[ground.SourceNeed] = frozenset()
         self._sources: frozenset[IPAddress] = frozenset()
-        self._state: ground.Ground | None = None  # None while keepalived does not run
+        self._state: ground.ServedLink | None = None  # None while keepalived does not run
         self._deafness = deafness.Deafness()
         self._evidence = _Evidence()
-        self._awaited: ground.Awaited | None = None  # the newest look
+        self._awaited: ground.LinkLook | None = None  # the newest look
         self._held: frozenset[str] = frozenset()
         self._look_at: float | None = None
         self._looked_at = 0.0
@@ -119,7 +119,7 @@ class GroundWatch:
     def cause(self) -> str:
         """Return why instances are held: for want of their source address, or of the frames."""
         interface = "" if self._config is None else self._config.interface
-        return ground.why_held(self._state or ground.Ground(), interface)
+        return ground.why_held(self._state or ground.ServedLink(), interface)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class GroundWatch:
         is_first, config = self._config is None, candidate.config
         if self._state is not None and config.interface != (self._config or config).interface:
             # a reload moves everything there, with sockets that are new
-            self._state = ground.Ground(index=terrain.index_of(config.interface))
+            self._state = ground.ServedLink(index=terrain.index_of(config.interface))
         self._config, self._facts = config, candidate.facts
         self._virtual = frozenset(config.addresses)
         self._needs = ground.needs(config)
@@ -158,7 +158,7 @@ class GroundWatch:
     def starts(self) -> None:
         """keepalived is about to be started: on the interface as it is now."""
         interface = "" if self._config is None else self._config.interface
-        self._state = ground.Ground(index=terrain.index_of(interface))
+        self._state = ground.ServedLink(index=terrain.index_of(interface))
         self._evidence = _Evidence()
         self._hold(frozenset())
         self._look_soon(time.monotonic())
@@ -286,7 +286,7 @@ class GroundWatch:
         if self._state is not None:
             self._judge(config, self._state, found, now)
 
-    def _follow(self, config: KeepalivedConfig, found: ground.Terrain) -> None:
+    def _follow(self, config: KeepalivedConfig, found: ground.LinkFacts) -> None:
         """Tell contests what this node has by now."""
         facts = self._facts_with(config, found)
         if facts is not None:
@@ -294,7 +294,7 @@ class GroundWatch:
             self._contests.node_is(facts)
             self.changed()
 
-    def _facts_with(self, config: KeepalivedConfig, found: ground.Terrain) -> HostFacts | None:
+    def _facts_with(self, config: KeepalivedConfig, found: ground.LinkFacts) -> HostFacts | None:
         """Return the node as it was found, None where that is what is known of it."""
         facts = self._facts
         before = None if facts is None else facts.interface(config.interface)
@@ -307,9 +307,13 @@ class GroundWatch:
         return replace(facts, interfaces=interfaces)
 
     def _judge(
-        self, config: KeepalivedConfig, state: ground.Ground, found: ground.Terrain, now: float
+        self,
+        config: KeepalivedConfig,
+        state: ground.ServedLink,
+        found: ground.LinkFacts,
+        now: float,
     ) -> None:
-        awaited = ground.Awaited(
+        awaited = ground.LinkLook(
             terrain=found,
             needs=self._needs,
             sources=self._sources,
@@ -338,7 +342,7 @@ class GroundWatch:
             self._restart(reason)
 
     def _works(
-        self, config: KeepalivedConfig, state: ground.Ground, found: ground.Terrain
+        self, config: KeepalivedConfig, state: ground.ServedLink, found: ground.LinkFacts
     ) -> bool:
         """Tell whether every instance was seen at work on the interface that is there now.
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.chronicle.history import utc
-from ipfailover_agent.chronicle.look import Answers, Look
+from ipfailover_agent.chronicle.look import NodeAnswers, ProtectionState
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.telling.transition import DRAIN, Withholding
 from ipfailover_agent.core.words import listed
@@ -19,15 +19,15 @@ from ipfailover_agent.protection.drains import Drains
 from ipfailover_agent.protection.firewalls import Firewalls
 from ipfailover_agent.protection.ground import REASON as NO_SOURCE
 from ipfailover_agent.protection.ground import SOURCE as LINKS
-from ipfailover_agent.protection.ground import GroundWatch
-from ipfailover_agent.protection.holders import Holders
+from ipfailover_agent.protection.ground import LinkWatch
+from ipfailover_agent.protection.holders import HolderMonitor
 from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.protection.leases import Leases
-from ipfailover_agent.protection.overseer import Overseer
+from ipfailover_agent.protection.overseer import KeepalivedWatchdog
 from ipfailover_agent.protection.probes import SOURCE as PROBES
 from ipfailover_agent.protection.probes import Probes
 from ipfailover_agent.protection.shields import Shields
-from ipfailover_agent.protection.strays import Strays
+from ipfailover_agent.protection.strays import StrayRemoval
 from ipfailover_agent.protection.verification import Verifier
 from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+    from ipfailover_agent.core.supervising.roster import Instances, InstanceState
     from ipfailover_agent.core.supervising.supervision import VerificationEnded
-    from ipfailover_agent.core.telling.transition import Sighting
+    from ipfailover_agent.core.telling.transition import NewestAdvert
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
@@ -74,16 +74,18 @@ class Guard:
         kill: Callable[[], None],
         dispatch: Callable[[VerificationEnded], None],
         restart: Callable[[str], bool],
-        seen: Callable[[str, Sighting], None] = lambda *_: None,
+        seen: Callable[[str, NewestAdvert], None] = lambda *_: None,
     ) -> None:
         self.holds = Holds(log, paths)
         self.probes = Probes(log, paths, environment)
         self.leases = Leases(log)
-        self.overseer = Overseer(
+        self.overseer = KeepalivedWatchdog(
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
         self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
-        self.strays = Strays(log=log, paths=paths, leases=self.leases, overseer=self.overseer)
+        self.strays = StrayRemoval(
+            log=log, paths=paths, leases=self.leases, overseer=self.overseer
+        )
         self.shields = Shields(log, environment, keepalived=lambda: self.overseer.keepalived)
         self.contests = Contests(
             log=log,
@@ -94,8 +96,8 @@ class Guard:
             announced=self.strays.announced,
             seen=seen,
         )
-        self.holders = Holders()
-        self.ground = GroundWatch(
+        self.holders = HolderMonitor()
+        self.ground = LinkWatch(
             log=log,
             holds=self.holds,
             overseer=self.overseer,
@@ -105,7 +107,7 @@ class Guard:
         self.firewalls = Firewalls(log, environment)
         self.verifier = Verifier(log=log, overseer=self.overseer, dispatch=dispatch)
         self._log = log
-        self._roster: Roster | None = None  # as it was taken last; it never changes in place
+        self._roster: Instances | None = None  # as it was taken last; it never changes in place
         self._held: frozenset[IPAddress] = frozenset()
         self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
 
@@ -127,11 +129,11 @@ class Guard:
             for each in sorted(self.holds.reasons(name))
         )
 
-    def look(self) -> Look:
+    def look(self) -> ProtectionState:
         """Return what the mechanisms know at this moment."""
         leases, until = self.leases, self.leases.leased_until
         at, took = utc(self.overseer.latest_at), self.probes.took
-        return Look(
+        return ProtectionState(
             lease=LeaseStatus(
                 seconds=leases.seconds,
                 lateness=round(leases.lateness, 3),
@@ -157,13 +159,13 @@ class Guard:
             probes_took=took if took is None else round(took, 6),
         )
 
-    def answers(self) -> Answers:
+    def answers(self) -> NodeAnswers:
         """Return what the kernel and keepalived answer at this moment."""
         entries = self._roster.entries if self._roster else ()
         wanted = [held.address for each in entries for held in each.instance.all_addresses]
         present = self.leases.present(wanted) if wanted else frozenset()
         at = self.dumped_at
-        return Answers(
+        return NodeAnswers(
             present=None if present is None else frozenset(map(str, present)),
             can_ask=not self.overseer.refusal,
             answered_ago=None if at is None else time.monotonic() - at,
@@ -264,7 +266,7 @@ class Guard:
 
     # --- what happens ---------------------------------------------------------------------------
 
-    def activated(self, candidate: Candidate, roster: Roster, loop: Loop) -> None:
+    def activated(self, candidate: Candidate, roster: Instances, loop: Loop) -> None:
         """A configuration is in force, or about to be."""
         now = time.monotonic()
         self.leases.configure(
@@ -297,14 +299,14 @@ class Guard:
             or self.probes.child_exited(child)
         )
 
-    def transition(self, before: RosterEntry, state: VrrpState) -> None:
+    def transition(self, before: InstanceState, state: VrrpState) -> None:
         """keepalived told that an instance entered a state."""
         if before.state is VrrpState.MASTER and state is not VrrpState.MASTER:
             self.leases.left([each.address for each in before.instance.all_addresses])
         self.contests.entered(before.instance.name, state)
         self.drains.entered(before.instance.name, state)
 
-    def roster_is(self, roster: Roster, now: float) -> None:
+    def roster_is(self, roster: Instances, now: float) -> None:
         """Take what all instances do, after a batch of transitions."""
         if roster is self._roster:
             return
@@ -353,7 +355,7 @@ class Guard:
         self.leases.expire()
         self.contests.fall_silent()
 
-    def keepalived_ended(self, roster: Roster, *, keeps_holds: bool = False) -> None:
+    def keepalived_ended(self, roster: Instances, *, keeps_holds: bool = False) -> None:
         """keepalived ended: nothing is held any more.
 
         ``keeps_holds``: it is started anew at once, and what was kept in FAULT stays so.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import contexts, holders
-from ipfailover_agent.core.supervising.roster import Roster
+from ipfailover_agent.core.supervising.roster import Instances
 from ipfailover_agent.report.status import HolderStatus
 
 if TYPE_CHECKING:
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, VrrpInstance
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.core.rivalry.holders import Claim
+    from ipfailover_agent.core.rivalry.holders import AdvertClaim
     from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 
-class Holders:
+class HolderMonitor:
     """Of the active configuration's instances; ``changed`` hears that others are to be named."""
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         self.changed = changed
-        self._claims: dict[str, tuple[Claim, ...]] = {}
+        self._claims: dict[str, tuple[AdvertClaim, ...]] = {}
         self._newest: dict[str, tuple[Advert, ContestContext]] = {}  # where there is one claim
         self._identities: dict[str, object] = {}
         self._peers: dict[str, tuple[IPAddress, ...]] = {}
         self._sources: dict[str, IPAddress] = {}
-        self._roster = Roster()
+        self._roster = Instances()
         self._told: dict[str, tuple[tuple[str, int], ...]] = {}
         self._look_at: float | None = None
 
@@ -50,7 +50,7 @@ class Holders:
         }
         self._look_at = time.monotonic()
 
-    def roster_is(self, roster: Roster, now: float) -> None:
+    def roster_is(self, roster: Instances, now: float) -> None:
         """Take what all instances do."""
         self._roster, self._look_at = roster, now
 
@@ -126,7 +126,7 @@ class Holders:
             )
         }
 
-    def _every(self, now: float) -> dict[str, tuple[Claim, ...]]:
+    def _every(self, now: float) -> dict[str, tuple[AdvertClaim, ...]]:
         """Return the claims that are known, this node's too, by the instance."""
         found = {}
         for entry in self._roster.entries:

@@ -18,7 +18,7 @@ _EARLIER: Final = 0.2  # by which it may leave before we are told of the new MAS
 _UNSEEN_LIMIT: Final = 3  # adverts counted and not seen: as many as a backup misses
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class MasterLook(Struct, frozen=True, kw_only=True):
     """What a look at a MASTER showed.
 
     Attributes:
@@ -32,7 +32,7 @@ class Look(Struct, frozen=True, kw_only=True):
     again_at: float
 
 
-class Leaving:
+class OwnAdvertMonitor:
     """Own adverts, as the wire shows them. Times are monotonic seconds, intervals seconds.
 
     With unicast, one that leaves for one peer says nothing of the others: each is looked at.
@@ -99,7 +99,7 @@ class Leaving:
         """Return the names of those that should advertise."""
         return list(self._masters)
 
-    def look(self, name: str, interval: float, now: float) -> Look:
+    def look(self, name: str, interval: float, now: float) -> MasterLook:
         """Look at a MASTER whose adverts should leave every ``interval``."""
         since = self._masters[name]
         patience = max(SILENT_INTERVALS * interval, SILENT_LEAST)
@@ -115,7 +115,9 @@ class Leaving:
             again_at = min(again_at, partly_at)
         if now < silent_at:
             again_at = min(again_at, silent_at)
-        return Look(is_partial=now >= partly_at, is_silent=now >= silent_at, again_at=again_at)
+        return MasterLook(
+            is_partial=now >= partly_at, is_silent=now >= silent_at, again_at=again_at
+        )
 
     def has_left(self, name: str, since: float) -> bool:
         """Tell whether an advert of a MASTER was seen leaving since."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.system.loop import Loop
 
 
-class Listeners:
+class ListenerWatch:
     """The listeners of one configuration. Nothing here raises.
 
     Args:
@@ -40,7 +40,7 @@ class Listeners:
         self._socket: ListenerSocket | None = None
         self._ports: tuple[PortCheck, ...] = ()
         self._pace = 0.0
-        self._state = watch.WatchState()
+        self._state = watch.ListenerState()
         self._is_wanted = False
         self._looks = False
         self._control_at: float | None = None
@@ -63,7 +63,7 @@ class Listeners:
         if self._socket is not None:
             self._socket.close()
         self._socket = self._control_at = None
-        self._ports, self._is_wanted, self._state = (), False, watch.WatchState()
+        self._ports, self._is_wanted, self._state = (), False, watch.ListenerState()
 
     def want(self, *, is_wanted: bool) -> None:
         """Watch, or rest while nothing would follow from it; the first look is taken at once."""

@@ -32,7 +32,7 @@ _MAC_INTERVAL: Final = 0.8  # at the interface's own; a MASTER announces within 
 _SHORTEST_MAC_INTERVAL: Final = 0.1
 
 
-class Listener:
+class AdvertListener:
     """One packet socket at a time, on the interface of the active configuration.
 
     Attributes:
@@ -56,7 +56,7 @@ class Listener:
         self._mac = b""  # the interface's, at the last look
         self._own = own_macs.OwnMacs()
         self._others: frozenset[IPAddress] = frozenset()
-        self.wire: wire.WireSocket | None = None
+        self.wire: wire.PacketSocket | None = None
         self.moved_at: float | None = None
         self.refusal = ""
 
@@ -76,7 +76,7 @@ class Listener:
                 self.close()
             if is_wanted:
                 macs = wire.host_macs()
-                self.wire = wire.WireSocket(name, program)
+                self.wire = wire.PacketSocket(name, program)
                 self._learn(self.wire, macs, time.monotonic())
                 loop.watch_readable(self.wire.fileno(), SOURCE)
         except NotPermittedError as error:
@@ -113,7 +113,7 @@ class Listener:
 
     # --- what is seen ---------------------------------------------------------------------------
 
-    def receive(self, now: float) -> tuple[wire.Seen, ...]:
+    def receive(self, now: float) -> tuple[wire.Frame, ...]:
         """Return what was seen; then the socket is left alone for a moment."""
         if self.wire is None or (self._rest_until is not None and now < self._rest_until):
             return ()
@@ -195,7 +195,7 @@ class Listener:
         self._learn(self.wire, macs, now)
         return self.moved_at == now or before != self.macs
 
-    def _learn(self, on: wire.WireSocket, macs: frozenset[bytes], now: float) -> None:
+    def _learn(self, on: wire.PacketSocket, macs: frozenset[bytes], now: float) -> None:
         """Take what a look at the MACs of this host has found."""
         mac = on.mac
         self._own = own_macs.learned(self._own, macs | {mac}, now, self._memory)

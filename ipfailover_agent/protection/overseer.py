@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STREAM = "dump-signal"
 
 
-class Overseer:
+class KeepalivedWatchdog:
     """One keepalived at a time.
 
     Args:
@@ -49,8 +49,8 @@ class Overseer:
         self._log = log
         self._kill = kill
         self._answered = answered
-        self._policy = watch.Policy()
-        self._state = watch.Watch()
+        self._policy = watch.LivenessPolicy()
+        self._state = watch.Liveness()
         self._request = DumpRequest(directory)
         self._lookup: ConfigTest | None = None
         self._pid: int | None = None
@@ -101,7 +101,7 @@ class Overseer:
         if number is None:
             self._refuse("this keepalived was built without JSON dumps")
         elif self._pid is not None:
-            self._step(watch.KeepalivedReady())
+            self._step(watch.WatchBegan())
 
     def _refuse(self, reason: str) -> None:
         self.refusal = reason
@@ -118,14 +118,14 @@ class Overseer:
         """keepalived has said that it runs; before that a signal would kill it."""
         self._pid = pid
         if self._request.signal_number is not None:
-            self._step(watch.KeepalivedReady())
+            self._step(watch.WatchBegan())
 
     def keepalived_ended(self) -> None:
         """It ended, or was told to."""
         self._pid = None
         self.latest = ()
         self._request.abandon()
-        self._step(watch.KeepalivedEnded())
+        self._step(watch.WatchEnded())
 
     def reload_began(self) -> None:
         """It was told to read its file again."""
@@ -150,7 +150,7 @@ class Overseer:
 
     def gap(self) -> None:
         """Our loop stood still."""
-        self._step(watch.Gap())
+        self._step(watch.TicksMissed())
 
     @property
     def unanswered(self) -> float:
@@ -170,7 +170,7 @@ class Overseer:
         if self._request.deadline is not None and now >= self._request.deadline:
             asked_at = self._state.asked_at
             answer = self._request.poll(now)
-            if isinstance(answer, watch.DumpAnswered):
+            if isinstance(answer, watch.DumpReceived):
                 self._step(answer)
                 self.latest, self.latest_at = answer.instances, time.time()
                 self._answered(answer.instances, asked_at)
@@ -185,7 +185,7 @@ class Overseer:
         self._state, actions = watch.step(self._state, event, now, self._policy)
         for action in actions:
             match action:
-                case watch.Ask(question=question):
+                case watch.RequestDump(question=question):
                     if self._pid is not None:
                         self._request.ask(question, self._pid, now)
                 case watch.Kill(reason=reason):

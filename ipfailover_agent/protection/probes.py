@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import probe
-from ipfailover_agent.protection.listeners import Listeners
+from ipfailover_agent.protection.listeners import ListenerWatch
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import files, track
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import PortProbes
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.roster import Roster
+    from ipfailover_agent.core.supervising.roster import Instances
     from ipfailover_agent.system.check_runs import CheckRuns
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.probing import Prober
@@ -59,7 +59,7 @@ class Probes:
         self._prober: Prober | None = None
         self._runs: CheckRuns | None = None
         self._policy: probe.ProbePolicy | None = None
-        self.listeners = Listeners(log, self._on_gone)
+        self.listeners = ListenerWatch(log, self._on_gone)
         self._is_eligible = False  # an instance may hold its addresses, or holds them
         self._judged_at: float | None = None  # when the round after the last one judged is due
         self._is_healthy = False  # what the track file says, or should say
@@ -70,7 +70,7 @@ class Probes:
 
     # --- configuration --------------------------------------------------------------------------
 
-    def prepare(self, probes: PortProbes | None, roster: Roster) -> None:
+    def prepare(self, probes: PortProbes | None, roster: Instances) -> None:
         """Have the track file there, as it should be, before keepalived reads of it.
 
         Before the first verdict nobody may hold an address, as with a script of keepalived's.
@@ -158,7 +158,7 @@ class Probes:
             self._maker.close()
         self._prober = self._runs = self._told = self._judged_at = None
 
-    def roster_is(self, roster: Roster) -> None:
+    def roster_is(self, roster: Instances) -> None:
         """Take what all instances do: while none is eligible, no listener is watched."""
         self._is_eligible = any(each.state in _ELIGIBLE for each in roster.entries)
         self._regulate()
@@ -212,7 +212,7 @@ class Probes:
 
     # --- the verdict ----------------------------------------------------------------------------
 
-    def _on_report(self, report: probe.Report) -> None:
+    def _on_report(self, report: probe.ReportHealth) -> None:
         self._is_healthy = report.is_healthy
         self._has_news = True
         self._write()

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert, Announcement
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
-    from ipfailover_agent.core.rivalry.strays import Claim
+    from ipfailover_agent.core.rivalry.strays import StrayClaim
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.core.supervising.roster import Roster
+    from ipfailover_agent.core.supervising.roster import Instances
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.leases import Leases
-    from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.protection.overseer import KeepalivedWatchdog
 
 _LOOK_EVERY: Final = 0.9  # seconds, while other nodes are heard: at each advert of one of them
 
 
-class Strays:
+class StrayRemoval:
     """The addresses of one configuration that are on its interface and are held elsewhere.
 
     Args:
@@ -49,14 +49,14 @@ class Strays:
         log: FilteringBoundLogger,
         paths: RunPaths,
         leases: Leases,
-        overseer: Overseer,
+        overseer: KeepalivedWatchdog,
     ) -> None:
         self._log = log
         self._paths = paths
         self._leases = leases
         self._overseer = overseer
         self._candidate: Candidate | None = None
-        self._state = strays.Strays()
+        self._state = strays.StrayAddresses()
         self._masters: frozenset[str] = frozenset()
         self._elsewhere: frozenset[IPAddress] = frozenset()  # of instances not MASTER here
         self._kept: frozenset[IPAddress] = frozenset()  # the node's own, for all that is known
@@ -64,9 +64,9 @@ class Strays:
     def configure(self, candidate: Candidate) -> None:
         """Take the active configuration: what it adds may be on the interface already."""
         self._candidate = candidate
-        self._state, self._kept = strays.Strays(), frozenset()
+        self._state, self._kept = strays.StrayAddresses(), frozenset()
 
-    def roster_is(self, roster: Roster) -> None:
+    def roster_is(self, roster: Instances) -> None:
         """Take what all instances do."""
         self._masters = roster.names_in(VrrpState.MASTER)
         self._elsewhere = frozenset(
@@ -114,7 +114,7 @@ class Strays:
         if self._state.claims:
             self._overseer.want_dump()
 
-    def _remove(self, claims: Collection[Claim]) -> None:
+    def _remove(self, claims: Collection[StrayClaim]) -> None:
         """Delete what is no node's own: an address that only looks like a virtual one stays."""
         # seldom needed, so not imported at start
         from ipfailover_agent import prepare  # noqa: PLC0415
@@ -134,7 +134,7 @@ class Strays:
             self._log.error("addresses.release_failed", error=str(error))
             return
         self._kept |= wanted - {held.address for _, held in found}
-        self._state = strays.Strays()
+        self._state = strays.StrayAddresses()
         if released:
             rivals = sorted({each.rival for each in claims})
             self._log.warning(

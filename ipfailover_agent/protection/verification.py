@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.changing import verify
-from ipfailover_agent.core.changing.verify import Outcome
+from ipfailover_agent.core.changing.verify import VerifyOutcome
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import family_of
 from ipfailover_agent.core.supervising.supervision import VerificationEnded
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.changing.verify import Expectation, Held
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.protection.overseer import KeepalivedWatchdog
 
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds
 
@@ -38,13 +38,13 @@ class Verifier:
         self,
         *,
         log: FilteringBoundLogger,
-        overseer: Overseer,
+        overseer: KeepalivedWatchdog,
         dispatch: Callable[[VerificationEnded], None],
     ) -> None:
         self._log = log
         self._overseer = overseer
         self._dispatch = dispatch
-        self._policy = verify.Policy()
+        self._policy = verify.VerifyPolicy()
         self._expected: Expectation | None = None
         self._state = verify.Verification()
         self._began_at = 0.0
@@ -65,7 +65,7 @@ class Verifier:
         waited = time.monotonic() - self._began_at
         outcome, text = verify.conclude(self._state, waited, self._policy)
         self.end()
-        if outcome is Outcome.DIFFERS:
+        if outcome is VerifyOutcome.DIFFERS:
             self._dispatch(VerificationEnded(difference=text))
         else:
             self._dispatch(VerificationEnded(doubt=self._trouble or text))
@@ -95,12 +95,12 @@ class Verifier:
         self._trouble = ""
         self._state, outcome = verify.step(self._state, found, now, self._policy)
         match outcome:
-            case Outcome.PENDING:
+            case VerifyOutcome.PENDING:
                 self.deadline = now + self._policy.look_every
-            case Outcome.AGREES:
+            case VerifyOutcome.AGREES:
                 self.end()
                 self._dispatch(VerificationEnded())
-            case Outcome.DIFFERS:
+            case VerifyOutcome.DIFFERS:
                 self.end()
                 self._dispatch(VerificationEnded(difference=verify.describe(self._state)))
 

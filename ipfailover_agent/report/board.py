@@ -23,7 +23,7 @@ Fewer than the watchdog has patience for: a probe says it first.
 """
 
 
-class Observation(Struct, frozen=True, kw_only=True):
+class StatusView(Struct, frozen=True, kw_only=True):
     """This node, looked at because somebody asked.
 
     Attributes:
@@ -52,13 +52,13 @@ class Listening(Struct, frozen=True, kw_only=True):
     failure: str = ""
 
 
-class Board:
+class Exchange:
     """Shared by two threads."""
 
     def __init__(self) -> None:
         self.beat = time.monotonic()  # by the loop
         self.name: str | None = None  # likewise: the OPENSHIFT_HA_CONFIG_NAME in force
-        self.look: Observation | None = None  # likewise
+        self.look: StatusView | None = None  # likewise
         self.wanted_at = 0.0  # by the thread: a look that is newer than this is wanted
         self.listening = Listening()  # likewise
         self.is_closing = False  # by the loop

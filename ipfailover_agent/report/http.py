@@ -3,7 +3,7 @@
 http.server is not used: it gives every connection a thread, or one connection the whole server.
 Here a slow or silent client costs a slot of a table and some kilobytes, and the oldest silent one
 loses its slot to whoever comes next. The thread spawns, signals and waits for nothing: it reads
-what the loop left on the :class:`~ipfailover_agent.report.board.Board`.
+what the loop left on the :class:`~ipfailover_agent.report.board.Exchange`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec.structs import replace
 
 from ipfailover_agent.core.telling import http
-from ipfailover_agent.report.board import Board, Listening, slept, wake
+from ipfailover_agent.report.board import Exchange, Listening, slept, wake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ipfailover_agent.core.model import ListenAddress
-    from ipfailover_agent.core.telling.http import Request, Response
+    from ipfailover_agent.core.telling.http import HttpRequest, HttpResponse
 
 
 class Answerer(Protocol):
     """What the server asks for answers."""
 
-    def answer(self, request: Request, now: float, *, may_wait: bool) -> Response | None:
+    def answer(self, request: HttpRequest, now: float, *, may_wait: bool) -> HttpResponse | None:
         """Answer at monotonic seconds; None asks for a newer look, where that still may be."""
 
 
@@ -64,14 +64,14 @@ class _Connection:
         self.deadline = now + _READ_SECONDS
         self.phase = _Phase.READING
         self.received = bytearray()
-        self.request: Request | None = None
+        self.request: HttpRequest | None = None
         self.to_send: list[memoryview] = []
 
 
 class Server:
     """Answers requests in a thread of its own until the board says that it closes."""
 
-    def __init__(self, address: ListenAddress, board: Board, site: Answerer) -> None:
+    def __init__(self, address: ListenAddress, board: Exchange, site: Answerer) -> None:
         self._address = address
         self._board = board
         self._site = site
@@ -215,7 +215,7 @@ class Server:
             return
         connection.received += data
         found = http.parse_request(connection.received)
-        if isinstance(found, http.Response):
+        if isinstance(found, http.HttpResponse):
             self._respond(connection, found, now)
         elif found is not None:
             connection.request = found
@@ -246,7 +246,7 @@ class Server:
                 with self._closing_when_gone(each):
                     self._try_to_answer(each, now, may_wait=True)
 
-    def _respond(self, connection: _Connection, answer: Response, now: float) -> None:
+    def _respond(self, connection: _Connection, answer: HttpResponse, now: float) -> None:
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
         connection.to_send = [memoryview(http.build_head(answer, date))]
         if connection.request is None or not connection.request.is_head:

@@ -14,7 +14,7 @@ from prometheus_client import exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.core.supervising.supervision import AgentPhase
 from ipfailover_agent.core.telling import http
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from ipfailover_agent.report.board import Observation
+    from ipfailover_agent.report.board import StatusView
     from ipfailover_agent.report.status import AgentStatus, InstanceStatus
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -56,7 +56,7 @@ _FRESH_DUMP: Final = 10.0  # seconds; keepalived is asked every five
 class _Collector:
     """What the exposition collects from: one look."""
 
-    def __init__(self, look: Observation) -> None:
+    def __init__(self, look: StatusView) -> None:
         self._look = look
 
     def collect(self) -> Iterable[Metric]:
@@ -66,9 +66,9 @@ class _Collector:
         yield from _of_instances(self._look)
 
 
-def response(look: Observation) -> http.Response:
+def response(look: StatusView) -> http.HttpResponse:
     """Return the metrics of a look; 254 instances take some 60 ms and 0.9 MB."""
-    return http.Response(
+    return http.HttpResponse(
         body=exposition.generate_latest(_Collector(look)), content_type=CONTENT_TYPE
     )
 
@@ -76,7 +76,7 @@ def response(look: Observation) -> http.Response:
 # --- the exporter's -----------------------------------------------------------------------------
 
 
-def _of_keepalived(look: Observation) -> Iterator[Metric]:
+def _of_keepalived(look: StatusView) -> Iterator[Metric]:
     status = look.status
     is_up = _is_up(look)
     yield _gauge("keepalived_up", "Whether keepalived runs and answers", is_up)
@@ -117,13 +117,13 @@ def _labels(instance: InstanceStatus, status: AgentStatus) -> tuple[str, str, st
     return (instance.name, interface, str(instance.virtual_router_id))
 
 
-def _is_up(look: Observation) -> bool:
-    if look.status.phase != Phase.RUNNING.value:
+def _is_up(look: StatusView) -> bool:
+    if look.status.phase != AgentPhase.RUNNING.value:
         return False
     return not look.can_ask or (look.dump_age is not None and look.dump_age <= _FRESH_DUMP)
 
 
-def _of_scripts(look: Observation) -> Iterator[Metric]:
+def _of_scripts(look: StatusView) -> Iterator[Metric]:
     """Yield the check; nobody is told whether it runs at this moment, so that has no value."""
     result = GaugeMetricFamily(
         "keepalived_script_status", "Result of the check: 1 good, 0 bad", labels=("name",)
@@ -142,7 +142,7 @@ def _of_scripts(look: Observation) -> Iterator[Metric]:
 # --- the agent's --------------------------------------------------------------------------------
 
 
-def _of_agent(look: Observation) -> Iterator[Metric]:
+def _of_agent(look: StatusView) -> Iterator[Metric]:
     status = look.status
     yield _info(
         "ipfailover_build",
@@ -156,7 +156,7 @@ def _of_agent(look: Observation) -> Iterator[Metric]:
         "ipfailover_phase",
         "The phase of supervision that the agent is in",
         "phase",
-        ((each.value, float(each.value == status.phase)) for each in Phase),
+        ((each.value, float(each.value == status.phase)) for each in AgentPhase),
     )
     yield _gauge(
         "ipfailover_ready",
@@ -239,7 +239,7 @@ def _of_check(status: AgentStatus) -> Iterator[Metric]:
 # --- per instance -------------------------------------------------------------------------------
 
 
-def _of_instances(look: Observation) -> Iterator[Metric]:
+def _of_instances(look: StatusView) -> Iterator[Metric]:
     instances = look.status.instances
     address_held = GaugeMetricFamily(
         "ipfailover_address_held",
@@ -337,7 +337,7 @@ def _of_silence(instances: Iterable[InstanceStatus]) -> Metric:
     return found
 
 
-def _holds(instance: InstanceStatus, address: str, look: Observation) -> bool:
+def _holds(instance: InstanceStatus, address: str, look: StatusView) -> bool:
     if look.present is None:
         return instance.state == VrrpState.MASTER.value
     return address in look.present

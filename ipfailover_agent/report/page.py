@@ -25,7 +25,7 @@ from ipfailover_agent.report import holding, probes, terminal
 if TYPE_CHECKING:
     import jinja2
 
-    from ipfailover_agent.report.board import Observation
+    from ipfailover_agent.report.board import StatusView
     from ipfailover_agent.report.status import (
         AgentStatus,
         InstanceStatus,
@@ -68,7 +68,7 @@ class Strip(Struct, frozen=True, kw_only=True):
     path: str
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class TransitionText(Struct, frozen=True, kw_only=True):
     """A transition in words."""
 
     at: str
@@ -91,7 +91,7 @@ class Card(Struct, frozen=True, kw_only=True):
     alarms: tuple[str, ...]
     strips: tuple[Strip, ...]
     summary: str
-    changes: tuple[Change, ...]
+    changes: tuple[TransitionText, ...]
 
 
 class Holding(Struct, frozen=True, kw_only=True):
@@ -120,14 +120,14 @@ class Page(Struct, frozen=True, kw_only=True):
     version: str
 
 
-def response(seen: Observation) -> http.Response:
+def response(seen: StatusView) -> http.HttpResponse:
     """Return the page of a look; 254 instances take some 50 ms."""
     body = _template().render(page=build(seen, socket.gethostname()))
     # What is no UTF-8 in a variable or a file name is half a character here.
     data = body.encode("utf-8", "replace")
     style = body.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return http.Response(
+    return http.HttpResponse(
         body=data, content_type="text/html; charset=utf-8", style=f"'sha256-{digest}'"
     )
 
@@ -146,7 +146,7 @@ def _template() -> jinja2.Template:
     return environment.get_template("status.html.j2")
 
 
-def build(seen: Observation, node: str) -> Page:
+def build(seen: StatusView, node: str) -> Page:
     """Return what the page says, without its form."""
     status = seen.status
     now = datetime.fromisoformat(status.written_at)
@@ -200,7 +200,7 @@ def _summary(status: AgentStatus, held: int, total: int) -> str:
     return ", ".join(parts)
 
 
-def _holders(instance: InstanceStatus, at: str) -> tuple[holding.Holder, ...]:
+def _holders(instance: InstanceStatus, at: str) -> tuple[holding.ShownHolder, ...]:
     return tuple(
         holding.holder(each.address, each.priority, each.heard_at, at=at, is_here=each.is_here)
         for each in instance.holders
@@ -208,7 +208,7 @@ def _holders(instance: InstanceStatus, at: str) -> tuple[holding.Holder, ...]:
 
 
 def _holdings(
-    held_by: list[tuple[holding.Holder, ...]], cards: tuple[Card, ...]
+    held_by: list[tuple[holding.ShownHolder, ...]], cards: tuple[Card, ...]
 ) -> tuple[Holding, ...]:
     """Return the overview of many instances: a part for each holder."""
     found = []
@@ -226,7 +226,7 @@ def _holdings(
     return tuple(found)
 
 
-def _holder_style(holders: tuple[holding.Holder, ...]) -> str:
+def _holder_style(holders: tuple[holding.ShownHolder, ...]) -> str:
     """Return the style sheet's word: one holder is as it should be, none or two are not."""
     return "mute" if len(holders) == 1 else "fault" if holders else "other"
 
@@ -325,9 +325,9 @@ def _of_keepalived(status: AgentStatus, now: datetime) -> Fact:
 def _card(
     number: int,
     instance: InstanceStatus,
-    seen: Observation,
+    seen: StatusView,
     now: datetime,
-    holders: tuple[holding.Holder, ...],
+    holders: tuple[holding.ShownHolder, ...],
 ) -> Card:
     strips, summary = _timeline(instance, now)
     return Card(
@@ -357,7 +357,7 @@ def _details(instance: InstanceStatus) -> list[str]:
     return found
 
 
-def _alarms(instance: InstanceStatus, seen: Observation, now: datetime) -> list[str]:
+def _alarms(instance: InstanceStatus, seen: StatusView, now: datetime) -> list[str]:
     found = list(readiness.differences(_facts_of(instance, now), seen.present))
     if instance.held:
         found.append(instance.held)
@@ -392,9 +392,9 @@ def _silences(instance: InstanceStatus, now: datetime) -> list[str]:
     ]
 
 
-def _change(each: TransitionStatus, now: datetime) -> Change:
+def _change(each: TransitionStatus, now: datetime) -> TransitionText:
     lasted = "" if each.lasted is None else f" after {terminal.duration(each.lasted)}"
-    return Change(
+    return TransitionText(
         at=_clock(datetime.fromisoformat(each.at)),
         ago=_since(each.at, now),
         states=f"{each.previous} → {each.state}{lasted}",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MOST_LINES = 10
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class Health(Struct, frozen=True, kw_only=True):
     """``reasons`` say why not, ``notes`` what deserves a word though it is fine."""
 
     reasons: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ def first(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts if more <= 0 else (*texts[:_MOST_LINES], f"and {more} more")
 
 
-def live(beat: float, now: float) -> Verdict:
+def live(beat: float, now: float) -> Health:
     """Judge the loop; a keepalived that hangs is ours to restart, not the platform's.
 
     Args:
@@ -46,11 +46,11 @@ def live(beat: float, now: float) -> Verdict:
     """
     still = now - beat
     if still < STANDS_STILL:
-        return Verdict()
-    return Verdict(reasons=(f"the agent's loop has been standing still for {still:.0f} s",))
+        return Health()
+    return Health(reasons=(f"the agent's loop has been standing still for {still:.0f} s",))
 
 
-def foreign(name: str | None, config: str | None) -> Verdict | None:
+def foreign(name: str | None, config: str | None) -> Health | None:
     """Return the verdict on a probe that means another deployment's agent, else None.
 
     Args:
@@ -60,9 +60,9 @@ def foreign(name: str | None, config: str | None) -> Verdict | None:
     if config is None or name is None or config == name:
         return None
     reason = f"this is the agent of {name!r}, not of {config[:100]!r}: give each its own port"
-    return Verdict(reasons=(reason,))
+    return Health(reasons=(reason,))
 
 
-def ready(status: AgentStatus) -> Verdict:
+def ready(status: AgentStatus) -> Health:
     """Return whether the node is ready, as ``core.telling.readiness`` judged at that moment."""
-    return Verdict(reasons=status.reasons, notes=status.notes)
+    return Health(reasons=status.reasons, notes=status.notes)

@@ -8,22 +8,22 @@ from ipfailover_agent.core.telling import http
 from ipfailover_agent.report import probes, status
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.telling.http import Request, Response
-    from ipfailover_agent.report.board import Board, Observation
+    from ipfailover_agent.core.telling.http import HttpRequest, HttpResponse
+    from ipfailover_agent.report.board import Exchange, StatusView
 
 _FRESH: Final = 1.0  # seconds for which one look answers everybody
 _USABLE: Final = 2.0  # seconds after which a look is too old to be told
 
 
-class Site:
+class Routes:
     """The pages; each is made once from a look and kept until the next."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Exchange) -> None:
         self._board = board
-        self._look: Observation | None = None
-        self._made: dict[str, Response] = {}
+        self._look: StatusView | None = None
+        self._made: dict[str, HttpResponse] = {}
 
-    def answer(self, request: Request, now: float, *, may_wait: bool) -> Response | None:
+    def answer(self, request: HttpRequest, now: float, *, may_wait: bool) -> HttpResponse | None:
         """Return the answer, or None to be asked again once there is a newer look.
 
         Args:
@@ -52,20 +52,20 @@ class Site:
         return self._made[request.path]
 
 
-def _probe(good: str, verdict: probes.Verdict) -> Response:
+def _probe(good: str, verdict: probes.Health) -> HttpResponse:
     return http.text(200 if verdict.is_good else 503, *verdict.lines(good))
 
 
-def _stale(age: float | None) -> Response:
+def _stale(age: float | None) -> HttpResponse:
     since = "" if age is None else f" for {age:.0f} s"
     return http.text(503, f"stale: the agent has not looked at the node{since}")
 
 
-def _make(path: str, look: Observation) -> Response:
+def _make(path: str, look: StatusView) -> HttpResponse:
     match path:
         case "/status":
             body = status.to_json(look.status).encode()
-            return http.Response(body=body, content_type="application/json")
+            return http.HttpResponse(body=body, content_type="application/json")
         case "/metrics":
             # 20 ms and 3 MB that only those pay who scrape
             from ipfailover_agent.report import metrics  # noqa: PLC0415

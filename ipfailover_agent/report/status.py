@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.supervising.dump import Counters
+    from ipfailover_agent.core.supervising.dump import VrrpStatistics
 
 SCHEMA = 1
 
@@ -96,7 +96,7 @@ class DumpStatus(Struct, frozen=True, kw_only=True):
     at: str
     effective_priority: int
     has_addresses: bool
-    counters: Counters
+    counters: VrrpStatistics
     garp_delay: float = 0.0
 
 

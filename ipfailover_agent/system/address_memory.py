@@ -16,7 +16,7 @@ _SPARE: Final = 64  # remembered beyond twice what a dump shows
 _INTERFACES: Final = 64  # whose addresses are remembered
 
 
-class AddressMemory:
+class AddressCache:
     """Reads as :func:`rtnetlink.parse_address`; what it has read before costs a look.
 
     From dump to dump an address that is renewed differs in nothing but the time at which it was

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Packet
-    from ipfailover_agent.system.wire import WireSocket
+    from ipfailover_agent.system.wire import PacketSocket
 
 _FRAMES: Final = 256  # read at once
 _SNAP: Final = 256  # bytes of an answer that matter
@@ -28,7 +28,7 @@ _AT_ONCE: Final = 5  # questions between two looks at whether the asker is there
 
 
 def listen(
-    wire: WireSocket,
+    wire: PacketSocket,
     askers: Collection[IPAddress],
     targets: Collection[IPAddress],
     seconds: float,
@@ -67,7 +67,9 @@ def listen(
     return tuple(found), answers, max(late, time.monotonic() - due)
 
 
-def _ask(wire: WireSocket, askers: Collection[IPAddress], targets: Collection[IPAddress]) -> float:
+def _ask(
+    wire: PacketSocket, askers: Collection[IPAddress], targets: Collection[IPAddress]
+) -> float:
     """Ask for each target, and return by how many seconds a pause between two was too long."""
     late = 0.0
     own = {family_of(each): each for each in askers}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import NotPermittedError
 from ipfailover_agent.core.supervising import dump
-from ipfailover_agent.core.supervising.watch import DumpAnswered, DumpFailed
+from ipfailover_agent.core.supervising.watch import DumpFailed, DumpReceived
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class DumpRequest:
         self._failure = self._signal(pid)
         self.deadline = now if self._failure else now + self._pause
 
-    def poll(self, now: float) -> DumpAnswered | DumpFailed | None:
+    def poll(self, now: float) -> DumpReceived | DumpFailed | None:
         """Return the answer if it has come; look at it before anything that depends on time."""
         if (question := self._question) is None:
             return None
@@ -79,7 +79,7 @@ class DumpRequest:
         self.abandon()
         if isinstance(outcome, str):
             return DumpFailed(question=question, reason=outcome)
-        return DumpAnswered(question=question, instances=outcome)
+        return DumpReceived(question=question, instances=outcome)
 
     def abandon(self) -> None:
         """Forget the open question."""

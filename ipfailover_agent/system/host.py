@@ -25,9 +25,9 @@ from ipfailover_agent.core.model import (
     ScriptState,
 )
 from ipfailover_agent.core.planning.pace import CpuShare
-from ipfailover_agent.system.address_memory import AddressMemory
+from ipfailover_agent.system.address_memory import AddressCache
 from ipfailover_agent.system.netlink import AddressSocket
-from ipfailover_agent.system.route_memory import RouteMemory
+from ipfailover_agent.system.route_memory import RouteCache
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -62,8 +62,8 @@ _LINK_LOCAL_SCOPE: Final = 0x20  # IPV6_ADDR_LINKLOCAL, net/ipv6.h
 _UP_AND_RUNNING: Final = 0x41  # IFF_UP and IFF_RUNNING, linux/if.h
 
 # The node is looked at every few seconds, for good.
-_memory: Final = AddressMemory()
-_routes_seen: Final = RouteMemory()
+_memory: Final = AddressCache()
+_routes_seen: Final = RouteCache()
 
 
 def discover(

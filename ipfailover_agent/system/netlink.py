@@ -22,8 +22,8 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.system import rtnetlink
-from ipfailover_agent.system.address_memory import AddressMemory
-from ipfailover_agent.system.route_memory import RouteMemory
+from ipfailover_agent.system.address_memory import AddressCache
+from ipfailover_agent.system.route_memory import RouteCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterator, Sequence
@@ -59,13 +59,13 @@ class AddressSocket:
         self,
         *,
         timeout: float = 2.0,
-        memory: AddressMemory | None = None,
-        routes: RouteMemory | None = None,
+        memory: AddressCache | None = None,
+        routes: RouteCache | None = None,
     ) -> None:
         self.timeout = timeout
         self._sequences = itertools.count(1)
-        self._memory = memory or AddressMemory()
-        self._routes = routes or RouteMemory()
+        self._memory = memory or AddressCache()
+        self._routes = routes or RouteCache()
         self._leases: tuple[Sequence[rtnetlink.HeldAddress], int, list[bytes]] = ((), 0, [])
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)

@@ -43,7 +43,9 @@ class Prober:
     Its owner calls :meth:`tick` when ``fileno()`` is readable and when ``deadline`` has passed.
     """
 
-    def __init__(self, policy: probe.ProbePolicy, report: Callable[[probe.Report], None]) -> None:
+    def __init__(
+        self, policy: probe.ProbePolicy, report: Callable[[probe.ReportHealth], None]
+    ) -> None:
         self._policy = policy
         self._report = report
         self._state = probe.ProbeState()
@@ -69,26 +71,26 @@ class Prober:
     def begin(self, now: float, policy: probe.ProbePolicy | None = None) -> None:
         """Probe from now on, by another policy if one is given; the verdict so far is kept."""
         if policy is not None:
-            self._dispatch(probe.End(), now)
+            self._dispatch(probe.ProbingEnded(), now)
             self._targets.clear()
             self._policy = policy
-        self._dispatch(probe.Begin(), now)
+        self._dispatch(probe.ProbingBegan(), now)
 
     def tick(self, now: float) -> None:
         """Take the answers that are there, then what is due: a late look is no timeout."""
         if answers := self._collect():
-            self._dispatch(probe.Answered(tuple(answers)), now)
+            self._dispatch(probe.ConnectsEnded(tuple(answers)), now)
         deadline = self._state.deadline
         if deadline is not None and now >= deadline:
-            self._dispatch(probe.DeadlinePassed(), now)
+            self._dispatch(probe.ProbeDeadlinePassed(), now)
 
     def ask(self, cause: str, now: float) -> None:
         """Probe at once, if that counts; see ``core.supervising.probe``."""
-        self._dispatch(probe.Ask(cause=cause), now)
+        self._dispatch(probe.ProbeRequested(cause=cause), now)
 
     def end(self, now: float) -> None:
         """Probe no more; :meth:`begin` goes on from what is known."""
-        self._dispatch(probe.End(), now)
+        self._dispatch(probe.ProbingEnded(), now)
 
     def close(self) -> None:
         """Give back every descriptor."""
@@ -98,19 +100,19 @@ class Prober:
 
     def _dispatch(self, event: probe.Event, now: float) -> None:
         self._state, actions = probe.step(self._state, event, now, self._policy)
-        answers: list[probe.Answer] = []
+        answers: list[probe.ConnectResult] = []
         for action in actions:
             match action:
                 case probe.Connect(port=port):
                     answers += self._connect(port)
                 case probe.Close(port=port):
                     self._close(port)
-                case probe.Report():
+                case probe.ReportHealth():
                     self._report(action)
         if answers:
-            self._dispatch(probe.Answered(tuple(answers)), now)
+            self._dispatch(probe.ConnectsEnded(tuple(answers)), now)
 
-    def _connect(self, port: PortCheck) -> list[probe.Answer]:
+    def _connect(self, port: PortCheck) -> list[probe.ConnectResult]:
         """Begin a connection; return its answer if that is there already.
 
         A node's own ports answer while we connect: asking at once saves the trouble of waiting.
@@ -152,9 +154,9 @@ class Prober:
         self._targets[port] = (family, (str(address), port.port))
         return self._targets[port]
 
-    def _collect(self) -> list[probe.Answer]:
+    def _collect(self) -> list[probe.ConnectResult]:
         """Return what was answered; those connections are closed."""
-        answers: list[probe.Answer] = []
+        answers: list[probe.ConnectResult] = []
         while self._ports and (ready := self._ready.poll(0)):
             for fd, _ in ready:
                 port = self._ports[fd]
@@ -187,10 +189,10 @@ def _code_of(made: socket.socket) -> int:
     return errno.ECONNREFUSED if peer == made.getsockname() else 0
 
 
-def _answer(port: PortCheck, code: int | None, seconds: float) -> probe.Answer:
+def _answer(port: PortCheck, code: int | None, seconds: float) -> probe.ConnectResult:
     if not code:
-        return probe.Answer(port=port, seconds=seconds)
+        return probe.ConnectResult(port=port, seconds=seconds)
     words = _WORDS.get(code) or os.strerror(code).lower()
-    return probe.Answer(
+    return probe.ConnectResult(
         port=port, failure=words, is_inconclusive=code in _INCONCLUSIVE, seconds=seconds
     )

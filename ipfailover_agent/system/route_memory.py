@@ -20,7 +20,7 @@ _KEPT: Final = 60.0  # seconds: what no answer shows, such as a worse route that
 Answer = tuple[bytes | None, int]  # a route, or why there is none
 
 
-class RouteMemory:
+class RouteCache:
     """Reads as a dump does; while nothing changes, it costs a question for each default route."""
 
     def __init__(self) -> None:

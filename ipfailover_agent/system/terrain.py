@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.supervising.ground import Terrain
+from ipfailover_agent.core.supervising.ground import LinkFacts
 from ipfailover_agent.system import host
 from ipfailover_agent.system.netlink import AddressSocket
 
@@ -30,7 +30,7 @@ def index_of(interface: str) -> int | None:
 
 def look(
     interface: str, virtual: Collection[IPAddress], sources: Collection[IPAddress] = ()
-) -> Terrain:
+) -> LinkFacts:
     """Return the node as it is now; ``virtual`` addresses are left out.
 
     Of other interfaces only those addresses are told that are among ``sources``.
@@ -50,7 +50,7 @@ def look(
         raise SystemRefusedError("cannot read rtnetlink: addresses change at this moment")
     elsewhere = {address for address, way in zip(asked, ways, strict=True) if way.is_local}
     usable = {each.address.address for each in found if not each.flags & _NOT_YET_USABLE}
-    return Terrain(
+    return LinkFacts(
         index=index,
         is_running=index is not None and host.has_link(interface),
         port_of=port_of,

@@ -54,7 +54,7 @@ _RECEIVE_BUFFER: Final = 1 << 20
 _DISCARD_LIMIT: Final = 1 << 14  # frames, more than the buffer holds
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class Frame(Struct, frozen=True, kw_only=True):
     """A packet on the wire.
 
     Attributes:
@@ -70,7 +70,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     frame: bytes = b""
 
 
-class WireSocket:
+class PacketSocket:
     """A raw packet socket on one Ethernet interface, non-blocking; a context manager.
 
     It hears VRRP's multicast even where keepalived has not joined its groups. It never sees what
@@ -131,7 +131,7 @@ class WireSocket:
         """Return the descriptor, which becomes readable when something was seen."""
         return self._socket.fileno()
 
-    def receive(self, limit: int) -> tuple[Seen, ...]:
+    def receive(self, limit: int) -> tuple[Frame, ...]:
         """Return what was seen, in order, without waiting; looks at ``limit`` frames at most.
 
         Raises:
@@ -157,7 +157,7 @@ class WireSocket:
                 # A clock that was set meanwhile makes nothing older than it can be.
                 heard_at = max(heard_at, self._emptied_at)
                 seen.append(
-                    Seen(packet=packet, is_outgoing=is_outgoing, heard_at=heard_at, frame=kept)
+                    Frame(packet=packet, is_outgoing=is_outgoing, heard_at=heard_at, frame=kept)
                 )
         return tuple(seen)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core.telling.findings import CHECKS, Verdict
+from ipfailover_agent.core.telling.findings import CHECKS, CheckResult
 from tests.lab.container import PROJECT
 from tests.lab.namespaces import base_environment
 from tests.lab.scenarios import (
@@ -59,7 +59,7 @@ def before_start(
 
 def by_verdict(printed: str) -> dict[str, set[str]]:
     """Return "check: text" by verdict; every check has a line, and what is no pass says why."""
-    found: dict[str, set[str]] = {each.value: set() for each in Verdict}
+    found: dict[str, set[str]] = {each.value: set() for each in CheckResult}
     told = json.loads(printed)["findings"]
     assert set(CHECKS) == {each["check"] for each in told}
     for each in told:

@@ -11,14 +11,14 @@ import structlog
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.network.packets import Answer
+from ipfailover_agent.core.network.packets import NeighbourReply
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry.conflict import Contest
 from ipfailover_agent.core.rivalry.questions import AnsweringPolicy
 from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
-from ipfailover_agent.protection.answers import Answers
-from ipfailover_agent.protection.listening import Listener
+from ipfailover_agent.protection.answers import AnswerMonitor
+from ipfailover_agent.protection.listening import AdvertListener
 from ipfailover_agent.system.loop import Loop
 from tests.support.adverts import heard_advert
 from tests.support.netns import fresh_namespace
@@ -47,7 +47,7 @@ table arp port {{
 """
 
 
-class FastAnswers(Answers):
+class FastAnswers(AnswerMonitor):
     """Several questions a second."""
 
     policy = AnsweringPolicy(
@@ -66,7 +66,7 @@ class Backup:
             {"OPENSHIFT_HA_VIRTUAL_IPS": str(VIRTUAL), "OPENSHIFT_HA_NETWORK_INTERFACE": "near0"}
         )
         config = plan(settings, FACTS)
-        self.listener = Listener(log)
+        self.listener = AdvertListener(log)
         self.listener.configure(config, loop, is_wanted=True)
         self.answers = FastAnswers(log, self.listener)
         self.answers.configure(config, FACTS, time.monotonic())
@@ -97,7 +97,7 @@ class Backup:
         now = time.monotonic()
         self.listener.resume(now)
         for seen in self.listener.receive(now):
-            if isinstance(seen.packet, Answer):
+            if isinstance(seen.packet, NeighbourReply):
                 self.answers.heard(seen.packet.address, seen.packet.mac, now, is_unasked=False)
         if self.answers.deadline is not None and now >= self.answers.deadline:
             self.answers.tick(now, {self.name: self.contest()})

@@ -17,11 +17,11 @@ import pytest
 
 from ipfailover_agent.core.model import ListenAddress
 from ipfailover_agent.core.telling import http
-from ipfailover_agent.core.telling.http import Request, Response
+from ipfailover_agent.core.telling.http import HttpRequest, HttpResponse
 from ipfailover_agent.report import page
-from ipfailover_agent.report.board import Board, Listening
+from ipfailover_agent.report.board import Exchange, Listening
 from ipfailover_agent.report.http import MOST_CONNECTIONS, Server, open_listener
-from ipfailover_agent.report.site import Site
+from ipfailover_agent.report.site import Routes
 from tests.support import browser, http_client
 from tests.support.observed import instance, observation
 from tests.support.waiting import wait_until
@@ -36,16 +36,16 @@ OWN = 5_900_000  # bytes of an answer that is made anew for each
 class Answers:
     """Answers by path: ``/big``, ``/bug``, ``/page``, ``/wait`` (until a look) or the path."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Exchange) -> None:
         self.board = board
         self.page = page.response(observation(instance(1), instance(2, "FAULT")))
 
-    def answer(self, request: Request, now: float, *, may_wait: bool) -> Response | None:
+    def answer(self, request: HttpRequest, now: float, *, may_wait: bool) -> HttpResponse | None:
         match request.path:
             case "/big":
-                return Response(body=BIG)
+                return HttpResponse(body=BIG)
             case "/own":
-                return Response(body=bytes(OWN))
+                return HttpResponse(body=bytes(OWN))
             case "/bug":
                 raise RuntimeError("this is a bug")
             case "/page":
@@ -62,7 +62,7 @@ class Served:
     def __init__(self, host: str = "127.0.0.1") -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.board = Board()
+        self.board = Exchange()
         self.server = Server(
             ListenAddress(host=host, port=self.port), self.board, Answers(self.board)
         )
@@ -248,18 +248,18 @@ def test_an_address_that_is_not_there_says_why() -> None:
 
 def test_one_look_is_made_into_each_page_once() -> None:
     """However many ask; the next look makes them anew."""
-    board = Board()
-    site = Site(board)
+    board = Exchange()
+    site = Routes(board)
     board.look = observation(instance(1))
     for path in ("/", "/metrics", "/status"):
-        first = site.answer(Request(path=path), board.look.at, may_wait=True)
-        assert first is site.answer(Request(path=path), board.look.at + 0.9, may_wait=True)
-        assert site.answer(Request(path=path), board.look.at + 1.1, may_wait=True) is None
-        late = site.answer(Request(path=path), board.look.at + 2.1, may_wait=False)
+        first = site.answer(HttpRequest(path=path), board.look.at, may_wait=True)
+        assert first is site.answer(HttpRequest(path=path), board.look.at + 0.9, may_wait=True)
+        assert site.answer(HttpRequest(path=path), board.look.at + 1.1, may_wait=True) is None
+        late = site.answer(HttpRequest(path=path), board.look.at + 2.1, may_wait=False)
         assert late is not None
         assert (503, True) == (late.status, late.body.startswith(b"stale"))
     board.look = observation(instance(2))
-    again = site.answer(Request(path="/status"), board.look.at, may_wait=True)
+    again = site.answer(HttpRequest(path="/status"), board.look.at, may_wait=True)
     assert again is not None
     assert b"edge_VIP_2" in again.body
     board.close()

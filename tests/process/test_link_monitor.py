@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.supervising.ground import Terrain
+    from ipfailover_agent.core.supervising.ground import LinkFacts
 
 netns = pytest.mark.netns
 
@@ -154,7 +154,7 @@ def test_an_address_is_read_as_the_kernel_tells_it() -> None:
 @netns
 def undisturbed(
     virtual: Collection[IPAddress] = (), wanted: Collection[IPAddress] = ()
-) -> Terrain:
+) -> LinkFacts:
     """Look at ``two``, again where an address changes meanwhile: a dump may be torn."""
     for _ in range(10):
         with contextlib.suppress(SystemRefusedError):

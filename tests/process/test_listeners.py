@@ -18,7 +18,7 @@ import structlog
 
 from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+from ipfailover_agent.core.supervising.roster import Instances, InstanceState
 from ipfailover_agent.protection.probes import SOURCE, Probes
 from ipfailover_agent.system import listeners as system
 from ipfailover_agent.system import process
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 V4, V6 = ip_address("127.0.0.1"), ip_address("::1")
-ELIGIBLE = Roster(entries=(RosterEntry(instance=instance(1), state=VrrpState.BACKUP),))
-HELD = Roster(entries=(RosterEntry(instance=instance(1), state=VrrpState.FAULT),))
+ELIGIBLE = Instances(entries=(InstanceState(instance=instance(1), state=VrrpState.BACKUP),))
+HELD = Instances(entries=(InstanceState(instance=instance(1), state=VrrpState.FAULT),))
 
 
 def numbers(port: int, *addresses: str) -> list[int]:
@@ -195,7 +195,7 @@ class Watching:
         log = structlog.wrap_logger(None, processors=[self.capture])
         self.probes = Probes(log, self.paths, dict(os.environ))
 
-    def begin(self, *ports: PortCheck, roster: Roster = ELIGIBLE, **more: float) -> None:
+    def begin(self, *ports: PortCheck, roster: Instances = ELIGIBLE, **more: float) -> None:
         wanted = PortProbes(
             name="chk_x",
             interval=more.get("interval", 60),

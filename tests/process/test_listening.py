@@ -14,9 +14,9 @@ from ipfailover_agent.core.network.packet_filter import kernel_filter
 from ipfailover_agent.core.network.packets import Announcement, gratuitous_arp
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.protection.listening import SOURCE, Listener
+from ipfailover_agent.protection.listening import SOURCE, AdvertListener
 from ipfailover_agent.system.loop import Loop, Readable
-from ipfailover_agent.system.wire import WireSocket
+from ipfailover_agent.system.wire import PacketSocket
 from tests.support.netns import fresh_namespace
 from tests.support.vectors import host_facts
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.netns
 
 VIRTUAL = IPv4Address("10.9.0.50")
 MAC = b"\2\0\0\0\0\1"
-Segment = tuple[Listener, Loop, "Callable[[], None]"]
+Segment = tuple[AdvertListener, Loop, "Callable[[], None]"]
 
 
 def planned() -> KeepalivedConfig:
@@ -51,9 +51,9 @@ def segment() -> Iterator[Segment]:
         near.ip("link", "set", "near0", "up")
         far.ip("link", "set", "far0", "up")
         with far.entered():
-            sender = WireSocket("far0", kernel_filter())
+            sender = PacketSocket("far0", kernel_filter())
         with near.entered(), sender, Loop(()) as loop:
-            listener = Listener(structlog.wrap_logger(None, processors=[]))
+            listener = AdvertListener(structlog.wrap_logger(None, processors=[]))
             listener.configure(config, loop, is_wanted=True)
             yield listener, loop, lambda: sender.send(gratuitous_arp(MAC, VIRTUAL))
             listener.close()

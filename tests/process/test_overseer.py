@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from ipfailover_agent.protection.overseer import STREAM, Overseer
+from ipfailover_agent.protection.overseer import STREAM, KeepalivedWatchdog
 from ipfailover_agent.system import process
 from ipfailover_agent.system.loop import LineReceived, Loop, StreamClosed
 
@@ -68,7 +68,7 @@ class Watched:
             "PATH": f"{self.programs}:/usr/bin:/bin",
             "TMPDIR": str(self.temporary),
         }
-        self.overseer = Overseer(
+        self.overseer = KeepalivedWatchdog(
             log=structlog.wrap_logger(None, processors=[self.capture]),
             directory=str(self.temporary),
             kill=lambda: self.kills.append(time.monotonic()),

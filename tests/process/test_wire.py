@@ -26,12 +26,18 @@ from ipfailover_agent.core.network.packet_filter import ADDRESSES_LIMIT, kernel_
 from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
-    Answer,
+    NeighbourReply,
     gratuitous_arp,
     parse_frame,
     unsolicited_advertisement,
 )
-from ipfailover_agent.system.wire import Seen, WireSocket, host_macs, parse_macs, usable_addresses
+from ipfailover_agent.system.wire import (
+    Frame,
+    PacketSocket,
+    host_macs,
+    parse_macs,
+    usable_addresses,
+)
 from tests.support import frames
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.program import KEEPALIVED
@@ -188,9 +194,9 @@ def segment() -> Iterator[Segment]:
 
 
 @pytest.fixture
-def wire(segment: Segment) -> Iterator[WireSocket]:
+def wire(segment: Segment) -> Iterator[PacketSocket]:
     """Listen on the near host."""
-    with segment.near.entered(), WireSocket("near0", kernel_filter()) as opened:
+    with segment.near.entered(), PacketSocket("near0", kernel_filter()) as opened:
         yield opened
 
 
@@ -206,10 +212,10 @@ def remote(segment: Segment) -> Iterator[socket.socket]:
 
 
 def receive_until(
-    wire: WireSocket, is_enough: Callable[[list[Seen]], object], timeout: float = 10
-) -> list[Seen]:
+    wire: PacketSocket, is_enough: Callable[[list[Frame]], object], timeout: float = 10
+) -> list[Frame]:
     """Return everything that was seen until it is enough."""
-    seen: list[Seen] = []
+    seen: list[Frame] = []
     deadline = time.monotonic() + timeout
     while not is_enough(seen):
         left = deadline - time.monotonic()
@@ -227,14 +233,14 @@ def advert_frame(*, router_id: int, source: bytes = frames.THEIR_MAC) -> bytes:
     return frames.ethernet(whole, frames.IPV4, source=source, destination=frames.VRRP_GROUP)
 
 
-def lost(wire: WireSocket) -> int:
+def lost(wire: PacketSocket) -> int:
     """Return how many frames that the filter let in found no room, since the last question."""
     with socket.socket(fileno=os.dup(wire.fileno())) as same:
         _, dropped = struct.unpack("=II", same.getsockopt(263, 6, 8))  # PACKET_STATISTICS
     return int(dropped)
 
 
-def until_marked(wire: WireSocket, remote: socket.socket) -> list[Packet]:
+def until_marked(wire: PacketSocket, remote: socket.socket) -> list[Packet]:
     """Return what was seen up to now: a frame sent last says that all others have come."""
     remote.send(advert_frame(router_id=255))
     seen = receive_until(wire, lambda seen: seen and is_mark(seen[-1].packet))
@@ -253,8 +259,8 @@ class Recording:
     """What a keepalived sent from start to stop, as heard by the other host and by its own."""
 
     mac: bytes
-    received: list[Seen] = field(default_factory=list)
-    sent: list[Seen] = field(default_factory=list)
+    received: list[Frame] = field(default_factory=list)
+    sent: list[Frame] = field(default_factory=list)
 
     def adverts(self, router_id: int) -> list[Advert]:
         """Return the adverts of an instance that the other host heard."""
@@ -311,13 +317,13 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
     with contextlib.ExitStack() as cleanup:
         segment = cleanup.enter_context(fresh_segment())
         with segment.near.entered():
-            near = cleanup.enter_context(WireSocket("near0", kernel_filter()))
+            near = cleanup.enter_context(PacketSocket("near0", kernel_filter()))
         with segment.far.entered():
-            far = cleanup.enter_context(WireSocket("far0", kernel_filter()))
+            far = cleanup.enter_context(PacketSocket("far0", kernel_filter()))
         recorded = Recording(mac=segment.far_mac)
 
         def record_until(is_enough: Callable[[], object]) -> None:
-            def look(seen: list[Seen]) -> object:
+            def look(seen: list[Frame]) -> object:
                 recorded.received += seen
                 recorded.sent += far.receive(1000)
                 seen.clear()
@@ -411,7 +417,7 @@ def test_the_sender_s_own_host_sees_the_same_as_outgoing(recording: Recording) -
     """
     assert recording.sent
     for each in recording.sent:
-        assert isinstance(each.packet, Answer) is not each.is_outgoing
+        assert isinstance(each.packet, NeighbourReply) is not each.is_outgoing
     assert {False} == {each.is_outgoing for each in recording.received}
     received = {each.packet for each in recording.received}
     assert received == received & {each.packet for each in recording.sent}
@@ -421,14 +427,14 @@ def test_the_sender_s_own_host_sees_the_same_as_outgoing(recording: Recording) -
 
 
 def test_answers_are_no_announcements(
-    segment: Segment, wire: WireSocket, remote: socket.socket
+    segment: Segment, wire: PacketSocket, remote: socket.socket
 ) -> None:
     """The far host answers for its addresses when asked, with ARP and neighbour discovery.
 
     Its own agent is not woken by what it answers.
     """
     with segment.far.entered():
-        far = WireSocket("far0", kernel_filter())
+        far = PacketSocket("far0", kernel_filter())
     segment.far.ip("address", "add", f"{VIP}/32", "dev", "far0")
     segment.far.ip("address", "add", f"{VIP6}/128", "dev", "far0", "nodad")
     segment.near.run("arping", "-c", "2", "-I", "near0", str(VIP))
@@ -436,14 +442,18 @@ def test_answers_are_no_announcements(
     known = segment.near.ip("neighbour", "show", str(VIP6))
     assert segment.far_mac.hex(":") in known
     found = until_marked(wire, remote)
-    assert {Answer(mac=segment.far_mac, address=each) for each in (VIP, VIP6)} == set(found)
+    assert {NeighbourReply(mac=segment.far_mac, address=each) for each in (VIP, VIP6)} == set(
+        found
+    )
     with far:
         sent = [each.packet for each in far.receive(100) if each.is_outgoing]
-    assert not any(isinstance(each, Answer) for each in sent)
+    assert not any(isinstance(each, NeighbourReply) for each in sent)
 
 
 @pytest.mark.parametrize("is_alone", [True, False], ids=["the holder", "everybody"])
-def test_our_questions_are_answered(segment: Segment, wire: WireSocket, *, is_alone: bool) -> None:
+def test_our_questions_are_answered(
+    segment: Segment, wire: PacketSocket, *, is_alone: bool
+) -> None:
     """By a kernel that has the addresses, whether it alone is asked or all are."""
     segment.far.ip("address", "add", f"{VIP}/32", "dev", "far0")
     segment.far.ip("address", "add", f"{VIP6}/128", "dev", "far0", "nodad")
@@ -452,12 +462,12 @@ def test_our_questions_are_answered(segment: Segment, wire: WireSocket, *, is_al
     wire.send(question(wire.mac, IPv4Address("10.9.0.1"), VIP, receiver=receiver))
     wire.send(question(wire.mac, IPv6Address("fd00:9::1"), VIP6, receiver=receiver))
     seen = receive_until(wire, lambda seen: len(seen) > 1)
-    expected = {Answer(mac=segment.far_mac, address=each) for each in (VIP, VIP6)}
+    expected = {NeighbourReply(mac=segment.far_mac, address=each) for each in (VIP, VIP6)}
     assert expected == {each.packet for each in seen}
 
 
 def test_a_proxy_s_answer_to_our_announcement_is_none(
-    segment: Segment, wire: WireSocket, remote: socket.socket
+    segment: Segment, wire: PacketSocket, remote: socket.socket
 ) -> None:
     """It names our address on both sides, as announcements do; a witness sees that it came."""
     segment.far.run(
@@ -479,7 +489,7 @@ def test_a_proxy_s_answer_to_our_announcement_is_none(
         answer[28:32],
         answer[38:42],
     )
-    assert [Answer(mac=segment.far_mac, address=elsewhere)] == until_marked(wire, remote)
+    assert [NeighbourReply(mac=segment.far_mac, address=elsewhere)] == until_marked(wire, remote)
 
 
 def receive_frame(remote: socket.socket, is_wanted: Callable[[bytes], bool]) -> bytes:
@@ -496,7 +506,7 @@ def receive_frame(remote: socket.socket, is_wanted: Callable[[bytes], bool]) -> 
 
 
 def test_the_kernel_lets_through_what_the_program_says(
-    wire: WireSocket, remote: socket.socket
+    wire: PacketSocket, remote: socket.socket
 ) -> None:
     """Announcements of our addresses, answers and adverts in, everything else out, in order."""
     wire.replace_filter(kernel_filter({VIP, VIP6}))
@@ -538,7 +548,7 @@ def test_the_kernel_lets_through_what_the_program_says(
 
 @pytest.mark.parametrize("count", [0, 254, ADDRESSES_LIMIT])
 def test_the_kernel_takes_a_filter_for_many_addresses(
-    wire: WireSocket, remote: socket.socket, count: int
+    wire: PacketSocket, remote: socket.socket, count: int
 ) -> None:
     """The last of them passes, the one after it does not."""
     last = VIP + count - 1
@@ -558,11 +568,11 @@ def test_the_longest_filter_fits_the_memory_of_older_kernels(segment: Segment) -
     except AssertionError:
         pytest.skip("this kernel has one limit for all namespaces")
     highest = {IPv4Address("223.0.0.0") + number for number in range(ADDRESSES_LIMIT)}
-    with WireSocket("near0", kernel_filter(highest)) as opened:
+    with PacketSocket("near0", kernel_filter(highest)) as opened:
         opened.replace_filter(kernel_filter(highest))
 
 
-def test_a_program_that_the_kernel_refuses_is_told(wire: WireSocket) -> None:
+def test_a_program_that_the_kernel_refuses_is_told(wire: PacketSocket) -> None:
     """The socket keeps the filter it has."""
     with pytest.raises(SystemRefusedError, match="cannot listen on near0: Invalid argument"):
         wire.replace_filter(kernel_filter()[:-1])
@@ -571,7 +581,7 @@ def test_a_program_that_the_kernel_refuses_is_told(wire: WireSocket) -> None:
 def test_multicast_is_joined_while_we_listen(segment: Segment) -> None:
     """The card's own filter lets VRRP in even while no keepalived has joined."""
     groups = ("01:00:5e:00:00:12", "33:33:00:00:00:12")
-    with WireSocket("near0", kernel_filter()):
+    with PacketSocket("near0", kernel_filter()):
         joined = segment.near.ip("maddress", "show", "dev", "near0")
         assert groups == tuple(each for each in groups if each in joined)
     left = segment.near.ip("maddress", "show", "dev", "near0")
@@ -581,7 +591,7 @@ def test_multicast_is_joined_while_we_listen(segment: Segment) -> None:
 # --- sending ------------------------------------------------------------------------------------
 
 
-def test_our_announcements_are_believed(segment: Segment, wire: WireSocket) -> None:
+def test_our_announcements_are_believed(segment: Segment, wire: PacketSocket) -> None:
     """Who knew another MAC for an address knows ours afterwards, in either family and form."""
     wrong = "52:54:00:00:00:99"
     for is_reply in (False, True):
@@ -608,9 +618,11 @@ def wait_until_known(segment: Segment, address: IPv4Address | IPv6Address, mac: 
     wait_until(lambda: mac.hex(":") in known(segment, address), 2, lambda: known(segment, address))
 
 
-def test_a_socket_does_not_see_what_itself_sends(wire: WireSocket, remote: socket.socket) -> None:
+def test_a_socket_does_not_see_what_itself_sends(
+    wire: PacketSocket, remote: socket.socket
+) -> None:
     """Another one on the same interface does, as outgoing."""
-    with WireSocket("near0", kernel_filter()) as second:
+    with PacketSocket("near0", kernel_filter()) as second:
         wire.send(gratuitous_arp(wire.mac, VIP))
         assert [] == until_marked(wire, remote)
         (seen, _) = receive_until(second, lambda seen: len(seen) == 2)
@@ -622,7 +634,7 @@ def test_a_socket_does_not_see_what_itself_sends(wire: WireSocket, remote: socke
 # --- faults -------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_bounded(wire: WireSocket, remote: socket.socket) -> None:
+def test_a_batch_is_bounded(wire: PacketSocket, remote: socket.socket) -> None:
     """The rest stays for the next one; nothing waiting is nothing."""
     assert () == wire.receive(5)
     for number in range(7):
@@ -633,7 +645,7 @@ def test_a_batch_is_bounded(wire: WireSocket, remote: socket.socket) -> None:
 
 
 def test_a_link_that_comes_back_is_heard_again(
-    segment: Segment, wire: WireSocket, remote: socket.socket
+    segment: Segment, wire: PacketSocket, remote: socket.socket
 ) -> None:
     """While it is down nothing is seen, nothing raises, and waiting does wait."""
     segment.near.ip("link", "set", "near0", "down")
@@ -646,7 +658,7 @@ def test_a_link_that_comes_back_is_heard_again(
     assert [] == until_marked(wire, remote)
 
 
-def test_an_interface_that_is_gone_is_silent(segment: Segment, wire: WireSocket) -> None:
+def test_an_interface_that_is_gone_is_silent(segment: Segment, wire: PacketSocket) -> None:
     """Reading does not raise or spin; sending does raise; opening says what is missing."""
     segment.near.ip("link", "delete", "near0")
     assert () == wire.receive(10)
@@ -654,14 +666,14 @@ def test_an_interface_that_is_gone_is_silent(segment: Segment, wire: WireSocket)
     with pytest.raises(SystemRefusedError, match="cannot send on near0: No such device"):
         wire.send(gratuitous_arp(wire.mac, VIP))
     with pytest.raises(SystemRefusedError, match="cannot listen on near0: No such device"):
-        WireSocket("near0", kernel_filter())
+        PacketSocket("near0", kernel_filter())
 
 
 @pytest.mark.usefixtures("segment")
 def test_an_interface_without_ethernet_is_refused() -> None:
     """Loopback, tunnels: their frames are others, and nobody can be a rival there."""
     with pytest.raises(SystemRefusedError, match="cannot listen on lo: it is not Ethernet"):
-        WireSocket("lo", kernel_filter())
+        PacketSocket("lo", kernel_filter())
 
 
 @pytest.mark.usefixtures("segment")
@@ -670,7 +682,7 @@ def test_a_missing_capability_is_named() -> None:
 
     def listen() -> str:
         with pytest.raises(NotPermittedError) as caught:
-            WireSocket("near0", kernel_filter())
+            PacketSocket("near0", kernel_filter())
         return str(caught.value)
 
     said = "cannot listen on near0: Operation not permitted, CAP_NET_RAW is missing"
@@ -698,7 +710,7 @@ def test_the_mac_is_the_one_of_this_moment(segment: Segment) -> None:
     near.ip("link", "add", "port0", "type", "veth", "peer", "port1")
     near.ip("link", "set", "port0", "address", port_mac.hex(":"))
     with near.entered():
-        wire, bridge = (WireSocket(each, kernel_filter()) for each in ("near0", "bridge0"))
+        wire, bridge = (PacketSocket(each, kernel_filter()) for each in ("near0", "bridge0"))
     with wire, bridge:
         assert (mac_of(near, "near0"), mac_of(near, "bridge0")) == (wire.mac, bridge.mac)
         near.ip("link", "set", "near0", "address", set_mac.hex(":"))
@@ -744,7 +756,7 @@ def test_only_what_the_interface_has_for_sure_may_be_sent_from(segment: Segment)
 
 
 @pytest.mark.timing
-def test_unrelated_traffic_costs_the_agent_nothing(segment: Segment, wire: WireSocket) -> None:
+def test_unrelated_traffic_costs_the_agent_nothing(segment: Segment, wire: PacketSocket) -> None:
     """10 000 packets a second for two seconds: who waits for the socket uses < 1 % of a core."""
     flood = subprocess.Popen(
         ["ip", "netns", "exec", segment.far.name, "python3", "-c", FLOOD, "10.9.0.1", "10000", "2"]
@@ -798,7 +810,7 @@ def received_packets() -> int:
 
 
 def test_a_frame_is_as_old_as_it_is_when_it_is_read_late(
-    wire: WireSocket, remote: socket.socket
+    wire: PacketSocket, remote: socket.socket
 ) -> None:
     """The kernel says when it had it, so that an agent that stood still takes none for new."""
     sent = []
@@ -814,7 +826,7 @@ def test_a_frame_is_as_old_as_it_is_when_it_is_read_late(
 
 
 def test_a_clock_that_is_set_makes_no_frame_older_than_the_last_look(
-    wire: WireSocket, remote: socket.socket, monkeypatch: pytest.MonkeyPatch
+    wire: PacketSocket, remote: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor newer than now."""
     assert wire.receive(100) == ()

@@ -13,7 +13,7 @@ from msgspec.structs import astuple
 
 from ipfailover_agent.core.model import InterfaceAddress
 from ipfailover_agent.system import rtnetlink
-from ipfailover_agent.system.address_memory import AddressMemory
+from ipfailover_agent.system.address_memory import AddressCache
 
 CACHE_INFO = 6
 
@@ -51,7 +51,7 @@ def test_whatever_was_read_before_an_address_is_read_as_without_memory(
     dumps: list[list[bytes]],
 ) -> None:
     """Every field is the same, lifetimes included, and so is every refusal."""
-    memory = AddressMemory()
+    memory = AddressCache()
     for dump in dumps:
         try:
             expected = [astuple(each) for each in map(rtnetlink.parse_address, dump) if each]
@@ -65,7 +65,7 @@ def test_whatever_was_read_before_an_address_is_read_as_without_memory(
 @given(st.data())
 def test_one_byte_that_differs_is_never_passed_over(data: st.DataObject) -> None:
     """Damage anywhere, and the reading is that of the damaged message."""
-    memory = AddressMemory()
+    memory = AddressCache()
     whole = message(1)
     memory.read([whole])
     place = data.draw(st.integers(0, len(whole) - 1))
@@ -82,7 +82,7 @@ def test_one_byte_that_differs_is_never_passed_over(data: st.DataObject) -> None
 
 def test_a_renewal_later_the_same_objects_are_given() -> None:
     """Only the times differ: neither an address nor the tuple is made anew."""
-    memory = AddressMemory()
+    memory = AddressCache()
     before = memory.read([message(1), message(2)])
     assert before is memory.read([message(1, times=9), message(2, times=9)])
     assert [3, 3] == [each.valid_seconds for each in before]
@@ -99,7 +99,7 @@ def test_a_renewal_later_the_same_objects_are_given() -> None:
 )
 def test_another_dump_is_another_tuple(changed: list[bytes]) -> None:
     """Who compares by identity must not miss a change."""
-    memory = AddressMemory()
+    memory = AddressCache()
     before = memory.read([message(1), message(2)])
     after = memory.read(changed)
     assert after is not before
@@ -110,7 +110,7 @@ def test_another_dump_is_another_tuple(changed: list[bytes]) -> None:
 
 def test_memory_does_not_grow_without_end() -> None:
     """Lifetimes that run down look new each second, interfaces come and go."""
-    memory = AddressMemory()
+    memory = AddressCache()
     for valid in range(10_000):
         (found,) = memory.read([message(1, valid=valid)], valid // 100)
         assert valid == found.valid_seconds
@@ -125,7 +125,7 @@ def test_memory_does_not_grow_without_end() -> None:
 
 def test_many_addresses_are_all_remembered() -> None:
     """A dump of five thousand is read in full once, whatever other interfaces show."""
-    memory = AddressMemory()
+    memory = AddressCache()
     dump = [message(number) for number in range(5000)]
     before = memory.read(dump, 7)
     memory.read([message(1)], 8)
@@ -134,6 +134,6 @@ def test_many_addresses_are_all_remembered() -> None:
 
 def test_an_address_of_another_family_is_none_of_ours() -> None:
     """It is passed over, the first time and later."""
-    memory = AddressMemory()
+    memory = AddressCache()
     other = bytes([socket.AF_PACKET]) + message(1)[1:]
     assert memory.read([message(1)]) == memory.read([other, message(1)])

@@ -15,7 +15,7 @@ from ipfailover_agent.core.changing import change, steps
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import Settings, VrrpState
 from ipfailover_agent.core.planning import plan
-from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+from ipfailover_agent.core.supervising.roster import Instances, InstanceState
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -156,9 +156,9 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
     }
     assert not kept.intersection(keepalived.removed)
     # Told by the roster as keepalived has it, whatever the instances are called.
-    roster = Roster(
+    roster = Instances(
         entries=tuple(
-            RosterEntry(
+            InstanceState(
                 instance=each,
                 state=VrrpState.MASTER if each.identity in masters else VrrpState.BACKUP,
             )

@@ -14,29 +14,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.core.supervising.watch import (
-    Ask,
-    DumpAnswered,
     DumpFailed,
+    DumpReceived,
     DumpWanted,
     Event,
-    Gap,
-    KeepalivedEnded,
-    KeepalivedReady,
     Kill,
+    Liveness,
+    LivenessPolicy,
     Mode,
-    Policy,
     ReloadBegan,
     ReloadEnded,
+    RequestDump,
     Suspicion,
     Ticked,
-    Watch,
+    TicksMissed,
+    WatchBegan,
+    WatchEnded,
     step,
 )
 from tests.support.building import builds
 
-POLICY = Policy()
+POLICY = LivenessPolicy()
 STEP = 0.01
 GRAIN = round(1 / STEP)
 
@@ -59,7 +59,7 @@ class World:
     sends: bool = True
     suspects: bool = False  # the wire looks silent all the time
     steps: int = 0
-    state: Watch = Watch()  # noqa: RUF009 - it is frozen
+    state: Liveness = Liveness()  # noqa: RUF009 - it is frozen
     question: int | None = None
     ran_for_it: int = 0
     is_answered: bool = False
@@ -78,7 +78,7 @@ class World:
         self.state, actions = step(self.state, event, self.now, POLICY)
         for action in actions:
             match action:
-                case Ask(question=number):
+                case RequestDump(question=number):
                     self.question, self.ran_for_it, self.is_answered = number, 0, False
                     self.asks += 1
                 case Kill():
@@ -104,7 +104,7 @@ class World:
     def _run_agent(self) -> None:
         if self.is_answered and self.question is not None:
             question, self.question, self.is_answered = self.question, None, False
-            self.feed(DumpAnswered(question=question, instances=(self._instance(),)))
+            self.feed(DumpReceived(question=question, instances=(self._instance(),)))
         if self.state.deadline is not None and self.now >= self.state.deadline:
             self.feed(Ticked())
         if self.suspects:
@@ -123,7 +123,7 @@ class World:
             master_advert_interval=self.interval,
             has_addresses=True,
             last_transition=0.0,
-            counters=Counters(advert_sent=self.sent),
+            counters=VrrpStatistics(advert_sent=self.sent),
         )
 
 
@@ -172,7 +172,7 @@ def test_a_keepalived_that_answers_in_time_of_its_own_is_never_killed(
     limit = POLICY.unanswered_least + POLICY.unanswered_intervals * interval
     fast = min(1.0, limit / 2 - POLICY.tick)
     world = World(cost=int(cost * fast * GRAIN) * STEP, interval=interval, suspects=suspects)
-    world.feed(KeepalivedReady())
+    world.feed(WatchBegan())
     for quiet, who, length in stuns:
         world.run(quiet, Runs.BOTH)
         world.run(length * (fast if who is Runs.WE else 1), who)
@@ -193,7 +193,7 @@ def test_a_keepalived_that_stops_for_good_is_killed_in_time(
 ) -> None:
     """Within the interval of questions and the limit; under suspicion within the limit."""
     world = World(cost=cost, suspects=suspects)
-    world.feed(KeepalivedReady())
+    world.feed(WatchBegan())
     for between, who, length in stuns:
         world.run(between, Runs.BOTH)
         world.run(length, who)
@@ -211,7 +211,7 @@ def test_time_in_which_only_late_ticks_come_kills_nobody(
 ) -> None:
     """We run for a moment after each pause, and keepalived not at all."""
     world = World(cost=0.05)
-    world.feed(KeepalivedReady())
+    world.feed(WatchBegan())
     world.run(quiet, Runs.BOTH)
     for pause in pauses:
         world.run(POLICY.tick + pause, Runs.NOBODY)
@@ -228,7 +228,7 @@ def test_a_master_that_stops_sending_is_killed_in_time(
 ) -> None:
     """Two dumps alike, further apart than its interval, then its limit in time on time."""
     world = World(cost=0.01, interval=interval)
-    world.feed(KeepalivedReady())
+    world.feed(WatchBegan())
     world.run(quiet, Runs.BOTH)
     world.sends, world.suspects = False, suspects
     begin = world.now
@@ -254,25 +254,25 @@ states = builds(
     master_advert_interval=st.sampled_from([0.01, 1.0, 300.0]),
     has_addresses=st.booleans(),
     last_transition=st.just(0.0),
-    counters=builds(Counters, advert_sent=st.integers(0, 3)),
+    counters=builds(VrrpStatistics, advert_sent=st.integers(0, 3)),
 )
 numbers = st.integers(0, 6)
 events: st.SearchStrategy[Event] = st.one_of(
     st.sampled_from(
         [
-            KeepalivedReady(),
-            KeepalivedEnded(),
+            WatchBegan(),
+            WatchEnded(),
             ReloadBegan(),
             ReloadEnded(),
             Ticked(),
             Ticked(),
             Suspicion(),
             DumpWanted(),
-            Gap(),
+            TicksMissed(),
         ]
     ),
     builds(
-        DumpAnswered,
+        DumpReceived,
         question=numbers,
         instances=st.lists(states, min_size=1, max_size=2).map(tuple),
     ),
@@ -286,14 +286,14 @@ def test_whatever_comes_in_whatever_order_the_machine_stays_sound(
     story: list[tuple[Event, float]],
 ) -> None:
     """Numbers only grow, nobody who is off is asked or killed, a deadline waits."""
-    state, now, last, is_up = Watch(), 0.0, 0, False
+    state, now, last, is_up = Liveness(), 0.0, 0, False
     for event, pause in story:
         now += pause
         state, actions = step(state, event, now, POLICY)
         match event:
-            case KeepalivedReady():
+            case WatchBegan():
                 is_up = True
-            case KeepalivedEnded():
+            case WatchEnded():
                 is_up = False
             case _:
                 pass
@@ -303,7 +303,7 @@ def test_whatever_comes_in_whatever_order_the_machine_stays_sound(
             assert state.deadline is None or state.deadline > now
         for action in actions:
             match action:
-                case Ask(question=number):
+                case RequestDump(question=number):
                     assert last + 1 == number == state.question
                     last = number
                 case Kill():
@@ -317,7 +317,7 @@ def test_whatever_comes_in_whatever_order_the_machine_stays_sound(
 def test_the_world_itself_tells_the_two_apart(frozen: bool) -> None:  # noqa: FBT001
     """A check of the world: otherwise nothing here would show anything."""
     world = World(cost=0.05)
-    world.feed(KeepalivedReady())
+    world.feed(WatchBegan())
     world.run(20, Runs.BOTH)
     world.run(20, Runs.WE if frozen else Runs.BOTH)
     assert frozen == (world.killed_at is not None)

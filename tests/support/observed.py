@@ -8,11 +8,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.dump import Counters
-from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.core.supervising.dump import VrrpStatistics
+from ipfailover_agent.core.supervising.supervision import AgentPhase
 from ipfailover_agent.core.telling import readiness
 from ipfailover_agent.report import status
-from ipfailover_agent.report.board import Observation
+from ipfailover_agent.report.board import StatusView
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -50,7 +50,7 @@ def instance(
                 at=ago(1),
                 effective_priority=0 if state == "FAULT" else 100 + number,
                 has_addresses=is_master,
-                counters=Counters(*range(1000 * number, 1000 * number + 14)),
+                counters=VrrpStatistics(*range(1000 * number, 1000 * number + 14)),
             ),
             transitions=(
                 status.TransitionStatus(
@@ -85,7 +85,7 @@ def facts(seen: status.InstanceStatus) -> readiness.InstanceFacts:
 
 def observation(
     *instances: status.InstanceStatus, problems: tuple[str, ...] = (), **fields: object
-) -> Observation:
+) -> StatusView:
     """Return a look at a healthy node with these instances; ``fields`` are the status'.
 
     ``problems`` keep it from being ready; all else that does is in the status.
@@ -125,7 +125,7 @@ def observation(
     present = {each for one in instances if one.state == "MASTER" for each in one.addresses}
     verdict = readiness.judge(
         readiness.NodeFacts(
-            phase=Phase(shown.phase),
+            phase=AgentPhase(shown.phase),
             has_config=shown.config is not None,
             problems=problems,
             instances=tuple(map(facts, instances)),
@@ -136,7 +136,7 @@ def observation(
             answered_ago=1.0,
         )
     )
-    return Observation(
+    return StatusView(
         at=100.0,
         status=replace(
             shown, ready=verdict.is_ready, reasons=verdict.reasons, notes=verdict.notes

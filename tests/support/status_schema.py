@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ipfailover_agent.core.supervising.dump import Counters
+from ipfailover_agent.core.supervising.dump import VrrpStatistics
 from ipfailover_agent.report import status
 
 _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
@@ -40,7 +40,7 @@ def text() -> str:
 
 
 def _object(kind: type[Struct], definitions: dict[str, Any]) -> dict[str, Any]:
-    names = {**vars(status), "Counters": Counters}
+    names = {**vars(status), "VrrpStatistics": VrrpStatistics}
     hints = typing.get_type_hints(kind, names)
     fields = list(kind.__struct_fields__)
     properties = {name: _of(hints[name], definitions) for name in fields}

@@ -18,7 +18,7 @@ from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import settings
 from ipfailover_agent.core.rivalry import causes, contexts
 from ipfailover_agent.core.telling import diagnosis, doctor, findings, passage
-from ipfailover_agent.core.telling.findings import Finding, Verdict
+from ipfailover_agent.core.telling.findings import CheckResult, Finding
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 
@@ -41,7 +41,7 @@ Config options:  NFTABLES LVS REGEX VRRP VRRP_AUTH JSON BFD
 CHAIN = Chain(table=Table(family="inet", name="filter"), name="input", hook=Hook.INPUT)
 
 
-FINE = [("rivals", Verdict.PASS), ("ids", Verdict.PASS), ("holders", Verdict.PASS)]
+FINE = [("rivals", CheckResult.PASS), ("ids", CheckResult.PASS), ("holders", CheckResult.PASS)]
 
 
 def one(findings: Iterable[Finding]) -> Finding:
@@ -50,7 +50,7 @@ def one(findings: Iterable[Finding]) -> Finding:
     return found
 
 
-def verdicts(findings: Iterable[Finding]) -> list[tuple[str, Verdict]]:
+def verdicts(findings: Iterable[Finding]) -> list[tuple[str, CheckResult]]:
     """Return checks and verdicts."""
     return [(each.check, each.verdict) for each in findings]
 
@@ -82,9 +82,9 @@ def advert(context: ContestContext, **more: object) -> Advert:
     return replace(usual, **more)
 
 
-def heard(*frames: Advert | Announcement | Carp, **answers: bytes) -> diagnosis.Heard:
+def heard(*frames: Advert | Announcement | Carp, **answers: bytes) -> diagnosis.ReceivedPackets:
     """Return what came in; ``answers``: MACs by the last octet, as a10=..."""
-    return diagnosis.Heard(
+    return diagnosis.ReceivedPackets(
         seconds=4,
         packets=frames,
         answers={
@@ -102,7 +102,7 @@ def heard(*frames: Advert | Announcement | Carp, **answers: bytes) -> diagnosis.
 def test_a_failure_that_is_tolerated_warns() -> None:
     """Nothing else changes, and no other check."""
     fault = findings.failed("dns", "text", "advice")
-    assert replace(fault, verdict=Verdict.WARN) == findings.tolerated(fault, {"dns"})
+    assert replace(fault, verdict=CheckResult.WARN) == findings.tolerated(fault, {"dns"})
     assert fault is findings.tolerated(fault, {"answers"})
     fine = findings.passed("dns", "text")
     assert fine is findings.tolerated(fine, {"dns"})
@@ -111,7 +111,7 @@ def test_a_failure_that_is_tolerated_warns() -> None:
 def test_checks_are_skipped_for_one_reason() -> None:
     """Each has its line."""
     found = list(findings.all_skipped(("a", "b"), "because", "do"))
-    assert [("a", Verdict.SKIP), ("b", Verdict.SKIP)] == verdicts(found)
+    assert [("a", CheckResult.SKIP), ("b", CheckResult.SKIP)] == verdicts(found)
     assert {"not looked at: because"} == {each.text for each in found}
     assert ["do", ""] == [each.advice for each in found]
 
@@ -122,9 +122,9 @@ def test_checks_are_skipped_for_one_reason() -> None:
 def test_missing_capabilities_fail_and_name_the_option() -> None:
     """A container is given them by name."""
     found = doctor.of_capabilities(("NET_ADMIN", "NET_RAW"))
-    assert Verdict.FAIL is found.verdict
+    assert CheckResult.FAIL is found.verdict
     assert "--cap-add NET_ADMIN NET_RAW" in found.advice
-    assert Verdict.PASS is doctor.of_capabilities(()).verdict
+    assert CheckResult.PASS is doctor.of_capabilities(()).verdict
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,9 @@ def test_keepalived_is_judged_by_what_it_prints(printed: str | None, expected: l
 
 def test_what_keepalived_says_of_the_file_is_told() -> None:
     """Its first lines; `check` shows them all."""
-    assert Verdict.PASS is doctor.of_config(()).verdict
+    assert CheckResult.PASS is doctor.of_config(()).verdict
     found = doctor.of_config(("refused: 5", "line 2", "line 3", "line 4"))
-    assert (Verdict.FAIL, "refused: 5; line 2; line 3") == (found.verdict, found.text)
+    assert (CheckResult.FAIL, "refused: 5; line 2; line 3") == (found.verdict, found.text)
 
 
 @pytest.mark.parametrize(
@@ -171,20 +171,20 @@ def test_what_guards_the_adverts_is_told(variables: dict[str, str], expected: st
     given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
     found = doctor.of_password(parsed, plan(parsed, NODE))
-    assert (Verdict.PASS, expected) == (found.verdict, found.text)
+    assert (CheckResult.PASS, expected) == (found.verdict, found.text)
 
 
 @pytest.mark.parametrize(
     ("state", "is_up", "expected"),
     [
-        ("up", True, Verdict.PASS),
-        ("unknown", True, Verdict.PASS),
-        (None, True, Verdict.PASS),
-        ("lowerlayerdown", True, Verdict.FAIL),
-        ("down", False, Verdict.FAIL),
+        ("up", True, CheckResult.PASS),
+        ("unknown", True, CheckResult.PASS),
+        (None, True, CheckResult.PASS),
+        ("lowerlayerdown", True, CheckResult.FAIL),
+        ("down", False, CheckResult.FAIL),
     ],
 )
-def test_a_link_needs_carrier(state: str | None, is_up: bool, expected: Verdict) -> None:  # noqa: FBT001
+def test_a_link_needs_carrier(state: str | None, is_up: bool, expected: CheckResult) -> None:  # noqa: FBT001
     """Virtual interfaces say "unknown" and work."""
     assert expected is doctor.of_link("eth0", state, is_up=is_up).verdict
 
@@ -196,16 +196,16 @@ def test_an_address_of_another_network_is_told() -> None:
     assert "198.51.100.8 and 2 more in no network of eth0" in found.text
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
     config = plan(parsed, NODE)
-    assert Verdict.PASS is doctor.of_subnets(parsed, config, NODE).verdict
+    assert CheckResult.PASS is doctor.of_subnets(parsed, config, NODE).verdict
     bare = replace(NODE, interfaces=())
-    assert Verdict.WARN is doctor.of_subnets(parsed, config, bare).verdict
+    assert CheckResult.WARN is doctor.of_subnets(parsed, config, bare).verdict
 
 
 def test_an_address_that_no_client_reaches_fails() -> None:
     """A range that goes up to .255 is the likely slip."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.254-255"})
     found = doctor.of_subnets(parsed, plan(parsed, NODE), NODE)
-    assert Verdict.FAIL is found.verdict
+    assert CheckResult.FAIL is found.verdict
     assert (
         "10.0.0.255 is the broadcast address of 10.0.0.0/24 on eth0: no client in that network "
         "reaches it"
@@ -217,7 +217,7 @@ def test_the_address_of_a_router_fails() -> None:
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1,10.0.0.2,10.0.0.5,fd00::fe"})
     known = [(route.gateway, "eth0") for route in NODE.default_routes if route.gateway]
     assert (
-        Verdict.PASS
+        CheckResult.PASS
         is doctor.of_routers(
             settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE, known
         ).verdict
@@ -225,7 +225,7 @@ def test_the_address_of_a_router_fails() -> None:
     known += [(ip_address("10.0.0.2"), "eth0"), (ip_address("fd00::fe"), "eth1")]
     found = doctor.of_routers(parsed, NODE, known)
     lost = "the node that serves it takes that router away from every host of the network, and"
-    assert Verdict.FAIL is found.verdict
+    assert CheckResult.FAIL is found.verdict
     assert (
         f"10.0.0.1 is the gateway of this node's default route through eth0: {lost} from itself; "
         f"10.0.0.2 is the next hop of a route of this node through eth0: {lost} from itself; "
@@ -237,10 +237,10 @@ def test_an_address_on_a_second_interface_is_told() -> None:
     """kube-proxy's own interface is common, any other one is a mistake."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})
     config = plan(parsed, NODE)
-    for name, expected in (("kube-ipvs0", Verdict.WARN), ("eth1", Verdict.FAIL)):
+    for name, expected in (("kube-ipvs0", CheckResult.WARN), ("eth1", CheckResult.FAIL)):
         facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.5/32"], name: ["10.0.0.5/32"]})
         assert expected is one(doctor.of_other_holders(config, facts)).verdict
-    assert Verdict.PASS is one(doctor.of_other_holders(config, NODE)).verdict
+    assert CheckResult.PASS is one(doctor.of_other_holders(config, NODE)).verdict
 
 
 @pytest.mark.parametrize(
@@ -282,12 +282,12 @@ EARLY = replace(CHAIN, table=Table(family="ip", name="raw"), name="PRE", hook=Ho
 @pytest.mark.parametrize(
     ("chains", "is_managed", "legacy", "expected"),
     [
-        ([], False, [], [Verdict.PASS]),
-        ([CHAIN], False, [], [Verdict.WARN]),
-        ([CHAIN], True, [], [Verdict.PASS]),
-        ([EARLY], True, [], [Verdict.WARN]),
-        ([CHAIN, EARLY], True, [], [Verdict.PASS, Verdict.WARN]),
-        ([], False, ["filter"], [Verdict.PASS, Verdict.WARN]),
+        ([], False, [], [CheckResult.PASS]),
+        ([CHAIN], False, [], [CheckResult.WARN]),
+        ([CHAIN], True, [], [CheckResult.PASS]),
+        ([EARLY], True, [], [CheckResult.WARN]),
+        ([CHAIN, EARLY], True, [], [CheckResult.PASS, CheckResult.WARN]),
+        ([], False, ["filter"], [CheckResult.PASS, CheckResult.WARN]),
     ],
     ids=["none", "drops", "managed", "before", "both", "legacy"],
 )
@@ -295,28 +295,30 @@ def test_a_firewall_is_judged(
     chains: list[Chain],
     is_managed: bool,  # noqa: FBT001
     legacy: list[str],
-    expected: list[Verdict],
+    expected: list[CheckResult],
 ) -> None:
     """By the chains that may drop VRRP, and whether the agent opens them."""
     found = [*passage.of_chains(chains, is_managed=is_managed), *passage.of_legacy(legacy)]
     assert expected == [each.verdict for each in found]
 
 
-@pytest.mark.parametrize(("is_managed", "expected"), [(True, Verdict.FAIL), (False, Verdict.WARN)])
+@pytest.mark.parametrize(
+    ("is_managed", "expected"), [(True, CheckResult.FAIL), (False, CheckResult.WARN)]
+)
 @pytest.mark.parametrize(
     ("name", "advice"),
     [("firewalld", "firewall-cmd --permanent --add-protocol=vrrp"), ("x", "have that program")],
 )
 def test_a_table_with_an_owner_is_the_owners_to_open(
     is_managed: bool,  # noqa: FBT001
-    expected: Verdict,
+    expected: CheckResult,
     name: str,
     advice: str,
 ) -> None:
     """No rule of the agent gets there, whether it was asked for or not."""
     chain = replace(CHAIN, table=Table(family="inet", name=name))
     found = list(passage.of_chains([chain, CHAIN], is_managed=is_managed, owned={chain.table}))
-    other = Verdict.PASS if is_managed else Verdict.WARN
+    other = CheckResult.PASS if is_managed else CheckResult.WARN
     assert [expected, other] == [each.verdict for each in found]
     assert f"inet {name} input may drop protocol 112" == found[0].text
     assert advice in found[0].advice
@@ -325,7 +327,7 @@ def test_a_table_with_an_owner_is_the_owners_to_open(
 def test_a_rule_that_a_running_agent_has_not_made_is_told() -> None:
     """It says why in its log, and there is no second look that would make it."""
     found = one(passage.of_chains([CHAIN], is_managed=True, is_running=True))
-    assert Verdict.WARN is found.verdict
+    assert CheckResult.WARN is found.verdict
     assert found.text.endswith("may drop protocol 112, and the agent's rules are not there")
 
 
@@ -338,14 +340,14 @@ def test_a_chain_that_the_agent_never_opens_is_named_with_its_place() -> None:
 
 def test_rules_that_cannot_be_listed_are_no_pass() -> None:
     """Without the right to, nothing was looked at; a mute nft is a word worth."""
-    assert Verdict.SKIP is passage.of_unknown("not permitted", is_denied=True).verdict
-    assert Verdict.WARN is passage.of_unknown("nft says nothing", is_denied=False).verdict
+    assert CheckResult.SKIP is passage.of_unknown("not permitted", is_denied=True).verdict
+    assert CheckResult.WARN is passage.of_unknown("nft says nothing", is_denied=False).verdict
 
 
 def test_a_port_and_a_script_are_judged() -> None:
     """What the check would say in a moment."""
     address = ip_address("10.0.0.11")
-    assert Verdict.PASS is doctor.of_port(address, 80, "").verdict
+    assert CheckResult.PASS is doctor.of_port(address, 80, "").verdict
     assert "refused" in doctor.of_port(address, 80, "connection refused").text
 
 
@@ -353,7 +355,7 @@ def test_a_kernel_that_tells_of_no_listener_is_warned_of() -> None:
     """And is nothing to speak of where it does."""
     assert [] == list(doctor.of_listeners(""))
     (found,) = doctor.of_listeners("the kernel cannot be asked")
-    assert ("port", Verdict.WARN) == (found.check, found.verdict)
+    assert ("port", CheckResult.WARN) == (found.check, found.verdict)
     for variables, expected in (
         ({"MONITOR_PORT": "0"}, "OPENSHIFT_HA_MONITOR_PORT=0"),
         ({"CHECK_SCRIPT": "/x"}, "OPENSHIFT_HA_CHECK_SCRIPT"),
@@ -362,22 +364,22 @@ def test_a_kernel_that_tells_of_no_listener_is_warned_of() -> None:
         given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
         parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
         without = doctor.of_ports(parsed)
-        assert Verdict.SKIP is without.verdict
+        assert CheckResult.SKIP is without.verdict
         assert expected in without.text
 
 
 @pytest.mark.parametrize(
     ("state", "obstacle", "missing", "expected"),
     [
-        (ScriptState.USABLE, "", MissingScript.FAULT, Verdict.PASS),
-        (ScriptState.USABLE, "below /y", MissingScript.FAULT, Verdict.WARN),
-        (ScriptState.MISSING, "", MissingScript.FAULT, Verdict.FAIL),
-        (ScriptState.MISSING, "", MissingScript.IGNORE, Verdict.WARN),
-        (ScriptState.NOT_EXECUTABLE, "", MissingScript.FAULT, Verdict.FAIL),
+        (ScriptState.USABLE, "", MissingScript.FAULT, CheckResult.PASS),
+        (ScriptState.USABLE, "below /y", MissingScript.FAULT, CheckResult.WARN),
+        (ScriptState.MISSING, "", MissingScript.FAULT, CheckResult.FAIL),
+        (ScriptState.MISSING, "", MissingScript.IGNORE, CheckResult.WARN),
+        (ScriptState.NOT_EXECUTABLE, "", MissingScript.FAULT, CheckResult.FAIL),
     ],
 )
 def test_a_check_that_is_missing_fails_where_the_node_would_not_serve(
-    state: ScriptState, obstacle: str, missing: MissingScript, expected: Verdict
+    state: ScriptState, obstacle: str, missing: MissingScript, expected: CheckResult
 ) -> None:
     """Elsewhere it is left out, which is worth a word."""
     found = doctor.of_check_script("/x", state, obstacle, missing)
@@ -388,21 +390,21 @@ def test_a_check_that_is_missing_fails_where_the_node_would_not_serve(
 def test_a_notify_script_is_judged() -> None:
     """Nobody loses an address for want of it."""
     name = "OPENSHIFT_HA_NOTIFY_SCRIPT"
-    assert Verdict.WARN is doctor.of_script(name, "/x", ScriptState.MISSING, "").verdict
-    assert Verdict.PASS is doctor.of_script(name, "/x", ScriptState.USABLE, "").verdict
+    assert CheckResult.WARN is doctor.of_script(name, "/x", ScriptState.MISSING, "").verdict
+    assert CheckResult.PASS is doctor.of_script(name, "/x", ScriptState.USABLE, "").verdict
 
 
 @pytest.mark.parametrize(
     ("source", "shift", "expected"),
     [
-        ("tsc", 0.001, Verdict.PASS),
-        (None, -0.01, Verdict.PASS),
-        ("acpi_pm", 0.0, Verdict.WARN),
-        ("tsc", -1.5, Verdict.WARN),
+        ("tsc", 0.001, CheckResult.PASS),
+        (None, -0.01, CheckResult.PASS),
+        ("acpi_pm", 0.0, CheckResult.WARN),
+        ("tsc", -1.5, CheckResult.WARN),
     ],
 )
 def test_a_clock_that_is_poor_or_set_is_told(
-    source: str | None, shift: float, expected: Verdict
+    source: str | None, shift: float, expected: CheckResult
 ) -> None:
     """By what the kernel counts with, and by what it was set meanwhile."""
     assert expected is doctor.of_clock(source, shift).verdict
@@ -411,16 +413,16 @@ def test_a_clock_that_is_poor_or_set_is_told(
 @pytest.mark.parametrize(
     ("pressure", "throttled", "late", "expected"),
     [
-        (None, None, 0.001, Verdict.PASS),
-        (5.0, 0, 0.02, Verdict.PASS),
-        (50.0, None, 0.0, Verdict.WARN),
-        (None, 3, 0.0, Verdict.WARN),
-        (None, None, 0.5, Verdict.WARN),
-        (None, None, None, Verdict.PASS),
+        (None, None, 0.001, CheckResult.PASS),
+        (5.0, 0, 0.02, CheckResult.PASS),
+        (50.0, None, 0.0, CheckResult.WARN),
+        (None, 3, 0.0, CheckResult.WARN),
+        (None, None, 0.5, CheckResult.WARN),
+        (None, None, None, CheckResult.PASS),
     ],
 )
 def test_a_starved_machine_is_told(
-    pressure: float | None, throttled: int | None, late: float | None, expected: Verdict
+    pressure: float | None, throttled: int | None, late: float | None, expected: CheckResult
 ) -> None:
     """Leases are renewed in time, or lapse."""
     assert expected is doctor.of_starvation(pressure, throttled, late).verdict
@@ -451,7 +453,7 @@ def test_a_node_that_differs_fails(more: dict[str, object]) -> None:
     """Both would hold the address."""
     (context, _) = contexts_of()
     found = diagnosis.of_wire([context], heard(advert(context, **more)))
-    assert [("rivals", Verdict.FAIL), *FINE[1:]] == verdicts(found)
+    assert [("rivals", CheckResult.FAIL), *FINE[1:]] == verdicts(found)
 
 
 def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
@@ -459,7 +461,7 @@ def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
     (context, _) = contexts_of()
     foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
     found = diagnosis.of_wire([context], heard(foreign, foreign))
-    assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(found)
+    assert [("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(found)
 
 
 def test_two_programs_on_one_node_are_told_apart() -> None:
@@ -467,7 +469,7 @@ def test_two_programs_on_one_node_are_told_apart() -> None:
     (context, _) = contexts_of()
     foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
     found = diagnosis.of_wire([context], heard(foreign, advert(context)))
-    assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(found)
+    assert [("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(found)
 
 
 def carp(vhid: int = 11, source: str = "10.0.0.12") -> Carp:
@@ -480,7 +482,7 @@ def test_a_carp_device_with_our_id_is_warned_of() -> None:
     told = list(
         diagnosis.of_wire([context], heard(carp(), carp(), carp(99), carp(source="fe80::12")))
     )
-    assert [("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(told)
+    assert [("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(told)
     assert (
         "router id 11 is also used as vhid by a CARP device such as pfSense, OPNsense or ucarp,"
         " 10.0.0.12: choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
@@ -511,7 +513,9 @@ def test_every_id_that_clashes_is_named_in_order(order: int) -> None:
         found[1], source=ip_address("10.0.0.13"), source_mac=OTHERS, addresses=frames[0].addresses
     )
     told = list(diagnosis.of_wire(found, heard(*[*frames, another][::order])))
-    assert [("ids", Verdict.WARN), ("ids", Verdict.WARN), FINE[0], FINE[2]] == verdicts(told)
+    assert [("ids", CheckResult.WARN), ("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(
+        told
+    )
     assert [
         (
             "router ids 11 12 13 are also used by 10.0.0.12 for 10.0.0.200 10.0.0.201 10.0.0.202:"
@@ -549,7 +553,7 @@ def test_a_node_with_another_list_is_no_clash_of_ids() -> None:
     first, second = contexts_of()
     shifted = advert(second, addresses=first.addresses)
     found = diagnosis.of_wire([first, second], heard(shifted))
-    assert [("rivals", Verdict.FAIL), *FINE[1:]] == verdicts(found)
+    assert [("rivals", CheckResult.FAIL), *FINE[1:]] == verdicts(found)
 
 
 def test_our_own_adverts_and_goodbyes_are_nobody() -> None:
@@ -565,13 +569,13 @@ def test_an_advert_that_arrives_shows_that_multicast_does() -> None:
     """Whoever's it is; with peers there is nothing to know."""
     (context, _) = contexts_of()
     found = diagnosis.of_multicast([context], heard(advert(context)))
-    assert (Verdict.PASS, "it arrives: adverts of 10.0.0.12") == (found.verdict, found.text)
-    assert Verdict.SKIP is diagnosis.of_multicast([context], heard()).verdict
+    assert (CheckResult.PASS, "it arrives: adverts of 10.0.0.12") == (found.verdict, found.text)
+    assert CheckResult.SKIP is diagnosis.of_multicast([context], heard()).verdict
     to_us = advert(context, destination=ip_address("10.0.0.11"))
-    assert Verdict.SKIP is diagnosis.of_multicast([context], heard(to_us)).verdict
+    assert CheckResult.SKIP is diagnosis.of_multicast([context], heard(to_us)).verdict
     peers = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
     found = diagnosis.of_multicast(peers, heard(advert(peers[0])))
-    assert (Verdict.SKIP, "") == (found.verdict, found.advice)
+    assert (CheckResult.SKIP, "") == (found.verdict, found.advice)
 
 
 def test_lost_multicast_is_told_with_exactly_what_to_set() -> None:
@@ -582,7 +586,7 @@ def test_lost_multicast_is_told_with_exactly_what_to_set() -> None:
         OTHERS: (ip_address("10.0.0.13"),),
     }
     found = diagnosis.of_multicast([context], replace(heard(a5=THEIRS), neighbours=known))
-    assert Verdict.WARN is found.verdict
+    assert CheckResult.WARN is found.verdict
     assert "10.0.0.5 is held by 02:00:00:00:00:02" in found.text
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,10.0.0.12 (add" in found.advice
     assert "OPENSHIFT_HA_UNICAST_PEERS_DNS" in found.advice
@@ -611,7 +615,7 @@ def test_whoever_advertises_may_answer() -> None:
     context, other = contexts_of()
     both = [context, other]
     fine = diagnosis.of_answers(both, heard(advert(context), a5=THEIRS))
-    assert [("answers", Verdict.PASS)] == verdicts(fine)
+    assert [("answers", CheckResult.PASS)] == verdicts(fine)
     mute = diagnosis.of_answers([context], heard(a5=THEIRS))
     found = one(mute)
     assert "02:00:00:00:00:02, which advertises nothing" in found.text
@@ -619,7 +623,7 @@ def test_whoever_advertises_may_answer() -> None:
     two = diagnosis.of_answers([context], heard(advert(context), a5=THEIRS + OTHERS))
     assert "answered by 02:00:00:00:00:02 and 02:00:00:00:00:03" in one(two).text
     own = diagnosis.of_answers([context], heard(a5=OWN))
-    assert Verdict.PASS is one(own).verdict
+    assert CheckResult.PASS is one(own).verdict
 
 
 @pytest.mark.parametrize(
@@ -647,7 +651,7 @@ def test_whoever_has_an_address_and_advertises_others_is_not_mute(
         neighbours={THEIRS: tuple(map(ip_address, known))},
     )
     found = one(diagnosis.of_answers([first], listened, tuple(map(ip_address, peers.split()))))
-    assert Verdict.FAIL is found.verdict
+    assert CheckResult.FAIL is found.verdict
     assert (
         "10.0.0.5 is answered by 02:00:00:00:00:02, which advertises other addresses "
         "(10.0.0.30 10.0.0.31)"
@@ -677,7 +681,7 @@ def test_a_peer_that_does_not_send_to_us_is_named() -> None:
     (context, _) = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
     peers = (ip_address("10.0.0.12"),)
     found = one(diagnosis.of_answers([context], heard(a5=THEIRS, a12=THEIRS), peers))
-    assert (Verdict.FAIL, True) == (found.verdict, "held by the peer 10.0.0.12" in found.text)
+    assert (CheckResult.FAIL, True) == (found.verdict, "held by the peer 10.0.0.12" in found.text)
     found = one(diagnosis.of_answers([context], heard(a5=OTHERS, a12=THEIRS), peers))
     assert "which advertises nothing" in found.text
     assert "OPENSHIFT_HA_UNICAST_PEERS" not in found.advice
@@ -688,24 +692,24 @@ def test_an_address_that_is_here_and_elsewhere_fails() -> None:
     (context, _) = contexts_of()
     both = replace(heard(advert(context), a5=THEIRS), held=frozenset(context.addresses))
     found = one(diagnosis.of_answers([context], both))
-    assert Verdict.FAIL is found.verdict
+    assert CheckResult.FAIL is found.verdict
     assert "10.0.0.5 is on this node, and answered by 02:00:00:00:00:02" == found.text
     alone = replace(heard(a5=OWN), held=frozenset(context.addresses))
-    assert Verdict.PASS is one(diagnosis.of_answers([context], alone)).verdict
+    assert CheckResult.PASS is one(diagnosis.of_answers([context], alone)).verdict
 
 
 def test_holders_of_everything_are_no_finding() -> None:
     """Nobody else answers, and nothing is free."""
     (context, _) = contexts_of()
     found = one(diagnosis.of_answers([context], heard(advert(context), a5=THEIRS)))
-    assert (Verdict.PASS, True) == (found.verdict, "only nodes that advertise" in found.text)
+    assert (CheckResult.PASS, True) == (found.verdict, "only nodes that advertise" in found.text)
 
 
 def test_peers_behind_a_router_are_said_not_to_be_asked() -> None:
     """Nobody answers ARP for them."""
     far = (ip_address("192.0.2.7"),)
     found = one(diagnosis.of_peers(contexts_of(), (), far, heard()))
-    assert (Verdict.SKIP, True) == (found.verdict, "192.0.2.7" in found.text)
+    assert (CheckResult.SKIP, True) == (found.verdict, "192.0.2.7" in found.text)
 
 
 @pytest.mark.parametrize(
@@ -719,21 +723,21 @@ def test_without_peers_there_is_a_line_all_the_same(
     """This node itself is none."""
     own = (ip_address("10.0.0.11"),)
     found = one(diagnosis.of_peers(contexts_of(**variables), own, (), heard()))
-    assert (Verdict.SKIP, True) == (found.verdict, expected in found.text)
+    assert (CheckResult.SKIP, True) == (found.verdict, expected in found.text)
 
 
 def test_an_announcement_counts_as_an_answer() -> None:
     """Who announces has it."""
     (context, _) = contexts_of()
     told = Announcement(source_mac=THEIRS, announced_mac=THEIRS, address=ip_address("10.0.0.5"))
-    assert Verdict.FAIL is one(diagnosis.of_answers([context], heard(told))).verdict
+    assert CheckResult.FAIL is one(diagnosis.of_answers([context], heard(told))).verdict
 
 
 def test_peers_that_do_not_answer_are_warned_of() -> None:
     """This node itself may be in its own list."""
     found = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12,10.0.0.13,10.0.0.11")
     peers = tuple(map(ip_address, ("10.0.0.12", "10.0.0.13", "10.0.0.11")))
-    expected = [("peers", Verdict.PASS), ("peers", Verdict.WARN)]
+    expected = [("peers", CheckResult.PASS), ("peers", CheckResult.WARN)]
     assert expected == verdicts(diagnosis.of_peers(found, peers, (), heard(a12=THEIRS)))
 
 
@@ -814,22 +818,22 @@ ANY, OWN_ADDRESS, VIRTUAL = map(ip_address, ("0.0.0.0", "10.0.0.11", "10.0.0.5")
 @pytest.mark.parametrize(
     ("listeners", "expected"),
     [
-        ([OWN_ADDRESS], Verdict.WARN),
-        ([OWN_ADDRESS, VIRTUAL], Verdict.PASS),
-        ([OWN_ADDRESS, ANY], Verdict.PASS),
-        ([ip_address("::")], Verdict.PASS),
-        ([], Verdict.PASS),
-        ([ip_address("10.0.0.12")], Verdict.PASS),
+        ([OWN_ADDRESS], CheckResult.WARN),
+        ([OWN_ADDRESS, VIRTUAL], CheckResult.PASS),
+        ([OWN_ADDRESS, ANY], CheckResult.PASS),
+        ([ip_address("::")], CheckResult.PASS),
+        ([], CheckResult.PASS),
+        ([ip_address("10.0.0.12")], CheckResult.PASS),
     ],
     ids=["own alone", "both", "all", "all by IPv6", "none: a proxy's rule", "another"],
 )
 def test_a_service_that_listens_at_the_node_s_address_alone_is_told(
-    listeners: list[IPAddress], expected: Verdict
+    listeners: list[IPAddress], expected: CheckResult
 ) -> None:
     """The check passes, and every client is refused."""
     found = doctor.of_port(OWN_ADDRESS, 80, "", listeners, [VIRTUAL])
     assert expected is found.verdict
-    if expected is Verdict.WARN:
+    if expected is CheckResult.WARN:
         assert "10.0.0.11 port 80 answers, and nothing listens there at 10.0.0.5" == found.text
 
 
@@ -846,5 +850,5 @@ def test_a_node_that_does_not_answer_arp_fails(
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})
     node = replace(NODE, interfaces=(replace(NODE.interfaces[0], speaks_arp=speaks_arp),))
     found = list(doctor.of_silence(plan(parsed, NODE), node, arp_ignore))
-    assert [Verdict.FAIL] * expected == [each.verdict for each in found]
+    assert [CheckResult.FAIL] * expected == [each.verdict for each in found]
     assert {"interface"} >= {each.check for each in found}

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.network.packets import Announcement
 from ipfailover_agent.core.telling import drill
-from ipfailover_agent.core.telling.drill import Handover, Look, Sighting
+from ipfailover_agent.core.telling.drill import AddressLook, Handover, OtherHolderSeen
 from tests.support.adverts import heard_advert
 
 ONE, TWO = ip_address("10.0.0.5"), ip_address("10.0.0.6")
@@ -18,14 +18,14 @@ THEM = "10.0.0.12"
 ADVERT = heard_advert(ip_address(THEM), ONE, mac=bytes(6))
 
 
-def look(at: float, *here: object) -> Look:
+def look(at: float, *here: object) -> AddressLook:
     """Return a look."""
-    return Look(at=at, here=frozenset(here))  # type: ignore[arg-type]
+    return AddressLook(at=at, here=frozenset(here))  # type: ignore[arg-type]
 
 
-def seen(at: float, *addresses: object, who: str = THEM) -> Sighting:
+def seen(at: float, *addresses: object, who: str = THEM) -> OtherHolderSeen:
     """Return a sighting of an advert."""
-    return Sighting(at=at, who=who, addresses=frozenset(addresses), is_advert=who == THEM)  # type: ignore[arg-type]
+    return OtherHolderSeen(at=at, who=who, addresses=frozenset(addresses), is_advert=who == THEM)  # type: ignore[arg-type]
 
 
 def test_the_time_between_leaving_and_taking_is_nobodys() -> None:
@@ -49,7 +49,7 @@ def test_an_address_that_stayed_was_on_both() -> None:
 
 
 @pytest.mark.parametrize("sightings", [[], [seen(1.5, ONE)]], ids=["none", "one"])
-def test_what_nobody_took_was_not_taken(sightings: list[Sighting]) -> None:
+def test_what_nobody_took_was_not_taken(sightings: list[OtherHolderSeen]) -> None:
     """All of the addresses, or it is no handover."""
     assert Handover(taken_by=None) == drill.measure(BOTH, 1.0, [look(1.1)], sightings)
     assert Handover(taken_by=None) == drill.measure((), 1.0, [], sightings)

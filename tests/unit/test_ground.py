@@ -10,22 +10,30 @@ from msgspec.structs import replace
 from ipfailover_agent.core.model import Family, IPAddress, Settings
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.supervising import ground
-from ipfailover_agent.core.supervising.ground import Awaited, Ground, Need, Policy, Terrain
+from ipfailover_agent.core.supervising.ground import (
+    LinkFacts,
+    LinkLook,
+    LinkPolicy,
+    ServedLink,
+    SourceNeed,
+)
 from tests.support.vectors import host_facts
 
-POLICY = Policy()
+POLICY = LinkPolicy()
 OWN, OWN6 = ip_address("10.0.0.11"), ip_address("fe80::11")
 SOURCE = ip_address("10.0.0.31")
-BOTH = frozenset({Need(family=Family.IPV4), Need(family=Family.IPV6)})
-THERE = Terrain(
+BOTH = frozenset({SourceNeed(family=Family.IPV4), SourceNeed(family=Family.IPV6)})
+THERE = LinkFacts(
     index=7, is_running=True, usable=frozenset({OWN, OWN6}), present=frozenset({OWN, OWN6})
 )
 PLAIN = Settings(virtual_addresses=(ip_address("10.0.0.101"), ip_address("fd00::101")))
 PLAIN_NODE = host_facts({"ens3": ["10.0.0.11/24"]}, ["default via 10.0.0.1 dev ens3"])
-LOOK = Awaited(terrain=THERE, needs=BOTH, interface="eth0")
+LOOK = LinkLook(terrain=THERE, needs=BOTH, interface="eth0")
 
 
-def looked(state: Ground, *looks: tuple[float, Awaited]) -> tuple[Ground, list[tuple[float, str]]]:
+def looked(
+    state: ServedLink, *looks: tuple[float, LinkLook]
+) -> tuple[ServedLink, list[tuple[float, str]]]:
     """Return the state after looks at times, and when keepalived was to be started anew."""
     found = []
     for now, look in looks:
@@ -35,7 +43,7 @@ def looked(state: Ground, *looks: tuple[float, Awaited]) -> tuple[Ground, list[t
     return state, found
 
 
-def seen(**changes: object) -> Awaited:
+def seen(**changes: object) -> LinkLook:
     """Return a look at a node that is like this."""
     return replace(LOOK, terrain=replace(THERE, **changes))
 
@@ -43,8 +51,8 @@ def seen(**changes: object) -> Awaited:
 def test_the_same_interface_is_left_alone() -> None:
     """Whatever happens to its addresses and its carrier: keepalived sees to that itself."""
     looks = [(0.0, LOOK), (1.0, seen(is_running=False)), (2.0, seen(usable=frozenset()))]
-    state, reasons = looked(Ground(index=7), *looks, (9.0, LOOK))
-    assert (Ground(index=7), []) == (state, reasons)
+    state, reasons = looked(ServedLink(index=7), *looks, (9.0, LOOK))
+    assert (ServedLink(index=7), []) == (state, reasons)
 
 
 def test_another_interface_is_a_reason_once_it_can_be_served_on() -> None:
@@ -58,36 +66,36 @@ def test_another_interface_is_a_reason_once_it_can_be_served_on() -> None:
         (5.0, seen(index=8)),
         (5.7, seen(index=8)),
     ]
-    _, reasons = looked(Ground(index=7), *looks)
+    _, reasons = looked(ServedLink(index=7), *looks)
     assert [(5.7, "eth0 is another interface now (index 8, it was 7)")] == reasons
 
 
 def test_one_that_is_replaced_meanwhile_settles_anew() -> None:
     """Another index every second is no reason until one stays."""
     looks = [(float(each), seen(index=8 + each)) for each in range(5)]
-    _, reasons = looked(Ground(index=7), *looks)
+    _, reasons = looked(ServedLink(index=7), *looks)
     assert [] == reasons
 
 
 def test_a_keepalived_that_works_there_is_left_alone() -> None:
     """Multicast IPv4 heals by itself: its index is then the new one."""
     state, reasons = looked(
-        Ground(index=7), (0.0, seen(index=8)), (1.0, replace(seen(index=8), works=True))
+        ServedLink(index=7), (0.0, seen(index=8)), (1.0, replace(seen(index=8), works=True))
     )
-    assert (Ground(index=8), []) == (state, reasons)
+    assert (ServedLink(index=8), []) == (state, reasons)
 
 
 def test_an_interface_whose_index_was_not_known_is_another_one() -> None:
     """It was not there when keepalived was started."""
-    _, reasons = looked(Ground(), (0.0, seen(index=8)), (1.7, seen(index=8)))
+    _, reasons = looked(ServedLink(), (0.0, seen(index=8)), (1.7, seen(index=8)))
     assert [(1.7, "eth0 is another interface now (index 8)")] == reasons
 
 
-def awaiting(*present: IPAddress) -> Awaited:
+def awaiting(*present: IPAddress) -> LinkLook:
     """Return a look at a node whose adverts come from SOURCE."""
-    return Awaited(
+    return LinkLook(
         terrain=replace(THERE, usable=frozenset(present), present=frozenset(present)),
-        needs=frozenset({Need(family=Family.IPV4, source=SOURCE)}),
+        needs=frozenset({SourceNeed(family=Family.IPV4, source=SOURCE)}),
         sources=frozenset({SOURCE}),
         interface="eth0",
     )
@@ -95,7 +103,7 @@ def awaiting(*present: IPAddress) -> Awaited:
 
 def test_a_source_that_went_is_a_reason_when_it_is_back() -> None:
     """Not before, and at once then."""
-    state, reasons = looked(Ground(index=7), (0.0, awaiting(OWN)))
+    state, reasons = looked(ServedLink(index=7), (0.0, awaiting(OWN)))
     assert (frozenset({SOURCE}), []) == (state.lost, reasons)
     assert ground.is_waiting(state, THERE)
     _, reasons = looked(state, (1.0, awaiting(OWN)), (2.0, awaiting(OWN, SOURCE)))
@@ -106,7 +114,7 @@ def test_a_source_that_is_only_tentative_is_not_lost() -> None:
     """As IPv6 addresses are for a moment after each return of the carrier."""
     tentative = awaiting(OWN, SOURCE)
     terrain = replace(tentative.terrain, usable=frozenset({OWN}))
-    state, _ = looked(Ground(index=7), (0.0, replace(tentative, terrain=terrain)))
+    state, _ = looked(ServedLink(index=7), (0.0, replace(tentative, terrain=terrain)))
     assert frozenset() == state.lost
 
 
@@ -121,18 +129,18 @@ def test_a_source_on_another_interface_will_do() -> None:
 
 def test_a_source_that_a_reload_took_away_is_no_longer_awaited() -> None:
     """Nothing is sent from it any more."""
-    state, _ = looked(Ground(index=7), (0.0, awaiting(OWN)), (1.0, LOOK))
-    assert Ground(index=7) == state
+    state, _ = looked(ServedLink(index=7), (0.0, awaiting(OWN)), (1.0, LOOK))
+    assert ServedLink(index=7) == state
     assert not ground.is_waiting(state, THERE)
 
 
 def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
     """keepalived is in FAULT for that already; what was lost stays so."""
-    gone = replace(awaiting(), terrain=Terrain())
-    state, _ = looked(Ground(index=7), (0.0, awaiting(OWN)), (1.0, gone))
+    gone = replace(awaiting(), terrain=LinkFacts())
+    state, _ = looked(ServedLink(index=7), (0.0, awaiting(OWN)), (1.0, gone))
     assert frozenset({SOURCE}) == state.lost
-    assert Ground(index=7) == looked(Ground(index=7), (0.0, gone))[0]
-    assert not ground.is_waiting(Ground(index=7), Terrain())
+    assert ServedLink(index=7) == looked(ServedLink(index=7), (0.0, gone))[0]
+    assert not ground.is_waiting(ServedLink(index=7), LinkFacts())
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,7 @@ def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
     [
         (replace(THERE, is_running=False), ("the interface is up and has a carrier",)),
         (
-            Terrain(index=7, is_running=True),
+            LinkFacts(index=7, is_running=True),
             (
                 "the interface has an IPv4 address that can be used",
                 "the interface has a link-local address that can be used",
@@ -150,30 +158,30 @@ def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
     ],
     ids=["no carrier", "no addresses", "nothing"],
 )
-def test_what_is_lacking_is_said(terrain: Terrain, expected: tuple[str, ...]) -> None:
+def test_what_is_lacking_is_said(terrain: LinkFacts, expected: tuple[str, ...]) -> None:
     """IPv4 first."""
     assert expected == ground.lacking(BOTH, terrain)
 
 
 def test_a_source_that_is_lacking_is_named() -> None:
     """By itself, whatever else is there."""
-    needs = [Need(family=Family.IPV4, source=SOURCE)]
+    needs = [SourceNeed(family=Family.IPV4, source=SOURCE)]
     assert ("10.0.0.31 is on this node and can be used",) == ground.lacking(needs, THERE)
 
 
 def test_troubles_say_why_the_node_is_not_ready() -> None:
     """Another interface, with what it lacks, and a lost source."""
     other = seen(index=8, usable=frozenset({OWN6}))
-    assert () == ground.troubles(Ground(index=7), LOOK)
-    assert () == ground.troubles(Ground(index=7), seen(index=None))
-    (text,) = ground.troubles(Ground(index=7), other)
+    assert () == ground.troubles(ServedLink(index=7), LOOK)
+    assert () == ground.troubles(ServedLink(index=7), seen(index=None))
+    (text,) = ground.troubles(ServedLink(index=7), other)
     assert text == (
         "eth0 is another interface now (index 8, it was 7): keepalived is started anew, once the"
         " interface has an IPv4 address that can be used"
     )
-    (text,) = ground.troubles(Ground(index=7), seen(index=8))
+    (text,) = ground.troubles(ServedLink(index=7), seen(index=8))
     assert text.endswith("keepalived is started anew")
-    lost = Ground(index=7, lost=frozenset({SOURCE}))
+    lost = ServedLink(index=7, lost=frozenset({SOURCE}))
     assert "the source address 10.0.0.31 is no longer on this node" == ground.why_held(
         lost, "eth0"
     )
@@ -191,8 +199,8 @@ def test_a_port_of_a_bridge_keeps_every_instance_in_fault() -> None:
     )
     config = plan(PLAIN, PLAIN_NODE)
     names = frozenset(each.name for each in config.instances)
-    state, reasons = looked(Ground(index=7), (0.0, taken), (9.0, taken))
-    assert (Ground(index=7, port_of="br0"), []) == (state, reasons)
+    state, reasons = looked(ServedLink(index=7), (0.0, taken), (9.0, taken))
+    assert (ServedLink(index=7, port_of="br0"), []) == (state, reasons)
     assert names == ground.held(config, state)
     assert told == ground.why_held(state, "eth0")
     (trouble,) = ground.troubles(state, taken)
@@ -205,9 +213,9 @@ def test_an_interface_that_is_no_port_any_more_is_a_reason_at_once() -> None:
     """keepalived takes its leaving the bridge for its end, and has no unicast sockets then."""
     bare = seen(usable=frozenset({OWN6}))
     looks = [(0.0, seen(port_of="br0")), (1.0, bare), (2.0, LOOK)]
-    _, reasons = looked(Ground(index=7), *looks)
+    _, reasons = looked(ServedLink(index=7), *looks)
     assert [(2.0, "eth0 is no port of br0 any more")] == reasons
-    assert frozenset() == ground.held(plan(PLAIN, PLAIN_NODE), Ground(index=7))
+    assert frozenset() == ground.held(plan(PLAIN, PLAIN_NODE), ServedLink(index=7))
 
 
 def test_needs_are_those_of_the_configuration() -> None:
@@ -220,10 +228,10 @@ def test_needs_are_those_of_the_configuration() -> None:
     )
     config = plan(settings, facts)
     source = ip_address("10.0.0.11")
-    needs = {Need(family=Family.IPV4, source=source), Need(family=Family.IPV6)}
+    needs = {SourceNeed(family=Family.IPV4, source=source), SourceNeed(family=Family.IPV6)}
     assert needs == ground.needs(config)
     assert {source} == ground.named_sources(settings, config)
-    assert {config.instances[0].name} == ground.held(config, Ground(lost=frozenset({source})))
+    assert {config.instances[0].name} == ground.held(config, ServedLink(lost=frozenset({source})))
     assert frozenset() == ground.named_sources(
         replace(settings, multicast_source=None), replace(config, instances=config.instances[1:])
     )

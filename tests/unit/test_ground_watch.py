@@ -14,10 +14,10 @@ from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import IPAddress, Settings, VrrpState
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
-from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
-from ipfailover_agent.core.supervising.ground import Terrain
+from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.core.supervising.ground import LinkFacts
 from ipfailover_agent.prepare import Candidate
-from ipfailover_agent.protection.ground import REASON, GroundWatch
+from ipfailover_agent.protection.ground import REASON, LinkWatch
 from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.system import terrain
 from tests.support.vectors import host_facts
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OWN = ip_address("10.0.0.11")
-THERE = Terrain(index=7, is_running=True, usable=frozenset({OWN}), present=frozenset({OWN}))
+THERE = LinkFacts(index=7, is_running=True, usable=frozenset({OWN}), present=frozenset({OWN}))
 PLAIN = Settings(virtual_addresses=(), interfaces=("eth0",))
 FACTS = host_facts({"eth0": ["10.0.0.11/24"]})
 
@@ -61,7 +61,7 @@ def dump_of(candidate: Candidate, heard: int = 0) -> tuple[InstanceDump, ...]:
             master_advert_interval=1.0,
             has_addresses=False,
             last_transition=0.0,
-            counters=Counters(advert_rcvd=heard),
+            counters=VrrpStatistics(advert_rcvd=heard),
         )
         for each in candidate.config.instances
     )
@@ -83,7 +83,7 @@ class World:
             has_left=lambda name, *_: name in self.leaving,
             heard_at=None,
         )
-        self.watch = GroundWatch(
+        self.watch = LinkWatch(
             log=structlog.get_logger(),
             holds=self.holds,
             overseer=nobody,
@@ -277,7 +277,7 @@ def test_a_kernel_that_does_not_answer_leaves_the_node_as_it_was(
 ) -> None:
     """It is looked at again soon."""
 
-    def refuse(*_: object) -> Terrain:
+    def refuse(*_: object) -> LinkFacts:
         raise SystemRefusedError("no answer from rtnetlink")
 
     candidate = serving("10.0.0.50")

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from ipfailover_agent.core.model import HostFacts, Settings
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.plan import plan
-from ipfailover_agent.core.supervising.ground import Terrain
-from ipfailover_agent.core.supervising.roster import Roster
+from ipfailover_agent.core.supervising.ground import LinkFacts
+from ipfailover_agent.core.supervising.roster import Instances
 from ipfailover_agent.prepare import Candidate
 from ipfailover_agent.protection.guard import Guard
 from ipfailover_agent.system import terrain
@@ -54,9 +54,9 @@ def test_contests_never_get_back_the_node_of_the_start(
         paths=paths,
         rendering=anything,
     )
-    now = Terrain(index=interface.index, is_running=True, held=interface.addresses)
+    now = LinkFacts(index=interface.index, is_running=True, held=interface.addresses)
     monkeypatch.setattr(terrain, "look", lambda *_: now)
     for _ in range(2):
-        guard.activated(candidate, Roster(), anything)
+        guard.activated(candidate, Instances(), anything)
     guard.close()
     assert [early, interface.addresses] == [each.interfaces[0].addresses for each in seen]

@@ -11,8 +11,8 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning.plan import plan
 from ipfailover_agent.core.reading import settings
 from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.supervising.roster import Roster
-from ipfailover_agent.protection.holders import Holders
+from ipfailover_agent.core.supervising.roster import Instances
+from ipfailover_agent.protection.holders import HolderMonitor
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 
@@ -28,7 +28,7 @@ class Scene:
 
     def __init__(self, addresses: str) -> None:
         self.changes = 0
-        self.holders = Holders(self._changed)
+        self.holders = HolderMonitor(self._changed)
         self.serve(addresses)
 
     def _changed(self) -> None:
@@ -41,7 +41,7 @@ class Scene:
         self.config = plan(settings.parse(values | pins), FACTS)
         self.contexts = contexts.build(self.config, FACTS, mac=MAC, host_macs=frozenset({MAC}))
         self.holders.configure(self.config, FACTS)
-        roster = Roster().reconfigured(self.config.instances)
+        roster = Instances().reconfigured(self.config.instances)
         entries = tuple(
             replace(
                 each,
@@ -50,7 +50,7 @@ class Scene:
             )
             for each in roster.entries
         )
-        self.holders.roster_is(Roster(entries=entries), time.monotonic())
+        self.holders.roster_is(Instances(entries=entries), time.monotonic())
 
     def hear(self, priority: int = 200) -> None:
         """Hear the peer's advert for 10.0.0.102, under id 12."""

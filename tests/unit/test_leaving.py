@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.protection.leaving import Leaving, Look
+from ipfailover_agent.protection.leaving import MasterLook, OwnAdvertMonitor
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
@@ -17,9 +17,11 @@ GROUP = IPv4Address("224.0.0.18")
 PEERS = (IPv4Address("10.0.0.12"), IPv4Address("10.0.0.13"))
 
 
-def promoted(*seen: tuple[IPAddress, float], peers: tuple[IPAddress, ...] = ()) -> Leaving:
+def promoted(
+    *seen: tuple[IPAddress, float], peers: tuple[IPAddress, ...] = ()
+) -> OwnAdvertMonitor:
     """Return an instance that became MASTER at 100, and when adverts of it were seen leaving."""
-    leaving = Leaving()
+    leaving = OwnAdvertMonitor()
     leaving.configure({"a": peers}, {})
     for destination, at in seen:
         leaving.seen("a", destination, at)
@@ -27,9 +29,9 @@ def promoted(*seen: tuple[IPAddress, float], peers: tuple[IPAddress, ...] = ()) 
     return leaving
 
 
-def look(*, partial: bool, silent: bool, again_at: float) -> Look:
+def look(*, partial: bool, silent: bool, again_at: float) -> MasterLook:
     """Return what should be seen."""
-    return Look(is_partial=partial, is_silent=silent, again_at=pytest.approx(again_at))  # type: ignore[arg-type]
+    return MasterLook(is_partial=partial, is_silent=silent, again_at=pytest.approx(again_at))  # type: ignore[arg-type]
 
 
 def test_a_first_advert_that_does_not_leave_is_missed_soon() -> None:

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from ipfailover_agent.core.model import PortCheck
 from ipfailover_agent.core.supervising.listeners import (
-    WatchState,
+    ListenerState,
     accepted,
     controlled,
     in_words,
@@ -23,7 +23,7 @@ NONE = errno.ENOENT
 
 def test_only_a_change_from_found_to_gone_counts() -> None:
     """A port that never had a listener is none that lost it."""
-    state, gone = looked(WatchState(), {WEB: 0, MAIL: NONE})
+    state, gone = looked(ListenerState(), {WEB: 0, MAIL: NONE})
     assert () == gone
     state, gone = looked(state, {WEB: 0, MAIL: NONE})
     assert () == gone
@@ -45,7 +45,7 @@ def test_a_crowd_of_listeners_is_looked_at_less_often() -> None:
 
 def test_a_question_that_is_refused_says_nothing_of_the_port() -> None:
     """Nor does the answer after it: what was there before is not known any more."""
-    state, _ = looked(WatchState(), {WEB: 0})
+    state, _ = looked(ListenerState(), {WEB: 0})
     state, gone = looked(state, {WEB: errno.EACCES})
     assert () == gone
     state, gone = looked(state, {WEB: NONE})
@@ -54,14 +54,14 @@ def test_a_question_that_is_refused_says_nothing_of_the_port() -> None:
 
 def test_after_a_pause_nothing_is_known() -> None:
     """What went meanwhile was found by the periodic check."""
-    state, _ = looked(WatchState(), {WEB: 0})
+    state, _ = looked(ListenerState(), {WEB: 0})
     _, gone = looked(rested(state), {WEB: NONE})
     assert () == gone
 
 
 def test_without_the_control_nothing_is_believed() -> None:
     """ENOENT is what a kernel without tcp_diag says of every port."""
-    state, _ = looked(WatchState(), {WEB: 0})
+    state, _ = looked(ListenerState(), {WEB: 0})
     state = controlled(state, "no tcp_diag")
     assert "no tcp_diag" == state.refusal
     _, gone = looked(state, {WEB: NONE})
@@ -71,7 +71,7 @@ def test_without_the_control_nothing_is_believed() -> None:
 
 def test_a_port_that_accepts_without_a_listener_is_named_once() -> None:
     """The second time, since a listener may go between a connection and a look."""
-    state, foreign = accepted(WatchState(), (WEB, MAIL))
+    state, foreign = accepted(ListenerState(), (WEB, MAIL))
     assert () == foreign
     state, _ = looked(state, {WEB: 0, MAIL: NONE})
     state, foreign = accepted(state, (WEB, MAIL))

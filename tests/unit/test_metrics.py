@@ -15,7 +15,7 @@ from tests.support.observed import ago, instance, observation
 from tests.support.promtool import promtool
 
 if TYPE_CHECKING:
-    from ipfailover_agent.report.board import Observation
+    from ipfailover_agent.report.board import StatusView
 
 WHOLE = observation(
     instance(1),
@@ -77,11 +77,11 @@ def ago_seconds(seconds: float) -> float:
     return datetime.fromisoformat(ago(seconds)).timestamp()
 
 
-def text_of(seen: Observation) -> str:
+def text_of(seen: StatusView) -> str:
     return metrics.response(seen).body.decode()
 
 
-def samples(seen: Observation) -> dict[tuple[str, tuple[str, ...]], float]:
+def samples(seen: StatusView) -> dict[tuple[str, tuple[str, ...]], float]:
     """Return every sample by its name and its labels' values, in the order of the names."""
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
@@ -226,7 +226,7 @@ def test_two_nodes_that_differ_have_other_labels() -> None:
         pytest.param(replace(WHOLE, dump_age=60.0), id="hangs"),
     ],
 )
-def test_where_keepalived_gives_no_answer_it_is_down(seen: Observation) -> None:
+def test_where_keepalived_gives_no_answer_it_is_down(seen: StatusView) -> None:
     """Old numbers are not passed off as new."""
     found = samples(seen)
     assert 0 == found["keepalived_up", ()]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core.changing import outlook
 from ipfailover_agent.core.changing.change import compare
-from ipfailover_agent.core.changing.outlook import Outlook, foresee
+from ipfailover_agent.core.changing.outlook import Impact, foresee
 from ipfailover_agent.core.changing.wording import ranges
 from ipfailover_agent.core.model import KeepalivedConfig, Settings
 from ipfailover_agent.core.planning.plan import plan
@@ -27,7 +27,7 @@ def settings(*numbers: int, **fields: Any) -> Settings:  # noqa: ANN401 - fields
     return Settings(virtual_addresses=wanted, **{"config_name": "x", **fields})
 
 
-def look(active: KeepalivedConfig, *numbers: int, **fields: Any) -> Outlook:  # noqa: ANN401
+def look(active: KeepalivedConfig, *numbers: int, **fields: Any) -> Impact:  # noqa: ANN401
     wanted = settings(*numbers, **fields)
     return foresee(active, plan(wanted, FACTS), wanted)
 

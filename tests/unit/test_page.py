@@ -15,7 +15,7 @@ from ipfailover_agent.report.page import Strip
 from tests.support.observed import ago, instance, observation
 
 if TYPE_CHECKING:
-    from ipfailover_agent.report.board import Observation
+    from ipfailover_agent.report.board import StatusView
 
 SILENT = status.UnansweredStatus(
     address="10.0.0.3", holder="10.0.0.12", since=ago(30), cause="nobody answers for it"
@@ -61,7 +61,7 @@ class Reader(HTMLParser):
             self.words += data
 
 
-def read(seen: Observation) -> Reader:
+def read(seen: StatusView) -> Reader:
     reader = Reader(page.response(seen).body.decode())
     assert [] == reader.open
     return reader

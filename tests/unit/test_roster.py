@@ -17,7 +17,7 @@ from ipfailover_agent.core.model import (
     VrrpState,
     VrrpTransition,
 )
-from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+from ipfailover_agent.core.supervising.roster import Instances, InstanceState
 
 SOURCE, PEER = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 
@@ -42,11 +42,11 @@ def transition(number: int, state: VrrpState) -> VrrpTransition:
     return VrrpTransition(instance=f"vip_{number}", state=state, priority=100)
 
 
-def states(roster: Roster) -> list[tuple[str, float | None]]:
+def states(roster: Instances) -> list[tuple[str, float | None]]:
     return [(each.state.value, each.since) for each in roster.entries]
 
 
-TWO = Roster().reconfigured([instance(1), instance(2)])
+TWO = Instances().reconfigured([instance(1), instance(2)])
 
 
 def test_before_keepalived_has_told_anything_the_state_is_init() -> None:
@@ -134,7 +134,7 @@ def test_when_keepalived_ends_nothing_is_served(
 
 def test_entries_are_found_by_name() -> None:
     """None where there is none of that name."""
-    assert RosterEntry(instance=instance(2)) == TWO.entry("vip_2")
+    assert InstanceState(instance=instance(2)) == TWO.entry("vip_2")
     assert TWO.entry("vip_3") is None
 
 
@@ -142,7 +142,7 @@ def test_the_last_word_on_a_deleted_instance_is_not_about_its_successor() -> Non
     """A pinned id keeps its instance, which gets the name of the one that is removed before it."""
     second = instance(2, priority=200)
     successor = replace(second, number=1, name="vip_1")
-    before = Roster().reconfigured([instance(1), second])
+    before = Instances().reconfigured([instance(1), second])
     for number, priority in ((1, 100), (2, 200)):
         told = VrrpTransition(instance=f"vip_{number}", state=VrrpState.MASTER, priority=priority)
         before = before.told(told, 1.0)

@@ -10,24 +10,24 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.core.supervising.watch import (
     Action,
-    Ask,
-    DumpAnswered,
     DumpFailed,
+    DumpReceived,
     DumpWanted,
     Event,
-    Gap,
-    KeepalivedEnded,
-    KeepalivedReady,
+    Liveness,
+    LivenessPolicy,
     Mode,
-    Policy,
     ReloadBegan,
     ReloadEnded,
+    RequestDump,
     Suspicion,
     Ticked,
-    Watch,
+    TicksMissed,
+    WatchBegan,
+    WatchEnded,
     step,
     unanswered,
 )
@@ -35,7 +35,7 @@ from ipfailover_agent.core.supervising.watch import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-POLICY = Policy()
+POLICY = LivenessPolicy()
 
 
 def instance(
@@ -59,7 +59,7 @@ def instance(
         master_advert_interval=interval if master_interval is None else master_interval,
         has_addresses=True,
         last_transition=0.0,
-        counters=Counters(advert_sent=sent),
+        counters=VrrpStatistics(advert_sent=sent),
     )
 
 
@@ -67,7 +67,7 @@ class Watcher:
     """The machine, its clock, and a keepalived that answers ``answer`` or, with None, nothing."""
 
     def __init__(self, answer: Callable[[float], tuple[InstanceDump, ...] | None]) -> None:
-        self.state = Watch()
+        self.state = Liveness()
         self.now = 1000.0
         self.answer = answer
         self.asks: list[tuple[float, int]] = []
@@ -78,7 +78,7 @@ class Watcher:
     def feed(self, event: Event) -> tuple[Action, ...]:
         self.state, actions = step(self.state, event, self.now, POLICY)
         for action in actions:
-            if isinstance(action, Ask):
+            if isinstance(action, RequestDump):
                 self.asks.append((self.now, action.question))
                 self.has_open = True
             else:
@@ -107,7 +107,7 @@ class Watcher:
     def _answer(self) -> None:
         while self.has_open and (found := self.answer(self.now)) is not None:
             self.has_open = False
-            self.feed(DumpAnswered(question=self.asks[-1][1], instances=found))
+            self.feed(DumpReceived(question=self.asks[-1][1], instances=found))
 
 
 def sends(interval: float = 1.0) -> Callable[[float], tuple[InstanceDump, ...]]:
@@ -121,16 +121,23 @@ def silent(_: float) -> None:
 
 def ready(answer: Callable[[float], tuple[InstanceDump, ...] | None]) -> Watcher:
     watcher = Watcher(answer)
-    watcher.feed(KeepalivedReady())
+    watcher.feed(WatchBegan())
     return watcher
 
 
 def test_nothing_is_asked_before_keepalived_has_spoken() -> None:
     """The signal would kill it."""
     watcher = Watcher(silent)
-    for event in (Ticked(), Suspicion(), DumpWanted(), Gap(), ReloadBegan(), ReloadEnded()):
+    for event in (
+        Ticked(),
+        Suspicion(),
+        DumpWanted(),
+        TicksMissed(),
+        ReloadBegan(),
+        ReloadEnded(),
+    ):
         assert () == watcher.feed(event)
-    assert Watch() == watcher.state
+    assert Liveness() == watcher.state
 
 
 def test_it_is_asked_at_once_and_then_at_intervals() -> None:
@@ -154,7 +161,7 @@ def test_a_question_that_stays_unanswered_kills() -> None:
     assert 1 == len(watcher.kills)
     asked = [1000.0, pytest.approx(1000.2), pytest.approx(1001.0)]
     assert asked == [at for at, _ in watcher.asks]
-    assert Watch(asked=3) == watcher.state
+    assert Liveness(asked=3) == watcher.state
 
 
 @pytest.mark.parametrize(
@@ -179,7 +186,7 @@ def test_a_fast_keepalived_has_to_answer_sooner(interval: float, limit: float) -
 def test_the_answer_to_another_question_is_none(number: int) -> None:
     """A late answer says nothing about now; neither does a late failure."""
     watcher = ready(silent)
-    assert () == watcher.feed(DumpAnswered(question=number, instances=(instance(),)))
+    assert () == watcher.feed(DumpReceived(question=number, instances=(instance(),)))
     assert () == watcher.feed(DumpFailed(question=number, reason="x"))
     assert (1, (), "") == (watcher.state.question, watcher.state.dump, watcher.state.refusal)
 
@@ -234,7 +241,7 @@ def test_a_gap_that_the_loop_tells_starts_the_count_anew() -> None:
     watcher = ready(silent)
     watcher.run(1.95)
     watcher.now += 5
-    watcher.feed(Gap())
+    watcher.feed(TicksMissed())
     watcher.run(1.95)
     assert [] == watcher.kills
     watcher.run(0.1)
@@ -270,7 +277,7 @@ def test_a_question_begins_after_a_tick_that_is_due() -> None:
     watcher = ready(silent)
     watcher.feed(Suspicion())
     watcher.now += POLICY.tick / 2
-    watcher.feed(DumpAnswered(question=watcher.asks[-1][1], instances=(instance(),)))
+    watcher.feed(DumpReceived(question=watcher.asks[-1][1], instances=(instance(),)))
     assert watcher.state.tick_at is not None
     watcher.now = watcher.state.tick_at
     watcher.feed(ReloadBegan())
@@ -298,7 +305,7 @@ def test_a_keepalived_that_hangs_is_asked_when_a_reload_begins() -> None:
     watcher = ready(sends())
     watcher.run(2)
     watcher.answer = silent
-    assert (Ask(question=2),) == watcher.feed(ReloadBegan())
+    assert (RequestDump(question=2),) == watcher.feed(ReloadBegan())
     watcher.run(2.95)
     assert [] == watcher.kills
     watcher.run(0.2)
@@ -324,9 +331,9 @@ def test_nothing_is_watched_once_keepalived_ends() -> None:
     """The dump of one that is gone is true no more; questions go on being numbered."""
     watcher = ready(sends())
     watcher.run(7)
-    watcher.feed(KeepalivedEnded())
-    assert Watch(asked=2) == watcher.state
-    watcher.feed(KeepalivedReady())
+    watcher.feed(WatchEnded())
+    assert Liveness(asked=2) == watcher.state
+    watcher.feed(WatchBegan())
     assert 3 == watcher.state.question
 
 
@@ -334,7 +341,7 @@ def test_a_new_vrrp_child_is_measured_anew() -> None:
     """keepalived says that it is ready again when it had to replace it."""
     watcher = ready(silent)
     watcher.run(1.9)
-    watcher.feed(KeepalivedReady())
+    watcher.feed(WatchBegan())
     watcher.run(1.9)
     assert [] == watcher.kills
     assert {"asked": 6, "question": 6} == {
@@ -443,7 +450,7 @@ def test_silence_that_we_slept_through_kills_nobody() -> None:
     assert 1 == len(watcher.kills)
 
 
-@pytest.mark.parametrize("event", [Gap(), ReloadBegan()], ids=["gap", "reload"])
+@pytest.mark.parametrize("event", [TicksMissed(), ReloadBegan()], ids=["gap", "reload"])
 def test_what_is_measured_across_a_break_is_worth_nothing(event: Event) -> None:
     """Adverts are counted from the first dump after it."""
     watcher = ready(lambda _: (instance(sent=1),))
@@ -603,18 +610,18 @@ def test_between_questions_the_machine_is_at_rest() -> None:
 
 def test_without_a_question_nothing_is_unanswered() -> None:
     """Nor before the first."""
-    assert unanswered(Watch(), POLICY) == 0.0
+    assert unanswered(Liveness(), POLICY) == 0.0
 
 
 def test_a_master_that_counts_what_it_receives_is_not_killed() -> None:
     """Whoever floods it with adverts that it refuses is not to take its addresses away."""
 
     def flooded(now: float) -> tuple[InstanceDump, ...]:
-        counters = Counters(advert_sent=7, addr_list_err=int(now * 100))
+        counters = VrrpStatistics(advert_sent=7, addr_list_err=int(now * 100))
         return (replace(instance(sent=7), counters=counters),)
 
     watcher = Watcher(flooded)
-    watcher.feed(KeepalivedReady())
+    watcher.feed(WatchBegan())
     watcher.feed(Suspicion())
     watcher.run(60.0)
     assert [] == watcher.kills
@@ -626,16 +633,16 @@ def test_a_master_that_counts_what_it_receives_is_not_killed() -> None:
         Ticked(),
         Suspicion(),
         DumpWanted(),
-        Gap(),
+        TicksMissed(),
         ReloadBegan(),
         ReloadEnded(),
-        KeepalivedEnded(),
+        WatchEnded(),
         DumpFailed(question=1, reason="late"),
-        DumpAnswered(question=1, instances=(instance(),)),
+        DumpReceived(question=1, instances=(instance(),)),
     ],
     ids=lambda each: type(each).__name__,
 )
 def test_without_a_keepalived_nobody_is_asked_or_killed(event: Event) -> None:
     """Whatever arrives late."""
-    state, actions = step(Watch(), event, 5.0, POLICY)
+    state, actions = step(Liveness(), event, 5.0, POLICY)
     assert ((), None) == (actions, state.deadline)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ipfailover_agent.core.changing import watching
-from ipfailover_agent.core.changing.watching import Watched, describe_node
+from ipfailover_agent.core.changing.watching import Debounce, describe_node
 from ipfailover_agent.core.model import ScriptState
 from tests.support.vectors import host_facts
 
@@ -20,7 +20,7 @@ EVERY = 2.0
 
 def changes(looks: str) -> str:
     """Return the looks that were handled; a capital letter is handled by somebody else."""
-    state, found = Watched(every=EVERY), ""
+    state, found = Debounce(every=EVERY), ""
     for number, look in enumerate(looks):
         if look.isupper():
             state = watching.handled(state, look.lower())

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.chronicle.witness import Sources, Witness
+from ipfailover_agent.chronicle.witness import Sources, TransitionCauses
 from ipfailover_agent.core.model import Family, VrrpState
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.roster import RosterEntry
+from ipfailover_agent.core.supervising.roster import InstanceState
 from ipfailover_agent.core.telling.transition import (
-    Sighting,
+    NewestAdvert,
     TransitionCause,
     TransitionKind,
     Withholding,
@@ -30,23 +30,23 @@ NOW = 1000.0
 
 
 @pytest.fixture
-def witness(tmp_path: Path) -> Witness:
-    made = Witness(RunPaths(directory=str(tmp_path), config=""))
+def witness(tmp_path: Path) -> TransitionCauses:
+    made = TransitionCauses(RunPaths(directory=str(tmp_path), config=""))
     made.sources = Sources(is_wire_watched=lambda: True)
     made.started()
     return made
 
 
 def why(
-    witness: Witness, previous: VrrpState, state: VrrpState, *, served: object = LOOPBACK
+    witness: TransitionCauses, previous: VrrpState, state: VrrpState, *, served: object = LOOPBACK
 ) -> tuple[str, str]:
-    entry = RosterEntry(instance=served, state=previous)  # type: ignore[arg-type] # an instance
+    entry = InstanceState(instance=served, state=previous)  # type: ignore[arg-type] # an instance
     cause = witness.explain(entry, state, NOW, 1.0)
     return cause.kind.value, cause.text
 
 
 def test_a_check_says_why_itself_or_keepalived_says_how_it_ended(
-    witness: Witness, tmp_path: Path
+    witness: TransitionCauses, tmp_path: Path
 ) -> None:
     """Its file, where it wrote one; it is over when the check passes."""
     witness.line(b"VRRP_Script(chk) failed (exited with status 3)", NOW)
@@ -58,7 +58,9 @@ def test_a_check_says_why_itself_or_keepalived_says_how_it_ended(
     assert "check passed" == why(witness, FAULT, BACKUP)[0]
 
 
-def test_what_a_check_writes_is_told_in_one_bounded_line(witness: Witness, tmp_path: Path) -> None:
+def test_what_a_check_writes_is_told_in_one_bounded_line(
+    witness: TransitionCauses, tmp_path: Path
+) -> None:
     """It is in the log with every instance, and on terminals."""
     witness.line(b"VRRP_Script(chk) failed (exited with status 3)", NOW)
     said = b"\x1b[2J\xff first\nsecond " + b"x" * 5000
@@ -72,7 +74,7 @@ def test_what_a_check_writes_is_told_in_one_bounded_line(witness: Witness, tmp_p
     assert 300 == len(witness.check_reason())
 
 
-def test_a_check_that_the_agent_makes_is_heard_from_its_log(witness: Witness) -> None:
+def test_a_check_that_the_agent_makes_is_heard_from_its_log(witness: TransitionCauses) -> None:
     """The same words, another messenger."""
     witness.told("check.failed", {"reason": "port 80: refused"})
     assert ("check failed", "check failed: port 80: refused") == why(witness, MASTER, FAULT)
@@ -83,7 +85,9 @@ def test_a_check_that_the_agent_makes_is_heard_from_its_log(witness: Witness) ->
     assert "" == witness.check_reason()
 
 
-def test_the_interface_is_looked_at_where_keepalived_said_nothing_of_it(witness: Witness) -> None:
+def test_the_interface_is_looked_at_where_keepalived_said_nothing_of_it(
+    witness: TransitionCauses,
+) -> None:
     """And believed where it did, just now: a link may be back already."""
     assert ("interface down", "interface nosuch0 is gone") == why(
         witness, MASTER, FAULT, served=MISSING
@@ -112,7 +116,7 @@ def test_the_interface_is_looked_at_where_keepalived_said_nothing_of_it(witness:
     ids=["IPv4", "IPv6", "told by multicast", "told and not used", "told by unicast"],
 )
 def test_an_address_that_was_gone_for_a_moment_is_what_is_left(
-    witness: Witness, more: dict[str, Any], gone: str
+    witness: TransitionCauses, more: dict[str, Any], gone: str
 ) -> None:
     """keepalived says nothing of it, and needs one where it was not told which to send from."""
     kind, text = why(witness, MASTER, FAULT, served=replace(LOOPBACK, **more))
@@ -120,7 +124,7 @@ def test_an_address_that_was_gone_for_a_moment_is_what_is_left(
     assert text.startswith(gone)
 
 
-def test_what_keeps_an_instance_back_is_asked_for(witness: Witness) -> None:
+def test_what_keeps_an_instance_back_is_asked_for(witness: TransitionCauses) -> None:
     """And when it is over, that is the cause of what follows."""
     held = (Withholding(reason="contest", text="other password"),)
     witness.sources = Sources(withholdings=lambda _: held)
@@ -128,9 +132,9 @@ def test_what_keeps_an_instance_back_is_asked_for(witness: Witness) -> None:
     assert "released" == why(witness, FAULT, BACKUP)[0]
 
 
-def test_what_was_heard_of_a_former_keepalived_explains_nothing(witness: Witness) -> None:
+def test_what_was_heard_of_a_former_keepalived_explains_nothing(witness: TransitionCauses) -> None:
     """Each start is a new story; the reason of the end is told with it."""
-    witness.advert("vip_1", Sighting(source="10.0.0.12", priority=0, at=NOW - 0.1))
+    witness.advert("vip_1", NewestAdvert(source="10.0.0.12", priority=0, at=NOW - 0.1))
     assert "handover" == why(witness, BACKUP, MASTER)[0]
     witness.ends(TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung"))
     witness.ends(TransitionCause(kind=TransitionKind.ENDED, text="keepalived ended (killed)"))
@@ -140,7 +144,7 @@ def test_what_was_heard_of_a_former_keepalived_explains_nothing(witness: Witness
     assert "silence" == why(witness, BACKUP, MASTER)[0]
 
 
-def test_how_the_vrrp_child_died_is_kept_until_the_next_start(witness: Witness) -> None:
+def test_how_the_vrrp_child_died_is_kept_until_the_next_start(witness: TransitionCauses) -> None:
     """The line before says it, where it is about the same process."""
     died = b"VRRP child process(9) died: Exiting"
     witness.line(b"pid 8 exited due to signal 6 (Aborted)", NOW)
@@ -156,8 +160,8 @@ def test_how_the_vrrp_child_died_is_kept_until_the_next_start(witness: Witness) 
     assert "its VRRP process died" == witness.child_death
 
 
-def test_instances_that_are_gone_are_forgotten(witness: Witness) -> None:
+def test_instances_that_are_gone_are_forgotten(witness: TransitionCauses) -> None:
     """A reload may bring another one of that name."""
-    witness.advert("vip_1", Sighting(source="10.0.0.12", priority=0, at=NOW - 0.1))
+    witness.advert("vip_1", NewestAdvert(source="10.0.0.12", priority=0, at=NOW - 0.1))
     witness.keep({"vip_2"})
     assert "silence" == why(witness, BACKUP, MASTER)[0]

@@ -36,7 +36,7 @@ class Renumbering(Struct, frozen=True, kw_only=True):
     new_id: int
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class ConfigChange(Struct, frozen=True, kw_only=True):
     """The difference between two configurations, address by address, in the candidate's order.
 
     ``kept`` addresses have the same id as before. An address may be both moved and renumbered.
@@ -84,7 +84,7 @@ class Change(Struct, frozen=True, kw_only=True):
         return lines
 
 
-def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> Change:
+def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> ConfigChange:
     """Return what changes for each address when ``candidate`` replaces ``active``."""
     old = _by_address(active)
     new = _by_address(candidate)
@@ -93,7 +93,7 @@ def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> Change:
     ]
     renumbered = [each for each in both if each[1].virtual_router_id != each[2].virtual_router_id]
     pairs = {(was.number, now.number): (was, now) for _, was, now in both}.values()
-    return Change(
+    return ConfigChange(
         kept=tuple(
             address for address, was, now in both if was.virtual_router_id == now.virtual_router_id
         ),

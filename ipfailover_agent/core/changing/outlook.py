@@ -20,7 +20,7 @@ from ipfailover_agent.core.planning import budget, groups
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ipfailover_agent.core.changing.change import Change, Renumbering
+    from ipfailover_agent.core.changing.change import ConfigChange, Renumbering
     from ipfailover_agent.core.changing.wire import Difference
     from ipfailover_agent.core.errors import Problem
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
@@ -31,7 +31,7 @@ _SAFE = "drain all nodes but one before, and undrain them after"
 _MOST_ALIKE = 2  # differences of one kind that are told one by one
 
 
-class Outlook(Struct, frozen=True, kw_only=True):
+class Impact(Struct, frozen=True, kw_only=True):
     """The change from what is active to a candidate, and what it means elsewhere.
 
     Attributes:
@@ -42,19 +42,19 @@ class Outlook(Struct, frozen=True, kw_only=True):
         first_step: what keepalived is given before the candidate, empty where it needs nothing.
     """
 
-    change: Change
+    change: ConfigChange
     warnings: tuple[str, ...] = ()
     pins: str = ""
     first_step: str = ""
 
 
-def foresee(active: KeepalivedConfig, candidate: KeepalivedConfig, settings: Settings) -> Outlook:
+def foresee(active: KeepalivedConfig, candidate: KeepalivedConfig, settings: Settings) -> Impact:
     """Return what it means to replace ``active`` by ``candidate``, which ``settings`` asks for."""
     found = change.compare(active, candidate)
     pins = pins_for(active, settings) if found.renumbered else ""
     first = steps.first_step(active, candidate)
     nobody = budget.compute(settings, candidate).silent_death_held
-    return Outlook(
+    return Impact(
         change=found,
         warnings=tuple(_warnings(active, candidate, found, pins=pins, nobody=nobody)),
         pins=pins,
@@ -119,7 +119,7 @@ def summed(differences: Iterable[Difference]) -> tuple[str, ...]:
 def _warnings(
     active: KeepalivedConfig,
     candidate: KeepalivedConfig,
-    found: Change,
+    found: ConfigChange,
     *,
     pins: str,
     nobody: float,
@@ -154,7 +154,7 @@ def _warnings(
 
 
 def _crossing(
-    active: KeepalivedConfig, candidate: KeepalivedConfig, found: Change
+    active: KeepalivedConfig, candidate: KeepalivedConfig, found: ConfigChange
 ) -> tuple[IPAddress, ...]:
     """Return the addresses that leave an instance or join one that holds others as well."""
     groups = {each.name for each in active.instances if len(each.all_addresses) > 1}
@@ -165,7 +165,7 @@ def _crossing(
 
 
 def _disputed(
-    active: KeepalivedConfig, candidate: KeepalivedConfig, found: Change
+    active: KeepalivedConfig, candidate: KeepalivedConfig, found: ConfigChange
 ) -> tuple[str, ...]:
     """Return the resized instances whose old and new set have an address in common.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, IPAddress
 
 
-class Watched(Struct, frozen=True, kw_only=True):
+class Debounce(Struct, frozen=True, kw_only=True):
     """One thing that is looked at. Times are monotonic seconds.
 
     Attributes:
@@ -35,7 +35,7 @@ class Watched(Struct, frozen=True, kw_only=True):
     deadline: float = 0.0
 
 
-def step(state: Watched, look: str, now: float) -> tuple[Watched, bool]:
+def step(state: Debounce, look: str, now: float) -> tuple[Debounce, bool]:
     """Return the state after a look at ``now``, and whether there is a change to handle.
 
     The caller handles it, or finds that it does not matter; it is the handled one from here on.
@@ -48,7 +48,7 @@ def step(state: Watched, look: str, now: float) -> tuple[Watched, bool]:
     return handled(state, look), True
 
 
-def handled(state: Watched, look: str) -> Watched:
+def handled(state: Debounce, look: str) -> Debounce:
     """Return the state after somebody else handled what ``look`` shows: a reload by signal.
 
     ``look`` is older than what was read: what changed in between will be seen once more.

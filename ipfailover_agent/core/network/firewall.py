@@ -76,7 +76,7 @@ class Insertion(Struct, frozen=True, kw_only=True):
     accepted: Accepted
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class TableChange(Struct, frozen=True, kw_only=True):
     """What has to change in one table."""
 
     table: Table
@@ -84,7 +84,7 @@ class Change(Struct, frozen=True, kw_only=True):
     removed: tuple[Rule, ...] = ()
 
 
-def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> Change | None:
+def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> TableChange | None:
     """Return what has to change in the table that the entries describe, None for nothing.
 
     A rule of ours stays where it has effect: nothing that could drop VRRP precedes it. Rules of
@@ -112,7 +112,7 @@ def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> Ch
         inserted += [Insertion(chain=chain.name, accepted=each) for each in reversed(ordered)]
     if table is None or not (inserted or removed):
         return None
-    return Change(table=table, inserted=tuple(inserted), removed=tuple(removed))
+    return TableChange(table=table, inserted=tuple(inserted), removed=tuple(removed))
 
 
 def _accepts(chain: Chain, wanted: frozenset[IPAddress]) -> set[Accepted]:
@@ -142,7 +142,7 @@ def list_table(table: Table) -> tuple[str, ...]:
     return ("-j", "-t", _json([{"list": {"table": _named(table)}}]))
 
 
-def change_rules(change: Change, tag: str) -> tuple[tuple[str, ...], ...]:
+def change_rules(change: TableChange, tag: str) -> tuple[tuple[str, ...], ...]:
     """Return nft's arguments, a command after the other; each takes effect in full or not."""
     steps: list[object] = [
         {"insert": {"rule": _rule_text(change.table, each, tag)}} for each in change.inserted

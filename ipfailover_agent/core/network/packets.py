@@ -146,7 +146,7 @@ class Announcement(Struct, frozen=True, kw_only=True):
     address: IPAddress
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class NeighbourReply(Struct, frozen=True, kw_only=True):
     """Someone answered a question: an ARP reply to one host, a solicited advertisement.
 
     That claims nothing: proxies and gateways answer for addresses that are not their own.
@@ -160,7 +160,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     address: IPAddress
 
 
-Packet = Advert | Carp | Announcement | Answer
+Packet = Advert | Carp | Announcement | NeighbourReply
 
 
 # --- parsers ------------------------------------------------------------------------------------
@@ -198,14 +198,14 @@ def parse_frame(frame: bytes) -> Packet | None:
 
 def _parse_arp(
     source_mac: bytes, payload: bytes, *, is_broadcast: bool
-) -> Announcement | Answer | None:
+) -> Announcement | NeighbourReply | None:
     if len(payload) < _ARP.size:
         return None
     *kind, operation, announced_mac, sender, _, target = _ARP.unpack_from(payload)
     if tuple(kind) != ARP_KIND or not any(sender):
         return None
     if operation == ARP_REPLY and not is_broadcast:
-        return Answer(mac=announced_mac, address=IPv4Address(sender))
+        return NeighbourReply(mac=announced_mac, address=IPv4Address(sender))
     is_announced = operation == ARP_REPLY or (operation == ARP_REQUEST and sender == target)
     if not is_announced:
         return None
@@ -305,7 +305,7 @@ def _parse_vrrp(
 
 def _parse_neighbour(
     source_mac: bytes, source: bytes, destination: bytes, message: bytes
-) -> Announcement | Answer | None:
+) -> Announcement | NeighbourReply | None:
     """Return an advertisement that a host would believe (RFC 4861 section 7.1.2)."""
     if len(message) < _NEIGHBOUR.size:
         return None
@@ -329,7 +329,7 @@ def _parse_neighbour(
         options = options[length:]
     if flags & SOLICITED_FLAG:
         is_to_all = destination[0] == _MULTICAST  # invalid, likewise
-        return None if is_to_all else Answer(mac=announced_mac, address=address)
+        return None if is_to_all else NeighbourReply(mac=announced_mac, address=address)
     return Announcement(source_mac=source_mac, announced_mac=announced_mac, address=address)
 
 

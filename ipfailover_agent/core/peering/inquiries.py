@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from ipfailover_agent.core.peering.names import Answer, Question, in_order
+from ipfailover_agent.core.peering.names import LookupResult, Question, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import Family, IPAddress
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class PeersPolicy(Struct, frozen=True, kw_only=True):
     """Every delay in seconds, and the limit.
 
     A node that is new needs the others to look twice (``interval`` and ``again``) before they send
@@ -41,7 +41,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 # --- events -------------------------------------------------------------------------------------
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class PeersWanted(Struct, frozen=True, kw_only=True):
     """A plan needs the peers.
 
     Attributes:
@@ -58,33 +58,33 @@ class Wanted(Struct, frozen=True, kw_only=True):
     listed: frozenset[IPAddress] = frozenset()
     virtual: frozenset[IPAddress] = frozenset()
     no_hosts: Mapping[IPAddress, str] = field(default_factory=dict)
-    stored: tuple[Answer, ...] = ()
+    stored: tuple[LookupResult, ...] = ()
 
 
-class Answered(Struct, frozen=True, kw_only=True):
+class LookupEnded(Struct, frozen=True, kw_only=True):
     """A question was answered; ``own``: those of the addresses that this node has."""
 
-    answer: Answer
+    answer: LookupResult
     own: frozenset[IPAddress] = frozenset()
 
 
-class DeadlinePassed(Struct, frozen=True):
+class PeersDeadlinePassed(Struct, frozen=True):
     """``Peers.deadline`` lies behind us."""
 
 
-Event = Wanted | Answered | DeadlinePassed
+Event = PeersWanted | LookupEnded | PeersDeadlinePassed
 
 
 # --- actions ------------------------------------------------------------------------------------
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class LookUp(Struct, frozen=True, kw_only=True):
     """Have the question answered; it is not asked again before it is."""
 
     question: Question
 
 
-class Changed(Struct, frozen=True, kw_only=True):
+class PeersChanged(Struct, frozen=True, kw_only=True):
     """The set of a family that is ready is another one: store it, plan again.
 
     ``basis``: why the set of a family may be used from now on, in words; else nothing.
@@ -95,18 +95,18 @@ class Changed(Struct, frozen=True, kw_only=True):
     basis: str = ""
 
 
-class Confirmed(Struct, frozen=True, kw_only=True):
+class PeersConfirmed(Struct, frozen=True, kw_only=True):
     """Answers go on to confirm the set: store when, once a minute."""
 
 
-class Failed(Struct, frozen=True, kw_only=True):
+class LookupFailed(Struct, frozen=True, kw_only=True):
     """A question was not answered, with why in words; what was known stays. Told each time."""
 
     question: Question
     reason: str
 
 
-class Recovered(Struct, frozen=True, kw_only=True):
+class LookupRecovered(Struct, frozen=True, kw_only=True):
     """A question that had failed was answered."""
 
     question: Question
@@ -119,13 +119,13 @@ class OwnMissing(Struct, frozen=True, kw_only=True):
     own: tuple[IPAddress, ...]
 
 
-Action = Ask | Changed | Confirmed | Failed | Recovered | OwnMissing
+Action = LookUp | PeersChanged | PeersConfirmed | LookupFailed | LookupRecovered | OwnMissing
 
 
 # --- state --------------------------------------------------------------------------------------
 
 
-class Sighting(Struct, frozen=True, kw_only=True):
+class ResolvedAddress(Struct, frozen=True, kw_only=True):
     """One address of one answer; ``missing_since`` is set while good answers lack it."""
 
     address: IPAddress
@@ -135,7 +135,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     is_peer: bool = False
 
 
-class Inquiry(Struct, frozen=True, kw_only=True):
+class LookupState(Struct, frozen=True, kw_only=True):
     """One question and all that came of it. Times are monotonic seconds.
 
     Attributes:
@@ -160,7 +160,7 @@ class Inquiry(Struct, frozen=True, kw_only=True):
     last: frozenset[IPAddress] = frozenset()
     was_stored: bool = False
     confirmed_at: float | None = None
-    sightings: tuple[Sighting, ...] = ()
+    sightings: tuple[ResolvedAddress, ...] = ()
 
     @property
     def peers(self) -> frozenset[IPAddress]:
@@ -174,8 +174,8 @@ class Peers(Struct, frozen=True, kw_only=True):
     ``ready``: families whose set may be used. ``noted_at``: when the set was stored last.
     """
 
-    wanted: Wanted = Wanted(questions=())
-    inquiries: tuple[Inquiry, ...] = ()
+    wanted: PeersWanted = PeersWanted(questions=())
+    inquiries: tuple[LookupState, ...] = ()
     began_at: float = 0.0
     noted_at: float = 0.0
     ready: frozenset[Family] = frozenset()
@@ -201,10 +201,10 @@ class Peers(Struct, frozen=True, kw_only=True):
         """Tell whether a former run's set is to be used soon."""
         return not self.is_ready and any(each.was_stored for each in self.inquiries)
 
-    def known(self, now: float) -> tuple[Answer, ...]:
+    def known(self, now: float) -> tuple[LookupResult, ...]:
         """Return what to store at ``now``: the set of each question whose family is ready."""
         return tuple(
-            Answer(
+            LookupResult(
                 question=each.question,
                 addresses=in_order(each.peers),
                 age=None if each.confirmed_at is None else now - each.confirmed_at,

@@ -23,7 +23,7 @@ class Question(Struct, frozen=True, kw_only=True, order=True):
         return f"{self.name} (IPv{self.family:d})"
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class LookupResult(Struct, frozen=True, kw_only=True):
     """What came back: addresses, or none where there are none, or why it failed, in words.
 
     ``age``: of a set that was stored, for how many seconds no answer has confirmed it; None where
@@ -37,11 +37,11 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 def judged(
-    answer: Answer,
+    answer: LookupResult,
     virtual: Collection[IPAddress],
     limit: int,
     no_hosts: Mapping[IPAddress, str],
-) -> Answer:
+) -> LookupResult:
     """Return the answer, or as a failure what is not believed or empty.
 
     Args:
@@ -54,12 +54,12 @@ def judged(
     if not reason and not answer.addresses:
         reason = "no address"
     if reason:
-        return Answer(question=answer.question, failure=reason)
-    return Answer(question=answer.question, addresses=in_order(answer.addresses))
+        return LookupResult(question=answer.question, failure=reason)
+    return LookupResult(question=answer.question, addresses=in_order(answer.addresses))
 
 
 def _flaw(
-    answer: Answer,
+    answer: LookupResult,
     virtual: Collection[IPAddress],
     limit: int,
     no_hosts: Mapping[IPAddress, str],

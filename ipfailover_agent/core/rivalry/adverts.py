@@ -12,9 +12,9 @@ from ipfailover_agent.core.rivalry.conflict import (
     Action,
     AdvertSeen,
     Contest,
+    ContestPhase,
     ContestPolicy,
-    Phase,
-    Report,
+    ReportCause,
 )
 from ipfailover_agent.core.rivalry.rivals import Rival, is_alike, is_from_segment
 
@@ -33,7 +33,7 @@ def is_routine(state: Contest, advert: Advert, heard_at: float, now: float) -> b
     if (
         state.state is not VrrpState.BACKUP
         or not state.is_counting
-        or state.phase is not Phase.WATCHING
+        or state.phase is not ContestPhase.WATCHING
         or not state.rivals
         or (state.deadline is not None and now >= state.deadline)
     ):
@@ -59,9 +59,9 @@ def on_advert(
     """
     advert, context = event.advert, state.context
     if context.is_own_advert(advert):
-        return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
+        return state, (ReportCause(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
     if not is_from_segment(advert, context.unicast_peers):
-        return state, (Report(cause=causes.routed(advert, event.outlook)),)
+        return state, (ReportCause(cause=causes.routed(advert, event.outlook)),)
     known = state.rival(advert.source_mac, advert.virtual_router_id)
     if not advert.priority:
         if known is not None:
@@ -75,7 +75,7 @@ def on_advert(
         if advert.virtual_router_id != context.virtual_router_id:
             return state, ()
         cause = causes.id_clash([advert], context.router_ids, event.seen_ids, event.outlook)
-        return state, (Report(cause=cause),)
+        return state, (ReportCause(cause=cause),)
     if known is None:
         known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
     elif known.left_at is not None and now - known.left_at < policy.leaving:

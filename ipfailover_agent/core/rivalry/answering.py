@@ -7,7 +7,7 @@ another, and says so when nobody answers. That decides nothing.
 
 :func:`step` is pure, one state for all addresses. Whoever feeds it looks up the holders of
 :func:`due_instances` with :func:`holder_of`, gives them with :class:`Due` no later than
-:func:`deadline` says, and sends what :class:`Ask` names.
+:func:`deadline` says, and sends what :class:`AskForAddress` names.
 
 An address is asked for at most once per ``interval``, at a point of it that depends on the
 address and on who asks. The first question goes to the holder alone: nobody else hears it, no
@@ -25,19 +25,19 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.rivalry.conflict import Phase
+from ipfailover_agent.core.rivalry.conflict import ContestPhase
 from ipfailover_agent.core.rivalry.questions import (
     Action,
-    Answered,
+    AddressAnswered,
+    AddressesConfigured,
+    AddressQuestion,
     Answering,
     AnsweringPolicy,
-    Ask,
-    Configured,
+    AskForAddress,
     Due,
     Event,
-    Holder,
+    ForeignMaster,
     HolderUnanswered,
-    Inquiry,
     Missed,
     Regained,
     Unanswered,
@@ -56,9 +56,9 @@ Step = tuple[Answering, tuple[Action, ...]]
 # --- what is fed --------------------------------------------------------------------------------
 
 
-def configured(config: KeepalivedConfig, facts: HostFacts) -> Configured:
+def configured(config: KeepalivedConfig, facts: HostFacts) -> AddressesConfigured:
     """Return the addresses of a configuration and the networks of its interface."""
-    return Configured(
+    return AddressesConfigured(
         instances={
             held.address: each.name
             for each in config.instances
@@ -69,13 +69,13 @@ def configured(config: KeepalivedConfig, facts: HostFacts) -> Configured:
     )
 
 
-def holder_of(contest: Contest, now: float) -> Holder | None:
+def holder_of(contest: Contest, now: float) -> ForeignMaster | None:
     """Return who holds an instance's addresses, where we are BACKUP and there is one such node.
 
     keepalived has to count its adverts. Where that is not watched (fast adverts), keepalived
     would be MASTER after a master-down time if it did not.
     """
-    if contest.state is not VrrpState.BACKUP or contest.phase is not Phase.WATCHING:
+    if contest.state is not VrrpState.BACKUP or contest.phase is not ContestPhase.WATCHING:
         return None
     if contest.dump_at is not None and not contest.is_counting:
         return None
@@ -85,7 +85,7 @@ def holder_of(contest: Contest, now: float) -> Holder | None:
         return None
     if advert.virtual_router_id != context.virtual_router_id:
         return None
-    return Holder(
+    return ForeignMaster(
         source=advert.source,
         mac=found[0].mac,
         addresses=frozenset(advert.addresses),
@@ -133,14 +133,14 @@ def deadline(state: Answering, policy: AnsweringPolicy) -> float | None:
 def step(state: Answering, event: Event, now: float, policy: AnsweringPolicy) -> Step:
     """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
     match event:
-        case Configured():
+        case AddressesConfigured():
             return _on_configured(state, event, now, policy), ()
         case Due(holders=holders):
             state = _judge(state, holders, now, policy)
             state, questions = _ask(state, holders, now, policy)
             state, reports = _report(state, holders, now, policy)
             return state, questions + reports
-        case Answered():
+        case AddressAnswered():
             return _on_answer(state, event), ()
         case Missed(target=target):
             return replace(
@@ -153,7 +153,7 @@ def step(state: Answering, event: Event, now: float, policy: AnsweringPolicy) ->
 
 
 def _on_configured(
-    state: Answering, event: Configured, now: float, policy: AnsweringPolicy
+    state: Answering, event: AddressesConfigured, now: float, policy: AnsweringPolicy
 ) -> Answering:
     asked = ((address, each.asked_at) for address, each in state.inquiries.items())
     past = {
@@ -176,7 +176,7 @@ def _on_configured(
         if known is None:
             first = now + policy.settle + _phase(own, address) * policy.interval
             again = past[address] + policy.interval if address in past else first
-            known = Inquiry(own=own, due_at=max(first, again))
+            known = AddressQuestion(own=own, due_at=max(first, again))
         inquiries[address] = replace(known, instance=instance, own=own)
     return replace(state, inquiries=inquiries, holders=holders)
 
@@ -187,8 +187,8 @@ def _phase(own: IPAddress, address: IPAddress) -> float:
 
 
 def _closed(
-    inquiries: Mapping[IPAddress, Inquiry], target: IPAddress | None
-) -> dict[IPAddress, Inquiry]:
+    inquiries: Mapping[IPAddress, AddressQuestion], target: IPAddress | None
+) -> dict[IPAddress, AddressQuestion]:
     return {
         address: replace(each, is_open=False)
         if each.is_open and target in {None, address}
@@ -197,7 +197,7 @@ def _closed(
     }
 
 
-def _on_answer(state: Answering, event: Answered) -> Answering:
+def _on_answer(state: Answering, event: AddressAnswered) -> Answering:
     found = state.inquiries.get(event.address)
     if found is not None:
         is_holder = found.holder is not None and found.holder.mac == event.mac
@@ -212,14 +212,14 @@ def _on_answer(state: Answering, event: Answered) -> Answering:
     return replace(_regained(state, event.address, found), holders=holders)
 
 
-def _regained(state: Answering, address: IPAddress, before: Inquiry) -> Answering:
+def _regained(state: Answering, address: IPAddress, before: AddressQuestion) -> Answering:
     if before.told_of is None:
         return state
     return replace(state, regained=(*state.regained, address))
 
 
 def _judge(
-    state: Answering, holders: Mapping[str, Holder], now: float, policy: AnsweringPolicy
+    state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
 ) -> Answering:
     """Count questions that stayed unanswered, with the same holder heard all along."""
     own = {
@@ -243,7 +243,7 @@ def _judge(
     return replace(state, inquiries={**state.inquiries, **found}) if found else state
 
 
-def _is_cut_off(state: Answering, inquiry: Inquiry, policy: AnsweringPolicy) -> bool:
+def _is_cut_off(state: Answering, inquiry: AddressQuestion, policy: AnsweringPolicy) -> bool:
     """Tell whether nobody answers, as far as this can be told apart from a dead segment."""
     if inquiry.unanswered < policy.limit or inquiry.holder is None:
         return False
@@ -252,11 +252,11 @@ def _is_cut_off(state: Answering, inquiry: Inquiry, policy: AnsweringPolicy) -> 
 
 
 def _ask(
-    state: Answering, holders: Mapping[str, Holder], now: float, policy: AnsweringPolicy
+    state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
 ) -> tuple[Answering, tuple[Action, ...]]:
     is_time = state.looked_at is None or now >= state.looked_at + policy.tick
     left = policy.burst if is_time else 0
-    found: dict[IPAddress, Inquiry] = {}
+    found: dict[IPAddress, AddressQuestion] = {}
     own = {
         address: each
         for address, each in state.holders.items()
@@ -274,7 +274,9 @@ def _ask(
         left -= 1
         known = each if each.is_about(holder) else each.forgotten()
         actions.append(
-            Ask(target=address, own=each.own, mac=None if known.unanswered else holder.mac)
+            AskForAddress(
+                target=address, own=each.own, mac=None if known.unanswered else holder.mac
+            )
         )
         found[address] = replace(
             known, holder=holder, asked_at=now, is_open=True, due_at=now + policy.interval
@@ -287,8 +289,8 @@ def _ask(
 
 def _ask_holder(
     state: Answering,
-    own: dict[IPAddress, Inquiry],
-    holder: Holder,
+    own: dict[IPAddress, AddressQuestion],
+    holder: ForeignMaster,
     now: float,
     policy: AnsweringPolicy,
 ) -> list[Action]:
@@ -299,17 +301,17 @@ def _ask_holder(
     source = state.own_for(holder.source)
     if source is None:
         return []
-    known = known or Inquiry(own=source)
+    known = known or AddressQuestion(own=source)
     is_first = not known.unanswered
     own[holder.source] = replace(known, asked_at=now, is_open=True, due_at=now + policy.interval)
-    return [Ask(target=holder.source, own=source, mac=holder.mac if is_first else None)]
+    return [AskForAddress(target=holder.source, own=source, mac=holder.mac if is_first else None)]
 
 
 # --- what is told -------------------------------------------------------------------------------
 
 
 def _report(
-    state: Answering, holders: Mapping[str, Holder], now: float, policy: AnsweringPolicy
+    state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
 ) -> tuple[Answering, tuple[Action, ...]]:
     """Tell what was found since the last time."""
     if not state.may_report(now, policy):

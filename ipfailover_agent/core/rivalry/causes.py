@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert, Carp
-    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.counters import AdvertCounters
     from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 _SECONDS_VERSION: Final = 2
@@ -146,8 +146,8 @@ def routed(advert: Advert, outlook: str = "") -> Cause:
 def explain(
     advert: Advert,
     context: ContestContext,
-    before: Counters | None = None,
-    after: Counters | None = None,
+    before: AdvertCounters | None = None,
+    after: AdvertCounters | None = None,
 ) -> Cause:
     """Return why keepalived does not step back for the sender of ``advert``.
 

@@ -16,11 +16,11 @@ from ipfailover_agent.core.model import VrrpState
 if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert, Announcement
     from ipfailover_agent.core.rivalry.causes import Cause
-    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.counters import AdvertCounters
     from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
 
 
-class Phase(enum.Enum):
+class ContestPhase(enum.Enum):
     """Where an instance stands; the values are shown to operators."""
 
     WATCHING = "watching"
@@ -147,16 +147,16 @@ class AnnouncementSeen(Struct, frozen=True, kw_only=True):
 class DumpAnswered(Struct, frozen=True, kw_only=True):
     """keepalived answered; answers to other instances' AskDump may be given to all."""
 
-    counters: Counters
+    counters: AdvertCounters
 
 
-class Gap(Struct, frozen=True, kw_only=True):
+class LoopStalled(Struct, frozen=True, kw_only=True):
     """Our own loop did not run for ``seconds``; give it before what arrived meanwhile."""
 
     seconds: float
 
 
-class Reconfigured(Struct, frozen=True, kw_only=True):
+class InstanceReconfigured(Struct, frozen=True, kw_only=True):
     """A reload changed the instance, or this host has other MACs.
 
     ``rivals``: those that claim its addresses under other ids, see ``claims.against``.
@@ -179,7 +179,7 @@ class NotLeaving(Struct, frozen=True):
     """
 
 
-class DeadlinePassed(Struct, frozen=True):
+class ContestDeadlinePassed(Struct, frozen=True):
     """``Contest.deadline`` lies behind us."""
 
 
@@ -188,25 +188,25 @@ Event = (
     | AdvertSeen
     | AnnouncementSeen
     | DumpAnswered
-    | Gap
-    | Reconfigured
+    | LoopStalled
+    | InstanceReconfigured
     | AdvertLeft
     | NotLeaving
-    | DeadlinePassed
+    | ContestDeadlinePassed
 )
 
 
 # --- actions ------------------------------------------------------------------------------------
 
 
-class Hold(Struct, frozen=True, kw_only=True):
+class HoldInstance(Struct, frozen=True, kw_only=True):
     """Set the hold file: keepalived goes FAULT. May come again while it is set already."""
 
     reason: HoldReason
     cause: Cause
 
 
-class Release(Struct, frozen=True, kw_only=True):
+class ReleaseInstance(Struct, frozen=True, kw_only=True):
     """Clear the hold file, for good or (``is_trial``) for less than a master-down time."""
 
     is_trial: bool = False
@@ -229,7 +229,7 @@ class AskDump(Struct, frozen=True):
     """Ask keepalived for its counters; answer with DumpAnswered. One answer serves many."""
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class ReportCause(Struct, frozen=True, kw_only=True):
     """Tell a cause; repeats have equal ``cause.key``.
 
     ``would_hold``: OPENSHIFT_HA_CONFLICT=report kept the instance from being held.
@@ -239,7 +239,7 @@ class Report(Struct, frozen=True, kw_only=True):
     would_hold: bool = False
 
 
-Action = Hold | Release | EndTrial | Announce | AskDump | Report
+Action = HoldInstance | ReleaseInstance | EndTrial | Announce | AskDump | ReportCause
 
 
 # --- the state ----------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class Contest(Struct, frozen=True, kw_only=True):
     """Everything that is remembered of one instance. Times are monotonic seconds.
 
     Attributes:
-        deadline: when to send DeadlinePassed, None for never.
+        deadline: when to send ContestDeadlinePassed, None for never.
         state: as keepalived said last; ``since`` when (or the end of a long gap).
         rivals: newest last.
         reason, cause: of the hold, while HELD or TRIAL.
@@ -280,7 +280,7 @@ class Contest(Struct, frozen=True, kw_only=True):
     state: VrrpState = VrrpState.INIT
     since: float = 0.0
     rivals: tuple[Rival, ...] = ()
-    phase: Phase = Phase.WATCHING
+    phase: ContestPhase = ContestPhase.WATCHING
     reason: HoldReason | None = None
     cause: Cause | None = None
     held_at: float = 0.0
@@ -290,10 +290,10 @@ class Contest(Struct, frozen=True, kw_only=True):
     losses: int = 0
     calm_at: float | None = None
     blind_until: float | None = None
-    dump: Counters | None = None
+    dump: AdvertCounters | None = None
     answered_at: float = 0.0
     read_until: float = 0.0
-    baseline: Counters | None = None
+    baseline: AdvertCounters | None = None
     passed: int = 0
     second_at: float | None = None
     is_counting: bool = False
@@ -312,7 +312,7 @@ class Contest(Struct, frozen=True, kw_only=True):
     @property
     def is_held(self) -> bool:
         """Tell whether the hold file is set."""
-        return self.phase is Phase.HELD
+        return self.phase is ContestPhase.HELD
 
     def is_challenged_by(self, heard_at: float) -> bool:
         """Tell whether what was heard then was meant for the MASTER that this is.

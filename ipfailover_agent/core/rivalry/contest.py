@@ -1,8 +1,9 @@
 """Who may hold an address: what happened to one VRRP instance -> what to do about its rivals.
 
 :func:`step` is pure. The agent feeds it events as they happen, with the monotonic time, and
-carries out the actions in order. ``Contest.deadline`` says when to send ``DeadlinePassed``. An
-instance begins with ``Contest(context=...)``, unheld; so it does whenever keepalived is started.
+carries out the actions in order. ``Contest.deadline`` says when to send ``ContestDeadlinePassed``.
+An instance begins with ``Contest(context=...)``, unheld, and so it does whenever keepalived is
+started.
 
 The rules, with the default delays. D is our master-down time (3 advert intervals and the skew), A
 the advert interval, "yields" means that the hold file is set.
@@ -89,24 +90,24 @@ from ipfailover_agent.core.rivalry.conflict import (
     AnnouncementSeen,
     AskDump,
     Contest,
+    ContestDeadlinePassed,
+    ContestPhase,
     ContestPolicy,
-    DeadlinePassed,
     DumpAnswered,
     Event,
-    Gap,
     HoldReason,
+    InstanceReconfigured,
+    LoopStalled,
     NotLeaving,
-    Phase,
-    Reconfigured,
-    Release,
-    Report,
+    ReleaseInstance,
+    ReportCause,
     StateEntered,
 )
 from ipfailover_agent.core.rivalry.rivals import Rival
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Announcement
-    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.counters import AdvertCounters
 
 Step = tuple[Contest, tuple[Action, ...]]
 
@@ -127,15 +128,15 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
             state, actions = _on_announcement(state, announcement, _heard(event, now), policy)
         case DumpAnswered(counters=counters):
             state, actions = _on_dump(state, counters, now, policy)
-        case Gap(seconds=seconds):
+        case LoopStalled(seconds=seconds):
             state, actions = _on_gap(state, seconds, now, policy), ()
-        case Reconfigured():
+        case InstanceReconfigured():
             state, actions = _on_context(state, event, now, policy)
         case AdvertLeft():
             state, actions = _on_advert_left(state, _heard(event, now), policy), ()
         case NotLeaving():
             state, actions = _on_not_leaving(state, now, policy), ()
-        case DeadlinePassed():
+        case ContestDeadlinePassed():
             actions = ()
         case _:
             assert_never(event)
@@ -187,13 +188,13 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
     match entered:
         case VrrpState.BACKUP if verdicts.watches_counters(state.context, policy):
             return replace(state, dump_at=now), ()
-        case VrrpState.MASTER if state.phase is Phase.HELD:
+        case VrrpState.MASTER if state.phase is ContestPhase.HELD:
             return state, yielding.hold_again(state)
         case VrrpState.MASTER:
             return _on_promotion(state, now, policy)
         case VrrpState.STOP | VrrpState.DELETED:
             # Where an instance ends, so does what was done to it.
-            ending = () if state.phase is Phase.WATCHING else (Release(),)
+            ending = () if state.phase is ContestPhase.WATCHING else (ReleaseInstance(),)
             return Contest(context=state.context, state=entered, since=now), ending
         case _:
             return state, ()
@@ -274,7 +275,7 @@ def _on_advert_left(state: Contest, now: float, policy: ContestPolicy) -> Contes
 
 def _on_not_leaving(state: Contest, now: float, policy: ContestPolicy) -> Contest:
     """Have announcements say what our adverts cannot: that we are here."""
-    if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
+    if state.state is not VrrpState.MASTER or state.phase is not ContestPhase.WATCHING:
         return state
     if state.fresh_until is None or state.fresh_until < now:
         state = yielding.brisk(state, now, policy)
@@ -309,12 +310,12 @@ def _on_announcement(
     if rival.disputed_at is None:
         rival = replace(rival, disputed_at=now)
     state = yielding.remember(state, rival, policy)
-    if state.phase is Phase.HELD and state.reason is not HoldReason.ANNOUNCED:
+    if state.phase is ContestPhase.HELD and state.reason is not HoldReason.ANNOUNCED:
         if any(each.advertises(context, now) for each in state.rivals):
             return state, ()
         # Adverts have ceased to arrive: from now on its announcements say whether it lives.
         return replace(state, reason=HoldReason.ANNOUNCED, losses=max(state.losses, 1)), ()
-    if state.phase is not Phase.WATCHING:
+    if state.phase is not ContestPhase.WATCHING:
         return state, ()
     cause = _cause_of(state, rival)
     if state.is_challenged_by(now):
@@ -337,7 +338,7 @@ def _on_challenge(
         state = replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
         stage = verdicts.stage_of(rival, state.context, now, policy)
         if stage and not rival.stage:
-            actions = (Report(cause=cause),)
+            actions = (ReportCause(cause=cause),)
         rival = replace(rival, stage=stage)
     state = yielding.remember(state, rival, policy)
     if not yielding.is_muted(state, now) and verdicts.yields(state, rival, policy):
@@ -345,7 +346,7 @@ def _on_challenge(
     return state, actions
 
 
-def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
+def _on_dump(state: Contest, counters: AdvertCounters, now: float, policy: ContestPolicy) -> Step:
     state = _believe(state, counters, now, policy)
     if (
         state.state is VrrpState.MASTER
@@ -358,7 +359,9 @@ def _on_dump(state: Contest, counters: Counters, now: float, policy: ContestPoli
     return counting.on_dump(state, counters, now, policy)
 
 
-def _believe(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Contest:
+def _believe(
+    state: Contest, counters: AdvertCounters, now: float, policy: ContestPolicy
+) -> Contest:
     """Take an answer of keepalived's, and what follows from when it came.
 
     One that ran late finds the question beside the adverts that wait for it, and answers first. It
@@ -385,7 +388,7 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
         left_at=None,
         blind_at=now,
     )
-    if state.phase is Phase.HELD and state.trial_at is not None:
+    if state.phase is ContestPhase.HELD and state.trial_at is not None:
         state = replace(state, trial_at=state.trial_at + gap)
     if state.dump_at is not None:
         state = replace(state, dump_at=now)
@@ -416,7 +419,9 @@ def _meet_claims(state: Contest, now: float, policy: ContestPolicy) -> Contest:
     return state
 
 
-def _on_context(state: Contest, event: Reconfigured, now: float, policy: ContestPolicy) -> Step:
+def _on_context(
+    state: Contest, event: InstanceReconfigured, now: float, policy: ContestPolicy
+) -> Step:
     """Take another configuration, or other MACs or addresses of this host: they change no contest.
 
     Under another MAC than before a MASTER announces, and more than once: a switch may not forward
@@ -435,14 +440,14 @@ def _on_context(state: Contest, event: Reconfigured, now: float, policy: Contest
         state = replace(state, context=context, rivals=rivals)
     else:
         state, actions = _on_reconfigured(state, event, now)
-    if has_moved and state.state is VrrpState.MASTER and state.phase is Phase.WATCHING:
+    if has_moved and state.state is VrrpState.MASTER and state.phase is ContestPhase.WATCHING:
         state = yielding.brisk(state, now, policy)
         state = replace(state, fresh_until=state.brisk_until, announced_at=now)
         actions = (*actions, Announce(is_urgent=True))
     return state, actions
 
 
-def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
+def _on_reconfigured(state: Contest, event: InstanceReconfigured, now: float) -> Step:
     """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not.
 
     Who claims the addresses under another id is a rival already. A MASTER that gets an address by
@@ -457,7 +462,7 @@ def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
         # In sight now is enough: until the reload is over nothing is decided.
         rivals = tuple(replace(each, advert_at=now) for each in rivals)
     since = state.since if context.served <= state.context.served else now
-    if state.phase is not Phase.WATCHING and not context.shares(state.context):
+    if state.phase is not ContestPhase.WATCHING and not context.shares(state.context):
         dump_at = None if state.dump_at is None else now
         fresh = Contest(
             context=context,
@@ -466,10 +471,10 @@ def _on_reconfigured(state: Contest, event: Reconfigured, now: float) -> Step:
             dump_at=dump_at,
             rivals=rivals,
         )
-        return fresh, (Release(),)
+        return fresh, (ReleaseInstance(),)
     ending: tuple[Action, ...] = ()
-    if state.phase is not Phase.WATCHING and not context.is_resolving:
-        state, ending = yielding.calm(state, now), (Release(),)
+    if state.phase is not ContestPhase.WATCHING and not context.is_resolving:
+        state, ending = yielding.calm(state, now), (ReleaseInstance(),)
     state = replace(
         state,
         context=context,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.supervising.dump import InstanceDump
 
 
-class Counters(Struct, frozen=True, kw_only=True):
+class AdvertCounters(Struct, frozen=True, kw_only=True):
     """What keepalived's JSON dump says of one instance; ``taken_at`` is monotonic seconds.
 
     ``taken_at`` is when keepalived was asked: whatever was counted before is in it.
@@ -30,7 +30,7 @@ class Counters(Struct, frozen=True, kw_only=True):
     other_errors: int = 0
 
     @classmethod
-    def of(cls, instance: InstanceDump, taken_at: float) -> Counters:
+    def of(cls, instance: InstanceDump, taken_at: float) -> AdvertCounters:
         """Return what a dump that was asked for at ``taken_at`` says of an instance."""
         counted = instance.counters
         return cls(

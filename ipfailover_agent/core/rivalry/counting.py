@@ -11,14 +11,14 @@ from ipfailover_agent.core.rivalry import causes, verdicts, yielding
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
     Contest,
+    ContestPhase,
     ContestPolicy,
     EndTrial,
     HoldReason,
-    Phase,
 )
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.counters import AdvertCounters
 
 Step = tuple[Contest, tuple[Action, ...]]
 
@@ -52,12 +52,12 @@ def count(
 
 def hope(state: Contest, until: float) -> Contest:
     """Try soon whether keepalived counts a rival's adverts: something has changed about them."""
-    if state.phase is not Phase.HELD or state.trial_at is None:
+    if state.phase is not ContestPhase.HELD or state.trial_at is None:
         return state
     return replace(state, trial_at=min(state.trial_at, until), trials=0)
 
 
-def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
+def on_dump(state: Contest, counters: AdvertCounters, now: float, policy: ContestPolicy) -> Step:
     """Return the state after keepalived's answer, and whether a BACKUP has to yield."""
     if state.state is not VrrpState.BACKUP or counters.taken_at < state.since:
         return state, ()
@@ -67,7 +67,7 @@ def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolic
         return replace(state, baseline=counters, passed=0, second_at=None), ()
     if verdicts.accepted(state, baseline, counters) > 0:
         state = replace(state, baseline=counters, passed=0, second_at=None, is_counting=True)
-        if state.phase is Phase.TRIAL:
+        if state.phase is ContestPhase.TRIAL:
             state = replace(yielding.calm(state, now), blind_until=None)
             return state, (EndTrial(),)
         return state, ()
@@ -90,7 +90,9 @@ def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolic
     return yielding.hold(state, HoldReason.UNCOUNTED, cause, now, policy)
 
 
-def plan_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Contest:
+def plan_dump(
+    state: Contest, counters: AdvertCounters, now: float, policy: ContestPolicy
+) -> Contest:
     """Say when to look again, given that ``counters`` have just come."""
     if state.dump_at is None:
         return state
@@ -103,6 +105,6 @@ def plan_dump(state: Contest, counters: Counters, now: float, policy: ContestPol
         if not verdicts.has_read_second(state, policy):
             return replace(state, dump_at=now)
     wait = policy.dump_interval
-    if state.phase is Phase.TRIAL:
+    if state.phase is ContestPhase.TRIAL:
         wait = state.context.advert_interval
     return replace(state, dump_at=now + wait)

@@ -25,7 +25,7 @@ _MISSED: Final = 2.0  # own intervals after which one who was succeeded has ceas
 _REMEMBERED: Final = 8  # claims of an instance: forged adverts name any number of senders
 
 
-class Claim(Struct, frozen=True, kw_only=True):
+class AdvertClaim(Struct, frozen=True, kw_only=True):
     """A sender whose adverts list an address of ours.
 
     Attributes:
@@ -67,8 +67,8 @@ def counts(advert: Advert, context: ContestContext, peers: Collection[IPAddress]
 
 
 def heard(
-    claims: tuple[Claim, ...], advert: Advert, context: ContestContext, now: float
-) -> tuple[Claim, ...]:
+    claims: tuple[AdvertClaim, ...], advert: Advert, context: ContestContext, now: float
+) -> tuple[AdvertClaim, ...]:
     """Return the claims after an advert that :func:`counts`.
 
     One that lists none of our addresses claims nothing: a router or a CARP device that has our id.
@@ -81,7 +81,7 @@ def heard(
     if not context.is_claimed_by(advert):
         return claims
     goes_on = known is not None and now < known.last + known.silence
-    claim = Claim(
+    claim = AdvertClaim(
         source=advert.source,
         router_id=advert.virtual_router_id,
         priority=advert.priority,
@@ -93,7 +93,7 @@ def heard(
     return (*others, claim)[-_REMEMBERED:]
 
 
-def heard_again(claims: tuple[Claim, ...], now: float) -> tuple[Claim, ...] | None:
+def heard_again(claims: tuple[AdvertClaim, ...], now: float) -> tuple[AdvertClaim, ...] | None:
     """Return the claims after the same advert of the only one once more; None where it is not so.
 
     A short way: a BACKUP of 254 instances hears 254 a second.
@@ -103,7 +103,7 @@ def heard_again(claims: tuple[Claim, ...], now: float) -> tuple[Claim, ...] | No
     return (replace(claims[0], last=now),)
 
 
-def is_news(before: tuple[Claim, ...], after: tuple[Claim, ...]) -> bool:
+def is_news(before: tuple[AdvertClaim, ...], after: tuple[AdvertClaim, ...]) -> bool:
     """Tell whether others may hold the addresses, or with another priority."""
     return len(before) != len(after) or any(
         (one.began, one.rank) != (other.began, other.rank)
@@ -111,9 +111,9 @@ def is_news(before: tuple[Claim, ...], after: tuple[Claim, ...]) -> bool:
     )
 
 
-def own(instance: VrrpInstance, source: IPAddress, since: float, now: float) -> Claim:
+def own(instance: VrrpInstance, source: IPAddress, since: float, now: float) -> AdvertClaim:
     """Return the claim of this node, which has been MASTER since then."""
-    return Claim(
+    return AdvertClaim(
         source=source,
         router_id=instance.virtual_router_id,
         priority=instance.priority,
@@ -125,20 +125,20 @@ def own(instance: VrrpInstance, source: IPAddress, since: float, now: float) -> 
     )
 
 
-def holding(claims: Iterable[Claim], now: float) -> tuple[Claim, ...]:
+def holding(claims: Iterable[AdvertClaim], now: float) -> tuple[AdvertClaim, ...]:
     """Return those who hold the addresses, the highest rank first; none where nobody is heard.
 
     Of a handover only the successor is named. Two go on advertising: then both are.
     """
     living = [each for each in claims if now < each.last + each.silence]
-    found: dict[IPAddress, Claim] = {}
+    found: dict[IPAddress, AdvertClaim] = {}
     for each in sorted(living, key=lambda one: (one.rank, one.last), reverse=True):
         if not any(_has_succeeded(other, each, now) for other in living):
             found.setdefault(each.source, each)  # one that groups addresses otherwise has more
     return tuple(found.values())
 
 
-def _has_succeeded(other: Claim, one: Claim, now: float) -> bool:
+def _has_succeeded(other: AdvertClaim, one: AdvertClaim, now: float) -> bool:
     """Tell whether one has ceased for another who began after its newest advert.
 
     At once where that one ranks higher: VRRP has the lower one step down. A lower one begins only
@@ -149,7 +149,7 @@ def _has_succeeded(other: Claim, one: Claim, now: float) -> bool:
     return other.rank > one.rank or now >= one.last + _MISSED * one.interval
 
 
-def changes_at(claims: tuple[Claim, ...], now: float) -> float | None:
+def changes_at(claims: tuple[AdvertClaim, ...], now: float) -> float | None:
     """Return when :func:`holding` may name others though nobody is heard; None for never."""
     moments = [each.last + each.silence for each in claims if not each.is_own]
     if len(claims) > 1:
@@ -157,6 +157,6 @@ def changes_at(claims: tuple[Claim, ...], now: float) -> float | None:
     return min((each for each in moments if each > now), default=None)
 
 
-def later(claims: tuple[Claim, ...], gap: float, now: float) -> tuple[Claim, ...]:
+def later(claims: tuple[AdvertClaim, ...], gap: float, now: float) -> tuple[AdvertClaim, ...]:
     """Return the claims as if the last ``gap`` seconds, in which we did not look, had not been."""
     return tuple(replace(each, last=min(now, each.last + gap)) for each in claims)

@@ -40,7 +40,7 @@ class AnsweringPolicy(Struct, frozen=True, kw_only=True):
     report_interval: float = 60.0
 
 
-class Holder(Struct, frozen=True, kw_only=True):
+class ForeignMaster(Struct, frozen=True, kw_only=True):
     """Another node that is heard as the master of an instance, by adverts that count here.
 
     Attributes:
@@ -56,7 +56,7 @@ class Holder(Struct, frozen=True, kw_only=True):
     since: float
 
 
-class Inquiry(Struct, frozen=True, kw_only=True):
+class AddressQuestion(Struct, frozen=True, kw_only=True):
     """What is known of one address. Times are monotonic seconds.
 
     Attributes:
@@ -73,7 +73,7 @@ class Inquiry(Struct, frozen=True, kw_only=True):
     instance: str = ""
     own: IPAddress
     due_at: float = 0.0
-    holder: Holder | None = None
+    holder: ForeignMaster | None = None
     asked_at: float | None = None
     is_open: bool = False
     unanswered: int = 0
@@ -91,7 +91,7 @@ class Inquiry(Struct, frozen=True, kw_only=True):
         is_known = self.holder is not None and self.told_of == self.holder.source
         return self.since is not None and not is_known
 
-    def is_about(self, holder: Holder | None) -> bool:
+    def is_about(self, holder: ForeignMaster | None) -> bool:
         """Tell whether ``holder`` was asked last, and has been there ever since."""
         return (
             holder is not None
@@ -107,11 +107,11 @@ class Inquiry(Struct, frozen=True, kw_only=True):
             self.is_open and self.asked_at is not None and now >= self.asked_at + policy.patience
         )
 
-    def forgotten(self) -> Inquiry:
+    def forgotten(self) -> AddressQuestion:
         """Return it without what was found, and with what was told."""
         return replace(self, holder=None, is_open=False, unanswered=0, since=None)
 
-    def answered(self) -> Inquiry:
+    def answered(self) -> AddressQuestion:
         """Return it as somebody has answered."""
         return replace(self, is_open=False, unanswered=0, since=None, told_of=None)
 
@@ -128,8 +128,8 @@ class Answering(Struct, frozen=True, kw_only=True):
         regained: addresses that are answered for again, still to be told.
     """
 
-    inquiries: Mapping[IPAddress, Inquiry] = field(default_factory=dict)
-    holders: Mapping[IPAddress, Inquiry] = field(default_factory=dict)
+    inquiries: Mapping[IPAddress, AddressQuestion] = field(default_factory=dict)
+    holders: Mapping[IPAddress, AddressQuestion] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     past: Mapping[IPAddress, float] = field(default_factory=dict)
     looked_at: float | None = None
@@ -148,7 +148,7 @@ class Answering(Struct, frozen=True, kw_only=True):
 # --- events and actions -------------------------------------------------------------------------
 
 
-class Configured(Struct, frozen=True, kw_only=True):
+class AddressesConfigured(Struct, frozen=True, kw_only=True):
     """Other addresses, or another network: ``instances`` by address; ``links`` as above."""
 
     instances: Mapping[IPAddress, str]
@@ -158,10 +158,10 @@ class Configured(Struct, frozen=True, kw_only=True):
 class Due(Struct, frozen=True, kw_only=True):
     """It is time; ``holders`` of the instances that :func:`due_instances` named, where known."""
 
-    holders: Mapping[str, Holder]
+    holders: Mapping[str, ForeignMaster]
 
 
-class Answered(Struct, frozen=True, kw_only=True):
+class AddressAnswered(Struct, frozen=True, kw_only=True):
     """Somebody with ``mac`` answered for an address, or (``is_unasked``) announced it."""
 
     address: IPAddress
@@ -175,10 +175,10 @@ class Missed(Struct, frozen=True):
     target: IPAddress | None = None
 
 
-Event = Configured | Due | Answered | Missed
+Event = AddressesConfigured | Due | AddressAnswered | Missed
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class AskForAddress(Struct, frozen=True, kw_only=True):
     """Ask who has ``target``, from ``own``: the one with ``mac``, or everybody."""
 
     target: IPAddress
@@ -207,5 +207,5 @@ class Regained(Struct, frozen=True, kw_only=True):
     addresses: tuple[IPAddress, ...]
 
 
-Action = Ask | Unanswered | HolderUnanswered | Regained
+Action = AskForAddress | Unanswered | HolderUnanswered | Regained
 Step = tuple[Answering, tuple[Action, ...]]

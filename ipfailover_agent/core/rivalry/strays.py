@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
 
 
-class Claim(Struct, frozen=True, kw_only=True):
+class StrayClaim(Struct, frozen=True, kw_only=True):
     """Another node was heard to hold an address that is on an interface here.
 
     ``instance`` serves it here, ``rival`` says it there; ``at`` is monotonic.
@@ -34,23 +34,23 @@ class Claim(Struct, frozen=True, kw_only=True):
     at: float
 
 
-class Strays(Struct, frozen=True, kw_only=True):
+class StrayAddresses(Struct, frozen=True, kw_only=True):
     """What is on the interface, of instances that are not MASTER here, and what is claimed of it.
 
     ``looked_at`` is when that was seen, None where it has to be looked at anew.
     """
 
     present: frozenset[IPAddress] = frozenset()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[StrayClaim, ...] = ()
     looked_at: float | None = None
 
 
-def wants_look(state: Strays, now: float, every: float) -> bool:
+def wants_look(state: StrayAddresses, now: float, every: float) -> bool:
     """Tell whether what is known of the interface is too old to judge a claim by."""
     return state.looked_at is None or now - state.looked_at >= every
 
 
-def seen(state: Strays, present: Collection[IPAddress], now: float) -> Strays:
+def seen(state: StrayAddresses, present: Collection[IPAddress], now: float) -> StrayAddresses:
     """Return the state after a look at the interface; what has gone is claimed no more."""
     found = frozenset(present)
     claims = tuple(each for each in state.claims if each.address in found)
@@ -58,12 +58,12 @@ def seen(state: Strays, present: Collection[IPAddress], now: float) -> Strays:
 
 
 def heard(
-    state: Strays, instance: str, addresses: Collection[IPAddress], rival: str, now: float
-) -> tuple[Strays, bool]:
+    state: StrayAddresses, instance: str, addresses: Collection[IPAddress], rival: str, now: float
+) -> tuple[StrayAddresses, bool]:
     """Return the state after a rival's advert or announcement, and whether to ask keepalived."""
     known = {each.address for each in state.claims}
     claims = tuple(
-        Claim(address=each, instance=instance, rival=rival, at=now)
+        StrayClaim(address=each, instance=instance, rival=rival, at=now)
         for each in addresses
         if each in state.present and each not in known
     )
@@ -71,8 +71,8 @@ def heard(
 
 
 def answered(
-    state: Strays, states: Mapping[str, VrrpState], asked_at: float
-) -> tuple[Strays, tuple[Claim, ...]]:
+    state: StrayAddresses, states: Mapping[str, VrrpState], asked_at: float
+) -> tuple[StrayAddresses, tuple[StrayClaim, ...]]:
     """Return the state after keepalived's answer, and the claims whose addresses have to go.
 
     ``states`` are its instances' by name. An instance that it does not know yet is asked for

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry.causes import difference
-from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy, HoldReason, Phase
+from ipfailover_agent.core.rivalry.conflict import Contest, ContestPhase, ContestPolicy, HoldReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.counters import AdvertCounters
     from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
 
 
@@ -85,7 +85,7 @@ def is_advertising(state: Contest, mac: bytes, now: float) -> bool:
     return any(each.mac == mac and each.advertises(state.context, now) for each in state.rivals)
 
 
-def accepted(state: Contest, before: Counters, after: Counters) -> int:
+def accepted(state: Contest, before: AdvertCounters, after: AdvertCounters) -> int:
     """Return how many adverts keepalived took between two dumps, at least.
 
     Those that list other addresses than ours, but as many, are counted before they are refused.
@@ -119,7 +119,7 @@ def needed(state: Contest, now: float) -> int:
     return 1 if is_plain else 2
 
 
-def refused(before: Counters, after: Counters) -> bool:
+def refused(before: AdvertCounters, after: AdvertCounters) -> bool:
     """Tell whether keepalived counted adverts that it refused, between two dumps."""
     return (
         after.addr_list_err > before.addr_list_err
@@ -128,7 +128,7 @@ def refused(before: Counters, after: Counters) -> bool:
     )
 
 
-def went_back(before: Counters, after: Counters) -> bool:
+def went_back(before: AdvertCounters, after: AdvertCounters) -> bool:
     """Tell whether keepalived counts anew: it was restarted."""
     return after.advert_rcvd < before.advert_rcvd or after.advert_sent < before.advert_sent
 
@@ -337,15 +337,15 @@ def next_deadline(state: Contest, now: float, policy: ContestPolicy) -> float | 
 def _due(state: Contest, now: float, policy: ContestPolicy) -> Iterator[float]:
     if state.announce_at is not None:
         yield state.announce_at
-    if state.phase is Phase.HELD:
+    if state.phase is ContestPhase.HELD:
         yield alive_until(state, now, policy)
         yield from () if state.trial_at is None else (state.trial_at,)
         return
-    if state.phase is Phase.TRIAL and state.trial_at is not None:
+    if state.phase is ContestPhase.TRIAL and state.trial_at is not None:
         yield state.trial_at
     if state.state is VrrpState.BACKUP and state.dump_at is not None:
         yield state.dump_at
-    if state.state is not VrrpState.MASTER or state.phase is not Phase.WATCHING:
+    if state.state is not VrrpState.MASTER or state.phase is not ContestPhase.WATCHING:
         return
     announcement = next_announcement(state, now, policy)
     if announcement is not None:

@@ -13,13 +13,13 @@ from ipfailover_agent.core.rivalry.conflict import (
     Announce,
     AskDump,
     Contest,
+    ContestPhase,
     ContestPolicy,
     EndTrial,
-    Hold,
+    HoldInstance,
     HoldReason,
-    Phase,
-    Release,
-    Report,
+    ReleaseInstance,
+    ReportCause,
 )
 
 if TYPE_CHECKING:
@@ -36,18 +36,18 @@ def judge(state: Contest, now: float, policy: ContestPolicy) -> Step:
         is_serving = state.state is VrrpState.MASTER
         state = replace(state, announce_at=None, announced_at=now)
         actions = (Announce(),) if is_serving else ()
-    if state.phase is Phase.HELD:
+    if state.phase is ContestPhase.HELD:
         state, more = _judge_held(state, now, policy)
         actions += more
-    elif state.phase is Phase.TRIAL:
+    elif state.phase is ContestPhase.TRIAL:
         state, more = _judge_trial(state, now, policy)
         actions += more
-    if state.phase is Phase.WATCHING and state.state is VrrpState.MASTER:
+    if state.phase is ContestPhase.WATCHING and state.state is VrrpState.MASTER:
         state, more = _judge_master(state, now, policy)
         actions += more
     if (
         state.state is VrrpState.BACKUP
-        and state.phase is not Phase.HELD
+        and state.phase is not ContestPhase.HELD
         and state.dump_at is not None
         and now >= state.dump_at
     ):
@@ -61,7 +61,7 @@ def _judge_held(state: Contest, now: float, policy: ContestPolicy) -> Step:
     if now >= verdicts.alive_until(state, now, policy):
         is_blind = state.reason is HoldReason.ANNOUNCED
         blind_until = now + policy.fresh_for if is_blind else None
-        return replace(calm(state, now), blind_until=blind_until), (Release(),)
+        return replace(calm(state, now), blind_until=blind_until), (ReleaseInstance(),)
     if state.trial_at is None or now < state.trial_at:
         return state, ()
     if not verdicts.may_try(state, now, policy):
@@ -69,14 +69,14 @@ def _judge_held(state: Contest, now: float, policy: ContestPolicy) -> Step:
     lasts = policy.trial_adverts * state.context.advert_interval
     state = replace(
         state,
-        phase=Phase.TRIAL,
+        phase=ContestPhase.TRIAL,
         trial_at=now + lasts,
         baseline=None,
         passed=0,
         second_at=None,
         is_counting=False,
     )
-    return state, (Release(is_trial=True),)
+    return state, (ReleaseInstance(is_trial=True),)
 
 
 def _judge_trial(state: Contest, now: float, policy: ContestPolicy) -> Step:
@@ -102,7 +102,7 @@ def _judge_master(state: Contest, now: float, policy: ContestPolicy) -> Step:
         else:
             state, more = _judge_lower(state, rival, advert, now, policy)
         actions += more
-        if state.phase is not Phase.WATCHING:
+        if state.phase is not ContestPhase.WATCHING:
             return state, actions
     due = verdicts.next_announcement(state, now, policy)
     if due is not None and now >= due:
@@ -140,7 +140,7 @@ def _judge_lower(
     ):
         # Asking also shows a keepalived that hangs, which is another's to end.
         state, asking = _ask(remember(state, replace(rival, is_reported=True), policy), now)
-        actions = (Report(cause=cause), *asking)
+        actions = (ReportCause(cause=cause), *asking)
         rival = replace(rival, is_reported=True)
     if rival.is_reported and rival.advert_at is not None:
         # He may not hear our adverts and know us by announcements only.
@@ -165,14 +165,14 @@ def hold(
     if not state.context.is_resolving:
         rivals = tuple(each.forgiven() for each in state.rivals)
         state = replace(state, rivals=rivals, not_before=now + policy.report_interval)
-        return state, (Report(cause=cause, would_hold=True),)
-    if state.phase is Phase.TRIAL:
+        return state, (ReportCause(cause=cause, would_hold=True),)
+    if state.phase is ContestPhase.TRIAL:
         return _resume(replace(state, cause=cause), now, policy)
     if state.calm_at is None or now - state.calm_at > policy.trial_limit:
         state = replace(state, trials=0, losses=0)
     state = replace(
         state,
-        phase=Phase.HELD,
+        phase=ContestPhase.HELD,
         reason=reason,
         cause=cause,
         held_at=now,
@@ -190,7 +190,7 @@ def _resume(state: Contest, now: float, policy: ContestPolicy) -> Step:
     """Hold again after a trial that went wrong."""
     trials = state.trials + 1
     delay = verdicts.trial_delay(trials, policy)
-    state = replace(state, phase=Phase.HELD, trials=trials, trial_at=now + delay)
+    state = replace(state, phase=ContestPhase.HELD, trials=trials, trial_at=now + delay)
     return state, hold_again(state)
 
 
@@ -198,7 +198,7 @@ def hold_again(state: Contest) -> tuple[Action, ...]:
     """Return the hold that is in force, to be set once more."""
     if state.reason is None or state.cause is None:
         raise AssertionError("internal error: held without a reason")
-    return (Hold(reason=state.reason, cause=state.cause),)
+    return (HoldInstance(reason=state.reason, cause=state.cause),)
 
 
 def brisk(state: Contest, now: float, policy: ContestPolicy) -> Contest:
@@ -217,7 +217,7 @@ def calm(state: Contest, now: float) -> Contest:
     rivals = tuple(replace(each, challenged_at=None) for each in state.rivals)
     return replace(
         state,
-        phase=Phase.WATCHING,
+        phase=ContestPhase.WATCHING,
         reason=None,
         cause=None,
         trial_at=None,

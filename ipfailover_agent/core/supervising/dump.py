@@ -33,7 +33,7 @@ _LONGEST_INTERVAL = 3600.0  # seconds; VRRP has room for 255
 _LARGEST_SIGNAL = 64
 
 
-class Counters(Struct, frozen=True):
+class VrrpStatistics(Struct, frozen=True):
     """What an instance counted since keepalived's VRRP child started; keepalived's names.
 
     ``advert_sent`` counts what keepalived meant to send: it rises also where a firewall or a full
@@ -56,7 +56,7 @@ class Counters(Struct, frozen=True):
     pri_zero_sent: int = 0
 
 
-_COUNTERS = Counters.__struct_fields__[2:]  # after those that have to be there
+_COUNTERS = VrrpStatistics.__struct_fields__[2:]  # after those that have to be there
 
 
 class InstanceDump(Struct, frozen=True, kw_only=True):
@@ -85,7 +85,7 @@ class InstanceDump(Struct, frozen=True, kw_only=True):
     master_advert_interval: float
     has_addresses: bool
     last_transition: float
-    counters: Counters
+    counters: VrrpStatistics
     garp_delay: float = 0.0
 
 
@@ -155,9 +155,9 @@ def _parse_instance(data: Mapping[str, object], stats: Mapping[str, object]) -> 
     )
 
 
-def _parse_counters(stats: Mapping[str, object]) -> Counters:
+def _parse_counters(stats: Mapping[str, object]) -> VrrpStatistics:
     needed = (stats["advert_rcvd"], stats["advert_sent"])
-    return Counters(*_whole_numbers(*needed, *[stats.get(name, 0) for name in _COUNTERS]))
+    return VrrpStatistics(*_whole_numbers(*needed, *[stats.get(name, 0) for name in _COUNTERS]))
 
 
 def _whole_numbers(*values: object) -> tuple[int, ...]:

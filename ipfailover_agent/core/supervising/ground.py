@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _STAYS: Final = "every instance stays in FAULT meanwhile"
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class LinkPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds.
 
     Attributes:
@@ -52,7 +52,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     settle_every: float = 0.25
 
 
-class Terrain(Struct, frozen=True, kw_only=True):
+class LinkFacts(Struct, frozen=True, kw_only=True):
     """The node at one moment.
 
     Attributes:
@@ -74,14 +74,14 @@ class Terrain(Struct, frozen=True, kw_only=True):
     held: tuple[InterfaceAddress, ...] = ()
 
 
-class Need(Struct, frozen=True, kw_only=True):
+class SourceNeed(Struct, frozen=True, kw_only=True):
     """What instances send from: ``source``, or any address of the family that will do."""
 
     family: Family
     source: IPAddress | None = None
 
 
-class Ground(Struct, frozen=True, kw_only=True):
+class ServedLink(Struct, frozen=True, kw_only=True):
     """What is remembered of the ground of the keepalived that runs.
 
     Attributes:
@@ -99,7 +99,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     port_of: str = ""
 
 
-class Awaited(Struct, frozen=True, kw_only=True):
+class LinkLook(Struct, frozen=True, kw_only=True):
     """A look: the node, and what the configuration in force wants of it.
 
     Attributes:
@@ -107,17 +107,20 @@ class Awaited(Struct, frozen=True, kw_only=True):
         needs: of all instances.
         sources: those that variables name.
         interface: its name, for words.
-        works: every instance has been seen to serve, or to stand by, since ``Ground.ready_at``.
+        works: every instance has been seen to serve, or to stand by, since
+            ``ServedLink.ready_at``.
     """
 
-    terrain: Terrain
-    needs: frozenset[Need]
+    terrain: LinkFacts
+    needs: frozenset[SourceNeed]
     sources: frozenset[IPAddress] = frozenset()
     interface: str = ""
     works: bool = False
 
 
-def looked(state: Ground, look: Awaited, now: float, policy: Policy) -> tuple[Ground, str]:
+def looked(
+    state: ServedLink, look: LinkLook, now: float, policy: LinkPolicy
+) -> tuple[ServedLink, str]:
     """Return the state after a look, and why to start keepalived anew, or nothing."""
     terrain = look.terrain
     if terrain.index is None:
@@ -137,20 +140,20 @@ def looked(state: Ground, look: Awaited, now: float, policy: Policy) -> tuple[Gr
     if state.port_of:
         return state, f"{look.interface} is no port of {state.port_of} any more"
     if look.works:
-        return Ground(index=terrain.index), ""
+        return ServedLink(index=terrain.index), ""
     if state.ready_at is not None and now - state.ready_at < policy.settle:
         return state, ""
     return state, f"{look.interface} is another interface now{_was(state.index, terrain.index)}"
 
 
-def is_waiting(state: Ground, terrain: Terrain) -> bool:
+def is_waiting(state: ServedLink, terrain: LinkFacts) -> bool:
     """Tell whether something is awaited, so that looks have to follow each other."""
     if state.lost or state.port_of:
         return True
     return terrain.index is not None and terrain.index != state.index
 
 
-def troubles(state: Ground, look: Awaited) -> tuple[str, ...]:
+def troubles(state: ServedLink, look: LinkLook) -> tuple[str, ...]:
     """Return in sentences why the node is not ready, as far as its ground goes."""
     found = [f"{why_held(state, look.interface)}: {_STAYS}"] if state.port_of else []
     found += [
@@ -173,7 +176,7 @@ def _was(before: int | None, now: int) -> str:
     return f" (index {now})" if before is None else f" (index {now}, it was {before})"
 
 
-def lacking(needs: Iterable[Need], terrain: Terrain) -> tuple[str, ...]:
+def lacking(needs: Iterable[SourceNeed], terrain: LinkFacts) -> tuple[str, ...]:
     """Return what has to come before keepalived can serve, to be read after "once"."""
     if not terrain.is_running:
         return ("the interface is up and has a carrier",)
@@ -186,7 +189,7 @@ def lacking(needs: Iterable[Need], terrain: Terrain) -> tuple[str, ...]:
     )
 
 
-def _is_met(need: Need, terrain: Terrain) -> bool:
+def _is_met(need: SourceNeed, terrain: LinkFacts) -> bool:
     if need.source is not None:
         return need.source in terrain.usable or need.source in terrain.elsewhere
     # IPv6 adverts come from a link-local address
@@ -196,16 +199,18 @@ def _is_met(need: Need, terrain: Terrain) -> bool:
     )
 
 
-def _in_words(need: Need) -> str:
+def _in_words(need: SourceNeed) -> str:
     if need.source is not None:
         return f"{need.source} is on this node and can be used"
     kind = "a link-local" if need.family is Family.IPV6 else "an IPv4"
     return f"the interface has {kind} address that can be used"
 
 
-def needs(config: KeepalivedConfig) -> frozenset[Need]:
+def needs(config: KeepalivedConfig) -> frozenset[SourceNeed]:
     """Return what the instances of a configuration send from."""
-    return frozenset(Need(family=each.family, source=source_of(each)) for each in config.instances)
+    return frozenset(
+        SourceNeed(family=each.family, source=source_of(each)) for each in config.instances
+    )
 
 
 def source_of(instance: VrrpInstance) -> IPAddress | None:
@@ -220,7 +225,7 @@ def named_sources(settings: Settings, config: KeepalivedConfig) -> frozenset[IPA
     return frozenset(each for each in named if each is not None and each in used)
 
 
-def held(config: KeepalivedConfig, state: Ground) -> frozenset[str]:
+def held(config: KeepalivedConfig, state: ServedLink) -> frozenset[str]:
     """Return the names of the instances to be kept in FAULT, for the reason of :func:`why_held`.
 
     Another node takes over what it can serve, and this one cannot.
@@ -230,7 +235,7 @@ def held(config: KeepalivedConfig, state: Ground) -> frozenset[str]:
     )
 
 
-def why_held(state: Ground, interface: str) -> str:
+def why_held(state: ServedLink, interface: str) -> str:
     """Return why instances are kept in FAULT."""
     if state.port_of:
         return taken_by(interface, state.port_of)

@@ -29,7 +29,7 @@ _QUESTIONS_A_SECOND: Final = 1000
 """With more than a few listeners: one takes 4 us, so all take 0.4 % of a core."""
 
 
-class WatchState(Struct, frozen=True, kw_only=True):
+class ListenerState(Struct, frozen=True, kw_only=True):
     """What is known of the listeners.
 
     Attributes:
@@ -54,7 +54,7 @@ def pace(wanted: float, listeners: int) -> float:
     return max(wanted, listeners / _QUESTIONS_A_SECOND)
 
 
-def controlled(state: WatchState, failure: str) -> WatchState:
+def controlled(state: ListenerState, failure: str) -> ListenerState:
     """Take the result of a control; ``failure`` says why it was not found, empty where it was."""
     if not failure:
         return replace(state, refusal="")
@@ -62,8 +62,8 @@ def controlled(state: WatchState, failure: str) -> WatchState:
 
 
 def looked(
-    state: WatchState, answers: Mapping[PortCheck, int]
-) -> tuple[WatchState, tuple[PortCheck, ...]]:
+    state: ListenerState, answers: Mapping[PortCheck, int]
+) -> tuple[ListenerState, tuple[PortCheck, ...]]:
     """Take error numbers, 0 where a listener is; return those that are gone since the last look.
 
     What is neither found nor missing (a kernel that refuses the question) counts as not known.
@@ -76,8 +76,8 @@ def looked(
 
 
 def accepted(
-    state: WatchState, ports: Iterable[PortCheck]
-) -> tuple[WatchState, tuple[PortCheck, ...]]:
+    state: ListenerState, ports: Iterable[PortCheck]
+) -> tuple[ListenerState, tuple[PortCheck, ...]]:
     """Take ports that accept connections, and return those to be named: no listener is known.
 
     A service's port may be answered for by the kernel's own tables (a node port, IPVS) or by eBPF.
@@ -89,7 +89,7 @@ def accepted(
     return state, tuple(sorted(again, key=lambda each: (each.port, str(each.address))))
 
 
-def rested(state: WatchState) -> WatchState:
+def rested(state: ListenerState) -> ListenerState:
     """Return what is known after a pause in which nothing was looked at."""
     return replace(state, found=frozenset())
 

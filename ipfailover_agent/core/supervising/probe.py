@@ -43,11 +43,11 @@ def policy_for(probes: PortProbes) -> ProbePolicy:
 # --- events -------------------------------------------------------------------------------------
 
 
-class Begin(Struct, frozen=True):
+class ProbingBegan(Struct, frozen=True):
     """Probe from now on; what is known of the ports stays known."""
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class ConnectResult(Struct, frozen=True, kw_only=True):
     """What became of one connection.
 
     ``failure`` says in words why there is none, empty where there is one. ``is_inconclusive``: it
@@ -61,27 +61,27 @@ class Answer(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
-class Answered(Struct, frozen=True):
+class ConnectsEnded(Struct, frozen=True):
     """Everything that was known at one moment."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[ConnectResult, ...]
 
 
-class DeadlinePassed(Struct, frozen=True):
+class ProbeDeadlinePassed(Struct, frozen=True):
     """``ProbeState.deadline`` lies behind us, and no connection has been answered unseen."""
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class ProbeRequested(Struct, frozen=True, kw_only=True):
     """Something happened to a port: probe at once; ``cause`` says what, for people."""
 
     cause: str
 
 
-class End(Struct, frozen=True):
+class ProbingEnded(Struct, frozen=True):
     """Probe no more."""
 
 
-Event = Begin | Answered | DeadlinePassed | Ask | End
+Event = ProbingBegan | ConnectsEnded | ProbeDeadlinePassed | ProbeRequested | ProbingEnded
 
 
 # --- actions ------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ class Close(Struct, frozen=True):
     port: PortCheck
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class ReportHealth(Struct, frozen=True, kw_only=True):
     """The verdict is known for the first time, or changed; ``reason`` is empty when healthy.
 
     ``cause`` says what had the deciding round begin, empty where it was time for it.
@@ -110,7 +110,7 @@ class Report(Struct, frozen=True, kw_only=True):
     cause: str = ""
 
 
-Action = Connect | Close | Report
+Action = Connect | Close | ReportHealth
 
 
 class ProbeState(Struct, frozen=True, kw_only=True):
@@ -148,7 +148,7 @@ class ProbeState(Struct, frozen=True, kw_only=True):
 
     @property
     def deadline(self) -> float | None:
-        """Return when DeadlinePassed is due."""
+        """Return when ProbeDeadlinePassed is due."""
         return self.limit if self.waiting else self.due
 
 
@@ -167,17 +167,17 @@ def step(
     crashes again and again has its addresses moved at most once an interval.
     """
     match event:
-        case Begin():
+        case ProbingBegan():
             closed = _closing(state.waiting)
             state, actions = _begin_round(replace(state, due=None), now, policy)
             return state, (*closed, *actions)
-        case Answered(answers=answers):
+        case ConnectsEnded(answers=answers):
             return _answered(state, answers, now, policy)
-        case DeadlinePassed():
+        case ProbeDeadlinePassed():
             return _deadline_passed(state, now, policy)
-        case Ask(cause=cause):
+        case ProbeRequested(cause=cause):
             return _asked(state, cause, now, policy)
-        case End():
+        case ProbingEnded():
             return replace(state, due=None, waiting=(), cause=""), _closing(state.waiting)
         case _:
             assert_never(event)
@@ -219,12 +219,12 @@ def _begin_round(
 
 
 def _answered(
-    state: ProbeState, answers: tuple[Answer, ...], now: float, policy: ProbePolicy
+    state: ProbeState, answers: tuple[ConnectResult, ...], now: float, policy: ProbePolicy
 ) -> tuple[ProbeState, tuple[Action, ...]]:
     waiting = list(state.waiting)
     slowest = state.slowest
-    failed: list[Answer] = []
-    unclear: list[Answer] = []
+    failed: list[ConnectResult] = []
+    unclear: list[ConnectResult] = []
     for answer in answers:
         if answer.port in waiting:
             waiting.remove(answer.port)
@@ -247,7 +247,7 @@ def _deadline_passed(
     actions: tuple[Action, ...] = ()
     if state.waiting and now >= state.limit:
         late = [
-            Answer(port=each, failure=f"timed out after {policy.timeout:g} s")
+            ConnectResult(port=each, failure=f"timed out after {policy.timeout:g} s")
             for each in state.waiting
         ]
         reason = _in_words(late)
@@ -283,7 +283,7 @@ def _conclude(
     due = state.due
     if due is not None and state.is_healthy:
         due = max(due, now + policy.interval)
-    report = Report(is_healthy=is_good, reason=failure, cause="" if is_good else state.cause)
+    report = ReportHealth(is_healthy=is_good, reason=failure, cause="" if is_good else state.cause)
     state = replace(
         state,
         waiting=(),
@@ -301,7 +301,7 @@ def _closing(ports: tuple[PortCheck, ...]) -> tuple[Action, ...]:
     return tuple(Close(each) for each in ports)
 
 
-def _in_words(answers: list[Answer]) -> str:
+def _in_words(answers: list[ConnectResult]) -> str:
     return "; ".join(
         f"port {each.port.port} of {each.port.address}: {each.failure}" for each in answers
     )

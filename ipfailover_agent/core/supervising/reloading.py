@@ -12,17 +12,17 @@ from msgspec.structs import replace
 from ipfailover_agent.core.supervising.supervision import (
     Action,
     Activate,
+    AgentPhase,
     ConcludeVerification,
     EndReload,
     Lifecycle,
-    Phase,
     PlaceStep,
-    Policy,
     Prepare,
     Reload,
     RollBack,
     SignalGroup,
     SignalKeepalived,
+    SupervisionPolicy,
     VerificationEnded,
     Verify,
 )
@@ -38,7 +38,7 @@ _RETURNED = "rolled back after the first of two steps"
 _ROLLED_BACK = "rolled back, since keepalived did not do what was planned"
 
 
-def begin(state: Lifecycle, signals: int, now: float, policy: Policy) -> Step:
+def begin(state: Lifecycle, signals: int, now: float, policy: SupervisionPolicy) -> Step:
     """Put an accepted candidate in force, by one SIGHUP or two."""
     state = replace(state, reload=Reload.APPLYING, signals_left=signals - 1)
     state = _wait(state, policy.reload_grace, now, policy)
@@ -64,21 +64,23 @@ def end(
     return state, (*actions, end, *((Prepare(),) if again else ()))
 
 
-def completed(state: Lifecycle, now: float, policy: Policy) -> Step:
+def completed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
     """Take keepalived's word that it has read its file: what it does is looked at."""
-    if state.phase is not Phase.RUNNING or state.reload is not Reload.APPLYING:
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.APPLYING:
         return state, ()
     state = replace(state, reload=Reload.VERIFYING)
     return _wait(state, policy.verify_grace, now, policy), (Verify(),)
 
 
-def verified(state: Lifecycle, event: VerificationEnded, now: float, policy: Policy) -> Step:
+def verified(
+    state: Lifecycle, event: VerificationEnded, now: float, policy: SupervisionPolicy
+) -> Step:
     """Go on with what is there as planned; take the reload back where it is not.
 
     keepalived is ended for that, in an orderly way, and started with the configuration before: of
     one that does something else than its file says, no further SIGHUP can be relied on.
     """
-    if state.phase is not Phase.RUNNING or state.reload is not Reload.VERIFYING:
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.VERIFYING:
         return state, ()
     if event.difference:
         state = replace(
@@ -96,7 +98,7 @@ def verified(state: Lifecycle, event: VerificationEnded, now: float, policy: Pol
     return end(state, (), state.difference)
 
 
-def deadline_passed(state: Lifecycle, now: float, policy: Policy) -> Step:
+def deadline_passed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
     """keepalived, or whoever verifies, has taken too long."""
     match state.reload:
         case Reload.APPLYING:
@@ -119,14 +121,14 @@ def cut_short(state: Lifecycle) -> EndReload:
     return EndReload(reason=_and_then(state.difference, _ENDED))
 
 
-def _wait(state: Lifecycle, grace: float, now: float, policy: Policy) -> Lifecycle:
+def _wait(state: Lifecycle, grace: float, now: float, policy: SupervisionPolicy) -> Lifecycle:
     """Wait less long for a first step: what it takes down for a moment is on nobody meanwhile."""
     if state.signals_left:
         grace = min(grace, policy.first_step_grace)
     return replace(state, deadline=now + grace)
 
 
-def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:
+def _next_step(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
     state = replace(
         state,
         reload=Reload.APPLYING,
@@ -136,7 +138,7 @@ def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:
     return state, (PlaceStep(), SignalKeepalived(signal=signal.SIGHUP))
 
 
-def _on_doubt(state: Lifecycle, reason: str, now: float, policy: Policy) -> Step:
+def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy) -> Step:
     """Nobody knows whether a step is in force: go no further, and end nothing that may serve.
 
     After a first step keepalived is given the configuration before once more: that moves no

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class RosterEntry(Struct, frozen=True, kw_only=True):
+class InstanceState(Struct, frozen=True, kw_only=True):
     """One instance: its state and since when (UTC seconds), None before it was ever told.
 
     ``entered`` is the same moment in monotonic seconds, for how long it has been so.
@@ -25,17 +25,17 @@ class RosterEntry(Struct, frozen=True, kw_only=True):
     entered: float | None = None
 
 
-class Roster(Struct, frozen=True, kw_only=True):
+class Instances(Struct, frozen=True, kw_only=True):
     """All instances of the active configuration, in its order.
 
     ``deleted`` are name and priority of instances that a reload takes away while another one gets
     their name: keepalived's last word on each is FAULT (2.2.7), and not about its successor.
     """
 
-    entries: tuple[RosterEntry, ...] = ()
+    entries: tuple[InstanceState, ...] = ()
     deleted: frozenset[tuple[str, int]] = frozenset()
 
-    def entry(self, name: str) -> RosterEntry | None:
+    def entry(self, name: str) -> InstanceState | None:
         """Return the entry of the instance with that name, or None."""
         return next((each for each in self.entries if each.instance.name == name), None)
 
@@ -43,7 +43,9 @@ class Roster(Struct, frozen=True, kw_only=True):
         """Return the names of the instances that are in a state."""
         return frozenset(each.instance.name for each in self.entries if each.state is state)
 
-    def told(self, transition: VrrpTransition, at: float, entered: float | None = None) -> Roster:
+    def told(
+        self, transition: VrrpTransition, at: float, entered: float | None = None
+    ) -> Instances:
         """Return the roster after keepalived told of a transition; times as in an entry."""
         if self.is_last_word(transition):
             return replace(self, deleted=self.deleted - {_key(transition)})
@@ -61,11 +63,11 @@ class Roster(Struct, frozen=True, kw_only=True):
         """Tell whether a line is about an instance that a reload has just deleted."""
         return transition.state is VrrpState.FAULT and _key(transition) in self.deleted
 
-    def settled(self) -> Roster:
+    def settled(self) -> Instances:
         """Return the roster after a reload: no more last words are to come."""
         return replace(self, deleted=frozenset())
 
-    def reconfigured(self, instances: Iterable[VrrpInstance]) -> Roster:
+    def reconfigured(self, instances: Iterable[VrrpInstance]) -> Instances:
         """Return the roster of a new configuration.
 
         keepalived keeps the state of an instance whose identity stays, whatever its name, and
@@ -73,12 +75,12 @@ class Roster(Struct, frozen=True, kw_only=True):
         """
         known = {each.instance.identity: each for each in self.entries}
         entries = tuple(
-            replace(known.get(each.identity, RosterEntry(instance=each)), instance=each)
+            replace(known.get(each.identity, InstanceState(instance=each)), instance=each)
             for each in instances
         )
         kept = {each.instance.identity for each in entries}
         names = {each.instance.name for each in entries}
-        return Roster(
+        return Instances(
             entries=entries,
             deleted=frozenset(
                 (each.instance.name, each.instance.priority)
@@ -87,9 +89,9 @@ class Roster(Struct, frozen=True, kw_only=True):
             ),
         )
 
-    def ended(self, at: float, entered: float | None = None) -> Roster:
+    def ended(self, at: float, entered: float | None = None) -> Instances:
         """Return the roster after keepalived ended: nothing is served by anybody here."""
-        return Roster(
+        return Instances(
             entries=tuple(
                 each
                 if each.state in {VrrpState.INIT, VrrpState.STOP}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import signal
 
 
-class Phase(enum.Enum):
+class AgentPhase(enum.Enum):
     """Where the agent is; the values are shown to operators."""
 
     PREPARING = "preparing"  # a first candidate is being built and tested
@@ -41,7 +41,7 @@ class Reload(enum.Enum):
     ROLLING_BACK = "rolling back"  # it does not, and was told to end
 
 
-class Verdict(enum.Enum):
+class CandidateVerdict(enum.Enum):
     """What became of a candidate."""
 
     ACCEPTED = "accepted"
@@ -50,7 +50,7 @@ class Verdict(enum.Enum):
     NOT_READY = "not ready"
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class SupervisionPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds, and every limit.
 
     The sum of ``stop_grace`` and twice ``kill_grace`` stays below the ten seconds that
@@ -81,7 +81,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 # --- events -------------------------------------------------------------------------------------
 
 
-class Begin(Struct, frozen=True):
+class AgentStarted(Struct, frozen=True):
     """The agent is set up."""
 
 
@@ -95,7 +95,7 @@ class PreparationEnded(Struct, frozen=True, kw_only=True):
         exit_code: with REFUSED, what the agent exits with if it has nothing else to run.
     """
 
-    verdict: Verdict
+    verdict: CandidateVerdict
     signals: int = 1
     may_change: bool = False
     exit_code: ExitCode = ExitCode.CONFIG
@@ -168,12 +168,12 @@ class StopRequested(Struct, frozen=True):
     """SIGTERM or SIGINT."""
 
 
-class DeadlinePassed(Struct, frozen=True):
+class SupervisionDeadlinePassed(Struct, frozen=True):
     """``Lifecycle.deadline`` lies behind us."""
 
 
 Event = (
-    Begin
+    AgentStarted
     | PreparationEnded
     | Spawned
     | SpawnFailed
@@ -186,7 +186,7 @@ Event = (
     | InputsChanged
     | RestartWanted
     | StopRequested
-    | DeadlinePassed
+    | SupervisionDeadlinePassed
 )
 
 
@@ -307,7 +307,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
     """Everything supervision remembers. Times are monotonic seconds.
 
     Attributes:
-        deadline: when to send DeadlinePassed, None for never.
+        deadline: when to send SupervisionDeadlinePassed, None for never.
         pid: keepalived's parent process, and its group, while either may live.
         has_active: a configuration has been accepted before.
         reload: how far a reload has come.
@@ -324,7 +324,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
         stops: TERM or INT was received.
     """
 
-    phase: Phase = Phase.PREPARING
+    phase: AgentPhase = AgentPhase.PREPARING
     deadline: float | None = None
     pid: int | None = None
     has_active: bool = False

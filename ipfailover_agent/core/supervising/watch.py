@@ -23,13 +23,13 @@ from ipfailover_agent.core.model import VrrpState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+    from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
 
 _HARMLESS_INTERVALS = 1.5  # of adverts; with less between them two dumps may well be equal
 _ROUNDING = 1e-6  # seconds
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class LivenessPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds.
 
     A keepalived that is frozen for good is killed within ``ask_every`` and ``unanswered_limit`` of
@@ -60,11 +60,11 @@ class Policy(Struct, frozen=True, kw_only=True):
 # --- events -------------------------------------------------------------------------------------
 
 
-class KeepalivedReady(Struct, frozen=True):
+class WatchBegan(Struct, frozen=True):
     """keepalived said that it has started; only now may it be signalled."""
 
 
-class KeepalivedEnded(Struct, frozen=True):
+class WatchEnded(Struct, frozen=True):
     """keepalived ended, or was told to end."""
 
 
@@ -76,7 +76,7 @@ class ReloadEnded(Struct, frozen=True):
     """It has, or we gave up waiting for its word."""
 
 
-class DumpAnswered(Struct, frozen=True, kw_only=True):
+class DumpReceived(Struct, frozen=True, kw_only=True):
     """The question of that number was answered; ``instances`` is never empty."""
 
     question: int
@@ -91,7 +91,7 @@ class DumpFailed(Struct, frozen=True, kw_only=True):
 
 
 class Ticked(Struct, frozen=True):
-    """``Watch.deadline`` lies behind us; look for an answer before."""
+    """``Liveness.deadline`` lies behind us; look for an answer before."""
 
 
 class Suspicion(Struct, frozen=True):
@@ -102,28 +102,28 @@ class DumpWanted(Struct, frozen=True):
     """Somebody wants a dump that is newer than this moment."""
 
 
-class Gap(Struct, frozen=True):
+class TicksMissed(Struct, frozen=True):
     """Our loop did not run for a while: what was measured across it is worth nothing."""
 
 
 Event = (
-    KeepalivedReady
-    | KeepalivedEnded
+    WatchBegan
+    | WatchEnded
     | ReloadBegan
     | ReloadEnded
-    | DumpAnswered
+    | DumpReceived
     | DumpFailed
     | Ticked
     | Suspicion
     | DumpWanted
-    | Gap
+    | TicksMissed
 )
 
 
 # --- actions ------------------------------------------------------------------------------------
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class RequestDump(Struct, frozen=True, kw_only=True):
     """Ask for a dump. One that was asked for before is no longer waited for."""
 
     question: int
@@ -135,8 +135,8 @@ class Kill(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Action = Ask | Kill
-Step = tuple["Watch", tuple[Action, ...]]
+Action = RequestDump | Kill
+Step = tuple["Liveness", tuple[Action, ...]]
 
 
 # --- the state ----------------------------------------------------------------------------------
@@ -150,15 +150,15 @@ class Mode(enum.Enum):
     PAUSED = "paused"  # it reloads: only whether it answers at all counts
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class MasterUnchanged(Struct, frozen=True, kw_only=True):
     """Since when a MASTER has counted as it does: monotonic seconds, and ticks on time."""
 
-    counters: Counters
+    counters: VrrpStatistics
     at: float
     ticks: int
 
 
-class Watch(Struct, frozen=True, kw_only=True):
+class Liveness(Struct, frozen=True, kw_only=True):
     """Everything that watching remembers. Times are monotonic seconds.
 
     Attributes:
@@ -195,20 +195,20 @@ class Watch(Struct, frozen=True, kw_only=True):
     is_wanted: bool = False
     ticks: int = 0
     tick_at: float | None = None
-    standing: Mapping[str, Standing] = field(default_factory=dict)
+    standing: Mapping[str, MasterUnchanged] = field(default_factory=dict)
     is_alarmed: bool = False
     suspects: frozenset[str] = frozenset()
     cleared_at: float | None = None
 
 
-def unanswered(state: Watch, policy: Policy) -> float:
+def unanswered(state: Liveness, policy: LivenessPolicy) -> float:
     """Return for how many seconds on time the open question has been open, 0 without one."""
     if state.question is None:
         return 0.0
     return (state.ticks - state.asked_ticks) * policy.tick
 
 
-def unanswered_limit(state: Watch, policy: Policy) -> float:
+def unanswered_limit(state: Liveness, policy: LivenessPolicy) -> float:
     """Return for how many seconds on time a question may stay open."""
     intervals = [each.advert_interval for each in state.dump]
     if not intervals:
@@ -217,18 +217,18 @@ def unanswered_limit(state: Watch, policy: Policy) -> float:
     return min(wanted, policy.unanswered_limit)
 
 
-def step(state: Watch, event: Event, now: float, policy: Policy) -> Step:
+def step(state: Liveness, event: Event, now: float, policy: LivenessPolicy) -> Step:
     """Return the state after ``event`` at ``now`` and what to do.
 
     An event that does not matter leaves everything as it is. The answer to another question than
     the open one is none.
     """
     match event:
-        case KeepalivedReady():
+        case WatchBegan():
             # also when only its VRRP child is a new one: nothing that was measured holds
-            return _ask(Watch(mode=Mode.ON, asked=state.asked), now, policy)
-        case KeepalivedEnded():
-            return Watch(asked=state.asked), ()
+            return _ask(Liveness(mode=Mode.ON, asked=state.asked), now, policy)
+        case WatchEnded():
+            return Liveness(asked=state.asked), ()
         case _ if state.mode is Mode.OFF:
             return state, ()
         case ReloadBegan():
@@ -239,7 +239,7 @@ def step(state: Watch, event: Event, now: float, policy: Policy) -> Step:
             return _plan(state, now, policy), ()
         case ReloadEnded() if state.mode is Mode.PAUSED:
             return _want(_forget(replace(state, mode=Mode.ON)), now, policy)
-        case DumpAnswered(question=number, instances=instances) if number == state.question:
+        case DumpReceived(question=number, instances=instances) if number == state.question:
             return _on_answer(state, instances, now, policy)
         case DumpFailed(question=number, reason=reason) if number == state.question:
             return _on_failure(state, reason, now, policy), ()
@@ -249,14 +249,14 @@ def step(state: Watch, event: Event, now: float, policy: Policy) -> Step:
             return _on_suspicion(state, now, policy)
         case DumpWanted():
             return _want(state, now, policy)
-        case Gap():
+        case TicksMissed():
             return _plan(_forget(state), now, policy), ()
-        case ReloadEnded() | DumpAnswered() | DumpFailed():
+        case ReloadEnded() | DumpReceived() | DumpFailed():
             return state, ()
     assert_never(event)
 
 
-def _on_suspicion(state: Watch, now: float, policy: Policy) -> Step:
+def _on_suspicion(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
     """Look closely, unless we do, or have just done so and found nothing."""
     if state.is_alarmed or state.suspects:
         return state, ()
@@ -265,7 +265,7 @@ def _on_suspicion(state: Watch, now: float, policy: Policy) -> Step:
     return _want(replace(state, is_alarmed=True), now, policy)
 
 
-def _on_tick(state: Watch, now: float, policy: Policy) -> Step:
+def _on_tick(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
     """Count time on time; ask, repeat or give up where it is time to."""
     state = _count(state, now, policy)
     if state.question is None:
@@ -283,7 +283,7 @@ def _on_tick(state: Watch, now: float, policy: Policy) -> Step:
 
 
 def _on_answer(
-    state: Watch, instances: tuple[InstanceDump, ...], now: float, policy: Policy
+    state: Liveness, instances: tuple[InstanceDump, ...], now: float, policy: LivenessPolicy
 ) -> Step:
     state = replace(state, question=None, refusal="", dump=instances, dumped_at=now)
     if state.mode is Mode.PAUSED:
@@ -302,7 +302,7 @@ def _on_answer(
     return _plan(_schedule(state, masters, now, policy), now, policy), ()
 
 
-def _on_failure(state: Watch, reason: str, now: float, policy: Policy) -> Watch:
+def _on_failure(state: Liveness, reason: str, now: float, policy: LivenessPolicy) -> Liveness:
     state = _forget(state)
     state = replace(state, question=None, refusal=reason, is_alarmed=False, suspects=frozenset())
     return _plan(_schedule(state, {}, now, policy), now, policy)
@@ -311,7 +311,7 @@ def _on_failure(state: Watch, reason: str, now: float, policy: Policy) -> Watch:
 # --- adverts ------------------------------------------------------------------------------------
 
 
-def _stand(state: Watch, instance: InstanceDump, now: float) -> Standing:
+def _stand(state: Liveness, instance: InstanceDump, now: float) -> MasterUnchanged:
     """Return since when nothing was counted.
 
     One that counts what it receives, refused adverts too, works: whoever floods it with those can
@@ -320,13 +320,13 @@ def _stand(state: Watch, instance: InstanceDump, now: float) -> Standing:
     before = state.standing.get(instance.name)
     if before is not None and before.counters == instance.counters:
         return before
-    return Standing(counters=instance.counters, at=now, ticks=state.ticks)
+    return MasterUnchanged(counters=instance.counters, at=now, ticks=state.ticks)
 
 
 def _suspects(
-    state: Watch,
+    state: Liveness,
     masters: Mapping[str, InstanceDump],
-    standing: Mapping[str, Standing],
+    standing: Mapping[str, MasterUnchanged],
     now: float,
 ) -> frozenset[str]:
     """Return who has yet to show that he sends adverts; time passes unmeasured until here."""
@@ -341,7 +341,7 @@ def _suspects(
     return frozenset(found)
 
 
-def _longest_silence(instance: InstanceDump, policy: Policy) -> float:
+def _longest_silence(instance: InstanceDump, policy: LivenessPolicy) -> float:
     interval = max(instance.advert_interval, instance.master_advert_interval)
     return max(policy.standing_intervals * interval, policy.standing_least)
 
@@ -353,7 +353,7 @@ def _describe_silence(instance: InstanceDump, seconds: float) -> str:
     )
 
 
-def _want(state: Watch, now: float, policy: Policy) -> Step:
+def _want(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
     """Ask now, or as soon as that is allowed."""
     if state.mode is Mode.PAUSED or state.question is not None:
         return _plan(replace(state, is_wanted=True), now, policy), ()
@@ -363,7 +363,7 @@ def _want(state: Watch, now: float, policy: Policy) -> Step:
     return _ask(state, now, policy)
 
 
-def _count(state: Watch, now: float, policy: Policy) -> Watch:
+def _count(state: Liveness, now: float, policy: LivenessPolicy) -> Liveness:
     """Count a tick that is due."""
     if state.tick_at is None or now < state.tick_at:
         return state
@@ -371,25 +371,25 @@ def _count(state: Watch, now: float, policy: Policy) -> Watch:
     return replace(state, ticks=state.ticks + on_time, tick_at=now + policy.tick)
 
 
-def _ask(state: Watch, now: float, policy: Policy) -> Step:
+def _ask(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
     state = _count(state, now, policy)  # it passed before the question
     state = replace(state, repeats=0, is_wanted=False, asked_ticks=state.ticks)
     return _put(state, now, policy)
 
 
-def _put(state: Watch, now: float, policy: Policy) -> Step:
+def _put(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
     number = state.asked + 1
     state = replace(state, question=number, asked=number, asked_at=now)
-    return _plan(state, now, policy), (Ask(question=number),)
+    return _plan(state, now, policy), (RequestDump(question=number),)
 
 
-def _kill(state: Watch, reason: str) -> Step:
-    return Watch(asked=state.asked), (Kill(reason=reason),)
+def _kill(state: Liveness, reason: str) -> Step:
+    return Liveness(asked=state.asked), (Kill(reason=reason),)
 
 
 def _schedule(
-    state: Watch, masters: Mapping[str, InstanceDump], now: float, policy: Policy
-) -> Watch:
+    state: Liveness, masters: Mapping[str, InstanceDump], now: float, policy: LivenessPolicy
+) -> Liveness:
     """Say when the next question is due, now that the last one is closed."""
     delay = policy.ask_every
     if state.suspects:
@@ -400,12 +400,12 @@ def _schedule(
     return replace(state, is_wanted=False, ask_at=max(state.asked_at + delay, now))
 
 
-def _forget(state: Watch) -> Watch:
+def _forget(state: Liveness) -> Liveness:
     """Drop what was measured: what it was measured across is no time on time."""
     return replace(state, standing={}, asked_ticks=state.ticks)
 
 
-def _plan(state: Watch, now: float, policy: Policy) -> Watch:
+def _plan(state: Liveness, now: float, policy: LivenessPolicy) -> Liveness:
     """Set the deadline, and count ticks only while they are needed."""
     if state.question is None and not (state.is_alarmed or state.suspects):
         return replace(state, tick_at=None, deadline=state.ask_at)
@@ -414,5 +414,5 @@ def _plan(state: Watch, now: float, policy: Policy) -> Watch:
     return replace(state, tick_at=tick_at, deadline=deadline)
 
 
-def _reached(ticks: int, limit: float, policy: Policy) -> bool:
+def _reached(ticks: int, limit: float, policy: LivenessPolicy) -> bool:
     return ticks * policy.tick >= limit - _ROUNDING

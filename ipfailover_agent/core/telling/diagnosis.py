@@ -32,7 +32,7 @@ _UNSHIELDED: Final = f"on every node; it is not shielded from here ({{}}), and {
 _ALL_AT_ONCE: Final = "unicast and multicast nodes do not hear each other"
 
 
-class Heard(Struct, frozen=True, kw_only=True):
+class ReceivedPackets(Struct, frozen=True, kw_only=True):
     """What came in.
 
     Attributes:
@@ -51,7 +51,7 @@ class Heard(Struct, frozen=True, kw_only=True):
 
 
 def of_wire(
-    contexts: Sequence[ContestContext], heard: Heard, shield: str = ""
+    contexts: Sequence[ContestContext], heard: ReceivedPackets, shield: str = ""
 ) -> Iterator[Finding]:
     """Judge the adverts, one finding for each thing that differs.
 
@@ -105,7 +105,7 @@ def of_wire(
         yield passed("holders", f"no advert {which} in {heard.seconds:g} s")
 
 
-def of_multicast(contexts: Sequence[ContestContext], heard: Heard) -> Finding:
+def of_multicast(contexts: Sequence[ContestContext], heard: ReceivedPackets) -> Finding:
     """Judge whether multicast arrives; what says so is another node's advert, or its absence.
 
     Somebody who answers for an address, and whose adverts do not get here, is another node from
@@ -133,7 +133,7 @@ def of_multicast(contexts: Sequence[ContestContext], heard: Heard) -> Finding:
 
 
 def _unicast_advice(
-    contexts: Sequence[ContestContext], heard: Heard, macs: Collection[bytes] = ()
+    contexts: Sequence[ContestContext], heard: ReceivedPackets, macs: Collection[bytes] = ()
 ) -> str:
     """Return what to set where multicast is dropped, with the addresses that are known."""
     others = [each for mac in macs for each in heard.neighbours.get(mac, ())]
@@ -141,7 +141,7 @@ def _unicast_advice(
     return f"where the network drops multicast, {instead}: {_ALL_AT_ONCE}"
 
 
-def _newest(heard: Heard, contexts: Sequence[ContestContext]) -> list[Advert]:
+def _newest(heard: ReceivedPackets, contexts: Sequence[ContestContext]) -> list[Advert]:
     """Return the last advert of each sender, id and list, this host's and goodbyes left out.
 
     Two programs on one node may send for one id, each its own list.
@@ -155,7 +155,7 @@ def _newest(heard: Heard, contexts: Sequence[ContestContext]) -> list[Advert]:
     return [each for each in order if each.priority]
 
 
-def _carps(heard: Heard, contexts: Sequence[ContestContext]) -> list[Carp]:
+def _carps(heard: ReceivedPackets, contexts: Sequence[ContestContext]) -> list[Carp]:
     """Return the last advertisement of each CARP device and id, in the order of ids."""
     newest = {
         (each.source, each.router_id): each
@@ -181,7 +181,7 @@ def _carp_clashes(
 
 
 def of_answers(
-    contexts: Sequence[ContestContext], heard: Heard, peers: Sequence[IPAddress] = ()
+    contexts: Sequence[ContestContext], heard: ReceivedPackets, peers: Sequence[IPAddress] = ()
 ) -> Iterator[Finding]:
     """Judge who answers for or announces the addresses; ``peers``: those that were asked for."""
     adverts = _newest(heard, contexts)
@@ -223,7 +223,7 @@ def of_answers(
         yield passed("answers", "only nodes that advertise them answer for the addresses")
 
 
-def _strangers(address: IPAddress, context: ContestContext, heard: Heard) -> set[bytes]:
+def _strangers(address: IPAddress, context: ContestContext, heard: ReceivedPackets) -> set[bytes]:
     """Return the MACs of other hosts that answer for an address, or announce it."""
     macs = set(heard.answers.get(address, frozenset()))
     macs |= {
@@ -235,7 +235,7 @@ def _strangers(address: IPAddress, context: ContestContext, heard: Heard) -> set
 
 
 def _advertised_by(
-    address: IPAddress, mac: bytes, adverts: Sequence[Advert], heard: Heard
+    address: IPAddress, mac: bytes, adverts: Sequence[Advert], heard: ReceivedPackets
 ) -> tuple[IPAddress, ...] | None:
     """Return what a host advertises that has an address; None where no advert of it is heard."""
     its_own = {address, *heard.neighbours.get(mac, ())}
@@ -261,7 +261,7 @@ def _of_mute(
     mac: bytes,
     peer: IPAddress | None,
     contexts: Sequence[ContestContext],
-    heard: Heard,
+    heard: ReceivedPackets,
 ) -> Finding:
     """Judge a host that has an address and sends no adverts here; ``peer``: whose MAC it is."""
     if peer is not None:
@@ -286,7 +286,7 @@ def of_peers(
     contexts: Sequence[ContestContext],
     near: Sequence[IPAddress],
     far: Sequence[IPAddress],
-    heard: Heard,
+    heard: ReceivedPackets,
 ) -> Iterator[Finding]:
     """Judge unicast peers; ``near`` ones were asked for, ``far`` ones are behind a router."""
     others = [each for each in near if not any(one.is_own_address(each) for one in contexts)]

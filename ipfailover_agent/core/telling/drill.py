@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Announcement
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class AddressLook(Struct, frozen=True, kw_only=True):
     """Which of the addresses were on our interface at a moment, in monotonic seconds."""
 
     at: float
     here: frozenset[IPAddress]
 
 
-class Sighting(Struct, frozen=True, kw_only=True):
+class OtherHolderSeen(Struct, frozen=True, kw_only=True):
     """Somebody else said at a moment that he has addresses.
 
     ``who``: the sender's address where it was an advert, else the MAC that was announced.
@@ -52,7 +52,7 @@ class Handover(Struct, frozen=True, kw_only=True):
 
 def sighting(
     packet: Advert | Announcement, at: float, addresses: Collection[IPAddress], router_id: int
-) -> Sighting | None:
+) -> OtherHolderSeen | None:
     """Return what a received packet says of our addresses, None for nothing.
 
     An advert for our id speaks for the addresses that it need not list (excluded ones) as well;
@@ -63,10 +63,12 @@ def sighting(
         if not packet.priority or not listed:
             return None
         spoken = addresses if packet.virtual_router_id == router_id else listed
-        return Sighting(at=at, who=str(packet.source), addresses=frozenset(spoken), is_advert=True)
+        return OtherHolderSeen(
+            at=at, who=str(packet.source), addresses=frozenset(spoken), is_advert=True
+        )
     if packet.address not in addresses:
         return None
-    return Sighting(
+    return OtherHolderSeen(
         at=at,
         who=packet.announced_mac.hex(":"),
         addresses=frozenset((packet.address,)),
@@ -77,15 +79,15 @@ def sighting(
 def measure(
     addresses: Collection[IPAddress],
     asked_at: float,
-    looks: Sequence[Look],
-    sightings: Iterable[Sighting],
+    looks: Sequence[AddressLook],
+    sightings: Iterable[OtherHolderSeen],
 ) -> Handover:
     """Return how it went since ``asked_at``.
 
     An address that never left counts as here until the last look.
     """
     later = [each for each in sightings if each.at >= asked_at]
-    first: dict[IPAddress, Sighting] = {}
+    first: dict[IPAddress, OtherHolderSeen] = {}
     for each in later:
         for address in each.addresses:
             first.setdefault(address, each)

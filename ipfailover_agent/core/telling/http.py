@@ -43,7 +43,7 @@ _NOTHING: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; 
 TEXT: Final = "text/plain; charset=utf-8"
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class HttpRequest(Struct, frozen=True, kw_only=True):
     """What is asked for. ``config`` is the query's, None where there is none or an empty one.
 
     ``is_head``: only the head of the answer is wanted.
@@ -54,7 +54,7 @@ class Request(Struct, frozen=True, kw_only=True):
     is_head: bool = False
 
 
-class Response(Struct, frozen=True, kw_only=True):
+class HttpResponse(Struct, frozen=True, kw_only=True):
     """An answer. ``style`` is what a Content-Security-Policy allows beside nothing, or empty."""
 
     body: bytes
@@ -64,19 +64,19 @@ class Response(Struct, frozen=True, kw_only=True):
     allow: str = ""
 
 
-def text(status: int, *lines: str) -> Response:
+def text(status: int, *lines: str) -> HttpResponse:
     """Return an answer in words, one line for each."""
     body = "".join(f"{each}\n" for each in lines)
-    return Response(status=status, body=body.encode("utf-8", "replace"))
+    return HttpResponse(status=status, body=body.encode("utf-8", "replace"))
 
 
-def refusal(status: int) -> Response:
+def refusal(status: int) -> HttpResponse:
     """Return the answer to a request that cannot be answered."""
     allow = "GET, HEAD" if status == _NOT_ALLOWED else ""
-    return Response(status=status, body=f"{status} {_REASONS[status]}\n".encode(), allow=allow)
+    return HttpResponse(status=status, body=f"{status} {_REASONS[status]}\n".encode(), allow=allow)
 
 
-def parse_request(received: bytes | bytearray) -> Request | Response | None:
+def parse_request(received: bytes | bytearray) -> HttpRequest | HttpResponse | None:
     """Read the beginning of a connection.
 
     Returns:
@@ -103,7 +103,7 @@ def parse_request(received: bytes | bytearray) -> Request | Response | None:
     return _parse_target(target, is_head=method == "HEAD")
 
 
-def _parse_target(target: str, *, is_head: bool) -> Request | Response:
+def _parse_target(target: str, *, is_head: bool) -> HttpRequest | HttpResponse:
     try:
         parts = urlsplit(target)
         fields = parse_qs(parts.query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
@@ -112,10 +112,10 @@ def _parse_target(target: str, *, is_head: bool) -> Request | Response:
     if not parts.path.startswith("/"):
         return refusal(400)
     [config] = fields.get("config", [None])[-1:]
-    return Request(path=parts.path, config=config or None, is_head=is_head)
+    return HttpRequest(path=parts.path, config=config or None, is_head=is_head)
 
 
-def build_head(answer: Response, date: str) -> bytes:
+def build_head(answer: HttpResponse, date: str) -> bytes:
     """Return the head of an answer.
 
     Args:

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from ipfailover_agent.core.changing.wire import named
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.core.supervising.supervision import AgentPhase
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -66,7 +66,7 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
         owed: for how many seconds it has owed the next one.
     """
 
-    phase: Phase
+    phase: AgentPhase
     has_config: bool
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ def judge(node: NodeFacts) -> Readiness:
     reasons: list[str] = []
     if not node.has_config:
         reasons.append("no configuration is in force")
-    elif node.phase is not Phase.RUNNING:
+    elif node.phase is not AgentPhase.RUNNING:
         reasons.append(f"keepalived does not run: the agent is {node.phase.value}")
     reasons += node.problems
     if reasons:

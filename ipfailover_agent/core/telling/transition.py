@@ -60,7 +60,7 @@ class TransitionCause(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Sighting(Struct, frozen=True, kw_only=True):
+class NewestAdvert(Struct, frozen=True, kw_only=True):
     """The newest advert of a sender for an instance's id.
 
     Attributes:
@@ -85,7 +85,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     gap_ended: float = 0.0
 
 
-def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, ...]:
+def seen(sightings: tuple[NewestAdvert, ...], newest: NewestAdvert) -> tuple[NewestAdvert, ...]:
     """Return what is remembered of senders, newest last, after one more advert.
 
     One that has left with priority 0 may still have an advert on its way; that counts for it. A
@@ -102,7 +102,7 @@ def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, .
     return (*others, *alike[1 - _REMEMBERED :], newest)
 
 
-def _after(before: Sighting, newest: Sighting) -> Sighting:
+def _after(before: NewestAdvert, newest: NewestAdvert) -> NewestAdvert:
     """Return the newest of two adverts, with the longest gap that has just ended."""
     gap = newest.at - before.at
     if before.gap is not None and before.gap > gap and is_recent(before.gap_ended, newest.at):
@@ -117,7 +117,7 @@ class Withholding(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Told(Struct, frozen=True, kw_only=True):
+class KnownSince(Struct, frozen=True, kw_only=True):
     """Something that is known since a moment."""
 
     text: str
@@ -154,9 +154,9 @@ class Knowledge(Struct, frozen=True, kw_only=True):
     priority: int
     advert_interval: float = 1.0
     is_wire_watched: bool = True
-    sightings: tuple[Sighting, ...] = ()
-    outranked: Told | None = None
-    preempted: Told | None = None
+    sightings: tuple[NewestAdvert, ...] = ()
+    outranked: KnownSince | None = None
+    preempted: KnownSince | None = None
     withholdings: tuple[Withholding, ...] = ()
     check_failure: str | None = None
     link_failure: str | None = None
@@ -251,7 +251,7 @@ def _to_master(known: Knowledge) -> TransitionCause:
     )
 
 
-def _sharing(known: Knowledge) -> Sighting | None:
+def _sharing(known: Knowledge) -> NewestAdvert | None:
     """Return a foreign speaker of our id that is there, rather one that keepalived hears."""
     there = [
         each
@@ -261,7 +261,7 @@ def _sharing(known: Knowledge) -> Sighting | None:
     return min(there, key=lambda each: each.is_dropped, default=None)
 
 
-def _goes_on(sighting: Sighting, known: Knowledge) -> bool:
+def _goes_on(sighting: NewestAdvert, known: Knowledge) -> bool:
     """Tell whether a sender went on advertising, by its last adverts.
 
     One that was silent before the very last is not: a MASTER that hears that we took over answers.
@@ -271,7 +271,7 @@ def _goes_on(sighting: Sighting, known: Knowledge) -> bool:
     return is_there and (sighting.gap is None or sighting.gap < longest)
 
 
-def _beside(living: Iterable[Sighting], known: Knowledge) -> TransitionCause:
+def _beside(living: Iterable[NewestAdvert], known: Knowledge) -> TransitionCause:
     """Return why we are MASTER though others advertise."""
     highest = max(living, key=lambda each: (each.ranks_higher, each.priority))
     if highest.ranks_higher:
