@@ -13,8 +13,8 @@ from ipfailover_agent import __version__, web
 from ipfailover_agent.child import Child
 from ipfailover_agent.chronicle.history import History, recording
 from ipfailover_agent.chronicle.reporter import Reporter
-from ipfailover_agent.chronicle.witness import Sources, TransitionCauses
-from ipfailover_agent.configuration import awaiting, candidates
+from ipfailover_agent.chronicle.transition_causes import Sources, TransitionCauses
+from ipfailover_agent.configuration import awaiting, config_manager
 from ipfailover_agent.configuration.peering import SOURCE as PEERS
 from ipfailover_agent.configuration.peering import Peering
 from ipfailover_agent.configuration.watcher import Watcher
@@ -24,12 +24,12 @@ from ipfailover_agent.core.supervising import keepalived, lifecycle
 from ipfailover_agent.core.supervising import supervision as does
 from ipfailover_agent.core.supervising.supervision import AgentPhase, Reload
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
-from ipfailover_agent.protection import overseer
-from ipfailover_agent.protection.ground import SOURCE as LINKS
+from ipfailover_agent.loop_watchdog import LoopWatchdog
+from ipfailover_agent.protection import keepalived_watchdog
 from ipfailover_agent.protection.guard import Guard
+from ipfailover_agent.protection.link_watch import SOURCE as LINKS
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import files, host, loop, process, setgroups
-from ipfailover_agent.watchdog import LoopWatchdog
 from ipfailover_agent.web import Web
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Agent:
             in_force=lambda: self._candidates.peers,
             changed=lambda: self._dispatch(does.InputsChanged()),
         )
-        self._candidates = candidates.ConfigManager(
+        self._candidates = config_manager.ConfigManager(
             environment=environment,
             options=options,
             paths=self._paths,
@@ -338,9 +338,9 @@ class Agent:
                 self._dispatch(does.ReloadRequested() if asked else does.StopRequested())
             case loop.LineReceived(source="notify") | loop.Woken():
                 pass  # taken before; somebody wants a snapshot, which the round makes
-            case loop.LineReceived(source=overseer.STREAM, line=line):
+            case loop.LineReceived(source=keepalived_watchdog.STREAM, line=line):
                 self._guard.overseer.lookup_said(line)
-            case loop.StreamClosed(source=overseer.STREAM):
+            case loop.StreamClosed(source=keepalived_watchdog.STREAM):
                 self._guard.overseer.lookup_closed(self._loop)
             case loop.Readable(source=web.SOURCE):
                 self._web.woken()

@@ -18,10 +18,10 @@ from ipfailover_agent.core.model import HostScope
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import (
     asked,
+    cpu_limits,
     interfaces,
     ownership,
-    pace,
-    plan,
+    planner,
     reach,
     shortfalls,
 )
@@ -157,7 +157,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
     paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
     _check_config_path(paths)
     facts = add_peers(parsed, look_at_host(parsed, paths, ()))
-    config = plan.plan(parsed, facts)
+    config = planner.plan(parsed, facts)
     astray = asked.astray(parsed, config, facts, listen.parse(options.listen))
     rendering = templating.render(config, paths, template_directory=options.template_directory)
     return Candidate(
@@ -205,7 +205,9 @@ def _unaware(directory: str) -> str:
 
 def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tuple[str, ...]:
     """Return what the configuration wants of the node, and the node does not have just now."""
-    found = pace.warnings(parsed, host.cpu_share()) if pace.fast_settings(parsed) else ()
+    found = (
+        cpu_limits.warnings(parsed, host.cpu_share()) if cpu_limits.fast_settings(parsed) else ()
+    )
     script = config.track_script
     around = shortfalls.Surroundings(
         vrf=host.vrf_of(config.interface),
@@ -298,7 +300,7 @@ def plan_again(candidate: Candidate) -> KeepalivedConfig:
         resolved_peers=resolved,
         used_addresses=candidate.config.node_addresses,
     )
-    return plan.plan(candidate.settings, facts)
+    return planner.plan(candidate.settings, facts)
 
 
 def look_for(

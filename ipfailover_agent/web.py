@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.reading import listen
 from ipfailover_agent.core.supervising.supervision import AgentPhase
-from ipfailover_agent.report.board import Exchange, Listening, StatusView, slept, wake
-from ipfailover_agent.report.status import ListenStatus
+from ipfailover_agent.report.exchange import Exchange, Listening, StatusView, slept, wake
+from ipfailover_agent.report.status_model import ListenStatus
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.chronicle.reporter import Reporter
     from ipfailover_agent.core.model import ListenAddress
     from ipfailover_agent.protection.guard import Guard
-    from ipfailover_agent.report.http import Server
+    from ipfailover_agent.report.http_server import Server
     from ipfailover_agent.system.loop import Loop
 
 SOURCE = "http"
@@ -82,8 +82,8 @@ class Web:
             self._start_at = time.monotonic() + _START
 
     def _start(self, address: ListenAddress, loop: Loop) -> None:
-        from ipfailover_agent.report.http import Server  # noqa: PLC0415
-        from ipfailover_agent.report.site import Routes  # noqa: PLC0415
+        from ipfailover_agent.report.http_server import Server  # noqa: PLC0415
+        from ipfailover_agent.report.routes import Routes  # noqa: PLC0415
 
         with contextlib.ExitStack() as undo:
             board = Exchange()

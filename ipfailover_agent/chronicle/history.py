@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
 from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.core.telling import history
-from ipfailover_agent.report.status import EventStatus, TransitionStatus
+from ipfailover_agent.core.telling import event_entries
+from ipfailover_agent.report.status_model import EventStatus, TransitionStatus
 from ipfailover_agent.system.journal import Journal, read_lines
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.telling.history import Entry
+    from ipfailover_agent.core.telling.event_entries import Entry
 
 LIMIT: Final = 500
 _TRANSITION: Final = "vrrp.transition"
@@ -50,18 +50,18 @@ class History:
 
     def load(self) -> None:
         """Read what an earlier agent left."""
-        for each in history.from_lines(read_lines(self._path)):
+        for each in event_entries.from_lines(read_lines(self._path)):
             self._remember(each)
 
     def record(self, event: str, **details: object) -> None:
         """Note an event of the log, or one that is only part of another one there."""
         self._counts[event] += 1
         self.heard(event, details)
-        found = history.entry(utc(time.time()), event, details)
+        found = event_entries.entry(utc(time.time()), event, details)
         if found is None:
             return
         self._remember(found)
-        self._unwritten.append(history.to_line(found))
+        self._unwritten.append(event_entries.to_line(found))
         if found.event == _TRANSITION and found.instance is not None:
             counted = self._causes.setdefault(found.instance, Counter())
             counted[found.state or "", found.kind] += 1

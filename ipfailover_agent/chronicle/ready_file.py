@@ -10,8 +10,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.chronicle.status_file import StatusFile
-from ipfailover_agent.core.words import one_line
-from ipfailover_agent.report import probes
+from ipfailover_agent.core.text import one_line
+from ipfailover_agent.report import health
 from ipfailover_agent.system import host
 
 if TYPE_CHECKING:
@@ -40,6 +40,6 @@ class ReadyFile:
         """Replace the file."""
         self._due = now + _EVERY
         word = "ready" if ready.is_ready else "unready"
-        lines = probes.first((*ready.reasons, *ready.notes))
+        lines = health.first((*ready.reasons, *ready.notes))
         head = f"{self._whose} {host.uptime():.2f} {word}"
         self._file.write("\n".join((head, *map(one_line, lines), "")))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.chronicle.account import Active, StatusBuilder, StatusInputs
 from ipfailover_agent.chronicle.history import History, utc_now
-from ipfailover_agent.chronicle.look import NodeAnswers, ProtectionState
+from ipfailover_agent.chronicle.protection_state import NodeAnswers, ProtectionState
 from ipfailover_agent.chronicle.ready_file import ReadyFile
+from ipfailover_agent.chronicle.status_builder import Active, StatusBuilder, StatusInputs
 from ipfailover_agent.chronicle.status_file import StatusFile
-from ipfailover_agent.chronicle.witness import TransitionCauses
+from ipfailover_agent.chronicle.transition_causes import TransitionCauses
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -25,11 +25,11 @@ from ipfailover_agent.core.errors import (
 )
 from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.supervising import keepalived
-from ipfailover_agent.core.supervising.roster import Instances
+from ipfailover_agent.core.supervising.instances import Instances
 from ipfailover_agent.core.supervising.supervision import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.core.telling.readiness import Readiness
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
-from ipfailover_agent.report import status
+from ipfailover_agent.report import status_model
 from ipfailover_agent.report.logs import Repeats
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.chronicle.account import DrainView
+    from ipfailover_agent.chronicle.status_builder import DrainView
     from ipfailover_agent.core.model import VrrpState
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.roster import InstanceState
+    from ipfailover_agent.core.supervising.instances import InstanceState
     from ipfailover_agent.prepare import Candidate
 
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
@@ -61,7 +61,7 @@ class Reporter:
         source: str | None,
         lines_dropped: Callable[[], int],
         held: Callable[[str], str | None],
-        protections: Callable[[], tuple[status.Protection, ...]],
+        protections: Callable[[], tuple[status_model.Protection, ...]],
         drains: DrainView,
         look: Callable[[], ProtectionState] = ProtectionState,
         answers: Callable[[], NodeAnswers] = NodeAnswers,
@@ -82,14 +82,14 @@ class Reporter:
         self._changes: tuple[str, ...] = ()
         self._refusal: tuple[str, ...] = ()
         self._is_unchanged = False
-        self._reload = status.ReloadStatus()
+        self._reload = status_model.ReloadStatus()
         self._starts = 0
         self._repeats = Repeats()
         self._status_due: float | None = None
         self._status_at = 0.0
         self._dropped_told = 0
         self._nag_at: float | None = None
-        self.listening: status.ListenStatus | None = None
+        self.listening: status_model.ListenStatus | None = None
         self.history = history or History(paths.events)
         self.witness = witness or TransitionCauses(paths)
         account = StatusBuilder(
@@ -139,7 +139,7 @@ class Reporter:
             listening=self.listening,
         )
 
-    def snapshot(self) -> status.AgentStatus:
+    def snapshot(self) -> status_model.AgentStatus:
         """Return what is known of the agent now; for the loop's thread."""
         return self._account.snapshot(self._told)
 
@@ -288,7 +288,7 @@ class Reporter:
         else:
             verdict, lines = "accepted", self._changes or ("no address is affected",)
             self.log.info("reload.accepted", changes=lines)
-        self._reload = status.ReloadStatus(
+        self._reload = status_model.ReloadStatus(
             started=ended, ended=ended, verdict=verdict, at=utc_now(), lines=lines
         )
         self.write_status()
@@ -383,7 +383,7 @@ class Reporter:
         made = self.snapshot()
         self._written = Readiness(reasons=made.reasons, notes=made.notes)
         self.history.write()
-        self._file.write(status.to_json(made))
+        self._file.write(status_model.to_json(made))
         self._ready.write(self._written, self._status_at)
         if self._file.is_behind:
             self._status_due = self._status_at + _RETRY_INTERVAL

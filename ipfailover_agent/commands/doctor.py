@@ -15,7 +15,7 @@ from ipfailover_agent.core.errors import AgentError, ExitCode, HostNotReadyError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.reading import variables
-from ipfailover_agent.core.telling import doctor, findings
+from ipfailover_agent.core.telling import findings, node_findings
 from ipfailover_agent.core.telling.findings import CheckResult, Finding
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import examining, host, memory, process
@@ -113,7 +113,7 @@ def _findings(options: Options, seconds: float) -> Iterator[Finding]:
 
 def _program(patience: Deadline) -> Iterator[Finding]:
     try:
-        yield doctor.of_capabilities(host.missing_capabilities())
+        yield node_findings.of_capabilities(host.missing_capabilities())
     except AgentError as error:
         yield findings.skipped("capabilities", str(error), "run it as root on the node")
     try:
@@ -123,7 +123,7 @@ def _program(patience: Deadline) -> Iterator[Finding]:
     else:
         words = (program, "--version")
         printed = examining.output_of(words, os.environ, patience.at_most(_VERSION_SECONDS)) or ""
-    yield from doctor.of_keepalived(printed)
+    yield from node_findings.of_keepalived(printed)
 
 
 def _source_of(options: Options) -> _Source:

@@ -14,11 +14,11 @@ from ipfailover_agent import options, prepare, templating
 from ipfailover_agent.commands import peers_once
 from ipfailover_agent.commands.check import ask_keepalived
 from ipfailover_agent.commands.running import find_agent, read_status, unseen, wrote
-from ipfailover_agent.core.changing import outlook
+from ipfailover_agent.core.changing import impact
+from ipfailover_agent.core.changing.address_text import ranges
+from ipfailover_agent.core.changing.advert_diff import Consequence
 from ipfailover_agent.core.changing.change import ConfigChange
-from ipfailover_agent.core.changing.outlook import Impact
-from ipfailover_agent.core.changing.wire import Consequence
-from ipfailover_agent.core.changing.wording import ranges
+from ipfailover_agent.core.changing.impact import Impact
 from ipfailover_agent.core.errors import (
     AgentError,
     ExitCode,
@@ -58,7 +58,7 @@ class _PlanOutcome(Struct, frozen=True, kw_only=True):
 
     base: _Base
     candidate: Candidate | None = None
-    outlook: Impact | None = None
+    impact: Impact | None = None
     signals: int | None = None
     has_changes: bool = False
     warnings: tuple[str, ...] = ()
@@ -146,9 +146,9 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _P
     if base.record is None:
         added = Impact(change=ConfigChange(added=candidate.config.addresses))
         return _PlanOutcome(
-            base=base, candidate=candidate, outlook=added, has_changes=True, warnings=warnings
+            base=base, candidate=candidate, impact=added, has_changes=True, warnings=warnings
         )
-    found = outlook.foresee(base.record.config, candidate.config, candidate.settings)
+    found = impact.foresee(base.record.config, candidate.config, candidate.settings)
     before = templating.render(
         base.record.config,
         candidate.paths,
@@ -159,7 +159,7 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _P
     return _PlanOutcome(
         base=base,
         candidate=candidate,
-        outlook=found,
+        impact=found,
         signals=signals if base.kind == "active" else None,
         has_changes=base.record.digest != candidate.rendering.digest,
         warnings=warnings,
@@ -171,13 +171,13 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _P
 
 def _as_text(outcome: _PlanOutcome) -> list[str]:
     lines = _wrapped(outcome.base.text)
-    if outcome.outlook is not None:
-        lines += ["", *_rows(outcome.outlook.change), "", *_wrapped(_steps(outcome))]
-        for each in (*outcome.outlook.warnings, *outcome.warnings):
+    if outcome.impact is not None:
+        lines += ["", *_rows(outcome.impact.change), "", *_wrapped(_steps(outcome))]
+        for each in (*outcome.impact.warnings, *outcome.warnings):
             lines += _wrapped(f"warning: {each}")
-        if outcome.outlook.pins:
+        if outcome.impact.pins:
             # on one line, however long: to be copied
-            lines.append(f"pin ids: {outlook.PINS}={outcome.outlook.pins}")
+            lines.append(f"pin ids: {impact.PINS}={outcome.impact.pins}")
     for each in outcome.problems:
         lines += _wrapped(f"problem: {each}")
     if outcome.problems:
@@ -203,7 +203,7 @@ def _rows(change: ConfigChange) -> list[str]:
         more = len(change.renamed) - 1
         others = f", and {more} more like that" if more else ""
         lines += _wrapped(f"{old} is called {new} then{others}")
-    for text in outlook.summed(
+    for text in impact.summed(
         each for each in change.differences if each.consequence is Consequence.NONE
     ):
         lines += _wrapped(text)
@@ -214,7 +214,7 @@ def _ids(change: ConfigChange) -> list[str]:
     return [
         f"{ranges(each.address for each in run)} "
         f"(from {run[0].old_id} to {run[0].new_id}{' and so on' if len(run) > 1 else ''})"
-        for run in outlook.shifts(change.renumbered)
+        for run in impact.shifts(change.renumbered)
     ]
 
 
@@ -234,7 +234,7 @@ def _moves(change: ConfigChange) -> list[str]:
 def _steps(outcome: _PlanOutcome) -> str:
     if not outcome.has_changes:
         return "nothing would change"
-    first = outcome.outlook.first_step if outcome.outlook else ""
+    first = outcome.impact.first_step if outcome.impact else ""
     match outcome.signals:
         case None:
             return "keepalived would be started with it"
@@ -263,8 +263,8 @@ def _as_json(outcome: _PlanOutcome) -> str:
         "problems": outcome.problems,
         "warnings": outcome.warnings,
     }
-    if outcome.outlook is not None and outcome.candidate is not None:
-        change = outcome.outlook.change
+    if outcome.impact is not None and outcome.candidate is not None:
+        change = outcome.impact.change
         data |= {
             "digest": outcome.candidate.rendering.digest,
             "steps": outcome.signals,
@@ -282,7 +282,7 @@ def _as_json(outcome: _PlanOutcome) -> str:
             "renamed": [{"from": old, "to": new} for old, new in change.renamed],
             "resized": change.resized,
             "differences": [str(each) for each in change.differences],
-            "felt_by_others": outcome.outlook.warnings,
-            "pin_ids": outcome.outlook.pins or None,
+            "felt_by_others": outcome.impact.warnings,
+            "pin_ids": outcome.impact.pins or None,
         }
     return json.dumps(data, indent=2)

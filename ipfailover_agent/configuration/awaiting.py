@@ -10,10 +10,10 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.core.network import packet_filter, packets
-from ipfailover_agent.core.planning import sources
+from ipfailover_agent.core.network import bpf, packets
+from ipfailover_agent.core.planning import advert_sources
 from ipfailover_agent.core.rivalry.causes import mac_text
-from ipfailover_agent.system import wire
+from ipfailover_agent.system import packet_socket
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError
@@ -29,7 +29,7 @@ class SourceEar:
 
     def __init__(self) -> None:
         self._awaited: AwaitedSource | None = None
-        self._wire: wire.PacketSocket | None = None
+        self._wire: packet_socket.PacketSocket | None = None
         self._loop: Loop | None = None
         self._holder = ""  # its MAC, once it was heard
 
@@ -43,12 +43,12 @@ class SourceEar:
         if self._wire is None:
             self._open(error.source, loop)
         self.readable()
-        return sources.held_by(error, self._holder) if self._holder else error
+        return advert_sources.held_by(error, self._holder) if self._holder else error
 
     def _open(self, awaited: AwaitedSource, loop: Loop) -> None:
         try:
-            program = packet_filter.kernel_filter((ip_address(awaited.address),))
-            self._wire = wire.PacketSocket(awaited.interface, program)
+            program = bpf.kernel_filter((ip_address(awaited.address),))
+            self._wire = packet_socket.PacketSocket(awaited.interface, program)
         except AgentError:
             return  # then it is not known; the next attempt is in a second
         self._awaited, self._loop, self._holder = awaited, loop, ""

@@ -1,8 +1,8 @@
 """Looks at the source of variables and at the node, and asks for a reload when one has changed.
 
-Decisions are :mod:`core.changing.watching`'s. A look at the source is a few stat calls every two
+Decisions are :mod:`core.changing.debounce`'s. A look at the source is a few stat calls every two
 seconds, a look at the node three netlink dumps every five: a plan may wait for that. What must not
-wait is heard, see :mod:`protection.ground`. Nothing here raises.
+wait is heard, see :mod:`protection.link_watch`. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing import watching
-from ipfailover_agent.core.changing.watching import Debounce
+from ipfailover_agent.core.changing import debounce
+from ipfailover_agent.core.changing.debounce import Debounce
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.system import sources
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.configuration.candidates import ConfigManager
+    from ipfailover_agent.configuration.config_manager import ConfigManager
     from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
     from ipfailover_agent.prepare import Options
 
@@ -72,15 +72,15 @@ class Watcher:
     def reading(self) -> None:
         """Variables and node are about to be read: what is there now is handled by that."""
         if self._path is not None:
-            self._source = watching.handled(self._source, sources.fingerprint(self._path))
+            self._source = debounce.handled(self._source, sources.fingerprint(self._path))
         if self._looks_at_node:
-            self._node = watching.handled(self._node, self._look())
+            self._node = debounce.handled(self._node, self._look())
 
     def tick(self, now: float) -> None:
         """Look at what is due."""
         if self._path is not None and now >= self._source.deadline:
             look = sources.fingerprint(self._path)
-            self._source, is_due = watching.step(self._source, look, now)
+            self._source, is_due = debounce.step(self._source, look, now)
             if is_due:
                 self._log.info("source.changed", source=self._path)
                 self._request()
@@ -90,7 +90,7 @@ class Watcher:
     def _look_at_node(self, now: float) -> None:
         look = self._look()
         is_first = self._node.handled is None
-        self._node, is_due = watching.step(self._node, look, now)
+        self._node, is_due = debounce.step(self._node, look, now)
         if not (is_due or is_first) or not self._candidates.host_changed():
             return
         if is_first:  # since the configuration was made; to be seen twice, as ever

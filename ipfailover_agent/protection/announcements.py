@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.protection.rival_news import RivalNews
-    from ipfailover_agent.system.wire import PacketSocket
+    from ipfailover_agent.system.packet_socket import PacketSocket
 
 
 class AddressAnnouncer:

@@ -19,13 +19,13 @@ from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.rivalry.counters import AdvertCounters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
 from ipfailover_agent.core.telling.transition import NewestAdvert
+from ipfailover_agent.protection.advert_listener import AdvertListener
 from ipfailover_agent.protection.announcements import AddressAnnouncer
-from ipfailover_agent.protection.answers import AnswerMonitor
+from ipfailover_agent.protection.answer_monitor import AnswerMonitor
 from ipfailover_agent.protection.farewells import Farewells
-from ipfailover_agent.protection.leaving import OwnAdvertMonitor
-from ipfailover_agent.protection.listening import AdvertListener
+from ipfailover_agent.protection.own_adverts import OwnAdvertMonitor
 from ipfailover_agent.protection.rival_news import RivalNews
-from ipfailover_agent.system.wire import usable_addresses
+from ipfailover_agent.system.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds
-    from ipfailover_agent.protection.overseer import KeepalivedWatchdog
+    from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.protection.shields import Shields
-    from ipfailover_agent.report.status import RivalStatus, UnansweredStatus
+    from ipfailover_agent.report.status_model import RivalStatus, UnansweredStatus
     from ipfailover_agent.system.loop import Loop
-    from ipfailover_agent.system.wire import Frame
+    from ipfailover_agent.system.packet_socket import Frame
 
 REASON: Final = "contest"
 

@@ -16,8 +16,8 @@ from ipfailover_agent.core.drains.draining import Draining
 from ipfailover_agent.core.drains.restoring import Kept
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.words import listed
-from ipfailover_agent.report.status import DrainRequestStatus
+from ipfailover_agent.core.text import listed
+from ipfailover_agent.report.status_model import DrainRequestStatus
 from ipfailover_agent.system import files, host, requests
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
-    from ipfailover_agent.core.supervising.roster import Instances
+    from ipfailover_agent.core.supervising.instances import Instances
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import VrrpInstance, VrrpState
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.system.wire import PacketSocket
+    from ipfailover_agent.system.packet_socket import PacketSocket
 
 
 _TOGETHER: Final = 1.0  # seconds: all instances leave MASTER at one event

@@ -10,26 +10,26 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.chronicle.history import utc
-from ipfailover_agent.chronicle.look import NodeAnswers, ProtectionState
+from ipfailover_agent.chronicle.protection_state import NodeAnswers, ProtectionState
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.telling.transition import DRAIN, Withholding
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 from ipfailover_agent.protection.contests import REASON, Contests
 from ipfailover_agent.protection.drains import Drains
 from ipfailover_agent.protection.firewalls import Firewalls
-from ipfailover_agent.protection.ground import REASON as NO_SOURCE
-from ipfailover_agent.protection.ground import SOURCE as LINKS
-from ipfailover_agent.protection.ground import LinkWatch
-from ipfailover_agent.protection.holders import HolderMonitor
+from ipfailover_agent.protection.holder_monitor import HolderMonitor
 from ipfailover_agent.protection.holds import Holds
+from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
 from ipfailover_agent.protection.leases import Leases
-from ipfailover_agent.protection.overseer import KeepalivedWatchdog
+from ipfailover_agent.protection.link_watch import REASON as NO_SOURCE
+from ipfailover_agent.protection.link_watch import SOURCE as LINKS
+from ipfailover_agent.protection.link_watch import LinkWatch
 from ipfailover_agent.protection.probes import SOURCE as PROBES
 from ipfailover_agent.protection.probes import Probes
 from ipfailover_agent.protection.shields import Shields
-from ipfailover_agent.protection.strays import StrayRemoval
+from ipfailover_agent.protection.stray_removal import StrayRemoval
 from ipfailover_agent.protection.verification import Verifier
-from ipfailover_agent.report.status import DumpStatus, LeaseStatus, Protection
+from ipfailover_agent.report.status_model import DumpStatus, LeaseStatus, Protection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.core.supervising.roster import Instances, InstanceState
+    from ipfailover_agent.core.supervising.instances import Instances, InstanceState
     from ipfailover_agent.core.supervising.supervision import VerificationEnded
     from ipfailover_agent.core.telling.transition import NewestAdvert
     from ipfailover_agent.prepare import Candidate

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import probe
-from ipfailover_agent.protection.listeners import ListenerWatch
+from ipfailover_agent.protection.listener_watch import ListenerWatch
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import files, track
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import PortProbes
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.roster import Instances
+    from ipfailover_agent.core.supervising.instances import Instances
     from ipfailover_agent.system.check_runs import CheckRuns
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.probing import Prober

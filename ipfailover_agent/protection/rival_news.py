@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.core.rivalry.causes import CauseKind
 from ipfailover_agent.report.logs import Repeats
-from ipfailover_agent.report.status import RivalStatus
+from ipfailover_agent.report.status_model import RivalStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ class RivalNews:
     def tell(self, event: str, outlook: str = "", /, **fields: object) -> None:
         """Log a thing once, and then how often it was repeated, each minute.
 
-        With another ``outlook`` it is another thing.
+        With another ``impact`` it is another thing.
         """
         key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
         repeats = self._holds_told if event == "contest.held" else self._repeats

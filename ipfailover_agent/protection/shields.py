@@ -15,7 +15,7 @@ from ipfailover_agent.core.model import ConflictMode
 from ipfailover_agent.core.network.signatures import TABLE
 from ipfailover_agent.core.rivalry import shield
 from ipfailover_agent.core.rivalry.shield import Shield
-from ipfailover_agent.report.status import Protection
+from ipfailover_agent.report.status_model import Protection
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert, Carp
     from ipfailover_agent.core.network.signatures import Signature
     from ipfailover_agent.core.rivalry.rivals import ContestContext
-    from ipfailover_agent.system.firewall import NftRun
+    from ipfailover_agent.system.nft import NftRun
     from ipfailover_agent.system.process import ChildExit
 
 _LOOK_INTERVAL: Final = 10.0  # at the sockets of this network, and at what was refused
@@ -316,7 +316,7 @@ class Shields:
             return
         from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
         from ipfailover_agent.core.network import shield_rules  # noqa: PLC0415 - likewise
-        from ipfailover_agent.system.firewall import NftRun  # noqa: PLC0415 - likewise
+        from ipfailover_agent.system.nft import NftRun  # noqa: PLC0415 - likewise
 
         remaining = {each: until - now for each, until in wanted.items()}
         try:
@@ -383,11 +383,11 @@ class Shields:
     def remove_all(self) -> None:
         """Remove the table, and wait for it; when the loop has ended."""
         from ipfailover_agent.core.network.shield_rules import REMOVE  # noqa: PLC0415 - at the end
-        from ipfailover_agent.system import firewall  # noqa: PLC0415 - likewise
+        from ipfailover_agent.system import nft  # noqa: PLC0415 - likewise
 
         if self._run is not None:
             self._run.kill()
             self._run, self._may_be_there = None, True
         if self._applied or self._may_be_there:
-            firewall.run_and_wait((REMOVE,), self._environment)
+            nft.run_and_wait((REMOVE,), self._environment)
         self._applied, self._may_be_there = {}, False

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.changing.verify import Expectation, Held
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.protection.overseer import KeepalivedWatchdog
+    from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
 
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds
 

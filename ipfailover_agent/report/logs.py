@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from ipfailover_agent.report import later
+from ipfailover_agent.report import lazy_imports
 
-with later.standing_in("asyncio"):  # 25 ms and 2 MB of ssl and more, for its coroutines only
+with lazy_imports.standing_in(
+    "asyncio"
+):  # 25 ms and 2 MB of ssl and more, for its coroutines only
     import structlog
 
 if TYPE_CHECKING:

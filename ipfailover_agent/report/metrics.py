@@ -15,15 +15,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising.supervision import AgentPhase
-from ipfailover_agent.core.telling import http
+from ipfailover_agent.core.telling import http_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from prometheus_client.core import Metric
 
-    from ipfailover_agent.report.board import StatusView
-    from ipfailover_agent.report.status import AgentStatus, InstanceStatus
+    from ipfailover_agent.report.exchange import StatusView
+    from ipfailover_agent.report.status_model import AgentStatus, InstanceStatus
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -66,9 +66,9 @@ class _Collector:
         yield from _of_instances(self._look)
 
 
-def response(look: StatusView) -> http.HttpResponse:
+def response(look: StatusView) -> http_messages.HttpResponse:
     """Return the metrics of a look; 254 instances take some 60 ms and 0.9 MB."""
-    return http.HttpResponse(
+    return http_messages.HttpResponse(
         body=exposition.generate_latest(_Collector(look)), content_type=CONTENT_TYPE
     )
 

@@ -18,15 +18,15 @@ from msgspec import Struct
 from ipfailover_agent import templating
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import answering
-from ipfailover_agent.core.telling import http, readiness
+from ipfailover_agent.core.telling import http_messages, readiness
 from ipfailover_agent.core.telling.readiness import InstanceFacts
-from ipfailover_agent.report import holding, probes, terminal
+from ipfailover_agent.report import health, holding, terminal
 
 if TYPE_CHECKING:
     import jinja2
 
-    from ipfailover_agent.report.board import StatusView
-    from ipfailover_agent.report.status import (
+    from ipfailover_agent.report.exchange import StatusView
+    from ipfailover_agent.report.status_model import (
         AgentStatus,
         InstanceStatus,
         TransitionStatus,
@@ -120,14 +120,14 @@ class Page(Struct, frozen=True, kw_only=True):
     version: str
 
 
-def response(seen: StatusView) -> http.HttpResponse:
+def response(seen: StatusView) -> http_messages.HttpResponse:
     """Return the page of a look; 254 instances take some 50 ms."""
     body = _template().render(page=build(seen, socket.gethostname()))
     # What is no UTF-8 in a variable or a file name is half a character here.
     data = body.encode("utf-8", "replace")
     style = body.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return http.HttpResponse(
+    return http_messages.HttpResponse(
         body=data, content_type="text/html; charset=utf-8", style=f"'sha256-{digest}'"
     )
 
@@ -170,8 +170,8 @@ def build(seen: StatusView, node: str) -> Page:
             sign="✓" if is_good else "▲",
         ),
         summary=_summary(status, held, total),
-        reasons=probes.first(status.reasons),
-        notes=probes.first(status.notes),
+        reasons=health.first(status.reasons),
+        notes=health.first(status.notes),
         facts=_facts(status, now),
         protections=tuple(
             Fact(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from ipfailover_agent.report.status import SCHEMA
+from ipfailover_agent.report.status_model import SCHEMA
 
 
 def from_json(text: str) -> dict[str, Any]:

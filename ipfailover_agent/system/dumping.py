@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import NotPermittedError
 from ipfailover_agent.core.supervising import dump
-from ipfailover_agent.core.supervising.watch import DumpFailed, DumpReceived
+from ipfailover_agent.core.supervising.liveness import DumpFailed, DumpReceived
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import RenderedFile
-from ipfailover_agent.core.words import one_line
+from ipfailover_agent.core.text import one_line
 from ipfailover_agent.system.host import process_started_at
 from ipfailover_agent.system.process import enlarge_pipe
 

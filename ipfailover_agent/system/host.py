@@ -24,10 +24,10 @@ from ipfailover_agent.core.model import (
     Interface,
     ScriptState,
 )
-from ipfailover_agent.core.planning.pace import CpuShare
-from ipfailover_agent.system.address_memory import AddressCache
+from ipfailover_agent.core.planning.cpu_limits import CpuShare
+from ipfailover_agent.system.address_cache import AddressCache
 from ipfailover_agent.system.netlink import AddressSocket
-from ipfailover_agent.system.route_memory import RouteCache
+from ipfailover_agent.system.route_cache import RouteCache
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -22,8 +22,8 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.system import rtnetlink
-from ipfailover_agent.system.address_memory import AddressCache
-from ipfailover_agent.system.route_memory import RouteCache
+from ipfailover_agent.system.address_cache import AddressCache
+from ipfailover_agent.system.route_cache import RouteCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterator, Sequence

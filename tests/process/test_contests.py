@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.network.packets import Advert
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry.conflict import AdvertSeen
 from ipfailover_agent.prepare import Candidate

@@ -13,9 +13,9 @@ import pytest
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Family, HostScope
 from ipfailover_agent.core.planning import ownership
-from ipfailover_agent.system import host, rtnetlink, wire
+from ipfailover_agent.system import host, packet_socket, rtnetlink
 from ipfailover_agent.system.netlink import AddressSocket
-from ipfailover_agent.system.route_memory import RouteCache
+from ipfailover_agent.system.route_cache import RouteCache
 from tests.support import crowd
 from tests.support.netns import NetworkNamespace, fresh_namespace
 
@@ -99,7 +99,7 @@ def read_by(monkeypatch: pytest.MonkeyPatch) -> int:
         host.discover(SCOPE)
         host.discover(SCOPE, is_glance=True)
         host.local_addresses(NODES)
-        wire.usable_addresses(socket.if_nametoindex("one"))
+        packet_socket.usable_addresses(socket.if_nametoindex("one"))
         with AddressSocket() as netlink:
             netlink.held_addresses(socket.if_nametoindex("one"))
         return Counting.read

@@ -16,7 +16,7 @@ import pytest
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import dump, keepalived
-from ipfailover_agent.core.supervising.watch import (
+from ipfailover_agent.core.supervising.liveness import (
     DumpFailed,
     DumpReceived,
     Event,

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.model import ListenAddress
-from ipfailover_agent.core.telling import http
-from ipfailover_agent.core.telling.http import HttpRequest, HttpResponse
+from ipfailover_agent.core.telling import http_messages
+from ipfailover_agent.core.telling.http_messages import HttpRequest, HttpResponse
 from ipfailover_agent.report import page
-from ipfailover_agent.report.board import Exchange, Listening
-from ipfailover_agent.report.http import MOST_CONNECTIONS, Server, open_listener
-from ipfailover_agent.report.site import Routes
+from ipfailover_agent.report.exchange import Exchange, Listening
+from ipfailover_agent.report.http_server import MOST_CONNECTIONS, Server, open_listener
+from ipfailover_agent.report.routes import Routes
 from tests.support import browser, http_client
 from tests.support.observed import instance, observation
 from tests.support.waiting import wait_until
@@ -51,9 +51,9 @@ class Answers:
             case "/page":
                 return self.page
             case "/wait" if self.board.look is None:
-                return None if may_wait else http.text(503, "late")
+                return None if may_wait else http_messages.text(503, "late")
             case _:
-                return http.text(200, f"{request.path} {now > 0}")
+                return http_messages.text(200, f"{request.path} {now > 0}")
 
 
 class Served:

@@ -18,15 +18,14 @@ import structlog
 
 from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.roster import Instances, InstanceState
+from ipfailover_agent.core.supervising.instances import Instances, InstanceState
 from ipfailover_agent.protection.probes import SOURCE, Probes
-from ipfailover_agent.system import listeners as system
-from ipfailover_agent.system import process
-from ipfailover_agent.system.listeners import ListenerSocket
+from ipfailover_agent.system import listener_socket, process
+from ipfailover_agent.system.listener_socket import ListenerSocket
 from ipfailover_agent.system.loop import Loop, Readable, Woken
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
-from tests.unit.test_roster import instance
+from tests.unit.test_instances import instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +142,7 @@ def test_no_right_is_needed_and_the_application_sees_nothing(application: socket
     """Neither a capability nor root; nothing waits to be accepted."""
     port = application.getsockname()[1]
     assert [0] == as_nobody(lambda: numbers(port, "127.0.0.1"))
-    assert "" == as_nobody(system.refusal)
+    assert "" == as_nobody(listener_socket.refusal)
     with pytest.raises(BlockingIOError):
         application.accept()
 
@@ -154,7 +153,7 @@ def test_the_control_is_found_with_both_families(namespace: NetworkNamespace) ->
     asker = ListenerSocket([PortCheck(address=V4, port=1), PortCheck(address=V6, port=1)])
     assert "" == asker.control()
     asker.close()
-    assert "" == system.refusal()
+    assert "" == listener_socket.refusal()
 
 
 def test_where_a_node_has_no_ipv6_the_control_of_ipv4_stands_for_both(
@@ -446,7 +445,7 @@ def test_without_the_kernel_s_word_the_periodic_check_goes_on_alone(
     assert ("listener", "warning") == (told["kind"], told["log_level"])
     found = watching.probes.listeners.protection()
     assert (False, told["reason"]) == (found.active, found.reason)
-    assert str(told["reason"]) == system.refusal()
+    assert str(told["reason"]) == listener_socket.refusal()
     application.close()
     assert "cause" not in watching.until_told("check.failed")
     assert 1 == watching.events.count("protection.off")

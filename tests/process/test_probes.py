@@ -19,11 +19,11 @@ import structlog
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.roster import Instances, InstanceState
+from ipfailover_agent.core.supervising.instances import Instances, InstanceState
 from ipfailover_agent.protection.probes import SOURCE, Probes
 from ipfailover_agent.system.loop import Loop, Readable
 from tests.support.waiting import wait_until
-from tests.unit.test_roster import instance
+from tests.unit.test_instances import instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

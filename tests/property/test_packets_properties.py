@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network.packet_filter import kernel_filter
+from ipfailover_agent.core.network.bpf import kernel_filter
 from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,

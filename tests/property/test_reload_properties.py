@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from ipfailover_agent.core.changing import change, steps
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import Settings, VrrpState
-from ipfailover_agent.core.planning import plan
-from ipfailover_agent.core.supervising.roster import Instances, InstanceState
+from ipfailover_agent.core.planning import planner
+from ipfailover_agent.core.supervising.instances import Instances, InstanceState
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def planned(given_settings: dict[str, Any]) -> KeepalivedConfig:
     values = dict(given_settings)
     interface = replace(FACTS.interfaces[0], mtu=values.pop("mtu"))
     try:
-        return plan.plan(Settings(**values), replace(FACTS, interfaces=(interface,)))
+        return planner.plan(Settings(**values), replace(FACTS, interfaces=(interface,)))
     except AgentError:
         assume(condition=False)
         raise

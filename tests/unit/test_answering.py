@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry import answering
 from ipfailover_agent.core.rivalry.answering import configured, due_instances, holder_of, step

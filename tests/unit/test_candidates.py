@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipfailover_agent import prepare
-from ipfailover_agent.configuration.candidates import ConfigManager
+from ipfailover_agent.configuration.config_manager import ConfigManager
 from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising.supervision import CandidateVerdict, PreparationEnded

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.changing.change import ConfigChange, Move, Renumbering, compare
 from ipfailover_agent.core.model import KeepalivedConfig, Settings
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family, VrrpState
 from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
-from ipfailover_agent.core.rivalry import causes, claims, conflict, verdicts, yielding
+from ipfailover_agent.core.rivalry import causes, claims, conflict, timing, yielding
 from ipfailover_agent.core.rivalry.causes import Cause, CauseKind
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
@@ -908,7 +908,7 @@ def test_a_large_node_announces_at_its_pace() -> None:
     replay(MASTER, 60.0, announced(HIGHER_MAC))
 
     assert 4 == replay(8.0).count(Announce())
-    step_seconds = verdicts.stage_length(replay.state.context, POLICY)
+    step_seconds = timing.stage_length(replay.state.context, POLICY)
     assert step_seconds == POLICY.escalation * 2.0
 
 
@@ -1749,15 +1749,14 @@ def test_states_told_twice_change_nothing() -> None:
 def test_all_who_have_yielded_at_once_return_one_by_one() -> None:
     """From the second loss in a row on, each lower MAC that was heard has a second's start."""
     replay = lost_by_announcements()
-    first = verdicts.silence_after_loss(replay.state, replay.now, POLICY)
+    first = timing.silence_after_loss(replay.state, replay.now, POLICY)
     again = replace(replay.state, losses=2)
     lower = replace(again, context=replace(CONTEXT, mac=bytes(6)))
 
     assert first == 3.5 * POLICY.defend_interval
-    assert verdicts.silence_after_loss(lower, replay.now, POLICY) == 2 * first
+    assert timing.silence_after_loss(lower, replay.now, POLICY) == 2 * first
     assert (
-        verdicts.silence_after_loss(again, replay.now, POLICY)
-        == 2 * first + POLICY.defend_interval
+        timing.silence_after_loss(again, replay.now, POLICY) == 2 * first + POLICY.defend_interval
     )
 
 

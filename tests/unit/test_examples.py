@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from ipfailover_agent.cli import cli
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import listen, old_reading, settings, variables
 from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
-from ipfailover_agent.core.telling import http
+from ipfailover_agent.core.telling import http_messages
 from tests.support import manifests, quadlet
 from tests.support.manifests import (
     EXAMPLES,
@@ -140,8 +140,8 @@ def test_probes_by_http_can_be_added(overlay: str, tmp_path: Path) -> None:
     for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
         asked = container[probe].pop("httpGet")
         assert (address.host, address.port) == (asked["host"], asked["port"])
-        request = http.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
-        assert isinstance(request, http.HttpRequest)
+        request = http_messages.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
+        assert isinstance(request, http_messages.HttpRequest)
         paths.append((request.path, request.config))
         assert {
             "periodSeconds": 10,

@@ -8,11 +8,11 @@ from ipaddress import IPv4Address
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings
 from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.supervising.roster import Instances
-from ipfailover_agent.protection.holders import HolderMonitor
+from ipfailover_agent.core.supervising.instances import Instances
+from ipfailover_agent.protection.holder_monitor import HolderMonitor
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 

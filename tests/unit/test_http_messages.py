@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.telling import http
-from ipfailover_agent.core.telling.http import HEAD_LIMIT, HttpRequest, HttpResponse, parse_request
+from ipfailover_agent.core.telling import http_messages
+from ipfailover_agent.core.telling.http_messages import (
+    HEAD_LIMIT,
+    HttpRequest,
+    HttpResponse,
+    parse_request,
+)
 
 DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 MOST = "a" * 1000
@@ -85,7 +90,7 @@ def test_no_bytes_make_it_fail(data: bytes, end: bytes) -> None:
 
 def test_an_answer_says_what_it_is_and_forbids_the_rest() -> None:
     """No sniffing, no storing, no frames, no scripts."""
-    head = http.build_head(http.text(200, "one", "two"), DATE).decode("ascii")
+    head = http_messages.build_head(http_messages.text(200, "one", "two"), DATE).decode("ascii")
     first, *lines = head.split("\r\n")
     assert "HTTP/1.1 200 OK" == first
     assert ["", ""] == lines[-2:]
@@ -101,11 +106,13 @@ def test_an_answer_says_what_it_is_and_forbids_the_rest() -> None:
 
 def test_an_answer_may_allow_its_own_style_and_name_its_methods() -> None:
     """Where it has one, or where another method was tried."""
-    page = http.build_head(HttpResponse(body=b"", style="'sha256-x'"), DATE)
+    page = http_messages.build_head(HttpResponse(body=b"", style="'sha256-x'"), DATE)
     assert b"; style-src 'sha256-x'\r\n" in page
-    assert b"\r\nAllow: GET, HEAD\r\n" in http.build_head(http.refusal(405), DATE)
+    assert b"\r\nAllow: GET, HEAD\r\n" in http_messages.build_head(
+        http_messages.refusal(405), DATE
+    )
 
 
 def test_words_that_are_no_utf_8_are_answered_all_the_same() -> None:
     """A reason may name a file."""
-    assert b"not ready\n/etc/?\n" == http.text(503, "not ready", "/etc/\udcff").body
+    assert b"not ready\n/etc/?\n" == http_messages.text(503, "not ready", "/etc/\udcff").body

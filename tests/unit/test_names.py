@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 PRODUCT = Path(__file__).resolve().parents[2] / "ipfailover_agent"
 SOURCES = tuple(sorted(PRODUCT.rglob("*.py")))
 
-#: Modules whose class names are compared with nothing yet: the drains still have two machines.
+#: Modules that are the same part of each package.
+SHARED = frozenset({"__init__", "fsm", "service"})
+
+#: Modules whose names are compared with nothing yet: the drains still have two machines.
 DRAINS = frozenset({*(PRODUCT / "core" / "drains").iterdir(), PRODUCT / "commands" / "drain.py"})
 
 
@@ -48,3 +51,12 @@ def test_a_name_that_stands_twice_is_found() -> None:
     other = "class B: pass\nclass C: pass\nclass C: pass"
     pairs = [(name, place) for place in (one, other) for name in classes(place)]
     assert {"B": [one, other], "C": [other, other]} == repeated(pairs)
+
+
+def test_no_module_has_the_name_of_another() -> None:
+    """A file is found by its name alone; a package's service and state machine have the same."""
+    assert {} == repeated(
+        (file.stem, str(file.relative_to(PRODUCT)))
+        for file in SOURCES
+        if file.stem not in SHARED and file not in DRAINS
+    )

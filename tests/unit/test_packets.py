@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.network.asking import question
-from ipfailover_agent.core.network.packet_filter import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
+from ipfailover_agent.core.network.bpf import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
+from ipfailover_agent.core.network.neighbour import question
 from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from ipfailover_agent.chronicle.look import NodeAnswers, ProtectionState
+from ipfailover_agent.chronicle.protection_state import NodeAnswers, ProtectionState
 from ipfailover_agent.chronicle.reporter import Reporter, problems_of
 from ipfailover_agent.core.errors import (
     AgentError,
@@ -31,7 +31,7 @@ from ipfailover_agent.core.model import (
     Rendering,
 )
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.supervising.supervision import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.prepare import Candidate
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from structlog.testing import LogCapture
 
-    from ipfailover_agent.report.status import DrainRequestStatus
+    from ipfailover_agent.report.status_model import DrainRequestStatus
 
 PROBLEM = Problem(variable="A", element="x", reason="is wrong", instead="write y")
 

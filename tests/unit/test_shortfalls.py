@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.core.planning import shortfalls
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.planning.shortfalls import Surroundings
 from ipfailover_agent.core.reading import settings
 from tests.support.vectors import host_facts

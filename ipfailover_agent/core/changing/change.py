@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ipfailover_agent.core.changing import steps, wire
+from ipfailover_agent.core.changing import advert_diff, steps
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.changing.wire import Difference
+    from ipfailover_agent.core.changing.advert_diff import Difference
     from ipfailover_agent.core.model import Family, IPAddress, KeepalivedConfig, VrrpInstance
 
 _SHOWN_LINES = 10
@@ -116,7 +116,7 @@ def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> ConfigChan
             if was.name != now.name and was.virtual_router_id == now.virtual_router_id
         ),
         resized=_resized(active, candidate),
-        differences=wire.differences(active, candidate, pairs),
+        differences=advert_diff.differences(active, candidate, pairs),
         needs_second_signal=steps.first_step(active, candidate) is not None,
     )
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing.wording import ranges
+from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.model import Family, VirtualAddress
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from ipfailover_agent.core.drains.draining import (
     TimePassed,
     Told,
 )
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress, VrrpInstance

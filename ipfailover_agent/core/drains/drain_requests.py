@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 from msgspec import Struct, field
 
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.core.words import shown_without
+from ipfailover_agent.core.text import shown_without
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress

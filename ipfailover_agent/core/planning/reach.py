@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ipfailover_agent.core.model import Family, family_of
 from ipfailover_agent.core.planning import unicast
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings

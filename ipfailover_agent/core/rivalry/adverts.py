@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivalry import causes, counting, verdicts, yielding
+from ipfailover_agent.core.rivalry import causes, counting, timing, yielding
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
     AdvertSeen,
@@ -88,7 +88,7 @@ def on_advert(
     if state.is_challenged_by(now) and (challenged_at is None or has_changed_rank):
         challenged_at, answered_at = now, None
     rival = replace(
-        known.sighted(now, verdicts.memory_of(policy)),
+        known.sighted(now, timing.memory_of(policy)),
         advert=advert,
         advert_at=now,
         challenged_at=challenged_at,
@@ -132,7 +132,7 @@ def _compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) ->
     others = [
         each
         for each in state.rivals
-        if each.mac != heard.mac and verdicts.is_recent(each, state.context, now)
+        if each.mac != heard.mac and timing.is_recent(each, state.context, now)
     ]
     for each in others:
         if each.rank < heard.rank and each.answered_at is None:
@@ -157,7 +157,7 @@ def _note_defiance(state: Contest, left: Rival, now: float, policy: ContestPolic
             each.answered_at is not None
             and each.rank < left.rank
             and now - each.answered_at >= enough
-            and verdicts.is_recent(each, state.context, now)
+            and timing.is_recent(each, state.context, now)
         ):
             state = yielding.remember(state, replace(each, defied_at=now), policy)
     return state

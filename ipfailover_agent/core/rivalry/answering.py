@@ -42,7 +42,7 @@ from ipfailover_agent.core.rivalry.questions import (
     Regained,
     Unanswered,
 )
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

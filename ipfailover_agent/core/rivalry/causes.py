@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ipfailover_agent.core.model import Family, family_of
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -129,7 +129,7 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
 def routed(advert: Advert, outlook: str = "") -> Cause:
     """Return what is said of adverts that a router forwarded to this node: they are ignored.
 
-    ``outlook`` is how it goes on, as the end of a sentence.
+    ``impact`` is how it goes on, as the end of a sentence.
     """
     exempt = ""
     if family_of(advert.source) is Family.IPV6 and not advert.destination.is_multicast:

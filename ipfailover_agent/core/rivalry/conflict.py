@@ -128,7 +128,7 @@ class AdvertSeen(Struct, frozen=True, kw_only=True):
     """A received advert for our router id, or one that lists an address of ours.
 
     ``seen_ids`` are all router ids heard on the interface so far, for suggesting a free one.
-    ``outlook`` says how it goes on with a sender that is no rival, as the end of a sentence.
+    ``impact`` says how it goes on with a sender that is no rival, as the end of a sentence.
     """
 
     advert: Advert
@@ -265,7 +265,7 @@ class Contest(Struct, frozen=True, kw_only=True):
         is_counting: keepalived has counted adverts since it is BACKUP and rivals are the same.
         asked_at: when keepalived was asked last; ``dump_at`` when to ask again.
         announced_at: when we announced last; ``brisk_until``, ``fresh_until``, ``is_winner``: see
-            ``verdicts.next_announcement``.
+            ``timing.next_announcement``.
         announce_at: when to announce after a gap.
         not_before: after a report without a hold, no other decision until then.
         left_at: when an advert of ours was seen leaving while keepalived's last word was BACKUP:

@@ -32,7 +32,7 @@ MASTER     a rank that advertised against  yields at once: it does not hear
 BACKUP     two adverts between two dumps,  yields before its master-down timer ends (A >= 1 s)
            none of them counted
 MASTER     announcement, no advert of      announces at once and every 0.4 s, 8 times; the same
-           that MAC in sight               MAC again: stages of 0.36 s, see ``verdicts.yields``
+           that MAC in sight               MAC again: stages of 0.36 s, see ``timing.yields``
 MASTER     such announcements for 0.3 s    yields at once: our predecessor lost against that one
            before we became it
 MASTER     own adverts do not leave, all   announces likewise, and every second while that lasts:
@@ -81,7 +81,7 @@ from typing import TYPE_CHECKING, assert_never
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivalry import adverts, causes, counting, verdicts, yielding
+from ipfailover_agent.core.rivalry import adverts, causes, counting, timing, yielding
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
     AdvertLeft,
@@ -141,7 +141,7 @@ def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Ste
         case _:
             assert_never(event)
     state, more = yielding.judge(state, now, policy)
-    deadline = verdicts.next_deadline(state, now, policy)
+    deadline = timing.next_deadline(state, now, policy)
     if deadline != state.deadline:
         state = replace(state, deadline=deadline)
     return state, actions + more
@@ -186,7 +186,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
         left_at=None,
     )
     match entered:
-        case VrrpState.BACKUP if verdicts.watches_counters(state.context, policy):
+        case VrrpState.BACKUP if timing.watches_counters(state.context, policy):
             return replace(state, dump_at=now), ()
         case VrrpState.MASTER if state.phase is ContestPhase.HELD:
             return state, yielding.hold_again(state)
@@ -222,13 +222,13 @@ def _challenged_early(rival: Rival, state: Contest, now: float, policy: ContestP
 
 def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Step:
     """Become MASTER, perhaps together with somebody who was heard before keepalived told us."""
-    disputing = [each for each in state.rivals if verdicts.was_disputing(state, each, now, policy)]
+    disputing = [each for each in state.rivals if timing.was_disputing(state, each, now, policy)]
     if disputing and not yielding.is_muted(state, now):
         cause = _cause_of(state, disputing[-1])
         return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
     if not yielding.is_muted(state, now):
         for each in state.rivals:
-            if each.advert is not None and verdicts.was_defying(state, each, now, policy):
+            if each.advert is not None and timing.was_defying(state, each, now, policy):
                 # One that ranks above us is left to keepalived again as soon as a trial shows it.
                 is_higher = each.outranks(state.context)
                 reason = HoldReason.OUTRANKED if is_higher else HoldReason.UNYIELDING
@@ -239,7 +239,7 @@ def _on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Step:
         for each in state.rivals
         if each.announced_at is not None
         and now - each.announced_at < policy.confirm
-        and not verdicts.is_advertising(state, each.mac, now + policy.confirm)
+        and not timing.is_advertising(state, each.mac, now + policy.confirm)
     ]
     for each in contacts:
         state = yielding.remember(state, replace(each, contact_at=now), policy)
@@ -280,7 +280,7 @@ def _on_not_leaving(state: Contest, now: float, policy: ContestPolicy) -> Contes
     if state.fresh_until is None or state.fresh_until < now:
         state = yielding.brisk(state, now, policy)
         state = replace(state, fresh_until=now)
-    wait = policy.missed_announcements * verdicts.cadence(state.context, policy)
+    wait = policy.missed_announcements * timing.cadence(state.context, policy)
     return replace(state, fresh_until=max(state.fresh_until or now, now + wait))
 
 
@@ -295,11 +295,9 @@ def _on_announcement(
     rival = state.rival(mac, None) or Rival(mac=mac, first_seen=now)
     if rival.left_at is not None and now - rival.left_at < policy.leaving:
         return state, ()
-    if rival.announced_at is not None and now - rival.announced_at > verdicts.lapse(
-        context, policy
-    ):
+    if rival.announced_at is not None and now - rival.announced_at > timing.lapse(context, policy):
         rival = rival.lapsed()
-    rival = rival.sighted(now, verdicts.memory_of(policy))
+    rival = rival.sighted(now, timing.memory_of(policy))
     rival = replace(rival, announced_at=now, address=announcement.address)
     same = [each for each in state.rivals if each.mac in {mac, announcement.source_mac}]
     # A MASTER's keepalived counts the same silence, and was there a little sooner.
@@ -336,12 +334,12 @@ def _on_challenge(
         rival, actions = replace(rival, contact_at=now), (AskDump(),)
     else:
         state = replace(state, is_winner=True, fresh_until=now + policy.fresh_for)
-        stage = verdicts.stage_of(rival, state.context, now, policy)
+        stage = timing.stage_of(rival, state.context, now, policy)
         if stage and not rival.stage:
             actions = (ReportCause(cause=cause),)
         rival = replace(rival, stage=stage)
     state = yielding.remember(state, rival, policy)
-    if not yielding.is_muted(state, now) and verdicts.yields(state, rival, policy):
+    if not yielding.is_muted(state, now) and timing.yields(state, rival, policy):
         return yielding.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
     return state, actions
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivalry import causes, verdicts, yielding
+from ipfailover_agent.core.rivalry import causes, timing, yielding
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
     Contest,
@@ -43,7 +43,7 @@ def count(
     if state.baseline is None or heard_at <= state.baseline.taken_at:
         return state
     state = replace(state, passed=state.passed + 1)
-    if state.passed in {verdicts.needed(state, now), 2}:
+    if state.passed in {timing.needed(state, now), 2}:
         state = replace(state, second_at=now)
         if not state.is_counting:
             state = replace(state, dump_at=min(dump_at, now + policy.settle))
@@ -63,19 +63,19 @@ def on_dump(state: Contest, counters: AdvertCounters, now: float, policy: Contes
         return state, ()
     state = plan_dump(state, counters, now, policy)
     baseline = state.baseline
-    if baseline is None or verdicts.went_back(baseline, counters):
+    if baseline is None or timing.went_back(baseline, counters):
         return replace(state, baseline=counters, passed=0, second_at=None), ()
-    if verdicts.accepted(state, baseline, counters) > 0:
+    if timing.accepted(state, baseline, counters) > 0:
         state = replace(state, baseline=counters, passed=0, second_at=None, is_counting=True)
         if state.phase is ContestPhase.TRIAL:
             state = replace(yielding.calm(state, now), blind_until=None)
             return state, (EndTrial(),)
         return state, ()
-    is_refused = verdicts.refused(baseline, counters)
-    if not is_refused and not verdicts.has_read_second(state, policy):
+    is_refused = timing.refused(baseline, counters)
+    if not is_refused and not timing.has_read_second(state, policy):
         return state, ()
     if (
-        state.passed < (verdicts.needed(state, now) if is_refused else 2)
+        state.passed < (timing.needed(state, now) if is_refused else 2)
         or state.second_at is None
         or counters.taken_at
         < state.second_at + (policy.settle if is_refused else policy.doubt) - 1e-6
@@ -102,7 +102,7 @@ def plan_dump(
             if counters.taken_at < wanted_at - 1e-6:
                 # Asked before the adverts in question could be counted.
                 return replace(state, dump_at=max(now, wanted_at))
-        if not verdicts.has_read_second(state, policy):
+        if not timing.has_read_second(state, policy):
             return replace(state, dump_at=now)
     wait = policy.dump_interval
     if state.phase is ContestPhase.TRIAL:

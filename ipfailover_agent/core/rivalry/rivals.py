@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 
-from ipfailover_agent.core.words import shown_without
+from ipfailover_agent.core.text import shown_without
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -173,7 +173,7 @@ class Rival(Struct, frozen=True, kw_only=True):
             left after ``challenged_at``, or, while we are BACKUP, another rival's.
         defied_at: when it last went on advertising all the same, the higher rank still there.
         contact_at: its first announcement since we became MASTER, no advert of it in sight.
-        stage: how far the contest has come since, see ``verdicts.yields``; 0 until it announces
+        stage: how far the contest has come since, see ``timing.yields``; 0 until it announces
             again.
         lapses: how often it announced anew after a silence in which one who hears us would not
             have been silent.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivalry import causes, verdicts
+from ipfailover_agent.core.rivalry import causes, timing
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
     Announce,
@@ -58,13 +58,13 @@ def judge(state: Contest, now: float, policy: ContestPolicy) -> Step:
 
 
 def _judge_held(state: Contest, now: float, policy: ContestPolicy) -> Step:
-    if now >= verdicts.alive_until(state, now, policy):
+    if now >= timing.alive_until(state, now, policy):
         is_blind = state.reason is HoldReason.ANNOUNCED
         blind_until = now + policy.fresh_for if is_blind else None
         return replace(calm(state, now), blind_until=blind_until), (ReleaseInstance(),)
     if state.trial_at is None or now < state.trial_at:
         return state, ()
-    if not verdicts.may_try(state, now, policy):
+    if not timing.may_try(state, now, policy):
         return replace(state, trial_at=now + policy.trial_first), ()
     lasts = policy.trial_adverts * state.context.advert_interval
     state = replace(
@@ -83,7 +83,7 @@ def _judge_trial(state: Contest, now: float, policy: ContestPolicy) -> Step:
     is_over = state.trial_at is not None and now >= state.trial_at
     if not is_over and state.state is not VrrpState.MASTER:
         return state, ()
-    if now >= verdicts.alive_until(state, now, policy):
+    if now >= timing.alive_until(state, now, policy):
         return calm(state, now), (EndTrial(),)
     return _resume(state, now, policy)
 
@@ -95,7 +95,7 @@ def _judge_master(state: Contest, now: float, policy: ContestPolicy) -> Step:
         advert, begin = rival.advert, rival.challenged_at
         if advert is None or begin is None or is_muted(state, now):
             continue
-        if not verdicts.is_challenge(rival, begin, context, now):
+        if not timing.is_challenge(rival, begin, context, now):
             continue
         if rival.outranks(context):
             state, more = _judge_outranked(state, advert, begin, now, policy)
@@ -104,7 +104,7 @@ def _judge_master(state: Contest, now: float, policy: ContestPolicy) -> Step:
         actions += more
         if state.phase is not ContestPhase.WATCHING:
             return state, actions
-    due = verdicts.next_announcement(state, now, policy)
+    due = timing.next_announcement(state, now, policy)
     if due is not None and now >= due:
         state, actions = replace(state, announced_at=now), (*actions, Announce())
     return state, actions
@@ -115,12 +115,12 @@ def _judge_outranked(
 ) -> Step:
     ask_at, decide_at = begin + policy.confirm - policy.dump_lead, begin + policy.confirm
     actions: tuple[Action, ...] = ()
-    if now >= ask_at and verdicts.has_to_ask(state, advert, ask_at):
+    if now >= ask_at and timing.has_to_ask(state, advert, ask_at):
         state, actions = _ask(state, now)
     if now < decide_at:
         return state, actions
-    is_answered = verdicts.has_answered(state, advert, ask_at)
-    if not is_answered and now < decide_at + verdicts.dump_wait(state, advert, policy):
+    is_answered = timing.has_answered(state, advert, ask_at)
+    if not is_answered and now < decide_at + timing.dump_wait(state, advert, policy):
         return state, actions
     cause = causes.explain(advert, state.context)
     state, more = hold(state, HoldReason.OUTRANKED, cause, now, policy)
@@ -148,9 +148,9 @@ def _judge_lower(
     is_senior = rival.first_seen >= state.since
     if (
         (rival.advert_at or now) < state.patient_until
-        or not verdicts.is_unyielding(rival, context, now, policy)
+        or not timing.is_unyielding(rival, context, now, policy)
         or not rival.is_reported  # one advert proves nothing
-        or not verdicts.is_recent(rival, context, now)
+        or not timing.is_recent(rival, context, now)
         or (is_senior and not policy.yields_as_senior)
     ):
         return state, actions
@@ -177,7 +177,7 @@ def hold(
         cause=cause,
         held_at=now,
         alive_until=now + state.context.master_down_time,
-        trial_at=now + verdicts.trial_delay(state.trials, policy),
+        trial_at=now + timing.trial_delay(state.trials, policy),
         losses=state.losses + (reason is HoldReason.ANNOUNCED),
         announce_at=None,
         is_winner=False,
@@ -189,7 +189,7 @@ def hold(
 def _resume(state: Contest, now: float, policy: ContestPolicy) -> Step:
     """Hold again after a trial that went wrong."""
     trials = state.trials + 1
-    delay = verdicts.trial_delay(trials, policy)
+    delay = timing.trial_delay(trials, policy)
     state = replace(state, phase=ContestPhase.HELD, trials=trials, trial_at=now + delay)
     return state, hold_again(state)
 
@@ -203,7 +203,7 @@ def hold_again(state: Contest) -> tuple[Action, ...]:
 
 def brisk(state: Contest, now: float, policy: ContestPolicy) -> Contest:
     """Return the state of one who announces often for a while, and then as a winner does."""
-    lasts = policy.brisk_rounds * verdicts.brisk_cadence(state.context, policy)
+    lasts = policy.brisk_rounds * timing.brisk_cadence(state.context, policy)
     return replace(
         state,
         is_winner=True,

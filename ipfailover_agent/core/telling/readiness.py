@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.core.changing.wire import named
+from ipfailover_agent.core.changing.advert_diff import named
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising.supervision import AgentPhase
 

@@ -1,0 +1,145 @@
+"""Remembers whose adverts are heard, so that every node can name who holds each address.
+
+Decisions are :mod:`core.rivalry.holders`'. Nothing here raises, and nothing is done about it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.chronicle.history import utc
+from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.rivalry import contexts, holders
+from ipfailover_agent.core.supervising.instances import Instances
+from ipfailover_agent.report.status_model import HolderStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, VrrpInstance
+    from ipfailover_agent.core.network.packets import Advert
+    from ipfailover_agent.core.rivalry.holders import AdvertClaim
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
+
+
+class HolderMonitor:
+    """Of the active configuration's instances; ``changed`` hears that others are to be named."""
+
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        self.changed = changed
+        self._claims: dict[str, tuple[AdvertClaim, ...]] = {}
+        self._newest: dict[str, tuple[Advert, ContestContext]] = {}  # where there is one claim
+        self._identities: dict[str, object] = {}
+        self._peers: dict[str, tuple[IPAddress, ...]] = {}
+        self._sources: dict[str, IPAddress] = {}
+        self._roster = Instances()
+        self._told: dict[str, tuple[tuple[str, int], ...]] = {}
+        self._look_at: float | None = None
+
+    def configure(self, config: KeepalivedConfig, facts: HostFacts) -> None:
+        """Take the active configuration; what was heard of instances that stay is kept."""
+        before = {identity: name for name, identity in self._identities.items()}
+        self._identities = {each.name: _identity(each) for each in config.instances}
+        self._peers = {each.name: each.unicast_peers for each in config.instances}
+        self._sources = contexts.sources(config, facts)
+        self._newest.clear()
+        self._claims = {
+            name: self._claims.get(before.get(identity, ""), ())
+            for name, identity in self._identities.items()
+        }
+        self._look_at = time.monotonic()
+
+    def roster_is(self, roster: Instances, now: float) -> None:
+        """Take what all instances do."""
+        self._roster, self._look_at = roster, now
+
+    def heard(self, name: str, advert: Advert, context: ContestContext) -> None:
+        """Take an advert for an instance's id, or one that lists an address of it."""
+        now = time.monotonic()
+        before = self._claims.get(name, ())
+        known = self._newest.get(name)
+        if known is not None and known[0] is advert and known[1] is context:
+            same = holders.heard_again(before, now)
+            if same is not None:
+                self._claims[name] = same
+                return
+        if not holders.counts(advert, context, self._peers.get(name, ())):
+            return
+        after = self._claims[name] = holders.heard(before, advert, context, now)
+        if holders.is_news(before, after):
+            self._look_at = now
+        if advert.priority and len(after) == 1 and after[0].last == now:
+            self._newest[name] = advert, context
+        else:
+            self._newest.pop(name, None)
+        # As the wire shows it: with a new address the interface may have another one since.
+        self._sources[name] = context.source
+
+    def gap(self, seconds: float) -> None:
+        """Our loop did not run for so long; before what arrived meanwhile."""
+        now = time.monotonic()
+        self._claims = {
+            name: holders.later(each, seconds, now) for name, each in self._claims.items()
+        }
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        return self._look_at
+
+    def tick(self, now: float) -> None:
+        """Say it where another one is to be named."""
+        if self._look_at is None or now < self._look_at:
+            return
+        every = self._every(now)
+        due = [holders.changes_at(each, now) for each in every.values()]
+        # Adverts that come meanwhile make it later, so that this is seldom done.
+        self._look_at = min((each for each in due if each is not None), default=None)
+        named = {
+            name: tuple((str(one.source), one.priority) for one in holders.holding(each, now))
+            for name, each in every.items()
+        }
+        if named != self._told:
+            self._told = named
+            self.changed()
+
+    # --- what is told of it ---------------------------------------------------------------------
+
+    def named(self) -> Mapping[str, tuple[HolderStatus, ...]]:
+        """Return who holds each instance's addresses, as far as is known."""
+        now, clock = time.monotonic(), time.time()
+        return {
+            name: tuple(
+                HolderStatus(
+                    address=str(each.source),
+                    is_here=each.is_own,
+                    priority=each.priority,
+                    heard_at=None if each.is_own else utc(clock - (now - each.last)),
+                )
+                for each in found
+            )
+            for name, found in (
+                (name, holders.holding(each, now)) for name, each in self._every(now).items()
+            )
+        }
+
+    def _every(self, now: float) -> dict[str, tuple[AdvertClaim, ...]]:
+        """Return the claims that are known, this node's too, by the instance."""
+        found = {}
+        for entry in self._roster.entries:
+            name = entry.instance.name
+            claims, source = self._claims.get(name, ()), self._sources.get(name)
+            if entry.state is VrrpState.MASTER and source is not None:
+                since = now if entry.entered is None else entry.entered
+                claims = (*claims, holders.own(entry.instance, source, since, now))
+            if claims:
+                found[name] = claims
+        return found
+
+
+def _identity(instance: VrrpInstance) -> object:
+    addresses = frozenset(each.address for each in instance.all_addresses)
+    return instance.virtual_router_id, instance.family, addresses
