@@ -90,18 +90,18 @@ class Agent:
             tell=self._is_stuck,
         )
         self._refusals = Repeats()
-        self._witness = TransitionCauses(self._paths)
-        self._history.heard = self._witness.told
+        self._transition_causes = TransitionCauses(self._paths)
+        self._history.heard = self._transition_causes.record
         self._guard = Guard(
             log=log,
             paths=self._paths,
             environment=environment,
             kill=self._kill_keepalived,
-            seen=self._witness.advert,
+            seen=self._transition_causes.advert,
             dispatch=self._dispatch,
             restart=self._restart,
         )
-        self._witness.sources = Sources(
+        self._transition_causes.sources = Sources(
             withholdings=self._guard.withholdings,
             is_wire_watched=lambda: self._guard.contests.is_on,
             lapsed_at=self._guard.leases.lapsed_at,
@@ -113,23 +113,23 @@ class Agent:
             lines_dropped=lambda: output.dropped + errors.dropped,
             held=self._guard.contests.describe,
             protections=self._guard.protections,
-            troubles=self._guard.ground.troubles,
+            troubles=self._guard.link_watch.troubles,
             drains=self._guard.drains,
             look=self._guard.look,
             answers=self._guard.answers,
             history=self._history,
-            witness=self._witness,
+            transition_causes=self._transition_causes,
         )
         self._guard.drains.changed = self._guard.holders.changed = self._reporter.touch
-        self._guard.ground.changed = self._reporter.touch
+        self._guard.link_watch.changed = self._reporter.touch
         self._guard.shields.changed = self._reporter.touch
         self._peering = Peering(
             log=log,
             path=self._paths.peers,
-            in_force=lambda: self._candidates.peers,
+            in_force=lambda: self._config_manager.peers,
             changed=lambda: self._dispatch(does.InputsChanged()),
         )
-        self._candidates = config_manager.ConfigManager(
+        self._config_manager = config_manager.ConfigManager(
             environment=environment,
             options=options,
             paths=self._paths,
@@ -144,7 +144,7 @@ class Agent:
         self._watcher = Watcher(
             log=log,
             options=options,
-            candidates=self._candidates,
+            candidates=self._config_manager,
             policy=self._policy,
             request=lambda: self._dispatch(does.ReloadRequested()),
         )
@@ -178,8 +178,8 @@ class Agent:
                 self._child = Child(self._loop)
                 self._loop.watch_lines(fifo, "notify")
                 self._peering.begin(self._loop)
-                self._guard.overseer.begin(self._loop, self._candidates.environment)
-                self._guard.ground.begin(self._loop)
+                self._guard.keepalived_watchdog.begin(self._loop, self._config_manager.environment)
+                self._guard.link_watch.begin(self._loop)
                 self._web.begin(self._loop)
                 finish = self._serve()
                 self._hear_last_words()
@@ -198,7 +198,7 @@ class Agent:
         code = finish.exit_code
         say = self._log.info if code is ExitCode.OK else self._log.error
         # The last line is what platforms show of a container that ended.
-        problems = self._reporter.refusal if self._candidates.active is None else ()
+        problems = self._reporter.refusal if self._config_manager.active is None else ()
         self.failure = (*filter(None, (finish.reason,)), *problems)
         told = {"problems": problems} if problems else {}
         say("agent.stopped", exit_code=int(code), reason=finish.reason, **told)
@@ -241,7 +241,7 @@ class Agent:
             while process.group_exists(self._state.pid) and time.monotonic() < deadline:
                 list(process.reap())
                 time.sleep(self._policy.clear_interval)
-        self._candidates.release_addresses()
+        self._config_manager.release_addresses()
 
     def _is_stuck(self, reason: str) -> None:
         """Say in the watchdog's thread why it ends this process."""
@@ -254,7 +254,7 @@ class Agent:
         """Wait for events once and handle them; deadlines come first."""
         due = (
             self._state.deadline,
-            self._candidates.deadline,
+            self._config_manager.deadline,
             self._reporter.deadline,
             self._guard.deadline,
             self._web.deadline,
@@ -272,12 +272,12 @@ class Agent:
                     self._on_notify_line(line)
                 case _:
                     pass
-        self._guard.roster_is(self._reporter.roster, now)
+        self._guard.roster_is(self._reporter.instance_states, now)
         self._guard.renew(now)
         self._guard.tick(now)
         if self._state.deadline is not None and now >= self._state.deadline:
             self._dispatch(does.SupervisionDeadlinePassed())
-        self._candidates.tick(now, self._loop)
+        self._config_manager.tick(now, self._loop)
         self._peering.tick(now)
         if self._state.phase is AgentPhase.RUNNING:
             self._watcher.tick(now)
@@ -302,7 +302,7 @@ class Agent:
             first = min((each for each in due if each is not None), default=None)
             events = self._loop.wait(first)
             # Most of what the kernel tells of links is no reason for a round.
-            matters = _LINKS in events and self._guard.ground.readable()
+            matters = _LINKS in events and self._guard.link_watch.readable()
             events = tuple(each for each in events if each != _LINKS)
             now = time.monotonic()
             # What was due before the last round was not kept waiting by this one.
@@ -321,7 +321,7 @@ class Agent:
         lines = [event for event in events if isinstance(event, loop.LineReceived)]
         for each in lines:
             if self._child.writes(each.source):
-                self._witness.line(each.line, now)
+                self._transition_causes.line(each.line, now)
         if any(each.source == "notify" for each in lines):
             self._guard.contests.readable()
 
@@ -331,7 +331,7 @@ class Agent:
                 for child in process.reap():
                     self._on_child_exit(child)
             case loop.SignalReceived(signum=signal.SIGUSR1):
-                self._guard.drains.look(self._reporter.roster)
+                self._guard.drains.look(self._reporter.instance_states)
             case loop.SignalReceived(signum=number):
                 self._log.info("signal.received", signal=number.name)
                 asked = number is signal.SIGHUP
@@ -339,25 +339,25 @@ class Agent:
             case loop.LineReceived(source="notify") | loop.Woken():
                 pass  # taken before; somebody wants a snapshot, which the round makes
             case loop.LineReceived(source=keepalived_watchdog.STREAM, line=line):
-                self._guard.overseer.lookup_said(line)
+                self._guard.keepalived_watchdog.lookup_said(line)
             case loop.StreamClosed(source=keepalived_watchdog.STREAM):
-                self._guard.overseer.lookup_closed(self._loop)
+                self._guard.keepalived_watchdog.lookup_closed(self._loop)
             case loop.Readable(source=web.SOURCE):
                 self._web.woken()
             case loop.Readable(source=source) if source == PEERS:
                 self._peering.readable()
             case loop.Readable(source=awaiting.SOURCE):
-                self._candidates.ear.readable()
+                self._config_manager.ear.readable()
             case loop.Readable(source=source):
                 self._guard.readable(source)
             case loop.LineReceived(source=source, line=line) if self._child.writes(source):
                 self._on_keepalived_line(source, line)
             case loop.LineReceived(source=source, line=line):
-                self._candidates.test_said(source, line)
+                self._config_manager.test_said(source, line)
             case loop.StreamClosed(source=source) if self._child.writes(source):
                 self._child.close(source)
             case loop.StreamClosed(source=source):
-                self._candidates.test_closed(source, self._loop)
+                self._config_manager.test_closed(source, self._loop)
             case loop.Writable():
                 self._output.flush()
                 self._errors.flush()
@@ -371,7 +371,7 @@ class Agent:
         if child.pid == self._state.pid and self._state.phase is not AgentPhase.CLEARING:
             code, is_restart = child.exit_code, self._state.phase is AgentPhase.RESTARTING
             permanent = keepalived.permanent_exit_code(code) is not None
-            changed = permanent and self._candidates.host_changed()
+            changed = permanent and self._config_manager.host_changed()
             self._reporter.keepalived_ended(
                 expected=self._state.stops
                 or is_restart
@@ -380,10 +380,10 @@ class Agent:
                 code=code,
                 signal=child.signal,
             )
-            self._guard.keepalived_ended(self._reporter.roster, keeps_holds=is_restart)
+            self._guard.keepalived_ended(self._reporter.instance_states, keeps_holds=is_restart)
             self._dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
         elif not (
-            self._candidates.child_exited(child, self._loop)
+            self._config_manager.child_exited(child, self._loop)
             or self._guard.child_exited(child, self._loop)
         ):
             self._log.debug("child.orphan_reaped", pid=child.pid, exit_code=child.exit_code)
@@ -391,7 +391,7 @@ class Agent:
             self._check_group()
 
     def _on_keepalived_line(self, source: str, line: bytes) -> None:
-        is_expected = keepalived.says_heard_itself(line) and self._candidates.is_alone
+        is_expected = keepalived.says_heard_itself(line) and self._config_manager.is_alone
         if not (is_expected or keepalived.says_dumped(line)):
             self._pass_on(line)
         if not self._child.is_newest(source):
@@ -399,7 +399,7 @@ class Agent:
         if keepalived.says_started(line):
             self._dispatch(does.KeepalivedReady())
             if self._state.pid is not None:
-                self._guard.overseer.keepalived_ready(self._state.pid)
+                self._guard.keepalived_watchdog.keepalived_ready(self._state.pid)
         elif keepalived.says_reloaded(line):
             self._dispatch(does.ReloadCompleted())
 
@@ -438,21 +438,21 @@ class Agent:
                     self._reporter.reload_began()
                 self._watcher.reading()
                 runs = self._state.phase is AgentPhase.RUNNING
-                self._candidates.prepare(self._loop, runs=runs)
+                self._config_manager.prepare(self._loop, runs=runs)
             case does.AbandonPreparation():
-                self._candidates.abandon(self._loop)
+                self._config_manager.abandon(self._loop)
             case does.Activate():
-                self._candidates.activate()
+                self._config_manager.activate()
                 self._configure_guard()
             case does.PlaceStep():
-                self._candidates.place_step()
+                self._config_manager.place_step()
             case does.Verify() | does.ConcludeVerification():
                 self._verify(action)
             case does.Restore():
-                self._candidates.restore()
+                self._config_manager.restore()
                 self._configure_guard()
             case does.RollBack():
-                self._candidates.roll_back()
+                self._config_manager.roll_back()
                 self._configure_guard()
             case does.Spawn():
                 self._spawn()
@@ -464,7 +464,7 @@ class Agent:
             case does.CheckGroup():
                 self._check_group()
             case does.ReleaseAddresses():
-                self._candidates.release_addresses()
+                self._config_manager.release_addresses()
             case does.EndReload(reason=reason, is_confirmed=is_confirmed):
                 self._configure_guard()
                 self._guard.reload_ended()
@@ -488,28 +488,30 @@ class Agent:
             return
         self._log.warning("keepalived.restarting", reason=action.reason)
         text = f"keepalived was ended to be started anew: {action.reason}"
-        self._witness.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
+        self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
 
     def _verify(self, action: does.Verify | does.ConcludeVerification) -> None:
         if isinstance(action, does.Verify):
-            self._guard.verify(self._candidates.expectation)
+            self._guard.verify(self._config_manager.expectation)
         else:
             self._guard.conclude_verification()
 
     def _configure_guard(self) -> None:
-        if self._candidates.active is not None:
-            self._guard.activated(self._candidates.active, self._reporter.roster, self._loop)
+        if self._config_manager.active is not None:
+            self._guard.activated(
+                self._config_manager.active, self._reporter.instance_states, self._loop
+            )
 
     def _signal_keepalived(self, number: signal.Signals) -> None:
         if self._state.pid is None:
             return
         is_reload = number is signal.SIGHUP
         if is_reload:
-            self._witness.reloaded(time.monotonic())
+            self._transition_causes.reloaded(time.monotonic())
         else:
             stops = self._state.phase is AgentPhase.STOPPING
             text = "the agent stops" if stops else "keepalived is started again"
-            self._witness.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
+            self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
             self._guard.keepalived_ends()
         process.signal_process(self._state.pid, number)
         if is_reload:
@@ -517,7 +519,7 @@ class Agent:
 
     def _kill_keepalived(self) -> None:
         hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")
-        self._witness.ends(hangs)
+        self._transition_causes.ends(hangs)
         if self._state.pid is not None:
             process.signal_group(self._state.pid, signal.SIGKILL)
 
@@ -526,12 +528,12 @@ class Agent:
             self._dispatch(does.GroupGone())
 
     def _spawn(self) -> None:
-        active = self._candidates.active
+        active = self._config_manager.active
         if active is None:
             raise AgentError("internal error: nothing to start keepalived with")
-        self._guard.ground.starts()
+        self._guard.link_watch.starts()
         try:
-            pid = self._child.spawn(active, self._candidates.environment)
+            pid = self._child.spawn(active, self._config_manager.environment)
         except AgentError as error:
             self._log.error("keepalived.spawn_failed", error=str(error))
             self._dispatch(does.SpawnFailed(exit_code=error.exit_code))

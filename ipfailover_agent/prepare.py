@@ -120,7 +120,7 @@ def _contract_part(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _concerns_us(name: str) -> bool:
-    """Tell whether ``settings`` reads the name, or warns of it as unknown."""
+    """Return whether ``settings`` reads the name, or warns of it as unknown."""
     return variables.is_contract(name) or variables.is_unknown(name)
 
 
@@ -216,7 +216,7 @@ def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tupl
         check_interpreter=host.missing_interpreter(parsed.check_script),
         notify_interpreter=host.missing_interpreter(parsed.notify_script),
     )
-    return (*found, *shortfalls.of_node(config, facts, around))
+    return (*found, *shortfalls.judge_node(config, facts, around))
 
 
 def _check_config_path(paths: RunPaths) -> None:

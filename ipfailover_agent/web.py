@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.reading import listen
 from ipfailover_agent.core.supervising.supervision import AgentPhase
-from ipfailover_agent.report.exchange import Exchange, Listening, StatusView, slept, wake
+from ipfailover_agent.report.exchange import Exchange, Listening, StatusView, drain_wakeups, wake
 from ipfailover_agent.report.status_model import ListenStatus
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Web:
         self._log = log
         self._reporter = reporter
         self._guard = guard
-        self._board: Exchange | None = None
+        self._exchange: Exchange | None = None
         self._server: Server | None = None
         self._loop: Loop | None = None
         self._start_at: float | None = None
@@ -86,28 +86,28 @@ class Web:
         from ipfailover_agent.report.routes import Routes  # noqa: PLC0415
 
         with contextlib.ExitStack() as undo:
-            board = Exchange()
-            undo.callback(board.close)
-            server = Server(address, board, Routes(board))
-            loop.watch_readable(board.to_loop, SOURCE)
-            undo.callback(loop.unwatch, board.to_loop)
+            exchange = Exchange()
+            undo.callback(exchange.close)
+            server = Server(address, exchange, Routes(exchange))
+            loop.watch_readable(exchange.to_loop, SOURCE)
+            undo.callback(loop.unwatch, exchange.to_loop)
             server.start()
             undo.pop_all()
-        self._board, self._server = board, server
+        self._exchange, self._server = exchange, server
 
     def close(self) -> None:
         """End the thread."""
         # One that does not end in time keeps what it waits on: it ends with the process.
-        if self._board and self._server and self._server.close(_CLOSING):
-            self._board.close()
-        self._board = self._server = self._start_at = None
+        if self._exchange and self._server and self._server.close(_CLOSING):
+            self._exchange.close()
+        self._exchange = self._server = self._start_at = None
 
     # --- time -----------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        if self._board is None:
+        if self._exchange is None:
             return self._start_at
         beat = self._beat_at + _BEAT
         return beat if self._look_due is None else min(beat, self._look_due)
@@ -127,10 +127,10 @@ class Web:
                     failed = Listening(reason=str(error))
                     if failed != self._told:
                         self._tell(failed)
-        if self._board is None:
+        if self._exchange is None:
             return
-        self._board.beat = self._beat_at = now
-        self._board.name = self._reporter.config_name
+        self._exchange.beat = self._beat_at = now
+        self._exchange.name = self._reporter.config_name
         if self._look_due is None:
             return
         if self._dump_since is not None and self._has_answered(self._dump_since):
@@ -140,12 +140,12 @@ class Web:
 
     def woken(self) -> None:
         """Take what the thread left."""
-        if self._board is None:
+        if self._exchange is None:
             return
-        slept(self._board.to_loop)
-        if self._board.listening != self._told:
-            self._tell(self._board.listening)
-        if self._look_due is None and self._board.wanted_at > self._looked_at:
+        drain_wakeups(self._exchange.to_loop)
+        if self._exchange.listening != self._told:
+            self._tell(self._exchange.listening)
+        if self._look_due is None and self._exchange.wanted_at > self._looked_at:
             self._prepare_look(time.monotonic())
 
     # --- looking --------------------------------------------------------------------------------
@@ -154,23 +154,26 @@ class Web:
         """Ask keepalived first, unless it answered a moment ago or cannot be asked."""
         self._look_due = max(now, self._looked_at + _LOOK_INTERVAL)
         self._dump_since = None
-        asks = not self._guard.overseer.refusal and self._reporter.phase is AgentPhase.RUNNING
+        asks = (
+            not self._guard.keepalived_watchdog.refusal
+            and self._reporter.phase is AgentPhase.RUNNING
+        )
         if asks and not self._has_answered(now - _DUMP_INTERVAL):
             self._dump_since, self._look_due = now, now + _DUMP_PATIENCE
-            self._guard.overseer.want_dump()
+            self._guard.keepalived_watchdog.want_dump()
 
     def _has_answered(self, since: float) -> bool:
         dumped_at = self._guard.dumped_at
         return dumped_at is not None and dumped_at >= since
 
     def _look(self) -> None:
-        if self._board is None:
+        if self._exchange is None:
             return
         self._look_due = self._dump_since = None
         answers = self._guard.answers()
         status = self._reporter.snapshot()
         self._looked_at = time.monotonic()
-        self._board.look = StatusView(
+        self._exchange.look = StatusView(
             at=self._looked_at,
             status=status,
             dump_age=answers.answered_ago,
@@ -178,7 +181,7 @@ class Web:
             present=answers.present,
             script=self._reporter.script,
         )
-        wake(self._board.to_thread)
+        wake(self._exchange.to_thread)
 
     def _tell(self, listening: Listening) -> None:
         before, self._told = self._told, listening

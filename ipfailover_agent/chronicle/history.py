@@ -95,7 +95,7 @@ class History:
 
     @property
     def has_unwritten(self) -> bool:
-        """Tell whether :meth:`write` has something to do."""
+        """Return whether :meth:`write` has something to do."""
         return bool(self._unwritten)
 
     def write(self) -> None:

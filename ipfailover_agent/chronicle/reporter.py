@@ -25,7 +25,7 @@ from ipfailover_agent.core.errors import (
 )
 from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.supervising import keepalived
-from ipfailover_agent.core.supervising.instances import Instances
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.core.supervising.supervision import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.core.telling.readiness import Readiness
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.chronicle.status_builder import DrainView
     from ipfailover_agent.core.model import VrrpState
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.instances import InstanceState
+    from ipfailover_agent.core.supervising.instance_states import InstanceState
     from ipfailover_agent.prepare import Candidate
 
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
@@ -67,7 +67,7 @@ class Reporter:
         answers: Callable[[], NodeAnswers] = NodeAnswers,
         troubles: Callable[[], tuple[str, ...]] = tuple,
         history: History | None = None,
-        witness: TransitionCauses | None = None,
+        transition_causes: TransitionCauses | None = None,
     ) -> None:
         self.log = log
         self._file = StatusFile(paths.status, log)
@@ -77,7 +77,7 @@ class Reporter:
         self._troubles = troubles
         self._state = Lifecycle()
         self._active: Active | None = None
-        self._roster = Instances()
+        self._instance_states = InstanceStates()
         self._problems: tuple[str, ...] = ()
         self._changes: tuple[str, ...] = ()
         self._refusal: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Reporter:
         self._nag_at: float | None = None
         self.listening: status_model.ListenStatus | None = None
         self.history = history or History(paths.events)
-        self.witness = witness or TransitionCauses(paths)
+        self.transition_causes = transition_causes or TransitionCauses(paths)
         account = StatusBuilder(
             paths=paths,
             source=self._source,
@@ -102,7 +102,7 @@ class Reporter:
             look=look,
             answers=answers,
             history=self.history,
-            witness=self.witness,
+            transition_causes=self.transition_causes,
         )
         self._account = account
         self._written = Readiness()  # in the status file
@@ -132,7 +132,7 @@ class Reporter:
         return StatusInputs(
             lifecycle=self._state,
             active=self._active,
-            roster=self._roster,
+            instance_states=self._instance_states,
             problems=(*self._problems, *self._troubles()),
             reload=self._reload,
             starts=self._starts,
@@ -229,12 +229,12 @@ class Reporter:
 
     def _set_active(self, candidate: Candidate, since: str | None = None) -> None:
         if self._active is not None:
-            self.witness.check_replaced(self._active.config, candidate.config)
+            self.transition_causes.check_replaced(self._active.config, candidate.config)
         self._active = Active.of(candidate, since or utc_now())
         self._problems = candidate.config.degraded
-        self._roster = self._roster.reconfigured(candidate.config.instances)
+        self._instance_states = self._instance_states.reconfigured(candidate.config.instances)
         names = {each.name for each in candidate.config.instances}
-        self.witness.keep(names)
+        self.transition_causes.keep(names)
         self.history.keep(names)
         self._repeats.forget()
         self._nag_at = time.monotonic() + _NAG_INTERVAL if candidate.config.degraded else None
@@ -274,7 +274,7 @@ class Reporter:
 
     def reload_ended(self, reason: str, *, is_confirmed: bool = True) -> None:
         """Tell the verdict on a reload; ``reason`` is empty where it was carried out."""
-        self._roster = self._roster.settled()
+        self._instance_states = self._instance_states.settled()
         ended = max(self._reload.started, self._reload.ended + 1)
         if not is_confirmed:
             verdict, lines = "unconfirmed", (reason, *self._changes)
@@ -296,7 +296,7 @@ class Reporter:
     def keepalived_started(self, pid: int) -> None:
         """Tell that keepalived was started."""
         self._starts += 1
-        self.witness.started()
+        self.transition_causes.started()
         self.log.info("keepalived.started", pid=pid)
         self.touch()
 
@@ -306,23 +306,25 @@ class Reporter:
         """Tell that keepalived ended; nothing is served by it any more."""
         event = "keepalived.terminated" if expected else "keepalived.exited"
         say = self.log.info if expected else self.log.error
-        meaning = self.witness.child_death or keepalived.meaning_of(code, signal)
-        if code == 0 and not (expected or self.witness.child_death):
+        meaning = self.transition_causes.child_death or keepalived.meaning_of(code, signal)
+        if code == 0 and not (expected or self.transition_causes.child_death):
             meaning = "its VRRP process died, or something else stopped it"  # that was not heard
         kind = TransitionKind.STOPPED if expected else TransitionKind.ENDED
-        self.witness.ends(TransitionCause(kind=kind, text=f"keepalived ended ({meaning})"))
+        self.transition_causes.ends(
+            TransitionCause(kind=kind, text=f"keepalived ended ({meaning})")
+        )
         self._end_roster()
         say(event, pid=pid, exit_code=code, meaning=meaning)
         self.touch()
 
     def _end_roster(self) -> None:
         """Note what keepalived could not tell any more."""
-        before, now = self._roster, time.monotonic()
-        self._roster = before.ended(time.time(), now)
-        for was, entry in zip(before.entries, self._roster.entries, strict=True):
+        before, now = self._instance_states, time.monotonic()
+        self._instance_states = before.ended(time.time(), now)
+        for was, entry in zip(before.entries, self._instance_states.entries, strict=True):
             if was.state is not entry.state:
                 lasted = _lasted(was, now)
-                cause = self.witness.explain(was, entry.state, now, lasted)
+                cause = self.transition_causes.explain(was, entry.state, now, lasted)
                 self.history.record(
                     "vrrp.transition",
                     instance=was.instance.name,
@@ -334,9 +336,9 @@ class Reporter:
                 )
 
     @property
-    def roster(self) -> Instances:
+    def instance_states(self) -> InstanceStates:
         """Return what each instance does."""
-        return self._roster
+        return self._instance_states
 
     def notify_line(self, line: bytes) -> tuple[InstanceState, VrrpState] | None:
         """Take a line of the notify FIFO; return what an instance was and what it became."""
@@ -344,16 +346,16 @@ class Reporter:
         if transition is None:
             self.log.debug("vrrp.line_unparsed", line=line)
             return None
-        if self._roster.is_last_word(transition):
-            self._roster = self._roster.told(transition, time.time())
+        if self._instance_states.is_last_word(transition):
+            self._instance_states = self._instance_states.record(transition, time.time())
             return None
-        before = self._roster.entry(transition.instance)
+        before = self._instance_states.entry(transition.instance)
         if before is None or before.state is transition.state:
             return None
         now = time.monotonic()
         lasted = _lasted(before, now)
-        cause = self.witness.explain(before, transition.state, now, lasted)
-        self._roster = self._roster.told(transition, time.time(), now)
+        cause = self.transition_causes.explain(before, transition.state, now, lasted)
+        self._instance_states = self._instance_states.record(transition, time.time(), now)
         self.log.info(
             "vrrp.transition",
             instance=transition.instance,

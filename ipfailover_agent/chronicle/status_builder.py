@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.chronicle.transition_causes import TransitionCauses
     from ipfailover_agent.core.model import KeepalivedConfig
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.instances import Instances, InstanceState
+    from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
     from ipfailover_agent.core.supervising.supervision import Lifecycle
     from ipfailover_agent.core.telling.readiness import Readiness
     from ipfailover_agent.prepare import Candidate
@@ -73,7 +73,7 @@ class StatusInputs(Struct, frozen=True, kw_only=True):
 
     lifecycle: Lifecycle
     active: Active | None
-    roster: Instances
+    instance_states: InstanceStates
     problems: tuple[str, ...]
     reload: status_model.ReloadStatus
     starts: int
@@ -106,7 +106,7 @@ class StatusBuilder:
         look: Callable[[], ProtectionState],
         answers: Callable[[], NodeAnswers],
         history: History,
-        witness: TransitionCauses,
+        transition_causes: TransitionCauses,
     ) -> None:
         self._paths = paths
         self._source = source
@@ -117,7 +117,7 @@ class StatusBuilder:
         self._look = look
         self._answers = answers
         self._history = history
-        self._witness = witness
+        self._transition_causes = transition_causes
         self._started_at = utc_now()
 
     def snapshot(self, told: StatusInputs) -> status_model.AgentStatus:
@@ -134,7 +134,9 @@ class StatusBuilder:
             reasons=ready.reasons,
             notes=ready.notes,
             config=None if active is None else self._config(active),
-            instances=tuple(self._instance(each, look, now) for each in told.roster.entries),
+            instances=tuple(
+                self._instance(each, look, now) for each in told.instance_states.entries
+            ),
             reload=told.reload,
             keepalived_pid=told.lifecycle.pid,
             restarts=max(told.starts - 1, 0),
@@ -147,7 +149,7 @@ class StatusBuilder:
             lease=look.lease,
             counts=self._counts(look),
             fingerprint="" if active is None else active.fingerprint,
-            keepalived_version=self._witness.keepalived_version,
+            keepalived_version=self._transition_causes.keepalived_version,
             python=sys.version.split()[0],
             events=self._history.events(now),
         )
@@ -170,7 +172,7 @@ class StatusBuilder:
                 has_config=told.active is not None,
                 problems=told.problems,
                 notes=() if told.active is None else told.active.unserved,
-                instances=tuple(self._facts(each, now) for each in told.roster.entries),
+                instances=tuple(self._facts(each, now) for each in told.instance_states.entries),
                 check_failure=self._check_failure(told.active),
                 present=answers.present,
                 can_ask=answers.can_ask,
@@ -195,10 +197,10 @@ class StatusBuilder:
 
     def _check_failure(self, active: Active | None) -> str | None:
         """Return why the check fails, None where it does not or where there is none."""
-        verdict = self._witness.check
+        verdict = self._transition_causes.check
         if active is None or not _has_check(active.config) or verdict is None:
             return None
-        return None if verdict.failure is None else self._witness.check_reason()
+        return None if verdict.failure is None else self._transition_causes.check_reason()
 
     def _instance(
         self, entry: InstanceState, look: ProtectionState, now: float
@@ -231,12 +233,12 @@ class StatusBuilder:
         """Return what the check said last, None where there is no check."""
         if not _has_check(config):
             return None
-        verdict = self._witness.check
+        verdict = self._transition_causes.check
         if verdict is None:
             return status_model.CheckStatus()
         return status_model.CheckStatus(
             state="ok" if verdict.failure is None else "failing",
-            reason=self._witness.check_reason(),
+            reason=self._transition_causes.check_reason(),
             since=utc(verdict.since),
             duration=self._check_took(config, look),
         )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import KeepalivedConfig, VrrpInstance
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.instances import InstanceState
+    from ipfailover_agent.core.supervising.instance_states import InstanceState
     from ipfailover_agent.core.telling.transition import Withholding
 
 
@@ -100,7 +100,7 @@ class TransitionCauses(Struct):
             case None:
                 pass
 
-    def told(self, event: str, details: Mapping[str, object]) -> None:
+    def record(self, event: str, details: Mapping[str, object]) -> None:
         """Take an event of the agent's own log: the verdict of a check that it makes itself."""
         match event.partition("."):
             case ("check", _, "passed"):
@@ -209,7 +209,7 @@ class TransitionCauses(Struct):
         return host.link_failure(instance.interface, instance.family)
 
     def _has_link_changed(self, now: float) -> bool:
-        """Tell whether keepalived said so just now."""
+        """Return whether keepalived said so just now."""
         return self._link is not None and transition.is_recent(self._link.at, now)
 
     def _memory(self, name: str) -> _Memory:

@@ -89,11 +89,11 @@ def _lines(finding: Finding, columns: int | None) -> str:
 
 
 def _findings(options: Options, seconds: float) -> Iterator[Finding]:
-    patience = examination.Deadline(seconds)
-    yield from _program(patience)
+    deadline = examination.Deadline(seconds)
+    yield from _program(deadline)
     source = _source_of(options)
     yield from _agent(source)
-    found = _configuration(source, patience)
+    found = _configuration(source, deadline)
     yield from found.findings
     if found.candidate is None:
         said = {each.check for each in found.findings}
@@ -103,7 +103,7 @@ def _findings(options: Options, seconds: float) -> Iterator[Finding]:
         yield from examination.machine()
         return
     is_running = running.find_agent(source.options.run_directory, must_run=False) != 0
-    yield from examination.node(found.candidate, patience, is_running=is_running)
+    yield from examination.node(found.candidate, deadline, is_running=is_running)
     if found.knows_peers:
         yield from examination.network(found.candidate, seconds, _told_by_agent(source))
     else:
@@ -111,9 +111,9 @@ def _findings(options: Options, seconds: float) -> Iterator[Finding]:
         yield from examination.machine()
 
 
-def _program(patience: Deadline) -> Iterator[Finding]:
+def _program(deadline: Deadline) -> Iterator[Finding]:
     try:
-        yield node_findings.of_capabilities(host.missing_capabilities())
+        yield node_findings.judge_capabilities(host.missing_capabilities())
     except AgentError as error:
         yield findings.skipped("capabilities", str(error), "run it as root on the node")
     try:
@@ -122,8 +122,8 @@ def _program(patience: Deadline) -> Iterator[Finding]:
         printed = None
     else:
         words = (program, "--version")
-        printed = examining.output_of(words, os.environ, patience.at_most(_VERSION_SECONDS)) or ""
-    yield from node_findings.of_keepalived(printed)
+        printed = examining.output_of(words, os.environ, deadline.at_most(_VERSION_SECONDS)) or ""
+    yield from node_findings.judge_keepalived(printed)
 
 
 def _source_of(options: Options) -> _Source:
@@ -193,9 +193,9 @@ def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
             yield findings.warned("agent", text, "mend that; it is let go by itself")
 
 
-def _configuration(source: _Source, patience: Deadline) -> _Configuration:
+def _configuration(source: _Source, deadline: Deadline) -> _Configuration:
     """Build the configuration, and say how that went."""
-    names = peers_once.Found(source.options, patience.at_most(_NAMES_SECONDS))
+    names = peers_once.Found(source.options, deadline.at_most(_NAMES_SECONDS))
     try:
         read = prepare.read_variables(source.environment, source.options)
         candidate = prepare.build(read.values, source.options, names)

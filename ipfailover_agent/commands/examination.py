@@ -67,28 +67,28 @@ class Deadline:
 # --- this node ----------------------------------------------------------------------------------
 
 
-def node(candidate: Candidate, patience: Deadline, *, is_running: bool) -> Iterator[Finding]:
+def node(candidate: Candidate, deadline: Deadline, *, is_running: bool) -> Iterator[Finding]:
     """Look at this node, for what the configuration needs of it; ``is_running``: an agent runs."""
-    yield _tested(candidate, patience)
-    yield node_findings.of_password(candidate.settings, candidate.config)
+    yield _tested(candidate, deadline)
+    yield node_findings.judge_password(candidate.settings, candidate.config)
     yield from _interface(candidate)
-    yield from _firewall(candidate, patience, is_running=is_running)
-    yield from _ports(candidate, patience)
+    yield from _firewall(candidate, deadline, is_running=is_running)
+    yield from _ports(candidate, deadline)
     yield from _scripts(candidate)
 
 
 def machine(late: float | None = None, shift: float = 0.0) -> Iterator[Finding]:
     """Look at clock and processor; ``late`` and ``shift`` as they were seen while listening."""
-    yield node_findings.of_clock(examining.clock_source(), shift)
-    yield node_findings.of_starvation(examining.pressure(), examining.throttled(), late)
+    yield node_findings.judge_clock(examining.clock_source(), shift)
+    yield node_findings.judge_starvation(examining.pressure(), examining.throttled(), late)
 
 
-def _tested(candidate: Candidate, patience: Deadline) -> Finding:
+def _tested(candidate: Candidate, deadline: Deadline) -> Finding:
     if os.geteuid():  # scripts that are not its user's are insecure to keepalived (2.2.7)
         return findings.skipped("config", "keepalived judges scripts as root only", _AS_ROOT)
     try:
-        return node_findings.of_config(
-            check.complaints(candidate, patience.at_most(_TEST_SECONDS))
+        return node_findings.judge_config(
+            check.complaints(candidate, deadline.at_most(_TEST_SECONDS))
         )
     except subprocess.TimeoutExpired:
         return findings.skipped(
@@ -106,34 +106,34 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
     if interface is None:  # it is what the plan was made for
         return
     state = examining.operstate(interface.name)
-    yield node_findings.of_link(interface.name, state, is_up=interface.is_up)
-    yield from node_findings.of_silence(
+    yield node_findings.judge_link(interface.name, state, is_up=interface.is_up)
+    yield from node_findings.judge_reach(
         config, facts, host.ipv4_setting("arp_ignore", interface.name) or 0
     )
-    yield node_findings.of_subnets(candidate.settings, config, facts)
-    yield node_findings.of_routers(candidate.settings, facts, examining.next_hops())
-    yield from node_findings.of_other_holders(config, facts)
+    yield node_findings.judge_subnets(candidate.settings, config, facts)
+    yield node_findings.judge_routers(candidate.settings, facts, examining.next_hops())
+    yield from node_findings.judge_other_holders(config, facts)
     found = examining.managers(interface.name, interface.index)
-    yield from managers.of_managers(interface.name, found, config.address_lease)
+    yield from managers.judge_managers(interface.name, found, config.address_lease)
     strictness = host.ipv4_setting("rp_filter", interface.name)
-    yield node_findings.of_reverse_path(config, facts, strictness)
+    yield node_findings.judge_reverse_path(config, facts, strictness)
 
 
-def _firewall(candidate: Candidate, patience: Deadline, *, is_running: bool) -> Iterator[Finding]:
+def _firewall(candidate: Candidate, deadline: Deadline, *, is_running: bool) -> Iterator[Finding]:
     owned = nftables.owned_tables()
     try:
-        closed = _closed_chains(candidate, patience, owned)
+        closed = _closed_chains(candidate, deadline, owned)
     except (_UnlistedError, AgentError, ruleset.RulesetError) as error:
         is_denied = isinstance(error, AgentError) or any(each in str(error) for each in _DENIED)
-        yield firewall_findings.of_unknown(str(error), is_denied=is_denied)
+        yield firewall_findings.judge_unlisted_rules(str(error), is_denied=is_denied)
     else:
-        yield from firewall_findings.of_chains(
+        yield from firewall_findings.judge_chains(
             closed,
             is_managed=candidate.settings.manages_firewall,
             is_running=is_running,
             owned=owned,
         )
-    yield from firewall_findings.of_legacy(nft.legacy_tables())
+    yield from firewall_findings.judge_legacy(nft.legacy_tables())
 
 
 class _UnlistedError(Exception):
@@ -141,7 +141,7 @@ class _UnlistedError(Exception):
 
 
 def _closed_chains(
-    candidate: Candidate, patience: Deadline, owned: Collection[Table]
+    candidate: Candidate, deadline: Deadline, owned: Collection[Table]
 ) -> list[Chain]:
     """Return base chains that may drop VRRP and hold no rule that lets it in.
 
@@ -151,7 +151,7 @@ def _closed_chains(
     program = process.find_program("nft", os.environ.get("PATH"))
     config = candidate.config
     tag = accept_rules.tag_for(candidate.settings.config_name)
-    ends_at = time.monotonic() + patience.at_most(_RULES_SECONDS)
+    ends_at = time.monotonic() + deadline.at_most(_RULES_SECONDS)
 
     def entries(arguments: tuple[str, ...]) -> list[ruleset.Entry]:
         left = max(ends_at - time.monotonic(), _SHORTEST)
@@ -178,16 +178,16 @@ def _closed_chains(
     return found
 
 
-def _ports(candidate: Candidate, patience: Deadline) -> Iterator[Finding]:
+def _ports(candidate: Candidate, deadline: Deadline) -> Iterator[Finding]:
     probes = candidate.config.track_script or candidate.config.port_probes
     ports = () if probes is None else probes.ports
     if not ports:
-        yield node_findings.of_ports(candidate.settings)
+        yield node_findings.judge_ports(candidate.settings)
     watched = candidate.config.port_probes
     if watched is not None and watched.listeners:
-        yield from node_findings.of_listeners(listener_socket.refusal())
-    for each, error in examining.connect(ports, patience.at_most(_CONNECT_SECONDS)).items():
-        yield node_findings.of_port(
+        yield from node_findings.judge_listeners(listener_socket.refusal())
+    for each, error in examining.connect(ports, deadline.at_most(_CONNECT_SECONDS)).items():
+        yield node_findings.judge_port(
             each.address,
             each.port,
             error,
@@ -200,12 +200,12 @@ def _scripts(candidate: Candidate) -> Iterator[Finding]:
     settings, facts = candidate.settings, candidate.facts
     if settings.check_script is not None and facts.check_script is not None:
         path = shlex.split(settings.check_script)[0]
-        yield node_findings.of_check_script(
+        yield node_findings.judge_check_script(
             path, facts.check_script, examining.obstacle(path), settings.check_script_missing
         )
     if settings.notify_script is not None and facts.notify_script is not None:
         path = shlex.split(settings.notify_script)[0]
-        yield node_findings.of_script(
+        yield node_findings.judge_script(
             "OPENSHIFT_HA_NOTIFY_SCRIPT", path, facts.notify_script, examining.obstacle(path)
         )
     if facts.check_script is None and facts.notify_script is None:
@@ -260,10 +260,10 @@ def _judged(
     unshielded: str,
 ) -> Iterator[Finding]:
     near, far = peers
-    yield from network_findings.of_wire(found, heard, unshielded)
-    yield network_findings.of_multicast(found, heard)
-    yield from network_findings.of_answers(found, heard, near)
-    yield from network_findings.of_peers(found, near, far, heard)
+    yield from network_findings.judge_wire(found, heard, unshielded)
+    yield network_findings.judge_multicast(found, heard)
+    yield from network_findings.judge_answers(found, heard, near)
+    yield from network_findings.judge_peers(found, near, far, heard)
 
 
 def _unshielded(candidate: Candidate, told: Mapping[str, Any] | None) -> str:

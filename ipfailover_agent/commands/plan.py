@@ -148,7 +148,7 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _P
         return _PlanOutcome(
             base=base, candidate=candidate, impact=added, has_changes=True, warnings=warnings
         )
-    found = impact.foresee(base.record.config, candidate.config, candidate.settings)
+    found = impact.assess(base.record.config, candidate.config, candidate.settings)
     before = templating.render(
         base.record.config,
         candidate.paths,

@@ -49,7 +49,7 @@ def reload(run_directory: str, timeout: float) -> int:
 
 
 def _is_answer(verdict: dict[str, Any], before: int, asked_at: float) -> bool:
-    """Tell whether a verdict is on a reload that began after ``before`` had begun.
+    """Return whether a verdict is on a reload that began after ``before`` had begun.
 
     Where that was not to be seen, one that was given after ``asked_at``, in UTC seconds.
     """

@@ -40,7 +40,7 @@ def find_agent(run_directory: str, *, must_run: bool = True) -> int:
 
 
 def wrote(record: ActiveRecord, pid: int) -> bool:
-    """Tell whether a record is of the agent that runs with that pid; pids are used again."""
+    """Return whether a record is of the agent that runs with that pid; pids are used again."""
     from ipfailover_agent.system import host  # noqa: PLC0415 - start-up time of --help
 
     started_at = host.process_started_at(pid) if pid else None

@@ -103,7 +103,7 @@ class ConfigManager:
 
     @property
     def is_alone(self) -> bool:
-        """Tell whether some instance sends its adverts to itself, for want of other nodes."""
+        """Return whether some instance sends its adverts to itself, for want of other nodes."""
         active = self.active
         return active is not None and any(each.is_alone for each in active.config.instances)
 
@@ -185,7 +185,7 @@ class ConfigManager:
     def test_said(self, stream: str, line: bytes) -> None:
         """Take a line of a test's output."""
         if self._under_way is not None and self._under_way.stream == stream:
-            self._under_way.test.said(line)
+            self._under_way.test.on_line(line)
 
     def test_closed(self, stream: str, loop: Loop) -> None:
         """Note the end of a test's output."""
@@ -271,7 +271,7 @@ class ConfigManager:
         self._previous = self.active
         (self.active, self._variables), self._accepted = self._accepted, None
         self._target = self.active.config
-        self._masters = self._reporter.roster.names_in(VrrpState.MASTER)
+        self._masters = self._reporter.instance_states.names_in(VrrpState.MASTER)
         self._record_addresses()
         self._mark_addresses()
         self._record_active()
@@ -322,7 +322,7 @@ class ConfigManager:
     def _install(self, candidate: Candidate) -> None:
         """Replace the generated files; scripts first, since the configuration names them."""
         self._holds.prepare(candidate.config.hold_names)
-        self._probes.prepare(candidate.config.port_probes, self._reporter.roster)
+        self._probes.prepare(candidate.config.port_probes, self._reporter.instance_states)
         # where the image's link leads, if another run directory was chosen, is not there yet
         config = os.path.realpath(candidate.paths.config)
         files.make_directory(os.path.dirname(config))  # noqa: PTH120 - a string
@@ -391,7 +391,7 @@ class ConfigManager:
         return debounce.describe_node(facts, ours)
 
     def host_changed(self) -> bool:
-        """Tell whether the active plan would differ on the node as it is now."""
+        """Return whether the active plan would differ on the node as it is now."""
         if self.active is None:
             return False
         try:

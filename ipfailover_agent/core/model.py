@@ -320,7 +320,7 @@ class VrrpInstance(Struct, frozen=True, kw_only=True):
 
     @property
     def is_alone(self) -> bool:
-        """Tell whether the only peer is this node itself, because no other is known yet."""
+        """Return whether the only peer is this node itself, because no other is known yet."""
         return self.unicast_peers == (self.unicast_source,)
 
     @property

@@ -163,11 +163,11 @@ class AdvertListener:
                 self._loop.watch_readable(self.wire.fileno(), SOURCE)
 
     def tick(self, now: float) -> bool:
-        """Tell whether it is time for :meth:`look`."""
+        """Return whether it is time for :meth:`look`."""
         return self.has_moved(now) or (self._look_at is not None and now >= self._look_at)
 
     def has_moved(self, now: float) -> bool:
-        """Tell whether the interface has another MAC than at the last look; costs nothing."""
+        """Return whether the interface has another MAC than at the last look; costs nothing."""
         self._mac_at = now + self._mac_interval
         return self.wire is not None and self.wire.mac != self._mac
 

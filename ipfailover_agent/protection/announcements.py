@@ -66,7 +66,7 @@ class AddressAnnouncer:
             try:
                 wire.send(_announcement(wire, address))
             except AgentError as error:
-                self._news.tell("announce.failed", error=str(error))
+                self._news.log_event("announce.failed", error=str(error))
 
 
 def _addresses(context: ContestContext) -> tuple[IPAddress, ...]:

@@ -53,7 +53,7 @@ class AnswerMonitor:
         """Answers may have come that were not heard."""
         self._step(questions.Missed(), now)
 
-    def heard(self, address: IPAddress, mac: bytes, now: float, *, is_unasked: bool) -> None:
+    def on_answer(self, address: IPAddress, mac: bytes, now: float, *, is_unasked: bool) -> None:
         """Somebody else answered for an address, or announced it."""
         if mac not in self._listener.macs:
             answered = questions.AddressAnswered(address=address, mac=mac, is_unasked=is_unasked)
@@ -103,7 +103,7 @@ class AnswerMonitor:
             self._tell(action)
 
     def _is_expected(self, event: questions.Event) -> bool:
-        """Tell whether it is an answer as they come all the time: nothing is due sooner."""
+        """Return whether it is an answer as they come all the time: nothing is due sooner."""
         return isinstance(event, questions.AddressAnswered) and not self._state.regained
 
     def _note(self) -> None:

@@ -63,7 +63,7 @@ class Contests:
         *,
         log: FilteringBoundLogger,
         holds: Holds,
-        overseer: KeepalivedWatchdog,
+        keepalived_watchdog: KeepalivedWatchdog,
         shields: Shields,
         heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
         announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
@@ -76,7 +76,7 @@ class Contests:
         self._answers = AnswerMonitor(log, self._listener)
         self._seen = seen
         self._holds = holds
-        self._overseer = overseer
+        self._keepalived_watchdog = keepalived_watchdog
         self._shields = shields
         self._policy = ContestPolicy()
         self._news = RivalNews(log)
@@ -93,7 +93,7 @@ class Contests:
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
         self._unknown_since: dict[str, float] = {}  # lists of none of our addresses that we send
-        self._leaving = OwnAdvertMonitor()
+        self._own_adverts = OwnAdvertMonitor()
         self._farewells = Farewells(log)
         self._alone: frozenset[str] = frozenset()  # they send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
@@ -126,7 +126,7 @@ class Contests:
 
     @property
     def is_on(self) -> bool:
-        """Tell whether the wire is watched."""
+        """Return whether the wire is watched."""
         return self._listener.wire is not None
 
     @property
@@ -144,10 +144,10 @@ class Contests:
         return tuple(name for name in self._identities if name not in self._states)
 
     def has_left(self, name: str, since: float, index: int) -> bool:
-        """Tell whether a MASTER's advert was seen leaving by the interface of that index."""
+        """Return whether a MASTER's advert was seen leaving by the interface of that index."""
         heard_by = self._listener.wire
         is_there = heard_by is not None and heard_by.index == index
-        return is_there and self._leaving.has_left(name, since)
+        return is_there and self._own_adverts.has_left(name, since)
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -178,7 +178,7 @@ class Contests:
         }
         self._take_contexts(candidate, before)
         self._farewells.configure(instances, before)
-        self._leaving.configure({each.name: each.unicast_peers for each in instances}, before)
+        self._own_adverts.configure({each.name: each.unicast_peers for each in instances}, before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
         self._by_address = {
             held.address: each.name for each in instances for held in each.all_addresses
@@ -233,7 +233,7 @@ class Contests:
             name: each.deadline for name, each in self._states.items() if each.deadline is not None
         }
         self._announcer.clear()
-        self._leaving.clear()
+        self._own_adverts.clear()
         self._farewells.clear()
         for name in self._identities:
             if name not in self._states or not self._states[name].is_held:
@@ -243,7 +243,7 @@ class Contests:
         """Have a contest for every instance; ``before``: what those that stay were called."""
         now = time.monotonic()
         current = self._contexts(candidate)
-        heard = claims.heard(self._states.values(), now)
+        heard = claims.claims_of(self._states.values(), now)
         states = {name: self._states[old] for name, old in before.items() if old in self._states}
         # An address to send from may be gone for a moment only: what was lost then stays lost.
         self._states = {
@@ -303,7 +303,7 @@ class Contests:
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now, seen.heard_at)
                 case packets.NeighbourReply(address=address, mac=mac):
-                    self._answers.heard(address, mac, now, is_unasked=False)
+                    self._answers.on_answer(address, mac, now, is_unasked=False)
                 case _:
                     pass  # our own announcements, and keepalived's
 
@@ -311,7 +311,7 @@ class Contests:
         """Say that frames were dropped, and let leases and keepalived have their time."""
         self._listener.rest(worked, now)
         self._answers.missed(now)
-        self._news.tell(
+        self._news.log_event(
             "wire.flooded",
             dropped=dropped,
             cause="more adverts and announcements of our addresses than can be looked at",
@@ -327,7 +327,7 @@ class Contests:
         if any(each in self._by_address for each in advert.addresses):
             self._farewells.sent(name, advert, seen.frame, now)
         if advert.priority:
-            self._leaving.seen(name, advert.destination, now)
+            self._own_adverts.seen(name, advert.destination, now)
             state = self._states.get(name)
             if state is not None and contest.awaits_own_advert(state):
                 self._feed(name, conflict.AdvertLeft(heard_at=seen.heard_at), now)
@@ -347,7 +347,7 @@ class Contests:
         event = conflict.AdvertSeen(
             advert=advert, seen_ids=self._seen_ids, outlook=outlook, heard_at=heard_at
         )
-        self._witness(speaks_as, advert, now, foreign)
+        self._transition_causes(speaks_as, advert, now, foreign)
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
@@ -378,10 +378,10 @@ class Contests:
         state = None if name is None else self._states.get(name)
         if name is None or state is None:
             return None
-        return self._shields.heard(name, advert, state.context, now, is_ours=is_ours)
+        return self._shields.on_advert(name, advert, state.context, now, is_ours=is_ours)
 
     def _is_other_program(self, name: str, advert: Advert, now: float) -> bool:
-        """Tell whether what this node sent with an id of ours is none of our keepalived's adverts.
+        """Return whether an advert that left this node with one of its ids is not keepalived's.
 
         Around a reload it may list what another configuration has: that ends soon.
         """
@@ -427,7 +427,7 @@ class Contests:
         )
         self._seen(name, sighting)
 
-    def _witness(
+    def _transition_causes(
         self, name: str | None, advert: Advert, now: float, foreign: Signature | None
     ) -> None:
         """Tell of an advert that keepalived may have acted on."""
@@ -445,7 +445,7 @@ class Contests:
             is_dropped=foreign is not None and self._shields.drops(foreign),
         )
         if advert.priority:
-            self._farewells.heard(name, now)
+            self._farewells.on_advert(name, now)
         self._seen(name, sighting)
 
     def _on_announcement(self, announcement: Announcement, now: float, heard_at: float) -> None:
@@ -456,7 +456,7 @@ class Contests:
             if name in self._states:
                 self._announced(name, announcement, self._states[name].context)
             mac = announcement.announced_mac
-            self._answers.heard(announcement.address, mac, now, is_unasked=True)
+            self._answers.on_answer(announcement.address, mac, now, is_unasked=True)
 
     def entered(self, name: str, state: VrrpState) -> None:
         """keepalived says that an instance has entered a state."""
@@ -466,10 +466,10 @@ class Contests:
         now = time.monotonic()
         if state is VrrpState.MASTER:
             self.readable()  # what was seen before says whom the predecessor yielded to
-            self._leaving.promoted(name, now)
+            self._own_adverts.promoted(name, now)
             self._silent_at = now
         else:
-            self._leaving.left_master(name)
+            self._own_adverts.left_master(name)
         if state is VrrpState.FAULT:
             self.readable()  # keepalived may have said goodbye itself
         self._farewells.entered(name, state, now, self._listener.wire)
@@ -490,9 +490,9 @@ class Contests:
         """Say it when keepalived counts adverts that nobody sees leave; that kills nothing."""
         is_silent = each.name not in self._states or each.name in self._alone
         if is_silent or each.state is not VrrpState.MASTER:
-            self._leaving.forget_count(each.name)
-        elif self._leaving.counts_unseen(each.name, each.counters.advert_sent, now):
-            self._news.tell(
+            self._own_adverts.forget_count(each.name)
+        elif self._own_adverts.counts_unseen(each.name, each.counters.advert_sent, now):
+            self._news.log_event(
                 "adverts.not_leaving",
                 instance=each.name,
                 cause="keepalived sends adverts and they do not leave: the peer does not answer"
@@ -503,15 +503,15 @@ class Contests:
     def _look_for_silence(self, now: float) -> None:
         """When a MASTER's adverts do not leave, announce, and look closely at keepalived."""
         due: list[float] = []
-        for name in self._leaving.masters():
+        for name in self._own_adverts.masters():
             state = self._states.get(name)
             if state is None or not self.is_on:
                 continue
-            look = self._leaving.look(name, state.context.advert_interval, now)
+            look = self._own_adverts.look(name, state.context.advert_interval, now)
             if look.is_partial:
                 self._feed(name, conflict.NotLeaving(), now)
             if look.is_silent:
-                self._overseer.suspect()
+                self._keepalived_watchdog.suspect()
             due.append(look.again_at)
         if not self.is_on:
             due.append(now + _LOOK_INTERVAL)
@@ -520,7 +520,7 @@ class Contests:
     def gap(self, seconds: float) -> None:
         """Our loop did not run for so long; before what arrived meanwhile."""
         now = time.monotonic()
-        self._leaving.gap(now)
+        self._own_adverts.gap(now)
         self._answers.missed(now)
         for name in self._states:
             self._feed(name, conflict.LoopStalled(seconds=seconds), now)
@@ -598,7 +598,7 @@ class Contests:
         heard_by = self._listener.wire
         if heard_by is not None and self._announcer.deadline is not None:
             # nobody should yield to a keepalived that hangs
-            is_muted = self._is_ending or self._overseer.unanswered >= _OVERDUE
+            is_muted = self._is_ending or self._keepalived_watchdog.unanswered >= _OVERDUE
             self._announcer.send(heard_by, now, is_muted=is_muted)
 
     # --- decisions ------------------------------------------------------------------------------
@@ -631,6 +631,6 @@ class Contests:
             case conflict.Announce(is_urgent=is_urgent):
                 self._announcer.add(self._states[name].context, is_urgent=is_urgent)
             case conflict.AskDump():
-                self._overseer.want_dump()
+                self._keepalived_watchdog.want_dump()
             case conflict.ReportCause(cause=cause, would_hold=would_hold):
                 self._news.seen(name, cause, would_hold=would_hold)

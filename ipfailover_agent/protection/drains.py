@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
-    from ipfailover_agent.core.supervising.instances import Instances
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds
 
@@ -64,7 +64,7 @@ class Drains:
         self._answers: dict[str, DrainRequestStatus] = {}
         self._boot = host.boot_id()
         self._more_at: float | None = None
-        self._roster: Instances | None = None
+        self._roster: InstanceStates | None = None
         self._interface = ""
         self._save_at: float | None = None
 
@@ -120,7 +120,7 @@ class Drains:
         event = draining.Restored(held=held, everything=everything, known=record.known)
         self._feed(event, now)
 
-    def configure(self, candidate: Candidate, roster: Instances) -> None:
+    def configure(self, candidate: Candidate, roster: InstanceStates) -> None:
         """Take the active configuration."""
         self._interface = candidate.config.interface
         subjects = {each.name: Subject.of(each) for each in candidate.config.instances}
@@ -133,7 +133,7 @@ class Drains:
             if is_held != (REASON in self._holds.reasons(name)):
                 (self._holds.set if is_held else self._holds.clear)(name, REASON)
 
-    def look(self, roster: Instances) -> None:
+    def look(self, roster: InstanceStates) -> None:
         """Take the requests that lie there."""
         self._roster = roster
         found, has_more = requests.take(self._paths.drain_requests)
@@ -322,7 +322,7 @@ def _recorded(kept: Kept, now: float) -> RecordedOrder:
     )
 
 
-def _masters(roster: Instances) -> frozenset[str]:
+def _masters(roster: InstanceStates) -> frozenset[str]:
     entries: Iterable[tuple[str, VrrpState]] = (
         (each.instance.name, each.state) for each in roster.entries
     )

@@ -52,9 +52,9 @@ class Farewells:
         """An advert of an instance has left."""
         self._of[name] = farewell.sent(self._of.get(name, Farewell()), advert, frame, now)
 
-    def heard(self, name: str, now: float) -> None:
+    def on_advert(self, name: str, now: float) -> None:
         """Another node is MASTER of an instance's id."""
-        self._of[name] = farewell.heard(self._of.get(name, Farewell()), now)
+        self._of[name] = farewell.on_advert(self._of.get(name, Farewell()), now)
 
     def entered(self, name: str, state: VrrpState, now: float, wire: PacketSocket | None) -> None:
         """keepalived says that an instance has entered a state; all that left was told before."""

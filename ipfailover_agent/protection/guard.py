@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.core.supervising.instances import Instances, InstanceState
+    from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
     from ipfailover_agent.core.supervising.supervision import VerificationEnded
     from ipfailover_agent.core.telling.transition import NewestAdvert
     from ipfailover_agent.prepare import Candidate
@@ -79,42 +79,48 @@ class Guard:
         self.holds = Holds(log, paths)
         self.probes = Probes(log, paths, environment)
         self.leases = Leases(log)
-        self.overseer = KeepalivedWatchdog(
+        self.keepalived_watchdog = KeepalivedWatchdog(
             log=log, directory=paths.temporary, kill=kill, answered=self._on_dump
         )
         self.drains = Drains(log=log, paths=paths, holds=self.holds, blind=self._blindness)
         self.strays = StrayRemoval(
-            log=log, paths=paths, leases=self.leases, overseer=self.overseer
+            log=log, paths=paths, leases=self.leases, keepalived_watchdog=self.keepalived_watchdog
         )
-        self.shields = Shields(log, environment, keepalived=lambda: self.overseer.keepalived)
+        self.shields = Shields(
+            log, environment, keepalived=lambda: self.keepalived_watchdog.keepalived
+        )
         self.contests = Contests(
             log=log,
             holds=self.holds,
-            overseer=self.overseer,
+            keepalived_watchdog=self.keepalived_watchdog,
             shields=self.shields,
             heard=self._heard,
             announced=self.strays.announced,
             seen=seen,
         )
         self.holders = HolderMonitor()
-        self.ground = LinkWatch(
+        self.link_watch = LinkWatch(
             log=log,
             holds=self.holds,
-            overseer=self.overseer,
+            keepalived_watchdog=self.keepalived_watchdog,
             contests=self.contests,
             restart=restart,
         )
         self.firewalls = Firewalls(log, environment)
-        self.verifier = Verifier(log=log, overseer=self.overseer, dispatch=dispatch)
+        self.verifier = Verifier(
+            log=log, keepalived_watchdog=self.keepalived_watchdog, dispatch=dispatch
+        )
         self._log = log
-        self._roster: Instances | None = None  # as it was taken last; it never changes in place
+        self._instance_states: InstanceStates | None = (
+            None  # as it was taken last; it never changes in place
+        )
         self._held: frozenset[IPAddress] = frozenset()
         self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
 
     def _heard(self, name: str, advert: Advert, context: ContestContext) -> None:
         self.drains.heard(name, advert, context)
-        self.holders.heard(name, advert, context)
-        self.strays.heard(name, advert, context)
+        self.holders.on_advert(name, advert, context)
+        self.strays.on_advert(name, advert, context)
 
     def withholdings(self, name: str) -> tuple[Withholding, ...]:
         """Return why an instance is kept in FAULT on purpose."""
@@ -123,7 +129,7 @@ class Guard:
             if each == REASON
             else Withholding(reason=each, text=f"drained: {self.drains.describe(name) or each}")
             if each == DRAIN
-            else Withholding(reason=each, text=self.ground.cause())
+            else Withholding(reason=each, text=self.link_watch.cause())
             if each == NO_SOURCE
             else Withholding(reason=each, text=each)
             for each in sorted(self.holds.reasons(name))
@@ -132,7 +138,7 @@ class Guard:
     def look(self) -> ProtectionState:
         """Return what the mechanisms know at this moment."""
         leases, until = self.leases, self.leases.leased_until
-        at, took = utc(self.overseer.latest_at), self.probes.took
+        at, took = utc(self.keepalived_watchdog.latest_at), self.probes.took
         return ProtectionState(
             lease=LeaseStatus(
                 seconds=leases.seconds,
@@ -149,7 +155,7 @@ class Guard:
                     counters=each.counters,
                     garp_delay=each.garp_delay,
                 )
-                for each in self.overseer.latest
+                for each in self.keepalived_watchdog.latest
             },
             holders=self.holders.named(),
             rivals=self.contests.rivals(time.time()),
@@ -161,15 +167,15 @@ class Guard:
 
     def answers(self) -> NodeAnswers:
         """Return what the kernel and keepalived answer at this moment."""
-        entries = self._roster.entries if self._roster else ()
+        entries = self._instance_states.entries if self._instance_states else ()
         wanted = [held.address for each in entries for held in each.instance.all_addresses]
         present = self.leases.present(wanted) if wanted else frozenset()
         at = self.dumped_at
         return NodeAnswers(
             present=None if present is None else frozenset(map(str, present)),
-            can_ask=not self.overseer.refusal,
+            can_ask=not self.keepalived_watchdog.refusal,
             answered_ago=None if at is None else time.monotonic() - at,
-            owed=self.overseer.unanswered,
+            owed=self.keepalived_watchdog.unanswered,
         )
 
     def protections(self) -> tuple[Protection, ...]:
@@ -177,7 +183,9 @@ class Guard:
         return (
             Protection(kind="lease", active=self.leases.is_on, reason=self.leases.refusal),
             Protection(
-                kind="watch", active=not self.overseer.refusal, reason=self.overseer.refusal
+                kind="watch",
+                active=not self.keepalived_watchdog.refusal,
+                reason=self.keepalived_watchdog.refusal,
             ),
             self._contest_protection(),
             self.shields.protection(),
@@ -209,14 +217,14 @@ class Guard:
         """
         mechanisms = (
             self.leases,
-            self.overseer,
+            self.keepalived_watchdog,
             self.contests,
             self.drains,
             self.holders,
             self.firewalls,
             self.shields,
             self.verifier,
-            self.ground,
+            self.link_watch,
             self.probes.listeners,
         )
         due = (each.deadline for each in mechanisms)
@@ -230,8 +238,8 @@ class Guard:
         if late < _SHORTEST_GAP:
             return False
         self._log.warning("loop.late", seconds=round(late, 2))
-        self.overseer.gap()
-        self.ground.gap()
+        self.keepalived_watchdog.gap()
+        self.link_watch.gap()
         self.contests.gap(late)
         self.drains.gap(late)
         self.holders.gap(late)
@@ -245,14 +253,14 @@ class Guard:
     def tick(self, now: float) -> None:
         """Do what else is due."""
         self.probes.tick(now)
-        self.overseer.tick(now)
+        self.keepalived_watchdog.tick(now)
         self.contests.tick(now)
         self.drains.tick(now)
         self.holders.tick(now)
         self.firewalls.tick(now)
         self.shields.tick(now)
         self.verifier.tick(now)
-        self.ground.tick(now)
+        self.link_watch.tick(now)
         self.probes.listeners.tick(now)
 
     def readable(self, source: str) -> None:
@@ -260,13 +268,13 @@ class Guard:
         if source == PROBES:
             self.probes.readable()
         elif source == LINKS:
-            self.ground.readable()
+            self.link_watch.readable()
         else:
             self.contests.readable()
 
     # --- what happens ---------------------------------------------------------------------------
 
-    def activated(self, candidate: Candidate, roster: Instances, loop: Loop) -> None:
+    def activated(self, candidate: Candidate, instance_states: InstanceStates, loop: Loop) -> None:
         """A configuration is in force, or about to be."""
         now = time.monotonic()
         self.leases.configure(
@@ -276,14 +284,14 @@ class Guard:
         )
         self.probes.configure(candidate.config.port_probes, loop)
         self.holds.configure(candidate.config.hold_names)
-        candidate = self.ground.configure(candidate)
+        candidate = self.link_watch.configure(candidate)
         self.contests.configure(candidate, loop)
-        self.drains.configure(candidate, roster)
+        self.drains.configure(candidate, instance_states)
         self.holders.configure(candidate.config, candidate.facts)
         self.strays.configure(candidate)
         self.firewalls.configure(candidate.settings, candidate.config, now)
         self.shields.configure(candidate.settings, candidate.config, now)
-        self.roster_is(roster, now)
+        self.roster_is(instance_states, now)
 
     def remove_rules(self) -> None:
         """Take our rules back, and wait for it; when the loop has ended."""
@@ -295,7 +303,7 @@ class Guard:
         return (
             self.firewalls.child_exited(child)
             or self.shields.child_exited(child)
-            or self.overseer.child_exited(child, loop)
+            or self.keepalived_watchdog.child_exited(child, loop)
             or self.probes.child_exited(child)
         )
 
@@ -306,17 +314,17 @@ class Guard:
         self.contests.entered(before.instance.name, state)
         self.drains.entered(before.instance.name, state)
 
-    def roster_is(self, roster: Instances, now: float) -> None:
+    def roster_is(self, instance_states: InstanceStates, now: float) -> None:
         """Take what all instances do, after a batch of transitions."""
-        if roster is self._roster:
+        if instance_states is self._instance_states:
             return
-        self._roster = roster
-        self.holders.roster_is(roster, now)
-        self.strays.roster_is(roster)
-        self.probes.roster_is(roster)
+        self._instance_states = instance_states
+        self.holders.roster_is(instance_states, now)
+        self.strays.roster_is(instance_states)
+        self.probes.roster_is(instance_states)
         held = frozenset(
             each.address
-            for entry in roster.entries
+            for entry in instance_states.entries
             if entry.state is VrrpState.MASTER
             for each in entry.instance.all_addresses
         )
@@ -326,12 +334,12 @@ class Guard:
 
     def reload_began(self) -> None:
         """keepalived was told to read its file again."""
-        self.overseer.reload_began()
+        self.keepalived_watchdog.reload_began()
         self.contests.reload_began()
 
     def verify(self, expected: Expectation | None) -> None:
         """keepalived has read its file: find out whether it does what was planned."""
-        self.overseer.reload_ended()
+        self.keepalived_watchdog.reload_ended()
         self.contests.reload_ended()
         self.verifier.begin(expected)
 
@@ -341,7 +349,7 @@ class Guard:
 
     def reload_ended(self) -> None:
         """A reload is over, however it went."""
-        self.overseer.reload_ended()
+        self.keepalived_watchdog.reload_ended()
         self.contests.reload_ended()
         self.verifier.end()
 
@@ -350,29 +358,31 @@ class Guard:
 
         One that hangs is killed seconds later only, and others may have taken over by then.
         """
-        self.overseer.keepalived_ended()
-        self.ground.ended()
+        self.keepalived_watchdog.keepalived_ended()
+        self.link_watch.ended()
         self.leases.expire()
         self.contests.fall_silent()
 
-    def keepalived_ended(self, roster: Instances, *, keeps_holds: bool = False) -> None:
+    def keepalived_ended(
+        self, instance_states: InstanceStates, *, keeps_holds: bool = False
+    ) -> None:
         """keepalived ended: nothing is held any more.
 
         ``keeps_holds``: it is started anew at once, and what was kept in FAULT stays so.
         """
-        self.overseer.keepalived_ended()
-        self.ground.ended()
+        self.keepalived_watchdog.keepalived_ended()
+        self.link_watch.ended()
         self.leases.resume()
         self.dumped_at = None
         self.verifier.end()
         self.contests.restart(keeps_holds=keeps_holds)
         self.leases.left(self._held)
-        self.roster_is(roster, time.monotonic())
+        self.roster_is(instance_states, time.monotonic())
 
     def _on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         self.dumped_at = asked_at
         self.contests.dumped(instances, asked_at)
-        self.ground.dumped(instances, asked_at)
+        self.link_watch.dumped(instances, asked_at)
         self.strays.dumped(instances, asked_at)
         self.verifier.dumped(instances, asked_at)
 
@@ -381,4 +391,4 @@ class Guard:
         self.probes.close()
         self.leases.close()
         self.contests.close()
-        self.ground.close()
+        self.link_watch.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import contexts, holders
-from ipfailover_agent.core.supervising.instances import Instances
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.report.status_model import HolderStatus
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class HolderMonitor:
         self._identities: dict[str, object] = {}
         self._peers: dict[str, tuple[IPAddress, ...]] = {}
         self._sources: dict[str, IPAddress] = {}
-        self._roster = Instances()
+        self._instance_states = InstanceStates()
         self._told: dict[str, tuple[tuple[str, int], ...]] = {}
         self._look_at: float | None = None
 
@@ -50,11 +50,11 @@ class HolderMonitor:
         }
         self._look_at = time.monotonic()
 
-    def roster_is(self, roster: Instances, now: float) -> None:
+    def roster_is(self, instance_states: InstanceStates, now: float) -> None:
         """Take what all instances do."""
-        self._roster, self._look_at = roster, now
+        self._instance_states, self._look_at = instance_states, now
 
-    def heard(self, name: str, advert: Advert, context: ContestContext) -> None:
+    def on_advert(self, name: str, advert: Advert, context: ContestContext) -> None:
         """Take an advert for an instance's id, or one that lists an address of it."""
         now = time.monotonic()
         before = self._claims.get(name, ())
@@ -66,7 +66,7 @@ class HolderMonitor:
                 return
         if not holders.counts(advert, context, self._peers.get(name, ())):
             return
-        after = self._claims[name] = holders.heard(before, advert, context, now)
+        after = self._claims[name] = holders.on_advert(before, advert, context, now)
         if holders.is_news(before, after):
             self._look_at = now
         if advert.priority and len(after) == 1 and after[0].last == now:
@@ -129,7 +129,7 @@ class HolderMonitor:
     def _every(self, now: float) -> dict[str, tuple[AdvertClaim, ...]]:
         """Return the claims that are known, this node's too, by the instance."""
         found = {}
-        for entry in self._roster.entries:
+        for entry in self._instance_states.entries:
             name = entry.instance.name
             claims, source = self._claims.get(name, ()), self._sources.get(name)
             if entry.state is VrrpState.MASTER and source is not None:

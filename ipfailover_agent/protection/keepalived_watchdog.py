@@ -73,7 +73,7 @@ class KeepalivedWatchdog:
     def lookup_said(self, line: bytes) -> None:
         """Take a line of the program's answer."""
         if self._lookup is not None:
-            self._lookup.said(line)
+            self._lookup.on_line(line)
 
     def lookup_closed(self, loop: Loop) -> None:
         """Note the end of the program's answer."""
@@ -137,7 +137,7 @@ class KeepalivedWatchdog:
 
     @property
     def can_ask(self) -> bool:
-        """Tell whether keepalived runs and can be asked."""
+        """Return whether keepalived runs and can be asked."""
         return self._pid is not None and self._request.signal_number is not None
 
     def want_dump(self) -> None:

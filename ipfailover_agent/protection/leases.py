@@ -56,7 +56,7 @@ class Leases:
 
     @property
     def is_on(self) -> bool:
-        """Tell whether held addresses would vanish by themselves."""
+        """Return whether held addresses would vanish by themselves."""
         return bool(self._seconds) and not self._refusal
 
     @property

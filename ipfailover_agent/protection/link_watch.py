@@ -66,7 +66,7 @@ class LinkWatch:
     Args:
         log: where events go.
         holds: the track files.
-        overseer: asks keepalived for dumps.
+        keepalived_watchdog: asks keepalived for dumps.
         contests: hear the wire; they need the node's addresses as they are now.
         restart: has keepalived started anew, for the reason given; tells whether it does, or
             something else is under way.
@@ -77,7 +77,7 @@ class LinkWatch:
         *,
         log: FilteringBoundLogger,
         holds: Holds,
-        overseer: KeepalivedWatchdog,
+        keepalived_watchdog: KeepalivedWatchdog,
         contests: Contests,
         restart: Callable[[str], bool],
     ) -> None:
@@ -85,7 +85,7 @@ class LinkWatch:
         self._told: tuple[object, ...] = ()
         self._log = log
         self._holds = holds
-        self._overseer = overseer
+        self._keepalived_watchdog = keepalived_watchdog
         self._contests = contests
         self._restart = restart
         self._policy = link_state.LinkPolicy()
@@ -203,7 +203,7 @@ class LinkWatch:
     def _tell(self) -> None:
         """Have the status written where what keeps the node from being ready is something else."""
         state, awaited = self._state, self._awaited
-        index = None if awaited is None else awaited.terrain.index
+        index = None if awaited is None else awaited.facts.index
         known = state and (state.index, state.lost, state.port_of)
         told = (known, index, frozenset(self._deafness.deaf))
         if told != self._told:
@@ -211,7 +211,7 @@ class LinkWatch:
             self.changed()
 
     def _others_heard(self, instances: tuple[InstanceDump, ...]) -> bool:
-        """Tell whether another node was heard lately, by the wire or by keepalived's counters."""
+        """Return whether an advert of another node came lately, by the wire or by the counters."""
         longest = max((each.master_advert_interval for each in instances), default=1.0)
         within = max(_HEARD_WITHIN, 3 * longest)
         heard_at = self._contests.heard_at
@@ -245,7 +245,7 @@ class LinkWatch:
         config = self._config
         if config is None:
             return False
-        index = None if self._awaited is None else self._awaited.terrain.index
+        index = None if self._awaited is None else self._awaited.facts.index
         match notice:
             case LinkNotice(name=config.interface):
                 return True
@@ -316,7 +316,7 @@ class LinkWatch:
         now: float,
     ) -> None:
         awaited = link_state.LinkLook(
-            terrain=found,
+            facts=found,
             needs=self._needs,
             sources=self._sources,
             interface=config.interface,
@@ -338,7 +338,7 @@ class LinkWatch:
             policy = self._policy
             self._look_at = now + (policy.settle_every if settles else policy.look_every)
             if settles:
-                self._overseer.want_dump()
+                self._keepalived_watchdog.want_dump()
         self._tell()
         if reason:
             self._restart(reason)
@@ -346,7 +346,7 @@ class LinkWatch:
     def _works(
         self, config: KeepalivedConfig, state: link_state.ServedLink, found: link_state.LinkFacts
     ) -> bool:
-        """Tell whether every instance was seen at work on the interface that is there now.
+        """Return whether every instance was seen at work on the interface that is there now.
 
         A MASTER's advert was seen leaving, a BACKUP's keepalived has counted one. One that the
         agent keeps in FAULT, since it is drained or yields, can show nothing: it works where
@@ -378,7 +378,7 @@ class LinkWatch:
         return bool(working) and kept <= working
 
     def _is_kept(self, name: str) -> bool:
-        """Tell whether the agent keeps an instance in FAULT though its source is there."""
+        """Return whether the agent keeps an instance in FAULT though its source is there."""
         return bool(self._holds.reasons(name) - {REASON})
 
     def _hold(self, names: frozenset[str]) -> None:

@@ -163,7 +163,7 @@ class ListenerWatch:
 
     @property
     def is_watching(self) -> bool:
-        """Tell whether a listener that goes would be noticed at this moment."""
+        """Return whether a listener that goes would be noticed at this moment."""
         return self._looks
 
     def protection(self) -> Protection:

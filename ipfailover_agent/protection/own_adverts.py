@@ -102,14 +102,14 @@ class OwnAdvertMonitor:
     def look(self, name: str, interval: float, now: float) -> MasterLook:
         """Look at a MASTER whose adverts should leave every ``interval``."""
         since = self._masters[name]
-        patience = max(SILENT_INTERVALS * interval, SILENT_LEAST)
+        timeout = max(SILENT_INTERVALS * interval, SILENT_LEAST)
         left_at = self._left_at.get(name, 0.0)
         reached_at = left_at
         if peers := self._peers.get(name):  # who was reached longest ago is missed first
             reached_at = min(self._reached_at.get((name, each), 0.0) for each in peers)
         is_first = reached_at < since - _EARLIER
-        partly_at = since + FIRST if is_first else max(since, reached_at) + patience
-        silent_at = max(since, left_at) + patience
+        partly_at = since + FIRST if is_first else max(since, reached_at) + timeout
+        silent_at = max(since, left_at) + timeout
         again_at = now + max(interval, SILENT_LEAST)
         if now < partly_at:
             again_at = min(again_at, partly_at)
@@ -120,7 +120,7 @@ class OwnAdvertMonitor:
         )
 
     def has_left(self, name: str, since: float) -> bool:
-        """Tell whether an advert of a MASTER was seen leaving since."""
+        """Return whether an advert of a MASTER was seen leaving since."""
         return name in self._masters and self._seen_at.get(name, 0.0) > since
 
     def forget_count(self, name: str) -> None:
@@ -128,7 +128,7 @@ class OwnAdvertMonitor:
         self._sent.pop(name, None)
 
     def counts_unseen(self, name: str, sent: int, now: float) -> bool:
-        """Tell whether a MASTER's keepalived counts adverts (``sent``) that nobody sees leave."""
+        """Return whether keepalived counts adverts as ``sent`` that no socket sees leave."""
         before, since = self._sent.get(name, (sent, now))
         if self._left_at.get(name, 0.0) >= since or sent < before:
             self._sent[name] = (sent, now)

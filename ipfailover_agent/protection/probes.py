@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import PortProbes
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.instances import Instances
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.system.check_runs import CheckRuns
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.probing import Prober
@@ -70,7 +70,7 @@ class Probes:
 
     # --- configuration --------------------------------------------------------------------------
 
-    def prepare(self, probes: PortProbes | None, roster: Instances) -> None:
+    def prepare(self, probes: PortProbes | None, instance_states: InstanceStates) -> None:
         """Have the track file there, as it should be, before keepalived reads of it.
 
         Before the first verdict nobody may hold an address, as with a script of keepalived's.
@@ -84,7 +84,7 @@ class Probes:
             return
         verdict = self._verdict(probes)
         if verdict is None:
-            verdict = any(each.state in _ELIGIBLE for each in roster.entries)
+            verdict = any(each.state in _ELIGIBLE for each in instance_states.entries)
         self._is_healthy = verdict
         track.write(self._paths.check_track, is_set=not verdict)
         self._retry_at = None
@@ -158,9 +158,9 @@ class Probes:
             self._maker.close()
         self._prober = self._runs = self._told = self._judged_at = None
 
-    def roster_is(self, roster: Instances) -> None:
+    def roster_is(self, instance_states: InstanceStates) -> None:
         """Take what all instances do: while none is eligible, no listener is watched."""
-        self._is_eligible = any(each.state in _ELIGIBLE for each in roster.entries)
+        self._is_eligible = any(each.state in _ELIGIBLE for each in instance_states.entries)
         self._regulate()
 
     # --- time -----------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ class RivalNews:
     def held(self, name: str, reason: HoldReason, cause: Cause) -> None:
         """Tell that an instance was held for a rival."""
         self._note(name, cause)
-        self.tell(
+        self.log_event(
             "contest.held",
             instance=name,
             reason=reason.value,
@@ -60,7 +60,7 @@ class RivalNews:
     def seen(self, name: str, cause: Cause, *, would_hold: bool) -> None:
         """Tell of a rival that an instance is not held for."""
         self._note(name, cause)
-        self.tell(
+        self.log_event(
             _EVENTS.get(cause.kind, "rival.seen"),
             cause.outlook,
             instance=name,
@@ -70,10 +70,10 @@ class RivalNews:
             would_hold=would_hold or None,
         )
 
-    def tell(self, event: str, outlook: str = "", /, **fields: object) -> None:
+    def log_event(self, event: str, outlook: str = "", /, **fields: object) -> None:
         """Log a thing once, and then how often it was repeated, each minute.
 
-        With another ``impact`` it is another thing.
+        With another ``outlook`` it is another thing.
         """
         key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
         repeats = self._holds_told if event == "contest.held" else self._repeats

@@ -108,11 +108,11 @@ class Shields:
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether nft runs."""
+        """Return whether nft runs."""
         return self._run is not None
 
     def drops(self, signature: Signature) -> bool:
-        """Tell whether the kernel drops such adverts."""
+        """Return whether the kernel drops such adverts."""
         return signature in self._applied
 
     # --- configuration --------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Shields:
 
     # --- what is heard --------------------------------------------------------------------------
 
-    def heard(
+    def on_advert(
         self, name: str, advert: Advert, context: ContestContext, now: float, *, is_ours: bool
     ) -> Signature | None:
         """Take an advert for an instance's id; return what is foreign of it, None for nothing."""
@@ -164,21 +164,21 @@ class Shields:
         if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
             return None
         peers = self._peers.get(name, frozenset())
-        signature = shield.of_advert(advert, is_ours=is_ours, peers=peers)
+        signature = shield.signature_of_advert(advert, is_ours=is_ours, peers=peers)
         if signature is not None:
             self._take(signature, context, now)
         return signature
 
     def heard_carp(self, carp: Carp, context: ContestContext, now: float) -> Signature:
         """Take an advertisement of a CARP device for an instance's id."""
-        signature = shield.of_carp(carp)
+        signature = shield.signature_of_carp(carp)
         self._take(signature, context, now)
         return signature
 
     def _take(self, signature: Signature, context: ContestContext, now: float) -> None:
         if not self._is_on:
             return
-        self._shield = shield.heard(self._shield, signature, now, context.advert_interval)
+        self._shield = shield.on_advert(self._shield, signature, now, context.advert_interval)
         if self._shield.overflowed and not self._is_full:
             self._log.warning("shield.full", limit=shield.LIMIT)
         self._is_full = self._shield.overflowed

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.rivalry.strays import StrayClaim
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.core.supervising.instances import Instances
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.protection.leases import Leases
@@ -40,7 +40,7 @@ class StrayRemoval:
         log: where events go.
         paths: of the run directory.
         leases: looks at the interface.
-        overseer: asks keepalived.
+        keepalived_watchdog: asks keepalived.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class StrayRemoval:
         log: FilteringBoundLogger,
         paths: RunPaths,
         leases: Leases,
-        overseer: KeepalivedWatchdog,
+        keepalived_watchdog: KeepalivedWatchdog,
     ) -> None:
         self._log = log
         self._paths = paths
         self._leases = leases
-        self._overseer = overseer
+        self._keepalived_watchdog = keepalived_watchdog
         self._candidate: Candidate | None = None
         self._state = strays.StrayAddresses()
         self._masters: frozenset[str] = frozenset()
@@ -66,17 +66,17 @@ class StrayRemoval:
         self._candidate = candidate
         self._state, self._kept = strays.StrayAddresses(), frozenset()
 
-    def roster_is(self, roster: Instances) -> None:
+    def roster_is(self, instance_states: InstanceStates) -> None:
         """Take what all instances do."""
-        self._masters = roster.names_in(VrrpState.MASTER)
+        self._masters = instance_states.names_in(VrrpState.MASTER)
         self._elsewhere = frozenset(
             each.address
-            for entry in roster.entries
+            for entry in instance_states.entries
             if entry.state is not VrrpState.MASTER
             for each in entry.instance.all_addresses
         )
 
-    def heard(self, name: str, advert: Advert, context: ContestContext) -> None:
+    def on_advert(self, name: str, advert: Advert, context: ContestContext) -> None:
         """Take an advert of another node for an instance, or for one of its addresses."""
         if name in self._masters or not advert.priority:
             return
@@ -99,9 +99,9 @@ class StrayRemoval:
         if strays.wants_look(self._state, now, _LOOK_EVERY):
             present = self._leases.glimpse(self._elsewhere)
             self._state = strays.seen(self._state, present - self._kept, now)
-        self._state, is_asked = strays.heard(self._state, name, addresses, rival, now)
+        self._state, is_asked = strays.on_advert(self._state, name, addresses, rival, now)
         if is_asked:
-            self._overseer.want_dump()
+            self._keepalived_watchdog.want_dump()
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Take keepalived's word on which instances are MASTER here."""
@@ -112,7 +112,7 @@ class StrayRemoval:
         if going:
             self._remove(going)
         if self._state.claims:
-            self._overseer.want_dump()
+            self._keepalived_watchdog.want_dump()
 
     def _remove(self, claims: Collection[StrayClaim]) -> None:
         """Delete what is no node's own: an address that only looks like a virtual one stays."""

@@ -38,11 +38,11 @@ class Verifier:
         self,
         *,
         log: FilteringBoundLogger,
-        overseer: KeepalivedWatchdog,
+        keepalived_watchdog: KeepalivedWatchdog,
         dispatch: Callable[[VerificationEnded], None],
     ) -> None:
         self._log = log
-        self._overseer = overseer
+        self._keepalived_watchdog = keepalived_watchdog
         self._dispatch = dispatch
         self._policy = verify.VerifyPolicy()
         self._expected: Expectation | None = None
@@ -53,12 +53,12 @@ class Verifier:
 
     def begin(self, expected: Expectation | None) -> None:
         """keepalived said that it has read its file: look whether it does what that says."""
-        if expected is None or not self._overseer.can_ask:
+        if expected is None or not self._keepalived_watchdog.can_ask:
             self._dispatch(VerificationEnded())
             return
         self._expected, self._state, self._trouble = expected, verify.Verification(), ""
         self._began_at = time.monotonic()
-        self._overseer.want_dump()
+        self._keepalived_watchdog.want_dump()
 
     def conclude(self) -> None:
         """The time is up: end it by what was seen."""
@@ -78,7 +78,7 @@ class Verifier:
         """Look again when it is time to."""
         if self.deadline is not None and now >= self.deadline:
             self.deadline = None
-            self._overseer.want_dump()
+            self._keepalived_watchdog.want_dump()
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Take an answer of keepalived's."""

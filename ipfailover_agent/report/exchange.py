@@ -81,7 +81,7 @@ def wake(descriptor: int) -> None:
         os.eventfd_write(descriptor, 1)
 
 
-def slept(descriptor: int) -> None:
+def drain_wakeups(descriptor: int) -> None:
     """Take note of having been woken."""
     with contextlib.suppress(BlockingIOError):
         os.eventfd_read(descriptor)

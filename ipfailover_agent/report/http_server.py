@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec.structs import replace
 
 from ipfailover_agent.core.telling import http_messages
-from ipfailover_agent.report.exchange import Exchange, Listening, slept, wake
+from ipfailover_agent.report.exchange import Exchange, Listening, drain_wakeups, wake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,9 +71,9 @@ class _Connection:
 class Server:
     """Answers requests in a thread of its own until the board says that it closes."""
 
-    def __init__(self, address: ListenAddress, board: Exchange, site: Answerer) -> None:
+    def __init__(self, address: ListenAddress, exchange: Exchange, site: Answerer) -> None:
         self._address = address
-        self._board = board
+        self._exchange = exchange
         self._site = site
         self._selector = selectors.DefaultSelector()
         self._listener: socket.socket | None = None
@@ -94,8 +94,8 @@ class Server:
 
     def close(self, timeout: float) -> bool:
         """Have the thread end; return whether it did within so many seconds."""
-        self._board.is_closing = True
-        wake(self._board.to_thread)
+        self._exchange.is_closing = True
+        wake(self._exchange.to_thread)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -103,8 +103,8 @@ class Server:
 
     def _run(self) -> None:
         try:
-            self._selector.register(self._board.to_thread, selectors.EVENT_READ)
-            while not self._board.is_closing:
+            self._selector.register(self._exchange.to_thread, selectors.EVENT_READ)
+            while not self._exchange.is_closing:
                 self._round()
         except Exception as error:  # noqa: BLE001 - a bug here must be told, and cost no address
             self._tell(Listening(reason="it failed", failure=repr(error)))
@@ -120,8 +120,8 @@ class Server:
         self._see_to_listening(now)
         for key, _ in self._selector.select(self._patience(now)):
             now = time.monotonic()
-            if key.fd == self._board.to_thread:
-                slept(self._board.to_thread)
+            if key.fd == self._exchange.to_thread:
+                drain_wakeups(self._exchange.to_thread)
                 self._look_again(now)
             elif self._listener is not None and key.fd == self._listener.fileno():
                 self._accept(now)
@@ -137,9 +137,9 @@ class Server:
         return max(min(due) - now, 0.0) if due else None
 
     def _tell(self, listening: Listening) -> None:
-        if listening != self._board.listening:
-            self._board.listening = listening
-            wake(self._board.to_loop)
+        if listening != self._exchange.listening:
+            self._exchange.listening = listening
+            wake(self._exchange.to_loop)
 
     # --- listening ------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Server:
                 return
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._is_accepting = True
-        self._tell(replace(self._board.listening, active=True, reason=""))
+        self._tell(replace(self._exchange.listening, active=True, reason=""))
 
     def _pause(self, until: float) -> None:
         """Leave those who come in the kernel's queue for a moment."""
@@ -227,7 +227,7 @@ class Server:
         try:
             answer = self._site.answer(connection.request, now, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 - a bug must be told, and end nothing
-            self._tell(replace(self._board.listening, failure=repr(error)))
+            self._tell(replace(self._exchange.listening, failure=repr(error)))
             answer = http_messages.refusal(500)
         if answer is not None:
             self._respond(connection, answer, now)
@@ -236,8 +236,8 @@ class Server:
             self._selector.unregister(connection.client)
             connection.phase = _Phase.WAITING
             connection.deadline = now + _LOOK_SECONDS
-            self._board.wanted_at = now
-            wake(self._board.to_loop)
+            self._exchange.wanted_at = now
+            wake(self._exchange.to_loop)
 
     def _look_again(self, now: float) -> None:
         """Answer those who waited, if the loop has looked at the node."""

@@ -23,7 +23,7 @@ class _Later(ModuleType):
 
 
 @contextlib.contextmanager
-def standing_in(name: str) -> Iterator[None]:
+def lazy_import(name: str) -> Iterator[None]:
     """Have what is imported meanwhile load a module only once it uses something of it.
 
     importlib's LazyLoader does not help: ``import NAME`` itself asks the module for its

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ipfailover_agent.report import lazy_imports
 
-with lazy_imports.standing_in(
+with lazy_imports.lazy_import(
     "asyncio"
 ):  # 25 ms and 2 MB of ssl and more, for its coroutines only
     import structlog

@@ -18,8 +18,8 @@ _USABLE: Final = 2.0  # seconds after which a look is too old to be told
 class Routes:
     """The pages; each is made once from a look and kept until the next."""
 
-    def __init__(self, board: Exchange) -> None:
-        self._board = board
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
         self._look: StatusView | None = None
         self._made: dict[str, HttpResponse] = {}
 
@@ -32,14 +32,14 @@ class Routes:
             may_wait: False: this is the last time, answer from what is there.
         """
         if request.path in {"/livez", "/readyz"}:
-            other = health.foreign(self._board.name, request.config)
+            other = health.foreign(self._exchange.name, request.config)
             if other is not None:
                 return _probe("ready" if request.path == "/readyz" else "live", other)
         if request.path == "/livez":
-            return _probe("live", health.live(self._board.beat, now))
+            return _probe("live", health.live(self._exchange.beat, now))
         if request.path not in {"/", "/metrics", "/readyz", "/status"}:
             return http_messages.refusal(404)
-        look = self._board.look
+        look = self._exchange.look
         age = None if look is None else now - look.at
         if look is None or age is None or age > (_FRESH if may_wait else _USABLE):
             return None if may_wait else _stale(age)

@@ -23,12 +23,12 @@ def width() -> int:
 
 
 def is_terminal() -> bool:
-    """Tell whether a person looks at the standard output; it may have been closed before us."""
+    """Return whether a person looks at the standard output; it may have been closed before us."""
     return bool(sys.stdout) and sys.stdout.isatty()
 
 
 def is_read() -> bool:
-    """Tell whether anybody may still read the standard output.
+    """Return whether anybody may still read the standard output.
 
     Nobody does where it was closed before us, or the reader of a pipe or terminal has left.
     """

@@ -168,12 +168,12 @@ def script_state(command: str) -> ScriptState:
 
 
 def is_on_path(name: str) -> bool:
-    """Tell whether a program of that name can be run."""
+    """Return whether a program of that name can be run."""
     return script_state(name) is ScriptState.USABLE
 
 
 def can_read(path: str | None) -> bool:
-    """Tell whether a file can be read; where none is named, nothing is missing."""
+    """Return whether a file can be read; where none is named, nothing is missing."""
     return path is None or os.access(path, os.R_OK)
 
 
@@ -298,7 +298,7 @@ def _number(text: str) -> float | None:
 
 
 def forwards_ipv6(interface: str) -> bool:
-    """Tell whether the node routes IPv6 that comes in on an interface."""
+    """Return whether the node routes IPv6 that comes in on an interface."""
     try:
         with open(f"/proc/sys/net/ipv6/conf/{interface}/forwarding", "rb") as file:
             return file.read(1) != b"0"
@@ -322,7 +322,7 @@ def ipv4_setting(word: str, interface: str) -> int | None:
 
 
 def has_link(interface: str) -> bool:
-    """Tell whether an interface is up and has its carrier; False where that is not known."""
+    """Return whether an interface is up and has its carrier; False where that is not known."""
     try:
         return _is_up_and_running(interface)
     except OSError:
@@ -351,7 +351,7 @@ def link_failure(interface: str, family: Family) -> str | None:
 
 
 def _has_link_local(interface: str) -> bool:
-    """Tell whether an interface has one, or nothing is known of that."""
+    """Return whether an interface has one, or nothing is known of that."""
     try:
         with open("/proc/net/if_inet6", encoding="ascii") as file:
             return any(
@@ -363,7 +363,7 @@ def _has_link_local(interface: str) -> bool:
 
 
 def _is_up_and_running(interface: str) -> bool:
-    """Tell whether keepalived takes an interface for usable: IFF_UP and IFF_RUNNING are set."""
+    """Return whether keepalived takes an interface for usable: IFF_UP and IFF_RUNNING are set."""
     (flags,) = struct.unpack_from("=H", _ask_interface(interface, _GET_FLAGS), _NAME_LIMIT + 1)
     return bool(flags & _UP_AND_RUNNING == _UP_AND_RUNNING)
 

@@ -98,12 +98,12 @@ class Firewall:
 
     @property
     def is_looking(self) -> bool:
-        """Tell whether a look is under way."""
+        """Return whether a look is under way."""
         return self._look is not None
 
     @property
     def has_none(self) -> bool:
-        """Tell whether no rule is wanted, and the last look has left none of ours."""
+        """Return whether no rule is wanted, and the last look has left none of ours."""
         is_idle = self._look is None and not self._is_wanted_anew
         return is_idle and not self._wanted and self.is_active is True
 

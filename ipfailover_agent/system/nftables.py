@@ -40,7 +40,7 @@ def read_generation() -> int | None:
 
 
 def has_table(name: str) -> bool | None:
-    """Tell whether a table of the family ``inet`` is there; None where that is kept from us."""
+    """Return whether a table of the family ``inet`` is there; None where that is kept from us."""
     packed = name.encode() + b"\0"
     attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _TABLE_NAME) + packed
     attribute += bytes(-len(attribute) % 4)

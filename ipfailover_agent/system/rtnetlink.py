@@ -428,7 +428,7 @@ def parse_way(payload: bytes) -> Way:
 
 
 def is_behind_defaults(payload: bytes) -> bool:
-    """Tell whether no default route follows this one in a dump of an IPv4 table.
+    """Return whether no default route follows this one in a dump of an IPv4 table.
 
     The kernel walks the table by destination, and 0.0.0.0/0 stands with the other routes to
     0.0.0.0, behind those with a longer prefix (Linux 6.18).

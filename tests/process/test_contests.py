@@ -82,7 +82,9 @@ class World:
         )
         log = structlog.get_logger()
         shields = Shields(log, os.environ, keepalived=lambda: None)
-        self.contests = Contests(log=log, holds=holds, overseer=keepalived, shields=shields)
+        self.contests = Contests(
+            log=log, holds=holds, keepalived_watchdog=keepalived, shields=shields
+        )
         self.contests.configure(candidate, loop)
         assert self.contests.is_on
 

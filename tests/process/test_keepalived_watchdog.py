@@ -68,7 +68,7 @@ class Watched:
             "PATH": f"{self.programs}:/usr/bin:/bin",
             "TMPDIR": str(self.temporary),
         }
-        self.overseer = KeepalivedWatchdog(
+        self.keepalived_watchdog = KeepalivedWatchdog(
             log=structlog.wrap_logger(None, processors=[self.capture]),
             directory=str(self.temporary),
             kill=lambda: self.kills.append(time.monotonic()),
@@ -98,24 +98,24 @@ class Watched:
         end = time.monotonic() + timeout
         while not predicate():
             assert time.monotonic() < end, f"not within {timeout} s; told: {self.events}"
-            due = self.overseer.deadline
+            due = self.keepalived_watchdog.deadline
             soon = time.monotonic() + 0.02
             for event in self.loop.wait(soon if due is None else min(due, soon)):
                 if isinstance(event, LineReceived) and event.source == STREAM:
-                    self.overseer.lookup_said(event.line)
+                    self.keepalived_watchdog.lookup_said(event.line)
                 elif isinstance(event, StreamClosed):
-                    self.overseer.lookup_closed(self.loop)
-            self.overseer.tick(time.monotonic())
+                    self.keepalived_watchdog.lookup_closed(self.loop)
+            self.keepalived_watchdog.tick(time.monotonic())
 
     def begin(self) -> None:
         """Let it ask for the signal, and wait for the answer."""
-        self.overseer.begin(self.loop, self.environment)
-        lookup = self.overseer._lookup  # noqa: SLF001 - whose child it is, only the agent's reaper knows
+        self.keepalived_watchdog.begin(self.loop, self.environment)
+        lookup = self.keepalived_watchdog._lookup  # noqa: SLF001 - whose child it is, only the agent's reaper knows
         assert lookup is not None
         _, status = os.waitpid(lookup.pid, 0)
         ended = process.ChildExit(pid=lookup.pid, exit_code=os.waitstatus_to_exitcode(status))
-        assert self.overseer.child_exited(ended, self.loop)
-        self.run_until(lambda: self.overseer._lookup is None)  # noqa: SLF001 - as above
+        assert self.keepalived_watchdog.child_exited(ended, self.loop)
+        self.run_until(lambda: self.keepalived_watchdog._lookup is None)  # noqa: SLF001 - as above
 
     def close(self) -> None:
         if self.popen is not None:
@@ -143,7 +143,7 @@ def test_keepalived_is_asked_as_soon_as_it_runs_and_its_answer_is_passed_on(
     """With the time of the question: whatever was counted before is in the answer."""
     watched.begin()
     before = time.monotonic()
-    watched.overseer.keepalived_ready(watched.start_keepalived())
+    watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
     watched.run_until(lambda: bool(watched.answers))
     ((instances, asked_at),) = watched.answers
     assert ["VIP_1"] == [each.name for each in instances]
@@ -154,10 +154,10 @@ def test_keepalived_is_asked_as_soon_as_it_runs_and_its_answer_is_passed_on(
 def test_a_wish_is_answered_by_a_newer_dump(watched: Watched) -> None:
     """What was asked before the wish is too old for it."""
     watched.begin()
-    watched.overseer.keepalived_ready(watched.start_keepalived())
+    watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
     watched.run_until(lambda: bool(watched.answers))
     wished = time.monotonic()
-    watched.overseer.want_dump()
+    watched.keepalived_watchdog.want_dump()
     watched.run_until(lambda: len(watched.answers) == 2)
     assert watched.answers[1][1] >= wished
 
@@ -166,8 +166,8 @@ def test_a_keepalived_that_runs_before_its_signal_is_known_is_asked_afterwards(
     watched: Watched,
 ) -> None:
     """Nothing is sent that could kill it."""
-    watched.overseer.keepalived_ready(watched.start_keepalived())
-    assert watched.overseer.deadline is None
+    watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
+    assert watched.keepalived_watchdog.deadline is None
     watched.begin()
     watched.run_until(lambda: bool(watched.answers))
 
@@ -178,7 +178,7 @@ def test_a_keepalived_that_is_frozen_is_killed(watched: Watched) -> None:
     pid = watched.start_keepalived()
     os.kill(pid, signal.SIGSTOP)
     begun = time.monotonic()
-    watched.overseer.keepalived_ready(pid)
+    watched.keepalived_watchdog.keepalived_ready(pid)
     watched.run_until(lambda: bool(watched.kills))
     assert 1.9 < watched.kills[0] - begun
     (entry,) = watched.capture.entries
@@ -191,7 +191,7 @@ def test_a_dump_that_cannot_be_written_is_told_and_kills_nobody(watched: Watched
     watched.begin()
     pid = watched.start_keepalived()
     watched.temporary.rmdir()
-    watched.overseer.keepalived_ready(pid)
+    watched.keepalived_watchdog.keepalived_ready(pid)
     watched.run_until(lambda: bool(watched.events))
     assert (["dump.failed"], []) == (watched.events, watched.kills)
 
@@ -199,12 +199,12 @@ def test_a_dump_that_cannot_be_written_is_told_and_kills_nobody(watched: Watched
 def test_nothing_is_asked_once_keepalived_has_ended(watched: Watched) -> None:
     """There is nobody left to send a signal to."""
     watched.begin()
-    watched.overseer.keepalived_ready(watched.start_keepalived())
+    watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
     watched.run_until(lambda: bool(watched.answers))
-    watched.overseer.keepalived_ended()
-    watched.overseer.want_dump()
-    watched.overseer.suspect()
-    assert watched.overseer.deadline is None
+    watched.keepalived_watchdog.keepalived_ended()
+    watched.keepalived_watchdog.want_dump()
+    watched.keepalived_watchdog.suspect()
+    assert watched.keepalived_watchdog.deadline is None
 
 
 @pytest.mark.parametrize(
@@ -214,23 +214,23 @@ def test_a_keepalived_without_dumps_is_never_signalled(watched: Watched, text: s
     """Any number would kill it: the protection is off, and says so."""
     watched.install(text)
     watched.begin()
-    watched.overseer.keepalived_ready(os.getpid())
+    watched.keepalived_watchdog.keepalived_ready(os.getpid())
     assert ["protection.off"] == watched.events
-    assert "this keepalived was built without JSON dumps" == watched.overseer.refusal
-    assert watched.overseer.deadline is None
+    assert "this keepalived was built without JSON dumps" == watched.keepalived_watchdog.refusal
+    assert watched.keepalived_watchdog.deadline is None
 
 
 def test_a_keepalived_that_is_missing_is_told(watched: Watched) -> None:
     """What cannot be started cannot be asked; nothing raises."""
     (watched.programs / "keepalived").unlink()
     watched.environment["PATH"] = str(watched.programs)
-    watched.overseer.begin(watched.loop, watched.environment)
+    watched.keepalived_watchdog.begin(watched.loop, watched.environment)
     (entry,) = watched.capture.entries
     assert ("protection.off", "watch") == (entry["event"], entry["kind"])
-    assert "keepalived" in watched.overseer.refusal
+    assert "keepalived" in watched.keepalived_watchdog.refusal
 
 
 def test_the_end_of_another_child_is_not_ours(watched: Watched) -> None:
     """The agent has more children than this one."""
     ended = process.ChildExit(pid=1, exit_code=0)
-    assert not watched.overseer.child_exited(ended, watched.loop)
+    assert not watched.keepalived_watchdog.child_exited(ended, watched.loop)

@@ -18,14 +18,14 @@ import structlog
 
 from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.instances import Instances, InstanceState
+from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.protection.probes import SOURCE, Probes
 from ipfailover_agent.system import listener_socket, process
 from ipfailover_agent.system.listener_socket import ListenerSocket
 from ipfailover_agent.system.loop import Loop, Readable, Woken
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
-from tests.unit.test_instances import instance
+from tests.unit.test_instance_states import instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 V4, V6 = ip_address("127.0.0.1"), ip_address("::1")
-ELIGIBLE = Instances(entries=(InstanceState(instance=instance(1), state=VrrpState.BACKUP),))
-HELD = Instances(entries=(InstanceState(instance=instance(1), state=VrrpState.FAULT),))
+ELIGIBLE = InstanceStates(entries=(InstanceState(instance=instance(1), state=VrrpState.BACKUP),))
+HELD = InstanceStates(entries=(InstanceState(instance=instance(1), state=VrrpState.FAULT),))
 
 
 def numbers(port: int, *addresses: str) -> list[int]:
@@ -194,7 +194,9 @@ class Watching:
         log = structlog.wrap_logger(None, processors=[self.capture])
         self.probes = Probes(log, self.paths, dict(os.environ))
 
-    def begin(self, *ports: PortCheck, roster: Instances = ELIGIBLE, **more: float) -> None:
+    def begin(
+        self, *ports: PortCheck, instance_states: InstanceStates = ELIGIBLE, **more: float
+    ) -> None:
         wanted = PortProbes(
             name="chk_x",
             interval=more.get("interval", 60),
@@ -205,9 +207,9 @@ class Watching:
             listeners=ports,
             watch=0.05,
         )
-        self.probes.prepare(wanted, roster)
+        self.probes.prepare(wanted, instance_states)
         self.probes.configure(wanted, self.loop)
-        self.probes.roster_is(roster)
+        self.probes.roster_is(instance_states)
 
     def turn(self, seconds: float = 0.3) -> list[object]:
         """Go round the loop for so long, or until something was found; return what came."""
@@ -369,10 +371,10 @@ def test_a_node_that_is_held_watches_nothing(
     watching: Watching, application: socket.socket
 ) -> None:
     """Nothing would follow; when it is let go, it goes on from what is there."""
-    watching.begin(at(application), roster=HELD)
+    watching.begin(at(application), instance_states=HELD)
     is_watching = [watching.is_watching]
-    for roster in (ELIGIBLE, HELD):
-        watching.probes.roster_is(roster)
+    for instance_states in (ELIGIBLE, HELD):
+        watching.probes.roster_is(instance_states)
         is_watching.append(watching.is_watching)
     assert [False, True, False] == is_watching
     application.close()
@@ -387,9 +389,9 @@ def test_a_listener_that_was_there_over_a_rest_is_missed_after_it(
 ) -> None:
     """The first look after a rest says what is there, though nothing is new to the kernel."""
     watching.begin(at(application))
-    for roster in (HELD, ELIGIBLE):
+    for instance_states in (HELD, ELIGIBLE):
         watching.turn()
-        watching.probes.roster_is(roster)
+        watching.probes.roster_is(instance_states)
     watching.turn()
     application.close()
     told = watching.until_told("check.failed")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
 
-FAST = PeersPolicy(interval=0.05, again=0.01, settle=0.03, grace=0.5, patience=1.0, note_every=0.1)
+FAST = PeersPolicy(interval=0.05, again=0.01, settle=0.03, grace=0.5, timeout=1.0, note_every=0.1)
 SETTINGS = Settings(
     virtual_addresses=(ip_address("10.0.0.100"),), unicast_peer_names=("10.0.0.1", "10.0.0.2")
 )

@@ -82,7 +82,7 @@ class World:
     def hear(self, advert: Advert = FOREIGN, *, is_ours: bool = False) -> None:
         now = time.monotonic()
         for _ in range(2):
-            self.shields.heard(self.name, advert, self.context, now, is_ours=is_ours)
+            self.shields.on_advert(self.name, advert, self.context, now, is_ours=is_ours)
 
     def table(self) -> str:
         return self._namespace.run("nft", "list", "ruleset")

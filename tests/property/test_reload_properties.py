@@ -15,7 +15,7 @@ from ipfailover_agent.core.changing import change, steps
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import Settings, VrrpState
 from ipfailover_agent.core.planning import planner
-from ipfailover_agent.core.supervising.instances import Instances, InstanceState
+from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
     }
     assert not kept.intersection(keepalived.removed)
     # Told by the roster as keepalived has it, whatever the instances are called.
-    roster = Instances(
+    instance_states = InstanceStates(
         entries=tuple(
             InstanceState(
                 instance=each,
@@ -165,7 +165,7 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
             for each in old.instances
         )
     ).reconfigured(new.instances)
-    assert {each.name for each in staying} == roster.names_in(VrrpState.MASTER)
+    assert {each.name for each in staying} == instance_states.names_in(VrrpState.MASTER)
     assert change.compare(old, new).needs_second_signal is (first is not None)
 
 

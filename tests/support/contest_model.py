@@ -156,12 +156,12 @@ class Node:
     @property
     def skew(self) -> float:
         """Return VRRP_TIMER_SKEW."""
-        return self.context.skew
+        return self.context.skew_time
 
     @property
     def down_time(self) -> float:
         """Return VRRP_MS_DOWN_TIMER."""
-        return self.context.master_down_time
+        return self.context.master_down_interval
 
     def enter(self, state: VrrpState) -> None:
         """Change state as keepalived does, and tell the agent a little later."""

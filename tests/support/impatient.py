@@ -14,7 +14,7 @@ def become_impatient() -> None:
     from ipfailover_agent.protection.answer_monitor import AnswerMonitor  # noqa: PLC0415 - likewise
 
     AnswerMonitor.policy = AnsweringPolicy(
-        interval=2.0, settle=0.5, patience=0.5, tick=0.2, report_interval=1.0
+        interval=2.0, settle=0.5, timeout=0.5, tick=0.2, report_interval=1.0
     )
 
 

@@ -131,7 +131,7 @@ def test_a_holder_that_answers_is_asked_alone_once_a_minute() -> None:
 def test_silence_is_told_after_three_questions() -> None:
     """The later ones go to everybody, and the holder's own address answers meanwhile."""
     world = World(VIRTUAL, answers=only(THEIRS))
-    world.run(POLICY.settle + 3 * POLICY.interval + POLICY.patience)
+    world.run(POLICY.settle + 3 * POLICY.interval + POLICY.timeout)
     assert [MAC, None, None] == world.targets(VIRTUAL)
     assert [MAC, MAC] == world.targets(THEIRS)
     assert [unanswered(VIRTUAL)] == world.told
@@ -279,7 +279,7 @@ def test_a_holder_that_is_gone_when_the_answer_is_due_counts_for_nothing() -> No
     while not world.asked:
         world.run(0.5)
     world.holders = {}
-    world.run(POLICY.patience)
+    world.run(POLICY.timeout)
     found = world.state.inquiries[VIRTUAL]
     assert (0, False) == (found.unanswered, found.is_open)
 
@@ -467,7 +467,7 @@ def test_the_holder_is_whom_a_backup_hears() -> None:
         source=THEIRS,
         mac=MAC,
         addresses=frozenset((VIRTUAL,)),
-        since=90.0 + CONTEXT.master_down_time,
+        since=90.0 + CONTEXT.master_down_interval,
     )
     assert expected == holder_of(LISTENING, 200.0)
     fast = replace(LISTENING, is_counting=False, dump_at=None)

@@ -59,7 +59,7 @@ CONTEXT = ContestContext(
     host_macs=frozenset({OURS, bytes.fromhex("5254000000aa")}),
     password=b"OpenShif",
 )
-DOWN = CONTEXT.master_down_time
+DOWN = CONTEXT.master_down_interval
 MASTER = StateEntered(state=VrrpState.MASTER)
 BACKUP = StateEntered(state=VrrpState.BACKUP)
 FAULT = StateEntered(state=VrrpState.FAULT)
@@ -444,7 +444,7 @@ def heard_before_a_reload(
     backup(BACKUP)
     for each in adverts:
         backup(0.01, AdvertSeen(advert=each))
-    return claims.against(CONTEXT, claims.heard([backup.state], now))
+    return claims.against(CONTEXT, claims.claims_of([backup.state], now))
 
 
 def reloaded(*adverts: Advert) -> Replay:
@@ -487,10 +487,10 @@ def test_nobody_yields_to_who_was_reloaded_a_moment_ago_as_well() -> None:
 
 def test_an_address_is_no_longer_claimed_once_its_holder_is_silent() -> None:
     """Nor is one by ourselves, or under the id that it has now: of that keepalived hears."""
-    assert () == heard_before_a_reload(ELSEWHERE, wait=OLD_ID.master_down_time)
+    assert () == heard_before_a_reload(ELSEWHERE, wait=OLD_ID.master_down_interval)
     backup = Replay(OLD_ID)
     backup(BACKUP, AdvertSeen(advert=ELSEWHERE), announced(LOWER_MAC))
-    heard = claims.heard([backup.state], backup.now)
+    heard = claims.claims_of([backup.state], backup.now)
     assert [VIRTUAL] == list(heard)
     assert () == claims.against(OLD_ID, heard)
     assert () == claims.against(replace(CONTEXT, host_macs=frozenset({HIGHER_MAC})), heard)
@@ -502,7 +502,7 @@ def test_of_two_instances_that_heard_a_sender_the_newest_word_counts() -> None:
     early(BACKUP, AdvertSeen(advert=replace(ELSEWHERE, priority=100)))
     late(BACKUP, 1.0, AdvertSeen(advert=ELSEWHERE))
     for states in ([early.state, late.state], [late.state, early.state]):
-        (rival,) = claims.heard(states, late.now)[VIRTUAL]
+        (rival,) = claims.claims_of(states, late.now)[VIRTUAL]
         assert ELSEWHERE == rival.advert
 
 

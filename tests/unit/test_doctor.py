@@ -128,10 +128,10 @@ def test_checks_are_skipped_for_one_reason() -> None:
 
 def test_missing_capabilities_fail_and_name_the_option() -> None:
     """A container is given them by name."""
-    found = node_findings.of_capabilities(("NET_ADMIN", "NET_RAW"))
+    found = node_findings.judge_capabilities(("NET_ADMIN", "NET_RAW"))
     assert CheckResult.FAIL is found.verdict
     assert "--cap-add NET_ADMIN NET_RAW" in found.advice
-    assert CheckResult.PASS is node_findings.of_capabilities(()).verdict
+    assert CheckResult.PASS is node_findings.judge_capabilities(()).verdict
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ def test_missing_capabilities_fail_and_name_the_option() -> None:
 )
 def test_keepalived_is_judged_by_what_it_prints(printed: str | None, expected: list[str]) -> None:
     """Its version, and what it was built with."""
-    found = node_findings.of_keepalived(printed)
+    found = node_findings.judge_keepalived(printed)
     assert expected == [f"{each.verdict.value} {each.check}" for each in found]
 
 
 def test_what_keepalived_says_of_the_file_is_told() -> None:
     """Its first lines; `check` shows them all."""
-    assert CheckResult.PASS is node_findings.of_config(()).verdict
-    found = node_findings.of_config(("refused: 5", "line 2", "line 3", "line 4"))
+    assert CheckResult.PASS is node_findings.judge_config(()).verdict
+    found = node_findings.judge_config(("refused: 5", "line 2", "line 3", "line 4"))
     assert (CheckResult.FAIL, "refused: 5; line 2; line 3") == (found.verdict, found.text)
 
 
@@ -177,7 +177,7 @@ def test_what_guards_the_adverts_is_told(variables: dict[str, str], expected: st
     """Two names that begin alike are one password."""
     given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
-    found = node_findings.of_password(parsed, plan(parsed, NODE))
+    found = node_findings.judge_password(parsed, plan(parsed, NODE))
     assert (CheckResult.PASS, expected) == (found.verdict, found.text)
 
 
@@ -193,25 +193,25 @@ def test_what_guards_the_adverts_is_told(variables: dict[str, str], expected: st
 )
 def test_a_link_needs_carrier(state: str | None, is_up: bool, expected: CheckResult) -> None:  # noqa: FBT001
     """Virtual interfaces say "unknown" and work."""
-    assert expected is node_findings.of_link("eth0", state, is_up=is_up).verdict
+    assert expected is node_findings.judge_link("eth0", state, is_up=is_up).verdict
 
 
 def test_an_address_of_another_network_is_told() -> None:
     """Nobody would ask for it by ARP."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,198.51.100.1-10"})
-    found = node_findings.of_subnets(parsed, plan(parsed, NODE), NODE)
+    found = node_findings.judge_subnets(parsed, plan(parsed, NODE), NODE)
     assert "198.51.100.8 and 2 more in no network of eth0" in found.text
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
     config = plan(parsed, NODE)
-    assert CheckResult.PASS is node_findings.of_subnets(parsed, config, NODE).verdict
+    assert CheckResult.PASS is node_findings.judge_subnets(parsed, config, NODE).verdict
     bare = replace(NODE, interfaces=())
-    assert CheckResult.WARN is node_findings.of_subnets(parsed, config, bare).verdict
+    assert CheckResult.WARN is node_findings.judge_subnets(parsed, config, bare).verdict
 
 
 def test_an_address_that_no_client_reaches_fails() -> None:
     """A range that goes up to .255 is the likely slip."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.254-255"})
-    found = node_findings.of_subnets(parsed, plan(parsed, NODE), NODE)
+    found = node_findings.judge_subnets(parsed, plan(parsed, NODE), NODE)
     assert CheckResult.FAIL is found.verdict
     assert (
         "10.0.0.255 is the broadcast address of 10.0.0.0/24 on eth0: no client in that network "
@@ -225,12 +225,12 @@ def test_the_address_of_a_router_fails() -> None:
     known = [(route.gateway, "eth0") for route in NODE.default_routes if route.gateway]
     assert (
         CheckResult.PASS
-        is node_findings.of_routers(
+        is node_findings.judge_routers(
             settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE, known
         ).verdict
     )
     known += [(ip_address("10.0.0.2"), "eth0"), (ip_address("fd00::fe"), "eth1")]
-    found = node_findings.of_routers(parsed, NODE, known)
+    found = node_findings.judge_routers(parsed, NODE, known)
     lost = "the node that serves it takes that router away from every host of the network, and"
     assert CheckResult.FAIL is found.verdict
     assert (
@@ -246,8 +246,8 @@ def test_an_address_on_a_second_interface_is_told() -> None:
     config = plan(parsed, NODE)
     for name, expected in (("kube-ipvs0", CheckResult.WARN), ("eth1", CheckResult.FAIL)):
         facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.5/32"], name: ["10.0.0.5/32"]})
-        assert expected is one(node_findings.of_other_holders(config, facts)).verdict
-    assert CheckResult.PASS is one(node_findings.of_other_holders(config, NODE)).verdict
+        assert expected is one(node_findings.judge_other_holders(config, facts)).verdict
+    assert CheckResult.PASS is one(node_findings.judge_other_holders(config, NODE)).verdict
 
 
 @pytest.mark.parametrize(
@@ -272,14 +272,14 @@ def test_a_strict_reverse_path_filter_is_told_where_it_hurts(
     own = {"eth0": ["10.0.0.11/24", "fd00::11/64", "10.0.0.5/32"]}
     routes = ["default via 10.0.0.1 dev eth0"]
     routes += ["default via 10.9.0.254 dev eth2 metric 9"] if "eth2" in more else []
-    found = node_findings.of_reverse_path(config, host_facts({**own, **more}, routes), value)
+    found = node_findings.judge_reverse_path(config, host_facts({**own, **more}, routes), value)
     assert f"{found.verdict.value} {found.text}".startswith(expected)
 
 
 def test_the_advice_for_the_filter_takes_a_name_with_a_dot() -> None:
     """As sysctl does where slashes separate."""
     config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE)
-    found = node_findings.of_reverse_path(replace(config, interface="bond0.7"), NODE, 1)
+    found = node_findings.judge_reverse_path(replace(config, interface="bond0.7"), NODE, 1)
     assert "sysctl -w net/ipv4/conf/bond0.7/rp_filter=2" in found.advice
 
 
@@ -306,8 +306,8 @@ def test_a_firewall_is_judged(
 ) -> None:
     """By the chains that may drop VRRP, and whether the agent opens them."""
     found = [
-        *firewall_findings.of_chains(chains, is_managed=is_managed),
-        *firewall_findings.of_legacy(legacy),
+        *firewall_findings.judge_chains(chains, is_managed=is_managed),
+        *firewall_findings.judge_legacy(legacy),
     ]
     assert expected == [each.verdict for each in found]
 
@@ -328,7 +328,7 @@ def test_a_table_with_an_owner_is_the_owners_to_open(
     """No rule of the agent gets there, whether it was asked for or not."""
     chain = replace(CHAIN, table=Table(family="inet", name=name))
     found = list(
-        firewall_findings.of_chains([chain, CHAIN], is_managed=is_managed, owned={chain.table})
+        firewall_findings.judge_chains([chain, CHAIN], is_managed=is_managed, owned={chain.table})
     )
     other = CheckResult.PASS if is_managed else CheckResult.WARN
     assert [expected, other] == [each.verdict for each in found]
@@ -338,14 +338,14 @@ def test_a_table_with_an_owner_is_the_owners_to_open(
 
 def test_a_rule_that_a_running_agent_has_not_made_is_told() -> None:
     """It says why in its log, and there is no second look that would make it."""
-    found = one(firewall_findings.of_chains([CHAIN], is_managed=True, is_running=True))
+    found = one(firewall_findings.judge_chains([CHAIN], is_managed=True, is_running=True))
     assert CheckResult.WARN is found.verdict
     assert found.text.endswith("may drop protocol 112, and the agent's rules are not there")
 
 
 def test_a_chain_that_the_agent_never_opens_is_named_with_its_place() -> None:
     """For iptables: its tables raw and mangle."""
-    found = one(firewall_findings.of_chains([EARLY], is_managed=True))
+    found = one(firewall_findings.judge_chains([EARLY], is_managed=True))
     assert "ip raw PRE may drop protocol 112" == found.text
     assert "no rules into prerouting" in found.advice
 
@@ -353,25 +353,26 @@ def test_a_chain_that_the_agent_never_opens_is_named_with_its_place() -> None:
 def test_rules_that_cannot_be_listed_are_no_pass() -> None:
     """Without the right to, nothing was looked at; a mute nft is a word worth."""
     assert (
-        CheckResult.SKIP is firewall_findings.of_unknown("not permitted", is_denied=True).verdict
+        CheckResult.SKIP
+        is firewall_findings.judge_unlisted_rules("not permitted", is_denied=True).verdict
     )
     assert (
         CheckResult.WARN
-        is firewall_findings.of_unknown("nft says nothing", is_denied=False).verdict
+        is firewall_findings.judge_unlisted_rules("nft says nothing", is_denied=False).verdict
     )
 
 
 def test_a_port_and_a_script_are_judged() -> None:
     """What the check would say in a moment."""
     address = ip_address("10.0.0.11")
-    assert CheckResult.PASS is node_findings.of_port(address, 80, "").verdict
-    assert "refused" in node_findings.of_port(address, 80, "connection refused").text
+    assert CheckResult.PASS is node_findings.judge_port(address, 80, "").verdict
+    assert "refused" in node_findings.judge_port(address, 80, "connection refused").text
 
 
 def test_a_kernel_that_tells_of_no_listener_is_warned_of() -> None:
     """And is nothing to speak of where it does."""
-    assert [] == list(node_findings.of_listeners(""))
-    (found,) = node_findings.of_listeners("the kernel cannot be asked")
+    assert [] == list(node_findings.judge_listeners(""))
+    (found,) = node_findings.judge_listeners("the kernel cannot be asked")
     assert ("port", CheckResult.WARN) == (found.check, found.verdict)
     for variables, expected in (
         ({"MONITOR_PORT": "0"}, "OPENSHIFT_HA_MONITOR_PORT=0"),
@@ -380,7 +381,7 @@ def test_a_kernel_that_tells_of_no_listener_is_warned_of() -> None:
     ):
         given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
         parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
-        without = node_findings.of_ports(parsed)
+        without = node_findings.judge_ports(parsed)
         assert CheckResult.SKIP is without.verdict
         assert expected in without.text
 
@@ -399,7 +400,7 @@ def test_a_check_that_is_missing_fails_where_the_node_would_not_serve(
     state: ScriptState, obstacle: str, missing: MissingScript, expected: CheckResult
 ) -> None:
     """Elsewhere it is left out, which is worth a word."""
-    found = node_findings.of_check_script("/x", state, obstacle, missing)
+    found = node_findings.judge_check_script("/x", state, obstacle, missing)
     assert expected is found.verdict
     assert ("chmod" in found.advice) is (state is ScriptState.NOT_EXECUTABLE)
 
@@ -407,8 +408,12 @@ def test_a_check_that_is_missing_fails_where_the_node_would_not_serve(
 def test_a_notify_script_is_judged() -> None:
     """Nobody loses an address for want of it."""
     name = "OPENSHIFT_HA_NOTIFY_SCRIPT"
-    assert CheckResult.WARN is node_findings.of_script(name, "/x", ScriptState.MISSING, "").verdict
-    assert CheckResult.PASS is node_findings.of_script(name, "/x", ScriptState.USABLE, "").verdict
+    assert (
+        CheckResult.WARN is node_findings.judge_script(name, "/x", ScriptState.MISSING, "").verdict
+    )
+    assert (
+        CheckResult.PASS is node_findings.judge_script(name, "/x", ScriptState.USABLE, "").verdict
+    )
 
 
 @pytest.mark.parametrize(
@@ -424,7 +429,7 @@ def test_a_clock_that_is_poor_or_set_is_told(
     source: str | None, shift: float, expected: CheckResult
 ) -> None:
     """By what the kernel counts with, and by what it was set meanwhile."""
-    assert expected is node_findings.of_clock(source, shift).verdict
+    assert expected is node_findings.judge_clock(source, shift).verdict
 
 
 @pytest.mark.parametrize(
@@ -442,7 +447,7 @@ def test_a_starved_machine_is_told(
     pressure: float | None, throttled: int | None, late: float | None, expected: CheckResult
 ) -> None:
     """Leases are renewed in time, or lapse."""
-    assert expected is node_findings.of_starvation(pressure, throttled, late).verdict
+    assert expected is node_findings.judge_starvation(pressure, throttled, late).verdict
 
 
 # --- the network --------------------------------------------------------------------------------
@@ -451,7 +456,7 @@ def test_a_starved_machine_is_told(
 def test_an_agreeing_node_is_named_as_the_holder() -> None:
     """Its adverts are what ours would be."""
     context, other = contexts_of()
-    found = list(network_findings.of_wire([context, other], heard(advert(context))))
+    found = list(network_findings.judge_wire([context, other], heard(advert(context))))
     assert FINE == verdicts(found)
     assert "10.0.0.12 advertises 10.0.0.5" == found[-1].text
 
@@ -469,7 +474,7 @@ def test_an_agreeing_node_is_named_as_the_holder() -> None:
 def test_a_node_that_differs_fails(more: dict[str, object]) -> None:
     """Both would hold the address."""
     (context, _) = contexts_of()
-    found = network_findings.of_wire([context], heard(advert(context, **more)))
+    found = network_findings.judge_wire([context], heard(advert(context, **more)))
     assert [("rivals", CheckResult.FAIL), *FINE[1:]] == verdicts(found)
 
 
@@ -477,7 +482,7 @@ def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
     """However often it is heard."""
     (context, _) = contexts_of()
     foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
-    found = network_findings.of_wire([context], heard(foreign, foreign))
+    found = network_findings.judge_wire([context], heard(foreign, foreign))
     assert [("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(found)
 
 
@@ -485,7 +490,7 @@ def test_two_programs_on_one_node_are_told_apart() -> None:
     """One of them has our id for other addresses, the other one is a node of ours."""
     (context, _) = contexts_of()
     foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
-    found = network_findings.of_wire([context], heard(foreign, advert(context)))
+    found = network_findings.judge_wire([context], heard(foreign, advert(context)))
     assert [("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(found)
 
 
@@ -497,7 +502,7 @@ def test_a_carp_device_with_our_id_is_warned_of() -> None:
     """By what it is; one with another vhid, or of the other family, is none of our business."""
     (context, _) = contexts_of()
     told = list(
-        network_findings.of_wire(
+        network_findings.judge_wire(
             [context], heard(carp(), carp(), carp(99), carp(source="fe80::12"))
         )
     )
@@ -515,7 +520,7 @@ def test_a_carp_device_with_our_id_is_warned_of() -> None:
 def test_it_is_said_what_a_clash_does_without_a_shield(unshielded: str, expected: str) -> None:
     """Whether there is one here or not."""
     (context, _) = contexts_of()
-    told = next(iter(network_findings.of_wire([context], heard(carp()), unshielded)))
+    told = next(iter(network_findings.judge_wire([context], heard(carp()), unshielded)))
     assert expected in told.advice
     assert "stops the adverts of a master, and its backup takes over" in told.advice
 
@@ -531,7 +536,7 @@ def test_every_id_that_clashes_is_named_in_order(order: int) -> None:
     another = advert(
         found[1], source=ip_address("10.0.0.13"), source_mac=OTHERS, addresses=frames[0].addresses
     )
-    told = list(network_findings.of_wire(found, heard(*[*frames, another][::order])))
+    told = list(network_findings.judge_wire(found, heard(*[*frames, another][::order])))
     assert [("ids", CheckResult.WARN), ("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(
         told
     )
@@ -552,7 +557,7 @@ def test_the_first_id_in_which_a_node_differs_is_named(order: int) -> None:
     """Not another one in each run."""
     found = contexts_of()
     frames = [advert(each, password=b"other") for each in found]
-    told = next(iter(network_findings.of_wire(found, heard(*frames[::order]))))
+    told = next(iter(network_findings.judge_wire(found, heard(*frames[::order]))))
     assert "for router id 11 are refused" in told.text
 
 
@@ -562,7 +567,7 @@ def test_the_other_family_has_ids_of_its_own() -> None:
     foreign = advert(
         context, source=ip_address("fe80::12"), addresses=(ip_address("fe80::254"),), version=3
     )
-    found = list(network_findings.of_wire([context], heard(foreign)))
+    found = list(network_findings.judge_wire([context], heard(foreign)))
     assert FINE == verdicts(found)
     assert "no advert that agrees with ours in 4 s" == found[-1].text
 
@@ -571,7 +576,7 @@ def test_a_node_with_another_list_is_no_clash_of_ids() -> None:
     """Its ids are shifted: another offset would mend nothing."""
     first, second = contexts_of()
     shifted = advert(second, addresses=first.addresses)
-    found = network_findings.of_wire([first, second], heard(shifted))
+    found = network_findings.judge_wire([first, second], heard(shifted))
     assert [("rivals", CheckResult.FAIL), *FINE[1:]] == verdicts(found)
 
 
@@ -579,7 +584,7 @@ def test_our_own_adverts_and_goodbyes_are_nobody() -> None:
     """An echo, and one that has just stopped."""
     (context, _) = contexts_of()
     frames = (advert(context, source_mac=OWN), advert(context, priority=0))
-    found = list(network_findings.of_wire([context], heard(*frames)))
+    found = list(network_findings.judge_wire([context], heard(*frames)))
     assert FINE == verdicts(found)
     assert "no advert of another node in 4 s" == found[-1].text
 
@@ -587,13 +592,13 @@ def test_our_own_adverts_and_goodbyes_are_nobody() -> None:
 def test_an_advert_that_arrives_shows_that_multicast_does() -> None:
     """Whoever's it is; with peers there is nothing to know."""
     (context, _) = contexts_of()
-    found = network_findings.of_multicast([context], heard(advert(context)))
+    found = network_findings.judge_multicast([context], heard(advert(context)))
     assert (CheckResult.PASS, "it arrives: adverts of 10.0.0.12") == (found.verdict, found.text)
-    assert CheckResult.SKIP is network_findings.of_multicast([context], heard()).verdict
+    assert CheckResult.SKIP is network_findings.judge_multicast([context], heard()).verdict
     to_us = advert(context, destination=ip_address("10.0.0.11"))
-    assert CheckResult.SKIP is network_findings.of_multicast([context], heard(to_us)).verdict
+    assert CheckResult.SKIP is network_findings.judge_multicast([context], heard(to_us)).verdict
     peers = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
-    found = network_findings.of_multicast(peers, heard(advert(peers[0])))
+    found = network_findings.judge_multicast(peers, heard(advert(peers[0])))
     assert (CheckResult.SKIP, "") == (found.verdict, found.advice)
 
 
@@ -604,12 +609,14 @@ def test_lost_multicast_is_told_with_exactly_what_to_set() -> None:
         THEIRS: (ip_address("10.0.0.12"), ip_address("10.0.0.5")),
         OTHERS: (ip_address("10.0.0.13"),),
     }
-    found = network_findings.of_multicast([context], replace(heard(a5=THEIRS), neighbours=known))
+    found = network_findings.judge_multicast(
+        [context], replace(heard(a5=THEIRS), neighbours=known)
+    )
     assert CheckResult.WARN is found.verdict
     assert "10.0.0.5 is held by 02:00:00:00:00:02" in found.text
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,10.0.0.12 (add" in found.advice
     assert "OPENSHIFT_HA_UNICAST_PEERS_DNS" in found.advice
-    unknown = network_findings.of_multicast([context], heard(a5=THEIRS))
+    unknown = network_findings.judge_multicast([context], heard(a5=THEIRS))
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11 (add" in unknown.advice
 
 
@@ -625,7 +632,7 @@ def test_addresses_that_nobody_can_list_are_not_proposed() -> None:
 def test_addresses_of_both_families_are_proposed_where_both_are_served() -> None:
     """IPv6 adverts come from a link-local address, which is not one to list."""
     found = contexts_of(OPENSHIFT_HA_VIRTUAL_IPS="10.0.0.5,fd00::5")
-    advice = network_findings.of_multicast(found, heard()).advice
+    advice = network_findings.judge_multicast(found, heard()).advice
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,fd00::11 (add" in advice
 
 
@@ -633,15 +640,15 @@ def test_whoever_advertises_may_answer() -> None:
     """And nobody else, and not two."""
     context, other = contexts_of()
     both = [context, other]
-    fine = network_findings.of_answers(both, heard(advert(context), a5=THEIRS))
+    fine = network_findings.judge_answers(both, heard(advert(context), a5=THEIRS))
     assert [("answers", CheckResult.PASS)] == verdicts(fine)
-    mute = network_findings.of_answers([context], heard(a5=THEIRS))
+    mute = network_findings.judge_answers([context], heard(a5=THEIRS))
     found = one(mute)
     assert "02:00:00:00:00:02, which advertises nothing" in found.text
     assert "OPENSHIFT_HA_UNICAST_PEERS" in found.advice
-    two = network_findings.of_answers([context], heard(advert(context), a5=THEIRS + OTHERS))
+    two = network_findings.judge_answers([context], heard(advert(context), a5=THEIRS + OTHERS))
     assert "answered by 02:00:00:00:00:02 and 02:00:00:00:00:03" in one(two).text
-    own = network_findings.of_answers([context], heard(a5=OWN))
+    own = network_findings.judge_answers([context], heard(a5=OWN))
     assert CheckResult.PASS is one(own).verdict
 
 
@@ -670,7 +677,7 @@ def test_whoever_has_an_address_and_advertises_others_is_not_mute(
         neighbours={THEIRS: tuple(map(ip_address, known))},
     )
     found = one(
-        network_findings.of_answers([first], listened, tuple(map(ip_address, peers.split())))
+        network_findings.judge_answers([first], listened, tuple(map(ip_address, peers.split())))
     )
     assert CheckResult.FAIL is found.verdict
     assert (
@@ -685,7 +692,7 @@ def test_adverts_that_tell_no_address_are_heard_all_the_same() -> None:
     """Every address of such an instance may be excluded from its adverts."""
     first, second = contexts_of()
     empty = advert(second, virtual_router_id=30, addresses=())
-    found = one(network_findings.of_answers([first], heard(empty, a5=THEIRS)))
+    found = one(network_findings.judge_answers([first], heard(empty, a5=THEIRS)))
     assert "which advertises other addresses (none are told)" in found.text
 
 
@@ -693,7 +700,7 @@ def test_adverts_of_a_third_host_say_nothing_of_the_holder() -> None:
     """It is mute all the same."""
     first, second = contexts_of()
     foreign = advert(second, source_mac=OTHERS)
-    found = one(network_findings.of_answers([first], heard(foreign, a5=THEIRS)))
+    found = one(network_findings.judge_answers([first], heard(foreign, a5=THEIRS)))
     assert "which advertises nothing" in found.text
 
 
@@ -701,9 +708,9 @@ def test_a_peer_that_does_not_send_to_us_is_named() -> None:
     """It has the address and does not list this node yet: no stranger, no proxy."""
     (context, _) = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
     peers = (ip_address("10.0.0.12"),)
-    found = one(network_findings.of_answers([context], heard(a5=THEIRS, a12=THEIRS), peers))
+    found = one(network_findings.judge_answers([context], heard(a5=THEIRS, a12=THEIRS), peers))
     assert (CheckResult.FAIL, True) == (found.verdict, "held by the peer 10.0.0.12" in found.text)
-    found = one(network_findings.of_answers([context], heard(a5=OTHERS, a12=THEIRS), peers))
+    found = one(network_findings.judge_answers([context], heard(a5=OTHERS, a12=THEIRS), peers))
     assert "which advertises nothing" in found.text
     assert "OPENSHIFT_HA_UNICAST_PEERS" not in found.advice
 
@@ -712,24 +719,24 @@ def test_an_address_that_is_here_and_elsewhere_fails() -> None:
     """Also where the other one advertises as it should: this is what two holders look like."""
     (context, _) = contexts_of()
     both = replace(heard(advert(context), a5=THEIRS), held=frozenset(context.addresses))
-    found = one(network_findings.of_answers([context], both))
+    found = one(network_findings.judge_answers([context], both))
     assert CheckResult.FAIL is found.verdict
     assert "10.0.0.5 is on this node, and answered by 02:00:00:00:00:02" == found.text
     alone = replace(heard(a5=OWN), held=frozenset(context.addresses))
-    assert CheckResult.PASS is one(network_findings.of_answers([context], alone)).verdict
+    assert CheckResult.PASS is one(network_findings.judge_answers([context], alone)).verdict
 
 
 def test_holders_of_everything_are_no_finding() -> None:
     """Nobody else answers, and nothing is free."""
     (context, _) = contexts_of()
-    found = one(network_findings.of_answers([context], heard(advert(context), a5=THEIRS)))
+    found = one(network_findings.judge_answers([context], heard(advert(context), a5=THEIRS)))
     assert (CheckResult.PASS, True) == (found.verdict, "only nodes that advertise" in found.text)
 
 
 def test_peers_behind_a_router_are_said_not_to_be_asked() -> None:
     """Nobody answers ARP for them."""
     far = (ip_address("192.0.2.7"),)
-    found = one(network_findings.of_peers(contexts_of(), (), far, heard()))
+    found = one(network_findings.judge_peers(contexts_of(), (), far, heard()))
     assert (CheckResult.SKIP, True) == (found.verdict, "192.0.2.7" in found.text)
 
 
@@ -743,7 +750,7 @@ def test_without_peers_there_is_a_line_all_the_same(
 ) -> None:
     """This node itself is none."""
     own = (ip_address("10.0.0.11"),)
-    found = one(network_findings.of_peers(contexts_of(**variables), own, (), heard()))
+    found = one(network_findings.judge_peers(contexts_of(**variables), own, (), heard()))
     assert (CheckResult.SKIP, True) == (found.verdict, expected in found.text)
 
 
@@ -751,7 +758,7 @@ def test_an_announcement_counts_as_an_answer() -> None:
     """Who announces has it."""
     (context, _) = contexts_of()
     told = Announcement(source_mac=THEIRS, announced_mac=THEIRS, address=ip_address("10.0.0.5"))
-    assert CheckResult.FAIL is one(network_findings.of_answers([context], heard(told))).verdict
+    assert CheckResult.FAIL is one(network_findings.judge_answers([context], heard(told))).verdict
 
 
 def test_peers_that_do_not_answer_are_warned_of() -> None:
@@ -759,7 +766,7 @@ def test_peers_that_do_not_answer_are_warned_of() -> None:
     found = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12,10.0.0.13,10.0.0.11")
     peers = tuple(map(ip_address, ("10.0.0.12", "10.0.0.13", "10.0.0.11")))
     expected = [("peers", CheckResult.PASS), ("peers", CheckResult.WARN)]
-    assert expected == verdicts(network_findings.of_peers(found, peers, (), heard(a12=THEIRS)))
+    assert expected == verdicts(network_findings.judge_peers(found, peers, (), heard(a12=THEIRS)))
 
 
 def test_an_instance_without_a_source_is_left_out() -> None:
@@ -852,7 +859,7 @@ def test_a_service_that_listens_at_the_node_s_address_alone_is_told(
     listeners: list[IPAddress], expected: CheckResult
 ) -> None:
     """The check passes, and every client is refused."""
-    found = node_findings.of_port(OWN_ADDRESS, 80, "", listeners, [VIRTUAL])
+    found = node_findings.judge_port(OWN_ADDRESS, 80, "", listeners, [VIRTUAL])
     assert expected is found.verdict
     if expected is CheckResult.WARN:
         assert "10.0.0.11 port 80 answers, and nothing listens there at 10.0.0.5" == found.text
@@ -870,6 +877,6 @@ def test_a_node_that_does_not_answer_arp_fails(
     """It would hold the address, and nobody would find it."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})
     node = replace(NODE, interfaces=(replace(NODE.interfaces[0], speaks_arp=speaks_arp),))
-    found = list(node_findings.of_silence(plan(parsed, NODE), node, arp_ignore))
+    found = list(node_findings.judge_reach(plan(parsed, NODE), node, arp_ignore))
     assert [CheckResult.FAIL] * expected == [each.verdict for each in found]
     assert {"interface"} >= {each.check for each in found}

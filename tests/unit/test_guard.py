@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ipfailover_agent.core.model import HostFacts, Settings
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.supervising.instances import Instances
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.core.supervising.link_state import LinkFacts
 from ipfailover_agent.prepare import Candidate
 from ipfailover_agent.protection.guard import Guard
@@ -57,6 +57,6 @@ def test_contests_never_get_back_the_node_of_the_start(
     now = LinkFacts(index=interface.index, is_running=True, held=interface.addresses)
     monkeypatch.setattr(link_facts, "look", lambda *_: now)
     for _ in range(2):
-        guard.activated(candidate, Instances(), anything)
+        guard.activated(candidate, InstanceStates(), anything)
     guard.close()
     assert [early, interface.addresses] == [each.interfaces[0].addresses for each in seen]

@@ -11,7 +11,7 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings
 from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.supervising.instances import Instances
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.protection.holder_monitor import HolderMonitor
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
@@ -41,22 +41,22 @@ class Scene:
         self.config = plan(settings.parse(values | pins), FACTS)
         self.contexts = contexts.build(self.config, FACTS, mac=MAC, host_macs=frozenset({MAC}))
         self.holders.configure(self.config, FACTS)
-        roster = Instances().reconfigured(self.config.instances)
+        instance_states = InstanceStates().reconfigured(self.config.instances)
         entries = tuple(
             replace(
                 each,
                 state=states.get(each.instance.name, VrrpState.BACKUP),
                 entered=time.monotonic(),
             )
-            for each in roster.entries
+            for each in instance_states.entries
         )
-        self.holders.roster_is(Instances(entries=entries), time.monotonic())
+        self.holders.roster_is(InstanceStates(entries=entries), time.monotonic())
 
     def hear(self, priority: int = 200) -> None:
         """Hear the peer's advert for 10.0.0.102, under id 12."""
         [name] = [each.name for each in self.config.instances if each.virtual_router_id == 12]
         advert = replace(PEER, virtual_router_id=12, priority=priority)
-        self.holders.heard(name, advert, self.contexts[name])
+        self.holders.on_advert(name, advert, self.contexts[name])
         self.holders.tick(time.monotonic())
 
     @property

@@ -60,12 +60,12 @@ def test_the_operations_guide_lists_every_path() -> None:
     """And what is listed is answered."""
     listed = {code(row[0])[0] for row in table(section(OPERATIONS, "HTTP"))}
     assert {"/livez", "/readyz", "/status", "/metrics", "/"} == listed
-    board = Exchange()
+    exchange = Exchange()
     try:
-        site = Routes(board)
-        board.look = observation()
+        site = Routes(exchange)
+        exchange.look = observation()
         answers = {
-            path: site.answer(HttpRequest(path=path), board.look.at, may_wait=True)
+            path: site.answer(HttpRequest(path=path), exchange.look.at, may_wait=True)
             for path in listed
         }
         assert None not in answers.values()
@@ -73,4 +73,4 @@ def test_the_operations_guide_lists_every_path() -> None:
             HttpRequest(path="/other"), 0.0, may_wait=True
         )
     finally:
-        board.close()
+        exchange.close()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ipfailover_agent.core.changing import impact
 from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.changing.change import compare
-from ipfailover_agent.core.changing.impact import Impact, foresee
+from ipfailover_agent.core.changing.impact import Impact, assess
 from ipfailover_agent.core.model import KeepalivedConfig, Settings
 from ipfailover_agent.core.planning.planner import plan
 from tests.property.test_reload_properties import SEVEN, SIX, SWAPPED, A, B, C, planned
@@ -29,7 +29,7 @@ def settings(*numbers: int, **fields: Any) -> Settings:  # noqa: ANN401 - fields
 
 def look(active: KeepalivedConfig, *numbers: int, **fields: Any) -> Impact:  # noqa: ANN401
     wanted = settings(*numbers, **fields)
-    return foresee(active, plan(wanted, FACTS), wanted)
+    return assess(active, plan(wanted, FACTS), wanted)
 
 
 def test_what_nobody_feels_is_not_warned_of() -> None:
@@ -121,7 +121,7 @@ def test_a_first_step_is_what_it_is_called(
 ) -> None:
     """IPv6 addresses that move are taken down, the order need not be another one for that."""
     old, new = (planned({**SWAPPED, "virtual_addresses": each}) for each in (before, after))
-    assert step == foresee(old, new, Settings(virtual_addresses=after)).first_step
+    assert step == assess(old, new, Settings(virtual_addresses=after)).first_step
 
 
 def test_differences_of_many_instances_are_counted() -> None:

@@ -32,7 +32,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def loaded(name: str) -> ModuleType:
     """Import a library while a stand-in is there for what it needs."""
-    with lazy_imports.standing_in("late_coroutines"):
+    with lazy_imports.lazy_import("late_coroutines"):
         return importlib.import_module(name)
 
 

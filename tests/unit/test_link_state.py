@@ -28,7 +28,7 @@ THERE = LinkFacts(
 )
 PLAIN = Settings(virtual_addresses=(ip_address("10.0.0.101"), ip_address("fd00::101")))
 PLAIN_NODE = host_facts({"ens3": ["10.0.0.11/24"]}, ["default via 10.0.0.1 dev ens3"])
-LOOK = LinkLook(terrain=THERE, needs=BOTH, interface="eth0")
+LOOK = LinkLook(facts=THERE, needs=BOTH, interface="eth0")
 
 
 def looked(
@@ -45,7 +45,7 @@ def looked(
 
 def seen(**changes: object) -> LinkLook:
     """Return a look at a node that is like this."""
-    return replace(LOOK, terrain=replace(THERE, **changes))
+    return replace(LOOK, facts=replace(THERE, **changes))
 
 
 def test_the_same_interface_is_left_alone() -> None:
@@ -94,7 +94,7 @@ def test_an_interface_whose_index_was_not_known_is_another_one() -> None:
 def awaiting(*present: IPAddress) -> LinkLook:
     """Return a look at a node whose adverts come from SOURCE."""
     return LinkLook(
-        terrain=replace(THERE, usable=frozenset(present), present=frozenset(present)),
+        facts=replace(THERE, usable=frozenset(present), present=frozenset(present)),
         needs=frozenset({SourceNeed(family=Family.IPV4, source=SOURCE)}),
         sources=frozenset({SOURCE}),
         interface="eth0",
@@ -113,18 +113,16 @@ def test_a_source_that_went_is_a_reason_when_it_is_back() -> None:
 def test_a_source_that_is_only_tentative_is_not_lost() -> None:
     """As IPv6 addresses are for a moment after each return of the carrier."""
     tentative = awaiting(OWN, SOURCE)
-    terrain = replace(tentative.terrain, usable=frozenset({OWN}))
-    state, _ = looked(ServedLink(index=7), (0.0, replace(tentative, terrain=terrain)))
+    facts = replace(tentative.facts, usable=frozenset({OWN}))
+    state, _ = looked(ServedLink(index=7), (0.0, replace(tentative, facts=facts)))
     assert frozenset() == state.lost
 
 
 def test_a_source_on_another_interface_will_do() -> None:
     """keepalived sends from any address of the node."""
     look = awaiting(OWN)
-    terrain = replace(
-        look.terrain, elsewhere=frozenset({SOURCE}), present=frozenset({OWN, SOURCE})
-    )
-    assert () == link_state.lacking(look.needs, terrain)
+    facts = replace(look.facts, elsewhere=frozenset({SOURCE}), present=frozenset({OWN, SOURCE}))
+    assert () == link_state.lacking(look.needs, facts)
 
 
 def test_a_source_that_a_reload_took_away_is_no_longer_awaited() -> None:
@@ -136,7 +134,7 @@ def test_a_source_that_a_reload_took_away_is_no_longer_awaited() -> None:
 
 def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
     """keepalived is in FAULT for that already; what was lost stays so."""
-    gone = replace(awaiting(), terrain=LinkFacts())
+    gone = replace(awaiting(), facts=LinkFacts())
     state, _ = looked(ServedLink(index=7), (0.0, awaiting(OWN)), (1.0, gone))
     assert frozenset({SOURCE}) == state.lost
     assert ServedLink(index=7) == looked(ServedLink(index=7), (0.0, gone))[0]
@@ -158,9 +156,9 @@ def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
     ],
     ids=["no carrier", "no addresses", "nothing"],
 )
-def test_what_is_lacking_is_said(terrain: LinkFacts, expected: tuple[str, ...]) -> None:
+def test_what_is_lacking_is_said(facts: LinkFacts, expected: tuple[str, ...]) -> None:
     """IPv4 first."""
-    assert expected == link_state.lacking(BOTH, terrain)
+    assert expected == link_state.lacking(BOTH, facts)
 
 
 def test_a_source_that_is_lacking_is_named() -> None:
@@ -206,7 +204,7 @@ def test_a_port_of_a_bridge_keeps_every_instance_in_fault() -> None:
     (trouble,) = link_state.troubles(state, taken)
     assert f"{told}: every instance stays in FAULT meanwhile" == trouble
     assert link_state.is_waiting(state, THERE)
-    assert ("the interface is no port of br0 any more",) == link_state.lacking(BOTH, taken.terrain)
+    assert ("the interface is no port of br0 any more",) == link_state.lacking(BOTH, taken.facts)
 
 
 def test_an_interface_that_is_no_port_any_more_is_a_reason_at_once() -> None:

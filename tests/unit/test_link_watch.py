@@ -73,20 +73,20 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.found = THERE
         self.reasons: list[str] = []
-        self.leaving: set[str] = set()  # whose adverts were seen
+        self.own_adverts: set[str] = set()  # whose adverts were seen
         paths = RunPaths(directory=str(directory), config="/nowhere/keepalived.conf")
         (directory / "hold").mkdir()
         self.holds = Holds(structlog.get_logger(), paths)
         nobody: Any = SimpleNamespace(
             want_dump=lambda: None,
             node_is=lambda _: None,
-            has_left=lambda name, *_: name in self.leaving,
+            has_left=lambda name, *_: name in self.own_adverts,
             heard_at=None,
         )
         self.watch = LinkWatch(
             log=structlog.get_logger(),
             holds=self.holds,
-            overseer=nobody,
+            keepalived_watchdog=nobody,
             contests=nobody,
             restart=self._restart,
         )
@@ -224,7 +224,7 @@ def test_what_the_agent_keeps_in_fault_is_no_reason_to_end_what_serves(
     world.watch.tick(2e9 + 1)
     world.watch.tick(3e9)
     assert [] == world.reasons
-    assert first not in world.leaving
+    assert first not in world.own_adverts
 
 
 @pytest.mark.parametrize(

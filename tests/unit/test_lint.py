@@ -10,7 +10,7 @@ import pytest
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.rendering.lint import complaints
+from ipfailover_agent.core.rendering.lint import problems
 from ipfailover_agent.templating import render
 from tests.support.cases import PATHS as CASE_PATHS
 from tests.support.cases import Case, load_cases
@@ -48,7 +48,7 @@ vrrp_instance "x_VIP_1"
 @pytest.mark.parametrize("case", load_cases(), ids=str)
 def test_what_our_templates_render_lacks_nothing(case: Case) -> None:
     """So that only a user's templates need to be looked at."""
-    assert () == complaints(case.rendering().config.text, case.config(), CASE_PATHS)
+    assert () == problems(case.rendering().config.text, case.config(), CASE_PATHS)
 
 
 def test_excluded_addresses_are_looked_for_in_their_own_block() -> None:
@@ -56,13 +56,13 @@ def test_excluded_addresses_are_looked_for_in_their_own_block() -> None:
     many = tuple(ip_address("10.0.0.0") + number for number in range(256))
     config = plan(Settings(virtual_addresses=many, config_name="x", address_groups=1), FACTS)
     text = render(config, PATHS).config.text
-    assert () == complaints(text, config, PATHS)
+    assert () == problems(text, config, PATHS)
     where = "in vrrp_instance 'x_VIP_1'"
     merged = re.sub(r"    }\n.*\n    virtual_ipaddress_excluded {\n", "", text)
     assert (
         f"renders '10.0.0.255/32' in virtual_ipaddress {where}, which the settings do not say",
         f"renders no 10.0.0.255 in virtual_ipaddress_excluded {where}",
-    ) == complaints(merged, config, PATHS)
+    ) == problems(merged, config, PATHS)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_excluded_addresses_are_looked_for_in_their_own_block() -> None:
 )
 def test_a_template_may_write_it_differently_and_add_to_it(text: str) -> None:
     """Layout, comments, quotes, further blocks."""
-    assert () == complaints(text, CONFIG, PATHS)
+    assert () == problems(text, CONFIG, PATHS)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_template_may_write_it_differently_and_add_to_it(text: str) -> None:
 )
 def test_what_is_missing_or_different_is_said(old: str, new: str, said: list[str]) -> None:
     """Which instance, what is there and what should be."""
-    found = "; ".join(complaints(TEXT.replace(old, new), CONFIG, PATHS))
+    found = "; ".join(problems(TEXT.replace(old, new), CONFIG, PATHS))
     assert old in TEXT
     for each in said:
         assert each in found
@@ -142,7 +142,7 @@ def test_what_is_missing_or_different_is_said(old: str, new: str, said: list[str
 def test_an_address_of_ours_in_a_strange_instance_is_refused() -> None:
     """keepalived would hold it twice, under two ids."""
     strange = "vrrp_instance mine {\n virtual_ipaddress {\n 10.0.0.1\n 10.0.9.9\n}\n}\n"
-    assert ("renders 10.0.0.1 in vrrp_instance 'mine' too",) == complaints(
+    assert ("renders 10.0.0.1 in vrrp_instance 'mine' too",) == problems(
         TEXT + strange, CONFIG, PATHS
     )
 
@@ -151,5 +151,5 @@ def test_long_lists_are_cut() -> None:
     """One mistake in a loop is one mistake."""
     many = tuple(ip_address("10.0.0.1") + number for number in range(100))
     config = plan(Settings(virtual_addresses=many, config_name="x"), FACTS)
-    found = complaints("# nothing\n", config, PATHS)
+    found = problems("# nothing\n", config, PATHS)
     assert (6, "has 96 more faults like that") == (len(found), found[-1])

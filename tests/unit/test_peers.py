@@ -184,7 +184,7 @@ def test_a_dead_name_beside_a_living_one_is_passed_over_after_long() -> None:
     """Half a set is better than none, but not at once."""
     story = Story(replace(NAMED, questions=(NAME, OTHER))).looks(SELF, times=8)
     assert not story.is_ready()
-    story.later(POLICY.patience)
+    story.later(POLICY.timeout)
     assert story.is_ready()
 
 

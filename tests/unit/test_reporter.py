@@ -218,7 +218,7 @@ def timed(
 ) -> float | None:
     """Return how long the status says that a passing check took whose file says so."""
     told.reporter.activated(candidate(**variables), None, ())
-    told.reporter.witness.told("check.passed", {})
+    told.reporter.transition_causes.record("check.passed", {})
     file = Path(told.paths.check_duration)
     file.unlink(missing_ok=True)
     if written is not None:
@@ -265,7 +265,9 @@ def test_the_agents_own_check_is_timed_by_the_agent(tmp_path: Path) -> None:
 def test_fault_by_the_nodes_own_check_is_ready_with_its_reason(told: Told) -> None:
     """What the check wrote, in one line; a roll-out must not wait for the application."""
     Path(told.paths.check_reason).write_text("no answer\nno hope\n", encoding="utf-8")
-    told.reporter.witness.line(b"VRRP_Script(chk_ipfailover) failed (exited with status 1)", 0.0)
+    told.reporter.transition_causes.line(
+        b"VRRP_Script(chk_ipfailover) failed (exited with status 1)", 0.0
+    )
     name = serve(told, "FAULT", MONITOR_PORT="80", CHECK_INTERVAL="2")
     found = told.status
     assert (True, []) == (found["ready"], found["reasons"])
@@ -297,9 +299,11 @@ def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) 
         told.reporter.activated(candidate(**variables), None, ())
         assert expected == told.status["check"]["state"], number
         if "CHECK_WATCH" in variables:
-            told.reporter.witness.line(b"VRRP_Script(chk) failed (exited with status 1)", 1.0)
+            told.reporter.transition_causes.line(
+                b"VRRP_Script(chk) failed (exited with status 1)", 1.0
+            )
         else:
-            told.reporter.witness.told("check.failed", {"reason": "x"})
+            told.reporter.transition_causes.record("check.failed", {"reason": "x"})
 
 
 @pytest.mark.parametrize(

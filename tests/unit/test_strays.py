@@ -29,10 +29,10 @@ def test_a_look_is_due_before_the_first_claim_and_then_now_and_then() -> None:
 
 def test_only_what_is_on_the_interface_is_claimed_and_once() -> None:
     """keepalived is asked when the first claim comes, not at each advert."""
-    state, is_asked = strays.heard(present(), "A", (FIRST, SECOND), RIVAL, 11.0)
+    state, is_asked = strays.on_advert(present(), "A", (FIRST, SECOND), RIVAL, 11.0)
     assert (present(claim()), True) == (state, is_asked)
-    assert (state, False) == strays.heard(state, "A", (FIRST, SECOND), RIVAL, 12.0)
-    assert (present(), False) == strays.heard(present(), "A", (SECOND,), RIVAL, 11.0)
+    assert (state, False) == strays.on_advert(state, "A", (FIRST, SECOND), RIVAL, 12.0)
+    assert (present(), False) == strays.on_advert(present(), "A", (SECOND,), RIVAL, 11.0)
 
 
 def test_what_has_gone_is_claimed_no_more() -> None:

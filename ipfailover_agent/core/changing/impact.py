@@ -48,7 +48,7 @@ class Impact(Struct, frozen=True, kw_only=True):
     first_step: str = ""
 
 
-def foresee(active: KeepalivedConfig, candidate: KeepalivedConfig, settings: Settings) -> Impact:
+def assess(active: KeepalivedConfig, candidate: KeepalivedConfig, settings: Settings) -> Impact:
     """Return what it means to replace ``active`` by ``candidate``, which ``settings`` asks for."""
     found = change.compare(active, candidate)
     pins = pins_for(active, settings) if found.renumbered else ""

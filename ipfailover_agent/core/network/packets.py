@@ -375,7 +375,7 @@ def unsolicited_advertisement(
 
 
 def is_untagged(frame: bytes) -> bool:
-    """Tell whether an IP packet begins right behind the Ethernet header: no VLAN tag is there."""
+    """Return whether an IP packet follows the Ethernet header directly, without a VLAN tag."""
     return frame[12:14] in {_SHORT.pack(ETHERTYPE_IPV4), _SHORT.pack(ETHERTYPE_IPV6)}
 
 

@@ -79,12 +79,12 @@ class Chain(Struct, frozen=True, kw_only=True):
 
     @property
     def takes_rules(self) -> bool:
-        """Tell whether the agent puts rules there."""
+        """Return whether the agent puts rules there."""
         return self.hook in {Hook.INPUT, Hook.OUTPUT} and self.table.family in FAMILIES
 
     @property
     def is_nat_of_iptables(self) -> bool:
-        """Tell whether iptables made it for NAT: it refuses DROP there."""
+        """Return whether iptables made it for NAT: it refuses DROP there."""
         return self.is_nat and self.table.name == "nat" and self.table.family != "inet"
 
 
@@ -204,7 +204,7 @@ def _rule(table: Table, chain: str, handle: int, rest: Mapping[object, object]) 
 
 
 def _leaves_vrrp_out(statement: object) -> bool:
-    """Tell whether packets of protocol 112 surely do not get past this match."""
+    """Return whether packets of protocol 112 surely do not get past this match."""
     match statement:
         case {"match": {"op": str(operator), "left": left, "right": right}}:
             pass
@@ -234,7 +234,7 @@ def _leaves_vrrp_out(statement: object) -> bool:
 
 
 def _is_about_others(statement: object) -> bool:
-    """Tell whether a statement asks for a port, or for a reverse path as firewalld and Calico do.
+    """Return whether a statement asks for a port, or for a reverse path (firewalld, Calico).
 
     Not surely so: adverts come from a neighbour, and to it there is a way back.
     """

@@ -61,7 +61,7 @@ def closed_chains(
 
 
 def _is_open(rules: TableRules, chain: Chain, versions: Collection[int]) -> bool:
-    """Tell whether a chain accepts all VRRP of these IP versions before anything may drop it."""
+    """Return whether a chain accepts all VRRP of these IP versions before anything may drop it."""
     missing = set(versions) & _VERSIONS[chain.table.family]
     for rule in rules.rules_of(chain.name):
         if rules.may_drop(rule):
@@ -71,7 +71,7 @@ def _is_open(rules: TableRules, chain: Chain, versions: Collection[int]) -> bool
 
 
 def _is_passed(chain: Chain, interface: str) -> bool:
-    """Tell whether VRRP gets there: not in chains of NAT, which see the first packet of a flow.
+    """Return whether VRRP gets there: not in chains of NAT, which see the first packet of a flow.
 
     ``input`` and ``output`` are judged as the agent does when it puts rules there.
     """

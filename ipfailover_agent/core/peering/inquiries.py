@@ -31,7 +31,7 @@ class PeersPolicy(Struct, frozen=True, kw_only=True):
     grace: float = 2.0
     trust: float = 600.0  # since the last answer that confirmed a stored set
     note_every: float = 60.0  # how often it is stored that answers confirm the set
-    patience: float = 30.0
+    timeout: float = 30.0
     drop_after: float = 600.0
     forget_after: float = 60.0  # what was seen only once
     sightings: int = 2
@@ -188,7 +188,7 @@ class Peers(Struct, frozen=True, kw_only=True):
 
     @property
     def is_ready(self) -> bool:
-        """Tell whether a plan can be made."""
+        """Return whether a plan can be made."""
         return self.families <= self.ready
 
     @property
@@ -198,7 +198,7 @@ class Peers(Struct, frozen=True, kw_only=True):
 
     @property
     def is_restart(self) -> bool:
-        """Tell whether a former run's set is to be used soon."""
+        """Return whether a former run's set is to be used soon."""
         return not self.is_ready and any(each.was_stored for each in self.inquiries)
 
     def known(self, now: float) -> tuple[LookupResult, ...]:

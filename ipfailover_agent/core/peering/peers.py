@@ -6,7 +6,7 @@ per family that is served.
 - A family is *ready* once its set may be used. At a first start that is when every question got
   the same answer for ``PeersPolicy.settle`` seconds with this node in it: the others read the same
   names, and know who is in the answer for so long before it can become MASTER. After
-  ``PeersPolicy.patience`` whatever is known will do. A restart has the stored set, and uses it at
+  ``PeersPolicy.timeout`` whatever is known will do. A restart has the stored set, and uses it at
   once when it was stored for these names, has this node in it and was confirmed by an answer
   within ``PeersPolicy.trust``; else it waits for the first answer to add to it, no longer than
   ``PeersPolicy.grace``.
@@ -100,7 +100,7 @@ def first_set(
             "will not send to it"
             for family in sorted(_without_own(state))
         ]
-    state, _ = step(state, PeersDeadlinePassed(), PeersPolicy().patience, PeersPolicy())
+    state, _ = step(state, PeersDeadlinePassed(), PeersPolicy().timeout, PeersPolicy())
     return (state.addresses if state.is_ready else None), tuple(remarks)
 
 
@@ -207,7 +207,7 @@ def _ask(state: Peers, now: float, policy: PeersPolicy) -> Step:
 def _deadline(state: Peers, now: float, policy: PeersPolicy) -> float | None:
     due = [each.ask_at for each in state.inquiries]
     if not state.is_ready:
-        moments = [state.began_at + policy.grace, state.began_at + policy.patience]
+        moments = [state.began_at + policy.grace, state.began_at + policy.timeout]
         moments += [
             each.same_since + policy.settle
             for each in state.inquiries
@@ -299,7 +299,7 @@ def _look(
 
 
 def _is_confirmed(state: Peers, event: Event) -> bool:
-    """Tell whether the event was a good answer."""
+    """Return whether the event was a good answer."""
     return isinstance(event, LookupEnded) and any(
         each.question == event.answer.question and not each.failure for each in state.inquiries
     )
@@ -334,7 +334,7 @@ def _basis(state: Peers, family: Family, now: float, policy: PeersPolicy) -> str
         if _is_trusted(state, inquiries, now, policy):
             return f"stored, and confirmed by DNS within the last {policy.trust:.0f} s"
         return f"stored; DNS has not answered for {waited:.0f} s" if waited >= policy.grace else ""
-    if waited >= policy.patience:
+    if waited >= policy.timeout:
         return f"all that is known after {waited:.0f} s"
     is_settled = family not in _without_own(state) and all(
         each.same_since is not None and now - each.same_since >= policy.settle
@@ -346,7 +346,7 @@ def _basis(state: Peers, family: Family, now: float, policy: PeersPolicy) -> str
 def _is_trusted(
     state: Peers, inquiries: Collection[LookupState], now: float, policy: PeersPolicy
 ) -> bool:
-    """Tell whether a stored set may be used before any answer: it is of a moment ago, and ours."""
+    """Return whether a stored set may be used before any answer: recent, with this node in it."""
     known = frozenset[IPAddress]().union(*(each.peers for each in inquiries))
     return bool(known & state.wanted.own) and all(
         each.was_stored

@@ -117,7 +117,7 @@ def _next_priority(settings: Settings, instance: VrrpInstance) -> int:
     if settings.priority is not None:
         return priority.LOWEST  # who chooses one here chooses them elsewhere
     if instance.unicast_peers:
-        return priority.of_rank(1, 1 + len(instance.unicast_peers))
+        return priority.for_rank(1, 1 + len(instance.unicast_peers))
     return priority.MULTICAST_LOWEST
 
 

@@ -94,7 +94,7 @@ def outside_vrf(config: KeepalivedConfig, vrf: str) -> tuple[str, ...]:
 
 
 def is_probed(settings: Settings) -> bool:
-    """Tell whether the agent probes by itself.
+    """Return whether the agent probes by itself.
 
     It does where only ports are checked and it watches their listeners, so that one verdict
     counts; and with a fraction of a second, since keepalived 2.2.7 counts in whole ones. Settings

@@ -38,12 +38,12 @@ def label_for(interface: str, label: str) -> str | None:
 
 
 def holds_addresses(interface: Interface) -> bool:
-    """Tell whether addresses on this interface count: those on lo and kube-ipvs0 do not."""
+    """Return whether addresses on this interface count: those on lo and kube-ipvs0 do not."""
     return interface.name not in NOT_A_NETWORK
 
 
 def is_marked(held: InterfaceAddress, interface: str, label: str, facts: HostFacts) -> bool:
-    """Tell whether an address bears a mark of ours, whatever else holds.
+    """Return whether an address bears a mark of ours, whatever else holds.
 
     The marks: our label, deprecated and /128, or recorded in the run directory as served before.
     A record counts for /32 and /128 only: we set no other prefix, so an address with another one

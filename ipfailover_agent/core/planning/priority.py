@@ -43,7 +43,7 @@ def among_peers(node: IPAddress, peers: Collection[IPAddress], position: int) ->
     rank = 0
     if distance:
         rank = 1 + (distance - 1 + position // count) % (count - 1)
-    return of_rank(rank, count)
+    return for_rank(rank, count)
 
 
 def among_resolved(node: IPAddress, peers: Collection[IPAddress], identifier: int) -> int:
@@ -61,14 +61,14 @@ def among_resolved(node: IPAddress, peers: Collection[IPAddress], identifier: in
     """
     nodes = {node, *peers}
     ranked = sorted(nodes, key=lambda each: (_weight(each, identifier), int(each)), reverse=True)
-    return of_rank(ranked.index(node), len(nodes))
+    return for_rank(ranked.index(node), len(nodes))
 
 
 def _weight(node: IPAddress, identifier: int) -> bytes:
     return hashlib.sha256(f"{node} {identifier}".encode()).digest()
 
 
-def of_rank(rank: int, count: int) -> int:
+def for_rank(rank: int, count: int) -> int:
     """Return the priority of a rank, 0 the highest, among ``count`` known nodes."""
     step = max(1, min(_STEP, (HIGHEST - LOWEST) // max(1, count - 1)))
     return max(LOWEST, HIGHEST - step * rank)

@@ -45,7 +45,7 @@ def unserved(
         arp_ignore: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
     """
     faults = (
-        *silence(config, facts, arp_ignore),
+        *unanswered(config, facts, arp_ignore),
         *(() if (found := outside(config, facts)) is None else (found,)),
     )
     return (
@@ -54,7 +54,7 @@ def unserved(
     )
 
 
-def silence(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> tuple[Fault, ...]:
+def unanswered(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> tuple[Fault, ...]:
     """Return why the node does not answer who asks for its addresses; nothing where it does.
 
     Tried (Linux 6.18): without ARP neither family is reached, since an interface without it sends

@@ -38,7 +38,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     notify_interpreter: str = ""
 
 
-def of_node(config: KeepalivedConfig, facts: HostFacts, found: Surroundings) -> tuple[str, ...]:
+def judge_node(config: KeepalivedConfig, facts: HostFacts, found: Surroundings) -> tuple[str, ...]:
     """Return everything that keeps the node from serving as configured."""
     return (
         *_of_interface(config, facts),

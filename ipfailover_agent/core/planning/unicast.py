@@ -80,7 +80,7 @@ def peers(
 
 
 def is_on(settings: Settings) -> bool:
-    """Tell whether adverts are unicast: peers given in any way, whether there are any or not."""
+    """Return whether adverts are unicast: peers given in any way, whether there are any or not."""
     return bool(settings.unicast_peers or settings.unicast_peer_names)
 
 

@@ -149,7 +149,7 @@ def remarks(words: Sequence[Word]) -> Iterator[str]:
 
 
 def _keeps_backslash(word: Word) -> bool:
-    """Tell whether double quotes keep a backslash that a shell would take away."""
+    """Return whether double quotes keep a backslash that a shell would take away."""
     pairs = zip(word.exposed, word.text[1:], strict=False)
     return any(one == "\\" and following in "$`" for one, following in pairs)
 

@@ -50,7 +50,7 @@ class _Read(Struct):
     track_files: dict[str, str] = field(default_factory=dict)
 
 
-def complaints(text: str, config: KeepalivedConfig, paths: RunPaths) -> tuple[str, ...]:
+def problems(text: str, config: KeepalivedConfig, paths: RunPaths) -> tuple[str, ...]:
     """Return what ``text`` lacks of ``config`` or says otherwise, as ends of sentences.
 
     Each goes on after the name of the file: ``renders no vrrp_instance 'x_VIP_1'``. At most five,

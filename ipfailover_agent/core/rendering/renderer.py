@@ -178,7 +178,7 @@ def _check_text(environment: jinja2.Environment, page: _Page, text: str) -> None
     """Refuse a keepalived.conf that says something else than the plan."""
     from ipfailover_agent.core.rendering import lint  # noqa: PLC0415 - who has templates pays for it
 
-    if found := lint.complaints(text, page.config, page.paths):
+    if found := lint.problems(text, page.config, page.paths):
         template = environment.get_template(_CONFIG).filename or _CONFIG
         raise TemplateError(f"{template} {'; '.join(found)}")
 

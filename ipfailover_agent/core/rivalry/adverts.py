@@ -1,4 +1,4 @@
-"""Adverts of others: the part of ``contest`` that remembers who sends them, against whom."""
+"""Adverts of other nodes: the part of ``contest`` that remembers the senders."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Step = tuple[Contest, tuple[Action, ...]]
 
 
 def is_routine(state: Contest, advert: Advert, heard_at: float, now: float) -> bool:
-    """Tell whether an advert is what a BACKUP that counts hears every second, and changes nothing.
+    """Return whether an advert changes nothing: a BACKUP that counts gets such a one a second.
 
-    Worth a short way: a node may be BACKUP of 254 instances.
+    A short path for it is worth its lines: a node may be BACKUP of 254 instances.
     """
     if (
         state.state is not VrrpState.BACKUP
@@ -53,9 +53,9 @@ def on_routine(state: Contest, heard_at: float, now: float) -> Contest:
 def on_advert(
     state: Contest, event: AdvertSeen, now: float, read_at: float, policy: ContestPolicy
 ) -> Step:
-    """Return the state after a received advert, and what there is to tell of it.
+    """Return the state after a received advert, and the reports about it.
 
-    ``now`` is when the kernel received it, ``read_at`` when the agent reads it.
+    ``now`` is when the kernel received the advert, ``read_at`` when the agent reads it.
     """
     advert, context = event.advert, state.context
     if context.is_own_advert(advert):
@@ -67,7 +67,7 @@ def on_advert(
         if known is not None:
             state = _note_defiance(state, known, now, policy)
         if known is not None and known.challenged_at is not None:
-            # It was MASTER beside us, and clients may have taken its announcements for the last.
+            # The rival was MASTER too, and clients may have taken its announcements for the last.
             state = replace(state, announce_at=now)
         return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
     if not context.is_claimed_by(advert):
@@ -97,8 +97,8 @@ def on_advert(
     )
     state = yielding.remember(state, rival, policy)
     if challenged_at == now and is_other_id_below(context, rival):
-        # Adverts of ours may be put off by its own for our id: announcements are not.
-        state = yielding.brisk(state, now, policy)
+        # The rival's adverts for this id may put off this node's adverts, not its announcements.
+        state = yielding.burst(state, now, policy)
     if was_in_sight and not is_same and causes.difference(advert, context) is None:
         state = counting.hope(state, now)
     if state.state is VrrpState.BACKUP:
@@ -110,10 +110,11 @@ def on_advert(
 def _on_disclaimed(
     state: Contest, known: Rival | None, now: float, policy: ContestPolicy
 ) -> Contest:
-    """Note that a rival's newest advert lists none of our addresses.
+    """Note that a rival's newest advert lists none of this instance's addresses.
 
-    Under another id it has let go of them, as one that was reloaded when we were. Under ours it
-    may be another program of that node, and what each of them says is to be kept apart.
+    Under another id the rival has released them, as a node does that was reloaded at the same
+    time. Under this instance's id the advert may come from another program of that node, and
+    what each program sends is kept apart.
     """
     if known is None:
         return state
@@ -123,12 +124,12 @@ def _on_disclaimed(
 
 
 def is_other_id_below(context: ContestContext, rival: Rival) -> bool:
-    """Tell whether a rival advertises our addresses under another id, and has to yield."""
+    """Return whether a rival has this instance's addresses under another id, and must yield."""
     return rival.router_id != context.virtual_router_id and not rival.outranks(context)
 
 
 def _compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) -> Contest:
-    """Note, while BACKUP, which of several that advertise is told to step down, and does not."""
+    """Note, while BACKUP, which of several advertisers should step down and does not."""
     others = [
         each
         for each in state.rivals
@@ -150,7 +151,7 @@ def _compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) ->
 
 
 def _note_defiance(state: Contest, left: Rival, now: float, policy: ContestPolicy) -> Contest:
-    """Note whom the one that leaves has yielded to: a lower rank with time enough to yield."""
+    """Note to which rival the leaving one has yielded: a lower rank that had time to yield."""
     enough = policy.confirm + policy.dump_grace
     for each in state.rivals:
         if (

@@ -1,19 +1,21 @@
-"""Whether anybody answers for an address that another node holds.
+"""Whether a host answers for an address that another node holds.
 
-A switch with port security or ARP inspection, or a cloud that knows what a port may send, lets a
-node's adverts pass and drops its answers for the address: it holds what nobody reaches. Clients
-notice, the nodes do not. So a BACKUP asks now and then, as any host does before it talks to
-another, and says so when nobody answers. That decides nothing.
+A switch with port security or ARP inspection, or a cloud that checks what a port may send, lets a
+node's adverts pass and drops its answers for the address. The node then holds an address that no
+client reaches. Clients notice it, the nodes do not. So a BACKUP asks now and then, as any host
+does before it sends to another one, and reports it when no answer comes. The report decides
+nothing.
 
-:func:`step` is pure, one state for all addresses. Whoever feeds it looks up the holders of
-:func:`due_instances` with :func:`holder_of`, gives them with :class:`Due` no later than
+:func:`step` is pure, with one state for all addresses. Its caller looks up the holders of
+:func:`due_instances` with :func:`holder_of`, passes them in :class:`Due` no later than
 :func:`deadline` says, and sends what :class:`AskForAddress` names.
 
 An address is asked for at most once per ``interval``, at a point of it that depends on the
-address and on who asks. The first question goes to the holder alone: nobody else hears it, no
-proxy answers instead. Where that stays unanswered the next ones go to everybody, as a client's
-do, and the holder's own address is asked for too: where that is not answered either, ARP itself
-does not work between the two, which says nothing of the address.
+address and on the asking node. The first question goes to the holder alone: no other host
+receives it, and no proxy answers instead. When that one stays unanswered, the next ones go to all
+hosts, as a client's questions do, and the holder's own address is asked for too. When that is not
+answered either, ARP itself does not work between the two nodes, which shows nothing about the
+address.
 """
 
 from __future__ import annotations
@@ -70,10 +72,10 @@ def configured(config: KeepalivedConfig, facts: HostFacts) -> AddressesConfigure
 
 
 def holder_of(contest: Contest, now: float) -> ForeignMaster | None:
-    """Return who holds an instance's addresses, where we are BACKUP and there is one such node.
+    """Return the holder of an instance's addresses, where this node is BACKUP and one node holds.
 
-    keepalived has to count its adverts. Where that is not watched (fast adverts), keepalived
-    would be MASTER after a master-down time if it did not.
+    keepalived has to count the holder's adverts. Where that is not watched (fast adverts),
+    keepalived would be MASTER after a master-down interval if it did not.
     """
     if contest.state is not VrrpState.BACKUP or contest.phase is not ContestPhase.WATCHING:
         return None
@@ -89,12 +91,12 @@ def holder_of(contest: Contest, now: float) -> ForeignMaster | None:
         source=advert.source,
         mac=found[0].mac,
         addresses=frozenset(advert.addresses),
-        since=max(contest.since, found[0].first_seen) + context.master_down_time,
+        since=max(contest.since, found[0].first_seen) + context.master_down_interval,
     )
 
 
 def due_instances(state: Answering, now: float, policy: AnsweringPolicy) -> frozenset[str]:
-    """Return the instances whose holder has to be known for :class:`Due` at ``now``."""
+    """Return the instances whose holder :class:`Due` needs at ``now``."""
     may_report = state.may_report(now, policy)
     return frozenset(
         each.instance
@@ -110,7 +112,7 @@ def deadline(state: Answering, policy: AnsweringPolicy) -> float | None:
     inquiries = state.inquiries.values()
     due = [each.due_at for each in inquiries]
     due += [
-        each.asked_at + policy.patience
+        each.asked_at + policy.timeout
         for each in inquiries
         if each.is_open and each.asked_at is not None
     ]
@@ -221,7 +223,7 @@ def _regained(state: Answering, address: IPAddress, before: AddressQuestion) -> 
 def _judge(
     state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
 ) -> Answering:
-    """Count questions that stayed unanswered, with the same holder heard all along."""
+    """Count questions that stayed unanswered while the holder stayed the same."""
     own = {
         address: replace(each, is_open=False, unanswered=each.unanswered + 1)
         if each.is_judged(now, policy)
@@ -244,7 +246,7 @@ def _judge(
 
 
 def _is_cut_off(state: Answering, inquiry: AddressQuestion, policy: AnsweringPolicy) -> bool:
-    """Tell whether nobody answers, as far as this can be told apart from a dead segment."""
+    """Return whether no host answers for it, as far as a dead segment does not explain that."""
     if inquiry.unanswered < policy.limit or inquiry.holder is None:
         return False
     own = state.holders.get(inquiry.holder.source)
@@ -307,13 +309,13 @@ def _ask_holder(
     return [AskForAddress(target=holder.source, own=source, mac=holder.mac if is_first else None)]
 
 
-# --- what is told -------------------------------------------------------------------------------
+# --- reports ------------------------------------------------------------------------------------
 
 
 def _report(
     state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
 ) -> tuple[Answering, tuple[Action, ...]]:
-    """Tell what was found since the last time."""
+    """Report what was found since the last report."""
     if not state.may_report(now, policy):
         return state, ()
     actions: list[Action] = []
@@ -355,9 +357,9 @@ def _report(
 def explain(
     addresses: Sequence[IPAddress | str], holder: IPAddress | str, *, is_answering: bool = False
 ) -> str:
-    """Return in words what it means that nobody answers for these addresses.
+    """Return a sentence about what it means that no host answers for these addresses.
 
-    ``is_answering``: for the holder's own address somebody does.
+    ``is_answering``: a host answers for the holder's own address.
     """
     it, address = ("it", "the address") if len(addresses) == 1 else ("them", "the addresses")
     contrast = f", though {holder} itself answers" if is_answering else ""

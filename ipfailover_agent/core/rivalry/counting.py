@@ -1,4 +1,4 @@
-"""Whether keepalived counts the adverts that we see: the part of ``contest`` about a BACKUP."""
+"""Whether keepalived counts the adverts that the agent sees: ``contest`` of a BACKUP."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def count(
 ) -> Contest:
     """Count an advert that keepalived should count, in BACKUP.
 
-    An agent that reads it late runs late, and keepalived beside it may as well: the time in which
+    An agent that reads the advert late runs late, and keepalived may do so too: the time in which
     keepalived has to count it begins ``now``.
     """
     dump_at = state.dump_at
@@ -37,7 +37,7 @@ def count(
     if is_new:
         dump_at = now
         if state.is_counting or state.passed:
-            # What was counted since the baseline says nothing of this one.
+            # What was counted since the baseline shows nothing about this advert.
             state = replace(state, baseline=None, passed=0, second_at=None)
         state = replace(state, is_counting=False, dump_at=now)
     if state.baseline is None or heard_at <= state.baseline.taken_at:
@@ -51,7 +51,7 @@ def count(
 
 
 def hope(state: Contest, until: float) -> Contest:
-    """Try soon whether keepalived counts a rival's adverts: something has changed about them."""
+    """Look soon whether keepalived counts a rival's adverts: something about them has changed."""
     if state.phase is not ContestPhase.HELD or state.trial_at is None:
         return state
     return replace(state, trial_at=min(state.trial_at, until), trials=0)
@@ -93,12 +93,12 @@ def on_dump(state: Contest, counters: AdvertCounters, now: float, policy: Contes
 def plan_dump(
     state: Contest, counters: AdvertCounters, now: float, policy: ContestPolicy
 ) -> Contest:
-    """Say when to look again, given that ``counters`` have just come."""
+    """Return when to look again, given that ``counters`` have just come."""
     if state.dump_at is None:
         return state
     if state.second_at is not None and not state.is_counting:
-        for patience in (policy.settle, policy.doubt):
-            wanted_at = state.second_at + patience
+        for timeout in (policy.settle, policy.doubt):
+            wanted_at = state.second_at + timeout
             if counters.taken_at < wanted_at - 1e-6:
                 # Asked before the adverts in question could be counted.
                 return replace(state, dump_at=max(now, wanted_at))

@@ -1,4 +1,4 @@
-"""Who yields, who is alive, what is due: the questions that ``contest`` asks. No state changes."""
+"""Which side yields, which rival lives, what is due when: questions of ``contest``. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def watches_counters(context: ContestContext, policy: ContestPolicy) -> bool:
-    """Tell whether adverts are slow enough for trials and for holding a BACKUP in time."""
+    """Return whether adverts are slow enough for trials and for holding a BACKUP in time."""
     return context.advert_interval >= policy.slowest_trial
 
 
@@ -38,39 +38,41 @@ def lapse(context: ContestContext, policy: ContestPolicy) -> float:
     More than keepalived takes for its second burst, 5 s at the default timing; less than a loser
     waits before it returns.
     """
-    return context.master_down_time + 2.5 * cadence(context, policy)
+    return context.master_down_interval + 2.5 * repeat_interval(context, policy)
 
 
 def was_disputing(state: Contest, rival: Rival, now: float, policy: ContestPolicy) -> bool:
-    """Tell whether a rival disputed the address with our predecessor until now.
+    """Return whether a rival disputed the address with the former MASTER until now.
 
-    It had been announcing for a while without adverts in sight when we became MASTER, so it is
-    older than we are, and would have yielded if it could.
+    It had been announcing for a while without adverts when this instance became MASTER, so it is
+    the older one, and would have yielded if it could.
     """
     disputed_at, announced_at = rival.disputed_at, rival.announced_at
     if disputed_at is None or announced_at is None or is_advertising(state, rival.mac, now):
         return False
     is_repeated = announced_at - disputed_at >= policy.confirm
-    return is_repeated and now - announced_at <= 1.5 * cadence(state.context, policy)
+    return is_repeated and now - announced_at <= 1.5 * repeat_interval(state.context, policy)
 
 
 def was_defying(state: Contest, rival: Rival, now: float, policy: ContestPolicy) -> bool:
-    """Tell whether a rival went on advertising against the higher rank of our predecessor.
+    """Return whether a rival went on advertising against the higher rank of the former MASTER.
 
-    Then it does not hear, and has no reason to hear us.
+    Then it does not receive adverts, and will not receive this instance's either.
     """
     context = state.context
     if rival.defied_at is None or not is_recent(rival, context, now):
         return False
-    return now - rival.defied_at <= 1.5 * context.advert_interval + context.skew + policy.confirm
+    return (
+        now - rival.defied_at <= 1.5 * context.advert_interval + context.skew_time + policy.confirm
+    )
 
 
-def cadence(context: ContestContext, policy: ContestPolicy) -> float:
+def repeat_interval(context: ContestContext, policy: ContestPolicy) -> float:
     """Return the seconds between two announcements of the winner of a fresh contest."""
     return max(policy.defend_interval, context.announce_interval)
 
 
-def slow_cadence(context: ContestContext, policy: ContestPolicy) -> float:
+def slow_repeat_interval(context: ContestContext, policy: ContestPolicy) -> float:
     """Return the same for a contest that is no longer fresh."""
     return max(policy.slow_announce, context.announce_interval)
 
@@ -81,14 +83,15 @@ def memory_of(policy: ContestPolicy) -> float:
 
 
 def is_advertising(state: Contest, mac: bytes, now: float) -> bool:
-    """Tell whether adverts of a MAC are in sight, for whichever id."""
+    """Return whether adverts of a MAC are recent, for whichever id."""
     return any(each.mac == mac and each.advertises(state.context, now) for each in state.rivals)
 
 
 def accepted(state: Contest, before: AdvertCounters, after: AdvertCounters) -> int:
     """Return how many adverts keepalived took between two dumps, at least.
 
-    Those that list other addresses than ours, but as many, are counted before they are refused.
+    Adverts that list as many addresses as the instance has, but others, are counted before they
+    are refused.
     """
     counted = after.advert_rcvd - before.advert_rcvd
     context = state.context
@@ -107,7 +110,7 @@ def accepted(state: Contest, before: AdvertCounters, after: AdvertCounters) -> i
 def needed(state: Contest, now: float) -> int:
     """Return how many adverts after a dump have to be uncounted until a BACKUP yields.
 
-    Two, since the first may have come before the dump; one where every rival's adverts say
+    Two, since the first may have come before the dump; one where every rival's adverts show
     themselves that they will be refused, and keepalived's counters of errors confirm it: a node
     whose neighbour was reloaded is MASTER three adverts after the last that it counted.
     """
@@ -120,7 +123,7 @@ def needed(state: Contest, now: float) -> int:
 
 
 def refused(before: AdvertCounters, after: AdvertCounters) -> bool:
-    """Tell whether keepalived counted adverts that it refused, between two dumps."""
+    """Return whether keepalived counted adverts that it refused, between two dumps."""
     return (
         after.addr_list_err > before.addr_list_err
         or after.auth_failure > before.auth_failure
@@ -129,7 +132,7 @@ def refused(before: AdvertCounters, after: AdvertCounters) -> bool:
 
 
 def went_back(before: AdvertCounters, after: AdvertCounters) -> bool:
-    """Tell whether keepalived counts anew: it was restarted."""
+    """Return whether keepalived counts anew: it was restarted."""
     return after.advert_rcvd < before.advert_rcvd or after.advert_sent < before.advert_sent
 
 
@@ -140,21 +143,22 @@ def stage_of(rival: Rival, context: ContestContext, now: float, policy: ContestP
 
 
 def yields(state: Contest, rival: Rival, policy: ContestPolicy) -> bool:
-    """Tell whether we yield to a rival that was just heard announcing.
+    """Return whether this instance yields to a rival that announced at ``now``.
 
-    Nobody knows the other's age, only since when it was heard, so this goes by stages, and who
-    is in doubt leaves the other time to yield first:
+    No node knows the age of another one, only since when it announces. So the contest goes by
+    stages, and a node that is in doubt leaves the other time to yield first:
 
-    1. who was new (MASTER for less than a master-down time) at the first contact yields to a
-       rival heard for longer than that, and else by the higher MAC;
-    2. who was new yields, since a rival that had to would be gone;
+    1. an instance that was new (MASTER for less than a master-down interval) at the first contact
+       yields to a rival that was known for longer than that, and else by the higher MAC;
+    2. an instance that was new yields, since a rival that had to would be gone;
     3. both were old, and the higher MAC yields;
-    4. who is still there does not hear us, or yields to nobody: we do.
+    4. a rival that is still there does not receive this node's announcements, or never yields:
+       this instance yields.
     """
     if rival.lapses >= policy.lapses_limit:
         return True
     contact_at = rival.last_seen if rival.contact_at is None else rival.contact_at
-    down = state.context.master_down_time
+    down = state.context.master_down_interval
     is_new = contact_at - state.since < down
     is_higher = state.context.mac > rival.mac
     first_seen = min(
@@ -178,16 +182,16 @@ def yields(state: Contest, rival: Rival, policy: ContestPolicy) -> bool:
 def silence_after_loss(state: Contest, now: float, policy: ContestPolicy) -> float:
     """Return the seconds without an announcement after which the winner counts as gone.
 
-    The winner announces every ``cadence`` for ``fresh_for`` seconds after it last heard of us,
-    then every ``slow_cadence``. Each further loss doubles the time, for a rival that announces
-    too rarely, and from the second on the higher MACs wait longer: if all have yielded at once,
-    they return one by one.
+    The winner announces every ``repeat_interval`` for ``fresh_for`` seconds after it last heard of
+    this node, then every ``slow_repeat_interval``. Each further loss doubles the time, for a rival
+    that announces too rarely, and from the second on the higher MACs wait longer: if all have
+    yielded at once, they return one by one.
     """
     context = state.context
-    often = cadence(context, policy)
-    seldom = slow_cadence(context, policy)
+    often = repeat_interval(context, policy)
+    seldom = slow_repeat_interval(context, policy)
     missed = policy.missed_announcements
-    silence = max(context.master_down_time, (missed + 0.5) * often)
+    silence = max(context.master_down_interval, (missed + 0.5) * often)
     silence = min(silence * 2.0 ** min(max(state.losses - 1, 0), 16), policy.silence_limit)
     if now >= state.held_at + policy.fresh_for - seldom:
         silence = max(silence, missed * seldom + 0.5 * often)
@@ -201,7 +205,7 @@ def silence_after_loss(state: Contest, now: float, policy: ContestPolicy) -> flo
 
 
 def alive_until(state: Contest, now: float, policy: ContestPolicy) -> float:
-    """Return when the last rival that keeps us held counts as gone."""
+    """Return when the last rival that keeps the instance held counts as gone."""
     until = state.alive_until
     for rival in state.rivals:
         silent_at = rival.silent_at(state.context)
@@ -211,17 +215,17 @@ def alive_until(state: Contest, now: float, policy: ContestPolicy) -> float:
             silence = (
                 silence_after_loss(state, now, policy)
                 if state.reason is HoldReason.ANNOUNCED
-                else state.context.master_down_time
+                else state.context.master_down_interval
             )
             until = max(until, rival.announced_at + silence)
     return until
 
 
 def may_try(state: Contest, now: float, policy: ContestPolicy) -> bool:
-    """Tell whether a trial can succeed: adverts are in sight that keepalived may now count.
+    """Return whether a trial can succeed: there are adverts that keepalived may now count.
 
-    Not those that themselves say why they are refused: then a trial waits until they change.
-    Where we yielded to a lower rank, a trial would end with us preempting it again.
+    Adverts that show themselves why they are refused do not count: then a trial waits until they
+    change. After yielding to a lower rank, a trial would end with preempting it again.
     """
     context = state.context
     if not watches_counters(context, policy):
@@ -243,19 +247,19 @@ def trial_delay(trials: int, policy: ContestPolicy) -> float:
 
 
 def patience_of(context: ContestContext, policy: ContestPolicy) -> float:
-    """Return how long a lower rank may advertise beside us before it counts as unyielding.
+    """Return how long a lower rank may advertise beside this instance before that is unyielding.
 
-    A rival with an agent that hears us yields within an advert interval, ``confirm`` and
-    ``dump_grace``; that is not much less than a second, however fast the timing.
+    A rival with an agent that receives this node's adverts yields within an advert interval,
+    ``confirm`` and ``dump_grace``; that is not much less than a second, however fast the timing.
     """
     slowest = context.advert_interval + policy.confirm + policy.dump_grace
-    return max(slowest, policy.patience) + policy.dump_grace
+    return max(slowest, policy.timeout) + policy.dump_grace
 
 
 def is_unyielding(
     rival: Rival, context: ContestContext, now: float, policy: ContestPolicy
 ) -> bool:
-    """Tell whether a lower rank that is challenged had time to step down, and did not.
+    """Return whether a lower rank that is challenged had time to step down, and did not.
 
     keepalived advertises once more as it steps down, and may be late: that is no sign of it.
     """
@@ -266,9 +270,9 @@ def is_unyielding(
 
 
 def has_to_ask(state: Contest, advert: Advert, ask_at: float) -> bool:
-    """Tell whether keepalived is to be asked for what it does at ``ask_at`` or later.
+    """Return whether to ask keepalived for its state at ``ask_at`` or later.
 
-    A second time, too, when its answer came too late to say whether it has read what had come.
+    A second time, too, when its answer came too late to show whether it has read what had come.
     """
     if state.asked_at is None or state.asked_at < ask_at:
         return True
@@ -276,9 +280,10 @@ def has_to_ask(state: Contest, advert: Advert, ask_at: float) -> bool:
 
 
 def has_answered(state: Contest, advert: Advert, ask_at: float) -> bool:
-    """Tell whether an answer says that keepalived does not step down for a rival's advert.
+    """Return whether an answer shows that keepalived does not step down for a rival's advert.
 
-    One that it refuses changes nothing, read or not; one that it would take it has to have read.
+    An advert that it refuses changes nothing, read or not; one that it would take it must have
+    read.
     """
     if state.dump is None or difference(advert, state.context) is None:
         return state.read_until >= ask_at
@@ -286,32 +291,33 @@ def has_answered(state: Contest, advert: Advert, ask_at: float) -> bool:
 
 
 def has_read_second(state: Contest, policy: ContestPolicy) -> bool:
-    """Tell whether keepalived has read the second advert that a BACKUP should have counted.
+    """Return whether keepalived has read the second advert that a BACKUP should have counted.
 
-    A late answer does not say so, see ``Contest.read_until``.
+    A late answer does not show it, see ``Contest.read_until``.
     """
     return state.second_at is None or state.read_until >= state.second_at + policy.settle - 1e-6
 
 
 def dump_wait(state: Contest, advert: Advert, policy: ContestPolicy) -> float:
-    """Return how long an answer of keepalived's is waited for."""
+    """Return how long to wait for keepalived's answer."""
     if state.dump is None or difference(advert, state.context) is not None:
         return policy.dump_grace
     return policy.dump_patience
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
-    """Tell whether a rival's adverts go on: the newest is not overdue."""
+    """Return whether a rival's adverts go on: the newest is not overdue."""
     if rival.advert is None or rival.advert_at is None:
         return False
     return now - rival.advert_at <= 1.5 * max(context.advert_interval, rival.advert.interval)
 
 
 def is_challenge(rival: Rival, begin: float, context: ContestContext, now: float) -> bool:
-    """Tell whether a challenge by a rival's adverts, which began then, still stands.
+    """Return whether a challenge by a rival's adverts, which began then, still stands.
 
-    One that ranks above us was in sight when it began, and that decides: it may be kept from
-    advertising for as long as it takes to yield to it. One below us has to be in sight now.
+    A rival that ranks above this instance was there when the challenge began, and that decides:
+    it may be kept from advertising for as long as it takes to yield to it. A rival of lower rank
+    has to be there now.
     """
     return rival.advertises(context, begin if rival.outranks(context) else now)
 
@@ -325,7 +331,11 @@ def next_announcement(state: Contest, now: float, policy: ContestPolicy) -> floa
     if now < state.brisk_until:
         return state.announced_at + brisk_cadence(state.context, policy)
     is_fresh = now < state.fresh_until
-    wait = cadence(state.context, policy) if is_fresh else slow_cadence(state.context, policy)
+    wait = (
+        repeat_interval(state.context, policy)
+        if is_fresh
+        else slow_repeat_interval(state.context, policy)
+    )
     return state.announced_at + wait
 
 

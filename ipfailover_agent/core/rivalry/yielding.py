@@ -138,12 +138,12 @@ def _judge_lower(
         and rival.advert_at is not None
         and rival.advert_at >= begin + policy.confirm
     ):
-        # Asking also shows a keepalived that hangs, which is another's to end.
+        # Asking also shows whether keepalived hangs, which the keepalived watchdog deals with.
         state, asking = _ask(remember(state, replace(rival, is_reported=True), policy), now)
         actions = (ReportCause(cause=cause), *asking)
         rival = replace(rival, is_reported=True)
     if rival.is_reported and rival.advert_at is not None:
-        # He may not hear our adverts and know us by announcements only.
+        # The rival may not receive this node's adverts and know it by announcements only.
         state = replace(state, is_winner=True, fresh_until=rival.advert_at + policy.fresh_for)
     is_senior = rival.first_seen >= state.since
     if (
@@ -161,7 +161,7 @@ def _judge_lower(
 def hold(
     state: Contest, reason: HoldReason, cause: causes.Cause, now: float, policy: ContestPolicy
 ) -> Step:
-    """Yield, or say that we would."""
+    """Yield, or report that the instance would yield."""
     if not state.context.is_resolving:
         rivals = tuple(each.forgiven() for each in state.rivals)
         state = replace(state, rivals=rivals, not_before=now + policy.report_interval)
@@ -176,7 +176,7 @@ def hold(
         reason=reason,
         cause=cause,
         held_at=now,
-        alive_until=now + state.context.master_down_time,
+        alive_until=now + state.context.master_down_interval,
         trial_at=now + timing.trial_delay(state.trials, policy),
         losses=state.losses + (reason is HoldReason.ANNOUNCED),
         announce_at=None,
@@ -201,8 +201,8 @@ def hold_again(state: Contest) -> tuple[Action, ...]:
     return (HoldInstance(reason=state.reason, cause=state.cause),)
 
 
-def brisk(state: Contest, now: float, policy: ContestPolicy) -> Contest:
-    """Return the state of one who announces often for a while, and then as a winner does."""
+def burst(state: Contest, now: float, policy: ContestPolicy) -> Contest:
+    """Return the state of an instance that announces often for a while, then as a winner does."""
     lasts = policy.brisk_rounds * timing.brisk_cadence(state.context, policy)
     return replace(
         state,
@@ -231,17 +231,17 @@ def _ask(state: Contest, now: float) -> Step:
 
 
 def is_muted(state: Contest, now: float) -> bool:
-    """Tell whether nothing is decided since it was only reported a moment ago."""
+    """Return whether no decision is due since the conflict was reported a moment ago."""
     return state.not_before is not None and now < state.not_before
 
 
 def is_blind(state: Contest, now: float) -> bool:
-    """Tell whether an announcement alone keeps a BACKUP from becoming MASTER."""
+    """Return whether an announcement alone keeps a BACKUP from becoming MASTER."""
     return state.blind_until is not None and now < state.blind_until
 
 
 def remember(state: Contest, rival: Rival, policy: ContestPolicy) -> Contest:
-    """Return the state with what is known of a rival now, dropping those longest unheard."""
+    """Return the state with what is known of a rival now, less those that were silent longest."""
     others = tuple(
         each for each in state.rivals if each.mac != rival.mac or each.router_id != rival.router_id
     )

@@ -95,22 +95,22 @@ def parse_transition(line: bytes) -> VrrpTransition | None:
 
 
 def says_started(line: bytes) -> bool:
-    """Tell whether a log line says that the VRRP child runs with its configuration."""
+    """Return whether a log line says that the VRRP child runs with its configuration."""
     return line.endswith(b"Startup complete")
 
 
 def says_reloaded(line: bytes) -> bool:
-    """Tell whether a log line says that a reload has ended."""
+    """Return whether a log line says that a reload has ended."""
     return line.endswith(b"Reload complete")
 
 
 def says_dumped(line: bytes) -> bool:
-    """Tell whether a log line only says that we asked for a dump, which is every few seconds."""
+    """Return whether a log line only says that we asked for a dump, which is every few seconds."""
     return b"Printing VRRP as json for process(" in line
 
 
 def says_heard_itself(line: bytes) -> bool:
-    """Tell whether a log line says that an instance got its own advert, each second (2.2.7)."""
+    """Return whether a log line says that an instance got its own advert, each second (2.2.7)."""
     return line.endswith(b"equal priority advert received from remote host with our IP address.")
 
 

@@ -103,7 +103,7 @@ class LinkLook(Struct, frozen=True, kw_only=True):
     """A look: the node, and what the configuration in force wants of it.
 
     Attributes:
-        terrain: the node.
+        facts: the node.
         needs: of all instances.
         sources: those that variables name.
         interface: its name, for words.
@@ -111,7 +111,7 @@ class LinkLook(Struct, frozen=True, kw_only=True):
             ``ServedLink.ready_at``.
     """
 
-    terrain: LinkFacts
+    facts: LinkFacts
     needs: frozenset[SourceNeed]
     sources: frozenset[IPAddress] = frozenset()
     interface: str = ""
@@ -122,35 +122,35 @@ def looked(
     state: ServedLink, look: LinkLook, now: float, policy: LinkPolicy
 ) -> tuple[ServedLink, str]:
     """Return the state after a look, and why to start keepalived anew, or nothing."""
-    terrain = look.terrain
-    if terrain.index is None:
+    facts = look.facts
+    if facts.index is None:
         return replace(state, other=None, ready_at=None), ""
-    lost = (state.lost | (look.sources - terrain.present)) & look.sources
-    state = replace(state, lost=lost, port_of=terrain.port_of or state.port_of)
-    is_other = terrain.index != state.index
+    lost = (state.lost | (look.sources - facts.present)) & look.sources
+    state = replace(state, lost=lost, port_of=facts.port_of or state.port_of)
+    is_other = facts.index != state.index
     if not is_other and not lost and not state.port_of:
         return replace(state, other=None, ready_at=None), ""
-    if lacking(look.needs, terrain):
+    if lacking(look.needs, facts):
         return replace(state, other=None, ready_at=None), ""
-    if state.ready_at is None or state.other != terrain.index:
-        state = replace(state, other=terrain.index, ready_at=now)
+    if state.ready_at is None or state.other != facts.index:
+        state = replace(state, other=facts.index, ready_at=now)
     if lost:
         back = " and ".join(map(str, sorted(lost, key=int)))
         return state, f"the source address {back} is on this node again"
     if state.port_of:
         return state, f"{look.interface} is no port of {state.port_of} any more"
     if look.works:
-        return ServedLink(index=terrain.index), ""
+        return ServedLink(index=facts.index), ""
     if state.ready_at is not None and now - state.ready_at < policy.settle:
         return state, ""
-    return state, f"{look.interface} is another interface now{_was(state.index, terrain.index)}"
+    return state, f"{look.interface} is another interface now{_was(state.index, facts.index)}"
 
 
-def is_waiting(state: ServedLink, terrain: LinkFacts) -> bool:
-    """Tell whether something is awaited, so that looks have to follow each other."""
+def is_waiting(state: ServedLink, facts: LinkFacts) -> bool:
+    """Return whether something is awaited, so that looks have to follow each other."""
     if state.lost or state.port_of:
         return True
-    return terrain.index is not None and terrain.index != state.index
+    return facts.index is not None and facts.index != state.index
 
 
 def troubles(state: ServedLink, look: LinkLook) -> tuple[str, ...]:
@@ -159,11 +159,11 @@ def troubles(state: ServedLink, look: LinkLook) -> tuple[str, ...]:
     found += [
         f"{each} is no longer an address of this node, and adverts are to come from it: what sends"
         " from it stays in FAULT until it is back"
-        for each in sorted(state.lost - look.terrain.present, key=int)
+        for each in sorted(state.lost - look.facts.present, key=int)
     ]
-    index = look.terrain.index
+    index = look.facts.index
     if index is not None and index != state.index:
-        missing = lacking(look.needs, look.terrain)
+        missing = lacking(look.needs, look.facts)
         until = f", once {missing[0]}" if missing else ""
         found.append(
             f"{look.interface} is another interface now{_was(state.index, index)}: keepalived is"
@@ -176,26 +176,26 @@ def _was(before: int | None, now: int) -> str:
     return f" (index {now})" if before is None else f" (index {now}, it was {before})"
 
 
-def lacking(needs: Iterable[SourceNeed], terrain: LinkFacts) -> tuple[str, ...]:
+def lacking(needs: Iterable[SourceNeed], facts: LinkFacts) -> tuple[str, ...]:
     """Return what has to come before keepalived can serve, to be read after "once"."""
-    if not terrain.is_running:
+    if not facts.is_running:
         return ("the interface is up and has a carrier",)
-    if terrain.port_of:
-        return (f"the interface is no port of {terrain.port_of} any more",)
+    if facts.port_of:
+        return (f"the interface is no port of {facts.port_of} any more",)
     return tuple(
         _in_words(each)
         for each in sorted(needs, key=lambda each: (each.family, str(each.source or "")))
-        if not _is_met(each, terrain)
+        if not _is_met(each, facts)
     )
 
 
-def _is_met(need: SourceNeed, terrain: LinkFacts) -> bool:
+def _is_met(need: SourceNeed, facts: LinkFacts) -> bool:
     if need.source is not None:
-        return need.source in terrain.usable or need.source in terrain.elsewhere
+        return need.source in facts.usable or need.source in facts.elsewhere
     # IPv6 adverts come from a link-local address
     return any(
         family_of(each) is need.family and (need.family is Family.IPV4 or each.is_link_local)
-        for each in terrain.usable
+        for each in facts.usable
     )
 
 

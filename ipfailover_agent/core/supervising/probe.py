@@ -143,7 +143,7 @@ class ProbeState(Struct, frozen=True, kw_only=True):
 
     @property
     def is_steady(self) -> bool:
-        """Tell whether the verdict is good and nothing speaks against it."""
+        """Return whether the verdict is good and nothing speaks against it."""
         return self.is_healthy is True and not self.streak
 
     @property

@@ -117,7 +117,7 @@ def from_line(line: str) -> Entry | None:
 
 
 def _fits(name: str, value: object) -> bool:
-    """Tell whether a value can be shown: the page and the status count from times."""
+    """Return whether a value can be shown: the page and the status count from times."""
     if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
         return False
     match value:
@@ -130,7 +130,7 @@ def _fits(name: str, value: object) -> bool:
 
 
 def _is_time(text: str) -> bool:
-    """Tell whether it is a moment in ISO 8601, which one without its distance to UTC is not."""
+    """Return whether it is a moment in ISO 8601, which one without its distance to UTC is not."""
     try:
         at = datetime.fromisoformat(text)
         return at.tzinfo is not None and at.astimezone(UTC) is not None

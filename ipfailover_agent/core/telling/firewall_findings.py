@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 _BY_HAND: Final = "look yourself: nft list ruleset"
 
 
-def of_unknown(reason: str, *, is_denied: bool) -> Finding:
+def judge_unlisted_rules(reason: str, *, is_denied: bool) -> Finding:
     """Say that the rules cannot be listed; ``is_denied``: for want of a right, or of nft."""
     if is_denied:
         return skipped("firewall", reason, _BY_HAND)
     return warned("firewall", f"the rules of nftables cannot be listed: {reason}", _BY_HAND)
 
 
-def of_chains(
+def judge_chains(
     closed: Sequence[Chain],
     *,
     is_managed: bool,
@@ -77,7 +77,7 @@ def of_chains(
         yield passed("firewall", "no chain of nftables drops protocol 112")
 
 
-def of_legacy(tables: Sequence[str]) -> Iterator[Finding]:
+def judge_legacy(tables: Sequence[str]) -> Iterator[Finding]:
     """Tell of tables of iptables-legacy: whether they drop anything is not known."""
     if tables:
         yield warned(

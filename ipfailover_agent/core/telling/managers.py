@@ -86,7 +86,7 @@ def _keep(value: str) -> str | None:
 
 
 def purges(texts: Sequence[str], interface: str) -> bool:
-    """Tell whether ifupdown2 removes what its files do not name from an interface.
+    """Return whether ifupdown2 removes what its files do not name from an interface.
 
     It does where they have one stanza for it, without ``address-purge no``.
     """
@@ -105,7 +105,7 @@ def purges(texts: Sequence[str], interface: str) -> bool:
     return len(stanzas) == 1 and "address-purge no" not in stanzas[0]
 
 
-def of_managers(name: str, managers: Managers, lease: int) -> Iterator[Finding]:
+def judge_managers(name: str, managers: Managers, lease: int) -> Iterator[Finding]:
     """Judge who else manages the interface of that name; ``lease``: of addresses, in seconds."""
     if not managers.is_visible:
         yield skipped(

@@ -50,7 +50,7 @@ class ReceivedPackets(Struct, frozen=True, kw_only=True):
     neighbours: Mapping[bytes, tuple[IPAddress, ...]] = field(default_factory=dict)
 
 
-def of_wire(
+def judge_wire(
     contexts: Sequence[ContestContext], heard: ReceivedPackets, shield: str = ""
 ) -> Iterator[Finding]:
     """Judge the adverts, one finding for each thing that differs.
@@ -105,7 +105,7 @@ def of_wire(
         yield passed("holders", f"no advert {which} in {heard.seconds:g} s")
 
 
-def of_multicast(contexts: Sequence[ContestContext], heard: ReceivedPackets) -> Finding:
+def judge_multicast(contexts: Sequence[ContestContext], heard: ReceivedPackets) -> Finding:
     """Judge whether multicast arrives; what says so is another node's advert, or its absence.
 
     Somebody who answers for an address, and whose adverts do not get here, is another node from
@@ -180,7 +180,7 @@ def _carp_clashes(
     ]
 
 
-def of_answers(
+def judge_answers(
     contexts: Sequence[ContestContext], heard: ReceivedPackets, peers: Sequence[IPAddress] = ()
 ) -> Iterator[Finding]:
     """Judge who answers for or announces the addresses; ``peers``: those that were asked for."""
@@ -282,7 +282,7 @@ def _of_mute(
     )
 
 
-def of_peers(
+def judge_peers(
     contexts: Sequence[ContestContext],
     near: Sequence[IPAddress],
     far: Sequence[IPAddress],

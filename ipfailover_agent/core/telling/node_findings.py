@@ -47,7 +47,7 @@ _POOR_CLOCKS: Final = (
 # --- the program and its rights -----------------------------------------------------------------
 
 
-def of_capabilities(missing: Sequence[str]) -> Finding:
+def judge_capabilities(missing: Sequence[str]) -> Finding:
     """Judge what the process may do."""
     if not missing:
         return passed("capabilities", "NET_ADMIN and NET_RAW are there")
@@ -57,7 +57,7 @@ def of_capabilities(missing: Sequence[str]) -> Finding:
     )
 
 
-def of_keepalived(printed: str | None) -> Iterator[Finding]:
+def judge_keepalived(printed: str | None) -> Iterator[Finding]:
     """Judge what ``keepalived --version`` prints; None where it cannot be run."""
     found = _VERSION.search(printed or "")
     if found is None:
@@ -95,14 +95,14 @@ def of_keepalived(printed: str | None) -> Iterator[Finding]:
         )
 
 
-def of_config(problems: Sequence[str]) -> Finding:
+def judge_config(problems: Sequence[str]) -> Finding:
     """Judge what ``keepalived --config-test`` complains of, line by line."""
     if not problems:
         return passed("config", "keepalived accepts it")
     return failed("config", "; ".join(problems[:_SHOWN_PROBLEMS]), "see `ipfailover-agent check`")
 
 
-def of_password(settings: Settings, config: KeepalivedConfig) -> Finding:
+def judge_password(settings: Settings, config: KeepalivedConfig) -> Finding:
     """Say what guards the adverts: version 2 carries eight bytes, in clear, version 3 nothing."""
     with_password = [each for each in config.instances if each.password is not None]
     if not with_password:
@@ -118,7 +118,7 @@ def of_password(settings: Settings, config: KeepalivedConfig) -> Finding:
 # --- the interface and the addresses ------------------------------------------------------------
 
 
-def of_link(name: str, state: str | None, *, is_up: bool) -> Finding:
+def judge_link(name: str, state: str | None, *, is_up: bool) -> Finding:
     """Judge the interface; ``state``: the kernel's operstate, None where it is not told."""
     if not is_up:
         return failed("interface", f"{name} is down", f"ip link set {name} up")
@@ -129,16 +129,16 @@ def of_link(name: str, state: str | None, *, is_up: bool) -> Finding:
     )
 
 
-def of_silence(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> Iterator[Finding]:
+def judge_reach(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> Iterator[Finding]:
     """Judge whether the node answers who asks for its addresses; nothing where it does.
 
     ``arp_ignore``: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
     """
-    for each in reach.silence(config, facts, arp_ignore):
+    for each in reach.unanswered(config, facts, arp_ignore):
         yield failed("interface", each.text, each.advice)
 
 
-def of_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -> Finding:
+def judge_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -> Finding:
     """Judge whether the addresses are those of hosts in networks of the interface."""
     unreached = unicast.unreached(settings, facts, config.interface)
     if unreached:
@@ -153,7 +153,7 @@ def of_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -
     return warned("subnet", outside.text, outside.advice)
 
 
-def of_routers(
+def judge_routers(
     settings: Settings, facts: HostFacts, known: Collection[tuple[IPAddress, str]]
 ) -> Finding:
     """Judge whether an address is that of a router; ``known``: the next hops of all routes."""
@@ -181,7 +181,7 @@ def _networks(interface: Interface | None, config: KeepalivedConfig) -> list[IPN
     ]
 
 
-def of_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[Finding]:
+def judge_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[Finding]:
     """Judge whether this node has an address on another interface as well."""
     virtual = frozenset(config.addresses)
     is_elsewhere = False
@@ -207,7 +207,7 @@ def of_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[Fin
         yield passed("elsewhere", "no address on another interface of this node")
 
 
-def of_reverse_path(config: KeepalivedConfig, facts: HostFacts, value: int | None) -> Finding:
+def judge_reverse_path(config: KeepalivedConfig, facts: HostFacts, value: int | None) -> Finding:
     """Judge net.ipv4.conf.*.rp_filter, the larger of all and the interface; None: not told.
 
     Strict (1) does no harm where all that comes in here is also answered through here.
@@ -257,7 +257,7 @@ def _other_ways(config: KeepalivedConfig, facts: HostFacts) -> list[str]:
 # --- the service and the machine ----------------------------------------------------------------
 
 
-def of_port(
+def judge_port(
     address: IPAddress,
     port: int,
     error: str,
@@ -290,7 +290,7 @@ def of_port(
     )
 
 
-def of_listeners(refusal: str) -> Iterator[Finding]:
+def judge_listeners(refusal: str) -> Iterator[Finding]:
     """Say that the kernel does not tell of listeners; nothing where it does."""
     if refusal:
         yield warned(
@@ -305,7 +305,7 @@ def _is_any(address: IPAddress) -> bool:
     return address.is_unspecified
 
 
-def of_ports(settings: Settings) -> Finding:
+def judge_ports(settings: Settings) -> Finding:
     """Say why no port is connected to."""
     if settings.check_script is not None:
         return skipped("port", "OPENSHIFT_HA_CHECK_SCRIPT decides instead")
@@ -314,7 +314,7 @@ def of_ports(settings: Settings) -> Finding:
     return skipped("port", "none is monitored: OPENSHIFT_HA_MONITOR_PORT=0")
 
 
-def of_script(variable: str, path: str, state: ScriptState, obstacle: str) -> Finding:
+def judge_script(variable: str, path: str, state: ScriptState, obstacle: str) -> Finding:
     """Judge a script that can do without; ``obstacle``: what is wrong with where it lies."""
     if state is not ScriptState.USABLE:
         return warned(
@@ -325,14 +325,14 @@ def of_script(variable: str, path: str, state: ScriptState, obstacle: str) -> Fi
     return passed("script", f"{variable}: {path} can be run")
 
 
-def of_check_script(
+def judge_check_script(
     path: str, state: ScriptState, obstacle: str, missing: MissingScript
 ) -> Finding:
     """Judge the check; without it the node stays in FAULT, or is never checked, as was chosen."""
     if state is not ScriptState.USABLE and missing is MissingScript.FAULT:
         text = f"{_CHECK_SCRIPT}: {path} is {state.value}: this node would stay in FAULT"
         return failed("script", text, _mended(path, state))
-    return of_script(_CHECK_SCRIPT, path, state, obstacle)
+    return judge_script(_CHECK_SCRIPT, path, state, obstacle)
 
 
 def _mended(path: str, state: ScriptState) -> str:
@@ -341,7 +341,7 @@ def _mended(path: str, state: ScriptState) -> str:
     return "mount it there, or correct the path"
 
 
-def of_clock(source: str | None, shift: float = 0.0) -> Finding:
+def judge_clock(source: str | None, shift: float = 0.0) -> Finding:
     """Judge the node's clock.
 
     Args:
@@ -363,7 +363,7 @@ def of_clock(source: str | None, shift: float = 0.0) -> Finding:
     return passed("clock", f"steady, counted with {source or 'what the kernel does not tell'}")
 
 
-def of_starvation(
+def judge_starvation(
     pressure: float | None, throttled: int | None, late: float | None = None
 ) -> Finding:
     """Judge whether the agent would run on time.

@@ -200,7 +200,7 @@ def _unknown(text: str) -> TransitionCause:
 
 
 def is_recent(at: float | None, now: float) -> bool:
-    """Tell whether something happened so shortly before ``now`` that it may be the cause."""
+    """Return whether something happened so shortly before ``now`` that it may be the cause."""
     return at is not None and now - at <= _RECENT
 
 
@@ -262,7 +262,7 @@ def _sharing(known: Knowledge) -> NewestAdvert | None:
 
 
 def _goes_on(sighting: NewestAdvert, known: Knowledge) -> bool:
-    """Tell whether a sender went on advertising, by its last adverts.
+    """Return whether a sender went on advertising, by its last adverts.
 
     One that was silent before the very last is not: a MASTER that hears that we took over answers.
     """

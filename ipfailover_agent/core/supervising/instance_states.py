@@ -25,7 +25,7 @@ class InstanceState(Struct, frozen=True, kw_only=True):
     entered: float | None = None
 
 
-class Instances(Struct, frozen=True, kw_only=True):
+class InstanceStates(Struct, frozen=True, kw_only=True):
     """All instances of the active configuration, in its order.
 
     ``deleted`` are name and priority of instances that a reload takes away while another one gets
@@ -43,9 +43,9 @@ class Instances(Struct, frozen=True, kw_only=True):
         """Return the names of the instances that are in a state."""
         return frozenset(each.instance.name for each in self.entries if each.state is state)
 
-    def told(
+    def record(
         self, transition: VrrpTransition, at: float, entered: float | None = None
-    ) -> Instances:
+    ) -> InstanceStates:
         """Return the roster after keepalived told of a transition; times as in an entry."""
         if self.is_last_word(transition):
             return replace(self, deleted=self.deleted - {_key(transition)})
@@ -60,14 +60,14 @@ class Instances(Struct, frozen=True, kw_only=True):
         )
 
     def is_last_word(self, transition: VrrpTransition) -> bool:
-        """Tell whether a line is about an instance that a reload has just deleted."""
+        """Return whether a line is about an instance that a reload has just deleted."""
         return transition.state is VrrpState.FAULT and _key(transition) in self.deleted
 
-    def settled(self) -> Instances:
+    def settled(self) -> InstanceStates:
         """Return the roster after a reload: no more last words are to come."""
         return replace(self, deleted=frozenset())
 
-    def reconfigured(self, instances: Iterable[VrrpInstance]) -> Instances:
+    def reconfigured(self, instances: Iterable[VrrpInstance]) -> InstanceStates:
         """Return the roster of a new configuration.
 
         keepalived keeps the state of an instance whose identity stays, whatever its name, and
@@ -80,7 +80,7 @@ class Instances(Struct, frozen=True, kw_only=True):
         )
         kept = {each.instance.identity for each in entries}
         names = {each.instance.name for each in entries}
-        return Instances(
+        return InstanceStates(
             entries=entries,
             deleted=frozenset(
                 (each.instance.name, each.instance.priority)
@@ -89,9 +89,9 @@ class Instances(Struct, frozen=True, kw_only=True):
             ),
         )
 
-    def ended(self, at: float, entered: float | None = None) -> Instances:
+    def ended(self, at: float, entered: float | None = None) -> InstanceStates:
         """Return the roster after keepalived ended: nothing is served by anybody here."""
-        return Instances(
+        return InstanceStates(
             entries=tuple(
                 each
                 if each.state in {VrrpState.INIT, VrrpState.STOP}

@@ -17,7 +17,7 @@ from ipfailover_agent.core.model import (
     VrrpState,
     VrrpTransition,
 )
-from ipfailover_agent.core.supervising.instances import Instances, InstanceState
+from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
 
 SOURCE, PEER = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 
@@ -42,11 +42,11 @@ def transition(number: int, state: VrrpState) -> VrrpTransition:
     return VrrpTransition(instance=f"vip_{number}", state=state, priority=100)
 
 
-def states(roster: Instances) -> list[tuple[str, float | None]]:
-    return [(each.state.value, each.since) for each in roster.entries]
+def states(instance_states: InstanceStates) -> list[tuple[str, float | None]]:
+    return [(each.state.value, each.since) for each in instance_states.entries]
 
 
-TWO = Instances().reconfigured([instance(1), instance(2)])
+TWO = InstanceStates().reconfigured([instance(1), instance(2)])
 
 
 def test_before_keepalived_has_told_anything_the_state_is_init() -> None:
@@ -56,13 +56,13 @@ def test_before_keepalived_has_told_anything_the_state_is_init() -> None:
 
 def test_a_transition_changes_its_instance_only() -> None:
     """State and time of the others stay."""
-    told = TWO.told(transition(2, VrrpState.MASTER), 5.0)
+    told = TWO.record(transition(2, VrrpState.MASTER), 5.0)
     assert [("INIT", None), ("MASTER", 5.0)] == states(told)
 
 
 def test_a_repeated_state_keeps_its_time() -> None:
     """Since when means since the change."""
-    told = TWO.told(transition(1, VrrpState.MASTER), 5.0).told(
+    told = TWO.record(transition(1, VrrpState.MASTER), 5.0).record(
         transition(1, VrrpState.MASTER), 9.0
     )
     assert ("MASTER", 5.0) == states(told)[0]
@@ -70,12 +70,12 @@ def test_a_repeated_state_keeps_its_time() -> None:
 
 def test_a_transition_of_a_stranger_changes_nothing() -> None:
     """The user's own keepalived configuration may have others."""
-    assert TWO == TWO.told(transition(7, VrrpState.MASTER), 5.0)
+    assert TWO == TWO.record(transition(7, VrrpState.MASTER), 5.0)
 
 
 def test_an_instance_that_stays_keeps_its_state_over_a_reload() -> None:
     """keepalived keeps it and writes nothing; new ones begin in INIT, in the new order."""
-    told = TWO.told(transition(1, VrrpState.MASTER), 5.0)
+    told = TWO.record(transition(1, VrrpState.MASTER), 5.0)
     after = told.reconfigured([instance(3), instance(1, priority=200)])
     assert [("INIT", None), ("MASTER", 5.0)] == states(after)
     assert [100, 200] == [each.instance.priority for each in after.entries]
@@ -83,7 +83,7 @@ def test_an_instance_that_stays_keeps_its_state_over_a_reload() -> None:
 
 def test_a_renamed_instance_keeps_its_state_over_a_reload() -> None:
     """keepalived knows it by its id, and writes nothing: OPENSHIFT_HA_CONFIG_NAME may change."""
-    told = TWO.told(transition(1, VrrpState.MASTER), 5.0)
+    told = TWO.record(transition(1, VrrpState.MASTER), 5.0)
     after = told.reconfigured([replace(instance(1), name="other_1"), instance(2)])
     assert [("MASTER", 5.0), ("INIT", None)] == states(after)
     assert ["other_1", "vip_2"] == [each.instance.name for each in after.entries]
@@ -91,7 +91,7 @@ def test_a_renamed_instance_keeps_its_state_over_a_reload() -> None:
 
 def test_instances_that_change_names_keep_what_their_ids_do() -> None:
     """As with addresses that are pinned to ids, and are listed in another order."""
-    told = TWO.told(transition(1, VrrpState.MASTER), 5.0)
+    told = TWO.record(transition(1, VrrpState.MASTER), 5.0)
     swapped = [
         replace(instance(1), virtual_router_id=12),
         replace(instance(2), virtual_router_id=11),
@@ -110,7 +110,7 @@ def test_instances_that_change_names_keep_what_their_ids_do() -> None:
 )
 def test_an_instance_that_begins_anew_is_told_of(changed: dict[str, Any]) -> None:
     """Its name does not help: keepalived starts it and writes its state."""
-    told = TWO.told(transition(1, VrrpState.MASTER), 5.0)
+    told = TWO.record(transition(1, VrrpState.MASTER), 5.0)
     assert ("INIT", None) == states(told.reconfigured([replace(instance(1), **changed)]))[0]
 
 
@@ -128,7 +128,7 @@ def test_when_keepalived_ends_nothing_is_served(
     state: VrrpState, expected: tuple[str, float]
 ) -> None:
     """What had stopped already stopped then; what never began did not stop."""
-    ended = TWO.told(transition(1, state), 5.0).ended(9.0)
+    ended = TWO.record(transition(1, state), 5.0).ended(9.0)
     assert [expected, ("INIT", None)] == states(ended)
 
 
@@ -142,22 +142,22 @@ def test_the_last_word_on_a_deleted_instance_is_not_about_its_successor() -> Non
     """A pinned id keeps its instance, which gets the name of the one that is removed before it."""
     second = instance(2, priority=200)
     successor = replace(second, number=1, name="vip_1")
-    before = Instances().reconfigured([instance(1), second])
+    before = InstanceStates().reconfigured([instance(1), second])
     for number, priority in ((1, 100), (2, 200)):
         told = VrrpTransition(instance=f"vip_{number}", state=VrrpState.MASTER, priority=priority)
-        before = before.told(told, 1.0)
-    roster = before.reconfigured([successor])
+        before = before.record(told, 1.0)
+    instance_states = before.reconfigured([successor])
     last_word = transition(1, VrrpState.FAULT)
-    assert roster.is_last_word(last_word)
-    roster = roster.told(last_word, 2.0)
-    assert [("MASTER", 1.0)] == states(roster)
-    assert [("FAULT", 3.0)] == states(roster.told(last_word, 3.0))
+    assert instance_states.is_last_word(last_word)
+    instance_states = instance_states.record(last_word, 2.0)
+    assert [("MASTER", 1.0)] == states(instance_states)
+    assert [("FAULT", 3.0)] == states(instance_states.record(last_word, 3.0))
 
 
 def test_after_a_reload_a_fault_is_a_fault() -> None:
     """No last word is waited for any longer; nor is there one where no name is used again."""
     successor = replace(instance(2), number=1, name="vip_1")
-    roster = TWO.reconfigured([successor])
-    assert not roster.settled().is_last_word(transition(1, VrrpState.FAULT))
-    assert not roster.is_last_word(transition(1, VrrpState.BACKUP))
+    instance_states = TWO.reconfigured([successor])
+    assert not instance_states.settled().is_last_word(transition(1, VrrpState.FAULT))
+    assert not instance_states.is_last_word(transition(1, VrrpState.BACKUP))
     assert frozenset() == TWO.reconfigured([instance(1)]).deleted
