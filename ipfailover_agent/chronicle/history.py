@@ -1,7 +1,7 @@
-"""Keeps what happened: in memory for the status, in a bounded file for whoever comes later.
+"""Keeps what happened: in memory for the status, in a bounded file for later readers.
 
-What goes to the log comes past here, whatever the log's level. A file that cannot be written
-costs an entry and nothing else.
+Every event of the log passes here, whatever the log's level. A file that cannot be written costs
+an entry and nothing else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _UNWRITTEN: Final = 4 * LIMIT  # while the file cannot be written
 class History:
     """What happened, newest last.
 
-    ``heard`` is told of every event as well.
+    ``heard`` is called with every event as well.
     """
 
     def __init__(self, path: str) -> None:
@@ -103,10 +103,10 @@ class History:
         lines, self._unwritten = list(self._unwritten), deque(maxlen=_UNWRITTEN)
         try:
             self._journal.append(lines)
-        except AgentError:  # a full disk; the log has it all the same
+        except AgentError:  # a full disk; the log has the event all the same
             return
 
-    # --- what is asked of it --------------------------------------------------------------------
+    # --- the contents, for others ---------------------------------------------------------------
 
     def count(self, event: str) -> int:
         """Return how often an event of the log has happened since the agent started."""
@@ -130,20 +130,20 @@ class History:
         return tuple(self._transitions.get(name, ()))[-_TRANSITIONS:]
 
     def timeline(self, name: str, now: float) -> tuple[tuple[str, str], ...]:
-        """Return since when an instance was in which states, for the hour before ``now``."""
+        """Return in which states an instance was and since when, for the hour before ``now``."""
         since = utc(now - _HOUR)
         points = [(each.at, each.state) for each in self._transitions.get(name, ())]
         before = sum(at < since for at, _ in points)
         return tuple(points[max(before - 1, 0) :][-_POINTS:])
 
     def causes(self, name: str) -> tuple[tuple[str, str, int], ...]:
-        """Return how many transitions of an instance led where, by kind of cause."""
+        """Return how many transitions of an instance led to each state, by kind of cause."""
         counted = self._causes.get(name, Counter())
         return tuple((state, kind, number) for (state, kind), number in counted.items())
 
 
 class RecordingLog:
-    """A log whose events :class:`History` hears first."""
+    """A log whose events :class:`History` gets first."""
 
     def __init__(self, log: FilteringBoundLogger, kept: History) -> None:
         self._log = log
@@ -170,7 +170,7 @@ class RecordingLog:
 
 
 def recording(log: FilteringBoundLogger, kept: History) -> FilteringBoundLogger:
-    """Return a log that goes past ``kept``; nobody of ours calls another method of it."""
+    """Return a log that goes past ``kept``; the agent calls no other method of it."""
     return cast("FilteringBoundLogger", RecordingLog(log, kept))
 
 

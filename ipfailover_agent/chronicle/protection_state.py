@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NodeAnswers(Struct, frozen=True, kw_only=True):
-    """What the kernel and keepalived answer at one moment; see ``readiness.NodeFacts``."""
+    """The answers of the kernel and of keepalived at one moment; see ``readiness.NodeFacts``."""
 
     present: frozenset[str] | None = None
     can_ask: bool = True
@@ -28,7 +28,7 @@ class NodeAnswers(Struct, frozen=True, kw_only=True):
 
 
 class ProtectionState(Struct, frozen=True, kw_only=True):
-    """What is told of leases, of keepalived's own word, of holders, rivals, silence and holds.
+    """The state of leases, dumps, holders, rivals, unanswered addresses and holds.
 
     ``lease_remaining`` is in seconds, for every instance that is MASTER; mappings are by the
     instance's name. ``probes_took`` is how many seconds the agent's own check took last.

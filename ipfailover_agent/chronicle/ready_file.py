@@ -1,4 +1,4 @@
-"""Says in a small file whether the node is ready, for a probe that may not cost anything.
+"""Writes into a small file whether the node is ready, for a probe that must cost nothing.
 
 The run directory may be the host's, and outlives containers: so the file names the process that
 wrote it and when. The script ``image/ready.sh`` believes it only while that process runs.
@@ -17,17 +17,17 @@ from ipfailover_agent.system import host
 if TYPE_CHECKING:
     from ipfailover_agent.core.telling.readiness import Readiness
 
-_EVERY: Final = 5.0  # seconds; the script takes 15 without a word for an agent that stands still
+_EVERY: Final = 5.0  # seconds; after 15 without a write the script takes the agent for dead
 
 
 class ReadyFile:
-    """The first line: pid, when that process started in ticks, uptime in seconds, the word.
+    """The first line: pid, when that process started in ticks, uptime in seconds, the verdict.
 
     Every other line is a reason, or a note where the node is ready.
     """
 
     def __init__(self, path: str) -> None:
-        self._file = StatusFile(path, None)  # the status beside it tells of a full disk
+        self._file = StatusFile(path, None)  # the status beside it reports a full disk
         self._whose = f"{os.getpid()} {host.process_started_at(os.getpid()) or 0}"
         self._due: float | None = None
 

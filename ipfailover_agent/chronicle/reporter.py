@@ -1,7 +1,7 @@
-"""Keeps what is told of the agent: the instances' states, reload verdicts, the status file.
+"""Keeps what is known of the agent: the instances' states, reload verdicts, the status file.
 
-The agent says what happened; this says it to people (log) and machines (status file), and never
-fails in a way that could cost an address.
+The agent reports what happened. This module passes it on, to people in the log and to machines in
+the status file, and never fails in a way that could cost an address.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _UNREADY_INTERVAL = 0.5  # likewise, while it is not
 
 
 class Reporter:
-    """Collects news and passes it on."""
+    """Collects what happened, and passes it on."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class Reporter:
         return min((each for each in due if each is not None), default=None)
 
     def tick(self, now: float) -> None:
-        """Write the status if it changed, and repeat what must not be forgotten."""
+        """Write the status if it changed, and repeat log events that are still true."""
         if self._nag_at is not None and now >= self._nag_at:
             self._nag_at = now + _NAG_INTERVAL
             if self._active is not None:
@@ -169,7 +169,7 @@ class Reporter:
     def _judge(self, now: float) -> None:
         """Have the status written where the node has become ready, or is no longer.
 
-        Kernel and keepalived may change without a word; while keepalived does not run there is
+        Kernel and keepalived may change without an event; while keepalived does not run there is
         nothing to ask.
         """
         found = self._account.readiness(self._told)
@@ -180,10 +180,10 @@ class Reporter:
         if self._state.phase is not AgentPhase.RUNNING:
             self._judge_at = None
 
-    # --- news -----------------------------------------------------------------------------------
+    # --- what happens ---------------------------------------------------------------------------
 
     def state_is(self, state: Lifecycle) -> None:
-        """Take the state of supervision."""
+        """Note the state of supervision."""
         if (state.phase, state.pid) != (self._state.phase, self._state.pid):
             self.touch()
         self._state = state
@@ -193,7 +193,7 @@ class Reporter:
     def activated(
         self, candidate: Candidate, previous: Candidate | None, notes: tuple[str, ...]
     ) -> None:
-        """Tell that a configuration was put in force."""
+        """Report that a configuration was put in force."""
         self._set_active(candidate)
         self._warn(candidate, notes)
         self.log.info(
@@ -206,7 +206,7 @@ class Reporter:
         )
 
     def unchanged(self, candidate: Candidate, notes: tuple[str, ...]) -> None:
-        """Tell that a candidate's files are those in force; what is said of them may differ."""
+        """Report that a candidate's files are those in force; its warnings may differ."""
         self._set_active(candidate, since=None if self._active is None else self._active.since)
         self._is_unchanged = True
         self._warn(candidate, notes)
@@ -223,7 +223,7 @@ class Reporter:
             self.log.error("config.degraded", reasons=config.degraded)
 
     def restored(self, candidate: Candidate) -> None:
-        """Tell that the files of a former configuration were put in place again."""
+        """Report that the files of a former configuration were put in place again."""
         self._set_active(candidate)
         self.log.warning("config.restored", digest=candidate.rendering.digest[:12])
 
@@ -241,7 +241,7 @@ class Reporter:
         self.touch()
 
     def changes_are(self, lines: Iterable[str]) -> None:
-        """Take what the candidate would change, for the verdict."""
+        """Note what the candidate would change, for the verdict."""
         self._changes = tuple(lines)
 
     @property
@@ -250,7 +250,7 @@ class Reporter:
         return self._refusal
 
     def refused(self, error: AgentError, verdict: CandidateVerdict) -> None:
-        """Tell that a candidate was refused, once, and then how often, each minute."""
+        """Report that a candidate was refused, once, and then how often, each minute."""
         problems = self._refusal = problems_of(error)
         if self._state.phase in {AgentPhase.PREPARING, AgentPhase.WAITING}:
             self._problems = problems
@@ -264,16 +264,16 @@ class Reporter:
             say(event, problems=problems, **counted)
 
     def reload_began(self) -> None:
-        """Tell that variables are about to be read for a reload."""
+        """Report that variables are about to be read for a reload."""
         self._changes = self._refusal = ()
         self._is_unchanged = False
         self._repeats.forget()
         self._reload = replace(self._reload, started=self._reload.started + 1)
-        # On disk before anything is read: whoever changes a variable after this asks again.
+        # On disk before anything is read: a later change of a variable needs another request.
         self.write_status()
 
     def reload_ended(self, reason: str, *, is_confirmed: bool = True) -> None:
-        """Tell the verdict on a reload; ``reason`` is empty where it was carried out."""
+        """Report the verdict on a reload; ``reason`` is empty where it was carried out."""
         self._instance_states = self._instance_states.settled()
         ended = max(self._reload.started, self._reload.ended + 1)
         if not is_confirmed:
@@ -294,7 +294,7 @@ class Reporter:
         self.write_status()
 
     def keepalived_started(self, pid: int) -> None:
-        """Tell that keepalived was started."""
+        """Report that keepalived was started."""
         self._starts += 1
         self.transition_causes.started()
         self.log.info("keepalived.started", pid=pid)
@@ -303,12 +303,14 @@ class Reporter:
     def keepalived_ended(
         self, *, expected: bool, pid: int, code: int | None, signal: int | None
     ) -> None:
-        """Tell that keepalived ended; nothing is served by it any more."""
+        """Report that keepalived ended; it serves nothing any more."""
         event = "keepalived.terminated" if expected else "keepalived.exited"
         say = self.log.info if expected else self.log.error
         meaning = self.transition_causes.child_death or keepalived.meaning_of(code, signal)
         if code == 0 and not (expected or self.transition_causes.child_death):
-            meaning = "its VRRP process died, or something else stopped it"  # that was not heard
+            meaning = (
+                "its VRRP process died, or something else stopped it"  # without a line about it
+            )
         kind = TransitionKind.STOPPED if expected else TransitionKind.ENDED
         self.transition_causes.ends(
             TransitionCause(kind=kind, text=f"keepalived ended ({meaning})")
@@ -318,7 +320,7 @@ class Reporter:
         self.touch()
 
     def _end_roster(self) -> None:
-        """Note what keepalived could not tell any more."""
+        """Note transitions that keepalived could not report any more."""
         before, now = self._instance_states, time.monotonic()
         self._instance_states = before.ended(time.time(), now)
         for was, entry in zip(before.entries, self._instance_states.entries, strict=True):
@@ -341,7 +343,7 @@ class Reporter:
         return self._instance_states
 
     def notify_line(self, line: bytes) -> tuple[InstanceState, VrrpState] | None:
-        """Take a line of the notify FIFO; return what an instance was and what it became."""
+        """Read a line of the notify FIFO; return what an instance was and what it became."""
         transition = keepalived.parse_transition(line)
         if transition is None:
             self.log.debug("vrrp.line_unparsed", line=line)
@@ -392,7 +394,7 @@ class Reporter:
 
 
 def _lasted(entry: InstanceState, now: float) -> float | None:
-    """Return for how many seconds an instance was what it is; None where nobody knows.
+    """Return for how many seconds an instance was what it is; None where that is unknown.
 
     By the monotonic clock: that of the wall may be stepped meanwhile.
     """

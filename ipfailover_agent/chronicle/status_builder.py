@@ -1,4 +1,4 @@
-"""Puts together what is known of the agent at one moment: its snapshot."""
+"""Builds a snapshot of what is known of the agent at one moment."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CHECK_SLACK: Final = 2.0  # seconds by which a run of the check may be late
 
 
 class Active(Struct, frozen=True, kw_only=True):
-    """The configuration in force, and what is worked out of it once.
+    """The configuration in force, and what follows from it.
 
     Attributes:
         since: when it was put in force, in ISO 8601.
@@ -53,7 +53,7 @@ class Active(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, candidate: Candidate, since: str) -> Active:
-        """Return what a candidate is from ``since`` on."""
+        """Return a candidate as it is in force from ``since`` on."""
         times = budget.compute(candidate.settings, candidate.config).times()
         return cls(
             config=candidate.config,
@@ -66,7 +66,7 @@ class Active(Struct, frozen=True, kw_only=True):
 
 
 class StatusInputs(Struct, frozen=True, kw_only=True):
-    """What the reporter was told: the newest word on everything.
+    """The newest reports of everything that the status shows.
 
     ``problems`` keep the node from being ready; ``starts`` is how often keepalived was started.
     """
@@ -81,18 +81,18 @@ class StatusInputs(Struct, frozen=True, kw_only=True):
 
 
 class DrainView(Protocol):
-    """What is told of drains."""
+    """What the status shows of drains."""
 
     @property
     def answers(self) -> tuple[status_model.DrainRequestStatus, ...]:
         """Return the newest requests and what became of them."""
 
     def describe(self, name: str) -> str | None:
-        """Return in words how an instance is drained, None when it is not."""
+        """Return how an instance is drained, as text for people, None when it is not."""
 
 
 class StatusBuilder:
-    """Makes snapshots of what the reporter was told and of what is to be seen beside it."""
+    """Builds snapshots from the reports, and from what is to be seen beside them."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class StatusBuilder:
     def _check(
         self, config: KeepalivedConfig, look: ProtectionState
     ) -> status_model.CheckStatus | None:
-        """Return what the check said last, None where there is no check."""
+        """Return the newest result of the check, None where there is no check."""
         if not _has_check(config):
             return None
         verdict = self._transition_causes.check

@@ -1,7 +1,7 @@
-"""Remembers what may explain a transition until keepalived tells of one.
+"""Remembers what may explain a transition until keepalived reports one.
 
-The inference is :mod:`core.telling.transition`'s; this keeps what keepalived said, what was on the
-wire and what the agent did itself. Nothing here raises.
+:mod:`core.telling.transition` infers the cause. This module keeps keepalived's log lines, the
+adverts of other nodes and the agent's own actions. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Sources(Struct, kw_only=True):
-    """Where the rest is asked: who holds, whether the wire is watched, when the lease lapsed."""
+    """Functions that answer the rest: the holders, whether adverts are watched, the last lapse."""
 
     withholdings: Callable[[str], tuple[Withholding, ...]] = lambda _: ()
     is_wire_watched: Callable[[], bool] = lambda: False
@@ -40,7 +40,7 @@ class Sources(Struct, kw_only=True):
 
 
 class _Memory(Struct):
-    """Of one instance."""
+    """What is remembered of one instance."""
 
     sightings: tuple[NewestAdvert, ...] = ()
     outranked: KnownSince | None = None
@@ -49,14 +49,14 @@ class _Memory(Struct):
 
 
 class CheckVerdict(Struct, frozen=True, kw_only=True):
-    """What the check said last: ``failure`` is None while it passes; ``since`` UTC seconds."""
+    """The newest result of the check: ``failure``, None if it passed; ``since`` UTC seconds."""
 
     failure: str | None
     since: float
 
 
 class TransitionCauses(Struct):
-    """What was seen and heard, of the active configuration's instances."""
+    """What was seen of the active configuration's instances."""
 
     paths: RunPaths
     sources: Sources = field(default_factory=Sources)
@@ -75,7 +75,7 @@ class TransitionCauses(Struct):
     # --- what happens ---------------------------------------------------------------------------
 
     def line(self, line: bytes, now: float) -> None:
-        """Take a line of keepalived's log."""
+        """Note a line of keepalived's log."""
         match log_lines.parse(line):
             case log_lines.Outranked(instance=name, source=source, priority=priority) as said:
                 rank = "equal" if said.is_equal else "higher"
@@ -101,7 +101,7 @@ class TransitionCauses(Struct):
                 pass
 
     def record(self, event: str, details: Mapping[str, object]) -> None:
-        """Take an event of the agent's own log: the verdict of a check that it makes itself."""
+        """Note an event of the agent's own log: the verdict of a check that it makes itself."""
         match event.partition("."):
             case ("check", _, "passed"):
                 self.probes = CheckVerdict(failure=None, since=time.time())
@@ -115,7 +115,7 @@ class TransitionCauses(Struct):
         """Forget the verdict of a check that a reload replaces by one of another kind or name.
 
         Otherwise it stays in force: keepalived takes it over to a script of the same name (2.2.7)
-        and tells of changes only, and the agent goes on from what its own probes found.
+        and reports changes only, and the agent goes on from what its own probes found.
         """
         if before.track_script is None or _names(before)[0] != _names(now)[0]:
             self.script = None
@@ -123,7 +123,7 @@ class TransitionCauses(Struct):
             self.probes = None
 
     def advert(self, name: str, sighting: NewestAdvert) -> None:
-        """Take an advert of somebody else for an instance's id."""
+        """Note an advert of another node for an instance's id."""
         memory = self._memory(name)
         memory.sightings = transition.seen(memory.sightings, sighting)
 
@@ -142,7 +142,7 @@ class TransitionCauses(Struct):
         self._reload_at = now
 
     def ends(self, cause: TransitionCause) -> None:
-        """Note why keepalived ends; the first reason is the one."""
+        """Note why keepalived ends; only the first reason is kept."""
         self._ending = self._ending or cause
         self._ended = self._ending.text.removeprefix("keepalived ")
 
@@ -151,13 +151,13 @@ class TransitionCauses(Struct):
         """Return the verdict of the check, None before it is known.
 
         Where keepalived runs a script and the agent runs it out of turn, the node is healthy as
-        long as neither of the two says otherwise.
+        long as neither of the two results is a failure.
         """
         known = [each for each in (self.probes, self.script) if each is not None]
         failing = [each for each in known if each.failure is not None]
         return next(iter(failing or known), None)
 
-    # --- what explains --------------------------------------------------------------------------
+    # --- causes ---------------------------------------------------------------------------------
 
     def explain(
         self, before: InstanceState, state: VrrpState, now: float, lasted: float | None
@@ -197,19 +197,19 @@ class TransitionCauses(Struct):
         return self._check_failure() or ""
 
     def _check_failure(self) -> str | None:
-        """Return the reason that the check wrote, or else how keepalived saw it end."""
+        """Return the reason that the check wrote, or else how its end was for keepalived."""
         if self.check is None or self.check.failure is None:
             return None
         return files.read_reason(self.paths.check_reason) or one_line(self.check.failure)
 
     def _link_failure(self, instance: VrrpInstance, now: float) -> str | None:
-        """Return what keepalived said of the link just now, or else how it is."""
+        """Return what keepalived reported of the link just now, or else how it is."""
         if self._link is not None and self._has_link_changed(now):
             return self._link.text or None
         return host.link_failure(instance.interface, instance.family)
 
     def _has_link_changed(self, now: float) -> bool:
-        """Return whether keepalived said so just now."""
+        """Return whether keepalived reported it just now."""
         return self._link is not None and transition.is_recent(self._link.at, now)
 
     def _memory(self, name: str) -> _Memory:
@@ -222,9 +222,9 @@ class TransitionCauses(Struct):
 
 
 def _sender(instance: VrrpInstance) -> str:
-    """Return the address that keepalived takes from the interface, in words, if it takes any.
+    """Return the address that keepalived takes from the interface, for people, if it takes any.
 
-    It needs a link-local one with IPv6 even where it is told to send from another (2.2.7).
+    It needs a link-local one with IPv6 even where it is configured to send from another (2.2.7).
     """
     if instance.family is Family.IPV6:
         return f"the link-local address of {instance.interface}"

@@ -1,6 +1,6 @@
-"""The ear on the wire: opens the packet socket, and opens it anew where the interface is another.
+"""Receives adverts: opens the packet socket, and opens it anew for another interface.
 
-Nothing here raises: without a right or a device nothing is heard, and that is said.
+Nothing here raises: without a right or a device nothing is received, and the log has the reason.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class AdvertListener:
     """One packet socket at a time, on the interface of the active configuration.
 
     Attributes:
-        wire: the socket, None while nothing can be heard or nobody wants to.
+        wire: the socket, None while nothing can be received or adverts are not wanted.
         moved_at: when the interface was last found to have another MAC, monotonic seconds.
-        refusal: why nothing can be heard, or nothing.
+        refusal: why nothing can be received, or nothing.
     """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
@@ -49,8 +49,8 @@ class AdvertListener:
         self._resume_at: float | None = None
         self._rest_until: float | None = None  # when to listen again after a flood
         self._look_at: float | None = None
-        self._memory = 0.0  # seconds for which a MAC that was ours counts as ours
-        # Nothing else wakes one whose peers send to a MAC that it had.
+        self._memory = 0.0  # seconds for which a former MAC counts as this host's
+        # Nothing else wakes an agent whose peers send to a MAC that the interface had.
         self._mac_interval = _MAC_INTERVAL
         self._mac_at = 0.0
         self._mac = b""  # the interface's, at the last look
@@ -61,7 +61,7 @@ class AdvertListener:
         self.refusal = ""
 
     def configure(self, config: KeepalivedConfig, loop: Loop, *, is_wanted: bool) -> None:
-        """Listen on the configuration's interface, unless nobody wants to."""
+        """Listen on the configuration's interface, unless adverts are not wanted."""
         self._config, self._loop, self._is_wanted = config, loop, is_wanted
         self._memory = contexts.down_time(config)
         shortest = min(each.advertisement.interval for each in config.instances)
@@ -93,28 +93,28 @@ class AdvertListener:
         return self._own.all
 
     def hear_also(self, others: frozenset[IPAddress]) -> None:
-        """Hear who answers for these addresses too, beside those of the configuration."""
+        """Receive answers for these addresses too, beside those of the configuration."""
         if others == self._others:
             return
         self._others = others
         if self.wire is not None and self._config is not None:
-            with contextlib.suppress(AgentError):  # then they seem to be silent
+            with contextlib.suppress(AgentError):  # then their hosts seem to be silent
                 self.wire.replace_filter(self._program(self._config))
 
     def _program(self, config: KeepalivedConfig) -> bpf.Program:
         return bpf.kernel_filter((*config.addresses, *self._others))
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self.wire is not None and self._loop is not None:
             self._loop.unwatch(self.wire.fileno())
             self.wire.close()
         self.wire, self._look_at, self._resume_at = None, None, None
 
-    # --- what is seen ---------------------------------------------------------------------------
+    # --- received frames ------------------------------------------------------------------------
 
     def receive(self, now: float) -> tuple[packet_socket.Frame, ...]:
-        """Return what was seen; then the socket is left alone for a moment."""
+        """Return the received frames; then the socket is left alone for a moment."""
         if self.wire is None or (self._rest_until is not None and now < self._rest_until):
             return ()
         if self._rest_until is not None:
@@ -134,9 +134,9 @@ class AdvertListener:
         return found
 
     def rest(self, worked: float, now: float) -> None:
-        """Hear nothing for a while: there was more to read than ``worked`` seconds of work.
+        """Receive nothing for a while: there was more to read than ``worked`` seconds of work.
 
-        Whoever floods the wire is not to stop the loop.
+        A flood of frames must not stop the loop.
         """
         self._rest_until = now + _READ_REST * worked
         self._resume_at = max(self._resume_at or now, self._rest_until)
@@ -172,7 +172,7 @@ class AdvertListener:
         return self.wire is not None and self.wire.mac != self._mac
 
     def look(self, now: float) -> bool:
-        """Open the socket anew when the interface is another one, learn new MACs.
+        """Open the socket anew for another interface, and note new MACs.
 
         Returns whether anything is another one now.
         """
@@ -196,7 +196,7 @@ class AdvertListener:
         return self.moved_at == now or before != self.macs
 
     def _learn(self, on: packet_socket.PacketSocket, macs: frozenset[bytes], now: float) -> None:
-        """Take what a look at the MACs of this host has found."""
+        """Note the MACs of this host after a look at them."""
         mac = on.mac
         self._own = own_macs.learned(self._own, macs | {mac}, now, self._memory)
         if self._mac and mac != self._mac:

@@ -1,6 +1,6 @@
-"""Announces addresses of ours that somebody else claims, no faster than a network bears.
+"""Announces this node's addresses that another node claims, no faster than a network bears.
 
-When is :mod:`core.rivalry.announcing`'s to say. Nothing here raises.
+:mod:`core.rivalry.announcing` decides when. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class AddressAnnouncer:
         return True
 
     def send(self, wire: PacketSocket, now: float, *, is_muted: bool) -> None:
-        """Send what is due; ``is_muted``: let its time pass, nobody should yield to us."""
+        """Send what is due; ``is_muted``: drop it, since no node should yield to this one."""
         self._state, addresses = announcing.due(self._state, now)
         if is_muted:
             return

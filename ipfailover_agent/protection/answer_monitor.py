@@ -1,6 +1,6 @@
-"""Asks now and then whether anybody answers for addresses that another node holds.
+"""Asks now and then whether a host answers for addresses that another node holds.
 
-Decisions are :mod:`core.rivalry.answering`'s; this sends its questions and tells what it finds.
+:mod:`core.rivalry.answering` decides. This module sends its questions and reports what it finds.
 Nothing here raises, and nothing depends on it.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class AnswerMonitor:
-    """All addresses of the active configuration; hears and speaks through ``listener``."""
+    """All addresses of the active configuration; sends and receives through ``listener``."""
 
     policy: ClassVar[AnsweringPolicy] = AnsweringPolicy()
 
@@ -46,21 +46,21 @@ class AnswerMonitor:
         return None if self._listener.wire is None else self._due_at
 
     def configure(self, config: KeepalivedConfig, facts: HostFacts, now: float) -> None:
-        """Take the active configuration; what is known of addresses that stay goes on."""
+        """Apply the active configuration; what is known of addresses that stay is kept."""
         self._step(answering.configured(config, facts), now)
 
     def missed(self, now: float) -> None:
-        """Answers may have come that were not heard."""
+        """Note that answers may have been missed."""
         self._step(questions.Missed(), now)
 
     def on_answer(self, address: IPAddress, mac: bytes, now: float, *, is_unasked: bool) -> None:
-        """Somebody else answered for an address, or announced it."""
+        """Note that another host answered for an address, or announced it."""
         if mac not in self._listener.macs:
             answered = questions.AddressAnswered(address=address, mac=mac, is_unasked=is_unasked)
             self._step(answered, now)
 
     def tick(self, now: float, contests: Mapping[str, Contest]) -> None:
-        """Ask and judge; at the deadline, and once everything that came was heard."""
+        """Ask and judge; at the deadline, and once everything that came was read."""
         holders = {}
         for name in answering.due_instances(self._state, now, self.policy):
             contest = contests.get(name)
@@ -72,7 +72,7 @@ class AnswerMonitor:
     def unanswered(
         self, contests: Mapping[str, Contest]
     ) -> dict[str, tuple[UnansweredStatus, ...]]:
-        """Return for which addresses nobody answers, by the instance, while it is BACKUP."""
+        """Return the addresses for which no host answers, by the instance, while it is BACKUP."""
         found: dict[str, tuple[UnansweredStatus, ...]] = {}
         for address, at in self._found_at.items():
             each = self._state.inquiries[address]
@@ -107,7 +107,7 @@ class AnswerMonitor:
         return isinstance(event, questions.AddressAnswered) and not self._state.regained
 
     def _note(self) -> None:
-        """Remember since when nobody answers, in the time that people read."""
+        """Remember since when no host answers, in UTC."""
         found = [
             address for address, each in self._state.inquiries.items() if each.since is not None
         ]
@@ -132,9 +132,9 @@ class AnswerMonitor:
                 self._log.info("address.answered", addresses=[str(each) for each in addresses])
 
     def _ask(self, asked: Sequence[questions.AskForAddress], now: float) -> None:
-        """Send questions, but never from an address that is here no more.
+        """Send questions, but never from an address that this node has no more.
 
-        Whoever is asked would send that address's traffic here, whoever has it by now.
+        A host that is asked would send that address's traffic here, wherever the address is now.
         """
         wire = self._listener.wire
         if wire is None:
@@ -149,4 +149,4 @@ class AnswerMonitor:
                 else:
                     self._step(questions.Missed(each.target), now)
         except AgentError:
-            self.missed(now)  # who was not asked cannot answer
+            self.missed(now)  # a host that was not asked cannot answer

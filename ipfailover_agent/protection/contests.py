@@ -1,7 +1,8 @@
-"""Watches the wire for rivals and lets one of two holders yield.
+"""Watches adverts and announcements for rivals, and holds an instance that has to yield.
 
-Decisions are :mod:`core.rivalry.contest`'s, an instance each; this feeds them what the wire,
-keepalived and the clock tell, and carries out what they decide. Nothing here raises.
+:mod:`core.rivalry.contest` decides, for an instance at a time. This module passes it what comes
+from the wire, from keepalived and from the clock, and carries out its actions. Nothing here
+raises.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
 REASON: Final = "contest"
 
 _READ_LIMIT: Final = 0.25  # seconds of work per read; 1024 adverts of 254 instances take 0.06
-_LOOK_INTERVAL: Final = 5.0  # while nothing can be heard
-_OWN_ROUNDS: Final = 3  # announcements of what our adverts come from, under another MAC
+_LOOK_INTERVAL: Final = 5.0  # while nothing can be received
+_OWN_ROUNDS: Final = 3  # announcements of the adverts' source addresses, under another MAC
 _OWN_INTERVAL: Final = 0.8  # between them
 _SETTLED: Final = 5.0  # after a reload
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
@@ -82,46 +83,46 @@ class Contests:
         self._news = RivalNews(log)
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
-        self._due: dict[str, float] = {}  # their deadlines, of those that have one
+        self._due: dict[str, float] = {}  # deadlines of the contests that have one
         self._identities: dict[str, tuple[object, ...]] = {}
         self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
-        self._claimed: claims.Ids = {}  # where others had addresses of which instances
+        self._claimed: claims.Ids = {}  # where other nodes had addresses of which instances
         self._announcer = AddressAnnouncer(self._news)
-        self._is_ending = False  # keepalived was told to end
+        self._is_ending = False  # keepalived is about to end
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
-        self._unknown_since: dict[str, float] = {}  # lists of none of our addresses that we send
+        self._unknown_since: dict[str, float] = {}  # since they send foreign lists
         self._own_adverts = OwnAdvertMonitor()
         self._farewells = Farewells(log)
-        self._alone: frozenset[str] = frozenset()  # they send to themselves
+        self._alone: frozenset[str] = frozenset()  # instances that send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
-        self._own_at: float | None = None  # when to announce what our adverts come from
+        self._own_at: float | None = None  # when to announce the adverts' source addresses
         self._own_left = 0  # how many times more
         self.heard_at: float | None = None  # when another node's advert came last
-        self.count = 0  # of contests that we lost
+        self.count = 0  # of contests that this node lost
 
-    # --- what is told of it ---------------------------------------------------------------------
+    # --- the state, for others ------------------------------------------------------------------
 
     def describe(self, name: str) -> str | None:
-        """Return in words why an instance is held, None when it is not."""
+        """Return the reason in words why an instance is held, None when it is not."""
         state = self._states.get(name)
         if state is None or state.phase is conflict.ContestPhase.WATCHING or state.cause is None:
             return None
         return f"{state.phase.value}: {state.cause.text}"
 
     def cause(self, name: str) -> str | None:
-        """Return the cause of the last hold of an instance, None where it is held by nobody."""
+        """Return the cause of the last hold of an instance, None where no rival holds it."""
         state = self._states.get(name)
         return None if state is None or state.cause is None else state.cause.text
 
     def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
-        """Return what was told of rivals within the last hour before ``now`` (UTC seconds)."""
+        """Return the rivals reported within the last hour before ``now`` (UTC seconds)."""
         return self._news.rivals(now)
 
     def unanswered(self) -> dict[str, tuple[UnansweredStatus, ...]]:
-        """Return for which addresses of others nobody answers, by the instance."""
+        """Return for which addresses of other nodes no host answers, by the instance."""
         return self._answers.unanswered(self._states)
 
     @property
@@ -137,7 +138,7 @@ class Contests:
     def uncovered(self) -> tuple[str, ...]:
         """Return the names of the instances that nothing is done for, though the wire is watched.
 
-        They have no address to send from, so nothing is known of what others make of them.
+        They have no address to send from, so their adverts cannot be compared with others'.
         """
         if not self.is_on:
             return ()
@@ -150,13 +151,13 @@ class Contests:
         return is_there and self._own_adverts.has_left(name, since)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._listener.close()
 
     # --- configuration --------------------------------------------------------------------------
 
     def configure(self, candidate: Candidate, loop: Loop) -> None:
-        """Take the active configuration; contests of instances that stay go on.
+        """Apply the active configuration; contests of instances that stay go on.
 
         Instances stay as they do for keepalived, by their identity: names may pass to others.
         """
@@ -186,7 +187,7 @@ class Contests:
         self._answers.configure(candidate.config, candidate.facts, time.monotonic())
 
     def node_is(self, facts: HostFacts) -> None:
-        """Take the node as it is now: its interface, or what is on it, is another one."""
+        """Apply the node's state of now: another interface, or other addresses on it."""
         if self._candidate is None:
             return
         self._candidate = replace(self._candidate, facts=facts)
@@ -197,11 +198,11 @@ class Contests:
         self._answers.missed(now)
 
     def reload_began(self) -> None:
-        """keepalived reads its file and hears nobody: for a second, with 254 instances."""
+        """Note that keepalived reads its file, and receives nothing meanwhile: up to a second."""
         self._is_reloading = True
 
     def reload_ended(self) -> None:
-        """It has; adverts that it did not count meanwhile say nothing."""
+        """Note that it has read it; adverts that it did not count meanwhile show nothing."""
         if not self._is_reloading:
             return
         self.readable()  # what waits has come before it could be counted
@@ -212,14 +213,14 @@ class Contests:
             self._feed(name, conflict.LoopStalled(seconds=0.0), now)
 
     def fall_silent(self) -> None:
-        """keepalived was told to end: whoever takes over is not to yield to us."""
+        """Note that keepalived is about to end: no successor must yield to this node."""
         self._is_ending = True
 
     def restart(self, *, keeps_holds: bool) -> None:
-        """keepalived is not running: what was held is held no more.
+        """Note that keepalived is not running, and end all holds.
 
-        ``keeps_holds``: it was ended to be started anew at once, and what it lost against is
-        still there.
+        ``keeps_holds``: it was ended to be started anew at once, and the rivals that its
+        instances lost against are still there.
         """
         self._is_ending = self._is_reloading = False
         self._entered.clear()
@@ -240,12 +241,12 @@ class Contests:
                 self._holds.clear(name, REASON)
 
     def _take_contexts(self, candidate: Candidate, before: Mapping[str, str]) -> None:
-        """Have a contest for every instance; ``before``: what those that stay were called."""
+        """Have a contest for every instance; ``before``: the former names of those that stay."""
         now = time.monotonic()
         current = self._contexts(candidate)
         heard = claims.claims_of(self._states.values(), now)
         states = {name: self._states[old] for name, old in before.items() if old in self._states}
-        # An address to send from may be gone for a moment only: what was lost then stays lost.
+        # The source address may be gone for a moment only: a lost contest stays lost.
         self._states = {
             name: state
             for name, state in states.items()
@@ -261,7 +262,7 @@ class Contests:
             rivals = claims.against(context, heard)
             if name not in self._states:
                 self._states[name] = Contest(context=context, rivals=rivals)
-                if name in self._entered:  # the wire was not watched when that was told
+                if name in self._entered:  # the wire was not watched at the transition
                     self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
             elif context != self._states[name].context:
                 self._feed(
@@ -279,15 +280,15 @@ class Contests:
             candidate.config, candidate.facts, mac=heard_by.mac, host_macs=self._listener.macs
         )
 
-    # --- what is seen ---------------------------------------------------------------------------
+    # --- received frames ------------------------------------------------------------------------
 
     def readable(self) -> None:
-        """Read what was seen."""
+        """Read what was received."""
         now = time.monotonic()
         found = self._listener.receive(now)
         if found and self._listener.has_moved(now):
             self._look(now)  # among it may be what keepalived has sent since
-        begun = time.thread_time()  # on a starved node nobody floods: work counts, not time
+        begun = time.thread_time()  # on a starved node no host floods: work counts, not time
         for number, seen in enumerate(found):
             now = time.monotonic()
             if (worked := time.thread_time() - begun) >= _READ_LIMIT:
@@ -305,10 +306,10 @@ class Contests:
                 case packets.NeighbourReply(address=address, mac=mac):
                     self._answers.on_answer(address, mac, now, is_unasked=False)
                 case _:
-                    pass  # our own announcements, and keepalived's
+                    pass  # this node's announcements, the agent's and keepalived's
 
     def _flooded(self, dropped: int, worked: float, now: float) -> None:
-        """Say that frames were dropped, and let leases and keepalived have their time."""
+        """Report that frames were dropped, and give leases and keepalived their time."""
         self._listener.rest(worked, now)
         self._answers.missed(now)
         self._news.log_event(
@@ -359,9 +360,9 @@ class Contests:
                     self._heard(name, advert, context)
 
     def _let_go(self, advert: Advert) -> frozenset[str]:
-        """Return the instances whose addresses its sender had under that id before a reload.
+        """Return the instances whose addresses the sender had under that id before a reload.
 
-        What it lists now may be others: then it has been reloaded too.
+        It may list others now: then it has been reloaded too.
         """
         router_id = advert.virtual_router_id
         return frozenset(
@@ -374,7 +375,7 @@ class Contests:
     def _foreign(
         self, name: str | None, advert: Advert, now: float, *, is_ours: bool
     ) -> Signature | None:
-        """Return what keepalived is to be kept from reading, None for what it has to read."""
+        """Return what keepalived must not read of an advert, None for one that it has to read."""
         state = None if name is None else self._states.get(name)
         if name is None or state is None:
             return None
@@ -390,9 +391,9 @@ class Contests:
         return now - self._unknown_since.setdefault(name, now) >= _SETTLED
 
     def _on_other_program(self, name: str, advert: Advert, now: float) -> None:
-        """Take what another VRRP program of this node sends with an id of ours.
+        """Handle an advert that another VRRP program of this node sends with one of its ids.
 
-        Its keepalived and ours do not hear each other, but those of other nodes do.
+        The two programs receive nothing of each other, but the keepalived of other nodes does.
         """
         state = self._states.get(name)
         if state is None:
@@ -408,7 +409,7 @@ class Contests:
         self._seen(name, sighting)
 
     def _on_carp(self, carp: Carp, now: float) -> None:
-        """Take an advertisement that keepalived refuses, and that shakes it all the same."""
+        """Handle a CARP advertisement, which keepalived refuses and which puts its timer off."""
         self._seen_ids |= {carp.router_id}
         name = self._by_id.get((carp.router_id, family_of(carp.source)))
         state = None if name is None else self._states.get(name)
@@ -430,7 +431,7 @@ class Contests:
     def _transition_causes(
         self, name: str | None, advert: Advert, now: float, foreign: Signature | None
     ) -> None:
-        """Tell of an advert that keepalived may have acted on."""
+        """Report an advert that keepalived may have acted on."""
         state = None if name is None else self._states.get(name)
         if name is None or state is None or state.context.is_own(advert.source_mac):
             return
@@ -459,24 +460,24 @@ class Contests:
             self._answers.on_answer(announcement.address, mac, now, is_unasked=True)
 
     def entered(self, name: str, state: VrrpState) -> None:
-        """keepalived says that an instance has entered a state."""
+        """Note that keepalived reported a transition of an instance."""
         self._entered[name] = state
         if state is not VrrpState.MASTER and name in self._states:
             self._announcer.drop(self._states[name].context)
         now = time.monotonic()
         if state is VrrpState.MASTER:
-            self.readable()  # what was seen before says whom the predecessor yielded to
+            self.readable()  # what was received before shows to whom the former MASTER yielded
             self._own_adverts.promoted(name, now)
             self._silent_at = now
         else:
             self._own_adverts.left_master(name)
         if state is VrrpState.FAULT:
-            self.readable()  # keepalived may have said goodbye itself
+            self.readable()  # keepalived may have sent priority 0 itself
         self._farewells.entered(name, state, now, self._listener.wire)
         self._feed(name, conflict.StateEntered(state=state), now)
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
-        """keepalived answered what it was asked at ``asked_at``."""
+        """Note keepalived's answer to a question of ``asked_at``."""
         if self._is_reloading:
             return
         self.readable()  # what waits to be read may have been counted before the answer
@@ -487,7 +488,7 @@ class Contests:
             self._feed(each.name, answered, now)
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
-        """Say it when keepalived counts adverts that nobody sees leave; that kills nothing."""
+        """Log it when keepalived counts adverts that no socket sees leave; that kills nothing."""
         is_silent = each.name not in self._states or each.name in self._alone
         if is_silent or each.state is not VrrpState.MASTER:
             self._own_adverts.forget_count(each.name)
@@ -518,7 +519,7 @@ class Contests:
         self._silent_at = min(due, default=None)
 
     def gap(self, seconds: float) -> None:
-        """Our loop did not run for so long; before what arrived meanwhile."""
+        """Note that the loop did not run for so long; before what arrived meanwhile is read."""
         now = time.monotonic()
         self._own_adverts.gap(now)
         self._answers.missed(now)
@@ -545,7 +546,7 @@ class Contests:
         self._listener.resume(now)
 
     def tick(self, now: float) -> None:
-        """Let time pass for every contest, announce."""
+        """Let time pass for every contest, and announce."""
         if self._listener.tick(now):
             self._look(now)
         if self._own_at is not None and now >= self._own_at:
@@ -574,10 +575,10 @@ class Contests:
             self._announce_own(now)
 
     def _announce_own(self, now: float) -> None:
-        """Tell the peers which MAC to send adverts to; they would go to the old one for long.
+        """Show the peers which MAC to send adverts to; they would use the former one for long.
 
-        Who holds an address asks for its peers and is known by that. A BACKUP is silent, hears
-        nothing any more, and would become MASTER beside it.
+        A node that holds an address asks for its peers, and its question shows its MAC. A BACKUP
+        sends nothing, so it would receive nothing any more, and become MASTER beside the holder.
         """
         heard_by = self._listener.wire
         self._own_at = None
@@ -597,7 +598,7 @@ class Contests:
     def _announce(self, now: float) -> None:
         heard_by = self._listener.wire
         if heard_by is not None and self._announcer.deadline is not None:
-            # nobody should yield to a keepalived that hangs
+            # no node should yield to a keepalived that hangs
             is_muted = self._is_ending or self._keepalived_watchdog.unanswered >= _OVERDUE
             self._announcer.send(heard_by, now, is_muted=is_muted)
 

@@ -1,6 +1,6 @@
-"""Keeps the firewall rules of the active configuration, and takes those of former ones back.
+"""Keeps the firewall rules of the active configuration, and removes those of former ones.
 
-Rules are told apart by the configuration's name, and a reload may change it.
+Rules are distinguished by the configuration's name, and a reload may change it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Firewalls:
-    """The rules of one agent. Every fault is told, none is raised.
+    """The rules of one agent. Every fault is logged, none is raised.
 
     Args:
         log: where events go.
@@ -41,7 +41,7 @@ class Firewalls:
         return min((each for each in due if each is not None), default=None)
 
     def configure(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
-        """Let VRRP in where that is asked for, and take our rules back where it no longer is."""
+        """Let VRRP in where that is configured, and remove the rules where it no longer is."""
         self._wanted_tag = (
             accept_rules.tag_for(settings.config_name) if settings.manages_firewall else None
         )
@@ -71,12 +71,12 @@ class Firewalls:
                 del self._by_tag[tag]
 
     def child_exited(self, child: ChildExit) -> bool:
-        """Take the end of a child; return whether it was an nft of ours."""
+        """Handle the end of a child; return whether it was an nft of this object."""
         now = time.monotonic()
         return any(each.child_exited(child, now) for each in self._by_tag.values())
 
     def remove_all(self) -> None:
-        """Take all our rules back, and wait for it; when the loop has ended."""
+        """Remove all of the agent's rules, and wait for it; when the loop has ended."""
         for each in self._by_tag.values():
             each.remove_all()
         self._by_tag.clear()

@@ -1,7 +1,7 @@
 """What keeps an address from being on two nodes, or on none: leases, watching, contests.
 
-One place that the agent tells what happens to keepalived, and that tells each mechanism. Nothing
-here raises: without a right or a device the mechanism that needs it is off and says so.
+The agent reports here what happens to keepalived, and each mechanism gets it from here. Nothing
+here raises: without a right or a device the mechanism that needs it is off, and the log says so.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Guard:
         paths: of the run directory.
         environment: of nft.
         kill: ends keepalived's process group at once.
-        seen: hears of every advert of others, with the instance's name.
-        dispatch: hears how a verification ended.
-        restart: has keepalived started anew, for the reason given; tells whether it does.
+        seen: called with every advert of other nodes, and the instance's name.
+        dispatch: called with the outcome of a verification.
+        restart: has keepalived started anew, for the reason given; returns whether it does.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Guard:
         )
         self._log = log
         self._instance_states: InstanceStates | None = (
-            None  # as it was taken last; it never changes in place
+            None  # as it was at the last change; it never changes in place
         )
         self._held: frozenset[IPAddress] = frozenset()
         self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
@@ -202,7 +202,7 @@ class Guard:
         return Protection(kind="conflict", active=False, reason=reason)
 
     def _blindness(self) -> str:
-        """Return why nothing can be heard on the wire, or nothing."""
+        """Return why nothing can be received on the wire, or nothing."""
         if self.contests.is_on:
             return ""
         return f"the wire is not watched: {self.contests.refusal or 'OPENSHIFT_HA_CONFLICT=off'}"
@@ -231,9 +231,9 @@ class Guard:
         return min((each for each in due if each is not None), default=None)
 
     def woke(self, late: float) -> bool:
-        """The loop woke so many seconds after its deadline; before anything else is done.
+        """Note that the loop woke so many seconds late; before anything else is done.
 
-        Returns whether that was a gap, after which every deadline may be another one.
+        Returns whether that was a stall, after which every deadline may be another one.
         """
         if late < _SHORTEST_GAP:
             return False
@@ -264,7 +264,7 @@ class Guard:
         self.probes.listeners.tick(now)
 
     def readable(self, source: str) -> None:
-        """One of the mechanisms' descriptors has something to read."""
+        """Read what one of the mechanisms' descriptors has."""
         if source == PROBES:
             self.probes.readable()
         elif source == LINKS:
@@ -275,7 +275,7 @@ class Guard:
     # --- what happens ---------------------------------------------------------------------------
 
     def activated(self, candidate: Candidate, instance_states: InstanceStates, loop: Loop) -> None:
-        """A configuration is in force, or about to be."""
+        """Apply a configuration that is in force, or about to be."""
         now = time.monotonic()
         self.leases.configure(
             seconds=candidate.settings.address_lease,
@@ -294,12 +294,12 @@ class Guard:
         self.roster_is(instance_states, now)
 
     def remove_rules(self) -> None:
-        """Take our rules back, and wait for it; when the loop has ended."""
+        """Remove the agent's rules, and wait for it; when the loop has ended."""
         self.firewalls.remove_all()
         self.shields.remove_all()
 
     def child_exited(self, child: ChildExit, loop: Loop) -> bool:
-        """Take the end of a child; return whether it was one of the mechanisms'."""
+        """Handle the end of a child; return whether it was one of the mechanisms'."""
         return (
             self.firewalls.child_exited(child)
             or self.shields.child_exited(child)
@@ -308,14 +308,14 @@ class Guard:
         )
 
     def transition(self, before: InstanceState, state: VrrpState) -> None:
-        """keepalived told that an instance entered a state."""
+        """Note that keepalived reported a transition of an instance."""
         if before.state is VrrpState.MASTER and state is not VrrpState.MASTER:
             self.leases.left([each.address for each in before.instance.all_addresses])
         self.contests.entered(before.instance.name, state)
         self.drains.entered(before.instance.name, state)
 
     def roster_is(self, instance_states: InstanceStates, now: float) -> None:
-        """Take what all instances do, after a batch of transitions."""
+        """Note the states of all instances, after a batch of transitions."""
         if instance_states is self._instance_states:
             return
         self._instance_states = instance_states
@@ -333,30 +333,31 @@ class Guard:
             self.leases.holds(held, now)
 
     def reload_began(self) -> None:
-        """keepalived was told to read its file again."""
+        """Note that keepalived got the signal to read its file again."""
         self.keepalived_watchdog.reload_began()
         self.contests.reload_began()
 
     def verify(self, expected: Expectation | None) -> None:
-        """keepalived has read its file: find out whether it does what was planned."""
+        """Note that keepalived has read its file: find out whether it does what was planned."""
         self.keepalived_watchdog.reload_ended()
         self.contests.reload_ended()
         self.verifier.begin(expected)
 
     def conclude_verification(self) -> None:
-        """There is no more time to find it out."""
+        """End the verification: there is no more time for it."""
         self.verifier.conclude()
 
     def reload_ended(self) -> None:
-        """A reload is over, however it went."""
+        """Note that a reload is over, with whatever outcome."""
         self.keepalived_watchdog.reload_ended()
         self.contests.reload_ended()
         self.verifier.end()
 
     def keepalived_ends(self) -> None:
-        """keepalived was told to end: what it still holds is not to outlive its adverts.
+        """Note that keepalived is about to end: what it holds must not outlive its adverts.
 
-        One that hangs is killed seconds later only, and others may have taken over by then.
+        A keepalived that hangs is killed only seconds later, and another node may have taken over
+        by then.
         """
         self.keepalived_watchdog.keepalived_ended()
         self.link_watch.ended()
@@ -366,9 +367,9 @@ class Guard:
     def keepalived_ended(
         self, instance_states: InstanceStates, *, keeps_holds: bool = False
     ) -> None:
-        """keepalived ended: nothing is held any more.
+        """Note that keepalived ended: it holds nothing any more.
 
-        ``keeps_holds``: it is started anew at once, and what was kept in FAULT stays so.
+        ``keeps_holds``: it is started anew at once, and instances kept in FAULT stay so.
         """
         self.keepalived_watchdog.keepalived_ended()
         self.link_watch.ended()
@@ -387,7 +388,7 @@ class Guard:
         self.verifier.dumped(instances, asked_at)
 
     def close(self) -> None:
-        """Let go of sockets."""
+        """Close all sockets."""
         self.probes.close()
         self.leases.close()
         self.contests.close()

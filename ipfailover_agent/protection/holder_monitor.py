@@ -1,6 +1,6 @@
-"""Remembers whose adverts are heard, so that every node can name who holds each address.
+"""Remembers the senders of adverts, so that every node can name the holder of each address.
 
-Decisions are :mod:`core.rivalry.holders`'. Nothing here raises, and nothing is done about it.
+:mod:`core.rivalry.holders` decides. Nothing here raises, and nothing is done about a holder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class HolderMonitor:
-    """Of the active configuration's instances; ``changed`` hears that others are to be named."""
+    """The holders of the active configuration's instances; ``changed`` is called for others."""
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         self.changed = changed
@@ -38,7 +38,7 @@ class HolderMonitor:
         self._look_at: float | None = None
 
     def configure(self, config: KeepalivedConfig, facts: HostFacts) -> None:
-        """Take the active configuration; what was heard of instances that stay is kept."""
+        """Apply the active configuration; claims of instances that stay are kept."""
         before = {identity: name for name, identity in self._identities.items()}
         self._identities = {each.name: _identity(each) for each in config.instances}
         self._peers = {each.name: each.unicast_peers for each in config.instances}
@@ -51,11 +51,11 @@ class HolderMonitor:
         self._look_at = time.monotonic()
 
     def roster_is(self, instance_states: InstanceStates, now: float) -> None:
-        """Take what all instances do."""
+        """Note the states of all instances."""
         self._instance_states, self._look_at = instance_states, now
 
     def on_advert(self, name: str, advert: Advert, context: ContestContext) -> None:
-        """Take an advert for an instance's id, or one that lists an address of it."""
+        """Note an advert for an instance's id, or one that lists an address of it."""
         now = time.monotonic()
         before = self._claims.get(name, ())
         known = self._newest.get(name)
@@ -73,11 +73,11 @@ class HolderMonitor:
             self._newest[name] = advert, context
         else:
             self._newest.pop(name, None)
-        # As the wire shows it: with a new address the interface may have another one since.
+        # By the wire: where the source address is new, the interface may have another one since.
         self._sources[name] = context.source
 
     def gap(self, seconds: float) -> None:
-        """Our loop did not run for so long; before what arrived meanwhile."""
+        """Note that the loop did not run for so long; before what arrived meanwhile is read."""
         now = time.monotonic()
         self._claims = {
             name: holders.later(each, seconds, now) for name, each in self._claims.items()
@@ -91,7 +91,7 @@ class HolderMonitor:
         return self._look_at
 
     def tick(self, now: float) -> None:
-        """Say it where another one is to be named."""
+        """Call ``changed`` where the holders are others."""
         if self._look_at is None or now < self._look_at:
             return
         every = self._every(now)
@@ -106,10 +106,10 @@ class HolderMonitor:
             self._told = named
             self.changed()
 
-    # --- what is told of it ---------------------------------------------------------------------
+    # --- the state, for others ------------------------------------------------------------------
 
     def named(self) -> Mapping[str, tuple[HolderStatus, ...]]:
-        """Return who holds each instance's addresses, as far as is known."""
+        """Return the holders of each instance's addresses, as far as they are known."""
         now, clock = time.monotonic(), time.time()
         return {
             name: tuple(

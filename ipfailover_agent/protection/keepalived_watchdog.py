@@ -35,7 +35,7 @@ class KeepalivedWatchdog:
         log: where events go.
         directory: keepalived's TMPDIR.
         kill: ends keepalived's process group at once.
-        answered: hears every dump and when it was asked for.
+        answered: called with every dump and when it was asked for.
     """
 
     def __init__(
@@ -58,20 +58,20 @@ class KeepalivedWatchdog:
         self.latest: tuple[InstanceDump, ...] = ()
         self.latest_at = 0.0  # UTC seconds
 
-    # --- which signal asks ----------------------------------------------------------------------
+    # --- which signal asks for a dump ------------------------------------------------------------
 
     def begin(self, loop: Loop, environment: Mapping[str, str]) -> None:
-        """Ask the program for the number of its signal; until then nothing is asked."""
+        """Ask the program for the number of its signal; until then no dump is asked for."""
         try:
             program = process.find_program("keepalived", environment.get("PATH"))
             self._lookup = ConfigTest.start(dump.signal_command(program), environment)
         except AgentError as error:
-            self._refuse(str(error))  # the candidate's test will say it louder
+            self._refuse(str(error))  # the candidate's test will report it
         else:
             loop.watch_lines(self._lookup.output, STREAM)
 
     def lookup_said(self, line: bytes) -> None:
-        """Take a line of the program's answer."""
+        """Read a line of the program's answer."""
         if self._lookup is not None:
             self._lookup.on_line(line)
 
@@ -82,7 +82,7 @@ class KeepalivedWatchdog:
             self._end_lookup(loop)
 
     def child_exited(self, child: ChildExit, loop: Loop) -> bool:
-        """Take the end of a child; return whether it was the look-up."""
+        """Handle the end of a child; return whether it was the look-up."""
         if self._lookup is None or self._lookup.pid != child.pid:
             return False
         self._lookup.reaped(child.exit_code)
@@ -111,28 +111,28 @@ class KeepalivedWatchdog:
 
     @property
     def keepalived(self) -> int | None:
-        """Return the pid of the keepalived that has said that it runs, None while none does."""
+        """Return the pid of the keepalived that has reported its start, None while none has."""
         return self._pid
 
     def keepalived_ready(self, pid: int) -> None:
-        """keepalived has said that it runs; before that a signal would kill it."""
+        """Note that keepalived has reported that it runs; before that a signal would kill it."""
         self._pid = pid
         if self._request.signal_number is not None:
             self._step(liveness.WatchBegan())
 
     def keepalived_ended(self) -> None:
-        """It ended, or was told to."""
+        """Note that keepalived ended, or is about to."""
         self._pid = None
         self.latest = ()
         self._request.abandon()
         self._step(liveness.WatchEnded())
 
     def reload_began(self) -> None:
-        """It was told to read its file again."""
+        """Note that keepalived got the signal to read its file again."""
         self._step(liveness.ReloadBegan())
 
     def reload_ended(self) -> None:
-        """It has."""
+        """Note that keepalived has read it."""
         self._step(liveness.ReloadEnded())
 
     @property
@@ -141,20 +141,20 @@ class KeepalivedWatchdog:
         return self._pid is not None and self._request.signal_number is not None
 
     def want_dump(self) -> None:
-        """Somebody needs a fresh answer."""
+        """Ask for a dump soon: a caller needs a fresh one."""
         self._step(liveness.DumpWanted())
 
     def suspect(self) -> None:
-        """Something looks as if it hung."""
+        """Look closely: keepalived may hang."""
         self._step(liveness.Suspicion())
 
     def gap(self) -> None:
-        """Our loop stood still."""
+        """Note that the loop stood still."""
         self._step(liveness.TicksMissed())
 
     @property
     def unanswered(self) -> float:
-        """Return for how many seconds keepalived has owed us an answer, 0 if it does not."""
+        """Return for how many seconds keepalived has owed an answer, 0 if it does not."""
         return liveness.unanswered(self._state, self._policy)
 
     # --- time -----------------------------------------------------------------------------------

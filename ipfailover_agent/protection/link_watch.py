@@ -1,8 +1,8 @@
-"""Watches what keepalived stands on, and has it started anew where that is another ground.
+"""Watches keepalived's interface and source addresses, and has it restarted for other ones.
 
-:mod:`core.supervising.link_state` and :mod:`core.supervising.deafness` decide. This module listens
-to the kernel, looks at the node, collects what shows that instances work, and holds those whose
-source address is gone. Nothing here raises.
+:mod:`core.supervising.link_state` and :mod:`core.supervising.deafness` decide. This module reads
+the kernel's notices, looks at the node, collects what shows that instances work, and holds those
+whose source address is gone. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ REASON: Final = "source"
 
 _TOGETHER: Final = 0.05  # seconds: notices come in bursts
 _LOOKS_APART: Final = 0.1
-_DEAF_LOOK: Final = 5.0  # between two looks where the kernel's notices cannot be heard
+_DEAF_LOOK: Final = 5.0  # between two looks where the kernel sends no notices
 _HEARD_WITHIN: Final = 10.0  # an advert of another node, or three of its intervals
 
 
@@ -61,14 +61,14 @@ class _Evidence(Struct):
 
 
 class LinkWatch:
-    """The ground of one keepalived at a time.
+    """The interface of one keepalived at a time.
 
     Args:
         log: where events go.
         holds: the track files.
         keepalived_watchdog: asks keepalived for dumps.
-        contests: hear the wire; they need the node's addresses as they are now.
-        restart: has keepalived started anew, for the reason given; tells whether it does, or
+        contests: receive adverts; they need the node's present addresses.
+        restart: has keepalived started anew, for the reason given; returns whether it does, or
             something else is under way.
     """
 
@@ -105,7 +105,7 @@ class LinkWatch:
         self._look_at: float | None = None
         self._looked_at = 0.0
 
-    # --- what is told of it ---------------------------------------------------------------------
+    # --- the state, for others ------------------------------------------------------------------
 
     def troubles(self) -> tuple[str, ...]:
         """Return in sentences why the node is not ready."""
@@ -117,14 +117,14 @@ class LinkWatch:
         return (*found, *deafness.troubles(self._deafness, config.interface, names))
 
     def cause(self) -> str:
-        """Return why instances are held: for want of their source address, or of the frames."""
+        """Return why instances are held: for want of their source address, or of frames."""
         interface = "" if self._config is None else self._config.interface
         return link_state.why_held(self._state or link_state.ServedLink(), interface)
 
     # --- what happens ---------------------------------------------------------------------------
 
     def begin(self, loop: Loop) -> None:
-        """Hear the kernel; where that is refused, look from time to time."""
+        """Subscribe to the kernel's notices; where that is refused, look from time to time."""
         self._loop = loop
         try:
             self._monitor = LinkMonitor()
@@ -134,10 +134,10 @@ class LinkWatch:
             loop.watch_readable(self._monitor.fileno(), SOURCE)
 
     def configure(self, candidate: Candidate) -> Candidate:
-        """Take the configuration in force; return it with the node as it is now.
+        """Apply the configuration in force; return it with the node as it is now.
 
-        The node as a candidate was made on may be long gone: a reload that is refused leaves the
-        former one in force, with what it had been made on.
+        The node's state when the candidate was built may be long gone: a refused reload leaves
+        the former configuration in force, with the state that it was built on.
         """
         is_first, config = self._config is None, candidate.config
         if self._state is not None and config.interface != (self._config or config).interface:
@@ -156,7 +156,7 @@ class LinkWatch:
         return replace(candidate, facts=self._facts)
 
     def starts(self) -> None:
-        """keepalived is about to be started: on the interface as it is now."""
+        """Note that keepalived is about to be started: on the interface as it is now."""
         interface = "" if self._config is None else self._config.interface
         self._state = link_state.ServedLink(index=link_facts.index_of(interface))
         self._evidence = _Evidence()
@@ -164,17 +164,17 @@ class LinkWatch:
         self._look_soon(time.monotonic())
 
     def ended(self) -> None:
-        """keepalived ended, or was told to."""
+        """Note that keepalived ended, or is about to."""
         self._state = self._awaited = None
         self._deafness = deafness.ended(self._deafness)
         self._evidence = _Evidence()
 
     def gap(self) -> None:
-        """Our loop stood still: what was measured across that is worth nothing."""
+        """Note that the loop stood still: what was measured across that is worth nothing."""
         self._deafness = deafness.ended(self._deafness)
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
-        """keepalived answered what it was asked at ``asked_at``."""
+        """Note keepalived's answer to a question of ``asked_at``."""
         since = self._evidence.since
         if since is not None and asked_at >= since:
             # A reload may add instances meanwhile.
@@ -201,7 +201,7 @@ class LinkWatch:
             )
 
     def _tell(self) -> None:
-        """Have the status written where what keeps the node from being ready is something else."""
+        """Have the status written where the reasons why the node is not ready have changed."""
         state, awaited = self._state, self._awaited
         index = None if awaited is None else awaited.facts.index
         known = state and (state.index, state.lost, state.port_of)
@@ -227,7 +227,7 @@ class LinkWatch:
     # --- the kernel -----------------------------------------------------------------------------
 
     def readable(self) -> bool:
-        """Take what the kernel tells; return whether anything of that matters."""
+        """Read the kernel's notices; return whether any of them matters."""
         if self._monitor is None:
             return False
         try:
@@ -287,7 +287,7 @@ class LinkWatch:
             self._judge(config, self._state, found, now)
 
     def _follow(self, config: KeepalivedConfig, found: link_state.LinkFacts) -> None:
-        """Tell contests what this node has by now."""
+        """Give contests the present addresses of this node."""
         facts = self._facts_with(config, found)
         if facts is not None:
             self._facts = facts
@@ -297,7 +297,7 @@ class LinkWatch:
     def _facts_with(
         self, config: KeepalivedConfig, found: link_state.LinkFacts
     ) -> HostFacts | None:
-        """Return the node as it was found, None where that is what is known of it."""
+        """Return the node as it was found, None where that is already known."""
         facts = self._facts
         before = None if facts is None else facts.interface(config.interface)
         if facts is None or found.index is None or before is None:
@@ -348,10 +348,10 @@ class LinkWatch:
     ) -> bool:
         """Return whether every instance was seen at work on the interface that is there now.
 
-        A MASTER's advert was seen leaving, a BACKUP's keepalived has counted one. One that the
-        agent keeps in FAULT, since it is drained or yields, can show nothing: it works where
-        another one does that has its sockets: keepalived opens them for a family, a source and a
-        way to send.
+        A MASTER's advert was seen leaving, a BACKUP's keepalived has counted one. An instance that
+        the agent keeps in FAULT, since it is drained or yields, can show nothing: it works where
+        another one works that has the same sockets, which keepalived opens for a family, a source
+        and a way to send.
         A check that fails has all of them in FAULT, where a restart takes no address away.
         """
         evidence = self._evidence
@@ -396,7 +396,7 @@ class LinkWatch:
         self._monitor = None
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._unwatch()
 
 

@@ -1,6 +1,6 @@
 """Watches whether the checked ports have a listener, many times a second.
 
-Decisions are :mod:`core.supervising.listener_state`'s; this asks the kernel, and passes on that a
+:mod:`core.supervising.listener_state` decides. This module asks the kernel, and reports that a
 listener is gone. It rests while nothing would follow from that: the check fails anyway, or no
 instance is eligible.
 """
@@ -29,8 +29,8 @@ class ListenerWatch:
 
     Args:
         log: where events go.
-        gone: hears in words that a listener is gone; tells whether there is news for people, or
-            something to wait for, so that the loop's owner has a look.
+        gone: called with a reason when a listener is gone; returns whether there is news for
+            people, or something to wait for, so that the loop has to make a round.
     """
 
     def __init__(self, log: FilteringBoundLogger, gone: Callable[[str], bool]) -> None:
@@ -73,7 +73,7 @@ class ListenerWatch:
             return
         if looks and self._socket is not None:
             self._looks = True
-            self._socket.prepare()  # what was answered before the rest is forgotten
+            self._socket.prepare()  # an answer from before the rest is forgotten
             pace = listener_state.pace(self._pace, len(self._ports))
             self._loop.look_every(pace, self._socket.has_changed, self._on_change)
             self._look()
@@ -94,13 +94,13 @@ class ListenerWatch:
         return self._control_at
 
     def tick(self, now: float) -> None:
-        """Make sure once a minute that the kernel's word is to be had."""
+        """Make sure once a minute that the kernel answers."""
         if self._control_at is not None and now >= self._control_at:
             self._control(now)
             self.want(is_wanted=self._is_wanted)
 
     def _control(self, now: float) -> None:
-        """Ask after a listener of our own, and after the others in new words."""
+        """Ask after a listener of the agent's own, and after the others with new questions."""
         self._control_at = now + listener_state.CONTROL_PERIOD
         failure = self._opened()
         if self._socket is not None and not failure:
@@ -134,16 +134,16 @@ class ListenerWatch:
             self._on_change()
 
     def _on_change(self) -> bool:
-        """Take answers that are new; tell whether the loop's owner should see what followed."""
+        """Read new answers; return whether the loop has to make a round for what followed."""
         if self._socket is None:
             return False
         self._state, gone = listener_state.looked(self._state, self._socket.answers())
         return bool(gone) and self._gone(listener_state.in_words(gone))
 
     def accepted(self) -> None:
-        """The ports have just accepted connections: name those of which the kernel knows nothing.
+        """Note that the ports have just accepted connections: name those that the kernel lacks.
 
-        Only once it is sure that the kernel would tell.
+        Only once it is sure that the kernel would answer.
         """
         if not self._looks:
             return
@@ -167,7 +167,7 @@ class ListenerWatch:
         return self._looks
 
     def protection(self) -> Protection:
-        """Return whether the kernel's word is to be had, where it is wanted."""
+        """Return whether the kernel answers, where its answers are wanted."""
         refusal = self._state.refusal
         return Protection(
             kind="listener", active=bool(self._ports) and not refusal, reason=refusal

@@ -1,4 +1,4 @@
-"""Whether our own adverts are seen leaving, by instance. Silence kills nothing by itself."""
+"""Whether this node's adverts are seen leaving, by instance. Silence kills nothing by itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
 
-SILENT_INTERVALS: Final = 1.6  # without an advert of ours leaving: then keepalived may hang
+SILENT_INTERVALS: Final = 1.6  # without an advert leaving: then keepalived may hang
 SILENT_LEAST: Final = 0.5  # seconds, likewise
 FIRST: Final = 0.3  # in which a new MASTER's first one has left, if it can
-_EARLIER: Final = 0.2  # by which it may leave before we are told of the new MASTER
+_EARLIER: Final = 0.2  # by which an advert may leave before the transition is reported
 _UNSEEN_LIMIT: Final = 3  # adverts counted and not seen: as many as a backup misses
 
 
@@ -22,7 +22,7 @@ class MasterLook(Struct, frozen=True, kw_only=True):
     """What a look at a MASTER showed.
 
     Attributes:
-        is_partial: some of those whom its adverts are for can have none of them.
+        is_partial: some receivers of its adverts can have got none.
         is_silent: no advert leaves at all: its keepalived may hang.
         again_at: when to look again, in monotonic seconds.
     """
@@ -33,17 +33,17 @@ class MasterLook(Struct, frozen=True, kw_only=True):
 
 
 class OwnAdvertMonitor:
-    """Own adverts, as the wire shows them. Times are monotonic seconds, intervals seconds.
+    """Own adverts, as the packet socket shows them. Times are monotonic, intervals in seconds.
 
-    With unicast, one that leaves for one peer says nothing of the others: each is looked at.
+    With unicast, an advert to one peer shows nothing about the others: each is looked at.
     """
 
     def __init__(self) -> None:
         self._peers: dict[str, tuple[IPAddress, ...]] = {}
-        self._left_at: dict[str, float] = {}  # a gap counts as one that left
+        self._left_at: dict[str, float] = {}  # a stall counts as an advert that left
         self._seen_at: dict[str, float] = {}
         self._reached_at: dict[tuple[str, IPAddress], float] = {}
-        self._masters: dict[str, float] = {}  # since when, or since when we can tell
+        self._masters: dict[str, float] = {}  # since when, as far as is known
         self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
 
     # --- what happens ---------------------------------------------------------------------------
@@ -51,9 +51,9 @@ class OwnAdvertMonitor:
     def configure(
         self, peers: Mapping[str, tuple[IPAddress, ...]], before: Mapping[str, str]
     ) -> None:
-        """Take all instances by name, and to whom they advertise; to nobody by multicast.
+        """Apply all instances by name, and their unicast peers; none with multicast.
 
-        ``before`` says what those were called that have been there before.
+        ``before`` has the former names of those that stay.
         """
         self._peers = dict(peers)
         now = {old: name for name, old in before.items()}
@@ -68,35 +68,35 @@ class OwnAdvertMonitor:
         }
 
     def seen(self, name: str, destination: IPAddress, now: float) -> None:
-        """An advert has left."""
+        """Note that an advert has left."""
         self._left_at[name] = self._seen_at[name] = now
         if destination in self._peers.get(name, ()):
             self._reached_at[name, destination] = now
 
     def promoted(self, name: str, now: float) -> None:
-        """The instance is MASTER from now on."""
+        """Note that the instance is MASTER from now on."""
         self._masters[name] = now
 
     def left_master(self, name: str) -> None:
-        """It no longer is."""
+        """Note that it no longer is."""
         self._masters.pop(name, None)
         self._sent.pop(name, None)
 
     def gap(self, now: float) -> None:
-        """Nobody looked for a while: begin anew."""
+        """Begin anew: the agent did not look for a while."""
         self._masters = dict.fromkeys(self._masters, now)
         self._left_at.update(self._masters)
         self._reached_at = dict.fromkeys(self._reached_at, now)
 
     def clear(self) -> None:
-        """keepalived is not running."""
+        """Note that keepalived is not running."""
         self._masters.clear()
         self._sent.clear()
 
     # --- what follows ---------------------------------------------------------------------------
 
     def masters(self) -> list[str]:
-        """Return the names of those that should advertise."""
+        """Return the names of the instances that should advertise."""
         return list(self._masters)
 
     def look(self, name: str, interval: float, now: float) -> MasterLook:
@@ -105,7 +105,7 @@ class OwnAdvertMonitor:
         timeout = max(SILENT_INTERVALS * interval, SILENT_LEAST)
         left_at = self._left_at.get(name, 0.0)
         reached_at = left_at
-        if peers := self._peers.get(name):  # who was reached longest ago is missed first
+        if peers := self._peers.get(name):  # the longest without an advert first
             reached_at = min(self._reached_at.get((name, each), 0.0) for each in peers)
         is_first = reached_at < since - _EARLIER
         partly_at = since + FIRST if is_first else max(since, reached_at) + timeout
@@ -124,7 +124,7 @@ class OwnAdvertMonitor:
         return name in self._masters and self._seen_at.get(name, 0.0) > since
 
     def forget_count(self, name: str) -> None:
-        """Its keepalived counts nothing now."""
+        """Forget the count of an instance: its keepalived counts nothing now."""
         self._sent.pop(name, None)
 
     def counts_unseen(self, name: str, sent: int, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Tells of rivals: in the log once and then how often, and in the status for an hour."""
+"""Reports rivals: in the log once and then how often, and in the status for an hour."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _EVENTS: Final = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire
 
 
 class RivalNews:
-    """What was told of rivals, by instance."""
+    """The reported rivals, by instance."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._repeats = Repeats()
-        self._holds_told = Repeats()  # apart: nothing that strangers send is to drown them
+        self._holds_told = Repeats()  # apart: adverts of strangers must not drown them
         self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
 
     def configure(self, before: Mapping[str, str]) -> None:
-        """Keep what concerns the instances that stay; ``before``: what they were called."""
+        """Keep what concerns the instances that stay; ``before``: their former names."""
         self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
 
     def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
-        """Return what was told of rivals within the last hour before ``now`` (UTC seconds)."""
+        """Return the rivals reported within the last hour before ``now`` (UTC seconds)."""
         since = utc(now - 3600)
         self._rivals = {
             name: told
@@ -46,7 +46,7 @@ class RivalNews:
         return dict(self._rivals)
 
     def held(self, name: str, reason: HoldReason, cause: Cause) -> None:
-        """Tell that an instance was held for a rival."""
+        """Report that an instance was held for a rival."""
         self._note(name, cause)
         self.log_event(
             "contest.held",
@@ -58,7 +58,7 @@ class RivalNews:
         )
 
     def seen(self, name: str, cause: Cause, *, would_hold: bool) -> None:
-        """Tell of a rival that an instance is not held for."""
+        """Report a rival that an instance is not held for."""
         self._note(name, cause)
         self.log_event(
             _EVENTS.get(cause.kind, "rival.seen"),
@@ -71,9 +71,9 @@ class RivalNews:
         )
 
     def log_event(self, event: str, outlook: str = "", /, **fields: object) -> None:
-        """Log a thing once, and then how often it was repeated, each minute.
+        """Log an event once, and then how often it was repeated, each minute.
 
-        With another ``outlook`` it is another thing.
+        With another ``outlook`` it is another event.
         """
         key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
         repeats = self._holds_told if event == "contest.held" else self._repeats

@@ -1,6 +1,6 @@
-"""Removes an address from the interface once another node is heard to be MASTER of it.
+"""Removes an address from the interface once another node advertises it as MASTER.
 
-Decisions are :mod:`core.rivalry.strays`'s; this looks at the interface, asks keepalived, and
+:mod:`core.rivalry.strays` decides. This module looks at the interface, asks keepalived, and
 deletes. Nothing here raises.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.protection.leases import Leases
 
-_LOOK_EVERY: Final = 0.9  # seconds, while other nodes are heard: at each advert of one of them
+_LOOK_EVERY: Final = 0.9  # seconds, while other nodes advertise: at each advert of one of them
 
 
 class StrayRemoval:
@@ -62,12 +62,12 @@ class StrayRemoval:
         self._kept: frozenset[IPAddress] = frozenset()  # the node's own, for all that is known
 
     def configure(self, candidate: Candidate) -> None:
-        """Take the active configuration: what it adds may be on the interface already."""
+        """Apply the active configuration: what it adds may be on the interface already."""
         self._candidate = candidate
         self._state, self._kept = strays.StrayAddresses(), frozenset()
 
     def roster_is(self, instance_states: InstanceStates) -> None:
-        """Take what all instances do."""
+        """Note the states of all instances."""
         self._masters = instance_states.names_in(VrrpState.MASTER)
         self._elsewhere = frozenset(
             each.address
@@ -77,7 +77,7 @@ class StrayRemoval:
         )
 
     def on_advert(self, name: str, advert: Advert, context: ContestContext) -> None:
-        """Take an advert of another node for an instance, or for one of its addresses."""
+        """Note an advert of another node for an instance, or for one of its addresses."""
         if name in self._masters or not advert.priority:
             return
         if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
@@ -85,7 +85,7 @@ class StrayRemoval:
         self._claimed(name, advert.addresses, str(advert.source))
 
     def announced(self, name: str, announcement: Announcement, context: ContestContext) -> None:
-        """Take an announcement of one of an instance's addresses."""
+        """Note an announcement of one of an instance's addresses."""
         mac = announcement.announced_mac
         if name in self._masters or context.is_own(mac) or context.is_own(announcement.source_mac):
             return
@@ -104,7 +104,7 @@ class StrayRemoval:
             self._keepalived_watchdog.want_dump()
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
-        """Take keepalived's word on which instances are MASTER here."""
+        """Judge by keepalived's answer which instances are MASTER here."""
         if not self._state.claims:
             return
         states = {each.name: each.state for each in instances}
@@ -115,7 +115,7 @@ class StrayRemoval:
             self._keepalived_watchdog.want_dump()
 
     def _remove(self, claims: Collection[StrayClaim]) -> None:
-        """Delete what is no node's own: an address that only looks like a virtual one stays."""
+        """Delete what is not the node's own: an address that only looks virtual stays."""
         # seldom needed, so not imported at start
         from ipfailover_agent import prepare  # noqa: PLC0415
         from ipfailover_agent.system import address_release, memory  # noqa: PLC0415

@@ -1,6 +1,6 @@
 """After a reload: asks keepalived and the kernel whether they do what was planned.
 
-Decisions are :mod:`core.changing.verify`'s. Nothing here raises.
+:mod:`core.changing.verify` decides. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds
 class Verifier:
     """One verification at a time, which ends with VerificationEnded through ``dispatch``.
 
-    Where keepalived cannot be asked at all it ends at once: that was told when it was found out.
-    Where it does not answer in time, :meth:`conclude` ends it; what it answers later is nothing.
+    Where keepalived cannot be asked at all it ends at once; the log has the reason already.
+    Where it does not answer in time, :meth:`conclude` ends it; a later answer is ignored.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Verifier:
         self.deadline: float | None = None
 
     def begin(self, expected: Expectation | None) -> None:
-        """keepalived said that it has read its file: look whether it does what that says."""
+        """Look whether keepalived, which has read its file, does what that says."""
         if expected is None or not self._keepalived_watchdog.can_ask:
             self._dispatch(VerificationEnded())
             return
@@ -61,7 +61,7 @@ class Verifier:
         self._keepalived_watchdog.want_dump()
 
     def conclude(self) -> None:
-        """The time is up: end it by what was seen."""
+        """End the verification by what was seen: the time is up."""
         waited = time.monotonic() - self._began_at
         outcome, text = verify.conclude(self._state, waited, self._policy)
         self.end()
@@ -71,7 +71,7 @@ class Verifier:
             self._dispatch(VerificationEnded(doubt=self._trouble or text))
 
     def end(self) -> None:
-        """Nobody waits for the outcome any more."""
+        """Forget the verification: its outcome is no longer wanted."""
         self._expected, self.deadline = None, None
 
     def tick(self, now: float) -> None:
@@ -81,7 +81,7 @@ class Verifier:
             self._keepalived_watchdog.want_dump()
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
-        """Take an answer of keepalived's."""
+        """Judge an answer of keepalived."""
         if self._expected is None or asked_at < self._began_at:
             return
         now = time.monotonic()
@@ -108,7 +108,7 @@ class Verifier:
 def _held(interfaces: Collection[str]) -> set[Held]:
     """Return the host addresses that the kernel shows on these interfaces, with their names.
 
-    While some are being deleted others may be missing: the next look tells.
+    While some are being deleted others may be missing: the next look shows them.
     """
     with AddressSocket(timeout=_TIMEOUT) as netlink:
         return {

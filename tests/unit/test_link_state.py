@@ -142,7 +142,7 @@ def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terrain", "expected"),
+    ("facts", "expected"),
     [
         (replace(THERE, is_running=False), ("the interface is up and has a carrier",)),
         (
