@@ -308,9 +308,7 @@ class Reporter:
         say = self.log.info if expected else self.log.error
         meaning = self.transition_causes.child_death or keepalived.meaning_of(code, signal)
         if code == 0 and not (expected or self.transition_causes.child_death):
-            meaning = (
-                "its VRRP process died, or something else stopped it"  # without a line about it
-            )
+            meaning = "its VRRP process died, or something else stopped it"  # unseen
         kind = TransitionKind.STOPPED if expected else TransitionKind.ENDED
         self.transition_causes.ends(
             TransitionCause(kind=kind, text=f"keepalived ended ({meaning})")

@@ -1,4 +1,4 @@
-"""Words for addresses in what is said of a change."""
+"""Texts for addresses in the descriptions of a change."""
 
 from __future__ import annotations
 

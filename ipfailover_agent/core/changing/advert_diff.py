@@ -1,7 +1,7 @@
 """What a reload changes in the adverts of instances that go on serving the same addresses.
 
 Two nodes that do not understand each other's adverts both hold the address, and each of them
-reports success: whoever reloads one node has to hear it.
+reports success: the operator that reloads one node has to know it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _V2 = 2
 
 
 class Consequence(enum.Enum):
-    """What follows from a difference, in words; NONE where it speaks for itself."""
+    """What follows from a difference, as text; NONE where the difference itself says it."""
 
     SPLIT = ": until every node has it, two nodes may hold each address"
     NAMES = ": the other nodes read the same names and follow by themselves"
@@ -100,7 +100,7 @@ def _of_pair(
 def _paths(
     was: VrrpInstance, now: VrrpInstance, named_peers: frozenset[IPAddress]
 ) -> Iterator[tuple[str, Consequence]]:
-    """Yield from where and to whom adverts are sent otherwise."""
+    """Yield from where and to which nodes adverts are sent otherwise."""
     if bool(was.unicast_peers) != bool(now.unicast_peers):
         both = ("unicast", "multicast") if was.unicast_peers else ("multicast", "unicast")
         yield f"adverts change from {both[0]} to {both[1]}", Consequence.SPLIT
@@ -137,13 +137,13 @@ def _contents(was: VrrpInstance, now: VrrpInstance) -> Iterator[tuple[str, Conse
         what = "the password changes (the first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)"
         yield what, Consequence.SPLIT
     if before.interval != after.interval:
-        # Version 3 tells the others its interval, and they follow (RFC 5798, section 6.1).
+        # Version 3 sends its interval to the others, and they follow (RFC 5798, section 6.1).
         split = _V2 in {before.version, after.version}
         yield (
             f"the advert interval changes from {before.interval:g} s to {after.interval:g} s",
             Consequence.SPLIT if split else Consequence.NONE,
         )
-    # Under another id it is an election of its own, and the id's change is told already.
+    # Under another id it is an election of its own, and the id's change is reported already.
     if was.priority != now.priority and was.virtual_router_id == now.virtual_router_id:
         what = f"the priority changes from {was.priority} to {now.priority}"
         yield what, Consequence.HOLDER

@@ -1,8 +1,8 @@
 """What a reload would do to each address: the active configuration beside the candidate.
 
-keepalived tells instances by id and interface across a reload and keeps the state of those that
-stay (see ``VrrpInstance.identity``). What it does to an address follows from where the address was
-and where it is to be; what the other nodes make of it, from what the adverts say.
+keepalived distinguishes instances by id and interface across a reload and keeps the state of those
+that stay (see ``VrrpInstance.identity``). What it does to an address follows from where the
+address was and where it is to be; what the other nodes do, from the content of the adverts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class ConfigChange(Struct, frozen=True, kw_only=True):
     ``renamed`` are the old and the new name of instances that stay. ``resized`` names the
     instances whose id advertises another set of addresses: a node that has the old set and one
     that has the new refuse each other's adverts. ``differences`` are in all that the other nodes
-    hear. ``needs_second_signal`` is set when an address would be lost in one step (see ``steps``).
+    receive. ``needs_second_signal`` is set when an address would be lost in one step (see
+    ``steps``).
     """
 
     kept: tuple[IPAddress, ...] = ()
@@ -57,9 +58,9 @@ class ConfigChange(Struct, frozen=True, kw_only=True):
     needs_second_signal: bool = False
 
     def lines(self) -> tuple[str, ...]:
-        """Say it in words, at most ten lines of each kind.
+        """Return the change as text, at most ten lines of each kind.
 
-        Empty only where every address stays as it is and the other nodes hear what they heard.
+        Empty only where every address stays as it is and the other nodes receive the same adverts.
         """
         kinds = (
             [f"{address} is added" for address in self.added],
@@ -141,7 +142,7 @@ def _resized(active: KeepalivedConfig, candidate: KeepalivedConfig) -> tuple[str
 
 
 def _heard_as(instance: VrrpInstance) -> tuple[int, Family]:
-    """Return what other nodes tell an instance's adverts by."""
+    """Return what other nodes distinguish an instance's adverts by."""
     return instance.virtual_router_id, instance.family
 
 

@@ -1,9 +1,9 @@
-"""When what the agent was told, or the node, has changed: looks -> reload or not.
+"""When variables or the node have changed: looks -> reload or not.
 
-:func:`step` is pure. A look is a text that is equal as long as nothing has changed; what it says
+:func:`step` is pure. A look is a text that is equal as long as nothing has changed; its content
 does not matter here. A change counts once two looks in a row agree on it, so that a file that is
-being written, a link that is being swapped or an interface that flaps is waited out. What was
-handled once, whatever became of it, is not handled again until it changes.
+being written, a link that is being swapped or an interface that flaps is waited out. A change
+that was handled once, with whatever result, is not handled again until it changes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def step(state: Debounce, look: str, now: float) -> tuple[Debounce, bool]:
 
 
 def handled(state: Debounce, look: str) -> Debounce:
-    """Return the state after somebody else handled what ``look`` shows: a reload by signal.
+    """Return the state after another request handled what ``look`` shows: a reload by signal.
 
     ``look`` is older than what was read: what changed in between will be seen once more.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PINS = "OPENSHIFT_HA_VRRP_IDS"
 _NONE = Consequence.NONE
 _SAFE = "drain all nodes but one before, and undrain them after"
-_MOST_ALIKE = 2  # differences of one kind that are told one by one
+_MOST_ALIKE = 2  # differences of one kind that are listed one by one
 
 
 class Impact(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class Impact(Struct, frozen=True, kw_only=True):
 
 
 def assess(active: KeepalivedConfig, candidate: KeepalivedConfig, settings: Settings) -> Impact:
-    """Return what it means to replace ``active`` by ``candidate``, which ``settings`` asks for."""
+    """Return what it means to replace ``active`` by ``candidate``, the plan of ``settings``."""
     found = change.compare(active, candidate)
     pins = pins_for(active, settings) if found.renumbered else ""
     first = steps.first_step(active, candidate)
@@ -89,7 +89,7 @@ def shifts(renumbered: Sequence[Renumbering]) -> tuple[tuple[Renumbering, ...], 
 
 
 def describe_shift(run: Sequence[Renumbering]) -> str:
-    """Return in words which ids a run of addresses had and gets."""
+    """Return which ids a run of addresses had and gets, as text."""
     first, last = run[0], run[-1]
     if first is last:
         return f"the id of {first.address} changes from {first.old_id} to {first.new_id}"
@@ -102,7 +102,7 @@ def describe_shift(run: Sequence[Renumbering]) -> str:
 
 
 def summed(differences: Iterable[Difference]) -> tuple[str, ...]:
-    """Return differences in words, those in one number of many instances together."""
+    """Return differences as text, those in one number of many instances together."""
     shown: dict[tuple[str, Consequence], list[Difference]] = {}
     for each in differences:
         shown.setdefault((each.what.partition(" from ")[0], each.consequence), []).append(each)
@@ -124,7 +124,7 @@ def _warnings(
     pins: str,
     nobody: float,
 ) -> Iterable[str]:
-    """Yield what other nodes will feel; ``nobody`` (seconds): an election, a successor held."""
+    """Yield the effects on other nodes; ``nobody`` (seconds): an election, a successor held."""
     lost = f"on nobody for up to {nobody:.1f} s at a time"
     advice = f"append at the end, or pin ids, or {_SAFE}" if pins else _SAFE
     for run in shifts(found.renumbered):
@@ -170,7 +170,7 @@ def _disputed(
     """Return the resized instances whose old and new set have an address in common.
 
     Where they have none, nodes with the old list and those with the new one serve different
-    addresses, and refuse adverts that mean nothing to them.
+    addresses, and refuse adverts that do not concern them.
     """
     old = {
         (each.virtual_router_id, each.family): {held.address for held in each.virtual_addresses}

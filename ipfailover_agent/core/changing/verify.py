@@ -1,6 +1,6 @@
-"""Whether a reload led to what was planned: the plan beside keepalived's word and the kernel's.
+"""Whether a reload led to what was planned: the plan beside keepalived's and the kernel's answers.
 
-What agrees once is believed at once. What differs has to differ in the same way over several
+An instance that agrees once is believed at once. A difference has to stay the same over several
 looks and seconds, with no transition of the instance in between: elections, handovers, checks,
 holds and renewals go on during a reload, and a machine that is late is no reason to take a good
 configuration back.
@@ -147,9 +147,9 @@ def step(
 def conclude(
     state: Verification, waited: float, policy: VerifyPolicy
 ) -> tuple[VerifyOutcome, str]:
-    """Return what is known after ``waited`` seconds, when there is no more time, and in words.
+    """Return what is known after ``waited`` seconds, when there is no more time, and a text.
 
-    PENDING: it is not known, and the words say why.
+    PENDING: it is not known, and the text has the reason.
     """
     if _is_proven(state, policy.looks_late, policy):
         return VerifyOutcome.DIFFERS, describe(state)
@@ -171,7 +171,7 @@ def _is_proven(state: Verification, looks_least: int, policy: VerifyPolicy) -> b
 
 
 def describe(state: Verification) -> str:
-    """Return in words what differs, what has stood longest first."""
+    """Return the differences as text, what has stood longest first."""
     texts = [each.text for each in sorted(state.standing, key=lambda each: state.standing[each])]
     more = len(texts) - _SHOWN
     shown = "; ".join(texts[:_SHOWN])

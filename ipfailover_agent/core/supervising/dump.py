@@ -1,4 +1,4 @@
-"""keepalived's own word on its instances: the JSON dump that a real-time signal asks for.
+"""What keepalived reports of its instances: the JSON dump that a real-time signal asks for.
 
 The dump is a list of ``{"data": {...}, "stats": {...}}``; with ``json_version 2`` (keepalived
 2.2.8) it is the value of ``"vrrp"``. Sources: keepalived's vrrp_json.c, 2.2.7 to 2.4.3, and dumps
@@ -68,7 +68,7 @@ class InstanceDump(Struct, frozen=True, kw_only=True):
         version: of VRRP, 2 or 3.
         effective_priority: after weights; 0 in FAULT.
         advert_interval: seconds between its own adverts.
-        master_advert_interval: seconds between those of the master it last heard.
+        master_advert_interval: seconds between those of the last master.
         has_addresses: keepalived has set its virtual addresses and not removed them.
         last_transition: seconds since the epoch, by keepalived's clock.
         garp_delay: seconds from a takeover to the second announcement, as configured.
@@ -93,7 +93,7 @@ def parse(text: str) -> tuple[InstanceDump, ...] | None:
     """Read a dump; None while it is incomplete, and for anything else that is no dump.
 
     What decisions rest on has to be there: name, state, router id, interval, adverts sent and
-    received. The rest is 0 where a version does not tell it. 254 instances take some 4 ms.
+    received. The rest is 0 where a version lacks it. 254 instances take some 4 ms.
     """
     if not text.rstrip().endswith(("]", "}")):  # keepalived 2.2.7 does not write it at once
         return None

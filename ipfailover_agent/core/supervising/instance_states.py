@@ -1,4 +1,4 @@
-"""What each VRRP instance is doing, as far as keepalived has told."""
+"""What each VRRP instance is doing, as far as keepalived has reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class InstanceState(Struct, frozen=True, kw_only=True):
-    """One instance: its state and since when (UTC seconds), None before it was ever told.
+    """One instance: its state and since when (UTC seconds), None before the first report.
 
     ``entered`` is the same moment in monotonic seconds, for how long it has been so.
     """
@@ -29,7 +29,7 @@ class InstanceStates(Struct, frozen=True, kw_only=True):
     """All instances of the active configuration, in its order.
 
     ``deleted`` are name and priority of instances that a reload takes away while another one gets
-    their name: keepalived's last word on each is FAULT (2.2.7), and not about its successor.
+    their name: keepalived's last line about each is FAULT (2.2.7), and not about its successor.
     """
 
     entries: tuple[InstanceState, ...] = ()
@@ -46,7 +46,7 @@ class InstanceStates(Struct, frozen=True, kw_only=True):
     def record(
         self, transition: VrrpTransition, at: float, entered: float | None = None
     ) -> InstanceStates:
-        """Return the roster after keepalived told of a transition; times as in an entry."""
+        """Return the states after keepalived reported a transition; times as in an entry."""
         if self.is_last_word(transition):
             return replace(self, deleted=self.deleted - {_key(transition)})
         return replace(
@@ -64,14 +64,14 @@ class InstanceStates(Struct, frozen=True, kw_only=True):
         return transition.state is VrrpState.FAULT and _key(transition) in self.deleted
 
     def settled(self) -> InstanceStates:
-        """Return the roster after a reload: no more last words are to come."""
+        """Return the states after a reload: no more last lines are to come."""
         return replace(self, deleted=frozenset())
 
     def reconfigured(self, instances: Iterable[VrrpInstance]) -> InstanceStates:
-        """Return the roster of a new configuration.
+        """Return the states under a new configuration.
 
         keepalived keeps the state of an instance whose identity stays, whatever its name, and
-        writes nothing about it. Any other begins anew, and is told of.
+        writes nothing about it. Any other begins anew, and keepalived reports it.
         """
         known = {each.instance.identity: each for each in self.entries}
         entries = tuple(
@@ -90,7 +90,7 @@ class InstanceStates(Struct, frozen=True, kw_only=True):
         )
 
     def ended(self, at: float, entered: float | None = None) -> InstanceStates:
-        """Return the roster after keepalived ended: nothing is served by anybody here."""
+        """Return the states after keepalived ended: it serves nothing any more."""
         return InstanceStates(
             entries=tuple(
                 each

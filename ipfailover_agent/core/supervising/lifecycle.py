@@ -122,7 +122,7 @@ def step(state: Lifecycle, event: Event, now: float, policy: SupervisionPolicy) 
 def _prepare(state: Lifecycle, reload: Reload = Reload.NONE) -> Step:
     """Build the configuration that keepalived will be started with.
 
-    ``reload`` PREPARING: somebody asked for it and waits for the verdict.
+    ``reload`` PREPARING: a reload was requested, and its verdict is awaited.
     """
     state = replace(
         state, phase=AgentPhase.PREPARING, deadline=None, reload=reload, reload_again=False
@@ -268,7 +268,7 @@ def _on_reload_requested(state: Lifecycle) -> Step:
             return replace(state, reload=Reload.PREPARING), (Prepare(),)
         case AgentPhase.PREPARING:
             # What is being prepared may have been read before the change. It is finished all the
-            # same: who signals often must not keep us from starting.
+            # same: frequent signals must not keep keepalived from starting.
             return replace(state, reload_again=True), ()
         case (
             AgentPhase.RUNNING | AgentPhase.RESTARTING | AgentPhase.STARTING | AgentPhase.CLEARING
@@ -279,7 +279,7 @@ def _on_reload_requested(state: Lifecycle) -> Step:
 
 
 def _on_inputs_changed(state: Lifecycle) -> Step:
-    """Plan again as for a reload, where nobody waits for a verdict."""
+    """Plan again as for a reload, without a request that awaits a verdict."""
     if state.phase is AgentPhase.WAITING:
         return _prepare(state)
     if state.stops or state.phase is AgentPhase.BACKOFF:

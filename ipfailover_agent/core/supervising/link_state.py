@@ -42,7 +42,7 @@ class LinkPolicy(Struct, frozen=True, kw_only=True):
     Attributes:
         settle: from the moment at which another interface can be served on to a restart: in it
             keepalived may show that it serves there already.
-        look_every: between two looks while something is awaited; the kernel tells of most of it.
+        look_every: between two looks while something is awaited; the kernel's notices come first.
         settle_every: likewise while it settles: keepalived is asked each time, and adverts come
             every second.
     """
@@ -100,13 +100,13 @@ class ServedLink(Struct, frozen=True, kw_only=True):
 
 
 class LinkLook(Struct, frozen=True, kw_only=True):
-    """A look: the node, and what the configuration in force wants of it.
+    """A look: the node, and what the configuration in force needs of it.
 
     Attributes:
         facts: the node.
         needs: of all instances.
         sources: those that variables name.
-        interface: its name, for words.
+        interface: its name, for texts.
         works: every instance has been seen to serve, or to stand by, since
             ``ServedLink.ready_at``.
     """
@@ -214,7 +214,7 @@ def needs(config: KeepalivedConfig) -> frozenset[SourceNeed]:
 
 
 def source_of(instance: VrrpInstance) -> IPAddress | None:
-    """Return the address that an instance is told to send from, if it is told any."""
+    """Return the address that an instance is configured to send from, if there is one."""
     return instance.unicast_source if instance.unicast_peers else instance.multicast_source
 
 

@@ -1,12 +1,12 @@
-"""What the kernel's word on listeners means: when a port is to be probed at once.
+"""What the kernel's answers about listeners mean: when a port is to be probed at once.
 
-The kernel tells whether a SYN to a port would meet a listener (``core.network.sock_diag``). That a
-listener is there says little: a process that hangs has one. That one is *gone* says enough to ask
-the port at once, and the probe decides: a socket that was handed over, a second one with
-SO_REUSEPORT, or systemd in the process's place are found by then, or answer.
+The kernel answers whether a SYN to a port would meet a listener (``core.network.sock_diag``). A
+listener that is there shows little: a process that hangs has one. A listener that is *gone* is
+reason enough to ask the port at once, and the probe decides: a socket that was handed over, a
+second one with SO_REUSEPORT, or systemd in the process's place are found by then, or answer.
 
-ENOENT is also the answer of a kernel that cannot tell (no tcp_diag, a sandbox). So a control, a
-listener of our own, has to be found, or nothing is believed.
+ENOENT is also the answer of a kernel that cannot look (no tcp_diag, a sandbox). So a control, a
+listener of the agent's own, has to be found, or no answer is believed.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class ListenerState(Struct, frozen=True, kw_only=True):
     """What is known of the listeners.
 
     Attributes:
-        refusal: why the kernel's word is not to be had; empty where it is.
+        refusal: why the kernel gives no answers; empty where it does.
         found: those that were there at the last look.
         suspects: ports that accepted a connection once though no listener was there.
-        named: those that did so again, as a port does that something other than a socket answers
-            for; told once.
+        named: those that did so again, as a port does for which something other than a socket
+            answers; reported once.
     """
 
     refusal: str = ""
@@ -78,10 +78,10 @@ def looked(
 def accepted(
     state: ListenerState, ports: Iterable[PortCheck]
 ) -> tuple[ListenerState, tuple[PortCheck, ...]]:
-    """Take ports that accept connections, and return those to be named: no listener is known.
+    """Note ports that accept connections, and return those to be named: no listener is known.
 
     A service's port may be answered for by the kernel's own tables (a node port, IPVS) or by eBPF.
-    Of those only the periodic check can tell.
+    Of those only the periodic check shows anything.
     """
     foreign = frozenset(ports) - state.found - state.named
     again = foreign & state.suspects

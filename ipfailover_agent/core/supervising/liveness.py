@@ -1,13 +1,13 @@
 """Whether keepalived hangs, as a state machine: dumps and the passing of time -> ask, kill.
 
-:func:`step` is pure. Two faults, and nothing else, make it say :class:`Kill`:
+:func:`step` is pure. Two faults, and nothing else, lead to :class:`Kill`:
 
 - a question, repeated once, stays unanswered;
 - an instance is MASTER in every dump and counts nothing: no advert sent, and none received.
 
-Both are measured in time in which our own loop ran on time, counted in ticks. A tick that comes
-late counts nothing: while this node was stunned, frozen or starved, so was keepalived, and nobody
-can tell how long it has really run. Silence on the wire is only a reason to ask.
+Both are measured in time in which the agent's loop ran on time, counted in ticks. A tick that
+comes late counts nothing: while this node was stunned, frozen or starved, so was keepalived, and
+how long it has really run is unknown. Silence on the wire is only a reason to ask.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LivenessPolicy(Struct, frozen=True, kw_only=True):
     """
 
     ask_every: float = 5.0
-    ask_least: float = 0.1  # between two questions, whoever wants them
+    ask_least: float = 0.1  # between two questions, whatever wants them
     unanswered_limit: float = 2.0
     unanswered_intervals: float = 3.0
     unanswered_least: float = 1.0
@@ -61,19 +61,19 @@ class LivenessPolicy(Struct, frozen=True, kw_only=True):
 
 
 class WatchBegan(Struct, frozen=True):
-    """keepalived said that it has started; only now may it be signalled."""
+    """keepalived reported that it has started; only now may it be signalled."""
 
 
 class WatchEnded(Struct, frozen=True):
-    """keepalived ended, or was told to end."""
+    """keepalived ended, or is about to."""
 
 
 class ReloadBegan(Struct, frozen=True):
-    """keepalived was told to read its file again."""
+    """keepalived got the signal to read its file again."""
 
 
 class ReloadEnded(Struct, frozen=True):
-    """It has, or we gave up waiting for its word."""
+    """keepalived has read its file, or the agent gave up waiting for that."""
 
 
 class DumpReceived(Struct, frozen=True, kw_only=True):
@@ -95,11 +95,11 @@ class Ticked(Struct, frozen=True):
 
 
 class Suspicion(Struct, frozen=True):
-    """Our adverts are not seen, or somebody else holds what we hold: look closely."""
+    """This node's adverts are not seen, or another node holds its addresses: look closely."""
 
 
 class DumpWanted(Struct, frozen=True):
-    """Somebody wants a dump that is newer than this moment."""
+    """A dump is wanted that is newer than this moment."""
 
 
 class TicksMissed(Struct, frozen=True):
@@ -314,8 +314,8 @@ def _on_failure(state: Liveness, reason: str, now: float, policy: LivenessPolicy
 def _stand(state: Liveness, instance: InstanceDump, now: float) -> MasterUnchanged:
     """Return since when nothing was counted.
 
-    One that counts what it receives, refused adverts too, works: whoever floods it with those can
-    keep keepalived (2.2.7) from sending for seconds, and is not to have it killed.
+    An instance that counts what it receives, refused adverts too, works: a flood of those can
+    keep keepalived (2.2.7) from sending for seconds, and must not have it killed.
     """
     before = state.standing.get(instance.name)
     if before is not None and before.counters == instance.counters:
@@ -329,8 +329,8 @@ def _suspects(
     standing: Mapping[str, MasterUnchanged],
     now: float,
 ) -> frozenset[str]:
-    """Return who has yet to show that he sends adverts; time passes unmeasured until here."""
-    if state.is_alarmed:  # that he sent some before the alarm shows nothing
+    """Return the MASTERs that have yet to send an advert; time passes unmeasured until here."""
+    if state.is_alarmed:  # adverts sent before the alarm show nothing
         return frozenset(masters)
     found = set()
     for name, since in standing.items():

@@ -1,8 +1,8 @@
 """When the agent probes the monitored ports itself, and what the answers mean.
 
-keepalived 2.2.7 runs scripts at whole seconds only. Of how it treats them this keeps: nobody may
-hold an address before the first result, which decides at once, whatever rise and fall say
-(measured); after it, ``fall`` bad rounds in a row or ``rise`` good ones change the verdict.
+keepalived 2.2.7 runs scripts at whole seconds only. Probes follow its rules: no instance may hold
+an address before the first result, which decides at once, whatever rise and fall are (measured);
+after it, ``fall`` bad rounds in a row or ``rise`` good ones change the verdict.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class ProbingBegan(Struct, frozen=True):
 
 
 class ConnectResult(Struct, frozen=True, kw_only=True):
-    """What became of one connection.
+    """The result of one connection.
 
-    ``failure`` says in words why there is none, empty where there is one. ``is_inconclusive``: it
-    failed on our side (no descriptor to be had, say), which says nothing about the port.
-    ``seconds`` is how long it took.
+    ``failure`` is the reason why the port does not answer, empty where it does.
+    ``is_inconclusive``: it failed on this side (no descriptor to be had, say), which shows nothing
+    about the port. ``seconds`` is how long it took.
     """
 
     port: PortCheck
@@ -119,13 +119,13 @@ class ProbeState(Struct, frozen=True, kw_only=True):
     Attributes:
         is_healthy: the verdict; None before the first one, which counts as unhealthy.
         reason: why the last bad round was bad, until the verdict is good again.
-        streak: rounds in a row that speak against the verdict.
+        streak: rounds in a row that contradict the verdict.
         due: when the next round begins, None unless probing.
         limit: when the present round is too late.
         waiting: ports of the present round that have not answered.
-        trouble: what kept us from probing in the present or the last round; empty normally.
+        trouble: what kept the agent from probing in the present or the last round; empty normally.
         slowest: seconds of the slowest answer in the present round so far.
-        took: seconds that the last round took which said something; None before it.
+        took: seconds of the last conclusive round; None before it.
         cause: what had the present round begin out of turn, or a failed one that counts towards
             the next verdict; empty where there is no such thing.
     """
@@ -143,7 +143,7 @@ class ProbeState(Struct, frozen=True, kw_only=True):
 
     @property
     def is_steady(self) -> bool:
-        """Return whether the verdict is good and nothing speaks against it."""
+        """Return whether the verdict is good and no round contradicts it."""
         return self.is_healthy is True and not self.streak
 
     @property
@@ -267,7 +267,7 @@ def _conclude(
     *,
     took: float,
 ) -> tuple[ProbeState, tuple[Action, ...]]:
-    """Weigh a round that ended, a good one where ``failure`` is empty; nobody is waited for."""
+    """Weigh a round that ended, a good one where ``failure`` is empty; no port is waited for."""
     closed = _closing(waiting)
     is_good = not failure
     if state.is_healthy == is_good:

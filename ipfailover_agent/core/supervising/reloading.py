@@ -65,7 +65,7 @@ def end(
 
 
 def completed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
-    """Take keepalived's word that it has read its file: what it does is looked at."""
+    """keepalived reported that it has read its file: have its instances looked at."""
     if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.APPLYING:
         return state, ()
     state = replace(state, reload=Reload.VERIFYING)
@@ -99,7 +99,7 @@ def verified(
 
 
 def deadline_passed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
-    """keepalived, or whoever verifies, has taken too long."""
+    """keepalived, or the verification, has taken too long."""
     match state.reload:
         case Reload.APPLYING:
             return _on_doubt(state, _UNCONFIRMED, now, policy)
@@ -115,14 +115,14 @@ def deadline_passed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> 
 
 
 def cut_short(state: Lifecycle) -> EndReload:
-    """Return the verdict on a reload during which keepalived ended, if only as it was told to."""
+    """Return the verdict on a reload during which keepalived ended, if only on purpose."""
     if state.reload is Reload.ROLLING_BACK:
         return EndReload(reason=state.difference)
     return EndReload(reason=_and_then(state.difference, _ENDED))
 
 
 def _wait(state: Lifecycle, grace: float, now: float, policy: SupervisionPolicy) -> Lifecycle:
-    """Wait less long for a first step: what it takes down for a moment is on nobody meanwhile."""
+    """Wait less long for a first step: what it takes down is on no node meanwhile."""
     if state.signals_left:
         grace = min(grace, policy.first_step_grace)
     return replace(state, deadline=now + grace)
@@ -139,7 +139,7 @@ def _next_step(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
 
 
 def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy) -> Step:
-    """Nobody knows whether a step is in force: go no further, and end nothing that may serve.
+    """Go no further, and end nothing that may serve: whether a step is in force is unknown.
 
     After a first step keepalived is given the configuration before once more: that moves no
     address from one instance to another, so it costs none, in force or not. The second step would

@@ -1,4 +1,4 @@
-"""The words of supervision: phases, events, actions, delays and what is remembered.
+"""The types of supervision: phases, events, actions, delays and what is remembered.
 
 ``lifecycle`` decides with them, ``agent`` reports events and carries out actions.
 """
@@ -23,7 +23,7 @@ class AgentPhase(enum.Enum):
     WAITING = "waiting"  # for the node, or for a configuration that can be used
     STARTING = "starting"  # keepalived was started and has not spoken yet
     RUNNING = "running"
-    RESTARTING = "restarting"  # keepalived was told to end, and will be started anew
+    RESTARTING = "restarting"  # keepalived is about to end, and will be started anew
     CLEARING = "clearing"  # keepalived ended; what is left of its group is being ended
     BACKOFF = "backoff"
     STOPPING = "stopping"
@@ -38,7 +38,7 @@ class Reload(enum.Enum):
     PREPARING = "preparing"
     APPLYING = "applying"
     VERIFYING = "verifying"  # keepalived has read its file; does it do what that says?
-    ROLLING_BACK = "rolling back"  # it does not, and was told to end
+    ROLLING_BACK = "rolling back"  # keepalived does not, and is about to end
 
 
 class CandidateVerdict(enum.Enum):
@@ -57,7 +57,7 @@ class SupervisionPolicy(Struct, frozen=True, kw_only=True):
     ``docker stop`` grants; keepalived needs about 1 s to stop, 3 s with 254 instances.
     """
 
-    okay_delay: float = 10.0  # without a word from keepalived for so long, it counts as running
+    okay_delay: float = 10.0  # after so long without a report, keepalived counts as running
     stop_grace: float = 5.0
     kill_grace: float = 1.0
     clear_grace: float = 1.5
@@ -114,11 +114,11 @@ class SpawnFailed(Struct, frozen=True, kw_only=True):
 
 
 class KeepalivedReady(Struct, frozen=True):
-    """keepalived said that it has started."""
+    """keepalived reported that it has started."""
 
 
 class ReloadCompleted(Struct, frozen=True):
-    """keepalived said that it has read its file again."""
+    """keepalived reported that it has read its file again."""
 
 
 class VerificationEnded(Struct, frozen=True, kw_only=True):
@@ -158,7 +158,7 @@ class InputsChanged(Struct, frozen=True):
 class RestartWanted(Struct, frozen=True, kw_only=True):
     """keepalived cannot do its work as it runs, through no fault of its own: start it anew.
 
-    What wants it goes on wanting it: while a reload is under way it is passed over.
+    The mechanism that wants it repeats the event: while a reload is under way it is ignored.
     """
 
     reason: str
@@ -246,13 +246,13 @@ class CheckGroup(Struct, frozen=True):
 
 
 class ReleaseAddresses(Struct, frozen=True):
-    """Remove addresses of ours that are still on an interface."""
+    """Remove addresses of this node's instances that are still on an interface."""
 
 
 class EndReload(Struct, frozen=True, kw_only=True):
-    """The reload is over: say so. ``reason`` is empty where it was carried out.
+    """The reload is over: report it. ``reason`` is empty where it was carried out.
 
-    ``is_confirmed`` False: the new configuration is in place, and keepalived has not said so.
+    ``is_confirmed`` False: the new configuration is in place, and keepalived has not confirmed it.
     """
 
     reason: str = ""

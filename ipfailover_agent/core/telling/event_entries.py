@@ -1,6 +1,6 @@
 """What happened, an entry each, and the line of JSON that keeps it.
 
-An entry bears the name that the log has for it, so that whoever finds one finds the other.
+An entry has the same name as its event in the log, so that each leads to the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _LONGEST: Final = 500  # characters of a sentence that are kept
-_LONGEST_READ: Final = 1000  # characters of a text in a line; ours are shorter
+_LONGEST_READ: Final = 1000  # characters of a text in a line; the agent writes shorter ones
 _KEPT: Final = frozenset(
     (
         *("agent.started", "agent.stopped"),

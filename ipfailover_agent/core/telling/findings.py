@@ -25,7 +25,7 @@ CONFIGURED_CHECKS: Final = (
 """What needs one."""
 
 WIRE_CHECKS: Final = ("rivals", "ids", "holders", "multicast", "answers", "peers")
-"""What is heard, or asked for, on the network."""
+"""The checks that listen to the network, or ask hosts on it."""
 
 CHECKS: Final = (*NODE_CHECKS, *CONFIGURED_CHECKS, *WIRE_CHECKS, "clock", "cpu")
 """Every check; each has a line at least."""
@@ -34,7 +34,7 @@ CHECKS: Final = (*NODE_CHECKS, *CONFIGURED_CHECKS, *WIRE_CHECKS, "clock", "cpu")
 class CheckResult(enum.Enum):
     """How a check ended; the values are shown to operators."""
 
-    PASS = "pass"  # noqa: S105 - a word, not a secret
+    PASS = "pass"  # noqa: S105 - a verdict, not a secret
     WARN = "warn"
     FAIL = "fail"
     SKIP = "skip"

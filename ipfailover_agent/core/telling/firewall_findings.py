@@ -1,4 +1,4 @@
-"""What is to be said of chains that could drop VRRP."""
+"""Judges chains that could drop VRRP."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def judge_chains(
     is_running: bool = False,
     owned: Collection[Table] = (),
 ) -> Iterator[Finding]:
-    """Judge base chains that may drop VRRP, and hold no rule of ours that lets it in.
+    """Judge base chains that may drop VRRP, and hold no rule of the agent that lets it in.
 
     Args:
         closed: the chains.
@@ -78,7 +78,7 @@ def judge_chains(
 
 
 def judge_legacy(tables: Sequence[str]) -> Iterator[Finding]:
-    """Tell of tables of iptables-legacy: whether they drop anything is not known."""
+    """Warn of tables of iptables-legacy: whether they drop anything is not known."""
     if tables:
         yield warned(
             "firewall",

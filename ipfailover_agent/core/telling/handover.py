@@ -23,7 +23,7 @@ class AddressLook(Struct, frozen=True, kw_only=True):
 
 
 class OtherHolderSeen(Struct, frozen=True, kw_only=True):
-    """Somebody else said at a moment that he has addresses.
+    """Another node claimed addresses at a moment.
 
     ``who``: the sender's address where it was an advert, else the MAC that was announced.
     """
@@ -38,10 +38,10 @@ class Handover(Struct, frozen=True, kw_only=True):
     """What was seen, the worst of all addresses, in seconds.
 
     Attributes:
-        taken_by: who had the last address; None where some were not taken.
-        after: from the request until he had it.
-        nobody: for how long nobody had an address.
-        both: for how long both had one.
+        taken_by: the node that had the last address; None where some were not taken.
+        after: from the request until that node had it.
+        nobody: for how long no node had an address.
+        both: for how long both nodes had one.
     """
 
     taken_by: str | None
@@ -53,10 +53,10 @@ class Handover(Struct, frozen=True, kw_only=True):
 def sighting(
     packet: Advert | Announcement, at: float, addresses: Collection[IPAddress], router_id: int
 ) -> OtherHolderSeen | None:
-    """Return what a received packet says of our addresses, None for nothing.
+    """Return what a received packet shows about these addresses, None for nothing.
 
-    An advert for our id speaks for the addresses that it need not list (excluded ones) as well;
-    one of priority 0 is a goodbye.
+    An advert for this node's id claims the addresses that it need not list (excluded ones) as
+    well; one of priority 0 claims none.
     """
     if isinstance(packet, Advert):
         listed = set(packet.addresses) & set(addresses)

@@ -1,4 +1,4 @@
-"""What HTTP/1 speaks, as far as a read-only server needs it: bytes <-> structs (RFC 9112).
+"""The messages of HTTP/1, as far as a read-only server needs them: bytes <-> structs (RFC 9112).
 
 One request per connection, and only its first line counts: no body is read, no header changes an
 answer. So there is nothing to smuggle, to negotiate or to keep in memory.
@@ -15,7 +15,7 @@ from msgspec import Struct
 HEAD_LIMIT: Final = 8192
 """Bytes of a request's head, its first line and headers, that are read at most."""
 
-_LINE_LIMIT: Final = 1024  # bytes of the first line; ours are shorter than 100
+_LINE_LIMIT: Final = 1024  # bytes of the first line; the paths here need fewer than 100
 _NOT_ALLOWED: Final = 405
 _MOST_FIELDS: Final = 8  # of a query
 _END = re.compile(rb"\r?\n\r?\n")
@@ -65,7 +65,7 @@ class HttpResponse(Struct, frozen=True, kw_only=True):
 
 
 def text(status: int, *lines: str) -> HttpResponse:
-    """Return an answer in words, one line for each."""
+    """Return an answer of plain text, with these lines."""
     body = "".join(f"{each}\n" for each in lines)
     return HttpResponse(status=status, body=body.encode("utf-8", "replace"))
 

@@ -1,8 +1,8 @@
-"""What keepalived says in its log about why it does something.
+"""The lines of keepalived's log that explain a transition.
 
 Only lines that 2.2.7 and 2.3.3 write without ``--log-detail`` (vrrp.c, vrrp_scheduler.c,
 vrrp_track.c, vrrp_daemon.c, keepalived_netlink.c). They are written before the transition that
-they explain. Any other line, and any that another version words otherwise, is no remark.
+they explain. Any other line explains nothing, nor does one that another version words otherwise.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _VERSION: Final = re.compile(r"Starting Keepalived v(\S+)")
 
 
 class Outranked(Struct, frozen=True, kw_only=True):
-    """MASTER heard somebody of a higher rank and steps down."""
+    """A MASTER received an advert of a higher rank and steps down."""
 
     instance: str
     source: str
@@ -45,7 +45,7 @@ class Outranked(Struct, frozen=True, kw_only=True):
 
 
 class Outranks(Struct, frozen=True, kw_only=True):
-    """BACKUP heard a MASTER of a lower rank and does not wait for it."""
+    """A BACKUP received an advert of a lower rank and does not wait for that MASTER."""
 
     instance: str
     source: str
@@ -73,7 +73,7 @@ class ProcessExited(Struct, frozen=True, kw_only=True):
 
 
 class ChildDied(Struct, frozen=True, kw_only=True):
-    """The VRRP child is gone; where it ended with a fault, that is told before."""
+    """The VRRP child is gone; where it ended with a fault, a line before says so."""
 
     pid: int
 
@@ -124,6 +124,6 @@ def _parse_rest(text: str) -> Remark | None:
 
 
 def _plain(verdict: str) -> str:
-    """Return ``failed (exited with status 1)`` in words that follow "check failed"."""
+    """Return ``failed (exited with status 1)`` as text that follows "check failed"."""
     inner = re.fullmatch(r"\w+ \((.+)\)", verdict)
     return inner[1] if inner else verdict.replace("_", " ")

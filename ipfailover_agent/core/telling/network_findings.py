@@ -1,4 +1,4 @@
-"""What is to be said of a network that was listened to for a few seconds, and asked."""
+"""Judges a network by what came in for a few seconds, and by the answers of its hosts."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class ReceivedPackets(Struct, frozen=True, kw_only=True):
     """What came in.
 
     Attributes:
-        seconds: for how long we listened.
-        packets: received ones, our own left out.
+        seconds: for how long.
+        packets: received ones, this node's own left out.
         answers: the MACs that answered when asked for an address, this host's left out.
         held: the virtual addresses that this node had all the time.
         neighbours: what the kernel knows of other hosts: addresses by MAC.
@@ -106,9 +106,9 @@ def judge_wire(
 
 
 def judge_multicast(contexts: Sequence[ContestContext], heard: ReceivedPackets) -> Finding:
-    """Judge whether multicast arrives; what says so is another node's advert, or its absence.
+    """Judge whether multicast arrives, by another node's advert, or by its absence.
 
-    Somebody who answers for an address, and whose adverts do not get here, is another node from
+    A host that answers for an address, and whose adverts do not get here, is another node from
     which the network keeps them, or a stranger.
     """
     if any(each.is_unicast for each in contexts):
@@ -142,10 +142,10 @@ def _unicast_advice(
 
 
 def _newest(heard: ReceivedPackets, contexts: Sequence[ContestContext]) -> list[Advert]:
-    """Return the last advert of each sender, id and list, this host's and goodbyes left out.
+    """Return the last advert of each sender, id and list, without this host's and priority 0.
 
     Two programs on one node may send for one id, each its own list.
-    They are in the order of ids, whoever was heard first.
+    They are in the order of ids, whichever came first.
     """
     newest: dict[tuple[object, ...], Advert] = {}
     for each in heard.packets:
@@ -168,7 +168,7 @@ def _carps(heard: ReceivedPackets, contexts: Sequence[ContestContext]) -> list[C
 def _carp_clashes(
     contexts: Sequence[ContestContext], carps: Sequence[Carp], seen_ids: Collection[int]
 ) -> list[causes.Cause]:
-    """Return a cause for each CARP device with ids of ours, in the family of each."""
+    """Return a cause for each CARP device with ids of this node, in the family of each."""
     ours = {(each.virtual_router_id, family_of(each.source)) for each in contexts}
     clashing: dict[IPAddress, list[Carp]] = {}
     for each in carps:
@@ -183,7 +183,7 @@ def _carp_clashes(
 def judge_answers(
     contexts: Sequence[ContestContext], heard: ReceivedPackets, peers: Sequence[IPAddress] = ()
 ) -> Iterator[Finding]:
-    """Judge who answers for or announces the addresses; ``peers``: those that were asked for."""
+    """Judge the hosts that answer for or announce the addresses; ``peers`` were asked too."""
     adverts = _newest(heard, contexts)
     known = {mac: peer for peer in peers for mac in heard.answers.get(peer, ())}
     free: list[IPAddress] = []
@@ -237,7 +237,7 @@ def _strangers(address: IPAddress, context: ContestContext, heard: ReceivedPacke
 def _advertised_by(
     address: IPAddress, mac: bytes, adverts: Sequence[Advert], heard: ReceivedPackets
 ) -> tuple[IPAddress, ...] | None:
-    """Return what a host advertises that has an address; None where no advert of it is heard."""
+    """Return what a host advertises that has an address; None where no advert of it came."""
     its_own = {address, *heard.neighbours.get(mac, ())}
     found = [each for each in adverts if each.source_mac == mac or each.source in its_own]
     if not found:
@@ -263,7 +263,7 @@ def _of_mute(
     contexts: Sequence[ContestContext],
     heard: ReceivedPackets,
 ) -> Finding:
-    """Judge a host that has an address and sends no adverts here; ``peer``: whose MAC it is."""
+    """Judge a host that has an address and sends no adverts here; ``peer``: the MAC's owner."""
     if peer is not None:
         # As for every node that is new: the others do not know it yet, and both would hold it.
         return failed(

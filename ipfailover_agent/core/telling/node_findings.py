@@ -1,4 +1,4 @@
-"""What is to be said of a node: facts in, a finding a line out."""
+"""Judges a node: facts in, a finding a line out."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def judge_password(settings: Settings, config: KeepalivedConfig) -> Finding:
 
 
 def judge_link(name: str, state: str | None, *, is_up: bool) -> Finding:
-    """Judge the interface; ``state``: the kernel's operstate, None where it is not told."""
+    """Judge the interface; ``state``: the kernel's operstate, None where it is unknown."""
     if not is_up:
         return failed("interface", f"{name} is down", f"ip link set {name} up")
     if state in {"up", "unknown", None}:
@@ -130,7 +130,7 @@ def judge_link(name: str, state: str | None, *, is_up: bool) -> Finding:
 
 
 def judge_reach(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> Iterator[Finding]:
-    """Judge whether the node answers who asks for its addresses; nothing where it does.
+    """Judge whether the node answers hosts that ask for its addresses; nothing where it does.
 
     ``arp_ignore``: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
     """
@@ -208,7 +208,7 @@ def judge_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[
 
 
 def judge_reverse_path(config: KeepalivedConfig, facts: HostFacts, value: int | None) -> Finding:
-    """Judge net.ipv4.conf.*.rp_filter, the larger of all and the interface; None: not told.
+    """Judge net.ipv4.conf.*.rp_filter, the larger of all and the interface; None: unknown.
 
     Strict (1) does no harm where all that comes in here is also answered through here.
     """
@@ -291,7 +291,7 @@ def judge_port(
 
 
 def judge_listeners(refusal: str) -> Iterator[Finding]:
-    """Say that the kernel does not tell of listeners; nothing where it does."""
+    """Warn that the kernel does not show listeners; nothing where it does."""
     if refusal:
         yield warned(
             "port",
@@ -345,8 +345,8 @@ def judge_clock(source: str | None, shift: float = 0.0) -> Finding:
     """Judge the node's clock.
 
     Args:
-        source: the kernel's clocksource, None where it is not told.
-        shift: by how many seconds the wall clock was set while we listened, if we did.
+        source: the kernel's clocksource, None where it is unknown.
+        shift: by how many seconds the wall clock was set during the look, if there was one.
     """
     if source in _POOR_CLOCKS:
         return warned(
@@ -369,9 +369,9 @@ def judge_starvation(
     """Judge whether the agent would run on time.
 
     Args:
-        pressure: per cent of the last ten seconds in which something waited, None: not told.
-        throttled: how often the container's CPU limit has stopped it, None: not told.
-        late: by how many seconds we woke too late at worst while we listened, if we did.
+        pressure: per cent of the last ten seconds in which something waited, None: unknown.
+        throttled: how often the container's CPU limit has stopped it, None: unknown.
+        late: by how many seconds doctor woke too late at worst, if it looked at the network.
     """
     if throttled:
         return warned(

@@ -1,7 +1,7 @@
 """Why an instance changed its state, as far as this node can know.
 
-:func:`infer` is pure: from what keepalived said, what was on the wire, and what the agent did
-itself. Where nothing of that explains a transition, it says so.
+:func:`infer` is pure: it infers from keepalived's reports, from the adverts of other nodes and
+from the agent's own actions. Where none of that explains a transition, the cause says so.
 
 Times are monotonic seconds. keepalived's behaviour and lines as in 2.2.7 and 2.3.3 (vrrp.c,
 vrrp_scheduler.c, vrrp_track.c, keepalived_netlink.c).
@@ -20,9 +20,9 @@ from ipfailover_agent.core.model import VrrpState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_RECENT: Final = 2.0  # from a cause to the transition that keepalived tells of, at most
+_RECENT: Final = 2.0  # from a cause to the transition that keepalived reports, at most
 _MISSED: Final = 2.0  # advert intervals after which the adverts of a rival no longer go on
-_SHAKEN: Final = 4.0  # advert intervals in which a foreign speaker was heard: a master-down time
+_SHAKEN: Final = 4.0  # advert intervals after a foreign advert: a master-down interval
 _REMEMBERED: Final = 8  # senders of adverts, per instance; as many foreign ones
 
 
@@ -32,12 +32,12 @@ class TransitionKind(enum.Enum):
     STARTED = "started"
     RESTARTED = "restarted"  # keepalived was started again
     RELOADED = "reloaded"
-    SILENCE = "silence"  # nobody was heard for the master-down time
-    HANDOVER = "handover"  # the master said that it leaves
+    SILENCE = "silence"  # no advert came for the master-down interval
+    HANDOVER = "handover"  # the master sent priority 0
     PREEMPTED = "preempted"  # we outrank the master that is there
     ID_SHARED = "id shared"  # the master's adverts stopped: another speaker of our id is there
     UNCOUNTED = "uncounted"  # a master advertises, and keepalived does not take it
-    OUTRANKED = "outranked"  # somebody else ranks higher
+    OUTRANKED = "outranked"  # another node ranks higher
     CHECK_FAILED = "check failed"
     CHECK_PASSED = "check passed"
     HELD = "held"
@@ -47,7 +47,7 @@ class TransitionKind(enum.Enum):
     INTERFACE_DOWN = "interface down"
     INTERFACE_UP = "interface up"
     LEASE_LAPSED = "lease lapsed"
-    ADDRESS_LOST = "address lost"  # somebody removed it from the interface
+    ADDRESS_LOST = "address lost"  # another program removed it from the interface
     STOPPED = "stopped"
     ENDED = "keepalived ended"
     UNKNOWN = "unknown"
@@ -65,11 +65,11 @@ class NewestAdvert(Struct, frozen=True, kw_only=True):
 
     Attributes:
         source: its address.
-        priority: 0 says that it has left.
-        at: when it was heard.
+        priority: 0 where it has left.
+        at: when it came.
         ranks_higher: by VRRP: priority, then address.
-        foreign: says in words who that is, where it has nothing to do with our addresses.
-        is_dropped: that one does not get to keepalived here.
+        foreign: a description of the sender, where it has none of this node's addresses.
+        is_dropped: the advert does not get to keepalived here.
         gap: seconds between two of its adverts, the longest of those that ended just now; None
             for the first advert.
         gap_ended: when that ended.
@@ -111,7 +111,7 @@ def _after(before: NewestAdvert, newest: NewestAdvert) -> NewestAdvert:
 
 
 class Withholding(Struct, frozen=True, kw_only=True):
-    """Why the agent keeps an instance in FAULT: a short word and a sentence."""
+    """Why the agent keeps an instance in FAULT: a kind and a sentence."""
 
     reason: str
     text: str
@@ -130,17 +130,17 @@ class Knowledge(Struct, frozen=True, kw_only=True):
     Attributes:
         previous, state: of the instance.
         now: the moment.
-        priority: ours.
+        priority: of this node.
         advert_interval: seconds.
-        is_wire_watched: without it nothing is known of adverts but what keepalived says.
-        sightings: adverts of others, newest last.
-        outranked: keepalived's word that it steps down for somebody.
-        preempted: keepalived's word that it passes over somebody of a lower rank.
-        withholdings: why our track file is set.
+        is_wire_watched: without it nothing is known of adverts but keepalived's log lines.
+        sightings: adverts of other nodes, newest last.
+        outranked: keepalived's line that it steps down for a higher rank.
+        preempted: keepalived's line that it passes over a lower rank.
+        withholdings: why the agent's track file is set.
         check_failure: why the check fails; None while it does not, as far as is known.
         link_failure: why the interface cannot serve, None while it can.
-        sender: the address of the interface that keepalived cannot do without, in words; empty
-            where it was told which one to send from.
+        sender: the address of the interface that keepalived cannot do without, as text; empty
+            where the configuration names the one to send from.
         before: the cause of the transition before this one; ``lasted`` how long ago it was.
         lapsed_at: when the lease lapsed last.
         start: why keepalived was started last.
@@ -252,7 +252,7 @@ def _to_master(known: Knowledge) -> TransitionCause:
 
 
 def _sharing(known: Knowledge) -> NewestAdvert | None:
-    """Return a foreign speaker of our id that is there, rather one that keepalived hears."""
+    """Return a present foreign speaker of this id, rather one whose adverts reach keepalived."""
     there = [
         each
         for each in known.sightings
@@ -264,7 +264,7 @@ def _sharing(known: Knowledge) -> NewestAdvert | None:
 def _goes_on(sighting: NewestAdvert, known: Knowledge) -> bool:
     """Return whether a sender went on advertising, by its last adverts.
 
-    One that was silent before the very last is not: a MASTER that hears that we took over answers.
+    A sender that was silent before the very last advert did not: a MASTER answers a successor.
     """
     longest = _MISSED * known.advert_interval
     is_there = sighting.priority > 0 and known.now - sighting.at < longest
@@ -364,7 +364,7 @@ def _to_fault(known: Knowledge) -> TransitionCause:
         return _cause(TransitionKind.CHECK_FAILED, f"check failed: {reason}")
     if known.previous in {VrrpState.INIT, VrrpState.STOP}:
         return _begun(known)  # until the check has run for the first time
-    if known.sender:  # nothing else is left of what makes keepalived do this, and it says no word
+    if known.sender:  # nothing else makes keepalived do this, and it writes no line about it
         return _cause(
             TransitionKind.INTERFACE_DOWN,
             f"{known.sender} was gone for a moment: somebody removed it and set it again, as"
