@@ -47,7 +47,7 @@ _LAST_WORDS_SECONDS = 1.0  # at most, while keepalived's last output is still be
 
 
 class Agent:
-    """Runs until it is told to stop or cannot go on; :meth:`run` returns the exit code.
+    """Runs until a signal stops it or it cannot go on; :meth:`run` returns the exit code.
 
     Args:
         environment: the initial environment; keepalived gets it too.
@@ -56,7 +56,7 @@ class Agent:
         output: where keepalived's lines go, as ``wrap`` makes them.
         errors: where the log goes.
         policy: every delay.
-        last_words: hears why the agent ends, where that is not told with the exit code.
+        last_words: called with the reason why the agent ends, where the exit code lacks it.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Agent:
         files.prepare_run_directory(self._paths)
         self._guard.drains.restore()
         self._history.load()
-        # Whoever finds our pid must not find a former agent's status beside it.
+        # A command that finds the new pid must not find a former agent's status beside it.
         self._reporter.write_status()
         files.write_pid_file(self._paths.agent_pid)
         process.become_subreaper()
@@ -226,9 +226,10 @@ class Agent:
                 self._handle(event)
 
     def _abandon_keepalived(self) -> None:
-        """End keepalived and release its addresses after a bug of ours, as well as it goes.
+        """End keepalived and release its addresses after a bug of the agent, as well as it goes.
 
-        Otherwise they would stay on the interface where we are PID 1: our end kills everything.
+        Otherwise they would stay on the interface where the agent is PID 1: its end kills
+        everything.
         """
         if self._state.pid is None:
             return
@@ -265,7 +266,7 @@ class Agent:
         events = self._wait(deadline)
         now = self._woke_at
         self._listen(events, now)
-        # What keepalived told of comes before leases, and leases before anything else.
+        # What keepalived reported comes before leases, and leases before anything else.
         for event in events:
             match event:
                 case loop.LineReceived(source="notify", line=line):
@@ -301,7 +302,7 @@ class Agent:
             due = (deadline, self._guard.probes.deadline, self._guard.contests.resume_at)
             first = min((each for each in due if each is not None), default=None)
             events = self._loop.wait(first)
-            # Most of what the kernel tells of links is no reason for a round.
+            # Most of the kernel's notices of links are no reason for a round.
             matters = _LINKS in events and self._guard.link_watch.readable()
             events = tuple(each for each in events if each != _LINKS)
             now = time.monotonic()
@@ -337,7 +338,7 @@ class Agent:
                 asked = number is signal.SIGHUP
                 self._dispatch(does.ReloadRequested() if asked else does.StopRequested())
             case loop.LineReceived(source="notify") | loop.Woken():
-                pass  # taken before; somebody wants a snapshot, which the round makes
+                pass  # taken before; a client wants a snapshot, which the round makes
             case loop.LineReceived(source=keepalived_watchdog.STREAM, line=line):
                 self._guard.keepalived_watchdog.lookup_said(line)
             case loop.StreamClosed(source=keepalived_watchdog.STREAM):
@@ -395,7 +396,7 @@ class Agent:
         if not (is_expected or keepalived.says_dumped(line)):
             self._pass_on(line)
         if not self._child.is_newest(source):
-            return  # the last words of one that ended say nothing of its successor
+            return  # the last lines of one that ended say nothing of its successor
         if keepalived.says_started(line):
             self._dispatch(does.KeepalivedReady())
             if self._state.pid is not None:

@@ -1,7 +1,7 @@
 """A second thread that ends the agent when the loop stands still for good.
 
-Whoever starts the agent again does better than a loop that renews no lease and answers nothing.
-It works without a probe of the platform, and needs no port.
+An agent that is started again does better than a loop that renews no lease and answers nothing.
+The watchdog works without a probe of the platform, and needs no port.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ipfailover_agent.system import process
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TELLING: Final = 1.0  # seconds for the last words: what the loop hangs at may hang again
+_TELLING: Final = 1.0  # seconds for the last event: what the loop hangs at may hang again
 _STOPPING: Final = 2.0  # for keepalived, which says goodbye and removes its addresses
 
 

@@ -76,9 +76,9 @@ class Variables(Struct, frozen=True, kw_only=True):
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A configuration that passed our own checks; ``keepalived -t`` comes next.
+    """A configuration that passed the agent's own checks; ``keepalived -t`` comes next.
 
-    ``lacks``: what it wants of the node, in sentences, and the node does not have just now;
+    ``lacks``: what it needs of the node, in sentences, and the node does not have just now;
     ``unserved``: why clients would not reach addresses though the node serves them.
     """
 
@@ -92,7 +92,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what an operator should be told though nothing is wrong."""
+        """Return warnings for the operator though nothing is wrong."""
         reports = self.config.reports
         further = (each for each in self.unserved if each not in reports)
         return (*self.settings.warnings, *reports, *further, *self.lacks)
@@ -144,9 +144,9 @@ def refuse_start_only_changes(before: Variables, after: Variables) -> None:
 def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> Candidate:
     """Parse, look at the host, plan and render.
 
-    ``add_peers`` adds what is known of the peers that are given by name; asked where there are
-    any names, and told once there are none any more. It adds which of the node's addresses a
-    running agent uses, too.
+    ``add_peers`` adds what is known of the peers that are given by name; it is called where there
+    are any names, and once more when there are none any more. It adds which of the node's
+    addresses a running agent uses, too.
 
     Raises:
         SettingsError: input that cannot be used; every problem of one stage together.
@@ -176,9 +176,9 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
 def _with_templates(
     parsed: Settings, values: Mapping[str, str], directory: str | None
 ) -> Settings:
-    """Return the settings without the watch where the user's own templates know nothing of it.
+    """Return the settings without the watch where the user's own templates lack it.
 
-    A check script of the user's wants to be run; and a keepalived.conf that has no room for the
+    A check script of the user's has to be run; and a keepalived.conf that has no room for the
     agent's verdict would be one without a check.
     """
     name = _unaware(directory) if directory and parsed.check_watch else ""
@@ -204,7 +204,7 @@ def _unaware(directory: str) -> str:
 
 
 def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tuple[str, ...]:
-    """Return what the configuration wants of the node, and the node does not have just now."""
+    """Return what the configuration needs of the node, and the node does not have just now."""
     found = (
         cpu_limits.warnings(parsed, host.cpu_share()) if cpu_limits.fast_settings(parsed) else ()
     )

@@ -1,7 +1,7 @@
-"""HTTP as the loop sees it: woken when somebody asks, it looks at the node and leaves the look.
+"""HTTP on the loop's side: a request wakes the loop, which looks at the node and leaves the look.
 
-One look answers everybody for a second, however many ask. What is asked of the kernel and of
-keepalived for it takes the loop a few milliseconds; nothing is asked for while nobody asks us.
+One look answers all clients for a second, however many ask. What the look asks of the kernel and
+of keepalived takes the loop a few milliseconds; without clients nothing is asked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SOURCE = "http"
 _BEAT = 5.0  # seconds without anything to do after which the loop shows that it lives
-_LOOK_INTERVAL = 0.5  # between two looks; the thread lets one answer everybody for a second
+_LOOK_INTERVAL = 0.5  # between two looks; the thread answers all clients of a second with one
 _DUMP_INTERVAL = 2.0  # seconds for which keepalived is not asked again
 _DUMP_PATIENCE = 1.0  # seconds to wait for its answer; it hangs only after two
 _CLOSING = 0.5
@@ -113,7 +113,7 @@ class Web:
         return beat if self._look_due is None else min(beat, self._look_due)
 
     def tick(self, now: float) -> None:
-        """Show that the loop runs; look at the node if somebody waits for that."""
+        """Show that the loop runs; look at the node if a client waits for that."""
         if self._start_at is not None and (
             now >= self._start_at
             or (self._reporter.phase is AgentPhase.RUNNING and not self._told.reason)

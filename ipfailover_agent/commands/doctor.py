@@ -150,7 +150,7 @@ def _record_of_agent(options: Options) -> ActiveRecord | None:
 
 
 def _told_by_agent(source: _Source) -> Mapping[str, Any] | None:
-    """Return the status of the agent that runs here, None where none does or tells it."""
+    """Return the status of the agent that runs here, None where none does or shows it."""
     try:
         return running.read_status(source.options.run_directory)
     except AgentError:
@@ -181,7 +181,7 @@ def _agent(source: _Source) -> Iterator[Finding]:
 
 
 def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
-    """Tell of what an agent would do and cannot, and of what it keeps from serving on purpose."""
+    """Report what an agent would do and cannot, and what it keeps from serving on purpose."""
     for each in told.get("protections", ()):
         if not each["active"] and each["reason"]:
             text = f"its protection {each['kind']} is off: {each['reason']}"

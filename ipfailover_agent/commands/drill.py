@@ -94,9 +94,9 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
                 raise _RefusedError("; ".join(answer["lines"]))
             measured = watcher.measure(asked_at)
         except _StoppedError:
-            pass  # told below, with how the drain was ended
+            pass  # printed below, with how the drain was ended
         finally:
-            _ignore_signals()  # who is impatient must not leave the node drained
+            _ignore_signals()  # an impatient operator must not leave the node drained
             state, ending = _put_back(options, subject)
     if measured is None:
         raise _StoppedError(f"stopped; {ending}")
@@ -123,7 +123,7 @@ def _choose(data: dict[str, Any], word: str | None) -> _Subject:
                 "holds it"
             )
         if found[0]["drained"]:
-            # what somebody else asked for is not ours to end
+            # a drain that another command asked for is not this one's to end
             raise _RefusedError(f"{found[0]['name']} is being drained: {found[0]['drained']}")
     (chosen,) = found
     return _Subject(

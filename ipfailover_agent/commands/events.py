@@ -69,7 +69,7 @@ def _newer(
 
 
 def _print(found: list[tuple[str, Entry]], *, as_json: bool) -> bool:
-    """Print entries; return False when nobody reads them any more."""
+    """Print entries; return False when they have no reader any more."""
     if not found:
         return True
     return terminal.say("\n".join(line if as_json else text(each) for line, each in found))

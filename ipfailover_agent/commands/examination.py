@@ -218,7 +218,7 @@ def _scripts(candidate: Candidate) -> Iterator[Finding]:
 def network(
     candidate: Candidate, seconds: float, told: Mapping[str, Any] | None = None
 ) -> Iterator[Finding]:
-    """Listen and ask; then say how punctual we were, too.
+    """Listen and ask; then report how punctual this process was, too.
 
     ``told`` is the status of the agent that runs here, None where none does.
     """

@@ -77,7 +77,7 @@ def used_addresses(run_directory: str) -> tuple[IPAddress, ...]:
 
 
 def describe(answer: names.LookupResult) -> str:
-    """Return an answer in words."""
+    """Return an answer as text."""
     if answer.failure:
         return f"{answer.question}: {answer.failure}"
     return f"{answer.question}: {' '.join(map(str, answer.addresses))}"

@@ -166,7 +166,7 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _P
     )
 
 
-# --- told ---------------------------------------------------------------------------------------
+# --- the output ---------------------------------------------------------------------------------
 
 
 def _as_text(outcome: _PlanOutcome) -> list[str]:
@@ -219,7 +219,7 @@ def _ids(change: ConfigChange) -> list[str]:
 
 
 def _moves(change: ConfigChange) -> list[str]:
-    """Return who goes where: every move where there are few, else the first of each run."""
+    """Return the moves of addresses: each where there are few, else the first of each run."""
     pairs: dict[tuple[str, str], list[Any]] = {}
     for each in change.moved:
         pairs.setdefault((each.origin, each.target), []).append(each.address)

@@ -65,7 +65,7 @@ def release(options: Options) -> int:
     if not released:
         terminal.say(f"none of {len(addresses)} addresses is on {' or '.join(looked_at)}")
     _remove_rules(settings)
-    # A custom template may say nothing of the agent: then only one in the run directory is ours.
+    # An own template may not name the agent: then only a file in the run directory is the agent's.
     written = settings.keepalived_config if settings else ""
     files.remove_run_directory(RunPaths(directory=options.run_directory, config=written))
     return 0

@@ -23,9 +23,9 @@ class _NoReloadVerdictError(AgentError):
 def reload(run_directory: str, timeout: float) -> int:
     """Send SIGHUP, wait at most ``timeout`` seconds, print the verdict; return 0 or 78.
 
-    The agent counts reloads that it starts and ends, and tells of a start before it reads
-    anything: a reload that ends with a higher number than had started before the signal has read
-    what was there when this command was called.
+    The agent counts reloads that it starts and ends, and reports a start before it reads anything:
+    a reload that ends with a higher number than had started before the signal has read what was
+    there when this command was called.
     """
     pid = find_agent(run_directory)
     seen = read_status(run_directory)

@@ -48,7 +48,7 @@ def wrote(record: ActiveRecord, pid: int) -> bool:
 
 
 def unseen(run_directory: str, pid: int) -> str:
-    """Return in words what is known of an agent that runs and whose status cannot be read."""
+    """Return what is known of an agent that runs and whose status cannot be read, as text."""
     path = RunPaths(directory=run_directory, config="").status
     if os.path.exists(path):  # noqa: PTH110 - start-up time
         return f"the agent, pid {pid}, runs, and this version cannot read its {path}"

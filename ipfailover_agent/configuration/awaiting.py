@@ -1,7 +1,7 @@
-"""Listens, while an address that adverts are to come from is awaited, for whether another has it.
+"""Listens whether another node has the address that adverts of this node are to come from.
 
-It may come late, or be another node's, as where one value is given to all nodes: whose adverts
-come from it has it, and that is then said as certain. Nothing here raises.
+The address may come late, or be another node's, as where one value is given to all nodes. A node
+whose adverts come from it has it, and the error then says so for certain. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _FRAMES_PER_READ: Final = 256
 
 
 class SourceEar:
-    """Hears adverts from one awaited address at a time."""
+    """Receives adverts from one awaited address at a time."""
 
     def __init__(self) -> None:
         self._awaited: AwaitedSource | None = None
         self._wire: packet_socket.PacketSocket | None = None
         self._loop: Loop | None = None
-        self._holder = ""  # its MAC, once it was heard
+        self._holder = ""  # its MAC, once an advert came
 
     def about(self, error: HostNotReadyError, loop: Loop) -> HostNotReadyError:
-        """Return the error, or one that says for certain who has what is lacking."""
+        """Return the error, or one that names for certain the host that has the address."""
         if error.source is None:
             self.close()
             return error
@@ -55,7 +55,7 @@ class SourceEar:
         loop.watch_readable(self._wire.fileno(), SOURCE)
 
     def readable(self) -> None:
-        """Take what was heard."""
+        """Note received adverts."""
         if self._wire is None or self._awaited is None:
             return
         try:

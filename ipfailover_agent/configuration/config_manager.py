@@ -215,7 +215,7 @@ class ConfigManager:
                     f"keepalived refuses the configuration: {how}", output="\n".join(test.lines)
                 )
             self._prepare_steps(candidate)
-            # In place before the state machine hears of it: a full disk must be a refusal.
+            # In place before the state machine gets the event: a full disk must be a refusal.
             self._install(candidate)
         except AgentError as error:
             self._discard_steps()
@@ -329,7 +329,7 @@ class ConfigManager:
         files.replace_all((*candidate.rendering.scripts, candidate.rendering.config))
 
     def _record_addresses(self) -> None:
-        """Write down what may be on an interface from now on, for whoever comes after us."""
+        """Record what may be on an interface from now on, for the next run of the agent."""
         if self.active is None:
             return
         before = self._previous.config.addresses if self._previous else ()
@@ -400,7 +400,7 @@ class ConfigManager:
             return True
 
     def release_addresses(self) -> None:
-        """Remove addresses of ours by what the kernel shows, not by what we believe.
+        """Remove virtual addresses by what the kernel shows, not by what the agent believes.
 
         Before anything is known of a configuration, those that a former run recorded.
         """

@@ -1,4 +1,4 @@
-"""Peers by name at work: has names resolved, keeps the set, says what changes.
+"""Peers by name at work: has names resolved, keeps the set, reports what changes.
 
 ``core.peering.peers`` decides, ``system.resolving`` asks; here are the clock, the record in the
 run directory and the log. Nothing here waits.
@@ -77,7 +77,7 @@ class Peering:
         """Return the facts with the peers as far as they are known; has them looked up if new.
 
         Raises:
-            SystemRefusedError: the kernel does not tell which of them is this node.
+            SystemRefusedError: the kernel does not answer which of them is this node.
         """
         if not settings.unicast_peer_names:
             self._state = None
@@ -94,7 +94,7 @@ class Peering:
         facts = replace(facts, local_addresses=local)
         wanted = replace(peers.want(settings, facts), stored=stored)
         self._state = state  # not before the kernel has answered: the next attempt reads again
-        self._is_telling = False  # whoever asks is told by the answer
+        self._is_telling = False  # the answer goes to the caller
         try:
             self._step(wanted)
         finally:
@@ -132,7 +132,7 @@ class Peering:
                 self._step(inquiries.LookupEnded(answer=each, own=_own_of(each)))
 
     def close(self) -> None:
-        """Take no more answers; who is still asking is not waited for."""
+        """Take no more answers; look-ups that still run are not waited for."""
         if self._resolver is not None:
             self._resolver.close()
 
@@ -215,7 +215,7 @@ class Peering:
 
 
 def _own_of(answer: LookupResult) -> frozenset[IPAddress]:
-    """Return which of the addresses this node has; none where the kernel does not tell."""
+    """Return which of the addresses this node has; none where the kernel gives no answer."""
     try:
         return host.local_addresses(answer.addresses)
     except AgentError:

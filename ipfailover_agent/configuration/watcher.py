@@ -1,8 +1,8 @@
 """Looks at the source of variables and at the node, and asks for a reload when one has changed.
 
-Decisions are :mod:`core.changing.debounce`'s. A look at the source is a few stat calls every two
-seconds, a look at the node three netlink dumps every five: a plan may wait for that. What must not
-wait is heard, see :mod:`protection.link_watch`. Nothing here raises.
+:mod:`core.changing.debounce` decides. A look at the source is a few stat calls every two seconds,
+a look at the node three netlink dumps every five: a plan may wait for that. Notices that must not
+wait come to :mod:`protection.link_watch`. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Watcher:
     Args:
         log: where events go.
         options: of the agent; ``watches`` switches this off.
-        candidates: knows the active configuration.
-        policy: says how often it looks.
+        candidates: has the active configuration.
+        policy: how often to look.
         request: asks for a reload.
     """
 

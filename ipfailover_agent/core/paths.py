@@ -45,7 +45,7 @@ class RunPaths(Struct, frozen=True, kw_only=True):
     def candidate(self) -> str:
         """Return the file that ``keepalived -t`` looks at before it becomes ``config``.
 
-        It lies in the run directory: the run directory is ours, the configuration's need not be.
+        It lies in the run directory, which is the agent's; the configuration's need not be.
         """
         return f"{self.directory}/keepalived.conf.candidate"
 

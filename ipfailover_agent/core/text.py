@@ -21,7 +21,7 @@ def listed(items: Iterable[object], shown: int = _SHOWN) -> str:
 
 
 def one_line(text: str, limit: int = _LINE) -> str:
-    """Return what somebody else wrote as one line of at most ``limit`` characters.
+    """Return what another program wrote as one line of at most ``limit`` characters.
 
     Its lines are joined, and what moves a cursor is written as Python writes it.
     """
@@ -40,7 +40,7 @@ def shown_without(value: Struct, secret: str) -> str:
 
 
 def taken_by(interface: str, port_of: str) -> str:
-    """Return what is said of an interface that is the port of another one.
+    """Return a sentence about an interface that is the port of another one.
 
     Tried with a bridge (Linux 6.18): ARP is answered and no packet that follows, a neighbour
     solicitation is not; adverts leave, and none arrives. A bond and Open vSwitch take what comes

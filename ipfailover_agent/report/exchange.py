@@ -1,7 +1,7 @@
 """What the loop and the HTTP thread leave for each other.
 
 Each attribute has one writer, holds an immutable value and is replaced as a whole, which CPython
-does at once: nobody needs a lock, and nobody ever waits for the other thread.
+does at once: neither thread needs a lock, and neither waits for the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Fewer than the watchdog has patience for: a probe says it first.
 
 
 class StatusView(Struct, frozen=True, kw_only=True):
-    """This node, looked at because somebody asked.
+    """This node, looked at because of a request.
 
     Attributes:
         at: when, in monotonic seconds.
@@ -76,7 +76,7 @@ class Exchange:
 
 
 def wake(descriptor: int) -> None:
-    """Wake who waits for it; never blocks."""
+    """Wake the thread that waits for it; never blocks."""
     with contextlib.suppress(BlockingIOError):
         os.eventfd_write(descriptor, 1)
 

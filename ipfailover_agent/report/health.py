@@ -15,7 +15,7 @@ _MOST_LINES = 10
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """``reasons`` say why not, ``notes`` what deserves a word though it is fine."""
+    """``reasons`` against it, ``notes`` beside it though it is fine."""
 
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ def first(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def live(beat: float, now: float) -> Health:
-    """Judge the loop; a keepalived that hangs is ours to restart, not the platform's.
+    """Judge the loop; a keepalived that hangs is restarted by the agent, not by the platform.
 
     Args:
         beat: when the loop began its last round, in monotonic seconds.
@@ -55,7 +55,7 @@ def foreign(name: str | None, config: str | None) -> Health | None:
 
     Args:
         name: the OPENSHIFT_HA_CONFIG_NAME in force, None where nothing is in force yet.
-        config: what the probe asks for, None for any.
+        config: the one that the probe names, None for any.
     """
     if config is None or name is None or config == name:
         return None

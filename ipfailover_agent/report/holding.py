@@ -1,4 +1,4 @@
-"""Who holds addresses, in words: for the command ``status`` and for the page."""
+"""The holders of addresses as text, for the command ``status`` and for the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNKNOWN = "unknown, no master is heard"
 
 
 class ShownHolder(Struct, frozen=True, kw_only=True):
-    """One who holds; ``heard`` is how many seconds ago, None where it is this node."""
+    """One holder; ``heard`` is how many seconds ago its advert came, None for this node."""
 
     address: str
     is_here: bool
@@ -34,7 +34,7 @@ def holder(
 ) -> ShownHolder:
     """Return a holder as it was at a moment, in ISO 8601.
 
-    That is the moment of the snapshot: until the next one the holder has been heard, or there
+    That is the moment of the snapshot: until the next one the holder has advertised, or there
     would be one that does not name it.
     """
     heard = None
@@ -77,7 +77,7 @@ def _merged(same: Sequence[ShownHolder]) -> ShownHolder:
 
 
 def words(holders: Sequence[ShownHolder]) -> str:
-    """Return who holds: ``10.0.0.12 (priority 250, heard 0.4 s ago)``, or "unknown"."""
+    """Return the holder: ``10.0.0.12 (priority 250, heard 0.4 s ago)``, or "unknown"."""
     return " and ".join(map(_words, holders)) or UNKNOWN
 
 

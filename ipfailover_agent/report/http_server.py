@@ -1,9 +1,9 @@
-"""The HTTP server: one daemon thread, one selector, bounded in everything that others can ask for.
+"""The HTTP server: one daemon thread, one selector, bounds on everything that clients can ask for.
 
 http.server is not used: it gives every connection a thread, or one connection the whole server.
 Here a slow or silent client costs a slot of a table and some kilobytes, and the oldest silent one
-loses its slot to whoever comes next. The thread spawns, signals and waits for nothing: it reads
-what the loop left on the :class:`~ipfailover_agent.report.exchange.Exchange`.
+loses its slot to the next client. The thread spawns, signals and waits for nothing: it reads what
+the loop left on the :class:`~ipfailover_agent.report.exchange.Exchange`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Server:
             self._selector.register(self._exchange.to_thread, selectors.EVENT_READ)
             while not self._exchange.is_closing:
                 self._round()
-        except Exception as error:  # noqa: BLE001 - a bug here must be told, and cost no address
+        except Exception as error:  # noqa: BLE001 - a bug here must be logged, and cost no address
             self._tell(Listening(reason="it failed", failure=repr(error)))
         finally:
             for each in tuple(self._connections.values()):
@@ -158,7 +158,7 @@ class Server:
         self._tell(replace(self._exchange.listening, active=True, reason=""))
 
     def _pause(self, until: float) -> None:
-        """Leave those who come in the kernel's queue for a moment."""
+        """Leave new clients in the kernel's queue for a moment."""
         if self._listener is not None:
             self._selector.unregister(self._listener)
         self._is_accepting, self._listen_at = False, until
@@ -226,13 +226,13 @@ class Server:
             return
         try:
             answer = self._site.answer(connection.request, now, may_wait=may_wait)
-        except Exception as error:  # noqa: BLE001 - a bug must be told, and end nothing
+        except Exception as error:  # noqa: BLE001 - a bug must be logged, and end nothing
             self._tell(replace(self._exchange.listening, failure=repr(error)))
             answer = http_messages.refusal(500)
         if answer is not None:
             self._respond(connection, answer, now)
         elif connection.phase is not _Phase.WAITING:
-            # Not watched: who has said all may have closed its side, and still wants the answer.
+            # Not watched: a client may close its side after a request and still want the answer.
             self._selector.unregister(connection.client)
             connection.phase = _Phase.WAITING
             connection.deadline = now + _LOOK_SECONDS
@@ -240,7 +240,7 @@ class Server:
             wake(self._exchange.to_loop)
 
     def _look_again(self, now: float) -> None:
-        """Answer those who waited, if the loop has looked at the node."""
+        """Answer waiting clients, if the loop has looked at the node."""
         for each in tuple(self._connections.values()):
             if each.phase is _Phase.WAITING:
                 with self._closing_when_gone(each):

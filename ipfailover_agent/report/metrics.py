@@ -124,7 +124,7 @@ def _is_up(look: StatusView) -> bool:
 
 
 def _of_scripts(look: StatusView) -> Iterator[Metric]:
-    """Yield the check; nobody is told whether it runs at this moment, so that has no value."""
+    """Yield the check; whether it runs at this moment is unknown, so that has no value."""
     result = GaugeMetricFamily(
         "keepalived_script_status", "Result of the check: 1 good, 0 bad", labels=("name",)
     )
@@ -292,7 +292,7 @@ def _of_instances(look: StatusView) -> Iterator[Metric]:
 
 
 def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
-    """Yield who holds each instance, as this node hears it.
+    """Yield the holders of each instance, as this node sees their adverts.
 
     One series for each holder: what changes with every advert is a value, never a label, and a
     holder that is gone has no series any more.

@@ -45,7 +45,7 @@ _SEGMENTS: Final = {"master": (2, 20), "backup": (14, 8), "fault": (2, 20), "oth
 
 
 class Badge(Struct, frozen=True, kw_only=True):
-    """A state in words, with a sign and the style that goes with it."""
+    """A state as text, with a sign and the style that goes with it."""
 
     text: str
     style: str
@@ -69,7 +69,7 @@ class Strip(Struct, frozen=True, kw_only=True):
 
 
 class TransitionText(Struct, frozen=True, kw_only=True):
-    """A transition in words."""
+    """A transition as text."""
 
     at: str
     ago: str
@@ -95,7 +95,7 @@ class Card(Struct, frozen=True, kw_only=True):
 
 
 class Holding(Struct, frozen=True, kw_only=True):
-    """Who holds some of many instances: these are the cards of them."""
+    """The holder of some of many instances: these are the cards of them."""
 
     words: str
     count: str
@@ -227,7 +227,7 @@ def _holdings(
 
 
 def _holder_style(holders: tuple[holding.ShownHolder, ...]) -> str:
-    """Return the style sheet's word: one holder is as it should be, none or two are not."""
+    """Return the class of the style sheet: one holder is as it should be, none or two are not."""
     return "mute" if len(holders) == 1 else "fault" if holders else "other"
 
 
@@ -381,7 +381,7 @@ def _facts_of(instance: InstanceStatus, now: datetime) -> InstanceFacts:
 
 
 def _silences(instance: InstanceStatus, now: datetime) -> list[str]:
-    """Return for which addresses nobody answers, those of one holder together."""
+    """Return the addresses for which no host answers, those of one holder together."""
     groups: dict[str, list[UnansweredStatus]] = {}
     for each in instance.unanswered:
         groups.setdefault(each.holder, []).append(each)
@@ -403,7 +403,7 @@ def _change(each: TransitionStatus, now: datetime) -> TransitionText:
 
 
 def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...], str]:
-    """Return the last hour as paths, and in words for who cannot see them."""
+    """Return the last hour as paths, and as text for readers that cannot see them."""
     starts = [
         (max((datetime.fromisoformat(at) - now).total_seconds() + _HOUR, 0.0), state)
         for at, state in instance.timeline

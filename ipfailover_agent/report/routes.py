@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.telling.http_messages import HttpRequest, HttpResponse
     from ipfailover_agent.report.exchange import Exchange, StatusView
 
-_FRESH: Final = 1.0  # seconds for which one look answers everybody
-_USABLE: Final = 2.0  # seconds after which a look is too old to be told
+_FRESH: Final = 1.0  # seconds for which one look answers every client
+_USABLE: Final = 2.0  # seconds after which a look is too old to be shown
 
 
 class Routes:
@@ -67,7 +67,7 @@ def _make(path: str, look: StatusView) -> HttpResponse:
             body = status_model.to_json(look.status).encode()
             return http_messages.HttpResponse(body=body, content_type="application/json")
         case "/metrics":
-            # 20 ms and 3 MB that only those pay who scrape
+            # 20 ms and 3 MB that only a scrape costs
             from ipfailover_agent.report import metrics  # noqa: PLC0415
 
             return metrics.response(look)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 UNKNOWN = "unknown"
-"""What is said of a holder where nobody is heard."""
+"""The holder where no master's advert comes."""
 
 
 class TransitionStatus(Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ class EventStatus(Struct, frozen=True, kw_only=True):
 
 
 class RivalStatus(Struct, frozen=True, kw_only=True):
-    """The last that was told of a rival of an instance: its address or MAC, and why it is one."""
+    """The last report about a rival of an instance: its address or MAC, and why it is one."""
 
     rival: str
     kind: str
@@ -62,7 +62,7 @@ class RivalStatus(Struct, frozen=True, kw_only=True):
 
 
 class UnansweredStatus(Struct, frozen=True, kw_only=True):
-    """An address that another node advertises and nobody answers for.
+    """An address that another node advertises and no host answers for.
 
     ``holder`` is that node's own address, ``cause`` a sentence on what it means.
     """
@@ -74,7 +74,7 @@ class UnansweredStatus(Struct, frozen=True, kw_only=True):
 
 
 class HolderStatus(Struct, frozen=True, kw_only=True):
-    """Who holds an instance's addresses: this node, or the sender of a master's adverts.
+    """A holder of an instance's addresses: this node, or the sender of a master's adverts.
 
     ``address`` is the holder's own, that its adverts come from. ``priority`` is that of its newest
     advert, which came at ``heard_at``; None where it is this node, ``is_here``.
@@ -87,7 +87,7 @@ class HolderStatus(Struct, frozen=True, kw_only=True):
 
 
 class DumpStatus(Struct, frozen=True, kw_only=True):
-    """What keepalived itself said of an instance, and when it was asked.
+    """What keepalived itself reported of an instance, and when it was asked.
 
     ``effective_priority`` is 0 in FAULT. The counters begin at 0 when keepalived starts.
     ``garp_delay`` is in seconds.
@@ -104,17 +104,17 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
     """One VRRP instance. ``since`` is UTC in ISO 8601, or None before the first transition.
 
     ``addresses`` are the configured ones; the instance holds them while it is MASTER. ``held``
-    says in words why it is kept in FAULT on purpose, ``drained`` how it is drained.
+    is the reason why it is kept in FAULT on purpose, ``drained`` how it is drained.
 
     Attributes:
-        lease_remaining: seconds after which the kernel removes the addresses if nobody renews
-            their lease, below 0 where it may have done so; None while nothing is leased.
-        holder: who holds the addresses, by its own address; two are separated by a comma, and
-            "unknown" says that no master's advert came within a master-down time.
+        lease_remaining: seconds after which the kernel removes the addresses if their lease is
+            not renewed, below 0 where it may have done so; None while nothing is leased.
+        holder: the node that holds the addresses, by its own address; two are separated by a
+            comma, and "unknown" means that no master's advert came within a master-down interval.
         holders: the same with what is known of each; a holder that falls silent is taken out.
-        dump: keepalived's own word, None before its first.
-        rivals: the newest last, at most 4; those that were told of within the last hour.
-        unanswered: addresses that another node holds and nobody answers for.
+        dump: keepalived's own report, None before its first.
+        rivals: the newest last, at most 4; those that were reported within the last hour.
+        unanswered: addresses that another node holds and no host answers for.
         transitions: the last five, the newest last.
         timeline: pairs of a time and the state from then on, for the last hour, at most 32; the
             first may be older.
@@ -193,8 +193,8 @@ class ConfigStatus(Struct, frozen=True, kw_only=True):
 class CheckStatus(Struct, frozen=True, kw_only=True):
     """The check of this node: it is one for all instances.
 
-    ``state`` is ok, failing or unknown; ``reason`` says in words why it fails. ``duration`` is how
-    many seconds its last run took, None where that is not known.
+    ``state`` is ok, failing or unknown; ``reason`` says why it fails. ``duration`` is how many
+    seconds its last run took, None where that is not known.
     """
 
     state: str = "unknown"
@@ -244,9 +244,9 @@ class AgentStatus(Struct, frozen=True, kw_only=True):
 
     Attributes:
         ready: whether the node does its part, as ``core.telling.readiness`` judges; ``reasons``
-            say why not, ``notes`` what deserves a word though it is ready.
+            why it does not, ``notes`` beside it though it does.
         fingerprint: of what must be equal on all nodes, see ``core.planning.fingerprint``.
-        keepalived_version: empty before keepalived has told it.
+        keepalived_version: empty before keepalived has reported it.
         python: version of the interpreter.
         events: of the last hour, the newest last, at most 50.
         listen: None where HTTP is off.

@@ -1,4 +1,4 @@
-"""Removing addresses from interfaces, and marking as ours what is on one already."""
+"""Removes addresses from interfaces, and marks as the agent's what is on one already."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def release_addresses(found: Iterable[tuple[Interface, InterfaceAddress]]) -> tuple[str, ...]:
-    """Delete the addresses; return in words those that were still there.
+    """Delete the addresses; return those that were still there, as text.
 
     Raises:
         NotPermittedError: NET_ADMIN is missing.

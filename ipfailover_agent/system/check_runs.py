@@ -26,13 +26,13 @@ _BASH: Final = "/usr/bin/bash"  # as keepalived starts it
 
 
 class CheckRuns:
-    """Runs of a script, judged as rounds of probes are; ``report`` hears of every change.
+    """Runs of a script, judged as rounds of probes are; ``report`` is called at every change.
 
     Args:
         policy: with one port, which stands for the whole check.
         script: its path.
         environment: what the script gets.
-        report: hears of the verdict.
+        report: called with the verdict.
         is_healthy: the verdict so far; a bad one is looked into at once.
     """
 
@@ -62,7 +62,7 @@ class CheckRuns:
 
     @property
     def deadline(self) -> float | None:
-        """Return when :meth:`tick` is due, None while nothing speaks against the application."""
+        """Return when :meth:`tick` is due, None while no run contradicts the verdict."""
         return self._state.deadline
 
     def begin(self, now: float, policy: probe.ProbePolicy | None = None) -> None:
@@ -86,7 +86,7 @@ class CheckRuns:
             self._dispatch(probe.ProbeDeadlinePassed(), now)
 
     def child_exited(self, child: ChildExit) -> bool:
-        """Take the end of a child; return whether it was one of ours."""
+        """Handle the end of a child; return whether it was one of these."""
         if child.pid != self._pid:
             return False
         self._pid = None

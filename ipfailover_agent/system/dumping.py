@@ -8,7 +8,7 @@ Before keepalived has spoken for the first time the signal kills it.
 file that was not there when we asked was begun after the question.
 """
 
-# pathlib costs start-up time and knows no descriptors.
+# pathlib costs start-up time and has no descriptors.
 # ruff: noqa: PTH108, PTH123
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DumpRequest:
     """One question at a time. Nothing blocks, and no error is raised: answers are events.
 
     Args:
-        directory: keepalived's TMPDIR, which is ours alone.
+        directory: keepalived's TMPDIR, which is the agent's alone.
 
     Attributes:
         signal_number: of the signal that asks, None until it is known or where there is none.
@@ -59,7 +59,7 @@ class DumpRequest:
 
         Args:
             question: the answer's number.
-            pid: a child of ours that was not reaped and that has said that it runs.
+            pid: a child of the agent that was not reaped and that has reported its start.
             now: monotonic seconds.
         """
         self._question, self._asked_at, self._begun_at = question, now, None
@@ -110,7 +110,7 @@ class DumpRequest:
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
-            # one that is gone has ended, and whoever reaps it says so
+            # one that is gone has ended, and the loop learns it when it is reaped
             process.signal_process(pid, self.signal_number)
         except NotPermittedError as error:
             return str(error)

@@ -1,6 +1,6 @@
 """What this node is: interfaces, routes, scripts, capabilities, processes."""
 
-# pathlib costs start-up time and knows no descriptors.
+# pathlib costs start-up time and has no descriptors.
 # ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH123
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def discover(
         scope: which addresses are wanted.
         check_script: the user's command, its first word is looked at.
         notify_script: likewise.
-        recorded: the addresses that the run directory says we served before.
+        recorded: the addresses that the agent served before, by the run directory.
         is_glance: do not wait until addresses stop changing, some may be missing; and a default
             route that the kernel does not go by may be a minute old.
 
@@ -224,7 +224,7 @@ def missing_capabilities(needed: Iterable[str] = ("NET_ADMIN", "NET_RAW")) -> tu
 
 
 def cpu_pressure() -> str | None:
-    """Return how starved of CPU the node is (pressure stall information), None if not told.
+    """Return how starved of CPU the node is (pressure stall information), None if unknown.
 
     For example ``some avg10=12.50``: in 12.5 % of the last ten seconds something had to wait.
     """
@@ -247,7 +247,7 @@ def boot_id() -> str:
 def cpu_share(
     *, membership: str = "/proc/self/cgroup", control_groups: str = "/sys/fs/cgroup"
 ) -> CpuShare:
-    """Return what of the CPU we get, as far as the system tells; the paths are for tests."""
+    """Return the agent's share of CPU, as far as the system shows it; the paths are for tests."""
     pressure = (cpu_pressure() or "").rpartition("avg10=")[2]
     limits: list[float] = []
     with contextlib.suppress(OSError), open(membership, encoding="utf-8") as file:
@@ -307,7 +307,7 @@ def forwards_ipv6(interface: str) -> bool:
 
 
 def ipv4_setting(word: str, interface: str) -> int | None:
-    """Return net.ipv4.conf.*.``word``, the larger of ``all`` and the interface; None: not told.
+    """Return net.ipv4.conf.*.``word``, the larger of ``all`` and the interface; None: unknown.
 
     That is what is in force of rp_filter and of arp_ignore.
     """
@@ -330,7 +330,7 @@ def has_link(interface: str) -> bool:
 
 
 def link_failure(interface: str, family: Family) -> str | None:
-    """Return why keepalived cannot serve on an interface, None where nothing speaks against it.
+    """Return why keepalived cannot serve on an interface, None where it can.
 
     Its link has to be up, and it needs an address: with IPv6 a link-local one.
     """
@@ -415,7 +415,7 @@ def process_started_at(pid: int) -> int | None:
 
 
 def uptime() -> float:
-    """Return the seconds since boot as /proc tells them, where containers may have their own."""
+    """Return the seconds since boot by /proc, where containers may have their own."""
     try:
         with open("/proc/uptime", "rb") as file:
             return float(file.read().split()[0])

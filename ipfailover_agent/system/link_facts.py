@@ -33,7 +33,7 @@ def look(
 ) -> LinkFacts:
     """Return the node as it is now; ``virtual`` addresses are left out.
 
-    Of other interfaces only those addresses are told that are among ``sources``.
+    Of other interfaces only those addresses are returned that are among ``sources``.
 
     Raises:
         SystemRefusedError: the kernel does not answer, or addresses change at this moment: a dump

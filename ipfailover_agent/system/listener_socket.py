@@ -46,7 +46,7 @@ class ListenerSocket:
         except OSError as error:
             raise SystemRefusedError(_refused(error.errno)) from error
         try:
-            self._socket.connect((0, 0))  # nobody but the kernel may answer
+            self._socket.connect((0, 0))  # only the kernel may answer
         except OSError as error:
             self._socket.close()
             raise SystemRefusedError(_refused(error.errno)) from error
@@ -58,14 +58,14 @@ class ListenerSocket:
     def prepare(self) -> None:
         """Write the questions anew: an interface that is made anew has another index.
 
-        The answers are forgotten, so the next look tells of every one.
+        The answers are forgotten, so the next look reports every one.
         """
         questions = (_question(each) for each in self._listeners)
         self._numbered = list(enumerate(questions))
         self._answers = [b""] * len(self._numbered)
 
     def has_changed(self) -> bool:
-        """Ask after every port; tell whether an answer is another than the last time.
+        """Ask after every port; return whether an answer is another than the last time.
 
         It is called many times a second, so bytes are compared and nothing is made of them.
         """
@@ -98,7 +98,7 @@ class ListenerSocket:
         return ""
 
     def _control(self, version: int) -> int:
-        """Return the error number; IPv4 stands in where IPv6 is switched off: one module tells."""
+        """Return the error number; IPv4 stands in where IPv6 is off: one module serves both."""
         try:
             return self._control_of(version)
         except OSError as error:
@@ -132,7 +132,7 @@ class ListenerSocket:
 
 
 def refusal() -> str:
-    """Return why the kernel does not tell of IPv4 listeners, nothing where it does."""
+    """Return why the kernel does not show IPv4 listeners, nothing where it does."""
     try:
         asker = ListenerSocket(())
     except SystemRefusedError as error:

@@ -1,4 +1,4 @@
-"""What the agent writes down for whoever comes after it: addresses, peers, what was in force.
+"""What the agent writes down for its next run: addresses, peers, what was in force.
 
 A record that is missing or damaged is none.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def record_addresses(path: str, interface: str, addresses: Iterable[IPAddress]) -> None:
-    """Record which addresses we may have on which interface, for whoever cleans up after a crash.
+    """Record which addresses may be on which interface, for the clean-up after a crash.
 
     Raises:
         SystemRefusedError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Listens on an interface for a few seconds, and asks who has some addresses."""
+"""Listens on an interface for a few seconds, and asks which hosts have some addresses."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def listen(
     targets: Collection[IPAddress],
     seconds: float,
 ) -> tuple[tuple[Packet, ...], dict[IPAddress, set[bytes]], float]:
-    """Return received packets, MACs by address, and by how many seconds we woke late at worst.
+    """Return received packets, MACs by address, and how many seconds late a wake-up was at worst.
 
     Args:
-        wire: hears adverts and announcements.
+        wire: receives adverts and announcements.
         askers: this node's own addresses, at most one of a family.
         targets: each is asked for twice, while the asker of its family is there.
         seconds: how long to listen.
@@ -88,7 +88,7 @@ def _ask(
 
 def _listening(interface: str, ethertype: int) -> socket.socket:
     try:
-        # Without a protocol it hears nothing before it is bound, and is bound at once.
+        # Without a protocol it receives nothing before it is bound, and is bound at once.
         found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     except OSError as error:
         raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error

@@ -1,7 +1,7 @@
 """Has nft carry out what ``core.network.accept_rules`` decides: beside the loop, or at once.
 
 Beside the loop nft is a child whose output goes to memory files: nothing has to be read while it
-runs, and it cannot be blocked. The ruleset's generation, one cheap question to the kernel, tells
+runs, and it cannot be blocked. The ruleset's generation, one cheap question to the kernel, shows
 whether looking again is worth a process at all.
 """
 
@@ -48,14 +48,14 @@ class NftRun:
             self._opened = opened.pop_all()
 
     def kill(self) -> None:
-        """End it, and wait until it has; ours is the only reaper."""
+        """End it, and wait until it has; the agent is the only reaper."""
         process.signal_group(self.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         self.take(None)
 
     def take(self, exit_code: int | None) -> accept_rules.Output:
-        """Return what it said; the run is over."""
+        """Return its output; the run is over."""
         with self._opened:
             text, errors = (
                 os.pread(each.fileno(), _OUTPUT_LIMIT, 0).decode("utf-8", "backslashreplace")
@@ -67,7 +67,7 @@ class NftRun:
 
 
 class Firewall:
-    """Keeps the rules in place beside the loop; ``report`` hears of everything that it does.
+    """Keeps the rules in place beside the loop; ``report`` is called for everything that it does.
 
     Its owner calls :meth:`tick` when ``deadline`` has passed and :meth:`child_exited` for every
     child that was reaped. One failure is reported once, until it is another or was mended.
@@ -103,12 +103,12 @@ class Firewall:
 
     @property
     def has_none(self) -> bool:
-        """Return whether no rule is wanted, and the last look has left none of ours."""
+        """Return whether no rule is wanted, and the last look has left none of the agent's."""
         is_idle = self._look is None and not self._is_wanted_anew
         return is_idle and not self._wanted and self.is_active is True
 
     def want(self, addresses: frozenset[IPAddress], now: float) -> None:
-        """Have the rules for these addresses from now on, and no others of ours."""
+        """Have the rules for these addresses from now on, and no others of the agent."""
         self._wanted = addresses
         self._is_wanted_anew = True
         self.is_active = None
@@ -130,7 +130,7 @@ class Firewall:
             self.deadline = now + _ASK_INTERVAL
 
     def child_exited(self, child: process.ChildExit, now: float) -> bool:
-        """Take the end of a child; return whether it was ours."""
+        """Handle the end of a child; return whether it was this nft."""
         if self._run is None or self._run.pid != child.pid:
             return False
         run, self._run = self._run, None
@@ -138,7 +138,7 @@ class Firewall:
         return True
 
     def remove_all(self) -> None:
-        """Remove every rule of ours at once; after the loop, since it waits for its processes."""
+        """Remove every rule of the agent at once; after the loop, as it waits for processes."""
         self.deadline = None
         self._look = None
         if self._run is not None:
@@ -220,9 +220,9 @@ class Firewall:
 def remove_all(
     tag: str, environment: Mapping[str, str], report: Callable[[accept_rules.Report], None]
 ) -> None:
-    """Remove every rule with this tag and wait until that is done; ours is the only reaper.
+    """Remove every rule with this tag and wait for it; the agent is the only reaper.
 
-    Without nft, or without the right to use it, ``report`` hears so.
+    Without nft, or without the right to use it, ``report`` gets the reason.
     """
     look = accept_rules.look(frozenset(), tag)
     answer: accept_rules.Answer = None

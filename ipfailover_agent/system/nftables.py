@@ -57,8 +57,8 @@ def has_table(name: str) -> bool | None:
 def owned_tables() -> frozenset[Table]:
     """Return the tables that only the process that made them can change (``flags owner``).
 
-    Asked of the kernel, since nft 1.0.6 has no word for this flag and prints what lies in memory.
-    Nothing where it is kept from us.
+    Asked of the kernel, since nft 1.0.6 lacks this flag and prints what lies in memory. Nothing
+    where the question is not permitted.
     """
     request = _HEADER.pack(_HEADER.size, _GET_TABLE, _REQUEST_DUMP, 1, 0, 0, 0, 0)
     found: set[Table] = set()

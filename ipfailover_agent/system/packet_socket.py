@@ -73,9 +73,9 @@ class Frame(Struct, frozen=True, kw_only=True):
 class PacketSocket:
     """A raw packet socket on one Ethernet interface, non-blocking; a context manager.
 
-    It hears VRRP's multicast even where keepalived has not joined its groups. It never sees what
-    itself sends. While the link is down it stays open and hears again when the link is back; when
-    the interface is gone it stays silent for good, and the caller opens another one.
+    It gets VRRP's multicast even where keepalived has not joined its groups. It never sees what
+    itself sends. While the link is down it stays open and receives again when the link is back;
+    when the interface is gone it stays silent for good, and the caller opens another one.
     """
 
     def __init__(self, interface: str, program: Program) -> None:
@@ -86,7 +86,7 @@ class PacketSocket:
             SystemRefusedError: no such interface, or one without Ethernet frames.
         """
         self.interface = interface
-        self._emptied_at = time.monotonic()  # nothing was heard before that
+        self._emptied_at = time.monotonic()  # nothing came before that
         self._mac = b""
         try:
             # without a protocol nothing is received until it is bound
@@ -146,7 +146,7 @@ class PacketSocket:
                 self._emptied_at = now
                 break
             except OSError as error:
-                if error.errno != errno.ENETDOWN:  # said once when the link goes down
+                if error.errno != errno.ENETDOWN:  # logged once when the link goes down
                     raise self._refused("listen", error) from error
                 continue
             packet = parse_frame(frame)
@@ -248,7 +248,7 @@ def usable_addresses(index: int) -> frozenset[IPAddress]:
     """Return what this host may send from on the interface of that index, this very moment.
 
     An address that duplicate address detection has not passed yet is not among them. To bind a
-    socket to an address would not tell: ip_nonlocal_bind lets anything pass.
+    socket to an address would not show it: ip_nonlocal_bind lets anything pass.
 
     Raises:
         SystemRefusedError: the kernel does not answer.
@@ -262,7 +262,7 @@ def usable_addresses(index: int) -> frozenset[IPAddress]:
 
 
 def parse_macs(payload: bytes) -> frozenset[bytes]:
-    """Return the hardware addresses that an RTM_NEWLINK message tells.
+    """Return the hardware addresses in an RTM_NEWLINK message.
 
     Raises:
         MalformedMessageError: the payload is not a struct ifinfomsg with its attributes.

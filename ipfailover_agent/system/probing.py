@@ -38,7 +38,7 @@ _WORDS: Final = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timed out"}
 
 
 class Prober:
-    """Probes the ports of a policy; ``report`` hears of every change of the verdict.
+    """Probes the ports of a policy; ``report`` is called at every change of the verdict.
 
     Its owner calls :meth:`tick` when ``fileno()`` is readable and when ``deadline`` has passed.
     """
@@ -173,7 +173,7 @@ class Prober:
 
 
 def _finish(made: socket.socket, began: float) -> None:
-    """Close a connection so that the application hears nothing of it, if that is possible yet."""
+    """Close a connection so that the application notices nothing, if that is possible yet."""
     if time.monotonic() - began < _ABORT_WITHIN:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
     made.close()
@@ -185,7 +185,7 @@ def _code_of(made: socket.socket) -> int:
         peer = made.getpeername()
     except OSError:
         return made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ENOTCONN
-    # Nobody listens: the port that we were given happened to be that one, and met itself.
+    # No listener: the port that the kernel chose happened to be that one, and met itself.
     return errno.ECONNREFUSED if peer == made.getsockname() else 0
 
 

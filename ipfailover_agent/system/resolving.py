@@ -34,7 +34,7 @@ _EMPTY = frozenset(
 
 
 def resolve(question: Question) -> LookupResult:
-    """Ask the system's resolver, and wait for it; a fault becomes a failure in words."""
+    """Ask the system's resolver, and wait for it; a fault becomes a failure with its reason."""
     try:
         found = socket.getaddrinfo(
             question.name, None, family=_FAMILIES[question.family], type=socket.SOCK_STREAM
@@ -82,7 +82,7 @@ class Resolver:
         return tuple(found)
 
     def close(self) -> None:
-        """Take no more answers; whoever hangs is left to hang."""
+        """Take no more answers; a look-up that hangs is left alone."""
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True
@@ -97,9 +97,9 @@ class Resolver:
     def _hand_over(self, answer: LookupResult) -> None:
         with self._lock:
             if self._is_closed:
-                return  # the descriptor may be somebody else's by now
+                return  # the descriptor may be another file's by now
             self._answers.append(answer)
-            with contextlib.suppress(BlockingIOError):  # full: the loop has been told
+            with contextlib.suppress(BlockingIOError):  # full: the loop is awake already
                 os.write(self._write, b".")
 
 

@@ -39,7 +39,7 @@ class RouteCache:
 
         Args:
             dump: reads them.
-            ask: tells which way an address takes that only default routes lead to: over any
+            ask: returns which way an address takes that only default routes lead to: over any
                 interface, and over each of those given.
             now: monotonic seconds.
         """

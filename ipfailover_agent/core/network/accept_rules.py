@@ -48,7 +48,7 @@ _FIREWALLD: Final = "firewalld"
 
 
 def tag_for(config_name: str) -> str:
-    """Return the comment that tells this configuration's rules from all others."""
+    """Return the comment that distinguishes this configuration's rules from all others."""
     plain = f"ipfailover-agent {config_name}"
     shown = re.sub(r"[^A-Za-z0-9._@+ -]", "_", plain)[:_TAG_LENGTH]
     if shown == plain:
@@ -59,7 +59,7 @@ def tag_for(config_name: str) -> str:
 def wanted_addresses(config: KeepalivedConfig) -> frozenset[IPAddress]:
     """Return the groups of the families that are served, and every unicast peer.
 
-    The group even where peers are named: a node with the former settings still speaks to it.
+    The group even where peers are named: a node with the former settings still sends to it.
     """
     groups = (VRRP_GROUPS[each.family] for each in config.instances)
     peers = (peer for each in config.instances for peer in each.unicast_peers)
@@ -87,8 +87,8 @@ class TableChange(Struct, frozen=True, kw_only=True):
 def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> TableChange | None:
     """Return what has to change in the table that the entries describe, None for nothing.
 
-    A rule of ours stays where it has effect: nothing that could drop VRRP precedes it. Rules of
-    ours that are not wanted, or in a chain that cannot drop any more, are removed.
+    A rule of the agent stays where it has effect: nothing that could drop VRRP precedes it. Rules
+    of the agent that are not wanted, or in a chain that cannot drop any more, are removed.
     """
     rules = TableRules(entries, tag)
     inserted: list[Insertion] = []
@@ -217,7 +217,7 @@ class AskOwned(Struct, frozen=True):
 
 
 class RuleInserted(Struct, frozen=True, kw_only=True):
-    """A rule of ours was put at the head of a base chain."""
+    """A rule of the agent was put at the head of a base chain."""
 
     table: str
     chain: str
@@ -225,7 +225,7 @@ class RuleInserted(Struct, frozen=True, kw_only=True):
 
 
 class RuleRemoved(Struct, frozen=True, kw_only=True):
-    """A rule of ours is gone, by our hand; ``address`` None where it was not of our form."""
+    """The agent removed a rule of its own; ``address`` None where it had another form."""
 
     table: str
     chain: str
@@ -249,11 +249,11 @@ class _FailedError(Exception):
 
 
 def look(wanted: frozenset[IPAddress], tag: str) -> Generator[Step, Answer, None]:
-    """Have exactly the rules that ``wanted`` needs; nothing wanted removes all of ours.
+    """Have exactly the rules that ``wanted`` needs; nothing wanted removes all of the agent's.
 
-    Yields what has to be done and is sent the answer (None for Pause and reports); whoever drives
-    it decides how nft is run and when. A table may vanish while we look, so all is tried again
-    before a failure is told.
+    Yields what has to be done and is sent the answer (None for Pause and reports); its driver
+    decides how nft is run and when. A table may vanish during a look, so all is tried again
+    before a failure is reported.
     """
     try:
         tables = yield from _tables()

@@ -1,11 +1,11 @@
 """The kernel's filter: which frames wake the agent at all, as a classic BPF program.
 
-What it lets through is what ``packets.parse_frame`` understands, and these besides, which cost
-more to tell apart here than there, and which hardly ever come: protocol 112 that is no whole
-VRRP advert; neighbour advertisements that are not valid; and IPv6 announcements of an address
-that shares its last 32 bits with one of ours.
+It lets through what ``packets.parse_frame`` understands, and these besides, which cost more to
+distinguish here than there, and which hardly ever come: protocol 112 that is no whole VRRP advert;
+neighbour advertisements that are not valid; and IPv6 announcements of an address that shares its
+last 32 bits with a virtual one.
 
-Adverts pass whatever their virtual router id: a node with another offset advertises our
+Adverts pass whatever their virtual router id: a node with another offset advertises the same
 addresses under another id.
 """
 
@@ -69,7 +69,7 @@ def kernel_filter(addresses: Collection[IPAddress] | None = None) -> Program:
     sent ones, and answers for these addresses that this host got; not those that it gives, of
     which the holder of a busy address has many. A VLAN tag that the network card or the kernel
     has taken off counts as well. What is addressed to another host never passes: whether it is
-    seen at all depends on who else listens on this interface.
+    seen at all depends on other programs that listen on this interface.
     """
     code = _Assembly()
     _find_payload(code)
@@ -127,7 +127,7 @@ def _find_payload(code: _Assembly) -> None:
     """Put the length of an inline tag into X and branch by the kind of payload."""
     code.add(_LD | _BYTE | _ABSOLUTE, _PACKET_TYPE)
     code.jump(_EQUAL, _OTHER_HOST, then="drop")
-    code.add(_LD | _BYTE | _ABSOLUTE, _VLAN_TAG_PRESENT)  # else Linux 5.0 to 6.1 tell an old tag
+    code.add(_LD | _BYTE | _ABSOLUTE, _VLAN_TAG_PRESENT)  # else Linux 5.0 to 6.1 show an old tag
     code.jump(_EQUAL, 0, then="untagged")
     code.add(_LD | _HALF | _ABSOLUTE, _VLAN_TAG)
     code.jump(_ANY_BIT, packets.VLAN_ID_MASK, then="drop")

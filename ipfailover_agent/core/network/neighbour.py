@@ -1,8 +1,8 @@
-"""Asking the network who has an address, and what comes back.
+"""Questions to the network for an address, and their answers.
 
 ARP requests (RFC 826) and neighbour solicitations (RFC 4861 section 4.3) from this node's own
-address, as any host sends them before it talks to another: they change nobody's mind. Never from
-0.0.0.0 nor from a virtual address: that would be a probe for a conflict (RFC 5227).
+address, as any host sends them before it sends to another: they change no host's neighbour table.
+Never from 0.0.0.0 nor from a virtual address: that would be a probe for a conflict (RFC 5227).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def question(
 
 
 def parse_answer(frame: bytes) -> tuple[IPAddress, bytes] | None:
-    """Return who has an address, by an answer to a question: the address and 6 bytes of MAC.
+    """Return the host that has an address, by an answer to a question: the address and its MAC.
 
     None for anything else, whatever the bytes.
     """

@@ -102,8 +102,8 @@ class Rule(Struct, frozen=True, kw_only=True):
         may_drop: it drops, rejects, queues, or cannot be understood.
         targets: chains that it jumps or goes to.
         accepts: what it accepts, where it is of the form that this agent inserts.
-        admits: the IP versions of which it accepts all VRRP, whoever wrote it.
-        is_about_others: what it drops is told by a port, or by the way back that it lacks.
+        admits: the IP versions of which it accepts all VRRP, whichever program wrote it.
+        is_about_others: it drops by a port, or for want of a way back.
     """
 
     table: Table

@@ -2,7 +2,7 @@
 
 The agent puts rules into the chains of ``input`` and ``output`` alone. VRRP can be lost before and
 after them as well: in ``ingress`` and ``prerouting`` (where iptables has its tables raw and
-mangle), ``postrouting`` and ``egress``. Nothing is done about those; somebody should know.
+mangle), ``postrouting`` and ``egress``. The agent changes nothing there; the operator should know.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def closed_chains(
 ) -> tuple[Chain, ...]:
     """Return the base chains of one table that could drop VRRP, in nft's order.
 
-    Left out are those that let it in before: by our rules, whose comment is ``tag``, or by a rule
-    for all of protocol 112. Before input and after output a rule that asks for ports or for the
-    way back is no reason to doubt.
+    Left out are those that let it in before: by the agent's rules, whose comment is ``tag``, or by
+    a rule for all of protocol 112. Before input and after output a rule that asks for ports or for
+    the way back is no reason to doubt.
     """
     wanted = accept_rules.wanted_addresses(config)
     change = accept_rules.plan(entries, wanted, tag)
     unopened = {each.chain for each in change.inserted} if change else set[str]()
-    # Most clusters have some of those before input: a word about each would be one too many.
+    # Most clusters have some of those before input: a finding about each would be one too many.
     plain = [each for each in entries if not (isinstance(each, Rule) and each.is_about_others)]
     rules = TableRules(entries)
     elsewhere = TableRules(plain)

@@ -1,4 +1,4 @@
-"""The words of peers by name: delays, events, actions, and what is remembered.
+"""The types of peers by name: delays, events, actions, and what is remembered.
 
 ``peers`` decides with them, ``peering`` reports events and carries out actions.
 """
@@ -49,8 +49,8 @@ class PeersWanted(Struct, frozen=True, kw_only=True):
         own: every address of this node that is known, the virtual ones left out.
         listed: addresses that are peers anyway.
         virtual: the addresses that are served; none of them is a peer.
-        no_hosts: likewise, and why, in words: ends of this node's networks.
-        stored: what a former run knew.
+        no_hosts: likewise, with the reason as text: ends of this node's networks.
+        stored: what a former run stored.
     """
 
     questions: tuple[Question, ...]
@@ -87,7 +87,7 @@ class LookUp(Struct, frozen=True, kw_only=True):
 class PeersChanged(Struct, frozen=True, kw_only=True):
     """The set of a family that is ready is another one: store it, plan again.
 
-    ``basis``: why the set of a family may be used from now on, in words; else nothing.
+    ``basis``: why the set of a family may be used from now on, as text; else nothing.
     """
 
     added: tuple[IPAddress, ...]
@@ -100,7 +100,7 @@ class PeersConfirmed(Struct, frozen=True, kw_only=True):
 
 
 class LookupFailed(Struct, frozen=True, kw_only=True):
-    """A question was not answered, with why in words; what was known stays. Told each time."""
+    """A question was not answered, with the reason; what was known stays. Comes each time."""
 
     question: Question
     reason: str
@@ -113,7 +113,7 @@ class LookupRecovered(Struct, frozen=True, kw_only=True):
 
 
 class OwnMissing(Struct, frozen=True, kw_only=True):
-    """No answer has an address of this node: the others do not send to it. Told each time."""
+    """No answer has an address of this node: the others do not send to it. Comes each time."""
 
     family: Family
     own: tuple[IPAddress, ...]

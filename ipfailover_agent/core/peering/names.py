@@ -24,7 +24,7 @@ class Question(Struct, frozen=True, kw_only=True, order=True):
 
 
 class LookupResult(Struct, frozen=True, kw_only=True):
-    """What came back: addresses, or none where there are none, or why it failed, in words.
+    """The result of a look-up: addresses, or none where there are none, or why it failed.
 
     ``age``: of a set that was stored, for how many seconds no answer has confirmed it; None where
     that is not known.
@@ -48,7 +48,7 @@ def judged(
         answer: what came back.
         virtual: the addresses that are served.
         limit: how many addresses a node's name may have.
-        no_hosts: why an address is no host's in a network of this node, in words.
+        no_hosts: why an address is no host's in a network of this node, as text.
     """
     reason = answer.failure or _flaw(answer, virtual, limit, no_hosts)
     if not reason and not answer.addresses:
@@ -64,9 +64,9 @@ def _flaw(
     limit: int,
     no_hosts: Mapping[IPAddress, str],
 ) -> str:
-    """Return in words why an answer is not believed, or nothing.
+    """Return why an answer is not believed, as text, or nothing.
 
-    One address that cannot be a node's discredits the others: then DNS does not tell the truth.
+    One address that cannot be a node's discredits the others: then DNS is wrong.
     """
     if len(answer.addresses) > limit:
         return f"{len(answer.addresses)} addresses, at most {limit} are taken"

@@ -1,11 +1,11 @@
-"""Peers by name: which of the addresses that DNS has told are taken for nodes, and since when.
+"""Peers by name: which of the addresses from DNS are taken for nodes, and since when.
 
 :func:`step` is pure: what happened -> the state after it and what to do. Each name is a question
 per family that is served.
 
 - A family is *ready* once its set may be used. At a first start that is when every question got
-  the same answer for ``PeersPolicy.settle`` seconds with this node in it: the others read the same
-  names, and know who is in the answer for so long before it can become MASTER. After
+  the same answer for ``PeersPolicy.settle`` seconds with this node in it: the others look up the
+  same names, and have had the answer for so long before this node can become MASTER. After
   ``PeersPolicy.timeout`` whatever is known will do. A restart has the stored set, and uses it at
   once when it was stored for these names, has this node in it and was confirmed by an answer
   within ``PeersPolicy.trust``; else it waits for the first answer to add to it, no longer than
@@ -75,7 +75,7 @@ def questions(settings: Settings) -> tuple[Question, ...]:
 
 
 def obstacle(state: Peers) -> str:
-    """Return in words why there is no set yet; nothing while all goes its usual way."""
+    """Return why there is no set yet, as text; nothing while all goes its usual way."""
     failures = [f"{each.question}: {each.failure}" for each in state.inquiries if each.failure]
     if failures:
         return "; ".join(failures)
@@ -193,7 +193,7 @@ def _ask(state: Peers, now: float, policy: PeersPolicy) -> Step:
             if each.is_asked:
                 reason = f"no answer within {policy.answer_within:g} s"
                 actions.append(LookupFailed(question=each.question, reason=reason))
-                # Not asked again: whoever hangs in a resolver would only be joined by others.
+                # Not asked again: behind a look-up that hangs, another one would hang too.
                 following = replace(
                     each, failure=reason, was_answered=True, ask_at=now + policy.interval
                 )
@@ -322,7 +322,7 @@ def _settle(state: Peers, now: float, policy: PeersPolicy) -> tuple[Peers, str]:
 
 
 def _basis(state: Peers, family: Family, now: float, policy: PeersPolicy) -> str:
-    """Return in words why the set of a family may be used, or nothing."""
+    """Return why the set of a family may be used, as text, or nothing."""
     inquiries = [each for each in state.inquiries if each.question.family is family]
     listed = [each for each in state.wanted.listed if family_of(each) is family]
     if not listed and not any(each.peers for each in inquiries):

@@ -1,4 +1,4 @@
-"""The addresses that variables say adverts are to come from, and what is said where one lacks."""
+"""The addresses that variables name as the source of adverts, and what follows where one lacks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def require(
 
 
 def held_by(error: HostNotReadyError, mac: str) -> HostNotReadyError:
-    """Return the error of :func:`require` once adverts from the address were heard."""
+    """Return the error of :func:`require` once adverts from the address have come."""
     variable = error.problem.variable
     problem = replace(
         error.problem,
@@ -81,7 +81,7 @@ def held_by(error: HostNotReadyError, mac: str) -> HostNotReadyError:
 
 
 def reports(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
-    """Return what is said of a source that the node lacks."""
+    """Return the reports about a source that the node lacks."""
     own = unicast.own_addresses(settings, facts)
     named: tuple[tuple[str, IPAddress | None], ...] = (
         (UNICAST, settings.unicast_source),

@@ -62,7 +62,7 @@ def check_commands(settings: Settings, problems: list[Problem]) -> None:
 
 
 def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
-    """Decide what is checked and who is notified; ``node`` is where the ports are looked for."""
+    """Decide what is checked and what is notified; ``node`` is where the ports are looked for."""
     errors: list[str] = []
     reports: list[str] = []
     probed = is_probed(settings)
@@ -159,11 +159,11 @@ def _watched_script(
 
 
 def _url_listeners(url: str, facts: HostFacts) -> tuple[PortCheck, ...]:
-    """Return where the URL is answered on this node; nothing where that cannot be told.
+    """Return where the URL is answered on this node; nothing where that is unknown.
 
     A name may resolve to another node at any time, so of names only localhost counts.
     """
-    from urllib.parse import urlsplit  # noqa: PLC0415 - only who has a URL pays for it
+    from urllib.parse import urlsplit  # noqa: PLC0415 - only needed with a URL
 
     parts = urlsplit(url)
     port = parts.port or _DEFAULT_PORTS[parts.scheme.lower()]

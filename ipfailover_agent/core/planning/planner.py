@@ -160,7 +160,7 @@ def _known_by(settings: Settings, facts: HostFacts) -> list[IPAddress]:
 
 
 def _unfit(interface: Interface) -> str:
-    """Return in words why what is on the interface will not do, or nothing."""
+    """Return why what is on the interface will not do, as text, or nothing."""
     duplicates = [str(each.address) for each in interface.addresses if each.is_duplicate]
     if duplicates:
         return f": another host has {listed(duplicates)} (duplicate address detection)"
@@ -281,7 +281,7 @@ def _of_family(address: IPAddress | None, family: Family) -> IPAddress | None:
 
 
 def _advertisement(settings: Settings, family: Family) -> Advertisement:
-    """Return version and interval; IPv6 is version 3 always (RFC 3768 knows IPv4 only)."""
+    """Return version and interval; IPv6 is version 3 always (RFC 3768 is for IPv4 only)."""
     version = _V3
     if family is Family.IPV4:
         whole = float(settings.advert_interval).is_integer()
@@ -331,7 +331,7 @@ def _garp(settings: Settings) -> GarpRefresh:
 def _check_addresses(
     settings: Settings, facts: HostFacts, interface: str, problems: list[Problem]
 ) -> tuple[str, ...]:
-    """Find virtual addresses that are on an interface and are no leftovers of ours."""
+    """Find virtual addresses that are on an interface and are no leftovers of the agent."""
     wanted = frozenset(settings.virtual_addresses)
     reports = []
     for on in filter(ownership.holds_addresses, facts.interfaces):
@@ -417,7 +417,7 @@ def _words(settings: Settings) -> tuple[tuple[str, str], ...]:
 
 
 def _check_words(words: tuple[tuple[str, str], ...], problems: list[Problem]) -> None:
-    """Refuse what keepalived could read as more than one word, whoever let it through."""
+    """Refuse what keepalived could read as more than one word, wherever it passed before."""
     problems += [
         Problem(
             variable=variable,

@@ -1,4 +1,4 @@
-"""What a configuration wants of the node, and the node does not have just now, in sentences.
+"""What a configuration needs of the node, and the node does not have just now, in sentences.
 
 Nothing of it is an error: it may come yet. But ``check`` must not be silent where the node would
 stay in FAULT.

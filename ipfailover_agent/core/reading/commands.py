@@ -61,7 +61,7 @@ def split(command: str) -> tuple[Word, ...]:
     Raises:
         ValueError: a quote or an escape does not end.
     """
-    shlex.split(command)  # it has the words for what is wrong with the quotes
+    shlex.split(command)  # its error names what is wrong with the quotes
     words: list[Word] = []
     letters: list[tuple[str, str, str]] | None = None
     quote = ""

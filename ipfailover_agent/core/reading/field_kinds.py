@@ -117,7 +117,7 @@ def url(fields: Fields, variable: str) -> str | None:
 
 
 def _without_secrets(url: str) -> str:
-    """Return what may be shown of a URL: what is refused is told over HTTP to anybody."""
+    """Return what may be shown of a URL: a refusal is readable over HTTP for every client."""
     plain, question, _ = url.partition("?")
     scheme, slashes, rest = plain.partition("://")
     if "@" in url and slashes:

@@ -1,9 +1,10 @@
-"""What a rendered keepalived.conf really says, read back and held against the plan.
+"""The content of a rendered keepalived.conf, read back and compared with the plan.
 
 keepalived -t passes a file without instances, and the addresses of a reload that loses one are
 dropped without an error. A template of the user's may add what it likes; what the plan holds must
-be there, and nothing else of that kind in our instances. Where the agent makes the check itself,
-its verdict has to reach every one of them: else a node whose service is dead would hold addresses.
+be there, and nothing else of that kind in the plan's instances. Where the agent makes the check
+itself, its verdict has to reach every one of them: else a node whose service is dead would hold
+addresses.
 
 Reads as keepalived 2.2.7 does: ``#`` and ``!`` begin a comment outside of double quotes, braces
 are words of their own wherever they stand, a statement ends with its line. What follows ``@ID``
@@ -106,7 +107,7 @@ def _difference(found: _Found, wanted: VrrpInstance) -> Iterator[str]:
 
 
 def _misplaced(found: list[_Found], config: KeepalivedConfig) -> Iterator[str]:
-    """Yield addresses of ours that stand in an instance of the template's own."""
+    """Yield planned addresses that stand in an instance of the template's own."""
     ours = set(config.addresses)
     names = {each.name for each in config.instances}
     for block in found:

@@ -50,7 +50,7 @@ class CheckPage(Struct, frozen=True, kw_only=True):
 
     @property
     def tls_options(self) -> tuple[str, ...]:
-        """Return what curl is told of the certificate; nothing of it concerns http."""
+        """Return curl's options for the certificate; none for http."""
         if self.url_insecure:
             return ("--insecure",)
         return () if self.url_ca_file is None else ("--cacert", self.url_ca_file)
@@ -104,7 +104,7 @@ def render(
         text = _fill(environment, _NOTIFY, page)
         scripts.append(RenderedFile(path=paths.notify, text=text, mode=0o700))
     if not are_ours:
-        # Ours are proven by tests; reading a file of 254 instances back takes 50 ms.
+        # The packaged ones are proven by tests; reading back a file of 254 instances takes 50 ms.
         _check_text(environment, page, main.text)
     return Rendering(config=main, scripts=tuple(scripts), digest=_digest((main, *scripts)))
 
@@ -176,7 +176,7 @@ def environment_of(
 
 def _check_text(environment: jinja2.Environment, page: _Page, text: str) -> None:
     """Refuse a keepalived.conf that says something else than the plan."""
-    from ipfailover_agent.core.rendering import lint  # noqa: PLC0415 - who has templates pays for it
+    from ipfailover_agent.core.rendering import lint  # noqa: PLC0415 - for own templates only
 
     if found := lint.problems(text, page.config, page.paths):
         template = environment.get_template(_CONFIG).filename or _CONFIG
@@ -195,7 +195,7 @@ def _fill(environment: jinja2.Environment, name: str, page: _Page) -> str:
     except jinja2.TemplateNotFound as error:
         raise TemplateError(f"cannot render {name}: no template {error.name}") from error
     except Exception as error:
-        # A template is a user's code: whatever it raises is his to mend, and he needs the line.
+        # A template is a user's code: whatever it raises is the user's to mend, with the line.
         where = _line(error.__traceback__, name)
         raise TemplateError(f"cannot render {where}: {_reason(error)}") from error
     if not text.strip():
