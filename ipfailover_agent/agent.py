@@ -29,7 +29,7 @@ from ipfailover_agent.protection import keepalived_watchdog
 from ipfailover_agent.protection.guard import Guard
 from ipfailover_agent.protection.link_watch import SOURCE as LINKS
 from ipfailover_agent.report.logs import Repeats
-from ipfailover_agent.system import files, host, loop, process, setgroups
+from ipfailover_agent.system import files, garbage, host, loop, process, setgroups
 from ipfailover_agent.web import Web
 
 if TYPE_CHECKING:
@@ -540,4 +540,5 @@ class Agent:
             self._dispatch(does.SpawnFailed(exit_code=error.exit_code))
             return
         self._reporter.keepalived_started(pid)
+        garbage.start_is_over()
         self._dispatch(does.Spawned(pid=pid))

@@ -12,6 +12,8 @@ import signal
 import sys
 from typing import NoReturn
 
+from ipfailover_agent.system import garbage
+
 _ANSWERED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -19,6 +21,7 @@ def main() -> NoReturn:
     """Run the command line."""
     if "run" in sys.argv[1:]:
         hold_signals()
+        garbage.start_begins()
     from ipfailover_agent.cli import main as run  # noqa: PLC0415 - signals come first
 
     run()

@@ -75,6 +75,13 @@ class Variables(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+def differing(before: Variables | None, after: Variables) -> tuple[str, ...]:
+    """Return the names of the variables that are set otherwise, in alphabetical order."""
+    old = {} if before is None else before.values
+    names = old.keys() | after.values.keys()
+    return tuple(sorted(each for each in names if old.get(each) != after.values.get(each)))
+
+
 class Candidate(Struct, frozen=True, kw_only=True):
     """A configuration that passed the agent's own checks; ``keepalived -t`` comes next.
 

@@ -29,6 +29,7 @@ from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.core.supervising.supervision import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.core.telling.readiness import Readiness
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
+from ipfailover_agent.core.text import listed
 from ipfailover_agent.report import status_model
 from ipfailover_agent.report.logs import Repeats
 
@@ -205,10 +206,17 @@ class Reporter:
             source=self._source,
         )
 
-    def unchanged(self, candidate: Candidate, notes: tuple[str, ...]) -> None:
-        """Report that a candidate's files are those in force; its warnings may differ."""
+    def unchanged(
+        self, candidate: Candidate, notes: tuple[str, ...], variables: Iterable[str] = ()
+    ) -> None:
+        """Report that a candidate's files are those in force; its warnings may differ.
+
+        ``variables`` have other values all the same: only the agent uses them.
+        """
         self._set_active(candidate, since=None if self._active is None else self._active.since)
         self._is_unchanged = True
+        if names := listed(variables):
+            self._changes = (f"keepalived's configuration stays as it is; in force now: {names}",)
         self._warn(candidate, notes)
         self.log.info("config.unchanged", digest=candidate.rendering.digest[:12])
 
@@ -283,8 +291,8 @@ class Reporter:
             verdict, lines = "refused", self._refusal or (reason,)
             self.log.error("reload.refused", reason=reason)
         elif self._is_unchanged:
-            verdict, lines = "unchanged", ("nothing changed",)
-            self.log.info("reload.unchanged")
+            verdict, lines = "unchanged", self._changes or ("nothing changed",)
+            self.log.info("reload.unchanged", changes=self._changes or None)
         else:
             verdict, lines = "accepted", self._changes or ("no address is affected",)
             self.log.info("reload.accepted", changes=lines)

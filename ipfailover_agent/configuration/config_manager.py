@@ -136,9 +136,10 @@ class ConfigManager:
             candidate = prepare.build(variables.values, self._options, self._add_known)
             if runs and self._is_active(candidate):
                 self.ear.close()
+                names = prepare.differing(self._variables, variables)
                 self.active, self._variables = candidate, variables
                 self._record_active()
-                self._reporter.unchanged(candidate, variables.warnings)
+                self._reporter.unchanged(candidate, variables.warnings, names)
                 self._dispatch(PreparationEnded(verdict=CandidateVerdict.UNCHANGED))
                 return
             test = self._start_test(candidate)

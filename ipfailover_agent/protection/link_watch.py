@@ -98,6 +98,9 @@ class LinkWatch:
         self._needs: frozenset[link_state.SourceNeed] = frozenset()
         self._sources: frozenset[IPAddress] = frozenset()
         self._state: link_state.ServedLink | None = None  # None while keepalived does not run
+        # Interfaces that were ports while it ran, and of what: it may have lost what it knew of
+        # them when they left.
+        self._ports: dict[str, str] = {}
         self._deafness = deafness.Deafness()
         self._evidence = _Evidence()
         self._awaited: link_state.LinkLook | None = None  # the newest look
@@ -142,8 +145,12 @@ class LinkWatch:
         is_first, config = self._config is None, candidate.config
         if self._state is not None and config.interface != (self._config or config).interface:
             # a reload moves everything there, with sockets that are new
-            self._state = link_state.ServedLink(index=link_facts.index_of(config.interface))
+            self._state = link_state.ServedLink(
+                index=link_facts.index_of(config.interface),
+                port_of=self._ports.get(config.interface, ""),
+            )
         self._config, self._facts = config, candidate.facts
+        self._note_ports()
         self._virtual = frozenset(config.addresses)
         self._needs = link_state.needs(config)
         self._sources = link_state.named_sources(candidate.settings, config)
@@ -159,9 +166,15 @@ class LinkWatch:
         """Note that keepalived is about to be started: on the interface as it is now."""
         interface = "" if self._config is None else self._config.interface
         self._state = link_state.ServedLink(index=link_facts.index_of(interface))
+        self._ports.clear()
+        self._note_ports()
         self._evidence = _Evidence()
         self._hold(frozenset())
         self._look_soon(time.monotonic())
+
+    def _note_ports(self) -> None:
+        interfaces = () if self._facts is None else self._facts.interfaces
+        self._ports.update((each.name, each.port_of) for each in interfaces if each.port_of)
 
     def ended(self) -> None:
         """Note that keepalived ended, or is about to."""

@@ -107,9 +107,10 @@ class Probes:
             self.close()
             return
         self._loop = loop
-        policy = probe.policy_for(probes)
-        if policy != self._policy:
-            self._configure(policy, loop, time.monotonic(), is_script=not probes.ports)
+        policy, is_script = probe.policy_for(probes), not probes.ports
+        # A script may be judged as its only port was, and is another check all the same.
+        if policy != self._policy or is_script != (self._runs is not None):
+            self._configure(policy, loop, time.monotonic(), is_script=is_script)
             self._policy = policy
         self.listeners.configure(probes.listeners, probes.watch, loop)
         self._explain()

@@ -127,7 +127,11 @@ class CheckRuns:
 
     def _run(self, now: float) -> list[probe.ConnectResult]:
         self._began = now
-        nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            reason = f"cannot open {os.devnull}: {error.strerror}"
+            return [self._answer(reason, now, is_inconclusive=True)]
         try:
             self._pid = process.spawn(
                 (_BASH, self._script),

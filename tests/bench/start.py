@@ -11,10 +11,10 @@ import statistics
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.cost import environment
-from tests.lab.node import AGENT
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _STARTED = re.compile(r"^timestamp=(\S+) .* event=keepalived\.started ", re.MULTILINE)
 _LISTENS: dict[str, dict[str, str]] = {"off": {"IPFAILOVER_LISTEN": "off"}, "the default": {}}
+#: As a container begins: the installed program.
+_INSTALLED: Final = (str(Path(sys.executable).with_name("ipfailover-agent")), "run")
 #: Says when the command is executed, as the last thing before.
 _STAMP: Final = "date +%s.%N >&2"
 _IMPORTS: Final = "click, jinja2, psutil, structlog"
@@ -69,7 +71,7 @@ def _import(node: Node) -> float:
 
 def _exec(node: Node, prepare: str) -> float:
     """Return the seconds from the agent's exec to its word that it started keepalived."""
-    node.start(environment(1), AGENT, prepare=f"{prepare}\n{_STAMP}")
+    node.start(environment(1), _INSTALLED, prepare=f"{prepare}\n{_STAMP}")
     found = wait_until(lambda: _STARTED.search(node.stderr()), timeout=30, what="a keepalived")
     executed = float(node.stderr().split()[0])
     node.terminate()

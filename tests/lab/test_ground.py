@@ -122,6 +122,37 @@ def wait_until_ready(lab: Lab) -> None:
 
 
 @pytest.mark.slow
+def test_a_node_moves_to_a_bridge_and_back(make_lab: Callable[..., Lab]) -> None:
+    """keepalived takes an interface that leaves a bridge for gone, also where it is not its own.
+
+    It missed the link-local address then (2.2.7), and IPv6 stayed in FAULT for ever.
+    """
+    lab = make_lab(1)
+    (node,) = lab.nodes
+    addresses = [lab.virtual(1), lab.virtual6(1)]
+    node.start(variables(*addresses, NETWORK_INTERFACE=f"{BRIDGE} {node.interface}"))
+    wait_for_each(lab, addresses, timeout=ELECTION)
+    move_to_bridge(node)
+    wait_for_reloads(lab, 1)
+    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    node.network.ip([f"link del {BRIDGE}"])
+    node.network.ip([f"address add {each} dev {node.interface}" for each in own_addresses(node)])
+    wait_for_reloads(lab, 2)
+    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    wait_until_ready(lab)
+    assert 1 == restarts(node)
+
+
+def wait_for_reloads(lab: Lab, count: int) -> None:
+    """Wait until the first node has reloaded so many times."""
+    lab.wait_until(
+        lambda: count == len(events(lab.nodes[0], "reload.accepted")),
+        timeout=2 * ELECTION,
+        what=f"reload {count}",
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("unicast", [True, False], ids=["unicast", "multicast"])
 def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_both_at_once(
     make_lab: Callable[..., Lab], *, unicast: bool

@@ -111,7 +111,7 @@ def test_another_address_of_the_node_does_not_cost_the_virtual_one(
         ]
     )
     assert reload_by_itself(node, 1) == "accepted"
-    assert "192.0.2.77" in node.read("/run/ipfailover-agent/check")
+    assert "of 192.0.2.77\n" in node.read("/etc/keepalived/keepalived.conf")
     lab.wait_for_holder(address, timeout=ELECTION)
     lost = lab.recorder.seconds_with_none(address, since=began)
     print(f"without the address for {lost:.2f} s")

@@ -456,6 +456,18 @@ def test_reload_prints_what_changed(world: World) -> None:
     assert 0 == agent.stop()
 
 
+def test_a_reload_names_what_the_agent_alone_goes_by(world: World) -> None:
+    """keepalived is told the same as before; that nothing changed would be wrong."""
+    world.write(VIRTUAL_IPS="10.0.0.101")
+    agent = world.running(reads_file=True)
+    world.write(VIRTUAL_IPS="10.0.0.101", SHIELD="off")
+    done = world.command("reload")
+    said = "keepalived's configuration stays as it is; in force now: OPENSHIFT_HA_SHIELD"
+    assert (0, f"reload unchanged\n  {said}\n") == (done.returncode, done.stdout)
+    assert "nothing would change in what keepalived is told" in world.command("plan").stdout
+    assert 0 == agent.stop()
+
+
 def test_a_refused_reload_ends_with_78_and_the_reasons(world: World) -> None:
     """All of them."""
     world.write(VIRTUAL_IPS="10.0.0.101")

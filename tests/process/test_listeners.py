@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -516,6 +517,46 @@ def test_a_script_that_hangs_is_given_up_at_the_timeout(
     told = watching.until_told("check.failed")
     assert "the check script fails" == told["reason"]
     wait_until(lambda: [watching.turn(0.1), _children() == []][1], 5, "it is still there")
+
+
+def test_without_descriptors_the_script_is_left_to_keepalived(
+    watching: Watching, application: socket.socket
+) -> None:
+    """That it cannot be run says nothing of the application, and ends nothing."""
+    watching.begin(at(application), script=1)
+    watching.turn()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        application.close()
+        told = watching.until_told("check.inconclusive")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "Too many open files" in str(told["reason"])
+    assert ("0\n", ["check.inconclusive"]) == (watching.track, watching.events)
+
+
+def test_a_reload_from_ports_to_a_script_and_back_changes_who_checks(
+    watching: Watching, application: socket.socket
+) -> None:
+    """Though the same port is watched, every so many seconds."""
+    port, script = at(application), Path(watching.paths.check)
+    script.write_text("exit 1\n", encoding="ascii")
+    watching.begin(port, interval=0.5)
+    watching.until_told("check.passed")
+
+    watching.begin(port, script=1, interval=0.5)
+    watching.turn()
+    application.close()
+    told = watching.until_told("check.failed")
+    assert "the check script fails" == told["reason"]
+
+    watching.begin(port, interval=0.5)
+    script.unlink()
+    with socket.create_server((str(port.address), port.port)):
+        watching.until_told("check.passed", 2)
+        assert "0\n" == watching.track
+    assert "refused" in str(watching.until_told("check.failed", 2)["reason"])
 
 
 def _children() -> list[str]:

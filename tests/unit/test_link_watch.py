@@ -173,6 +173,34 @@ def test_a_port_of_a_bridge_is_left_to_other_nodes_until_keepalived_is_started_a
     assert () == world.watch.troubles()
 
 
+@pytest.mark.parametrize("is_port_at_start", [True, False])
+def test_a_reload_to_what_was_a_port_has_keepalived_started_anew(
+    world: World, *, is_port_at_start: bool
+) -> None:
+    """It lost what it knew of that interface, and a reload does not have it look again."""
+    facts = host_facts({"eth0": ["10.0.0.11/24"], "br0": ["10.0.0.11/24"]})
+    interface, bridge = facts.interfaces
+    taken = replace(facts, interfaces=(replace(interface, port_of="br0"), bridge))
+    before = serving("10.0.0.50")
+    over = replace(
+        before, facts=taken, config=replace(before.config, interface="br0", instances=())
+    )
+    world.configure(over if is_port_at_start else before)
+    world.watch.starts()
+    world.configure(over)
+    world.watch.tick(1e9)
+    world.configure(replace(over, facts=facts))  # it has left
+    world.watch.tick(2e9)
+    assert [] == world.reasons
+    world.configure(before)
+    world.watch.tick(3e9)
+    assert ["eth0 is no port of br0 any more"] == world.reasons
+    world.watch.ended()
+    world.watch.starts()
+    world.watch.tick(4e9)
+    assert 1 == len(world.reasons)
+
+
 IPV6 = ip_address("fe80::11")
 DUAL = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64", "fd00::11/64"]})
 

@@ -23,7 +23,7 @@ CONFIG = plan(Settings(virtual_addresses=ADDRESSES, config_name="x", address_gro
 TEXT = render(CONFIG, PATHS).config.text
 BOTH = """
 vrrp_track_file chk_x { file "/run/x/check.track" # ours
-}
+weight 0 }
 vrrp_instance "x_VIP_1"
 {
   virtual_router_id 11
@@ -125,6 +125,21 @@ def test_a_template_may_write_it_differently_and_add_to_it(text: str) -> None:
             "/run/x/check.track",
             "/elsewhere",
             ["renders no track_file 'chk_x' of /run/x/check.track, by which"],
+        ),
+        (
+            'check.track"\n    weight 0',
+            'check.track"\n    weight -20',
+            ["renders weight -20 of track_file 'chk_x' in vrrp_instance 'x_VIP_1' instead of 0: "],
+        ),
+        (
+            'check.track"\n    weight 0',
+            'check.track"',
+            ["renders weight 1 of track_file 'chk_x' in vrrp_instance 'x_VIP_2' instead of 0: "],
+        ),
+        (
+            '        "chk_x"\n',
+            '        "chk_x" weight 0 reverse\n',
+            ["renders weight 0 reverse of track_file 'chk_x' in vrrp_instance 'x_VIP_1' instead"],
         ),
         ('track_file "chk_x"', 'vrrp_script "chk_x"', ["no track_file 'chk_x' of /run/x/check"]),
         ("virtual_ipaddress {", "virtual_routes {", ["renders no 10.0.0.1 in", "no 10.0.0.2 in"]),

@@ -409,6 +409,21 @@ def test_what_a_plan_depends_on_is_asked_of_the_node() -> None:
     assert not scope.is_whole
 
 
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://10.9.0.1:8090/", "10.9.0.1"),
+        ("https://[fd00:9::1]/", "fd00:9::1"),
+        ("http://127.0.0.1/", ""),
+        ("http://www.example.com/", ""),
+    ],
+)
+def test_the_address_of_a_url_may_be_on_any_interface(url: str, asked: str) -> None:
+    """Its listener is watched there, too, so the node is asked whether it has the address."""
+    settings = Settings(virtual_addresses=addresses("10.0.0.1"), check_url=url)
+    assert addresses(asked) == interfaces.scope(settings).nodes
+
+
 def test_peers_by_name_are_added_to_those_by_address() -> None:
     """Per family; this node and virtual addresses are left out."""
     settings = Settings(
@@ -1040,6 +1055,15 @@ def test_of_a_url_the_listeners_on_this_node_are_watched(url: str, expected: lis
     watched = config.port_probes
     assert expected == [f"{each.address} {each.port}" for each in watched.listeners]
     assert ((), "chk_OpenShift_IPFailover_watch", 2) == (watched.ports, watched.name, watched.fall)
+
+
+def test_a_plan_with_the_url_of_a_virtual_address_is_the_same_whoever_holds_it() -> None:
+    """Otherwise a node that took it over would differ from its configuration, and reload."""
+    url = "http://10.0.0.1:8080/"
+    held = structs.replace(FACTS, local_addresses=frozenset(addresses("10.0.0.1")))
+    config = planned("10.0.0.1", monitor_ports=(), check_url=url)
+    assert config == planned("10.0.0.1", held, monitor_ports=(), check_url=url)
+    assert config.port_probes is None
 
 
 def test_ports_beside_a_url_are_watched_with_it() -> None:

@@ -214,6 +214,8 @@ def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool)
         ("CHECK_URL", "http://user@x/", "http://", "user"),
         ("CHECK_URL", "http://x/#top", "http://", "fragment"),
         ("CHECK_URL", "http://x:70000/", "70000 is no port", "65535"),
+        ("CHECK_URL", "http://[192.0.2.1]/", "192.0.2.1 in brackets is no IPv6", "without"),
+        ("CHECK_URL", "http://[::1::]:81/", "::1:: in brackets is no IPv6", "without"),
         ("CHECK_URL_CA_FILE", "ca.crt", "full path", ""),
         ("CHECK_URL_CA_FILE", "/etc/my ca.crt", "full path", ""),
         ("CHECK_URL_INSECURE", "yes", "values", "true or false"),

@@ -143,7 +143,7 @@ def _watched_script(
     """Return what has the script of a URL run once more when a listener on this node is gone."""
     if script is None or script.url is None or not settings.check_watch:
         return None
-    listeners = (*script.ports, *_url_listeners(script.url, facts))
+    listeners = (*script.ports, *_url_listeners(script.url, settings, facts))
     if not listeners:
         return None
     return PortProbes(
@@ -158,25 +158,45 @@ def _watched_script(
     )
 
 
-def _url_listeners(url: str, facts: HostFacts) -> tuple[PortCheck, ...]:
+def _url_listeners(url: str, settings: Settings, facts: HostFacts) -> tuple[PortCheck, ...]:
     """Return where the URL is answered on this node; nothing where that is unknown.
 
-    A name may resolve to another node at any time, so of names only localhost counts.
+    A name may resolve to another node at any time, so of names only localhost counts; a virtual
+    address moves, and the plan is the same whichever node holds it.
     """
-    from urllib.parse import urlsplit  # noqa: PLC0415 - only needed with a URL
-
-    parts = urlsplit(url)
-    port = parts.port or _DEFAULT_PORTS[parts.scheme.lower()]
-    host = parts.hostname or ""
+    host, port = _place(url)
     if host == "localhost":
         return tuple(PortCheck(address=each, port=port) for each in _LOOPBACKS)
-    try:
-        address = ip_address(host)
-    except ValueError:
+    address = _address(host)
+    if address is None or address in settings.virtual_addresses:
         return ()
     interface = _interface_of(address, facts)
     is_here = address.is_loopback or bool(interface) or address in facts.local_addresses
     return (PortCheck(address=address, port=port, interface=interface),) if is_here else ()
+
+
+def asked_nodes(settings: Settings) -> tuple[IPAddress, ...]:
+    """Return the address of the URL, of which is to be known whether it is this node's."""
+    if settings.check_url is None:
+        return ()
+    host, _ = _place(settings.check_url)
+    address = _address(host)
+    return () if address is None or address.is_loopback else (address,)
+
+
+def _place(url: str) -> tuple[str, int]:
+    """Return the host and the port that a URL names."""
+    from urllib.parse import urlsplit  # noqa: PLC0415 - only who has a URL pays for it
+
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme.lower()]
+
+
+def _address(host: str) -> IPAddress | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def _name(settings: Settings) -> str:

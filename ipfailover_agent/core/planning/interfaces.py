@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ipfailover_agent.core.errors import HostNotReadyError, Problem
 from ipfailover_agent.core.model import Family, HostScope, family_of
-from ipfailover_agent.core.planning import ownership
+from ipfailover_agent.core.planning import checks, ownership
 from ipfailover_agent.core.text import taken_by
 
 if TYPE_CHECKING:
@@ -39,10 +39,11 @@ def scope(settings: Settings, resolved: Collection[IPAddress] = ()) -> HostScope
     ``resolved``: what the names of peers stand for, as far as that is known.
     """
     sources = (settings.unicast_source, settings.multicast_source)
+    named = (*(each for each in sources if each), *checks.asked_nodes(settings))
     return HostScope(
         interfaces=(*settings.interfaces, *_TRIED_BY_NAME),
         virtual=settings.virtual_addresses,
-        nodes=(*settings.unicast_peers, *resolved, *(each for each in sources if each)),
+        nodes=(*settings.unicast_peers, *resolved, *named),
         passed_by=ownership.NOT_A_NETWORK,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.model import Preemption, PreemptionMode
@@ -29,7 +29,7 @@ _LABEL_OF_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL_OF_NAME}(?:\.{_LABEL_OF_NAME})*\.?")
 _LOOKS_LIKE_ADDRESS = re.compile(r"[0-9.]+|.*:.*")
 _URL = re.compile(
-    r"https?://(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+    r"https?://(?:[A-Za-z0-9_.-]{1,253}|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?"
     r"(?:[/?][A-Za-z0-9._~:/?@$&()*+,;=%\[\]-]*)?"
 )
 _LOOPBACK = "lo"
@@ -108,12 +108,24 @@ def url(fields: Fields, variable: str) -> str | None:
         shown = _without_secrets(value)
         fields.refuse(variable, shown, reason, "write it without user, quotes and fragment")
         return None
-    if matched[1] and not 1 <= int(matched[1]) <= HIGHEST_PORT:
-        fields.refuse(
-            variable, _without_secrets(value), f"{matched[1]} is no port", "write 1 to 65535"
-        )
+    reason, instead = "", ""
+    address, port = matched.groups()
+    if address and not _is_ipv6(address):
+        reason, instead = f"{address} in brackets is no IPv6 address", "write others without them"
+    elif port and not 1 <= int(port) <= HIGHEST_PORT:
+        reason, instead = f"{port} is no port", "write 1 to 65535"
+    if reason:
+        fields.refuse(variable, _without_secrets(value), reason, instead)
         return None
     return value
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _without_secrets(url: str) -> str:

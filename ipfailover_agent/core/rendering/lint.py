@@ -31,6 +31,7 @@ _TOKEN = re.compile(r'"([^"\n]*)"?|([{}])|[#!].*|([^\s"#!{}]+)')
 _INSTANCE = "vrrp_instance"
 _ADVERTISED, _EXCLUDED = "virtual_ipaddress", "virtual_ipaddress_excluded"
 _TRACK_FILES = (["track_file"], ["vrrp_track_file"])  # the second is its name of old
+_USUAL_WEIGHT, _FAULT_WEIGHT = "1", "0"  # of a track_file: keepalived.conf(5)
 _SHOWN = 5  # problems; one template makes the same mistake for every instance
 
 
@@ -41,14 +42,15 @@ class _Found(Struct):
     identifiers: list[str] = field(default_factory=list)
     advertised: list[str] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
-    tracked: list[str] = field(default_factory=list)
+    tracked: dict[str, str] = field(default_factory=dict)  # the weight of each, empty: its own
 
 
 class _Read(Struct):
-    """What of a file is compared: the instances in order, and the path of each track_file."""
+    """What of a file is compared: the instances in order, path and weight of each track_file."""
 
     instances: list[_Found] = field(default_factory=list)
     track_files: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
 
 
 def problems(text: str, config: KeepalivedConfig, paths: RunPaths) -> tuple[str, ...]:
@@ -128,8 +130,18 @@ def _unheard(read: _Read, config: KeepalivedConfig, path: str) -> Iterator[str]:
         yield f"renders no track_file {name!r} of {path}, by which the agent's own check counts"
     names = {each.name for each in config.instances}
     for block in read.instances:
-        if block.name in names and name not in block.tracked:
-            yield f"renders no {name!r} in track_file in vrrp_instance {block.name!r}"
+        if block.name not in names:
+            continue
+        where = f"in vrrp_instance {block.name!r}"
+        if name not in block.tracked:
+            yield f"renders no {name!r} in track_file {where}"
+            continue
+        weight = block.tracked[name] or read.weights.get(name, _USUAL_WEIGHT)
+        if weight != _FAULT_WEIGHT:
+            yield (
+                f"renders weight {weight} of track_file {name!r} {where} instead of "
+                f"{_FAULT_WEIGHT}: a check that fails would only change the priority"
+            )
 
 
 def _address(word: str) -> tuple[IPAddress | None, str]:
@@ -160,6 +172,8 @@ def _read(text: str) -> _Read:
             _note(found[-1], path[1:], words)
         elif path in _TRACK_FILES and words[0] == "file":
             read.track_files[opened] = " ".join(words[1:])
+        elif path in _TRACK_FILES and words[0] == "weight":
+            read.weights[opened] = " ".join(words[1:])
     return read
 
 
@@ -171,8 +185,8 @@ def _note(instance: _Found, path: list[str], words: list[str]) -> None:
             instance.advertised.append(address)
         case ["virtual_ipaddress_excluded"], [address, *_]:
             instance.excluded.append(address)
-        case ["track_file"], [name, *_]:
-            instance.tracked.append(name)
+        case ["track_file"], [name, *rest]:
+            instance.tracked[name] = " ".join(rest[1:]) if rest[:1] == ["weight"] else ""
         case _:
             pass  # what the plan does not decide
 

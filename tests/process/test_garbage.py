@@ -1,0 +1,45 @@
+"""When Python looks for garbage: in a process of its own, whose settings nobody else has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_PROGRAM = """
+import gc, json
+from ipfailover_agent import cli, entry
+from ipfailover_agent.system import garbage
+seen = [gc.get_threshold()]
+cli.main = lambda: seen.append(gc.get_threshold())
+entry.main()
+for _ in range(2):  # keepalived is started again and again
+    frozen = gc.get_freeze_count()
+    garbage.start_is_over()
+    seen.append(gc.get_threshold())
+print(json.dumps([seen, frozen, gc.get_freeze_count()]))
+"""
+
+
+@pytest.mark.parametrize(("word", "is_put_off"), [("run", True), ("status", False)])
+def test_garbage_is_looked_for_as_usual_once_keepalived_is_started(
+    word: str,
+    is_put_off: bool,  # noqa: FBT001 - pytest gives it
+) -> None:
+    """What the start has made is left out of that, and only that."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, word],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (usual, meanwhile, after, again), before, frozen = json.loads(done.stdout)
+    assert usual == after == again
+    assert is_put_off is (meanwhile[0] > usual[0])
+    assert usual[1:] == meanwhile[1:]
+    assert is_put_off is (frozen > 0)
+    assert before == frozen
