@@ -127,7 +127,7 @@ def _program(deadline: Deadline) -> Iterator[Finding]:
 
 
 def _source_of(options: Options) -> _Source:
-    """Return our own variables, or those of the agent that runs here where we have none."""
+    """Return the own variables, or those of the agent that runs here where there are none."""
     own = _Source(environment=os.environ, options=options)
     if options.config or any(map(variables.is_contract, os.environ)):
         return own

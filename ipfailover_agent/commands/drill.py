@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.prepare import Options
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_LONGEST: Final = 60.0  # seconds after which the drain ends even if we are killed
+_LONGEST: Final = 60.0  # seconds after which the drain ends even if this process is killed
 _LOOK_INTERVAL: Final = 0.005
 _BACK_WITHIN: Final = 5.0
 _FRAMES: Final = 256

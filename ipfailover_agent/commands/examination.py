@@ -54,7 +54,7 @@ _DENIED: Final = ("not permitted", "ermission denied")
 
 
 class Deadline:
-    """Shares out the time, so that one thing that hangs does not keep us for ever."""
+    """Shares out the time, so that one thing that hangs does not stop the rest."""
 
     def __init__(self, listening: float) -> None:
         self._end = time.monotonic() + max(_BOUND - listening, _LEAST)
@@ -267,7 +267,7 @@ def _judged(
 
 
 def _unshielded(candidate: Candidate, told: Mapping[str, Any] | None) -> str:
-    """Return why foreign adverts for our ids get to keepalived here; nothing where they do not."""
+    """Return why foreign adverts for these ids reach keepalived; nothing where they do not."""
     if candidate.settings.conflict is not ConflictMode.RESOLVE:
         return "OPENSHIFT_HA_CONFLICT is not resolve"
     if not candidate.settings.shield:

@@ -1,4 +1,4 @@
-"""``release``: take this node's virtual addresses and our traces away after a crash."""
+"""``release``: take this node's virtual addresses and the agent's traces away after a crash."""
 
 from __future__ import annotations
 

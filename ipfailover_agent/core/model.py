@@ -59,7 +59,7 @@ class MissingScript(enum.Enum):
 
 
 class ConflictMode(enum.Enum):
-    """What is done about a rival for one of our addresses."""
+    """What is done about a rival for a virtual address."""
 
     RESOLVE = "resolve"
     REPORT = "report"

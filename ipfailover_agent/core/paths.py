@@ -52,7 +52,7 @@ class RunPaths(Struct, frozen=True, kw_only=True):
     @property
     def temporary(self) -> str:
         """Return keepalived's TMPDIR."""
-        return f"{self.directory}/tmp"  # noqa: S108 - inside our own 0700 directory
+        return f"{self.directory}/tmp"  # noqa: S108 - inside the agent's 0700 directory
 
     @property
     def keepalived_pid(self) -> str:

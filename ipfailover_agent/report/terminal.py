@@ -23,7 +23,7 @@ def width() -> int:
 
 
 def is_terminal() -> bool:
-    """Return whether a person looks at the standard output; it may have been closed before us."""
+    """Return whether a person looks at the standard output; it may have been closed before."""
     return bool(sys.stdout) and sys.stdout.isatty()
 
 

@@ -2,10 +2,10 @@
 
 keepalived's parent passes the signal on to its VRRP child, which writes the file. Both take it
 from a signalfd: it waits through a reload or a stun and is not lost (keepalived 2.2.7 to 2.4.3).
-Before keepalived has spoken for the first time the signal kills it.
+Before keepalived has reported its start the signal kills it.
 
 2.2.7 creates the file and then fills it; later versions rename it when it is whole. Either way a
-file that was not there when we asked was begun after the question.
+file that was not there at the question was begun after the question.
 """
 
 # pathlib costs start-up time and has no descriptors.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _FIRST_LOOK: Final = 0.005  # seconds after the question; 1 to 2 ms are usual
 _LONGEST_PAUSE: Final = 0.1
-_DOUBT: Final = 0.5  # without an answer for so long, we look whether one can be written
+_DOUBT: Final = 0.5  # without an answer for so long, look whether one can be written
 _UNFINISHED: Final = 1.0  # a file that is not whole by then will not be
 
 

@@ -350,7 +350,7 @@ def without_waiting(path: str, flags: int) -> int:
 def _write_new(path: str, data: bytes, mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of an earlier process with our pid
+        os.unlink(path)  # of an earlier process with the same pid
     with open(os.open(path, flags, _PRIVATE_FILE), "wb") as file:
         file.write(data)
         os.fchmod(file.fileno(), mode)
@@ -420,7 +420,7 @@ def _remove(path: str) -> None:
 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turn what the system says into our error: what could not be done, and why."""
+    """Turn the system's error into the agent's: what could not be done, and why."""
     try:
         yield
     except OSError as error:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostScope, InterfaceAddress, IPAddress
     from ipfailover_agent.system.rtnetlink import Link, RouteHop, Way
 
-# linux/capability.h, those that matter to us or to keepalived
+# linux/capability.h, those that matter to the agent or to keepalived
 _CAPABILITIES: Final = {
     "CHOWN": 0,
     "DAC_OVERRIDE": 1,
@@ -205,7 +205,7 @@ def missing_interpreter(command: str | None) -> str:
 
 
 def effective_capabilities() -> frozenset[str]:
-    """Return our effective capabilities by name without CAP_, out of those that matter to us.
+    """Return the effective capabilities by name without CAP_, out of those that matter.
 
     Raises:
         SystemRefusedError: /proc does not say.
@@ -380,7 +380,7 @@ def _ask_interface(interface: str, question: int) -> bytes:
 
 
 def vrf_of(interface: str, *, root: str = "/sys/class/net") -> str:
-    """Return the VRF that an interface is in, empty where it is in none, or we are in it too.
+    """Return the VRF that an interface is in, empty where it is in none, or this process is too.
 
     ``ip vrf exec`` binds each new socket of a process to the VRF. The path is for tests.
     """

@@ -32,7 +32,7 @@ class ListenerSocket:
     """Questions after some ports, prepared once.
 
     Raises:
-        SystemRefusedError: the kernel lets us ask nothing.
+        SystemRefusedError: the kernel lets the agent ask nothing.
     """
 
     def __init__(self, listeners: Sequence[PortCheck]) -> None:
@@ -87,7 +87,7 @@ class ListenerSocket:
         return dict(zip(self._listeners, numbers, strict=True))
 
     def control(self) -> str:
-        """Ask after a listener of our own; return why it is not found, nothing where it is."""
+        """Ask after an own listener; return why it is not found, nothing where it is."""
         for version in sorted({each.address.version for each in self._listeners}):
             try:
                 number = self._control(version)
@@ -138,7 +138,7 @@ def refusal() -> str:
     except SystemRefusedError as error:
         return str(error)
     try:
-        return _refused(number) if (number := asker._control(4)) else ""  # noqa: SLF001 - our own
+        return _refused(number) if (number := asker._control(4)) else ""  # noqa: SLF001 - of this module
     except OSError as error:
         return _refused(error.errno)
     finally:

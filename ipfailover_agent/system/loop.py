@@ -88,7 +88,7 @@ class _LineReader:
             data = os.read(self._fd, _BYTES_PER_ROUND)
         except (BlockingIOError, InterruptedError):
             return True
-        except OSError:  # a terminal that hung up, a descriptor closed under us
+        except OSError:  # a terminal that hung up, a descriptor that was closed meanwhile
             data = b""
         if not data:
             self._end(events)

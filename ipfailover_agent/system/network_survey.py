@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FRAMES: Final = 256  # read at once
 _SNAP: Final = 256  # bytes of an answer that matter
-_SLICE: Final = 0.05  # seconds between two looks at our own punctuality
+_SLICE: Final = 0.05  # seconds between two looks at the own punctuality
 _ASK_AGAIN: Final = 1.0
 _PACE: Final = 0.002  # seconds between two questions: 254 of them take half a second
 _AT_ONCE: Final = 5  # questions between two looks at whether the asker is there

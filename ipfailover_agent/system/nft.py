@@ -27,7 +27,7 @@ _LOOK_INTERVAL: Final = 10.0  # seconds at most, whatever the generation says
 _ASK_INTERVAL: Final = 1.0  # seconds between two questions for the generation
 _LOOK_SHARE: Final = 30  # looks take at most a 30th of the time: rules may change all day
 _RUN_LIMIT: Final = 10.0  # seconds that nft gets beside the loop; 20000 rules take it 1.5 s
-_WAIT_LIMIT: Final = 3.0  # seconds that it gets while we do nothing else: a stop has to end
+_WAIT_LIMIT: Final = 3.0  # seconds that it gets while nothing else is done: a stop has to end
 _OUTPUT_LIMIT: Final = 1 << 26  # bytes of it that are read
 _LEGACY_TABLES: Final = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")
 

@@ -28,7 +28,7 @@ _TERMINAL_CHUNK: Final = 256  # poll(2) calls a terminal writable when about thi
 def secure_standard_streams() -> None:
     """Open /dev/null on each of the descriptors 0 to 2 that is closed.
 
-    Otherwise the next file that is opened becomes our stdout, and log lines go into it.
+    Otherwise the next file that is opened becomes the stdout, and log lines go into it.
     """
     for fd in range(_STANDARD_STREAMS):
         try:

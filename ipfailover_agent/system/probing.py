@@ -1,7 +1,7 @@
 """Probes TCP ports of this node with non-blocking connects, beside the loop.
 
-The probed application notices nothing: the answer to our SYN is all there is to know, so the
-handshake is not finished (our acknowledgement is delayed, a reset takes its place), and there is
+The probed application notices nothing: the answer to the SYN is all there is to know, so the
+handshake is not finished (the acknowledgement is delayed, a reset takes its place), and there is
 no connection to accept, to log, or to keep in TIME_WAIT. Where that comes too late, it sees what
 bash's /dev/tcp shows it: a connection that is closed without a byte.
 """
@@ -28,7 +28,7 @@ _Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
 _ABORT: Final = struct.pack("ii", 1, 0)  # struct linger: a reset instead of FIN
 _ABORT_WITHIN: Final = 0.03  # seconds; Linux delays an acknowledgement for at least 40 ms
 _STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-# Want of something on our side, which says nothing about the port.
+# Want of something on this side, which says nothing about the port.
 _INCONCLUSIVE: Final = {
     *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
     *(errno.EADDRNOTAVAIL, errno.EAGAIN),
@@ -115,7 +115,7 @@ class Prober:
     def _connect(self, port: PortCheck) -> list[probe.ConnectResult]:
         """Begin a connection; return its answer if that is there already.
 
-        A node's own ports answer while we connect: asking at once saves the trouble of waiting.
+        A node's own ports answer during the connect: asking at once saves the trouble of waiting.
         """
         try:
             family, target = self._targets.get(port) or self._target(port)

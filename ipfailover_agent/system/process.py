@@ -158,7 +158,7 @@ def group_exists(group: int) -> bool:
 
 
 def become_subreaper() -> None:
-    """Have orphaned descendants handed to us, as PID 1 has anyway.
+    """Have orphaned descendants handed to this process, as PID 1 has anyway.
 
     Raises:
         SystemRefusedError: the kernel does not allow it.
@@ -210,7 +210,7 @@ def _copy_above_standard(fd: int, copies: contextlib.ExitStack) -> int:
 
 
 def _keep_descriptors_to_ourselves() -> None:
-    """Close on exec what our own starter handed down beyond stdin, stdout and stderr."""
+    """Close on exec what the parent process handed down beyond stdin, stdout and stderr."""
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         if fd >= _FIRST_PRIVATE_FD:

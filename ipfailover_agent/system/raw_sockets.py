@@ -36,7 +36,7 @@ def sockets_of(pid: int) -> frozenset[int] | None:
     """Return the inodes of the sockets of a process and its children; None where it is gone.
 
     Raises:
-        NotPermittedError: we may not look.
+        NotPermittedError: the agent may not look.
     """
     try:
         pids = [pid, *_children(pid)]

@@ -301,7 +301,7 @@ def parse_address(payload: bytes) -> HeldAddress | None:
     attributes = parse_attributes(payload[_ADDRESS.size :])
     if family not in (socket.AF_INET, socket.AF_INET6):
         return None
-    # On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL ours; IPv6 addresses without
+    # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL is own; IPv6 addresses without
     # a peer come with IFA_ADDRESS alone.
     remote = attributes.get(_IFA_ADDRESS)
     local = attributes.get(_IFA_LOCAL, remote)

@@ -53,7 +53,7 @@ while True:
 
 
 class Watched:
-    """An overseer with its loop and a keepalived, both of the test's own."""
+    """A watchdog with its loop and a keepalived, both of the test's own."""
 
     def __init__(self, directory: Path, loop: Loop) -> None:
         self.capture: LogCapture = structlog.testing.LogCapture()

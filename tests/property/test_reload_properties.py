@@ -155,7 +155,7 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
         (address, identity) for identity, found in had.items() for address in found
     }
     assert not kept.intersection(keepalived.removed)
-    # Told by the roster as keepalived has it, whatever the instances are called.
+    # As the states have it from keepalived, whatever the instances are called.
     instance_states = InstanceStates(
         entries=tuple(
             InstanceState(

@@ -57,7 +57,7 @@ def handled(state: Debounce, look: str) -> Debounce:
 
 
 def describe_node(facts: HostFacts, virtual_addresses: Collection[IPAddress]) -> str:
-    """Return a look at a node: what the plan may depend on, our own addresses aside."""
+    """Return a look at a node: what the plan may depend on, the virtual addresses aside."""
     ours = frozenset(virtual_addresses)
     interfaces = [
         (

@@ -21,7 +21,7 @@ def tables_to_look_at(entries: Iterable[Entry]) -> tuple[Table, ...]:
     """Return the tables with a base chain that the agent puts rules into.
 
     iptables refuses DROP in its nat tables ("not intended for filtering"), and Kubernetes keeps
-    thousands of rules there, which cost a second to list: those two are left out, and our shield.
+    thousands of rules there, which cost a second to list: those two are left out, and the shield.
     """
     tables = {
         each.table

@@ -286,7 +286,7 @@ def _outcomes(statements: list[object]) -> tuple[bool, tuple[str, ...]]:
 
 
 def _accepted(statements: list[object]) -> Accepted | None:
-    """Return what a rule of our form accepts: one address, protocol 112, nothing else asked."""
+    """Return what a rule of this form accepts: one address, protocol 112, nothing else asked."""
     address: Accepted | None = None
     is_vrrp = is_accepted = False
     for statement in statements:

@@ -69,7 +69,7 @@ class LookupEnded(Struct, frozen=True, kw_only=True):
 
 
 class PeersDeadlinePassed(Struct, frozen=True):
-    """``Peers.deadline`` lies behind us."""
+    """``Peers.deadline`` has passed."""
 
 
 Event = PeersWanted | LookupEnded | PeersDeadlinePassed

@@ -23,7 +23,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     """What was looked at beside the facts that a plan needs.
 
     Attributes:
-        vrf: the VRF that the interface is in and we are not, or nothing.
+        vrf: the VRF that the interface is in and the agent is not, or nothing.
         has_curl: there is a ``curl`` on PATH.
         has_authority: OPENSHIFT_HA_CHECK_URL_CA_FILE can be read.
         check_interpreter: the program that the first line of the check script names and that is

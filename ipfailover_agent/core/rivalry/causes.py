@@ -38,11 +38,11 @@ class CauseKind(enum.Enum):
     ROUTER_ID = "router id"  # the same addresses under another id
     PACKET = "packet"  # hop limit or checksum: something on the way changes adverts
     REFUSED = "refused"  # keepalived counts an error that the packet does not explain
-    UNHEARD = "unheard"  # it ranks lower and goes on: it does not hear us
+    UNHEARD = "unheard"  # it ranks lower and goes on: it gets no adverts of this node
     STRANGER = "stranger"  # announces, sends no VRRP
     SILENCED = "silenced"  # announces, and its adverts have ceased to arrive
-    ID_CLASH = "id clash"  # our id for other addresses: no rival
-    OWN_ECHO = "own echo"  # what we sent ourselves: no rival
+    ID_CLASH = "id clash"  # the same id for other addresses: no rival
+    OWN_ECHO = "own echo"  # what this node sent itself: no rival
 
 
 class Cause(Struct, frozen=True, kw_only=True):
@@ -188,7 +188,7 @@ def explain(
 
 
 def unheard(advert: Advert, context: ContestContext) -> Cause:
-    """Return why a rival that ranks below us does not step back for us."""
+    """Return why a rival that ranks below this node does not step back."""
     cause = difference(advert, context)
     if cause is not None:
         return cause

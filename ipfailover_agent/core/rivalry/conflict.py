@@ -24,7 +24,7 @@ class ContestPhase(enum.Enum):
     """Where an instance stands; the values are shown to operators."""
 
     WATCHING = "watching"
-    HELD = "held"  # in FAULT by our hold file
+    HELD = "held"  # in FAULT by its hold file
     TRIAL = "trial"  # released for less than a master-down time
 
 
@@ -33,7 +33,7 @@ class HoldReason(enum.Enum):
 
     OUTRANKED = "outranked"  # MASTER, and keepalived does not step down for a higher rank
     UNCOUNTED = "uncounted"  # BACKUP, and keepalived does not count the master's adverts
-    UNYIELDING = "unyielding"  # MASTER, and a lower rank does not step down for us
+    UNYIELDING = "unyielding"  # MASTER, and a lower rank does not step down
     ANNOUNCED = "announced"  # lost against a node of which only announcements are seen
 
 
@@ -180,7 +180,7 @@ class NotLeaving(Struct, frozen=True):
 
 
 class ContestDeadlinePassed(Struct, frozen=True):
-    """``Contest.deadline`` lies behind us."""
+    """``Contest.deadline`` has passed."""
 
 
 Event = (

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LIFETIME: Final = 60.0  # of an element of the kernel's, from the last such advert on
 LIMIT: Final = 64  # elements at a time
-_WINDOW: Final = 5.0  # in which the second advert has to come, or two intervals of ours if longer
+_WINDOW: Final = 5.0  # in which the second advert has to come, or two own intervals if longer
 _RENEWED_AFTER: Final = 20.0
 _SUSPECTS: Final = 256  # remembered at a time: others may send anything
 

@@ -95,7 +95,7 @@ def dumped(
 
 
 def ended(state: Deafness) -> Deafness:
-    """Return the state once keepalived has ended, or our own loop stood still: count anew."""
+    """Return the state once keepalived has ended, or the agent's loop stood still: count anew."""
     return replace(state, standing={}, deaf={})
 
 

@@ -65,7 +65,7 @@ def test_command(
 
 
 def permanent_exit_code(code: int | None) -> ExitCode | None:
-    """Return our exit code for a keepalived exit that a restart cannot mend, else None."""
+    """Return the agent's exit code for a keepalived exit that a restart cannot mend, else None."""
     return None if code is None else _PERMANENT.get(code)
 
 
@@ -105,7 +105,7 @@ def says_reloaded(line: bytes) -> bool:
 
 
 def says_dumped(line: bytes) -> bool:
-    """Return whether a log line only says that we asked for a dump, which is every few seconds."""
+    """Return whether a log line only reports a request for a dump, as every few seconds."""
     return b"Printing VRRP as json for process(" in line
 
 

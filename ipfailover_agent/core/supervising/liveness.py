@@ -91,7 +91,7 @@ class DumpFailed(Struct, frozen=True, kw_only=True):
 
 
 class Ticked(Struct, frozen=True):
-    """``Liveness.deadline`` lies behind us; look for an answer before."""
+    """``Liveness.deadline`` has passed; look for an answer before."""
 
 
 class Suspicion(Struct, frozen=True):
@@ -257,7 +257,7 @@ def step(state: Liveness, event: Event, now: float, policy: LivenessPolicy) -> S
 
 
 def _on_suspicion(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
-    """Look closely, unless we do, or have just done so and found nothing."""
+    """Look closely, unless that goes on, or was just done and found nothing."""
     if state.is_alarmed or state.suspects:
         return state, ()
     if state.cleared_at is not None and now - state.cleared_at < policy.ask_every:

@@ -68,7 +68,7 @@ class ConnectsEnded(Struct, frozen=True):
 
 
 class ProbeDeadlinePassed(Struct, frozen=True):
-    """``ProbeState.deadline`` lies behind us, and no connection has been answered unseen."""
+    """``ProbeState.deadline`` has passed, and no connection has been answered unseen."""
 
 
 class ProbeRequested(Struct, frozen=True, kw_only=True):
@@ -158,8 +158,8 @@ def step(
     """Return the state after an event and what has to be done, in that order.
 
     A round is good when every port accepted a connection, bad as soon as one refused or the
-    timeout passed, and says nothing when we could not probe. Rounds begin on a grid of
-    ``interval``; those that we slept through, or that a longer timeout overlaps, are left out.
+    timeout passed, and shows nothing when the agent could not probe. Rounds begin on a grid of
+    ``interval``; those that passed unseen, or that a longer timeout overlaps, are left out.
 
     A round that is asked for begins at once, and moves the grid. It takes the place of the first
     failure only: while one counts already, or the verdict is bad, the next round decides when it

@@ -91,7 +91,7 @@ class PreparationEnded(Struct, frozen=True, kw_only=True):
     Attributes:
         verdict: what became of it.
         signals: how many SIGHUPs apply it to a running keepalived (0: only scripts changed).
-        may_change: the variables come from a source that may be mended while we wait.
+        may_change: the variables come from a source that may be mended while the agent waits.
         exit_code: with REFUSED, what the agent exits with if it has nothing else to run.
     """
 
@@ -169,7 +169,7 @@ class StopRequested(Struct, frozen=True):
 
 
 class SupervisionDeadlinePassed(Struct, frozen=True):
-    """``Lifecycle.deadline`` lies behind us."""
+    """``Lifecycle.deadline`` has passed."""
 
 
 Event = (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AddressLook(Struct, frozen=True, kw_only=True):
-    """Which of the addresses were on our interface at a moment, in monotonic seconds."""
+    """Which of the addresses were on the interface here at a moment, in monotonic seconds."""
 
     at: float
     here: frozenset[IPAddress]

@@ -55,7 +55,7 @@ def judge_wire(
 ) -> Iterator[Finding]:
     """Judge the adverts, one finding for each thing that differs.
 
-    ``shield``: why the agent does not drop those of others for our ids here; empty, it does.
+    ``shield``: why the agent does not drop foreign ones for the same ids; empty where it does.
     """
     adverts = _newest(heard, contexts)
     carps = _carps(heard, contexts)

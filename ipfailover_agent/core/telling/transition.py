@@ -34,8 +34,8 @@ class TransitionKind(enum.Enum):
     RELOADED = "reloaded"
     SILENCE = "silence"  # no advert came for the master-down interval
     HANDOVER = "handover"  # the master sent priority 0
-    PREEMPTED = "preempted"  # we outrank the master that is there
-    ID_SHARED = "id shared"  # the master's adverts stopped: another speaker of our id is there
+    PREEMPTED = "preempted"  # this node outranks the master that is there
+    ID_SHARED = "id shared"  # the master's adverts stopped: another speaker has the same id
     UNCOUNTED = "uncounted"  # a master advertises, and keepalived does not take it
     OUTRANKED = "outranked"  # another node ranks higher
     CHECK_FAILED = "check failed"
@@ -272,7 +272,7 @@ def _goes_on(sighting: NewestAdvert, known: Knowledge) -> bool:
 
 
 def _beside(living: Iterable[NewestAdvert], known: Knowledge) -> TransitionCause:
-    """Return why we are MASTER though others advertise."""
+    """Return why this node is MASTER though others advertise."""
     highest = max(living, key=lambda each: (each.ranks_higher, each.priority))
     if highest.ranks_higher:
         return _cause(
