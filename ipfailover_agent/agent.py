@@ -144,7 +144,7 @@ class Agent:
         self._watcher = Watcher(
             log=log,
             options=options,
-            candidates=self._config_manager,
+            config_manager=self._config_manager,
             policy=self._policy,
             request=lambda: self._dispatch(does.ReloadRequested()),
         )

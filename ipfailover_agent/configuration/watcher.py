@@ -32,7 +32,7 @@ class Watcher:
     Args:
         log: where events go.
         options: of the agent; ``watches`` switches this off.
-        candidates: has the active configuration.
+        config_manager: has the active configuration.
         policy: how often to look.
         request: asks for a reload.
     """
@@ -42,14 +42,14 @@ class Watcher:
         *,
         log: FilteringBoundLogger,
         options: Options,
-        candidates: ConfigManager,
+        config_manager: ConfigManager,
         policy: SupervisionPolicy,
         request: Callable[[], None],
     ) -> None:
         self._log = log
         self._path = options.config if options.watches else None
         self._is_on = options.watches
-        self._candidates = candidates
+        self._config_manager = config_manager
         self._request = request
         self._source = Debounce(every=policy.source_interval)
         self._node = Debounce(every=policy.node_interval)
@@ -67,7 +67,7 @@ class Watcher:
     @property
     def _looks_at_node(self) -> bool:
         """Before anything is in force supervision itself looks, every second."""
-        return self._is_on and self._candidates.active is not None
+        return self._is_on and self._config_manager.active is not None
 
     def reading(self) -> None:
         """Variables and node are about to be read: what is there now is handled by that."""
@@ -91,16 +91,16 @@ class Watcher:
         look = self._look()
         is_first = self._node.handled is None
         self._node, is_due = debounce.step(self._node, look, now)
-        if not (is_due or is_first) or not self._candidates.host_changed():
+        if not (is_due or is_first) or not self._config_manager.host_changed():
             return
         if is_first:  # since the configuration was made; to be seen twice, as ever
             self._node = replace(self._node, handled="", pending=look)
             return
-        self._log.info("node.changed", interface=self._candidates.interface)
+        self._log.info("node.changed", interface=self._config_manager.interface)
         self._request()
 
     def _look(self) -> str:
         try:
-            return self._candidates.look_at_node()
+            return self._config_manager.look_at_node()
         except AgentError as error:
             return str(error)

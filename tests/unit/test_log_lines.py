@@ -11,14 +11,14 @@ from ipfailover_agent.core.telling.log_lines import (
     CheckEnded,
     ChildDied,
     LinkChanged,
+    LogLine,
     Outranked,
     Outranks,
     ProcessExited,
-    Remark,
     VersionTold,
 )
 
-SAID: dict[str, Remark] = {
+SAID: dict[str, LogLine] = {
     "(vip_VIP_1) Master received advert from 10.0.0.12 with higher priority 200, ours 100": (
         Outranked(instance="vip_VIP_1", source="10.0.0.12", priority=200)
     ),

@@ -124,7 +124,7 @@ def objection(command: str, words: Sequence[Word]) -> Objection | None:
     return None
 
 
-def remarks(words: Sequence[Word]) -> Iterator[str]:
+def warnings(words: Sequence[Word]) -> Iterator[str]:
     """Yield a sentence for everything that a shell would make something else of."""
     script = _script_of_shell(words)
     found: dict[str, None] = {}

@@ -87,7 +87,7 @@ def script(fields: Fields, variable: str) -> str | None:
     if wrong is not None:
         fields.refuse(variable, value, wrong.reason, wrong.instead)
         return None
-    for sentence in commands.remarks(words):
+    for sentence in commands.warnings(words):
         fields.warn(variable, sentence)
     if not command.startswith("/"):
         if "/" in command:

@@ -84,10 +84,10 @@ class VersionTold(Struct, frozen=True, kw_only=True):
     version: str
 
 
-Remark = Outranked | Outranks | CheckEnded | LinkChanged | ProcessExited | ChildDied | VersionTold
+LogLine = Outranked | Outranks | CheckEnded | LinkChanged | ProcessExited | ChildDied | VersionTold
 
 
-def parse(line: bytes) -> Remark | None:
+def parse(line: bytes) -> LogLine | None:
     """Return what a line of keepalived's log says, None where that is nothing of this."""
     if not _SOMETHING.search(line):
         return None
@@ -105,7 +105,7 @@ def parse(line: bytes) -> Remark | None:
     return _parse_rest(text)
 
 
-def _parse_rest(text: str) -> Remark | None:
+def _parse_rest(text: str) -> LogLine | None:
     if match := _LINK.search(text):
         failure = "" if match[2] == "up" else f"interface {match[1]} is down"
         return LinkChanged(interface=match[1], failure=failure)
