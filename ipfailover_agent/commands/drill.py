@@ -260,7 +260,7 @@ def _tell(
         promise = "" if promised is None else f" (promised: at most {promised:.2f} s)"
         terminal.say(
             f"{measured.taken_by} had everything {measured.after:.2f} s after the request\n"
-            f"nobody had an address for {measured.nobody:.2f} s{promise}\n"
+            f"no node had an address for {measured.nobody:.2f} s{promise}\n"
             f"both had one for {measured.both:.2f} s\n"
             f"{ending}, and {subject.name} is in {state} here"
         )

@@ -176,7 +176,7 @@ def _of_agent(look: StatusView) -> Iterator[Metric]:
         ("keepalived_kills", "Times keepalived was killed as it hung", status.counts.kills),
         ("keepalived_restarts", "Times keepalived was started again", status.restarts),
         ("lease_lapses", "Times a lease was renewed too late", status.lease.lapses),
-        ("log_lines_dropped", "Log lines that nobody read in time", status.lines_dropped),
+        ("log_lines_dropped", "Log lines that were not read in time", status.lines_dropped),
     ):
         yield CounterMetricFamily(f"ipfailover_{name}", text, value=count)
     yield _labelled(
@@ -216,7 +216,7 @@ def _of_config(status: AgentStatus) -> Iterator[Metric]:
     )
     yield _labelled(
         "ipfailover_worst_seconds",
-        "Worst case by fault: nobody or two have an address for so long at most, +Inf for no end",
+        "Worst case by fault: no node or two have an address for so long at most, +Inf for no end",
         "fault",
         (
             (fault, math.inf if seconds is None else seconds)
@@ -299,7 +299,7 @@ def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
     """
     info = GaugeMetricFamily(
         "ipfailover_instance_holder_info",
-        "Who holds the addresses, by its own address, or unknown; self: it is this node",
+        "The holder of the addresses, by its own address, or unknown; self: it is this node",
         labels=("iname", "holder", "self"),
     )
     priority = GaugeMetricFamily(
@@ -327,7 +327,7 @@ def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
 def _of_silence(instances: Iterable[InstanceStatus]) -> Metric:
     found = GaugeMetricFamily(
         "ipfailover_address_unanswered",
-        "Whether another node advertises the address and nobody answers for it",
+        "Whether another node advertises the address and no host answers for it",
         labels=("iname", "address"),
     )
     for each in instances:

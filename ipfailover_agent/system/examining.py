@@ -275,7 +275,7 @@ def obstacle(path: str) -> str:
         except OSError:
             return ""
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"below {directory}, which everybody may write to"
+            return f"below {directory}, which every user may write to"
         parent = os.path.dirname(directory)
         if parent == directory:
             return ""

@@ -105,7 +105,9 @@ def test_a_lone_node_hears_nobody(make_lab: Callable[..., Lab]) -> None:
     code, found = before_start(lab.nodes[0], variables(lab.virtual(1), lab.virtual6(1)))
     assert (0, set()) == (code, found["fail"])
     assert "agent: none runs with this run directory" in found["pass"]
-    assert f"answers: nobody else answers for {lab.virtual(1)} {lab.virtual6(1)}" in found["pass"]
+    assert (
+        f"answers: no other host answers for {lab.virtual(1)} {lab.virtual6(1)}" in found["pass"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -471,7 +473,7 @@ def test_scripts_are_judged_by_where_they_lie(make_lab: Callable[..., Lab]) -> N
     assert {
         (
             "script: OPENSHIFT_HA_CHECK_SCRIPT: /run/open/look.sh lies below /run/open, "
-            "which everybody may write to"
+            "which every user may write to"
         ),
         "script: OPENSHIFT_HA_NOTIFY_SCRIPT: /run/plain.sh is not executable: it is left out",
     } <= found["warn"]

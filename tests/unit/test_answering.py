@@ -508,8 +508,8 @@ def test_there_is_no_holder_to_ask(contest: Contest) -> None:
 @pytest.mark.parametrize(
     ("addresses", "words"),
     [
-        ((VIRTUAL,), "10.0.0.12 advertises 10.0.0.5, but nobody answers for it:"),
-        ((VIRTUAL, SECOND), "advertises 10.0.0.5 10.0.0.6, but nobody answers for them:"),
+        ((VIRTUAL,), "10.0.0.12 advertises 10.0.0.5, but no host answers for it:"),
+        ((VIRTUAL, SECOND), "advertises 10.0.0.5 10.0.0.6, but no host answers for them:"),
     ],
     ids=["one", "two"],
 )

@@ -44,7 +44,7 @@ def test_ids_that_shift_are_one_warning() -> None:
     found = look(config(5, 6, 7, 8, 9), 5, 7, 8, 9, priority=100)
     assert (
         "the ids of 10.0.0.7 to 10.0.0.9 shift by one, from 13-15 to 12-14: nodes that still run "
-        "the old list will contest them, and each may be on nobody for up to 8.2 s at a time; "
+        "the old list will contest them, and each may be on no node for up to 8.2 s at a time; "
         "append at the end, or pin ids, or drain all nodes but one before, and undrain them after"
     ) == found.warnings[0]
     assert "10.0.0.5=11,10.0.0.7=13,10.0.0.8=14,10.0.0.9=15" == found.pins
@@ -87,10 +87,11 @@ def test_an_address_that_is_dealt_to_another_group_is_named() -> None:
         if "another group" in each
     )
     assert (
-        "10.0.0.4 moves to another group: where that one has another holder, nobody holds it from "
-        "the reload of its holder until that of the other, and reloaded the other way round the "
-        "whole group yields and is on nobody for up to 7.2 s at a time; drain all nodes but one "
-        "before, and undrain them after, or reload its holder first and the other right after it"
+        "10.0.0.4 moves to another group: where that one has another holder, no node holds it "
+        "from the reload of its holder until that of the other, and reloaded the other way round "
+        "the whole group yields and is on no node for up to 7.2 s at a time; drain all nodes but "
+        "one before, and undrain them after, or reload its holder first and the other right "
+        "after it"
     ) == one
     several = look(config(*range(1, 7), address_groups=2), *range(1, 11), address_groups=2)
     assert any("10.0.0.4, 10.0.0.5 move to another group" in each for each in several.warnings)

@@ -89,7 +89,10 @@ def read(seen: StatusView) -> Reader:
         "held: a firewall",
         "drained: by hand",
         "rival 10.0.0.12, 20s ago: a firewall drops it",
-        "for 30s: 10.0.0.12 advertises 10.0.0.3, but nobody answers for it: usually port security",
+        (
+            "for 30s: 10.0.0.12 advertises 10.0.0.3, but no host answers for it: usually port "
+            "security"
+        ),
         "on br-ex, from /etc/ipfailover",
         "digest 0123456789ab",
         "fingerprint fedcba987654",

@@ -97,7 +97,7 @@ def test_an_interface_that_has_gone_is_another_s_to_tell() -> None:
             (
                 (
                     "OPENSHIFT_HA_NOTIFY_SCRIPT: its first line names 'python', which is not "
-                    "there: nobody is notified"
+                    "there: no notification is sent"
                 ),
             ),
         ),

@@ -289,9 +289,9 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
     text = " ".join(" ".join(lines).split())
     usually = "usually port security"
     assert (
-        f"10.0.0.12 advertises 10.0.0.1 10.0.0.2, but nobody answers for them: {usually}" in text
+        f"10.0.0.12 advertises 10.0.0.1 10.0.0.2, but no host answers for them: {usually}" in text
     )
-    assert f"10.0.0.13 advertises 10.0.0.3, but nobody answers for it: {usually}" in text
+    assert f"10.0.0.13 advertises 10.0.0.3, but no host answers for it: {usually}" in text
 
 
 def test_one_of_something_is_not_many() -> None:

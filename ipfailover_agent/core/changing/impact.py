@@ -125,7 +125,7 @@ def _warnings(
     nobody: float,
 ) -> Iterable[str]:
     """Yield the effects on other nodes; ``nobody`` (seconds): an election, a successor held."""
-    lost = f"on nobody for up to {nobody:.1f} s at a time"
+    lost = f"on no node for up to {nobody:.1f} s at a time"
     advice = f"append at the end, or pin ids, or {_SAFE}" if pins else _SAFE
     for run in shifts(found.renumbered):
         them, may = ("it", "it may") if len(run) == 1 else ("them", "each may")
@@ -146,7 +146,7 @@ def _warnings(
         verb = "moves" if len(crossing) == 1 else "move"
         yield (
             f"{ranges(crossing)} {verb} to another group: where that one has another holder, "
-            f"nobody holds {it} from the reload of {its} holder until that of the other, and "
+            f"no node holds {it} from the reload of {its} holder until that of the other, and "
             f"reloaded the other way round the whole group yields and is {lost}; {_SAFE}, or "
             f"reload {its} holder first and the other right after it"
         )

@@ -54,15 +54,15 @@ class Budget(Struct, frozen=True, kw_only=True):
 
     def times(self) -> Iterator[tuple[str, str, float | None]]:
         """Yield (name, description, seconds); None = no end. Without a check nothing of it."""
-        yield "planned_stop", "planned stop or drain: nobody for", self.planned_stop
+        yield "planned_stop", "planned stop or drain: no holder for", self.planned_stop
         if self.failed_check is not None:
             yield "failed_check", "the check fails: no service for", self.failed_check
         if self.hanging_check is not None:
             yield "hanging_check", "the check gets no answer: no service for", self.hanging_check
-        yield "silent_death", "a node dies silently: nobody for", self.silent_death
+        yield "silent_death", "a node dies silently: no holder for", self.silent_death
         yield (
             "silent_death_held",
-            "likewise, its successor being held: nobody for",
+            "likewise, its successor being held: no holder for",
             self.silent_death_held,
         )
         yield "two_after_death", "a container is killed: two for", self.two_after_death

@@ -250,6 +250,6 @@ def _notify_command(
         return ()
     command = tuple(shlex.split(settings.notify_script))
     if state not in (None, ScriptState.USABLE):
-        reports.append(f"{_NOTIFY}: {command[0]} is {state.value}: nobody is notified")
+        reports.append(f"{_NOTIFY}: {command[0]} is {state.value}: no notification is sent")
         return ()
     return command

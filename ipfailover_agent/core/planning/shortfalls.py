@@ -80,6 +80,6 @@ def _of_check(config: KeepalivedConfig, found: Surroundings) -> tuple[str, ...]:
     if config.notify_command and found.notify_interpreter:
         told.append(
             f"OPENSHIFT_HA_NOTIFY_SCRIPT: its first line names {found.notify_interpreter!r}, "
-            "which is not there: nobody is notified"
+            "which is not there: no notification is sent"
         )
     return tuple(told)

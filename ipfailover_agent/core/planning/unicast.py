@@ -265,7 +265,8 @@ def unreached(settings: Settings, facts: HostFacts, interface: str) -> tuple[str
         *_unasked(settings, words, interface),
         *(
             f"{each} is the subnet-router anycast address of {shared[each]} on {interface}: every "
-            "router there answers for it, and every node that forwards IPv6, whoever holds it"
+            "router there answers for it, and every node that forwards IPv6, whichever node "
+            "holds it"
             for each in settings.virtual_addresses
             if each in shared
         ),

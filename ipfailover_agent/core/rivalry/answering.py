@@ -364,7 +364,7 @@ def explain(
     it, address = ("it", "the address") if len(addresses) == 1 else ("them", "the addresses")
     contrast = f", though {holder} itself answers" if is_answering else ""
     return (
-        f"{holder} advertises {listed(addresses)}, but nobody answers for {it}{contrast}: "
+        f"{holder} advertises {listed(addresses)}, but no host answers for {it}{contrast}: "
         "usually port security or ARP inspection on a switch, or a cloud or hypervisor that does "
         f"not allow {address} at that node (allowed address pairs); clients do not reach {it} "
         "either"

@@ -218,7 +218,7 @@ def judge_answers(
             elif not macs:
                 free.append(address)
     if free:
-        yield passed("answers", f"nobody else answers for {listed(free)}")
+        yield passed("answers", f"no other host answers for {listed(free)}")
     elif not is_wrong:
         yield passed("answers", "only nodes that advertise them answer for the addresses")
 

@@ -279,7 +279,7 @@ def judge_port(
             return warned(
                 "port",
                 f"{address} port {port} answers, and nothing listens there at {listed(unbound)}",
-                "whoever connects to that address is refused: have the service listen at all "
+                "clients that connect to that address are refused: have the service listen at all "
                 "addresses",
             )
         return passed("port", f"{address} port {port} answers")

@@ -217,7 +217,7 @@ def _to_master(known: Knowledge) -> TransitionCause:
     ):
         return _cause(TransitionKind.PREEMPTED, known.preempted.text)
     if not known.is_wire_watched:
-        return _unknown("no advert was accepted, and nobody watches the wire here")
+        return _unknown("no advert was accepted, and no adverts are watched here")
     nodes = [each for each in known.sightings if not each.foreign]
     living = [each for each in nodes if _goes_on(each, known)]
     if living:
@@ -226,7 +226,7 @@ def _to_master(known: Knowledge) -> TransitionCause:
     if not nodes:
         return _cause(
             TransitionKind.SILENCE,
-            "no advert for the master-down time (nobody heard"
+            "no advert for the master-down time (no other node heard"
             f"{f'; {sharing.foreign}' if sharing else ''})",
         )
     last = nodes[-1]
@@ -319,10 +319,10 @@ def _from_master(known: Knowledge) -> TransitionCause:
             "lease lapsed: the agent could not renew it in time and the kernel removed addresses",
         )
     if not known.is_wire_watched:
-        return _unknown("nobody watches the wire here")
+        return _unknown("no adverts are watched here")
     return _cause(
         TransitionKind.ADDRESS_LOST,
-        "an address was removed from the interface by somebody else (nobody ranks higher)",
+        "an address was removed from the interface by another program (no node ranks higher)",
     )
 
 
@@ -367,8 +367,8 @@ def _to_fault(known: Knowledge) -> TransitionCause:
     if known.sender:  # nothing else makes keepalived do this, and it writes no line about it
         return _cause(
             TransitionKind.INTERFACE_DOWN,
-            f"{known.sender} was gone for a moment: somebody removed it and set it again, as"
-            " network managers do",
+            f"{known.sender} was gone for a moment: another program removed it and set it "
+            "again, as network managers do",
         )
     return _unknown("no check failed, nothing is held, the interface is up")
 
@@ -378,4 +378,4 @@ def _to_stop(known: Knowledge) -> TransitionCause:
         return known.ending
     if known.state is VrrpState.DELETED:
         return _cause(TransitionKind.RELOADED, "reload: the instance is no longer configured")
-    return _unknown("keepalived stops and was not told to")
+    return _unknown("keepalived stops without a request")
