@@ -9,6 +9,7 @@ import pytest
 
 from tests.image.podman import SUITES
 from tests.lab.scenarios import ELECTION, PLANNED, variables
+from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.image.conftest import StartPod
@@ -59,6 +60,7 @@ def test_an_address_moves_from_old_to_new_and_back(start: StartPod, lab: Lab) ->
     pod = start(new, variables(address, PRIORITY="100"))
     pod.wait_for_log("Entering BACKUP STATE")
     with lab.client.watch(address) as watch:
+        wait_until(watch.answering, timeout=2, what="an answer")
         old.signal(SIGTERM)
         lab.wait_for_holder(address, among=[new], timeout=PLANNED)
         old.wait()
