@@ -1,9 +1,9 @@
 """Write the byte code of the packaged templates to where the agent looks for it."""  # noqa: INP001 - a script of the build
 
 from ipfailover_agent import byte_code, templating
-from ipfailover_agent.core.rendering import render
+from ipfailover_agent.core.rendering import renderer
 
-environment = render.environment_of(
+environment = renderer.environment_of(
     templating.loader(None), byte_code.ByteCode(byte_code.DIRECTORY, keeps=True)
 )
 for name in environment.list_templates():

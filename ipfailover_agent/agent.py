@@ -13,8 +13,8 @@ from ipfailover_agent import __version__, web
 from ipfailover_agent.child import Child
 from ipfailover_agent.chronicle.history import History, recording
 from ipfailover_agent.chronicle.reporter import Reporter
-from ipfailover_agent.chronicle.witness import Sources, Witness
-from ipfailover_agent.configuration import awaiting, candidates
+from ipfailover_agent.chronicle.transition_causes import Sources, TransitionCauses
+from ipfailover_agent.configuration import awaiting, config_manager
 from ipfailover_agent.configuration.peering import SOURCE as PEERS
 from ipfailover_agent.configuration.peering import Peering
 from ipfailover_agent.configuration.watcher import Watcher
@@ -22,14 +22,14 @@ from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising import keepalived, lifecycle
 from ipfailover_agent.core.supervising import supervision as does
-from ipfailover_agent.core.supervising.supervision import Phase, Reload
+from ipfailover_agent.core.supervising.supervision import AgentPhase, Reload
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
-from ipfailover_agent.protection import overseer
-from ipfailover_agent.protection.ground import SOURCE as LINKS
+from ipfailover_agent.loop_watchdog import LoopWatchdog
+from ipfailover_agent.protection import keepalived_watchdog
 from ipfailover_agent.protection.guard import Guard
+from ipfailover_agent.protection.link_watch import SOURCE as LINKS
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import files, garbage, host, loop, process, setgroups
-from ipfailover_agent.watchdog import Watchdog
 from ipfailover_agent.web import Web
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _LAST_WORDS_SECONDS = 1.0  # at most, while keepalived's last output is still be
 
 
 class Agent:
-    """Runs until it is told to stop or cannot go on; :meth:`run` returns the exit code.
+    """Runs until a signal stops it or it cannot go on; :meth:`run` returns the exit code.
 
     Args:
         environment: the initial environment; keepalived gets it too.
@@ -56,7 +56,7 @@ class Agent:
         output: where keepalived's lines go, as ``wrap`` makes them.
         errors: where the log goes.
         policy: every delay.
-        last_words: hears why the agent ends, where that is not told with the exit code.
+        last_words: called with the reason why the agent ends, where the exit code lacks it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Agent:
         output: LineSink,
         errors: LineSink,
         wrap: Callable[[bytes], bytes],
-        policy: does.Policy | None = None,
+        policy: does.SupervisionPolicy | None = None,
         last_words: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._paths = RunPaths(directory=options.run_directory, config="")
@@ -77,31 +77,31 @@ class Agent:
         self._output = output
         self._errors = errors
         self._wrap = wrap
-        self._policy = policy or does.Policy()
+        self._policy = policy or does.SupervisionPolicy()
         self._state = does.Lifecycle()
         self._queue: deque[does.Event] = deque()
         self._finish: does.Finish | None = None
         self.failure: tuple[str, ...] = ()  # why it ended, when it has
         self._woke_at = time.monotonic()
         self._last_words = last_words
-        self._watchdog = Watchdog(
+        self._watchdog = LoopWatchdog(
             beat=lambda: self._woke_at,
             keepalived=lambda: self._state.pid,
             tell=self._is_stuck,
         )
         self._refusals = Repeats()
-        self._witness = Witness(self._paths)
-        self._history.heard = self._witness.told
+        self._transition_causes = TransitionCauses(self._paths)
+        self._history.heard = self._transition_causes.record
         self._guard = Guard(
             log=log,
             paths=self._paths,
             environment=environment,
             kill=self._kill_keepalived,
-            seen=self._witness.advert,
+            seen=self._transition_causes.advert,
             dispatch=self._dispatch,
             restart=self._restart,
         )
-        self._witness.sources = Sources(
+        self._transition_causes.sources = Sources(
             withholdings=self._guard.withholdings,
             is_wire_watched=lambda: self._guard.contests.is_on,
             lapsed_at=self._guard.leases.lapsed_at,
@@ -113,23 +113,23 @@ class Agent:
             lines_dropped=lambda: output.dropped + errors.dropped,
             held=self._guard.contests.describe,
             protections=self._guard.protections,
-            troubles=self._guard.ground.troubles,
+            troubles=self._guard.link_watch.troubles,
             drains=self._guard.drains,
             look=self._guard.look,
             answers=self._guard.answers,
             history=self._history,
-            witness=self._witness,
+            transition_causes=self._transition_causes,
         )
         self._guard.drains.changed = self._guard.holders.changed = self._reporter.touch
-        self._guard.ground.changed = self._reporter.touch
+        self._guard.link_watch.changed = self._reporter.touch
         self._guard.shields.changed = self._reporter.touch
         self._peering = Peering(
             log=log,
             path=self._paths.peers,
-            in_force=lambda: self._candidates.peers,
+            in_force=lambda: self._config_manager.peers,
             changed=lambda: self._dispatch(does.InputsChanged()),
         )
-        self._candidates = candidates.Candidates(
+        self._config_manager = config_manager.ConfigManager(
             environment=environment,
             options=options,
             paths=self._paths,
@@ -144,7 +144,7 @@ class Agent:
         self._watcher = Watcher(
             log=log,
             options=options,
-            candidates=self._candidates,
+            config_manager=self._config_manager,
             policy=self._policy,
             request=lambda: self._dispatch(does.ReloadRequested()),
         )
@@ -165,7 +165,7 @@ class Agent:
         files.prepare_run_directory(self._paths)
         self._guard.drains.restore()
         self._history.load()
-        # Whoever finds our pid must not find a former agent's status beside it.
+        # A command that finds the new pid must not find a former agent's status beside it.
         self._reporter.write_status()
         files.write_pid_file(self._paths.agent_pid)
         process.become_subreaper()
@@ -178,8 +178,8 @@ class Agent:
                 self._child = Child(self._loop)
                 self._loop.watch_lines(fifo, "notify")
                 self._peering.begin(self._loop)
-                self._guard.overseer.begin(self._loop, self._candidates.environment)
-                self._guard.ground.begin(self._loop)
+                self._guard.keepalived_watchdog.begin(self._loop, self._config_manager.environment)
+                self._guard.link_watch.begin(self._loop)
                 self._web.begin(self._loop)
                 finish = self._serve()
                 self._hear_last_words()
@@ -198,7 +198,7 @@ class Agent:
         code = finish.exit_code
         say = self._log.info if code is ExitCode.OK else self._log.error
         # The last line is what platforms show of a container that ended.
-        problems = self._reporter.refusal if self._candidates.active is None else ()
+        problems = self._reporter.refusal if self._config_manager.active is None else ()
         self.failure = (*filter(None, (finish.reason,)), *problems)
         told = {"problems": problems} if problems else {}
         say("agent.stopped", exit_code=int(code), reason=finish.reason, **told)
@@ -209,7 +209,7 @@ class Agent:
 
     def _serve(self) -> does.Finish:
         """Go round until there is a reason to end."""
-        self._dispatch(does.Begin())
+        self._dispatch(does.AgentStarted())
         self._watchdog.begin()
         try:
             while self._finish is None:
@@ -226,9 +226,10 @@ class Agent:
                 self._handle(event)
 
     def _abandon_keepalived(self) -> None:
-        """End keepalived and release its addresses after a bug of ours, as well as it goes.
+        """End keepalived and release its addresses after a bug of the agent, as well as it goes.
 
-        Otherwise they would stay on the interface where we are PID 1: our end kills everything.
+        Otherwise they would stay on the interface where the agent is PID 1: its end kills
+        everything.
         """
         if self._state.pid is None:
             return
@@ -241,7 +242,7 @@ class Agent:
             while process.group_exists(self._state.pid) and time.monotonic() < deadline:
                 list(process.reap())
                 time.sleep(self._policy.clear_interval)
-        self._candidates.release_addresses()
+        self._config_manager.release_addresses()
 
     def _is_stuck(self, reason: str) -> None:
         """Say in the watchdog's thread why it ends this process."""
@@ -254,32 +255,32 @@ class Agent:
         """Wait for events once and handle them; deadlines come first."""
         due = (
             self._state.deadline,
-            self._candidates.deadline,
+            self._config_manager.deadline,
             self._reporter.deadline,
             self._guard.deadline,
             self._web.deadline,
             self._peering.deadline,
-            self._watcher.deadline if self._state.phase is Phase.RUNNING else None,
+            self._watcher.deadline if self._state.phase is AgentPhase.RUNNING else None,
         )
         deadline = min((each for each in due if each is not None), default=None)
         events = self._wait(deadline)
         now = self._woke_at
         self._listen(events, now)
-        # What keepalived told of comes before leases, and leases before anything else.
+        # What keepalived reported comes before leases, and leases before anything else.
         for event in events:
             match event:
                 case loop.LineReceived(source="notify", line=line):
                     self._on_notify_line(line)
                 case _:
                     pass
-        self._guard.roster_is(self._reporter.roster, now)
+        self._guard.roster_is(self._reporter.instance_states, now)
         self._guard.renew(now)
         self._guard.tick(now)
         if self._state.deadline is not None and now >= self._state.deadline:
-            self._dispatch(does.DeadlinePassed())
-        self._candidates.tick(now, self._loop)
+            self._dispatch(does.SupervisionDeadlinePassed())
+        self._config_manager.tick(now, self._loop)
         self._peering.tick(now)
-        if self._state.phase is Phase.RUNNING:
+        if self._state.phase is AgentPhase.RUNNING:
             self._watcher.tick(now)
         for event in events:
             self._handle(event)
@@ -301,8 +302,8 @@ class Agent:
             due = (deadline, self._guard.probes.deadline, self._guard.contests.resume_at)
             first = min((each for each in due if each is not None), default=None)
             events = self._loop.wait(first)
-            # Most of what the kernel tells of links is no reason for a round.
-            matters = _LINKS in events and self._guard.ground.readable()
+            # Most of the kernel's notices of links are no reason for a round.
+            matters = _LINKS in events and self._guard.link_watch.readable()
             events = tuple(each for each in events if each != _LINKS)
             now = time.monotonic()
             # What was due before the last round was not kept waiting by this one.
@@ -321,7 +322,7 @@ class Agent:
         lines = [event for event in events if isinstance(event, loop.LineReceived)]
         for each in lines:
             if self._child.writes(each.source):
-                self._witness.line(each.line, now)
+                self._transition_causes.line(each.line, now)
         if any(each.source == "notify" for each in lines):
             self._guard.contests.readable()
 
@@ -331,33 +332,33 @@ class Agent:
                 for child in process.reap():
                     self._on_child_exit(child)
             case loop.SignalReceived(signum=signal.SIGUSR1):
-                self._guard.drains.look(self._reporter.roster)
+                self._guard.drains.look(self._reporter.instance_states)
             case loop.SignalReceived(signum=number):
                 self._log.info("signal.received", signal=number.name)
                 asked = number is signal.SIGHUP
                 self._dispatch(does.ReloadRequested() if asked else does.StopRequested())
             case loop.LineReceived(source="notify") | loop.Woken():
-                pass  # taken before; somebody wants a snapshot, which the round makes
-            case loop.LineReceived(source=overseer.STREAM, line=line):
-                self._guard.overseer.lookup_said(line)
-            case loop.StreamClosed(source=overseer.STREAM):
-                self._guard.overseer.lookup_closed(self._loop)
+                pass  # taken before; a client wants a snapshot, which the round makes
+            case loop.LineReceived(source=keepalived_watchdog.STREAM, line=line):
+                self._guard.keepalived_watchdog.lookup_said(line)
+            case loop.StreamClosed(source=keepalived_watchdog.STREAM):
+                self._guard.keepalived_watchdog.lookup_closed(self._loop)
             case loop.Readable(source=web.SOURCE):
                 self._web.woken()
             case loop.Readable(source=source) if source == PEERS:
                 self._peering.readable()
             case loop.Readable(source=awaiting.SOURCE):
-                self._candidates.ear.readable()
+                self._config_manager.ear.readable()
             case loop.Readable(source=source):
                 self._guard.readable(source)
             case loop.LineReceived(source=source, line=line) if self._child.writes(source):
                 self._on_keepalived_line(source, line)
             case loop.LineReceived(source=source, line=line):
-                self._candidates.test_said(source, line)
+                self._config_manager.test_said(source, line)
             case loop.StreamClosed(source=source) if self._child.writes(source):
                 self._child.close(source)
             case loop.StreamClosed(source=source):
-                self._candidates.test_closed(source, self._loop)
+                self._config_manager.test_closed(source, self._loop)
             case loop.Writable():
                 self._output.flush()
                 self._errors.flush()
@@ -368,10 +369,10 @@ class Agent:
             self._guard.transition(*changed)
 
     def _on_child_exit(self, child: process.ChildExit) -> None:
-        if child.pid == self._state.pid and self._state.phase is not Phase.CLEARING:
-            code, is_restart = child.exit_code, self._state.phase is Phase.RESTARTING
+        if child.pid == self._state.pid and self._state.phase is not AgentPhase.CLEARING:
+            code, is_restart = child.exit_code, self._state.phase is AgentPhase.RESTARTING
             permanent = keepalived.permanent_exit_code(code) is not None
-            changed = permanent and self._candidates.host_changed()
+            changed = permanent and self._config_manager.host_changed()
             self._reporter.keepalived_ended(
                 expected=self._state.stops
                 or is_restart
@@ -380,26 +381,26 @@ class Agent:
                 code=code,
                 signal=child.signal,
             )
-            self._guard.keepalived_ended(self._reporter.roster, keeps_holds=is_restart)
+            self._guard.keepalived_ended(self._reporter.instance_states, keeps_holds=is_restart)
             self._dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
         elif not (
-            self._candidates.child_exited(child, self._loop)
+            self._config_manager.child_exited(child, self._loop)
             or self._guard.child_exited(child, self._loop)
         ):
             self._log.debug("child.orphan_reaped", pid=child.pid, exit_code=child.exit_code)
-        if self._state.phase is Phase.CLEARING:
+        if self._state.phase is AgentPhase.CLEARING:
             self._check_group()
 
     def _on_keepalived_line(self, source: str, line: bytes) -> None:
-        is_expected = keepalived.says_heard_itself(line) and self._candidates.is_alone
+        is_expected = keepalived.says_heard_itself(line) and self._config_manager.is_alone
         if not (is_expected or keepalived.says_dumped(line)):
             self._pass_on(line)
         if not self._child.is_newest(source):
-            return  # the last words of one that ended say nothing of its successor
+            return  # the last lines of one that ended say nothing of its successor
         if keepalived.says_started(line):
             self._dispatch(does.KeepalivedReady())
             if self._state.pid is not None:
-                self._guard.overseer.keepalived_ready(self._state.pid)
+                self._guard.keepalived_watchdog.keepalived_ready(self._state.pid)
         elif keepalived.says_reloaded(line):
             self._dispatch(does.ReloadCompleted())
 
@@ -437,22 +438,22 @@ class Agent:
                 if self._state.reload is Reload.PREPARING:
                     self._reporter.reload_began()
                 self._watcher.reading()
-                runs = self._state.phase is Phase.RUNNING
-                self._candidates.prepare(self._loop, runs=runs)
+                runs = self._state.phase is AgentPhase.RUNNING
+                self._config_manager.prepare(self._loop, runs=runs)
             case does.AbandonPreparation():
-                self._candidates.abandon(self._loop)
+                self._config_manager.abandon(self._loop)
             case does.Activate():
-                self._candidates.activate()
+                self._config_manager.activate()
                 self._configure_guard()
             case does.PlaceStep():
-                self._candidates.place_step()
+                self._config_manager.place_step()
             case does.Verify() | does.ConcludeVerification():
                 self._verify(action)
             case does.Restore():
-                self._candidates.restore()
+                self._config_manager.restore()
                 self._configure_guard()
             case does.RollBack():
-                self._candidates.roll_back()
+                self._config_manager.roll_back()
                 self._configure_guard()
             case does.Spawn():
                 self._spawn()
@@ -464,7 +465,7 @@ class Agent:
             case does.CheckGroup():
                 self._check_group()
             case does.ReleaseAddresses():
-                self._candidates.release_addresses()
+                self._config_manager.release_addresses()
             case does.EndReload(reason=reason, is_confirmed=is_confirmed):
                 self._configure_guard()
                 self._guard.reload_ended()
@@ -479,7 +480,7 @@ class Agent:
     def _restart(self, reason: str) -> bool:
         """Have keepalived started anew; return False where something else is under way."""
         self._dispatch(does.RestartWanted(reason=reason))
-        return self._state.phase is Phase.RESTARTING
+        return self._state.phase is AgentPhase.RESTARTING
 
     def _tell_restart(self, action: does.TellRestart | does.ScheduleRestart) -> None:
         if isinstance(action, does.ScheduleRestart):
@@ -488,28 +489,30 @@ class Agent:
             return
         self._log.warning("keepalived.restarting", reason=action.reason)
         text = f"keepalived was ended to be started anew: {action.reason}"
-        self._witness.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
+        self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
 
     def _verify(self, action: does.Verify | does.ConcludeVerification) -> None:
         if isinstance(action, does.Verify):
-            self._guard.verify(self._candidates.expectation)
+            self._guard.verify(self._config_manager.expectation)
         else:
             self._guard.conclude_verification()
 
     def _configure_guard(self) -> None:
-        if self._candidates.active is not None:
-            self._guard.activated(self._candidates.active, self._reporter.roster, self._loop)
+        if self._config_manager.active is not None:
+            self._guard.activated(
+                self._config_manager.active, self._reporter.instance_states, self._loop
+            )
 
     def _signal_keepalived(self, number: signal.Signals) -> None:
         if self._state.pid is None:
             return
         is_reload = number is signal.SIGHUP
         if is_reload:
-            self._witness.reloaded(time.monotonic())
+            self._transition_causes.reloaded(time.monotonic())
         else:
-            stops = self._state.phase is Phase.STOPPING
+            stops = self._state.phase is AgentPhase.STOPPING
             text = "the agent stops" if stops else "keepalived is started again"
-            self._witness.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
+            self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
             self._guard.keepalived_ends()
         process.signal_process(self._state.pid, number)
         if is_reload:
@@ -517,7 +520,7 @@ class Agent:
 
     def _kill_keepalived(self) -> None:
         hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")
-        self._witness.ends(hangs)
+        self._transition_causes.ends(hangs)
         if self._state.pid is not None:
             process.signal_group(self._state.pid, signal.SIGKILL)
 
@@ -526,12 +529,12 @@ class Agent:
             self._dispatch(does.GroupGone())
 
     def _spawn(self) -> None:
-        active = self._candidates.active
+        active = self._config_manager.active
         if active is None:
             raise AgentError("internal error: nothing to start keepalived with")
-        self._guard.ground.starts()
+        self._guard.link_watch.starts()
         try:
-            pid = self._child.spawn(active, self._candidates.environment)
+            pid = self._child.spawn(active, self._config_manager.environment)
         except AgentError as error:
             self._log.error("keepalived.spawn_failed", error=str(error))
             self._dispatch(does.SpawnFailed(exit_code=error.exit_code))

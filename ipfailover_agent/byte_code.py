@@ -26,7 +26,7 @@ class ByteCode(jinja2.BytecodeCache):
 
     Args:
         directory: where it is.
-        keeps: byte code that is made is written there. Whoever may run the agent need not be
+        keeps: byte code that is made is written there. A user that may run the agent need not be
             allowed to change it.
     """
 

@@ -29,15 +29,15 @@ class Child:
 
     @property
     def has_output(self) -> bool:
-        """Tell whether there may be lines to read."""
+        """Return whether there may be lines to read."""
         return bool(self._outputs)
 
     def writes(self, source: str) -> bool:
-        """Tell whether an event's source is one of the streams."""
+        """Return whether an event's source is one of the streams."""
         return source in self._outputs
 
     def is_newest(self, source: str) -> bool:
-        """Tell whether a stream is that of the keepalived that was started last."""
+        """Return whether a stream is that of the keepalived that was started last."""
         return source == next(reversed(self._outputs))
 
     def spawn(self, active: Candidate, environment: Mapping[str, str]) -> int:

@@ -308,8 +308,8 @@ def drain_command(
     """Have other nodes serve this node's addresses, for maintenance.
 
     An INSTANCE is named by its name or by one of its addresses; none means all, also those that a
-    reload adds. Exits with 0 once other nodes serve everything. If nobody takes over, it is undone
-    and the exit code is 69. 75: no verdict in time. 78: refused.
+    reload adds. Exits with 0 once other nodes serve everything. If no other node takes over, it is
+    undone and the exit code is 69. 75: no verdict in time. 78: refused.
     """
     from ipfailover_agent.commands import drain  # noqa: PLC0415
     from ipfailover_agent.core.drains.drain_requests import DrainRequest  # noqa: PLC0415
@@ -346,11 +346,12 @@ def drill_command(
     """Try a planned handover of one INSTANCE, a name or an address.
 
     By default it is the first that is held here. Drains it, watches another node take it, ends the
-    drain, and says for how long nobody or both had the addresses as far as this node can see,
-    beside what the configuration promises. Whether it comes back is up to OPENSHIFT_HA_PREEMPTION.
+    drain, and says for how long no node or two nodes had the addresses, as far as this node can
+    see, beside what the configuration promises. Whether it comes back depends on
+    OPENSHIFT_HA_PREEMPTION.
 
-    Exits with 0 when the promise was kept, 75 when it was not, 69 when nobody took over, 78 when
-    it was refused.
+    Exits with 0 when the promise was kept, 75 when it was not, 69 when no other node took over, 78
+    when it was refused.
     """
     from ipfailover_agent.commands import drill  # noqa: PLC0415
 

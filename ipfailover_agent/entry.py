@@ -1,4 +1,4 @@
-"""Where every process of ours begins; imports next to nothing.
+"""Where every process of the agent begins; imports next to nothing.
 
 A signal that arrives while Python still imports would end the agent, and one to PID 1 is thrown
 away by the kernel as long as it has no handler. Blocked signals wait: the agent's loop unblocks

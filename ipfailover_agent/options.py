@@ -28,7 +28,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 def finite(
     _context: click.Context, _parameter: click.Parameter, value: float | None
 ) -> float | None:
-    """Refuse what nobody can wait for: comparisons with nan are never true."""
+    """Refuse what no command can wait for: comparisons with nan are never true."""
     if value is not None and not 0 <= value < float("inf"):
         raise click.BadParameter(f"{value:g} is no number of seconds, 0 or more")
     return value
@@ -37,7 +37,7 @@ def finite(
 def interval(
     _context: click.Context, _parameter: click.Parameter, value: float | None
 ) -> float | None:
-    """Refuse an interval that would keep a processor busy, or that nobody can wait."""
+    """Refuse an interval that would keep a processor busy, or that is too long to wait for."""
     if value is not None and not 0.1 <= value <= 86400:  # noqa: PLR2004 - a day
         raise click.BadParameter(f"{value:g} is no number of seconds from 0.1 to 86400")
     return value
@@ -57,7 +57,7 @@ def checks(
 
 
 def shared_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the options that tell where variables, templates and the run directory are."""
+    """Add the options for the places of variables, templates and the run directory."""
     decorators = (
         click.option(
             "--config",

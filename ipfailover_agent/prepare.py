@@ -18,10 +18,10 @@ from ipfailover_agent.core.model import HostScope
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import (
     asked,
+    cpu_limits,
     interfaces,
     ownership,
-    pace,
-    plan,
+    planner,
     reach,
     shortfalls,
 )
@@ -83,9 +83,9 @@ def differing(before: Variables | None, after: Variables) -> tuple[str, ...]:
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A configuration that passed our own checks; ``keepalived -t`` comes next.
+    """A configuration that passed the agent's own checks; ``keepalived -t`` comes next.
 
-    ``lacks``: what it wants of the node, in sentences, and the node does not have just now;
+    ``lacks``: what it needs of the node, in sentences, and the node does not have just now;
     ``unserved``: why clients would not reach addresses though the node serves them.
     """
 
@@ -99,7 +99,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what an operator should be told though nothing is wrong."""
+        """Return warnings for the operator though nothing is wrong."""
         reports = self.config.reports
         further = (each for each in self.unserved if each not in reports)
         return (*self.settings.warnings, *reports, *further, *self.lacks)
@@ -127,7 +127,7 @@ def _contract_part(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _concerns_us(name: str) -> bool:
-    """Tell whether ``settings`` reads the name, or warns of it as unknown."""
+    """Return whether ``settings`` reads the name, or warns of it as unknown."""
     return variables.is_contract(name) or variables.is_unknown(name)
 
 
@@ -151,9 +151,9 @@ def refuse_start_only_changes(before: Variables, after: Variables) -> None:
 def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> Candidate:
     """Parse, look at the host, plan and render.
 
-    ``add_peers`` adds what is known of the peers that are given by name; asked where there are
-    any names, and told once there are none any more. It adds which of the node's addresses a
-    running agent uses, too.
+    ``add_peers`` adds what is known of the peers that are given by name; it is called where there
+    are any names, and once more when there are none any more. It adds which of the node's
+    addresses a running agent uses, too.
 
     Raises:
         SettingsError: input that cannot be used; every problem of one stage together.
@@ -164,7 +164,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
     paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
     _check_config_path(paths)
     facts = add_peers(parsed, look_at_host(parsed, paths, ()))
-    config = plan.plan(parsed, facts)
+    config = planner.plan(parsed, facts)
     astray = asked.astray(parsed, config, facts, listen.parse(options.listen))
     rendering = templating.render(config, paths, template_directory=options.template_directory)
     return Candidate(
@@ -183,9 +183,9 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
 def _with_templates(
     parsed: Settings, values: Mapping[str, str], directory: str | None
 ) -> Settings:
-    """Return the settings without the watch where the user's own templates know nothing of it.
+    """Return the settings without the watch where the user's own templates lack it.
 
-    A check script of the user's wants to be run; and a keepalived.conf that has no room for the
+    A check script of the user's has to be run; and a keepalived.conf that has no room for the
     agent's verdict would be one without a check.
     """
     name = _unaware(directory) if directory and parsed.check_watch else ""
@@ -211,8 +211,10 @@ def _unaware(directory: str) -> str:
 
 
 def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tuple[str, ...]:
-    """Return what the configuration wants of the node, and the node does not have just now."""
-    found = pace.warnings(parsed, host.cpu_share()) if pace.fast_settings(parsed) else ()
+    """Return what the configuration needs of the node, and the node does not have just now."""
+    found = (
+        cpu_limits.warnings(parsed, host.cpu_share()) if cpu_limits.fast_settings(parsed) else ()
+    )
     script = config.track_script
     around = shortfalls.Surroundings(
         vrf=host.vrf_of(config.interface),
@@ -221,7 +223,7 @@ def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tupl
         check_interpreter=host.missing_interpreter(parsed.check_script),
         notify_interpreter=host.missing_interpreter(parsed.notify_script),
     )
-    return (*found, *shortfalls.of_node(config, facts, around))
+    return (*found, *shortfalls.judge_node(config, facts, around))
 
 
 def _check_config_path(paths: RunPaths) -> None:
@@ -305,7 +307,7 @@ def plan_again(candidate: Candidate) -> KeepalivedConfig:
         resolved_peers=resolved,
         used_addresses=candidate.config.node_addresses,
     )
-    return plan.plan(candidate.settings, facts)
+    return planner.plan(candidate.settings, facts)
 
 
 def look_for(

@@ -6,7 +6,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import TemplateError
-from ipfailover_agent.core.rendering import render as rendering
+from ipfailover_agent.core.rendering import renderer
 
 if TYPE_CHECKING:
     import jinja2
@@ -35,7 +35,7 @@ def render(
     found = loader(template_directory)
     from ipfailover_agent import byte_code  # noqa: PLC0415 - it imports jinja2, as a loader does
 
-    return rendering.render(
+    return renderer.render(
         config,
         paths,
         found,

@@ -1,7 +1,7 @@
-"""HTTP as the loop sees it: woken when somebody asks, it looks at the node and leaves the look.
+"""HTTP on the loop's side: a request wakes the loop, which looks at the node and leaves the look.
 
-One look answers everybody for a second, however many ask. What is asked of the kernel and of
-keepalived for it takes the loop a few milliseconds; nothing is asked for while nobody asks us.
+One look answers all clients for a second, however many ask. What the look asks of the kernel and
+of keepalived takes the loop a few milliseconds; without clients nothing is asked.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.reading import listen
-from ipfailover_agent.core.supervising.supervision import Phase
-from ipfailover_agent.report.board import Board, Listening, Observation, slept, wake
-from ipfailover_agent.report.status import ListenStatus
+from ipfailover_agent.core.supervising.supervision import AgentPhase
+from ipfailover_agent.report.exchange import Exchange, Listening, StatusView, drain_wakeups, wake
+from ipfailover_agent.report.status_model import ListenStatus
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ipfailover_agent.chronicle.reporter import Reporter
     from ipfailover_agent.core.model import ListenAddress
     from ipfailover_agent.protection.guard import Guard
-    from ipfailover_agent.report.http import Server
+    from ipfailover_agent.report.http_server import Server
     from ipfailover_agent.system.loop import Loop
 
 SOURCE = "http"
 _BEAT = 5.0  # seconds without anything to do after which the loop shows that it lives
-_LOOK_INTERVAL = 0.5  # between two looks; the thread lets one answer everybody for a second
+_LOOK_INTERVAL = 0.5  # between two looks; the thread answers all clients of a second with one
 _DUMP_INTERVAL = 2.0  # seconds for which keepalived is not asked again
 _DUMP_PATIENCE = 1.0  # seconds to wait for its answer; it hangs only after two
 _CLOSING = 0.5
@@ -56,7 +56,7 @@ class Web:
         self._log = log
         self._reporter = reporter
         self._guard = guard
-        self._board: Board | None = None
+        self._exchange: Exchange | None = None
         self._server: Server | None = None
         self._loop: Loop | None = None
         self._start_at: float | None = None
@@ -82,41 +82,41 @@ class Web:
             self._start_at = time.monotonic() + _START
 
     def _start(self, address: ListenAddress, loop: Loop) -> None:
-        from ipfailover_agent.report.http import Server  # noqa: PLC0415
-        from ipfailover_agent.report.site import Site  # noqa: PLC0415
+        from ipfailover_agent.report.http_server import Server  # noqa: PLC0415
+        from ipfailover_agent.report.routes import Routes  # noqa: PLC0415
 
         with contextlib.ExitStack() as undo:
-            board = Board()
-            undo.callback(board.close)
-            server = Server(address, board, Site(board))
-            loop.watch_readable(board.to_loop, SOURCE)
-            undo.callback(loop.unwatch, board.to_loop)
+            exchange = Exchange()
+            undo.callback(exchange.close)
+            server = Server(address, exchange, Routes(exchange))
+            loop.watch_readable(exchange.to_loop, SOURCE)
+            undo.callback(loop.unwatch, exchange.to_loop)
             server.start()
             undo.pop_all()
-        self._board, self._server = board, server
+        self._exchange, self._server = exchange, server
 
     def close(self) -> None:
         """End the thread."""
         # One that does not end in time keeps what it waits on: it ends with the process.
-        if self._board and self._server and self._server.close(_CLOSING):
-            self._board.close()
-        self._board = self._server = self._start_at = None
+        if self._exchange and self._server and self._server.close(_CLOSING):
+            self._exchange.close()
+        self._exchange = self._server = self._start_at = None
 
     # --- time -----------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        if self._board is None:
+        if self._exchange is None:
             return self._start_at
         beat = self._beat_at + _BEAT
         return beat if self._look_due is None else min(beat, self._look_due)
 
     def tick(self, now: float) -> None:
-        """Show that the loop runs; look at the node if somebody waits for that."""
+        """Show that the loop runs; look at the node if a client waits for that."""
         if self._start_at is not None and (
             now >= self._start_at
-            or (self._reporter.phase is Phase.RUNNING and not self._told.reason)
+            or (self._reporter.phase is AgentPhase.RUNNING and not self._told.reason)
         ):
             self._start_at = None
             if self._address is not None and self._loop is not None:
@@ -127,10 +127,10 @@ class Web:
                     failed = Listening(reason=str(error))
                     if failed != self._told:
                         self._tell(failed)
-        if self._board is None:
+        if self._exchange is None:
             return
-        self._board.beat = self._beat_at = now
-        self._board.name = self._reporter.config_name
+        self._exchange.beat = self._beat_at = now
+        self._exchange.name = self._reporter.config_name
         if self._look_due is None:
             return
         if self._dump_since is not None and self._has_answered(self._dump_since):
@@ -140,12 +140,12 @@ class Web:
 
     def woken(self) -> None:
         """Take what the thread left."""
-        if self._board is None:
+        if self._exchange is None:
             return
-        slept(self._board.to_loop)
-        if self._board.listening != self._told:
-            self._tell(self._board.listening)
-        if self._look_due is None and self._board.wanted_at > self._looked_at:
+        drain_wakeups(self._exchange.to_loop)
+        if self._exchange.listening != self._told:
+            self._tell(self._exchange.listening)
+        if self._look_due is None and self._exchange.wanted_at > self._looked_at:
             self._prepare_look(time.monotonic())
 
     # --- looking --------------------------------------------------------------------------------
@@ -154,23 +154,26 @@ class Web:
         """Ask keepalived first, unless it answered a moment ago or cannot be asked."""
         self._look_due = max(now, self._looked_at + _LOOK_INTERVAL)
         self._dump_since = None
-        asks = not self._guard.overseer.refusal and self._reporter.phase is Phase.RUNNING
+        asks = (
+            not self._guard.keepalived_watchdog.refusal
+            and self._reporter.phase is AgentPhase.RUNNING
+        )
         if asks and not self._has_answered(now - _DUMP_INTERVAL):
             self._dump_since, self._look_due = now, now + _DUMP_PATIENCE
-            self._guard.overseer.want_dump()
+            self._guard.keepalived_watchdog.want_dump()
 
     def _has_answered(self, since: float) -> bool:
         dumped_at = self._guard.dumped_at
         return dumped_at is not None and dumped_at >= since
 
     def _look(self) -> None:
-        if self._board is None:
+        if self._exchange is None:
             return
         self._look_due = self._dump_since = None
         answers = self._guard.answers()
         status = self._reporter.snapshot()
         self._looked_at = time.monotonic()
-        self._board.look = Observation(
+        self._exchange.look = StatusView(
             at=self._looked_at,
             status=status,
             dump_age=answers.answered_ago,
@@ -178,7 +181,7 @@ class Web:
             present=answers.present,
             script=self._reporter.script,
         )
-        wake(self._board.to_thread)
+        wake(self._exchange.to_thread)
 
     def _tell(self, listening: Listening) -> None:
         before, self._told = self._told, listening

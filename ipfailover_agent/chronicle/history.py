@@ -1,7 +1,7 @@
-"""Keeps what happened: in memory for the status, in a bounded file for whoever comes later.
+"""Keeps what happened: in memory for the status, in a bounded file for later readers.
 
-What goes to the log comes past here, whatever the log's level. A file that cannot be written
-costs an entry and nothing else.
+Every event of the log passes here, whatever the log's level. A file that cannot be written costs
+an entry and nothing else.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
 from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.core.telling import history
-from ipfailover_agent.report.status import EventStatus, TransitionStatus
+from ipfailover_agent.core.telling import event_entries
+from ipfailover_agent.report.status_model import EventStatus, TransitionStatus
 from ipfailover_agent.system.journal import Journal, read_lines
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.telling.history import Entry
+    from ipfailover_agent.core.telling.event_entries import Entry
 
 LIMIT: Final = 500
 _TRANSITION: Final = "vrrp.transition"
@@ -35,7 +35,7 @@ _UNWRITTEN: Final = 4 * LIMIT  # while the file cannot be written
 class History:
     """What happened, newest last.
 
-    ``heard`` is told of every event as well.
+    ``heard`` is called with every event as well.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,18 +50,18 @@ class History:
 
     def load(self) -> None:
         """Read what an earlier agent left."""
-        for each in history.from_lines(read_lines(self._path)):
+        for each in event_entries.from_lines(read_lines(self._path)):
             self._remember(each)
 
     def record(self, event: str, **details: object) -> None:
         """Note an event of the log, or one that is only part of another one there."""
         self._counts[event] += 1
         self.heard(event, details)
-        found = history.entry(utc(time.time()), event, details)
+        found = event_entries.entry(utc(time.time()), event, details)
         if found is None:
             return
         self._remember(found)
-        self._unwritten.append(history.to_line(found))
+        self._unwritten.append(event_entries.to_line(found))
         if found.event == _TRANSITION and found.instance is not None:
             counted = self._causes.setdefault(found.instance, Counter())
             counted[found.state or "", found.kind] += 1
@@ -95,7 +95,7 @@ class History:
 
     @property
     def has_unwritten(self) -> bool:
-        """Tell whether :meth:`write` has something to do."""
+        """Return whether :meth:`write` has something to do."""
         return bool(self._unwritten)
 
     def write(self) -> None:
@@ -103,10 +103,10 @@ class History:
         lines, self._unwritten = list(self._unwritten), deque(maxlen=_UNWRITTEN)
         try:
             self._journal.append(lines)
-        except AgentError:  # a full disk; the log has it all the same
+        except AgentError:  # a full disk; the log has the event all the same
             return
 
-    # --- what is asked of it --------------------------------------------------------------------
+    # --- the contents, for others ---------------------------------------------------------------
 
     def count(self, event: str) -> int:
         """Return how often an event of the log has happened since the agent started."""
@@ -130,20 +130,20 @@ class History:
         return tuple(self._transitions.get(name, ()))[-_TRANSITIONS:]
 
     def timeline(self, name: str, now: float) -> tuple[tuple[str, str], ...]:
-        """Return since when an instance was in which states, for the hour before ``now``."""
+        """Return in which states an instance was and since when, for the hour before ``now``."""
         since = utc(now - _HOUR)
         points = [(each.at, each.state) for each in self._transitions.get(name, ())]
         before = sum(at < since for at, _ in points)
         return tuple(points[max(before - 1, 0) :][-_POINTS:])
 
     def causes(self, name: str) -> tuple[tuple[str, str, int], ...]:
-        """Return how many transitions of an instance led where, by kind of cause."""
+        """Return how many transitions of an instance led to each state, by kind of cause."""
         counted = self._causes.get(name, Counter())
         return tuple((state, kind, number) for (state, kind), number in counted.items())
 
 
 class RecordingLog:
-    """A log whose events :class:`History` hears first."""
+    """A log whose events :class:`History` gets first."""
 
     def __init__(self, log: FilteringBoundLogger, kept: History) -> None:
         self._log = log
@@ -170,7 +170,7 @@ class RecordingLog:
 
 
 def recording(log: FilteringBoundLogger, kept: History) -> FilteringBoundLogger:
-    """Return a log that goes past ``kept``; nobody of ours calls another method of it."""
+    """Return a log that goes past ``kept``; the agent calls no other method of it."""
     return cast("FilteringBoundLogger", RecordingLog(log, kept))
 
 

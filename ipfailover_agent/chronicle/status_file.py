@@ -1,4 +1,4 @@
-"""The status file: written, or gone, never older than what it would say."""
+"""The status file: written, or gone, never older than its content would be."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class StatusFile:
         self.is_behind = False
 
     def write(self, text: str) -> None:
-        """Replace the file, or remove it where that fails: old news would pass for new.
+        """Replace the file, or remove it where that fails: an old one would pass for a new one.
 
-        ``is_behind`` tells afterwards whether it has to be tried again; the log is told when that
-        begins and when it ends.
+        ``is_behind`` shows afterwards whether to try again; the log has an event when that begins
+        and when it ends.
         """
         error = self._replace(text)
         if error is not None:

@@ -29,21 +29,21 @@ from ipfailover_agent.report import terminal
 from ipfailover_agent.system import files, process
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.peering.names import Answer
+    from ipfailover_agent.core.peering.names import LookupResult
     from ipfailover_agent.core.reading.old_reading import OldReading
     from ipfailover_agent.prepare import Candidate, Options
 
 _TEST_SECONDS = 10.0
 
 
-class _Outcome(Struct, frozen=True, kw_only=True):
+class _CheckOutcome(Struct, frozen=True, kw_only=True):
     """What ``check`` found; ``problems`` empty means that ``run`` would serve."""
 
     candidate: Candidate | None
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     old: OldReading | None
-    names: tuple[Answer, ...] = ()
+    names: tuple[LookupResult, ...] = ()
 
 
 def check(options: Options, *, compare_old: bool, as_json: bool) -> int:
@@ -53,7 +53,7 @@ def check(options: Options, *, compare_old: bool, as_json: bool) -> int:
     return int(ExitCode.CONFIG if outcome.problems else ExitCode.OK)
 
 
-def _look(options: Options, *, compare_old: bool) -> _Outcome:
+def _look(options: Options, *, compare_old: bool) -> _CheckOutcome:
     candidate, old = None, None
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ def _look(options: Options, *, compare_old: bool) -> _Outcome:
     except AgentError as error:
         problems = (str(error),)
     warnings = tuple(dict.fromkeys((*warnings, *found.warnings)))
-    return _Outcome(
+    return _CheckOutcome(
         candidate=candidate, problems=problems, warnings=warnings, old=old, names=found.answers
     )
 
@@ -149,7 +149,7 @@ def _temporary_directory(run_directory: str) -> tempfile.TemporaryDirectory[str]
         ) from None
 
 
-def _as_text(outcome: _Outcome) -> str:
+def _as_text(outcome: _CheckOutcome) -> str:
     lines: list[str] = []
     if outcome.candidate is not None:
         config = outcome.candidate.config
@@ -180,7 +180,7 @@ def _as_text(outcome: _Outcome) -> str:
     return "\n".join(lines)
 
 
-def _compared(outcome: _Outcome, old: OldReading) -> list[str]:
+def _compared(outcome: _CheckOutcome, old: OldReading) -> list[str]:
     """Show both readings by virtual router id."""
     before = {each.virtual_router_id: " ".join(map(str, each.served)) for each in old.instances}
     if old.outage:
@@ -202,7 +202,7 @@ def _compared(outcome: _Outcome, old: OldReading) -> list[str]:
     return [head, *terminal.table(("ID", "OLD IMAGE", "THIS AGENT", ""), rows), ""]
 
 
-def _as_json(outcome: _Outcome) -> str:
+def _as_json(outcome: _CheckOutcome) -> str:
     data: dict[str, Any] = {
         "ok": not outcome.problems,
         "problems": outcome.problems,

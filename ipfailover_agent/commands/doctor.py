@@ -15,8 +15,8 @@ from ipfailover_agent.core.errors import AgentError, ExitCode, HostNotReadyError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.reading import variables
-from ipfailover_agent.core.telling import doctor, findings
-from ipfailover_agent.core.telling.findings import Finding, Verdict
+from ipfailover_agent.core.telling import findings, node_findings
+from ipfailover_agent.core.telling.findings import CheckResult, Finding
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import examining, host, memory, process
 from ipfailover_agent.system.files import TERMINATION_LOG, write_termination_message
@@ -24,7 +24,7 @@ from ipfailover_agent.system.files import TERMINATION_LOG, write_termination_mes
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from ipfailover_agent.commands.examination import Patience
+    from ipfailover_agent.commands.examination import Deadline
     from ipfailover_agent.core.changing.records import ActiveRecord
     from ipfailover_agent.prepare import Candidate, Options
 
@@ -68,7 +68,7 @@ def examine(
     if as_json:
         told = [{**asdict(each), "verdict": each.verdict.value} for each in found]
         terminal.say(json.dumps({"findings": told}, indent=2))
-    failed = [each for each in found if each.verdict is Verdict.FAIL]
+    failed = [each for each in found if each.verdict is CheckResult.FAIL]
     if failed and os.getpid() == 1:  # a container of its own, not beside an agent
         write_termination_message(
             TERMINATION_LOG, "\n".join(_lines(each, None) for each in failed)
@@ -89,11 +89,11 @@ def _lines(finding: Finding, columns: int | None) -> str:
 
 
 def _findings(options: Options, seconds: float) -> Iterator[Finding]:
-    patience = examination.Patience(seconds)
-    yield from _program(patience)
+    deadline = examination.Deadline(seconds)
+    yield from _program(deadline)
     source = _source_of(options)
     yield from _agent(source)
-    found = _configuration(source, patience)
+    found = _configuration(source, deadline)
     yield from found.findings
     if found.candidate is None:
         said = {each.check for each in found.findings}
@@ -103,7 +103,7 @@ def _findings(options: Options, seconds: float) -> Iterator[Finding]:
         yield from examination.machine()
         return
     is_running = running.find_agent(source.options.run_directory, must_run=False) != 0
-    yield from examination.node(found.candidate, patience, is_running=is_running)
+    yield from examination.node(found.candidate, deadline, is_running=is_running)
     if found.knows_peers:
         yield from examination.network(found.candidate, seconds, _told_by_agent(source))
     else:
@@ -111,9 +111,9 @@ def _findings(options: Options, seconds: float) -> Iterator[Finding]:
         yield from examination.machine()
 
 
-def _program(patience: Patience) -> Iterator[Finding]:
+def _program(deadline: Deadline) -> Iterator[Finding]:
     try:
-        yield doctor.of_capabilities(host.missing_capabilities())
+        yield node_findings.judge_capabilities(host.missing_capabilities())
     except AgentError as error:
         yield findings.skipped("capabilities", str(error), "run it as root on the node")
     try:
@@ -122,12 +122,12 @@ def _program(patience: Patience) -> Iterator[Finding]:
         printed = None
     else:
         words = (program, "--version")
-        printed = examining.output_of(words, os.environ, patience.at_most(_VERSION_SECONDS)) or ""
-    yield from doctor.of_keepalived(printed)
+        printed = examining.output_of(words, os.environ, deadline.at_most(_VERSION_SECONDS)) or ""
+    yield from node_findings.judge_keepalived(printed)
 
 
 def _source_of(options: Options) -> _Source:
-    """Return our own variables, or those of the agent that runs here where we have none."""
+    """Return the own variables, or those of the agent that runs here where there are none."""
     own = _Source(environment=os.environ, options=options)
     if options.config or any(map(variables.is_contract, os.environ)):
         return own
@@ -150,7 +150,7 @@ def _record_of_agent(options: Options) -> ActiveRecord | None:
 
 
 def _told_by_agent(source: _Source) -> Mapping[str, Any] | None:
-    """Return the status of the agent that runs here, None where none does or tells it."""
+    """Return the status of the agent that runs here, None where none does or shows it."""
     try:
         return running.read_status(source.options.run_directory)
     except AgentError:
@@ -181,7 +181,7 @@ def _agent(source: _Source) -> Iterator[Finding]:
 
 
 def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
-    """Tell of what an agent would do and cannot, and of what it keeps from serving on purpose."""
+    """Report what an agent would do and cannot, and what it keeps from serving on purpose."""
     for each in told.get("protections", ()):
         if not each["active"] and each["reason"]:
             text = f"its protection {each['kind']} is off: {each['reason']}"
@@ -193,9 +193,9 @@ def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
             yield findings.warned("agent", text, "mend that; it is let go by itself")
 
 
-def _configuration(source: _Source, patience: Patience) -> _Configuration:
+def _configuration(source: _Source, deadline: Deadline) -> _Configuration:
     """Build the configuration, and say how that went."""
-    names = peers_once.Found(source.options, patience.at_most(_NAMES_SECONDS))
+    names = peers_once.Found(source.options, deadline.at_most(_NAMES_SECONDS))
     try:
         read = prepare.read_variables(source.environment, source.options)
         candidate = prepare.build(read.values, source.options, names)

@@ -21,12 +21,12 @@ from ipfailover_agent.commands import drain, peers_once
 from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.drains.drain_requests import DrainRequest
 from ipfailover_agent.core.errors import AgentError, ExitCode
-from ipfailover_agent.core.network import packet_filter
-from ipfailover_agent.core.network.packets import Answer, Carp
+from ipfailover_agent.core.network import bpf
+from ipfailover_agent.core.network.packets import Carp, NeighbourReply
 from ipfailover_agent.core.planning import budget
-from ipfailover_agent.core.telling import drill as core
+from ipfailover_agent.core.telling import handover
 from ipfailover_agent.report import terminal
-from ipfailover_agent.system import wire
+from ipfailover_agent.system import packet_socket
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.prepare import Options
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_LONGEST: Final = 60.0  # seconds after which the drain ends even if we are killed
+_LONGEST: Final = 60.0  # seconds after which the drain ends even if this process is killed
 _LOOK_INTERVAL: Final = 0.005
 _BACK_WITHIN: Final = 5.0
 _FRAMES: Final = 256
@@ -82,7 +82,7 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
             f"{subject.name} ({' '.join(map(str, subject.addresses))}) is held here, "
             f"on {subject.interface}; draining it"
         )
-    handover = None
+    measured = None
     with _stoppable(), _Watcher(subject) as watcher:
         asked_at = time.monotonic()
         try:
@@ -92,15 +92,15 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
             )
             if answer["verdict"] == "refused":
                 raise _RefusedError("; ".join(answer["lines"]))
-            handover = watcher.measure(asked_at)
+            measured = watcher.measure(asked_at)
         except _StoppedError:
-            pass  # told below, with how the drain was ended
+            pass  # printed below, with how the drain was ended
         finally:
-            _ignore_signals()  # who is impatient must not leave the node drained
+            _ignore_signals()  # an impatient operator must not leave the node drained
             state, ending = _put_back(options, subject)
-    if handover is None:
+    if measured is None:
         raise _StoppedError(f"stopped; {ending}")
-    return _tell(subject, handover, promised, state, ending, as_json=as_json)
+    return _tell(subject, measured, promised, state, ending, as_json=as_json)
 
 
 def _choose(data: dict[str, Any], word: str | None) -> _Subject:
@@ -123,7 +123,7 @@ def _choose(data: dict[str, Any], word: str | None) -> _Subject:
                 "holds it"
             )
         if found[0]["drained"]:
-            # what somebody else asked for is not ours to end
+            # a drain that another command asked for is not this one's to end
             raise _RefusedError(f"{found[0]['name']} is being drained: {found[0]['drained']}")
     (chosen,) = found
     return _Subject(
@@ -189,13 +189,13 @@ class _Watcher:
 
     def __init__(self, subject: _Subject) -> None:
         self._subject = subject
-        self._macs = wire.host_macs()
-        self._wire = wire.WireSocket(
-            subject.interface, packet_filter.kernel_filter(subject.addresses)
+        self._macs = packet_socket.host_macs()
+        self._wire = packet_socket.PacketSocket(
+            subject.interface, bpf.kernel_filter(subject.addresses)
         )
         self._index = socket.if_nametoindex(subject.interface)
-        self._looks: list[core.Look] = []
-        self._sightings: list[core.Sighting] = []
+        self._looks: list[handover.AddressLook] = []
+        self._sightings: list[handover.OtherHolderSeen] = []
         self._is_ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drill", daemon=True)
 
@@ -208,9 +208,9 @@ class _Watcher:
         self._thread.join()
         self._wire.close()
 
-    def measure(self, asked_at: float) -> core.Handover:
+    def measure(self, asked_at: float) -> handover.Handover:
         """Return what was seen since the request."""
-        return core.measure(
+        return handover.measure(
             self._subject.addresses, asked_at, tuple(self._looks), tuple(self._sightings)
         )
 
@@ -222,17 +222,19 @@ class _Watcher:
                     found = frozenset(
                         each.address.address for each in netlink.glance_at_addresses(self._index)
                     )
-                    self._looks.append(core.Look(at=time.monotonic(), here=wanted & found))
+                    self._looks.append(
+                        handover.AddressLook(at=time.monotonic(), here=wanted & found)
+                    )
                     self._listen()
 
     def _listen(self) -> None:
         select.select([self._wire.fileno()], [], [], _LOOK_INTERVAL)
         for each in self._wire.receive(_FRAMES):
-            if each.is_outgoing or isinstance(each.packet, (Answer, Carp)):
+            if each.is_outgoing or isinstance(each.packet, (NeighbourReply, Carp)):
                 continue
             if each.packet.source_mac in {*self._macs, self._wire.mac}:
                 continue
-            seen = core.sighting(
+            seen = handover.sighting(
                 each.packet, time.monotonic(), self._subject.addresses, self._subject.router_id
             )
             if seen is not None:
@@ -241,27 +243,27 @@ class _Watcher:
 
 def _tell(
     subject: _Subject,
-    handover: core.Handover,
+    measured: handover.Handover,
     promised: float | None,
     state: str,
     ending: str,
     *,
     as_json: bool,
 ) -> int:
-    is_kept = promised is None or max(handover.nobody, handover.both) <= promised + _TOLERANCE
+    is_kept = promised is None or max(measured.nobody, measured.both) <= promised + _TOLERANCE
     if as_json:
-        told = {"instance": subject.name, **asdict(handover), "promised": promised}
+        told = {"instance": subject.name, **asdict(measured), "promised": promised}
         terminal.say(json.dumps({**told, "state": state}, indent=2))
-    elif handover.taken_by is None:
-        terminal.say(f"nobody took over; {ending}, and {subject.name} is in {state}")
+    elif measured.taken_by is None:
+        terminal.say(f"no other node took over; {ending}, and {subject.name} is in {state}")
     else:
         promise = "" if promised is None else f" (promised: at most {promised:.2f} s)"
         terminal.say(
-            f"{handover.taken_by} had everything {handover.after:.2f} s after the request\n"
-            f"nobody had an address for {handover.nobody:.2f} s{promise}\n"
-            f"both had one for {handover.both:.2f} s\n"
+            f"{measured.taken_by} had everything {measured.after:.2f} s after the request\n"
+            f"no node had an address for {measured.nobody:.2f} s{promise}\n"
+            f"both had one for {measured.both:.2f} s\n"
             f"{ending}, and {subject.name} is in {state} here"
         )
-    if handover.taken_by is None:
+    if measured.taken_by is None:
         return int(ExitCode.UNAVAILABLE)
     return int(ExitCode.OK if is_kept else ExitCode.TEMPORARY)

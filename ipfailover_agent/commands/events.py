@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from ipfailover_agent.commands.running import NotRunningError, find_agent
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.telling import history
+from ipfailover_agent.core.telling import event_entries
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system.journal import read_lines
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.telling.history import Entry
+    from ipfailover_agent.core.telling.event_entries import Entry
 
 _LOOK_INTERVAL = 0.5
 
@@ -49,7 +49,7 @@ def events(
 
 def _about(lines: list[str], instance: str | None) -> list[tuple[str, Entry]]:
     """Return lines and their entries: all, or those that concern an instance."""
-    found = ((line, history.from_line(line)) for line in lines)
+    found = ((line, event_entries.from_line(line)) for line in lines)
     return [
         (line, each)
         for line, each in found
@@ -69,7 +69,7 @@ def _newer(
 
 
 def _print(found: list[tuple[str, Entry]], *, as_json: bool) -> bool:
-    """Print entries; return False when nobody reads them any more."""
+    """Print entries; return False when they have no reader any more."""
     if not found:
         return True
     return terminal.say("\n".join(line if as_json else text(each) for line, each in found))

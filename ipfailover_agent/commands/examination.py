@@ -13,21 +13,26 @@ from ipfailover_agent import prepare
 from ipfailover_agent.commands import check
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.model import ConflictMode, family_of
-from ipfailover_agent.core.network import firewall, packet_filter, passage, ruleset
+from ipfailover_agent.core.network import accept_rules, bpf, ruleset, vrrp_chains
 from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.telling import diagnosis, doctor, findings, managers
-from ipfailover_agent.core.telling import passage as telling
+from ipfailover_agent.core.telling import (
+    findings,
+    firewall_findings,
+    managers,
+    network_findings,
+    node_findings,
+)
 from ipfailover_agent.system import (
-    asking,
     examining,
     host,
-    listeners,
+    listener_socket,
+    network_survey,
+    nft,
     nftables,
+    packet_socket,
     process,
     raw_sockets,
-    wire,
 )
-from ipfailover_agent.system import firewall as nft
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -48,8 +53,8 @@ _AS_ROOT: Final = "run it as root on the node"
 _DENIED: Final = ("not permitted", "ermission denied")
 
 
-class Patience:
-    """Shares out the time, so that one thing that hangs does not keep us for ever."""
+class Deadline:
+    """Shares out the time, so that one thing that hangs does not stop the rest."""
 
     def __init__(self, listening: float) -> None:
         self._end = time.monotonic() + max(_BOUND - listening, _LEAST)
@@ -62,27 +67,29 @@ class Patience:
 # --- this node ----------------------------------------------------------------------------------
 
 
-def node(candidate: Candidate, patience: Patience, *, is_running: bool) -> Iterator[Finding]:
+def node(candidate: Candidate, deadline: Deadline, *, is_running: bool) -> Iterator[Finding]:
     """Look at this node, for what the configuration needs of it; ``is_running``: an agent runs."""
-    yield _tested(candidate, patience)
-    yield doctor.of_password(candidate.settings, candidate.config)
+    yield _tested(candidate, deadline)
+    yield node_findings.judge_password(candidate.settings, candidate.config)
     yield from _interface(candidate)
-    yield from _firewall(candidate, patience, is_running=is_running)
-    yield from _ports(candidate, patience)
+    yield from _firewall(candidate, deadline, is_running=is_running)
+    yield from _ports(candidate, deadline)
     yield from _scripts(candidate)
 
 
 def machine(late: float | None = None, shift: float = 0.0) -> Iterator[Finding]:
     """Look at clock and processor; ``late`` and ``shift`` as they were seen while listening."""
-    yield doctor.of_clock(examining.clock_source(), shift)
-    yield doctor.of_starvation(examining.pressure(), examining.throttled(), late)
+    yield node_findings.judge_clock(examining.clock_source(), shift)
+    yield node_findings.judge_starvation(examining.pressure(), examining.throttled(), late)
 
 
-def _tested(candidate: Candidate, patience: Patience) -> Finding:
+def _tested(candidate: Candidate, deadline: Deadline) -> Finding:
     if os.geteuid():  # scripts that are not its user's are insecure to keepalived (2.2.7)
         return findings.skipped("config", "keepalived judges scripts as root only", _AS_ROOT)
     try:
-        return doctor.of_config(check.complaints(candidate, patience.at_most(_TEST_SECONDS)))
+        return node_findings.judge_config(
+            check.complaints(candidate, deadline.at_most(_TEST_SECONDS))
+        )
     except subprocess.TimeoutExpired:
         return findings.skipped(
             "config", "keepalived takes too long", "see `ipfailover-agent check`"
@@ -99,34 +106,34 @@ def _interface(candidate: Candidate) -> Iterator[Finding]:
     if interface is None:  # it is what the plan was made for
         return
     state = examining.operstate(interface.name)
-    yield doctor.of_link(interface.name, state, is_up=interface.is_up)
-    yield from doctor.of_silence(
+    yield node_findings.judge_link(interface.name, state, is_up=interface.is_up)
+    yield from node_findings.judge_reach(
         config, facts, host.ipv4_setting("arp_ignore", interface.name) or 0
     )
-    yield doctor.of_subnets(candidate.settings, config, facts)
-    yield doctor.of_routers(candidate.settings, facts, examining.next_hops())
-    yield from doctor.of_other_holders(config, facts)
+    yield node_findings.judge_subnets(candidate.settings, config, facts)
+    yield node_findings.judge_routers(candidate.settings, facts, examining.next_hops())
+    yield from node_findings.judge_other_holders(config, facts)
     found = examining.managers(interface.name, interface.index)
-    yield from managers.of_managers(interface.name, found, config.address_lease)
+    yield from managers.judge_managers(interface.name, found, config.address_lease)
     strictness = host.ipv4_setting("rp_filter", interface.name)
-    yield doctor.of_reverse_path(config, facts, strictness)
+    yield node_findings.judge_reverse_path(config, facts, strictness)
 
 
-def _firewall(candidate: Candidate, patience: Patience, *, is_running: bool) -> Iterator[Finding]:
+def _firewall(candidate: Candidate, deadline: Deadline, *, is_running: bool) -> Iterator[Finding]:
     owned = nftables.owned_tables()
     try:
-        closed = _closed_chains(candidate, patience, owned)
+        closed = _closed_chains(candidate, deadline, owned)
     except (_UnlistedError, AgentError, ruleset.RulesetError) as error:
         is_denied = isinstance(error, AgentError) or any(each in str(error) for each in _DENIED)
-        yield telling.of_unknown(str(error), is_denied=is_denied)
+        yield firewall_findings.judge_unlisted_rules(str(error), is_denied=is_denied)
     else:
-        yield from telling.of_chains(
+        yield from firewall_findings.judge_chains(
             closed,
             is_managed=candidate.settings.manages_firewall,
             is_running=is_running,
             owned=owned,
         )
-    yield from telling.of_legacy(nft.legacy_tables())
+    yield from firewall_findings.judge_legacy(nft.legacy_tables())
 
 
 class _UnlistedError(Exception):
@@ -134,7 +141,7 @@ class _UnlistedError(Exception):
 
 
 def _closed_chains(
-    candidate: Candidate, patience: Patience, owned: Collection[Table]
+    candidate: Candidate, deadline: Deadline, owned: Collection[Table]
 ) -> list[Chain]:
     """Return base chains that may drop VRRP and hold no rule that lets it in.
 
@@ -143,8 +150,8 @@ def _closed_chains(
     """
     program = process.find_program("nft", os.environ.get("PATH"))
     config = candidate.config
-    tag = firewall.tag_for(candidate.settings.config_name)
-    ends_at = time.monotonic() + patience.at_most(_RULES_SECONDS)
+    tag = accept_rules.tag_for(candidate.settings.config_name)
+    ends_at = time.monotonic() + deadline.at_most(_RULES_SECONDS)
 
     def entries(arguments: tuple[str, ...]) -> list[ruleset.Entry]:
         left = max(ends_at - time.monotonic(), _SHORTEST)
@@ -157,10 +164,12 @@ def _closed_chains(
         return [each for each in ruleset.read(printed) if each is not None]
 
     found: list[Chain] = []
-    listed = entries(firewall.LIST_CHAINS)
-    for table in passage.tables(listed, config.interface):
+    listed = entries(accept_rules.LIST_CHAINS)
+    for table in vrrp_chains.tables(listed, config.interface):
         try:
-            found += passage.closed_chains(entries(firewall.list_table(table)), config, tag)
+            found += vrrp_chains.closed_chains(
+                entries(accept_rules.list_table(table)), config, tag
+            )
         except (_UnlistedError, ruleset.RulesetError):
             if table not in owned:
                 raise
@@ -169,16 +178,16 @@ def _closed_chains(
     return found
 
 
-def _ports(candidate: Candidate, patience: Patience) -> Iterator[Finding]:
+def _ports(candidate: Candidate, deadline: Deadline) -> Iterator[Finding]:
     probes = candidate.config.track_script or candidate.config.port_probes
     ports = () if probes is None else probes.ports
     if not ports:
-        yield doctor.of_ports(candidate.settings)
+        yield node_findings.judge_ports(candidate.settings)
     watched = candidate.config.port_probes
     if watched is not None and watched.listeners:
-        yield from doctor.of_listeners(listeners.refusal())
-    for each, error in examining.connect(ports, patience.at_most(_CONNECT_SECONDS)).items():
-        yield doctor.of_port(
+        yield from node_findings.judge_listeners(listener_socket.refusal())
+    for each, error in examining.connect(ports, deadline.at_most(_CONNECT_SECONDS)).items():
+        yield node_findings.judge_port(
             each.address,
             each.port,
             error,
@@ -191,12 +200,12 @@ def _scripts(candidate: Candidate) -> Iterator[Finding]:
     settings, facts = candidate.settings, candidate.facts
     if settings.check_script is not None and facts.check_script is not None:
         path = shlex.split(settings.check_script)[0]
-        yield doctor.of_check_script(
+        yield node_findings.judge_check_script(
             path, facts.check_script, examining.obstacle(path), settings.check_script_missing
         )
     if settings.notify_script is not None and facts.notify_script is not None:
         path = shlex.split(settings.notify_script)[0]
-        yield doctor.of_script(
+        yield node_findings.judge_script(
             "OPENSHIFT_HA_NOTIFY_SCRIPT", path, facts.notify_script, examining.obstacle(path)
         )
     if facts.check_script is None and facts.notify_script is None:
@@ -209,15 +218,15 @@ def _scripts(candidate: Candidate) -> Iterator[Finding]:
 def network(
     candidate: Candidate, seconds: float, told: Mapping[str, Any] | None = None
 ) -> Iterator[Finding]:
-    """Listen and ask; then say how punctual we were, too.
+    """Listen and ask; then report how punctual this process was, too.
 
     ``told`` is the status of the agent that runs here, None where none does.
     """
     config = candidate.config
     try:
-        macs = wire.host_macs()
-        program = packet_filter.kernel_filter(config.addresses)
-        with wire.WireSocket(config.interface, program) as socket:
+        macs = packet_socket.host_macs()
+        program = bpf.kernel_filter(config.addresses)
+        with packet_socket.PacketSocket(config.interface, program) as socket:
             found = list(
                 contexts.build(config, candidate.facts, mac=socket.mac, host_macs=macs).values()
             )
@@ -225,7 +234,7 @@ def network(
             askers = _askers(candidate)
             targets = tuple(dict.fromkeys((*config.addresses, *near)))
             began = time.time() - time.monotonic()
-            packets, answers, late = asking.listen(socket, askers, targets, seconds)
+            packets, answers, late = network_survey.listen(socket, askers, targets, seconds)
             shift = time.time() - time.monotonic() - began
             after = prepare.look_for((), (config.interface,))
     except AgentError as error:
@@ -233,7 +242,7 @@ def network(
         yield from findings.all_skipped(findings.WIRE_CHECKS, str(error), advice)
         yield from machine()
         return
-    heard = diagnosis.Heard(
+    heard = network_findings.ReceivedPackets(
         seconds=seconds,
         packets=packets,
         answers={address: frozenset(each) - macs for address, each in answers.items()},
@@ -247,18 +256,18 @@ def network(
 def _judged(
     found: list[ContestContext],
     peers: tuple[tuple[IPAddress, ...], tuple[IPAddress, ...]],
-    heard: diagnosis.Heard,
+    heard: network_findings.ReceivedPackets,
     unshielded: str,
 ) -> Iterator[Finding]:
     near, far = peers
-    yield from diagnosis.of_wire(found, heard, unshielded)
-    yield diagnosis.of_multicast(found, heard)
-    yield from diagnosis.of_answers(found, heard, near)
-    yield from diagnosis.of_peers(found, near, far, heard)
+    yield from network_findings.judge_wire(found, heard, unshielded)
+    yield network_findings.judge_multicast(found, heard)
+    yield from network_findings.judge_answers(found, heard, near)
+    yield from network_findings.judge_peers(found, near, far, heard)
 
 
 def _unshielded(candidate: Candidate, told: Mapping[str, Any] | None) -> str:
-    """Return why foreign adverts for our ids get to keepalived here; nothing where they do not."""
+    """Return why foreign adverts for these ids reach keepalived; nothing where they do not."""
     if candidate.settings.conflict is not ConflictMode.RESOLVE:
         return "OPENSHIFT_HA_CONFLICT is not resolve"
     if not candidate.settings.shield:

@@ -31,7 +31,7 @@ class Found:
     def __init__(self, options: Options, deadline: float = _DEADLINE) -> None:
         self._options = options
         self._deadline = deadline
-        self.answers: tuple[names.Answer, ...] = ()
+        self.answers: tuple[names.LookupResult, ...] = ()
         self.warnings: tuple[str, ...] = ()
 
     def __call__(self, settings: Settings, facts: HostFacts) -> HostFacts:
@@ -51,7 +51,7 @@ class Found:
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
         wanted = peers.want(settings, facts)
-        limit = inquiries.Policy().limit
+        limit = inquiries.PeersPolicy().limit
         self.answers = tuple(
             sorted(
                 (names.judged(each, wanted.virtual, limit, wanted.no_hosts) for each in asked),
@@ -76,8 +76,8 @@ def used_addresses(run_directory: str) -> tuple[IPAddress, ...]:
     return record.config.node_addresses
 
 
-def describe(answer: names.Answer) -> str:
-    """Return an answer in words."""
+def describe(answer: names.LookupResult) -> str:
+    """Return an answer as text."""
     if answer.failure:
         return f"{answer.question}: {answer.failure}"
     return f"{answer.question}: {' '.join(map(str, answer.addresses))}"

@@ -14,11 +14,11 @@ from ipfailover_agent import options, prepare, templating
 from ipfailover_agent.commands import peers_once
 from ipfailover_agent.commands.check import ask_keepalived
 from ipfailover_agent.commands.running import find_agent, read_status, unseen, wrote
-from ipfailover_agent.core.changing import outlook
-from ipfailover_agent.core.changing.change import Change
-from ipfailover_agent.core.changing.outlook import Outlook
-from ipfailover_agent.core.changing.wire import Consequence
-from ipfailover_agent.core.changing.wording import ranges
+from ipfailover_agent.core.changing import impact
+from ipfailover_agent.core.changing.address_text import ranges
+from ipfailover_agent.core.changing.advert_diff import Consequence
+from ipfailover_agent.core.changing.change import ConfigChange
+from ipfailover_agent.core.changing.impact import Impact
 from ipfailover_agent.core.errors import (
     AgentError,
     ExitCode,
@@ -53,12 +53,12 @@ class _Base(Struct, frozen=True, kw_only=True):
     options: Options
 
 
-class _Outcome(Struct, frozen=True, kw_only=True):
+class _PlanOutcome(Struct, frozen=True, kw_only=True):
     """What ``plan`` found. ``signals`` counts the SIGHUPs to keepalived, None without one."""
 
     base: _Base
     candidate: Candidate | None = None
-    outlook: Outlook | None = None
+    impact: Impact | None = None
     signals: int | None = None
     has_changes: bool = False
     warnings: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
     return _Base(kind="last-good", text=text, record=record, environment=os.environ, options=own)
 
 
-def _look(base: _Base) -> _Outcome:
+def _look(base: _Base) -> _PlanOutcome:
     warnings: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     candidate = None
@@ -138,17 +138,17 @@ def _look(base: _Base) -> _Outcome:
     except AgentError as error:
         problems = (str(error),)
     if candidate is None or problems:
-        return _Outcome(base=base, problems=problems)
+        return _PlanOutcome(base=base, problems=problems)
     return _compare(base, candidate, tuple(dict.fromkeys(warnings)))
 
 
-def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _Outcome:
+def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _PlanOutcome:
     if base.record is None:
-        added = Outlook(change=Change(added=candidate.config.addresses))
-        return _Outcome(
-            base=base, candidate=candidate, outlook=added, has_changes=True, warnings=warnings
+        added = Impact(change=ConfigChange(added=candidate.config.addresses))
+        return _PlanOutcome(
+            base=base, candidate=candidate, impact=added, has_changes=True, warnings=warnings
         )
-    found = outlook.foresee(base.record.config, candidate.config, candidate.settings)
+    found = impact.assess(base.record.config, candidate.config, candidate.settings)
     before = templating.render(
         base.record.config,
         candidate.paths,
@@ -156,28 +156,28 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _O
     )
     is_same = before.config == candidate.rendering.config
     signals = 0 if is_same else 2 if found.change.needs_second_signal else 1
-    return _Outcome(
+    return _PlanOutcome(
         base=base,
         candidate=candidate,
-        outlook=found,
+        impact=found,
         signals=signals if base.kind == "active" else None,
         has_changes=base.record.digest != candidate.rendering.digest,
         warnings=warnings,
     )
 
 
-# --- told ---------------------------------------------------------------------------------------
+# --- the output ---------------------------------------------------------------------------------
 
 
-def _as_text(outcome: _Outcome) -> list[str]:
+def _as_text(outcome: _PlanOutcome) -> list[str]:
     lines = _wrapped(outcome.base.text)
-    if outcome.outlook is not None:
-        lines += ["", *_rows(outcome.outlook.change), "", *_wrapped(_steps(outcome))]
-        for each in (*outcome.outlook.warnings, *outcome.warnings):
+    if outcome.impact is not None:
+        lines += ["", *_rows(outcome.impact.change), "", *_wrapped(_steps(outcome))]
+        for each in (*outcome.impact.warnings, *outcome.warnings):
             lines += _wrapped(f"warning: {each}")
-        if outcome.outlook.pins:
+        if outcome.impact.pins:
             # on one line, however long: to be copied
-            lines.append(f"pin ids: {outlook.PINS}={outcome.outlook.pins}")
+            lines.append(f"pin ids: {impact.PINS}={outcome.impact.pins}")
     for each in outcome.problems:
         lines += _wrapped(f"problem: {each}")
     if outcome.problems:
@@ -185,7 +185,7 @@ def _as_text(outcome: _Outcome) -> list[str]:
     return lines
 
 
-def _rows(change: Change) -> list[str]:
+def _rows(change: ConfigChange) -> list[str]:
     """Return what happens to which addresses, a paragraph for each kind."""
     kinds = (
         ("kept", len(change.kept), [ranges(change.kept)]),
@@ -203,23 +203,23 @@ def _rows(change: Change) -> list[str]:
         more = len(change.renamed) - 1
         others = f", and {more} more like that" if more else ""
         lines += _wrapped(f"{old} is called {new} then{others}")
-    for text in outlook.summed(
+    for text in impact.summed(
         each for each in change.differences if each.consequence is Consequence.NONE
     ):
         lines += _wrapped(text)
     return lines
 
 
-def _ids(change: Change) -> list[str]:
+def _ids(change: ConfigChange) -> list[str]:
     return [
         f"{ranges(each.address for each in run)} "
         f"(from {run[0].old_id} to {run[0].new_id}{' and so on' if len(run) > 1 else ''})"
-        for run in outlook.shifts(change.renumbered)
+        for run in impact.shifts(change.renumbered)
     ]
 
 
-def _moves(change: Change) -> list[str]:
-    """Return who goes where: every move where there are few, else the first of each run."""
+def _moves(change: ConfigChange) -> list[str]:
+    """Return the moves of addresses: each where there are few, else the first of each run."""
     pairs: dict[tuple[str, str], list[Any]] = {}
     for each in change.moved:
         pairs.setdefault((each.origin, each.target), []).append(each.address)
@@ -231,10 +231,10 @@ def _moves(change: Change) -> list[str]:
     return shown if len(shown) <= most else [*shown[:most], f"{len(shown) - most} more like that"]
 
 
-def _steps(outcome: _Outcome) -> str:
+def _steps(outcome: _PlanOutcome) -> str:
     if not outcome.has_changes:
         return "nothing would change in what keepalived is told"
-    first = outcome.outlook.first_step if outcome.outlook else ""
+    first = outcome.impact.first_step if outcome.impact else ""
     match outcome.signals:
         case None:
             return "keepalived would be started with it"
@@ -255,7 +255,7 @@ def _wrapped(text: str) -> list[str]:
     )
 
 
-def _as_json(outcome: _Outcome) -> str:
+def _as_json(outcome: _PlanOutcome) -> str:
     data: dict[str, Any] = {
         "ok": not outcome.problems,
         "compared_with": outcome.base.kind,
@@ -263,8 +263,8 @@ def _as_json(outcome: _Outcome) -> str:
         "problems": outcome.problems,
         "warnings": outcome.warnings,
     }
-    if outcome.outlook is not None and outcome.candidate is not None:
-        change = outcome.outlook.change
+    if outcome.impact is not None and outcome.candidate is not None:
+        change = outcome.impact.change
         data |= {
             "digest": outcome.candidate.rendering.digest,
             "steps": outcome.signals,
@@ -282,7 +282,7 @@ def _as_json(outcome: _Outcome) -> str:
             "renamed": [{"from": old, "to": new} for old, new in change.renamed],
             "resized": change.resized,
             "differences": [str(each) for each in change.differences],
-            "felt_by_others": outcome.outlook.warnings,
-            "pin_ids": outcome.outlook.pins or None,
+            "felt_by_others": outcome.impact.warnings,
+            "pin_ids": outcome.impact.pins or None,
         }
     return json.dumps(data, indent=2)

@@ -1,4 +1,4 @@
-"""``release``: take this node's virtual addresses and our traces away after a crash."""
+"""``release``: take this node's virtual addresses and the agent's traces away after a crash."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import ownership
 from ipfailover_agent.report import terminal
-from ipfailover_agent.system import files, host, memory
-from ipfailover_agent.system import release as releasing
+from ipfailover_agent.system import address_release, files, host, memory
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress, Settings
@@ -60,13 +59,13 @@ def release(options: Options) -> int:
     released: list[str] = []
     for name in dict.fromkeys(looked_at):
         found = ownership.leftovers(addresses, label, facts, name)
-        released += releasing.release_addresses(found)
+        released += address_release.release_addresses(found)
     for each in dict.fromkeys(released):
         terminal.say(f"removed {each}")
     if not released:
         terminal.say(f"none of {len(addresses)} addresses is on {' or '.join(looked_at)}")
     _remove_rules(settings)
-    # A custom template may say nothing of the agent: then only one in the run directory is ours.
+    # An own template may not name the agent: then only a file in the run directory is the agent's.
     written = settings.keepalived_config if settings else ""
     files.remove_run_directory(RunPaths(directory=options.run_directory, config=written))
     return 0
@@ -75,26 +74,28 @@ def release(options: Options) -> int:
 def _remove_rules(settings: Settings | None) -> None:
     """Remove the firewall rules of this deployment, as far as nft is there."""
     from ipfailover_agent.core.model import Settings as Defaults  # noqa: PLC0415 - likewise
-    from ipfailover_agent.core.network import firewall as rules  # noqa: PLC0415 - after the refusals
-    from ipfailover_agent.core.network import shield_rules  # noqa: PLC0415 - likewise
+    from ipfailover_agent.core.network import (  # noqa: PLC0415 - likewise
+        accept_rules,
+        shield_rules,
+    )
     from ipfailover_agent.core.network.signatures import TABLE  # noqa: PLC0415 - likewise
-    from ipfailover_agent.system.firewall import (  # noqa: PLC0415 - likewise
+    from ipfailover_agent.system.nft import (  # noqa: PLC0415 - likewise
         remove_all,
         run_and_wait,
     )
     from ipfailover_agent.system.nftables import has_table  # noqa: PLC0415 - likewise
 
-    def tell(report: rules.Report) -> None:
+    def tell(report: accept_rules.Report) -> None:
         match report:
-            case rules.RuleRemoved(table=table, chain=chain):
+            case accept_rules.RuleRemoved(table=table, chain=chain):
                 terminal.say(f"removed a rule from chain {chain} of table {table}")
-            case rules.LookFailed(reason=reason) if settings and settings.manages_firewall:
+            case accept_rules.LookFailed(reason=reason) if settings and settings.manages_firewall:
                 terminal.say(f"cannot look for firewall rules: {reason}")
             case _:
                 pass
 
     name = (settings or Defaults(virtual_addresses=())).config_name
-    remove_all(rules.tag_for(name), os.environ, tell)
+    remove_all(accept_rules.tag_for(name), os.environ, tell)
     if has_table(TABLE):
         run_and_wait((shield_rules.REMOVE,), os.environ)
         terminal.say(f"removed the table inet {TABLE}")

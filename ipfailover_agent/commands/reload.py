@@ -16,16 +16,16 @@ _UNSEEN = -1
 _RESOLUTION = 0.001  # seconds, of times in the status
 
 
-class _NoVerdictError(AgentError):
+class _NoReloadVerdictError(AgentError):
     exit_code = ExitCode.TEMPORARY
 
 
 def reload(run_directory: str, timeout: float) -> int:
     """Send SIGHUP, wait at most ``timeout`` seconds, print the verdict; return 0 or 78.
 
-    The agent counts reloads that it starts and ends, and tells of a start before it reads
-    anything: a reload that ends with a higher number than had started before the signal has read
-    what was there when this command was called.
+    The agent counts reloads that it starts and ends, and reports a start before it reads anything:
+    a reload that ends with a higher number than had started before the signal has read what was
+    there when this command was called.
     """
     pid = find_agent(run_directory)
     seen = read_status(run_directory)
@@ -34,22 +34,22 @@ def reload(run_directory: str, timeout: float) -> int:
     from ipfailover_agent.system import process  # noqa: PLC0415 - a missing agent needs none
 
     if not process.signal_process(pid, signal.SIGHUP):
-        raise _NoVerdictError(f"the agent, pid {pid}, ended meanwhile")
+        raise _NoReloadVerdictError(f"the agent, pid {pid}, ended meanwhile")
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         data = read_status(run_directory)
         if data is not None and _is_answer(data["reload"], before, asked_at):
             return _tell(data["reload"])
         if find_agent(run_directory, must_run=False) != pid:
-            raise _NoVerdictError(f"the agent, pid {pid}, ended during the reload")
+            raise _NoReloadVerdictError(f"the agent, pid {pid}, ended during the reload")
         time.sleep(_LOOK_INTERVAL)
     data = read_status(run_directory)
     known = f"the agent is {data['phase']}" if data else unseen(run_directory, pid)
-    raise _NoVerdictError(f"no verdict within {timeout:g} s; {known}")
+    raise _NoReloadVerdictError(f"no verdict within {timeout:g} s; {known}")
 
 
 def _is_answer(verdict: dict[str, Any], before: int, asked_at: float) -> bool:
-    """Tell whether a verdict is on a reload that began after ``before`` had begun.
+    """Return whether a verdict is on a reload that began after ``before`` had begun.
 
     Where that was not to be seen, one that was given after ``asked_at``, in UTC seconds.
     """

@@ -13,7 +13,7 @@ from ipfailover_agent.system.output import LineSink, secure_standard_streams
 
 if TYPE_CHECKING:
     from ipfailover_agent.agent import Agent
-    from ipfailover_agent.core.supervising.supervision import Policy
+    from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
     from ipfailover_agent.prepare import Options
 
 
@@ -22,7 +22,7 @@ def run(
     log_format: str,
     log_level: str,
     *,
-    policy: Policy | None = None,
+    policy: SupervisionPolicy | None = None,
     termination_log: str = TERMINATION_LOG,
 ) -> int:
     """Serve until the end; return the exit code. A bug ends with its traceback in the log."""

@@ -40,7 +40,7 @@ def find_agent(run_directory: str, *, must_run: bool = True) -> int:
 
 
 def wrote(record: ActiveRecord, pid: int) -> bool:
-    """Tell whether a record is of the agent that runs with that pid; pids are used again."""
+    """Return whether a record is of the agent that runs with that pid; pids are used again."""
     from ipfailover_agent.system import host  # noqa: PLC0415 - start-up time of --help
 
     started_at = host.process_started_at(pid) if pid else None
@@ -48,7 +48,7 @@ def wrote(record: ActiveRecord, pid: int) -> bool:
 
 
 def unseen(run_directory: str, pid: int) -> str:
-    """Return in words what is known of an agent that runs and whose status cannot be read."""
+    """Return what is known of an agent that runs and whose status cannot be read, as text."""
     path = RunPaths(directory=run_directory, config="").status
     if os.path.exists(path):  # noqa: PTH110 - start-up time
         return f"the agent, pid {pid}, runs, and this version cannot read its {path}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Paint = Callable[[str, str], str]
 
 _LOOK_INTERVAL = 0.5
-_MOST_ROWS = 24  # of instances; more are told by their states
+_MOST_ROWS = 24  # of instances; more are summed up by their states
 _NEWEST = 3  # transitions
 _TONES = {"MASTER": "good", "FAULT": "bad", "BACKUP": "", "STOP": "doubtful", "INIT": "doubtful"}
 
@@ -47,7 +47,7 @@ def status(
 
 
 def _watch(run_directory: str, pid: int, seconds: float, *, as_json: bool, is_whole: bool) -> None:
-    """Print the status until nobody reads it any more: on a terminal anew each time.
+    """Print the status until it has no reader any more: on a terminal anew each time.
 
     Elsewhere only what changed, so that a file holds no repeats.
 
@@ -132,8 +132,8 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
     if count := data["restarts"]:
         yield f"keepalived was restarted {'once' if count == 1 else f'{count} times'}"
     if count := data["lines_dropped"]:
-        what = "line was dropped because nobody read it"
-        many = "lines were dropped because nobody read them"
+        what = "line was dropped because no program read it"
+        many = "lines were dropped because no program read them"
         yield f"{count} log {what if count == 1 else many}"
     check = data.get("check")
     if check and check["state"] == "failing":
@@ -170,7 +170,7 @@ def _grouped_by(instances: list[dict[str, Any]], field: str, verb: str = "") -> 
 
 
 def _silent(instances: list[dict[str, Any]]) -> list[str]:
-    """Return for which addresses nobody answers; those of one holder together."""
+    """Return the addresses for which no host answers; those of one holder together."""
     found: dict[str, list[dict[str, Any]]] = {}
     for each in instances:
         for told in each.get("unanswered", ()):
@@ -238,12 +238,12 @@ def _grouped(instances: list[dict[str, Any]], columns: int, paint: Paint) -> Ite
 
 
 def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[str]:
-    """Yield who holds the addresses; nothing of an agent that does not tell."""
+    """Yield the holders of the addresses; nothing of an agent whose status lacks them."""
     instances = [each for each in data["instances"] if "holders" in each]
     at = data.get("written_at")
     if not instances or at is None:
         return
-    from ipfailover_agent.report import holding  # noqa: PLC0415 - agents of old do not tell
+    from ipfailover_agent.report import holding  # noqa: PLC0415 - old agents lack it
 
     every = [
         [

@@ -1,7 +1,7 @@
-"""Listens, while an address that adverts are to come from is awaited, for whether another has it.
+"""Listens whether another node has the address that adverts of this node are to come from.
 
-It may come late, or be another node's, as where one value is given to all nodes: whose adverts
-come from it has it, and that is then said as certain. Nothing here raises.
+The address may come late, or be another node's, as where one value is given to all nodes. A node
+whose adverts come from it has it, and the error then says so for certain. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.core.network import packet_filter, packets
-from ipfailover_agent.core.planning import sources
+from ipfailover_agent.core.network import bpf, packets
+from ipfailover_agent.core.planning import advert_sources
 from ipfailover_agent.core.rivalry.causes import mac_text
-from ipfailover_agent.system import wire
+from ipfailover_agent.system import packet_socket
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError
@@ -25,16 +25,16 @@ _FRAMES_PER_READ: Final = 256
 
 
 class SourceEar:
-    """Hears adverts from one awaited address at a time."""
+    """Receives adverts from one awaited address at a time."""
 
     def __init__(self) -> None:
         self._awaited: AwaitedSource | None = None
-        self._wire: wire.WireSocket | None = None
+        self._wire: packet_socket.PacketSocket | None = None
         self._loop: Loop | None = None
-        self._holder = ""  # its MAC, once it was heard
+        self._holder = ""  # its MAC, once an advert came
 
     def about(self, error: HostNotReadyError, loop: Loop) -> HostNotReadyError:
-        """Return the error, or one that says for certain who has what is lacking."""
+        """Return the error, or one that names for certain the host that has the address."""
         if error.source is None:
             self.close()
             return error
@@ -43,19 +43,19 @@ class SourceEar:
         if self._wire is None:
             self._open(error.source, loop)
         self.readable()
-        return sources.held_by(error, self._holder) if self._holder else error
+        return advert_sources.held_by(error, self._holder) if self._holder else error
 
     def _open(self, awaited: AwaitedSource, loop: Loop) -> None:
         try:
-            program = packet_filter.kernel_filter((ip_address(awaited.address),))
-            self._wire = wire.WireSocket(awaited.interface, program)
+            program = bpf.kernel_filter((ip_address(awaited.address),))
+            self._wire = packet_socket.PacketSocket(awaited.interface, program)
         except AgentError:
             return  # then it is not known; the next attempt is in a second
         self._awaited, self._loop, self._holder = awaited, loop, ""
         loop.watch_readable(self._wire.fileno(), SOURCE)
 
     def readable(self) -> None:
-        """Take what was heard."""
+        """Note received adverts."""
         if self._wire is None or self._awaited is None:
             return
         try:

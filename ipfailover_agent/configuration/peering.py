@@ -1,4 +1,4 @@
-"""Peers by name at work: has names resolved, keeps the set, says what changes.
+"""Peers by name at work: has names resolved, keeps the set, reports what changes.
 
 ``core.peering.peers`` decides, ``system.resolving`` asks; here are the clock, the record in the
 run directory and the log. Nothing here waits.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
     from ipfailover_agent.core.peering import inquiries
-    from ipfailover_agent.core.peering.names import Answer, Question
+    from ipfailover_agent.core.peering.names import LookupResult, Question
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.resolving import Resolver
 
@@ -50,7 +50,7 @@ class Peering:
         path: str,
         in_force: Callable[[], tuple[IPAddress, ...] | None],
         changed: Callable[[], None],
-        policy: inquiries.Policy | None = None,
+        policy: inquiries.PeersPolicy | None = None,
     ) -> None:
         self._log = log
         self._path = path
@@ -77,14 +77,14 @@ class Peering:
         """Return the facts with the peers as far as they are known; has them looked up if new.
 
         Raises:
-            SystemRefusedError: the kernel does not tell which of them is this node.
+            SystemRefusedError: the kernel does not answer which of them is this node.
         """
         if not settings.unicast_peer_names:
             self._state = None
             return facts
         from ipfailover_agent.core.peering import inquiries, peers  # noqa: PLC0415 - start-up time
 
-        stored: tuple[Answer, ...] = ()
+        stored: tuple[LookupResult, ...] = ()
         state = self._state
         if state is None:
             state = inquiries.Peers()
@@ -94,7 +94,7 @@ class Peering:
         facts = replace(facts, local_addresses=local)
         wanted = replace(peers.want(settings, facts), stored=stored)
         self._state = state  # not before the kernel has answered: the next attempt reads again
-        self._is_telling = False  # whoever asks is told by the answer
+        self._is_telling = False  # the answer goes to the caller
         try:
             self._step(wanted)
         finally:
@@ -111,7 +111,7 @@ class Peering:
             return
         from ipfailover_agent.core.peering import inquiries  # noqa: PLC0415 - start-up time
 
-        self._step(inquiries.DeadlinePassed())
+        self._step(inquiries.PeersDeadlinePassed())
         self._insist(now)
 
     def _insist(self, now: float) -> None:
@@ -129,10 +129,10 @@ class Peering:
 
         for each in self._resolver.answers() if self._resolver else ():
             if self._state is not None:
-                self._step(inquiries.Answered(answer=each, own=_own_of(each)))
+                self._step(inquiries.LookupEnded(answer=each, own=_own_of(each)))
 
     def close(self) -> None:
-        """Take no more answers; who is still asking is not waited for."""
+        """Take no more answers; look-ups that still run are not waited for."""
         if self._resolver is not None:
             self._resolver.close()
 
@@ -141,22 +141,22 @@ class Peering:
 
         if self._state is None:
             return
-        policy = self._policy or inquiries.Policy()
+        policy = self._policy or inquiries.PeersPolicy()
         self._state, actions = peers.step(self._state, event, time.monotonic(), policy)
         for each in actions:
             match each:
-                case inquiries.Ask(question=question):
+                case inquiries.LookUp(question=question):
                     self._ask(question)
-                case inquiries.Changed():
+                case inquiries.PeersChanged():
                     self._on_changed(each)
-                case inquiries.Confirmed():
+                case inquiries.PeersConfirmed():
                     self._record()
-                case inquiries.Failed(question=question, reason=reason):
+                case inquiries.LookupFailed(question=question, reason=reason):
                     kept = sum(
                         family_of(address) is question.family for address in self._state.addresses
                     )
                     self._tell("peers.unresolved", name=str(question), reason=reason, kept=kept)
-                case inquiries.Recovered(question=question):
+                case inquiries.LookupRecovered(question=question):
                     self._repeats.forget()
                     self._log.info("peers.resolved", name=str(question))
                 case inquiries.OwnMissing(own=own):
@@ -171,7 +171,7 @@ class Peering:
                 case _:
                     assert_never(each)
 
-    def _on_changed(self, change: inquiries.Changed) -> None:
+    def _on_changed(self, change: inquiries.PeersChanged) -> None:
         if self._state is None:
             return
         self._log.info(
@@ -214,8 +214,8 @@ class Peering:
             self._log.error(event, **fields, **counted)
 
 
-def _own_of(answer: Answer) -> frozenset[IPAddress]:
-    """Return which of the addresses this node has; none where the kernel does not tell."""
+def _own_of(answer: LookupResult) -> frozenset[IPAddress]:
+    """Return which of the addresses this node has; none where the kernel gives no answer."""
     try:
         return host.local_addresses(answer.addresses)
     except AgentError:

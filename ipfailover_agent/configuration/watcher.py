@@ -1,8 +1,8 @@
 """Looks at the source of variables and at the node, and asks for a reload when one has changed.
 
-Decisions are :mod:`core.changing.watching`'s. A look at the source is a few stat calls every two
-seconds, a look at the node three netlink dumps every five: a plan may wait for that. What must not
-wait is heard, see :mod:`protection.ground`. Nothing here raises.
+:mod:`core.changing.debounce` decides. A look at the source is a few stat calls every two seconds,
+a look at the node three netlink dumps every five: a plan may wait for that. Notices that must not
+wait come to :mod:`protection.link_watch`. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing import watching
-from ipfailover_agent.core.changing.watching import Watched
+from ipfailover_agent.core.changing import debounce
+from ipfailover_agent.core.changing.debounce import Debounce
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.system import sources
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.configuration.candidates import Candidates
-    from ipfailover_agent.core.supervising.supervision import Policy
+    from ipfailover_agent.configuration.config_manager import ConfigManager
+    from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
     from ipfailover_agent.prepare import Options
 
 
@@ -32,8 +32,8 @@ class Watcher:
     Args:
         log: where events go.
         options: of the agent; ``watches`` switches this off.
-        candidates: knows the active configuration.
-        policy: says how often it looks.
+        config_manager: has the active configuration.
+        policy: how often to look.
         request: asks for a reload.
     """
 
@@ -42,17 +42,17 @@ class Watcher:
         *,
         log: FilteringBoundLogger,
         options: Options,
-        candidates: Candidates,
-        policy: Policy,
+        config_manager: ConfigManager,
+        policy: SupervisionPolicy,
         request: Callable[[], None],
     ) -> None:
         self._log = log
         self._path = options.config if options.watches else None
         self._is_on = options.watches
-        self._candidates = candidates
+        self._config_manager = config_manager
         self._request = request
-        self._source = Watched(every=policy.source_interval)
-        self._node = Watched(every=policy.node_interval)
+        self._source = Debounce(every=policy.source_interval)
+        self._node = Debounce(every=policy.node_interval)
 
     @property
     def deadline(self) -> float | None:
@@ -67,20 +67,20 @@ class Watcher:
     @property
     def _looks_at_node(self) -> bool:
         """Before anything is in force supervision itself looks, every second."""
-        return self._is_on and self._candidates.active is not None
+        return self._is_on and self._config_manager.active is not None
 
     def reading(self) -> None:
         """Variables and node are about to be read: what is there now is handled by that."""
         if self._path is not None:
-            self._source = watching.handled(self._source, sources.fingerprint(self._path))
+            self._source = debounce.handled(self._source, sources.fingerprint(self._path))
         if self._looks_at_node:
-            self._node = watching.handled(self._node, self._look())
+            self._node = debounce.handled(self._node, self._look())
 
     def tick(self, now: float) -> None:
         """Look at what is due."""
         if self._path is not None and now >= self._source.deadline:
             look = sources.fingerprint(self._path)
-            self._source, is_due = watching.step(self._source, look, now)
+            self._source, is_due = debounce.step(self._source, look, now)
             if is_due:
                 self._log.info("source.changed", source=self._path)
                 self._request()
@@ -90,17 +90,17 @@ class Watcher:
     def _look_at_node(self, now: float) -> None:
         look = self._look()
         is_first = self._node.handled is None
-        self._node, is_due = watching.step(self._node, look, now)
-        if not (is_due or is_first) or not self._candidates.host_changed():
+        self._node, is_due = debounce.step(self._node, look, now)
+        if not (is_due or is_first) or not self._config_manager.host_changed():
             return
         if is_first:  # since the configuration was made; to be seen twice, as ever
             self._node = replace(self._node, handled="", pending=look)
             return
-        self._log.info("node.changed", interface=self._candidates.interface)
+        self._log.info("node.changed", interface=self._config_manager.interface)
         self._request()
 
     def _look(self) -> str:
         try:
-            return self._candidates.look_at_node()
+            return self._config_manager.look_at_node()
         except AgentError as error:
             return str(error)

@@ -1,4 +1,4 @@
-"""What can go wrong, in words, and the exit code that each fault ends with.
+"""The errors, with a message for people, and the exit code that each of them ends with.
 
 Core raises, ``agent`` and ``cli`` catch; nothing in between swallows. Messages are lower case,
 without a full stop, and say "cannot X: why" with the variable and the value concerned.

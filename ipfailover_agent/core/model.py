@@ -45,7 +45,7 @@ class PreemptionMode(enum.Enum):
 
 
 class Preemption(Struct, frozen=True, kw_only=True):
-    """Preemption as keepalived words it; ``delay`` in whole seconds, 0 unless DELAYED."""
+    """Preemption in keepalived's terms; ``delay`` in whole seconds, 0 unless DELAYED."""
 
     mode: PreemptionMode
     delay: int = 0
@@ -59,7 +59,7 @@ class MissingScript(enum.Enum):
 
 
 class ConflictMode(enum.Enum):
-    """What is done about a rival for one of our addresses."""
+    """What is done about a rival for a virtual address."""
 
     RESOLVE = "resolve"
     REPORT = "report"
@@ -76,7 +76,7 @@ class OnInvalid(enum.Enum):
 class Settings(Struct, frozen=True, kw_only=True):
     """Every contract variable, parsed and validated. Times are seconds.
 
-    ``warnings`` are sentences about input that was accepted and deserves a word; ``left_out`` are
+    ``warnings`` are sentences about input that was accepted and deserves one; ``left_out`` are
     the problems that OPENSHIFT_HA_ON_INVALID=serve-valid passed over (empty otherwise).
     """
 
@@ -214,8 +214,8 @@ class HostScope(Struct, frozen=True, kw_only=True):
     Attributes:
         interfaces: names of interfaces, there or not, whose addresses are all wanted; those with a
             default route are wanted always.
-        virtual: addresses of which is to be known which interface of this node has them.
-        nodes: addresses of nodes: of which is to be known whether they are this one's, and all
+        virtual: addresses for which to find out which interface of this node has them.
+        nodes: addresses of nodes: for which to find out whether they are this one's, and all
             addresses of the interface that each is reached by.
         passed_by: names of interfaces whose addresses are never read, however many they are.
         is_whole: the addresses of all other interfaces are wanted, too.
@@ -231,15 +231,15 @@ class HostScope(Struct, frozen=True, kw_only=True):
 class HostFacts(Struct, frozen=True, kw_only=True):
     """What the plan needs to know of this node, read once per candidate.
 
-    A node may have thousands of addresses that are not ours: only the interfaces that matter come
-    with theirs, and ``local_addresses`` are those of the addresses asked about that this node has
-    on any interface; ``approaches`` are to the virtual ones among the rest.
-    ``recorded_addresses`` are those that the run directory says this agent served before.
-    ``check_script`` and ``notify_script`` are None where none is set. ``resolved_peers`` are the
-    addresses behind OPENSHIFT_HA_UNICAST_PEERS_DNS, this node's own among them; None while they
-    are not known, and then ``peers_awaited`` says why, if something is wrong. ``stored_peers`` is
-    how many of them a former run knew, while that is awaited to be confirmed. ``used_addresses``
-    are those of the node itself that the configuration of a running agent was planned with.
+    A node may have thousands of foreign addresses: only the interfaces that matter come with
+    theirs, and ``local_addresses`` are those of the addresses asked about that this node has on
+    any interface; ``approaches`` are to the virtual ones among the rest. ``recorded_addresses``
+    are those that this agent served before, by the run directory. ``check_script`` and
+    ``notify_script`` are None where none is set. ``resolved_peers`` are the addresses behind
+    OPENSHIFT_HA_UNICAST_PEERS_DNS, this node's own among them; None while they are not known, and
+    then ``peers_awaited`` has the reason, if something is wrong. ``stored_peers`` is how many of
+    them a former run stored, while they wait to be confirmed. ``used_addresses`` are those of the
+    node itself that the configuration of a running agent was planned with.
     """
 
     interfaces: tuple[Interface, ...]
@@ -320,12 +320,12 @@ class VrrpInstance(Struct, frozen=True, kw_only=True):
 
     @property
     def is_alone(self) -> bool:
-        """Tell whether the only peer is this node itself, because no other is known yet."""
+        """Return whether the only peer is this node itself, because no other is known yet."""
         return self.unicast_peers == (self.unicast_source,)
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Return what keepalived 2.2.7 knows an instance by across a reload; not its name.
+        """Return what keepalived 2.2.7 identifies an instance by across a reload; not its name.
 
         An instance whose identity stays keeps its state, and nothing is written to the FIFO
         (vrrp.c, vrrp_exist).
@@ -364,7 +364,7 @@ class TrackScript(Struct, frozen=True, kw_only=True):
     """The check that keepalived runs: a generated script.
 
     Exactly one kind of content: ``command`` (the user's words; replaces ports and URL),
-    ``always_fails`` (a sentence that says why; CHECK_SCRIPT_MISSING=fault), or ``ports`` and/or
+    ``always_fails`` (a sentence with the reason; CHECK_SCRIPT_MISSING=fault), or ``ports`` and/or
     ``url``, whose certificate is verified with ``url_ca_file`` or the system's authorities unless
     ``url_insecure``. ``interval`` and ``timeout`` are whole seconds >= 1 (keepalived 2.2.7 takes
     no others).
@@ -386,8 +386,8 @@ class TrackScript(Struct, frozen=True, kw_only=True):
 class PortProbes(Struct, frozen=True, kw_only=True):
     """The check that the agent makes itself.
 
-    ``interval`` and ``timeout`` are seconds >= 0.1. ``name`` is what keepalived calls the track
-    file through which it hears of the verdict.
+    ``interval`` and ``timeout`` are seconds >= 0.1. ``name`` is keepalived's name for the track
+    file by which it gets the verdict.
 
     Attributes:
         ports: TCP ports of this node, none twice. Empty where keepalived runs the check script,
@@ -417,14 +417,14 @@ class GarpRefresh(Struct, frozen=True, kw_only=True):
 
 
 class KeepalivedConfig(Struct, frozen=True, kw_only=True):
-    """Everything that the rendered files say; depends on nothing but Settings and HostFacts.
+    """The content of the rendered files; depends on nothing but Settings and HostFacts.
 
     ``track_script`` is what keepalived checks, ``port_probes`` what the agent does instead; both
     are there where the agent runs the script of a URL once more when its listener is gone.
     ``node_addresses`` holds this node's own address per family on the VRRP interface. ``reports``
     are sentences for the operator that the plan found (beside ``Settings.warnings``), ``errors``
-    those among them that hurt the service though the node is called ready. ``degraded`` says
-    in words why the node must not be called ready, or is empty. ``named_peers`` are known by name
+    those among them that hurt the service though the node is called ready. ``degraded`` is the
+    reason why the node must not be called ready, or is empty. ``named_peers`` are known by name
     only, this node perhaps among them: every node finds them by itself.
     """
 
@@ -474,7 +474,7 @@ class Rendering(Struct, frozen=True, kw_only=True):
     digest: str = ""
 
 
-# --- what keepalived tells ----------------------------------------------------------------------
+# --- keepalived's reports -----------------------------------------------------------------------
 
 
 class VrrpState(enum.Enum):

@@ -45,14 +45,14 @@ class RunPaths(Struct, frozen=True, kw_only=True):
     def candidate(self) -> str:
         """Return the file that ``keepalived -t`` looks at before it becomes ``config``.
 
-        It lies in the run directory: the run directory is ours, the configuration's need not be.
+        It lies in the run directory, which is the agent's; the configuration's need not be.
         """
         return f"{self.directory}/keepalived.conf.candidate"
 
     @property
     def temporary(self) -> str:
         """Return keepalived's TMPDIR."""
-        return f"{self.directory}/tmp"  # noqa: S108 - inside our own 0700 directory
+        return f"{self.directory}/tmp"  # noqa: S108 - inside the agent's 0700 directory
 
     @property
     def keepalived_pid(self) -> str:

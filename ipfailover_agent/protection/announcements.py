@@ -1,6 +1,6 @@
-"""Announces addresses of ours that somebody else claims, no faster than a network bears.
+"""Announces this node's addresses that another node claims, no faster than a network bears.
 
-When is :mod:`core.rivalry.announcing`'s to say. Nothing here raises.
+:mod:`core.rivalry.announcing` decides when. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.protection.rival_news import RivalNews
-    from ipfailover_agent.system.wire import WireSocket
+    from ipfailover_agent.system.packet_socket import PacketSocket
 
 
 class AddressAnnouncer:
@@ -48,7 +48,7 @@ class AddressAnnouncer:
         """Announce nothing."""
         self._state = Announcer()
 
-    def send_own(self, wire: WireSocket, addresses: Iterable[IPAddress]) -> bool:
+    def send_own(self, wire: PacketSocket, addresses: Iterable[IPAddress]) -> bool:
         """Announce addresses of the node itself at once; return whether that has worked."""
         try:
             for each in addresses:
@@ -57,8 +57,8 @@ class AddressAnnouncer:
             return False
         return True
 
-    def send(self, wire: WireSocket, now: float, *, is_muted: bool) -> None:
-        """Send what is due; ``is_muted``: let its time pass, nobody should yield to us."""
+    def send(self, wire: PacketSocket, now: float, *, is_muted: bool) -> None:
+        """Send what is due; ``is_muted``: drop it, since no node should yield to this one."""
         self._state, addresses = announcing.due(self._state, now)
         if is_muted:
             return
@@ -66,14 +66,14 @@ class AddressAnnouncer:
             try:
                 wire.send(_announcement(wire, address))
             except AgentError as error:
-                self._news.tell("announce.failed", error=str(error))
+                self._news.log_event("announce.failed", error=str(error))
 
 
 def _addresses(context: ContestContext) -> tuple[IPAddress, ...]:
     return (*context.addresses, *context.excluded_addresses)
 
 
-def _announcement(on: WireSocket, address: IPAddress) -> bytes:
+def _announcement(on: PacketSocket, address: IPAddress) -> bytes:
     if isinstance(address, IPv4Address):
         return packets.gratuitous_arp(on.mac, address)
     is_router = host.forwards_ipv6(on.interface)

@@ -1,7 +1,8 @@
-"""Watches the wire for rivals and lets one of two holders yield.
+"""Watches adverts and announcements for rivals, and holds an instance that has to yield.
 
-Decisions are :mod:`core.rivalry.contest`'s, an instance each; this feeds them what the wire,
-keepalived and the clock tell, and carries out what they decide. Nothing here raises.
+:mod:`core.rivalry.contest` decides, for an instance at a time. This module passes it what comes
+from the wire, from keepalived and from the clock, and carries out its actions. Nothing here
+raises.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_
 from ipfailover_agent.core.network import packets
 from ipfailover_agent.core.rivalry import causes, claims, conflict, contest, contexts
 from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
-from ipfailover_agent.core.rivalry.counters import Counters
+from ipfailover_agent.core.rivalry.counters import AdvertCounters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
-from ipfailover_agent.core.telling.transition import Sighting
+from ipfailover_agent.core.telling.transition import NewestAdvert
+from ipfailover_agent.protection.advert_listener import AdvertListener
 from ipfailover_agent.protection.announcements import AddressAnnouncer
-from ipfailover_agent.protection.answers import Answers
+from ipfailover_agent.protection.answer_monitor import AnswerMonitor
 from ipfailover_agent.protection.farewells import Farewells
-from ipfailover_agent.protection.leaving import Leaving
-from ipfailover_agent.protection.listening import Listener
+from ipfailover_agent.protection.own_adverts import OwnAdvertMonitor
 from ipfailover_agent.protection.rival_news import RivalNews
-from ipfailover_agent.system.wire import usable_addresses
+from ipfailover_agent.system.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,17 +40,17 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds
-    from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.protection.shields import Shields
-    from ipfailover_agent.report.status import RivalStatus, UnansweredStatus
+    from ipfailover_agent.report.status_model import RivalStatus, UnansweredStatus
     from ipfailover_agent.system.loop import Loop
-    from ipfailover_agent.system.wire import Seen
+    from ipfailover_agent.system.packet_socket import Frame
 
 REASON: Final = "contest"
 
 _READ_LIMIT: Final = 0.25  # seconds of work per read; 1024 adverts of 254 instances take 0.06
-_LOOK_INTERVAL: Final = 5.0  # while nothing can be heard
-_OWN_ROUNDS: Final = 3  # announcements of what our adverts come from, under another MAC
+_LOOK_INTERVAL: Final = 5.0  # while nothing can be received
+_OWN_ROUNDS: Final = 3  # announcements of the adverts' source addresses, under another MAC
 _OWN_INTERVAL: Final = 0.8  # between them
 _SETTLED: Final = 5.0  # after a reload
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
@@ -63,70 +64,70 @@ class Contests:
         *,
         log: FilteringBoundLogger,
         holds: Holds,
-        overseer: Overseer,
+        keepalived_watchdog: KeepalivedWatchdog,
         shields: Shields,
         heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
         announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
-        seen: Callable[[str, Sighting], None] = lambda *_: None,
+        seen: Callable[[str, NewestAdvert], None] = lambda *_: None,
     ) -> None:
         self._heard = heard
         self._announced = announced
         self._log = log
-        self._listener = Listener(log)
-        self._answers = Answers(log, self._listener)
+        self._listener = AdvertListener(log)
+        self._answers = AnswerMonitor(log, self._listener)
         self._seen = seen
         self._holds = holds
-        self._overseer = overseer
+        self._keepalived_watchdog = keepalived_watchdog
         self._shields = shields
         self._policy = ContestPolicy()
         self._news = RivalNews(log)
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
-        self._due: dict[str, float] = {}  # their deadlines, of those that have one
+        self._due: dict[str, float] = {}  # deadlines of the contests that have one
         self._identities: dict[str, tuple[object, ...]] = {}
         self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
-        self._claimed: claims.Ids = {}  # where others had addresses of which instances
+        self._claimed: claims.Ids = {}  # where other nodes had addresses of which instances
         self._announcer = AddressAnnouncer(self._news)
-        self._is_ending = False  # keepalived was told to end
+        self._is_ending = False  # keepalived is about to end
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
-        self._unknown_since: dict[str, float] = {}  # lists of none of our addresses that we send
-        self._leaving = Leaving()
+        self._unknown_since: dict[str, float] = {}  # since they send foreign lists
+        self._own_adverts = OwnAdvertMonitor()
         self._farewells = Farewells(log)
-        self._alone: frozenset[str] = frozenset()  # they send to themselves
+        self._alone: frozenset[str] = frozenset()  # instances that send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
-        self._own_at: float | None = None  # when to announce what our adverts come from
+        self._own_at: float | None = None  # when to announce the adverts' source addresses
         self._own_left = 0  # how many times more
         self.heard_at: float | None = None  # when another node's advert came last
-        self.count = 0  # of contests that we lost
+        self.count = 0  # of contests that this node lost
 
-    # --- what is told of it ---------------------------------------------------------------------
+    # --- the state, for others ------------------------------------------------------------------
 
     def describe(self, name: str) -> str | None:
-        """Return in words why an instance is held, None when it is not."""
+        """Return the reason in words why an instance is held, None when it is not."""
         state = self._states.get(name)
-        if state is None or state.phase is conflict.Phase.WATCHING or state.cause is None:
+        if state is None or state.phase is conflict.ContestPhase.WATCHING or state.cause is None:
             return None
         return f"{state.phase.value}: {state.cause.text}"
 
     def cause(self, name: str) -> str | None:
-        """Return the cause of the last hold of an instance, None where it is held by nobody."""
+        """Return the cause of the last hold of an instance, None where no rival holds it."""
         state = self._states.get(name)
         return None if state is None or state.cause is None else state.cause.text
 
     def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
-        """Return what was told of rivals within the last hour before ``now`` (UTC seconds)."""
+        """Return the rivals reported within the last hour before ``now`` (UTC seconds)."""
         return self._news.rivals(now)
 
     def unanswered(self) -> dict[str, tuple[UnansweredStatus, ...]]:
-        """Return for which addresses of others nobody answers, by the instance."""
+        """Return for which addresses of other nodes no host answers, by the instance."""
         return self._answers.unanswered(self._states)
 
     @property
     def is_on(self) -> bool:
-        """Tell whether the wire is watched."""
+        """Return whether the wire is watched."""
         return self._listener.wire is not None
 
     @property
@@ -137,26 +138,26 @@ class Contests:
     def uncovered(self) -> tuple[str, ...]:
         """Return the names of the instances that nothing is done for, though the wire is watched.
 
-        They have no address to send from, so nothing is known of what others make of them.
+        They have no address to send from, so their adverts cannot be compared with others'.
         """
         if not self.is_on:
             return ()
         return tuple(name for name in self._identities if name not in self._states)
 
     def has_left(self, name: str, since: float, index: int) -> bool:
-        """Tell whether a MASTER's advert was seen leaving by the interface of that index."""
+        """Return whether a MASTER's advert was seen leaving by the interface of that index."""
         heard_by = self._listener.wire
         is_there = heard_by is not None and heard_by.index == index
-        return is_there and self._leaving.has_left(name, since)
+        return is_there and self._own_adverts.has_left(name, since)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._listener.close()
 
     # --- configuration --------------------------------------------------------------------------
 
     def configure(self, candidate: Candidate, loop: Loop) -> None:
-        """Take the active configuration; contests of instances that stay go on.
+        """Apply the active configuration; contests of instances that stay go on.
 
         Instances stay as they do for keepalived, by their identity: names may pass to others.
         """
@@ -178,7 +179,7 @@ class Contests:
         }
         self._take_contexts(candidate, before)
         self._farewells.configure(instances, before)
-        self._leaving.configure({each.name: each.unicast_peers for each in instances}, before)
+        self._own_adverts.configure({each.name: each.unicast_peers for each in instances}, before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
         self._by_address = {
             held.address: each.name for each in instances for held in each.all_addresses
@@ -186,7 +187,7 @@ class Contests:
         self._answers.configure(candidate.config, candidate.facts, time.monotonic())
 
     def node_is(self, facts: HostFacts) -> None:
-        """Take the node as it is now: its interface, or what is on it, is another one."""
+        """Apply the node's state of now: another interface, or other addresses on it."""
         if self._candidate is None:
             return
         self._candidate = replace(self._candidate, facts=facts)
@@ -197,11 +198,11 @@ class Contests:
         self._answers.missed(now)
 
     def reload_began(self) -> None:
-        """keepalived reads its file and hears nobody: for a second, with 254 instances."""
+        """Note that keepalived reads its file, and receives nothing meanwhile: up to a second."""
         self._is_reloading = True
 
     def reload_ended(self) -> None:
-        """It has; adverts that it did not count meanwhile say nothing."""
+        """Note that it has read it; adverts that it did not count meanwhile show nothing."""
         if not self._is_reloading:
             return
         self.readable()  # what waits has come before it could be counted
@@ -209,17 +210,17 @@ class Contests:
         self._unknown_since.clear()
         now = time.monotonic()
         for name in self._states:
-            self._feed(name, conflict.Gap(seconds=0.0), now)
+            self._feed(name, conflict.LoopStalled(seconds=0.0), now)
 
     def fall_silent(self) -> None:
-        """keepalived was told to end: whoever takes over is not to yield to us."""
+        """Note that keepalived is about to end: no successor must yield to this node."""
         self._is_ending = True
 
     def restart(self, *, keeps_holds: bool) -> None:
-        """keepalived is not running: what was held is held no more.
+        """Note that keepalived is not running, and end all holds.
 
-        ``keeps_holds``: it was ended to be started anew at once, and what it lost against is
-        still there.
+        ``keeps_holds``: it was ended to be started anew at once, and the rivals that its
+        instances lost against are still there.
         """
         self._is_ending = self._is_reloading = False
         self._entered.clear()
@@ -233,19 +234,19 @@ class Contests:
             name: each.deadline for name, each in self._states.items() if each.deadline is not None
         }
         self._announcer.clear()
-        self._leaving.clear()
+        self._own_adverts.clear()
         self._farewells.clear()
         for name in self._identities:
             if name not in self._states or not self._states[name].is_held:
                 self._holds.clear(name, REASON)
 
     def _take_contexts(self, candidate: Candidate, before: Mapping[str, str]) -> None:
-        """Have a contest for every instance; ``before``: what those that stay were called."""
+        """Have a contest for every instance; ``before``: the former names of those that stay."""
         now = time.monotonic()
         current = self._contexts(candidate)
-        heard = claims.heard(self._states.values(), now)
+        heard = claims.claims_of(self._states.values(), now)
         states = {name: self._states[old] for name, old in before.items() if old in self._states}
-        # An address to send from may be gone for a moment only: what was lost then stays lost.
+        # The source address may be gone for a moment only: a lost contest stays lost.
         self._states = {
             name: state
             for name, state in states.items()
@@ -261,10 +262,12 @@ class Contests:
             rivals = claims.against(context, heard)
             if name not in self._states:
                 self._states[name] = Contest(context=context, rivals=rivals)
-                if name in self._entered:  # the wire was not watched when that was told
+                if name in self._entered:  # the wire was not watched at the transition
                     self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
             elif context != self._states[name].context:
-                self._feed(name, conflict.Reconfigured(context=context, rivals=rivals), now)
+                self._feed(
+                    name, conflict.InstanceReconfigured(context=context, rivals=rivals), now
+                )
         self._claimed = claims.ids(self._states, now)
 
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
@@ -277,15 +280,15 @@ class Contests:
             candidate.config, candidate.facts, mac=heard_by.mac, host_macs=self._listener.macs
         )
 
-    # --- what is seen ---------------------------------------------------------------------------
+    # --- received frames ------------------------------------------------------------------------
 
     def readable(self) -> None:
-        """Read what was seen."""
+        """Read what was received."""
         now = time.monotonic()
         found = self._listener.receive(now)
         if found and self._listener.has_moved(now):
             self._look(now)  # among it may be what keepalived has sent since
-        begun = time.thread_time()  # on a starved node nobody floods: work counts, not time
+        begun = time.thread_time()  # on a starved node no host floods: work counts, not time
         for number, seen in enumerate(found):
             now = time.monotonic()
             if (worked := time.thread_time() - begun) >= _READ_LIMIT:
@@ -300,22 +303,22 @@ class Contests:
                     self._on_carp(carp, now)
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now, seen.heard_at)
-                case packets.Answer(address=address, mac=mac):
-                    self._answers.heard(address, mac, now, is_unasked=False)
+                case packets.NeighbourReply(address=address, mac=mac):
+                    self._answers.on_answer(address, mac, now, is_unasked=False)
                 case _:
-                    pass  # our own announcements, and keepalived's
+                    pass  # this node's announcements, the agent's and keepalived's
 
     def _flooded(self, dropped: int, worked: float, now: float) -> None:
-        """Say that frames were dropped, and let leases and keepalived have their time."""
+        """Report that frames were dropped, and give leases and keepalived their time."""
         self._listener.rest(worked, now)
         self._answers.missed(now)
-        self._news.tell(
+        self._news.log_event(
             "wire.flooded",
             dropped=dropped,
             cause="more adverts and announcements of our addresses than can be looked at",
         )
 
-    def _on_own(self, advert: Advert, seen: Seen, now: float) -> None:
+    def _on_own(self, advert: Advert, seen: Frame, now: float) -> None:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
         if name is None:
             return
@@ -325,7 +328,7 @@ class Contests:
         if any(each in self._by_address for each in advert.addresses):
             self._farewells.sent(name, advert, seen.frame, now)
         if advert.priority:
-            self._leaving.seen(name, advert.destination, now)
+            self._own_adverts.seen(name, advert.destination, now)
             state = self._states.get(name)
             if state is not None and contest.awaits_own_advert(state):
                 self._feed(name, conflict.AdvertLeft(heard_at=seen.heard_at), now)
@@ -345,7 +348,7 @@ class Contests:
         event = conflict.AdvertSeen(
             advert=advert, seen_ids=self._seen_ids, outlook=outlook, heard_at=heard_at
         )
-        self._witness(speaks_as, advert, now, foreign)
+        self._transition_causes(speaks_as, advert, now, foreign)
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
@@ -357,9 +360,9 @@ class Contests:
                     self._heard(name, advert, context)
 
     def _let_go(self, advert: Advert) -> frozenset[str]:
-        """Return the instances whose addresses its sender had under that id before a reload.
+        """Return the instances whose addresses the sender had under that id before a reload.
 
-        What it lists now may be others: then it has been reloaded too.
+        It may list others now: then it has been reloaded too.
         """
         router_id = advert.virtual_router_id
         return frozenset(
@@ -372,14 +375,14 @@ class Contests:
     def _foreign(
         self, name: str | None, advert: Advert, now: float, *, is_ours: bool
     ) -> Signature | None:
-        """Return what keepalived is to be kept from reading, None for what it has to read."""
+        """Return what keepalived must not read of an advert, None for one that it has to read."""
         state = None if name is None else self._states.get(name)
         if name is None or state is None:
             return None
-        return self._shields.heard(name, advert, state.context, now, is_ours=is_ours)
+        return self._shields.on_advert(name, advert, state.context, now, is_ours=is_ours)
 
     def _is_other_program(self, name: str, advert: Advert, now: float) -> bool:
-        """Tell whether what this node sent with an id of ours is none of our keepalived's adverts.
+        """Return whether an advert that left this node with one of its ids is not keepalived's.
 
         Around a reload it may list what another configuration has: that ends soon.
         """
@@ -388,9 +391,9 @@ class Contests:
         return now - self._unknown_since.setdefault(name, now) >= _SETTLED
 
     def _on_other_program(self, name: str, advert: Advert, now: float) -> None:
-        """Take what another VRRP program of this node sends with an id of ours.
+        """Handle an advert that another VRRP program of this node sends with one of its ids.
 
-        Its keepalived and ours do not hear each other, but those of other nodes do.
+        The two programs receive nothing of each other, but the keepalived of other nodes does.
         """
         state = self._states.get(name)
         if state is None:
@@ -400,13 +403,13 @@ class Contests:
         )
         self._news.seen(name, cause, would_hold=False)
         foreign = f"{causes.speaker(advert, state.context)}, another VRRP program on this node"
-        sighting = Sighting(
+        sighting = NewestAdvert(
             source=str(advert.source), priority=advert.priority, at=now, foreign=foreign
         )
         self._seen(name, sighting)
 
     def _on_carp(self, carp: Carp, now: float) -> None:
-        """Take an advertisement that keepalived refuses, and that shakes it all the same."""
+        """Handle a CARP advertisement, which keepalived refuses and which puts its timer off."""
         self._seen_ids |= {carp.router_id}
         name = self._by_id.get((carp.router_id, family_of(carp.source)))
         state = None if name is None else self._states.get(name)
@@ -416,7 +419,7 @@ class Contests:
         outlook = self._shields.outlook()
         cause = causes.carp_clash([carp], state.context.router_ids, self._seen_ids, outlook)
         self._news.seen(name, cause, would_hold=False)
-        sighting = Sighting(
+        sighting = NewestAdvert(
             source=str(carp.source),
             priority=carp.skew,
             at=now,
@@ -425,16 +428,16 @@ class Contests:
         )
         self._seen(name, sighting)
 
-    def _witness(
+    def _transition_causes(
         self, name: str | None, advert: Advert, now: float, foreign: Signature | None
     ) -> None:
-        """Tell of an advert that keepalived may have acted on."""
+        """Report an advert that keepalived may have acted on."""
         state = None if name is None else self._states.get(name)
         if name is None or state is None or state.context.is_own(advert.source_mac):
             return
         if foreign is None:
             self.heard_at = now
-        sighting = Sighting(
+        sighting = NewestAdvert(
             source=str(advert.source),
             priority=advert.priority,
             at=now,
@@ -443,7 +446,7 @@ class Contests:
             is_dropped=foreign is not None and self._shields.drops(foreign),
         )
         if advert.priority:
-            self._farewells.heard(name, now)
+            self._farewells.on_advert(name, now)
         self._seen(name, sighting)
 
     def _on_announcement(self, announcement: Announcement, now: float, heard_at: float) -> None:
@@ -454,43 +457,43 @@ class Contests:
             if name in self._states:
                 self._announced(name, announcement, self._states[name].context)
             mac = announcement.announced_mac
-            self._answers.heard(announcement.address, mac, now, is_unasked=True)
+            self._answers.on_answer(announcement.address, mac, now, is_unasked=True)
 
     def entered(self, name: str, state: VrrpState) -> None:
-        """keepalived says that an instance has entered a state."""
+        """Note that keepalived reported a transition of an instance."""
         self._entered[name] = state
         if state is not VrrpState.MASTER and name in self._states:
             self._announcer.drop(self._states[name].context)
         now = time.monotonic()
         if state is VrrpState.MASTER:
-            self.readable()  # what was seen before says whom the predecessor yielded to
-            self._leaving.promoted(name, now)
+            self.readable()  # what was received before shows to whom the former MASTER yielded
+            self._own_adverts.promoted(name, now)
             self._silent_at = now
         else:
-            self._leaving.left_master(name)
+            self._own_adverts.left_master(name)
         if state is VrrpState.FAULT:
-            self.readable()  # keepalived may have said goodbye itself
+            self.readable()  # keepalived may have sent priority 0 itself
         self._farewells.entered(name, state, now, self._listener.wire)
         self._feed(name, conflict.StateEntered(state=state), now)
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
-        """keepalived answered what it was asked at ``asked_at``."""
+        """Note keepalived's answer to a question of ``asked_at``."""
         if self._is_reloading:
             return
         self.readable()  # what waits to be read may have been counted before the answer
         now = time.monotonic()
         for each in instances:
             self._check_leaving(each, now)
-            answered = conflict.DumpAnswered(counters=Counters.of(each, asked_at))
+            answered = conflict.DumpAnswered(counters=AdvertCounters.of(each, asked_at))
             self._feed(each.name, answered, now)
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
-        """Say it when keepalived counts adverts that nobody sees leave; that kills nothing."""
+        """Log it when keepalived counts adverts that no socket sees leave; that kills nothing."""
         is_silent = each.name not in self._states or each.name in self._alone
         if is_silent or each.state is not VrrpState.MASTER:
-            self._leaving.forget_count(each.name)
-        elif self._leaving.counts_unseen(each.name, each.counters.advert_sent, now):
-            self._news.tell(
+            self._own_adverts.forget_count(each.name)
+        elif self._own_adverts.counts_unseen(each.name, each.counters.advert_sent, now):
+            self._news.log_event(
                 "adverts.not_leaving",
                 instance=each.name,
                 cause="keepalived sends adverts and they do not leave: the peer does not answer"
@@ -501,27 +504,27 @@ class Contests:
     def _look_for_silence(self, now: float) -> None:
         """When a MASTER's adverts do not leave, announce, and look closely at keepalived."""
         due: list[float] = []
-        for name in self._leaving.masters():
+        for name in self._own_adverts.masters():
             state = self._states.get(name)
             if state is None or not self.is_on:
                 continue
-            look = self._leaving.look(name, state.context.advert_interval, now)
+            look = self._own_adverts.look(name, state.context.advert_interval, now)
             if look.is_partial:
                 self._feed(name, conflict.NotLeaving(), now)
             if look.is_silent:
-                self._overseer.suspect()
+                self._keepalived_watchdog.suspect()
             due.append(look.again_at)
         if not self.is_on:
             due.append(now + _LOOK_INTERVAL)
         self._silent_at = min(due, default=None)
 
     def gap(self, seconds: float) -> None:
-        """Our loop did not run for so long; before what arrived meanwhile."""
+        """Note that the loop did not run for so long; before what arrived meanwhile is read."""
         now = time.monotonic()
-        self._leaving.gap(now)
+        self._own_adverts.gap(now)
         self._answers.missed(now)
         for name in self._states:
-            self._feed(name, conflict.Gap(seconds=seconds), now)
+            self._feed(name, conflict.LoopStalled(seconds=seconds), now)
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -543,7 +546,7 @@ class Contests:
         self._listener.resume(now)
 
     def tick(self, now: float) -> None:
-        """Let time pass for every contest, announce."""
+        """Let time pass for every contest, and announce."""
         if self._listener.tick(now):
             self._look(now)
         if self._own_at is not None and now >= self._own_at:
@@ -552,7 +555,7 @@ class Contests:
             self._look_for_silence(now)
         for name, due_at in list(self._due.items()):
             if now >= due_at:
-                self._feed(name, conflict.DeadlinePassed(), now)
+                self._feed(name, conflict.ContestDeadlinePassed(), now)
         self._announce(now)
         self._farewells.tick(now)
         if self._answers.deadline is not None and now >= self._answers.deadline:
@@ -572,10 +575,10 @@ class Contests:
             self._announce_own(now)
 
     def _announce_own(self, now: float) -> None:
-        """Tell the peers which MAC to send adverts to; they would go to the old one for long.
+        """Show the peers which MAC to send adverts to; they would use the former one for long.
 
-        Who holds an address asks for its peers and is known by that. A BACKUP is silent, hears
-        nothing any more, and would become MASTER beside it.
+        A node that holds an address asks for its peers, and its question shows its MAC. A BACKUP
+        sends nothing, so it would receive nothing any more, and become MASTER beside the holder.
         """
         heard_by = self._listener.wire
         self._own_at = None
@@ -595,8 +598,8 @@ class Contests:
     def _announce(self, now: float) -> None:
         heard_by = self._listener.wire
         if heard_by is not None and self._announcer.deadline is not None:
-            # nobody should yield to a keepalived that hangs
-            is_muted = self._is_ending or self._overseer.unanswered >= _OVERDUE
+            # no node should yield to a keepalived that hangs
+            is_muted = self._is_ending or self._keepalived_watchdog.unanswered >= _OVERDUE
             self._announcer.send(heard_by, now, is_muted=is_muted)
 
     # --- decisions ------------------------------------------------------------------------------
@@ -611,17 +614,17 @@ class Contests:
             self._due.pop(name, None)
         else:
             self._due[name] = after.deadline
-        if state.phase is conflict.Phase.WATCHING and after.is_held:
+        if state.phase is conflict.ContestPhase.WATCHING and after.is_held:
             self.count += 1
         for action in actions:
             self._carry_out(name, action)
 
     def _carry_out(self, name: str, action: conflict.Action) -> None:
         match action:
-            case conflict.Hold(reason=reason, cause=cause):
+            case conflict.HoldInstance(reason=reason, cause=cause):
                 self._holds.set(name, REASON)
                 self._news.held(name, reason, cause)
-            case conflict.Release(is_trial=is_trial):
+            case conflict.ReleaseInstance(is_trial=is_trial):
                 self._holds.clear(name, REASON)
                 self._log.info("contest.trial" if is_trial else "contest.released", instance=name)
             case conflict.EndTrial():
@@ -629,6 +632,6 @@ class Contests:
             case conflict.Announce(is_urgent=is_urgent):
                 self._announcer.add(self._states[name].context, is_urgent=is_urgent)
             case conflict.AskDump():
-                self._overseer.want_dump()
-            case conflict.Report(cause=cause, would_hold=would_hold):
+                self._keepalived_watchdog.want_dump()
+            case conflict.ReportCause(cause=cause, would_hold=would_hold):
                 self._news.seen(name, cause, would_hold=would_hold)

@@ -15,8 +15,8 @@ from ipfailover_agent.core.drains.drain_requests import decode_request
 from ipfailover_agent.core.drains.fsm import DrainPhase
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.words import listed
-from ipfailover_agent.report.status import DrainRequestStatus
+from ipfailover_agent.core.text import listed
+from ipfailover_agent.report.status_model import DrainRequestStatus
 from ipfailover_agent.system import files, host, requests
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
-    from ipfailover_agent.core.supervising.roster import Roster
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds
 
@@ -63,7 +63,7 @@ class Drains:
         self._answers: dict[str, DrainRequestStatus] = {}
         self._boot = host.boot_id()
         self._more_at: float | None = None
-        self._roster: Roster | None = None
+        self._instance_states: InstanceStates | None = None
         self._interface = ""
         self._save_at: float | None = None
 
@@ -80,11 +80,11 @@ class Drains:
         if found is None or found.phase is DrainPhase.SERVING:
             return None
         if found.phase is DrainPhase.PENDING:
-            words = "not held yet: nobody else was heard to serve it"
+            words = "not held yet: no other node was heard to serve it"
         elif found.phase is DrainPhase.DRAINING:
-            words = "nobody has taken over yet"
+            words = "no other node has taken over yet"
         else:
-            words = f"{found.holder} has taken over" if found.holder else "nobody serves it"
+            words = f"{found.holder} has taken over" if found.holder else "no other node serves it"
         if found.spec.is_forced:
             words += ", by force"
         if found.spec.until is not None:
@@ -108,25 +108,25 @@ class Drains:
         self._log.info("drain.restored", instances=listed(event.records))
         self._feed(event)
 
-    def configure(self, candidate: Candidate, roster: Roster) -> None:
+    def configure(self, candidate: Candidate, instance_states: InstanceStates) -> None:
         """Take the active configuration."""
         self._interface = candidate.config.interface
         targets = {each.name: fsm.Target.of(each) for each in candidate.config.instances}
-        self._feed(fsm.TargetsConfigured(targets=targets, masters=_masters(roster)))
+        self._feed(fsm.TargetsConfigured(targets=targets, masters=_masters(instance_states)))
         # An address may have another instance now, and an instance another hold file.
         for name, found in self._state.drains.items():
             is_held = found.phase.is_held
             if is_held != (REASON in self._holds.reasons(name)):
                 (self._holds.set if is_held else self._holds.clear)(name, REASON)
 
-    def look(self, roster: Roster) -> None:
+    def look(self, instance_states: InstanceStates) -> None:
         """Take the request files."""
-        self._roster = roster
+        self._instance_states = instance_states
         found, has_more = requests.take(self._paths.drain_requests)
         self._more_at = time.monotonic() if has_more else None
         for each in found:
             try:
-                self._on_request(each, _masters(roster))
+                self._on_request(each, _masters(instance_states))
             except ValueError as error:
                 line = f"cannot use the request: {error}"
                 self._answer(fsm.AnswerRequest(id=each.id, verdict="refused", lines=(line,)))
@@ -186,8 +186,12 @@ class Drains:
         """Let time pass."""
         if self._save_at is not None:
             self._save()
-        if self._more_at is not None and self._roster is not None and now >= self._more_at:
-            self.look(self._roster)
+        if (
+            self._more_at is not None
+            and self._instance_states is not None
+            and now >= self._more_at
+        ):
+            self.look(self._instance_states)
         if self._state.deadline is not None and now >= self._state.deadline:
             has_link = host.has_link(self._interface)
             self._feed(fsm.DrainTimePassed(blind=self._blind(), has_link=has_link), now)
@@ -200,9 +204,9 @@ class Drains:
         ended: dict[tuple[str, bool], list[str]] = {}
         for action in actions:
             match action:
-                case fsm.HoldInstance(name=name):
+                case fsm.SetHold(name=name):
                     self._holds.set(name, REASON)
-                case fsm.ReleaseInstance(name=name):
+                case fsm.ClearHold(name=name):
                     self._holds.clear(name, REASON)
                 case fsm.AnswerRequest():
                     self._answer(action)
@@ -262,7 +266,7 @@ class Drains:
                 self._log.error("drain.record_failed", error=str(again))
 
 
-def _masters(roster: Roster) -> frozenset[str]:
+def _masters(instance_states: InstanceStates) -> frozenset[str]:
     return frozenset(
-        each.instance.name for each in roster.entries if each.state is VrrpState.MASTER
+        each.instance.name for each in instance_states.entries if each.state is VrrpState.MASTER
     )

@@ -1,6 +1,6 @@
-"""Says goodbye for an instance whose keepalived could not. Nothing here raises.
+"""Sends priority 0 for an instance whose keepalived could not. Nothing here raises.
 
-When is :mod:`core.rivalry.farewell`'s to say.
+:mod:`core.rivalry.farewell` decides when.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import VrrpInstance, VrrpState
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.system.wire import WireSocket
+    from ipfailover_agent.system.packet_socket import PacketSocket
 
 
 _TOGETHER: Final = 1.0  # seconds: all instances leave MASTER at one event
@@ -28,36 +28,36 @@ class Farewells:
     """What is known of the last adverts of each instance. Times are monotonic seconds.
 
     Attributes:
-        deadline: when to :meth:`tick`, None while there is nothing to say.
+        deadline: when to :meth:`tick`, None while there is nothing to log.
     """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._of: dict[str, Farewell] = {}
         self._intervals: dict[str, float] = {}
-        self._failed: dict[str, str] = {}  # why, by the instance; to be said together
+        self._failed: dict[str, str] = {}  # why, by the instance; logged together
         self.deadline: float | None = None
 
     def configure(self, instances: Iterable[VrrpInstance], before: Mapping[str, str]) -> None:
-        """Take all instances; ``before`` says what those were called that have been there."""
+        """Apply all instances; ``before`` has the former names of those that stay."""
         self._intervals = {each.name: each.advertisement.interval for each in instances}
         self._of = {name: self._of[old] for name, old in before.items() if old in self._of}
 
     def clear(self) -> None:
-        """keepalived is not running."""
+        """Note that keepalived is not running."""
         self._of.clear()
         self._tell_failed()
 
     def sent(self, name: str, advert: Advert, frame: bytes, now: float) -> None:
-        """An advert of an instance has left."""
+        """Note that an advert of an instance has left."""
         self._of[name] = farewell.sent(self._of.get(name, Farewell()), advert, frame, now)
 
-    def heard(self, name: str, now: float) -> None:
-        """Another node is MASTER of an instance's id."""
-        self._of[name] = farewell.heard(self._of.get(name, Farewell()), now)
+    def on_advert(self, name: str, now: float) -> None:
+        """Note that another node is MASTER of an instance's id."""
+        self._of[name] = farewell.on_advert(self._of.get(name, Farewell()), now)
 
-    def entered(self, name: str, state: VrrpState, now: float, wire: WireSocket | None) -> None:
-        """keepalived says that an instance has entered a state; all that left was told before."""
+    def entered(self, name: str, state: VrrpState, now: float, wire: PacketSocket | None) -> None:
+        """Note a transition that keepalived reported, after all adverts that left before it."""
         known, interval = self._of.get(name), self._intervals.get(name)
         if known is None or interval is None:
             return
@@ -67,7 +67,7 @@ class Farewells:
         try:
             for frame in frames:
                 wire.send(frame)
-        except AgentError as error:  # the link is down: nobody can be told
+        except AgentError as error:  # the link is down: no node can be reached
             self._failed[name] = str(error)
             if self.deadline is None:
                 self.deadline = now + _TOGETHER
@@ -80,7 +80,7 @@ class Farewells:
             )
 
     def tick(self, now: float) -> None:
-        """Say which goodbyes could not leave, in one line for each reason."""
+        """Log which farewells could not leave, in one line for each reason."""
         if self.deadline is not None and now >= self.deadline:
             self._tell_failed()
 

@@ -1,6 +1,6 @@
-"""Keeps the firewall rules of the active configuration, and takes those of former ones back.
+"""Keeps the firewall rules of the active configuration, and removes those of former ones.
 
-Rules are told apart by the configuration's name, and a reload may change it.
+Rules are distinguished by the configuration's name, and a reload may change it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.network import firewall as rules
+from ipfailover_agent.core.network import accept_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.model import KeepalivedConfig, Settings
-    from ipfailover_agent.system.firewall import Firewall
+    from ipfailover_agent.system.nft import Firewall
     from ipfailover_agent.system.process import ChildExit
 
 
 class Firewalls:
-    """The rules of one agent. Every fault is told, none is raised.
+    """The rules of one agent. Every fault is logged, none is raised.
 
     Args:
         log: where events go.
@@ -41,24 +41,24 @@ class Firewalls:
         return min((each for each in due if each is not None), default=None)
 
     def configure(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
-        """Let VRRP in where that is asked for, and take our rules back where it no longer is."""
+        """Let VRRP in where that is configured, and remove the rules where it no longer is."""
         self._wanted_tag = (
-            rules.tag_for(settings.config_name) if settings.manages_firewall else None
+            accept_rules.tag_for(settings.config_name) if settings.manages_firewall else None
         )
         for tag, former in self._by_tag.items():
             if tag != self._wanted_tag:
                 former.want(frozenset(), now)
         if self._wanted_tag is not None:
-            wanted = rules.wanted_addresses(config)
+            wanted = accept_rules.wanted_addresses(config)
             self._firewall(self._wanted_tag).want(wanted, now)
 
     def _firewall(self, tag: str) -> Firewall:
-        from ipfailover_agent.system import firewall  # noqa: PLC0415 - seldom needed
+        from ipfailover_agent.system import nft  # noqa: PLC0415 - seldom needed
 
-        if not self._by_tag and (unseen := firewall.legacy_tables()):
+        if not self._by_tag and (unseen := nft.legacy_tables()):
             self._log.warning("firewall.unseen", tables=unseen)
         if tag not in self._by_tag:
-            self._by_tag[tag] = firewall.Firewall(
+            self._by_tag[tag] = nft.Firewall(
                 tag=tag, environment=self._environment, report=self._tell
             )
         return self._by_tag[tag]
@@ -71,28 +71,28 @@ class Firewalls:
                 del self._by_tag[tag]
 
     def child_exited(self, child: ChildExit) -> bool:
-        """Take the end of a child; return whether it was an nft of ours."""
+        """Handle the end of a child; return whether it was an nft of this object."""
         now = time.monotonic()
         return any(each.child_exited(child, now) for each in self._by_tag.values())
 
     def remove_all(self) -> None:
-        """Take all our rules back, and wait for it; when the loop has ended."""
+        """Remove all of the agent's rules, and wait for it; when the loop has ended."""
         for each in self._by_tag.values():
             each.remove_all()
         self._by_tag.clear()
 
-    def _tell(self, report: rules.Report) -> None:
+    def _tell(self, report: accept_rules.Report) -> None:
         match report:
-            case rules.RuleInserted(table=table, chain=chain, address=address):
+            case accept_rules.RuleInserted(table=table, chain=chain, address=address):
                 self._log.info(
                     "firewall.rule_inserted", table=table, chain=chain, address=str(address)
                 )
-            case rules.RuleRemoved(table=table, chain=chain, address=address):
+            case accept_rules.RuleRemoved(table=table, chain=chain, address=address):
                 self._log.info(
                     "firewall.rule_removed",
                     table=table,
                     chain=chain,
                     address=None if address is None else str(address),
                 )
-            case rules.LookFailed(table=table, reason=reason):
+            case accept_rules.LookFailed(table=table, reason=reason):
                 self._log.error("firewall.failed", table=table or None, reason=reason)

@@ -1,4 +1,4 @@
-"""Which instances are kept in FAULT on purpose, and the track files that say so to keepalived."""
+"""Which instances are kept in FAULT on purpose, and the track files that do it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Holds:
         return frozenset(self._reasons.get(name, ()))
 
     def prepare(self, names: Mapping[str, str]) -> None:
-        """Have every file there, as it should be, before keepalived reads of them.
+        """Have every file there, with the right content, before keepalived looks for it.
 
         Args:
             names: the files' names by instance.
@@ -46,7 +46,7 @@ class Holds:
             track.write(self._paths.hold(names[name]), is_set=bool(reasons))
 
     def configure(self, names: Mapping[str, str]) -> None:
-        """Take the active configuration, as for :meth:`prepare`; reasons stay with their files."""
+        """Apply the active configuration as in :meth:`prepare`; reasons stay with their files."""
         left = [name for name, file in self._files.items() if file not in names.values()]
         for name in left:
             self._reasons.pop(name, None)
@@ -68,7 +68,7 @@ class Holds:
         self._write(name)
 
     def clear(self, name: str, reason: str) -> None:
-        """Take a reason back; the instance is let go when no other is left."""
+        """Remove a reason; the instance is released when no other is left."""
         self._reasons.get(name, set()).discard(reason)
         self._write(name)
 

@@ -1,8 +1,8 @@
 """Keeps the lifetimes of held addresses running, and undoes a renewal that came too late.
 
-A renewal of an address that keepalived has just removed adds it again, whatever the flags.
-So a renewal touches only what the kernel shows, only for instances that keepalived called MASTER
-last; and when an instance leaves MASTER, what is still there of it with a lifetime is deleted.
+A renewal of an address that keepalived has just removed adds it again, whatever the flags. So a
+renewal touches only what the kernel shows, and only for instances that keepalived last reported
+as MASTER. When an instance leaves MASTER, its addresses that still have a lifetime are deleted.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.system.rtnetlink import HeldAddress
 
-_TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds or holds its lock for somebody
+_TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds, or is locked by another process
 
 
 class Leases:
-    """Renewals on one interface. Every fault is told, none is raised."""
+    """Renewals on one interface. Every fault is logged, none is raised."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
@@ -56,7 +56,7 @@ class Leases:
 
     @property
     def is_on(self) -> bool:
-        """Tell whether held addresses would vanish by themselves."""
+        """Return whether held addresses would vanish by themselves."""
         return bool(self._seconds) and not self._refusal
 
     @property
@@ -77,12 +77,12 @@ class Leases:
         return self._renewed_at + self._seconds
 
     def lapsed_at(self, now: float) -> float | None:
-        """Return when the lease lapsed last: now, where it has and nobody has seen to it yet."""
+        """Return when the lease lapsed last: now, where it has and was not renewed yet."""
         until = self.leased_until
         return now if until is not None and now >= until else self._lapsed_at
 
     def configure(self, *, seconds: int, interface: str, now: float) -> None:
-        """Take the lease, 0 for none, and the interface of the active configuration."""
+        """Apply the lease, 0 for none, and the interface of the active configuration."""
         if self.is_on and not seconds and self._held:
             self._renew(FOR_EVER)
         if (seconds, interface) != (self._seconds, self._interface):
@@ -91,7 +91,7 @@ class Leases:
         self._plan(now)
 
     def holds(self, addresses: Collection[IPAddress], now: float) -> None:
-        """Take what our instances hold as MASTER; something new is leased at once."""
+        """Note what the instances hold as MASTER; a new address is leased at once."""
         before, self._held = self._held, frozenset(addresses)
         if not self._held:
             self._plan(now)
@@ -108,15 +108,16 @@ class Leases:
         self._is_expiring = False
 
     def left(self, addresses: Collection[IPAddress]) -> None:
-        """Take the addresses of an instance that left MASTER; :meth:`sweep` looks after them."""
+        """Note the addresses of an instance that left MASTER; :meth:`sweep` looks after them."""
         if self._seconds:
             self._left |= frozenset(addresses)
 
     def sweep(self) -> None:
         """Delete what is still leased of instances that left MASTER.
 
-        keepalived removed the addresses before it told; it needs a master-down time to set them
-        again, so what carries a lifetime now was brought back by a renewal.
+        keepalived removed the addresses before it reported the transition, and needs a
+        master-down interval to set them again. So an address with a lifetime was brought back by
+        a renewal.
         """
         left, self._left = self._left - self._held, frozenset()
         if not left:
@@ -155,7 +156,7 @@ class Leases:
             self.deadline = self._renewed_at + lease.interval(self._seconds)
 
     def _judge(self, now: float) -> None:
-        """Say it when we were late: this machine does not give us the time we need."""
+        """Log that a renewal was late: this machine does not give the agent the time it needs."""
         if self._renewed_at is None or not (self._held & self._leased):
             return
         punctuality = lease.judge(self._seconds, self._renewed_at, now)
@@ -193,7 +194,7 @@ class Leases:
         return True
 
     def present(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress] | None:
-        """Return which of the addresses the kernel has; None where it does not tell."""
+        """Return which of the addresses the kernel has; None where it gives no answer."""
         try:
             return frozenset(each.address.address for each in self._find(addresses))
         except AgentError:
@@ -242,7 +243,7 @@ class Leases:
         try:
             return socket.if_nametoindex(self._interface)
         except OSError:
-            # It fails for want of a descriptor, too: those that we have are good.
+            # It fails for want of a descriptor, too: then the former answer is good.
             found = (each.index for each in netlink.links() if each.name == self._interface)
             return next(found, None)
 
@@ -262,7 +263,7 @@ class Leases:
 
 
 class _Choice:
-    """Those of a dump that are wanted; mostly the dump is the last one, and so are they."""
+    """Return the wanted addresses of a dump; mostly it equals the last one, and so do they."""
 
     def __init__(self) -> None:
         self._everything: tuple[HeldAddress, ...] = ()

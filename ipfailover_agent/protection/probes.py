@@ -1,8 +1,8 @@
 """The check that the agent makes itself, where keepalived would be too slow.
 
-Ports are probed here. The script of a URL is keepalived's, and is only run once more here when a
-listener is gone. Decisions are :mod:`core.supervising.probe`'s; this carries the verdict to
-keepalived by a track file, to people by the file that the check script uses too, and to the log.
+Ports are probed here. The script of a URL is run by keepalived, and only once more here when a
+listener is gone. :mod:`core.supervising.probe` decides. This module writes the verdict into
+keepalived's track file, into the file for people that the check script uses too, and to the log.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import probe
-from ipfailover_agent.protection.listeners import Listeners
+from ipfailover_agent.protection.listener_watch import ListenerWatch
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import files, track
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import PortProbes
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.supervising.roster import Roster
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.system.check_runs import CheckRuns
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.probing import Prober
@@ -59,23 +59,23 @@ class Probes:
         self._prober: Prober | None = None
         self._runs: CheckRuns | None = None
         self._policy: probe.ProbePolicy | None = None
-        self.listeners = Listeners(log, self._on_gone)
+        self.listeners = ListenerWatch(log, self._on_gone)
         self._is_eligible = False  # an instance may hold its addresses, or holds them
         self._judged_at: float | None = None  # when the round after the last one judged is due
-        self._is_healthy = False  # what the track file says, or should say
-        self._told: str | None = None  # in the file for people, None before we wrote there
+        self._is_healthy = False  # the content of the track file, written or due
+        self._told: str | None = None  # in the file for people, None before the agent wrote there
         self._retry_at: float | None = None
         self._has_news = False
         self._repeats = Repeats()
 
     # --- configuration --------------------------------------------------------------------------
 
-    def prepare(self, probes: PortProbes | None, roster: Roster) -> None:
-        """Have the track file there, as it should be, before keepalived reads of it.
+    def prepare(self, probes: PortProbes | None, instance_states: InstanceStates) -> None:
+        """Have the track file there, with the right content, before keepalived reads it.
 
-        Before the first verdict nobody may hold an address, as with a script of keepalived's.
-        Where a reload brings the probes, what was found so far holds until they know better.
-        Beside a script that keepalived runs, only bad news count.
+        Before the first verdict no instance may hold an address, as with a script of keepalived's.
+        Where a reload brings the probes, the former result holds until they have one.
+        Beside a script that keepalived runs, only a failure counts.
 
         Raises:
             SystemRefusedError: it cannot be written.
@@ -84,13 +84,13 @@ class Probes:
             return
         verdict = self._verdict(probes)
         if verdict is None:
-            verdict = any(each.state in _ELIGIBLE for each in roster.entries)
+            verdict = any(each.state in _ELIGIBLE for each in instance_states.entries)
         self._is_healthy = verdict
         track.write(self._paths.check_track, is_set=not verdict)
         self._retry_at = None
 
     def _verdict(self, probes: PortProbes) -> bool | None:
-        """Return what is known for these probes, None where the instances have to tell."""
+        """Return what is known for these probes, None where the instances' states show it."""
         known = self._maker.state.is_healthy if self._maker else None
         if not probes.ports:
             return known is not False
@@ -98,7 +98,7 @@ class Probes:
 
     @property
     def _maker(self) -> Prober | CheckRuns | None:
-        """Return what makes the check at the moment."""
+        """Return what runs the check at the moment."""
         return self._prober or self._runs
 
     def configure(self, probes: PortProbes | None, loop: Loop) -> None:
@@ -153,15 +153,15 @@ class Probes:
         if self._prober is not None:
             if self._loop is not None:
                 self._loop.unwatch(self._prober.fileno())
-            with contextlib.suppress(AgentError):  # what we said there is no longer so
+            with contextlib.suppress(AgentError):  # the last line in that file is no longer true
                 files.remove_file(self._paths.check_reason)
         if self._maker is not None:
             self._maker.close()
         self._prober = self._runs = self._told = self._judged_at = None
 
-    def roster_is(self, roster: Roster) -> None:
-        """Take what all instances do: while none is eligible, no listener is watched."""
-        self._is_eligible = any(each.state in _ELIGIBLE for each in roster.entries)
+    def roster_is(self, instance_states: InstanceStates) -> None:
+        """Note the states of all instances: while none is eligible, no listener is watched."""
+        self._is_eligible = any(each.state in _ELIGIBLE for each in instance_states.entries)
         self._regulate()
 
     # --- time -----------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class Probes:
         return min((each for each in due if each is not None), default=None)
 
     def tick(self, now: float) -> bool:
-        """Probe if it is time, write again what could not be written; tell if there is news."""
+        """Probe if it is time, write again what could not be written; return if there is news."""
         deadline = self.deadline
         if deadline is None or now < deadline:
             return False
@@ -185,13 +185,13 @@ class Probes:
         return self._has_news
 
     def readable(self) -> None:
-        """Take the answers that are there."""
+        """Read the answers that are there."""
         if self._maker is not None:
             self._maker.tick(time.monotonic())
             self._explain()
 
     def child_exited(self, child: ChildExit) -> bool:
-        """Take the end of a child; return whether it was a run of the check script."""
+        """Handle the end of a child; return whether it was a run of the check script."""
         if self._runs is None or not self._runs.child_exited(child):
             return False
         self._explain()
@@ -203,7 +203,7 @@ class Probes:
         return None if self._prober is None else self._prober.state.took
 
     def _on_gone(self, cause: str) -> bool:
-        """A listener is gone: probe at once; tell whether there is news, or something is due."""
+        """Probe at once: a listener is gone; return whether there is news, or something due."""
         if self._maker is None:
             return False
         self._has_news = False
@@ -213,7 +213,7 @@ class Probes:
 
     # --- the verdict ----------------------------------------------------------------------------
 
-    def _on_report(self, report: probe.Report) -> None:
+    def _on_report(self, report: probe.ReportHealth) -> None:
         self._is_healthy = report.is_healthy
         self._has_news = True
         self._write()
@@ -227,7 +227,7 @@ class Probes:
         self._log.warning("check.failed", reason=reason, **told)
 
     def _write(self) -> None:
-        """Tell keepalived. The byte is there since the file was prepared: no disk is too full."""
+        """Set the track file. Its byte is there already, so that a full disk does not matter."""
         self._retry_at = None
         try:
             track.write(self._paths.check_track, is_set=not self._is_healthy)
@@ -239,7 +239,7 @@ class Probes:
                 self._log.error("check.unwritten", error=str(error), repeated=repeated or None)
 
     def _explain(self) -> None:
-        """Tell people why; a file that cannot be written for them changes nothing."""
+        """Write the reason into the file for people; a failure to write changes nothing."""
         if self._maker is None:
             return
         state = self._maker.state

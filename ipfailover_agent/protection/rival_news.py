@@ -1,4 +1,4 @@
-"""Tells of rivals: in the log once and then how often, and in the status for an hour."""
+"""Reports rivals: in the log once and then how often, and in the status for an hour."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.core.rivalry.causes import CauseKind
 from ipfailover_agent.report.logs import Repeats
-from ipfailover_agent.report.status import RivalStatus
+from ipfailover_agent.report.status_model import RivalStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,20 +23,20 @@ _EVENTS: Final = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire
 
 
 class RivalNews:
-    """What was told of rivals, by instance."""
+    """The reported rivals, by instance."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._repeats = Repeats()
-        self._holds_told = Repeats()  # apart: nothing that strangers send is to drown them
+        self._holds_told = Repeats()  # apart: adverts of strangers must not drown them
         self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
 
     def configure(self, before: Mapping[str, str]) -> None:
-        """Keep what concerns the instances that stay; ``before``: what they were called."""
+        """Keep what concerns the instances that stay; ``before``: their former names."""
         self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
 
     def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
-        """Return what was told of rivals within the last hour before ``now`` (UTC seconds)."""
+        """Return the rivals reported within the last hour before ``now`` (UTC seconds)."""
         since = utc(now - 3600)
         self._rivals = {
             name: told
@@ -46,9 +46,9 @@ class RivalNews:
         return dict(self._rivals)
 
     def held(self, name: str, reason: HoldReason, cause: Cause) -> None:
-        """Tell that an instance was held for a rival."""
+        """Report that an instance was held for a rival."""
         self._note(name, cause)
-        self.tell(
+        self.log_event(
             "contest.held",
             instance=name,
             reason=reason.value,
@@ -58,9 +58,9 @@ class RivalNews:
         )
 
     def seen(self, name: str, cause: Cause, *, would_hold: bool) -> None:
-        """Tell of a rival that an instance is not held for."""
+        """Report a rival that an instance is not held for."""
         self._note(name, cause)
-        self.tell(
+        self.log_event(
             _EVENTS.get(cause.kind, "rival.seen"),
             cause.outlook,
             instance=name,
@@ -70,10 +70,10 @@ class RivalNews:
             would_hold=would_hold or None,
         )
 
-    def tell(self, event: str, outlook: str = "", /, **fields: object) -> None:
-        """Log a thing once, and then how often it was repeated, each minute.
+    def log_event(self, event: str, outlook: str = "", /, **fields: object) -> None:
+        """Log an event once, and then how often it was repeated, each minute.
 
-        With another ``outlook`` it is another thing.
+        With another ``outlook`` it is another event.
         """
         key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
         repeats = self._holds_told if event == "contest.held" else self._repeats

@@ -1,8 +1,8 @@
-"""Keeps foreign adverts for our ids from keepalived, with a table of nftables of our own.
+"""Keeps foreign adverts for this node's ids from keepalived, with an own table of nftables.
 
-What is foreign is :mod:`core.rivalry.shield`'s decision. The rules are for the whole network
-namespace, so there are none while another VRRP program runs in it: it would be deaf. Nothing here
-raises, and nft runs beside the loop.
+:mod:`core.rivalry.shield` decides which adverts are foreign. The rules apply to the whole network
+namespace, so there are none while another VRRP program runs in it: it would receive nothing.
+Nothing here raises, and nft runs beside the loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ipfailover_agent.core.model import ConflictMode
 from ipfailover_agent.core.network.signatures import TABLE
 from ipfailover_agent.core.rivalry import shield
 from ipfailover_agent.core.rivalry.shield import Shield
-from ipfailover_agent.report.status import Protection
+from ipfailover_agent.report.status_model import Protection
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert, Carp
     from ipfailover_agent.core.network.signatures import Signature
     from ipfailover_agent.core.rivalry.rivals import ContestContext
-    from ipfailover_agent.system.firewall import NftRun
+    from ipfailover_agent.system.nft import NftRun
     from ipfailover_agent.system.process import ChildExit
 
 _LOOK_INTERVAL: Final = 10.0  # at the sockets of this network, and at what was refused
@@ -74,17 +74,17 @@ class Shields:
         self._run_until = 0.0
         self._look_at: float | None = None
         self._retry_at = 0.0
-        self._other_program = ""  # why there may be no rule, though we could make it
-        self._obstacle = ""  # why we cannot, as far as the node shows
+        self._other_program = ""  # why there may be no rule, though the agent could make it
+        self._obstacle = ""  # why the agent cannot, as far as the node shows
         self._failure = ""  # why nft did not, the last time
         self._knows_sockets = False
-        self._sockets: frozenset[int] = frozenset()  # of our keepalived, at the last look
-        self._may_be_there = False  # the table, of us or a former run
+        self._sockets: frozenset[int] = frozenset()  # of the agent's keepalived, at the last look
+        self._may_be_there = False  # the table, of this run or a former one
         self._is_full = False
         self._told = self.protection()
-        self.changed: Callable[[], None] = lambda: None  # hears when protection() is another
+        self.changed: Callable[[], None] = lambda: None  # called when protection() is another
 
-    # --- what is told of it ---------------------------------------------------------------------
+    # --- the state, for others ------------------------------------------------------------------
 
     def protection(self) -> Protection:
         """Return whether it works, and why not.
@@ -98,7 +98,7 @@ class Shields:
         return Protection(kind="shield", active=is_active, reason=reason if self._is_on else "")
 
     def outlook(self) -> str:
-        """Return how it goes on with a foreign speaker, as the end of a sentence."""
+        """Return what happens next with a foreign speaker, as the end of a sentence."""
         if not self._is_on:
             return f"{_OFF} ({self._why_off})"
         reason = self._obstacle or self._failure or self._other_program
@@ -108,17 +108,17 @@ class Shields:
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether nft runs."""
+        """Return whether nft runs."""
         return self._run is not None
 
     def drops(self, signature: Signature) -> bool:
-        """Tell whether the kernel drops such adverts."""
+        """Return whether the kernel drops such adverts."""
         return signature in self._applied
 
     # --- configuration --------------------------------------------------------------------------
 
     def configure(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
-        """Take the active configuration; what is no longer foreign is let in again."""
+        """Apply the active configuration; what is no longer foreign is let in again."""
         was_on = self._is_on
         resolves = config.conflict is ConflictMode.RESOLVE
         self._is_on = settings.shield and resolves
@@ -150,12 +150,12 @@ class Shields:
         self._tell(self._applied, {})
         self._shield, self._applied, self._interface = Shield(), {}, interface
 
-    # --- what is heard --------------------------------------------------------------------------
+    # --- received adverts -----------------------------------------------------------------------
 
-    def heard(
+    def on_advert(
         self, name: str, advert: Advert, context: ContestContext, now: float, *, is_ours: bool
     ) -> Signature | None:
-        """Take an advert for an instance's id; return what is foreign of it, None for nothing."""
+        """Note an advert for an instance's id; return what is foreign of it, None for nothing."""
         if is_ours:
             if self._shield.foreign:
                 self._shield = shield.heard_of_ours(self._shield, advert)
@@ -164,21 +164,21 @@ class Shields:
         if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
             return None
         peers = self._peers.get(name, frozenset())
-        signature = shield.of_advert(advert, is_ours=is_ours, peers=peers)
+        signature = shield.signature_of_advert(advert, is_ours=is_ours, peers=peers)
         if signature is not None:
             self._take(signature, context, now)
         return signature
 
     def heard_carp(self, carp: Carp, context: ContestContext, now: float) -> Signature:
-        """Take an advertisement of a CARP device for an instance's id."""
-        signature = shield.of_carp(carp)
+        """Note an advertisement of a CARP device for an instance's id."""
+        signature = shield.signature_of_carp(carp)
         self._take(signature, context, now)
         return signature
 
     def _take(self, signature: Signature, context: ContestContext, now: float) -> None:
         if not self._is_on:
             return
-        self._shield = shield.heard(self._shield, signature, now, context.advert_interval)
+        self._shield = shield.on_advert(self._shield, signature, now, context.advert_interval)
         if self._shield.overflowed and not self._is_full:
             self._log.warning("shield.full", limit=shield.LIMIT)
         self._is_full = self._shield.overflowed
@@ -201,7 +201,7 @@ class Shields:
         """Do what is due."""
         if self._run is not None:
             if now >= self._run_until:
-                # It may be stuck in the kernel, and the loop waits for nobody.
+                # It may be stuck in the kernel, and the loop waits for no process.
                 process.signal_group(self._run.pid, signal.SIGKILL)
                 self._run_until = now + _RUN_LIMIT
                 self._failed(_HANGS, now)
@@ -221,7 +221,7 @@ class Shields:
             self.changed()
 
     def _look(self, now: float) -> None:
-        """See who else has sockets for VRRP here, and whether our table is still there."""
+        """Look which processes have sockets for VRRP, and whether the table is still there."""
         from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
 
         if not self._is_on:
@@ -246,7 +246,7 @@ class Shields:
             self._refused(obstacle)
 
     def _look_for_remains(self, now: float) -> None:
-        """See whether our table is still there, though there is to be none."""
+        """Look whether the table is still there, though there is to be none."""
         from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
 
         if nftables.has_table(TABLE) is False:
@@ -265,16 +265,16 @@ class Shields:
         return ""
 
     def _look_at_sockets(self) -> str:
-        """Learn whether another program gets VRRP here; return why that cannot be told.
+        """Find out whether another program gets VRRP here; return why that is unknown.
 
-        Before one is named we look twice: sockets come and go at a reload.
+        A program is named after two looks: sockets come and go at a reload.
         """
         from ipfailover_agent.core.errors import NotPermittedError  # noqa: PLC0415 - seldom needed
         from ipfailover_agent.system import raw_sockets  # noqa: PLC0415 - likewise
 
         pid = self._keepalived()
         if pid is None:
-            # Whose a new one is cannot be told, and there is no keepalived of ours to protect.
+            # A new socket's owner is unknown, and there is no keepalived of the agent to protect.
             if raw_sockets.vrrp_sockets() - self._sockets:
                 self._knows_sockets = False
             return ""
@@ -316,7 +316,7 @@ class Shields:
             return
         from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
         from ipfailover_agent.core.network import shield_rules  # noqa: PLC0415 - likewise
-        from ipfailover_agent.system.firewall import NftRun  # noqa: PLC0415 - likewise
+        from ipfailover_agent.system.nft import NftRun  # noqa: PLC0415 - likewise
 
         remaining = {each: until - now for each, until in wanted.items()}
         try:
@@ -329,7 +329,7 @@ class Shields:
         self._run_until = now + _RUN_LIMIT
 
     def child_exited(self, child: ChildExit) -> bool:
-        """Take the end of a child; return whether it was our nft."""
+        """Handle the end of a child; return whether it was the nft of this object."""
         if self._run is None or self._run.pid != child.pid:
             return False
         now = time.monotonic()
@@ -343,7 +343,7 @@ class Shields:
             self._failed(lines[0] if lines else "nft ended without a word", now)
             return True
         self._may_be_there = bool(self._applying)
-        is_here = self._applying_on == self._interface  # a reload may have moved us meanwhile
+        is_here = self._applying_on == self._interface  # a reload may have changed it
         applied = self._applying if is_here else {}
         self._tell(self._applied, applied)
         self._applied = applied
@@ -383,11 +383,11 @@ class Shields:
     def remove_all(self) -> None:
         """Remove the table, and wait for it; when the loop has ended."""
         from ipfailover_agent.core.network.shield_rules import REMOVE  # noqa: PLC0415 - at the end
-        from ipfailover_agent.system import firewall  # noqa: PLC0415 - likewise
+        from ipfailover_agent.system import nft  # noqa: PLC0415 - likewise
 
         if self._run is not None:
             self._run.kill()
             self._run, self._may_be_there = None, True
         if self._applied or self._may_be_there:
-            firewall.run_and_wait((REMOVE,), self._environment)
+            nft.run_and_wait((REMOVE,), self._environment)
         self._applied, self._may_be_there = {}, False

@@ -1,6 +1,6 @@
 """After a reload: asks keepalived and the kernel whether they do what was planned.
 
-Decisions are :mod:`core.changing.verify`'s. Nothing here raises.
+:mod:`core.changing.verify` decides. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.changing import verify
-from ipfailover_agent.core.changing.verify import Outcome
+from ipfailover_agent.core.changing.verify import VerifyOutcome
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import family_of
 from ipfailover_agent.core.supervising.supervision import VerificationEnded
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.changing.verify import Expectation, Held
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.protection.overseer import Overseer
+    from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
 
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds
 
@@ -30,21 +30,21 @@ _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds
 class Verifier:
     """One verification at a time, which ends with VerificationEnded through ``dispatch``.
 
-    Where keepalived cannot be asked at all it ends at once: that was told when it was found out.
-    Where it does not answer in time, :meth:`conclude` ends it; what it answers later is nothing.
+    Where keepalived cannot be asked at all it ends at once; the log has the reason already.
+    Where it does not answer in time, :meth:`conclude` ends it; a later answer is ignored.
     """
 
     def __init__(
         self,
         *,
         log: FilteringBoundLogger,
-        overseer: Overseer,
+        keepalived_watchdog: KeepalivedWatchdog,
         dispatch: Callable[[VerificationEnded], None],
     ) -> None:
         self._log = log
-        self._overseer = overseer
+        self._keepalived_watchdog = keepalived_watchdog
         self._dispatch = dispatch
-        self._policy = verify.Policy()
+        self._policy = verify.VerifyPolicy()
         self._expected: Expectation | None = None
         self._state = verify.Verification()
         self._began_at = 0.0
@@ -52,36 +52,36 @@ class Verifier:
         self.deadline: float | None = None
 
     def begin(self, expected: Expectation | None) -> None:
-        """keepalived said that it has read its file: look whether it does what that says."""
-        if expected is None or not self._overseer.can_ask:
+        """Look whether keepalived, which has read its file, does what that says."""
+        if expected is None or not self._keepalived_watchdog.can_ask:
             self._dispatch(VerificationEnded())
             return
         self._expected, self._state, self._trouble = expected, verify.Verification(), ""
         self._began_at = time.monotonic()
-        self._overseer.want_dump()
+        self._keepalived_watchdog.want_dump()
 
     def conclude(self) -> None:
-        """The time is up: end it by what was seen."""
+        """End the verification by what was seen: the time is up."""
         waited = time.monotonic() - self._began_at
         outcome, text = verify.conclude(self._state, waited, self._policy)
         self.end()
-        if outcome is Outcome.DIFFERS:
+        if outcome is VerifyOutcome.DIFFERS:
             self._dispatch(VerificationEnded(difference=text))
         else:
             self._dispatch(VerificationEnded(doubt=self._trouble or text))
 
     def end(self) -> None:
-        """Nobody waits for the outcome any more."""
+        """Forget the verification: its outcome is no longer wanted."""
         self._expected, self.deadline = None, None
 
     def tick(self, now: float) -> None:
         """Look again when it is time to."""
         if self.deadline is not None and now >= self.deadline:
             self.deadline = None
-            self._overseer.want_dump()
+            self._keepalived_watchdog.want_dump()
 
     def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
-        """Take an answer of keepalived's."""
+        """Judge an answer of keepalived."""
         if self._expected is None or asked_at < self._began_at:
             return
         now = time.monotonic()
@@ -95,12 +95,12 @@ class Verifier:
         self._trouble = ""
         self._state, outcome = verify.step(self._state, found, now, self._policy)
         match outcome:
-            case Outcome.PENDING:
+            case VerifyOutcome.PENDING:
                 self.deadline = now + self._policy.look_every
-            case Outcome.AGREES:
+            case VerifyOutcome.AGREES:
                 self.end()
                 self._dispatch(VerificationEnded())
-            case Outcome.DIFFERS:
+            case VerifyOutcome.DIFFERS:
                 self.end()
                 self._dispatch(VerificationEnded(difference=verify.describe(self._state)))
 
@@ -108,7 +108,7 @@ class Verifier:
 def _held(interfaces: Collection[str]) -> set[Held]:
     """Return the host addresses that the kernel shows on these interfaces, with their names.
 
-    While some are being deleted others may be missing: the next look tells.
+    While some are being deleted others may be missing: the next look shows them.
     """
     with AddressSocket(timeout=_TIMEOUT) as netlink:
         return {

@@ -1,1 +1,1 @@
-"""Tells people and machines. Reads immutable snapshots only."""
+"""Shows people and machines what is known. Reads immutable snapshots only."""

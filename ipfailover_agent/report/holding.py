@@ -1,4 +1,4 @@
-"""Who holds addresses, in words: for the command ``status`` and for the page."""
+"""The holders of addresses as text, for the command ``status`` and for the page."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown, no master is heard"
 
 
-class Holder(Struct, frozen=True, kw_only=True):
-    """One who holds; ``heard`` is how many seconds ago, None where it is this node."""
+class ShownHolder(Struct, frozen=True, kw_only=True):
+    """One holder; ``heard`` is how many seconds ago its advert came, None for this node."""
 
     address: str
     is_here: bool
@@ -25,27 +25,29 @@ class Holder(Struct, frozen=True, kw_only=True):
 class Group(Struct, frozen=True, kw_only=True):
     """Instances, by their place in the list, that have the same holders."""
 
-    holders: tuple[Holder, ...]
+    holders: tuple[ShownHolder, ...]
     members: tuple[int, ...]
 
 
-def holder(address: str, priority: int, heard_at: str | None, *, at: str, is_here: bool) -> Holder:
+def holder(
+    address: str, priority: int, heard_at: str | None, *, at: str, is_here: bool
+) -> ShownHolder:
     """Return a holder as it was at a moment, in ISO 8601.
 
-    That is the moment of the snapshot: until the next one the holder has been heard, or there
+    That is the moment of the snapshot: until the next one the holder has advertised, or there
     would be one that does not name it.
     """
     heard = None
     if heard_at is not None:
         seconds = (datetime.fromisoformat(at) - datetime.fromisoformat(heard_at)).total_seconds()
         heard = max(seconds, 0.0)
-    return Holder(address=address, is_here=is_here, priorities=(priority,), heard=heard)
+    return ShownHolder(address=address, is_here=is_here, priorities=(priority,), heard=heard)
 
 
-def grouped(every: Iterable[Sequence[Holder]]) -> tuple[Group, ...]:
+def grouped(every: Iterable[Sequence[ShownHolder]]) -> tuple[Group, ...]:
     """Return the instances by their holders: those of this node first, the unknown ones last."""
     members: dict[tuple[tuple[str, bool], ...], list[int]] = {}
-    found: dict[tuple[tuple[str, bool], ...], list[Sequence[Holder]]] = {}
+    found: dict[tuple[tuple[str, bool], ...], list[Sequence[ShownHolder]]] = {}
     for number, holders in enumerate(every):
         key = tuple((each.address, each.is_here) for each in holders)
         members.setdefault(key, []).append(number)
@@ -64,9 +66,9 @@ def _order(group: Group) -> tuple[bool, bool]:
     return not group.holders, not any(each.is_here for each in group.holders)
 
 
-def _merged(same: Sequence[Holder]) -> Holder:
+def _merged(same: Sequence[ShownHolder]) -> ShownHolder:
     heard = [each.heard for each in same if each.heard is not None]
-    return Holder(
+    return ShownHolder(
         address=same[0].address,
         is_here=same[0].is_here,
         priorities=tuple(sorted({number for each in same for number in each.priorities})),
@@ -74,12 +76,12 @@ def _merged(same: Sequence[Holder]) -> Holder:
     )
 
 
-def words(holders: Sequence[Holder]) -> str:
-    """Return who holds: ``10.0.0.12 (priority 250, heard 0.4 s ago)``, or "unknown"."""
+def words(holders: Sequence[ShownHolder]) -> str:
+    """Return the holder: ``10.0.0.12 (priority 250, heard 0.4 s ago)``, or "unknown"."""
     return " and ".join(map(_words, holders)) or UNKNOWN
 
 
-def _words(holder: Holder) -> str:
+def _words(holder: ShownHolder) -> str:
     first, last = holder.priorities[0], holder.priorities[-1]
     rank = f"priority {first}" if first == last else f"priorities {first} to {last}"
     if holder.is_here:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from ipfailover_agent.report import later
+from ipfailover_agent.report import lazy_imports
 
-with later.standing_in("asyncio"):  # 25 ms and 2 MB of ssl and more, for its coroutines only
+with lazy_imports.lazy_import(
+    "asyncio"
+):  # 25 ms and 2 MB of ssl and more, for its coroutines only
     import structlog
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def _processors(log_format: LogFormat) -> list[Processor]:
 
 
 def _flatten(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Turn lists into words, which logfmt has no notation for, and leave out what is not known."""
+    """Turn lists into text, which logfmt has no notation for, and leave out what is not known."""
     return {key: _plain(value) for key, value in event.items() if value is not None}
 
 
@@ -95,7 +97,7 @@ def _plain(value: object) -> object:
 
 
 def line_wrapper(log_format: LogFormat) -> Callable[[bytes], bytes]:
-    """Return what makes a line of keepalived's a line of our standard output.
+    """Return what makes a line of keepalived's a line of the agent's standard output.
 
     ``text`` leaves it word for word; ``json`` wraps it as the event ``keepalived.line``.
     """
@@ -114,7 +116,7 @@ def drop_notice(log_format: LogFormat) -> Callable[[int], bytes]:
     """Return what makes the line that stands where ``count`` lines were dropped."""
 
     def notice(count: int) -> bytes:
-        text = f"{count} {'line' if count == 1 else 'lines'} dropped: nobody read the output"
+        text = f"{count} {'line' if count == 1 else 'lines'} dropped: no program read the output"
         if log_format is LogFormat.TEXT:
             return text.encode()
         import json  # noqa: PLC0415 - needed in this format only
@@ -126,11 +128,11 @@ def drop_notice(log_format: LogFormat) -> Callable[[int], bytes]:
 
 
 class Repeats:
-    """Says a thing once, and then how often it was repeated, once a minute.
+    """Logs an event once, and then how often it was repeated, once a minute.
 
     ``seen`` returns how many repeats to report now (0 for the first time), or None to stay quiet.
-    It stays quiet of what is new, too, where it knows ``limit`` things of the last ``interval``
-    seconds: some causes name what others send, and they may send anything.
+    It stays quiet about a new one, too, where it has ``limit`` others of the last ``interval``
+    seconds: some causes name what strangers send, and they may send anything.
     """
 
     def __init__(self, interval: float = 60.0, limit: int = 1024) -> None:

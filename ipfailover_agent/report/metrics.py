@@ -14,16 +14,16 @@ from prometheus_client import exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.supervision import Phase
-from ipfailover_agent.core.telling import http
+from ipfailover_agent.core.supervising.supervision import AgentPhase
+from ipfailover_agent.core.telling import http_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from prometheus_client.core import Metric
 
-    from ipfailover_agent.report.board import Observation
-    from ipfailover_agent.report.status import AgentStatus, InstanceStatus
+    from ipfailover_agent.report.exchange import StatusView
+    from ipfailover_agent.report.status_model import AgentStatus, InstanceStatus
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -56,7 +56,7 @@ _FRESH_DUMP: Final = 10.0  # seconds; keepalived is asked every five
 class _Collector:
     """What the exposition collects from: one look."""
 
-    def __init__(self, look: Observation) -> None:
+    def __init__(self, look: StatusView) -> None:
         self._look = look
 
     def collect(self) -> Iterable[Metric]:
@@ -66,9 +66,9 @@ class _Collector:
         yield from _of_instances(self._look)
 
 
-def response(look: Observation) -> http.Response:
+def response(look: StatusView) -> http_messages.HttpResponse:
     """Return the metrics of a look; 254 instances take some 60 ms and 0.9 MB."""
-    return http.Response(
+    return http_messages.HttpResponse(
         body=exposition.generate_latest(_Collector(look)), content_type=CONTENT_TYPE
     )
 
@@ -76,7 +76,7 @@ def response(look: Observation) -> http.Response:
 # --- the exporter's -----------------------------------------------------------------------------
 
 
-def _of_keepalived(look: Observation) -> Iterator[Metric]:
+def _of_keepalived(look: StatusView) -> Iterator[Metric]:
     status = look.status
     is_up = _is_up(look)
     yield _gauge("keepalived_up", "Whether keepalived runs and answers", is_up)
@@ -117,14 +117,14 @@ def _labels(instance: InstanceStatus, status: AgentStatus) -> tuple[str, str, st
     return (instance.name, interface, str(instance.virtual_router_id))
 
 
-def _is_up(look: Observation) -> bool:
-    if look.status.phase != Phase.RUNNING.value:
+def _is_up(look: StatusView) -> bool:
+    if look.status.phase != AgentPhase.RUNNING.value:
         return False
     return not look.can_ask or (look.dump_age is not None and look.dump_age <= _FRESH_DUMP)
 
 
-def _of_scripts(look: Observation) -> Iterator[Metric]:
-    """Yield the check; nobody is told whether it runs at this moment, so that has no value."""
+def _of_scripts(look: StatusView) -> Iterator[Metric]:
+    """Yield the check; whether it runs at this moment is unknown, so that has no value."""
     result = GaugeMetricFamily(
         "keepalived_script_status", "Result of the check: 1 good, 0 bad", labels=("name",)
     )
@@ -142,7 +142,7 @@ def _of_scripts(look: Observation) -> Iterator[Metric]:
 # --- the agent's --------------------------------------------------------------------------------
 
 
-def _of_agent(look: Observation) -> Iterator[Metric]:
+def _of_agent(look: StatusView) -> Iterator[Metric]:
     status = look.status
     yield _info(
         "ipfailover_build",
@@ -156,7 +156,7 @@ def _of_agent(look: Observation) -> Iterator[Metric]:
         "ipfailover_phase",
         "The phase of supervision that the agent is in",
         "phase",
-        ((each.value, float(each.value == status.phase)) for each in Phase),
+        ((each.value, float(each.value == status.phase)) for each in AgentPhase),
     )
     yield _gauge(
         "ipfailover_ready",
@@ -176,7 +176,7 @@ def _of_agent(look: Observation) -> Iterator[Metric]:
         ("keepalived_kills", "Times keepalived was killed as it hung", status.counts.kills),
         ("keepalived_restarts", "Times keepalived was started again", status.restarts),
         ("lease_lapses", "Times a lease was renewed too late", status.lease.lapses),
-        ("log_lines_dropped", "Log lines that nobody read in time", status.lines_dropped),
+        ("log_lines_dropped", "Log lines that were not read in time", status.lines_dropped),
     ):
         yield CounterMetricFamily(f"ipfailover_{name}", text, value=count)
     yield _labelled(
@@ -216,7 +216,7 @@ def _of_config(status: AgentStatus) -> Iterator[Metric]:
     )
     yield _labelled(
         "ipfailover_worst_seconds",
-        "Worst case by fault: nobody or two have an address for so long at most, +Inf for no end",
+        "Worst case by fault: no node or two have an address for so long at most, +Inf for no end",
         "fault",
         (
             (fault, math.inf if seconds is None else seconds)
@@ -239,7 +239,7 @@ def _of_check(status: AgentStatus) -> Iterator[Metric]:
 # --- per instance -------------------------------------------------------------------------------
 
 
-def _of_instances(look: Observation) -> Iterator[Metric]:
+def _of_instances(look: StatusView) -> Iterator[Metric]:
     instances = look.status.instances
     address_held = GaugeMetricFamily(
         "ipfailover_address_held",
@@ -292,14 +292,14 @@ def _of_instances(look: Observation) -> Iterator[Metric]:
 
 
 def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
-    """Yield who holds each instance, as this node hears it.
+    """Yield the holders of each instance, as this node sees their adverts.
 
     One series for each holder: what changes with every advert is a value, never a label, and a
     holder that is gone has no series any more.
     """
     info = GaugeMetricFamily(
         "ipfailover_instance_holder_info",
-        "Who holds the addresses, by its own address, or unknown; self: it is this node",
+        "The holder of the addresses, by its own address, or unknown; self: it is this node",
         labels=("iname", "holder", "self"),
     )
     priority = GaugeMetricFamily(
@@ -327,7 +327,7 @@ def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
 def _of_silence(instances: Iterable[InstanceStatus]) -> Metric:
     found = GaugeMetricFamily(
         "ipfailover_address_unanswered",
-        "Whether another node advertises the address and nobody answers for it",
+        "Whether another node advertises the address and no host answers for it",
         labels=("iname", "address"),
     )
     for each in instances:
@@ -337,7 +337,7 @@ def _of_silence(instances: Iterable[InstanceStatus]) -> Metric:
     return found
 
 
-def _holds(instance: InstanceStatus, address: str, look: Observation) -> bool:
+def _holds(instance: InstanceStatus, address: str, look: StatusView) -> bool:
     if look.present is None:
         return instance.state == VrrpState.MASTER.value
     return address in look.present

@@ -18,15 +18,15 @@ from msgspec import Struct
 from ipfailover_agent import templating
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import answering
-from ipfailover_agent.core.telling import http, readiness
+from ipfailover_agent.core.telling import http_messages, readiness
 from ipfailover_agent.core.telling.readiness import InstanceFacts
-from ipfailover_agent.report import holding, probes, terminal
+from ipfailover_agent.report import health, holding, terminal
 
 if TYPE_CHECKING:
     import jinja2
 
-    from ipfailover_agent.report.board import Observation
-    from ipfailover_agent.report.status import (
+    from ipfailover_agent.report.exchange import StatusView
+    from ipfailover_agent.report.status_model import (
         AgentStatus,
         InstanceStatus,
         TransitionStatus,
@@ -45,7 +45,7 @@ _SEGMENTS: Final = {"master": (2, 20), "backup": (14, 8), "fault": (2, 20), "oth
 
 
 class Badge(Struct, frozen=True, kw_only=True):
-    """A state in words, with a sign and the style that goes with it."""
+    """A state as text, with a sign and the style that goes with it."""
 
     text: str
     style: str
@@ -68,8 +68,8 @@ class Strip(Struct, frozen=True, kw_only=True):
     path: str
 
 
-class Change(Struct, frozen=True, kw_only=True):
-    """A transition in words."""
+class TransitionText(Struct, frozen=True, kw_only=True):
+    """A transition as text."""
 
     at: str
     ago: str
@@ -91,11 +91,11 @@ class Card(Struct, frozen=True, kw_only=True):
     alarms: tuple[str, ...]
     strips: tuple[Strip, ...]
     summary: str
-    changes: tuple[Change, ...]
+    changes: tuple[TransitionText, ...]
 
 
 class Holding(Struct, frozen=True, kw_only=True):
-    """Who holds some of many instances: these are the cards of them."""
+    """The holder of some of many instances: these are the cards of them."""
 
     words: str
     count: str
@@ -120,14 +120,14 @@ class Page(Struct, frozen=True, kw_only=True):
     version: str
 
 
-def response(seen: Observation) -> http.Response:
+def response(seen: StatusView) -> http_messages.HttpResponse:
     """Return the page of a look; 254 instances take some 50 ms."""
     body = _template().render(page=build(seen, socket.gethostname()))
     # What is no UTF-8 in a variable or a file name is half a character here.
     data = body.encode("utf-8", "replace")
     style = body.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return http.Response(
+    return http_messages.HttpResponse(
         body=data, content_type="text/html; charset=utf-8", style=f"'sha256-{digest}'"
     )
 
@@ -146,7 +146,7 @@ def _template() -> jinja2.Template:
     return environment.get_template("status.html.j2")
 
 
-def build(seen: Observation, node: str) -> Page:
+def build(seen: StatusView, node: str) -> Page:
     """Return what the page says, without its form."""
     status = seen.status
     now = datetime.fromisoformat(status.written_at)
@@ -170,8 +170,8 @@ def build(seen: Observation, node: str) -> Page:
             sign="✓" if is_good else "▲",
         ),
         summary=_summary(status, held, total),
-        reasons=probes.first(status.reasons),
-        notes=probes.first(status.notes),
+        reasons=health.first(status.reasons),
+        notes=health.first(status.notes),
         facts=_facts(status, now),
         protections=tuple(
             Fact(
@@ -200,7 +200,7 @@ def _summary(status: AgentStatus, held: int, total: int) -> str:
     return ", ".join(parts)
 
 
-def _holders(instance: InstanceStatus, at: str) -> tuple[holding.Holder, ...]:
+def _holders(instance: InstanceStatus, at: str) -> tuple[holding.ShownHolder, ...]:
     return tuple(
         holding.holder(each.address, each.priority, each.heard_at, at=at, is_here=each.is_here)
         for each in instance.holders
@@ -208,7 +208,7 @@ def _holders(instance: InstanceStatus, at: str) -> tuple[holding.Holder, ...]:
 
 
 def _holdings(
-    held_by: list[tuple[holding.Holder, ...]], cards: tuple[Card, ...]
+    held_by: list[tuple[holding.ShownHolder, ...]], cards: tuple[Card, ...]
 ) -> tuple[Holding, ...]:
     """Return the overview of many instances: a part for each holder."""
     found = []
@@ -226,8 +226,8 @@ def _holdings(
     return tuple(found)
 
 
-def _holder_style(holders: tuple[holding.Holder, ...]) -> str:
-    """Return the style sheet's word: one holder is as it should be, none or two are not."""
+def _holder_style(holders: tuple[holding.ShownHolder, ...]) -> str:
+    """Return the class of the style sheet: one holder is as it should be, none or two are not."""
     return "mute" if len(holders) == 1 else "fault" if holders else "other"
 
 
@@ -325,9 +325,9 @@ def _of_keepalived(status: AgentStatus, now: datetime) -> Fact:
 def _card(
     number: int,
     instance: InstanceStatus,
-    seen: Observation,
+    seen: StatusView,
     now: datetime,
-    holders: tuple[holding.Holder, ...],
+    holders: tuple[holding.ShownHolder, ...],
 ) -> Card:
     strips, summary = _timeline(instance, now)
     return Card(
@@ -357,7 +357,7 @@ def _details(instance: InstanceStatus) -> list[str]:
     return found
 
 
-def _alarms(instance: InstanceStatus, seen: Observation, now: datetime) -> list[str]:
+def _alarms(instance: InstanceStatus, seen: StatusView, now: datetime) -> list[str]:
     found = list(readiness.differences(_facts_of(instance, now), seen.present))
     if instance.held:
         found.append(instance.held)
@@ -381,7 +381,7 @@ def _facts_of(instance: InstanceStatus, now: datetime) -> InstanceFacts:
 
 
 def _silences(instance: InstanceStatus, now: datetime) -> list[str]:
-    """Return for which addresses nobody answers, those of one holder together."""
+    """Return the addresses for which no host answers, those of one holder together."""
     groups: dict[str, list[UnansweredStatus]] = {}
     for each in instance.unanswered:
         groups.setdefault(each.holder, []).append(each)
@@ -392,9 +392,9 @@ def _silences(instance: InstanceStatus, now: datetime) -> list[str]:
     ]
 
 
-def _change(each: TransitionStatus, now: datetime) -> Change:
+def _change(each: TransitionStatus, now: datetime) -> TransitionText:
     lasted = "" if each.lasted is None else f" after {terminal.duration(each.lasted)}"
-    return Change(
+    return TransitionText(
         at=_clock(datetime.fromisoformat(each.at)),
         ago=_since(each.at, now),
         states=f"{each.previous} → {each.state}{lasted}",
@@ -403,7 +403,7 @@ def _change(each: TransitionStatus, now: datetime) -> Change:
 
 
 def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...], str]:
-    """Return the last hour as paths, and in words for who cannot see them."""
+    """Return the last hour as paths, and as text for readers that cannot see them."""
     starts = [
         (max((datetime.fromisoformat(at) - now).total_seconds() + _HOUR, 0.0), state)
         for at, state in instance.timeline

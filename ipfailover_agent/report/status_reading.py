@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from ipfailover_agent.report.status import SCHEMA
+from ipfailover_agent.report.status_model import SCHEMA
 
 
 def from_json(text: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    """Tell whether it is a time with its distance to UTC, so that it can be counted from."""
+    """Return whether it is a time with its distance to UTC, so that it can be counted from."""
     try:
         return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
     except ValueError:

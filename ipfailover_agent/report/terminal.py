@@ -23,21 +23,21 @@ def width() -> int:
 
 
 def is_terminal() -> bool:
-    """Tell whether a person looks at the standard output; it may have been closed before us."""
+    """Return whether a person looks at the standard output; it may have been closed before."""
     return bool(sys.stdout) and sys.stdout.isatty()
 
 
 def is_read() -> bool:
-    """Tell whether anybody may still read the standard output.
+    """Return whether the standard output may still have a reader.
 
-    Nobody does where it was closed before us, or the reader of a pipe or terminal has left.
+    It has none where it was closed before the start, or the reader of a pipe or terminal has left.
     """
     if not sys.stdout:
         return False
     import select  # noqa: PLC0415 - for what prints again and again
 
     poll = select.poll()
-    poll.register(1, 0)  # POLLERR and POLLHUP are told unasked
+    poll.register(1, 0)  # POLLERR and POLLHUP come unasked
     return not poll.poll(0)
 
 
@@ -58,7 +58,7 @@ def painter(environment: Mapping[str, str], *, is_terminal: bool) -> Callable[[s
 
 
 def harmless(text: str) -> str:
-    """Return a text that moves no cursor and changes no colour, whoever wrote it."""
+    """Return a text that moves no cursor and changes no colour, wherever it comes from."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -82,7 +82,7 @@ def fold(text: str, columns: int, indent: str = "", lead: str = "") -> list[str]
 
 
 def say(text: str) -> bool:
-    """Print a command's output; return False when nobody reads it any more (head, less).
+    """Print a command's output; return False when it has no reader any more (head, less).
 
     That is no error, and must not hide the command's own exit code.
 

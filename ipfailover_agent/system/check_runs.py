@@ -26,13 +26,13 @@ _BASH: Final = "/usr/bin/bash"  # as keepalived starts it
 
 
 class CheckRuns:
-    """Runs of a script, judged as rounds of probes are; ``report`` hears of every change.
+    """Runs of a script, judged as rounds of probes are; ``report`` is called at every change.
 
     Args:
         policy: with one port, which stands for the whole check.
         script: its path.
         environment: what the script gets.
-        report: hears of the verdict.
+        report: called with the verdict.
         is_healthy: the verdict so far; a bad one is looked into at once.
     """
 
@@ -42,7 +42,7 @@ class CheckRuns:
         *,
         script: str,
         environment: Mapping[str, str],
-        report: Callable[[probe.Report], None],
+        report: Callable[[probe.ReportHealth], None],
         is_healthy: bool = True,
     ) -> None:
         self._policy = policy
@@ -62,45 +62,47 @@ class CheckRuns:
 
     @property
     def deadline(self) -> float | None:
-        """Return when :meth:`tick` is due, None while nothing speaks against the application."""
+        """Return when :meth:`tick` is due, None while no run contradicts the verdict."""
         return self._state.deadline
 
     def begin(self, now: float, policy: probe.ProbePolicy | None = None) -> None:
         """Take another policy if one is given; run only where the verdict is bad."""
         if policy is not None:
-            self._dispatch(probe.End(), now)
+            self._dispatch(probe.ProbingEnded(), now)
             self._policy = policy
         if not self._state.is_steady:
-            self._dispatch(probe.Begin(), now)
+            self._dispatch(probe.ProbingBegan(), now)
 
     def ask(self, cause: str, now: float) -> None:
         """Run it at once, if that counts; see ``core.supervising.probe``."""
         if self._state.due is None:
             self._state = replace(self._state, due=now)
-        self._dispatch(probe.Ask(cause=cause), now)
+        self._dispatch(probe.ProbeRequested(cause=cause), now)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
         deadline = self._state.deadline
         if deadline is not None and now >= deadline:
-            self._dispatch(probe.DeadlinePassed(), now)
+            self._dispatch(probe.ProbeDeadlinePassed(), now)
 
     def child_exited(self, child: ChildExit) -> bool:
-        """Take the end of a child; return whether it was one of ours."""
+        """Handle the end of a child; return whether it was one of these."""
         if child.pid != self._pid:
             return False
         self._pid = None
         failure = "" if child.exit_code == 0 else "the check fails"
         now = time.monotonic()
-        self._dispatch(probe.Answered((self._answer(failure, now),)), now)
+        self._dispatch(probe.ConnectsEnded((self._answer(failure, now),)), now)
         return True
 
     def close(self) -> None:
         """Run it no more."""
-        self._dispatch(probe.End(), time.monotonic())
+        self._dispatch(probe.ProbingEnded(), time.monotonic())
 
-    def _answer(self, failure: str, now: float, *, is_inconclusive: bool = False) -> probe.Answer:
-        return probe.Answer(
+    def _answer(
+        self, failure: str, now: float, *, is_inconclusive: bool = False
+    ) -> probe.ConnectResult:
+        return probe.ConnectResult(
             port=self._policy.ports[0],
             failure=failure,
             is_inconclusive=is_inconclusive,
@@ -109,21 +111,21 @@ class CheckRuns:
 
     def _dispatch(self, event: probe.Event, now: float) -> None:
         self._state, actions = probe.step(self._state, event, now, self._policy)
-        answers: list[probe.Answer] = []
+        answers: list[probe.ConnectResult] = []
         for action in actions:
             match action:
                 case probe.Connect():
                     answers += self._run(now)
                 case probe.Close():
                     self._kill()
-                case probe.Report():
+                case probe.ReportHealth():
                     self._report(action)
         if answers:
-            self._dispatch(probe.Answered(tuple(answers)), now)
+            self._dispatch(probe.ConnectsEnded(tuple(answers)), now)
         elif self._state.is_steady and self._state.due is not None and not self._state.waiting:
-            self._dispatch(probe.End(), now)  # keepalived's own runs are enough
+            self._dispatch(probe.ProbingEnded(), now)  # keepalived's own runs are enough
 
-    def _run(self, now: float) -> list[probe.Answer]:
+    def _run(self, now: float) -> list[probe.ConnectResult]:
         self._began = now
         try:
             nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

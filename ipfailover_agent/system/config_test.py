@@ -46,7 +46,7 @@ class ConfigTest:
             os.close(write_end)
         return cls(pid, read_end)
 
-    def said(self, line: bytes) -> None:
+    def on_line(self, line: bytes) -> None:
         """Take a line of its output."""
         if len(self._lines) < _OUTPUT_LINES:
             self._lines.append(line.decode("utf-8", "backslashreplace"))
@@ -62,7 +62,7 @@ class ConfigTest:
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether everything is known."""
+        """Return whether everything is known."""
         return self._reaped and self._closed
 
     @property

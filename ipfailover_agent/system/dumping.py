@@ -2,13 +2,13 @@
 
 keepalived's parent passes the signal on to its VRRP child, which writes the file. Both take it
 from a signalfd: it waits through a reload or a stun and is not lost (keepalived 2.2.7 to 2.4.3).
-Before keepalived has spoken for the first time the signal kills it.
+Before keepalived has reported its start the signal kills it.
 
 2.2.7 creates the file and then fills it; later versions rename it when it is whole. Either way a
-file that was not there when we asked was begun after the question.
+file that was not there at the question was begun after the question.
 """
 
-# pathlib costs start-up time and knows no descriptors.
+# pathlib costs start-up time and has no descriptors.
 # ruff: noqa: PTH108, PTH123
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import NotPermittedError
 from ipfailover_agent.core.supervising import dump
-from ipfailover_agent.core.supervising.watch import DumpAnswered, DumpFailed
+from ipfailover_agent.core.supervising.liveness import DumpFailed, DumpReceived
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _FIRST_LOOK: Final = 0.005  # seconds after the question; 1 to 2 ms are usual
 _LONGEST_PAUSE: Final = 0.1
-_DOUBT: Final = 0.5  # without an answer for so long, we look whether one can be written
+_DOUBT: Final = 0.5  # without an answer for so long, look whether one can be written
 _UNFINISHED: Final = 1.0  # a file that is not whole by then will not be
 
 
@@ -35,7 +35,7 @@ class DumpRequest:
     """One question at a time. Nothing blocks, and no error is raised: answers are events.
 
     Args:
-        directory: keepalived's TMPDIR, which is ours alone.
+        directory: keepalived's TMPDIR, which is the agent's alone.
 
     Attributes:
         signal_number: of the signal that asks, None until it is known or where there is none.
@@ -59,7 +59,7 @@ class DumpRequest:
 
         Args:
             question: the answer's number.
-            pid: a child of ours that was not reaped and that has said that it runs.
+            pid: a child of the agent that was not reaped and that has reported its start.
             now: monotonic seconds.
         """
         self._question, self._asked_at, self._begun_at = question, now, None
@@ -67,7 +67,7 @@ class DumpRequest:
         self._failure = self._signal(pid)
         self.deadline = now if self._failure else now + self._pause
 
-    def poll(self, now: float) -> DumpAnswered | DumpFailed | None:
+    def poll(self, now: float) -> DumpReceived | DumpFailed | None:
         """Return the answer if it has come; look at it before anything that depends on time."""
         if (question := self._question) is None:
             return None
@@ -79,7 +79,7 @@ class DumpRequest:
         self.abandon()
         if isinstance(outcome, str):
             return DumpFailed(question=question, reason=outcome)
-        return DumpAnswered(question=question, instances=outcome)
+        return DumpReceived(question=question, instances=outcome)
 
     def abandon(self) -> None:
         """Forget the open question."""
@@ -110,7 +110,7 @@ class DumpRequest:
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
-            # one that is gone has ended, and whoever reaps it says so
+            # one that is gone has ended, and the loop learns it when it is reaped
             process.signal_process(pid, self.signal_number)
         except NotPermittedError as error:
             return str(error)

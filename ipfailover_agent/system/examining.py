@@ -1,6 +1,6 @@
-"""Small facts about a node that only a person asks for. Nothing here raises."""
+"""Small facts about a node that only doctor needs. Nothing here raises."""
 
-# pathlib costs start-up time and knows no descriptors.
+# pathlib costs start-up time and has no descriptors.
 # ruff: noqa: PTH112, PTH116, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ def read(path: str) -> str | None:
 
 
 def operstate(interface: str) -> str | None:
-    """Return the kernel's word for the state of a link (RFC 2863), None where it is not told."""
+    """Return the kernel's name for the state of a link (RFC 2863), None where it is unknown."""
     return read(f"/sys/class/net/{interface}/operstate")
 
 
 def listeners(port: int) -> frozenset[IPAddress]:
-    """Return the addresses that programs listen at with a TCP port, as far as that is told."""
+    """Return the addresses that programs listen at with a TCP port, as far as that is visible."""
     found: set[IPAddress] = set()
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError, ValueError, IndexError), open(path, "rb") as file:
@@ -98,7 +98,7 @@ def listeners(port: int) -> frozenset[IPAddress]:
 
 
 def _address(text: bytes) -> IPAddress:
-    """Return an address that /proc/net shows as words of the machine's byte order."""
+    """Return an address that /proc/net shows as numbers of the machine's byte order."""
     raw = bytes.fromhex(text.decode("ascii"))
     words = (raw[each : each + 4] for each in range(0, len(raw), 4))
     return ip_address(b"".join(map(_in_network_order, words)))
@@ -109,7 +109,7 @@ def _in_network_order(word: bytes) -> bytes:
 
 
 def managers(name: str, index: int, *, root: str = "") -> Managers:
-    """Return who says that it manages an interface; a container may not see it.
+    """Return the programs that claim to manage an interface; a container may not see them.
 
     ``root`` is for tests.
     """
@@ -188,7 +188,7 @@ def pressure() -> float | None:
 def throttled(
     *, membership: str = "/proc/self/cgroup", control_groups: str = "/sys/fs/cgroup"
 ) -> int | None:
-    """Return how often our cgroup's CPU limit has stopped it, None where that is not told.
+    """Return how often the CPU limit of the own cgroup has stopped it, None where unknown.
 
     A container may not see its own path; what it sees as the root is its own group then. The
     paths are for tests.
@@ -223,7 +223,7 @@ def _connect(port: PortCheck, seconds: float) -> str:
 
 
 def neighbours() -> dict[bytes, tuple[IPAddress, ...]]:
-    """Return the IPv4 addresses of other hosts that the kernel knows, by MAC."""
+    """Return the IPv4 addresses of other hosts in the kernel's table, by MAC."""
     found: dict[bytes, tuple[IPAddress, ...]] = {}
     for line in (read("/proc/net/arp") or "").splitlines()[1:]:
         fields = line.split()
@@ -249,7 +249,7 @@ def next_hops() -> frozenset[tuple[IPAddress, str]]:
     hops: set[tuple[IPAddress, str]] = set()
     for raw, name in found:
         with contextlib.suppress(ValueError):
-            # IPv4 as a word of the machine's byte order, IPv6 as it goes over the wire
+            # IPv4 as a number of the machine's byte order, IPv6 as it goes over the wire
             is_ipv4 = len(raw) == _IPV4_DIGITS
             address = _address(raw) if is_ipv4 else ip_address(bytes.fromhex(raw.decode("ascii")))
             if not address.is_unspecified:
@@ -258,12 +258,12 @@ def next_hops() -> frozenset[tuple[IPAddress, str]]:
 
 
 def clock_source() -> str | None:
-    """Return what the kernel counts time with, None where it is not told."""
+    """Return the kernel's clocksource, None where it is unknown."""
     return read("/sys/devices/system/clocksource/clocksource0/current_clocksource") or None
 
 
 def obstacle(path: str) -> str:
-    """Return what is wrong with where a script lies, in words, or nothing.
+    """Return what is wrong with where a script lies, as text, or nothing.
 
     keepalived (2.2.7) disables scripts below a directory that others may write to. A bare name
     is looked for on PATH, as keepalived does.
@@ -275,7 +275,7 @@ def obstacle(path: str) -> str:
         except OSError:
             return ""
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"below {directory}, which everybody may write to"
+            return f"below {directory}, which every user may write to"
         parent = os.path.dirname(directory)
         if parent == directory:
             return ""

@@ -1,6 +1,6 @@
 """Files that the agent keeps: atomic replacement, run directory, FIFO, pid file, record."""
 
-# pathlib costs start-up time and knows no descriptors.
+# pathlib costs start-up time and has no descriptors.
 # ruff: noqa: PTH102, PTH103, PTH105, PTH108, PTH114, PTH115, PTH116, PTH123, PTH208
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import RenderedFile
-from ipfailover_agent.core.words import one_line
+from ipfailover_agent.core.text import one_line
 from ipfailover_agent.system.host import process_started_at
 from ipfailover_agent.system.process import enlarge_pipe
 
@@ -117,7 +117,7 @@ def discard(staged: StagedFile) -> None:
 
 
 def obstacle(path: str) -> str:
-    """Return in words what makes it impossible to put a file at ``path``, or nothing.
+    """Return what makes it impossible to put a file at ``path``, as text, or nothing.
 
     A device, a pipe or a socket could be replaced, as root /dev/null too: the machine needs it.
     """
@@ -154,13 +154,13 @@ def lock_run_directory(paths: RunPaths) -> int:
 
 
 def prepare_run_directory(paths: RunPaths) -> None:
-    """Make the run directory ours alone, and remove what an earlier run left in it.
+    """Make the run directory the agent's alone, and remove what an earlier run left in it.
 
     Kept are the records of addresses and of drains, and the active configuration where it lies
     here. Lock it first: pid files are removed.
 
     Raises:
-        SystemRefusedError: it cannot be made, or it belongs to somebody else.
+        SystemRefusedError: it cannot be made, or it belongs to another user.
     """
     what = f"cannot use run directory {paths.directory}"
     with _explained(what):
@@ -204,7 +204,7 @@ def remove_run_directory(paths: RunPaths) -> None:
     ``paths.config`` where its first line says that the agent wrote it.
 
     Raises:
-        SystemRefusedError: something in it cannot be removed, or it belongs to somebody else.
+        SystemRefusedError: something in it cannot be removed, or it belongs to another user.
     """
     what = f"cannot remove run directory {paths.directory}"
     with _explained(what):
@@ -216,7 +216,7 @@ def remove_run_directory(paths: RunPaths) -> None:
             _remove_temporary(paths.directory)
         if _is_generated(paths.config):
             _remove(os.path.realpath(paths.config))  # the image's is a link, which stays
-        with contextlib.suppress(OSError):  # a mount, or something of somebody else's in it
+        with contextlib.suppress(OSError):  # a mount, or another program's file in it
             os.rmdir(paths.directory)  # noqa: PTH106 - pathlib costs start-up time
 
 
@@ -313,10 +313,11 @@ def read_text(path: str, limit: int = _SMALL) -> str:
 
 
 def write_termination_message(path: str, text: str) -> None:
-    """Say why we end where Kubernetes looks for it, if it does: the kubelet mounts that file.
+    """Write why the agent ends where Kubernetes looks for it: the kubelet mounts that file.
 
     It shows at most 4096 bytes of it (the pod's ``terminationMessagePath``). A file that is not
-    there, or is something else than a file, is none of ours, and no error costs the exit code.
+    there, or is something else than a file, is another program's, and no error costs the exit
+    code.
     """
     data = text.encode("utf-8", "replace")
     if len(data) > _TERMINATION_LIMIT:
@@ -334,12 +335,12 @@ def write_termination_message(path: str, text: str) -> None:
 
 def _read_small(path: str, errors: str = "strict", limit: int = _SMALL) -> str:
     with open(path, "rb", opener=without_waiting) as file:
-        # None of a pipe that somebody keeps open and writes nothing into.
+        # None of a pipe that a writer keeps open without writing anything.
         return (file.read(limit) or b"").decode("utf-8", errors)
 
 
 def without_waiting(path: str, flags: int) -> int:
-    """Return a descriptor, as an ``opener`` of :func:`open`; nobody waits at a pipe.
+    """Return a descriptor, as an ``opener`` of :func:`open`; a pipe is not waited for.
 
     Given a descriptor instead, ``open`` would leave it open where it finds a directory.
     """
@@ -349,14 +350,14 @@ def without_waiting(path: str, flags: int) -> int:
 def _write_new(path: str, data: bytes, mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of an earlier process with our pid
+        os.unlink(path)  # of an earlier process with the same pid
     with open(os.open(path, flags, _PRIVATE_FILE), "wb") as file:
         file.write(data)
         os.fchmod(file.fileno(), mode)
 
 
 def _refuse_foreign_link(path: str, what: str) -> None:
-    """Refuse a link that somebody else made: they could point it elsewhere at any time."""
+    """Refuse a link that another user made: it could point elsewhere at any time."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -368,7 +369,7 @@ def _refuse_foreign_link(path: str, what: str) -> None:
 
 
 def _claim(path: str, what: str) -> None:
-    """Make sure that the directory is ours and closed to others."""
+    """Make sure that the directory is the agent's and closed to other users."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         owner = os.fstat(fd).st_uid
@@ -419,7 +420,7 @@ def _remove(path: str) -> None:
 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turn what the system says into our error: what could not be done, and why."""
+    """Turn the system's error into the agent's: what could not be done, and why."""
     try:
         yield
     except OSError as error:

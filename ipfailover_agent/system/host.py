@@ -1,6 +1,6 @@
 """What this node is: interfaces, routes, scripts, capabilities, processes."""
 
-# pathlib costs start-up time and knows no descriptors.
+# pathlib costs start-up time and has no descriptors.
 # ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH123
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ipfailover_agent.core.model import (
     Interface,
     ScriptState,
 )
-from ipfailover_agent.core.planning.pace import CpuShare
-from ipfailover_agent.system.address_memory import AddressMemory
+from ipfailover_agent.core.planning.cpu_limits import CpuShare
+from ipfailover_agent.system.address_cache import AddressCache
 from ipfailover_agent.system.netlink import AddressSocket
-from ipfailover_agent.system.route_memory import RouteMemory
+from ipfailover_agent.system.route_cache import RouteCache
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostScope, InterfaceAddress, IPAddress
     from ipfailover_agent.system.rtnetlink import Link, RouteHop, Way
 
-# linux/capability.h, those that matter to us or to keepalived
+# linux/capability.h, those that matter to the agent or to keepalived
 _CAPABILITIES: Final = {
     "CHOWN": 0,
     "DAC_OVERRIDE": 1,
@@ -62,8 +62,8 @@ _LINK_LOCAL_SCOPE: Final = 0x20  # IPV6_ADDR_LINKLOCAL, net/ipv6.h
 _UP_AND_RUNNING: Final = 0x41  # IFF_UP and IFF_RUNNING, linux/if.h
 
 # The node is looked at every few seconds, for good.
-_memory: Final = AddressMemory()
-_routes_seen: Final = RouteMemory()
+_memory: Final = AddressCache()
+_routes_seen: Final = RouteCache()
 
 
 def discover(
@@ -80,7 +80,7 @@ def discover(
         scope: which addresses are wanted.
         check_script: the user's command, its first word is looked at.
         notify_script: likewise.
-        recorded: the addresses that the run directory says we served before.
+        recorded: the addresses that the agent served before, by the run directory.
         is_glance: do not wait until addresses stop changing, some may be missing; and a default
             route that the kernel does not go by may be a minute old.
 
@@ -168,12 +168,12 @@ def script_state(command: str) -> ScriptState:
 
 
 def is_on_path(name: str) -> bool:
-    """Tell whether a program of that name can be run."""
+    """Return whether a program of that name can be run."""
     return script_state(name) is ScriptState.USABLE
 
 
 def can_read(path: str | None) -> bool:
-    """Tell whether a file can be read; where none is named, nothing is missing."""
+    """Return whether a file can be read; where none is named, nothing is missing."""
     return path is None or os.access(path, os.R_OK)
 
 
@@ -205,7 +205,7 @@ def missing_interpreter(command: str | None) -> str:
 
 
 def effective_capabilities() -> frozenset[str]:
-    """Return our effective capabilities by name without CAP_, out of those that matter to us.
+    """Return the effective capabilities by name without CAP_, out of those that matter.
 
     Raises:
         SystemRefusedError: /proc does not say.
@@ -224,7 +224,7 @@ def missing_capabilities(needed: Iterable[str] = ("NET_ADMIN", "NET_RAW")) -> tu
 
 
 def cpu_pressure() -> str | None:
-    """Return how starved of CPU the node is (pressure stall information), None if not told.
+    """Return how starved of CPU the node is (pressure stall information), None if unknown.
 
     For example ``some avg10=12.50``: in 12.5 % of the last ten seconds something had to wait.
     """
@@ -247,7 +247,7 @@ def boot_id() -> str:
 def cpu_share(
     *, membership: str = "/proc/self/cgroup", control_groups: str = "/sys/fs/cgroup"
 ) -> CpuShare:
-    """Return what of the CPU we get, as far as the system tells; the paths are for tests."""
+    """Return the agent's share of CPU, as far as the system shows it; the paths are for tests."""
     pressure = (cpu_pressure() or "").rpartition("avg10=")[2]
     limits: list[float] = []
     with contextlib.suppress(OSError), open(membership, encoding="utf-8") as file:
@@ -298,7 +298,7 @@ def _number(text: str) -> float | None:
 
 
 def forwards_ipv6(interface: str) -> bool:
-    """Tell whether the node routes IPv6 that comes in on an interface."""
+    """Return whether the node routes IPv6 that comes in on an interface."""
     try:
         with open(f"/proc/sys/net/ipv6/conf/{interface}/forwarding", "rb") as file:
             return file.read(1) != b"0"
@@ -307,7 +307,7 @@ def forwards_ipv6(interface: str) -> bool:
 
 
 def ipv4_setting(word: str, interface: str) -> int | None:
-    """Return net.ipv4.conf.*.``word``, the larger of ``all`` and the interface; None: not told.
+    """Return net.ipv4.conf.*.``word``, the larger of ``all`` and the interface; None: unknown.
 
     That is what is in force of rp_filter and of arp_ignore.
     """
@@ -322,7 +322,7 @@ def ipv4_setting(word: str, interface: str) -> int | None:
 
 
 def has_link(interface: str) -> bool:
-    """Tell whether an interface is up and has its carrier; False where that is not known."""
+    """Return whether an interface is up and has its carrier; False where that is not known."""
     try:
         return _is_up_and_running(interface)
     except OSError:
@@ -330,7 +330,7 @@ def has_link(interface: str) -> bool:
 
 
 def link_failure(interface: str, family: Family) -> str | None:
-    """Return why keepalived cannot serve on an interface, None where nothing speaks against it.
+    """Return why keepalived cannot serve on an interface, None where it can.
 
     Its link has to be up, and it needs an address: with IPv6 a link-local one.
     """
@@ -351,7 +351,7 @@ def link_failure(interface: str, family: Family) -> str | None:
 
 
 def _has_link_local(interface: str) -> bool:
-    """Tell whether an interface has one, or nothing is known of that."""
+    """Return whether an interface has one, or nothing is known of that."""
     try:
         with open("/proc/net/if_inet6", encoding="ascii") as file:
             return any(
@@ -363,7 +363,7 @@ def _has_link_local(interface: str) -> bool:
 
 
 def _is_up_and_running(interface: str) -> bool:
-    """Tell whether keepalived takes an interface for usable: IFF_UP and IFF_RUNNING are set."""
+    """Return whether keepalived takes an interface for usable: IFF_UP and IFF_RUNNING are set."""
     (flags,) = struct.unpack_from("=H", _ask_interface(interface, _GET_FLAGS), _NAME_LIMIT + 1)
     return bool(flags & _UP_AND_RUNNING == _UP_AND_RUNNING)
 
@@ -380,7 +380,7 @@ def _ask_interface(interface: str, question: int) -> bytes:
 
 
 def vrf_of(interface: str, *, root: str = "/sys/class/net") -> str:
-    """Return the VRF that an interface is in, empty where it is in none, or we are in it too.
+    """Return the VRF that an interface is in, empty where it is in none, or this process is too.
 
     ``ip vrf exec`` binds each new socket of a process to the VRF. The path is for tests.
     """
@@ -415,7 +415,7 @@ def process_started_at(pid: int) -> int | None:
 
 
 def uptime() -> float:
-    """Return the seconds since boot as /proc tells them, where containers may have their own."""
+    """Return the seconds since boot by /proc, where containers may have their own."""
     try:
         with open("/proc/uptime", "rb") as file:
             return float(file.read().split()[0])

@@ -1,10 +1,10 @@
-"""A bounded file of lines that outlives who writes it.
+"""A bounded file of lines that outlives the process that writes it.
 
 Lines are appended; now and then the file is replaced by its newest part. A line that was torn by
 a full disk or a crash ends where the next append begins.
 """
 
-# pathlib costs start-up time and knows no descriptors.
+# pathlib costs start-up time and has no descriptors.
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ipfailover_agent.system import files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LONGEST = 1 << 22  # bytes, the last ones, that are read of a file that somebody made longer
+_LONGEST = 1 << 22  # bytes, the last ones, that are read of a file that was made longer
 
 
 class Journal:

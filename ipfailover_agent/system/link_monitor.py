@@ -1,4 +1,4 @@
-"""Hears of this namespace's links and addresses as they change: an rtnetlink multicast socket.
+"""Receives this namespace's links and addresses as they change: an rtnetlink multicast socket.
 
 The wake-ups are few: a filter in the kernel lets notices of links through, and of addresses those
 that leave, or that come with a network's prefix. The renewal of a lease, which is a notice for
@@ -30,7 +30,7 @@ _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change ma
 _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFF_UP: Final = 0x1
-_UNSPECIFIED: Final = 0  # bridges tell of their ports under another family
+_UNSPECIFIED: Final = 0  # bridges report their ports under another family
 # linux/filter.h, asm/socket.h
 _ATTACH_FILTER: Final = 26
 _FILTER_INSTRUCTION: Final = struct.Struct("=HBBI")
@@ -113,7 +113,7 @@ class LinkMonitor:
         return self._socket.fileno()
 
     def read(self) -> tuple[Notice, ...]:
-        """Return what was told since, in order, without waiting.
+        """Return the notices since the last call, in order, without waiting.
 
         Raises:
             SystemRefusedError: the kernel refuses.
@@ -135,7 +135,7 @@ class LinkMonitor:
 
 
 def parse(data: bytes) -> Iterator[Notice]:
-    """Yield the notices of one datagram; what is no notice of ours is passed by.
+    """Yield the notices of one datagram; other messages are passed by.
 
     Raises:
         MalformedMessageError: the bytes are not what rtnetlink(7) says.
@@ -162,7 +162,7 @@ def _parse_link(payload: bytes, *, is_gone: bool) -> LinkNotice | None:
     if len(payload) < _LINK.size:
         raise rtnetlink.MalformedMessageError("cannot read netlink message: it is cut off")
     family, _, index, flags, _ = _LINK.unpack_from(payload)
-    if family != _UNSPECIFIED:  # a port that leaves its bridge is told of as a deleted link
+    if family != _UNSPECIFIED:  # a port that leaves its bridge is reported as a deleted link
         return None
     attributes = rtnetlink.parse_attributes(payload[_LINK.size :])
     return LinkNotice(

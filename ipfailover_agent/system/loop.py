@@ -88,7 +88,7 @@ class _LineReader:
             data = os.read(self._fd, _BYTES_PER_ROUND)
         except (BlockingIOError, InterruptedError):
             return True
-        except OSError:  # a terminal that hung up, a descriptor closed under us
+        except OSError:  # a terminal that hung up, a descriptor that was closed meanwhile
             data = b""
         if not data:
             self._end(events)
@@ -159,7 +159,7 @@ class Loop:
                 handler = signal.signal(signum, self._note)
                 # None: installed by something that is not Python, which cannot be put back
                 cleanup.callback(signal.signal, signum, handler or signal.SIG_DFL)
-            # whoever started us may have left them blocked, and would have us deaf
+            # the parent process may have left them blocked, and then none would arrive
             mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
             cleanup.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
             self._cleanup = cleanup.pop_all()
@@ -238,7 +238,7 @@ class Loop:
                 return tuple(events)
 
     def _found_by_look(self, look: Callable[[], bool], deadline: float | None) -> bool:
-        """Look as often as is wanted until a descriptor or the deadline is due; tell what came.
+        """Look as often as is wanted until a descriptor or the deadline is due; return what came.
 
         It runs many times a second, mostly out of cold caches, and so does little: what is ready
         is only noticed here, and taken afterwards.
@@ -293,11 +293,11 @@ class Loop:
         self._noted[signum] = None
 
     def _signal_events(self) -> list[SignalReceived]:
-        """Return what the handlers noted, in the order in which the signals woke us.
+        """Return what the handlers noted, in the order in which the signals woke the loop.
 
         The notes decide what came, the wakeup bytes only the order: bytes get lost when a flood
         of signals fills the socket. A byte is written after CPython has marked its handler as due,
-        so whoever has read the byte finds the note.
+        so a reader of the byte finds the note.
         """
         order = bytearray()
         with contextlib.suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""What the agent writes down for whoever comes after it: addresses, peers, what was in force.
+"""What the agent writes down for its next run: addresses, peers, what was in force.
 
 A record that is missing or damaged is none.
 """
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.changing.records import ActiveRecord
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.peering.names import Answer, Question
+    from ipfailover_agent.core.peering.names import LookupResult, Question
 
 
 def record_addresses(path: str, interface: str, addresses: Iterable[IPAddress]) -> None:
-    """Record which addresses we may have on which interface, for whoever cleans up after a crash.
+    """Record which addresses may be on which interface, for the clean-up after a crash.
 
     Raises:
         SystemRefusedError: it cannot be written.
@@ -44,7 +44,7 @@ def read_recorded_interface(path: str) -> str | None:
     return interface if isinstance(interface, str) and interface else None
 
 
-def record_peers(path: str, known: Iterable[Answer]) -> None:
+def record_peers(path: str, known: Iterable[LookupResult]) -> None:
     """Record what names resolved to and when that was confirmed, for a restart.
 
     Raises:
@@ -63,9 +63,9 @@ def record_peers(path: str, known: Iterable[Answer]) -> None:
     files.write_atomically(path, json.dumps(whole, indent=1) + "\n")
 
 
-def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Answer, ...]:
+def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[LookupResult, ...]:
     """Return the recorded answers; what is missing or damaged is none."""
-    from ipfailover_agent.core.peering.names import Answer  # noqa: PLC0415 - seldom needed
+    from ipfailover_agent.core.peering.names import LookupResult  # noqa: PLC0415 - seldom needed
 
     record = _read_record(path)
     is_of_this_boot = record.get("boot") == host.boot_id() != ""
@@ -83,7 +83,7 @@ def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Answe
         if addresses:
             # One of the future is damaged.
             age = age if age is not None and age >= 0 else None
-            found.append(Answer(question=each, addresses=addresses, age=age))
+            found.append(LookupResult(question=each, addresses=addresses, age=age))
     return tuple(found)
 
 

@@ -1,8 +1,8 @@
 """Addresses, links and routes of this network namespace, over one rtnetlink socket.
 
-A node may have tens of thousands of addresses and routes that are not ours (kube-ipvs0, a BGP
-router). So addresses are dumped by interface, and the kernel is asked for single routes; where it
-knows no strict checking (Linux before 4.20), everything is dumped and sorted out here.
+A node may have tens of thousands of foreign addresses and routes (kube-ipvs0, a BGP router). So
+addresses are dumped by interface, and the kernel is asked for single routes; where it has no
+strict checking (Linux before 4.20), everything is dumped and sorted out here.
 
 pyroute2 is deliberately not used: it costs 220 ms of start-up and 22 MB for three message types
 that stand on the path which keeps addresses safe.
@@ -22,8 +22,8 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.system import rtnetlink
-from ipfailover_agent.system.address_memory import AddressMemory
-from ipfailover_agent.system.route_memory import RouteMemory
+from ipfailover_agent.system.address_cache import AddressCache
+from ipfailover_agent.system.route_cache import RouteCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterator, Sequence
@@ -42,7 +42,7 @@ _PARKED: Final = 31  # prefix length under which an address is kept for a moment
 _NOT_THERE: Final = {errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO}
 _NOTHING_TO_DUMP: Final = {errno.ENODEV, errno.ENOENT}  # no such interface, no such table
 _EXHAUSTED: Final = {errno.ENOMEM, errno.ENOBUFS}
-# Allocated to nobody: only default routes lead there.
+# Allocated to no network: only default routes lead there.
 _ANYWHERE: Final = IPv6Address("4000::")
 _ANYWHERE_V4: Final = IPv4Address("240.0.0.1")
 
@@ -59,13 +59,13 @@ class AddressSocket:
         self,
         *,
         timeout: float = 2.0,
-        memory: AddressMemory | None = None,
-        routes: RouteMemory | None = None,
+        memory: AddressCache | None = None,
+        routes: RouteCache | None = None,
     ) -> None:
         self.timeout = timeout
         self._sequences = itertools.count(1)
-        self._memory = memory or AddressMemory()
-        self._routes = routes or RouteMemory()
+        self._memory = memory or AddressCache()
+        self._routes = routes or RouteCache()
         self._leases: tuple[Sequence[rtnetlink.HeldAddress], int, list[bytes]] = ((), 0, [])
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -109,7 +109,7 @@ class AddressSocket:
     def port_of(self, index: int) -> str:
         """Return the name of the device that an interface is a port of, the topmost one.
 
-        It is empty where the interface is nobody's port, or there is none.
+        It is empty where the interface is no port, or there is none.
         """
         name, asked = "", set[int]()
         while index not in asked:  # no device is above itself, but each is asked on its own
@@ -128,12 +128,12 @@ class AddressSocket:
     def ways(self, addresses: Sequence[IPAddress]) -> tuple[rtnetlink.Way, ...]:
         """Return for each address where packets for it go, in order.
 
-        The kernel looks into the table ``local`` first, so an address of this node is told with
-        the interface that has it, however many others there are. Of an address that several
-        interfaces have it tells one. Addresses that only a VRF knows are not found.
+        The kernel looks into the table ``local`` first, so an address of this node comes with the
+        interface that has it, however many others there are. Of an address that several
+        interfaces have it names one. Addresses that only a VRF has are not found.
         """
         payloads = [rtnetlink.build_route_question(each) for each in addresses]
-        # All that another node has take the same way, in the same words.
+        # All addresses of another node have the same way, byte for byte.
         known: dict[bytes | None, rtnetlink.Way] = {None: rtnetlink.Way()}
         for answer, _ in (answers := self._answers(payloads)):
             if answer is not None and answer not in known:
@@ -374,7 +374,7 @@ class AddressSocket:
     ) -> list[bytes]:
         """Return the payloads of a dump, asking again while the kernel marks it as torn.
 
-        ``is_last`` tells which payload is the last one that matters: none is read after it, and
+        ``is_last`` decides which payload is the last one that matters: none is read after it, and
         the socket is of no more use.
         """
         deadline = time.monotonic() + self.timeout

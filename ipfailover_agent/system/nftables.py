@@ -30,7 +30,7 @@ _GENERATION_ID: Final = struct.Struct("=HH4s")  # the first attribute, NFTA_GEN_
 
 
 def read_generation() -> int | None:
-    """Return the number that every change of the ruleset raises; None where it is kept from us."""
+    """Return the number that every change of the ruleset raises; None where it may not be read."""
     reply = _ask(_HEADER.pack(_HEADER.size, _GET_GENERATION, 1, 1, 0, 0, 0, 0))
     if reply is None or len(reply) < _HEADER.size + _GENERATION_ID.size:
         return None
@@ -40,7 +40,7 @@ def read_generation() -> int | None:
 
 
 def has_table(name: str) -> bool | None:
-    """Tell whether a table of the family ``inet`` is there; None where that is kept from us."""
+    """Return whether a table of the family ``inet`` is there; None where that may not be read."""
     packed = name.encode() + b"\0"
     attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _TABLE_NAME) + packed
     attribute += bytes(-len(attribute) % 4)
@@ -57,8 +57,8 @@ def has_table(name: str) -> bool | None:
 def owned_tables() -> frozenset[Table]:
     """Return the tables that only the process that made them can change (``flags owner``).
 
-    Asked of the kernel, since nft 1.0.6 has no word for this flag and prints what lies in memory.
-    Nothing where it is kept from us.
+    Asked of the kernel, since nft 1.0.6 lacks this flag and prints what lies in memory. Nothing
+    where the question is not permitted.
     """
     request = _HEADER.pack(_HEADER.size, _GET_TABLE, _REQUEST_DUMP, 1, 0, 0, 0, 0)
     found: set[Table] = set()

@@ -1,8 +1,8 @@
-"""Writing lines to our own stdout and stderr without ever waiting for whoever reads them.
+"""Writes lines to the agent's stdout and stderr without ever waiting for their readers.
 
 A full pipe must not stall the loop: a stalled loop costs addresses. Setting O_NONBLOCK on an
 inherited descriptor would change it for every process that shares the open file description, so
-pipes and terminals are opened anew, and sockets are told with each message not to wait.
+pipes and terminals are opened anew, and messages to sockets carry the flag not to wait.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TERMINAL_CHUNK: Final = 256  # poll(2) calls a terminal writable when about thi
 def secure_standard_streams() -> None:
     """Open /dev/null on each of the descriptors 0 to 2 that is closed.
 
-    Otherwise the next file that is opened becomes our stdout, and log lines go into it.
+    Otherwise the next file that is opened becomes the stdout, and log lines go into it.
     """
     for fd in range(_STANDARD_STREAMS):
         try:
@@ -38,9 +38,9 @@ def secure_standard_streams() -> None:
 
 
 def say_dropped(count: int) -> bytes:
-    """Return the line that tells a reader how many lines are missing here."""
+    """Return the line that shows a reader how many lines are missing here."""
     noun = "line" if count == 1 else "lines"
-    return b"%d %s dropped because nobody read the output" % (count, noun.encode())
+    return b"%d %s dropped because no program read the output" % (count, noun.encode())
 
 
 class LineSink:
@@ -151,7 +151,7 @@ class LineSink:
 
             self._socket = socket.socket(fileno=os.dup(self._fd))
         elif stat.S_ISREG(mode):
-            # not opened anew: its offset is shared with whoever opened it
+            # not opened anew: its offset is shared with the process that opened it
             self._can_be_watched = False
         else:
             self._reopen(is_terminal=stat.S_ISCHR(mode))

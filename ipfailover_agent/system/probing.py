@@ -1,7 +1,7 @@
 """Probes TCP ports of this node with non-blocking connects, beside the loop.
 
-The probed application notices nothing: the answer to our SYN is all there is to know, so the
-handshake is not finished (our acknowledgement is delayed, a reset takes its place), and there is
+The probed application notices nothing: the answer to the SYN is all there is to know, so the
+handshake is not finished (the acknowledgement is delayed, a reset takes its place), and there is
 no connection to accept, to log, or to keep in TIME_WAIT. Where that comes too late, it sees what
 bash's /dev/tcp shows it: a connection that is closed without a byte.
 """
@@ -28,7 +28,7 @@ _Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
 _ABORT: Final = struct.pack("ii", 1, 0)  # struct linger: a reset instead of FIN
 _ABORT_WITHIN: Final = 0.03  # seconds; Linux delays an acknowledgement for at least 40 ms
 _STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-# Want of something on our side, which says nothing about the port.
+# Want of something on this side, which says nothing about the port.
 _INCONCLUSIVE: Final = {
     *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
     *(errno.EADDRNOTAVAIL, errno.EAGAIN),
@@ -38,12 +38,14 @@ _WORDS: Final = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timed out"}
 
 
 class Prober:
-    """Probes the ports of a policy; ``report`` hears of every change of the verdict.
+    """Probes the ports of a policy; ``report`` is called at every change of the verdict.
 
     Its owner calls :meth:`tick` when ``fileno()`` is readable and when ``deadline`` has passed.
     """
 
-    def __init__(self, policy: probe.ProbePolicy, report: Callable[[probe.Report], None]) -> None:
+    def __init__(
+        self, policy: probe.ProbePolicy, report: Callable[[probe.ReportHealth], None]
+    ) -> None:
         self._policy = policy
         self._report = report
         self._state = probe.ProbeState()
@@ -69,26 +71,26 @@ class Prober:
     def begin(self, now: float, policy: probe.ProbePolicy | None = None) -> None:
         """Probe from now on, by another policy if one is given; the verdict so far is kept."""
         if policy is not None:
-            self._dispatch(probe.End(), now)
+            self._dispatch(probe.ProbingEnded(), now)
             self._targets.clear()
             self._policy = policy
-        self._dispatch(probe.Begin(), now)
+        self._dispatch(probe.ProbingBegan(), now)
 
     def tick(self, now: float) -> None:
         """Take the answers that are there, then what is due: a late look is no timeout."""
         if answers := self._collect():
-            self._dispatch(probe.Answered(tuple(answers)), now)
+            self._dispatch(probe.ConnectsEnded(tuple(answers)), now)
         deadline = self._state.deadline
         if deadline is not None and now >= deadline:
-            self._dispatch(probe.DeadlinePassed(), now)
+            self._dispatch(probe.ProbeDeadlinePassed(), now)
 
     def ask(self, cause: str, now: float) -> None:
         """Probe at once, if that counts; see ``core.supervising.probe``."""
-        self._dispatch(probe.Ask(cause=cause), now)
+        self._dispatch(probe.ProbeRequested(cause=cause), now)
 
     def end(self, now: float) -> None:
         """Probe no more; :meth:`begin` goes on from what is known."""
-        self._dispatch(probe.End(), now)
+        self._dispatch(probe.ProbingEnded(), now)
 
     def close(self) -> None:
         """Give back every descriptor."""
@@ -98,22 +100,22 @@ class Prober:
 
     def _dispatch(self, event: probe.Event, now: float) -> None:
         self._state, actions = probe.step(self._state, event, now, self._policy)
-        answers: list[probe.Answer] = []
+        answers: list[probe.ConnectResult] = []
         for action in actions:
             match action:
                 case probe.Connect(port=port):
                     answers += self._connect(port)
                 case probe.Close(port=port):
                     self._close(port)
-                case probe.Report():
+                case probe.ReportHealth():
                     self._report(action)
         if answers:
-            self._dispatch(probe.Answered(tuple(answers)), now)
+            self._dispatch(probe.ConnectsEnded(tuple(answers)), now)
 
-    def _connect(self, port: PortCheck) -> list[probe.Answer]:
+    def _connect(self, port: PortCheck) -> list[probe.ConnectResult]:
         """Begin a connection; return its answer if that is there already.
 
-        A node's own ports answer while we connect: asking at once saves the trouble of waiting.
+        A node's own ports answer during the connect: asking at once saves the trouble of waiting.
         """
         try:
             family, target = self._targets.get(port) or self._target(port)
@@ -152,9 +154,9 @@ class Prober:
         self._targets[port] = (family, (str(address), port.port))
         return self._targets[port]
 
-    def _collect(self) -> list[probe.Answer]:
+    def _collect(self) -> list[probe.ConnectResult]:
         """Return what was answered; those connections are closed."""
-        answers: list[probe.Answer] = []
+        answers: list[probe.ConnectResult] = []
         while self._ports and (ready := self._ready.poll(0)):
             for fd, _ in ready:
                 port = self._ports[fd]
@@ -171,7 +173,7 @@ class Prober:
 
 
 def _finish(made: socket.socket, began: float) -> None:
-    """Close a connection so that the application hears nothing of it, if that is possible yet."""
+    """Close a connection so that the application notices nothing, if that is possible yet."""
     if time.monotonic() - began < _ABORT_WITHIN:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
     made.close()
@@ -183,14 +185,14 @@ def _code_of(made: socket.socket) -> int:
         peer = made.getpeername()
     except OSError:
         return made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ENOTCONN
-    # Nobody listens: the port that we were given happened to be that one, and met itself.
+    # No listener: the port that the kernel chose happened to be that one, and met itself.
     return errno.ECONNREFUSED if peer == made.getsockname() else 0
 
 
-def _answer(port: PortCheck, code: int | None, seconds: float) -> probe.Answer:
+def _answer(port: PortCheck, code: int | None, seconds: float) -> probe.ConnectResult:
     if not code:
-        return probe.Answer(port=port, seconds=seconds)
+        return probe.ConnectResult(port=port, seconds=seconds)
     words = _WORDS.get(code) or os.strerror(code).lower()
-    return probe.Answer(
+    return probe.ConnectResult(
         port=port, failure=words, is_inconclusive=code in _INCONCLUSIVE, seconds=seconds
     )

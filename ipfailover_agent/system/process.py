@@ -1,10 +1,10 @@
 """Starting, signalling and reaping processes; the only place that calls wait.
 
-Whoever else waited (``subprocess``, asyncio) would race with the reaper for exit codes, so nothing
-of that kind runs beside it.
+Any other waiting code (``subprocess``, asyncio) would race with the reaper for exit codes, so
+nothing of that kind runs beside it.
 """
 
-# pathlib costs start-up time and knows no descriptors.
+# pathlib costs start-up time and has no descriptors.
 # ruff: noqa: PTH100, PTH113, PTH118, PTH208
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 
 class ChildExit(Struct, frozen=True, kw_only=True):
-    """A process that ended and was reaped: ours, or an orphan that was handed to us.
+    """A process that ended and was reaped: a child of the agent, or an orphan that it got.
 
     Exactly one of ``exit_code`` and ``signal`` (the number of the one that killed it) is set.
     """
@@ -131,9 +131,9 @@ def signal_process(pid: int, signum: int) -> bool:
     """Signal a process; return False when it is gone.
 
     Raises:
-        NotPermittedError: it belongs to somebody else.
+        NotPermittedError: it belongs to another user.
     """
-    if pid < 1:  # 0 is our own group, -1 everybody
+    if pid < 1:  # 0 is the own group, -1 every process
         raise ValueError(f"internal error: {pid} is no process")
     return _send(os.kill, pid, signum)
 
@@ -142,9 +142,9 @@ def signal_group(group: int, signum: int) -> bool:
     """Signal every process of a group; return False when none is left.
 
     Raises:
-        NotPermittedError: they belong to somebody else.
+        NotPermittedError: they belong to another user.
     """
-    if group <= 1:  # kill(-1) reaches everybody, killpg(0) ourselves
+    if group <= 1:  # kill(-1) reaches every process, killpg(0) the agent
         raise ValueError(f"internal error: {group} is no process group of ours")
     return _send(os.killpg, group, signum)
 
@@ -158,7 +158,7 @@ def group_exists(group: int) -> bool:
 
 
 def become_subreaper() -> None:
-    """Have orphaned descendants handed to us, as PID 1 has anyway.
+    """Have orphaned descendants handed to this process, as PID 1 has anyway.
 
     Raises:
         SystemRefusedError: the kernel does not allow it.
@@ -210,7 +210,7 @@ def _copy_above_standard(fd: int, copies: contextlib.ExitStack) -> int:
 
 
 def _keep_descriptors_to_ourselves() -> None:
-    """Close on exec what our own starter handed down beyond stdin, stdout and stderr."""
+    """Close on exec what the parent process handed down beyond stdin, stdout and stderr."""
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         if fd >= _FIRST_PRIVATE_FD:

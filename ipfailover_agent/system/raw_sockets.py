@@ -21,7 +21,7 @@ _PREFIX: Final = "socket:["
 
 
 def vrrp_sockets() -> frozenset[int]:
-    """Return the inodes of all raw sockets of protocol 112; none where /proc does not tell."""
+    """Return the inodes of all raw sockets of protocol 112; none where /proc hides them."""
     found: set[int] = set()
     for path in _TABLES:
         with contextlib.suppress(OSError), open(path, encoding="ascii", errors="replace") as file:
@@ -36,7 +36,7 @@ def sockets_of(pid: int) -> frozenset[int] | None:
     """Return the inodes of the sockets of a process and its children; None where it is gone.
 
     Raises:
-        NotPermittedError: we may not look.
+        NotPermittedError: the agent may not look.
     """
     try:
         pids = [pid, *_children(pid)]

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.model import Family
-from ipfailover_agent.core.peering.names import Answer, Question
+from ipfailover_agent.core.peering.names import LookupResult, Question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,8 +33,8 @@ _EMPTY = frozenset(
 )
 
 
-def resolve(question: Question) -> Answer:
-    """Ask the system's resolver, and wait for it; a fault becomes a failure in words."""
+def resolve(question: Question) -> LookupResult:
+    """Ask the system's resolver, and wait for it; a fault becomes a failure with its reason."""
     try:
         found = socket.getaddrinfo(
             question.name, None, family=_FAMILIES[question.family], type=socket.SOCK_STREAM
@@ -43,17 +43,17 @@ def resolve(question: Question) -> Answer:
         addresses = tuple(dict.fromkeys(map(ip_address, texts)))
     except socket.gaierror as error:
         failure = "" if error.errno in _EMPTY else (error.strerror or str(error)).lower()
-        return Answer(question=question, failure=failure)
+        return LookupResult(question=question, failure=failure)
     except (OSError, ValueError) as error:  # UnicodeError is a ValueError: a label too long
-        return Answer(question=question, failure=str(error).lower() or "it cannot be asked")
-    return Answer(question=question, addresses=addresses)
+        return LookupResult(question=question, failure=str(error).lower() or "it cannot be asked")
+    return LookupResult(question=question, addresses=addresses)
 
 
 class Resolver:
     """Answers questions in the background; watch :meth:`fileno`, then take :meth:`answers`."""
 
     def __init__(self) -> None:
-        self._answers: deque[Answer] = deque()
+        self._answers: deque[LookupResult] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -70,9 +70,9 @@ class Resolver:
         try:
             thread.start()
         except RuntimeError as error:  # no more threads: a limit of the container
-            self._hand_over(Answer(question=question, failure=str(error)))
+            self._hand_over(LookupResult(question=question, failure=str(error)))
 
-    def answers(self) -> tuple[Answer, ...]:
+    def answers(self) -> tuple[LookupResult, ...]:
         """Return what has been answered since the last call."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._read, 4096)
@@ -82,7 +82,7 @@ class Resolver:
         return tuple(found)
 
     def close(self) -> None:
-        """Take no more answers; whoever hangs is left to hang."""
+        """Take no more answers; a look-up that hangs is left alone."""
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True
@@ -94,21 +94,21 @@ class Resolver:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         self._hand_over(resolve(question))
 
-    def _hand_over(self, answer: Answer) -> None:
+    def _hand_over(self, answer: LookupResult) -> None:
         with self._lock:
             if self._is_closed:
-                return  # the descriptor may be somebody else's by now
+                return  # the descriptor may be another file's by now
             self._answers.append(answer)
-            with contextlib.suppress(BlockingIOError):  # full: the loop has been told
+            with contextlib.suppress(BlockingIOError):  # full: the loop is awake already
                 os.write(self._write, b".")
 
 
-def resolve_once(questions: Iterable[Question], deadline: float) -> tuple[Answer, ...]:
+def resolve_once(questions: Iterable[Question], deadline: float) -> tuple[LookupResult, ...]:
     """Ask everything at once and wait at most ``deadline`` seconds: for commands, not the loop."""
     import select  # noqa: PLC0415 - needed here only
 
     open_ = dict.fromkeys(questions)
-    answers: list[Answer] = []
+    answers: list[LookupResult] = []
     resolver = Resolver()
     for each in open_:
         resolver.ask(each)
@@ -122,4 +122,4 @@ def resolve_once(questions: Iterable[Question], deadline: float) -> tuple[Answer
     finally:
         resolver.close()
     late = f"no answer within {deadline:g} s"
-    return (*answers, *(Answer(question=each, failure=late) for each in open_))
+    return (*answers, *(LookupResult(question=each, failure=late) for each in open_))

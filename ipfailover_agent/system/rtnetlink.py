@@ -58,7 +58,7 @@ _IFA_LABEL: Final = 3
 _IFA_CACHEINFO: Final = 6
 _IFA_FLAGS: Final = 8
 _IFA_RT_PRIORITY: Final = 9  # the metric of the route that comes with the address
-_IFA_PROTO: Final = 11  # who set it: keepalived 2.3 says 18
+_IFA_PROTO: Final = 11  # the program that set it: keepalived 2.3 is 18
 _KEPT: Final = (_IFA_RT_PRIORITY, _IFA_PROTO)
 _IFA_F_TEMPORARY: Final = 0x01  # IPv6; with IPv4 the same bit says secondary
 _IFA_F_OPTIMISTIC: Final = 0x04  # usable though still tentative
@@ -120,7 +120,7 @@ class Link(Struct, frozen=True, kw_only=True):
     """A network interface.
 
     ``is_up`` as keepalived asks for it: up and running. ``speaks_arp``: without IFF_NOARP,
-    or to one other end, which has to be found by nobody.
+    or to one other end, which needs no ARP.
     ``master`` is the index of the device that takes the frames that come in here, 0 for none: a
     VRF leaves them to the interface.
     """
@@ -233,7 +233,7 @@ def build_lease(held: HeldAddress, seconds: int) -> bytes:
 
     The preferred lifetime of IPv6 stays 0 where it is 0: keepalived sets it so, and the node never
     uses the address as a source by itself. What a request does not name is reset: the route's
-    metric, and who set the address (Linux 6.18, both families).
+    metric, and the program that set the address (Linux 6.18, both families).
     """
     preferred = 0 if held.address.is_deprecated else seconds
     kept = b"".join(_pack_attribute(kind, value) for kind, value in held.kept)
@@ -301,7 +301,7 @@ def parse_address(payload: bytes) -> HeldAddress | None:
     attributes = parse_attributes(payload[_ADDRESS.size :])
     if family not in (socket.AF_INET, socket.AF_INET6):
         return None
-    # On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL ours; IPv6 addresses without
+    # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL is own; IPv6 addresses without
     # a peer come with IFA_ADDRESS alone.
     remote = attributes.get(_IFA_ADDRESS)
     local = attributes.get(_IFA_LOCAL, remote)
@@ -375,9 +375,9 @@ def _parse_master(attributes: Mapping[int, bytes]) -> int:
 
 
 def parse_default_route(payload: bytes) -> tuple[RouteHop, ...]:
-    """Return the hops of an RTM_NEWROUTE message; none when it is no default route of ours.
+    """Return the hops of an RTM_NEWROUTE message; none when it is no default route that counts.
 
-    Ours is a unicast route in the main table; blackhole and unreachable defaults lead nowhere.
+    A unicast route in the main table counts; blackhole and unreachable defaults lead nowhere.
 
     Raises:
         MalformedMessageError: the payload is not a struct rtmsg with its attributes.
@@ -428,7 +428,7 @@ def parse_way(payload: bytes) -> Way:
 
 
 def is_behind_defaults(payload: bytes) -> bool:
-    """Tell whether no default route follows this one in a dump of an IPv4 table.
+    """Return whether no default route follows this one in a dump of an IPv4 table.
 
     The kernel walks the table by destination, and 0.0.0.0/0 stands with the other routes to
     0.0.0.0, behind those with a longer prefix (Linux 6.18).

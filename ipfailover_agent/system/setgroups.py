@@ -2,7 +2,7 @@
 
 keepalived 2.2.7 calls setgroups(2) before every script, even to stay what it is. Where that is
 refused the script does not run, and *counts as succeeded*: a check that can never fail. A seccomp
-filter answers "done" instead, for us and everything we start; the groups stay as they are.
+filter answers "done" instead, for the agent and everything it starts; the groups stay as they are.
 """
 
 from __future__ import annotations

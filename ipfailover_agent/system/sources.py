@@ -1,6 +1,6 @@
 """Where variables come from: the environment, a file, or a directory with a file for each."""
 
-# pathlib costs start-up time and knows no descriptors.
+# pathlib costs start-up time and has no descriptors.
 # ruff: noqa: PTH112, PTH116, PTH208
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def _signature(path: str) -> str:
     except OSError:
         return f"{path} missing"
     rights = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
-    # whoever writes in place and sets the time back, as some tools do, cannot set this one
+    # a program that writes in place and sets the time back, as some do, cannot set this one
     times = f"{found.st_mtime_ns} {found.st_ctime_ns}"
     return f"{path} {found.st_dev}:{found.st_ino} {found.st_size} {times} {rights}"
 

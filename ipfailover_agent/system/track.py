@@ -1,6 +1,6 @@
 """Track files: one byte each, by which keepalived puts an instance into FAULT, or does not.
 
-keepalived reads a file when inotify tells of a change (35 to 40 ms until a peer takes over). The
+keepalived reads a file when inotify reports a change (35 to 40 ms until a peer takes over). The
 byte is overwritten in place: that needs no room on a full disk.
 """
 

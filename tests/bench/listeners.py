@@ -37,12 +37,12 @@ import socket, sys
 from ipaddress import ip_address
 import structlog
 from ipfailover_agent.core.model import PortCheck
-from ipfailover_agent.protection.listeners import Listeners
+from ipfailover_agent.protection.listener_watch import ListenerWatch
 from ipfailover_agent.system.loop import Loop
 made = socket.create_server(("127.0.0.1", 0))
 port = PortCheck(address=ip_address("127.0.0.1"), port=made.getsockname()[1])
 with Loop(()) as loop:
-    listeners = Listeners(structlog.get_logger(), lambda _: False)
+    listeners = ListenerWatch(structlog.get_logger(), lambda _: False)
     listeners.configure((port,), float(sys.argv[1]), loop)
     listeners.want(is_wanted=True)
     assert listeners.is_watching

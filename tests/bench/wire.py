@@ -20,9 +20,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.network.packet_filter import kernel_filter
+from ipfailover_agent.core.network.bpf import kernel_filter
 from ipfailover_agent.core.network.packets import gratuitous_arp, parse_frame
-from ipfailover_agent.system.wire import WireSocket
+from ipfailover_agent.system.packet_socket import PacketSocket
 from tests.support import frames
 from tests.support.netns import NetworkNamespace, fresh_namespace
 
@@ -64,7 +64,7 @@ def _parsing() -> None:
 
 def _waiting(near: NetworkNamespace, far: NetworkNamespace, seconds: float) -> None:
     for rate in (10_000, 100_000):
-        with near.entered(), WireSocket("near0", kernel_filter(_OURS)) as wire:
+        with near.entered(), PacketSocket("near0", kernel_filter(_OURS)) as wire:
             sender = _background(far, functools.partial(_flood, rate, seconds))
             before = _received()
             share, wakeups = _share(wire, seconds)
@@ -78,7 +78,7 @@ def _reading(near: NetworkNamespace, far: NetworkNamespace, seconds: float) -> N
     print("\n## adverts of 254 instances at 1 s, spread over the second and all at once")
     for is_burst in (False, True):
         for pause in (0.0, 0.05):
-            with near.entered(), WireSocket("near0", kernel_filter(_OURS)) as wire:
+            with near.entered(), PacketSocket("near0", kernel_filter(_OURS)) as wire:
                 work = functools.partial(_advertise, seconds, is_burst=is_burst)
                 sender = _background(far, work)
                 share, wakeups = _share(wire, seconds, pause)
@@ -94,7 +94,7 @@ def _sending(near: NetworkNamespace, seconds: float) -> None:
     with near.entered():
         for _ in range(7):
             rates["without our socket"].append(_send_for(seconds / 10))
-            with WireSocket("near0", kernel_filter(_OURS)):
+            with PacketSocket("near0", kernel_filter(_OURS)):
                 rates["with it"].append(_send_for(seconds / 10))
     for what, found in rates.items():
         print(f"{what:18} median {statistics.median(found):8.0f}  best {max(found):8.0f}")
@@ -170,7 +170,7 @@ def _parse_all(several: list[bytes]) -> None:
         parse_frame(each)
 
 
-def _share(wire: WireSocket, seconds: float, pause: float = 0.0) -> tuple[float, int]:
+def _share(wire: PacketSocket, seconds: float, pause: float = 0.0) -> tuple[float, int]:
     """Return which share of a core this thread uses for waiting and reading, and its wake-ups.
 
     ``pause`` seconds pass between two readings.

@@ -14,7 +14,7 @@ import pytest
 from msgspec import structs
 
 from ipfailover_agent.core.model import RenderedFile, Rendering, Settings
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.templating import render
 from tests.support import sandbox
 from tests.support.cases import PATHS, Case, load_cases

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.templating import render
 from tests.support import sandbox
 from tests.support.program import KEEPALIVED

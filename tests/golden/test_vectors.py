@@ -9,7 +9,7 @@ import pytest
 
 from ipfailover_agent.core.errors import HostNotReadyError, SettingsError
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.templating import render
 from tests.support import keepalived_conf

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.planning import budget
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings
 from tests.lab.chaos import alarms, stories
 from tests.lab.chaos.scene import MODES, Mode, Scene

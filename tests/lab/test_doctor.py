@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core.telling.findings import CHECKS, Verdict
+from ipfailover_agent.core.telling.findings import CHECKS, CheckResult
 from tests.lab.container import PROJECT
 from tests.lab.namespaces import base_environment
 from tests.lab.scenarios import (
@@ -59,7 +59,7 @@ def before_start(
 
 def by_verdict(printed: str) -> dict[str, set[str]]:
     """Return "check: text" by verdict; every check has a line, and what is no pass says why."""
-    found: dict[str, set[str]] = {each.value: set() for each in Verdict}
+    found: dict[str, set[str]] = {each.value: set() for each in CheckResult}
     told = json.loads(printed)["findings"]
     assert set(CHECKS) == {each["check"] for each in told}
     for each in told:
@@ -105,7 +105,9 @@ def test_a_lone_node_hears_nobody(make_lab: Callable[..., Lab]) -> None:
     code, found = before_start(lab.nodes[0], variables(lab.virtual(1), lab.virtual6(1)))
     assert (0, set()) == (code, found["fail"])
     assert "agent: none runs with this run directory" in found["pass"]
-    assert f"answers: nobody else answers for {lab.virtual(1)} {lab.virtual6(1)}" in found["pass"]
+    assert (
+        f"answers: no other host answers for {lab.virtual(1)} {lab.virtual6(1)}" in found["pass"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -471,7 +473,7 @@ def test_scripts_are_judged_by_where_they_lie(make_lab: Callable[..., Lab]) -> N
     assert {
         (
             "script: OPENSHIFT_HA_CHECK_SCRIPT: /run/open/look.sh lies below /run/open, "
-            "which everybody may write to"
+            "which every user may write to"
         ),
         "script: OPENSHIFT_HA_NOTIFY_SCRIPT: /run/plain.sh is not executable: it is left out",
     } <= found["warn"]

@@ -60,7 +60,7 @@ def test_a_drill_says_what_it_does_to_a_person(make_lab: Callable[..., Lab]) -> 
     done = ask(holder, "drill")
     assert done.returncode == 0, done.stderr
     assert f"{other.ip} had everything" in done.stdout
-    assert "nobody had an address for 0." in done.stdout
+    assert "no node had an address for 0." in done.stdout
     assert "both had one for 0.00 s" in done.stdout
     refused = ask(other, "drill", lab.virtual(2))
     assert refused.returncode == 78
@@ -73,7 +73,7 @@ def test_a_lone_node_keeps_its_address(make_lab: Callable[..., Lab]) -> None:
     holder = serve_ranked(lab, lab.virtual(1))
     done = ask(holder, "drill")
     assert done.returncode == 69
-    assert "nobody took over" in done.stdout
+    assert "no other node took over" in done.stdout
     wait_until(
         lambda: lab.recorder.holders(lab.virtual(1)) == [holder.name],
         timeout=10,

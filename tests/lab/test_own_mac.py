@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.network import packet_filter, packets
+from ipfailover_agent.core.network import bpf, packets
 from tests.lab.scenarios import ELECTION, events, serve_ranked, stays, wait_for_state
 from tests.lab.waiting import wait_until
 
@@ -54,7 +54,7 @@ class Ear:
     def _run(self) -> None:
         while not self._is_ending.is_set():
             with contextlib.suppress(TimeoutError):
-                frame, sender = self._socket.recvfrom(packet_filter.SNAP_LENGTH)
+                frame, sender = self._socket.recvfrom(bpf.SNAP_LENGTH)
                 packet = packets.parse_frame(frame)
                 if isinstance(packet, packets.Announcement) and sender[2] != 4:  # not ours
                     mac = packet.announced_mac.hex(":")

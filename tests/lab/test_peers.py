@@ -49,7 +49,7 @@ IMPATIENT = """
 import functools, sys
 from ipfailover_agent import entry
 from ipfailover_agent.core.peering import inquiries
-inquiries.Policy = functools.partial(inquiries.Policy, drop_after=8.0)
+inquiries.PeersPolicy = functools.partial(inquiries.PeersPolicy, drop_after=8.0)
 sys.argv = ["ipfailover-agent", "run"]
 entry.main()
 """

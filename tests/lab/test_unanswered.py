@@ -64,7 +64,7 @@ def test_port_security_is_named_by_the_backup(make_lab: Callable[..., Lab]) -> N
     line = wait_for_line(backup, "address.unanswered")
     assert "usually port security" in line
     shown = " ".join(ask(backup, "status").stdout.split())
-    assert f"{holder.ip} advertises {cut[0]}, but nobody answers for it" in shown
+    assert f"{holder.ip} advertises {cut[0]}, but no host answers for it" in shown
     assert not any(each in line for line in events(backup, "address.unanswered") for each in free)
     lab.switch.unsecure(holder.name, *cut)
     wait_until(

@@ -321,7 +321,7 @@ def test_a_keepalived_that_cannot_be_started_ends_with_69(world: World) -> None:
 
 @pytest.mark.parametrize("capability", ["net_admin", "net_raw"])
 def test_without_a_capability_nothing_is_started(world: World, capability: str) -> None:
-    """keepalived would be MASTER of an address that nobody serves; exit code 77."""
+    """keepalived would be MASTER of an address that no other node serves; exit code 77."""
     agent = world.start(before=("setpriv", "--bounding-set", f"-{capability}"))
     assert 77 == agent.ends()
     assert f"{capability.upper()} is missing" in agent.log

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.network.packets import Advert
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry.conflict import AdvertSeen
 from ipfailover_agent.prepare import Candidate
@@ -82,7 +82,9 @@ class World:
         )
         log = structlog.get_logger()
         shields = Shields(log, os.environ, keepalived=lambda: None)
-        self.contests = Contests(log=log, holds=holds, overseer=keepalived, shields=shields)
+        self.contests = Contests(
+            log=log, holds=holds, keepalived_watchdog=keepalived, shields=shields
+        )
         self.contests.configure(candidate, loop)
         assert self.contests.is_on
 

@@ -13,9 +13,9 @@ import pytest
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Family, HostScope
 from ipfailover_agent.core.planning import ownership
-from ipfailover_agent.system import host, rtnetlink, wire
+from ipfailover_agent.system import host, packet_socket, rtnetlink
 from ipfailover_agent.system.netlink import AddressSocket
-from ipfailover_agent.system.route_memory import RouteMemory
+from ipfailover_agent.system.route_cache import RouteCache
 from tests.support import crowd
 from tests.support.netns import NetworkNamespace, fresh_namespace
 
@@ -99,7 +99,7 @@ def read_by(monkeypatch: pytest.MonkeyPatch) -> int:
         host.discover(SCOPE)
         host.discover(SCOPE, is_glance=True)
         host.local_addresses(NODES)
-        wire.usable_addresses(socket.if_nametoindex("one"))
+        packet_socket.usable_addresses(socket.if_nametoindex("one"))
         with AddressSocket() as netlink:
             netlink.held_addresses(socket.if_nametoindex("one"))
         return Counting.read
@@ -248,7 +248,7 @@ def dumps_of_routes(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     return made
 
 
-def metrics(memory: RouteMemory, *, is_glance: bool = True) -> list[int]:
+def metrics(memory: RouteCache, *, is_glance: bool = True) -> list[int]:
     """Return the metrics of the IPv4 default routes that a look shows."""
     with AddressSocket(routes=memory) as netlink:
         found = netlink.default_routes([], is_glance=is_glance)
@@ -260,7 +260,7 @@ def test_looks_at_routes_that_do_not_change_dump_them_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A dump passes by every address of the node; a candidate reads anew all the same."""
-    memory = RouteMemory()
+    memory = RouteCache()
     made = dumps_of_routes(monkeypatch)
     assert [[50]] * 3 == [metrics(memory) for _ in range(3)]
     assert 1 == len(made)
@@ -272,7 +272,7 @@ def test_a_look_sees_at_once_when_the_kernel_goes_by_another_default_route(
     namespace: NetworkNamespace,
 ) -> None:
     """Made, made better, replaced, without its link, and gone."""
-    memory = RouteMemory()
+    memory = RouteCache()
     namespace.ip("route", "del", "128.0.0.0/1")
     seen = [metrics(memory)]
     for words in (
@@ -294,7 +294,7 @@ def test_a_look_sees_a_default_route_that_the_kernel_does_not_go_by_within_a_min
     namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No answer shows it."""
-    memory, now = RouteMemory(), time.monotonic()
+    memory, now = RouteCache(), time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
     assert [50] == metrics(memory)
     namespace.ip("route", "add", "default", "via", "10.8.0.254", "metric", "80")
@@ -309,7 +309,7 @@ def test_a_default_route_of_another_table_is_not_remembered(
     """The answers say nothing about the main table: each look reads it."""
     namespace.ip("route", "add", "default", "via", "10.8.0.254", "table", "100", "metric", "9")
     namespace.ip("rule", "add", "from", "all", "lookup", "100")
-    memory = RouteMemory()
+    memory = RouteCache()
     made = dumps_of_routes(monkeypatch)
     assert [[50]] * 2 == [metrics(memory) for _ in range(2)]
     assert 2 == len(made)

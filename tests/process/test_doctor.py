@@ -73,7 +73,7 @@ def test_a_clock_and_a_wire_are_looked_at(world: World) -> None:
     """On a node where nothing is wrong."""
     found = found_by(world)
     assert found["clock"][0].startswith(("pass steady", "warn the kernel"))
-    assert ["pass nobody else answers for 10.0.0.101"] == found["answers"]
+    assert ["pass no other host answers for 10.0.0.101"] == found["answers"]
     assert examining.clock_source() is None or " " not in str(examining.clock_source())
 
 
@@ -132,7 +132,7 @@ def test_programs_that_hang_do_not_keep_it(world: World, tmp_path: Path) -> None
     assert ["fail it does not tell its version"] == found["keepalived"]
     assert ["skip not looked at: keepalived takes too long"] == found["config"]
     assert "nft does not end" in found["firewall"][0]
-    assert ["pass nobody else answers for 10.0.0.101"] == found["answers"]
+    assert ["pass no other host answers for 10.0.0.101"] == found["answers"]
 
 
 def test_an_ordinary_user_is_told_what_was_not_seen(world: World) -> None:
@@ -190,7 +190,7 @@ def test_a_bare_name_is_judged_where_it_is_found(
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     assert "" == examining.obstacle("look.sh")
     programs.chmod(0o777)
-    assert f"below {programs}, which everybody may write to" == examining.obstacle("look.sh")
+    assert f"below {programs}, which every user may write to" == examining.obstacle("look.sh")
 
 
 def test_a_firewall_that_was_opened_by_hand_passes(world: World) -> None:

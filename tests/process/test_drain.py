@@ -129,7 +129,7 @@ def test_a_drain_that_nobody_takes_over_is_undone(world: World) -> None:
         assert [
             "undone",
             f"  10.0.0.2 has taken over {NAMES[2]}",
-            f"  not drained: {NAMES[1]}: nobody else was heard to serve it within 1.4 s",
+            f"  not drained: {NAMES[1]}: no other node was heard to serve it within 1.4 s",
             f"  not drained: {NAMES[0]}: keepalived was not seen to leave MASTER within 2.8 s",
         ] == lines
         assert 69 == code
@@ -146,11 +146,11 @@ def test_force_holds_without_a_successor(world: World) -> None:
     code, lines = outcome(world.command("drain", "--force", "10.0.0.101"))
     assert (
         0,
-        ["drained", f"  nobody was heard to take over {NAMES[0]}: drained by force"],
+        ["drained", f"  no other node was heard to take over {NAMES[0]}: drained by force"],
     ) == (code, lines)
     code, lines = outcome(world.command("drain", "--force", "--wait=0.3", NAMES[1]))
     assert 75 == code
-    assert f"  {NAMES[1]}: nobody has taken over yet, by force" in lines
+    assert f"  {NAMES[1]}: no other node has taken over yet, by force" in lines
     assert {NAMES[0]: "1", NAMES[1]: "1", NAMES[2]: "0"} == held(world)
 
 
@@ -344,6 +344,6 @@ def test_a_restart_alone_does_not_stay_drained(world: World) -> None:
     (world.run_directory / "drain.json").write_text(json.dumps(record))
     agent = running(world, "BACKUP")
     agent.wait_for(lambda: {"0"} == set(held(world).values()))
-    agent.wait_for(lambda: "nobody took over within 1.4 s" in agent.log)
+    agent.wait_for(lambda: "no other node took over within 1.4 s" in agent.log)
     assert "a reload removed it from the configuration" in agent.log
     agent.wait_for(lambda: not (world.run_directory / "drain.json").exists())

@@ -16,17 +16,17 @@ import pytest
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import dump, keepalived
-from ipfailover_agent.core.supervising.watch import (
-    Ask,
-    DumpAnswered,
+from ipfailover_agent.core.supervising.liveness import (
     DumpFailed,
+    DumpReceived,
     Event,
-    KeepalivedReady,
     Kill,
-    Policy,
+    Liveness,
+    LivenessPolicy,
+    RequestDump,
     Suspicion,
     Ticked,
-    Watch,
+    WatchBegan,
     step,
 )
 from ipfailover_agent.system.dumping import DumpRequest
@@ -164,7 +164,7 @@ def sleep_until(deadline: float) -> None:
     select.select([], [], [], max(0.0, deadline - time.monotonic()))
 
 
-def answer(request: DumpRequest, timeout: float = 5) -> DumpAnswered | DumpFailed | None:
+def answer(request: DumpRequest, timeout: float = 5) -> DumpReceived | DumpFailed | None:
     """Poll at the deadlines it tells; None when nothing comes in time."""
     limit = time.monotonic() + timeout
     while time.monotonic() < limit:
@@ -180,7 +180,7 @@ def instances(
     """Ask and return the answer."""
     request.ask(question, running.pid, time.monotonic())
     found = answer(request, timeout)
-    assert isinstance(found, DumpAnswered), found
+    assert isinstance(found, DumpReceived), found
     assert question == found.question
     return found.instances
 
@@ -232,7 +232,7 @@ def test_a_frozen_keepalived_does_not_answer_until_it_thaws(
     assert answer(request_, 1.5) is None
     running.signal_both(signal.SIGCONT)
     found = answer(request_)
-    assert isinstance(found, DumpAnswered)
+    assert isinstance(found, DumpReceived)
     assert 2 == found.question
     assert request_.deadline is None
 
@@ -266,7 +266,7 @@ def test_a_question_that_a_reload_swallows_is_answered_when_it_is_repeated(
         if found is None:
             request_.ask(question, running.pid, time.monotonic())
             found = answer(request_, 5)
-        assert isinstance(found, DumpAnswered), found
+        assert isinstance(found, DumpReceived), found
         assert 254 - 11 <= len(found.instances) <= 254
     wait_until(
         lambda: len(instances(request_, running, 12)) == 254 - 11, 10, "not what was read last"
@@ -306,7 +306,7 @@ def test_a_file_that_is_not_whole_is_looked_at_again(
     assert request_.poll(now) is None
     assert request_.poll(now + 0.9) is None
     running.dump_file.write_bytes(text)
-    assert isinstance(request_.poll(now + 0.95), DumpAnswered)
+    assert isinstance(request_.poll(now + 0.95), DumpReceived)
 
 
 def test_a_file_that_is_never_whole_is_a_failure_and_no_hang(
@@ -415,17 +415,17 @@ class Watcher:
     def __init__(self, running: Keepalived, request: DumpRequest) -> None:
         self.running = running
         self.request = request
-        self.policy = Policy()
-        self.state = Watch()
+        self.policy = LivenessPolicy()
+        self.state = Liveness()
         self.kills: list[str] = []
-        self.feed(KeepalivedReady())
+        self.feed(WatchBegan())
 
     def feed(self, event: Event) -> None:
         now = time.monotonic()
         self.state, actions = step(self.state, event, now, self.policy)
         for action in actions:
             match action:
-                case Ask(question=number):
+                case RequestDump(question=number):
                     self.request.ask(number, self.running.pid, now)
                 case Kill(reason=reason):
                     self.request.abandon()

@@ -13,7 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Settings
-from ipfailover_agent.core.planning import plan
+from ipfailover_agent.core.planning import planner
 from ipfailover_agent.protection.firewalls import Firewalls
 from ipfailover_agent.system import process
 from tests.support.netns import NetworkNamespace, fresh_namespace
@@ -60,7 +60,7 @@ class World:
 
     def configured(self, settings: Settings) -> list[dict[str, Any]]:
         """Take settings, let what they cause happen, and return the events."""
-        config = plan.plan(settings, host_facts({"ens3": ["192.168.55.10/24"]}))
+        config = planner.plan(settings, host_facts({"ens3": ["192.168.55.10/24"]}))
         self.firewalls.configure(settings, config, time.monotonic())
         return self.settled()
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.model import ListenAddress
-from ipfailover_agent.core.telling import http
-from ipfailover_agent.core.telling.http import Request, Response
+from ipfailover_agent.core.telling import http_messages
+from ipfailover_agent.core.telling.http_messages import HttpRequest, HttpResponse
 from ipfailover_agent.report import page
-from ipfailover_agent.report.board import Board, Listening
-from ipfailover_agent.report.http import MOST_CONNECTIONS, Server, open_listener
-from ipfailover_agent.report.site import Site
+from ipfailover_agent.report.exchange import Exchange, Listening
+from ipfailover_agent.report.http_server import MOST_CONNECTIONS, Server, open_listener
+from ipfailover_agent.report.routes import Routes
 from tests.support import browser, http_client
 from tests.support.observed import instance, observation
 from tests.support.waiting import wait_until
@@ -36,24 +36,24 @@ OWN = 5_900_000  # bytes of an answer that is made anew for each
 class Answers:
     """Answers by path: ``/big``, ``/bug``, ``/page``, ``/wait`` (until a look) or the path."""
 
-    def __init__(self, board: Board) -> None:
-        self.board = board
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
         self.page = page.response(observation(instance(1), instance(2, "FAULT")))
 
-    def answer(self, request: Request, now: float, *, may_wait: bool) -> Response | None:
+    def answer(self, request: HttpRequest, now: float, *, may_wait: bool) -> HttpResponse | None:
         match request.path:
             case "/big":
-                return Response(body=BIG)
+                return HttpResponse(body=BIG)
             case "/own":
-                return Response(body=bytes(OWN))
+                return HttpResponse(body=bytes(OWN))
             case "/bug":
                 raise RuntimeError("this is a bug")
             case "/page":
                 return self.page
-            case "/wait" if self.board.look is None:
-                return None if may_wait else http.text(503, "late")
+            case "/wait" if self.exchange.look is None:
+                return None if may_wait else http_messages.text(503, "late")
             case _:
-                return http.text(200, f"{request.path} {now > 0}")
+                return http_messages.text(200, f"{request.path} {now > 0}")
 
 
 class Served:
@@ -62,21 +62,23 @@ class Served:
     def __init__(self, host: str = "127.0.0.1") -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.board = Board()
+        self.exchange = Exchange()
         self.server = Server(
-            ListenAddress(host=host, port=self.port), self.board, Answers(self.board)
+            ListenAddress(host=host, port=self.port), self.exchange, Answers(self.exchange)
         )
 
     def start(self) -> None:
         self.server.start()
-        wait_until(lambda: self.board.listening.active, 5, lambda: repr(self.board.listening))
+        wait_until(
+            lambda: self.exchange.listening.active, 5, lambda: repr(self.exchange.listening)
+        )
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), 5)
 
     def close(self) -> None:
         assert self.server.close(5)
-        self.board.close()
+        self.exchange.close()
 
 
 @pytest.fixture
@@ -144,7 +146,7 @@ def test_a_client_that_is_gone_is_no_error(served: Served) -> None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             client.sendall(b"GET " + path + b" HTTP/1.1\r\n\r\n")
     assert 200 == http_client.get(served.port, "/x").status
-    assert "" == served.board.listening.failure
+    assert "" == served.exchange.listening.failure
 
 
 def test_who_has_said_all_may_close_its_side(served: Served) -> None:
@@ -199,14 +201,14 @@ def test_who_waits_is_answered_by_a_look_or_after_two_seconds(served: Served) ->
     began = time.monotonic()
     assert "late\n" == http_client.get(served.port, "/wait").text
     assert 1.8 <= time.monotonic() - began < 4
-    assert select.select([served.board.to_loop], [], [], 0)[0]
-    assert served.board.wanted_at >= began
+    assert select.select([served.exchange.to_loop], [], [], 0)[0]
+    assert served.exchange.wanted_at >= began
 
 
 def test_a_bug_is_told_and_ends_nothing(served: Served) -> None:
     """500 for who asked; the loop will log it."""
     assert 500 == http_client.get(served.port, "/bug").status
-    assert "this is a bug" in served.board.listening.failure
+    assert "this is a bug" in served.exchange.listening.failure
     assert 200 == http_client.get(served.port, "/x").status
 
 
@@ -242,27 +244,27 @@ def test_an_address_that_is_not_there_says_why() -> None:
     served = Served("192.0.2.1")
     served.server.start()
     reason = "Cannot assign requested address"
-    wait_until(lambda: Listening(reason=reason) == served.board.listening, 5, "it is not told")
+    wait_until(lambda: Listening(reason=reason) == served.exchange.listening, 5, "it is not told")
     served.close()
 
 
 def test_one_look_is_made_into_each_page_once() -> None:
     """However many ask; the next look makes them anew."""
-    board = Board()
-    site = Site(board)
-    board.look = observation(instance(1))
+    exchange = Exchange()
+    site = Routes(exchange)
+    exchange.look = observation(instance(1))
     for path in ("/", "/metrics", "/status"):
-        first = site.answer(Request(path=path), board.look.at, may_wait=True)
-        assert first is site.answer(Request(path=path), board.look.at + 0.9, may_wait=True)
-        assert site.answer(Request(path=path), board.look.at + 1.1, may_wait=True) is None
-        late = site.answer(Request(path=path), board.look.at + 2.1, may_wait=False)
+        first = site.answer(HttpRequest(path=path), exchange.look.at, may_wait=True)
+        assert first is site.answer(HttpRequest(path=path), exchange.look.at + 0.9, may_wait=True)
+        assert site.answer(HttpRequest(path=path), exchange.look.at + 1.1, may_wait=True) is None
+        late = site.answer(HttpRequest(path=path), exchange.look.at + 2.1, may_wait=False)
         assert late is not None
         assert (503, True) == (late.status, late.body.startswith(b"stale"))
-    board.look = observation(instance(2))
-    again = site.answer(Request(path="/status"), board.look.at, may_wait=True)
+    exchange.look = observation(instance(2))
+    again = site.answer(HttpRequest(path="/status"), exchange.look.at, may_wait=True)
     assert again is not None
     assert b"edge_VIP_2" in again.body
-    board.close()
+    exchange.close()
 
 
 def in_chromium(profile: Path, url: str, *words: str) -> str:

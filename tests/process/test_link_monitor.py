@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.system import terrain
+from ipfailover_agent.system import link_facts
 from ipfailover_agent.system.link_monitor import (
     AddressNotice,
     LinkMonitor,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.supervising.ground import Terrain
+    from ipfailover_agent.core.supervising.link_state import LinkFacts
 
 netns = pytest.mark.netns
 
@@ -154,12 +154,12 @@ def test_an_address_is_read_as_the_kernel_tells_it() -> None:
 @netns
 def undisturbed(
     virtual: Collection[IPAddress] = (), wanted: Collection[IPAddress] = ()
-) -> Terrain:
+) -> LinkFacts:
     """Look at ``two``, again where an address changes meanwhile: a dump may be torn."""
     for _ in range(10):
         with contextlib.suppress(SystemRefusedError):
-            return terrain.look("two", virtual, wanted)
-    return terrain.look("two", virtual, wanted)
+            return link_facts.look("two", virtual, wanted)
+    return link_facts.look("two", virtual, wanted)
 
 
 def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
@@ -177,11 +177,11 @@ def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
     namespace.ip("address", "add", "fd00::11/64", "dev", "two")  # detection takes a second
     here, elsewhere, late = map(ip_address, ("10.0.0.11", "10.1.0.11", "fd00::11"))
     found = undisturbed({ip_address("10.0.0.101")}, {elsewhere, ip_address("10.9.9.9")})
-    assert (found.index, found.is_running) == (terrain.index_of("two"), True)
+    assert (found.index, found.is_running) == (link_facts.index_of("two"), True)
     assert found.usable - {late} == {here}
     assert {elsewhere} == found.elsewhere
     assert found.present == {here, late} | found.elsewhere
     assert {here, late} == {each.address for each in found.held}
     wait_until(lambda: late in undisturbed().usable, 10, "it can be used")
-    gone = terrain.look("four", ())
+    gone = link_facts.look("four", ())
     assert (gone.index, gone.is_running, gone.usable) == (None, False, frozenset())

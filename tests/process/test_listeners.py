@@ -19,15 +19,14 @@ import structlog
 
 from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.protection.probes import SOURCE, Probes
-from ipfailover_agent.system import listeners as system
-from ipfailover_agent.system import process
-from ipfailover_agent.system.listeners import ListenerSocket
+from ipfailover_agent.system import listener_socket, process
+from ipfailover_agent.system.listener_socket import ListenerSocket
 from ipfailover_agent.system.loop import Loop, Readable, Woken
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
-from tests.unit.test_roster import instance
+from tests.unit.test_instance_states import instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 V4, V6 = ip_address("127.0.0.1"), ip_address("::1")
-ELIGIBLE = Roster(entries=(RosterEntry(instance=instance(1), state=VrrpState.BACKUP),))
-HELD = Roster(entries=(RosterEntry(instance=instance(1), state=VrrpState.FAULT),))
+ELIGIBLE = InstanceStates(entries=(InstanceState(instance=instance(1), state=VrrpState.BACKUP),))
+HELD = InstanceStates(entries=(InstanceState(instance=instance(1), state=VrrpState.FAULT),))
 
 
 def numbers(port: int, *addresses: str) -> list[int]:
@@ -151,7 +150,7 @@ def test_no_right_is_needed_and_the_application_sees_nothing(application: socket
     """Neither a capability nor root; nothing waits to be accepted."""
     port = application.getsockname()[1]
     assert [0] == as_nobody(lambda: numbers(port, "127.0.0.1"))
-    assert "" == as_nobody(system.refusal)
+    assert "" == as_nobody(listener_socket.refusal)
     with pytest.raises(BlockingIOError):
         application.accept()
 
@@ -162,7 +161,7 @@ def test_the_control_is_found_with_both_families(namespace: NetworkNamespace) ->
     asker = ListenerSocket([PortCheck(address=V4, port=1), PortCheck(address=V6, port=1)])
     assert "" == asker.control()
     asker.close()
-    assert "" == system.refusal()
+    assert "" == listener_socket.refusal()
 
 
 def test_where_a_node_has_no_ipv6_the_control_of_ipv4_stands_for_both(
@@ -203,7 +202,9 @@ class Watching:
         log = structlog.wrap_logger(None, processors=[self.capture])
         self.probes = Probes(log, self.paths, dict(os.environ))
 
-    def begin(self, *ports: PortCheck, roster: Roster = ELIGIBLE, **more: float) -> None:
+    def begin(
+        self, *ports: PortCheck, instance_states: InstanceStates = ELIGIBLE, **more: float
+    ) -> None:
         wanted = PortProbes(
             name="chk_x",
             interval=more.get("interval", 60),
@@ -214,9 +215,9 @@ class Watching:
             listeners=ports,
             watch=0.05,
         )
-        self.probes.prepare(wanted, roster)
+        self.probes.prepare(wanted, instance_states)
         self.probes.configure(wanted, self.loop)
-        self.probes.roster_is(roster)
+        self.probes.roster_is(instance_states)
 
     def turn(self, seconds: float = 0.3) -> list[object]:
         """Go round the loop for so long, or until something was found; return what came."""
@@ -378,10 +379,10 @@ def test_a_node_that_is_held_watches_nothing(
     watching: Watching, application: socket.socket
 ) -> None:
     """Nothing would follow; when it is let go, it goes on from what is there."""
-    watching.begin(at(application), roster=HELD)
+    watching.begin(at(application), instance_states=HELD)
     is_watching = [watching.is_watching]
-    for roster in (ELIGIBLE, HELD):
-        watching.probes.roster_is(roster)
+    for instance_states in (ELIGIBLE, HELD):
+        watching.probes.roster_is(instance_states)
         is_watching.append(watching.is_watching)
     assert [False, True, False] == is_watching
     application.close()
@@ -396,9 +397,9 @@ def test_a_listener_that_was_there_over_a_rest_is_missed_after_it(
 ) -> None:
     """The first look after a rest says what is there, though nothing is new to the kernel."""
     watching.begin(at(application))
-    for roster in (HELD, ELIGIBLE):
+    for instance_states in (HELD, ELIGIBLE):
         watching.turn()
-        watching.probes.roster_is(roster)
+        watching.probes.roster_is(instance_states)
     watching.turn()
     application.close()
     told = watching.until_told("check.failed")
@@ -454,7 +455,7 @@ def test_without_the_kernel_s_word_the_periodic_check_goes_on_alone(
     assert ("listener", "warning") == (told["kind"], told["log_level"])
     found = watching.probes.listeners.protection()
     assert (False, told["reason"]) == (found.active, found.reason)
-    assert str(told["reason"]) == system.refusal()
+    assert str(told["reason"]) == listener_socket.refusal()
     application.close()
     assert "cause" not in watching.until_told("check.failed")
     assert 1 == watching.events.count("protection.off")

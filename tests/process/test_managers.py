@@ -100,8 +100,8 @@ left = set(own())
 found = {}
 for number, name in enumerate(settings, 1):
     judged = examining.managers(name, indices[name])
-    (leased,) = managers.of_managers(name, judged, 3)
-    (lasting,) = managers.of_managers(name, judged, 0)
+    (leased,) = managers.judge_managers(name, judged, 3)
+    (lasting,) = managers.judge_managers(name, judged, 0)
     found[name] = {
         "leased": [f"10.5.{number}.61/32" in left, leased.verdict.value == "pass"],
         "lasting": [f"10.5.{number}.60/32" in left, lasting.verdict.value == "pass"],

@@ -18,8 +18,8 @@ from ipfailover_agent.configuration import peering
 from ipfailover_agent.configuration.peering import SOURCE, Peering
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Family, Settings
-from ipfailover_agent.core.peering.inquiries import Policy
-from ipfailover_agent.core.peering.names import Answer, Question
+from ipfailover_agent.core.peering.inquiries import PeersPolicy
+from ipfailover_agent.core.peering.names import LookupResult, Question
 from ipfailover_agent.system import host, memory
 from ipfailover_agent.system.loop import Loop, Readable
 from tests.support.vectors import host_facts
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
 
-FAST = Policy(interval=0.05, again=0.01, settle=0.03, grace=0.5, patience=1.0, note_every=0.1)
+FAST = PeersPolicy(interval=0.05, again=0.01, settle=0.03, grace=0.5, timeout=1.0, note_every=0.1)
 SETTINGS = Settings(
     virtual_addresses=(ip_address("10.0.0.100"),), unicast_peer_names=("10.0.0.1", "10.0.0.2")
 )
@@ -157,7 +157,7 @@ def test_a_set_that_was_confirmed_a_moment_ago_is_used_at_once(rig: Rig) -> None
     """The plan has it from the first question on, and the log says why."""
     addresses = [(ip_address(f"10.0.0.{number}"),) for number in (1, 2)]
     known = [
-        Answer(question=Question(name=name, family=Family.IPV4), addresses=each, age=50.0)
+        LookupResult(question=Question(name=name, family=Family.IPV4), addresses=each, age=50.0)
         for name, each in zip(SETTINGS.unicast_peer_names, addresses, strict=True)
     ]
     memory.record_peers(rig.path, known)
@@ -176,7 +176,8 @@ def test_a_recorded_set_is_read_again_where_the_kernel_refused_the_first_time(
 ) -> None:
     """Without it keepalived would wait for DNS."""
     recorded = [
-        Answer(question=each, addresses=(ip_address(each.name),), age=1.0) for each in QUESTIONS
+        LookupResult(question=each, addresses=(ip_address(each.name),), age=1.0)
+        for each in QUESTIONS
     ]
     memory.record_peers(rig.path, tuple(recorded))
 

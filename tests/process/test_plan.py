@@ -59,7 +59,7 @@ def test_ids_that_shift_are_warned_of_and_can_be_pinned(world: World) -> None:
     flat = " ".join(done.stdout.split())
     assert (
         "warning: the ids of 10.0.0.103 to 10.0.0.105 shift by one, from 13-15 to 12-14: nodes "
-        "that still run the old list will contest them, and each may be on nobody for up to "
+        "that still run the old list will contest them, and each may be on no node for up to "
         in flat
     )
     assert (

@@ -19,11 +19,11 @@ import structlog
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.protection.probes import SOURCE, Probes
 from ipfailover_agent.system.loop import Loop, Readable
 from tests.support.waiting import wait_until
-from tests.unit.test_roster import instance
+from tests.unit.test_instance_states import instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ class Checking:
     def begin(self, port: int, **more: float) -> PortProbes:
         """Do what a start does; return what is probed."""
         wanted = probing(port, **more)
-        self.probes.prepare(wanted, Roster())
+        self.probes.prepare(wanted, InstanceStates())
         self.probes.configure(wanted, self.loop)
         return wanted
 
@@ -224,16 +224,16 @@ def test_what_was_found_so_far_holds_until_the_first_answer(
 ) -> None:
     """A reload that brings probes costs no address; a start gives none before its time."""
     entries = [
-        RosterEntry(instance=instance(number), state=state)
+        InstanceState(instance=instance(number), state=state)
         for number, state in enumerate(states, start=1)
     ]
-    checking.probes.prepare(probing(9), Roster(entries=tuple(entries)))
+    checking.probes.prepare(probing(9), InstanceStates(entries=tuple(entries)))
     assert expected == checking.track.read_text()
 
 
 def test_without_probes_nothing_is_written(checking: Checking) -> None:
     """keepalived runs the check, or there is none."""
-    checking.probes.prepare(None, Roster())
+    checking.probes.prepare(None, InstanceStates())
     checking.probes.configure(None, checking.loop)
     assert not checking.track.exists()
     assert checking.probes.deadline is None
@@ -245,13 +245,13 @@ def test_a_verdict_is_kept_over_a_reload(checking: Checking, application: socket
     """The file says what is known, whatever keepalived is doing; another port is asked at once."""
     wanted = checking.begin(port_of(application))
     deadline = checking.probes.deadline
-    checking.probes.prepare(wanted, Roster())
+    checking.probes.prepare(wanted, InstanceStates())
     assert "0\n" == checking.track.read_text()
     checking.probes.configure(wanted, checking.loop)
     assert deadline == checking.probes.deadline
     checking.probes.configure(probing(closed_port()), checking.loop)
     assert "1\n" == checking.track.read_text()
-    checking.probes.prepare(wanted, Roster())
+    checking.probes.prepare(wanted, InstanceStates())
     assert "1\n" == checking.track.read_text()
 
 
@@ -272,7 +272,7 @@ def test_a_track_file_that_cannot_be_made_is_an_error(checking: Checking) -> Non
     """Before keepalived reads of it: the candidate is refused, and says why."""
     checking.track.mkdir()
     with pytest.raises(SystemRefusedError, match=os.strerror(errno.EISDIR)):
-        checking.probes.prepare(probing(9), Roster())
+        checking.probes.prepare(probing(9), InstanceStates())
 
 
 def test_a_track_file_that_cannot_be_written_is_told_and_tried_again(

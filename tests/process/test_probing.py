@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.model import PortCheck
-from ipfailover_agent.core.supervising.probe import ProbePolicy, Report
+from ipfailover_agent.core.supervising.probe import ProbePolicy, ReportHealth
 from ipfailover_agent.system.probing import Prober
 from tests.support.waiting import wait_until
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.netns
 
-GOOD = Report(is_healthy=True, reason="")
+GOOD = ReportHealth(is_healthy=True, reason="")
 INTERVAL = 0.1
 
 
@@ -33,7 +33,7 @@ class Probing:
     """A prober with the loop that it needs, and its reports."""
 
     def __init__(self, *ports: PortCheck, **more: float) -> None:
-        self.reports: list[Report] = []
+        self.reports: list[ReportHealth] = []
         self.policy = ProbePolicy(
             ports=ports,
             interval=more.get("interval", INTERVAL),
@@ -49,7 +49,7 @@ class Probing:
         select.select([self.prober], [], [], pause)
         self.prober.tick(time.monotonic())
 
-    def until(self, count: int, timeout: float = 5) -> Report:
+    def until(self, count: int, timeout: float = 5) -> ReportHealth:
         """Turn until so many reports are there; return the last one."""
 
         def is_there() -> bool:
@@ -125,7 +125,7 @@ def test_an_application_that_ends_is_noticed_within_an_interval(
         report = made.until(2)
         assert time.monotonic() - began < INTERVAL + 0.05
         reason = f"port {port.port} of {host}: refused"
-        assert report == Report(is_healthy=False, reason=reason)
+        assert report == ReportHealth(is_healthy=False, reason=reason)
         with socket.create_server((host, port.port), family=family):
             assert made.until(3) == GOOD
 
@@ -160,7 +160,7 @@ def test_an_application_that_accepts_no_more_times_out(namespace: NetworkNamespa
     ):
         assert made.reports == []
         reason = f"port {port_of(listening).port} of 127.0.0.1: timed out after 0.1 s"
-        assert made.until(1) == Report(is_healthy=False, reason=reason)
+        assert made.until(1) == ReportHealth(is_healthy=False, reason=reason)
         listening.accept()[0].close()
         assert made.until(2) == GOOD
 
@@ -170,7 +170,7 @@ def test_an_address_that_cannot_be_reached_is_told_in_words(namespace: NetworkNa
     del namespace
     with probing(PortCheck(address=ip_address("192.0.2.1"), port=80)) as made:
         reason = "port 80 of 192.0.2.1: network is unreachable"
-        assert made.reports == [Report(is_healthy=False, reason=reason)]
+        assert made.reports == [ReportHealth(is_healthy=False, reason=reason)]
 
 
 def test_a_port_that_only_meets_itself_is_refused(namespace: NetworkNamespace) -> None:

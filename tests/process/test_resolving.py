@@ -17,7 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family
-from ipfailover_agent.core.peering.names import Answer, Question
+from ipfailover_agent.core.peering.names import LookupResult, Question
 from ipfailover_agent.system import memory, resolving
 from tests.support.waiting import wait_until
 
@@ -41,7 +41,9 @@ def test_an_answer_comes_through_the_descriptor(resolver: resolving.Resolver) ->
     assert () == resolver.answers()
     resolver.ask(LOCAL)
     assert select.select([resolver], [], [], 10)[0]
-    assert (Answer(question=LOCAL, addresses=(ip_address("127.0.0.1"),)),) == resolver.answers()
+    assert (
+        LookupResult(question=LOCAL, addresses=(ip_address("127.0.0.1"),)),
+    ) == resolver.answers()
     assert not select.select([resolver], [], [], 0)[0]
 
 
@@ -60,7 +62,7 @@ def test_a_name_that_cannot_be_resolved_is_no_fault_of_ours(name: str) -> None:
 def test_a_name_without_the_family_is_an_empty_answer() -> None:
     """An address literal has one family only, so it needs no DNS."""
     question = Question(name="127.0.0.1", family=Family.IPV6)
-    assert Answer(question=question) == resolving.resolve(question)
+    assert LookupResult(question=question) == resolving.resolve(question)
 
 
 def test_everything_at_once_has_one_deadline() -> None:
@@ -143,8 +145,8 @@ def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
     """By name and family; a name that was not recorded has none."""
     six = Question(name="localhost", family=Family.IPV6)
     known = (
-        Answer(question=LOCAL, addresses=(ip_address("10.0.0.1"), ip_address("10.0.0.2"))),
-        Answer(question=six, addresses=(ip_address("fd00::1"),), age=40.0),
+        LookupResult(question=LOCAL, addresses=(ip_address("10.0.0.1"), ip_address("10.0.0.2"))),
+        LookupResult(question=six, addresses=(ip_address("fd00::1"),), age=40.0),
     )
     path = str(tmp_path / "peers.json")
     memory.record_peers(path, known)
@@ -170,7 +172,7 @@ def test_what_is_not_known_to_be_of_a_moment_ago_is_of_no_age(
 ) -> None:
     """Of another boot, of a former version, of the future."""
     path = tmp_path / "peers.json"
-    answer = Answer(question=LOCAL, addresses=(ip_address("10.0.0.1"),), age=1.0)
+    answer = LookupResult(question=LOCAL, addresses=(ip_address("10.0.0.1"),), age=1.0)
     memory.record_peers(str(path), (answer,))
     record = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**record, field: value}), encoding="utf-8")
@@ -201,6 +203,8 @@ def test_a_damaged_record_is_none(tmp_path: Path, record: str | None) -> None:
 def test_the_record_is_one_that_people_can_read(tmp_path: Path) -> None:
     """Names, families, addresses."""
     path = tmp_path / "peers.json"
-    memory.record_peers(str(path), (Answer(question=LOCAL, addresses=(ip_address("10.0.0.1"),)),))
+    memory.record_peers(
+        str(path), (LookupResult(question=LOCAL, addresses=(ip_address("10.0.0.1"),)),)
+    )
     found = json.loads(path.read_text(encoding="utf-8"))
     assert {"localhost": {"ipv4": ["10.0.0.1"]}} == found["peers"]

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.model import ConflictMode, Settings
 from ipfailover_agent.core.network.packets import Advert, Carp
-from ipfailover_agent.core.planning import plan
+from ipfailover_agent.core.planning import planner
 from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.protection import shields
 from ipfailover_agent.protection.shields import Shields
-from ipfailover_agent.report.status import Protection
+from ipfailover_agent.report.status_model import Protection
 from ipfailover_agent.system import process, raw_sockets
-from ipfailover_agent.system.firewall import NftRun
+from ipfailover_agent.system.nft import NftRun
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
@@ -72,7 +72,7 @@ class World:
 
     def configure(self, settings: Settings = ON, interface: str = "ens3") -> None:
         facts = host_facts({interface: ["192.168.55.10/24"]})
-        config = replace(plan.plan(settings, facts), conflict=settings.conflict)
+        config = replace(planner.plan(settings, facts), conflict=settings.conflict)
         (self.context,) = contexts.build(
             config, facts, mac=bytes(6), host_macs=frozenset()
         ).values()
@@ -82,7 +82,7 @@ class World:
     def hear(self, advert: Advert = FOREIGN, *, is_ours: bool = False) -> None:
         now = time.monotonic()
         for _ in range(2):
-            self.shields.heard(self.name, advert, self.context, now, is_ours=is_ours)
+            self.shields.on_advert(self.name, advert, self.context, now, is_ours=is_ours)
 
     def table(self) -> str:
         return self._namespace.run("nft", "list", "ruleset")

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, cast
 
-from ipfailover_agent.report import http, site
+from ipfailover_agent.report import http_server, routes
 from ipfailover_agent.system.loop import Loop
 from ipfailover_agent.web import Web
 from tests.unit.test_reporter import Told
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.protection.guard import Guard
 
-LOADED = (http, site)  # by now: a module is a file too, and there is to be no descriptor for it
+LOADED = (
+    http_server,
+    routes,
+)  # by now: a module is a file too, and there is to be no descriptor for it
 
 
 def test_no_descriptor_to_begin_with_costs_no_agent(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core.rivalry.answering import deadline, due_instances, step
 from ipfailover_agent.core.rivalry.questions import (
-    Answered,
+    AddressAnswered,
+    AddressesConfigured,
     Answering,
     AnsweringPolicy,
-    Ask,
-    Configured,
+    AskForAddress,
     Due,
     Event,
-    Holder,
+    ForeignMaster,
     Missed,
     Unanswered,
 )
@@ -52,17 +52,19 @@ class World:
     def __init__(self) -> None:
         self.state = Answering()
         self.now = 1000.0
-        self.holders: dict[str, Holder] = {}
+        self.holders: dict[str, ForeignMaster] = {}
         self.answering: set[IPAddress] = set()
         self.asked: list[tuple[float, IPAddress]] = []
         self.silent: dict[IPAddress, int] = dict.fromkeys(VIRTUAL, 0)
-        self.feed(Configured(instances={each: str(each) for each in VIRTUAL}, links=LINKS))
+        self.feed(
+            AddressesConfigured(instances={each: str(each) for each in VIRTUAL}, links=LINKS)
+        )
         self.hold([0] * 6)
 
     def hold(self, choice: list[int]) -> None:
         """Choose a holder for each address, 2 for none."""
         chosen = {
-            str(address): Holder(
+            str(address): ForeignMaster(
                 source=SOURCES[number],
                 mac=MACS[number],
                 addresses=frozenset(VIRTUAL),
@@ -84,7 +86,7 @@ class World:
 
     def take(self, action: Action) -> None:
         match action:
-            case Ask(target=target):
+            case AskForAddress(target=target):
                 self.asked.append((self.now, target))
                 if target in self.silent:
                     self.silent[target] += 1
@@ -102,7 +104,7 @@ class World:
     def answer(self, address: IPAddress, *, is_unasked: bool = False) -> None:
         found = self.state.inquiries.get(address)
         is_holder = found is not None and found.holder is not None and found.holder.mac == MACS[0]
-        self.feed(Answered(address=address, mac=MACS[0], is_unasked=is_unasked))
+        self.feed(AddressAnswered(address=address, mac=MACS[0], is_unasked=is_unasked))
         if address in self.silent and (not is_unasked or is_holder):
             self.silent[address] = 0
 
@@ -122,7 +124,7 @@ class World:
                 instances: dict[IPAddress, str] = {
                     VIRTUAL[each]: str(VIRTUAL[each]) for each in chosen
                 }
-                self.feed(Configured(instances=instances, links=LINKS))
+                self.feed(AddressesConfigured(instances=instances, links=LINKS))
             case "holders", list() as choice:
                 self.hold(choice)
             case "answering", set() as addresses:
@@ -169,7 +171,7 @@ def test_a_holder_that_stays_silent_is_named_at_last(happened: list[tuple[str, o
     world = World()
     for kind, value in happened:
         world.happen(kind, value)
-    world.feed(Configured(instances={each: str(each) for each in VIRTUAL}, links=LINKS))
+    world.feed(AddressesConfigured(instances={each: str(each) for each in VIRTUAL}, links=LINKS))
     world.hold([0] * 6)
     world.answering = {SOURCES[0], *VIRTUAL[3:]}
     world.wait(900)

@@ -36,4 +36,4 @@ def test_what_is_quoted_is_never_objected_to(words: list[str]) -> None:
     command = shlex.join(["/bin/x", *words])
     found = commands.split(command)
     assert commands.objection(command, found) is None
-    assert not list(commands.remarks(found))
+    assert not list(commands.warnings(found))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry.causes import CauseKind
-from ipfailover_agent.core.rivalry.conflict import Hold, HoldReason
+from ipfailover_agent.core.rivalry.conflict import HoldInstance, HoldReason
 from tests.support.contest_model import Dialect, Network, NodeSetup, World
 from tests.support.contest_scenarios import (
     Disturbance,
@@ -45,13 +45,13 @@ PLAIN = (Dialect(),)
 DEAF_LOWER_TWO = 0.6  # seconds with two holders: 0.3, a dump, the hold file and the FIFO
 
 
-def holds(world: World) -> list[tuple[int, Hold]]:
+def holds(world: World) -> list[tuple[int, HoldInstance]]:
     """Return who yielded, by its agent's doing."""
     return [
         (node.index, action)
         for node in world.nodes
         for _, action in node.log
-        if isinstance(action, Hold)
+        if isinstance(action, HoldInstance)
     ]
 
 

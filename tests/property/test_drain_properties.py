@@ -24,13 +24,13 @@ from ipfailover_agent.core.drains.drain_requests import (
 )
 from ipfailover_agent.core.drains.fsm import (
     AnswerRequest,
+    ClearHold,
     DrainPhase,
     DrainPolicy,
     DrainSpec,
     DrainState,
-    HoldInstance,
     InstanceDrain,
-    ReleaseInstance,
+    SetHold,
     Target,
 )
 from tests.support.building import builds
@@ -82,11 +82,11 @@ class Machine(RuleBasedStateMachine):
         self.state, actions = fsm.step(self.state, event, self.now, POLICY)
         for action in actions:
             match action:
-                case HoldInstance(name=name):
+                case SetHold(name=name):
                     assert name not in self.held
                     self.held.add(name)
                     self.begin(name)
-                case ReleaseInstance(name=name):
+                case ClearHold(name=name):
                     self.held.remove(name)
                 case fsm.SaveDrains():
                     assert action is actions[0]

@@ -11,12 +11,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.supervising import lifecycle
 from ipfailover_agent.core.supervising import supervision as does
-from ipfailover_agent.core.supervising.supervision import Phase, Policy, Reload, Verdict
+from ipfailover_agent.core.supervising.supervision import (
+    AgentPhase,
+    CandidateVerdict,
+    Reload,
+    SupervisionPolicy,
+)
 
-POLICY = Policy()
+POLICY = SupervisionPolicy()
 VERDICTS = st.builds(
     does.PreparationEnded,
-    verdict=st.sampled_from(Verdict),
+    verdict=st.sampled_from(CandidateVerdict),
     signals=st.integers(0, 2),
     may_change=st.booleans(),
 )
@@ -86,7 +91,7 @@ class Machine(RuleBasedStateMachine):
                 self.released = False
                 return [does.Spawned(pid=7)]
             case does.SignalKeepalived(signal=signal.SIGHUP):
-                assert self.state.phase is Phase.RUNNING, "signalled before it can bear it"
+                assert self.state.phase is AgentPhase.RUNNING, "signalled before it can bear it"
                 assert self.in_place
             case does.CheckGroup():
                 if not self.group:
@@ -104,7 +109,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Start the agent."""
-        self.feed(does.Begin())
+        self.feed(does.AgentStarted())
 
     @precondition(lambda self: self.preparing)
     @rule(verdict=VERDICTS)
@@ -175,15 +180,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0.0, 40.0))
     def time_passes(self, seconds: float) -> None:
-        """The loop sends DeadlinePassed as deadlines pass."""
+        """The loop sends SupervisionDeadlinePassed as deadlines pass."""
         until = self.now + seconds
         while (deadline := self.state.deadline) is not None and deadline <= until:
             self.now = max(deadline, self.now)
-            if self.state.phase is Phase.CLEARING and self.now > deadline - 1e-9:
+            if self.state.phase is AgentPhase.CLEARING and self.now > deadline - 1e-9:
                 waited = self.now - self.state.clearing_since
                 if waited >= POLICY.clear_grace + POLICY.clear_interval:
                     self.group = False  # KILL reached it
-            self.feed(does.DeadlinePassed())
+            self.feed(does.SupervisionDeadlinePassed())
         self.now = until
 
     @invariant()
@@ -191,9 +196,9 @@ class Machine(RuleBasedStateMachine):
         """Every phase has a deadline or an event that is bound to come."""
         if self.finished is not None:
             return
-        if self.state.phase is Phase.PREPARING:
+        if self.state.phase is AgentPhase.PREPARING:
             assert self.preparing
-        elif self.state.phase is Phase.RUNNING:
+        elif self.state.phase is AgentPhase.RUNNING:
             assert self.alive
             assert (self.state.reload is Reload.PREPARING) is self.preparing
             waits = self.state.reload in {Reload.NONE, Reload.PREPARING}

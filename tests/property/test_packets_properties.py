@@ -8,12 +8,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network.packet_filter import kernel_filter
+from ipfailover_agent.core.network.bpf import kernel_filter
 from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
-    Answer,
     Carp,
+    NeighbourReply,
     goodbye,
     gratuitous_arp,
     parse_frame,
@@ -131,7 +131,7 @@ def test_no_bytes_raise(frame: bytes) -> None:
             assert found.version in (2, 3)
         case Carp():
             assert 6 == len(found.source_mac)
-        case Answer():
+        case NeighbourReply():
             assert 6 == len(found.mac)
         case Announcement():
             assert (6, 6) == (len(found.source_mac), len(found.announced_mac))
@@ -170,12 +170,12 @@ def test_announcements_pass_for_our_addresses(
     """Adverts pass whatever the addresses; announcements and answers by the last 32 bits."""
     found = parse_frame(frame)
     ours = set(others)
-    if includes and isinstance(found, Announcement | Answer):
+    if includes and isinstance(found, Announcement | NeighbourReply):
         ours.add(found.address)
     program = kernel_filter(ours)
     classic_bpf.verify(program)
     expected = found is not None
-    if isinstance(found, Announcement | Answer):
+    if isinstance(found, Announcement | NeighbourReply):
         expected = int(found.address) % 2**32 in {int(each) % 2**32 for each in ours}
     assert expected == bool(classic_bpf.run(program, frame))
 
@@ -188,7 +188,7 @@ def test_other_networks_and_hosts_never_pass(frame: bytes, tag: int, packet_type
     """
     found = classic_bpf.run(ANY_TARGET, frame, vlan_tag=tag, packet_type=packet_type)
     untagged = classic_bpf.run(ANY_TARGET, frame)
-    barred = {1, 2, 3, 4} if isinstance(parse_frame(frame), Answer) else {3}
+    barred = {1, 2, 3, 4} if isinstance(parse_frame(frame), NeighbourReply) else {3}
     assert (untagged if tag & 0xFFF == 0 and packet_type not in barred else 0) == found
 
 

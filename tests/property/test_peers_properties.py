@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from ipfailover_agent.core.model import Family, IPAddress
 from ipfailover_agent.core.peering import names, peers
 from ipfailover_agent.core.peering.inquiries import (
-    Answered,
-    Ask,
-    Changed,
-    DeadlinePassed,
     Event,
+    LookUp,
+    LookupEnded,
     Peers,
-    Policy,
-    Wanted,
+    PeersChanged,
+    PeersDeadlinePassed,
+    PeersPolicy,
+    PeersWanted,
 )
-from ipfailover_agent.core.peering.names import Answer, Question
+from ipfailover_agent.core.peering.names import LookupResult, Question
 from ipfailover_agent.core.planning import priority
 
-POLICY = Policy()
+POLICY = PeersPolicy()
 QUESTION = Question(name="nodes", family=Family.IPV4)
 OWN = IPv4Address("10.0.0.1")
 VIRTUAL = frozenset({IPv4Address("10.0.0.5")})
@@ -98,28 +98,32 @@ def test_whatever_dns_says_the_set_holds_nodes_only(
     story: list[tuple[float, str | tuple[IPAddress, ...] | None]], *, stores: bool
 ) -> None:
     """Never a bad address, never empty again, each change told, a question never asked twice."""
-    stored = (Answer(question=QUESTION, addresses=(ip_address("10.0.0.2"),)),) if stores else ()
-    wanted = Wanted(questions=(QUESTION,), own=frozenset({OWN}), virtual=VIRTUAL, stored=stored)
+    stored = (
+        (LookupResult(question=QUESTION, addresses=(ip_address("10.0.0.2"),)),) if stores else ()
+    )
+    wanted = PeersWanted(
+        questions=(QUESTION,), own=frozenset({OWN}), virtual=VIRTUAL, stored=stored
+    )
     state, now, told, is_asked = Peers(), 50.0, set[IPAddress](), False
     for seconds, said in [(0.0, None), *story]:
-        events: list[Event] = [wanted if state == Peers() else DeadlinePassed()]
+        events: list[Event] = [wanted if state == Peers() else PeersDeadlinePassed()]
         if said is not None and is_asked:
             text, found = (said, ()) if isinstance(said, str) else ("", said)
-            answer = Answer(question=QUESTION, addresses=found, failure=text)
-            events.append(Answered(answer=answer))
+            answer = LookupResult(question=QUESTION, addresses=found, failure=text)
+            events.append(LookupEnded(answer=answer))
         now += seconds
         for event in events:
-            is_asked = is_asked and not isinstance(event, Answered)
+            is_asked = is_asked and not isinstance(event, LookupEnded)
             state, actions = peers.step(state, event, now, POLICY)
             for action in actions:
-                if isinstance(action, Ask):
+                if isinstance(action, LookUp):
                     assert not is_asked
                     is_asked = True
-                if isinstance(action, Changed):
+                if isinstance(action, PeersChanged):
                     told = (told | {*action.added}) - {*action.removed}
         assert state.deadline is not None
         if state.is_ready:
             assert told == {*state.addresses}
             assert told
-        known = Answer(question=QUESTION, addresses=state.addresses)
+        known = LookupResult(question=QUESTION, addresses=state.addresses)
         assert not told or not names.judged(known, VIRTUAL, POLICY.limit, {}).failure

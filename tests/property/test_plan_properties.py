@@ -21,7 +21,7 @@ from ipfailover_agent.core.model import (
     family_of,
 )
 from ipfailover_agent.core.planning import groups, ownership
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from tests.support.vectors import host_facts
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})

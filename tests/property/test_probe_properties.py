@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import PortCheck
 from ipfailover_agent.core.supervising.probe import (
-    Answer,
-    Answered,
-    Ask,
-    Begin,
     Close,
     Connect,
-    DeadlinePassed,
-    End,
+    ConnectResult,
+    ConnectsEnded,
     Event,
+    ProbeDeadlinePassed,
     ProbePolicy,
+    ProbeRequested,
     ProbeState,
-    Report,
+    ProbingBegan,
+    ProbingEnded,
+    ReportHealth,
     step,
 )
 from tests.support.building import builds
@@ -36,18 +36,18 @@ policies = builds(
     fall=st.integers(1, 4),
 )
 answers = builds(
-    Answer,
+    ConnectResult,
     port=st.sampled_from(PORTS),
     failure=st.sampled_from(["", "", "refused"]),
     is_inconclusive=st.booleans(),
 )
 events = st.one_of(
-    st.just(Begin()),
-    st.just(DeadlinePassed()),
-    st.just(DeadlinePassed()),
-    st.just(End()),
-    st.just(Ask(cause="gone")),
-    builds(Answered, st.lists(answers, min_size=1, max_size=3).map(tuple)),
+    st.just(ProbingBegan()),
+    st.just(ProbeDeadlinePassed()),
+    st.just(ProbeDeadlinePassed()),
+    st.just(ProbingEnded()),
+    st.just(ProbeRequested(cause="gone")),
+    builds(ConnectsEnded, st.lists(answers, min_size=1, max_size=3).map(tuple)),
 )
 
 
@@ -60,7 +60,7 @@ def test_whatever_happens_connections_are_bounded_and_reports_alternate(
     opened: set[PortCheck] = set()
     for event, pause in story:
         now += pause
-        if isinstance(event, Answered):
+        if isinstance(event, ConnectsEnded):
             opened -= {each.port for each in event.answers}
         state, actions = step(state, event, now, policy)
         for action in actions:
@@ -70,14 +70,14 @@ def test_whatever_happens_connections_are_bounded_and_reports_alternate(
                     opened.add(port)
                 case Close(port=port):
                     opened.discard(port)
-                case Report(is_healthy=is_healthy, reason=reason):
+                case ReportHealth(is_healthy=is_healthy, reason=reason):
                     assert is_healthy != verdict
                     assert bool(reason) != is_healthy
                     verdict = is_healthy
         assert opened == set(state.waiting)
         assert state.is_healthy == verdict
         assert not state.waiting or state.due is not None
-        if isinstance(event, DeadlinePassed) and state.deadline is not None:
+        if isinstance(event, ProbeDeadlinePassed) and state.deadline is not None:
             assert state.deadline > now
 
 
@@ -87,18 +87,18 @@ def test_rounds_begin_on_the_grid_at_most_once_an_interval(
 ) -> None:
     """However late each look is; n intervals after the beginning, up to rounding."""
     start = now = 50.0
-    state, actions = step(ProbeState(), Begin(), now, policy)
+    state, actions = step(ProbeState(), ProbingBegan(), now, policy)
     slots = [0]
     for late in lateness:
         assert actions
-        good = Answered(tuple(Answer(port=each) for each in state.waiting))
+        good = ConnectsEnded(tuple(ConnectResult(port=each) for each in state.waiting))
         state, _ = step(state, good, now, policy)
         assert state.deadline is not None
         slot = (state.deadline - start) / policy.interval
         assert abs(slot - round(slot)) < 1e-6
         slots.append(round(slot))
         now = state.deadline + late
-        state, actions = step(state, DeadlinePassed(), now, policy)
+        state, actions = step(state, ProbeDeadlinePassed(), now, policy)
     assert sorted(set(slots)) == slots
 
 
@@ -106,10 +106,12 @@ def test_rounds_begin_on_the_grid_at_most_once_an_interval(
 def test_the_verdict_is_that_of_a_naive_count(policy: ProbePolicy, rounds: list[bool]) -> None:
     """The first one decides, then ``fall`` or ``rise`` in a row."""
     now = 0.0
-    state, _ = step(ProbeState(), Begin(), now, policy)
+    state, _ = step(ProbeState(), ProbingBegan(), now, policy)
     for number, is_good in enumerate(rounds):
         failure = "" if is_good else "refused"
-        told = Answered(tuple(Answer(port=each, failure=failure) for each in state.waiting))
+        told = ConnectsEnded(
+            tuple(ConnectResult(port=each, failure=failure) for each in state.waiting)
+        )
         state, _ = step(state, told, now, policy)
         expected = rounds[0]
         for end in range(1, number + 2):
@@ -120,7 +122,7 @@ def test_the_verdict_is_that_of_a_naive_count(policy: ProbePolicy, rounds: list[
         assert state.is_healthy == expected
         assert state.deadline is not None
         now = state.deadline
-        state, _ = step(state, DeadlinePassed(), now, policy)
+        state, _ = step(state, ProbeDeadlinePassed(), now, policy)
 
 
 @given(policies, st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=80))
@@ -129,23 +131,23 @@ def test_between_down_and_up_there_is_an_interval_however_often_a_listener_goes(
 ) -> None:
     """An application that crashes in a circle: each step it is there or not, and has just gone."""
     now, down = 0.0, float("-inf")
-    state, _ = step(ProbeState(), Begin(), now, policy)
-    first = Answered(tuple(Answer(port=each) for each in state.waiting))
+    state, _ = step(ProbeState(), ProbingBegan(), now, policy)
+    first = ConnectsEnded(tuple(ConnectResult(port=each) for each in state.waiting))
     state, _ = step(state, first, now, policy)
     is_there = True
     for pause, is_next in story:
         due = state.deadline
         now = now + pause if due is None else min(now + pause, max(due, now))
-        events: list[Event] = [DeadlinePassed()]
+        events: list[Event] = [ProbeDeadlinePassed()]
         if is_there and not is_next:
-            events.append(Ask(cause="gone"))
+            events.append(ProbeRequested(cause="gone"))
         is_there = is_next
         for event in events:
             state, _ = step(state, event, now, policy)
             failure = "" if is_there else "refused"
-            told = tuple(Answer(port=each, failure=failure) for each in state.waiting)
-            state, actions = step(state, Answered(told), now, policy)
+            told = tuple(ConnectResult(port=each, failure=failure) for each in state.waiting)
+            state, actions = step(state, ConnectsEnded(told), now, policy)
             for action in actions:
-                if isinstance(action, Report):
+                if isinstance(action, ReportHealth):
                     assert not action.is_healthy or now >= down + policy.interval
                     down = now if not action.is_healthy else down

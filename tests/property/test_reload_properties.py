@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from ipfailover_agent.core.changing import change, steps
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import Settings, VrrpState
-from ipfailover_agent.core.planning import plan
-from ipfailover_agent.core.supervising.roster import Roster, RosterEntry
+from ipfailover_agent.core.planning import planner
+from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def planned(given_settings: dict[str, Any]) -> KeepalivedConfig:
     values = dict(given_settings)
     interface = replace(FACTS.interfaces[0], mtu=values.pop("mtu"))
     try:
-        return plan.plan(Settings(**values), replace(FACTS, interfaces=(interface,)))
+        return planner.plan(Settings(**values), replace(FACTS, interfaces=(interface,)))
     except AgentError:
         assume(condition=False)
         raise
@@ -155,17 +155,17 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
         (address, identity) for identity, found in had.items() for address in found
     }
     assert not kept.intersection(keepalived.removed)
-    # Told by the roster as keepalived has it, whatever the instances are called.
-    roster = Roster(
+    # As the states have it from keepalived, whatever the instances are called.
+    instance_states = InstanceStates(
         entries=tuple(
-            RosterEntry(
+            InstanceState(
                 instance=each,
                 state=VrrpState.MASTER if each.identity in masters else VrrpState.BACKUP,
             )
             for each in old.instances
         )
     ).reconfigured(new.instances)
-    assert {each.name for each in staying} == roster.names_in(VrrpState.MASTER)
+    assert {each.name for each in staying} == instance_states.names_in(VrrpState.MASTER)
     assert change.compare(old, new).needs_second_signal is (first is not None)
 
 

@@ -18,7 +18,7 @@ from ipfailover_agent.core.model import (
     TrackScript,
 )
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.reading.variables import VARIABLES
 from ipfailover_agent.templating import render

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipfailover_agent.core.network.accept_rules import change_rules, plan
 from ipfailover_agent.core.network.chains import TableRules
-from ipfailover_agent.core.network.firewall import change_rules, plan
 from ipfailover_agent.core.network.ruleset import Entry, Rule, RulesetError, read
 
 TAG = "ipfailover-agent lab"

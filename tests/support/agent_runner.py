@@ -9,7 +9,7 @@ import time
 from ipfailover_agent import entry
 from ipfailover_agent.chronicle.reporter import Reporter
 from ipfailover_agent.commands.run import run
-from ipfailover_agent.core.supervising.supervision import Policy
+from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
 from ipfailover_agent.prepare import Options
 from ipfailover_agent.system.files import TERMINATION_LOG
 
@@ -29,7 +29,7 @@ def main() -> int:
         Options(**given["options"]),
         given.get("log_format", "text"),
         given.get("log_level", "debug"),
-        policy=Policy(**given.get("policy", {})),
+        policy=SupervisionPolicy(**given.get("policy", {})),
         termination_log=given.get("termination_log", TERMINATION_LOG),
     )
 

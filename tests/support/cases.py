@@ -16,7 +16,7 @@ from ipfailover_agent.core.model import (
     ScriptState,
 )
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.templating import render
 from tests.support.vectors import host_facts

@@ -28,18 +28,18 @@ from ipfailover_agent.core.rivalry.conflict import (
     AnnouncementSeen,
     AskDump,
     Contest,
+    ContestDeadlinePassed,
     ContestPolicy,
-    DeadlinePassed,
     DumpAnswered,
     Event,
-    Gap,
-    Hold,
+    HoldInstance,
+    LoopStalled,
     NotLeaving,
-    Release,
+    ReleaseInstance,
     StateEntered,
 )
 from ipfailover_agent.core.rivalry.contest import step
-from ipfailover_agent.core.rivalry.counters import Counters
+from ipfailover_agent.core.rivalry.counters import AdvertCounters
 from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 if TYPE_CHECKING:
@@ -156,12 +156,12 @@ class Node:
     @property
     def skew(self) -> float:
         """Return VRRP_TIMER_SKEW."""
-        return self.context.skew
+        return self.context.skew_time
 
     @property
     def down_time(self) -> float:
         """Return VRRP_MS_DOWN_TIMER."""
-        return self.context.master_down_time
+        return self.context.master_down_interval
 
     def enter(self, state: VrrpState) -> None:
         """Change state as keepalived does, and tell the agent a little later."""
@@ -362,7 +362,7 @@ class Node:
         now = self.world.now
         if now - self.last_run > 0.5 and self.last_run < self.thawed_at <= now:
             gap, self.last_run = now - self.last_run, now
-            self.tell(Gap(seconds=gap))
+            self.tell(LoopStalled(seconds=gap))
         self.last_run = now
         self.contest, actions = step(self.contest, event, now, self.world.policy)
         for action in actions:
@@ -378,7 +378,7 @@ class Node:
         """Say that a deadline has passed, unless it is another one by now."""
         if self.wake == deadline:
             self.wake = None
-            self.tell(DeadlinePassed())
+            self.tell(ContestDeadlinePassed())
             left = self.contest.deadline
             assert left is None or left > self.world.now, "a deadline that has passed stays"
 
@@ -387,8 +387,8 @@ class Node:
         self.log.append((self.world.now, action))
         latency = self.world.random.uniform(0.005, 0.04)
         match action:
-            case Hold() | Release():
-                self.is_held_file = isinstance(action, Hold)
+            case HoldInstance() | ReleaseInstance():
+                self.is_held_file = isinstance(action, HoldInstance)
                 self.after(latency, self.on_hold_file)
             case Announce():
                 self.after(latency / 4, lambda: self.announce(1), is_agent=True)
@@ -399,7 +399,7 @@ class Node:
 
     def dump(self) -> None:
         """Write counters, and tell the agent a little later."""
-        counters = Counters(
+        counters = AdvertCounters(
             taken_at=self.world.now,
             state=self.state,
             advert_rcvd=self.advert_rcvd,

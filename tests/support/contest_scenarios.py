@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import PreemptionMode
-from ipfailover_agent.core.rivalry import verdicts
+from ipfailover_agent.core.rivalry import timing
 from tests.support.contest_model import VIRTUAL, Dialect, Network, NodeSetup, World
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def settling_time(world: World) -> float:
     living = [node for node in world.nodes if node.is_alive]
     down = max(node.down_time for node in living)
     silence = max(
-        verdicts.silence_after_loss(node.contest, world.now, world.policy)
+        timing.silence_after_loss(node.contest, world.now, world.policy)
         if node.contest.losses
         else 0.0
         for node in living

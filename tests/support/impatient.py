@@ -11,10 +11,10 @@ def become_impatient() -> None:
     from ipfailover_agent.core.rivalry.questions import (  # noqa: PLC0415 - signals come first
         AnsweringPolicy,
     )
-    from ipfailover_agent.protection.answers import Answers  # noqa: PLC0415 - likewise
+    from ipfailover_agent.protection.answer_monitor import AnswerMonitor  # noqa: PLC0415 - likewise
 
-    Answers.policy = AnsweringPolicy(
-        interval=2.0, settle=0.5, patience=0.5, tick=0.2, report_interval=1.0
+    AnswerMonitor.policy = AnsweringPolicy(
+        interval=2.0, settle=0.5, timeout=0.5, tick=0.2, report_interval=1.0
     )
 
 

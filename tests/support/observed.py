@@ -8,11 +8,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.dump import Counters
-from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.core.supervising.dump import VrrpStatistics
+from ipfailover_agent.core.supervising.supervision import AgentPhase
 from ipfailover_agent.core.telling import readiness
-from ipfailover_agent.report import status
-from ipfailover_agent.report.board import Observation
+from ipfailover_agent.report import status_model
+from ipfailover_agent.report.exchange import StatusView
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -26,17 +26,17 @@ def instance(
     number: int,
     state: str = "MASTER",
     **fields: Any,  # noqa: ANN401 - those of the status
-) -> status.InstanceStatus:
+) -> status_model.InstanceStatus:
     """Return an instance with one address and a history."""
     is_master = state == "MASTER"
-    held_by = status.HolderStatus(
+    held_by = status_model.HolderStatus(
         address="10.0.0.11" if is_master else "10.0.0.12",
         is_here=is_master,
         priority=100 + number if is_master else 200,
         heard_at=None if is_master else ago(0.4),
     )
     return replace(
-        status.InstanceStatus(
+        status_model.InstanceStatus(
             name=f"edge_VIP_{number}",
             virtual_router_id=10 + number,
             state=state,
@@ -46,20 +46,20 @@ def instance(
             lease_remaining=2.4 if is_master else None,
             holder=held_by.address,
             holders=(held_by,),
-            dump=status.DumpStatus(
+            dump=status_model.DumpStatus(
                 at=ago(1),
                 effective_priority=0 if state == "FAULT" else 100 + number,
                 has_addresses=is_master,
-                counters=Counters(*range(1000 * number, 1000 * number + 14)),
+                counters=VrrpStatistics(*range(1000 * number, 1000 * number + 14)),
             ),
             transitions=(
-                status.TransitionStatus(
+                status_model.TransitionStatus(
                     at=ago(3000), previous="INIT", state="BACKUP", kind="started",
                     cause="keepalived was started", priority=100, lasted=0.2,
                 ),
-                status.TransitionStatus(
+                status_model.TransitionStatus(
                     at=ago(65), previous="BACKUP", state=state, kind="silence",
-                    cause="nobody was heard for 3.6 s: 10.0.0.12 was master with priority 200",
+                    cause="no other node was heard for 3.6 s: 10.0.0.12 was MASTER, priority 200",
                     priority=100, lasted=2935,
                 ),
             ),
@@ -71,7 +71,7 @@ def instance(
     )  # fmt: skip
 
 
-def facts(seen: status.InstanceStatus) -> readiness.InstanceFacts:
+def facts(seen: status_model.InstanceStatus) -> readiness.InstanceFacts:
     """Return what is judged of an instance."""
     since = None if seen.since is None else datetime.fromisoformat(seen.since)
     return readiness.InstanceFacts(
@@ -84,20 +84,20 @@ def facts(seen: status.InstanceStatus) -> readiness.InstanceFacts:
 
 
 def observation(
-    *instances: status.InstanceStatus, problems: tuple[str, ...] = (), **fields: object
-) -> Observation:
+    *instances: status_model.InstanceStatus, problems: tuple[str, ...] = (), **fields: object
+) -> StatusView:
     """Return a look at a healthy node with these instances; ``fields`` are the status'.
 
     ``problems`` keep it from being ready; all else that does is in the status.
     """
-    plain = status.AgentStatus(
+    plain = status_model.AgentStatus(
         version="1.2.3",
         pid=7,
         started_at=ago(90_000),
         written_at=ago(0),
         phase="running",
         ready=True,
-        config=status.ConfigStatus(
+        config=status_model.ConfigStatus(
             name="edge",
             interface="br-ex",
             digest="0123456789abcdef" * 4,
@@ -105,27 +105,28 @@ def observation(
             source="/etc/ipfailover",
         ),
         instances=instances,
-        reload=status.ReloadStatus(
+        reload=status_model.ReloadStatus(
             started=2, ended=2, verdict="accepted", at=ago(7200), lines=("10.0.0.9 is added",)
         ),
         keepalived_pid=8,
         worst_seconds=(("silent_death", 3.7), ("two_holders", None)),
         protections=tuple(
-            status.Protection(kind=kind, active=True) for kind in ("lease", "watch", "conflict")
+            status_model.Protection(kind=kind, active=True)
+            for kind in ("lease", "watch", "conflict")
         ),
-        check=status.CheckStatus(state="ok", since=ago(4000)),
-        lease=status.LeaseStatus(seconds=3, lateness=0.001, worst_lateness=0.012),
-        counts=status.Counts(accepted=2, refused=1),
+        check=status_model.CheckStatus(state="ok", since=ago(4000)),
+        lease=status_model.LeaseStatus(seconds=3, lateness=0.001, worst_lateness=0.012),
+        counts=status_model.Counts(accepted=2, refused=1),
         fingerprint="fedcba9876543210",
         keepalived_version="2.2.7",
         python="3.11.2",
-        listen=status.ListenStatus(address="127.0.0.1:63000", active=True),
+        listen=status_model.ListenStatus(address="127.0.0.1:63000", active=True),
     )
     shown = replace(plain, **fields)
     present = {each for one in instances if one.state == "MASTER" for each in one.addresses}
     verdict = readiness.judge(
         readiness.NodeFacts(
-            phase=Phase(shown.phase),
+            phase=AgentPhase(shown.phase),
             has_config=shown.config is not None,
             problems=problems,
             instances=tuple(map(facts, instances)),
@@ -136,7 +137,7 @@ def observation(
             answered_ago=1.0,
         )
     )
-    return Observation(
+    return StatusView(
         at=100.0,
         status=replace(
             shown, ready=verdict.is_ready, reasons=verdict.reasons, notes=verdict.notes

@@ -13,8 +13,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from ipfailover_agent.core.supervising.dump import Counters
-from ipfailover_agent.report import status
+from ipfailover_agent.core.supervising.dump import VrrpStatistics
+from ipfailover_agent.report import status_model
 
 _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
@@ -22,11 +22,11 @@ _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", type
 def schema() -> dict[str, Any]:
     """Return the schema; fields that are not in it may be added by later versions."""
     definitions: dict[str, Any] = {}
-    top = _object(status.AgentStatus, definitions)
-    top["properties"]["schema"] = {"const": status.SCHEMA}
+    top = _object(status_model.AgentStatus, definitions)
+    top["properties"]["schema"] = {"const": status_model.SCHEMA}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"Status of ipfailover-agent, schema {status.SCHEMA}",
+        "title": f"Status of ipfailover-agent, schema {status_model.SCHEMA}",
         "description": "What /status answers, status.json holds and `status --json` prints. "
         "A later version may add fields; `schema` grows when one changes its meaning.",
         **top,
@@ -40,7 +40,7 @@ def text() -> str:
 
 
 def _object(kind: type[Struct], definitions: dict[str, Any]) -> dict[str, Any]:
-    names = {**vars(status), "Counters": Counters}
+    names = {**vars(status_model), "VrrpStatistics": VrrpStatistics}
     hints = typing.get_type_hints(kind, names)
     fields = list(kind.__struct_fields__)
     properties = {name: _of(hints[name], definitions) for name in fields}

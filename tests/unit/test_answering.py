@@ -9,23 +9,23 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry import answering
 from ipfailover_agent.core.rivalry.answering import configured, due_instances, holder_of, step
-from ipfailover_agent.core.rivalry.conflict import Contest, Phase
+from ipfailover_agent.core.rivalry.conflict import Contest, ContestPhase
 from ipfailover_agent.core.rivalry.questions import (
     Action,
-    Answered,
+    AddressAnswered,
+    AddressesConfigured,
+    AddressQuestion,
     Answering,
     AnsweringPolicy,
-    Ask,
-    Configured,
+    AskForAddress,
     Due,
     Event,
-    Holder,
+    ForeignMaster,
     HolderUnanswered,
-    Inquiry,
     Missed,
     Regained,
     Unanswered,
@@ -47,7 +47,7 @@ SECOND = IPv4Address("10.0.0.6")
 MAC = bytes.fromhex("525400000012")
 OTHER_MAC = bytes.fromhex("525400000013")
 LINKS = ((ip_network("10.0.0.0/24"), OWN),)
-HOLDER = Holder(source=THEIRS, mac=MAC, addresses=frozenset((VIRTUAL, SECOND)), since=0.0)
+HOLDER = ForeignMaster(source=THEIRS, mac=MAC, addresses=frozenset((VIRTUAL, SECOND)), since=0.0)
 BOTH = {"one": HOLDER, "two": HOLDER}
 
 
@@ -60,8 +60,8 @@ class World:
     def __init__(
         self,
         *addresses: IPAddress,
-        holders: dict[str, Holder] | None = None,
-        answers: Callable[[Ask], bool] = lambda _: False,
+        holders: dict[str, ForeignMaster] | None = None,
+        answers: Callable[[AskForAddress], bool] = lambda _: False,
     ) -> None:
         names = ("one", "two", *(f"further {number}" for number in range(len(addresses))))
         self.state = Answering()
@@ -69,17 +69,17 @@ class World:
         self.holders = BOTH if holders is None else holders
         self.answers = answers
         self.told: list[Action] = []
-        self.asked: list[tuple[float, Ask]] = []
+        self.asked: list[tuple[float, AskForAddress]] = []
         instances = dict(zip(addresses, names, strict=False))
-        self.feed(Configured(instances=instances, links=LINKS))
+        self.feed(AddressesConfigured(instances=instances, links=LINKS))
 
     def feed(self, event: Event) -> None:
         self.state, actions = step(self.state, event, self.now, POLICY)
         for each in actions:
-            if isinstance(each, Ask):
+            if isinstance(each, AskForAddress):
                 self.asked.append((self.now, each))
                 if self.answers(each):
-                    self.feed(Answered(address=each.target, mac=MAC))
+                    self.feed(AddressAnswered(address=each.target, mac=MAC))
             else:
                 self.told.append(each)
 
@@ -102,7 +102,7 @@ class World:
         return [each.mac for _, each in self.asked if each.target == address]
 
 
-def only(address: IPAddress) -> Callable[[Ask], bool]:
+def only(address: IPAddress) -> Callable[[AskForAddress], bool]:
     """Answer for one address."""
     return lambda asked: asked.target == address
 
@@ -131,7 +131,7 @@ def test_a_holder_that_answers_is_asked_alone_once_a_minute() -> None:
 def test_silence_is_told_after_three_questions() -> None:
     """The later ones go to everybody, and the holder's own address answers meanwhile."""
     world = World(VIRTUAL, answers=only(THEIRS))
-    world.run(POLICY.settle + 3 * POLICY.interval + POLICY.patience)
+    world.run(POLICY.settle + 3 * POLICY.interval + POLICY.timeout)
     assert [MAC, None, None] == world.targets(VIRTUAL)
     assert [MAC, MAC] == world.targets(THEIRS)
     assert [unanswered(VIRTUAL)] == world.told
@@ -159,7 +159,7 @@ def test_an_announcement_counts_as_the_holders_answer_only(mac: bytes, *, is_ove
     """Others who announce the address are no concern of this."""
     world = World(VIRTUAL, answers=only(THEIRS))
     world.run(300)
-    world.feed(Answered(address=VIRTUAL, mac=mac, is_unasked=True))
+    world.feed(AddressAnswered(address=VIRTUAL, mac=mac, is_unasked=True))
     assert is_over == (world.state.inquiries[VIRTUAL].since is None)
 
 
@@ -175,8 +175,8 @@ def test_answers_for_what_nobody_asked_change_nothing() -> None:
     """The node itself talks to these addresses too."""
     world = World(VIRTUAL)
     before = world.state
-    world.feed(Answered(address=VIRTUAL, mac=MAC))
-    world.feed(Answered(address=SECOND, mac=MAC))
+    world.feed(AddressAnswered(address=VIRTUAL, mac=MAC))
+    world.feed(AddressAnswered(address=SECOND, mac=MAC))
     assert before is world.state
 
 
@@ -231,7 +231,7 @@ def test_questions_are_spread_and_bounded() -> None:
 def test_two_nodes_ask_at_different_times() -> None:
     """So that not all of them ask at once."""
     links = ((ip_network("10.0.0.0/24"), IPv4Address("10.0.0.13")),)
-    event = Configured(instances={VIRTUAL: "one"}, links=links)
+    event = AddressesConfigured(instances={VIRTUAL: "one"}, links=links)
     here = World(VIRTUAL).state.inquiries[VIRTUAL].due_at
     there, _ = step(Answering(), event, 1000.0, POLICY)
     assert 1 < abs(here - there.inquiries[VIRTUAL].due_at)
@@ -262,7 +262,7 @@ def test_nobody_is_asked_without_a_holder_that_is_settled_and_names_the_address(
     ],
     ids=["MAC", "node", "heard anew"],
 )
-def test_another_holder_is_given_as_many_questions(another: Holder) -> None:
+def test_another_holder_is_given_as_many_questions(another: ForeignMaster) -> None:
     """Silence counts only while the same master is heard."""
     world = World(VIRTUAL, answers=only(THEIRS))
     world.run(150)
@@ -279,7 +279,7 @@ def test_a_holder_that_is_gone_when_the_answer_is_due_counts_for_nothing() -> No
     while not world.asked:
         world.run(0.5)
     world.holders = {}
-    world.run(POLICY.patience)
+    world.run(POLICY.timeout)
     found = world.state.inquiries[VIRTUAL]
     assert (0, False) == (found.unanswered, found.is_open)
 
@@ -352,9 +352,9 @@ def test_an_address_that_comes_back_is_not_asked_for_sooner() -> None:
     while not world.asked:
         world.run(0.5)
     ((asked_at, _),) = world.asked
-    world.feed(Configured(instances={}, links=LINKS))
+    world.feed(AddressesConfigured(instances={}, links=LINKS))
     world.now += 1
-    world.feed(Configured(instances={VIRTUAL: "one"}, links=LINKS))
+    world.feed(AddressesConfigured(instances={VIRTUAL: "one"}, links=LINKS))
     world.run(300)
     assert world.asked[1][0] >= asked_at + POLICY.interval
 
@@ -363,11 +363,11 @@ def test_a_reload_keeps_what_is_known_of_addresses_that_stay() -> None:
     """Names of instances may change."""
     world = World(VIRTUAL, answers=only(THEIRS))
     world.run(300)
-    world.feed(Configured(instances={VIRTUAL: "two"}, links=LINKS))
+    world.feed(AddressesConfigured(instances={VIRTUAL: "two"}, links=LINKS))
     found = world.state.inquiries[VIRTUAL]
     assert ("two", True) == (found.instance, found.since is not None)
     assert {THEIRS} == set(world.state.holders)
-    world.feed(Configured(instances={VIRTUAL: "two"}, links=()))
+    world.feed(AddressesConfigured(instances={VIRTUAL: "two"}, links=()))
     assert ({}, {}) == (world.state.inquiries, world.state.holders)
 
 
@@ -463,11 +463,11 @@ LISTENING = Contest(
 
 def test_the_holder_is_whom_a_backup_hears() -> None:
     """Since both have been so for a master-down time."""
-    expected = Holder(
+    expected = ForeignMaster(
         source=THEIRS,
         mac=MAC,
         addresses=frozenset((VIRTUAL,)),
-        since=90.0 + CONTEXT.master_down_time,
+        since=90.0 + CONTEXT.master_down_interval,
     )
     assert expected == holder_of(LISTENING, 200.0)
     fast = replace(LISTENING, is_counting=False, dump_at=None)
@@ -479,7 +479,7 @@ def test_the_holder_is_whom_a_backup_hears() -> None:
     [
         replace(LISTENING, state=VrrpState.MASTER),
         replace(LISTENING, state=VrrpState.FAULT),
-        replace(LISTENING, phase=Phase.TRIAL),
+        replace(LISTENING, phase=ContestPhase.TRIAL),
         replace(LISTENING, is_counting=False),
         replace(LISTENING, rivals=()),
         replace(LISTENING, rivals=(replace(RIVAL, advert_at=190.0),)),
@@ -508,8 +508,8 @@ def test_there_is_no_holder_to_ask(contest: Contest) -> None:
 @pytest.mark.parametrize(
     ("addresses", "words"),
     [
-        ((VIRTUAL,), "10.0.0.12 advertises 10.0.0.5, but nobody answers for it:"),
-        ((VIRTUAL, SECOND), "advertises 10.0.0.5 10.0.0.6, but nobody answers for them:"),
+        ((VIRTUAL,), "10.0.0.12 advertises 10.0.0.5, but no host answers for it:"),
+        ((VIRTUAL, SECOND), "advertises 10.0.0.5 10.0.0.6, but no host answers for them:"),
     ],
     ids=["one", "two"],
 )
@@ -524,4 +524,4 @@ def test_the_cause_names_what_it_usually_is(addresses: Sequence[IPAddress], word
 def test_a_new_state_waits_for_nothing() -> None:
     """Before the first configuration there is no deadline."""
     assert answering.deadline(Answering(), POLICY) is None
-    assert not Inquiry(own=OWN).is_untold
+    assert not AddressQuestion(own=OWN).is_untold

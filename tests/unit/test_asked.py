@@ -6,7 +6,7 @@ import pytest
 
 from ipfailover_agent.core.errors import SettingsError
 from ipfailover_agent.core.planning import asked
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import listen, settings
 from tests.support.vectors import host_facts
 

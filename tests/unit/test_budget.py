@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.planning import budget
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings
 from tests.support.vectors import host_facts
 
@@ -109,7 +109,7 @@ def test_probes_of_our_own_count_like_a_script() -> None:
 def test_the_words_fit_a_terminal() -> None:
     """80 columns, and two digits of a second."""
     lines = computed().lines()
-    assert "a node dies silently: nobody for at most 3.70 s" in lines
+    assert "a node dies silently: no holder for at most 3.70 s" in lines
     assert max(map(len, lines)) <= 80
 
 

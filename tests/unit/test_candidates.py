@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipfailover_agent import prepare
-from ipfailover_agent.configuration.candidates import Candidates
+from ipfailover_agent.configuration.config_manager import ConfigManager
 from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.supervision import PreparationEnded, Verdict
+from ipfailover_agent.core.supervising.supervision import CandidateVerdict, PreparationEnded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +56,8 @@ def test_nobody_listens_for_a_source_that_is_awaited_no_more(
     no_variables = prepare.Variables(values={}, start_only={})
     monkeypatch.setattr(prepare, "read_variables", lambda *_: no_variables)
     monkeypatch.setattr(prepare, "build", build)
-    monkeypatch.setattr(Candidates, "_record_active", lambda _: None)
-    candidates = Candidates(
+    monkeypatch.setattr(ConfigManager, "_record_active", lambda _: None)
+    candidates = ConfigManager(
         environment={},
         options=options,
         paths=RunPaths(directory=str(tmp_path), config=""),
@@ -73,5 +73,5 @@ def test_nobody_listens_for_a_source_that_is_awaited_no_more(
     assert ear.is_open
     candidates.prepare(anything, runs=True)
     assert not ear.is_open
-    last = Verdict.UNCHANGED if refusal is None else Verdict.REFUSED
-    assert [Verdict.NOT_READY, last] == [each.verdict for each in ended]
+    last = CandidateVerdict.UNCHANGED if refusal is None else CandidateVerdict.REFUSED
+    assert [CandidateVerdict.NOT_READY, last] == [each.verdict for each in ended]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing.change import Change, Move, Renumbering, compare
+from ipfailover_agent.core.changing.change import ConfigChange, Move, Renumbering, compare
 from ipfailover_agent.core.model import KeepalivedConfig, Settings
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def config(*numbers: int, **settings: Any) -> KeepalivedConfig:  # noqa: ANN401 
 def test_the_same_configuration_keeps_every_address() -> None:
     """Nothing happens, and nothing is said."""
     change = compare(config(1, 2), config(1, 2))
-    assert Change(kept=(A, B)) == change
+    assert ConfigChange(kept=(A, B)) == change
     assert () == change.lines()
 
 
 def test_an_appended_address_moves_no_other() -> None:
     """Ungrouped, appending is the safe edit."""
     change = compare(config(1), config(1, 2))
-    assert Change(kept=(A,), added=(B,)) == change
+    assert ConfigChange(kept=(A,), added=(B,)) == change
     assert ("10.0.0.2 is added",) == change.lines()
 
 
@@ -49,7 +49,7 @@ def test_an_address_removed_from_the_middle_moves_those_behind_it() -> None:
     """They change instance and id, and keepalived must be signalled twice."""
     change = compare(config(1, 2, 3), config(1, 3))
     assert (
-        Change(
+        ConfigChange(
             kept=(A,),
             removed=(B,),
             moved=(Move(address=C, origin="x_VIP_3", target="x_VIP_2"),),
@@ -270,7 +270,7 @@ def test_an_instance_whose_id_is_pinned_is_only_renamed() -> None:
     old = config(1, 2, pinned_virtual_router_ids=pins, priority=9)
     new = config(2, pinned_virtual_router_ids=pins[1:], priority=9)
     change = compare(old, new)
-    assert Change(kept=(B,), removed=(A,), renamed=(("x_VIP_2", "x_VIP_1"),)) == change
+    assert ConfigChange(kept=(B,), removed=(A,), renamed=(("x_VIP_2", "x_VIP_1"),)) == change
 
 
 def named(*resolved: IPAddress, listed: tuple[IPAddress, ...] = ()) -> KeepalivedConfig:

@@ -19,7 +19,7 @@ from msgspec import structs
 
 from ipfailover_agent.core.model import PortCheck, Settings, TrackScript
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.system.files import read_duration
 from ipfailover_agent.templating import render
 from tests.support.vectors import host_facts

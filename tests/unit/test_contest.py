@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family, VrrpState
 from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
-from ipfailover_agent.core.rivalry import causes, claims, conflict, verdicts, yielding
+from ipfailover_agent.core.rivalry import causes, claims, conflict, timing, yielding
 from ipfailover_agent.core.rivalry.causes import Cause, CauseKind
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
@@ -21,23 +21,23 @@ from ipfailover_agent.core.rivalry.conflict import (
     AnnouncementSeen,
     AskDump,
     Contest,
+    ContestDeadlinePassed,
+    ContestPhase,
     ContestPolicy,
-    DeadlinePassed,
     DumpAnswered,
     EndTrial,
     Event,
-    Gap,
-    Hold,
+    HoldInstance,
     HoldReason,
+    InstanceReconfigured,
+    LoopStalled,
     NotLeaving,
-    Phase,
-    Reconfigured,
-    Release,
-    Report,
+    ReleaseInstance,
+    ReportCause,
     StateEntered,
 )
 from ipfailover_agent.core.rivalry.contest import awaits_own_advert, step
-from ipfailover_agent.core.rivalry.counters import Counters
+from ipfailover_agent.core.rivalry.counters import AdvertCounters
 from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival, is_from_segment
 from tests.support.adverts import heard_advert
 
@@ -59,11 +59,11 @@ CONTEXT = ContestContext(
     host_macs=frozenset({OURS, bytes.fromhex("5254000000aa")}),
     password=b"OpenShif",
 )
-DOWN = CONTEXT.master_down_time
+DOWN = CONTEXT.master_down_interval
 MASTER = StateEntered(state=VrrpState.MASTER)
 BACKUP = StateEntered(state=VrrpState.BACKUP)
 FAULT = StateEntered(state=VrrpState.FAULT)
-TICK = DeadlinePassed()
+TICK = ContestDeadlinePassed()
 
 ADVERT = heard_advert(
     IPv4Address("10.0.0.12"), VIRTUAL, mac=HIGHER_MAC, authentication=1, password=b"OpenShif"
@@ -127,18 +127,18 @@ class Replay:
 
     def dump(self, state: VrrpState = VrrpState.BACKUP) -> DumpAnswered:
         """Return an answer of keepalived's, taken now."""
-        counters = Counters(taken_at=self.now, state=state, advert_rcvd=self.received)
+        counters = AdvertCounters(taken_at=self.now, state=state, advert_rcvd=self.received)
         return DumpAnswered(counters=replace(counters, **self.errors))
 
 
 def holds(actions: tuple[Action, ...]) -> list[tuple[HoldReason, CauseKind]]:
     """Return the reasons for holds among actions."""
-    return [(each.reason, each.cause.kind) for each in actions if isinstance(each, Hold)]
+    return [(each.reason, each.cause.kind) for each in actions if isinstance(each, HoldInstance)]
 
 
 def reports(actions: tuple[Action, ...]) -> list[Cause]:
     """Return the causes reported among actions."""
-    return [each.cause for each in actions if isinstance(each, Report)]
+    return [each.cause for each in actions if isinstance(each, ReportCause)]
 
 
 # --- adverts of a higher rank -------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_without_an_answer_the_fifo_decides() -> None:
         pytest.param(BACKUP, id="by the FIFO"),
         pytest.param(
             DumpAnswered(
-                counters=Counters(taken_at=160.21, state=VrrpState.BACKUP, advert_rcvd=1)
+                counters=AdvertCounters(taken_at=160.21, state=VrrpState.BACKUP, advert_rcvd=1)
             ),
             id="by a dump",
         ),
@@ -266,7 +266,9 @@ def test_a_lower_rank_that_nothing_was_seen_leaving_for_has_more_time() -> None:
         pytest.param([HIGHER, 0.01, AdvertLeft(), 0.02], [], id="one before our first advert"),
         pytest.param([AdvertLeft(), 0.01, HIGHER, 0.4], [], id="keepalived's word comes too late"),
         pytest.param(
-            [AdvertLeft(), 0.01, HIGHER, Gap(seconds=2.0), 0.02], [], id="the loop stood still"
+            [AdvertLeft(), 0.01, HIGHER, LoopStalled(seconds=2.0), 0.02],
+            [],
+            id="the loop stood still",
         ),
         pytest.param([HIGHER, 0.02], [], id="no advert of ours was seen"),
         pytest.param([AdvertLeft(), 0.01, LEAVING, 0.02], [], id="the master says goodbye"),
@@ -323,7 +325,7 @@ def test_what_keepalived_refuses_it_need_not_have_read() -> None:
 def test_a_lower_rank_that_took_over_while_we_stood_still_has_a_master_down_time() -> None:
     """It heard us until then. One that is busy goes on for a while, one that is deaf for good."""
     replay = Replay()
-    replay(MASTER, 60.0, Gap(seconds=3.0), LOWER, AdvertLeft())
+    replay(MASTER, 60.0, LoopStalled(seconds=3.0), LOWER, AdvertLeft())
     assert [] == holds(replay(*every_second(LOWER, 3), 0.5))
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(LOWER))
 
@@ -331,7 +333,7 @@ def test_a_lower_rank_that_took_over_while_we_stood_still_has_a_master_down_time
 def test_a_lower_rank_whose_last_word_came_in_that_time_has_stepped_down() -> None:
     """The end of the time is no sign of it."""
     replay = Replay()
-    replay(MASTER, 60.0, Gap(seconds=3.0), LOWER, AdvertLeft())
+    replay(MASTER, 60.0, LoopStalled(seconds=3.0), LOWER, AdvertLeft())
 
     assert [] == holds(replay(*every_second(LOWER, 3), 10.0))
 
@@ -345,7 +347,7 @@ def heard(event: Event, at: float) -> Event:
 def test_who_served_while_we_stood_still_challenges_nobody(event: Event) -> None:
     """Its adverts waited to be read; it steps down, or has us step down, within milliseconds."""
     replay = Replay()
-    replay(MASTER, 60.0, Gap(seconds=3.0), replay.serves)
+    replay(MASTER, 60.0, LoopStalled(seconds=3.0), replay.serves)
     stale = [heard(event, replay.now - seconds) for seconds in (2.0, 1.0, 0.1)]
 
     assert [] == holds(replay(*stale, AdvertLeft(), 0.25, replay.serves, 5.0))
@@ -356,7 +358,7 @@ def test_who_served_while_we_stood_still_challenges_nobody(event: Event) -> None
 def test_who_announced_while_we_stood_still_challenges_nobody(stage: int) -> None:
     """It announced as it took over, more than once."""
     replay = Replay()
-    replay(MASTER, 60.0, Gap(seconds=3.0))
+    replay(MASTER, 60.0, LoopStalled(seconds=3.0))
     now = replay.now
     stale = [heard(announced(HIGHER_MAC), now - 0.5 * each) for each in range(stage + 1, 0, -1)]
 
@@ -442,7 +444,7 @@ def heard_before_a_reload(
     backup(BACKUP)
     for each in adverts:
         backup(0.01, AdvertSeen(advert=each))
-    return claims.against(CONTEXT, claims.heard([backup.state], now))
+    return claims.against(CONTEXT, claims.claims_of([backup.state], now))
 
 
 def reloaded(*adverts: Advert) -> Replay:
@@ -450,8 +452,8 @@ def reloaded(*adverts: Advert) -> Replay:
     replay = Replay(BEFORE)
     assert () == replay(MASTER, 60.0)
     rivals = heard_before_a_reload(*adverts, now=replay.now)
-    assert [] == holds(replay(Reconfigured(context=CONTEXT, rivals=rivals), 0.3))
-    assert [] == holds(replay(Gap(seconds=0.0)))  # the reload is over
+    assert [] == holds(replay(InstanceReconfigured(context=CONTEXT, rivals=rivals), 0.3))
+    assert [] == holds(replay(LoopStalled(seconds=0.0)))  # the reload is over
     return replay
 
 
@@ -485,10 +487,10 @@ def test_nobody_yields_to_who_was_reloaded_a_moment_ago_as_well() -> None:
 
 def test_an_address_is_no_longer_claimed_once_its_holder_is_silent() -> None:
     """Nor is one by ourselves, or under the id that it has now: of that keepalived hears."""
-    assert () == heard_before_a_reload(ELSEWHERE, wait=OLD_ID.master_down_time)
+    assert () == heard_before_a_reload(ELSEWHERE, wait=OLD_ID.master_down_interval)
     backup = Replay(OLD_ID)
     backup(BACKUP, AdvertSeen(advert=ELSEWHERE), announced(LOWER_MAC))
-    heard = claims.heard([backup.state], backup.now)
+    heard = claims.claims_of([backup.state], backup.now)
     assert [VIRTUAL] == list(heard)
     assert () == claims.against(OLD_ID, heard)
     assert () == claims.against(replace(CONTEXT, host_macs=frozenset({HIGHER_MAC})), heard)
@@ -500,7 +502,7 @@ def test_of_two_instances_that_heard_a_sender_the_newest_word_counts() -> None:
     early(BACKUP, AdvertSeen(advert=replace(ELSEWHERE, priority=100)))
     late(BACKUP, 1.0, AdvertSeen(advert=ELSEWHERE))
     for states in ([early.state, late.state], [late.state, early.state]):
-        (rival,) = claims.heard(states, late.now)[VIRTUAL]
+        (rival,) = claims.claims_of(states, late.now)[VIRTUAL]
         assert ELSEWHERE == rival.advert
 
 
@@ -518,7 +520,9 @@ def test_a_master_is_new_to_an_address_that_a_reload_gives_it() -> None:
     """keepalived stays MASTER of the id; who has held the address under another id is no newer."""
     before = replace(CONTEXT, addresses=(IPv4Address("10.0.0.6"),))
     replay = Replay()
-    replay(Reconfigured(context=before), MASTER, 60.0, Reconfigured(context=CONTEXT))
+    replay(
+        InstanceReconfigured(context=before), MASTER, 60.0, InstanceReconfigured(context=CONTEXT)
+    )
     rival = announced(LOWER_MAC)
     assert [] == holds(replay(rival, 0.35))
     [(reason, _)] = holds(replay(0.05, rival))
@@ -864,7 +868,7 @@ def test_a_held_node_tries_soon_when_the_adverts_are_as_they_should_be() -> None
     replay(MASTER, 60.0, OTHER_LIST, 1.0, FAULT)
     assert () == replay(*every_second(OTHER_LIST, 5))
 
-    assert (Release(is_trial=True),) == replay(HIGHER)
+    assert (ReleaseInstance(is_trial=True),) == replay(HIGHER)
 
 
 def test_a_held_node_tries_soon_after_its_own_reload() -> None:
@@ -872,9 +876,9 @@ def test_a_held_node_tries_soon_after_its_own_reload() -> None:
     context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
     replay = Replay()
     replay(MASTER, 60.0, OTHER_LIST, 1.0, FAULT)
-    assert () == replay(OTHER_LIST, 0.5, Reconfigured(context=context))
+    assert () == replay(OTHER_LIST, 0.5, InstanceReconfigured(context=context))
 
-    assert (Release(is_trial=True),) == replay(*every_second(OTHER_LIST, 2))
+    assert (ReleaseInstance(is_trial=True),) == replay(*every_second(OTHER_LIST, 2))
 
 
 def test_fast_timing_does_not_ask() -> None:
@@ -904,7 +908,7 @@ def test_a_large_node_announces_at_its_pace() -> None:
     replay(MASTER, 60.0, announced(HIGHER_MAC))
 
     assert 4 == replay(8.0).count(Announce())
-    step_seconds = verdicts.stage_length(replay.state.context, POLICY)
+    step_seconds = timing.stage_length(replay.state.context, POLICY)
     assert step_seconds == POLICY.escalation * 2.0
 
 
@@ -1075,7 +1079,7 @@ def test_the_loser_is_held_while_the_winner_announces_and_released_after() -> No
 
     assert () == replay(1.0, *every_second(announced(LOWER_MAC), 100), announced(LOWER_MAC))
     assert () == replay(3.4)
-    assert (Release(),) == replay(0.2)
+    assert (ReleaseInstance(),) == replay(0.2)
 
 
 def test_a_loser_waits_longer_once_the_winner_announces_less() -> None:
@@ -1084,7 +1088,7 @@ def test_a_loser_waits_longer_once_the_winner_announces_less() -> None:
     replay(1.0, *every_second(announced(LOWER_MAC), 600), announced(LOWER_MAC))
 
     assert () == replay(30.0)
-    assert (Release(),) == replay(1.0)
+    assert (ReleaseInstance(),) == replay(1.0)
 
 
 def test_a_released_loser_yields_again_before_it_becomes_master() -> None:
@@ -1103,9 +1107,9 @@ def test_who_announces_too_seldom_ends_the_changes_as_well() -> None:
     changes = 0
     for _ in range(300):
         for action in replay(5.0, announced(LOWER_MAC)):
-            if isinstance(action, Release):
+            if isinstance(action, ReleaseInstance):
                 replay(BACKUP)
-            if isinstance(action, Hold):
+            if isinstance(action, HoldInstance):
                 replay(FAULT)
                 changes += 1
 
@@ -1158,26 +1162,26 @@ def test_a_held_instance_is_released_a_master_down_time_after_the_last_advert() 
     replay(HIGHER)
 
     assert () == replay(DOWN - 0.01)
-    assert (Release(),) == replay(0.02)
+    assert (ReleaseInstance(),) == replay(0.02)
 
 
 def test_a_rival_that_leaves_is_not_waited_for() -> None:
     """Priority 0 is a word."""
     replay = outranked()
 
-    assert (Release(),) == replay(HIGHER, 0.5, LEAVING)
+    assert (ReleaseInstance(),) == replay(HIGHER, 0.5, LEAVING)
 
 
 def test_a_trial_that_counts_ends_the_contest() -> None:
     """The firewall is mended: released for good."""
     replay = outranked()
     actions = replay(*every_second(HIGHER, 10))
-    assert (Release(is_trial=True),) == actions
+    assert (ReleaseInstance(is_trial=True),) == actions
     replay(0.05, BACKUP, 0.02, replay.dump, 0.4, HIGHER)
     replay.received = 1
 
     assert (AskDump(), EndTrial()) == replay(0.6, replay.dump)
-    assert Phase.WATCHING is replay.state.phase
+    assert ContestPhase.WATCHING is replay.state.phase
 
 
 def test_a_trial_that_fails_ends_before_the_master_down_time() -> None:
@@ -1186,7 +1190,7 @@ def test_a_trial_that_fails_ends_before_the_master_down_time() -> None:
     begins = []
     for second in range(400):
         actions = replay(HIGHER, 1.0)
-        if Release(is_trial=True) in actions:
+        if ReleaseInstance(is_trial=True) in actions:
             begins.append(second)
             trial = replay.now
             replay(BACKUP, 0.02, replay.dump)
@@ -1208,7 +1212,7 @@ def test_an_advert_that_says_why_it_is_refused_is_not_tried() -> None:
     replay(MASTER, 60.0, other, 1.0, FAULT)
 
     assert () == replay(*every_second(other, 60))
-    assert (Release(is_trial=True),) == replay(*every_second(HIGHER, 2))
+    assert (ReleaseInstance(is_trial=True),) == replay(*every_second(HIGHER, 2))
 
 
 # --- no rivals ----------------------------------------------------------------------------------
@@ -1347,7 +1351,9 @@ def test_a_cause_is_told_in_words(advert: Advert, kind: CauseKind, words: str) -
     actions = replay(MASTER, 60.0, AdvertSeen(advert=advert), 1.0)
 
     assert [(HoldReason.OUTRANKED, kind)] == holds(actions)
-    assert [True] == [words in each.cause.text for each in actions if isinstance(each, Hold)]
+    assert [True] == [
+        words in each.cause.text for each in actions if isinstance(each, HoldInstance)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -1376,7 +1382,7 @@ def test_adverts_that_ceased_are_told_from_a_stranger() -> None:
     """The announcer is known."""
     replay = Replay()
     replay(BACKUP, *every_second(LOWER, 5), 4.0, MASTER, announced(HIGHER_MAC), 1.0)
-    (hold,) = (each for each in replay(announced(HIGHER_MAC)) if isinstance(each, Hold))
+    (hold,) = (each for each in replay(announced(HIGHER_MAC)) if isinstance(each, HoldInstance))
     cause = hold.cause
 
     assert CauseKind.SILENCED is cause.kind
@@ -1408,10 +1414,10 @@ def test_a_long_list_is_cut_short() -> None:
 def test_after_a_gap_a_master_announces_unless_it_steps_down() -> None:
     """Half a second later, when keepalived has heard what went on."""
     replay = Replay()
-    replay(MASTER, 60.0, Gap(seconds=30.0))
+    replay(MASTER, 60.0, LoopStalled(seconds=30.0))
     assert (Announce(),) == replay(1.0)
 
-    replay(Gap(seconds=30.0), 0.2, BACKUP)
+    replay(LoopStalled(seconds=30.0), 0.2, BACKUP)
     assert Announce() not in replay(1.0)
 
 
@@ -1421,7 +1427,7 @@ def test_time_in_which_we_did_not_look_makes_nobody_silent() -> None:
     replay(*every_second(HIGHER, 5), HIGHER)
     replay.now += 30.0
 
-    assert () == replay(Gap(seconds=30.0), TICK, 1.0)
+    assert () == replay(LoopStalled(seconds=30.0), TICK, 1.0)
 
 
 def test_time_in_which_we_did_not_look_confirms_nothing() -> None:
@@ -1430,16 +1436,16 @@ def test_time_in_which_we_did_not_look_confirms_nothing() -> None:
     replay(MASTER, 60.0, HIGHER)
     replay.now += 30.0
 
-    assert [] == holds(replay(Gap(seconds=30.0), TICK, BACKUP, 1.0))
+    assert [] == holds(replay(LoopStalled(seconds=30.0), TICK, BACKUP, 1.0))
 
 
 def test_a_reload_looks_anew() -> None:
     """Rivals of addresses that are gone are forgotten, and in time the hold."""
     replay = outranked()
     fewer = replace(CONTEXT, addresses=(VIRTUAL,), priority=90)
-    assert () == replay(HIGHER, Reconfigured(context=fewer))
+    assert () == replay(HIGHER, InstanceReconfigured(context=fewer))
 
-    assert (Release(),) == replay(DOWN + 1.0)
+    assert (ReleaseInstance(),) == replay(DOWN + 1.0)
 
 
 @pytest.mark.parametrize("state", [FAULT, BACKUP], ids=["held", "in a trial"])
@@ -1449,9 +1455,11 @@ def test_an_id_that_gets_other_addresses_is_let_go_at_once(state: StateEntered) 
     replay(HIGHER, state)
     moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),))
 
-    assert (Release(),) == replay(Reconfigured(context=moved))[:1]
-    assert (Phase.WATCHING, state.state) == (replay.state.phase, replay.state.state)
-    assert () == tuple(each for each in replay(*every_second(HIGHER, 4)) if isinstance(each, Hold))
+    assert (ReleaseInstance(),) == replay(InstanceReconfigured(context=moved))[:1]
+    assert (ContestPhase.WATCHING, state.state) == (replay.state.phase, replay.state.state)
+    assert () == tuple(
+        each for each in replay(*every_second(HIGHER, 4)) if isinstance(each, HoldInstance)
+    )
 
 
 def test_an_address_that_is_excluded_now_is_still_the_same() -> None:
@@ -1459,7 +1467,7 @@ def test_an_address_that_is_excluded_now_is_still_the_same() -> None:
     replay = outranked()
     moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),), excluded_addresses=(VIRTUAL,))
 
-    assert () == replay(HIGHER, Reconfigured(context=moved))
+    assert () == replay(HIGHER, InstanceReconfigured(context=moved))
     assert replay.state.is_held
 
 
@@ -1467,7 +1475,7 @@ def test_an_end_of_the_instance_is_an_end_of_the_hold() -> None:
     """Its successor begins unheld."""
     replay = outranked()
 
-    assert (Release(),) == replay(StateEntered(state=VrrpState.STOP))
+    assert (ReleaseInstance(),) == replay(StateEntered(state=VrrpState.STOP))
     assert Contest(context=CONTEXT, state=VrrpState.STOP, since=replay.now) == replay.state
 
 
@@ -1479,7 +1487,7 @@ def test_report_mode_tells_the_same_and_holds_nothing() -> None:
 
     assert [] == holds(actions)
     assert [CauseKind.FIREWALL] == [each.kind for each in reports(actions)]
-    assert Phase.WATCHING is replay.state.phase
+    assert ContestPhase.WATCHING is replay.state.phase
 
 
 def test_a_hold_that_came_too_late_is_set_once_more() -> None:
@@ -1556,7 +1564,7 @@ def test_a_gap_begins_counting_anew() -> None:
     replay = Replay()
     replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER)
 
-    assert (AskDump(),) == replay(Gap(seconds=5.0))
+    assert (AskDump(),) == replay(LoopStalled(seconds=5.0))
     assert [] == holds(replay(0.1, replay.dump))
 
 
@@ -1564,7 +1572,7 @@ def test_a_gap_puts_a_trial_off() -> None:
     """By as long as it lasted."""
     replay = outranked()
     due = replay.state.trial_at
-    replay(HIGHER, Gap(seconds=3.0))
+    replay(HIGHER, LoopStalled(seconds=3.0))
 
     assert due is not None
     assert due + 3.0 == replay.state.trial_at
@@ -1575,7 +1583,7 @@ def test_a_reload_of_a_backup_asks_anew() -> None:
     replay = Replay()
     replay(BACKUP, 0.02, replay.dump)
 
-    assert (AskDump(),) == replay(Reconfigured(context=CONTEXT))
+    assert (AskDump(),) == replay(InstanceReconfigured(context=CONTEXT))
 
 
 MOVED = replace(CONTEXT, mac=HIGHER_MAC, host_macs=CONTEXT.host_macs | {HIGHER_MAC})
@@ -1589,7 +1597,7 @@ def test_a_master_announces_at_once_under_another_mac() -> None:
     """Urgently the first time, and for a while more, since a switch may not forward at once."""
     replay = Replay()
     replay(MASTER, 60.0)
-    assert [Announce(is_urgent=True)] == announcements(replay(Reconfigured(context=MOVED)))
+    assert [Announce(is_urgent=True)] == announcements(replay(InstanceReconfigured(context=MOVED)))
     brisk = announcements(replay(4.0))
     assert [Announce()] * 7 == brisk
     assert len(announcements(replay(60.0))) <= 6  # then as often as keepalived
@@ -1611,7 +1619,7 @@ def test_other_macs_of_this_host_are_no_reason_to_announce(
     """Who holds nothing has nothing to say."""
     replay = Replay()
     replay(state, 60.0)
-    assert [] == announcements(replay(Reconfigured(context=context), 9.0))
+    assert [] == announcements(replay(InstanceReconfigured(context=context), 9.0))
     assert context == replay.state.context
 
 
@@ -1621,10 +1629,12 @@ def test_a_contest_goes_on_when_a_mac_of_this_host_changes() -> None:
     replay(MASTER, 60.0, HIGHER, 1.0)
     assert replay.state.is_held
     rivals = replay.state.rivals
-    replay(Reconfigured(context=replace(CONTEXT, host_macs=frozenset({LOWER_MAC}))))
+    replay(InstanceReconfigured(context=replace(CONTEXT, host_macs=frozenset({LOWER_MAC}))))
     assert replay.state.is_held
     assert rivals == replay.state.rivals
-    assert [] == announcements(replay(Reconfigured(context=replace(CONTEXT, mac=LOWER_MAC))))
+    assert [] == announcements(
+        replay(InstanceReconfigured(context=replace(CONTEXT, mac=LOWER_MAC)))
+    )
 
 
 @pytest.mark.parametrize(
@@ -1639,7 +1649,7 @@ def test_a_contest_goes_on_when_what_surrounds_the_instance_changes(
 ) -> None:
     """As after a reload that removes an address: it is still there when the node is looked at."""
     replay = reloaded(ELSEWHERE)
-    replay(0.2, Reconfigured(context=replace(CONTEXT, **around)))
+    replay(0.2, InstanceReconfigured(context=replace(CONTEXT, **around)))
 
     assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(0.35))
 
@@ -1649,7 +1659,7 @@ def test_what_was_taken_for_a_rival_by_an_address_of_ours_is_none() -> None:
     replay = Replay()
     replay(MASTER, 60.0, HIGHER, announced(LOWER_MAC), 0.1)
     context = replace(CONTEXT, node_addresses=CONTEXT.node_addresses | {ADVERT.source})
-    replay(Reconfigured(context=context))
+    replay(InstanceReconfigured(context=context))
     assert [LOWER_MAC] == [each.mac for each in replay.state.rivals]
 
 
@@ -1659,7 +1669,7 @@ def test_what_was_taken_for_a_rival_by_our_own_frames_is_none() -> None:
     echo = announced(HIGHER_MAC)
     replay(MASTER, 60.0, echo, 0.1)
     assert [HIGHER_MAC] == [each.mac for each in replay.state.rivals]
-    replay(Reconfigured(context=MOVED))
+    replay(InstanceReconfigured(context=MOVED))
     assert () == replay.state.rivals
     replay(echo, 1.0, echo, 1.0, echo, 1.0)
     assert not replay.state.is_held
@@ -1669,7 +1679,7 @@ def test_a_reload_under_another_mac_announces_too() -> None:
     """Both at once: a network manager that was given another file."""
     replay = Replay()
     replay(MASTER, 60.0)
-    actions = replay(Reconfigured(context=replace(MOVED, priority=90)))
+    actions = replay(InstanceReconfigured(context=replace(MOVED, priority=90)))
     assert [Announce(is_urgent=True)] == announcements(actions)
 
 
@@ -1680,7 +1690,7 @@ def test_a_trial_ends_well_when_the_rival_has_gone_silent_in_it() -> None:
     actions = replay(10.0)
 
     assert [] == holds(actions)
-    assert Phase.WATCHING is replay.state.phase
+    assert ContestPhase.WATCHING is replay.state.phase
 
 
 def test_rare_adverts_of_a_slow_rival_have_their_own_silence() -> None:
@@ -1690,8 +1700,8 @@ def test_rare_adverts_of_a_slow_rival_have_their_own_silence() -> None:
     replay = Replay(context)
     replay(MASTER, 60.0, AdvertSeen(advert=slow), 1.0, FAULT, AdvertSeen(advert=slow))
 
-    assert Release() not in replay(14.0)
-    assert Release() in replay(2.0)
+    assert ReleaseInstance() not in replay(14.0)
+    assert ReleaseInstance() in replay(2.0)
 
 
 def test_a_lower_rank_that_refuses_our_adverts_is_told_as_such() -> None:
@@ -1739,22 +1749,21 @@ def test_states_told_twice_change_nothing() -> None:
 def test_all_who_have_yielded_at_once_return_one_by_one() -> None:
     """From the second loss in a row on, each lower MAC that was heard has a second's start."""
     replay = lost_by_announcements()
-    first = verdicts.silence_after_loss(replay.state, replay.now, POLICY)
+    first = timing.silence_after_loss(replay.state, replay.now, POLICY)
     again = replace(replay.state, losses=2)
     lower = replace(again, context=replace(CONTEXT, mac=bytes(6)))
 
     assert first == 3.5 * POLICY.defend_interval
-    assert verdicts.silence_after_loss(lower, replay.now, POLICY) == 2 * first
+    assert timing.silence_after_loss(lower, replay.now, POLICY) == 2 * first
     assert (
-        verdicts.silence_after_loss(again, replay.now, POLICY)
-        == 2 * first + POLICY.defend_interval
+        timing.silence_after_loss(again, replay.now, POLICY) == 2 * first + POLICY.defend_interval
     )
 
 
 def test_after_a_long_gap_a_master_counts_as_new() -> None:
     """Somebody may have taken over with good reason: the lower MAC does not insist."""
     replay = Replay()
-    replay(MASTER, 60.0, Gap(seconds=30.0), 1.0, announced(HIGHER_MAC), 1.0)
+    replay(MASTER, 60.0, LoopStalled(seconds=30.0), 1.0, announced(HIGHER_MAC), 1.0)
 
     assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
         replay(announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
@@ -1768,7 +1777,7 @@ def test_a_loser_whose_rival_is_only_heard_announcing_now_goes_by_that() -> None
     replay(*every_second(announced(HIGHER_MAC), 650), announced(HIGHER_MAC))
 
     assert () == replay(30.0)
-    assert (Release(),) == replay(1.0)
+    assert (ReleaseInstance(),) == replay(1.0)
 
 
 # --- the rest of the branches -------------------------------------------------------------------
@@ -1813,7 +1822,7 @@ def test_a_lower_rank_that_falls_silent_is_not_looked_at_any_more() -> None:
 def test_a_trial_in_which_nothing_is_counted_ends_at_once() -> None:
     """There is no need to wait for its end."""
     replay = outranked()
-    while Release(is_trial=True) not in replay(HIGHER, 1.0):
+    while ReleaseInstance(is_trial=True) not in replay(HIGHER, 1.0):
         pass
     replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 0.4, HIGHER, 0.1)
 
@@ -1835,9 +1844,9 @@ def test_a_hold_ends_where_a_reload_says_that_rivals_are_only_reported() -> None
     replay(MASTER, HIGHER, 0.5)
     assert replay.state.is_held
     context = replace(CONTEXT, is_resolving=False)
-    assert (Release(),) == replay(Reconfigured(context=context))
+    assert (ReleaseInstance(),) == replay(InstanceReconfigured(context=context))
     actions = replay(*every_second(HIGHER, 30))
-    assert [] == [each for each in actions if isinstance(each, Hold | Release)]
+    assert [] == [each for each in actions if isinstance(each, HoldInstance | ReleaseInstance)]
 
 
 @pytest.mark.parametrize(
@@ -1934,7 +1943,7 @@ def test_report_mode_says_once_that_a_successor_would_be_held() -> None:
     replay = Replay(replace(CONTEXT, is_resolving=False))
     replay(BACKUP, announced(LOWER_MAC), 0.5, announced(LOWER_MAC), 0.1)
     [would] = replay(MASTER)
-    assert isinstance(would, Report)
+    assert isinstance(would, ReportCause)
     assert would.would_hold
 
     assert [] == reports(replay(BACKUP, announced(LOWER_MAC), 0.1, MASTER))
@@ -1950,7 +1959,7 @@ def test_a_gap_matters_by_its_length(gap: float, announces: int, is_new: bool) -
     replay = Replay()
     replay(MASTER, 60.0)
     begin = replay.now
-    actions = replay(Gap(seconds=gap), 3.0)
+    actions = replay(LoopStalled(seconds=gap), 3.0)
 
     assert announces == actions.count(Announce())
     assert is_new is (replay.state.since >= begin)
@@ -1961,7 +1970,7 @@ def test_a_gap_of_a_backup_announces_nothing() -> None:
     replay = Replay()
     replay(BACKUP, 10.0)
 
-    assert Announce() not in replay(Gap(seconds=30.0), 10.0)
+    assert Announce() not in replay(LoopStalled(seconds=30.0), 10.0)
 
 
 def test_a_backup_that_counts_goes_on_counting_beside_a_second_rival() -> None:

@@ -6,10 +6,10 @@ import pytest
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import deafness
-from ipfailover_agent.core.supervising.deafness import Deafness, Policy
-from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+from ipfailover_agent.core.supervising.deafness import Deafness, DeafnessPolicy
+from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
 
-POLICY = Policy()
+POLICY = DeafnessPolicy()
 BACKUP, MASTER = VrrpState.BACKUP, VrrpState.MASTER
 
 
@@ -29,7 +29,7 @@ def instance(
         master_advert_interval=interval,
         has_addresses=state is MASTER,
         last_transition=0.0,
-        counters=Counters(advert_rcvd=heard),
+        counters=VrrpStatistics(advert_rcvd=heard),
     )
 
 

@@ -20,13 +20,13 @@ from ipfailover_agent.cli import cli
 from ipfailover_agent.core.errors import ExitCode, HostNotReadyError, SettingsError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import priority
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings, variables
 from ipfailover_agent.core.supervising import keepalived
-from ipfailover_agent.core.supervising.supervision import Phase, Policy
-from ipfailover_agent.core.telling.findings import CHECKS, Verdict
+from ipfailover_agent.core.supervising.supervision import AgentPhase, SupervisionPolicy
+from ipfailover_agent.core.telling.findings import CHECKS, CheckResult
 from ipfailover_agent.core.telling.transition import TransitionKind
-from ipfailover_agent.report import status
+from ipfailover_agent.report import status_model
 from ipfailover_agent.system.host import script_state
 from tests.bench.clusters import REFERENCE
 from tests.support.markdown import blocks, code, prose, section, slug, table, text_of
@@ -180,7 +180,7 @@ def test_the_operations_guide_explains_every_check_of_doctor() -> None:
     lines = re.findall(r"^(pass|warn|fail|skip)  (\w+): ", sample, re.MULTILINE)
     assert list(CHECKS) == [check for _, check in lines]
     verdicts, checks = (shown.index(each) for each in ("| Verdict |", "| Check |"))
-    assert {each.value for each in Verdict} == {
+    assert {each.value for each in CheckResult} == {
         code(row[0])[0] for row in table(shown[verdicts - 2 :])
     }
     rows = table(shown[checks - 2 :])
@@ -342,8 +342,8 @@ def test_the_operations_guide_explains_every_cause_of_a_transition() -> None:
 def test_the_operations_guide_lists_every_field_of_the_status() -> None:
     """No field is missing, and none is listed that is not there."""
     listed = {name for row in table(section(OPERATIONS, "status.json")) for name in code(row[0])}
-    fields = set(status.AgentStatus.__struct_fields__) - {"schema"}
-    of_an_instance = set(status.InstanceStatus.__struct_fields__)
+    fields = set(status_model.AgentStatus.__struct_fields__) - {"schema"}
+    of_an_instance = set(status_model.InstanceStatus.__struct_fields__)
     detailed = {name.partition(".")[2] for name in listed if "[]." in name}
     assert fields == {name for name in listed if "[]." not in name}
     rows = {row[0]: row[1] for row in table(section(OPERATIONS, "status.json"))}
@@ -355,14 +355,14 @@ def test_the_state_diagram_shows_every_phase() -> None:
     """The diagram and the table below it have the phases of the code."""
     shown = section(HOW_IT_WORKS, "Supervision")
     diagram = blocks(shown)[0].body
-    assert [] == [each.value for each in Phase if each.value not in diagram]
-    assert [each.value for each in Phase] == [code(row[0])[0] for row in table(shown)]
+    assert [] == [each.value for each in AgentPhase if each.value not in diagram]
+    assert [each.value for each in AgentPhase] == [code(row[0])[0] for row in table(shown)]
 
 
 def test_delays_are_documented_as_they_are() -> None:
     """Every delay and limit of supervision, with its value."""
     rows = table(section(HOW_IT_WORKS, "Delays"))
-    expected = [(each.name, f"{each.default:g}") for each in structs.fields(Policy)]
+    expected = [(each.name, f"{each.default:g}") for each in structs.fields(SupervisionPolicy)]
     assert expected == [(code(row[0])[0], row[1].split()[0]) for row in rows]
 
 

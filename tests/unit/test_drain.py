@@ -12,17 +12,17 @@ from ipfailover_agent.core.drains import fsm
 from ipfailover_agent.core.drains.drain_requests import DrainRequest
 from ipfailover_agent.core.drains.fsm import (
     AnswerRequest,
+    ClearHold,
     DrainEnded,
     DrainPhase,
     DrainPolicy,
     DrainSpec,
     DrainState,
-    HoldInstance,
     InstanceDrain,
     InstanceDrained,
     Record,
-    ReleaseInstance,
     SaveDrains,
+    SetHold,
     SuccessorAdvert,
     Target,
 )
@@ -182,7 +182,7 @@ def effects(actions: Iterable[fsm.DrainAction]) -> list[fsm.DrainAction]:
 def test_a_master_is_held_at_once_and_drained_when_another_node_serves() -> None:
     """The ordinary way."""
     agent = Agent(ONE)
-    assert [HoldInstance(name=ONE)] == effects(agent.drain("a", masters=[ONE]))
+    assert [SetHold(name=ONE)] == effects(agent.drain("a", masters=[ONE]))
     assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(agent.hear(ONE, 0.2))
     found = agent.drain_of(ONE)
     assert (DRAINED, "10.0.0.2", True) == (found.phase, found.holder, found.phase.is_held)
@@ -194,7 +194,7 @@ def test_a_backup_is_held_only_once_another_node_serves() -> None:
     assert [] == effects(agent.drain("a"))
     assert PENDING is agent.state.phase(ONE)
     drained = InstanceDrained(name=ONE, holder="10.0.0.2")
-    assert [HoldInstance(name=ONE), drained] == effects(agent.hear(ONE, 0.9))
+    assert [SetHold(name=ONE), drained] == effects(agent.hear(ONE, 0.9))
 
 
 def test_a_backup_that_becomes_master_is_not_drained() -> None:
@@ -202,7 +202,7 @@ def test_a_backup_that_becomes_master_is_not_drained() -> None:
     agent = lone(PENDING)
     assert [] == agent.enter(ONE)
     done = agent.enter(ONE, 3, is_master=True)
-    cause = "it became MASTER itself: nobody else serves it"
+    cause = "it became MASTER itself: no other node serves it"
     assert [DrainEnded(name=ONE, cause=cause, is_undone=True)] == effects(done)
     assert SERVING is agent.state.phase(ONE)
 
@@ -219,9 +219,13 @@ def test_a_line_that_comes_late_frees_nothing_that_is_held(phase: DrainPhase) ->
 @pytest.mark.parametrize(
     ("phase", "at", "words"),
     [
-        (DRAINING, 5.0, "nobody took over within 5 s"),
-        (PENDING, 5.0, "nobody else was heard to serve it within 5 s"),
-        (DRAINED, 6.0, "10.0.0.2 had taken over, and nobody was heard to serve it within 5 s"),
+        (DRAINING, 5.0, "no other node took over within 5 s"),
+        (PENDING, 5.0, "no other node was heard to serve it within 5 s"),
+        (
+            DRAINED,
+            6.0,
+            "10.0.0.2 had taken over, and then no node was heard to serve it within 5 s",
+        ),
     ],
 )
 def test_silence_undoes_it(phase: DrainPhase, at: float, words: str) -> None:
@@ -232,7 +236,7 @@ def test_silence_undoes_it(phase: DrainPhase, at: float, words: str) -> None:
     before = agent.state
     assert [] == agent.wait(at - 0.01)
     assert before == agent.state
-    released = [ReleaseInstance(name=ONE)] if phase.is_held else []
+    released = [ClearHold(name=ONE)] if phase.is_held else []
     ended = DrainEnded(name=ONE, cause=words, is_undone=True)
     assert [*released, ended] == effects(agent.wait(at))
     assert Agent(ONE).state == agent.state
@@ -254,13 +258,13 @@ def test_silence_counts_from_the_moment_it_leaves_master() -> None:
     agent.state = leaving
     cause = "keepalived was not seen to leave MASTER within 10 s"
     ended = DrainEnded(name=ONE, cause=cause, is_undone=True)
-    assert [ReleaseInstance(name=ONE), ended] == effects(agent.wait(10))
+    assert [ClearHold(name=ONE), ended] == effects(agent.wait(10))
 
 
 def test_being_blind_is_the_cause_where_it_is() -> None:
     """The wire is not watched any more."""
     ended = DrainEnded(name=ONE, cause="no socket", is_undone=True)
-    assert [ReleaseInstance(name=ONE), ended] == effects(lone(DRAINED).wait(6, "no socket"))
+    assert [ClearHold(name=ONE), ended] == effects(lone(DRAINED).wait(6, "no socket"))
 
 
 def test_without_a_link_a_drained_instance_stays_drained() -> None:
@@ -296,7 +300,7 @@ def test_a_target_is_what_an_instance_serves() -> None:
 def test_force_holds_whatever_is_heard() -> None:
     """At once, also a backup; the verdict says that no node took over, then nothing is due."""
     agent = Agent(ONE)
-    assert [HoldInstance(name=ONE)] == effects(agent.drain("a", is_forced=True))
+    assert [SetHold(name=ONE)] == effects(agent.drain("a", is_forced=True))
     assert [InstanceDrained(name=ONE, holder="")] == effects(agent.wait(5))
     assert agent.state.deadline is None
     before = agent.state
@@ -317,7 +321,7 @@ def test_it_ends_when_its_time_is_over(masters: list[str], *, is_forced: bool) -
     agent.wait(6.6)
     assert 7.0 == agent.state.deadline
     ended = DrainEnded(name=ONE, cause="its time is over")
-    assert [ReleaseInstance(name=ONE), ended] == effects(agent.wait(7))
+    assert [ClearHold(name=ONE), ended] == effects(agent.wait(7))
     assert Agent(ONE).state == agent.state
 
 
@@ -341,7 +345,7 @@ def test_a_node_that_serves_a_part_has_not_taken_over() -> None:
     assert [InstanceDrained(name=ONE, holder=holder)] == effects(agent.hear(ONE, 1.5, 2, mac=3))
     agent.state = again
     agent.hear(ONE, 4)
-    cause = "nobody serves 10.0.0.6, though others of its addresses are served"
+    cause = "no other node serves 10.0.0.6, though others of its addresses are served"
     assert DrainEnded(name=ONE, cause=cause, is_undone=True) in agent.wait(6)
 
 
@@ -411,7 +415,7 @@ def test_a_second_drain_replaces_the_specification() -> None:
     pending = lone(PENDING)
     pending.hear(ONE, 1, 2)  # not an address of ours
     pending.now = 2.0
-    assert [HoldInstance(name=ONE)] == effects(pending.drain("b", is_forced=True))
+    assert [SetHold(name=ONE)] == effects(pending.drain("b", is_forced=True))
     assert DRAINING is pending.state.phase(ONE)
     assert 1 == len(pending.drain_of(ONE).adverts)
 
@@ -443,12 +447,12 @@ def test_a_request_is_accepted_at_once_and_answered_when_all_have_an_outcome() -
     agent = Agent(ONE, TWO)
     done = agent.drain("a", masters=[ONE])
     answer = AnswerRequest(id="a", verdict=None, within=10.0)
-    assert [SaveDrains(), HoldInstance(name=ONE), answer] == done
+    assert [SaveDrains(), SetHold(name=ONE), answer] == done
     assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == agent.hear(ONE, 1)
     line = f"10.0.0.2 has taken over {ONE} {TWO}"
     assert [
         SaveDrains(),
-        HoldInstance(name=TWO),
+        SetHold(name=TWO),
         InstanceDrained(name=TWO, holder="10.0.0.2"),
         AnswerRequest(id="a", verdict="drained", lines=(line,)),
     ] == agent.hear(TWO, 2)
@@ -468,13 +472,13 @@ def test_what_no_node_took_over_is_named_beside_what_a_node_did() -> None:
         verdict="undone",
         lines=(
             f"10.0.0.2 has taken over {THREE}",
-            f"not drained: {ONE} {TWO}: nobody took over within 5 s",
+            f"not drained: {ONE} {TWO}: no other node took over within 5 s",
         ),
     )
     assert {THREE} == set(agent.state.records)
     assert 9.0 == agent.state.deadline
     assert agent.has_everything()
-    assert [SaveDrains(), ReleaseInstance(name=THREE)] == agent.wait(9)[:2]
+    assert [SaveDrains(), ClearHold(name=THREE)] == agent.wait(9)[:2]
     assert Agent(ONE, TWO, THREE).state == agent.state
 
 
@@ -522,14 +526,14 @@ def test_instances_are_named_by_name_or_address(words: list[str], drained: list[
     )
     agent = Agent(ONE, VIP_2=second)
     held = effects(agent.drain("a", *words, is_forced=True))
-    assert [HoldInstance(name=each) for each in drained] == held
+    assert [SetHold(name=each) for each in drained] == held
 
 
 def test_force_needs_no_wire() -> None:
     """Its verdict says that no successor was heard."""
     agent = Agent(ONE)
     agent.drain("a", blind="no wire", is_forced=True)
-    line = f"nobody was heard to take over {ONE}: drained by force"
+    line = f"no other node was heard to take over {ONE}: drained by force"
     expected = AnswerRequest(id="a", verdict="drained", lines=(line,))
     assert expected == verdict(agent.wait(5, "no wire"))
     assert agent.state.deadline is None
@@ -630,7 +634,7 @@ def test_everything_means_also_what_a_reload_adds() -> None:
     agent.drain("a", masters=[ONE])
     agent.hear(ONE, 1)
     done = agent.configure(ONE, TWO, THREE, masters=[THREE])
-    assert [SaveDrains(), HoldInstance(name=THREE)] == done
+    assert [SaveDrains(), SetHold(name=THREE)] == done
     assert [DRAINED, PENDING, DRAINING] == agent.phases
     agent.undrain("b", TWO)
     assert [] == agent.configure(ONE, TWO, THREE)
@@ -647,7 +651,7 @@ def test_a_reload_ends_the_drain_of_what_it_removes() -> None:
     done = agent.configure(VIP_1=more)
     assert [
         SaveDrains(),
-        ReleaseInstance(name=TWO),
+        ClearHold(name=TWO),
         DrainEnded(name=TWO, cause=GONE),
         AnswerRequest(
             id="a",
@@ -672,7 +676,7 @@ def test_a_drain_follows_its_address_to_another_instance() -> None:
     agent.drain("a", TWO, masters=[TWO])
     agent.hear(TWO, 1)
     done = agent.configure(VIP_1=target(2), VIP_2=target(3))
-    assert [SaveDrains(), HoldInstance(name=ONE), ReleaseInstance(name=TWO)] == done
+    assert [SaveDrains(), SetHold(name=ONE), ClearHold(name=TWO)] == done
     assert [DRAINED, SERVING] == agent.phases
     assert {ONE: record(TWO)} == agent.state.records
     assert 6.0 == agent.state.deadline
@@ -683,7 +687,7 @@ def test_a_name_that_stays_drained_is_neither_released_nor_called_ended() -> Non
     agent = Agent(ONE, TWO)
     agent.drain("a", masters=[ONE, TWO])
     agent.now = 1.0
-    assert [SaveDrains(), ReleaseInstance(name=TWO)] == agent.configure(VIP_1=target(2))
+    assert [SaveDrains(), ClearHold(name=TWO)] == agent.configure(VIP_1=target(2))
     assert {ONE: record(TWO)} == agent.state.records
     lines = (f"10.0.0.2 has taken over {ONE}", f"not drained: {ONE}: {GONE}")
     assert lines == verdict(agent.hear(ONE, 2, 2)).lines
@@ -752,14 +756,14 @@ def test_a_former_drain_is_held_from_the_start_and_watched_once_configured() -> 
     agent = Agent()
     records = {ONE: record(ONE), THREE: record(THREE, is_forced=True)}
     done = agent.restore(records=records, everything=DrainSpec(), known=ALL)
-    assert [SaveDrains(), HoldInstance(name=ONE), HoldInstance(name=THREE)] == done
+    assert [SaveDrains(), SetHold(name=ONE), SetHold(name=THREE)] == done
     assert records == agent.state.records
     assert ALL == agent.state.known
     assert [] == agent.hear(ONE, 1) == agent.enter(ONE, is_master=True)
     agent.pause(2, at=50)
     assert [] == agent.wait(100)
     done = agent.configure(ONE, TWO)
-    assert [ReleaseInstance(name=THREE), DrainEnded(name=THREE, cause=GONE)] == effects(done)
+    assert [ClearHold(name=THREE), DrainEnded(name=THREE, cause=GONE)] == effects(done)
     assert [DRAINING, SERVING] == agent.phases
     assert 105.0 == agent.state.deadline
 
@@ -775,7 +779,7 @@ def test_a_former_drain_follows_its_addresses_to_another_name() -> None:
     """The first one was removed while no agent ran: what was the second is the first now."""
     agent, done = restarted(VIP_1=TARGETS[TWO], VIP_2=TARGETS[THREE])
     assert [DRAINING, SERVING] == agent.phases
-    assert [SaveDrains(), ReleaseInstance(name=TWO), HoldInstance(name=ONE)] == done
+    assert [SaveDrains(), ClearHold(name=TWO), SetHold(name=ONE)] == done
     assert {ONE: record(TWO)} == agent.state.records
 
 
@@ -783,7 +787,7 @@ def test_a_former_drain_that_is_a_group_with_what_was_not_drained_ends() -> None
     """As after a reload; with an address that is new it does not."""
     agent, done = restarted(VIP_1=target(2, 3))
     assert SERVING is agent.state.phase(ONE)
-    assert [ReleaseInstance(name=TWO), DrainEnded(name=TWO, cause=MIXED)] == effects(done)
+    assert [ClearHold(name=TWO), DrainEnded(name=TWO, cause=MIXED)] == effects(done)
     agent, done = restarted(VIP_2=target(2, 99))
     assert DRAINING is agent.state.phase(TWO)
     assert [] == effects(done)
@@ -794,7 +798,7 @@ def test_a_name_that_a_former_drain_loses_to_another_one_is_not_called_ended() -
     agent = Agent()
     agent.restore(records={ONE: record(ONE), TWO: record(TWO, until=9.0)}, known=ALL)
     done = agent.configure(VIP_1=TARGETS[TWO], VIP_2=TARGETS[THREE])
-    assert [SaveDrains(), ReleaseInstance(name=TWO)] == done
+    assert [SaveDrains(), ClearHold(name=TWO)] == done
     assert {ONE: record(TWO, until=9.0)} == agent.state.records
 
 

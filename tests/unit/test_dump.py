@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising.dump import (
-    Counters,
     InstanceDump,
+    VrrpStatistics,
     parse,
     parse_signal,
     signal_command,
@@ -89,7 +89,7 @@ EXPECTED = InstanceDump(
     master_advert_interval=0.2,
     has_addresses=True,
     last_transition=1795346763.859286,
-    counters=Counters(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14),
+    counters=VrrpStatistics(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14),
     garp_delay=15.0,
 )
 
@@ -137,7 +137,7 @@ def test_what_a_version_does_not_tell_is_nothing() -> None:
     data = {"iname": "a", "vrid": 1, "state": 1, "adver_int": 1}
     found = parse(json.dumps([{"data": data, "stats": stats}]))
     assert found is not None
-    assert Counters(advert_rcvd=5, advert_sent=6) == found[0].counters
+    assert VrrpStatistics(advert_rcvd=5, advert_sent=6) == found[0].counters
     assert (1.0, 1.0, 0, False) == (
         found[0].advert_interval,
         found[0].master_advert_interval,

@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from ipfailover_agent.cli import cli
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import listen, old_reading, settings, variables
-from ipfailover_agent.core.supervising.supervision import Policy
-from ipfailover_agent.core.telling import http
+from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
+from ipfailover_agent.core.telling import http_messages
 from tests.support import manifests, quadlet
 from tests.support.manifests import (
     EXAMPLES,
@@ -140,8 +140,8 @@ def test_probes_by_http_can_be_added(overlay: str, tmp_path: Path) -> None:
     for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
         asked = container[probe].pop("httpGet")
         assert (address.host, address.port) == (asked["host"], asked["port"])
-        request = http.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
-        assert isinstance(request, http.Request)
+        request = http_messages.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
+        assert isinstance(request, http_messages.HttpRequest)
         paths.append((request.path, request.config))
         assert {
             "periodSeconds": 10,
@@ -160,7 +160,7 @@ def test_the_base_has_no_probe_that_a_taken_port_can_fail(overlay: str) -> None:
     [container] = spec["containers"]
     assert ["ipfailover-ready"] == container["readinessProbe"]["exec"]["command"]
     assert not {"livenessProbe", "startupProbe"} & container.keys()
-    worst = Policy().stop_grace + 2 * Policy().kill_grace
+    worst = SupervisionPolicy().stop_grace + 2 * SupervisionPolicy().kill_grace
     assert worst < spec["terminationGracePeriodSeconds"] == 10
 
 
@@ -545,7 +545,11 @@ def test_the_quadlet_gives_the_container_what_compose_gives_it() -> None:
     # The unit itself must not be ended before the container's own time is over.
     unit = dict(quadlet.pairs(text, "Service"))
     [grace] = [each.partition("=")[2] for each in options if each.startswith("--stop-timeout")]
-    assert Policy().stop_grace + 2 * Policy().kill_grace < int(grace) < int(unit["TimeoutStopSec"])
+    assert (
+        SupervisionPolicy().stop_grace + 2 * SupervisionPolicy().kill_grace
+        < int(grace)
+        < int(unit["TimeoutStopSec"])
+    )
 
 
 def test_podmans_own_generator_takes_the_quadlet() -> None:

@@ -10,7 +10,7 @@ import structlog
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Settings, VrrpState
 from ipfailover_agent.core.network.packets import Advert, parse_frame
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.protection.farewells import Farewells
 from tests.support import frames
 from tests.support.vectors import host_facts

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.core.planning.fingerprint import fingerprint
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from tests.support.vectors import host_facts
 

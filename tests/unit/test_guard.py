@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.model import HostFacts, Settings
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
-from ipfailover_agent.core.supervising.ground import Terrain
-from ipfailover_agent.core.supervising.roster import Roster
+from ipfailover_agent.core.planning.planner import plan
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
+from ipfailover_agent.core.supervising.link_state import LinkFacts
 from ipfailover_agent.prepare import Candidate
 from ipfailover_agent.protection.guard import Guard
-from ipfailover_agent.system import terrain
+from ipfailover_agent.system import link_facts
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def test_contests_never_get_back_the_node_of_the_start(
         paths=paths,
         rendering=anything,
     )
-    now = Terrain(index=interface.index, is_running=True, held=interface.addresses)
-    monkeypatch.setattr(terrain, "look", lambda *_: now)
+    now = LinkFacts(index=interface.index, is_running=True, held=interface.addresses)
+    monkeypatch.setattr(link_facts, "look", lambda *_: now)
     for _ in range(2):
-        guard.activated(candidate, Roster(), anything)
+        guard.activated(candidate, InstanceStates(), anything)
     guard.close()
     assert [early, interface.addresses] == [each.interfaces[0].addresses for each in seen]

@@ -8,11 +8,11 @@ from ipaddress import IPv4Address
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings
 from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.supervising.roster import Roster
-from ipfailover_agent.protection.holders import Holders
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
+from ipfailover_agent.protection.holder_monitor import HolderMonitor
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 
@@ -28,7 +28,7 @@ class Scene:
 
     def __init__(self, addresses: str) -> None:
         self.changes = 0
-        self.holders = Holders(self._changed)
+        self.holders = HolderMonitor(self._changed)
         self.serve(addresses)
 
     def _changed(self) -> None:
@@ -41,22 +41,22 @@ class Scene:
         self.config = plan(settings.parse(values | pins), FACTS)
         self.contexts = contexts.build(self.config, FACTS, mac=MAC, host_macs=frozenset({MAC}))
         self.holders.configure(self.config, FACTS)
-        roster = Roster().reconfigured(self.config.instances)
+        instance_states = InstanceStates().reconfigured(self.config.instances)
         entries = tuple(
             replace(
                 each,
                 state=states.get(each.instance.name, VrrpState.BACKUP),
                 entered=time.monotonic(),
             )
-            for each in roster.entries
+            for each in instance_states.entries
         )
-        self.holders.roster_is(Roster(entries=entries), time.monotonic())
+        self.holders.roster_is(InstanceStates(entries=entries), time.monotonic())
 
     def hear(self, priority: int = 200) -> None:
         """Hear the peer's advert for 10.0.0.102, under id 12."""
         [name] = [each.name for each in self.config.instances if each.virtual_router_id == 12]
         advert = replace(PEER, virtual_router_id=12, priority=priority)
-        self.holders.heard(name, advert, self.contexts[name])
+        self.holders.on_advert(name, advert, self.contexts[name])
         self.holders.tick(time.monotonic())
 
     @property

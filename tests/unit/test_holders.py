@@ -22,7 +22,7 @@ from tests.support.adverts import heard_advert
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.core.rivalry.holders import Claim
+    from ipfailover_agent.core.rivalry.holders import AdvertClaim
 
 VIRTUAL = IPv4Address("10.0.0.5")
 OURS = bytes.fromhex("525400000005")
@@ -35,7 +35,7 @@ CONTEXT = ContestContext(
     mac=OURS,
 )
 PEER6 = IPv6Address("fe80::12")
-DOWN = CONTEXT.master_down_time  # 3.75 s
+DOWN = CONTEXT.master_down_interval  # 3.75 s
 HIGH = heard_advert(IPv4Address("10.0.0.12"), VIRTUAL, mac=bytes.fromhex("525400000012"))
 LOW = heard_advert(
     IPv4Address("10.0.0.13"), VIRTUAL, mac=bytes.fromhex("525400000013"), priority=100
@@ -45,15 +45,15 @@ FOREIGN = heard_advert(
 )
 
 
-def after(*told: tuple[Advert, float]) -> tuple[Claim, ...]:
+def after(*told: tuple[Advert, float]) -> tuple[AdvertClaim, ...]:
     """Return what is remembered after these adverts."""
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[AdvertClaim, ...] = ()
     for advert, at in told:
-        claims = holders.heard(claims, advert, CONTEXT, at)
+        claims = holders.on_advert(claims, advert, CONTEXT, at)
     return claims
 
 
-def named(claims: tuple[Claim, ...], now: float) -> list[str]:
+def named(claims: tuple[AdvertClaim, ...], now: float) -> list[str]:
     return [str(each.source) for each in holders.holding(claims, now)]
 
 
@@ -156,7 +156,7 @@ def test_a_foreign_router_with_our_id_holds_nothing_of_ours() -> None:
     assert 10.0 == after((HIGH, 10.0), (other, 10.5))[0].last
 
 
-def own(since: float, now: float) -> Claim:
+def own(since: float, now: float) -> AdvertClaim:
     instance = VrrpInstance(
         number=1,
         name="vip_VIP_1",
@@ -199,10 +199,10 @@ def test_forged_senders_do_not_fill_the_memory() -> None:
 def test_only_another_holder_or_priority_is_news() -> None:
     """254 adverts a second are not."""
     before = after((HIGH, 10.0))
-    assert not holders.is_news(before, holders.heard(before, HIGH, CONTEXT, 11.0))
-    assert holders.is_news(before, holders.heard(before, LOW, CONTEXT, 11.0))
+    assert not holders.is_news(before, holders.on_advert(before, HIGH, CONTEXT, 11.0))
+    assert holders.is_news(before, holders.on_advert(before, LOW, CONTEXT, 11.0))
     assert holders.is_news(
-        before, holders.heard(before, replace(HIGH, priority=201), CONTEXT, 11.0)
+        before, holders.on_advert(before, replace(HIGH, priority=201), CONTEXT, 11.0)
     )
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from ipfailover_agent.core.telling import http
-from ipfailover_agent.core.telling.http import Request
-from ipfailover_agent.report import status
-from ipfailover_agent.report.board import Board, Observation
-from ipfailover_agent.report.site import Site
+from ipfailover_agent.core.telling import http_messages
+from ipfailover_agent.core.telling.http_messages import HttpRequest
+from ipfailover_agent.report import status_model
+from ipfailover_agent.report.exchange import Exchange, StatusView
+from ipfailover_agent.report.routes import Routes
 from tests.support import status_schema
 from tests.support.markdown import code, section, table
 from tests.support.observed import observation
@@ -30,10 +30,10 @@ def test_the_schema_of_the_status_is_that_of_the_code() -> None:
 
 
 @pytest.mark.parametrize("seen", [WHOLE, observation(config=None, check=None, listen=None)])
-def test_a_status_fits_its_schema(seen: Observation) -> None:
+def test_a_status_fits_its_schema(seen: StatusView) -> None:
     """One with everything and one with nothing in it; a damaged one does not."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    data = json.loads(status.to_json(seen.status))
+    data = json.loads(status_model.to_json(seen.status))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(data, schema)
     damages: tuple[dict[str, object], ...] = (
@@ -60,14 +60,17 @@ def test_the_operations_guide_lists_every_path() -> None:
     """And what is listed is answered."""
     listed = {code(row[0])[0] for row in table(section(OPERATIONS, "HTTP"))}
     assert {"/livez", "/readyz", "/status", "/metrics", "/"} == listed
-    board = Board()
+    exchange = Exchange()
     try:
-        site = Site(board)
-        board.look = observation()
+        site = Routes(exchange)
+        exchange.look = observation()
         answers = {
-            path: site.answer(Request(path=path), board.look.at, may_wait=True) for path in listed
+            path: site.answer(HttpRequest(path=path), exchange.look.at, may_wait=True)
+            for path in listed
         }
         assert None not in answers.values()
-        assert http.refusal(404) == site.answer(Request(path="/other"), 0.0, may_wait=True)
+        assert http_messages.refusal(404) == site.answer(
+            HttpRequest(path="/other"), 0.0, may_wait=True
+        )
     finally:
-        board.close()
+        exchange.close()

@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.telling import http
-from ipfailover_agent.core.telling.http import HEAD_LIMIT, Request, Response, parse_request
+from ipfailover_agent.core.telling import http_messages
+from ipfailover_agent.core.telling.http_messages import (
+    HEAD_LIMIT,
+    HttpRequest,
+    HttpResponse,
+    parse_request,
+)
 
 DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 MOST = "a" * 1000
@@ -16,25 +21,27 @@ MOST = "a" * 1000
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Request(path="/"), id="usual"),
-        pytest.param("GET / HTTP/1.0\r\n\r\n", Request(path="/"), id="1.0"),
-        pytest.param("GET / HTTP/1.1\n\n", Request(path="/"), id="bare newlines"),
-        pytest.param("HEAD /a HTTP/1.1\r\n\r\n", Request(path="/a", is_head=True), id="HEAD"),
+        pytest.param("GET / HTTP/1.1\r\nHost: x\r\n\r\n", HttpRequest(path="/"), id="usual"),
+        pytest.param("GET / HTTP/1.0\r\n\r\n", HttpRequest(path="/"), id="1.0"),
+        pytest.param("GET / HTTP/1.1\n\n", HttpRequest(path="/"), id="bare newlines"),
+        pytest.param("HEAD /a HTTP/1.1\r\n\r\n", HttpRequest(path="/a", is_head=True), id="HEAD"),
         pytest.param(
             "GET /livez?config=a%20b&x HTTP/1.1\r\n\r\n",
-            Request(path="/livez", config="a b"),
+            HttpRequest(path="/livez", config="a b"),
             id="config",
         ),
-        pytest.param("GET /x?config= HTTP/1.1\r\n\r\n", Request(path="/x"), id="empty"),
+        pytest.param("GET /x?config= HTTP/1.1\r\n\r\n", HttpRequest(path="/x"), id="empty"),
         pytest.param(
-            "GET /x?config=a&config=b HTTP/1.1\r\n\r\n", Request(path="/x", config="b"), id="twice"
+            "GET /x?config=a&config=b HTTP/1.1\r\n\r\n",
+            HttpRequest(path="/x", config="b"),
+            id="twice",
         ),
-        pytest.param("GET http://h:1/x HTTP/1.1\r\n\r\n", Request(path="/x"), id="absolute"),
-        pytest.param(f"GET /{MOST} HTTP/1.1\r\n\r\n", Request(path=f"/{MOST}"), id="long"),
-        pytest.param("GET / HTTP/1.1\r\n\r\nbody", Request(path="/"), id="body"),
+        pytest.param("GET http://h:1/x HTTP/1.1\r\n\r\n", HttpRequest(path="/x"), id="absolute"),
+        pytest.param(f"GET /{MOST} HTTP/1.1\r\n\r\n", HttpRequest(path=f"/{MOST}"), id="long"),
+        pytest.param("GET / HTTP/1.1\r\n\r\nbody", HttpRequest(path="/"), id="body"),
     ],
 )
-def test_a_request_is_read(text: str, expected: Request) -> None:
+def test_a_request_is_read(text: str, expected: HttpRequest) -> None:
     """Its first line counts."""
     assert expected == parse_request(text.encode())
 
@@ -63,7 +70,7 @@ def test_a_request_is_read(text: str, expected: Request) -> None:
 def test_what_cannot_be_served_is_refused(text: str, status: int) -> None:
     """With the status that says why."""
     found = parse_request(text.encode("utf-8"))
-    assert isinstance(found, Response)
+    assert isinstance(found, HttpResponse)
     assert status == found.status
     assert ("GET, HEAD" if status == 405 else "") == found.allow
 
@@ -78,12 +85,12 @@ def test_a_head_that_is_not_whole_is_waited_for(text: str) -> None:
 def test_no_bytes_make_it_fail(data: bytes, end: bytes) -> None:
     """Whatever a client sends."""
     found = parse_request(data + end)
-    assert found is None or isinstance(found, Request | Response)
+    assert found is None or isinstance(found, HttpRequest | HttpResponse)
 
 
 def test_an_answer_says_what_it_is_and_forbids_the_rest() -> None:
     """No sniffing, no storing, no frames, no scripts."""
-    head = http.build_head(http.text(200, "one", "two"), DATE).decode("ascii")
+    head = http_messages.build_head(http_messages.text(200, "one", "two"), DATE).decode("ascii")
     first, *lines = head.split("\r\n")
     assert "HTTP/1.1 200 OK" == first
     assert ["", ""] == lines[-2:]
@@ -99,11 +106,13 @@ def test_an_answer_says_what_it_is_and_forbids_the_rest() -> None:
 
 def test_an_answer_may_allow_its_own_style_and_name_its_methods() -> None:
     """Where it has one, or where another method was tried."""
-    page = http.build_head(Response(body=b"", style="'sha256-x'"), DATE)
+    page = http_messages.build_head(HttpResponse(body=b"", style="'sha256-x'"), DATE)
     assert b"; style-src 'sha256-x'\r\n" in page
-    assert b"\r\nAllow: GET, HEAD\r\n" in http.build_head(http.refusal(405), DATE)
+    assert b"\r\nAllow: GET, HEAD\r\n" in http_messages.build_head(
+        http_messages.refusal(405), DATE
+    )
 
 
 def test_words_that_are_no_utf_8_are_answered_all_the_same() -> None:
     """A reason may name a file."""
-    assert b"not ready\n/etc/?\n" == http.text(503, "not ready", "/etc/\udcff").body
+    assert b"not ready\n/etc/?\n" == http_messages.text(503, "not ready", "/etc/\udcff").body

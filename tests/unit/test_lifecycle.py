@@ -9,14 +9,19 @@ import pytest
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.supervising import lifecycle
 from ipfailover_agent.core.supervising import supervision as does
-from ipfailover_agent.core.supervising.supervision import Phase, Policy, Reload, Verdict
+from ipfailover_agent.core.supervising.supervision import (
+    AgentPhase,
+    CandidateVerdict,
+    Reload,
+    SupervisionPolicy,
+)
 
-POLICY = Policy()
-ACCEPTED = does.PreparationEnded(verdict=Verdict.ACCEPTED)
-UNCHANGED = does.PreparationEnded(verdict=Verdict.UNCHANGED)
-TWICE = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=2)
-REFUSED = does.PreparationEnded(verdict=Verdict.REFUSED)
-NOT_READY = does.PreparationEnded(verdict=Verdict.NOT_READY)
+POLICY = SupervisionPolicy()
+ACCEPTED = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED)
+UNCHANGED = does.PreparationEnded(verdict=CandidateVerdict.UNCHANGED)
+TWICE = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=2)
+REFUSED = does.PreparationEnded(verdict=CandidateVerdict.REFUSED)
+NOT_READY = does.PreparationEnded(verdict=CandidateVerdict.NOT_READY)
 CRASH = does.KeepalivedEnded(exit_code=None)
 HUP = does.SignalKeepalived(signal=signal.SIGHUP)
 AS_PLANNED = does.VerificationEnded()
@@ -40,56 +45,66 @@ def replay(*events: does.Event | float) -> tuple[does.Lifecycle, tuple[does.Acti
 
 def to_running(*more: does.Event | float) -> tuple[does.Lifecycle, tuple[does.Action, ...]]:
     """Replay a good start, then ``more``."""
-    return replay(does.Begin(), ACCEPTED, does.Spawned(pid=7), does.KeepalivedReady(), *more)
+    return replay(
+        does.AgentStarted(), ACCEPTED, does.Spawned(pid=7), does.KeepalivedReady(), *more
+    )
 
 
 def test_keepalived_starts_only_after_leftovers_are_gone_and_files_are_in_place() -> None:
     """Release, activate, spawn, in this order."""
-    state, actions = replay(does.Begin(), ACCEPTED)
-    assert (Phase.STARTING, START) == (state.phase, actions)
+    state, actions = replay(does.AgentStarted(), ACCEPTED)
+    assert (AgentPhase.STARTING, START) == (state.phase, actions)
 
 
 def test_a_first_word_from_keepalived_means_running() -> None:
     """The phase changes, nothing is done."""
     state, actions = to_running()
-    assert (Phase.RUNNING, ()) == (state.phase, actions)
+    assert (AgentPhase.RUNNING, ()) == (state.phase, actions)
 
 
 def test_a_silent_keepalived_counts_as_running_after_the_okay_delay() -> None:
     """A lost log line must not keep the agent from reloading."""
     state, _ = replay(
-        does.Begin(), ACCEPTED, does.Spawned(pid=7), POLICY.okay_delay, does.DeadlinePassed()
+        does.AgentStarted(),
+        ACCEPTED,
+        does.Spawned(pid=7),
+        POLICY.okay_delay,
+        does.SupervisionDeadlinePassed(),
     )
-    assert state.phase is Phase.RUNNING
+    assert state.phase is AgentPhase.RUNNING
 
 
 @pytest.mark.parametrize(
     ("verdict", "phase"),
-    [(REFUSED, Phase.STOPPED), (NOT_READY, Phase.WAITING)],
+    [(REFUSED, AgentPhase.STOPPED), (NOT_READY, AgentPhase.WAITING)],
     ids=["refused ends", "not ready waits"],
 )
 def test_without_a_usable_first_configuration(
-    verdict: does.PreparationEnded, phase: Phase
+    verdict: does.PreparationEnded, phase: AgentPhase
 ) -> None:
     """What cannot come by waiting ends the agent, what can is waited for."""
-    state, actions = replay(does.Begin(), verdict)
+    state, actions = replay(does.AgentStarted(), verdict)
     assert state.phase is phase
     assert (does.Spawn() in actions) is False
 
 
 def test_a_refused_first_configuration_from_a_file_is_waited_on() -> None:
     """The file may be mended; the agent looks again every interval."""
-    refused = does.PreparationEnded(verdict=Verdict.REFUSED, may_change=True)
-    state, _ = replay(does.Begin(), refused)
-    assert state.phase is Phase.WAITING
-    _, actions = replay(does.Begin(), refused, POLICY.waiting_interval, does.DeadlinePassed())
+    refused = does.PreparationEnded(verdict=CandidateVerdict.REFUSED, may_change=True)
+    state, _ = replay(does.AgentStarted(), refused)
+    assert state.phase is AgentPhase.WAITING
+    _, actions = replay(
+        does.AgentStarted(), refused, POLICY.waiting_interval, does.SupervisionDeadlinePassed()
+    )
     assert (does.Prepare(),) == actions
 
 
 def test_the_exit_code_of_a_refusal_is_the_agents() -> None:
     """A missing keepalived is 69, not 78."""
-    refused = does.PreparationEnded(verdict=Verdict.REFUSED, exit_code=ExitCode.UNAVAILABLE)
-    _, actions = replay(does.Begin(), refused)
+    refused = does.PreparationEnded(
+        verdict=CandidateVerdict.REFUSED, exit_code=ExitCode.UNAVAILABLE
+    )
+    _, actions = replay(does.AgentStarted(), refused)
     assert ExitCode.UNAVAILABLE is finish(actions).exit_code
 
 
@@ -105,18 +120,20 @@ def test_after_a_crash_the_group_is_ended_and_addresses_released_before_anything
     """TERM to the group, then wait for it, then release, then back off."""
     state, actions = to_running(CRASH)
     assert (does.SignalGroup(signal=signal.SIGTERM), does.CheckGroup()) == actions
-    assert state.phase is Phase.CLEARING
+    assert state.phase is AgentPhase.CLEARING
     state, actions = to_running(CRASH, does.GroupGone())
     assert does.ReleaseAddresses() == actions[0]
-    assert state.phase is Phase.BACKOFF
+    assert state.phase is AgentPhase.BACKOFF
 
 
 def test_a_group_that_ignores_term_is_killed_after_the_grace() -> None:
     """KILL follows, and a group stuck in the kernel is left behind at last."""
-    _, actions = to_running(CRASH, POLICY.clear_grace, does.DeadlinePassed())
+    _, actions = to_running(CRASH, POLICY.clear_grace, does.SupervisionDeadlinePassed())
     assert (does.SignalGroup(signal=signal.SIGKILL), does.CheckGroup()) == actions
-    state, _ = to_running(CRASH, POLICY.clear_grace + POLICY.kill_grace, does.DeadlinePassed())
-    assert state.phase is Phase.BACKOFF
+    state, _ = to_running(
+        CRASH, POLICY.clear_grace + POLICY.kill_grace, does.SupervisionDeadlinePassed()
+    )
+    assert state.phase is AgentPhase.BACKOFF
 
 
 @pytest.mark.parametrize(
@@ -129,23 +146,25 @@ def test_back_off_doubles_up_to_its_limit(attempts: int, delay: float) -> None:
 
 def test_a_restart_prepares_a_fresh_candidate() -> None:
     """The node may have changed since."""
-    _, actions = to_running(CRASH, does.GroupGone(), POLICY.backoff_limit, does.DeadlinePassed())
+    _, actions = to_running(
+        CRASH, does.GroupGone(), POLICY.backoff_limit, does.SupervisionDeadlinePassed()
+    )
     assert (does.Prepare(),) == actions
 
 
 def test_a_refused_candidate_after_a_crash_starts_what_ran_before() -> None:
     """A bad edit must not cost the addresses."""
     state, actions = to_running(
-        CRASH, does.GroupGone(), POLICY.backoff_limit, does.DeadlinePassed(), REFUSED
+        CRASH, does.GroupGone(), POLICY.backoff_limit, does.SupervisionDeadlinePassed(), REFUSED
     )
-    assert state.phase is Phase.STARTING
+    assert state.phase is AgentPhase.STARTING
     assert (does.ReleaseAddresses(), does.Restore(), does.Spawn()) == actions
 
 
 def crashes(count: int, between: float) -> list[does.Event | float]:
     """Return that many further runs that end in a crash after ``between`` seconds."""
     once: list[does.Event | float] = [
-        CRASH, does.GroupGone(), POLICY.backoff_limit, does.DeadlinePassed(), ACCEPTED,
+        CRASH, does.GroupGone(), POLICY.backoff_limit, does.SupervisionDeadlinePassed(), ACCEPTED,
         does.Spawned(pid=7), does.KeepalivedReady(), between,
     ]  # fmt: skip
     return once * count
@@ -154,7 +173,7 @@ def crashes(count: int, between: float) -> list[does.Event | float]:
 def test_keepalived_that_keeps_failing_ends_the_agent_for_the_platform_to_restart() -> None:
     """Exit code 75 after the last attempt."""
     state, _ = to_running(*crashes(POLICY.attempts, 1.0))
-    assert state.phase is Phase.RUNNING
+    assert state.phase is AgentPhase.RUNNING
     _, actions = to_running(*crashes(POLICY.attempts, 1.0), CRASH, does.GroupGone())
     assert ExitCode.TEMPORARY is finish(actions).exit_code
 
@@ -162,7 +181,7 @@ def test_keepalived_that_keeps_failing_ends_the_agent_for_the_platform_to_restar
 def test_attempts_count_anew_after_a_stable_run() -> None:
     """A crash a week never ends the agent."""
     state, _ = to_running(*crashes(3 * POLICY.attempts, POLICY.stable_after))
-    assert state.phase is Phase.RUNNING
+    assert state.phase is AgentPhase.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -180,14 +199,14 @@ def test_a_permanent_exit_is_not_permanent_when_the_node_changed() -> None:
     """The interface went away: wait and look again. It is no failed attempt, however often."""
     ended = does.KeepalivedEnded(exit_code=2, host_changed=True)
     state, actions = to_running(ended, does.GroupGone())
-    assert (Phase.BACKOFF, 0) == (state.phase, state.attempts)
+    assert (AgentPhase.BACKOFF, 0) == (state.phase, state.attempts)
     assert (does.ReleaseAddresses(),) == actions
 
 
 def test_a_keepalived_that_cannot_be_started_ends_the_agent() -> None:
     """With the code that says why."""
     failed = does.SpawnFailed(exit_code=ExitCode.UNAVAILABLE)
-    _, actions = replay(does.Begin(), ACCEPTED, failed)
+    _, actions = replay(does.AgentStarted(), ACCEPTED, failed)
     assert ExitCode.UNAVAILABLE is finish(actions).exit_code
 
 
@@ -226,7 +245,7 @@ def test_a_second_signal_waits_for_the_first_reload_to_complete() -> None:
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_reload_that_does_not_do_what_was_planned_is_taken_back(signals: int) -> None:
     """keepalived is ended in an orderly way and started with the configuration before."""
-    verdict = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=signals)
+    verdict = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=signals)
     events = (does.ReloadRequested(), verdict, does.ReloadCompleted(), UNPLANNED)
     state, actions = to_running(*events)
     assert ((TERM,), Reload.ROLLING_BACK) == (actions, state.reload)
@@ -242,16 +261,19 @@ def test_a_keepalived_that_does_not_end_for_a_roll_back_is_killed() -> None:
     """Again and again, until its end is told."""
     events: tuple[does.Event | float, ...] = (
         does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), UNPLANNED,
-        POLICY.stop_grace, does.DeadlinePassed(),
+        POLICY.stop_grace, does.SupervisionDeadlinePassed(),
     )  # fmt: skip
     kill = (does.SignalGroup(signal=signal.SIGKILL),)
     assert kill == to_running(*events)[1]
-    assert kill == to_running(*events, POLICY.kill_grace, does.DeadlinePassed())[1]
+    assert kill == to_running(*events, POLICY.kill_grace, does.SupervisionDeadlinePassed())[1]
 
 
 def test_a_verification_whose_time_is_up_is_ended_by_what_is_known() -> None:
     """Asked for at once, and once more should no answer come."""
-    waited: tuple[does.Event | float, ...] = (POLICY.verify_grace, does.DeadlinePassed())
+    waited: tuple[does.Event | float, ...] = (
+        POLICY.verify_grace,
+        does.SupervisionDeadlinePassed(),
+    )
     events = (does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), *waited)
     for more in ((), waited):
         state, actions = to_running(*events, *more)
@@ -268,12 +290,12 @@ def test_a_last_step_that_cannot_be_seen_stays_in_place(before: tuple[does.Event
     state, actions = to_running(does.ReloadRequested(), *before, does.ReloadCompleted(), UNSEEN)
     (end,) = actions
     assert isinstance(end, does.EndReload)
-    assert (False, Phase.RUNNING) == (end.is_confirmed, state.phase)
+    assert (False, AgentPhase.RUNNING) == (end.is_confirmed, state.phase)
     assert "it gave no answer" in end.reason
 
 
 FIRST_IN_DOUBT: dict[str, tuple[does.Event | float, ...]] = {
-    "not confirmed": (POLICY.reload_grace, does.DeadlinePassed()),
+    "not confirmed": (POLICY.reload_grace, does.SupervisionDeadlinePassed()),
     "not seen": (does.ReloadCompleted(), UNSEEN),
 }
 
@@ -293,7 +315,7 @@ def test_a_first_step_in_doubt_is_taken_back_by_a_signal(
     assert isinstance(end, does.EndReload)
     assert end.is_confirmed
     assert end.reason.startswith("rolled back after the first of two steps: ")
-    assert (Reload.NONE, Phase.RUNNING, "") == (state.reload, state.phase, state.difference)
+    assert (Reload.NONE, AgentPhase.RUNNING, "") == (state.reload, state.phase, state.difference)
 
 
 @pytest.mark.parametrize("doubt", FIRST_IN_DOUBT.values(), ids=FIRST_IN_DOUBT)
@@ -306,7 +328,7 @@ def test_a_way_back_that_is_in_doubt_too_ends_with_both_reasons(
     assert isinstance(end, does.EndReload)
     assert end.is_confirmed
     assert "; then: " in end.reason
-    assert (Reload.NONE, Phase.RUNNING) == (state.reload, state.phase)
+    assert (Reload.NONE, AgentPhase.RUNNING) == (state.reload, state.phase)
 
 
 @pytest.mark.parametrize("last", ["differs", "crashes"])
@@ -350,7 +372,7 @@ def test_a_stop_during_a_roll_back_stops() -> None:
 
 def test_changed_scripts_alone_are_put_in_place_without_a_signal() -> None:
     """keepalived starts them anew each time anyway."""
-    scripts = does.PreparationEnded(verdict=Verdict.ACCEPTED, signals=0)
+    scripts = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=0)
     _, actions = to_running(does.ReloadRequested(), scripts)
     assert (does.Activate(), does.EndReload()) == actions
 
@@ -365,7 +387,7 @@ def test_an_unchanged_reload_signals_nothing() -> None:
 def test_a_refused_reload_changes_nothing(verdict: does.PreparationEnded) -> None:
     """keepalived is not even signalled."""
     state, actions = to_running(does.ReloadRequested(), verdict)
-    assert state.phase is Phase.RUNNING
+    assert state.phase is AgentPhase.RUNNING
     assert [does.EndReload] == [type(each) for each in actions]
     assert isinstance(actions[0], does.EndReload)
     assert actions[0].reason
@@ -384,7 +406,7 @@ def test_many_reloads_at_once_are_two() -> None:
 
 def test_a_reload_while_starting_waits_until_keepalived_can_bear_a_signal() -> None:
     """A signal within 5 ms of the spawn would kill it."""
-    starting = (does.Begin(), ACCEPTED, does.Spawned(pid=7), does.ReloadRequested())
+    starting = (does.AgentStarted(), ACCEPTED, does.Spawned(pid=7), does.ReloadRequested())
     _, actions = replay(*starting)
     assert () == actions
     state, actions = replay(*starting, does.KeepalivedReady())
@@ -393,12 +415,12 @@ def test_a_reload_while_starting_waits_until_keepalived_can_bear_a_signal() -> N
 
 def test_a_reload_while_preparing_does_not_start_over() -> None:
     """Who signals often must not keep the agent from starting; the reload comes after it."""
-    _, actions = replay(does.Begin(), does.ReloadRequested())
+    _, actions = replay(does.AgentStarted(), does.ReloadRequested())
     assert () == actions
-    _, actions = replay(does.Begin(), does.ReloadRequested(), ACCEPTED)
+    _, actions = replay(does.AgentStarted(), does.ReloadRequested(), ACCEPTED)
     assert START == actions
     _, actions = replay(
-        does.Begin(),
+        does.AgentStarted(),
         does.ReloadRequested(),
         ACCEPTED,
         does.Spawned(pid=7),
@@ -412,15 +434,15 @@ def test_a_reload_while_preparing_gives_a_bad_candidate_another_look(
     verdict: does.PreparationEnded,
 ) -> None:
     """It may have been read before it was mended."""
-    state, actions = replay(does.Begin(), does.ReloadRequested(), verdict)
-    assert (Phase.PREPARING, (does.Prepare(),)) == (state.phase, actions)
-    _, actions = replay(does.Begin(), does.ReloadRequested(), verdict, ACCEPTED)
+    state, actions = replay(does.AgentStarted(), does.ReloadRequested(), verdict)
+    assert (AgentPhase.PREPARING, (does.Prepare(),)) == (state.phase, actions)
+    _, actions = replay(does.AgentStarted(), does.ReloadRequested(), verdict, ACCEPTED)
     assert (does.EndReload(), *START) == actions
 
 
 def test_a_reload_ends_waiting_and_back_off_at_once() -> None:
     """The operator mended something: look now."""
-    _, actions = replay(does.Begin(), NOT_READY, does.ReloadRequested())
+    _, actions = replay(does.AgentStarted(), NOT_READY, does.ReloadRequested())
     assert (does.Prepare(),) == actions
     _, actions = to_running(CRASH, does.GroupGone(), does.ReloadRequested())
     assert (does.Prepare(),) == actions
@@ -439,13 +461,13 @@ def test_a_restart_ends_keepalived_and_prepares_at_once() -> None:
     """In an orderly way, without a back-off, and it is no failed attempt."""
     state, actions = to_running(RESTART)
     told = does.TellRestart(reason="eth0 is another interface now")
-    assert (Phase.RESTARTING, (told, TERM)) == (state.phase, actions)
+    assert (AgentPhase.RESTARTING, (told, TERM)) == (state.phase, actions)
     ended = does.KeepalivedEnded(exit_code=0)
     state, actions = to_running(RESTART, ended, does.GroupGone())
-    assert (Phase.PREPARING, 0) == (state.phase, state.attempts)
+    assert (AgentPhase.PREPARING, 0) == (state.phase, state.attempts)
     assert (does.ReleaseAddresses(), does.Prepare()) == actions
     state, actions = to_running(RESTART, ended, does.GroupGone(), ACCEPTED)
-    assert (Phase.STARTING, START, False) == (state.phase, actions, state.restarts)
+    assert (AgentPhase.STARTING, START, False) == (state.phase, actions, state.restarts)
 
 
 def test_restarts_without_end_are_no_failed_attempts() -> None:
@@ -453,16 +475,21 @@ def test_restarts_without_end_are_no_failed_attempts() -> None:
     again = (RESTART, does.KeepalivedEnded(exit_code=0), does.GroupGone(), ACCEPTED)
     more = (*again, does.Spawned(pid=7), does.KeepalivedReady())
     state, _ = to_running(*more * (POLICY.attempts + 3))
-    assert (Phase.RUNNING, 0) == (state.phase, state.attempts)
+    assert (AgentPhase.RUNNING, 0) == (state.phase, state.attempts)
 
 
 def test_a_keepalived_that_does_not_end_for_a_restart_is_killed() -> None:
     """And again, for as long as it is there."""
-    late = (POLICY.stop_grace, does.DeadlinePassed())
+    late = (POLICY.stop_grace, does.SupervisionDeadlinePassed())
     state, actions = to_running(RESTART, *late)
     assert (does.SignalGroup(signal=signal.SIGKILL),) == actions
-    state, actions = to_running(RESTART, *late, POLICY.kill_grace, does.DeadlinePassed())
-    assert (Phase.RESTARTING, (does.SignalGroup(signal=signal.SIGKILL),)) == (state.phase, actions)
+    state, actions = to_running(
+        RESTART, *late, POLICY.kill_grace, does.SupervisionDeadlinePassed()
+    )
+    assert (AgentPhase.RESTARTING, (does.SignalGroup(signal=signal.SIGKILL),)) == (
+        state.phase,
+        actions,
+    )
 
 
 def test_a_reload_meanwhile_gets_its_verdict_from_the_start_that_follows() -> None:
@@ -475,7 +502,7 @@ def test_a_reload_meanwhile_gets_its_verdict_from_the_start_that_follows() -> No
         ACCEPTED,
     )
     assert does.EndReload() == actions[0]
-    assert state.phase is Phase.STARTING
+    assert state.phase is AgentPhase.STARTING
 
 
 @pytest.mark.parametrize(
@@ -493,17 +520,17 @@ def test_a_restart_is_passed_over_while_something_else_is_under_way(
 def test_a_stop_during_a_restart_ends_the_agent() -> None:
     """Nothing is started any more."""
     state, actions = to_running(RESTART, does.StopRequested())
-    assert (Phase.STOPPING, (TERM,)) == (state.phase, actions)
+    assert (AgentPhase.STOPPING, (TERM,)) == (state.phase, actions)
     state, _ = to_running(
         RESTART, does.KeepalivedEnded(exit_code=0), does.StopRequested(), does.GroupGone()
     )
-    assert state.phase is Phase.STOPPED
+    assert state.phase is AgentPhase.STOPPED
 
 
 def test_a_reload_that_is_refused_while_waiting_is_told_so() -> None:
     """Whoever asked waits for a verdict."""
-    state, actions = replay(does.Begin(), NOT_READY, does.ReloadRequested(), NOT_READY)
-    assert state.phase is Phase.WAITING
+    state, actions = replay(does.AgentStarted(), NOT_READY, does.ReloadRequested(), NOT_READY)
+    assert state.phase is AgentPhase.WAITING
     assert [does.EndReload] == [type(each) for each in actions]
 
 
@@ -515,13 +542,13 @@ def test_a_reload_that_kills_keepalived_is_rolled_back() -> None:
     assert actions[0].reason
     state, actions = to_running(*dying, does.GroupGone())
     assert (does.ReleaseAddresses(), does.RollBack(), does.Spawn()) == actions
-    assert state.phase is Phase.STARTING
+    assert state.phase is AgentPhase.STARTING
 
 
 def test_a_reload_that_is_not_confirmed_is_told_so() -> None:
     """The agent does not wait for ever."""
     _, actions = to_running(
-        does.ReloadRequested(), ACCEPTED, POLICY.reload_grace, does.DeadlinePassed()
+        does.ReloadRequested(), ACCEPTED, POLICY.reload_grace, does.SupervisionDeadlinePassed()
     )
     assert isinstance(actions[0], does.EndReload)
     assert not actions[0].is_confirmed
@@ -531,7 +558,7 @@ def test_a_reload_that_is_not_confirmed_is_told_so() -> None:
 def test_a_reload_while_stopping_is_refused() -> None:
     """There is nothing left to reload."""
     state, actions = to_running(does.StopRequested(), does.ReloadRequested())
-    assert state.phase is Phase.STOPPING
+    assert state.phase is AgentPhase.STOPPING
     assert [does.EndReload] == [type(each) for each in actions]
 
 
@@ -552,11 +579,11 @@ def test_stop_terms_waits_and_releases() -> None:
 def test_a_keepalived_that_ignores_term_is_killed() -> None:
     """After the grace, and never waited for without end."""
     deaf: tuple[does.Event | float, ...] = (
-        does.StopRequested(), POLICY.stop_grace, does.DeadlinePassed(),
+        does.StopRequested(), POLICY.stop_grace, does.SupervisionDeadlinePassed(),
     )  # fmt: skip
     _, actions = to_running(*deaf)
     assert (does.SignalGroup(signal=signal.SIGKILL),) == actions
-    _, actions = to_running(*deaf, POLICY.kill_grace, does.DeadlinePassed())
+    _, actions = to_running(*deaf, POLICY.kill_grace, does.SupervisionDeadlinePassed())
     assert ExitCode.OS_ERROR is finish(actions).exit_code
 
 
@@ -578,9 +605,9 @@ def test_stop_abandons_a_reload_under_way() -> None:
 @pytest.mark.parametrize(
     "before",
     [
-        (does.Begin(),),
-        (does.Begin(), NOT_READY),
-        (does.Begin(), ACCEPTED, does.Spawned(pid=7), CRASH, does.GroupGone()),
+        (does.AgentStarted(),),
+        (does.AgentStarted(), NOT_READY),
+        (does.AgentStarted(), ACCEPTED, does.Spawned(pid=7), CRASH, does.GroupGone()),
     ],
     ids=["preparing", "waiting", "backing off"],
 )
@@ -594,7 +621,7 @@ def test_stop_without_a_keepalived_ends_at_once(before: tuple[does.Event, ...]) 
 def test_stop_while_clearing_ends_after_it() -> None:
     """The rest of the group goes first."""
     state, actions = to_running(CRASH, does.StopRequested())
-    assert (Phase.CLEARING, ()) == (state.phase, actions)
+    assert (AgentPhase.CLEARING, ()) == (state.phase, actions)
     _, actions = to_running(CRASH, does.StopRequested(), does.GroupGone())
     assert ExitCode.OK is finish(actions).exit_code
 
@@ -609,14 +636,14 @@ def test_the_longest_stop_fits_into_ten_seconds() -> None:
     "event",
     [
         does.Spawned(pid=7), does.KeepalivedReady(), does.ReloadCompleted(), CRASH,
-        does.GroupGone(), does.ReloadRequested(), does.StopRequested(), does.DeadlinePassed(),
-        ACCEPTED,
+        does.GroupGone(), does.ReloadRequested(), does.StopRequested(),
+        does.SupervisionDeadlinePassed(), ACCEPTED,
     ],
     ids=lambda event: type(event).__name__,
 )  # fmt: skip
 def test_nothing_matters_after_the_end(event: does.Event) -> None:
     """The finished machine stays finished."""
-    ended, _ = replay(does.Begin(), REFUSED)
+    ended, _ = replay(does.AgentStarted(), REFUSED)
     assert (ended, ()) == lifecycle.step(ended, event, 1e6, POLICY)
 
 
@@ -644,24 +671,26 @@ def test_an_end_that_was_told_before_changes_nothing() -> None:
 def test_a_deadline_that_lies_ahead_changes_nothing() -> None:
     """Nor does one that is not set."""
     before, _ = to_running(CRASH, does.GroupGone())
-    assert (before, ()) == lifecycle.step(before, does.DeadlinePassed(), 100.0, POLICY)
+    assert (before, ()) == lifecycle.step(before, does.SupervisionDeadlinePassed(), 100.0, POLICY)
     running, _ = to_running()
-    assert (running, ()) == lifecycle.step(running, does.DeadlinePassed(), 1e6, POLICY)
+    assert (running, ()) == lifecycle.step(running, does.SupervisionDeadlinePassed(), 1e6, POLICY)
 
 
-@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.PREPARING], ids=["running", "preparing"])
-def test_a_deadline_that_no_phase_set_is_dropped(phase: Phase) -> None:
+@pytest.mark.parametrize(
+    "phase", [AgentPhase.RUNNING, AgentPhase.PREPARING], ids=["running", "preparing"]
+)
+def test_a_deadline_that_no_phase_set_is_dropped(phase: AgentPhase) -> None:
     """It must not wake the loop again and again."""
     odd = does.Lifecycle(phase=phase, deadline=1.0)
     assert (does.Lifecycle(phase=phase), ()) == lifecycle.step(
-        odd, does.DeadlinePassed(), 2.0, POLICY
+        odd, does.SupervisionDeadlinePassed(), 2.0, POLICY
     )
 
 
 def test_changed_inputs_are_planned_with_at_once_while_waiting() -> None:
     """Nobody asked, so there is no verdict."""
-    state, actions = replay(does.Begin(), NOT_READY, does.InputsChanged())
-    assert (Phase.PREPARING, Reload.NONE) == (state.phase, state.reload)
+    state, actions = replay(does.AgentStarted(), NOT_READY, does.InputsChanged())
+    assert (AgentPhase.PREPARING, Reload.NONE) == (state.phase, state.reload)
     assert (does.Prepare(),) == actions
 
 

@@ -101,8 +101,8 @@ def test_keepaliveds_lines_are_wrapped_in_json() -> None:
 
 def test_dropped_lines_are_told_in_the_format_of_the_log() -> None:
     """With their number."""
-    assert b"1 line dropped: nobody read the output" == logs.drop_notice(LogFormat.TEXT)(1)
-    assert b"2 lines dropped: nobody read the output" == logs.drop_notice(LogFormat.TEXT)(2)
+    assert b"1 line dropped: no program read the output" == logs.drop_notice(LogFormat.TEXT)(1)
+    assert b"2 lines dropped: no program read the output" == logs.drop_notice(LogFormat.TEXT)(2)
     data = json.loads(logs.drop_notice(LogFormat.JSON)(3))
     assert ("lines.dropped", "warning", 3) == (data["event"], data["level"], data["count"])
 

@@ -80,8 +80,8 @@ def test_ifupdown2_removes_by_one_stanza_without_a_word_against_it(
 def test_networkd_keeps_by_lifetime(keep: str, with_lease: str, without: str) -> None:
     """A lease is a lifetime; without one our addresses have none."""
     told = Managers(names=frozenset({"networkd"}), keep=keep)
-    (leased,) = managers.of_managers("eth0", told, 3)
-    (lasting,) = managers.of_managers("eth0", told, 0)
+    (leased,) = managers.judge_managers("eth0", told, 3)
+    (lasting,) = managers.judge_managers("eth0", told, 0)
     assert [with_lease, without] == [leased.verdict.value, lasting.verdict.value]
     says_why = keep in {"dhcp", "dynamic", "static"}
     for each, words in ((leased, "which have a lifetime"), (lasting, "which have none")):
@@ -118,5 +118,5 @@ def test_networkd_keeps_by_lifetime(keep: str, with_lease: str, without: str) ->
 )
 def test_managers_of_the_interface_are_told(told: Managers, expected: list[str]) -> None:
     """Where their files are not seen, nothing is known."""
-    found = managers.of_managers("eth0", told, 3)
+    found = managers.judge_managers("eth0", told, 3)
     assert expected == [f"{each.verdict.value} {each.text}" for each in found]

@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from ipfailover_agent.report import metrics, status
+from ipfailover_agent.report import metrics, status_model
 from tests.support.observed import ago, instance, observation
 from tests.support.promtool import promtool
 
 if TYPE_CHECKING:
-    from ipfailover_agent.report.board import Observation
+    from ipfailover_agent.report.exchange import StatusView
 
 WHOLE = observation(
     instance(1),
@@ -23,7 +23,7 @@ WHOLE = observation(
         2,
         "BACKUP",
         unanswered=(
-            status.UnansweredStatus(
+            status_model.UnansweredStatus(
                 address="10.0.0.3", holder="10.0.0.12", since=ago(9), cause="c"
             ),
         ),
@@ -33,13 +33,13 @@ WHOLE = observation(
         "FAULT",
         held="held: why",
         drained="why",
-        rivals=(status.RivalStatus(rival="10.0.0.9", kind="k", cause="c", at=ago(9)),),
+        rivals=(status_model.RivalStatus(rival="10.0.0.9", kind="k", cause="c", at=ago(9)),),
     ),
-    check=status.CheckStatus(state="failing", reason="r", since=ago(1), duration=0.25),
-    counts=status.Counts(
+    check=status_model.CheckStatus(state="failing", reason="r", since=ago(1), duration=0.25),
+    counts=status_model.Counts(
         accepted=1, unchanged=2, refused=3, unconfirmed=4, contests=5, holds=6, kills=7
     ),
-    lease=status.LeaseStatus(seconds=3, lateness=0.5, worst_lateness=0.75, lapses=8),
+    lease=status_model.LeaseStatus(seconds=3, lateness=0.5, worst_lateness=0.75, lapses=8),
     restarts=9,
     lines_dropped=10,
 )
@@ -77,11 +77,11 @@ def ago_seconds(seconds: float) -> float:
     return datetime.fromisoformat(ago(seconds)).timestamp()
 
 
-def text_of(seen: Observation) -> str:
+def text_of(seen: StatusView) -> str:
     return metrics.response(seen).body.decode()
 
 
-def samples(seen: Observation) -> dict[tuple[str, tuple[str, ...]], float]:
+def samples(seen: StatusView) -> dict[tuple[str, tuple[str, ...]], float]:
     """Return every sample by its name and its labels' values, in the order of the names."""
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
@@ -182,21 +182,21 @@ def test_a_protection_that_nobody_asked_for_is_not_told_of(
     *, active: bool, reason: str, expected: float | None
 ) -> None:
     """IPFailoverProtectionOff fires for each 0: for what was asked for and does not work."""
-    protection = status.Protection(kind="conflict", active=active, reason=reason)
+    protection = status_model.Protection(kind="conflict", active=active, reason=reason)
     seen = observation(instance(1), protections=(protection,))
     assert expected == samples(seen).get(("ipfailover_protection_active", ("conflict",)))
 
 
 def test_a_holder_has_one_series_and_an_unknown_one_says_so() -> None:
     """Two are two; of this node no advert is heard."""
-    other = status.HolderStatus(
+    other = status_model.HolderStatus(
         address="10.0.0.12", is_here=False, priority=200, heard_at=ago(0.4)
     )
-    here = status.HolderStatus(address="10.0.0.11", is_here=True, priority=101)
+    here = status_model.HolderStatus(address="10.0.0.11", is_here=True, priority=101)
     found = samples(
         observation(
             instance(1, holder="10.0.0.12, 10.0.0.11", holders=(other, here)),
-            instance(2, "BACKUP", holder=status.UNKNOWN, holders=()),
+            instance(2, "BACKUP", holder=status_model.UNKNOWN, holders=()),
         )
     )
     assert {
@@ -226,7 +226,7 @@ def test_two_nodes_that_differ_have_other_labels() -> None:
         pytest.param(replace(WHOLE, dump_age=60.0), id="hangs"),
     ],
 )
-def test_where_keepalived_gives_no_answer_it_is_down(seen: Observation) -> None:
+def test_where_keepalived_gives_no_answer_it_is_down(seen: StatusView) -> None:
     """Old numbers are not passed off as new."""
     found = samples(seen)
     assert 0 == found["keepalived_up", ()]

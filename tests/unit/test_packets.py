@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.network.asking import question
-from ipfailover_agent.core.network.packet_filter import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
+from ipfailover_agent.core.network.bpf import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
+from ipfailover_agent.core.network.neighbour import question
 from ipfailover_agent.core.network.packets import (
     Advert,
     Announcement,
-    Answer,
     Carp,
+    NeighbourReply,
     gratuitous_arp,
     parse_frame,
     unsolicited_advertisement,
@@ -239,7 +239,7 @@ def expected_of(kind: str, address: IPAddress, mac: bytes = THEIR_MAC) -> Packet
     """Return an announcement, an answer or nothing."""
     if kind == "announcement":
         return Announcement(source_mac=THEIR_MAC, announced_mac=mac, address=address)
-    return Answer(mac=mac, address=address) if kind == "answer" else None
+    return NeighbourReply(mac=mac, address=address) if kind == "answer" else None
 
 
 @pytest.mark.parametrize(

@@ -10,30 +10,34 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.report import page, status
+from ipfailover_agent.report import page, status_model
 from ipfailover_agent.report.page import Strip
 from tests.support.observed import ago, instance, observation
 
 if TYPE_CHECKING:
-    from ipfailover_agent.report.board import Observation
+    from ipfailover_agent.report.exchange import StatusView
 
-SILENT = status.UnansweredStatus(
+SILENT = status_model.UnansweredStatus(
     address="10.0.0.3", holder="10.0.0.12", since=ago(30), cause="nobody answers for it"
 )
-RIVAL = status.RivalStatus(rival="10.0.0.12", kind="k", cause="a firewall drops it", at=ago(20))
+RIVAL = status_model.RivalStatus(
+    rival="10.0.0.12", kind="k", cause="a firewall drops it", at=ago(20)
+)
 WHOLE = observation(
     instance(1),
     instance(2, "BACKUP", unanswered=(SILENT,)),
     instance(3, "FAULT", held="held: a firewall", rivals=(RIVAL,), drained="by hand"),
-    reload=status.ReloadStatus(
+    reload=status_model.ReloadStatus(
         started=3, ended=3, verdict="refused", at=ago(30), lines=("OPENSHIFT_HA_X: no",)
     ),
-    check=status.CheckStatus(state="failing", reason="no answer", since=ago(9), duration=0.5),
-    protections=(
-        status.Protection(kind="lease", active=True),
-        status.Protection(kind="conflict", active=False, reason="no NET_RAW"),
+    check=status_model.CheckStatus(
+        state="failing", reason="no answer", since=ago(9), duration=0.5
     ),
-    lease=status.LeaseStatus(seconds=3, worst_lateness=0.5, lapses=1),
+    protections=(
+        status_model.Protection(kind="lease", active=True),
+        status_model.Protection(kind="conflict", active=False, reason="no NET_RAW"),
+    ),
+    lease=status_model.LeaseStatus(seconds=3, worst_lateness=0.5, lapses=1),
     restarts=1,
 )
 
@@ -61,7 +65,7 @@ class Reader(HTMLParser):
             self.words += data
 
 
-def read(seen: Observation) -> Reader:
+def read(seen: StatusView) -> Reader:
     reader = Reader(page.response(seen).body.decode())
     assert [] == reader.open
     return reader
@@ -81,11 +85,14 @@ def read(seen: Observation) -> Reader:
         "holder: this node (10.0.0.11, priority 101)",
         "holder: 10.0.0.12 (priority 200, heard 0.4 s ago)",
         "BACKUP → MASTER after 48m 55s",
-        "nobody was heard for 3.6 s",
+        "no other node was heard for 3.6 s",
         "held: a firewall",
         "drained: by hand",
         "rival 10.0.0.12, 20s ago: a firewall drops it",
-        "for 30s: 10.0.0.12 advertises 10.0.0.3, but nobody answers for it: usually port security",
+        (
+            "for 30s: 10.0.0.12 advertises 10.0.0.3, but no host answers for it: usually port "
+            "security"
+        ),
         "on br-ex, from /etc/ipfailover",
         "digest 0123456789ab",
         "fingerprint fedcba987654",
@@ -144,8 +151,8 @@ def test_a_node_without_a_configuration_has_a_page_too() -> None:
     """It is then that one looks."""
     seen = observation(
         config=None, phase="waiting", problems=("no eth0",), check=None, keepalived_pid=None,
-        keepalived_version="", fingerprint="", lease=status.LeaseStatus(), protections=(),
-        reload=status.ReloadStatus(),
+        keepalived_version="", fingerprint="", lease=status_model.LeaseStatus(), protections=(),
+        reload=status_model.ReloadStatus(),
     )  # fmt: skip
     words = read(seen).words
     for each in ("serves nothing: waiting", "no eth0", "no configuration is in force", "none yet"):
@@ -163,12 +170,12 @@ def test_hostile_texts_stay_texts() -> None:
                  rivals=(replace(RIVAL, rival=HOSTILE, cause=HOSTILE),),
                 unanswered=(replace(SILENT, address=HOSTILE, holder=HOSTILE),),
                  transitions=(transition,), timeline=((ago(5), HOSTILE),)),
-        config=status.ConfigStatus(
+        config=status_model.ConfigStatus(
             name=HOSTILE, interface=HOSTILE, digest=HOSTILE, since=ago(1), source=HOSTILE
         ),
-        reload=status.ReloadStatus(verdict=HOSTILE, at=ago(1), lines=(HOSTILE,)),
-        check=status.CheckStatus(state=HOSTILE, reason=HOSTILE),
-        protections=(status.Protection(kind=HOSTILE, active=False, reason=HOSTILE),),
+        reload=status_model.ReloadStatus(verdict=HOSTILE, at=ago(1), lines=(HOSTILE,)),
+        check=status_model.CheckStatus(state=HOSTILE, reason=HOSTILE),
+        protections=(status_model.Protection(kind=HOSTILE, active=False, reason=HOSTILE),),
         keepalived_version=HOSTILE, fingerprint=HOSTILE, version=HOSTILE, problems=(HOSTILE,),
     )  # fmt: skip
     plain, hostile = read(WHOLE), read(seen)

@@ -12,28 +12,28 @@ from ipfailover_agent.core.model import Family, IPAddress, Settings
 from ipfailover_agent.core.peering import names, peers
 from ipfailover_agent.core.peering.inquiries import (
     Action,
-    Answered,
-    Ask,
-    Changed,
-    Confirmed,
-    DeadlinePassed,
     Event,
-    Failed,
+    LookUp,
+    LookupEnded,
+    LookupFailed,
+    LookupRecovered,
     OwnMissing,
     Peers,
-    Policy,
-    Recovered,
-    Wanted,
+    PeersChanged,
+    PeersConfirmed,
+    PeersDeadlinePassed,
+    PeersPolicy,
+    PeersWanted,
 )
-from ipfailover_agent.core.peering.names import Answer, Question
+from ipfailover_agent.core.peering.names import LookupResult, Question
 from tests.support.vectors import host_facts
 
-POLICY = Policy()
+POLICY = PeersPolicy()
 NAME = Question(name="nodes", family=Family.IPV4)
 OTHER = Question(name="more", family=Family.IPV4)
 SIX = Question(name="nodes", family=Family.IPV6)
 SELF, VIP = "10.0.0.1", "10.0.0.100"
-NAMED = Wanted(
+NAMED = PeersWanted(
     questions=(NAME,),
     own=frozenset({ip_address(SELF), ip_address("127.0.0.1")}),
     virtual=frozenset({ip_address(VIP)}),
@@ -45,15 +45,17 @@ def many(texts: str) -> tuple[IPAddress, ...]:
     return tuple(map(ip_address, texts.split()))
 
 
-def says(texts: str, question: Question = NAME, failure: str = "") -> Answered:
+def says(texts: str, question: Question = NAME, failure: str = "") -> LookupEnded:
     """Return an answer with these addresses."""
-    return Answered(answer=Answer(question=question, addresses=many(texts), failure=failure))
+    return LookupEnded(
+        answer=LookupResult(question=question, addresses=many(texts), failure=failure)
+    )
 
 
 class Story:
     """A state, a clock, and what the last event caused."""
 
-    def __init__(self, wanted: Wanted = NAMED, policy: Policy = POLICY) -> None:
+    def __init__(self, wanted: PeersWanted = NAMED, policy: PeersPolicy = POLICY) -> None:
         self.policy = policy
         self.now = 100.0
         self.state = Peers()
@@ -70,7 +72,7 @@ class Story:
         while (due := self.state.deadline) is not None and due <= until:
             assert due >= self.now
             self.now = due
-            self.tell(DeadlinePassed())
+            self.tell(PeersDeadlinePassed())
             assert self.state.deadline != due
         self.now = until
         return self
@@ -111,7 +113,7 @@ def settled(texts: str = f"{SELF} 10.0.0.2", **more: object) -> Story:
 def test_a_first_start_asks_at_once() -> None:
     """Every question, and nothing is known."""
     story = Story(replace(NAMED, questions=(NAME, OTHER)))
-    assert (Ask(question=NAME), Ask(question=OTHER)) == story.last()
+    assert (LookUp(question=NAME), LookUp(question=OTHER)) == story.last()
     assert not story.is_ready()
     assert "" == peers.obstacle(story.state)
 
@@ -125,7 +127,7 @@ def test_a_first_set_is_used_once_it_has_settled() -> None:
     story.tell(says(f"{SELF} 10.0.0.2"))
     basis = "the same answers for 4 s"
     added = many(f"{SELF} 10.0.0.2")
-    assert [Changed(added=added, removed=(), basis=basis)] == story.did(Changed)
+    assert [PeersChanged(added=added, removed=(), basis=basis)] == story.did(PeersChanged)
     assert story.is_ready()
 
 
@@ -175,14 +177,14 @@ def test_no_answer_at_all_is_waited_for() -> None:
         story.later(1).tell(says("", failure="timed out"))
     assert not story.is_ready()
     assert "nodes (IPv4): timed out" == peers.obstacle(story.state)
-    assert [Failed(question=NAME, reason="timed out")] == story.did(Failed)
+    assert [LookupFailed(question=NAME, reason="timed out")] == story.did(LookupFailed)
 
 
 def test_a_dead_name_beside_a_living_one_is_passed_over_after_long() -> None:
     """Half a set is better than none, but not at once."""
     story = Story(replace(NAMED, questions=(NAME, OTHER))).looks(SELF, times=8)
     assert not story.is_ready()
-    story.later(POLICY.patience)
+    story.later(POLICY.timeout)
     assert story.is_ready()
 
 
@@ -190,7 +192,7 @@ def test_a_name_without_the_family_beside_listed_peers_is_no_obstacle() -> None:
     """Peers of that family are given by address."""
     wanted = replace(NAMED, questions=(SIX,), listed=frozenset(many("fd00::1 fd00::2")))
     story = Story(replace(wanted, own=frozenset(many("fd00::1")))).tell(says("", SIX))
-    assert [Failed(question=SIX, reason="no address")] == story.did(Failed)
+    assert [LookupFailed(question=SIX, reason="no address")] == story.did(LookupFailed)
     assert story.later(POLICY.settle).is_ready()
     assert () == story.state.addresses
 
@@ -214,7 +216,7 @@ def test_a_node_without_an_address_of_the_family_misses_none() -> None:
 
 # --- a restart ----------------------------------------------------------------------------------
 
-STORED = replace(NAMED, stored=(Answer(question=NAME, addresses=many("10.0.0.2 10.0.0.3")),))
+STORED = replace(NAMED, stored=(LookupResult(question=NAME, addresses=many("10.0.0.2 10.0.0.3")),))
 
 
 def test_a_restart_waits_for_the_first_answer_and_adds_it() -> None:
@@ -227,7 +229,7 @@ def test_a_restart_waits_for_the_first_answer_and_adds_it() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, says("", failure="refused"), says("127.0.0.1")])
-def test_a_restart_without_dns_takes_what_was_stored(answer: Answered | None) -> None:
+def test_a_restart_without_dns_takes_what_was_stored(answer: LookupEnded | None) -> None:
     """At once when the answer is a failure, after a little when there is none."""
     story = Story(STORED)
     story = story.later(POLICY.grace) if answer is None else story.tell(answer)
@@ -238,24 +240,24 @@ def test_a_restart_without_dns_takes_what_was_stored(answer: Answered | None) ->
     assert known.age is None
 
 
-def stored(age: float | None, texts: str = f"{SELF} 10.0.0.2", *, also: str = "") -> Wanted:
+def stored(age: float | None, texts: str = f"{SELF} 10.0.0.2", *, also: str = "") -> PeersWanted:
     """Return what a restart finds stored, confirmed so many seconds ago."""
-    kept = [Answer(question=NAME, addresses=many(texts), age=age)]
+    kept = [LookupResult(question=NAME, addresses=many(texts), age=age)]
     questions = (NAME, OTHER) if also else (NAME,)
     if also != "nothing":
-        kept += [Answer(question=OTHER, addresses=many(also), age=age)] if also else []
+        kept += [LookupResult(question=OTHER, addresses=many(also), age=age)] if also else []
     return replace(NAMED, questions=questions, stored=tuple(kept))
 
 
 @pytest.mark.parametrize("wanted", [stored(0), stored(599.9), stored(3, also="10.0.0.3")])
-def test_a_restart_uses_a_set_that_was_confirmed_a_moment_ago_at_once(wanted: Wanted) -> None:
+def test_a_restart_uses_a_set_that_was_confirmed_a_moment_ago_at_once(wanted: PeersWanted) -> None:
     """No answer is waited for, and the log says on what the set rests."""
     story = Story(wanted)
     assert story.is_ready()
-    (changed,) = story.did(Changed)
-    assert isinstance(changed, Changed)
+    (changed,) = story.did(PeersChanged)
+    assert isinstance(changed, PeersChanged)
     assert "stored, and confirmed by DNS within the last 600 s" == changed.basis
-    assert Ask(question=NAME) in story.last()
+    assert LookUp(question=NAME) in story.last()
     assert wanted.stored == story.state.known(story.now)
 
 
@@ -269,7 +271,7 @@ def test_a_restart_uses_a_set_that_was_confirmed_a_moment_ago_at_once(wanted: Wa
         pytest.param(replace(stored(3), own=frozenset()), id="a node without an address"),
     ],
 )
-def test_else_a_restart_waits_for_the_first_answer_and_no_longer(wanted: Wanted) -> None:
+def test_else_a_restart_waits_for_the_first_answer_and_no_longer(wanted: PeersWanted) -> None:
     """One that confirms the whole set is enough: there is nothing to settle."""
     story = Story(wanted)
     assert not story.is_ready()
@@ -277,8 +279,8 @@ def test_else_a_restart_waits_for_the_first_answer_and_no_longer(wanted: Wanted)
     for question in wanted.questions:
         story.tell(says(f"{SELF} 10.0.0.2", question))
     assert story.is_ready()
-    (changed,) = story.did(Changed)
-    assert isinstance(changed, Changed)
+    (changed,) = story.did(PeersChanged)
+    assert isinstance(changed, PeersChanged)
     assert "stored, and what DNS answered first" == changed.basis
     story = Story(wanted).later(POLICY.grace)
     assert story.is_ready()
@@ -289,9 +291,9 @@ def test_a_restart_without_any_answer_says_so() -> None:
     """After two seconds."""
     story = Story(stored(None))
     story.now += POLICY.grace
-    story.tell(DeadlinePassed())
-    (changed,) = story.did(Changed)
-    assert isinstance(changed, Changed)
+    story.tell(PeersDeadlinePassed())
+    (changed,) = story.did(PeersChanged)
+    assert isinstance(changed, PeersChanged)
     assert "stored; DNS has not answered for 2 s" == changed.basis
 
 
@@ -312,7 +314,7 @@ def test_that_answers_confirm_the_set_is_noted_once_a_minute() -> None:
     noted = []
     for _ in range(60):
         story.looks(f"{SELF} 10.0.0.2")
-        if story.did(Confirmed):
+        if story.did(PeersConfirmed):
             noted.append(story.now)
             (known,) = story.state.known(story.now + 7)
             assert 7 == known.age
@@ -320,7 +322,7 @@ def test_that_answers_confirm_the_set_is_noted_once_a_minute() -> None:
     assert all(60 <= later - earlier < 66 for earlier, later in pairwise(noted))
     for _ in range(60):
         story.looks("")
-        assert [] == story.did(Confirmed)
+        assert [] == story.did(PeersConfirmed)
     (known,) = story.state.known(story.now)
     assert known.age is not None
     assert known.age >= 60 * POLICY.interval
@@ -336,7 +338,7 @@ def test_an_answer_tells_which_of_its_addresses_are_this_nodes() -> None:
 
 def test_a_stored_set_that_cannot_be_is_not_used() -> None:
     """An address that has become a virtual one since, say."""
-    stored = (Answer(question=NAME, addresses=many(f"10.0.0.2 {VIP}")),)
+    stored = (LookupResult(question=NAME, addresses=many(f"10.0.0.2 {VIP}")),)
     assert "" == Story(replace(NAMED, stored=stored)).later(POLICY.grace).known
 
 
@@ -350,7 +352,7 @@ def test_a_new_peer_is_added_once_seen_twice() -> None:
     seen = story.now
     story.looks(f"{SELF} 10.0.0.2 10.0.0.3")
     assert POLICY.again == story.now - seen
-    assert (Changed(added=many("10.0.0.3"), removed=()),) == story.last()
+    assert (PeersChanged(added=many("10.0.0.3"), removed=()),) == story.last()
     assert POLICY.interval == story.state.inquiries[0].ask_at - story.now
 
 
@@ -371,7 +373,7 @@ def test_a_vanished_peer_is_dropped_after_ten_minutes() -> None:
     assert f"{SELF} 10.0.0.2" == story.known
     story.looks(SELF, times=2)
     assert SELF == story.known
-    assert [] == story.did(Failed)
+    assert [] == story.did(LookupFailed)
 
 
 def test_a_peer_that_comes_back_is_not_dropped() -> None:
@@ -395,7 +397,7 @@ def test_the_drop_is_told_as_a_change() -> None:
     """What is dropped is named."""
     story = settled().looks(SELF)
     story.now += POLICY.drop_after
-    assert (Changed(added=(), removed=many("10.0.0.2")),) == story.tell(says(SELF)).last()
+    assert (PeersChanged(added=(), removed=many("10.0.0.2")),) == story.tell(says(SELF)).last()
 
 
 @pytest.mark.parametrize(
@@ -416,17 +418,17 @@ def test_the_drop_is_told_as_a_change() -> None:
         ),
     ],
 )
-def test_an_answer_that_is_none_changes_nothing(answer: Answered, reason: str) -> None:
+def test_an_answer_that_is_none_changes_nothing(answer: LookupEnded, reason: str) -> None:
     """However long it goes on; it is told each time, and its end once."""
     story = settled()
     for _ in range(300):
         story.later(POLICY.interval).tell(answer)
-        (failed,) = story.did(Failed)
-        assert isinstance(failed, Failed)
+        (failed,) = story.did(LookupFailed)
+        assert isinstance(failed, LookupFailed)
         assert reason in failed.reason
     assert f"{SELF} 10.0.0.2" == story.known
     story.later(POLICY.interval).tell(says(f"{SELF} 10.0.0.2"))
-    assert [Recovered(question=NAME)] == story.did(Recovered)
+    assert [LookupRecovered(question=NAME)] == story.did(LookupRecovered)
     story.looks(f"{SELF} 10.0.0.2")
     assert () == story.last()
 
@@ -442,7 +444,7 @@ def test_an_answer_that_is_none_changes_nothing(answer: Answered, reason: str) -
 )
 def test_an_ipv6_answer_is_judged_likewise(text: str, flaw: str) -> None:
     """Empty where it is believed."""
-    judged = names.judged(Answer(question=SIX, addresses=many(text)), (), POLICY.limit, {})
+    judged = names.judged(LookupResult(question=SIX, addresses=many(text)), (), POLICY.limit, {})
     assert flaw in judged.failure
     assert bool(flaw) == bool(judged.failure)
 
@@ -451,13 +453,13 @@ def test_a_resolver_that_hangs_is_a_failure_again_and_again() -> None:
     """It is not asked again, and its late answer is taken."""
     story = settled()
     story.later(story.state.inquiries[0].ask_at - story.now)
-    assert (Ask(question=NAME),) == story.last()
+    assert (LookUp(question=NAME),) == story.last()
     story.later(POLICY.answer_within)
-    assert (Failed(question=NAME, reason="no answer within 4 s"),) == story.last()
+    assert (LookupFailed(question=NAME, reason="no answer within 4 s"),) == story.last()
     story.later(POLICY.interval)
-    assert (Failed(question=NAME, reason="no answer within 4 s"),) == story.last()
+    assert (LookupFailed(question=NAME, reason="no answer within 4 s"),) == story.last()
     story.tell(says(f"{SELF} 10.0.0.2"))
-    assert (Recovered(question=NAME),) == story.last()
+    assert (LookupRecovered(question=NAME),) == story.last()
 
 
 def test_a_lying_server_cannot_fill_the_list() -> None:
@@ -468,7 +470,7 @@ def test_a_lying_server_cannot_fill_the_list() -> None:
         story.looks(f"{SELF} {texts}", times=2)
     assert POLICY.limit == len(story.state.addresses)
     assert {*many(f"{SELF} 10.0.0.2")} <= {*story.state.addresses}
-    assert "more than 64" in str(story.did(Failed))
+    assert "more than 64" in str(story.did(LookupFailed))
 
 
 def test_an_answer_that_nobody_waits_for_is_ignored() -> None:
@@ -494,7 +496,7 @@ def test_a_new_name_is_waited_for_as_at_a_start() -> None:
     """The others need time to see this change too; what the old name told is kept."""
     story = settled()
     story.tell(replace(NAMED, questions=(NAME, OTHER)))
-    assert [Ask(question=OTHER)] == story.did(Ask)
+    assert [LookUp(question=OTHER)] == story.did(LookUp)
     assert not story.is_ready()
     story.looks("10.0.0.9", times=6, question=OTHER)
     assert story.is_ready()
@@ -507,7 +509,7 @@ def test_a_name_that_is_gone_takes_its_peers_with_it() -> None:
     story.tell(replace(NAMED, questions=(NAME, OTHER)))
     story.looks("10.0.0.9", times=6, question=OTHER)
     story.tell(NAMED)
-    assert [] == story.did(Changed)
+    assert [] == story.did(PeersChanged)
     assert f"{SELF} 10.0.0.2" == story.known
 
 
@@ -542,8 +544,8 @@ def test_commands_find_what_an_agent_would_start_with(
     answer: str, stored: str, expected: str | None, remark: str
 ) -> None:
     """One answer has to do; a failure is said."""
-    given = Answer(question=NAME, addresses=many(answer), failure="" if answer else "no")
-    kept = (Answer(question=NAME, addresses=many(stored)),) if stored else ()
+    given = LookupResult(question=NAME, addresses=many(answer), failure="" if answer else "no")
+    kept = (LookupResult(question=NAME, addresses=many(stored)),) if stored else ()
     used, remarks = peers.first_set(NAMED, (given,), kept)
     assert (None if expected is None else many(expected)) == used
     assert bool(remark) == bool(remarks)
@@ -552,4 +554,4 @@ def test_commands_find_what_an_agent_would_start_with(
 
 def test_no_names_need_nothing() -> None:
     """An empty state has no deadline."""
-    assert Story(Wanted(questions=())).state.deadline is None
+    assert Story(PeersWanted(questions=())).state.deadline is None

@@ -10,18 +10,18 @@ from msgspec.structs import replace
 from ipfailover_agent.core.model import PortCheck, PortProbes
 from ipfailover_agent.core.supervising.probe import (
     Action,
-    Answer,
-    Answered,
-    Ask,
-    Begin,
     Close,
     Connect,
-    DeadlinePassed,
-    End,
+    ConnectResult,
+    ConnectsEnded,
     Event,
+    ProbeDeadlinePassed,
     ProbePolicy,
+    ProbeRequested,
     ProbeState,
-    Report,
+    ProbingBegan,
+    ProbingEnded,
+    ReportHealth,
     policy_for,
     step,
 )
@@ -54,36 +54,40 @@ class Bench:
         deadline = self.state.deadline
         assert deadline is not None
         self.now = deadline if seconds is None else self.now + seconds
-        return self.feed(DeadlinePassed())
+        return self.feed(ProbeDeadlinePassed())
 
-    def answer(self, *failures: str) -> list[Report]:
+    def answer(self, *failures: str) -> list[ReportHealth]:
         """Answer every port in waiting, in order; return the reports."""
         waiting = self.state.waiting
         answers = tuple(
-            Answer(port=port, failure=failure)
+            ConnectResult(port=port, failure=failure)
             for port, failure in zip(waiting, failures or [""] * len(waiting), strict=True)
         )
-        return [each for each in self.feed(Answered(answers)) if isinstance(each, Report)]
+        return [
+            each for each in self.feed(ConnectsEnded(answers)) if isinstance(each, ReportHealth)
+        ]
 
-    def round(self, failure: str = "") -> list[Report]:
+    def round(self, failure: str = "") -> list[ReportHealth]:
         """Have one whole round of one port end like that."""
         assert self.wait()[-1:] == (Connect(WEB),)
         return self.answer(failure)
 
 
-GOOD = Report(is_healthy=True, reason="")
-REFUSED = Report(is_healthy=False, reason="port 8080 of 192.0.2.11: refused")
-TIMED_OUT = Report(is_healthy=False, reason="port 8080 of 192.0.2.11: timed out after 0.25 s")
+GOOD = ReportHealth(is_healthy=True, reason="")
+REFUSED = ReportHealth(is_healthy=False, reason="port 8080 of 192.0.2.11: refused")
+TIMED_OUT = ReportHealth(
+    is_healthy=False, reason="port 8080 of 192.0.2.11: timed out after 0.25 s"
+)
 
 
 @pytest.mark.parametrize(("failure", "expected"), [("", GOOD), ("refused", REFUSED)])
 def test_the_first_round_decides_whatever_rise_and_fall_say(
-    failure: str, expected: Report
+    failure: str, expected: ReportHealth
 ) -> None:
     """As keepalived 2.2.7 does with the first result of a script."""
     bench = Bench(rise=3, fall=3)
     assert bench.state.is_healthy is None
-    assert bench.feed(Begin()) == (Connect(WEB),)
+    assert bench.feed(ProbingBegan()) == (Connect(WEB),)
     assert bench.answer(failure) == [expected]
     assert bench.state.reason == expected.reason
 
@@ -91,7 +95,7 @@ def test_the_first_round_decides_whatever_rise_and_fall_say(
 def test_a_verdict_changes_after_fall_and_rise_rounds_in_a_row() -> None:
     """Each change is told once; a round between that says otherwise begins the count again."""
     bench = Bench(rise=3, fall=2)
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     assert bench.answer() == [GOOD]
     told = [
         bench.round(failure) for failure in ("no", "", "refused", "refused", "refused", "", "", "")
@@ -104,25 +108,25 @@ def test_a_verdict_changes_after_fall_and_rise_rounds_in_a_row() -> None:
 def test_every_port_has_to_answer() -> None:
     """One by one, and the verdict is known with the last one."""
     bench = Bench(WEB, MAIL)
-    assert bench.feed(Begin()) == (Connect(WEB), Connect(MAIL))
-    assert bench.feed(Answered((Answer(port=MAIL),))) == ()
+    assert bench.feed(ProbingBegan()) == (Connect(WEB), Connect(MAIL))
+    assert bench.feed(ConnectsEnded((ConnectResult(port=MAIL),))) == ()
     assert bench.state.waiting == (WEB,)
-    assert bench.feed(Answered((Answer(port=WEB),))) == (GOOD,)
+    assert bench.feed(ConnectsEnded((ConnectResult(port=WEB),))) == (GOOD,)
 
 
 def test_a_refusal_ends_the_round_at_once() -> None:
     """Whatever the others would have said: their connections are closed."""
     bench = Bench(MAIL, WEB)
-    bench.feed(Begin())
-    actions = bench.feed(Answered((Answer(port=WEB, failure="refused"),)))
+    bench.feed(ProbingBegan())
+    actions = bench.feed(ConnectsEnded((ConnectResult(port=WEB, failure="refused"),)))
     assert actions == (Close(MAIL), REFUSED)
-    assert bench.feed(Answered((Answer(port=MAIL),))) == ()
+    assert bench.feed(ConnectsEnded((ConnectResult(port=MAIL),))) == ()
 
 
 def test_all_that_failed_together_is_named() -> None:
     """In the order of the answers."""
     bench = Bench(WEB, MAIL)
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     [report] = bench.answer("refused", "no route to host")
     assert report.reason == (
         "port 8080 of 192.0.2.11: refused; port 25 of 192.0.2.11: no route to host"
@@ -132,7 +136,7 @@ def test_all_that_failed_together_is_named() -> None:
 def test_silence_counts_as_failed_after_the_timeout_and_the_next_round_begins() -> None:
     """With a timeout of one interval both are due at the same moment."""
     bench = Bench()
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     assert bench.state.deadline == 100.25
     assert bench.wait() == (Close(WEB), TIMED_OUT, Connect(WEB))
     assert bench.state.deadline == 100.5
@@ -141,7 +145,7 @@ def test_silence_counts_as_failed_after_the_timeout_and_the_next_round_begins() 
 def test_a_short_timeout_does_not_bring_the_next_round_forward() -> None:
     """The grid stays."""
     bench = Bench(timeout=0.1)
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     assert bench.wait()[0] == Close(WEB)
     assert (100.1, 100.25) == (bench.now, bench.state.deadline)
 
@@ -149,7 +153,7 @@ def test_a_short_timeout_does_not_bring_the_next_round_forward() -> None:
 def test_rounds_that_a_long_timeout_overlaps_are_left_out() -> None:
     """One round at a time; the next one begins on the grid."""
     bench = Bench(timeout=0.6)
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     assert bench.state.deadline == 100.6
     assert bench.wait()[-1] == Connect(WEB)
     assert bench.state.due == 100.75
@@ -161,7 +165,7 @@ def test_rounds_that_a_long_timeout_overlaps_are_left_out() -> None:
 def test_lateness_neither_drifts_nor_bursts() -> None:
     """Late by 0.1 s: the next is in time. After ten seconds of sleep: one round, then the grid."""
     bench = Bench()
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     bench.answer()
     assert bench.wait(0.35) == (Connect(WEB),)
     assert bench.state.due == 100.5
@@ -175,44 +179,44 @@ def test_lateness_neither_drifts_nor_bursts() -> None:
 def test_want_on_our_side_says_nothing_about_the_port() -> None:
     """No verdict, no count; what was in the way is remembered until the next round."""
     bench = Bench(WEB, MAIL)
-    bench.feed(Begin())
-    unclear = Answer(port=WEB, failure="too many open files", is_inconclusive=True)
-    assert bench.feed(Answered((unclear,))) == (Close(MAIL),)
+    bench.feed(ProbingBegan())
+    unclear = ConnectResult(port=WEB, failure="too many open files", is_inconclusive=True)
+    assert bench.feed(ConnectsEnded((unclear,))) == (Close(MAIL),)
     assert bench.state == replace(bench.state, is_healthy=None)
     assert bench.state.trouble == "port 8080 of 192.0.2.11: too many open files"
     bench.wait()
     assert bench.state.trouble == ""
     assert bench.answer() == [GOOD]
     bench.wait()
-    bench.feed(Answered((unclear,)))
+    bench.feed(ConnectsEnded((unclear,)))
     assert (True, 0) == (bench.state.is_healthy, bench.state.streak)
 
 
 def test_a_refusal_beside_want_on_our_side_is_a_refusal() -> None:
     """The port that did answer is known to be bad."""
     bench = Bench(MAIL, WEB)
-    bench.feed(Begin())
-    unclear = Answer(port=MAIL, failure="too many open files", is_inconclusive=True)
-    actions = bench.feed(Answered((unclear, Answer(port=WEB, failure="refused"))))
+    bench.feed(ProbingBegan())
+    unclear = ConnectResult(port=MAIL, failure="too many open files", is_inconclusive=True)
+    actions = bench.feed(ConnectsEnded((unclear, ConnectResult(port=WEB, failure="refused"))))
     assert actions == (REFUSED,)
 
 
 def test_an_end_closes_and_a_new_beginning_keeps_the_verdict() -> None:
     """A reload asks for other ports: unhealthy meanwhile would cost the addresses."""
     bench = Bench()
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     bench.answer()
     bench.wait()
-    assert bench.feed(End()) == (Close(WEB),)
+    assert bench.feed(ProbingEnded()) == (Close(WEB),)
     assert bench.state.deadline is None
-    assert bench.feed(DeadlinePassed()) == ()
+    assert bench.feed(ProbeDeadlinePassed()) == ()
     bench.now += 7
     bench.policy = ProbePolicy(ports=(MAIL,), interval=1, timeout=1, fall=2)
-    assert bench.feed(Begin()) == (Connect(MAIL),)
+    assert bench.feed(ProbingBegan()) == (Connect(MAIL),)
     assert bench.state.is_healthy
     assert bench.answer("refused") == []
-    assert bench.feed(Begin()) == (Connect(MAIL),)
-    assert bench.feed(Begin()) == (Close(MAIL), Connect(MAIL))
+    assert bench.feed(ProbingBegan()) == (Connect(MAIL),)
+    assert bench.feed(ProbingBegan()) == (Close(MAIL), Connect(MAIL))
 
 
 def test_ports_are_probed_as_the_plan_says() -> None:
@@ -225,7 +229,7 @@ def test_ports_are_probed_as_the_plan_says() -> None:
 def test_the_reason_follows_while_the_verdict_stays_bad() -> None:
     """Told is the change only; whoever asks gets the newest."""
     bench = Bench()
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     assert bench.answer("refused") == [REFUSED]
     bench.wait()
     assert bench.wait()[:-1] == (Close(WEB),)
@@ -236,18 +240,20 @@ def test_a_round_took_as_long_as_its_slowest_answer() -> None:
     """However it ended; one that said nothing leaves the figure of the one before."""
     bench = Bench(WEB, MAIL, timeout=0.2)
     figures = [bench.state.took]
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     figures.append(bench.state.took)
     for port, seconds in ((MAIL, 0.1), (WEB, 0.02)):
-        bench.feed(Answered((Answer(port=port, seconds=seconds),)))
+        bench.feed(ConnectsEnded((ConnectResult(port=port, seconds=seconds),)))
         figures.append(bench.state.took)
     assert figures == [None, None, None, 0.1]
     bench.wait()
     assert bench.state.took == 0.1
-    bench.feed(Answered((Answer(port=WEB, failure="no descriptor", is_inconclusive=True),)))
+    bench.feed(
+        ConnectsEnded((ConnectResult(port=WEB, failure="no descriptor", is_inconclusive=True),))
+    )
     assert bench.state.took == 0.1
     bench.wait()
-    bench.feed(Answered((Answer(port=WEB, failure="refused", seconds=0.03),)))
+    bench.feed(ConnectsEnded((ConnectResult(port=WEB, failure="refused", seconds=0.03),)))
     assert bench.state.took == 0.03
     bench.wait()
     bench.wait()
@@ -257,10 +263,10 @@ def test_a_round_took_as_long_as_its_slowest_answer() -> None:
 def test_a_round_that_changes_nothing_yet_is_timed_too() -> None:
     """The verdict needs another one."""
     bench = Bench(fall=2)
-    bench.feed(Begin())
-    bench.feed(Answered((Answer(port=WEB, seconds=0.01),)))
+    bench.feed(ProbingBegan())
+    bench.feed(ConnectsEnded((ConnectResult(port=WEB, seconds=0.01),)))
     bench.wait()
-    bench.feed(Answered((Answer(port=WEB, failure="refused", seconds=0.05),)))
+    bench.feed(ConnectsEnded((ConnectResult(port=WEB, failure="refused", seconds=0.05),)))
     assert bench.state.took == 0.05
 
 
@@ -269,7 +275,7 @@ def test_the_next_round_is_ahead_however_floats_round() -> None:
     bench = Bench(interval=0.3)
     bench.state = replace(bench.state, due=472.25)
     bench.now = 479.45
-    bench.feed(DeadlinePassed())
+    bench.feed(ProbeDeadlinePassed())
 
     assert bench.state.due is not None
     assert bench.state.due > bench.now
@@ -277,14 +283,14 @@ def test_the_next_round_is_ahead_however_floats_round() -> None:
 
 # --- asked for ----------------------------------------------------------------------------------
 
-GONE = Ask(cause="listener of port 8080 is gone")
+GONE = ProbeRequested(cause="listener of port 8080 is gone")
 REFUSED_THEN = replace(REFUSED, cause=GONE.cause)
 
 
 def steady(*, rise: int = 1, fall: int = 1, **times: float) -> Bench:
     """Return a healthy one, 0.1 s after its last round."""
     bench = Bench(rise=rise, fall=fall, **times)
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     assert bench.answer() == [GOOD]
     bench.now += 0.1
     return bench
@@ -354,10 +360,10 @@ def test_nothing_is_asked_where_nothing_is_probed() -> None:
     """Before the beginning, before the first verdict, and after the end."""
     bench = Bench()
     assert bench.feed(GONE) == ()
-    bench.feed(Begin())
+    bench.feed(ProbingBegan())
     assert bench.feed(GONE) == ()
     bench.answer()
-    bench.feed(End())
+    bench.feed(ProbingEnded())
     assert bench.feed(GONE) == ()
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Approach, HostFacts
 from ipfailover_agent.core.planning import reach
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings
 from tests.support.vectors import host_facts
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.core.supervising.supervision import AgentPhase
 from ipfailover_agent.core.telling import readiness
 from ipfailover_agent.core.telling.readiness import InstanceFacts, NodeFacts
 
@@ -28,7 +28,7 @@ def node(*instances: InstanceFacts, **fields: object) -> NodeFacts:
         for address in each.addresses
     }
     plain = NodeFacts(
-        phase=Phase.RUNNING,
+        phase=AgentPhase.RUNNING,
         has_config=True,
         instances=instances,
         present=frozenset(held),
@@ -91,12 +91,12 @@ def test_a_node_that_does_its_part_is_ready(seen: NodeFacts, note: str | None) -
     ("seen", "reasons"),
     [
         pytest.param(
-            node(has_config=False, phase=Phase.WAITING, problems=("no eth0",)),
+            node(has_config=False, phase=AgentPhase.WAITING, problems=("no eth0",)),
             ("no configuration is in force", "no eth0"),
             id="first configuration",
         ),
         pytest.param(
-            node(instance(1, VrrpState.STOP), phase=Phase.BACKOFF),
+            node(instance(1, VrrpState.STOP), phase=AgentPhase.BACKOFF),
             ("keepalived does not run: the agent is backoff",),
             id="keepalived down",
         ),
@@ -158,7 +158,7 @@ def test_what_is_to_be_noted_of_the_node_comes_first() -> None:
     """Whatever its instances do."""
     found = readiness.judge(
         NodeFacts(
-            phase=Phase.RUNNING,
+            phase=AgentPhase.RUNNING,
             has_config=True,
             notes=("ARP is off",),
             present=frozenset(),

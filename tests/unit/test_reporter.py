@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from ipfailover_agent.chronicle.look import Answers, Look
+from ipfailover_agent.chronicle.protection_state import NodeAnswers, ProtectionState
 from ipfailover_agent.chronicle.reporter import Reporter, problems_of
 from ipfailover_agent.core.errors import (
     AgentError,
@@ -31,9 +31,9 @@ from ipfailover_agent.core.model import (
     Rendering,
 )
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.core.supervising.supervision import Lifecycle, Phase, Verdict
+from ipfailover_agent.core.supervising.supervision import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.prepare import Candidate
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from structlog.testing import LogCapture
 
-    from ipfailover_agent.report.status import DrainRequestStatus
+    from ipfailover_agent.report.status_model import DrainRequestStatus
 
 PROBLEM = Problem(variable="A", element="x", reason="is wrong", instead="write y")
 
@@ -58,11 +58,11 @@ class NoDrains:
 class Told:
     """A reporter and everything that it tells."""
 
-    def __init__(self, directory: Path, look: Look | None = None) -> None:
+    def __init__(self, directory: Path, look: ProtectionState | None = None) -> None:
         self.capture: LogCapture = structlog.testing.LogCapture()
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         self.dropped = 0
-        self.answers = Answers(present=frozenset(), answered_ago=1.0)
+        self.answers = NodeAnswers(present=frozenset(), answered_ago=1.0)
         self.reporter = Reporter(
             held=lambda _: None,
             drains=NoDrains(),
@@ -71,7 +71,7 @@ class Told:
             paths=self.paths,
             source=None,
             lines_dropped=lambda: self.dropped,
-            look=lambda: look or Look(),
+            look=lambda: look or ProtectionState(),
             answers=lambda: self.answers,
         )
 
@@ -85,7 +85,7 @@ class Told:
         data: dict[str, Any] = json.loads(Path(self.paths.status).read_text(encoding="utf-8"))
         return data
 
-    def is_in(self, phase: Phase) -> None:
+    def is_in(self, phase: AgentPhase) -> None:
         self.reporter.state_is(Lifecycle(phase=phase))
 
 
@@ -129,9 +129,9 @@ DEGRADED = {"ips": "10.0.0.101,10.0.0.300", "ON_INVALID": "serve-valid"}
 
 def test_a_cause_that_stays_is_said_once_while_waiting(told: Told) -> None:
     """Every look finds it again; the status shows it all the time."""
-    told.is_in(Phase.WAITING)
+    told.is_in(AgentPhase.WAITING)
     for _ in range(50):
-        told.reporter.refused(HostNotReadyError(PROBLEM), Verdict.NOT_READY)
+        told.reporter.refused(HostNotReadyError(PROBLEM), CandidateVerdict.NOT_READY)
     assert ["host.awaited"] == told.events
     assert ["no configuration is in force", str(PROBLEM)] == told.status["reasons"]
     assert told.status["ready"] is False
@@ -140,7 +140,7 @@ def test_a_cause_that_stays_is_said_once_while_waiting(told: Told) -> None:
 def test_a_degraded_node_says_so_again_every_minute(told: Told) -> None:
     """Beside the first time; and it is not ready, however well keepalived runs."""
     told.reporter.activated(candidate(**DEGRADED), None, ())
-    told.is_in(Phase.RUNNING)
+    told.is_in(AgentPhase.RUNNING)
     assert told.status["ready"] is False
     told.reporter.tick(time.monotonic())
     assert 1 == told.events.count("config.degraded")
@@ -170,7 +170,7 @@ def serve(told: Told, state: str, **variables: str) -> str:
     """Have an instance in that state, and return its name."""
     served = candidate(**variables)
     told.reporter.activated(served, None, ())
-    told.is_in(Phase.RUNNING)
+    told.is_in(AgentPhase.RUNNING)
     [instance] = served.config.instances
     told.reporter.notify_line(f'INSTANCE "{instance.name}" {state} 100'.encode())
     return instance.name
@@ -181,9 +181,9 @@ def test_what_changes_without_a_word_changes_the_status_file(told: Told) -> None
     serve(told, "BACKUP")
     assert told.status["ready"] is True
     for answers, ready in (
-        (Answers(present=None, answered_ago=1.0), False),
-        (Answers(present=frozenset(), answered_ago=1.0), True),
-        (Answers(present=frozenset(), answered_ago=8.0, owed=3.0), False),
+        (NodeAnswers(present=None, answered_ago=1.0), False),
+        (NodeAnswers(present=frozenset(), answered_ago=1.0), True),
+        (NodeAnswers(present=frozenset(), answered_ago=8.0, owed=3.0), False),
     ):
         told.answers = answers
         deadline = told.reporter.deadline
@@ -218,7 +218,7 @@ def timed(
 ) -> float | None:
     """Return how long the status says that a passing check took whose file says so."""
     told.reporter.activated(candidate(**variables), None, ())
-    told.reporter.witness.told("check.passed", {})
+    told.reporter.transition_causes.record("check.passed", {})
     file = Path(told.paths.check_duration)
     file.unlink(missing_ok=True)
     if written is not None:
@@ -257,7 +257,7 @@ def test_the_duration_of_a_script_of_the_users_is_not_known(told: Told) -> None:
 
 def test_the_agents_own_check_is_timed_by_the_agent(tmp_path: Path) -> None:
     """Whatever a file says that a script left."""
-    told = Told(tmp_path, look=Look(probes_took=0.004))
+    told = Told(tmp_path, look=ProtectionState(probes_took=0.004))
     values = {"MONITOR_PORT": "80", "CHECK_INTERVAL": "0.25"}
     assert 0.004 == timed(told, "000000312345\n", values)
 
@@ -265,7 +265,9 @@ def test_the_agents_own_check_is_timed_by_the_agent(tmp_path: Path) -> None:
 def test_fault_by_the_nodes_own_check_is_ready_with_its_reason(told: Told) -> None:
     """What the check wrote, in one line; a roll-out must not wait for the application."""
     Path(told.paths.check_reason).write_text("no answer\nno hope\n", encoding="utf-8")
-    told.reporter.witness.line(b"VRRP_Script(chk_ipfailover) failed (exited with status 1)", 0.0)
+    told.reporter.transition_causes.line(
+        b"VRRP_Script(chk_ipfailover) failed (exited with status 1)", 0.0
+    )
     name = serve(told, "FAULT", MONITOR_PORT="80", CHECK_INTERVAL="2")
     found = told.status
     assert (True, []) == (found["ready"], found["reasons"])
@@ -297,9 +299,11 @@ def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) 
         told.reporter.activated(candidate(**variables), None, ())
         assert expected == told.status["check"]["state"], number
         if "CHECK_WATCH" in variables:
-            told.reporter.witness.line(b"VRRP_Script(chk) failed (exited with status 1)", 1.0)
+            told.reporter.transition_causes.line(
+                b"VRRP_Script(chk) failed (exited with status 1)", 1.0
+            )
         else:
-            told.reporter.witness.told("check.failed", {"reason": "x"})
+            told.reporter.transition_causes.record("check.failed", {"reason": "x"})
 
 
 @pytest.mark.parametrize(

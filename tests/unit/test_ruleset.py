@@ -18,9 +18,8 @@ from ipfailover_agent.core.model import (
     PreemptionMode,
     VrrpInstance,
 )
-from ipfailover_agent.core.network import firewall
-from ipfailover_agent.core.network.chains import tables_to_look_at
-from ipfailover_agent.core.network.firewall import (
+from ipfailover_agent.core.network import accept_rules
+from ipfailover_agent.core.network.accept_rules import (
     AskGeneration,
     AskOwned,
     LookFailed,
@@ -35,6 +34,7 @@ from ipfailover_agent.core.network.firewall import (
     tag_for,
     wanted_addresses,
 )
+from ipfailover_agent.core.network.chains import tables_to_look_at
 from ipfailover_agent.core.network.ruleset import (
     Accepted,
     Chain,
@@ -592,7 +592,7 @@ def test_a_table_that_vanished_meanwhile_is_no_failure() -> None:
 
     def nft(run: Run) -> Output:
         seen.append(run)
-        if run.arguments != firewall.LIST_CHAINS:
+        if run.arguments != accept_rules.LIST_CHAINS:
             return Output(exit_code=1, errors="Error: No such file or directory")
         return Output(exit_code=0, text=text_of(*([chain()] if len(seen) == 1 else [])))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network import chains, passage, shield_rules
+from ipfailover_agent.core.network import chains, shield_rules, vrrp_chains
 from ipfailover_agent.core.network.packets import Advert, Carp
 from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
 from ipfailover_agent.core.network.signatures import Signature
@@ -49,8 +49,8 @@ def many(count: int) -> list[Signature]:
 def twice(signatures: Sequence[Signature], now: float = NOW) -> Shield:
     state = Shield()
     for each in signatures:
-        state = shield.heard(state, each, now - 0.5, 1.0)
-        state = shield.heard(state, each, now, 1.0)
+        state = shield.on_advert(state, each, now - 0.5, 1.0)
+        state = shield.on_advert(state, each, now, 1.0)
     return state
 
 
@@ -61,23 +61,23 @@ def test_an_advert_for_other_addresses_is_foreign_and_one_for_ours_never() -> No
     """Whoever sends it: a peer may run a second speaker."""
     peers = {FOREIGN.source}
     for known in (peers, frozenset[IPv4Address]()):
-        assert SIGNATURE == shield.of_advert(FOREIGN, is_ours=False, peers=known)
-        assert shield.of_advert(FOREIGN, is_ours=True, peers=known) is None
+        assert SIGNATURE == shield.signature_of_advert(FOREIGN, is_ours=False, peers=known)
+        assert shield.signature_of_advert(FOREIGN, is_ours=True, peers=known) is None
 
 
 def test_an_advert_from_behind_a_router_is_foreign_unless_a_peer_sends_it() -> None:
     """Whatever it lists; its hop limit tells it from a node of ours on the segment."""
     routed = replace(FOREIGN, ttl=60, addresses=(OURS,), destination=IPv4Address("10.0.0.11"))
-    found = shield.of_advert(routed, is_ours=True, peers=set())
+    found = shield.signature_of_advert(routed, is_ours=True, peers=set())
     assert replace(SIGNATURE, listed=(OURS,), hop_limit=60) == found
-    assert shield.of_advert(routed, is_ours=True, peers={routed.source}) is None
+    assert shield.signature_of_advert(routed, is_ours=True, peers={routed.source}) is None
 
 
 def test_carp_is_foreign() -> None:
     """It lists no address at all."""
     carp = Carp(source_mac=bytes(6), source=FOREIGN.source, router_id=11, skew=0, ttl=255)
     expected = Signature(source=FOREIGN.source, router_id=11, is_carp=True)
-    assert expected == shield.of_carp(carp)
+    assert expected == shield.signature_of_carp(carp)
 
 
 # --- when ---------------------------------------------------------------------------------------
@@ -89,9 +89,9 @@ def test_carp_is_foreign() -> None:
 )
 def test_the_second_advert_in_time_counts(gap: float, interval: float, is_foreign: bool) -> None:  # noqa: FBT001
     """Within five seconds, or two of our own intervals."""
-    state = shield.heard(Shield(), SIGNATURE, NOW, interval)
+    state = shield.on_advert(Shield(), SIGNATURE, NOW, interval)
     assert {} == state.foreign
-    state = shield.heard(state, SIGNATURE, NOW + gap, interval)
+    state = shield.on_advert(state, SIGNATURE, NOW + gap, interval)
     assert is_foreign is (SIGNATURE in state.foreign)
     assert is_foreign is (SIGNATURE not in state.suspects)
 
@@ -103,9 +103,9 @@ def test_an_element_lives_for_a_minute_after_the_last_advert() -> None:
     assert {SIGNATURE: NOW + 60} == applied
     assert shield.is_due(state, {}, NOW)
     assert not shield.is_due(state, applied, NOW)
-    later = shield.heard(state, SIGNATURE, NOW + 19, 1.0)
+    later = shield.on_advert(state, SIGNATURE, NOW + 19, 1.0)
     assert not shield.is_due(later, applied, NOW + 19)
-    later = shield.heard(state, SIGNATURE, NOW + 20, 1.0)
+    later = shield.on_advert(state, SIGNATURE, NOW + 20, 1.0)
     assert shield.is_due(later, applied, NOW + 20)
     assert state is shield.without_ended(state, NOW + 59)
     assert {} == shield.without_ended(state, NOW + 60).foreign
@@ -122,8 +122,8 @@ def test_there_are_64_at_most() -> None:
     """The rest is not dropped, and that is known."""
     state = twice(many(64))
     assert not state.overflowed
-    state = shield.heard(state, SIGNATURE, NOW, 1.0)
-    state = shield.heard(state, SIGNATURE, NOW, 1.0)
+    state = shield.on_advert(state, SIGNATURE, NOW, 1.0)
+    state = shield.on_advert(state, SIGNATURE, NOW, 1.0)
     assert 64 == len(state.foreign)
     assert state.overflowed
     assert not shield.without_ended(state, NOW + 60).overflowed
@@ -133,10 +133,10 @@ def test_of_many_that_were_heard_once_the_newest_are_remembered() -> None:
     """Others may send anything."""
     state = Shield()
     for number, each in enumerate(many(400)):
-        state = shield.heard(state, each, NOW + number / 100, 1.0)
+        state = shield.on_advert(state, each, NOW + number / 100, 1.0)
     assert 256 == len(state.suspects)
     assert many(400)[-1] in state.suspects
-    state = shield.heard(state, SIGNATURE, NOW + 100, 1.0)
+    state = shield.on_advert(state, SIGNATURE, NOW + 100, 1.0)
     assert {SIGNATURE: NOW + 100} == state.suspects
 
 
@@ -144,7 +144,7 @@ def test_a_long_list_that_turns_out_to_hold_one_of_ours_is_let_in_at_once() -> N
     """A rule compares the first sixteen addresses."""
     listed = tuple(IPv4Address(number) for number in range(20))
     advert = replace(FOREIGN, addresses=listed)
-    signature = shield.of_advert(advert, is_ours=False, peers=set())
+    signature = shield.signature_of_advert(advert, is_ours=False, peers=set())
     assert signature is not None
     assert listed[:16] == signature.listed
     state = twice([signature])
@@ -232,10 +232,10 @@ def test_no_rule_for_a_foreign_advert_matches_one_of_ours(
     """Among the first sixteen addresses: another one there is another content."""
     foreign = [each for each in listed if each != OURS][:16]
     mixed = [*foreign[:place], OURS, *foreign[place + 1 :]]
-    signature = shield.of_advert(
+    signature = shield.signature_of_advert(
         replace(FOREIGN, addresses=tuple(foreign)), is_ours=False, peers=set()
     )
-    claimed = shield.of_advert(
+    claimed = shield.signature_of_advert(
         replace(FOREIGN, addresses=tuple(mixed)), is_ours=False, peers=set()
     )
     assert signature is not None
@@ -249,7 +249,7 @@ def test_our_own_table_is_no_wall() -> None:
     wall = Chain(table=Table(family="inet", name="wall"), name="input", hook=Hook.INPUT)
     own = replace(wall, table=chains.SHIELD)
     assert (wall.table,) == chains.tables_to_look_at([wall, own])
-    assert (wall.table,) == passage.tables([wall, own], "eth0")
+    assert (wall.table,) == vrrp_chains.tables([wall, own], "eth0")
 
 
 def test_the_longest_text_is_one_argument_of_a_program() -> None:

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.core.planning import shortfalls
-from ipfailover_agent.core.planning.plan import plan
+from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.planning.shortfalls import Surroundings
 from ipfailover_agent.core.reading import settings
 from tests.support.vectors import host_facts
@@ -30,7 +30,7 @@ def told(
     values = {"VIRTUAL_IPS": "10.0.0.100", "NETWORK_INTERFACE": "eth0", **variables}
     parsed = settings.parse({f"OPENSHIFT_HA_{name}": text for name, text in values.items()})
     config = plan(parsed, facts)
-    return shortfalls.of_node(config, facts, Surroundings(**around))
+    return shortfalls.judge_node(config, facts, Surroundings(**around))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_interface_that_has_gone_is_another_s_to_tell() -> None:
         ),
         NODE,
     )
-    assert () == shortfalls.of_node(config, host_facts({}), Surroundings())
+    assert () == shortfalls.judge_node(config, host_facts({}), Surroundings())
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_an_interface_that_has_gone_is_another_s_to_tell() -> None:
             (
                 (
                     "OPENSHIFT_HA_NOTIFY_SCRIPT: its first line names 'python', which is not "
-                    "there: nobody is notified"
+                    "there: no notification is sent"
                 ),
             ),
         ),

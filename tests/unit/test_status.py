@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from ipfailover_agent.commands import running
 from ipfailover_agent.commands import status as status_command
-from ipfailover_agent.report import status, status_reading
+from ipfailover_agent.report import status_model, status_reading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SNAPSHOT = status.AgentStatus(
+SNAPSHOT = status_model.AgentStatus(
     version="1.2.3",
     pid=7,
     started_at="2026-01-01T00:00:00.000+00:00",
@@ -25,7 +25,7 @@ SNAPSHOT = status.AgentStatus(
     phase="running",
     ready=False,
     reasons=("a reason",),
-    config=status.ConfigStatus(
+    config=status_model.ConfigStatus(
         name="vip",
         interface="eth0",
         digest="0123456789abcdef",
@@ -33,7 +33,7 @@ SNAPSHOT = status.AgentStatus(
         source="environment",
     ),
     instances=(
-        status.InstanceStatus(
+        status_model.InstanceStatus(
             name="vip_VIP_1",
             virtual_router_id=11,
             state="MASTER",
@@ -41,9 +41,9 @@ SNAPSHOT = status.AgentStatus(
             priority=200,
             addresses=("10.0.0.1", "10.0.0.2"),
             holder="10.0.0.11",
-            holders=(status.HolderStatus(address="10.0.0.11", is_here=True, priority=200),),
+            holders=(status_model.HolderStatus(address="10.0.0.11", is_here=True, priority=200),),
             transitions=(
-                status.TransitionStatus(
+                status_model.TransitionStatus(
                     at="2026-01-01T00:00:58.000+00:00",
                     previous="BACKUP",
                     state="MASTER",
@@ -52,7 +52,7 @@ SNAPSHOT = status.AgentStatus(
                 ),
             ),
         ),
-        status.InstanceStatus(
+        status_model.InstanceStatus(
             name="vip_VIP_2",
             virtual_router_id=12,
             state="INIT",
@@ -61,7 +61,7 @@ SNAPSHOT = status.AgentStatus(
             addresses=("10.0.0.3",),
             holder="10.0.0.12",
             holders=(
-                status.HolderStatus(
+                status_model.HolderStatus(
                     address="10.0.0.12",
                     is_here=False,
                     priority=150,
@@ -70,7 +70,7 @@ SNAPSHOT = status.AgentStatus(
             ),
         ),
     ),
-    reload=status.ReloadStatus(
+    reload=status_model.ReloadStatus(
         started=2,
         ended=2,
         verdict="refused",
@@ -80,7 +80,7 @@ SNAPSHOT = status.AgentStatus(
     keepalived_pid=8,
     restarts=3,
     lines_dropped=4,
-    check=status.CheckStatus(
+    check=status_model.CheckStatus(
         state="failing", reason="no answer", since="2026-01-01T00:00:40.000+00:00"
     ),
 )
@@ -88,7 +88,7 @@ SNAPSHOT = status.AgentStatus(
 
 def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
     """With every field."""
-    text = status.to_json(SNAPSHOT)
+    text = status_model.to_json(SNAPSHOT)
     assert 1 == text.count("\n")
     data = status_reading.from_json(text)
     assert ("running", 7, 1) == (data["phase"], data["pid"], data["schema"])
@@ -104,7 +104,7 @@ def test_what_is_no_snapshot_is_refused(text: str) -> None:
         status_reading.from_json(text)
 
 
-WHOLE: dict[str, Any] = json.loads(status.to_json(SNAPSHOT))
+WHOLE: dict[str, Any] = json.loads(status_model.to_json(SNAPSHOT))
 OF_AN_INSTANCE = ("name", "virtual_router_id", "state", "since", "priority", "addresses", "held")
 RELIED_ON = (
     *((name,) for name in ("version", "pid", "phase", "ready", "reasons", "config")),
@@ -193,13 +193,13 @@ def test_a_snapshot_of_a_later_version_is_taken() -> None:
 
 def test_a_person_sees_it_all() -> None:
     """Phase, configuration, instances, restarts, dropped lines, the last reload."""
-    data = status_reading.from_json(status.to_json(SNAPSHOT))
+    data = status_reading.from_json(status_model.to_json(SNAPSHOT))
     lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
     assert [
         "running, not ready, agent 1.2.3, pid 7",
         "vip on eth0, from environment, in force for 1m, digest 0123456789ab",
         "keepalived was restarted 3 times",
-        "4 log lines were dropped because nobody read them",
+        "4 log lines were dropped because no program read them",
         "the check fails for 20s: no answer",
         "  a reason",
         "",
@@ -220,7 +220,7 @@ def test_a_person_sees_it_all() -> None:
 
 def test_an_agent_of_an_earlier_version_names_no_holder() -> None:
     """Its status is shown as it is."""
-    data = json.loads(status.to_json(SNAPSHOT))
+    data = json.loads(status_model.to_json(SNAPSHOT))
     for each in data["instances"]:
         del each["holder"], each["holders"]
     lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
@@ -235,7 +235,7 @@ def test_the_holders_of_many_are_told_together() -> None:
         for each in range(1, 101)
     )
     silent = replace(other, name="vip_VIP_101", addresses=("10.0.2.1",), holders=())
-    data = json.loads(status.to_json(replace(SNAPSHOT, instances=(*every, silent))))
+    data = json.loads(status_model.to_json(replace(SNAPSHOT, instances=(*every, silent))))
     now = datetime(2026, 1, 1, tzinfo=UTC)
     lines = status_command._text(data, now, 120)  # noqa: SLF001
     words = "10.0.0.12 (priority 150, heard 0.5 s ago)"
@@ -247,15 +247,17 @@ def test_the_holders_of_many_are_told_together() -> None:
     assert "10.0.1.99 10.0.1.100:" in " ".join(whole.split())
 
 
-def unanswered(number: int, address: str, holder: str = "10.0.0.12") -> status.InstanceStatus:
+def unanswered(
+    number: int, address: str, holder: str = "10.0.0.12"
+) -> status_model.InstanceStatus:
     """Return a BACKUP that hears a master nobody reaches."""
-    told = status.UnansweredStatus(
+    told = status_model.UnansweredStatus(
         address=address,
         holder=holder,
         since="2026-01-01T00:00:30.000+00:00",
         cause="what it means",
     )
-    return status.InstanceStatus(
+    return status_model.InstanceStatus(
         name=f"vip_VIP_{number}",
         virtual_router_id=10 + number,
         state="BACKUP",
@@ -270,7 +272,7 @@ def test_the_name_of_a_source_moves_no_cursor() -> None:
     """A path may hold anything."""
     assert SNAPSHOT.config is not None
     config = replace(SNAPSHOT.config, source="/etc/\x1b[2Jx\n")
-    data = status_reading.from_json(status.to_json(replace(SNAPSHOT, config=config)))
+    data = status_reading.from_json(status_model.to_json(replace(SNAPSHOT, config=config)))
     lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
     assert lines[1].startswith("vip on eth0, from /etc/?[2Jx?, in force")
 
@@ -282,22 +284,22 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
         unanswered(2, "10.0.0.2"),
         unanswered(3, "10.0.0.3", "10.0.0.13"),
     )
-    data = status_reading.from_json(status.to_json(replace(SNAPSHOT, instances=instances)))
+    data = status_reading.from_json(status_model.to_json(replace(SNAPSHOT, instances=instances)))
     lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC), 90)  # noqa: SLF001
     text = " ".join(" ".join(lines).split())
     usually = "usually port security"
     assert (
-        f"10.0.0.12 advertises 10.0.0.1 10.0.0.2, but nobody answers for them: {usually}" in text
+        f"10.0.0.12 advertises 10.0.0.1 10.0.0.2, but no host answers for them: {usually}" in text
     )
-    assert f"10.0.0.13 advertises 10.0.0.3, but nobody answers for it: {usually}" in text
+    assert f"10.0.0.13 advertises 10.0.0.3, but no host answers for it: {usually}" in text
 
 
 def test_one_of_something_is_not_many() -> None:
     """Grammar holds for a single restart and a single line too."""
-    data = {**json.loads(status.to_json(SNAPSHOT)), "restarts": 1, "lines_dropped": 1}
+    data = {**json.loads(status_model.to_json(SNAPSHOT)), "restarts": 1, "lines_dropped": 1}
     lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
     assert "keepalived was restarted once" in lines
-    assert "1 log line was dropped because nobody read it" in lines
+    assert "1 log line was dropped because no program read it" in lines
 
 
 @pytest.mark.parametrize("text", [None, "", "{", '{"schema": 99}', '{"schema": 1}'])

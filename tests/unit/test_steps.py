@@ -13,7 +13,7 @@ from ipfailover_agent import templating
 from ipfailover_agent.core.changing import steps
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning import plan
+from ipfailover_agent.core.planning import planner
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def config(
         address_groups=groups,
         virtual_router_id_offset=offset,
     )
-    return plan.plan(settings, FACTS)
+    return planner.plan(settings, FACTS)
 
 
 def reloaded(held: set[IPAddress], old: KeepalivedConfig, new: KeepalivedConfig) -> set[IPAddress]:

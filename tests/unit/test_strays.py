@@ -6,39 +6,39 @@ from ipaddress import ip_address
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import strays
-from ipfailover_agent.core.rivalry.strays import Claim, Strays
+from ipfailover_agent.core.rivalry.strays import StrayAddresses, StrayClaim
 
 FIRST, SECOND = ip_address("10.0.0.5"), ip_address("fd00::5")
 RIVAL = "10.0.0.12"
 
 
-def claim(at: float = 11.0, instance: str = "A") -> Claim:
-    return Claim(address=FIRST, instance=instance, rival=RIVAL, at=at)
+def claim(at: float = 11.0, instance: str = "A") -> StrayClaim:
+    return StrayClaim(address=FIRST, instance=instance, rival=RIVAL, at=at)
 
 
-def present(*claims: Claim) -> Strays:
-    return Strays(present=frozenset({FIRST}), claims=claims, looked_at=10.0)
+def present(*claims: StrayClaim) -> StrayAddresses:
+    return StrayAddresses(present=frozenset({FIRST}), claims=claims, looked_at=10.0)
 
 
 def test_a_look_is_due_before_the_first_claim_and_then_now_and_then() -> None:
     """What is known of the interface grows old."""
-    assert strays.wants_look(Strays(), 10.0, 0.9)
+    assert strays.wants_look(StrayAddresses(), 10.0, 0.9)
     assert not strays.wants_look(present(), 10.8, 0.9)
     assert strays.wants_look(present(), 10.9, 0.9)
 
 
 def test_only_what_is_on_the_interface_is_claimed_and_once() -> None:
     """keepalived is asked when the first claim comes, not at each advert."""
-    state, is_asked = strays.heard(present(), "A", (FIRST, SECOND), RIVAL, 11.0)
+    state, is_asked = strays.on_advert(present(), "A", (FIRST, SECOND), RIVAL, 11.0)
     assert (present(claim()), True) == (state, is_asked)
-    assert (state, False) == strays.heard(state, "A", (FIRST, SECOND), RIVAL, 12.0)
-    assert (present(), False) == strays.heard(present(), "A", (SECOND,), RIVAL, 11.0)
+    assert (state, False) == strays.on_advert(state, "A", (FIRST, SECOND), RIVAL, 12.0)
+    assert (present(), False) == strays.on_advert(present(), "A", (SECOND,), RIVAL, 11.0)
 
 
 def test_what_has_gone_is_claimed_no_more() -> None:
     """Somebody else removed it, or keepalived did."""
     after = strays.seen(present(claim()), (SECOND,), 12.0)
-    assert Strays(present=frozenset({SECOND}), looked_at=12.0) == after
+    assert StrayAddresses(present=frozenset({SECOND}), looked_at=12.0) == after
 
 
 def test_a_claim_is_judged_by_an_answer_to_a_later_question() -> None:

@@ -13,8 +13,8 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.telling.transition import (
     DRAIN,
     Knowledge,
-    Sighting,
-    Told,
+    KnownSince,
+    NewestAdvert,
     TransitionCause,
     TransitionKind,
     Withholding,
@@ -36,8 +36,12 @@ def why(previous: VrrpState, state: VrrpState, **known: Any) -> tuple[str, str]:
     return cause.kind.value, cause.text
 
 
-def advert(ago: float, priority: int = 50, *, host: int = 12, higher: bool = False) -> Sighting:
-    return Sighting(source=f"10.0.0.{host}", priority=priority, at=NOW - ago, ranks_higher=higher)
+def advert(
+    ago: float, priority: int = 50, *, host: int = 12, higher: bool = False
+) -> NewestAdvert:
+    return NewestAdvert(
+        source=f"10.0.0.{host}", priority=priority, at=NOW - ago, ranks_higher=higher
+    )
 
 
 def was(kind: TransitionKind, text: str = "a cause") -> TransitionCause:
@@ -64,13 +68,15 @@ def test_a_master_that_fell_silent_is_named_with_how_long_ago() -> None:
 
 def test_nobody_was_ever_heard() -> None:
     """The first node that starts."""
-    assert ("silence", "no advert for the master-down time (nobody heard)") == why(BACKUP, MASTER)
+    assert ("silence", "no advert for the master-down time (no other node heard)") == why(
+        BACKUP, MASTER
+    )
 
 
 @pytest.mark.parametrize("is_wire_watched", [True, False])
 def test_a_master_of_a_lower_rank_is_passed_over(*, is_wire_watched: bool) -> None:
     """keepalived's word for it, or its adverts that go on."""
-    told = Told(text="outranks 10.0.0.12 (priority 50)", at=NOW - 0.9)
+    told = KnownSince(text="outranks 10.0.0.12 (priority 50)", at=NOW - 0.9)
     assert ("preempted", told.text) == why(
         BACKUP, MASTER, preempted=told, is_wire_watched=is_wire_watched
     )
@@ -81,7 +87,7 @@ def test_a_master_of_a_lower_rank_is_passed_over(*, is_wire_watched: bool) -> No
 
 def test_what_was_passed_over_long_ago_explains_nothing() -> None:
     """The next election is another one."""
-    told = Told(text="outranks 10.0.0.12 (priority 50)", at=NOW - 30)
+    told = KnownSince(text="outranks 10.0.0.12 (priority 50)", at=NOW - 30)
     assert "silence" == why(BACKUP, MASTER, preempted=told, sightings=(advert(3.2),))[0]
 
 
@@ -96,9 +102,9 @@ def test_a_master_that_keepalived_does_not_take_is_not_silent() -> None:
 FOREIGN = "10.0.0.77 uses router id 11 for other addresses"
 
 
-def foreign(ago: float, *, is_dropped: bool = False) -> Sighting:
+def foreign(ago: float, *, is_dropped: bool = False) -> NewestAdvert:
     """Return an advert of a router with our id, of the highest priority."""
-    return Sighting(
+    return NewestAdvert(
         source="10.0.0.77",
         priority=255,
         at=NOW - ago,
@@ -130,7 +136,7 @@ def test_a_master_that_answers_a_takeover_was_silent_before() -> None:
 
 def test_the_longest_gap_that_ended_just_now_counts() -> None:
     """A MASTER answers twice at once; later it goes on as ever."""
-    known: tuple[Sighting, ...] = ()
+    known: tuple[NewestAdvert, ...] = ()
     found = []
     for at in (100.0, 101.0, 104.5, 104.6, 105.6, 106.6, 107.6):
         known = seen(known, replace(advert(0, 200), at=at))
@@ -153,7 +159,7 @@ def test_another_speaker_of_our_id_is_no_master() -> None:
     """Nobody of ours was heard, nobody outranks us."""
     assert (
         "silence",
-        f"no advert for the master-down time (nobody heard; {FOREIGN})",
+        f"no advert for the master-down time (no other node heard; {FOREIGN})",
     ) == why(BACKUP, MASTER, sightings=(foreign(0.3),))
     assert "address lost" == why(MASTER, BACKUP, sightings=(foreign(0.3),))[0]
 
@@ -172,7 +178,7 @@ def test_without_a_look_at_the_wire_nobody_knows() -> None:
     """And it says so."""
     kind, text = why(BACKUP, MASTER, is_wire_watched=False)
     assert "unknown" == kind
-    assert "nobody watches the wire" in text
+    assert "no adverts are watched" in text
 
 
 @pytest.mark.parametrize("kind", [TransitionKind.LEASE_LAPSED, TransitionKind.ADDRESS_LOST])
@@ -188,7 +194,7 @@ def test_an_address_that_keepalived_sets_again_was_no_election(kind: TransitionK
 
 def test_keepalived_says_for_whom_it_steps_down() -> None:
     """Word for word as it knows it."""
-    told = Told(text="advert of higher priority 200 from 10.0.0.12", at=NOW)
+    told = KnownSince(text="advert of higher priority 200 from 10.0.0.12", at=NOW)
     assert ("outranked", told.text) == why(MASTER, BACKUP, outranked=told)
 
 
@@ -212,7 +218,7 @@ def test_a_lease_that_lapsed_costs_the_address_for_a_moment() -> None:
 
 def test_an_address_that_somebody_removed_is_what_is_left() -> None:
     """Where the wire was watched; else nobody knows."""
-    old = Told(text="advert of higher priority", at=NOW - 60)
+    old = KnownSince(text="advert of higher priority", at=NOW - 60)
     known: dict[str, Any] = {"outranked": old, "lapsed_at": NOW - 60, "sightings": (advert(0.1),)}
     assert "address lost" == why(MASTER, BACKUP, **known)[0]
     assert "unknown" == why(MASTER, BACKUP, is_wire_watched=False)[0]
@@ -279,8 +285,8 @@ DRAINED = Withholding(reason=DRAIN, text="drained: maintenance")
         (
             {"sender": "the IPv4 address of eth0"},
             (
-                "the IPv4 address of eth0 was gone for a moment: somebody removed it and set it "
-                "again, as network managers do"
+                "the IPv4 address of eth0 was gone for a moment: another program removed it and "
+                "set it again, as network managers do"
             ),
         ),
         ({"sender": "x", "check_failure": "cannot reach"}, "check failed: cannot reach"),
@@ -319,9 +325,9 @@ def test_the_first_state_is_keepalived_s_start() -> None:
 
 causes = st.builds(TransitionCause, kind=st.sampled_from(TransitionKind), text=st.text())
 times = st.none() | st.floats(NOW - 10, NOW)
-told = st.none() | st.builds(Told, text=st.text(), at=st.floats(NOW - 10, NOW))
+told = st.none() | st.builds(KnownSince, text=st.text(), at=st.floats(NOW - 10, NOW))
 sightings = st.builds(
-    Sighting,
+    NewestAdvert,
     source=st.sampled_from(("10.0.0.12", "10.0.0.13")),
     priority=st.integers(0, 255),
     at=st.floats(NOW - 10, NOW),
@@ -355,9 +361,9 @@ def test_everything_has_an_answer(known: Knowledge) -> None:
 
 
 @given(st.lists(sightings, max_size=40))
-def test_senders_are_remembered_once_and_not_too_many(adverts: list[Sighting]) -> None:
+def test_senders_are_remembered_once_and_not_too_many(adverts: list[NewestAdvert]) -> None:
     """The newest of each, the newest last."""
-    known: tuple[Sighting, ...] = ()
+    known: tuple[NewestAdvert, ...] = ()
     for each in adverts:
         known = seen(known, each)
         assert each == replace(known[-1], gap=None, gap_ended=0.0)
@@ -366,7 +372,7 @@ def test_senders_are_remembered_once_and_not_too_many(adverts: list[Sighting]) -
 
 def test_of_many_senders_the_newest_are_remembered() -> None:
     """A network full of routers takes no room."""
-    known: tuple[Sighting, ...] = ()
+    known: tuple[NewestAdvert, ...] = ()
     for host in range(1, 30):
         known = seen(known, advert(0, host=host))
     assert [f"10.0.0.{host}" for host in range(22, 30)] == [each.source for each in known]

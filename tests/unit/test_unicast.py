@@ -134,5 +134,5 @@ def test_the_anycast_address_of_a_network_is_every_router_s() -> None:
     (text,) = unicast.unreached(settings, facts, "ens3")
     assert text == (
         "fd00:: is the subnet-router anycast address of fd00::/64 on ens3: every router there "
-        "answers for it, and every node that forwards IPv6, whoever holds it"
+        "answers for it, and every node that forwards IPv6, whichever node holds it"
     )

@@ -14,17 +14,17 @@ from ipfailover_agent.core.changing.verify import (
     Expectation,
     Held,
     Mismatch,
-    Outcome,
-    Policy,
     Verification,
+    VerifyOutcome,
+    VerifyPolicy,
     expect,
     mismatches,
 )
 from ipfailover_agent.core.model import KeepalivedConfig, VrrpState
-from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
 from tests.unit.test_change import A, B, C, config
 
-POLICY = Policy()
+POLICY = VerifyPolicy()
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
 
 
@@ -43,7 +43,7 @@ def dump(of: KeepalivedConfig, *states: VrrpState, at: float = 0.0) -> list[Inst
             master_advert_interval=1.0,
             has_addresses=True,
             last_transition=at,
-            counters=Counters(),
+            counters=VrrpStatistics(),
         )
         for number, each in enumerate(of.instances)
     ]
@@ -141,9 +141,9 @@ LOST = Mismatch(text="x_VIP_1 is MASTER and 10.0.0.1 is not on ens3", moment=5.0
 LATER = Mismatch(text=LOST.text, moment=6.0)
 
 
-def watched(*looks: tuple[float, tuple[Mismatch, ...]]) -> Outcome:
+def watched(*looks: tuple[float, tuple[Mismatch, ...]]) -> VerifyOutcome:
     """Return what is known after these looks (seconds, what differed)."""
-    state, outcome = Verification(), Outcome.PENDING
+    state, outcome = Verification(), VerifyOutcome.PENDING
     for now, found in looks:
         state, outcome = verify.step(state, found, now, POLICY)
     return outcome
@@ -151,11 +151,11 @@ def watched(*looks: tuple[float, tuple[Mismatch, ...]]) -> Outcome:
 
 def test_one_look_that_agrees_is_enough() -> None:
     """At once, or after something that was under way."""
-    assert Outcome.AGREES is watched((0.0, ()))
-    assert Outcome.AGREES is watched((0.0, (LOST,)), (0.5, ()))
+    assert VerifyOutcome.AGREES is watched((0.0, ()))
+    assert VerifyOutcome.AGREES is watched((0.0, (LOST,)), (0.5, ()))
 
 
-def concluded(*looks: tuple[float, tuple[Mismatch, ...]]) -> tuple[Outcome, str]:
+def concluded(*looks: tuple[float, tuple[Mismatch, ...]]) -> tuple[VerifyOutcome, str]:
     """Return what is known after these looks and ten seconds, and the words."""
     state = Verification()
     for now, found in looks:
@@ -166,24 +166,24 @@ def concluded(*looks: tuple[float, tuple[Mismatch, ...]]) -> tuple[Outcome, str]
 @pytest.mark.parametrize(
     ("looks", "outcome", "words"),
     [
-        ((), Outcome.PENDING, "it gave no answer within 10.0 s"),
+        ((), VerifyOutcome.PENDING, "it gave no answer within 10.0 s"),
         (
             ((9.5, (LOST,)),),
-            Outcome.PENDING,
+            VerifyOutcome.PENDING,
             f"it answered 1 time within 10.0 s, the last time with: {LOST.text}",
         ),
         (
             ((1.6, (LOST,)), (9.5, (LOST,))),
-            Outcome.PENDING,
+            VerifyOutcome.PENDING,
             f"it answered 2 times within 10.0 s, the last time with: {LOST.text}",
         ),
         (
             ((1.6, (LOST,)), (3.7, (LOST,)), (5.8, (LOST,)), (7.9, (LATER,))),
-            Outcome.PENDING,
+            VerifyOutcome.PENDING,
             f"it answered 4 times within 10.0 s, the last time with: {LATER.text}",
         ),
-        (((8.0, (LOST,)), (9.0, (LOST,)), (9.9, (LOST,))), Outcome.PENDING, ""),
-        (((1.6, (LOST,)), (3.7, (LOST,)), (5.8, (LOST,))), Outcome.DIFFERS, LOST.text),
+        (((8.0, (LOST,)), (9.0, (LOST,)), (9.9, (LOST,))), VerifyOutcome.PENDING, ""),
+        (((1.6, (LOST,)), (3.7, (LOST,)), (5.8, (LOST,))), VerifyOutcome.DIFFERS, LOST.text),
     ],
     ids=[
         "no answer",
@@ -195,7 +195,7 @@ def concluded(*looks: tuple[float, tuple[Mismatch, ...]]) -> tuple[Outcome, str]
     ],
 )
 def test_when_the_time_is_up_fewer_looks_have_to_do(
-    looks: tuple[tuple[float, tuple[Mismatch, ...]], ...], outcome: Outcome, words: str
+    looks: tuple[tuple[float, tuple[Mismatch, ...]], ...], outcome: VerifyOutcome, words: str
 ) -> None:
     """A keepalived that is slow to answer must not escape; too few answers prove nothing."""
     found, text = concluded(*looks)
@@ -206,20 +206,20 @@ def test_when_the_time_is_up_fewer_looks_have_to_do(
 def test_what_stands_is_known_after_three_seconds() -> None:
     """And not sooner."""
     looks = [(each / 2, (LOST,)) for each in range(7)]
-    assert Outcome.PENDING is watched(*looks[:-1])
-    assert Outcome.DIFFERS is watched(*looks)
+    assert VerifyOutcome.PENDING is watched(*looks[:-1])
+    assert VerifyOutcome.DIFFERS is watched(*looks)
 
 
 def test_a_machine_that_is_late_proves_nothing() -> None:
     """Few looks over many seconds are few looks."""
-    assert Outcome.PENDING is watched(*((each * 10.0, (LOST,)) for each in range(4)))
+    assert VerifyOutcome.PENDING is watched(*((each * 10.0, (LOST,)) for each in range(4)))
 
 
 def test_a_transition_in_between_begins_anew() -> None:
     """The same words about another moment are about something else."""
     looks = [(each / 2, (LOST if each % 2 else LATER,)) for each in range(40)]
-    assert Outcome.PENDING is watched(*looks[:2])
-    assert Outcome.PENDING is watched(*looks)
+    assert VerifyOutcome.PENDING is watched(*looks[:2])
+    assert VerifyOutcome.PENDING is watched(*looks)
 
 
 def test_what_differs_is_described_by_its_age() -> None:

@@ -1,8 +1,8 @@
 """What a reload would do to each address: the active configuration beside the candidate.
 
-keepalived tells instances by id and interface across a reload and keeps the state of those that
-stay (see ``VrrpInstance.identity``). What it does to an address follows from where the address was
-and where it is to be; what the other nodes make of it, from what the adverts say.
+keepalived distinguishes instances by id and interface across a reload and keeps the state of those
+that stay (see ``VrrpInstance.identity``). What it does to an address follows from where the
+address was and where it is to be; what the other nodes do, from the content of the adverts.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ipfailover_agent.core.changing import steps, wire
+from ipfailover_agent.core.changing import advert_diff, steps
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.changing.wire import Difference
+    from ipfailover_agent.core.changing.advert_diff import Difference
     from ipfailover_agent.core.model import Family, IPAddress, KeepalivedConfig, VrrpInstance
 
 _SHOWN_LINES = 10
@@ -36,14 +36,15 @@ class Renumbering(Struct, frozen=True, kw_only=True):
     new_id: int
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class ConfigChange(Struct, frozen=True, kw_only=True):
     """The difference between two configurations, address by address, in the candidate's order.
 
     ``kept`` addresses have the same id as before. An address may be both moved and renumbered.
     ``renamed`` are the old and the new name of instances that stay. ``resized`` names the
     instances whose id advertises another set of addresses: a node that has the old set and one
     that has the new refuse each other's adverts. ``differences`` are in all that the other nodes
-    hear. ``needs_second_signal`` is set when an address would be lost in one step (see ``steps``).
+    receive. ``needs_second_signal`` is set when an address would be lost in one step (see
+    ``steps``).
     """
 
     kept: tuple[IPAddress, ...] = ()
@@ -57,9 +58,9 @@ class Change(Struct, frozen=True, kw_only=True):
     needs_second_signal: bool = False
 
     def lines(self) -> tuple[str, ...]:
-        """Say it in words, at most ten lines of each kind.
+        """Return the change as text, at most ten lines of each kind.
 
-        Empty only where every address stays as it is and the other nodes hear what they heard.
+        Empty only where every address stays as it is and the other nodes receive the same adverts.
         """
         kinds = (
             [f"{address} is added" for address in self.added],
@@ -84,7 +85,7 @@ class Change(Struct, frozen=True, kw_only=True):
         return lines
 
 
-def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> Change:
+def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> ConfigChange:
     """Return what changes for each address when ``candidate`` replaces ``active``."""
     old = _by_address(active)
     new = _by_address(candidate)
@@ -93,7 +94,7 @@ def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> Change:
     ]
     renumbered = [each for each in both if each[1].virtual_router_id != each[2].virtual_router_id]
     pairs = {(was.number, now.number): (was, now) for _, was, now in both}.values()
-    return Change(
+    return ConfigChange(
         kept=tuple(
             address for address, was, now in both if was.virtual_router_id == now.virtual_router_id
         ),
@@ -116,7 +117,7 @@ def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> Change:
             if was.name != now.name and was.virtual_router_id == now.virtual_router_id
         ),
         resized=_resized(active, candidate),
-        differences=wire.differences(active, candidate, pairs),
+        differences=advert_diff.differences(active, candidate, pairs),
         needs_second_signal=steps.first_step(active, candidate) is not None,
     )
 
@@ -141,7 +142,7 @@ def _resized(active: KeepalivedConfig, candidate: KeepalivedConfig) -> tuple[str
 
 
 def _heard_as(instance: VrrpInstance) -> tuple[int, Family]:
-    """Return what other nodes tell an instance's adverts by."""
+    """Return what other nodes distinguish an instance's adverts by."""
     return instance.virtual_router_id, instance.family
 
 

@@ -3,16 +3,16 @@
 A reload of keepalived 2.2.7 goes through the instances in the order of the *old* file. From each
 it removes the addresses that the instance no longer has, and then adds those that are new to it.
 An address whose new instance comes before its old one is found to be there, and is removed a
-moment later: nobody holds it, keepalived believes that it does, and no number of further reloads
+moment later: no node holds it, keepalived believes that it does, and no number of further reloads
 mends that.
 
 So the old configuration is given once more in an order in which every address leaves its old
-instance before it is due in the new one, which nobody notices. Where addresses change places in
-a circle there is no such order: then some of them are taken down first.
+instance before it is due in the new one, which no other node notices. Where addresses change
+places in a circle there is no such order: then some of them are taken down first.
 
-An IPv6 address is always taken down first: the kernel tells of its removal a moment later, when
-keepalived has set it again in its new instance: that one takes it for lost, and goes to BACKUP
-and back with every address it has, which is a tenth of a second without them.
+An IPv6 address is always taken down first: the kernel's notice of its removal comes a moment
+later, when keepalived has set it again in its new instance: that one takes it for lost, and goes
+to BACKUP and back with every address it has, which is a tenth of a second without them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing.wording import ranges
+from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.model import Family, VirtualAddress
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def first_step(active: KeepalivedConfig, candidate: KeepalivedConfig) -> Keepali
 
 
 def describe(active: KeepalivedConfig, first: KeepalivedConfig) -> str:
-    """Return in words what a first step is, for a sentence."""
+    """Return a description of the first step, for a sentence."""
     left = frozenset(first.addresses)
     down = tuple(each for each in active.addresses if each not in left)
     is_in_order = [each.identity for each in active.instances] == [

@@ -1,6 +1,6 @@
-"""Whether a reload led to what was planned: the plan beside keepalived's word and the kernel's.
+"""Whether a reload led to what was planned: the plan beside keepalived's and the kernel's answers.
 
-What agrees once is believed at once. What differs has to differ in the same way over several
+An instance that agrees once is believed at once. A difference has to stay the same over several
 looks and seconds, with no transition of the instance in between: elections, handovers, checks,
 holds and renewals go on during a reload, and a machine that is late is no reason to take a good
 configuration back.
@@ -31,7 +31,7 @@ Held = tuple[str, "IPAddress"]
 _SHOWN = 3
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class VerifyPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds."""
 
     look_every: float = 0.5
@@ -70,7 +70,7 @@ class Mismatch(Struct, frozen=True, kw_only=True):
     moment: float = 0.0
 
 
-class Outcome(enum.Enum):
+class VerifyOutcome(enum.Enum):
     """What is known of a reload."""
 
     AGREES = "agrees"
@@ -130,35 +130,40 @@ def mismatches(
 
 
 def step(
-    state: Verification, found: Collection[Mismatch], now: float, policy: Policy
-) -> tuple[Verification, Outcome]:
+    state: Verification, found: Collection[Mismatch], now: float, policy: VerifyPolicy
+) -> tuple[Verification, VerifyOutcome]:
     """Return the state after a look at ``now`` (monotonic seconds) and what is known by now."""
     if not found:
-        return state, Outcome.AGREES
+        return state, VerifyOutcome.AGREES
     standing = {}
     for each in found:
         since, looks = state.standing.get(each, (now, 0))
         standing[each] = (since, looks + 1)
     state = replace(state, standing=standing, looks=state.looks + 1, looked_at=now)
     proven = _is_proven(state, policy.looks_least, policy)
-    return state, Outcome.DIFFERS if proven else Outcome.PENDING
+    return state, VerifyOutcome.DIFFERS if proven else VerifyOutcome.PENDING
 
 
-def conclude(state: Verification, waited: float, policy: Policy) -> tuple[Outcome, str]:
-    """Return what is known after ``waited`` seconds, when there is no more time, and in words.
+def conclude(
+    state: Verification, waited: float, policy: VerifyPolicy
+) -> tuple[VerifyOutcome, str]:
+    """Return what is known after ``waited`` seconds, when there is no more time, and a text.
 
-    PENDING: it is not known, and the words say why.
+    PENDING: it is not known, and the text has the reason.
     """
     if _is_proven(state, policy.looks_late, policy):
-        return Outcome.DIFFERS, describe(state)
+        return VerifyOutcome.DIFFERS, describe(state)
     within = f"within {waited:.1f} s"
     if not state.looks:
-        return Outcome.PENDING, f"it gave no answer {within}"
+        return VerifyOutcome.PENDING, f"it gave no answer {within}"
     times = f"{state.looks} time{'s' * (state.looks > 1)}"
-    return Outcome.PENDING, f"it answered {times} {within}, the last time with: {describe(state)}"
+    return (
+        VerifyOutcome.PENDING,
+        f"it answered {times} {within}, the last time with: {describe(state)}",
+    )
 
 
-def _is_proven(state: Verification, looks_least: int, policy: Policy) -> bool:
+def _is_proven(state: Verification, looks_least: int, policy: VerifyPolicy) -> bool:
     return any(
         state.looked_at - since >= policy.standing_least and looks >= looks_least
         for since, looks in state.standing.values()
@@ -166,7 +171,7 @@ def _is_proven(state: Verification, looks_least: int, policy: Policy) -> bool:
 
 
 def describe(state: Verification) -> str:
-    """Return in words what differs, what has stood longest first."""
+    """Return the differences as text, what has stood longest first."""
     texts = [each.text for each in sorted(state.standing, key=lambda each: state.standing[each])]
     more = len(texts) - _SHOWN
     shown = "; ".join(texts[:_SHOWN])

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -291,13 +291,13 @@ class SaveDrains(Struct, frozen=True):
     """Write ``DrainState.records`` down, soon: a next agent drains only what is written."""
 
 
-class ReleaseInstance(Struct, frozen=True, kw_only=True):
+class ClearHold(Struct, frozen=True, kw_only=True):
     """Take the drain out of an instance's hold file."""
 
     name: str
 
 
-class HoldInstance(Struct, frozen=True, kw_only=True):
+class SetHold(Struct, frozen=True, kw_only=True):
     """Set an instance's hold file."""
 
     name: str
@@ -332,7 +332,7 @@ class AnswerRequest(Struct, frozen=True, kw_only=True):
 
 
 Outcome = InstanceDrained | DrainEnded
-DrainAction = SaveDrains | ReleaseInstance | HoldInstance | Outcome | AnswerRequest
+DrainAction = SaveDrains | ClearHold | SetHold | Outcome | AnswerRequest
 DrainStep = tuple[DrainState, tuple[DrainAction, ...]]
 
 
@@ -391,7 +391,7 @@ class _Step:
         for name in dict.fromkeys((*before.drains, *after)) if only is None else (only,):
             was_held, is_held = before.phase(name).is_held, state.phase(name).is_held
             if was_held != is_held:
-                changes.append((HoldInstance if is_held else ReleaseInstance)(name=name))
+                changes.append((SetHold if is_held else ClearHold)(name=name))
         is_changed = bool(changes) or before.everything != state.everything
         if is_changed or (only is None and _outlives(before) != _outlives(state)):
             changes.insert(0, SaveDrains())
@@ -443,7 +443,7 @@ class _Step:
         names = self._named(request)
         if event.blind and not request.is_forced:
             raise ValueError(
-                f"nobody could tell whether another node takes over: {event.blind}; "
+                f"the agent cannot tell whether another node takes over: {event.blind}; "
                 "--force drains all the same"
             )
         pending = self._state.pending
@@ -562,7 +562,7 @@ class _Step:
         if isinstance(event, SuccessorHeard):
             self._on_advert(found, event)
         elif event.is_master and found.phase is DrainPhase.PENDING:
-            cause = "it became MASTER itself: nobody else serves it"
+            cause = "it became MASTER itself: no other node serves it"
             self._end(event.name, cause, is_undone=True)
         elif not event.is_master and found.is_leaving:
             self._set(event.name, is_leaving=False, anchor=self._now)
@@ -659,13 +659,13 @@ class _Step:
             return f"keepalived was not seen to leave MASTER within {2 * silence:g} s"
         if found.fresh(self._now, self._policy):
             missing = listed(sorted(map(str, found.unserved(self._now, self._policy))))
-            return f"nobody serves {missing}, though others of its addresses are served"
+            return f"no other node serves {missing}, though others of its addresses are served"
         if found.phase is DrainPhase.PENDING:
-            return f"nobody else was heard to serve it within {silence:g} s"
+            return f"no other node was heard to serve it within {silence:g} s"
         if found.phase is DrainPhase.DRAINING:
-            return f"nobody took over within {silence:g} s"
+            return f"no other node took over within {silence:g} s"
         had = f"{found.holder} had taken over"
-        return f"{had}, and nobody was heard to serve it within {silence:g} s"
+        return f"{had}, and then no node was heard to serve it within {silence:g} s"
 
 
 def _canonical(word: str) -> str:
@@ -695,7 +695,7 @@ def _words(outcome: Outcome) -> tuple[str, str]:
         return "not drained: ", f": {outcome.cause}"
     if outcome.holder:
         return f"{outcome.holder} has taken over ", ""
-    return "nobody was heard to take over ", ": drained by force"
+    return "no other node was heard to take over ", ": drained by force"
 
 
 def _outlives(state: DrainState) -> object:

@@ -21,7 +21,7 @@ def tables_to_look_at(entries: Iterable[Entry]) -> tuple[Table, ...]:
     """Return the tables with a base chain that the agent puts rules into.
 
     iptables refuses DROP in its nat tables ("not intended for filtering"), and Kubernetes keeps
-    thousands of rules there, which cost a second to list: those two are left out, and our shield.
+    thousands of rules there, which cost a second to list: those two are left out, and the shield.
     """
     tables = {
         each.table
@@ -58,7 +58,7 @@ class TableRules:
         return tuple(self._rules.get(chain, ()))
 
     def may_drop(self, rule: Rule) -> bool:
-        """Tell whether VRRP can be dropped by this rule or in a chain that it leads to.
+        """Return whether VRRP can be dropped by this rule or in a chain that it leads to.
 
         A chain that is not there cannot be judged, so it can.
         """
@@ -67,7 +67,7 @@ class TableRules:
         )
 
     def chain_may_drop(self, chain: Chain) -> bool:
-        """Tell whether VRRP can be dropped from this base chain on."""
+        """Return whether VRRP can be dropped from this base chain on."""
         return chain.drops_by_policy or chain.name in self._dropping
 
     def _chains_that_may_drop(self) -> frozenset[str]:

@@ -1,8 +1,8 @@
-"""What the wire speaks: VRRP adverts and announcements of addresses, read and built as bytes.
+"""VRRP adverts and announcements of addresses, read and built as bytes.
 
 The parsers never raise: what is no whole, valid packet of a kind that matters here is None. Only
 frames of the untagged network count (IEEE 802.1Q: a tag with id 0 is no network of its own): the
-addresses of another VLAN may be the same and belong to someone else.
+addresses of another VLAN may be the same and belong to another host.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.core.words import shown_without
+from ipfailover_agent.core.text import shown_without
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
@@ -35,7 +35,7 @@ VRRP_GROUPS: Final = (bytes.fromhex("01005e000012"), bytes.fromhex("333300000012
 PROTOCOL_ICMPV6: Final = 58
 PROTOCOL_VRRP: Final = 112
 EXTENSIONS: Final = frozenset((0, 43, 60))  # hop-by-hop, routing, destination options (RFC 8200)
-EXTENSIONS_LIMIT: Final = 2  # nobody sends them with what matters here; a bound all the same
+EXTENSIONS_LIMIT: Final = 2  # no sender uses them with what matters here; a bound all the same
 FRAGMENT_OFFSET_MASK: Final = 0x1FFF
 IPV6_HEADER: Final = 40
 
@@ -85,7 +85,7 @@ class Advert(Struct, frozen=True, kw_only=True):
         source: the sender's own address, which ranks it among equal priorities.
         destination: 224.0.0.18, ff02::12, or the unicast peer's address.
         version: 2 or 3.
-        priority: 0 to 255; 0 says that the sender has stopped.
+        priority: 0 to 255; 0 means that the sender has stopped.
         addresses: those it holds, in its order.
         interval: seconds between its adverts.
         authentication: the type that a version 2 advert names, 0 is none; 0 in version 3.
@@ -133,7 +133,7 @@ class Carp(Struct, frozen=True, kw_only=True):
 
 
 class Announcement(Struct, frozen=True, kw_only=True):
-    """Someone says, unasked, that an address is his: gratuitous ARP, neighbour advertisement.
+    """A host claims an address unasked: gratuitous ARP, neighbour advertisement.
 
     Attributes:
         source_mac: 6 bytes, of the Ethernet header.
@@ -146,13 +146,13 @@ class Announcement(Struct, frozen=True, kw_only=True):
     address: IPAddress
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """Someone answered a question: an ARP reply to one host, a solicited advertisement.
+class NeighbourReply(Struct, frozen=True, kw_only=True):
+    """A host answered a question: an ARP reply to one host, a solicited advertisement.
 
     That claims nothing: proxies and gateways answer for addresses that are not their own.
 
     Attributes:
-        mac: 6 bytes, where the one who asked shall send to.
+        mac: 6 bytes, where the host that asked shall send to.
         address: the address in question.
     """
 
@@ -160,21 +160,21 @@ class Answer(Struct, frozen=True, kw_only=True):
     address: IPAddress
 
 
-Packet = Advert | Carp | Announcement | Answer
+Packet = Advert | Carp | Announcement | NeighbourReply
 
 
 # --- parsers ------------------------------------------------------------------------------------
 
 
 def parse_frame(frame: bytes) -> Packet | None:
-    """Return what an Ethernet frame says, or None when it says nothing that matters here.
+    """Return the content of an Ethernet frame, or None when nothing of it matters here.
 
     Not an announcement but an answer is an ARP reply to one host (proxies answer gratuitous ARP
     too, and then sender and target are the same), and a neighbour advertisement with the S flag.
     ARP probes and neighbour solicitations only ask, and are nothing here.
 
     CARP shares protocol 112 and the first byte of a version 2 advert; its length and its count
-    tell it apart.
+    distinguish it.
     """
     if len(frame) < ETHERNET_HEADER + TAG:
         return None
@@ -198,14 +198,14 @@ def parse_frame(frame: bytes) -> Packet | None:
 
 def _parse_arp(
     source_mac: bytes, payload: bytes, *, is_broadcast: bool
-) -> Announcement | Answer | None:
+) -> Announcement | NeighbourReply | None:
     if len(payload) < _ARP.size:
         return None
     *kind, operation, announced_mac, sender, _, target = _ARP.unpack_from(payload)
     if tuple(kind) != ARP_KIND or not any(sender):
         return None
     if operation == ARP_REPLY and not is_broadcast:
-        return Answer(mac=announced_mac, address=IPv4Address(sender))
+        return NeighbourReply(mac=announced_mac, address=IPv4Address(sender))
     is_announced = operation == ARP_REPLY or (operation == ARP_REQUEST and sender == target)
     if not is_announced:
         return None
@@ -305,7 +305,7 @@ def _parse_vrrp(
 
 def _parse_neighbour(
     source_mac: bytes, source: bytes, destination: bytes, message: bytes
-) -> Announcement | Answer | None:
+) -> Announcement | NeighbourReply | None:
     """Return an advertisement that a host would believe (RFC 4861 section 7.1.2)."""
     if len(message) < _NEIGHBOUR.size:
         return None
@@ -329,7 +329,7 @@ def _parse_neighbour(
         options = options[length:]
     if flags & SOLICITED_FLAG:
         is_to_all = destination[0] == _MULTICAST  # invalid, likewise
-        return None if is_to_all else Answer(mac=announced_mac, address=address)
+        return None if is_to_all else NeighbourReply(mac=announced_mac, address=address)
     return Announcement(source_mac=source_mac, announced_mac=announced_mac, address=address)
 
 
@@ -340,8 +340,8 @@ def gratuitous_arp(mac: bytes, address: IPv4Address, *, is_reply: bool = False) 
     """Return the broadcast frame that announces an IPv4 address.
 
     The request form is what RFC 5227 section 3 asks for, what keepalived sends, and what reaches
-    most: it is the one to repeat. Some devices learn from replies only: where a contest was just
-    won, send both forms.
+    most hosts: it is the one to repeat. Some devices learn from replies only: where a contest was
+    just won, send both forms.
     """
     operation, target_mac = (ARP_REPLY, mac) if is_reply else (ARP_REQUEST, bytes(6))
     header = BROADCAST + mac + _SHORT.pack(ETHERTYPE_ARP)
@@ -375,15 +375,15 @@ def unsolicited_advertisement(
 
 
 def is_untagged(frame: bytes) -> bool:
-    """Tell whether an IP packet begins right behind the Ethernet header: no VLAN tag is there."""
+    """Return whether an IP packet follows the Ethernet header directly, without a VLAN tag."""
     return frame[12:14] in {_SHORT.pack(ETHERTYPE_IPV4), _SHORT.pack(ETHERTYPE_IPV6)}
 
 
 def goodbye(frame: bytes) -> bytes:
     """Return the untagged frame of an advert, with priority 0.
 
-    The checksum is mended by what the priority's word was (RFC 1624, equation 3), whatever else it
-    covers.
+    The checksum is corrected by the former word of the priority (RFC 1624, equation 3), whatever
+    else it covers.
     """
     is_ipv4 = frame[12:14] == _SHORT.pack(ETHERTYPE_IPV4)
     header = (frame[ETHERNET_HEADER] & 0xF) * 4 if is_ipv4 else IPV6_HEADER

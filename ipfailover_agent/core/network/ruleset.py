@@ -79,12 +79,12 @@ class Chain(Struct, frozen=True, kw_only=True):
 
     @property
     def takes_rules(self) -> bool:
-        """Tell whether the agent puts rules there."""
+        """Return whether the agent puts rules there."""
         return self.hook in {Hook.INPUT, Hook.OUTPUT} and self.table.family in FAMILIES
 
     @property
     def is_nat_of_iptables(self) -> bool:
-        """Tell whether iptables made it for NAT: it refuses DROP there."""
+        """Return whether iptables made it for NAT: it refuses DROP there."""
         return self.is_nat and self.table.name == "nat" and self.table.family != "inet"
 
 
@@ -102,8 +102,8 @@ class Rule(Struct, frozen=True, kw_only=True):
         may_drop: it drops, rejects, queues, or cannot be understood.
         targets: chains that it jumps or goes to.
         accepts: what it accepts, where it is of the form that this agent inserts.
-        admits: the IP versions of which it accepts all VRRP, whoever wrote it.
-        is_about_others: what it drops is told by a port, or by the way back that it lacks.
+        admits: the IP versions of which it accepts all VRRP, whichever program wrote it.
+        is_about_others: it drops by a port, or for want of a way back.
     """
 
     table: Table
@@ -204,7 +204,7 @@ def _rule(table: Table, chain: str, handle: int, rest: Mapping[object, object]) 
 
 
 def _leaves_vrrp_out(statement: object) -> bool:
-    """Tell whether packets of protocol 112 surely do not get past this match."""
+    """Return whether packets of protocol 112 surely do not get past this match."""
     match statement:
         case {"match": {"op": str(operator), "left": left, "right": right}}:
             pass
@@ -234,7 +234,7 @@ def _leaves_vrrp_out(statement: object) -> bool:
 
 
 def _is_about_others(statement: object) -> bool:
-    """Tell whether a statement asks for a port, or for a reverse path as firewalld and Calico do.
+    """Return whether a statement asks for a port, or for a reverse path (firewalld, Calico).
 
     Not surely so: adverts come from a neighbour, and to it there is a way back.
     """
@@ -286,7 +286,7 @@ def _outcomes(statements: list[object]) -> tuple[bool, tuple[str, ...]]:
 
 
 def _accepted(statements: list[object]) -> Accepted | None:
-    """Return what a rule of our form accepts: one address, protocol 112, nothing else asked."""
+    """Return what a rule of this form accepts: one address, protocol 112, nothing else asked."""
     address: Accepted | None = None
     is_vrrp = is_accepted = False
     for statement in statements:

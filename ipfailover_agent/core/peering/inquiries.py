@@ -1,4 +1,4 @@
-"""The words of peers by name: delays, events, actions, and what is remembered.
+"""The types of peers by name: delays, events, actions, and what is remembered.
 
 ``peers`` decides with them, ``peering`` reports events and carries out actions.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from ipfailover_agent.core.peering.names import Answer, Question, in_order
+from ipfailover_agent.core.peering.names import LookupResult, Question, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import Family, IPAddress
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class PeersPolicy(Struct, frozen=True, kw_only=True):
     """Every delay in seconds, and the limit.
 
     A node that is new needs the others to look twice (``interval`` and ``again``) before they send
@@ -31,7 +31,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     grace: float = 2.0
     trust: float = 600.0  # since the last answer that confirmed a stored set
     note_every: float = 60.0  # how often it is stored that answers confirm the set
-    patience: float = 30.0
+    timeout: float = 30.0
     drop_after: float = 600.0
     forget_after: float = 60.0  # what was seen only once
     sightings: int = 2
@@ -41,7 +41,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 # --- events -------------------------------------------------------------------------------------
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class PeersWanted(Struct, frozen=True, kw_only=True):
     """A plan needs the peers.
 
     Attributes:
@@ -49,8 +49,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
         own: every address of this node that is known, the virtual ones left out.
         listed: addresses that are peers anyway.
         virtual: the addresses that are served; none of them is a peer.
-        no_hosts: likewise, and why, in words: ends of this node's networks.
-        stored: what a former run knew.
+        no_hosts: likewise, with the reason as text: ends of this node's networks.
+        stored: what a former run stored.
     """
 
     questions: tuple[Question, ...]
@@ -58,36 +58,36 @@ class Wanted(Struct, frozen=True, kw_only=True):
     listed: frozenset[IPAddress] = frozenset()
     virtual: frozenset[IPAddress] = frozenset()
     no_hosts: Mapping[IPAddress, str] = field(default_factory=dict)
-    stored: tuple[Answer, ...] = ()
+    stored: tuple[LookupResult, ...] = ()
 
 
-class Answered(Struct, frozen=True, kw_only=True):
+class LookupEnded(Struct, frozen=True, kw_only=True):
     """A question was answered; ``own``: those of the addresses that this node has."""
 
-    answer: Answer
+    answer: LookupResult
     own: frozenset[IPAddress] = frozenset()
 
 
-class DeadlinePassed(Struct, frozen=True):
-    """``Peers.deadline`` lies behind us."""
+class PeersDeadlinePassed(Struct, frozen=True):
+    """``Peers.deadline`` has passed."""
 
 
-Event = Wanted | Answered | DeadlinePassed
+Event = PeersWanted | LookupEnded | PeersDeadlinePassed
 
 
 # --- actions ------------------------------------------------------------------------------------
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class LookUp(Struct, frozen=True, kw_only=True):
     """Have the question answered; it is not asked again before it is."""
 
     question: Question
 
 
-class Changed(Struct, frozen=True, kw_only=True):
+class PeersChanged(Struct, frozen=True, kw_only=True):
     """The set of a family that is ready is another one: store it, plan again.
 
-    ``basis``: why the set of a family may be used from now on, in words; else nothing.
+    ``basis``: why the set of a family may be used from now on, as text; else nothing.
     """
 
     added: tuple[IPAddress, ...]
@@ -95,37 +95,37 @@ class Changed(Struct, frozen=True, kw_only=True):
     basis: str = ""
 
 
-class Confirmed(Struct, frozen=True, kw_only=True):
+class PeersConfirmed(Struct, frozen=True, kw_only=True):
     """Answers go on to confirm the set: store when, once a minute."""
 
 
-class Failed(Struct, frozen=True, kw_only=True):
-    """A question was not answered, with why in words; what was known stays. Told each time."""
+class LookupFailed(Struct, frozen=True, kw_only=True):
+    """A question was not answered, with the reason; what was known stays. Comes each time."""
 
     question: Question
     reason: str
 
 
-class Recovered(Struct, frozen=True, kw_only=True):
+class LookupRecovered(Struct, frozen=True, kw_only=True):
     """A question that had failed was answered."""
 
     question: Question
 
 
 class OwnMissing(Struct, frozen=True, kw_only=True):
-    """No answer has an address of this node: the others do not send to it. Told each time."""
+    """No answer has an address of this node: the others do not send to it. Comes each time."""
 
     family: Family
     own: tuple[IPAddress, ...]
 
 
-Action = Ask | Changed | Confirmed | Failed | Recovered | OwnMissing
+Action = LookUp | PeersChanged | PeersConfirmed | LookupFailed | LookupRecovered | OwnMissing
 
 
 # --- state --------------------------------------------------------------------------------------
 
 
-class Sighting(Struct, frozen=True, kw_only=True):
+class ResolvedAddress(Struct, frozen=True, kw_only=True):
     """One address of one answer; ``missing_since`` is set while good answers lack it."""
 
     address: IPAddress
@@ -135,7 +135,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     is_peer: bool = False
 
 
-class Inquiry(Struct, frozen=True, kw_only=True):
+class LookupState(Struct, frozen=True, kw_only=True):
     """One question and all that came of it. Times are monotonic seconds.
 
     Attributes:
@@ -160,7 +160,7 @@ class Inquiry(Struct, frozen=True, kw_only=True):
     last: frozenset[IPAddress] = frozenset()
     was_stored: bool = False
     confirmed_at: float | None = None
-    sightings: tuple[Sighting, ...] = ()
+    sightings: tuple[ResolvedAddress, ...] = ()
 
     @property
     def peers(self) -> frozenset[IPAddress]:
@@ -174,8 +174,8 @@ class Peers(Struct, frozen=True, kw_only=True):
     ``ready``: families whose set may be used. ``noted_at``: when the set was stored last.
     """
 
-    wanted: Wanted = Wanted(questions=())
-    inquiries: tuple[Inquiry, ...] = ()
+    wanted: PeersWanted = PeersWanted(questions=())
+    inquiries: tuple[LookupState, ...] = ()
     began_at: float = 0.0
     noted_at: float = 0.0
     ready: frozenset[Family] = frozenset()
@@ -188,7 +188,7 @@ class Peers(Struct, frozen=True, kw_only=True):
 
     @property
     def is_ready(self) -> bool:
-        """Tell whether a plan can be made."""
+        """Return whether a plan can be made."""
         return self.families <= self.ready
 
     @property
@@ -198,13 +198,13 @@ class Peers(Struct, frozen=True, kw_only=True):
 
     @property
     def is_restart(self) -> bool:
-        """Tell whether a former run's set is to be used soon."""
+        """Return whether a former run's set is to be used soon."""
         return not self.is_ready and any(each.was_stored for each in self.inquiries)
 
-    def known(self, now: float) -> tuple[Answer, ...]:
+    def known(self, now: float) -> tuple[LookupResult, ...]:
         """Return what to store at ``now``: the set of each question whose family is ready."""
         return tuple(
-            Answer(
+            LookupResult(
                 question=each.question,
                 addresses=in_order(each.peers),
                 age=None if each.confirmed_at is None else now - each.confirmed_at,

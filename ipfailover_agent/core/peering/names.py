@@ -23,8 +23,8 @@ class Question(Struct, frozen=True, kw_only=True, order=True):
         return f"{self.name} (IPv{self.family:d})"
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """What came back: addresses, or none where there are none, or why it failed, in words.
+class LookupResult(Struct, frozen=True, kw_only=True):
+    """The result of a look-up: addresses, or none where there are none, or why it failed.
 
     ``age``: of a set that was stored, for how many seconds no answer has confirmed it; None where
     that is not known.
@@ -37,36 +37,36 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 def judged(
-    answer: Answer,
+    answer: LookupResult,
     virtual: Collection[IPAddress],
     limit: int,
     no_hosts: Mapping[IPAddress, str],
-) -> Answer:
+) -> LookupResult:
     """Return the answer, or as a failure what is not believed or empty.
 
     Args:
         answer: what came back.
         virtual: the addresses that are served.
         limit: how many addresses a node's name may have.
-        no_hosts: why an address is no host's in a network of this node, in words.
+        no_hosts: why an address is no host's in a network of this node, as text.
     """
     reason = answer.failure or _flaw(answer, virtual, limit, no_hosts)
     if not reason and not answer.addresses:
         reason = "no address"
     if reason:
-        return Answer(question=answer.question, failure=reason)
-    return Answer(question=answer.question, addresses=in_order(answer.addresses))
+        return LookupResult(question=answer.question, failure=reason)
+    return LookupResult(question=answer.question, addresses=in_order(answer.addresses))
 
 
 def _flaw(
-    answer: Answer,
+    answer: LookupResult,
     virtual: Collection[IPAddress],
     limit: int,
     no_hosts: Mapping[IPAddress, str],
 ) -> str:
-    """Return in words why an answer is not believed, or nothing.
+    """Return why an answer is not believed, as text, or nothing.
 
-    One address that cannot be a node's discredits the others: then DNS does not tell the truth.
+    One address that cannot be a node's discredits the others: then DNS is wrong.
     """
     if len(answer.addresses) > limit:
         return f"{len(answer.addresses)} addresses, at most {limit} are taken"

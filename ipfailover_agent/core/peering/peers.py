@@ -1,15 +1,15 @@
-"""Peers by name: which of the addresses that DNS has told are taken for nodes, and since when.
+"""Peers by name: which of the addresses from DNS are taken for nodes, and since when.
 
 :func:`step` is pure: what happened -> the state after it and what to do. Each name is a question
 per family that is served.
 
 - A family is *ready* once its set may be used. At a first start that is when every question got
-  the same answer for ``Policy.settle`` seconds with this node in it: the others read the same
-  names, and know who is in the answer for so long before it can become MASTER. After
-  ``Policy.patience`` whatever is known will do. A restart has the stored set, and uses it at once
-  when it was stored for these names, has this node in it and was confirmed by an answer within
-  ``Policy.trust``; else it waits for the first answer to add to it, no longer than
-  ``Policy.grace``.
+  the same answer for ``PeersPolicy.settle`` seconds with this node in it: the others look up the
+  same names, and have had the answer for so long before this node can become MASTER. After
+  ``PeersPolicy.timeout`` whatever is known will do. A restart has the stored set, and uses it at
+  once when it was stored for these names, has this node in it and was confirmed by an answer
+  within ``PeersPolicy.trust``; else it waits for the first answer to add to it, no longer than
+  ``PeersPolicy.grace``.
 - From then on an address is added once it was seen twice, and dropped when answers have lacked it
   for ten minutes: too many peers cost a packet a second each, too few cost a second holder.
 - A failed, empty or incredible answer changes nothing.
@@ -24,22 +24,22 @@ from msgspec.structs import replace
 from ipfailover_agent.core.model import Family, IPAddress, family_of
 from ipfailover_agent.core.peering.inquiries import (
     Action,
-    Answered,
-    Ask,
-    Changed,
-    Confirmed,
-    DeadlinePassed,
     Event,
-    Failed,
-    Inquiry,
+    LookUp,
+    LookupEnded,
+    LookupFailed,
+    LookupRecovered,
+    LookupState,
     OwnMissing,
     Peers,
-    Policy,
-    Recovered,
-    Sighting,
-    Wanted,
+    PeersChanged,
+    PeersConfirmed,
+    PeersDeadlinePassed,
+    PeersPolicy,
+    PeersWanted,
+    ResolvedAddress,
 )
-from ipfailover_agent.core.peering.names import Answer, Question, in_order, judged
+from ipfailover_agent.core.peering.names import LookupResult, Question, in_order, judged
 from ipfailover_agent.core.planning import unicast
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ VARIABLE = unicast.NAMES
 Step = tuple[Peers, tuple[Action, ...]]
 
 
-def want(settings: Settings, facts: HostFacts) -> Wanted:
+def want(settings: Settings, facts: HostFacts) -> PeersWanted:
     """Return what a plan needs: each name is asked for each family that is served."""
-    return Wanted(
+    return PeersWanted(
         questions=questions(settings),
         own=unicast.own_addresses(settings, facts),
         listed=frozenset(settings.unicast_peers),
@@ -75,7 +75,7 @@ def questions(settings: Settings) -> tuple[Question, ...]:
 
 
 def obstacle(state: Peers) -> str:
-    """Return in words why there is no set yet; nothing while all goes its usual way."""
+    """Return why there is no set yet, as text; nothing while all goes its usual way."""
     failures = [f"{each.question}: {each.failure}" for each in state.inquiries if each.failure]
     if failures:
         return "; ".join(failures)
@@ -86,13 +86,13 @@ def obstacle(state: Peers) -> str:
 
 
 def first_set(
-    wanted: Wanted, answers: Iterable[Answer], stored: Iterable[Answer]
+    wanted: PeersWanted, answers: Iterable[LookupResult], stored: Iterable[LookupResult]
 ) -> tuple[tuple[IPAddress, ...] | None, tuple[str, ...]]:
     """Return what an agent with these answers would start with, None for waiting; and remarks."""
     given = tuple(answers)
-    state, _ = step(Peers(), replace(wanted, stored=tuple(stored)), 0.0, Policy())
+    state, _ = step(Peers(), replace(wanted, stored=tuple(stored)), 0.0, PeersPolicy())
     for each in given:
-        state, _ = step(state, Answered(answer=each), 0.0, Policy())
+        state, _ = step(state, LookupEnded(answer=each), 0.0, PeersPolicy())
     remarks = [f"{VARIABLE}: {each.question}: {each.failure}" for each in given if each.failure]
     if all(each.last for each in state.inquiries):
         remarks += [
@@ -100,22 +100,22 @@ def first_set(
             "will not send to it"
             for family in sorted(_without_own(state))
         ]
-    state, _ = step(state, DeadlinePassed(), Policy().patience, Policy())
+    state, _ = step(state, PeersDeadlinePassed(), PeersPolicy().timeout, PeersPolicy())
     return (state.addresses if state.is_ready else None), tuple(remarks)
 
 
-def step(state: Peers, event: Event, now: float, policy: Policy) -> Step:
+def step(state: Peers, event: Event, now: float, policy: PeersPolicy) -> Step:
     """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
     before, was_ready = frozenset(state.addresses), state.ready
     actions: tuple[Action, ...] = ()
     match event:
-        case Wanted():
+        case PeersWanted():
             state = _want(state, event, now, policy)
             before = frozenset(state.addresses)
-        case Answered(answer=answer, own=own):
+        case LookupEnded(answer=answer, own=own):
             state = _know_own(state, own)
             state, actions = _take(state, answer, now, policy)
-        case DeadlinePassed():
+        case PeersDeadlinePassed():
             pass
         case _:
             assert_never(event)
@@ -125,14 +125,14 @@ def step(state: Peers, event: Event, now: float, policy: Policy) -> Step:
     if state.is_ready and (state.ready != was_ready or after != before):
         known = before if was_ready else frozenset[IPAddress]()
         added, removed = in_order(after - known), in_order(known - after)
-        actions += (Changed(added=added, removed=removed, basis=basis),)
+        actions += (PeersChanged(added=added, removed=removed, basis=basis),)
         state = replace(state, noted_at=now)
     elif (
         state.is_ready
         and _is_confirmed(state, event)
         and now - state.noted_at >= (policy.note_every)
     ):
-        actions += (Confirmed(),)
+        actions += (PeersConfirmed(),)
         state = replace(state, noted_at=now)
     return replace(state, deadline=_deadline(state, now, policy)), (*actions, *asked)
 
@@ -140,7 +140,7 @@ def step(state: Peers, event: Event, now: float, policy: Policy) -> Step:
 # --- what is wanted -----------------------------------------------------------------------------
 
 
-def _want(state: Peers, wanted: Wanted, now: float, policy: Policy) -> Peers:
+def _want(state: Peers, wanted: PeersWanted, now: float, policy: PeersPolicy) -> Peers:
     """Take what a plan needs; what is known of a question that stays is kept."""
     if wanted.questions == state.wanted.questions:
         return replace(state, wanted=replace(wanted, stored=state.wanted.stored))
@@ -167,12 +167,12 @@ def _know_own(state: Peers, own: frozenset[IPAddress]) -> Peers:
     return replace(state, wanted=replace(wanted, own=wanted.own | own - wanted.virtual))
 
 
-def _begin(question: Question, stored: Answer | None, now: float) -> Inquiry:
+def _begin(question: Question, stored: LookupResult | None, now: float) -> LookupState:
     sightings = tuple(
-        Sighting(address=each, seen=0, seen_at=now, is_peer=True)
+        ResolvedAddress(address=each, seen=0, seen_at=now, is_peer=True)
         for each in (stored.addresses if stored else ())
     )
-    return Inquiry(
+    return LookupState(
         question=question,
         ask_at=now,
         sightings=sightings,
@@ -184,7 +184,7 @@ def _begin(question: Question, stored: Answer | None, now: float) -> Inquiry:
 # --- asking -------------------------------------------------------------------------------------
 
 
-def _ask(state: Peers, now: float, policy: Policy) -> Step:
+def _ask(state: Peers, now: float, policy: PeersPolicy) -> Step:
     """Ask what is due; an answer that is overdue counts as failed."""
     inquiries, actions = [], list[Action]()
     for each in state.inquiries:
@@ -192,22 +192,22 @@ def _ask(state: Peers, now: float, policy: Policy) -> Step:
         if now >= each.ask_at:
             if each.is_asked:
                 reason = f"no answer within {policy.answer_within:g} s"
-                actions.append(Failed(question=each.question, reason=reason))
-                # Not asked again: whoever hangs in a resolver would only be joined by others.
+                actions.append(LookupFailed(question=each.question, reason=reason))
+                # Not asked again: behind a look-up that hangs, another one would hang too.
                 following = replace(
                     each, failure=reason, was_answered=True, ask_at=now + policy.interval
                 )
             else:
-                actions.append(Ask(question=each.question))
+                actions.append(LookUp(question=each.question))
                 following = replace(each, is_asked=True, ask_at=now + policy.answer_within)
         inquiries.append(following)
     return replace(state, inquiries=tuple(inquiries)), tuple(actions)
 
 
-def _deadline(state: Peers, now: float, policy: Policy) -> float | None:
+def _deadline(state: Peers, now: float, policy: PeersPolicy) -> float | None:
     due = [each.ask_at for each in state.inquiries]
     if not state.is_ready:
-        moments = [state.began_at + policy.grace, state.began_at + policy.patience]
+        moments = [state.began_at + policy.grace, state.began_at + policy.timeout]
         moments += [
             each.same_since + policy.settle
             for each in state.inquiries
@@ -220,7 +220,7 @@ def _deadline(state: Peers, now: float, policy: Policy) -> float | None:
 # --- answers ------------------------------------------------------------------------------------
 
 
-def _take(state: Peers, answer: Answer, now: float, policy: Policy) -> Step:
+def _take(state: Peers, answer: LookupResult, now: float, policy: PeersPolicy) -> Step:
     inquiry = next((each for each in state.inquiries if each.question == answer.question), None)
     if inquiry is None:
         return state, ()  # asked for by a configuration that is no longer wanted
@@ -229,17 +229,17 @@ def _take(state: Peers, answer: Answer, now: float, policy: Policy) -> Step:
     reason = judged(answer, wanted.virtual, policy.limit, wanted.no_hosts).failure
     actions: list[Action] = []
     if reason:
-        actions.append(Failed(question=answer.question, reason=reason))
+        actions.append(LookupFailed(question=answer.question, reason=reason))
         taken = replace(inquiry, failure=reason)
         if not answer.failure and not answer.addresses and inquiry.same_since is None:
             taken = replace(taken, same_since=now)
     else:
         if inquiry.failure:
-            actions.append(Recovered(question=answer.question))
+            actions.append(LookupRecovered(question=answer.question))
         taken, overflow = _look(inquiry, answer, now, policy, is_ready=is_ready)
         if overflow:
             reason = f"more than {policy.limit} different addresses within ten minutes"
-            actions.append(Failed(question=answer.question, reason=reason))
+            actions.append(LookupFailed(question=answer.question, reason=reason))
     is_new = any(not each.is_peer and each.seen_at == now for each in taken.sightings)
     pause = policy.again if not is_ready or (is_new and not reason) else policy.interval
     taken = replace(taken, is_asked=False, was_answered=True, ask_at=now + pause)
@@ -251,12 +251,12 @@ def _take(state: Peers, answer: Answer, now: float, policy: Policy) -> Step:
 
 
 def _look(
-    inquiry: Inquiry, answer: Answer, now: float, policy: Policy, *, is_ready: bool
-) -> tuple[Inquiry, bool]:
+    inquiry: LookupState, answer: LookupResult, now: float, policy: PeersPolicy, *, is_ready: bool
+) -> tuple[LookupState, bool]:
     """Compare a good answer with what is known; return whether something found no room."""
     listed = frozenset(answer.addresses)
     known = {each.address: each for each in inquiry.sightings}
-    kept: list[Sighting] = []
+    kept: list[ResolvedAddress] = []
     for each in inquiry.sightings:
         missing_since = None
         if each.address in listed:
@@ -269,7 +269,9 @@ def _look(
         is_last = each.is_peer and not (inquiry.peers & listed)
         if used and (is_last or now - missing_since < lasts):
             kept.append(replace(each, missing_since=missing_since))
-    kept += [Sighting(address=each, seen=1, seen_at=now) for each in listed if each not in known]
+    kept += [
+        ResolvedAddress(address=each, seen=1, seen_at=now) for each in listed if each not in known
+    ]
     needed = policy.sightings if is_ready else 1
     room = policy.limit - sum(each.is_peer for each in kept)
     taken, overflow = [], False
@@ -297,13 +299,13 @@ def _look(
 
 
 def _is_confirmed(state: Peers, event: Event) -> bool:
-    """Tell whether the event was a good answer."""
-    return isinstance(event, Answered) and any(
+    """Return whether the event was a good answer."""
+    return isinstance(event, LookupEnded) and any(
         each.question == event.answer.question and not each.failure for each in state.inquiries
     )
 
 
-def _settle(state: Peers, now: float, policy: Policy) -> tuple[Peers, str]:
+def _settle(state: Peers, now: float, policy: PeersPolicy) -> tuple[Peers, str]:
     """Find the families whose set may be used from now on, and why that of the last one may."""
     ready, basis = state.ready & state.families, ""
     for family in sorted(state.families - ready):
@@ -319,8 +321,8 @@ def _settle(state: Peers, now: float, policy: Policy) -> tuple[Peers, str]:
     return replace(state, ready=ready, inquiries=inquiries), basis
 
 
-def _basis(state: Peers, family: Family, now: float, policy: Policy) -> str:
-    """Return in words why the set of a family may be used, or nothing."""
+def _basis(state: Peers, family: Family, now: float, policy: PeersPolicy) -> str:
+    """Return why the set of a family may be used, as text, or nothing."""
     inquiries = [each for each in state.inquiries if each.question.family is family]
     listed = [each for each in state.wanted.listed if family_of(each) is family]
     if not listed and not any(each.peers for each in inquiries):
@@ -332,7 +334,7 @@ def _basis(state: Peers, family: Family, now: float, policy: Policy) -> str:
         if _is_trusted(state, inquiries, now, policy):
             return f"stored, and confirmed by DNS within the last {policy.trust:.0f} s"
         return f"stored; DNS has not answered for {waited:.0f} s" if waited >= policy.grace else ""
-    if waited >= policy.patience:
+    if waited >= policy.timeout:
         return f"all that is known after {waited:.0f} s"
     is_settled = family not in _without_own(state) and all(
         each.same_since is not None and now - each.same_since >= policy.settle
@@ -341,8 +343,10 @@ def _basis(state: Peers, family: Family, now: float, policy: Policy) -> str:
     return f"the same answers for {policy.settle:.0f} s" if is_settled else ""
 
 
-def _is_trusted(state: Peers, inquiries: Collection[Inquiry], now: float, policy: Policy) -> bool:
-    """Tell whether a stored set may be used before any answer: it is of a moment ago, and ours."""
+def _is_trusted(
+    state: Peers, inquiries: Collection[LookupState], now: float, policy: PeersPolicy
+) -> bool:
+    """Return whether a stored set may be used before any answer: recent, with this node in it."""
     known = frozenset[IPAddress]().union(*(each.peers for each in inquiries))
     return bool(known & state.wanted.own) and all(
         each.was_stored
@@ -363,7 +367,7 @@ def _without_own(state: Peers) -> frozenset[Family]:
     )
 
 
-def _own_missing(state: Peers, family: Family, now: float, policy: Policy) -> list[Action]:
+def _own_missing(state: Peers, family: Family, now: float, policy: PeersPolicy) -> list[Action]:
     if family not in state.ready and now - state.began_at < policy.settle:
         return []  # a pod may be in its Service a moment after it has started
     inquiries = [each for each in state.inquiries if each.question.family is family]

@@ -76,7 +76,7 @@ def _answered(variable: str, own: ListenAddress) -> Problem:
 
 
 def _is_at(own: ListenAddress, address: IPAddress) -> bool:
-    """Tell whether a server that listens there answers at an address of this node."""
+    """Return whether a server that listens there answers at an address of this node."""
     host = ip_address(own.host or "::")
     if host.is_unspecified:  # :: takes connections of both families
         return host.version in (address.version, _IPV6)

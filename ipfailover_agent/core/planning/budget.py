@@ -33,14 +33,15 @@ class Budget(Struct, frozen=True, kw_only=True):
     """The worst case of each fault, in seconds.
 
     Attributes:
-        planned_stop: nobody, when the agent is stopped or drained.
-        failed_check: nobody can reach the application, when its port is refused or its script
+        planned_stop: no node holds the address, when the agent is stopped or drained.
+        failed_check: no client reaches the application, when its port is refused or its script
             fails; None without a check.
         hanging_check: likewise when it does not answer at all.
-        silent_death: nobody, when a node vanishes without a word.
+        silent_death: no node holds the address, when a node vanishes without priority 0.
         silent_death_held: likewise, when its successor was held at that moment.
-        two_after_death: two, when only the container is killed or frozen; None = no end.
-        two_holders: two, when nodes do not hear or do not accept each other; None = no end.
+        two_after_death: two hold it, when only the container is killed or frozen; None = no end.
+        two_holders: two hold it, when nodes do not receive or do not accept each other's adverts;
+            None = no end.
     """
 
     planned_stop: float
@@ -52,23 +53,23 @@ class Budget(Struct, frozen=True, kw_only=True):
     two_holders: float | None
 
     def times(self) -> Iterator[tuple[str, str, float | None]]:
-        """Yield (name, words, seconds); None = no end. Without a check nothing of it."""
-        yield "planned_stop", "planned stop or drain: nobody for", self.planned_stop
+        """Yield (name, description, seconds); None = no end. Without a check nothing of it."""
+        yield "planned_stop", "planned stop or drain: no holder for", self.planned_stop
         if self.failed_check is not None:
             yield "failed_check", "the check fails: no service for", self.failed_check
         if self.hanging_check is not None:
             yield "hanging_check", "the check gets no answer: no service for", self.hanging_check
-        yield "silent_death", "a node dies silently: nobody for", self.silent_death
+        yield "silent_death", "a node dies silently: no holder for", self.silent_death
         yield (
             "silent_death_held",
-            "likewise, its successor being held: nobody for",
+            "likewise, its successor being held: no holder for",
             self.silent_death_held,
         )
         yield "two_after_death", "a container is killed: two for", self.two_after_death
         yield "two_holders", "nodes do not hear each other: two for", self.two_holders
 
     def lines(self) -> tuple[str, ...]:
-        """Return every time in words, a line each."""
+        """Return every time as text, a line each."""
         return tuple(
             f"{words} {'ever, without end' if seconds is None else f'at most {seconds:.2f} s'}"
             for _, words, seconds in self.times()
@@ -101,7 +102,7 @@ def compute(settings: Settings, config: KeepalivedConfig) -> Budget:
 
 
 def summary(settings: Settings, config: KeepalivedConfig) -> str:
-    """Return in words what people ask for first: ``lease 3 s, worst takeover 3.7 s``."""
+    """Return what people ask for first: ``lease 3 s, worst takeover 3.7 s``."""
     lease = f"lease {config.address_lease} s" if config.address_lease else "no lease"
     return f"{lease}, worst takeover {compute(settings, config).silent_death:.1f} s"
 
@@ -115,9 +116,9 @@ def _skew(settings: Settings, instance: VrrpInstance) -> float:
 def _next_priority(settings: Settings, instance: VrrpInstance) -> int:
     """Return the least priority that the next node in rank may have."""
     if settings.priority is not None:
-        return priority.LOWEST  # who chooses one here chooses them elsewhere
+        return priority.LOWEST  # a priority that is set here is set on the other nodes too
     if instance.unicast_peers:
-        return priority.of_rank(1, 1 + len(instance.unicast_peers))
+        return priority.for_rank(1, 1 + len(instance.unicast_peers))
     return priority.MULTICAST_LOWEST
 
 

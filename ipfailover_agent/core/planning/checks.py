@@ -62,7 +62,7 @@ def check_commands(settings: Settings, problems: list[Problem]) -> None:
 
 
 def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
-    """Decide what is checked and who is notified; ``node`` is where the ports are looked for."""
+    """Decide what is checked and what is notified; ``node`` is where the ports are looked for."""
     errors: list[str] = []
     reports: list[str] = []
     probed = is_probed(settings)
@@ -94,7 +94,7 @@ def outside_vrf(config: KeepalivedConfig, vrf: str) -> tuple[str, ...]:
 
 
 def is_probed(settings: Settings) -> bool:
-    """Tell whether the agent probes by itself.
+    """Return whether the agent probes by itself.
 
     It does where only ports are checked and it watches their listeners, so that one verdict
     counts; and with a fraction of a second, since keepalived 2.2.7 counts in whole ones. Settings
@@ -159,10 +159,10 @@ def _watched_script(
 
 
 def _url_listeners(url: str, settings: Settings, facts: HostFacts) -> tuple[PortCheck, ...]:
-    """Return where the URL is answered on this node; nothing where that cannot be told.
+    """Return where the URL is answered on this node; nothing where that is unknown.
 
     A name may resolve to another node at any time, so of names only localhost counts; a virtual
-    address moves, and the plan is the same whoever holds it.
+    address moves, and the plan is the same whichever node holds it.
     """
     host, port = place(url)
     if host == "localhost":
@@ -251,6 +251,6 @@ def _notify_command(
         return ()
     command = tuple(shlex.split(settings.notify_script))
     if state not in (None, ScriptState.USABLE):
-        reports.append(f"{_NOTIFY}: {command[0]} is {state.value}: nobody is notified")
+        reports.append(f"{_NOTIFY}: {command[0]} is {state.value}: no notification is sent")
         return ()
     return command

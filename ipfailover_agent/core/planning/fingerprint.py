@@ -1,9 +1,9 @@
-"""A short name for what must be equal on all nodes, so that two that differ are seen at once.
+"""A short name for what must be equal on all nodes, so that a difference is seen at once.
 
 Two nodes whose fingerprints differ would not accept each other's adverts, or would serve other
-addresses. It is shown to everybody who may read metrics, so nothing secret goes into it: of the
-password only whether there is one. A digest of eight bytes, mostly a guessable name, could be
-guessed again by trying.
+addresses. Every reader of the metrics sees it, so nothing secret goes into it: of the password
+only whether there is one. A digest of eight bytes, mostly a guessable name, could be guessed again
+by trying.
 """
 
 from __future__ import annotations

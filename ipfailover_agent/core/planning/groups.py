@@ -67,7 +67,7 @@ def advertised_limit(family: Family, version: int, mtu: int) -> int:
     """Return how many addresses fit one advert, as keepalived reckons.
 
     It moves the rest to the excluded ones by itself, with a warning and exit code 5 of its test.
-    The advertised set must be the same on every node, so ours is cut where that of old nodes is.
+    The advertised set must be the same on every node, so it is cut where that of old nodes is.
     """
     size = 4 if family is Family.IPV4 else 16
     return max(1, min(_MOST_ADVERTISED, (mtu - _OVERHEAD[family, version]) // size))

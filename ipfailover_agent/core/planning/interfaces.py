@@ -10,7 +10,7 @@ from msgspec import Struct
 from ipfailover_agent.core.errors import HostNotReadyError, Problem
 from ipfailover_agent.core.model import Family, HostScope, family_of
 from ipfailover_agent.core.planning import checks, ownership
-from ipfailover_agent.core.words import taken_by
+from ipfailover_agent.core.text import taken_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -1,6 +1,6 @@
-"""Whose is an address that is on an interface already: the node's, a leftover of ours, or neither.
+"""Which addresses on an interface are the node's own, or a leftover of a former run of the agent.
 
-keepalived puts its addresses on an interface as /32 or /128, IPv4 with the label we give, IPv6
+keepalived puts its addresses on an interface as /32 or /128, IPv4 with the agent's label, IPv6
 deprecated (preferred lifetime 0). A leftover stays when everything was killed at once, and then
 two nodes answer for it. The node's own address must never be taken for one: deleting it takes the
 node off the network.
@@ -38,16 +38,16 @@ def label_for(interface: str, label: str) -> str | None:
 
 
 def holds_addresses(interface: Interface) -> bool:
-    """Tell whether addresses on this interface count: those on lo and kube-ipvs0 do not."""
+    """Return whether addresses on this interface count: those on lo and kube-ipvs0 do not."""
     return interface.name not in NOT_A_NETWORK
 
 
 def is_marked(held: InterfaceAddress, interface: str, label: str, facts: HostFacts) -> bool:
-    """Tell whether an address bears a mark of ours, whatever else holds.
+    """Return whether an address bears a mark of the agent, whatever else holds.
 
-    The marks: our label, deprecated and /128, or recorded in the run directory as served before.
-    A record counts for /32 and /128 only: we set no other prefix, so an address with another one
-    was put there by somebody else since.
+    The marks: its label, deprecated and /128, or recorded in the run directory as served before.
+    A record counts for /32 and /128 only: the agent sets no other prefix, so an address with
+    another one was put there by another program since.
     """
     if held.label and held.label == label_for(interface, label):
         return True
@@ -68,9 +68,9 @@ def node_addresses(
 ) -> tuple[IPAddress, ...]:
     """Return this node's own address per family on ``interface``, IPv4 first.
 
-    ``addresses`` (the virtual ones) and whatever bears a mark of ours do not count. Of the rest it
-    is the one by which other nodes know this one; else the one in use, as long as it is not
-    deprecated; else the one that has been there longest, so that a restart chooses the same.
+    ``addresses`` (the virtual ones) and whatever bears a mark of the agent do not count. Of the
+    rest it is the one by which other nodes know this one; else the one in use, as long as it is
+    not deprecated; else the one that has been there longest, so that a restart chooses the same.
     Temporary, deprecated and tentative ones are the last resort; a duplicate is another host's.
 
     Args:
@@ -78,7 +78,7 @@ def node_addresses(
         label: OPENSHIFT_HA_ADDRESS_LABEL.
         facts: what is known of the node.
         interface: name of the VRRP interface.
-        known_by: what the list of peers, or their names, call this node.
+        known_by: the addresses of this node in the list of peers, or behind their names.
         link_local: families in which a link-local address will do where there is no other. For
             IPv6, which always has one, only where there is no address of the other family either.
     """
@@ -158,7 +158,7 @@ def leftovers(
     """Return exactly what may be deleted: ``addresses`` that a former run left on an interface.
 
     Other interfaces than ``interface`` are looked at too, since it may have changed between runs;
-    there only a mark of ours makes an address a leftover. The node's own address never is one.
+    there only a mark of the agent makes an address a leftover. The node's own address is none.
     """
     wanted = frozenset(addresses)
     return tuple(

@@ -1,7 +1,7 @@
 """Which node is to hold which instance: priorities, the same whenever they are computed.
 
 Priorities are not compared on the wire beyond the election itself, so nodes with other rules may
-run beside ours. 255 is never given (RFC 3768 section 5.3.4: it belongs to the address owner, and
+run beside these. 255 is never given (RFC 3768 section 5.3.4: it belongs to the address owner, and
 keepalived clears nopreempt and preempt_delay for it), nor 0 (it means "I resign").
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HIGHEST = 254
 LOWEST = 1
-_STEP = 4  # keeps the first ranks apart, so that nobody's skew timer expires beside another's
+_STEP = 4  # keeps the first ranks apart, so that no two skew timers expire together
 _MODULUS = 127  # prime: every factor in 1..126 maps 0..126 one to one
 _POWER = 5  # no divisor in common with 126, hence one to one
 MULTICAST_LOWEST = 128  # skew at most (256 - 128) / 256 = 0.5 s
@@ -43,7 +43,7 @@ def among_peers(node: IPAddress, peers: Collection[IPAddress], position: int) ->
     rank = 0
     if distance:
         rank = 1 + (distance - 1 + position // count) % (count - 1)
-    return of_rank(rank, count)
+    return for_rank(rank, count)
 
 
 def among_resolved(node: IPAddress, peers: Collection[IPAddress], identifier: int) -> int:
@@ -51,8 +51,8 @@ def among_resolved(node: IPAddress, peers: Collection[IPAddress], identifier: in
 
     Nodes rank by a hash of themselves and the instance (rendezvous hashing): one node more or
     less leaves the order of the others, so that it re-owns about one instance in n. While nodes
-    disagree about who there is, two may get the same priority, and the address decides (RFC 3768
-    section 6.4.3).
+    disagree about the set of nodes, two may get the same priority, and the address decides (RFC
+    3768 section 6.4.3).
 
     Args:
         node: this node's address.
@@ -61,14 +61,14 @@ def among_resolved(node: IPAddress, peers: Collection[IPAddress], identifier: in
     """
     nodes = {node, *peers}
     ranked = sorted(nodes, key=lambda each: (_weight(each, identifier), int(each)), reverse=True)
-    return of_rank(ranked.index(node), len(nodes))
+    return for_rank(ranked.index(node), len(nodes))
 
 
 def _weight(node: IPAddress, identifier: int) -> bytes:
     return hashlib.sha256(f"{node} {identifier}".encode()).digest()
 
 
-def of_rank(rank: int, count: int) -> int:
+def for_rank(rank: int, count: int) -> int:
     """Return the priority of a rank, 0 the highest, among ``count`` known nodes."""
     step = max(1, min(_STEP, (HIGHEST - LOWEST) // max(1, count - 1)))
     return max(LOWEST, HIGHEST - step * rank)

@@ -1,7 +1,7 @@
-"""Whether clients reach the virtual addresses on this node, as far as the node itself can tell.
+"""Whether clients reach the virtual addresses on this node, as far as the node itself can see.
 
 What is wrong here is no reason to refuse: addresses may be routed to the nodes, or the node may be
-mended while it runs. But keepalived serves all the same, and nothing else would say it.
+mended while it runs. But keepalived serves all the same, and nothing else would report it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ipfailover_agent.core.model import Family, family_of
 from ipfailover_agent.core.planning import unicast
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
@@ -45,7 +45,7 @@ def unserved(
         arp_ignore: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
     """
     faults = (
-        *silence(config, facts, arp_ignore),
+        *unanswered(config, facts, arp_ignore),
         *(() if (found := outside(config, facts)) is None else (found,)),
     )
     return (
@@ -54,8 +54,8 @@ def unserved(
     )
 
 
-def silence(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> tuple[Fault, ...]:
-    """Return why the node does not answer who asks for its addresses; nothing where it does.
+def unanswered(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> tuple[Fault, ...]:
+    """Return why the node does not answer hosts that ask for its addresses; nothing where it does.
 
     Tried (Linux 6.18): without ARP neither family is reached, since an interface without it sends
     what it sends to itself. With arp_ignore 2 an address is answered for where asker and address
@@ -88,7 +88,7 @@ def silence(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> tupl
 
 
 def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
-    """Return what is to be said of addresses that are in no network of the interface."""
+    """Return the faults of addresses that are in no network of the interface."""
     name = config.interface
     networks = _networks(config, facts)
     ways = {each.address: each for each in facts.approaches}
@@ -96,7 +96,7 @@ def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
     theirs: dict[IPAddress, str] = {}  # by the interface of whose network they are
     for each in config.addresses:
         way = ways.get(each)
-        # By the addresses alone IPv6 cannot be told: a router may announce the network, too.
+        # By the addresses alone IPv6 cannot be judged: a router may announce the network, too.
         is_known = way is not None or family_of(each) is Family.IPV4
         is_here = way is not None and way.is_on_link and way.interface == name
         if is_known and not is_here and not _is_in(each, networks):

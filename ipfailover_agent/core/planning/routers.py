@@ -1,4 +1,4 @@
-"""Virtual addresses that are a router's, as far as the routes of this node tell.
+"""Virtual addresses that are a router's, as far as the routes of this node show.
 
 One that is the segment's gateway and is served here takes the gateway away from every host of the
 segment. It is no reason to refuse: the nodes may be the routers of their network, and a node whose

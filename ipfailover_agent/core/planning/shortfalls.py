@@ -1,4 +1,4 @@
-"""What a configuration wants of the node, and the node does not have just now, in sentences.
+"""What a configuration needs of the node, and the node does not have just now, in sentences.
 
 Nothing of it is an error: it may come yet. But ``check`` must not be silent where the node would
 stay in FAULT.
@@ -23,7 +23,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     """What was looked at beside the facts that a plan needs.
 
     Attributes:
-        vrf: the VRF that the interface is in and we are not, or nothing.
+        vrf: the VRF that the interface is in and the agent is not, or nothing.
         has_curl: there is a ``curl`` on PATH.
         has_authority: OPENSHIFT_HA_CHECK_URL_CA_FILE can be read.
         check_interpreter: the program that the first line of the check script names and that is
@@ -38,7 +38,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     notify_interpreter: str = ""
 
 
-def of_node(config: KeepalivedConfig, facts: HostFacts, found: Surroundings) -> tuple[str, ...]:
+def judge_node(config: KeepalivedConfig, facts: HostFacts, found: Surroundings) -> tuple[str, ...]:
     """Return everything that keeps the node from serving as configured."""
     return (
         *_of_interface(config, facts),
@@ -80,6 +80,6 @@ def _of_check(config: KeepalivedConfig, found: Surroundings) -> tuple[str, ...]:
     if config.notify_command and found.notify_interpreter:
         told.append(
             f"OPENSHIFT_HA_NOTIFY_SCRIPT: its first line names {found.notify_interpreter!r}, "
-            "which is not there: nobody is notified"
+            "which is not there: no notification is sent"
         )
     return tuple(told)

@@ -1,4 +1,4 @@
-"""Unicast: who the peers are, and which address of this node they know it by."""
+"""Unicast: which nodes are the peers, and which address of this node they send to."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def peers(
 
 
 def is_on(settings: Settings) -> bool:
-    """Tell whether adverts are unicast: peers given in any way, whether there are any or not."""
+    """Return whether adverts are unicast: peers given in any way, whether there are any or not."""
     return bool(settings.unicast_peers or settings.unicast_peer_names)
 
 
@@ -156,10 +156,10 @@ def source(
     node: Collection[IPAddress],
     peers: Collection[IPAddress],
 ) -> IPAddress | None:
-    """Return the address that unicast adverts leave from and arrive at, where it has to be said.
+    """Return the address that unicast adverts leave from and arrive at, where it has to be named.
 
-    keepalived 2.2.7 listens at one address: unless told otherwise at the interface's first one,
-    for IPv6 at the link-local one. Where the peers send to another, nobody hears anybody.
+    keepalived 2.2.7 listens at one address: unless configured otherwise at the interface's first
+    one, for IPv6 at the link-local one. Where the peers send to another, no node receives any.
 
     Args:
         settings: the variables.
@@ -172,7 +172,7 @@ def source(
         return None
     family = family_of(next(iter(peers)))
     if settings.unicast_peer_names:
-        # Always said: it is part of what keepalived knows an instance by, and peers come and go.
+        # Always named: it is part of an instance's identity in keepalived, and peers come and go.
         return alone(settings, facts, node, family)
     given = settings.unicast_source
     if given is not None and family_of(given) is family:
@@ -186,7 +186,7 @@ def source(
 
 
 def _first_ipv4(settings: Settings, facts: HostFacts, interface: Interface) -> IPAddress | None:
-    """Return the address that keepalived 2.2.7 sends from where nothing else is said."""
+    """Return the address that keepalived 2.2.7 sends from where none is configured."""
     found = ownership.unmarked(
         interface, settings.virtual_addresses, settings.address_label, facts
     )
@@ -196,7 +196,7 @@ def _first_ipv4(settings: Settings, facts: HostFacts, interface: Interface) -> I
 def link_local_families(
     settings: Settings, peers: Mapping[Family, Collection[IPAddress]]
 ) -> set[Family]:
-    """Return in which families a link-local address of this node would be heard by the others.
+    """Return in which families the others would receive adverts of a link-local address.
 
     With multicast in both; with peers where all of them are known by such addresses too.
     """
@@ -223,11 +223,11 @@ def listed(settings: Settings, facts: HostFacts, family: Family) -> IPAddress | 
 def no_hosts(
     settings: Settings, facts: HostFacts, interface: str | None = None
 ) -> dict[IPAddress, str]:
-    """Return, in words, which addresses are no host's in the IPv4 networks of this node.
+    """Return which addresses are no host's in the IPv4 networks of this node, with the reason.
 
     Those are the first and the last of each (RFC 1122, section 3.2.1.3). To the last the kernel
     refuses to send, and keepalived 2.2.7 logs that for each advert; since Linux 5.14 it sends to
-    the first, where nobody is. What this node has itself is a host's all the same. IPv6 knows no
+    the first, where no host is. What this node has itself is a host's all the same. IPv6 has no
     broadcast, and nodes may have the subnet-router anycast address of their network.
 
     Args:
@@ -265,7 +265,8 @@ def unreached(settings: Settings, facts: HostFacts, interface: str) -> tuple[str
         *_unasked(settings, words, interface),
         *(
             f"{each} is the subnet-router anycast address of {shared[each]} on {interface}: every "
-            "router there answers for it, and every node that forwards IPv6, whoever holds it"
+            "router there answers for it, and every node that forwards IPv6, whichever node "
+            "holds it"
             for each in settings.virtual_addresses
             if each in shared
         ),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
 
 MAX_ADDRESSES = 4096  # far beyond what 255 virtual router ids carry, and little memory
-MAX_PROBLEMS = 50  # of one list; whoever has more has another list in mind
+MAX_PROBLEMS = 50  # of one list; a list with more is another one than was meant
 
 _SPACED_DASH = re.compile(r"[ \t]*-[ \t]*")
 _TOKEN = re.compile(r"[^ \t]+")
@@ -83,7 +83,7 @@ def parse_list(value: str, *, variable: str) -> Expansion:
 
 
 def describe(addresses: Sequence[IPAddress]) -> str:
-    """Return a set in words: few addresses one by one, more by their ends and number."""
+    """Return a description of a set: few addresses one by one, more by their ends and number."""
     if not addresses:
         return "nothing"
     if len(addresses) <= _NAMED_IN_FULL:

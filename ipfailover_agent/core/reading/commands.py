@@ -61,7 +61,7 @@ def split(command: str) -> tuple[Word, ...]:
     Raises:
         ValueError: a quote or an escape does not end.
     """
-    shlex.split(command)  # it has the words for what is wrong with the quotes
+    shlex.split(command)  # its error names what is wrong with the quotes
     words: list[Word] = []
     letters: list[tuple[str, str, str]] | None = None
     quote = ""
@@ -124,7 +124,7 @@ def objection(command: str, words: Sequence[Word]) -> Objection | None:
     return None
 
 
-def remarks(words: Sequence[Word]) -> Iterator[str]:
+def warnings(words: Sequence[Word]) -> Iterator[str]:
     """Yield a sentence for everything that a shell would make something else of."""
     script = _script_of_shell(words)
     found: dict[str, None] = {}
@@ -149,7 +149,7 @@ def remarks(words: Sequence[Word]) -> Iterator[str]:
 
 
 def _keeps_backslash(word: Word) -> bool:
-    """Tell whether double quotes keep a backslash that a shell would take away."""
+    """Return whether double quotes keep a backslash that a shell would take away."""
     pairs = zip(word.exposed, word.text[1:], strict=False)
     return any(one == "\\" and following in "$`" for one, following in pairs)
 

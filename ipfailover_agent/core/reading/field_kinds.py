@@ -87,7 +87,7 @@ def script(fields: Fields, variable: str) -> str | None:
     if wrong is not None:
         fields.refuse(variable, value, wrong.reason, wrong.instead)
         return None
-    for sentence in commands.remarks(words):
+    for sentence in commands.warnings(words):
         fields.warn(variable, sentence)
     if not command.startswith("/"):
         if "/" in command:
@@ -129,7 +129,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _without_secrets(url: str) -> str:
-    """Return what may be shown of a URL: what is refused is told over HTTP to anybody."""
+    """Return what may be shown of a URL: a refusal is readable over HTTP for every client."""
     plain, question, _ = url.partition("?")
     scheme, slashes, rest = plain.partition("://")
     if "@" in url and slashes:

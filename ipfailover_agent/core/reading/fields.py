@@ -50,7 +50,7 @@ class Fields:
         self.problems.append(error.problem(variable, element))
 
     def warn(self, variable: str, sentence: str) -> None:
-        """Note a word about input that is accepted."""
+        """Note a warning about input that is accepted."""
         self.warnings.append(f"{variable}: {sentence}")
 
     def is_set(self, variable: str) -> bool:
@@ -97,7 +97,7 @@ class Fields:
     ) -> int:
         """Return a whole number within bounds, both included.
 
-        ``old`` tells what the shell image made of a value, for the report.
+        ``old`` returns what the shell image made of a value, for the report.
         """
         value = self.text(variable)
         if not value:

@@ -1,7 +1,7 @@
 """How the shell image read its variables: a model of recorded behaviour, not of its text.
 
-It exists for three readers: ``check --compare-old`` shows it beside ours, refusals name it, and
-OPENSHIFT_HA_ON_INVALID=serve-valid may leave out only what that image left out too. The rules
+It exists for three readers: ``check --compare-old`` shows it beside the agent's, refusals name it,
+and OPENSHIFT_HA_ON_INVALID=serve-valid may leave out only what that image left out too. The rules
 are those of the image with GNU bc in it (without bc, IPv6 ranges vanish); the recorded vectors
 in tests/golden are the proof.
 """
@@ -61,8 +61,8 @@ class OldInstance(Struct, frozen=True, kw_only=True):
 class OldReading(Struct, frozen=True, kw_only=True):
     """What the shell image made of an environment on a node.
 
-    ``interface`` and ``node_address`` are empty where it found none. ``outage`` says in words
-    why keepalived served nothing at all of it, or is empty.
+    ``interface`` and ``node_address`` are empty where it found none. ``outage`` is the reason why
+    keepalived served nothing at all of it, or is empty.
     """
 
     interface: str
@@ -78,8 +78,8 @@ def emitted(value: str) -> tuple[str, ...] | None:
     """Return the address texts that the shell image took out of OPENSHIFT_HA_VIRTUAL_IPS.
 
     Every character that no address has was deleted first, blanks and slashes among them; commas
-    and newlines separated; what did not look like an address was dropped without a word. None
-    where the model does not follow (exponents and fractions at the end of a range).
+    and newlines separated; what did not look like an address was dropped silently. None where the
+    model does not follow (exponents and fractions at the end of a range).
     """
     found: list[str] = []
     for element in re.split(r"[,\n]", _DROPPED.sub("", value)):

@@ -328,7 +328,7 @@ def _name_unknown(fields: Fields, values: Mapping[str, str]) -> None:
 
 
 def _verdict(fields: Fields, settings: Settings) -> Settings:
-    """Refuse, or say what is left out and what deserves a word."""
+    """Refuse, or report what is left out and what deserves a warning."""
     left_out = tuple(sorted(set(fields.left_out_by_old)))
     if settings.on_invalid is OnInvalid.REFUSE:
         fields.problems += left_out

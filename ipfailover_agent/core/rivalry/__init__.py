@@ -1,1 +1,1 @@
-"""Contests: who else claims our addresses, and who yields."""
+"""Contests: which other node claims an address of this node, and which of the two yields."""

@@ -1,4 +1,4 @@
-"""Adverts of others: the part of ``contest`` that remembers who sends them, against whom."""
+"""Adverts of other nodes: the part of ``contest`` that remembers the senders."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivalry import causes, counting, verdicts, yielding
+from ipfailover_agent.core.rivalry import causes, counting, timing, yielding
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
     AdvertSeen,
     Contest,
+    ContestPhase,
     ContestPolicy,
-    Phase,
-    Report,
+    ReportCause,
 )
 from ipfailover_agent.core.rivalry.rivals import Rival, is_alike, is_from_segment
 
@@ -26,14 +26,14 @@ Step = tuple[Contest, tuple[Action, ...]]
 
 
 def is_routine(state: Contest, advert: Advert, heard_at: float, now: float) -> bool:
-    """Tell whether an advert is what a BACKUP that counts hears every second, and changes nothing.
+    """Return whether an advert changes nothing: a BACKUP that counts gets such a one a second.
 
-    Worth a short way: a node may be BACKUP of 254 instances.
+    A short path for it is worth its lines: a node may be BACKUP of 254 instances.
     """
     if (
         state.state is not VrrpState.BACKUP
         or not state.is_counting
-        or state.phase is not Phase.WATCHING
+        or state.phase is not ContestPhase.WATCHING
         or not state.rivals
         or (state.deadline is not None and now >= state.deadline)
     ):
@@ -53,21 +53,21 @@ def on_routine(state: Contest, heard_at: float, now: float) -> Contest:
 def on_advert(
     state: Contest, event: AdvertSeen, now: float, read_at: float, policy: ContestPolicy
 ) -> Step:
-    """Return the state after a received advert, and what there is to tell of it.
+    """Return the state after a received advert, and the reports about it.
 
-    ``now`` is when the kernel received it, ``read_at`` when the agent reads it.
+    ``now`` is when the kernel received the advert, ``read_at`` when the agent reads it.
     """
     advert, context = event.advert, state.context
     if context.is_own_advert(advert):
-        return state, (Report(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
+        return state, (ReportCause(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
     if not is_from_segment(advert, context.unicast_peers):
-        return state, (Report(cause=causes.routed(advert, event.outlook)),)
+        return state, (ReportCause(cause=causes.routed(advert, event.outlook)),)
     known = state.rival(advert.source_mac, advert.virtual_router_id)
     if not advert.priority:
         if known is not None:
             state = _note_defiance(state, known, now, policy)
         if known is not None and known.challenged_at is not None:
-            # It was MASTER beside us, and clients may have taken its announcements for the last.
+            # The rival was MASTER too, and clients may have taken its announcements for the last.
             state = replace(state, announce_at=now)
         return _on_leaving(state, advert.source_mac, advert.virtual_router_id, now), ()
     if not context.is_claimed_by(advert):
@@ -75,7 +75,7 @@ def on_advert(
         if advert.virtual_router_id != context.virtual_router_id:
             return state, ()
         cause = causes.id_clash([advert], context.router_ids, event.seen_ids, event.outlook)
-        return state, (Report(cause=cause),)
+        return state, (ReportCause(cause=cause),)
     if known is None:
         known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
     elif known.left_at is not None and now - known.left_at < policy.leaving:
@@ -88,7 +88,7 @@ def on_advert(
     if state.is_challenged_by(now) and (challenged_at is None or has_changed_rank):
         challenged_at, answered_at = now, None
     rival = replace(
-        known.sighted(now, verdicts.memory_of(policy)),
+        known.sighted(now, timing.memory_of(policy)),
         advert=advert,
         advert_at=now,
         challenged_at=challenged_at,
@@ -97,8 +97,8 @@ def on_advert(
     )
     state = yielding.remember(state, rival, policy)
     if challenged_at == now and is_other_id_below(context, rival):
-        # Adverts of ours may be put off by its own for our id: announcements are not.
-        state = yielding.brisk(state, now, policy)
+        # The rival's adverts for this id may put off this node's adverts, not its announcements.
+        state = yielding.burst(state, now, policy)
     if was_in_sight and not is_same and causes.difference(advert, context) is None:
         state = counting.hope(state, now)
     if state.state is VrrpState.BACKUP:
@@ -110,10 +110,11 @@ def on_advert(
 def _on_disclaimed(
     state: Contest, known: Rival | None, now: float, policy: ContestPolicy
 ) -> Contest:
-    """Note that a rival's newest advert lists none of our addresses.
+    """Note that a rival's newest advert lists none of this instance's addresses.
 
-    Under another id it has let go of them, as one that was reloaded when we were. Under ours it
-    may be another program of that node, and what each of them says is to be kept apart.
+    Under another id the rival has released them, as a node does that was reloaded at the same
+    time. Under this instance's id the advert may come from another program of that node, and
+    what each program sends is kept apart.
     """
     if known is None:
         return state
@@ -123,16 +124,16 @@ def _on_disclaimed(
 
 
 def is_other_id_below(context: ContestContext, rival: Rival) -> bool:
-    """Tell whether a rival advertises our addresses under another id, and has to yield."""
+    """Return whether a rival has this instance's addresses under another id, and must yield."""
     return rival.router_id != context.virtual_router_id and not rival.outranks(context)
 
 
 def _compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) -> Contest:
-    """Note, while BACKUP, which of several that advertise is told to step down, and does not."""
+    """Note, while BACKUP, which of several advertisers should step down and does not."""
     others = [
         each
         for each in state.rivals
-        if each.mac != heard.mac and verdicts.is_recent(each, state.context, now)
+        if each.mac != heard.mac and timing.is_recent(each, state.context, now)
     ]
     for each in others:
         if each.rank < heard.rank and each.answered_at is None:
@@ -150,14 +151,14 @@ def _compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) ->
 
 
 def _note_defiance(state: Contest, left: Rival, now: float, policy: ContestPolicy) -> Contest:
-    """Note whom the one that leaves has yielded to: a lower rank with time enough to yield."""
+    """Note to which rival the leaving one has yielded: a lower rank that had time to yield."""
     enough = policy.confirm + policy.dump_grace
     for each in state.rivals:
         if (
             each.answered_at is not None
             and each.rank < left.rank
             and now - each.answered_at >= enough
-            and verdicts.is_recent(each, state.context, now)
+            and timing.is_recent(each, state.context, now)
         ):
             state = yielding.remember(state, replace(each, defied_at=now), policy)
     return state

@@ -44,7 +44,7 @@ def enqueue(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
 
 
 def urge(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
-    """Return the announcer with addresses put first that the pace of the others does not bind.
+    """Return the announcer with addresses put first that the rate of the others does not limit.
 
     As keepalived does at a takeover: what clients know of them has become wrong all at once.
     """
@@ -55,7 +55,7 @@ def urge(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
 
 
 def drop(state: Announcer, addresses: Collection[IPAddress]) -> Announcer:
-    """Return the announcer without addresses that we no longer hold."""
+    """Return the announcer without addresses that this node no longer holds."""
     gone = frozenset(addresses)
     return replace(state, queue=tuple(each for each in state.queue if each not in gone))
 

@@ -1,19 +1,21 @@
-"""Whether anybody answers for an address that another node holds.
+"""Whether a host answers for an address that another node holds.
 
-A switch with port security or ARP inspection, or a cloud that knows what a port may send, lets a
-node's adverts pass and drops its answers for the address: it holds what nobody reaches. Clients
-notice, the nodes do not. So a BACKUP asks now and then, as any host does before it talks to
-another, and says so when nobody answers. That decides nothing.
+A switch with port security or ARP inspection, or a cloud that checks what a port may send, lets a
+node's adverts pass and drops its answers for the address. The node then holds an address that no
+client reaches. Clients notice it, the nodes do not. So a BACKUP asks now and then, as any host
+does before it sends to another one, and reports it when no answer comes. The report decides
+nothing.
 
-:func:`step` is pure, one state for all addresses. Whoever feeds it looks up the holders of
-:func:`due_instances` with :func:`holder_of`, gives them with :class:`Due` no later than
-:func:`deadline` says, and sends what :class:`Ask` names.
+:func:`step` is pure, with one state for all addresses. Its caller looks up the holders of
+:func:`due_instances` with :func:`holder_of`, passes them in :class:`Due` no later than
+:func:`deadline` says, and sends what :class:`AskForAddress` names.
 
 An address is asked for at most once per ``interval``, at a point of it that depends on the
-address and on who asks. The first question goes to the holder alone: nobody else hears it, no
-proxy answers instead. Where that stays unanswered the next ones go to everybody, as a client's
-do, and the holder's own address is asked for too: where that is not answered either, ARP itself
-does not work between the two, which says nothing of the address.
+address and on the asking node. The first question goes to the holder alone: no other host
+receives it, and no proxy answers instead. When that one stays unanswered, the next ones go to all
+hosts, as a client's questions do, and the holder's own address is asked for too. When that is not
+answered either, ARP itself does not work between the two nodes, which shows nothing about the
+address.
 """
 
 from __future__ import annotations
@@ -25,24 +27,24 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.rivalry.conflict import Phase
+from ipfailover_agent.core.rivalry.conflict import ContestPhase
 from ipfailover_agent.core.rivalry.questions import (
     Action,
-    Answered,
+    AddressAnswered,
+    AddressesConfigured,
+    AddressQuestion,
     Answering,
     AnsweringPolicy,
-    Ask,
-    Configured,
+    AskForAddress,
     Due,
     Event,
-    Holder,
+    ForeignMaster,
     HolderUnanswered,
-    Inquiry,
     Missed,
     Regained,
     Unanswered,
 )
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,9 +58,9 @@ Step = tuple[Answering, tuple[Action, ...]]
 # --- what is fed --------------------------------------------------------------------------------
 
 
-def configured(config: KeepalivedConfig, facts: HostFacts) -> Configured:
+def configured(config: KeepalivedConfig, facts: HostFacts) -> AddressesConfigured:
     """Return the addresses of a configuration and the networks of its interface."""
-    return Configured(
+    return AddressesConfigured(
         instances={
             held.address: each.name
             for each in config.instances
@@ -69,13 +71,13 @@ def configured(config: KeepalivedConfig, facts: HostFacts) -> Configured:
     )
 
 
-def holder_of(contest: Contest, now: float) -> Holder | None:
-    """Return who holds an instance's addresses, where we are BACKUP and there is one such node.
+def holder_of(contest: Contest, now: float) -> ForeignMaster | None:
+    """Return the holder of an instance's addresses, where this node is BACKUP and one node holds.
 
-    keepalived has to count its adverts. Where that is not watched (fast adverts), keepalived
-    would be MASTER after a master-down time if it did not.
+    keepalived has to count the holder's adverts. Where that is not watched (fast adverts),
+    keepalived would be MASTER after a master-down interval if it did not.
     """
-    if contest.state is not VrrpState.BACKUP or contest.phase is not Phase.WATCHING:
+    if contest.state is not VrrpState.BACKUP or contest.phase is not ContestPhase.WATCHING:
         return None
     if contest.dump_at is not None and not contest.is_counting:
         return None
@@ -85,16 +87,16 @@ def holder_of(contest: Contest, now: float) -> Holder | None:
         return None
     if advert.virtual_router_id != context.virtual_router_id:
         return None
-    return Holder(
+    return ForeignMaster(
         source=advert.source,
         mac=found[0].mac,
         addresses=frozenset(advert.addresses),
-        since=max(contest.since, found[0].first_seen) + context.master_down_time,
+        since=max(contest.since, found[0].first_seen) + context.master_down_interval,
     )
 
 
 def due_instances(state: Answering, now: float, policy: AnsweringPolicy) -> frozenset[str]:
-    """Return the instances whose holder has to be known for :class:`Due` at ``now``."""
+    """Return the instances whose holder :class:`Due` needs at ``now``."""
     may_report = state.may_report(now, policy)
     return frozenset(
         each.instance
@@ -110,7 +112,7 @@ def deadline(state: Answering, policy: AnsweringPolicy) -> float | None:
     inquiries = state.inquiries.values()
     due = [each.due_at for each in inquiries]
     due += [
-        each.asked_at + policy.patience
+        each.asked_at + policy.timeout
         for each in inquiries
         if each.is_open and each.asked_at is not None
     ]
@@ -133,14 +135,14 @@ def deadline(state: Answering, policy: AnsweringPolicy) -> float | None:
 def step(state: Answering, event: Event, now: float, policy: AnsweringPolicy) -> Step:
     """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
     match event:
-        case Configured():
+        case AddressesConfigured():
             return _on_configured(state, event, now, policy), ()
         case Due(holders=holders):
             state = _judge(state, holders, now, policy)
             state, questions = _ask(state, holders, now, policy)
             state, reports = _report(state, holders, now, policy)
             return state, questions + reports
-        case Answered():
+        case AddressAnswered():
             return _on_answer(state, event), ()
         case Missed(target=target):
             return replace(
@@ -153,7 +155,7 @@ def step(state: Answering, event: Event, now: float, policy: AnsweringPolicy) ->
 
 
 def _on_configured(
-    state: Answering, event: Configured, now: float, policy: AnsweringPolicy
+    state: Answering, event: AddressesConfigured, now: float, policy: AnsweringPolicy
 ) -> Answering:
     asked = ((address, each.asked_at) for address, each in state.inquiries.items())
     past = {
@@ -176,7 +178,7 @@ def _on_configured(
         if known is None:
             first = now + policy.settle + _phase(own, address) * policy.interval
             again = past[address] + policy.interval if address in past else first
-            known = Inquiry(own=own, due_at=max(first, again))
+            known = AddressQuestion(own=own, due_at=max(first, again))
         inquiries[address] = replace(known, instance=instance, own=own)
     return replace(state, inquiries=inquiries, holders=holders)
 
@@ -187,8 +189,8 @@ def _phase(own: IPAddress, address: IPAddress) -> float:
 
 
 def _closed(
-    inquiries: Mapping[IPAddress, Inquiry], target: IPAddress | None
-) -> dict[IPAddress, Inquiry]:
+    inquiries: Mapping[IPAddress, AddressQuestion], target: IPAddress | None
+) -> dict[IPAddress, AddressQuestion]:
     return {
         address: replace(each, is_open=False)
         if each.is_open and target in {None, address}
@@ -197,7 +199,7 @@ def _closed(
     }
 
 
-def _on_answer(state: Answering, event: Answered) -> Answering:
+def _on_answer(state: Answering, event: AddressAnswered) -> Answering:
     found = state.inquiries.get(event.address)
     if found is not None:
         is_holder = found.holder is not None and found.holder.mac == event.mac
@@ -212,16 +214,16 @@ def _on_answer(state: Answering, event: Answered) -> Answering:
     return replace(_regained(state, event.address, found), holders=holders)
 
 
-def _regained(state: Answering, address: IPAddress, before: Inquiry) -> Answering:
+def _regained(state: Answering, address: IPAddress, before: AddressQuestion) -> Answering:
     if before.told_of is None:
         return state
     return replace(state, regained=(*state.regained, address))
 
 
 def _judge(
-    state: Answering, holders: Mapping[str, Holder], now: float, policy: AnsweringPolicy
+    state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
 ) -> Answering:
-    """Count questions that stayed unanswered, with the same holder heard all along."""
+    """Count questions that stayed unanswered while the holder stayed the same."""
     own = {
         address: replace(each, is_open=False, unanswered=each.unanswered + 1)
         if each.is_judged(now, policy)
@@ -243,8 +245,8 @@ def _judge(
     return replace(state, inquiries={**state.inquiries, **found}) if found else state
 
 
-def _is_cut_off(state: Answering, inquiry: Inquiry, policy: AnsweringPolicy) -> bool:
-    """Tell whether nobody answers, as far as this can be told apart from a dead segment."""
+def _is_cut_off(state: Answering, inquiry: AddressQuestion, policy: AnsweringPolicy) -> bool:
+    """Return whether no host answers for it, as far as a dead segment does not explain that."""
     if inquiry.unanswered < policy.limit or inquiry.holder is None:
         return False
     own = state.holders.get(inquiry.holder.source)
@@ -252,11 +254,11 @@ def _is_cut_off(state: Answering, inquiry: Inquiry, policy: AnsweringPolicy) -> 
 
 
 def _ask(
-    state: Answering, holders: Mapping[str, Holder], now: float, policy: AnsweringPolicy
+    state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
 ) -> tuple[Answering, tuple[Action, ...]]:
     is_time = state.looked_at is None or now >= state.looked_at + policy.tick
     left = policy.burst if is_time else 0
-    found: dict[IPAddress, Inquiry] = {}
+    found: dict[IPAddress, AddressQuestion] = {}
     own = {
         address: each
         for address, each in state.holders.items()
@@ -274,7 +276,9 @@ def _ask(
         left -= 1
         known = each if each.is_about(holder) else each.forgotten()
         actions.append(
-            Ask(target=address, own=each.own, mac=None if known.unanswered else holder.mac)
+            AskForAddress(
+                target=address, own=each.own, mac=None if known.unanswered else holder.mac
+            )
         )
         found[address] = replace(
             known, holder=holder, asked_at=now, is_open=True, due_at=now + policy.interval
@@ -287,8 +291,8 @@ def _ask(
 
 def _ask_holder(
     state: Answering,
-    own: dict[IPAddress, Inquiry],
-    holder: Holder,
+    own: dict[IPAddress, AddressQuestion],
+    holder: ForeignMaster,
     now: float,
     policy: AnsweringPolicy,
 ) -> list[Action]:
@@ -299,19 +303,19 @@ def _ask_holder(
     source = state.own_for(holder.source)
     if source is None:
         return []
-    known = known or Inquiry(own=source)
+    known = known or AddressQuestion(own=source)
     is_first = not known.unanswered
     own[holder.source] = replace(known, asked_at=now, is_open=True, due_at=now + policy.interval)
-    return [Ask(target=holder.source, own=source, mac=holder.mac if is_first else None)]
+    return [AskForAddress(target=holder.source, own=source, mac=holder.mac if is_first else None)]
 
 
-# --- what is told -------------------------------------------------------------------------------
+# --- reports ------------------------------------------------------------------------------------
 
 
 def _report(
-    state: Answering, holders: Mapping[str, Holder], now: float, policy: AnsweringPolicy
+    state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
 ) -> tuple[Answering, tuple[Action, ...]]:
-    """Tell what was found since the last time."""
+    """Report what was found since the last report."""
     if not state.may_report(now, policy):
         return state, ()
     actions: list[Action] = []
@@ -353,14 +357,14 @@ def _report(
 def explain(
     addresses: Sequence[IPAddress | str], holder: IPAddress | str, *, is_answering: bool = False
 ) -> str:
-    """Return in words what it means that nobody answers for these addresses.
+    """Return a sentence about what it means that no host answers for these addresses.
 
-    ``is_answering``: for the holder's own address somebody does.
+    ``is_answering``: a host answers for the holder's own address.
     """
     it, address = ("it", "the address") if len(addresses) == 1 else ("them", "the addresses")
     contrast = f", though {holder} itself answers" if is_answering else ""
     return (
-        f"{holder} advertises {listed(addresses)}, but nobody answers for {it}{contrast}: "
+        f"{holder} advertises {listed(addresses)}, but no host answers for {it}{contrast}: "
         "usually port security or ARP inspection on a switch, or a cloud or hypervisor that does "
         f"not allow {address} at that node (allowed address pairs); clients do not reach {it} "
         "either"

@@ -1,4 +1,4 @@
-"""Why a rival is there, in words: what was seen, and what to do about it."""
+"""Why a rival is there, as sentences: what was seen, and what the operator can do about it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ipfailover_agent.core.model import Family, family_of
-from ipfailover_agent.core.words import listed
+from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert, Carp
-    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.counters import AdvertCounters
     from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 _SECONDS_VERSION: Final = 2
@@ -30,7 +30,7 @@ class CauseKind(enum.Enum):
     """Kinds of causes; the values are shown to operators and label metrics."""
 
     FIREWALL = "firewall"  # adverts arrive and keepalived never sees them
-    PASSWORD = "password"  # noqa: S105 - a word, not a secret
+    PASSWORD = "password"  # noqa: S105 - the name of a cause, not a secret
     ADDRESSES = "addresses"
     VERSION = "version"
     CAST = "cast"  # unicast against multicast
@@ -38,21 +38,21 @@ class CauseKind(enum.Enum):
     ROUTER_ID = "router id"  # the same addresses under another id
     PACKET = "packet"  # hop limit or checksum: something on the way changes adverts
     REFUSED = "refused"  # keepalived counts an error that the packet does not explain
-    UNHEARD = "unheard"  # it ranks lower and goes on: it does not hear us
-    STRANGER = "stranger"  # announces, speaks no VRRP
+    UNHEARD = "unheard"  # it ranks lower and goes on: it gets no adverts of this node
+    STRANGER = "stranger"  # announces, sends no VRRP
     SILENCED = "silenced"  # announces, and its adverts have ceased to arrive
-    ID_CLASH = "id clash"  # our id for other addresses: no rival
-    OWN_ECHO = "own echo"  # what we sent ourselves: no rival
+    ID_CLASH = "id clash"  # the same id for other addresses: no rival
+    OWN_ECHO = "own echo"  # what this node sent itself: no rival
 
 
 class Cause(Struct, frozen=True, kw_only=True):
     """One cause.
 
     Attributes:
-        kind: what to count it under.
-        rival: the other side's address, or its MAC where it speaks no VRRP.
+        kind: under which it is counted.
+        rival: the other node's address, or its MAC where it sends no VRRP.
         text: a sentence for the operator: what was seen, why, what to look at.
-        outlook: the end of it that says how it goes on, where that may change.
+        outlook: the end of that sentence, about what happens next; it may change.
     """
 
     kind: CauseKind
@@ -127,9 +127,9 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
 
 
 def routed(advert: Advert, outlook: str = "") -> Cause:
-    """Return what is said of adverts that a router forwarded to this node: they are ignored.
+    """Return the cause for adverts that a router forwarded to this node: they are ignored.
 
-    ``outlook`` is how it goes on, as the end of a sentence.
+    ``outlook`` says what happens next, as the end of the sentence.
     """
     exempt = ""
     if family_of(advert.source) is Family.IPV6 and not advert.destination.is_multicast:
@@ -146,8 +146,8 @@ def routed(advert: Advert, outlook: str = "") -> Cause:
 def explain(
     advert: Advert,
     context: ContestContext,
-    before: Counters | None = None,
-    after: Counters | None = None,
+    before: AdvertCounters | None = None,
+    after: AdvertCounters | None = None,
 ) -> Cause:
     """Return why keepalived does not step back for the sender of ``advert``.
 
@@ -188,7 +188,7 @@ def explain(
 
 
 def unheard(advert: Advert, context: ContestContext) -> Cause:
-    """Return why a rival that ranks below us does not step back for us."""
+    """Return why a rival that ranks below this node does not step back."""
     cause = difference(advert, context)
     if cause is not None:
         return cause
@@ -207,9 +207,9 @@ def unheard(advert: Advert, context: ContestContext) -> Cause:
 def announcer(
     mac: bytes, address: IPAddress, advert: Advert | None, context: ContestContext
 ) -> Cause:
-    """Return the cause for a MAC that announces an address of ours, no advert of it in sight.
+    """Return the cause for a MAC that announces an address of this node, without its adverts.
 
-    ``advert`` is the last one that was seen of it, None where it never sent any.
+    ``advert`` is the last one that came from that MAC, None where it never sent one.
     """
     who = mac_text(mac)
     others = [] if advert is None else [advert.source]
@@ -240,7 +240,7 @@ def unicast_instead(contexts: Iterable[ContestContext], others: Iterable[IPAddre
     for context in contexts:
         virtual |= {*context.addresses, *context.excluded_addresses}
         for own in (context.source, *sorted(context.node_addresses, key=int)):
-            if not own.is_link_local:  # as IPv6 adverts are: nobody lists such an address
+            if not own.is_link_local:  # as IPv6 adverts are: no node lists such an address
                 first.setdefault(own.version, own)
     known = dict.fromkeys(
         [first[version] for version in sorted(first)]
@@ -257,13 +257,13 @@ def unicast_instead(contexts: Iterable[ContestContext], others: Iterable[IPAddre
 def id_clash(
     adverts: Sequence[Advert], count: int, seen: Collection[int], outlook: str = ""
 ) -> Cause:
-    """Return the cause for a router that uses ids of ours for addresses that are not ours.
+    """Return the cause for a router that uses ids of this node for other addresses.
 
     Args:
-        adverts: one of the router for each such id, in the order in which to name them.
+        adverts: one advert of the router for each such id, in the order in which to name them.
         count: how many ids in a row this node needs.
         seen: every id that is used on the wire.
-        outlook: how it goes on with it, as the end of a sentence.
+        outlook: what happens next, as the end of the sentence.
     """
     who = str(adverts[0].source)
     ids = [each.virtual_router_id for each in adverts]
@@ -276,7 +276,7 @@ def id_clash(
 def carp_clash(
     carps: Sequence[Carp], count: int, seen: Collection[int], outlook: str = ""
 ) -> Cause:
-    """Return the cause for a CARP device whose vhid is an id of ours; arguments as above."""
+    """Return the cause for a CARP device whose vhid is an id of this node; arguments as above."""
     who = str(carps[0].source)
     used = f"{_used([each.router_id for each in carps])} also used as vhid by {CARP_DEVICE}, {who}"
     text = f"{used}{_another_offset(seen, count)}{outlook}"
@@ -291,7 +291,7 @@ CARP_DEVICE: Final = "a CARP device such as pfSense, OPNsense or ucarp"
 
 
 def speaker(advert: Advert, context: ContestContext) -> str:
-    """Return who sent an advert that is no rival's, in words."""
+    """Return a description of the sender of an advert that is no rival's."""
     who, router_id = advert.source, advert.virtual_router_id
     if context.is_claimed_by(advert):
         return f"{who} (behind a router) sends adverts for router id {router_id}"
@@ -299,7 +299,7 @@ def speaker(advert: Advert, context: ContestContext) -> str:
 
 
 def carp_speaker(carp: Carp) -> str:
-    """Return who sent an advertisement of CARP, in words."""
+    """Return a description of the sender of a CARP advertisement."""
     return f"{carp.source} ({CARP_DEVICE}) uses router id {carp.router_id} as its vhid"
 
 
@@ -313,7 +313,7 @@ def _another_offset(seen: Collection[int], count: int) -> str:
 
 
 def own_echo(source: str, mac: bytes) -> Cause:
-    """Return the cause for a frame that says what we said ourselves."""
+    """Return the cause for a frame that equals one of this node's own."""
     return Cause(
         kind=CauseKind.OWN_ECHO,
         rival=mac_text(mac),

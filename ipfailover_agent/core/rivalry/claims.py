@@ -1,8 +1,8 @@
-"""What was heard of addresses, for an instance that serves them from now on under another id.
+"""What was received about addresses that an instance serves from now on under another id.
 
-A list that changes moves addresses between ids. Who has an address under its old id was heard by
-the instance that had it here until now. It may not be heard again for seconds: each advert of
-somebody else for that id puts its next one off (keepalived 2.2.7 to 2.4.3).
+A list that changes moves addresses between ids. The instance that had an address until now has
+received the adverts of its holder under the old id. No more of them may come for seconds: each
+advert of another sender for that id puts the holder's next one off (keepalived 2.2.7 to 2.4.3).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Claims = dict["IPAddress", tuple[Rival, ...]]
 Ids = dict[tuple[int, Family], frozenset[str]]
 
 
-def heard(contests: Iterable[Contest], now: float) -> Claims:
-    """Return who advertises which address, as far as adverts of it are in sight."""
+def claims_of(contests: Iterable[Contest], now: float) -> Claims:
+    """Return which rivals advertise which address, as far as their adverts are recent."""
     newest: dict[tuple[bytes, int | None], Rival] = {}
     for state in contests:
         for each in state.rivals:
@@ -43,9 +43,10 @@ def heard(contests: Iterable[Contest], now: float) -> Claims:
 def against(
     context: ContestContext, claims: Mapping[IPAddress, tuple[Rival, ...]]
 ) -> tuple[Rival, ...]:
-    """Return who of them claims an address of an instance under another id, oldest advert first.
+    """Return the rivals that claim an instance's address under another id, oldest advert first.
 
-    Not who does so under its own: whether keepalived takes those adverts, the next one shows.
+    Rivals that claim it under the instance's own id are left out: whether keepalived takes those
+    adverts, the next one shows.
     """
     found = {
         (each.mac, each.router_id): each
@@ -66,7 +67,7 @@ def against(
 
 
 def ids(contests: Mapping[str, Contest], now: float) -> Ids:
-    """Return by id and family whose addresses others claim there; it is another id than theirs."""
+    """Return, by id and family, the instances whose addresses rivals claim under that id."""
     found: Ids = {}
     for name, state in contests.items():
         for each in state.rivals:

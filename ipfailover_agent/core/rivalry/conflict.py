@@ -1,6 +1,6 @@
-"""The words of contests: events, actions, delays and what is remembered of one instance.
+"""The types of contests: events, actions, delays and what is remembered of one instance.
 
-``contest`` decides with them, ``agent`` reports events and carries out actions.
+``contest`` decides with them; ``protection.contests`` reports events and carries out actions.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ipfailover_agent.core.model import VrrpState
 if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert, Announcement
     from ipfailover_agent.core.rivalry.causes import Cause
-    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.counters import AdvertCounters
     from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
 
 
-class Phase(enum.Enum):
+class ContestPhase(enum.Enum):
     """Where an instance stands; the values are shown to operators."""
 
     WATCHING = "watching"
-    HELD = "held"  # in FAULT by our hold file
+    HELD = "held"  # in FAULT by its hold file
     TRIAL = "trial"  # released for less than a master-down time
 
 
@@ -33,8 +33,8 @@ class HoldReason(enum.Enum):
 
     OUTRANKED = "outranked"  # MASTER, and keepalived does not step down for a higher rank
     UNCOUNTED = "uncounted"  # BACKUP, and keepalived does not count the master's adverts
-    UNYIELDING = "unyielding"  # MASTER, and a lower rank does not step down for us
-    ANNOUNCED = "announced"  # lost against somebody of whom only announcements are seen
+    UNYIELDING = "unyielding"  # MASTER, and a lower rank does not step down
+    ANNOUNCED = "announced"  # lost against a node of which only announcements are seen
 
 
 class ContestPolicy(Struct, frozen=True, kw_only=True):
@@ -43,43 +43,43 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     Attributes:
         confirm: a handover is over by then: keepalived steps down within milliseconds.
         dump_lead: how long before ``confirm`` ends keepalived is asked for its state.
-        dump_grace: how long its answer is waited for after that, where none has ever come, and
-            where the advert is one that it refuses.
-        dump_patience: the same where it would take the advert. If it answers late it runs late: it
-            may not have read that yet, and would act on a hold no sooner. More than the time after
-            which it counts as hanging and is killed.
+        dump_grace: how long after that the agent waits for the answer, where none has ever come,
+            and where the advert is one that keepalived refuses.
+        dump_patience: the same where keepalived would take the advert. A late answer shows that
+            keepalived runs late: it may not have read the advert yet, and would act on a hold no
+            sooner. More than the time after which keepalived counts as hanging and is killed.
         dump_interval: between looks at the counters of a BACKUP.
-        settle: from an advert on the wire to its being counted, and from a question to its answer;
-            whoever takes longer may have answered before it read what had come earlier.
+        settle: from an advert on the wire to its being counted, and from a question to its answer.
+            An answer that takes longer may have been given before earlier adverts were read.
         doubt: the same while keepalived is busy: with 254 instances, on a starved machine, after
             a reload. A BACKUP whose keepalived counts no refusals either is held only then. Two
-            adverts and this are less than a master-down time.
+            advert intervals and this are less than a master-down interval.
         trial_adverts: how many advert intervals a trial lasts; below 3, where keepalived's
             master-down timer ends, by enough for the hold to take effect.
         slowest_trial: the shortest advert interval with trials and holds of a BACKUP.
         trial_first, trial_factor, trial_limit: back-off between trials.
-        patience: a lower rank has so long to yield, or an advert interval and 0.5 s if more.
-        answer: it has so long where an advert of ours, or of another higher rank, was seen
+        timeout: a lower rank has so long to yield, or an advert interval and 0.5 s if more.
+        answer: it has so long where an advert of this node, or of another higher rank, was seen
             leaving: its keepalived takes milliseconds, its agent ``confirm`` and ``dump_grace``.
-        brisk_interval: between our announcements when a contest by announcements has begun, or
-            when our adverts have ceased to leave; ``brisk_rounds`` times.
-        defend_interval: between our announcements after that.
+        brisk_interval: between this node's announcements when a contest by announcements has
+            begun, or when its adverts have ceased to leave; ``brisk_rounds`` times.
+        defend_interval: between this node's announcements after that.
         escalation: from one stage of a contest by announcements to the next, a part of
-            ``brisk_interval``, a little less than when rivals are heard.
+            ``brisk_interval``, a little less than the time between a rival's announcements.
         lapses_limit: a rival that cannot be contested, since it announces too rarely, is yielded
-            to at so many returns.
+            to when it has returned so many times.
         fresh_for: how long a winner goes on announcing at ``defend_interval`` after the last
             sign of a rival; then every ``slow_announce``.
         missed_announcements: so many may be lost until the winner counts as gone.
         silence_limit: the longest that a loser waits for announcements, however often it lost.
         leaving: adverts so soon after priority 0 of the same MAC were overtaken on the way.
-        gap_delay: from a gap in our own loop to the announcement of what we still serve.
+        gap_delay: from a stall of the agent's loop to the announcement of what the node serves.
         report_interval: between reports where nothing is done about the cause.
         rivals_limit: how many are remembered per instance: a node that groups addresses otherwise
-            advertises ours under up to 255 ids. ``macs_limit``: of how many senders. Each event
-            looks at all of them, and forged frames name any number.
-        yields_as_senior: yield to a lower rank that does not step down even where we were MASTER
-            before it was seen.
+            advertises this node's under up to 255 ids. ``macs_limit``: of how many senders. Each
+            event looks at all of them, and forged frames name any number.
+        yields_as_senior: yield to a lower rank that does not step down even where this node was
+            MASTER before that rank was seen.
     """
 
     confirm: float = 0.3
@@ -94,7 +94,7 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     trial_first: float = 10.0
     trial_factor: float = 2.0
     trial_limit: float = 300.0
-    patience: float = 1.0
+    timeout: float = 1.0
     answer: float = 0.8
     brisk_interval: float = 0.4
     brisk_rounds: int = 8
@@ -125,10 +125,10 @@ class StateEntered(Struct, frozen=True, kw_only=True):
 
 
 class AdvertSeen(Struct, frozen=True, kw_only=True):
-    """A received advert for our router id, or one that lists an address of ours.
+    """A received advert for this instance's router id, or one that lists an address of it.
 
-    ``seen_ids`` are all router ids heard on the interface so far, for suggesting a free one.
-    ``outlook`` says how it goes on with a sender that is no rival, as the end of a sentence.
+    ``seen_ids`` are all router ids received on the interface so far, for suggesting a free one.
+    ``outlook`` says what happens next with a sender that is no rival, as the end of a sentence.
     """
 
     advert: Advert
@@ -147,16 +147,16 @@ class AnnouncementSeen(Struct, frozen=True, kw_only=True):
 class DumpAnswered(Struct, frozen=True, kw_only=True):
     """keepalived answered; answers to other instances' AskDump may be given to all."""
 
-    counters: Counters
+    counters: AdvertCounters
 
 
-class Gap(Struct, frozen=True, kw_only=True):
+class LoopStalled(Struct, frozen=True, kw_only=True):
     """Our own loop did not run for ``seconds``; give it before what arrived meanwhile."""
 
     seconds: float
 
 
-class Reconfigured(Struct, frozen=True, kw_only=True):
+class InstanceReconfigured(Struct, frozen=True, kw_only=True):
     """A reload changed the instance, or this host has other MACs.
 
     ``rivals``: those that claim its addresses under other ids, see ``claims.against``.
@@ -167,20 +167,20 @@ class Reconfigured(Struct, frozen=True, kw_only=True):
 
 
 class AdvertLeft(Struct, frozen=True, kw_only=True):
-    """An advert of ours was seen leaving."""
+    """An advert of this instance was seen leaving."""
 
     heard_at: float | None = None
 
 
 class NotLeaving(Struct, frozen=True):
-    """Adverts of ours were not seen leaving; with unicast, those for one of the peers.
+    """Adverts of this instance were not seen leaving; with unicast, those for one of the peers.
 
     Comes again every second or so while that lasts.
     """
 
 
-class DeadlinePassed(Struct, frozen=True):
-    """``Contest.deadline`` lies behind us."""
+class ContestDeadlinePassed(Struct, frozen=True):
+    """``Contest.deadline`` has passed."""
 
 
 Event = (
@@ -188,25 +188,25 @@ Event = (
     | AdvertSeen
     | AnnouncementSeen
     | DumpAnswered
-    | Gap
-    | Reconfigured
+    | LoopStalled
+    | InstanceReconfigured
     | AdvertLeft
     | NotLeaving
-    | DeadlinePassed
+    | ContestDeadlinePassed
 )
 
 
 # --- actions ------------------------------------------------------------------------------------
 
 
-class Hold(Struct, frozen=True, kw_only=True):
+class HoldInstance(Struct, frozen=True, kw_only=True):
     """Set the hold file: keepalived goes FAULT. May come again while it is set already."""
 
     reason: HoldReason
     cause: Cause
 
 
-class Release(Struct, frozen=True, kw_only=True):
+class ReleaseInstance(Struct, frozen=True, kw_only=True):
     """Clear the hold file, for good or (``is_trial``) for less than a master-down time."""
 
     is_trial: bool = False
@@ -229,8 +229,8 @@ class AskDump(Struct, frozen=True):
     """Ask keepalived for its counters; answer with DumpAnswered. One answer serves many."""
 
 
-class Report(Struct, frozen=True, kw_only=True):
-    """Tell a cause; repeats have equal ``cause.key``.
+class ReportCause(Struct, frozen=True, kw_only=True):
+    """Report a cause; repetitions have an equal ``cause.key``.
 
     ``would_hold``: OPENSHIFT_HA_CONFLICT=report kept the instance from being held.
     """
@@ -239,7 +239,7 @@ class Report(Struct, frozen=True, kw_only=True):
     would_hold: bool = False
 
 
-Action = Hold | Release | EndTrial | Announce | AskDump | Report
+Action = HoldInstance | ReleaseInstance | EndTrial | Announce | AskDump | ReportCause
 
 
 # --- the state ----------------------------------------------------------------------------------
@@ -249,12 +249,12 @@ class Contest(Struct, frozen=True, kw_only=True):
     """Everything that is remembered of one instance. Times are monotonic seconds.
 
     Attributes:
-        deadline: when to send DeadlinePassed, None for never.
-        state: as keepalived said last; ``since`` when (or the end of a long gap).
+        deadline: when to send ContestDeadlinePassed, None for never.
+        state: the one that keepalived reported last; ``since`` when (or the end of a long stall).
         rivals: newest last.
         reason, cause: of the hold, while HELD or TRIAL.
         held_at: when the hold began, trials aside.
-        alive_until: when the last rival that keeps us held counts as gone.
+        alive_until: when the last rival that keeps the instance held counts as gone.
         trials: made since a hold began after a quiet time; ``trial_at`` the next or present one.
         losses: holds by announcements in a row.
         calm_at: when the last hold ended.
@@ -264,14 +264,14 @@ class Contest(Struct, frozen=True, kw_only=True):
         passed: adverts of rivals since ``baseline``; ``second_at`` when the second came.
         is_counting: keepalived has counted adverts since it is BACKUP and rivals are the same.
         asked_at: when keepalived was asked last; ``dump_at`` when to ask again.
-        announced_at: when we announced last; ``brisk_until``, ``fresh_until``, ``is_winner``: see
-            ``verdicts.next_announcement``.
-        announce_at: when to announce after a gap.
+        announced_at: when this node announced last; ``brisk_until``, ``fresh_until``,
+            ``is_winner``: see ``timing.next_announcement``.
+        announce_at: when to announce after a stall.
         not_before: after a report without a hold, no other decision until then.
-        left_at: when an advert of ours was seen leaving while keepalived's last word was BACKUP:
-            it has become MASTER and is about to say so.
-        blind_at: when a gap ended: what was heard before that challenges nobody.
-        patient_until: until then a lower rank that took over in a gap may advertise, as it has
+        left_at: when an advert of this instance was seen leaving while keepalived had last
+            reported BACKUP: it has become MASTER and is about to report so.
+        blind_at: when a stall ended: what was received before that challenges no node.
+        patient_until: until then a lower rank that took over in a stall may advertise, as it has
             time to step down.
     """
 
@@ -280,7 +280,7 @@ class Contest(Struct, frozen=True, kw_only=True):
     state: VrrpState = VrrpState.INIT
     since: float = 0.0
     rivals: tuple[Rival, ...] = ()
-    phase: Phase = Phase.WATCHING
+    phase: ContestPhase = ContestPhase.WATCHING
     reason: HoldReason | None = None
     cause: Cause | None = None
     held_at: float = 0.0
@@ -290,10 +290,10 @@ class Contest(Struct, frozen=True, kw_only=True):
     losses: int = 0
     calm_at: float | None = None
     blind_until: float | None = None
-    dump: Counters | None = None
+    dump: AdvertCounters | None = None
     answered_at: float = 0.0
     read_until: float = 0.0
-    baseline: Counters | None = None
+    baseline: AdvertCounters | None = None
     passed: int = 0
     second_at: float | None = None
     is_counting: bool = False
@@ -311,13 +311,13 @@ class Contest(Struct, frozen=True, kw_only=True):
 
     @property
     def is_held(self) -> bool:
-        """Tell whether the hold file is set."""
-        return self.phase is Phase.HELD
+        """Return whether the hold file is set."""
+        return self.phase is ContestPhase.HELD
 
     def is_challenged_by(self, heard_at: float) -> bool:
-        """Tell whether what was heard then was meant for the MASTER that this is.
+        """Return whether what was received then was meant for the MASTER that this instance is.
 
-        Who took over while we stood still had every reason to say so until we were back.
+        A node that took over while this one stood still was right to, until this one was back.
         """
         is_meant = heard_at >= max(self.since, self.blind_at)
         return self.state is VrrpState.MASTER and is_meant
@@ -332,7 +332,7 @@ class Contest(Struct, frozen=True, kw_only=True):
 def restarted(state: Contest) -> Contest:
     """Return the state of an instance that stays held while keepalived is started anew.
 
-    What keepalived counted is past; who holds the address instead, and until when, is not.
+    What keepalived counted is past; which rival holds the address, and until when, is not.
     """
     return replace(
         state,

@@ -1,4 +1,4 @@
-"""What each instance of a configuration is to others on the wire, and who of us asks them."""
+"""What each instance of a configuration is to other nodes, and which address asks hosts."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ def source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | Non
 
 
 def askers(config: KeepalivedConfig, facts: HostFacts) -> tuple[InterfaceAddress, ...]:
-    """Return the interface's addresses to ask other hosts from, IPv4 first: surely the node's own.
+    """Return the addresses to ask other hosts from, IPv4 first: surely this node's own.
 
-    Who is asked remembers who asks. If that is a virtual address, of ours or of another program
-    here, its traffic comes here even when it has moved away. With a network's prefix it looks like
-    the node's own, and IPv6 has the newest address first. So for IPv4 only those count that the
-    plan takes for the node's or that the variables name, for IPv6 the link-local address that has
-    been there longest.
+    A host that is asked remembers the asker's address. If that is a virtual address, of this node
+    or of another program on it, the host's traffic comes here even when the address has moved
+    away. With a network's prefix a virtual address looks like the node's own, and IPv6 lists the
+    newest address first. So for IPv4 only those count that the plan takes for the node's or that
+    the variables name, for IPv6 the link-local address that has been there longest.
     """
     named = {*config.node_addresses}
     for instance in config.instances:
@@ -120,8 +120,8 @@ def askers(config: KeepalivedConfig, facts: HostFacts) -> tuple[InterfaceAddress
 def links(config: KeepalivedConfig, facts: HostFacts) -> tuple[Link, ...]:
     """Return the networks of the interface in which an address of this node may ask.
 
-    For IPv4 those of the askers themselves: who is in another one need not answer. For IPv6 all of
-    them, since everybody on the link answers a link-local address.
+    For IPv4 those of the asking addresses: a host of another network need not answer. For IPv6
+    all of them, since every host on the link answers a link-local address.
     """
     found: list[Link] = []
     for asker in askers(config, facts):
@@ -133,7 +133,7 @@ def links(config: KeepalivedConfig, facts: HostFacts) -> tuple[Link, ...]:
 
 
 def _not_virtual(config: KeepalivedConfig, facts: HostFacts) -> list[InterfaceAddress]:
-    """Return what is on the interface and not virtual; other programs' addresses among it."""
+    """Return the addresses on the interface that are not virtual; other programs' among them."""
     interface = facts.interface(config.interface)
     virtual = frozenset(config.addresses)
     held = () if interface is None else interface.addresses

@@ -1,4 +1,4 @@
-"""What keepalived counts, as contests ask of it."""
+"""What keepalived counts, in the form that contests need."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.supervising.dump import InstanceDump
 
 
-class Counters(Struct, frozen=True, kw_only=True):
-    """What keepalived's JSON dump says of one instance; ``taken_at`` is monotonic seconds.
+class AdvertCounters(Struct, frozen=True, kw_only=True):
+    """What keepalived's JSON dump shows of one instance; ``taken_at`` is monotonic seconds.
 
     ``taken_at`` is when keepalived was asked: whatever was counted before is in it.
     ``advert_rcvd`` counts before the addresses are compared one by one (2.2.7): an advert that
-    lists as many addresses as ours, but others, moves it *and* ``addr_list_err``.
+    lists as many addresses as the instance has, but others, moves it *and* ``addr_list_err``.
     ``other_errors`` is the sum of packet_len_err, ip_ttl_err, invalid_type_rcvd,
     invalid_authtype and authtype_mismatch. Another version or advert interval moves nothing.
     """
@@ -30,8 +30,8 @@ class Counters(Struct, frozen=True, kw_only=True):
     other_errors: int = 0
 
     @classmethod
-    def of(cls, instance: InstanceDump, taken_at: float) -> Counters:
-        """Return what a dump that was asked for at ``taken_at`` says of an instance."""
+    def of(cls, instance: InstanceDump, taken_at: float) -> AdvertCounters:
+        """Return the counters of an instance from a dump that was asked for at ``taken_at``."""
         counted = instance.counters
         return cls(
             taken_at=taken_at,

@@ -1,4 +1,4 @@
-"""Whether keepalived counts the adverts that we see: the part of ``contest`` about a BACKUP."""
+"""Whether keepalived counts the adverts that the agent sees: ``contest`` of a BACKUP."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivalry import causes, verdicts, yielding
+from ipfailover_agent.core.rivalry import causes, timing, yielding
 from ipfailover_agent.core.rivalry.conflict import (
     Action,
     Contest,
+    ContestPhase,
     ContestPolicy,
     EndTrial,
     HoldReason,
-    Phase,
 )
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.rivalry.counters import Counters
+    from ipfailover_agent.core.rivalry.counters import AdvertCounters
 
 Step = tuple[Contest, tuple[Action, ...]]
 
@@ -28,7 +28,7 @@ def count(
 ) -> Contest:
     """Count an advert that keepalived should count, in BACKUP.
 
-    An agent that reads it late runs late, and keepalived beside it may as well: the time in which
+    An agent that reads the advert late runs late, and keepalived may do so too: the time in which
     keepalived has to count it begins ``now``.
     """
     dump_at = state.dump_at
@@ -37,13 +37,13 @@ def count(
     if is_new:
         dump_at = now
         if state.is_counting or state.passed:
-            # What was counted since the baseline says nothing of this one.
+            # What was counted since the baseline shows nothing about this advert.
             state = replace(state, baseline=None, passed=0, second_at=None)
         state = replace(state, is_counting=False, dump_at=now)
     if state.baseline is None or heard_at <= state.baseline.taken_at:
         return state
     state = replace(state, passed=state.passed + 1)
-    if state.passed in {verdicts.needed(state, now), 2}:
+    if state.passed in {timing.needed(state, now), 2}:
         state = replace(state, second_at=now)
         if not state.is_counting:
             state = replace(state, dump_at=min(dump_at, now + policy.settle))
@@ -51,31 +51,31 @@ def count(
 
 
 def hope(state: Contest, until: float) -> Contest:
-    """Try soon whether keepalived counts a rival's adverts: something has changed about them."""
-    if state.phase is not Phase.HELD or state.trial_at is None:
+    """Look soon whether keepalived counts a rival's adverts: something about them has changed."""
+    if state.phase is not ContestPhase.HELD or state.trial_at is None:
         return state
     return replace(state, trial_at=min(state.trial_at, until), trials=0)
 
 
-def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Step:
+def on_dump(state: Contest, counters: AdvertCounters, now: float, policy: ContestPolicy) -> Step:
     """Return the state after keepalived's answer, and whether a BACKUP has to yield."""
     if state.state is not VrrpState.BACKUP or counters.taken_at < state.since:
         return state, ()
     state = plan_dump(state, counters, now, policy)
     baseline = state.baseline
-    if baseline is None or verdicts.went_back(baseline, counters):
+    if baseline is None or timing.went_back(baseline, counters):
         return replace(state, baseline=counters, passed=0, second_at=None), ()
-    if verdicts.accepted(state, baseline, counters) > 0:
+    if timing.accepted(state, baseline, counters) > 0:
         state = replace(state, baseline=counters, passed=0, second_at=None, is_counting=True)
-        if state.phase is Phase.TRIAL:
+        if state.phase is ContestPhase.TRIAL:
             state = replace(yielding.calm(state, now), blind_until=None)
             return state, (EndTrial(),)
         return state, ()
-    is_refused = verdicts.refused(baseline, counters)
-    if not is_refused and not verdicts.has_read_second(state, policy):
+    is_refused = timing.refused(baseline, counters)
+    if not is_refused and not timing.has_read_second(state, policy):
         return state, ()
     if (
-        state.passed < (verdicts.needed(state, now) if is_refused else 2)
+        state.passed < (timing.needed(state, now) if is_refused else 2)
         or state.second_at is None
         or counters.taken_at
         < state.second_at + (policy.settle if is_refused else policy.doubt) - 1e-6
@@ -90,19 +90,21 @@ def on_dump(state: Contest, counters: Counters, now: float, policy: ContestPolic
     return yielding.hold(state, HoldReason.UNCOUNTED, cause, now, policy)
 
 
-def plan_dump(state: Contest, counters: Counters, now: float, policy: ContestPolicy) -> Contest:
-    """Say when to look again, given that ``counters`` have just come."""
+def plan_dump(
+    state: Contest, counters: AdvertCounters, now: float, policy: ContestPolicy
+) -> Contest:
+    """Return when to look again, given that ``counters`` have just come."""
     if state.dump_at is None:
         return state
     if state.second_at is not None and not state.is_counting:
-        for patience in (policy.settle, policy.doubt):
-            wanted_at = state.second_at + patience
+        for timeout in (policy.settle, policy.doubt):
+            wanted_at = state.second_at + timeout
             if counters.taken_at < wanted_at - 1e-6:
                 # Asked before the adverts in question could be counted.
                 return replace(state, dump_at=max(now, wanted_at))
-        if not verdicts.has_read_second(state, policy):
+        if not timing.has_read_second(state, policy):
             return replace(state, dump_at=now)
     wait = policy.dump_interval
-    if state.phase is Phase.TRIAL:
+    if state.phase is ContestPhase.TRIAL:
         wait = state.context.advert_interval
     return replace(state, dump_at=now + wait)

@@ -1,11 +1,11 @@
-"""The goodbye of an instance that its keepalived could not say.
+"""The last advert of an instance, of priority 0, where its keepalived could not send it.
 
-Whoever leaves MASTER says so by an advert of priority 0, and the others take over within their
-skew instead of waiting for the master-down time. keepalived sends it from the address that it has
-on the interface, by the routes that are there: where a network manager took that address away,
-IPv6 multicast fails (2.2.7: "send advert error 22"), IPv4 unicast goes to the router, and nobody
-holds the address for 2.7 to 3.6 s. What it sent last is known from the wire, so the same frame
-with priority 0 can still be sent.
+A router that leaves MASTER announces it by an advert of priority 0, and the others take over
+within their skew time instead of waiting for the master-down interval. keepalived sends it from
+the address that it has on the interface, by the routes that are there. Where a network manager
+took that address away, IPv6 multicast fails (2.2.7: "send advert error 22"), IPv4 unicast goes to
+the router, and no node holds the address for 2.7 to 3.6 s. The adverts that left before are known
+from the wire, so the same frame with priority 0 can still be sent.
 
 Times are monotonic seconds.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
 
 _MAC_LENGTH: Final = 6  # of the destination, at the head of a frame
-_LATEST: Final = 0.3  # seconds after it left MASTER: later somebody else may be MASTER
+_LATEST: Final = 0.3  # seconds after it left MASTER: later another node may be MASTER
 _MISSED: Final = 3.5  # advert intervals, more than the master-down time
 
 
@@ -36,7 +36,7 @@ class Farewell(Struct, frozen=True, kw_only=True):
     Attributes:
         frames: its last adverts as they left, by the address that they went to.
         sent_at: when the last of them left.
-        others_at: when an advert of another node for its id was last heard.
+        others_at: when an advert of another node for its id last came.
         left_at: when it left MASTER, None while it is MASTER or never was.
     """
 
@@ -47,9 +47,9 @@ class Farewell(Struct, frozen=True, kw_only=True):
 
 
 def sent(state: Farewell, advert: packets.Advert, frame: bytes, now: float) -> Farewell:
-    """Take an advert of ours that left; one of priority 0, for the same MAC, is the goodbye.
+    """Note an advert of this instance that left; priority 0 to the same MAC is the last one.
 
-    One in a frame with a VLAN tag is no model for a frame of our own.
+    An advert in a frame with a VLAN tag is no model for a frame of the agent.
     """
     if not packets.is_untagged(frame):
         return state
@@ -63,18 +63,18 @@ def sent(state: Farewell, advert: packets.Advert, frame: bytes, now: float) -> F
     )
 
 
-def heard(state: Farewell, now: float) -> Farewell:
-    """Take an advert of another node that is MASTER."""
+def on_advert(state: Farewell, now: float) -> Farewell:
+    """Note an advert of another node that is MASTER."""
     return replace(state, others_at=now)
 
 
 def entered(
     state: Farewell, entry: VrrpState, advert_interval: float, now: float
 ) -> tuple[Farewell, tuple[bytes, ...]]:
-    """Return the state after a transition, and the frames that say goodbye, if none was said.
+    """Return the state after a transition, and the frames of priority 0 that are still to be sent.
 
-    Only in FAULT, where nothing is held for certain, and only at once: a BACKUP that hears
-    priority 0 from anybody stops waiting for the MASTER that there is (2.2.7).
+    Only in FAULT, where the node holds nothing for certain, and only at once: a BACKUP that gets
+    priority 0 from any node stops waiting for the MASTER that there is (2.2.7).
     """
     if entry is VrrpState.MASTER:
         return replace(state, left_at=None), ()

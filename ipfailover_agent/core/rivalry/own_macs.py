@@ -1,4 +1,4 @@
-"""The hardware addresses that are this host's: those of now, and for a while those before.
+"""The hardware addresses of this host: the present ones, and for a while the former ones.
 
 A frame that left under a MAC may come back when the interface has another one: a bond that fails
 over, a bridge that gets a port, a network manager that sets one.
@@ -30,12 +30,12 @@ class OwnMacs(Struct, frozen=True, kw_only=True):
 
     @property
     def deadline(self) -> float | None:
-        """Return when the first of the former ones counts no longer, None without any."""
+        """Return when the first of the former MACs ceases to count, None without any."""
         return min((until for _, until in self.former), default=None)
 
 
 def learned(known: OwnMacs, present: Collection[bytes], now: float, memory: float) -> OwnMacs:
-    """Return what is this host's after a look at ``now`` that found the ``present`` MACs.
+    """Return the MACs of this host after a look at ``now`` that found the ``present`` ones.
 
     Those that are gone count for ``memory`` seconds more.
     """

@@ -1,4 +1,4 @@
-"""The words of ``answering``: what is remembered of addresses, events and actions."""
+"""The types of ``answering``: what is remembered of addresses, events and actions."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ class AnsweringPolicy(Struct, frozen=True, kw_only=True):
 
     Attributes:
         interval: between two questions for one address, at least.
-        settle: a holder is heard for so long before anything is asked.
-        patience: an answer is waited for so long; it takes milliseconds.
-        limit: so many questions in a row are unanswered until that is told.
+        settle: adverts of a holder come for so long before the agent asks anything.
+        timeout: the agent waits so long for an answer; it takes milliseconds.
+        limit: so many questions in a row stay unanswered before the agent reports it.
         burst: questions that may go at once; ``tick`` between two bursts.
-        report_interval: between two reports; what is found meanwhile is told together.
+        report_interval: between two reports; what is found meanwhile goes into one report.
     """
 
     interval: float = 60.0
     settle: float = 10.0
-    patience: float = 2.0
+    timeout: float = 2.0
     limit: int = 3
     burst: int = 5
     tick: float = 1.0
     report_interval: float = 60.0
 
 
-class Holder(Struct, frozen=True, kw_only=True):
-    """Another node that is heard as the master of an instance, by adverts that count here.
+class ForeignMaster(Struct, frozen=True, kw_only=True):
+    """Another node that is the master of an instance, by adverts that count here.
 
     Attributes:
         source: the node's own address, which its adverts come from.
         mac: 6 bytes, likewise.
-        addresses: that its adverts list. What they do not list it may not hold.
-        since: it has been the only one since then, and we BACKUP, in monotonic seconds.
+        addresses: those that its adverts list. It may not hold an address that they do not list.
+        since: when it became the only one while this node is BACKUP, in monotonic seconds.
     """
 
     source: IPAddress
@@ -56,24 +56,24 @@ class Holder(Struct, frozen=True, kw_only=True):
     since: float
 
 
-class Inquiry(Struct, frozen=True, kw_only=True):
+class AddressQuestion(Struct, frozen=True, kw_only=True):
     """What is known of one address. Times are monotonic seconds.
 
     Attributes:
-        instance: that serves it; empty for a holder's own address.
+        instance: the one that serves the address; empty for a holder's own address.
         own: the address of this node that asks.
         due_at: when to ask again.
-        holder: who held it when it was asked for last; None for a holder's own address.
+        holder: the holder at the last question; None for a holder's own address.
         asked_at: when that was; ``is_open`` while an answer may come.
         unanswered: questions in a row.
-        since: when it was found that nobody answers, None while that is not so.
-        told_of: the holder that this was told of; stays until somebody answers.
+        since: when it was found that no host answers, None while that is not so.
+        told_of: the holder that was reported; stays until a host answers.
     """
 
     instance: str = ""
     own: IPAddress
     due_at: float = 0.0
-    holder: Holder | None = None
+    holder: ForeignMaster | None = None
     asked_at: float | None = None
     is_open: bool = False
     unanswered: int = 0
@@ -82,17 +82,17 @@ class Inquiry(Struct, frozen=True, kw_only=True):
 
     @property
     def is_silent(self) -> bool:
-        """Tell, of a holder's own address, whether its silence is still to be told."""
+        """Return, of a holder's own address, whether its silence is still to be reported."""
         return self.unanswered >= _SILENT and self.told_of is None
 
     @property
     def is_untold(self) -> bool:
-        """Tell whether there is something to say of it."""
+        """Return whether there is something to report about the address."""
         is_known = self.holder is not None and self.told_of == self.holder.source
         return self.since is not None and not is_known
 
-    def is_about(self, holder: Holder | None) -> bool:
-        """Tell whether ``holder`` was asked last, and has been there ever since."""
+    def is_about(self, holder: ForeignMaster | None) -> bool:
+        """Return whether ``holder`` was the holder at the last question, and ever since."""
         return (
             holder is not None
             and self.holder is not None
@@ -102,17 +102,15 @@ class Inquiry(Struct, frozen=True, kw_only=True):
         )
 
     def is_judged(self, now: float, policy: AnsweringPolicy) -> bool:
-        """Tell whether an answer would have come by now."""
-        return (
-            self.is_open and self.asked_at is not None and now >= self.asked_at + policy.patience
-        )
+        """Return whether an answer would have come by now."""
+        return self.is_open and self.asked_at is not None and now >= self.asked_at + policy.timeout
 
-    def forgotten(self) -> Inquiry:
-        """Return it without what was found, and with what was told."""
+    def forgotten(self) -> AddressQuestion:
+        """Return the question without its findings, but with what was reported."""
         return replace(self, holder=None, is_open=False, unanswered=0, since=None)
 
-    def answered(self) -> Inquiry:
-        """Return it as somebody has answered."""
+    def answered(self) -> AddressQuestion:
+        """Return the question as a host has answered it."""
         return replace(self, is_open=False, unanswered=0, since=None, told_of=None)
 
 
@@ -120,16 +118,16 @@ class Answering(Struct, frozen=True, kw_only=True):
     """Everything that is remembered.
 
     Attributes:
-        inquiries: of the configured addresses that can be asked for.
-        holders: of holders' own addresses, while they are of interest.
+        inquiries: questions for the configured addresses.
+        holders: questions for holders' own addresses, while they are of interest.
         links: networks of the interface, each with the address of this node that asks in it.
         past: when addresses were asked for that are configured no more.
         looked_at: the last Due that counted; ``reported_at`` the last report.
-        regained: addresses that are answered for again, still to be told.
+        regained: addresses that are answered for again, still to be reported.
     """
 
-    inquiries: Mapping[IPAddress, Inquiry] = field(default_factory=dict)
-    holders: Mapping[IPAddress, Inquiry] = field(default_factory=dict)
+    inquiries: Mapping[IPAddress, AddressQuestion] = field(default_factory=dict)
+    holders: Mapping[IPAddress, AddressQuestion] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     past: Mapping[IPAddress, float] = field(default_factory=dict)
     looked_at: float | None = None
@@ -137,18 +135,18 @@ class Answering(Struct, frozen=True, kw_only=True):
     regained: tuple[IPAddress, ...] = ()
 
     def may_report(self, now: float, policy: AnsweringPolicy) -> bool:
-        """Tell whether the last report is old enough."""
+        """Return whether the last report is old enough."""
         return self.reported_at is None or now >= self.reported_at + policy.report_interval
 
     def own_for(self, address: IPAddress) -> IPAddress | None:
-        """Return the address of this node to ask from; None where it is on no link of ours."""
+        """Return the address of this node to ask from; None for one outside of its networks."""
         return next((own for network, own in self.links if address in network), None)
 
 
 # --- events and actions -------------------------------------------------------------------------
 
 
-class Configured(Struct, frozen=True, kw_only=True):
+class AddressesConfigured(Struct, frozen=True, kw_only=True):
     """Other addresses, or another network: ``instances`` by address; ``links`` as above."""
 
     instances: Mapping[IPAddress, str]
@@ -158,11 +156,11 @@ class Configured(Struct, frozen=True, kw_only=True):
 class Due(Struct, frozen=True, kw_only=True):
     """It is time; ``holders`` of the instances that :func:`due_instances` named, where known."""
 
-    holders: Mapping[str, Holder]
+    holders: Mapping[str, ForeignMaster]
 
 
-class Answered(Struct, frozen=True, kw_only=True):
-    """Somebody with ``mac`` answered for an address, or (``is_unasked``) announced it."""
+class AddressAnswered(Struct, frozen=True, kw_only=True):
+    """A host with ``mac`` answered for an address, or (``is_unasked``) announced it."""
 
     address: IPAddress
     mac: bytes
@@ -170,16 +168,16 @@ class Answered(Struct, frozen=True, kw_only=True):
 
 
 class Missed(Struct, frozen=True):
-    """Answers may have come that were not heard: for ``target``, or for any address."""
+    """Answers may have been missed: for ``target``, or for any address."""
 
     target: IPAddress | None = None
 
 
-Event = Configured | Due | Answered | Missed
+Event = AddressesConfigured | Due | AddressAnswered | Missed
 
 
-class Ask(Struct, frozen=True, kw_only=True):
-    """Ask who has ``target``, from ``own``: the one with ``mac``, or everybody."""
+class AskForAddress(Struct, frozen=True, kw_only=True):
+    """Ask for ``target`` from ``own``: the host with ``mac``, or all hosts."""
 
     target: IPAddress
     own: IPAddress
@@ -187,7 +185,7 @@ class Ask(Struct, frozen=True, kw_only=True):
 
 
 class Unanswered(Struct, frozen=True, kw_only=True):
-    """Nobody answers for these addresses of a holder, all of them found since the last report."""
+    """No host answers for these addresses of a holder, all of them found since the last report."""
 
     holder: IPAddress
     addresses: tuple[IPAddress, ...]
@@ -202,10 +200,10 @@ class HolderUnanswered(Struct, frozen=True, kw_only=True):
 
 
 class Regained(Struct, frozen=True, kw_only=True):
-    """Somebody answers again for what was told."""
+    """A host answers again for addresses that were reported."""
 
     addresses: tuple[IPAddress, ...]
 
 
-Action = Ask | Unanswered | HolderUnanswered | Regained
+Action = AskForAddress | Unanswered | HolderUnanswered | Regained
 Step = tuple[Answering, tuple[Action, ...]]

@@ -1,4 +1,4 @@
-"""Who else claims our addresses: what we are to others, and what was seen of a rival.
+"""What an instance is to other nodes, and what was seen of a rival that claims its addresses.
 
 keepalived's behaviour as in 2.2.7 (vrrp.c: vrrp_check_packet, vrrp_state_master_rx).
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 
-from ipfailover_agent.core.words import shown_without
+from ipfailover_agent.core.text import shown_without
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,12 +26,12 @@ _IPV6: Final = 6
 
 
 def is_from_segment(advert: Advert, peers: Collection[IPAddress] = ()) -> bool:
-    """Tell whether an advert was sent on this segment, as far as its hop limit shows.
+    """Return whether an advert was sent on this segment, as far as its hop limit shows.
 
-    Protocol 112 is routed as any other, to a node's own address. Whoever is behind a router can
-    hold no address here, and is not to make anybody yield. Of the ``peers``, with IPv6, the hop
-    limit shows nothing: unless it has ``unicast_ttl``, keepalived 2.2.7 sends with that of the
-    interface, 64 or whatever the last router advertisement said.
+    Protocol 112 is routed as any other, to a node's own address. A node behind a router can hold
+    no address here, and must make no instance yield. For the ``peers``, with IPv6, the hop limit
+    shows nothing: unless it has ``unicast_ttl``, keepalived 2.2.7 sends with that of the
+    interface, 64 or what the last router advertisement set.
     """
     if advert.ttl == _HOP_LIMIT:
         return True
@@ -40,7 +40,7 @@ def is_from_segment(advert: Advert, peers: Collection[IPAddress] = ()) -> bool:
 
 
 class ContestContext(Struct, frozen=True, kw_only=True):
-    """What an instance of ours is, to others. Replaced as a whole on a reload.
+    """What an instance of this node is to other nodes. Replaced as a whole on a reload.
 
     Attributes:
         addresses: those that its adverts list; ``excluded_addresses`` it holds besides.
@@ -49,9 +49,9 @@ class ContestContext(Struct, frozen=True, kw_only=True):
         mac: of the interface that announces; ``host_macs`` are all MACs of this host.
         advert_interval: seconds.
         password: as ``Advert.password``; None for no authentication.
-        unicast_peers: whom its adverts go to; none with multicast.
+        unicast_peers: the nodes that its adverts go to; none with multicast.
         announce_interval: seconds that one round of announcing all addresses of this node takes
-            at the permitted pace; no delay between announcements is shorter. Nodes of one
+            at the permitted rate; no delay between announcements is shorter. Nodes of one
             configuration must agree on it: the loser of a contest counts with it.
         router_ids: how many ids the whole configuration needs, for suggesting a free offset.
         is_resolving: False only reports (OPENSHIFT_HA_CONFLICT=report).
@@ -85,37 +85,37 @@ class ContestContext(Struct, frozen=True, kw_only=True):
 
     @property
     def is_unicast(self) -> bool:
-        """Tell whether its adverts go to peers."""
+        """Return whether its adverts go to peers."""
         return bool(self.unicast_peers)
 
     @property
-    def skew(self) -> float:
+    def skew_time(self) -> float:
         """Return keepalived's VRRP_TIMER_SKEW in seconds; version 3 scales it."""
         scale = 1.0 if self.version == _SECONDS_VERSION else self.advert_interval
         return (_PRIORITIES - self.priority) / _PRIORITIES * scale
 
     @property
-    def master_down_time(self) -> float:
-        """Return how long keepalived waits for a master's adverts, in seconds."""
-        return _ADVERTS * self.advert_interval + self.skew
+    def master_down_interval(self) -> float:
+        """Return the Master_Down_Interval of this instance (RFC 5798 section 6.1), in seconds."""
+        return _ADVERTS * self.advert_interval + self.skew_time
 
-    def silence_of(self, advert: Advert) -> float:
-        """Return the seconds without a word after which the sender of ``advert`` is gone.
+    def master_down_interval_for(self, advert: Advert) -> float:
+        """Return the seconds without an advert after which the sender of ``advert`` is gone.
 
-        A rival may advertise more slowly than we do; then its own interval counts.
+        A rival may advertise more slowly than this instance; then its own interval counts.
         """
-        return _ADVERTS * max(self.advert_interval, advert.interval) + self.skew
+        return _ADVERTS * max(self.advert_interval, advert.interval) + self.skew_time
 
     def is_own(self, mac: bytes) -> bool:
-        """Tell whether a MAC is one of this host, whichever interface it belongs to."""
+        """Return whether a MAC is one of this host, whichever interface it belongs to."""
         return mac == self.mac or mac in self.host_macs
 
     def differs_by_the_node(self, other: ContestContext) -> bool:
-        """Tell whether only what surrounds the instance is other than in ``other``.
+        """Return whether ``other`` differs only in what surrounds the instance.
 
-        MACs and addresses of this host, how many more instances there are: what the instance and
-        others think of each other's adverts is as before. An address that a reload removes counts
-        as the node's own until a moment later.
+        MACs and addresses of this host, and the number of further instances, change nothing about
+        how the instance and other nodes judge each other's adverts. An address that a reload
+        removes counts as the node's own until a moment later.
         """
         surrounded = replace(
             other,
@@ -128,27 +128,27 @@ class ContestContext(Struct, frozen=True, kw_only=True):
         return self != other and self == surrounded
 
     def is_own_advert(self, advert: Advert) -> bool:
-        """Tell whether an advert comes from this host, by its MAC or its source."""
+        """Return whether an advert comes from this host, by its MAC or its source."""
         return self.is_own(advert.source_mac) or self.is_own_address(advert.source)
 
     def is_own_address(self, address: IPAddress) -> bool:
-        """Tell whether an address is one of this node itself."""
+        """Return whether an address is one of this node itself."""
         return address == self.source or address in self.node_addresses
 
     def holds(self, address: IPAddress) -> bool:
-        """Tell whether this instance serves ``address``."""
+        """Return whether this instance serves ``address``."""
         return address in self.served
 
     def shares(self, other: ContestContext) -> bool:
-        """Tell whether both serve one of the same addresses."""
+        """Return whether both serve one of the same addresses."""
         return not self.served.isdisjoint(other.served)
 
     def is_claimed_by(self, advert: Advert) -> bool:
-        """Tell whether an advert lists at least one address that this instance serves."""
+        """Return whether an advert lists at least one address that this instance serves."""
         return not self.served.isdisjoint(advert.addresses)
 
     def ranks_below(self, advert: Advert) -> bool:
-        """Tell whether VRRP ranks the advert's sender higher: priority, then address.
+        """Return whether VRRP ranks the advert's sender higher: priority, then address.
 
         Addresses compare as numbers in network byte order (RFC 5798 section 6.4.3). Equal ones
         cannot be: what comes from an address of this node is no rival.
@@ -157,29 +157,29 @@ class ContestContext(Struct, frozen=True, kw_only=True):
 
 
 class Rival(Struct, frozen=True, kw_only=True):
-    """What was seen of one MAC that claims our addresses. Times are monotonic seconds.
+    """What was seen of one MAC that claims addresses of this instance, in monotonic seconds.
 
-    Its adverts are remembered per router id, since a node with other groups advertises our
-    addresses under several, and its announcements apart from them.
+    Its adverts are remembered per router id, since a node with other groups advertises the same
+    addresses under several ids, and its announcements apart from them.
 
     Attributes:
         router_id: of its adverts; None where this is about its announcements.
         first_seen: its first sign of life of the present, continuous sighting.
-        advert: its newest advert; ``advert_at`` when, None once it has left or never spoke VRRP.
-        announced_at: when it last announced an address of ours, ``address`` which one.
-        disputed_at: when it first announced it without adverts of it in sight.
-        challenged_at: its first advert since we became MASTER.
-        answered_at: when an advert of a higher rank first told it to step down: one of ours that
-            left after ``challenged_at``, or, while we are BACKUP, another rival's.
+        advert: its newest advert; ``advert_at`` when, None once it has left or never sent VRRP.
+        announced_at: when it last announced such an address, ``address`` which one.
+        disputed_at: when it first announced the address while none of its adverts came.
+        challenged_at: its first advert since this instance became MASTER.
+        answered_at: when an advert of a higher rank first asked it to step down: one of this
+            instance that left after ``challenged_at``, or, while BACKUP, another rival's.
         defied_at: when it last went on advertising all the same, the higher rank still there.
-        contact_at: its first announcement since we became MASTER, no advert of it in sight.
-        stage: how far the contest has come since, see ``verdicts.yields``; 0 until it announces
+        contact_at: its first announcement since this instance became MASTER, without adverts.
+        stage: how far the contest has come since, see ``timing.yields``; 0 until it announces
             again.
-        lapses: how often it announced anew after a silence in which one who hears us would not
-            have been silent.
+        lapses: how often it announced anew after a silence in which a node that receives this
+            node's announcements would not have been silent.
         left_at: when it last sent priority 0.
-        disclaimed_at: when an advert of it for the same id last listed none of our addresses.
-        is_reported: that it advertises beside us has been told.
+        disclaimed_at: when an advert of it for the same id last listed none of these addresses.
+        is_reported: the agent has reported that it advertises beside this instance.
     """
 
     mac: bytes
@@ -202,7 +202,7 @@ class Rival(Struct, frozen=True, kw_only=True):
 
     @property
     def has_disclaimed(self) -> bool:
-        """Tell whether its newest advert for the id lists none of our addresses."""
+        """Return whether its newest advert for the id lists none of this instance's addresses."""
         return self.disclaimed_at is not None and self.disclaimed_at >= (self.advert_at or 0.0)
 
     @property
@@ -216,7 +216,7 @@ class Rival(Struct, frozen=True, kw_only=True):
         return (0, 0) if self.advert is None else (self.advert.priority, int(self.advert.source))
 
     def advertises(self, context: ContestContext, now: float) -> bool:
-        """Tell whether adverts of it are in sight: the newest is not older than its silence."""
+        """Return whether its adverts are recent: one came within the master-down interval."""
         silent_at = self.silent_at(context)
         return silent_at is not None and now < silent_at
 
@@ -224,15 +224,15 @@ class Rival(Struct, frozen=True, kw_only=True):
         """Return when its adverts count as ended unless another one comes; None without any."""
         if self.advert is None or self.advert_at is None:
             return None
-        return self.advert_at + context.silence_of(self.advert)
+        return self.advert_at + context.master_down_interval_for(self.advert)
 
     def claims_elsewhere(self, context: ContestContext, now: float) -> bool:
-        """Tell whether adverts of it in sight list addresses of ours under another id."""
+        """Return whether recent adverts of it list this instance's addresses under another id."""
         is_elsewhere = self.router_id not in {None, context.virtual_router_id}
         return is_elsewhere and self.advertises(context, now)
 
     def outranks(self, context: ContestContext) -> bool:
-        """Tell whether its newest advert ranks above us."""
+        """Return whether its newest advert ranks above this instance."""
         return self.advert is not None and context.ranks_below(self.advert)
 
     def sighted(self, now: float, memory: float) -> Rival:
@@ -256,7 +256,7 @@ class Rival(Struct, frozen=True, kw_only=True):
         )
 
     def lapsed(self) -> Rival:
-        """Return it as heard again after a silence: what was between us begins anew."""
+        """Return it as seen again after a silence: the contest between the two begins anew."""
         return replace(
             self,
             disputed_at=None,
@@ -266,7 +266,7 @@ class Rival(Struct, frozen=True, kw_only=True):
         )
 
     def shifted(self, gap: float, now: float) -> Rival:
-        """Return it as if the last ``gap`` seconds, in which we did not look, had not passed."""
+        """Return it as if the last ``gap`` seconds, unobserved by the agent, had not been."""
 
         def later(moment: float | None) -> float | None:
             return None if moment is None else min(now, moment + gap)
@@ -287,7 +287,7 @@ class Rival(Struct, frozen=True, kw_only=True):
 
 
 def is_alike(one: Advert | None, other: Advert) -> bool:
-    """Tell whether keepalived treats two adverts alike, ranks aside."""
+    """Return whether keepalived treats two adverts alike, ranks aside."""
     return one is not None and _treated_by(one) == _treated_by(other)
 
 

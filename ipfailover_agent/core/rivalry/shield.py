@@ -1,12 +1,12 @@
-"""What keepalived is kept from reading: adverts for our ids of those that are no rivals of ours.
+"""Which adverts keepalived must not read: those for this node's ids of senders that are no rivals.
 
 keepalived 2.2.7 to 2.4.3 set an instance's timer anew after each packet for its id, also after one
-that they refuse. So a router with one of our ids for other addresses puts a MASTER's next advert
-off by a whole interval, again and again, and its BACKUP takes over.
+that they refuse. So a router that uses one of these ids for other addresses puts a MASTER's next
+advert off by a whole interval, again and again, and its BACKUP takes over.
 
-What is dropped is told by content, not by the sender and the id alone: a node of ours may run a
-second speaker. An advert that lists an address of ours matches no rule for a foreign one, so it
-does not matter when rules come and go.
+Rules match the content, not only the sender and the id: another node of the cluster may run a
+second VRRP speaker. An advert that lists an address of this node matches no rule for a foreign
+one, so that it does not matter when rules come and go.
 
 Times are monotonic seconds.
 """
@@ -28,17 +28,19 @@ if TYPE_CHECKING:
 
 LIFETIME: Final = 60.0  # of an element of the kernel's, from the last such advert on
 LIMIT: Final = 64  # elements at a time
-_WINDOW: Final = 5.0  # in which the second advert has to come, or two intervals of ours if longer
+_WINDOW: Final = 5.0  # in which the second advert has to come, or two own intervals if longer
 _RENEWED_AFTER: Final = 20.0
 _SUSPECTS: Final = 256  # remembered at a time: others may send anything
 
 
-def of_advert(advert: Advert, *, is_ours: bool, peers: Collection[IPAddress]) -> Signature | None:
+def signature_of_advert(
+    advert: Advert, *, is_ours: bool, peers: Collection[IPAddress]
+) -> Signature | None:
     """Return what to drop, None for an advert that keepalived has to read.
 
     Args:
-        advert: a received one, for an id of ours.
-        is_ours: it lists an address of ours, under whatever id.
+        advert: a received one, for an id of this node.
+        is_ours: it lists an address of this node, under whatever id.
         peers: the unicast peers of the instance, which may be behind a router.
     """
     is_routed = advert.source not in peers and not is_from_segment(advert)
@@ -58,17 +60,17 @@ def _signature(advert: Advert, *, hop_limit: int | None = None) -> Signature:
     )
 
 
-def of_carp(carp: Carp) -> Signature:
+def signature_of_carp(carp: Carp) -> Signature:
     """Return what to drop of a CARP device."""
     return Signature(source=carp.source, router_id=carp.router_id, is_carp=True)
 
 
 class Shield(Struct, frozen=True):
-    """What was heard of foreign speakers.
+    """What was received of foreign speakers.
 
     Attributes:
-        suspects: heard once, and when.
-        foreign: heard twice in time, and when last.
+        suspects: received once, and when.
+        foreign: received twice in time, and when last.
         overflowed: there were more than the kernel is to hold.
     """
 
@@ -77,8 +79,8 @@ class Shield(Struct, frozen=True):
     overflowed: bool = False
 
 
-def heard(shield: Shield, signature: Signature, now: float, advert_interval: float) -> Shield:
-    """Return the state after an advert that is to be dropped; ``advert_interval`` is ours."""
+def on_advert(shield: Shield, signature: Signature, now: float, advert_interval: float) -> Shield:
+    """Return the state after an advert to drop; ``advert_interval`` is the instance's own."""
     if signature in shield.foreign:
         return Shield(shield.suspects, {**shield.foreign, signature: now}, shield.overflowed)
     window = max(_WINDOW, 2 * advert_interval)
@@ -96,9 +98,9 @@ def heard(shield: Shield, signature: Signature, now: float, advert_interval: flo
 
 
 def heard_of_ours(shield: Shield, advert: Advert) -> Shield:
-    """Return the state after an advert that lists an address of ours.
+    """Return the state after an advert that lists an address of this node.
 
-    Only behind the addresses that a rule compares can there be one: such a rule has to go.
+    A rule compares only the first addresses. Where this one is behind them, the rule has to go.
     """
     if len(advert.addresses) <= LISTED or not shield.foreign:
         return shield
@@ -122,7 +124,7 @@ def kept(
     ours: Collection[IPAddress],
     peers: Collection[IPAddress],
 ) -> Shield:
-    """Return the state under another configuration: what is ours now is foreign no more.
+    """Return the state under another configuration: its own ids and addresses are not foreign.
 
     Args:
         shield: the state before.
@@ -151,7 +153,7 @@ def ends(shield: Shield) -> dict[Signature, float]:
 
 
 def is_due(shield: Shield, applied: Mapping[Signature, float], now: float) -> bool:
-    """Tell whether the kernel has to be told; ``applied`` is what it drops, and until when."""
+    """Return whether the kernel needs other rules; ``applied`` are its rules, and until when."""
     wanted = ends(shield)
     if any(until > now and each not in wanted for each, until in applied.items()):
         return True

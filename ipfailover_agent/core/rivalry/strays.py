@@ -1,8 +1,8 @@
 """Addresses that are on an interface of this node while another node is MASTER of them.
 
-Such an address was set by hand, or by another program. It may be what clients are served from, so
-it stays until a node is MASTER of it. When another node is heard to be that, and keepalived, asked
-after that, does not say that this node is, it has to go.
+Such an address was set by hand, or by another program. Clients may be served from it, so it stays
+until a node is MASTER of it. It has to go when another node advertises it as MASTER, and
+keepalived, asked after that advert, does not report that this node is MASTER.
 
 Pure: the caller looks at the interface, asks keepalived and removes.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
 
 
-class Claim(Struct, frozen=True, kw_only=True):
-    """Another node was heard to hold an address that is on an interface here.
+class StrayClaim(Struct, frozen=True, kw_only=True):
+    """Another node claims an address that is on an interface here.
 
-    ``instance`` serves it here, ``rival`` says it there; ``at`` is monotonic.
+    ``instance`` serves it here, ``rival`` claims it there; ``at`` is monotonic.
     """
 
     address: IPAddress
@@ -34,36 +34,36 @@ class Claim(Struct, frozen=True, kw_only=True):
     at: float
 
 
-class Strays(Struct, frozen=True, kw_only=True):
+class StrayAddresses(Struct, frozen=True, kw_only=True):
     """What is on the interface, of instances that are not MASTER here, and what is claimed of it.
 
     ``looked_at`` is when that was seen, None where it has to be looked at anew.
     """
 
     present: frozenset[IPAddress] = frozenset()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[StrayClaim, ...] = ()
     looked_at: float | None = None
 
 
-def wants_look(state: Strays, now: float, every: float) -> bool:
-    """Tell whether what is known of the interface is too old to judge a claim by."""
+def wants_look(state: StrayAddresses, now: float, every: float) -> bool:
+    """Return whether what is known of the interface is too old to judge a claim by."""
     return state.looked_at is None or now - state.looked_at >= every
 
 
-def seen(state: Strays, present: Collection[IPAddress], now: float) -> Strays:
-    """Return the state after a look at the interface; what has gone is claimed no more."""
+def seen(state: StrayAddresses, present: Collection[IPAddress], now: float) -> StrayAddresses:
+    """Return the state after a look at the interface; an address that has gone has no claim."""
     found = frozenset(present)
     claims = tuple(each for each in state.claims if each.address in found)
     return replace(state, present=found, claims=claims, looked_at=now)
 
 
-def heard(
-    state: Strays, instance: str, addresses: Collection[IPAddress], rival: str, now: float
-) -> tuple[Strays, bool]:
+def on_advert(
+    state: StrayAddresses, instance: str, addresses: Collection[IPAddress], rival: str, now: float
+) -> tuple[StrayAddresses, bool]:
     """Return the state after a rival's advert or announcement, and whether to ask keepalived."""
     known = {each.address for each in state.claims}
     claims = tuple(
-        Claim(address=each, instance=instance, rival=rival, at=now)
+        StrayClaim(address=each, instance=instance, rival=rival, at=now)
         for each in addresses
         if each in state.present and each not in known
     )
@@ -71,12 +71,12 @@ def heard(
 
 
 def answered(
-    state: Strays, states: Mapping[str, VrrpState], asked_at: float
-) -> tuple[Strays, tuple[Claim, ...]]:
+    state: StrayAddresses, states: Mapping[str, VrrpState], asked_at: float
+) -> tuple[StrayAddresses, tuple[StrayClaim, ...]]:
     """Return the state after keepalived's answer, and the claims whose addresses have to go.
 
-    ``states`` are its instances' by name. An instance that it does not know yet is asked for
-    again; an answer to a question from before a claim says nothing of it.
+    ``states`` are its instances' by name. An instance that keepalived does not know yet is asked
+    for again; an answer to a question from before a claim shows nothing about it.
     """
     due = tuple(each for each in state.claims if each.at < asked_at and states.get(each.instance))
     left = tuple(each for each in state.claims if each not in due)

@@ -19,14 +19,14 @@ from ipfailover_agent.core.model import VrrpState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ipfailover_agent.core.supervising.dump import Counters, InstanceDump
+    from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
 
 _MASTER_DOWN_TIMES: Final = 3
 _ADVERTS_MISSED: Final = 3  # RFC 5798, section 6.1
 _RANKS: Final = 256
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class DeafnessPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds.
 
     Attributes:
@@ -38,10 +38,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     forgotten_after: float = 1200.0
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class BackupUnchanged(Struct, frozen=True, kw_only=True):
     """Since when a BACKUP counts as it does."""
 
-    counters: Counters
+    counters: VrrpStatistics
     at: float
 
 
@@ -56,7 +56,7 @@ class Deafness(Struct, frozen=True, kw_only=True):
         deaf_at: see ``restart_at``.
     """
 
-    standing: Mapping[str, Standing] = field(default_factory=dict)
+    standing: Mapping[str, BackupUnchanged] = field(default_factory=dict)
     deaf: Mapping[str, float] = field(default_factory=dict)
     restarts: int = 0
     restart_at: float = 0.0
@@ -67,7 +67,7 @@ def dumped(
     state: Deafness,
     instances: tuple[InstanceDump, ...],
     now: float,
-    policy: Policy,
+    policy: DeafnessPolicy,
     *,
     others_heard: bool,
 ) -> tuple[Deafness, bool]:
@@ -95,7 +95,7 @@ def dumped(
 
 
 def ended(state: Deafness) -> Deafness:
-    """Return the state once keepalived has ended, or our own loop stood still: count anew."""
+    """Return the state once keepalived has ended, or the agent's loop stood still: count anew."""
     return replace(state, standing={}, deaf={})
 
 
@@ -119,20 +119,20 @@ def troubles(state: Deafness, interface: str, names: Iterable[str]) -> tuple[str
     return (text,)
 
 
-def _stand(state: Deafness, instance: InstanceDump, now: float) -> Standing:
+def _stand(state: Deafness, instance: InstanceDump, now: float) -> BackupUnchanged:
     before = state.standing.get(instance.name)
     if before is not None and before.counters == instance.counters:
         return before
-    return Standing(counters=instance.counters, at=now)
+    return BackupUnchanged(counters=instance.counters, at=now)
 
 
-def _calm(state: Deafness, now: float, policy: Policy) -> Deafness:
+def _calm(state: Deafness, now: float, policy: DeafnessPolicy) -> Deafness:
     if state.deaf_at is None or now - state.deaf_at < policy.forgotten_after:
         return state
     return replace(state, restarts=0, deaf_at=None)
 
 
-def _next_at(state: Deafness, policy: Policy) -> float:
+def _next_at(state: Deafness, policy: DeafnessPolicy) -> float:
     """Return before when there is no further restart."""
     if not state.restarts:
         return 0.0

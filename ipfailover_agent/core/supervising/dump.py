@@ -1,4 +1,4 @@
-"""keepalived's own word on its instances: the JSON dump that a real-time signal asks for.
+"""What keepalived reports of its instances: the JSON dump that a real-time signal asks for.
 
 The dump is a list of ``{"data": {...}, "stats": {...}}``; with ``json_version 2`` (keepalived
 2.2.8) it is the value of ``"vrrp"``. Sources: keepalived's vrrp_json.c, 2.2.7 to 2.4.3, and dumps
@@ -33,7 +33,7 @@ _LONGEST_INTERVAL = 3600.0  # seconds; VRRP has room for 255
 _LARGEST_SIGNAL = 64
 
 
-class Counters(Struct, frozen=True):
+class VrrpStatistics(Struct, frozen=True):
     """What an instance counted since keepalived's VRRP child started; keepalived's names.
 
     ``advert_sent`` counts what keepalived meant to send: it rises also where a firewall or a full
@@ -56,7 +56,7 @@ class Counters(Struct, frozen=True):
     pri_zero_sent: int = 0
 
 
-_COUNTERS = Counters.__struct_fields__[2:]  # after those that have to be there
+_COUNTERS = VrrpStatistics.__struct_fields__[2:]  # after those that have to be there
 
 
 class InstanceDump(Struct, frozen=True, kw_only=True):
@@ -68,7 +68,7 @@ class InstanceDump(Struct, frozen=True, kw_only=True):
         version: of VRRP, 2 or 3.
         effective_priority: after weights; 0 in FAULT.
         advert_interval: seconds between its own adverts.
-        master_advert_interval: seconds between those of the master it last heard.
+        master_advert_interval: seconds between those of the last master.
         has_addresses: keepalived has set its virtual addresses and not removed them.
         last_transition: seconds since the epoch, by keepalived's clock.
         garp_delay: seconds from a takeover to the second announcement, as configured.
@@ -85,7 +85,7 @@ class InstanceDump(Struct, frozen=True, kw_only=True):
     master_advert_interval: float
     has_addresses: bool
     last_transition: float
-    counters: Counters
+    counters: VrrpStatistics
     garp_delay: float = 0.0
 
 
@@ -93,7 +93,7 @@ def parse(text: str) -> tuple[InstanceDump, ...] | None:
     """Read a dump; None while it is incomplete, and for anything else that is no dump.
 
     What decisions rest on has to be there: name, state, router id, interval, adverts sent and
-    received. The rest is 0 where a version does not tell it. 254 instances take some 4 ms.
+    received. The rest is 0 where a version lacks it. 254 instances take some 4 ms.
     """
     if not text.rstrip().endswith(("]", "}")):  # keepalived 2.2.7 does not write it at once
         return None
@@ -155,9 +155,9 @@ def _parse_instance(data: Mapping[str, object], stats: Mapping[str, object]) -> 
     )
 
 
-def _parse_counters(stats: Mapping[str, object]) -> Counters:
+def _parse_counters(stats: Mapping[str, object]) -> VrrpStatistics:
     needed = (stats["advert_rcvd"], stats["advert_sent"])
-    return Counters(*_whole_numbers(*needed, *[stats.get(name, 0) for name in _COUNTERS]))
+    return VrrpStatistics(*_whole_numbers(*needed, *[stats.get(name, 0) for name in _COUNTERS]))
 
 
 def _whole_numbers(*values: object) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What keepalived speaks: its command line, exit codes, log lines and notify lines.
+"""keepalived's interface: its command line, exit codes, log lines and notify lines.
 
 Measured with keepalived 2.2.7; sources: keepalived(8), keepalived.conf(5).
 """
@@ -32,13 +32,13 @@ _MEANINGS = {
 def command(
     keepalived: str, setpriv: str, paths: RunPaths, options: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return the command line that runs keepalived in the foreground, bound to our life.
+    """Return the command line that runs keepalived in the foreground, and ends it with the agent.
 
-    ``setpriv --pdeathsig`` asks the kernel to TERM keepalived when we die, so that it never
-    serves addresses that nobody supervises. ``--dont-respawn`` (since 1.2.8) ends keepalived with
-    its VRRP child, so that a death of either is one kind of end: addresses are released, and the
-    restart is ours. The user's ``options`` come before ours, as they always did; ours win where
-    keepalived takes the last.
+    ``setpriv --pdeathsig`` asks the kernel to TERM keepalived when the agent dies, so that it
+    never serves addresses unsupervised. ``--dont-respawn`` (since 1.2.8) ends keepalived with its
+    VRRP child, so that a death of either is one kind of end: addresses are released, and the
+    agent restarts both. The user's ``options`` come before the agent's, as they always did;
+    the agent's win where keepalived takes the last.
     """
     own = (
         *("--dont-fork", "--dont-respawn", "--log-console", "--vrrp"),
@@ -55,7 +55,7 @@ def command(
 def test_command(
     keepalived: str,
     path: str,
-    options: Sequence[str] = (),  # noqa: PT028 - no test of ours
+    options: Sequence[str] = (),  # noqa: PT028 - no test function
 ) -> tuple[str, ...]:
     """Return the command line that tests the file at ``path`` and exits.
 
@@ -65,12 +65,12 @@ def test_command(
 
 
 def permanent_exit_code(code: int | None) -> ExitCode | None:
-    """Return our exit code for a keepalived exit that a restart cannot mend, else None."""
+    """Return the agent's exit code for a keepalived exit that a restart cannot mend, else None."""
     return None if code is None else _PERMANENT.get(code)
 
 
 def meaning_of(exit_code: int | None, signal: int | None) -> str:
-    """Return in words how keepalived ended."""
+    """Return how keepalived ended, as text for people."""
     if exit_code is None:
         return f"killed by signal {signal}"
     return _MEANINGS.get(exit_code, f"exit code {exit_code}")
@@ -95,22 +95,22 @@ def parse_transition(line: bytes) -> VrrpTransition | None:
 
 
 def says_started(line: bytes) -> bool:
-    """Tell whether a log line says that the VRRP child runs with its configuration."""
+    """Return whether a log line says that the VRRP child runs with its configuration."""
     return line.endswith(b"Startup complete")
 
 
 def says_reloaded(line: bytes) -> bool:
-    """Tell whether a log line says that a reload has ended."""
+    """Return whether a log line says that a reload has ended."""
     return line.endswith(b"Reload complete")
 
 
 def says_dumped(line: bytes) -> bool:
-    """Tell whether a log line only says that we asked for a dump, which is every few seconds."""
+    """Return whether a log line only reports a request for a dump, as every few seconds."""
     return b"Printing VRRP as json for process(" in line
 
 
 def says_heard_itself(line: bytes) -> bool:
-    """Tell whether a log line says that an instance got its own advert, each second (2.2.7)."""
+    """Return whether a log line says that an instance got its own advert, each second (2.2.7)."""
     return line.endswith(b"equal priority advert received from remote host with our IP address.")
 
 
@@ -132,8 +132,8 @@ _REFUSALS = re.compile(
 def refusal(line: bytes) -> str | None:
     """Return what a log line complains of where it refuses an advert, None for another line.
 
-    keepalived says so for each advert, which may be every second for as long as its sender lives
-    (vrrp.c of 2.2.7 to 2.4.3). What is alike has the same words: no time stamp is in it.
+    keepalived writes it for each advert, which may be every second for as long as its sender
+    lives (vrrp.c of 2.2.7 to 2.4.3). Equal complaints have equal texts: no time stamp is in them.
     """
     found = _REFUSALS.search(line)
     if found is None:
@@ -144,7 +144,7 @@ def refusal(line: bytes) -> str | None:
 
 
 def summary(config: KeepalivedConfig) -> str:
-    """Return in words what a configuration serves, and where."""
+    """Return what a configuration serves, and where, as text for people."""
     count = len(config.addresses)
     ids = [each.virtual_router_id for each in config.instances]
     noun = "address" if count == 1 else "addresses"

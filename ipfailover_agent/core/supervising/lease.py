@@ -1,9 +1,9 @@
-"""How long the kernel may keep an address that nobody renews, and whether we renew in time.
+"""How long the kernel keeps an address that is not renewed, and whether renewals are in time.
 
-While an instance is MASTER its addresses carry a lifetime. Whoever dies, hangs or is frozen: the
-kernel removes the address N to N + 1 s after the last renewal (whole seconds; Linux 6.18, both
-families). keepalived 2.2.7 reacts neither to the lifetime nor to renewals, and sets an address
-again, without a lifetime, when it misses it.
+While an instance is MASTER its addresses carry a lifetime. Whichever process dies, hangs or is
+frozen: the kernel removes the address N to N + 1 s after the last renewal (whole seconds; Linux
+6.18, both families). keepalived 2.2.7 reacts neither to the lifetime nor to renewals, and sets an
+address again, without a lifetime, when it misses it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Supervision of keepalived as a state machine: what happened -> what to do.
 
 :func:`step` is pure. The agent feeds it events as they happen, with the monotonic time, and
-carries out the actions in order. ``Lifecycle.deadline`` says when to send ``DeadlinePassed``.
+carries out the actions in order. ``Lifecycle.deadline`` says when to send
+``SupervisionDeadlinePassed``.
 
 keepalived is started only with files that were tested a moment before, is signalled only with
 such files, and whenever it ends, whatever the reason, what is left of its process group is ended
@@ -22,9 +23,10 @@ from ipfailover_agent.core.supervising.supervision import (
     AbandonPreparation,
     Action,
     Activate,
-    Begin,
+    AgentPhase,
+    AgentStarted,
+    CandidateVerdict,
     CheckGroup,
-    DeadlinePassed,
     EndReload,
     Event,
     Finish,
@@ -33,8 +35,6 @@ from ipfailover_agent.core.supervising.supervision import (
     KeepalivedEnded,
     KeepalivedReady,
     Lifecycle,
-    Phase,
-    Policy,
     PreparationEnded,
     Prepare,
     ReleaseAddresses,
@@ -51,36 +51,43 @@ from ipfailover_agent.core.supervising.supervision import (
     Spawned,
     SpawnFailed,
     StopRequested,
+    SupervisionDeadlinePassed,
+    SupervisionPolicy,
     TellRestart,
-    Verdict,
     VerificationEnded,
 )
 
 Step = tuple[Lifecycle, tuple[Action, ...]]
 
 _KEEPALIVED_LIVES = frozenset(
-    {Phase.STARTING, Phase.RUNNING, Phase.RESTARTING, Phase.STOPPING, Phase.KILLING}
+    {
+        AgentPhase.STARTING,
+        AgentPhase.RUNNING,
+        AgentPhase.RESTARTING,
+        AgentPhase.STOPPING,
+        AgentPhase.KILLING,
+    }
 )
 _REFUSED = "the new configuration was refused"
 _STOPPING = "the agent is stopping"
 
 
-def backoff_delay(attempts: int, policy: Policy) -> float:
+def backoff_delay(attempts: int, policy: SupervisionPolicy) -> float:
     """Return the seconds before start number ``attempts`` + 1, growing up to the limit."""
     # The exponent is bounded, a float is not: 2.0 ** 1024 would raise.
     exponent = min(max(attempts - 1, 0), 64)
     return min(policy.backoff_initial * policy.backoff_factor**exponent, policy.backoff_limit)
 
 
-def step(state: Lifecycle, event: Event, now: float, policy: Policy) -> Step:
+def step(state: Lifecycle, event: Event, now: float, policy: SupervisionPolicy) -> Step:
     """Return the state after ``event`` at ``now`` and the actions to carry out, in order.
 
     An event that no longer matters in a phase leaves everything as it is.
     """
-    if state.phase is Phase.STOPPED:
+    if state.phase is AgentPhase.STOPPED:
         return state, ()
     match event:
-        case Begin():
+        case AgentStarted():
             # What a killed agent left must not wait for a configuration that can be used.
             state, actions = _prepare(state)
             return state, (ReleaseAddresses(), *actions)
@@ -107,7 +114,7 @@ def step(state: Lifecycle, event: Event, now: float, policy: Policy) -> Step:
             return _on_restart_wanted(state, reason, now, policy)
         case StopRequested():
             return _on_stop_requested(state, now, policy)
-        case DeadlinePassed():
+        case SupervisionDeadlinePassed():
             return _on_deadline(state, now, policy)
     assert_never(event)
 
@@ -115,59 +122,61 @@ def step(state: Lifecycle, event: Event, now: float, policy: Policy) -> Step:
 def _prepare(state: Lifecycle, reload: Reload = Reload.NONE) -> Step:
     """Build the configuration that keepalived will be started with.
 
-    ``reload`` PREPARING: somebody asked for it and waits for the verdict.
+    ``reload`` PREPARING: a reload was requested, and its verdict is awaited.
     """
-    state = replace(state, phase=Phase.PREPARING, deadline=None, reload=reload, reload_again=False)
+    state = replace(
+        state, phase=AgentPhase.PREPARING, deadline=None, reload=reload, reload_again=False
+    )
     return state, (Prepare(),)
 
 
 def _finish(state: Lifecycle, code: ExitCode, reason: str) -> Step:
-    state = replace(state, phase=Phase.STOPPED, deadline=None, pid=None)
+    state = replace(state, phase=AgentPhase.STOPPED, deadline=None, pid=None)
     return state, (ReleaseAddresses(), Finish(exit_code=code, reason=reason))
 
 
 def _on_preparation_ended(
-    state: Lifecycle, event: PreparationEnded, now: float, policy: Policy
+    state: Lifecycle, event: PreparationEnded, now: float, policy: SupervisionPolicy
 ) -> Step:
-    if state.phase is Phase.PREPARING:
+    if state.phase is AgentPhase.PREPARING:
         return _on_first_candidate(state, event, now, policy)
-    if state.phase is not Phase.RUNNING or state.reload is not Reload.PREPARING:
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.PREPARING:
         return state, ()
     match event.verdict:
-        case Verdict.ACCEPTED if event.signals:
+        case CandidateVerdict.ACCEPTED if event.signals:
             return reloading.begin(state, event.signals, now, policy)
-        case Verdict.ACCEPTED:
+        case CandidateVerdict.ACCEPTED:
             return reloading.end(state, (Activate(),))
-        case Verdict.UNCHANGED:
+        case CandidateVerdict.UNCHANGED:
             return reloading.end(state, ())
-        case Verdict.REFUSED | Verdict.NOT_READY:
+        case CandidateVerdict.REFUSED | CandidateVerdict.NOT_READY:
             return reloading.end(state, (), _REFUSED)
     assert_never(event.verdict)
 
 
 def _on_first_candidate(
-    state: Lifecycle, event: PreparationEnded, now: float, policy: Policy
+    state: Lifecycle, event: PreparationEnded, now: float, policy: SupervisionPolicy
 ) -> Step:
     """Start keepalived with what was prepared, or with what ran before, or wait, or end."""
-    accepted = event.verdict in {Verdict.ACCEPTED, Verdict.UNCHANGED}
+    accepted = event.verdict in {CandidateVerdict.ACCEPTED, CandidateVerdict.UNCHANGED}
     report: tuple[Action, ...] = ()
     if state.reload is Reload.PREPARING:
         report = (EndReload(reason="" if accepted else _REFUSED),)
         state = replace(state, reload=Reload.NONE)
     if accepted:
-        state = replace(state, phase=Phase.STARTING, has_active=True, ready_at=None)
+        state = replace(state, phase=AgentPhase.STARTING, has_active=True, ready_at=None)
         return state, (*report, ReleaseAddresses(), Activate(), Spawn())
     if state.reload_again:
         # Something was changed meanwhile: look at that before anything is given up.
         state, actions = _prepare(state, Reload.PREPARING)
         return state, (*report, *actions)
-    if event.verdict is Verdict.REFUSED and state.has_active:
+    if event.verdict is CandidateVerdict.REFUSED and state.has_active:
         # What ran before was good: a bad edit must not cost the addresses.
-        state = replace(state, phase=Phase.STARTING, ready_at=None)
+        state = replace(state, phase=AgentPhase.STARTING, ready_at=None)
         return state, (*report, ReleaseAddresses(), Restore(), Spawn())
-    if event.verdict is Verdict.NOT_READY or event.may_change:
+    if event.verdict is CandidateVerdict.NOT_READY or event.may_change:
         deadline = now + policy.waiting_interval
-        return replace(state, phase=Phase.WAITING, deadline=deadline), report
+        return replace(state, phase=AgentPhase.WAITING, deadline=deadline), report
     unusable = event.exit_code is ExitCode.CONFIG
     reason = "the configuration cannot be used" if unusable else "keepalived cannot be started"
     state, actions = _finish(state, event.exit_code, reason)
@@ -175,15 +184,17 @@ def _on_first_candidate(
 
 
 def _on_ready(state: Lifecycle, now: float) -> Step:
-    if state.phase is not Phase.STARTING:
+    if state.phase is not AgentPhase.STARTING:
         return state, ()
-    state = replace(state, phase=Phase.RUNNING, ready_at=now, deadline=None)
+    state = replace(state, phase=AgentPhase.RUNNING, ready_at=now, deadline=None)
     if not state.reload_again:
         return state, ()
     return replace(state, reload=Reload.PREPARING, reload_again=False), (Prepare(),)
 
 
-def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Policy) -> Step:
+def _on_ended(
+    state: Lifecycle, event: KeepalivedEnded, now: float, policy: SupervisionPolicy
+) -> Step:
     if state.phase not in _KEEPALIVED_LIVES:
         return state, ()
     actions: tuple[Action, ...] = ()
@@ -194,14 +205,14 @@ def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Poli
         actions = (reloading.cut_short(state),)
     state = replace(
         state,
-        phase=Phase.CLEARING,
+        phase=AgentPhase.CLEARING,
         ended=event,
         clearing_since=now,
         deadline=now + policy.clear_interval,
         rolls_back=state.reload is Reload.ROLLING_BACK
         or (state.reload in reloading.UNDER_WAY and not event.host_changed),
         reload_again=state.reload_again or state.reload is Reload.PREPARING,
-        restarts=state.phase is Phase.RESTARTING,
+        restarts=state.phase is AgentPhase.RESTARTING,
         reload=Reload.NONE,
         signals_left=0,
         difference="",
@@ -210,8 +221,8 @@ def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float, policy: Poli
     return state, (*actions, SignalGroup(signal=signal.SIGTERM), CheckGroup())
 
 
-def _on_group_gone(state: Lifecycle, now: float, policy: Policy) -> Step:
-    if state.phase is not Phase.CLEARING:
+def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    if state.phase is not AgentPhase.CLEARING:
         return state, ()
     ended = state.ended or KeepalivedEnded(exit_code=None)
     lasted = state.ready_at is not None and now - state.ready_at >= policy.stable_after
@@ -228,7 +239,7 @@ def _on_group_gone(state: Lifecycle, now: float, policy: Policy) -> Step:
         state, actions = _prepare(state, asked)
         return state, (ReleaseAddresses(), *actions)
     if state.rolls_back:
-        state = replace(state, rolls_back=False, phase=Phase.STARTING, attempts=attempts)
+        state = replace(state, rolls_back=False, phase=AgentPhase.STARTING, attempts=attempts)
         return state, (ReleaseAddresses(), back, Spawn())
     permanent = permanent_exit_code(ended.exit_code)
     if permanent is not None and not ended.host_changed:
@@ -243,90 +254,94 @@ def _on_group_gone(state: Lifecycle, now: float, policy: Policy) -> Step:
         return state, (ReleaseAddresses(), *actions)
     if permanent is not None:
         deadline = now + policy.backoff_initial
-        return replace(state, phase=Phase.BACKOFF, deadline=deadline), (ReleaseAddresses(),)
+        return replace(state, phase=AgentPhase.BACKOFF, deadline=deadline), (ReleaseAddresses(),)
     delay = backoff_delay(attempts, policy)
-    state = replace(state, phase=Phase.BACKOFF, attempts=attempts, deadline=now + delay)
+    state = replace(state, phase=AgentPhase.BACKOFF, attempts=attempts, deadline=now + delay)
     return state, (ReleaseAddresses(), ScheduleRestart(attempt=attempts, delay=delay))
 
 
 def _on_reload_requested(state: Lifecycle) -> Step:
     match state.phase:
-        case Phase.WAITING | Phase.BACKOFF:
+        case AgentPhase.WAITING | AgentPhase.BACKOFF:
             return _prepare(state, Reload.PREPARING)
-        case Phase.RUNNING if state.reload is Reload.NONE:
+        case AgentPhase.RUNNING if state.reload is Reload.NONE:
             return replace(state, reload=Reload.PREPARING), (Prepare(),)
-        case Phase.PREPARING:
+        case AgentPhase.PREPARING:
             # What is being prepared may have been read before the change. It is finished all the
-            # same: who signals often must not keep us from starting.
+            # same: frequent signals must not keep keepalived from starting.
             return replace(state, reload_again=True), ()
-        case Phase.RUNNING | Phase.RESTARTING | Phase.STARTING | Phase.CLEARING if not state.stops:
+        case (
+            AgentPhase.RUNNING | AgentPhase.RESTARTING | AgentPhase.STARTING | AgentPhase.CLEARING
+        ) if not state.stops:
             return replace(state, reload_again=True), ()
         case _:
             return state, (EndReload(reason=_STOPPING),)
 
 
 def _on_inputs_changed(state: Lifecycle) -> Step:
-    """Plan again as for a reload, where nobody waits for a verdict."""
-    if state.phase is Phase.WAITING:
+    """Plan again as for a reload, without a request that awaits a verdict."""
+    if state.phase is AgentPhase.WAITING:
         return _prepare(state)
-    if state.stops or state.phase is Phase.BACKOFF:
+    if state.stops or state.phase is AgentPhase.BACKOFF:
         return state, ()  # the next start prepares in any case
     return _on_reload_requested(state)
 
 
-def _on_restart_wanted(state: Lifecycle, reason: str, now: float, policy: Policy) -> Step:
+def _on_restart_wanted(
+    state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy
+) -> Step:
     """End keepalived in an orderly way, and start it anew with what the node is like by then."""
-    if state.phase is not Phase.RUNNING or state.reload is not Reload.NONE:
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.NONE:
         return state, ()
-    state = replace(state, phase=Phase.RESTARTING, deadline=now + policy.stop_grace)
+    state = replace(state, phase=AgentPhase.RESTARTING, deadline=now + policy.stop_grace)
     return state, (TellRestart(reason=reason), SignalKeepalived(signal=signal.SIGTERM))
 
 
-def _on_stop_requested(state: Lifecycle, now: float, policy: Policy) -> Step:
+def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
     if state.stops:
         return state, ()
     actions: tuple[Action, ...] = ()
     if state.reload is not Reload.NONE or state.reload_again:
         actions = (EndReload(reason=_STOPPING),)
-    if state.phase is Phase.PREPARING or state.reload is Reload.PREPARING:
+    if state.phase is AgentPhase.PREPARING or state.reload is Reload.PREPARING:
         actions = (AbandonPreparation(), *actions)
     state = replace(state, stops=True, reload=Reload.NONE, reload_again=False, difference="")
     match state.phase:
-        case Phase.STARTING | Phase.RUNNING | Phase.RESTARTING:
-            state = replace(state, phase=Phase.STOPPING, deadline=now + policy.stop_grace)
+        case AgentPhase.STARTING | AgentPhase.RUNNING | AgentPhase.RESTARTING:
+            state = replace(state, phase=AgentPhase.STOPPING, deadline=now + policy.stop_grace)
             return state, (*actions, SignalKeepalived(signal=signal.SIGTERM))
-        case Phase.PREPARING | Phase.WAITING | Phase.BACKOFF:
+        case AgentPhase.PREPARING | AgentPhase.WAITING | AgentPhase.BACKOFF:
             state, ending = _finish(state, ExitCode.OK, "stopped")
             return state, (*actions, *ending)
         case _:
             return state, actions
 
 
-def _on_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
+def _on_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
     if state.deadline is None or now < state.deadline:
         return state, ()
     match state.phase:
-        case Phase.WAITING | Phase.BACKOFF:
+        case AgentPhase.WAITING | AgentPhase.BACKOFF:
             return _prepare(state)
-        case Phase.STARTING:
+        case AgentPhase.STARTING:
             return _on_ready(state, now)
-        case Phase.RUNNING:
+        case AgentPhase.RUNNING:
             return reloading.deadline_passed(state, now, policy)
-        case Phase.RESTARTING:
+        case AgentPhase.RESTARTING:
             state = replace(state, deadline=now + policy.kill_grace)
             return state, (SignalGroup(signal=signal.SIGKILL),)
-        case Phase.STOPPING:
-            state = replace(state, phase=Phase.KILLING, deadline=now + policy.kill_grace)
+        case AgentPhase.STOPPING:
+            state = replace(state, phase=AgentPhase.KILLING, deadline=now + policy.kill_grace)
             return state, (SignalGroup(signal=signal.SIGKILL),)
-        case Phase.KILLING:
+        case AgentPhase.KILLING:
             return _finish(state, ExitCode.OS_ERROR, "keepalived cannot be killed")
-        case Phase.CLEARING:
+        case AgentPhase.CLEARING:
             return _on_clearing_deadline(state, now, policy)
         case _:
             return replace(state, deadline=None), ()
 
 
-def _on_clearing_deadline(state: Lifecycle, now: float, policy: Policy) -> Step:
+def _on_clearing_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
     waited = now - state.clearing_since
     if waited >= policy.clear_grace + policy.kill_grace:
         # Not even KILL ends it: it is stuck in the kernel and runs no VRRP. Go on without it.

@@ -1,8 +1,8 @@
 """When the agent probes the monitored ports itself, and what the answers mean.
 
-keepalived 2.2.7 runs scripts at whole seconds only. Of how it treats them this keeps: nobody may
-hold an address before the first result, which decides at once, whatever rise and fall say
-(measured); after it, ``fall`` bad rounds in a row or ``rise`` good ones change the verdict.
+keepalived 2.2.7 runs scripts at whole seconds only. Probes follow its rules: no instance may hold
+an address before the first result, which decides at once, whatever rise and fall are (measured);
+after it, ``fall`` bad rounds in a row or ``rise`` good ones change the verdict.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ def policy_for(probes: PortProbes) -> ProbePolicy:
 # --- events -------------------------------------------------------------------------------------
 
 
-class Begin(Struct, frozen=True):
+class ProbingBegan(Struct, frozen=True):
     """Probe from now on; what is known of the ports stays known."""
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """What became of one connection.
+class ConnectResult(Struct, frozen=True, kw_only=True):
+    """The result of one connection.
 
-    ``failure`` says in words why there is none, empty where there is one. ``is_inconclusive``: it
-    failed on our side (no descriptor to be had, say), which says nothing about the port.
-    ``seconds`` is how long it took.
+    ``failure`` is the reason why the port does not answer, empty where it does.
+    ``is_inconclusive``: it failed on this side (no descriptor to be had, say), which shows nothing
+    about the port. ``seconds`` is how long it took.
     """
 
     port: PortCheck
@@ -61,27 +61,27 @@ class Answer(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
-class Answered(Struct, frozen=True):
+class ConnectsEnded(Struct, frozen=True):
     """Everything that was known at one moment."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[ConnectResult, ...]
 
 
-class DeadlinePassed(Struct, frozen=True):
-    """``ProbeState.deadline`` lies behind us, and no connection has been answered unseen."""
+class ProbeDeadlinePassed(Struct, frozen=True):
+    """``ProbeState.deadline`` has passed, and no connection has been answered unseen."""
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class ProbeRequested(Struct, frozen=True, kw_only=True):
     """Something happened to a port: probe at once; ``cause`` says what, for people."""
 
     cause: str
 
 
-class End(Struct, frozen=True):
+class ProbingEnded(Struct, frozen=True):
     """Probe no more."""
 
 
-Event = Begin | Answered | DeadlinePassed | Ask | End
+Event = ProbingBegan | ConnectsEnded | ProbeDeadlinePassed | ProbeRequested | ProbingEnded
 
 
 # --- actions ------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ class Close(Struct, frozen=True):
     port: PortCheck
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class ReportHealth(Struct, frozen=True, kw_only=True):
     """The verdict is known for the first time, or changed; ``reason`` is empty when healthy.
 
     ``cause`` says what had the deciding round begin, empty where it was time for it.
@@ -110,7 +110,7 @@ class Report(Struct, frozen=True, kw_only=True):
     cause: str = ""
 
 
-Action = Connect | Close | Report
+Action = Connect | Close | ReportHealth
 
 
 class ProbeState(Struct, frozen=True, kw_only=True):
@@ -119,13 +119,13 @@ class ProbeState(Struct, frozen=True, kw_only=True):
     Attributes:
         is_healthy: the verdict; None before the first one, which counts as unhealthy.
         reason: why the last bad round was bad, until the verdict is good again.
-        streak: rounds in a row that speak against the verdict.
+        streak: rounds in a row that contradict the verdict.
         due: when the next round begins, None unless probing.
         limit: when the present round is too late.
         waiting: ports of the present round that have not answered.
-        trouble: what kept us from probing in the present or the last round; empty normally.
+        trouble: what kept the agent from probing in the present or the last round; empty normally.
         slowest: seconds of the slowest answer in the present round so far.
-        took: seconds that the last round took which said something; None before it.
+        took: seconds of the last conclusive round; None before it.
         cause: what had the present round begin out of turn, or a failed one that counts towards
             the next verdict; empty where there is no such thing.
     """
@@ -143,12 +143,12 @@ class ProbeState(Struct, frozen=True, kw_only=True):
 
     @property
     def is_steady(self) -> bool:
-        """Tell whether the verdict is good and nothing speaks against it."""
+        """Return whether the verdict is good and no round contradicts it."""
         return self.is_healthy is True and not self.streak
 
     @property
     def deadline(self) -> float | None:
-        """Return when DeadlinePassed is due."""
+        """Return when ProbeDeadlinePassed is due."""
         return self.limit if self.waiting else self.due
 
 
@@ -158,8 +158,8 @@ def step(
     """Return the state after an event and what has to be done, in that order.
 
     A round is good when every port accepted a connection, bad as soon as one refused or the
-    timeout passed, and says nothing when we could not probe. Rounds begin on a grid of
-    ``interval``; those that we slept through, or that a longer timeout overlaps, are left out.
+    timeout passed, and shows nothing when the agent could not probe. Rounds begin on a grid of
+    ``interval``; those that passed unseen, or that a longer timeout overlaps, are left out.
 
     A round that is asked for begins at once, and moves the grid. It takes the place of the first
     failure only: while one counts already, or the verdict is bad, the next round decides when it
@@ -167,17 +167,17 @@ def step(
     crashes again and again has its addresses moved at most once an interval.
     """
     match event:
-        case Begin():
+        case ProbingBegan():
             closed = _closing(state.waiting)
             state, actions = _begin_round(replace(state, due=None), now, policy)
             return state, (*closed, *actions)
-        case Answered(answers=answers):
+        case ConnectsEnded(answers=answers):
             return _answered(state, answers, now, policy)
-        case DeadlinePassed():
+        case ProbeDeadlinePassed():
             return _deadline_passed(state, now, policy)
-        case Ask(cause=cause):
+        case ProbeRequested(cause=cause):
             return _asked(state, cause, now, policy)
-        case End():
+        case ProbingEnded():
             return replace(state, due=None, waiting=(), cause=""), _closing(state.waiting)
         case _:
             assert_never(event)
@@ -219,12 +219,12 @@ def _begin_round(
 
 
 def _answered(
-    state: ProbeState, answers: tuple[Answer, ...], now: float, policy: ProbePolicy
+    state: ProbeState, answers: tuple[ConnectResult, ...], now: float, policy: ProbePolicy
 ) -> tuple[ProbeState, tuple[Action, ...]]:
     waiting = list(state.waiting)
     slowest = state.slowest
-    failed: list[Answer] = []
-    unclear: list[Answer] = []
+    failed: list[ConnectResult] = []
+    unclear: list[ConnectResult] = []
     for answer in answers:
         if answer.port in waiting:
             waiting.remove(answer.port)
@@ -247,7 +247,7 @@ def _deadline_passed(
     actions: tuple[Action, ...] = ()
     if state.waiting and now >= state.limit:
         late = [
-            Answer(port=each, failure=f"timed out after {policy.timeout:g} s")
+            ConnectResult(port=each, failure=f"timed out after {policy.timeout:g} s")
             for each in state.waiting
         ]
         reason = _in_words(late)
@@ -267,7 +267,7 @@ def _conclude(
     *,
     took: float,
 ) -> tuple[ProbeState, tuple[Action, ...]]:
-    """Weigh a round that ended, a good one where ``failure`` is empty; nobody is waited for."""
+    """Weigh a round that ended, a good one where ``failure`` is empty; no port is waited for."""
     closed = _closing(waiting)
     is_good = not failure
     if state.is_healthy == is_good:
@@ -283,7 +283,7 @@ def _conclude(
     due = state.due
     if due is not None and state.is_healthy:
         due = max(due, now + policy.interval)
-    report = Report(is_healthy=is_good, reason=failure, cause="" if is_good else state.cause)
+    report = ReportHealth(is_healthy=is_good, reason=failure, cause="" if is_good else state.cause)
     state = replace(
         state,
         waiting=(),
@@ -301,7 +301,7 @@ def _closing(ports: tuple[PortCheck, ...]) -> tuple[Action, ...]:
     return tuple(Close(each) for each in ports)
 
 
-def _in_words(answers: list[Answer]) -> str:
+def _in_words(answers: list[ConnectResult]) -> str:
     return "; ".join(
         f"port {each.port.port} of {each.port.address}: {each.failure}" for each in answers
     )

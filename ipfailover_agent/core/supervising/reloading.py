@@ -12,17 +12,17 @@ from msgspec.structs import replace
 from ipfailover_agent.core.supervising.supervision import (
     Action,
     Activate,
+    AgentPhase,
     ConcludeVerification,
     EndReload,
     Lifecycle,
-    Phase,
     PlaceStep,
-    Policy,
     Prepare,
     Reload,
     RollBack,
     SignalGroup,
     SignalKeepalived,
+    SupervisionPolicy,
     VerificationEnded,
     Verify,
 )
@@ -38,7 +38,7 @@ _RETURNED = "rolled back after the first of two steps"
 _ROLLED_BACK = "rolled back, since keepalived did not do what was planned"
 
 
-def begin(state: Lifecycle, signals: int, now: float, policy: Policy) -> Step:
+def begin(state: Lifecycle, signals: int, now: float, policy: SupervisionPolicy) -> Step:
     """Put an accepted candidate in force, by one SIGHUP or two."""
     state = replace(state, reload=Reload.APPLYING, signals_left=signals - 1)
     state = _wait(state, policy.reload_grace, now, policy)
@@ -64,21 +64,23 @@ def end(
     return state, (*actions, end, *((Prepare(),) if again else ()))
 
 
-def completed(state: Lifecycle, now: float, policy: Policy) -> Step:
-    """Take keepalived's word that it has read its file: what it does is looked at."""
-    if state.phase is not Phase.RUNNING or state.reload is not Reload.APPLYING:
+def completed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    """keepalived reported that it has read its file: have its instances looked at."""
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.APPLYING:
         return state, ()
     state = replace(state, reload=Reload.VERIFYING)
     return _wait(state, policy.verify_grace, now, policy), (Verify(),)
 
 
-def verified(state: Lifecycle, event: VerificationEnded, now: float, policy: Policy) -> Step:
+def verified(
+    state: Lifecycle, event: VerificationEnded, now: float, policy: SupervisionPolicy
+) -> Step:
     """Go on with what is there as planned; take the reload back where it is not.
 
     keepalived is ended for that, in an orderly way, and started with the configuration before: of
     one that does something else than its file says, no further SIGHUP can be relied on.
     """
-    if state.phase is not Phase.RUNNING or state.reload is not Reload.VERIFYING:
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.VERIFYING:
         return state, ()
     if event.difference:
         state = replace(
@@ -96,8 +98,8 @@ def verified(state: Lifecycle, event: VerificationEnded, now: float, policy: Pol
     return end(state, (), state.difference)
 
 
-def deadline_passed(state: Lifecycle, now: float, policy: Policy) -> Step:
-    """keepalived, or whoever verifies, has taken too long."""
+def deadline_passed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    """keepalived, or the verification, has taken too long."""
     match state.reload:
         case Reload.APPLYING:
             return _on_doubt(state, _UNCONFIRMED, now, policy)
@@ -113,20 +115,20 @@ def deadline_passed(state: Lifecycle, now: float, policy: Policy) -> Step:
 
 
 def cut_short(state: Lifecycle) -> EndReload:
-    """Return the verdict on a reload during which keepalived ended, if only as it was told to."""
+    """Return the verdict on a reload during which keepalived ended, if only on purpose."""
     if state.reload is Reload.ROLLING_BACK:
         return EndReload(reason=state.difference)
     return EndReload(reason=_and_then(state.difference, _ENDED))
 
 
-def _wait(state: Lifecycle, grace: float, now: float, policy: Policy) -> Lifecycle:
-    """Wait less long for a first step: what it takes down for a moment is on nobody meanwhile."""
+def _wait(state: Lifecycle, grace: float, now: float, policy: SupervisionPolicy) -> Lifecycle:
+    """Wait less long for a first step: what it takes down is on no node meanwhile."""
     if state.signals_left:
         grace = min(grace, policy.first_step_grace)
     return replace(state, deadline=now + grace)
 
 
-def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:
+def _next_step(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
     state = replace(
         state,
         reload=Reload.APPLYING,
@@ -136,8 +138,8 @@ def _next_step(state: Lifecycle, now: float, policy: Policy) -> Step:
     return state, (PlaceStep(), SignalKeepalived(signal=signal.SIGHUP))
 
 
-def _on_doubt(state: Lifecycle, reason: str, now: float, policy: Policy) -> Step:
-    """Nobody knows whether a step is in force: go no further, and end nothing that may serve.
+def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy) -> Step:
+    """Go no further, and end nothing that may serve: whether a step is in force is unknown.
 
     After a first step keepalived is given the configuration before once more: that moves no
     address from one instance to another, so it costs none, in force or not. The second step would

@@ -33,7 +33,7 @@ class Standstill(Struct, frozen=True, kw_only=True):
 
     @property
     def is_for_good(self) -> bool:
-        """Tell whether the loop will not go on."""
+        """Return whether the loop will not go on."""
         return self.still >= LIMIT
 
 

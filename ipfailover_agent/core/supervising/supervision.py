@@ -1,4 +1,4 @@
-"""The words of supervision: phases, events, actions, delays and what is remembered.
+"""The types of supervision: phases, events, actions, delays and what is remembered.
 
 ``lifecycle`` decides with them, ``agent`` reports events and carries out actions.
 """
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import signal
 
 
-class Phase(enum.Enum):
+class AgentPhase(enum.Enum):
     """Where the agent is; the values are shown to operators."""
 
     PREPARING = "preparing"  # a first candidate is being built and tested
     WAITING = "waiting"  # for the node, or for a configuration that can be used
     STARTING = "starting"  # keepalived was started and has not spoken yet
     RUNNING = "running"
-    RESTARTING = "restarting"  # keepalived was told to end, and will be started anew
+    RESTARTING = "restarting"  # keepalived is about to end, and will be started anew
     CLEARING = "clearing"  # keepalived ended; what is left of its group is being ended
     BACKOFF = "backoff"
     STOPPING = "stopping"
@@ -38,10 +38,10 @@ class Reload(enum.Enum):
     PREPARING = "preparing"
     APPLYING = "applying"
     VERIFYING = "verifying"  # keepalived has read its file; does it do what that says?
-    ROLLING_BACK = "rolling back"  # it does not, and was told to end
+    ROLLING_BACK = "rolling back"  # keepalived does not, and is about to end
 
 
-class Verdict(enum.Enum):
+class CandidateVerdict(enum.Enum):
     """What became of a candidate."""
 
     ACCEPTED = "accepted"
@@ -50,14 +50,14 @@ class Verdict(enum.Enum):
     NOT_READY = "not ready"
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class SupervisionPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds, and every limit.
 
     The sum of ``stop_grace`` and twice ``kill_grace`` stays below the ten seconds that
     ``docker stop`` grants; keepalived needs about 1 s to stop, 3 s with 254 instances.
     """
 
-    okay_delay: float = 10.0  # without a word from keepalived for so long, it counts as running
+    okay_delay: float = 10.0  # after so long without a report, keepalived counts as running
     stop_grace: float = 5.0
     kill_grace: float = 1.0
     clear_grace: float = 1.5
@@ -81,7 +81,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 # --- events -------------------------------------------------------------------------------------
 
 
-class Begin(Struct, frozen=True):
+class AgentStarted(Struct, frozen=True):
     """The agent is set up."""
 
 
@@ -91,11 +91,11 @@ class PreparationEnded(Struct, frozen=True, kw_only=True):
     Attributes:
         verdict: what became of it.
         signals: how many SIGHUPs apply it to a running keepalived (0: only scripts changed).
-        may_change: the variables come from a source that may be mended while we wait.
+        may_change: the variables come from a source that may be mended while the agent waits.
         exit_code: with REFUSED, what the agent exits with if it has nothing else to run.
     """
 
-    verdict: Verdict
+    verdict: CandidateVerdict
     signals: int = 1
     may_change: bool = False
     exit_code: ExitCode = ExitCode.CONFIG
@@ -114,11 +114,11 @@ class SpawnFailed(Struct, frozen=True, kw_only=True):
 
 
 class KeepalivedReady(Struct, frozen=True):
-    """keepalived said that it has started."""
+    """keepalived reported that it has started."""
 
 
 class ReloadCompleted(Struct, frozen=True):
-    """keepalived said that it has read its file again."""
+    """keepalived reported that it has read its file again."""
 
 
 class VerificationEnded(Struct, frozen=True, kw_only=True):
@@ -158,7 +158,7 @@ class InputsChanged(Struct, frozen=True):
 class RestartWanted(Struct, frozen=True, kw_only=True):
     """keepalived cannot do its work as it runs, through no fault of its own: start it anew.
 
-    What wants it goes on wanting it: while a reload is under way it is passed over.
+    The mechanism that wants it repeats the event: while a reload is under way it is ignored.
     """
 
     reason: str
@@ -168,12 +168,12 @@ class StopRequested(Struct, frozen=True):
     """SIGTERM or SIGINT."""
 
 
-class DeadlinePassed(Struct, frozen=True):
-    """``Lifecycle.deadline`` lies behind us."""
+class SupervisionDeadlinePassed(Struct, frozen=True):
+    """``Lifecycle.deadline`` has passed."""
 
 
 Event = (
-    Begin
+    AgentStarted
     | PreparationEnded
     | Spawned
     | SpawnFailed
@@ -186,7 +186,7 @@ Event = (
     | InputsChanged
     | RestartWanted
     | StopRequested
-    | DeadlinePassed
+    | SupervisionDeadlinePassed
 )
 
 
@@ -246,13 +246,13 @@ class CheckGroup(Struct, frozen=True):
 
 
 class ReleaseAddresses(Struct, frozen=True):
-    """Remove addresses of ours that are still on an interface."""
+    """Remove addresses of this node's instances that are still on an interface."""
 
 
 class EndReload(Struct, frozen=True, kw_only=True):
-    """The reload is over: say so. ``reason`` is empty where it was carried out.
+    """The reload is over: report it. ``reason`` is empty where it was carried out.
 
-    ``is_confirmed`` False: the new configuration is in place, and keepalived has not said so.
+    ``is_confirmed`` False: the new configuration is in place, and keepalived has not confirmed it.
     """
 
     reason: str = ""
@@ -307,7 +307,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
     """Everything supervision remembers. Times are monotonic seconds.
 
     Attributes:
-        deadline: when to send DeadlinePassed, None for never.
+        deadline: when to send SupervisionDeadlinePassed, None for never.
         pid: keepalived's parent process, and its group, while either may live.
         has_active: a configuration has been accepted before.
         reload: how far a reload has come.
@@ -324,7 +324,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
         stops: TERM or INT was received.
     """
 
-    phase: Phase = Phase.PREPARING
+    phase: AgentPhase = AgentPhase.PREPARING
     deadline: float | None = None
     pid: int | None = None
     has_active: bool = False

@@ -1,1 +1,1 @@
-"""Telling: causes, history, and what is said of a node."""
+"""Causes of transitions, the events that are kept, and the judgements of doctor."""

@@ -25,16 +25,16 @@ CONFIGURED_CHECKS: Final = (
 """What needs one."""
 
 WIRE_CHECKS: Final = ("rivals", "ids", "holders", "multicast", "answers", "peers")
-"""What is heard, or asked for, on the network."""
+"""The checks that listen to the network, or ask hosts on it."""
 
 CHECKS: Final = (*NODE_CHECKS, *CONFIGURED_CHECKS, *WIRE_CHECKS, "clock", "cpu")
 """Every check; each has a line at least."""
 
 
-class Verdict(enum.Enum):
+class CheckResult(enum.Enum):
     """How a check ended; the values are shown to operators."""
 
-    PASS = "pass"  # noqa: S105 - a word, not a secret
+    PASS = "pass"  # noqa: S105 - a verdict, not a secret
     WARN = "warn"
     FAIL = "fail"
     SKIP = "skip"
@@ -47,30 +47,30 @@ class Finding(Struct, frozen=True, kw_only=True):
     """
 
     check: str
-    verdict: Verdict
+    verdict: CheckResult
     text: str
     advice: str = ""
 
 
 def passed(check: str, text: str) -> Finding:
     """Return a finding that all is well."""
-    return Finding(check=check, verdict=Verdict.PASS, text=text)
+    return Finding(check=check, verdict=CheckResult.PASS, text=text)
 
 
 def warned(check: str, text: str, advice: str) -> Finding:
     """Return a finding to know of."""
-    return Finding(check=check, verdict=Verdict.WARN, text=text, advice=advice)
+    return Finding(check=check, verdict=CheckResult.WARN, text=text, advice=advice)
 
 
 def failed(check: str, text: str, advice: str) -> Finding:
     """Return a finding to mend."""
-    return Finding(check=check, verdict=Verdict.FAIL, text=text, advice=advice)
+    return Finding(check=check, verdict=CheckResult.FAIL, text=text, advice=advice)
 
 
 def skipped(check: str, reason: str, advice: str = "") -> Finding:
     """Return a finding that nothing is known."""
     text = f"not looked at: {reason}"
-    return Finding(check=check, verdict=Verdict.SKIP, text=text, advice=advice)
+    return Finding(check=check, verdict=CheckResult.SKIP, text=text, advice=advice)
 
 
 def all_skipped(checks: Collection[str], reason: str, advice: str = "") -> Iterator[Finding]:
@@ -84,6 +84,6 @@ def all_skipped(checks: Collection[str], reason: str, advice: str = "") -> Itera
 
 def tolerated(finding: Finding, checks: Collection[str]) -> Finding:
     """Return a finding that warns where it failed and its check is among those tolerated."""
-    if finding.verdict is Verdict.FAIL and finding.check in checks:
-        return replace(finding, verdict=Verdict.WARN)
+    if finding.verdict is CheckResult.FAIL and finding.check in checks:
+        return replace(finding, verdict=CheckResult.WARN)
     return finding

@@ -1,8 +1,8 @@
-"""What is to be said of whatever else manages the interface, and of what it does to addresses.
+"""Judges other programs that manage the interface, and what they do to addresses.
 
 systemd-networkd 252 to 262 and ifupdown2 3.0 remove what they did not set whenever they set an
-interface up anew, NetworkManager 1.42 to 1.58 too. networkd's ``KeepConfiguration`` tells which
-foreign addresses it keeps: by whether they have a lifetime, and ours have one with a lease.
+interface up anew, NetworkManager 1.42 to 1.58 too. networkd's ``KeepConfiguration`` decides which
+foreign addresses it keeps: by whether they have a lifetime, as the agent's have with a lease.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _MEANWHILE: Final = (
 
 
 class Managers(Struct, frozen=True, kw_only=True):
-    """Who says that it manages an interface.
+    """The programs that claim to manage an interface.
 
     Attributes:
         names: NETWORKD, NETWORK_MANAGER, IFUPDOWN2.
         keep: networkd's KeepConfiguration for it, as networkd reads it.
-        unread: a file that networkd reads for it and we cannot, or nothing.
+        unread: a file that networkd reads for it and the agent cannot, or nothing.
         is_visible: their files would be seen here, if there were any.
     """
 
@@ -86,7 +86,7 @@ def _keep(value: str) -> str | None:
 
 
 def purges(texts: Sequence[str], interface: str) -> bool:
-    """Tell whether ifupdown2 removes what its files do not name from an interface.
+    """Return whether ifupdown2 removes what its files do not name from an interface.
 
     It does where they have one stanza for it, without ``address-purge no``.
     """
@@ -105,8 +105,8 @@ def purges(texts: Sequence[str], interface: str) -> bool:
     return len(stanzas) == 1 and "address-purge no" not in stanzas[0]
 
 
-def of_managers(name: str, managers: Managers, lease: int) -> Iterator[Finding]:
-    """Judge who else manages the interface of that name; ``lease``: of addresses, in seconds."""
+def judge_managers(name: str, managers: Managers, lease: int) -> Iterator[Finding]:
+    """Judge which programs manage the interface of that name; ``lease``: in seconds."""
     if not managers.is_visible:
         yield skipped(
             "manager",

@@ -1,16 +1,16 @@
 """Whether the node is ready: the one meaning of the word, wherever it is shown.
 
 A node is ready when it does its part: a configuration is in force and nothing of it was left out,
-keepalived runs and answers, and of every instance kernel and keepalived say the same: MASTER and
-the addresses are there, or BACKUP and they are not.
+keepalived runs and answers, and for every instance kernel and keepalived agree: MASTER and the
+addresses are there, or BACKUP and they are not.
 
 Ready does not mean that the node serves. FAULT by the node's own check, by a hold or by a drain is
 as it should be, and is noted beside it: a roll-out that waited for the application of every node,
 or for a node that yields to those of the former revision, would never end. FAULT for another
-reason, and a state that keepalived has not told yet, are not.
+reason is not ready, nor is a state that keepalived has not reported yet.
 
 ``status`` and its exit code, ``ready`` of status.json, /readyz, the page and the metric
-``ipfailover_ready`` all show what :func:`judge` says.
+``ipfailover_ready`` all show the result of :func:`judge`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.core.changing.wire import named
+from ipfailover_agent.core.changing.advert_diff import named
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.supervision import Phase
+from ipfailover_agent.core.supervising.supervision import AgentPhase
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
 _OLDEST_ANSWER: Final = 5.0  # seconds since keepalived was asked for its newest answer
 _OWED: Final = 0.5  # seconds for which it may owe the next one: it is asked every 5 s
-_SETTLING: Final = 2.0  # seconds in which the kernel may differ from what keepalived has just told
+_SETTLING: Final = 2.0  # seconds in which the kernel may differ from keepalived's newest report
 
 
 class InstanceFacts(Struct, frozen=True, kw_only=True):
@@ -36,10 +36,10 @@ class InstanceFacts(Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: of the instance.
-        state: as keepalived told it last.
+        state: the last one that keepalived reported.
         age: for how many seconds it has been in that state, None where that is not known.
         addresses: those that it holds as MASTER.
-        withheld: why it is kept in FAULT on purpose, in words, or nothing.
+        withheld: why it is kept in FAULT on purpose, as text for people, or nothing.
     """
 
     name: str
@@ -56,7 +56,7 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
         phase: of supervision.
         has_config: a configuration is in force.
         problems: what keeps the node from being ready, whatever its instances do.
-        notes: what deserves a word, whatever they do.
+        notes: what is worth a note, whatever they do.
         instances: of the configuration in force.
         check_failure: why the node's own check fails, or nothing; None where it does not fail.
         present: the configured addresses that the kernel has on the interface, None where it
@@ -66,7 +66,7 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
         owed: for how many seconds it has owed the next one.
     """
 
-    phase: Phase
+    phase: AgentPhase
     has_config: bool
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -79,14 +79,14 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
 
 
 class Readiness(Struct, frozen=True, kw_only=True):
-    """``reasons`` say why not, ``notes`` what deserves a word though the node is ready."""
+    """``reasons`` why the node is not ready, ``notes`` beside it though it is."""
 
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def is_ready(self) -> bool:
-        """Return whether nothing speaks against it."""
+        """Return whether there is no reason against it."""
         return not self.reasons
 
 
@@ -95,7 +95,7 @@ def judge(node: NodeFacts) -> Readiness:
     reasons: list[str] = []
     if not node.has_config:
         reasons.append("no configuration is in force")
-    elif node.phase is not Phase.RUNNING:
+    elif node.phase is not AgentPhase.RUNNING:
         reasons.append(f"keepalived does not run: the agent is {node.phase.value}")
     reasons += node.problems
     if reasons:
@@ -118,7 +118,7 @@ def judge(node: NodeFacts) -> Readiness:
 
 
 def differences(instance: InstanceFacts, present: Collection[str] | None) -> Iterator[str]:
-    """Yield in words where the kernel and keepalived do not agree on who holds the addresses."""
+    """Yield where the kernel and keepalived do not agree on the addresses, as text for people."""
     if present is None or instance.age is None or 0 <= instance.age < _SETTLING:
         return
     held = [each for each in instance.addresses if each in present]
@@ -130,7 +130,7 @@ def differences(instance: InstanceFacts, present: Collection[str] | None) -> Ite
 
 
 def _silence(node: NodeFacts) -> str | None:
-    """Return for how long keepalived has not answered, in words; None where it answers."""
+    """Return for how long keepalived has not answered, as text; None where it answers."""
     if node.answered_ago is None:
         return ""
     if node.answered_ago <= _OLDEST_ANSWER or node.owed < _OWED:
@@ -148,7 +148,7 @@ def _why_in_fault(instance: InstanceFacts, node: NodeFacts) -> str:
 
 
 def _grouped(told: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Return what is told of instances, those of whom the same is told together."""
+    """Return the texts about instances, with the instances of an equal text together."""
     names: dict[str, list[str]] = {}
     for name, text in told:
         names.setdefault(text, []).append(name)

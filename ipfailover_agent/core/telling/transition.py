@@ -1,7 +1,7 @@
 """Why an instance changed its state, as far as this node can know.
 
-:func:`infer` is pure: from what keepalived said, what was on the wire, and what the agent did
-itself. Where nothing of that explains a transition, it says so.
+:func:`infer` is pure: it infers from keepalived's reports, from the adverts of other nodes and
+from the agent's own actions. Where none of that explains a transition, the cause says so.
 
 Times are monotonic seconds. keepalived's behaviour and lines as in 2.2.7 and 2.3.3 (vrrp.c,
 vrrp_scheduler.c, vrrp_track.c, keepalived_netlink.c).
@@ -20,9 +20,9 @@ from ipfailover_agent.core.model import VrrpState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_RECENT: Final = 2.0  # from a cause to the transition that keepalived tells of, at most
+_RECENT: Final = 2.0  # from a cause to the transition that keepalived reports, at most
 _MISSED: Final = 2.0  # advert intervals after which the adverts of a rival no longer go on
-_SHAKEN: Final = 4.0  # advert intervals in which a foreign speaker was heard: a master-down time
+_SHAKEN: Final = 4.0  # advert intervals after a foreign advert: a master-down interval
 _REMEMBERED: Final = 8  # senders of adverts, per instance; as many foreign ones
 
 
@@ -32,12 +32,12 @@ class TransitionKind(enum.Enum):
     STARTED = "started"
     RESTARTED = "restarted"  # keepalived was started again
     RELOADED = "reloaded"
-    SILENCE = "silence"  # nobody was heard for the master-down time
-    HANDOVER = "handover"  # the master said that it leaves
-    PREEMPTED = "preempted"  # we outrank the master that is there
-    ID_SHARED = "id shared"  # the master's adverts stopped: another speaker of our id is there
+    SILENCE = "silence"  # no advert came for the master-down interval
+    HANDOVER = "handover"  # the master sent priority 0
+    PREEMPTED = "preempted"  # this node outranks the master that is there
+    ID_SHARED = "id shared"  # the master's adverts stopped: another speaker has the same id
     UNCOUNTED = "uncounted"  # a master advertises, and keepalived does not take it
-    OUTRANKED = "outranked"  # somebody else ranks higher
+    OUTRANKED = "outranked"  # another node ranks higher
     CHECK_FAILED = "check failed"
     CHECK_PASSED = "check passed"
     HELD = "held"
@@ -47,7 +47,7 @@ class TransitionKind(enum.Enum):
     INTERFACE_DOWN = "interface down"
     INTERFACE_UP = "interface up"
     LEASE_LAPSED = "lease lapsed"
-    ADDRESS_LOST = "address lost"  # somebody removed it from the interface
+    ADDRESS_LOST = "address lost"  # another program removed it from the interface
     STOPPED = "stopped"
     ENDED = "keepalived ended"
     UNKNOWN = "unknown"
@@ -60,16 +60,16 @@ class TransitionCause(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Sighting(Struct, frozen=True, kw_only=True):
+class NewestAdvert(Struct, frozen=True, kw_only=True):
     """The newest advert of a sender for an instance's id.
 
     Attributes:
         source: its address.
-        priority: 0 says that it has left.
-        at: when it was heard.
+        priority: 0 where it has left.
+        at: when it came.
         ranks_higher: by VRRP: priority, then address.
-        foreign: says in words who that is, where it has nothing to do with our addresses.
-        is_dropped: that one does not get to keepalived here.
+        foreign: a description of the sender, where it has none of this node's addresses.
+        is_dropped: the advert does not get to keepalived here.
         gap: seconds between two of its adverts, the longest of those that ended just now; None
             for the first advert.
         gap_ended: when that ended.
@@ -85,7 +85,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     gap_ended: float = 0.0
 
 
-def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, ...]:
+def seen(sightings: tuple[NewestAdvert, ...], newest: NewestAdvert) -> tuple[NewestAdvert, ...]:
     """Return what is remembered of senders, newest last, after one more advert.
 
     One that has left with priority 0 may still have an advert on its way; that counts for it. A
@@ -102,7 +102,7 @@ def seen(sightings: tuple[Sighting, ...], newest: Sighting) -> tuple[Sighting, .
     return (*others, *alike[1 - _REMEMBERED :], newest)
 
 
-def _after(before: Sighting, newest: Sighting) -> Sighting:
+def _after(before: NewestAdvert, newest: NewestAdvert) -> NewestAdvert:
     """Return the newest of two adverts, with the longest gap that has just ended."""
     gap = newest.at - before.at
     if before.gap is not None and before.gap > gap and is_recent(before.gap_ended, newest.at):
@@ -111,13 +111,13 @@ def _after(before: Sighting, newest: Sighting) -> Sighting:
 
 
 class Withholding(Struct, frozen=True, kw_only=True):
-    """Why the agent keeps an instance in FAULT: a short word and a sentence."""
+    """Why the agent keeps an instance in FAULT: a kind and a sentence."""
 
     reason: str
     text: str
 
 
-class Told(Struct, frozen=True, kw_only=True):
+class KnownSince(Struct, frozen=True, kw_only=True):
     """Something that is known since a moment."""
 
     text: str
@@ -130,17 +130,17 @@ class Knowledge(Struct, frozen=True, kw_only=True):
     Attributes:
         previous, state: of the instance.
         now: the moment.
-        priority: ours.
+        priority: of this node.
         advert_interval: seconds.
-        is_wire_watched: without it nothing is known of adverts but what keepalived says.
-        sightings: adverts of others, newest last.
-        outranked: keepalived's word that it steps down for somebody.
-        preempted: keepalived's word that it passes over somebody of a lower rank.
-        withholdings: why our track file is set.
+        is_wire_watched: without it nothing is known of adverts but keepalived's log lines.
+        sightings: adverts of other nodes, newest last.
+        outranked: keepalived's line that it steps down for a higher rank.
+        preempted: keepalived's line that it passes over a lower rank.
+        withholdings: why the agent's track file is set.
         check_failure: why the check fails; None while it does not, as far as is known.
         link_failure: why the interface cannot serve, None while it can.
-        sender: the address of the interface that keepalived cannot do without, in words; empty
-            where it was told which one to send from.
+        sender: the address of the interface that keepalived cannot do without, as text; empty
+            where the configuration names the one to send from.
         before: the cause of the transition before this one; ``lasted`` how long ago it was.
         lapsed_at: when the lease lapsed last.
         start: why keepalived was started last.
@@ -154,9 +154,9 @@ class Knowledge(Struct, frozen=True, kw_only=True):
     priority: int
     advert_interval: float = 1.0
     is_wire_watched: bool = True
-    sightings: tuple[Sighting, ...] = ()
-    outranked: Told | None = None
-    preempted: Told | None = None
+    sightings: tuple[NewestAdvert, ...] = ()
+    outranked: KnownSince | None = None
+    preempted: KnownSince | None = None
     withholdings: tuple[Withholding, ...] = ()
     check_failure: str | None = None
     link_failure: str | None = None
@@ -200,7 +200,7 @@ def _unknown(text: str) -> TransitionCause:
 
 
 def is_recent(at: float | None, now: float) -> bool:
-    """Tell whether something happened so shortly before ``now`` that it may be the cause."""
+    """Return whether something happened so shortly before ``now`` that it may be the cause."""
     return at is not None and now - at <= _RECENT
 
 
@@ -217,7 +217,7 @@ def _to_master(known: Knowledge) -> TransitionCause:
     ):
         return _cause(TransitionKind.PREEMPTED, known.preempted.text)
     if not known.is_wire_watched:
-        return _unknown("no advert was accepted, and nobody watches the wire here")
+        return _unknown("no advert was accepted, and no adverts are watched here")
     nodes = [each for each in known.sightings if not each.foreign]
     living = [each for each in nodes if _goes_on(each, known)]
     if living:
@@ -226,7 +226,7 @@ def _to_master(known: Knowledge) -> TransitionCause:
     if not nodes:
         return _cause(
             TransitionKind.SILENCE,
-            "no advert for the master-down time (nobody heard"
+            "no advert for the master-down time (no other node heard"
             f"{f'; {sharing.foreign}' if sharing else ''})",
         )
     last = nodes[-1]
@@ -251,8 +251,8 @@ def _to_master(known: Knowledge) -> TransitionCause:
     )
 
 
-def _sharing(known: Knowledge) -> Sighting | None:
-    """Return a foreign speaker of our id that is there, rather one that keepalived hears."""
+def _sharing(known: Knowledge) -> NewestAdvert | None:
+    """Return a present foreign speaker of this id, rather one whose adverts reach keepalived."""
     there = [
         each
         for each in known.sightings
@@ -261,18 +261,18 @@ def _sharing(known: Knowledge) -> Sighting | None:
     return min(there, key=lambda each: each.is_dropped, default=None)
 
 
-def _goes_on(sighting: Sighting, known: Knowledge) -> bool:
-    """Tell whether a sender went on advertising, by its last adverts.
+def _goes_on(sighting: NewestAdvert, known: Knowledge) -> bool:
+    """Return whether a sender went on advertising, by its last adverts.
 
-    One that was silent before the very last is not: a MASTER that hears that we took over answers.
+    A sender that was silent before the very last advert did not: a MASTER answers a successor.
     """
     longest = _MISSED * known.advert_interval
     is_there = sighting.priority > 0 and known.now - sighting.at < longest
     return is_there and (sighting.gap is None or sighting.gap < longest)
 
 
-def _beside(living: Iterable[Sighting], known: Knowledge) -> TransitionCause:
-    """Return why we are MASTER though others advertise."""
+def _beside(living: Iterable[NewestAdvert], known: Knowledge) -> TransitionCause:
+    """Return why this node is MASTER though others advertise."""
     highest = max(living, key=lambda each: (each.ranks_higher, each.priority))
     if highest.ranks_higher:
         return _cause(
@@ -319,10 +319,10 @@ def _from_master(known: Knowledge) -> TransitionCause:
             "lease lapsed: the agent could not renew it in time and the kernel removed addresses",
         )
     if not known.is_wire_watched:
-        return _unknown("nobody watches the wire here")
+        return _unknown("no adverts are watched here")
     return _cause(
         TransitionKind.ADDRESS_LOST,
-        "an address was removed from the interface by somebody else (nobody ranks higher)",
+        "an address was removed from the interface by another program (no node ranks higher)",
     )
 
 
@@ -364,11 +364,11 @@ def _to_fault(known: Knowledge) -> TransitionCause:
         return _cause(TransitionKind.CHECK_FAILED, f"check failed: {reason}")
     if known.previous in {VrrpState.INIT, VrrpState.STOP}:
         return _begun(known)  # until the check has run for the first time
-    if known.sender:  # nothing else is left of what makes keepalived do this, and it says no word
+    if known.sender:  # nothing else makes keepalived do this, and it writes no line about it
         return _cause(
             TransitionKind.INTERFACE_DOWN,
-            f"{known.sender} was gone for a moment: somebody removed it and set it again, as"
-            " network managers do",
+            f"{known.sender} was gone for a moment: another program removed it and set it "
+            "again, as network managers do",
         )
     return _unknown("no check failed, nothing is held, the interface is up")
 
@@ -378,4 +378,4 @@ def _to_stop(known: Knowledge) -> TransitionCause:
         return known.ending
     if known.state is VrrpState.DELETED:
         return _cause(TransitionKind.RELOADED, "reload: the instance is no longer configured")
-    return _unknown("keepalived stops and was not told to")
+    return _unknown("keepalived stops without a request")

@@ -1,0 +1,194 @@
+"""Watches keepalived itself: asks it for dumps, and has it killed when it hangs.
+
+:mod:`core.supervising.liveness` decides. This module carries its requests to keepalived, and the
+dumps to all that subscribed to them. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.supervising import dump, liveness
+from ipfailover_agent.system import process
+from ipfailover_agent.system.config_test import ConfigTest
+from ipfailover_agent.system.dumping import DumpRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.system.process import ChildExit
+
+STREAM = "dump-signal"
+
+
+class KeepalivedWatchdog:
+    """One keepalived at a time.
+
+    Args:
+        log: where events go.
+        directory: keepalived's TMPDIR.
+        kill: ends keepalived's process group at once.
+        answered: called with every dump and when it was asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: FilteringBoundLogger,
+        directory: str,
+        kill: Callable[[], None],
+        answered: Callable[[tuple[InstanceDump, ...], float], None],
+    ) -> None:
+        self._log = log
+        self._kill = kill
+        self._answered = answered
+        self._policy = liveness.LivenessPolicy()
+        self._state = liveness.Liveness()
+        self._request = DumpRequest(directory)
+        self._lookup: ConfigTest | None = None
+        self._pid: int | None = None
+        self.refusal = ""
+        self.latest: tuple[InstanceDump, ...] = ()
+        self.latest_at = 0.0  # UTC seconds
+
+    # --- which signal asks for a dump ------------------------------------------------------------
+
+    def begin(self, loop: Loop, environment: Mapping[str, str]) -> None:
+        """Ask the program for the number of its signal; until then no dump is asked for."""
+        try:
+            program = process.find_program("keepalived", environment.get("PATH"))
+            self._lookup = ConfigTest.start(dump.signal_command(program), environment)
+        except AgentError as error:
+            self._refuse(str(error))  # the candidate's test will report it
+        else:
+            loop.watch_lines(self._lookup.output, STREAM)
+
+    def lookup_said(self, line: bytes) -> None:
+        """Read a line of the program's answer."""
+        if self._lookup is not None:
+            self._lookup.on_line(line)
+
+    def lookup_closed(self, loop: Loop) -> None:
+        """Note the end of the program's answer."""
+        if self._lookup is not None:
+            self._lookup.closed()
+            self._end_lookup(loop)
+
+    def child_exited(self, child: ChildExit, loop: Loop) -> bool:
+        """Handle the end of a child; return whether it was the look-up."""
+        if self._lookup is None or self._lookup.pid != child.pid:
+            return False
+        self._lookup.reaped(child.exit_code)
+        self._end_lookup(loop)
+        return True
+
+    def _end_lookup(self, loop: Loop) -> None:
+        lookup = self._lookup
+        if lookup is None or not lookup.has_ended:
+            return
+        self._lookup = None
+        loop.unwatch(lookup.output)
+        os.close(lookup.output)
+        number = dump.parse_signal(lookup.exit_code, lookup.lines)
+        self._request.signal_number = number
+        if number is None:
+            self._refuse("this keepalived was built without JSON dumps")
+        elif self._pid is not None:
+            self._step(liveness.WatchBegan())
+
+    def _refuse(self, reason: str) -> None:
+        self.refusal = reason
+        self._log.error("protection.off", kind="watch", reason=reason)
+
+    # --- keepalived -----------------------------------------------------------------------------
+
+    @property
+    def keepalived(self) -> int | None:
+        """Return the pid of the keepalived that has reported its start, None while none has."""
+        return self._pid
+
+    def keepalived_ready(self, pid: int) -> None:
+        """Note that keepalived has reported that it runs; before that a signal would kill it."""
+        self._pid = pid
+        if self._request.signal_number is not None:
+            self._step(liveness.WatchBegan())
+
+    def keepalived_ended(self) -> None:
+        """Note that keepalived ended, or is about to."""
+        self._pid = None
+        self.latest = ()
+        self._request.abandon()
+        self._step(liveness.WatchEnded())
+
+    def reload_began(self) -> None:
+        """Note that keepalived got the signal to read its file again."""
+        self._step(liveness.ReloadBegan())
+
+    def reload_ended(self) -> None:
+        """Note that keepalived has read it."""
+        self._step(liveness.ReloadEnded())
+
+    @property
+    def can_ask(self) -> bool:
+        """Return whether keepalived runs and can be asked."""
+        return self._pid is not None and self._request.signal_number is not None
+
+    def want_dump(self) -> None:
+        """Ask for a dump soon: a caller needs a fresh one."""
+        self._step(liveness.DumpWanted())
+
+    def suspect(self) -> None:
+        """Look closely: keepalived may hang."""
+        self._step(liveness.Suspicion())
+
+    def gap(self) -> None:
+        """Note that the loop stood still."""
+        self._step(liveness.TicksMissed())
+
+    @property
+    def unanswered(self) -> float:
+        """Return for how many seconds keepalived has owed an answer, 0 if it does not."""
+        return liveness.unanswered(self._state, self._policy)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        due = (self._state.deadline, self._request.deadline)
+        return min((each for each in due if each is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        """Look for an answer, then let time pass."""
+        if self._request.deadline is not None and now >= self._request.deadline:
+            asked_at = self._state.asked_at
+            answer = self._request.poll(now)
+            if isinstance(answer, liveness.DumpReceived):
+                self._step(answer)
+                self.latest, self.latest_at = answer.instances, time.time()
+                self._answered(answer.instances, asked_at)
+            elif answer is not None:
+                self._log.warning("dump.failed", reason=answer.reason)
+                self._step(answer)
+        if self._state.deadline is not None and now >= self._state.deadline:
+            self._step(liveness.Ticked())
+
+    def _step(self, event: liveness.Event) -> None:
+        now = time.monotonic()
+        self._state, actions = liveness.step(self._state, event, now, self._policy)
+        for action in actions:
+            match action:
+                case liveness.RequestDump(question=question):
+                    if self._pid is not None:
+                        self._request.ask(question, self._pid, now)
+                case liveness.Kill(reason=reason):
+                    self._request.abandon()
+                    self._log.error("keepalived.hangs", pid=self._pid, reason=reason)
+                    self._kill()

@@ -1,0 +1,142 @@
+"""The pause between two reads of the wire, with a real socket and a real loop."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from ipfailover_agent.core.network.bpf import kernel_filter
+from ipfailover_agent.core.network.packets import Announcement, gratuitous_arp
+from ipfailover_agent.core.planning.planner import plan
+from ipfailover_agent.core.reading.settings import parse
+from ipfailover_agent.protection.advert_listener import SOURCE, AdvertListener
+from ipfailover_agent.system.loop import Loop, Readable
+from ipfailover_agent.system.packet_socket import PacketSocket
+from tests.support.netns import fresh_namespace
+from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ipfailover_agent.core.model import KeepalivedConfig
+
+pytestmark = pytest.mark.netns
+
+VIRTUAL = IPv4Address("10.9.0.50")
+MAC = b"\2\0\0\0\0\1"
+Segment = tuple[AdvertListener, Loop, "Callable[[], None]"]
+
+
+def planned() -> KeepalivedConfig:
+    """Return the configuration of a node with one address on near0."""
+    return plan(
+        parse(
+            {"OPENSHIFT_HA_VIRTUAL_IPS": str(VIRTUAL), "OPENSHIFT_HA_NETWORK_INTERFACE": "near0"}
+        ),
+        host_facts({"near0": ["10.9.0.1/24"]}, ["default via 10.9.0.254 dev near0"]),
+    )
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    """Give a listener, its loop, and what announces its address from afar."""
+    config = planned()
+    with fresh_namespace() as near, fresh_namespace() as far:
+        near.ip("link", "add", "near0", "type", "veth", "peer", "far0", "netns", far.name)
+        near.ip("link", "set", "near0", "up")
+        far.ip("link", "set", "far0", "up")
+        with far.entered():
+            sender = PacketSocket("far0", kernel_filter())
+        with near.entered(), sender, Loop(()) as loop:
+            listener = AdvertListener(structlog.wrap_logger(None, processors=[]))
+            listener.configure(config, loop, is_wanted=True)
+            yield listener, loop, lambda: sender.send(gratuitous_arp(MAC, VIRTUAL))
+            listener.close()
+
+
+def wait(loop: Loop, seconds: float) -> tuple[object, ...]:
+    return loop.wait(time.monotonic() + seconds)
+
+
+def test_after_a_read_the_loop_sleeps_through_what_arrives(segment: Segment) -> None:
+    """Until the pause is over: then it is told at once of what has waited."""
+    listener, loop, announce = segment
+    announce()
+    assert (Readable(source=SOURCE),) == wait(loop, 5)
+    now = time.monotonic()
+    (seen,) = listener.receive(now)
+    assert isinstance(seen.packet, Announcement)
+
+    announce()
+    assert () == wait(loop, 0.02)
+
+    resume_at = listener.resume_at
+    assert resume_at is not None
+    assert now + 0.05 == pytest.approx(resume_at)
+    listener.resume(now + 0.04)
+    assert resume_at == listener.resume_at
+    assert () == wait(loop, 0.02)
+
+    listener.resume(resume_at)
+    assert (Readable(source=SOURCE),) == wait(loop, 5)
+
+
+def test_a_pause_is_no_deadline(segment: Segment) -> None:
+    """A deadline is a reason for a whole round of the agent's loop, a pause is none."""
+    listener, loop, announce = segment
+    before = listener.deadline
+    announce()
+    wait(loop, 5)
+    listener.receive(time.monotonic())
+    assert listener.resume_at is not None
+    assert before == listener.deadline
+
+
+def test_who_is_closed_while_he_pauses_has_nothing_to_wait_for(segment: Segment) -> None:
+    """Otherwise the loop would go round and round."""
+    listener, loop, announce = segment
+    announce()
+    wait(loop, 5)
+    listener.receive(time.monotonic())
+    listener.close()
+    assert listener.resume_at is None
+
+
+def test_another_mac_is_noticed_at_once_and_the_old_one_stays_ours(segment: Segment) -> None:
+    """For a master-down time: what was sent under it may come back."""
+    listener, _, _ = segment
+    assert listener.wire is not None
+    before, after = listener.wire.mac, bytes((2, 0, 0, 0, 0, 0x77))
+    now = time.monotonic()
+    assert not listener.tick(now)
+    assert listener.deadline is not None
+    assert listener.deadline <= now + 1
+    command = ["ip", "link", "set", "near0", "address", after.hex(":")]
+    subprocess.run(command, check=True)
+    assert listener.tick(now)
+    assert listener.look(now)
+    assert now == listener.moved_at
+    assert {before, after} <= listener.macs
+    assert not listener.tick(now + 0.5)
+    assert not listener.look(now + 3.5)
+    assert {before, after} <= listener.macs
+    assert listener.look(now + 4)
+    assert before not in listener.macs
+    assert now == listener.moved_at
+
+
+def test_what_is_not_wanted_stays_closed_when_the_node_is_looked_at(segment: Segment) -> None:
+    """OPENSHIFT_HA_CONFLICT=off opens no socket, whatever the kernel tells of the interface."""
+    listener, loop, _ = segment
+    listener.configure(planned(), loop, is_wanted=False)
+    assert listener.look(time.monotonic()) is False
+    assert listener.wire is None
+    assert listener.deadline is None
+
+    listener.configure(planned(), loop, is_wanted=True)
+    assert listener.wire is not None

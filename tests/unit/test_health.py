@@ -1,0 +1,59 @@
+"""What /livez and /readyz answer, and why."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipfailover_agent.report import health
+from ipfailover_agent.report.exchange import STANDS_STILL
+from tests.support.observed import instance, observation
+
+
+def test_a_loop_that_runs_is_alive_and_one_that_stands_still_is_not() -> None:
+    """Nothing else counts: keepalived is ours to restart."""
+    assert health.live(100.0, 100.0 + STANDS_STILL - 0.1).is_good
+    still = health.live(100.0, 120.0)
+    assert ("not live", "the agent's loop has been standing still for 20 s") == still.lines("live")
+
+
+@pytest.mark.parametrize(
+    ("name", "config"), [("edge", None), ("edge", "edge"), (None, "edge")], ids=str
+)
+def test_a_probe_may_name_whom_it_means(name: str | None, config: str | None) -> None:
+    """Before anything is in force nobody knows the name."""
+    assert health.foreign(name, config) is None
+
+
+@pytest.mark.parametrize("config", ["other", ""])
+def test_a_probe_that_means_another_deployment_is_told_so(config: str) -> None:
+    """With both names."""
+    verdict = health.foreign("edge", config)
+    assert verdict is not None
+    text = f"this is the agent of 'edge', not of {config!r}: give each its own port"
+    assert (text,) == verdict.reasons
+
+
+@pytest.mark.parametrize(
+    ("state", "lines"),
+    [
+        ("MASTER", ("ready",)),
+        ("FAULT", ("not ready", "edge_VIP_1: in FAULT, and no check fails")),
+    ],
+)
+def test_ready_is_what_the_status_says(state: str, lines: tuple[str, ...]) -> None:
+    """There is no second opinion."""
+    seen = observation(instance(1, state)).status
+    assert seen.ready is (lines == ("ready",))
+    assert lines == health.ready(seen).lines("ready")
+
+
+def test_an_answer_stays_short() -> None:
+    """However many instances there are."""
+    states = ("FAULT", "STOP", "INIT")
+    seen = observation(
+        *(instance(each, states[each % 3], addresses=()) for each in range(1, 100)),
+        problems=tuple(f"{each} was left out" for each in range(100)),
+    )
+    lines = health.ready(seen.status).lines("ready")
+    assert 12 == len(lines)
+    assert "and 90 more" == lines[-1]

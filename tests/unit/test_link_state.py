@@ -1,0 +1,237 @@
+"""What keepalived stands on: looks at the node -> start it anew, or not."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+from msgspec.structs import replace
+
+from ipfailover_agent.core.model import Family, IPAddress, Settings
+from ipfailover_agent.core.planning.planner import plan
+from ipfailover_agent.core.supervising import link_state
+from ipfailover_agent.core.supervising.link_state import (
+    LinkFacts,
+    LinkLook,
+    LinkPolicy,
+    ServedLink,
+    SourceNeed,
+)
+from tests.support.vectors import host_facts
+
+POLICY = LinkPolicy()
+OWN, OWN6 = ip_address("10.0.0.11"), ip_address("fe80::11")
+SOURCE = ip_address("10.0.0.31")
+BOTH = frozenset({SourceNeed(family=Family.IPV4), SourceNeed(family=Family.IPV6)})
+THERE = LinkFacts(
+    index=7, is_running=True, usable=frozenset({OWN, OWN6}), present=frozenset({OWN, OWN6})
+)
+PLAIN = Settings(virtual_addresses=(ip_address("10.0.0.101"), ip_address("fd00::101")))
+PLAIN_NODE = host_facts({"ens3": ["10.0.0.11/24"]}, ["default via 10.0.0.1 dev ens3"])
+LOOK = LinkLook(facts=THERE, needs=BOTH, interface="eth0")
+
+
+def looked(
+    state: ServedLink, *looks: tuple[float, LinkLook]
+) -> tuple[ServedLink, list[tuple[float, str]]]:
+    """Return the state after looks at times, and when keepalived was to be started anew."""
+    found = []
+    for now, look in looks:
+        state, reason = link_state.looked(state, look, now, POLICY)
+        if reason:
+            found.append((now, reason))
+    return state, found
+
+
+def seen(**changes: object) -> LinkLook:
+    """Return a look at a node that is like this."""
+    return replace(LOOK, facts=replace(THERE, **changes))
+
+
+def test_the_same_interface_is_left_alone() -> None:
+    """Whatever happens to its addresses and its carrier: keepalived sees to that itself."""
+    looks = [(0.0, LOOK), (1.0, seen(is_running=False)), (2.0, seen(usable=frozenset()))]
+    state, reasons = looked(ServedLink(index=7), *looks, (9.0, LOOK))
+    assert (ServedLink(index=7), []) == (state, reasons)
+
+
+def test_another_interface_is_a_reason_once_it_can_be_served_on() -> None:
+    """Up, with a carrier and an address of each family: within the settling time after that."""
+    looks = [
+        (0.0, seen(index=None)),
+        (1.0, seen(index=8, is_running=False)),
+        (2.0, seen(index=8, usable=frozenset({OWN6}))),
+        (3.0, seen(index=8, usable=frozenset({OWN, ip_address("fd00::11")}))),
+        (4.0, seen(index=8)),
+        (5.0, seen(index=8)),
+        (5.7, seen(index=8)),
+    ]
+    _, reasons = looked(ServedLink(index=7), *looks)
+    assert [(5.7, "eth0 is another interface now (index 8, it was 7)")] == reasons
+
+
+def test_one_that_is_replaced_meanwhile_settles_anew() -> None:
+    """Another index every second is no reason until one stays."""
+    looks = [(float(each), seen(index=8 + each)) for each in range(5)]
+    _, reasons = looked(ServedLink(index=7), *looks)
+    assert [] == reasons
+
+
+def test_a_keepalived_that_works_there_is_left_alone() -> None:
+    """Multicast IPv4 heals by itself: its index is then the new one."""
+    state, reasons = looked(
+        ServedLink(index=7), (0.0, seen(index=8)), (1.0, replace(seen(index=8), works=True))
+    )
+    assert (ServedLink(index=8), []) == (state, reasons)
+
+
+def test_an_interface_whose_index_was_not_known_is_another_one() -> None:
+    """It was not there when keepalived was started."""
+    _, reasons = looked(ServedLink(), (0.0, seen(index=8)), (1.7, seen(index=8)))
+    assert [(1.7, "eth0 is another interface now (index 8)")] == reasons
+
+
+def awaiting(*present: IPAddress) -> LinkLook:
+    """Return a look at a node whose adverts come from SOURCE."""
+    return LinkLook(
+        facts=replace(THERE, usable=frozenset(present), present=frozenset(present)),
+        needs=frozenset({SourceNeed(family=Family.IPV4, source=SOURCE)}),
+        sources=frozenset({SOURCE}),
+        interface="eth0",
+    )
+
+
+def test_a_source_that_went_is_a_reason_when_it_is_back() -> None:
+    """Not before, and at once then."""
+    state, reasons = looked(ServedLink(index=7), (0.0, awaiting(OWN)))
+    assert (frozenset({SOURCE}), []) == (state.lost, reasons)
+    assert link_state.is_waiting(state, THERE)
+    _, reasons = looked(state, (1.0, awaiting(OWN)), (2.0, awaiting(OWN, SOURCE)))
+    assert [(2.0, "the source address 10.0.0.31 is on this node again")] == reasons
+
+
+def test_a_source_that_is_only_tentative_is_not_lost() -> None:
+    """As IPv6 addresses are for a moment after each return of the carrier."""
+    tentative = awaiting(OWN, SOURCE)
+    facts = replace(tentative.facts, usable=frozenset({OWN}))
+    state, _ = looked(ServedLink(index=7), (0.0, replace(tentative, facts=facts)))
+    assert frozenset() == state.lost
+
+
+def test_a_source_on_another_interface_will_do() -> None:
+    """keepalived sends from any address of the node."""
+    look = awaiting(OWN)
+    facts = replace(look.facts, elsewhere=frozenset({SOURCE}), present=frozenset({OWN, SOURCE}))
+    assert () == link_state.lacking(look.needs, facts)
+
+
+def test_a_source_that_a_reload_took_away_is_no_longer_awaited() -> None:
+    """Nothing is sent from it any more."""
+    state, _ = looked(ServedLink(index=7), (0.0, awaiting(OWN)), (1.0, LOOK))
+    assert ServedLink(index=7) == state
+    assert not link_state.is_waiting(state, THERE)
+
+
+def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
+    """keepalived is in FAULT for that already; what was lost stays so."""
+    gone = replace(awaiting(), facts=LinkFacts())
+    state, _ = looked(ServedLink(index=7), (0.0, awaiting(OWN)), (1.0, gone))
+    assert frozenset({SOURCE}) == state.lost
+    assert ServedLink(index=7) == looked(ServedLink(index=7), (0.0, gone))[0]
+    assert not link_state.is_waiting(ServedLink(index=7), LinkFacts())
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (replace(THERE, is_running=False), ("the interface is up and has a carrier",)),
+        (
+            LinkFacts(index=7, is_running=True),
+            (
+                "the interface has an IPv4 address that can be used",
+                "the interface has a link-local address that can be used",
+            ),
+        ),
+        (THERE, ()),
+    ],
+    ids=["no carrier", "no addresses", "nothing"],
+)
+def test_what_is_lacking_is_said(facts: LinkFacts, expected: tuple[str, ...]) -> None:
+    """IPv4 first."""
+    assert expected == link_state.lacking(BOTH, facts)
+
+
+def test_a_source_that_is_lacking_is_named() -> None:
+    """By itself, whatever else is there."""
+    needs = [SourceNeed(family=Family.IPV4, source=SOURCE)]
+    assert ("10.0.0.31 is on this node and can be used",) == link_state.lacking(needs, THERE)
+
+
+def test_troubles_say_why_the_node_is_not_ready() -> None:
+    """Another interface, with what it lacks, and a lost source."""
+    other = seen(index=8, usable=frozenset({OWN6}))
+    assert () == link_state.troubles(ServedLink(index=7), LOOK)
+    assert () == link_state.troubles(ServedLink(index=7), seen(index=None))
+    (text,) = link_state.troubles(ServedLink(index=7), other)
+    assert text == (
+        "eth0 is another interface now (index 8, it was 7): keepalived is started anew, once the"
+        " interface has an IPv4 address that can be used"
+    )
+    (text,) = link_state.troubles(ServedLink(index=7), seen(index=8))
+    assert text.endswith("keepalived is started anew")
+    lost = ServedLink(index=7, lost=frozenset({SOURCE}))
+    assert "the source address 10.0.0.31 is no longer on this node" == link_state.why_held(
+        lost, "eth0"
+    )
+    (text,) = link_state.troubles(lost, awaiting(OWN))
+    assert text.startswith("10.0.0.31 is no longer an address of this node")
+    assert () == link_state.troubles(lost, awaiting(OWN, SOURCE))
+
+
+def test_a_port_of_a_bridge_keeps_every_instance_in_fault() -> None:
+    """It sends, so that no other node would take over, and hears nothing."""
+    taken = seen(port_of="br0")
+    told = (
+        "eth0 is a port of br0, which takes all that comes in there: no client reaches an address"
+        " on eth0"
+    )
+    config = plan(PLAIN, PLAIN_NODE)
+    names = frozenset(each.name for each in config.instances)
+    state, reasons = looked(ServedLink(index=7), (0.0, taken), (9.0, taken))
+    assert (ServedLink(index=7, port_of="br0"), []) == (state, reasons)
+    assert names == link_state.held(config, state)
+    assert told == link_state.why_held(state, "eth0")
+    (trouble,) = link_state.troubles(state, taken)
+    assert f"{told}: every instance stays in FAULT meanwhile" == trouble
+    assert link_state.is_waiting(state, THERE)
+    assert ("the interface is no port of br0 any more",) == link_state.lacking(BOTH, taken.facts)
+
+
+def test_an_interface_that_is_no_port_any_more_is_a_reason_at_once() -> None:
+    """keepalived takes its leaving the bridge for its end, and has no unicast sockets then."""
+    bare = seen(usable=frozenset({OWN6}))
+    looks = [(0.0, seen(port_of="br0")), (1.0, bare), (2.0, LOOK)]
+    _, reasons = looked(ServedLink(index=7), *looks)
+    assert [(2.0, "eth0 is no port of br0 any more")] == reasons
+    assert frozenset() == link_state.held(plan(PLAIN, PLAIN_NODE), ServedLink(index=7))
+
+
+def test_needs_are_those_of_the_configuration() -> None:
+    """A source that is named, or any address of the family."""
+    facts = host_facts({"ens3": ["10.0.0.11/24"]}, ["default via 10.0.0.1 dev ens3"])
+    settings = Settings(
+        virtual_addresses=(ip_address("10.0.0.101"), ip_address("fd00::101")),
+        multicast_source=ip_address("10.0.0.11"),
+        unicast_source=ip_address("10.0.0.11"),
+    )
+    config = plan(settings, facts)
+    source = ip_address("10.0.0.11")
+    needs = {SourceNeed(family=Family.IPV4, source=source), SourceNeed(family=Family.IPV6)}
+    assert needs == link_state.needs(config)
+    assert {source} == link_state.named_sources(settings, config)
+    assert {config.instances[0].name} == link_state.held(
+        config, ServedLink(lost=frozenset({source}))
+    )
+    assert frozenset() == link_state.named_sources(
+        replace(settings, multicast_source=None), replace(config, instances=config.instances[1:])
+    )
