@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.commands.running import find_agent, wrote
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.peering import inquiries, names, peers
+from ipfailover_agent.core.peering import names, peers
 from ipfailover_agent.system import host, memory
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Found:
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
         wanted = peers.want(settings, facts)
-        limit = inquiries.PeersPolicy().limit
+        limit = peers.PeersPolicy().limit
         self.answers = tuple(
             sorted(
                 (names.judged(each, wanted.virtual, limit, wanted.no_hosts) for each in asked),

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from ipfailover_agent import prepare, templating
 from ipfailover_agent.configuration.awaiting import SourceEar
-from ipfailover_agent.core.changing import change, debounce, records, steps, verify
+from ipfailover_agent.core import codec
+from ipfailover_agent.core.changing import change, debounce, steps, verify
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -366,7 +367,7 @@ class ConfigManager:
             self.active, self._variables, self._initial_environment, self._options
         )
         try:
-            files.write_atomically(self._paths.active, records.to_json(record))
+            files.write_atomically(self._paths.active, codec.encode(record))
         except AgentError as error:
             self._reporter.log.error("config.record_failed", error=str(error))
 
