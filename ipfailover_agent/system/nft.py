@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.network import accept_rules
 from ipfailover_agent.system import process
+from ipfailover_agent.system.captured_run import CapturedRun
 from ipfailover_agent.system.nftables import owned_tables, read_generation
 
 if TYPE_CHECKING:
@@ -32,35 +32,21 @@ _OUTPUT_LIMIT: Final = 1 << 26  # bytes of it that are read
 _LEGACY_TABLES: Final = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")
 
 
-class NftRun:
-    """One run of nft; everything is known once it was reaped."""
+class NftRun(CapturedRun):
+    """One run of nft."""
 
     def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
-        with contextlib.ExitStack() as opened:
-            self._files = tuple(
-                opened.enter_context(open(os.memfd_create(name), "rb"))  # noqa: PTH123
-                for name in ("nft-output", "nft-errors")
-            )
-            output, errors = (each.fileno() for each in self._files)
-            self.pid = process.spawn(
-                [_NFT, *arguments], environment=environment, stdout=output, stderr=errors
-            )
-            self._opened = opened.pop_all()
+        super().__init__([_NFT, *arguments], environment, limit=_OUTPUT_LIMIT, is_split=True)
 
-    def kill(self) -> None:
+    def kill_and_wait(self) -> None:
         """End it, and wait until it has; the agent is the only reaper."""
-        process.signal_group(self.pid, signal.SIGKILL)
+        self.abandon()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        self.take(None)
 
     def take(self, exit_code: int | None) -> accept_rules.Output:
         """Return its output; the run is over."""
-        with self._opened:
-            text, errors = (
-                os.pread(each.fileno(), _OUTPUT_LIMIT, 0).decode("utf-8", "backslashreplace")
-                for each in self._files
-            )
+        text, errors = self.end()
         if exit_code is None and not errors:
             errors = "nft was killed"
         return accept_rules.Output(exit_code=exit_code, text=text, errors=errors)
@@ -120,7 +106,7 @@ class Firewall:
         if self.deadline is None or now < self.deadline:
             return
         if self._run is not None:
-            process.signal_group(self._run.pid, signal.SIGKILL)
+            self._run.kill()
             self.deadline = now + _RUN_LIMIT
         elif self._look is not None:
             self._go_on(None, now)
@@ -143,7 +129,7 @@ class Firewall:
         self._look = None
         if self._run is not None:
             run, self._run = self._run, None
-            run.kill()
+            run.kill_and_wait()
         remove_all(self._tag, self._environment, self._tell)
 
     def _is_due(self, now: float) -> bool:
