@@ -12,6 +12,7 @@ import click
 
 from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.core.text import duration, harmless, times
 from ipfailover_agent.report import terminal
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _head(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> It
     yield f"{data['phase']}, {ready}, agent {data['version']}, pid {data['pid']}"
     if config := data["config"]:
         yield from terminal.fold(
-            terminal.harmless(
+            harmless(
                 f"{config['name']} on {config['interface']}, from {config['source']}, "
                 f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}"
             ),
@@ -130,7 +131,7 @@ def _head(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> It
 def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> Iterator[str]:
     """Yield what an operator should know beside the states."""
     if count := data["restarts"]:
-        yield f"keepalived was restarted {'once' if count == 1 else f'{count} times'}"
+        yield f"keepalived was restarted {times(count)}"
     if count := data["lines_dropped"]:
         what = "line was dropped because no program read it"
         many = "lines were dropped because no program read them"
@@ -138,7 +139,7 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
     check = data.get("check")
     if check and check["state"] == "failing":
         since = f" for {_since(check['since'], now)}" if check["since"] else ""
-        reason = terminal.harmless(check["reason"])
+        reason = harmless(check["reason"])
         yield from terminal.fold(
             f"{paint('the check fails', 'bad')}{since}: {reason}", columns, "  "
         )
@@ -184,7 +185,7 @@ def _silent(instances: list[dict[str, Any]]) -> list[str]:
 
 def _indented(texts: list[str], columns: int) -> Iterator[str]:
     for each in texts:
-        yield from terminal.fold(terminal.harmless(each), columns, "    ", "  ")
+        yield from terminal.fold(harmless(each), columns, "    ", "  ")
 
 
 def _rows(
@@ -259,7 +260,7 @@ def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[
         lead = f"holder of {{}}: {holding.words(group.holders)}"
         room = None if is_whole else columns - len(lead)
         shown = " ".join(addresses) if is_whole else terminal.addresses(addresses, room)
-        yield from terminal.fold(terminal.harmless(lead.format(shown)), columns, "  ")
+        yield from terminal.fold(harmless(lead.format(shown)), columns, "  ")
 
 
 def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:
@@ -274,10 +275,10 @@ def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:
     )
     for at, name, each in found[-_NEWEST:]:
         told = f"{at[11:19]} {name} {each['previous']} -> {each['state']}: {each['cause']}"
-        yield from terminal.fold(terminal.harmless(told), columns, "  ")
+        yield from terminal.fold(harmless(told), columns, "  ")
 
 
 def _since(at: str | None, now: datetime) -> str:
     if at is None:
         return "-"
-    return terminal.duration((now - datetime.fromisoformat(at)).total_seconds())
+    return duration((now - datetime.fromisoformat(at)).total_seconds())

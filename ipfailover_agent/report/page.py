@@ -20,7 +20,8 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import answering
 from ipfailover_agent.core.telling import http_messages, readiness
 from ipfailover_agent.core.telling.readiness import InstanceFacts
-from ipfailover_agent.report import health, holding, terminal
+from ipfailover_agent.core.text import counted, duration, times
+from ipfailover_agent.report import health, holding
 
 if TYPE_CHECKING:
     import jinja2
@@ -192,7 +193,7 @@ def build(seen: StatusView, node: str) -> Page:
 def _summary(status: AgentStatus, held: int, total: int) -> str:
     if not status.instances:
         return f"serves nothing: {status.phase}"
-    parts = [f"holds {held} of {total} {'address' if total == 1 else 'addresses'}"]
+    parts = [f"holds {held} of {counted(total, 'address')}"]
     for state, words in ((_BACKUP, "stands by for"), (_FAULT, "may not hold")):
         count = sum(len(each.addresses) for each in status.instances if each.state == state)
         if count:
@@ -218,7 +219,7 @@ def _holdings(
         found.append(
             Holding(
                 words=holding.words(group.holders),
-                count=f"{count} {'address' if count == 1 else 'addresses'}",
+                count=counted(count, "address"),
                 style=_holder_style(group.holders),
                 cards=members,
             )
@@ -297,7 +298,7 @@ def _of_lease(status: AgentStatus) -> Fact:
     lease = status.lease
     if not lease.seconds:
         return Fact(name="lease", value="none")
-    lapses = f"lapsed {_times(lease.lapses)}" if lease.lapses else "never lapsed"
+    lapses = f"lapsed {times(lease.lapses)}" if lease.lapses else "never lapsed"
     return Fact(
         name="lease",
         value=f"{lease.seconds} s",
@@ -313,7 +314,7 @@ def _of_keepalived(status: AgentStatus, now: datetime) -> Fact:
         value=status.keepalived_version or status.phase,
         more=(
             status.phase if status.keepalived_pid is None else f"pid {status.keepalived_pid}",
-            f"restarted {_times(count)}" if count else "never restarted",
+            f"restarted {times(count)}" if count else "never restarted",
             f"the agent runs for {_since(status.started_at, now)}",
         ),
     )
@@ -393,7 +394,7 @@ def _silences(instance: InstanceStatus, now: datetime) -> list[str]:
 
 
 def _change(each: TransitionStatus, now: datetime) -> TransitionText:
-    lasted = "" if each.lasted is None else f" after {terminal.duration(each.lasted)}"
+    lasted = "" if each.lasted is None else f" after {duration(each.lasted)}"
     return TransitionText(
         at=_clock(datetime.fromisoformat(each.at)),
         ago=_since(each.at, now),
@@ -421,21 +422,17 @@ def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...
         piece = f"M{min(start, _HOUR - 6):.0f} {top}h{width:.0f}v{height}h-{width:.0f}z"
         paths.setdefault(style, []).append(piece)
         lasted[state] = lasted.get(state, 0.0) + end - start
-    words = ", ".join(f"{state} {terminal.duration(took)}" for state, took in lasted.items())
+    words = ", ".join(f"{state} {duration(took)}" for state, took in lasted.items())
     strips = tuple(Strip(style=style, path="".join(each)) for style, each in paths.items())
     return strips, f"last hour: {words or 'nothing known'}"
 
 
 def _since(at: str, now: datetime) -> str:
-    return terminal.duration((now - datetime.fromisoformat(at)).total_seconds())
+    return duration((now - datetime.fromisoformat(at)).total_seconds())
 
 
 def _measured(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"  # noqa: PLR2004
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 def _clock(at: datetime) -> str:

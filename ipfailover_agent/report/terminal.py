@@ -57,11 +57,6 @@ def painter(environment: Mapping[str, str], *, is_terminal: bool) -> Callable[[s
     return paint
 
 
-def harmless(text: str) -> str:
-    """Return a text that moves no cursor and changes no colour, wherever it comes from."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
 def fold(text: str, columns: int, indent: str = "", lead: str = "") -> list[str]:
     """Return a sentence in lines of at most so many columns.
 
@@ -124,14 +119,3 @@ def addresses(texts: Iterable[str], columns: int | None = None) -> str:
         if columns is None or len(shown) <= columns or count == 1:
             return shown
     return ""
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in the two largest units: ``3d 4h``, ``2m 5s``, ``7s``."""
-    left = max(int(seconds), 0)
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count}{unit}")
-    return " ".join(parts[:2])

@@ -274,7 +274,7 @@ def test_the_name_of_a_source_moves_no_cursor() -> None:
     config = replace(SNAPSHOT.config, source="/etc/\x1b[2Jx\n")
     data = status_reading.from_json(status_model.to_json(replace(SNAPSHOT, config=config)))
     lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
-    assert lines[1].startswith("vip on eth0, from /etc/?[2Jx?, in force")
+    assert lines[1].startswith(r"vip on eth0, from /etc/\x1b[2Jx\n, in force")
 
 
 def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
