@@ -57,7 +57,7 @@ class CapturedRun:
         process.signal_group(self.pid, signal.SIGKILL)
 
     def abandon(self) -> None:
-        """Kill it and forget its output; whoever reaps it takes it for an orphan."""
+        """Kill it and forget its output; the reaper of the agent finds an orphan."""
         self.kill()
         self._opened.close()
 

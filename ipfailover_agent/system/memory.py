@@ -98,7 +98,7 @@ def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Looku
 def _uptime() -> float:
     """Return the seconds since the node booted, those in which it slept included.
 
-    They go on while no agent runs, and no one sets them, unlike the clock on the wall.
+    They go on while no agent runs, and cannot be set, unlike the clock on the wall.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 

@@ -82,10 +82,10 @@ class CheckRounds:
     def begin(self, now: float, policy: probe.ProbePolicy | None = None) -> None:
         """Check from now on, by another policy if one is given; the verdict so far is kept."""
         if policy is not None:
-            self._dispatch(probe.ProbingEnded(), now)
+            self._dispatch(probe.ProbeSign.ENDED, now)
             self._policy = policy
         if not (self.is_script and self._state.is_steady):
-            self._dispatch(probe.ProbingBegan(), now)
+            self._dispatch(probe.ProbeSign.BEGAN, now)
 
     def ask(self, cause: str, now: float) -> None:
         """Check at once, if that counts; see ``core.supervising.probe``."""
@@ -97,7 +97,7 @@ class CheckRounds:
             self._dispatch(probe.ConnectsEnded(answers), now)
         deadline = self._state.deadline
         if deadline is not None and now >= deadline:
-            self._dispatch(probe.ProbeDeadlinePassed(), now)
+            self._dispatch(probe.ProbeSign.DEADLINE_PASSED, now)
 
     def child_exited(self, child: ChildExit) -> bool:  # noqa: ARG002 - for those that run a child
         """Handle the end of a child; return whether it was a run of the check."""
@@ -105,7 +105,7 @@ class CheckRounds:
 
     def close(self) -> None:
         """Check no more."""
-        self._dispatch(probe.ProbingEnded(), time.monotonic())
+        self._dispatch(probe.ProbeSign.ENDED, time.monotonic())
 
     def _dispatch(self, event: probe.Event, now: float) -> None:
         self._state, actions = probe.step(self._state, event, now, self._policy)
@@ -122,7 +122,7 @@ class CheckRounds:
         if answers:
             self._dispatch(probe.ConnectsEnded(tuple(answers)), now)
         elif self.is_script and state.is_steady and state.due is not None and not state.waiting:
-            self._dispatch(probe.ProbingEnded(), now)
+            self._dispatch(probe.ProbeSign.ENDED, now)
 
     def _connect(self, port: PortCheck) -> list[probe.ConnectResult]:
         """Begin to check a port; return the answer if it is there already."""

@@ -1,4 +1,4 @@
-"""A program beside the loop: its output is complete, bounded, and keeps no one waiting."""
+"""A program beside the loop: its output is complete and bounded, and nothing waits for it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_flood_is_refused_at_the_limit() -> None:
 
 
 def test_a_child_that_keeps_the_output_open_is_not_waited_for() -> None:
-    """It has left the group, or only its parent has ended."""
+    """The program itself has ended, and that is all there is to wait for."""
     run, _ = ran("echo a; sleep 600 & echo $!")
     first, child = run.end_in_lines()
     os.kill(int(child), 9)
