@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _LIMIT: Final = 1 << 22  # bytes of a stream
-_SHOWN_LINES: Final = 50  # what a person reads; keepalived may write a line per instance
+_LINES: Final = 50  # what a person reads; keepalived may write a line per instance
+_LINE_LIMIT: Final = 1 << 16  # characters
 _FLAGS: Final = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
 _SEALS: Final = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
 
@@ -46,6 +47,7 @@ class CapturedRun:
         limit: int = _LIMIT,
         is_split: bool = False,
     ) -> None:
+        self._limit = limit
         with contextlib.ExitStack() as opened:
             self._files = [_memory(opened, limit) for _ in range(1 + is_split)]
             output, errors = self._files[0], self._files[-1]
@@ -64,27 +66,27 @@ class CapturedRun:
     def end(self) -> tuple[str, ...]:
         """Return the text of each stream; the run is over."""
         with self._opened:
-            return tuple(map(_text, self._files))
+            return tuple(_text(each, self._limit) for each in self._files)
 
     def end_in_lines(self) -> tuple[str, ...]:
         """Return the first lines of its output; the run is over."""
-        lines = self.end()[0].split("\n")
-        return tuple(lines[: min(_SHOWN_LINES, len(lines) - (not lines[-1]))])
+        text = self.end()[0].removesuffix("\n")
+        return tuple(each[:_LINE_LIMIT] for each in text.split("\n")[:_LINES]) if text else ()
 
 
 def _memory(opened: contextlib.ExitStack, limit: int) -> int:
     """Return a file in memory that cannot grow beyond its limit, and takes up what is written."""
     try:
         fd = os.memfd_create("output", _FLAGS)
-        opened.callback(os.close, fd)
-        os.ftruncate(fd, limit)
     except OSError as error:
         raise SystemRefusedError(f"cannot keep output in memory: {error.strerror}") from error
-    with contextlib.suppress(OSError):  # a sandbox without seals: then it may grow
+    opened.callback(os.close, fd)
+    with contextlib.suppress(OSError):  # a sandbox without seals, RLIMIT_FSIZE: then it may grow
+        os.ftruncate(fd, limit)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     return fd
 
 
-def _text(fd: int) -> str:
+def _text(fd: int, limit: int) -> str:
     written = os.lseek(fd, 0, os.SEEK_CUR)  # the program's writes moved the offset that it shares
-    return os.pread(fd, written, 0).decode("utf-8", "backslashreplace")
+    return os.pread(fd, min(written, limit), 0).decode("utf-8", "backslashreplace")
