@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
@@ -29,15 +29,15 @@ class _AddressRecord(Struct, frozen=True):
     """Which addresses may be on which interface; one that is damaged costs no other one."""
 
     interface: str = ""
-    addresses: tuple[object, ...] = ()
+    addresses: tuple[Any, ...] = ()
 
 
 class _PeersRecord(Struct, frozen=True):
     """By name and family (``ipv4``): the addresses, and the uptime when DNS confirmed them."""
 
-    peers: dict[str, dict[str, tuple[object, ...]]] = {}
+    peers: dict[str, dict[str, tuple[Any, ...]]] = {}
     boot: str = ""
-    confirmed: dict[str, dict[str, object]] = {}
+    confirmed: dict[str, dict[str, Any]] = {}
 
 
 def record_addresses(path: str, interface: str, addresses: Iterable[IPAddress]) -> None:

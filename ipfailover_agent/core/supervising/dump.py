@@ -8,7 +8,7 @@ of 2.2.7. The dump also holds the passwords, which are not kept.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -100,7 +100,7 @@ class _Data(Struct, frozen=True):
     base_priority: int = 0
     effective_priority: int = 0
     master_adver_int: _Seconds | None = None
-    vipset: object = None
+    vipset: Any = None
     last_transition: float = 0.0
     garp_delay: float = 0.0
 
