@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 
 IPAddress = IPv4Address | IPv6Address
+
+HIGHEST_ID = 255  # of a virtual router: RFC 3768, section 5.3.3
+HIGHEST_PORT = 65535
 
 
 class Family(enum.IntEnum):
@@ -31,6 +34,14 @@ class Family(enum.IntEnum):
 def family_of(address: IPAddress) -> Family:
     """Return the family of an address."""
     return Family.IPV4 if address.version == 4 else Family.IPV6  # noqa: PLR2004 - the version
+
+
+def address_of(text: str) -> IPAddress | None:
+    """Return the address that a text is, None where it is none, such as a host name."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 # --- settings -----------------------------------------------------------------------------------
