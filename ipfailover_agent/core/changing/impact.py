@@ -74,12 +74,18 @@ def pins_for(active: KeepalivedConfig, settings: Settings) -> str:
         for each in active.instances
         for held in each.all_addresses
     }
-    pinned = tuple((each, ids[each]) for each in settings.virtual_addresses if each in ids)
+    pinned = {each: ids[each] for each in settings.virtual_addresses if each in ids}
+    wanted_ids = set(pinned.values())
+    is_taken = wanted_ids.intersection(settings.excluded_virtual_router_ids)
+    if settings.address_groups or len(wanted_ids) < len(pinned) or is_taken:
+        return ""
     problems: list[Problem] = []
-    wanted = replace(settings, pinned_virtual_router_ids=pinned)
+    wanted = replace(settings, pinned_virtual_router_ids=tuple(pinned.items()))
     grouped = groups.build(wanted.virtual_addresses, wanted.address_groups)
     groups.virtual_router_ids(wanted, grouped, problems)
-    return "" if problems else ",".join(f"{address}={number}" for address, number in pinned)
+    return (
+        "" if problems else ",".join(f"{address}={number}" for address, number in pinned.items())
+    )
 
 
 def shifts(renumbered: Sequence[Renumbering]) -> tuple[tuple[Renumbering, ...], ...]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.core.errors import Problem
 from ipfailover_agent.core.model import (
     MissingScript,
     PortCheck,
@@ -37,28 +36,6 @@ class Checks(Struct, frozen=True, kw_only=True):
     notify_command: tuple[str, ...]
     reports: tuple[str, ...]
     errors: tuple[str, ...]
-
-
-def check_commands(settings: Settings, problems: list[Problem]) -> None:
-    """Add a problem for each command that has no words or whose quotes do not match."""
-    for variable, text in ((_CHECK, settings.check_script), (_NOTIFY, settings.notify_script)):
-        if text is None:
-            continue
-        try:
-            words = shlex.split(text)
-        except ValueError as error:
-            reason = f"it cannot be split into words: {str(error).lower()}"
-        else:
-            reason = "" if words and words[0] else "it names no program"
-        if reason:
-            problems.append(
-                Problem(
-                    variable=variable,
-                    element=text,
-                    reason=reason,
-                    instead="write a path and its arguments as for a shell, quotes in pairs",
-                )
-            )
 
 
 def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 _ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
 _V2, _V3 = 2, 3  # VRRP: RFC 3768, RFC 5798
 _PASSWORD_BYTES = 8  # RFC 2338 section 5.3.10; keepalived warns about more
-_LONGEST_VERSION_3_INTERVAL = 40  # seconds; keepalived 2.2.7 cuts at 40.95
 _GARP_FRAMES_A_SECOND = 10
 _GARP_INTERVAL = 0.001  # seconds between two frames of a burst
 _WORD = re.compile(r"[A-Za-z0-9._:@+=%,/-]+", re.ASCII)
@@ -63,14 +62,10 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         HostNotReadyError: the interface or the node's address is not there (yet).
     """
     problems: list[Problem] = []
-    groups.check_duplicates(settings.virtual_addresses, problems)
     grouped = groups.build(settings.virtual_addresses, settings.address_groups)
     identifiers = groups.virtual_router_ids(settings, grouped, problems)
-    _check_advertisement(settings, grouped, problems)
     peers = unicast.peers(settings, facts, {each.family for each in grouped}, problems)
     advert_sources.refuse_virtual(settings, problems)
-    _check_words(_words(settings), problems)
-    checks.check_commands(settings, problems)
     try:
         choice = interfaces.choose(settings, facts)
     except HostNotReadyError:
@@ -78,7 +73,8 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             raise SettingsError(tuple(problems)) from None
         raise
     name = choice.interface.name
-    _check_words(((interfaces.VARIABLE, name),), problems)
+    if not _WORD.fullmatch(name):
+        problems.append(_no_word(name))
     reports = _check_addresses(settings, facts, name, problems)
     if problems:
         raise SettingsError(tuple(problems))
@@ -289,29 +285,6 @@ def _advertisement(settings: Settings, family: Family) -> Advertisement:
     return Advertisement(version=version, interval=settings.advert_interval)
 
 
-def _check_advertisement(
-    settings: Settings, grouped: tuple[AddressGroup, ...], problems: list[Problem]
-) -> None:
-    interval = settings.advert_interval
-    versions = {_advertisement(settings, each.family).version for each in grouped}
-    reason = ""
-    if _V2 in versions and not float(interval).is_integer():
-        reason = "VRRP version 2 counts in whole seconds"
-    elif _V3 in versions and interval > _LONGEST_VERSION_3_INTERVAL:
-        reason = (
-            f"VRRP version 3, which IPv6 needs, goes up to {_LONGEST_VERSION_3_INTERVAL} seconds"
-        )
-    if reason:
-        problems.append(
-            Problem(
-                variable="OPENSHIFT_HA_ADVERT_INTERVAL",
-                element=f"{interval:g}",
-                reason=reason,
-                instead="set an interval that both families can use, the same on every node",
-            )
-        )
-
-
 def _garp(settings: Settings) -> GarpRefresh:
     """Keep refreshes, all addresses of a node together, at 10 frames a second on average.
 
@@ -406,25 +379,11 @@ def _report_family(
     )
 
 
-def _words(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """Return each text that keepalived.conf will hold, with its variable."""
-    return (
-        *(("OPENSHIFT_HA_ADMIN_EMAILS", each) for each in settings.admin_emails),
-        ("OPENSHIFT_HA_SMTP_SERVER", settings.smtp_server),
-        ("OPENSHIFT_HA_CONFIG_NAME", settings.config_name),
-        *(("OPENSHIFT_HA_ADDRESS_LABEL", each) for each in (settings.address_label,) if each),
+def _no_word(interface: str) -> Problem:
+    """Refuse what keepalived could read as more than one word: a kernel takes almost any name."""
+    return Problem(
+        variable=interfaces.VARIABLE,
+        element=interface,
+        reason="it has characters that keepalived.conf gives a meaning to",
+        instead="use letters, digits and . _ : @ + = % , / -",
     )
-
-
-def _check_words(words: tuple[tuple[str, str], ...], problems: list[Problem]) -> None:
-    """Refuse what keepalived could read as more than one word, wherever it passed before."""
-    problems += [
-        Problem(
-            variable=variable,
-            element=word,
-            reason="it has characters that keepalived.conf gives a meaning to",
-            instead="use letters, digits and . _ : @ + = % , / -",
-        )
-        for variable, word in words
-        if not _WORD.fullmatch(word)
-    ]
