@@ -17,8 +17,7 @@ from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import HostScope
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import (
-    asked,
-    cpu_limits,
+    checks,
     interfaces,
     ownership,
     planner,
@@ -165,7 +164,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
     _check_config_path(paths)
     facts = add_peers(parsed, look_at_host(parsed, paths, ()))
     config = planner.plan(parsed, facts)
-    astray = asked.astray(parsed, config, facts, listen.parse(options.listen))
+    astray = checks.astray(parsed, config, facts, listen.parse(options.listen))
     rendering = templating.render(config, paths, template_directory=options.template_directory)
     return Candidate(
         settings=parsed,
@@ -213,7 +212,7 @@ def _unaware(directory: str) -> str:
 def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tuple[str, ...]:
     """Return what the configuration needs of the node, and the node does not have just now."""
     found = (
-        cpu_limits.warnings(parsed, host.cpu_share()) if cpu_limits.fast_settings(parsed) else ()
+        shortfalls.judge_cpu(parsed, host.cpu_share()) if shortfalls.fast_settings(parsed) else ()
     )
     script = config.track_script
     around = shortfalls.Surroundings(

@@ -31,7 +31,7 @@ from ipfailover_agent.core.planning import (
     interfaces,
     ownership,
     priority,
-    routers,
+    reach,
     unicast,
 )
 from ipfailover_agent.core.text import listed
@@ -104,7 +104,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             *choice.reports,
             *reports,
             *(f"{_ADDRESSES}: {each}" for each in unicast.unreached(settings, facts, name)),
-            *(f"{_ADDRESSES}: {each}" for each in routers.gateways(settings, facts)),
+            *(f"{_ADDRESSES}: {each}" for each in reach.gateways(settings, facts)),
             *advert_sources.reports(settings, facts),
             *_report_family(settings, grouped, nodes, name),
             *check.reports,
