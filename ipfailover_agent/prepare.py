@@ -12,7 +12,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent import templating
-from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.errors import AgentError, Problem, SettingsError
 from ipfailover_agent.core.model import HostScope
 from ipfailover_agent.core.paths import RunPaths
@@ -30,6 +29,7 @@ from ipfailover_agent.system import files, host, memory, sources
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from ipfailover_agent.core.changing.records import ActiveRecord
     from ipfailover_agent.core.model import (
         HostFacts,
         IPAddress,
@@ -319,6 +319,8 @@ def record(
     active: Candidate, in_force: Variables, environment: Mapping[str, str], options: Options
 ) -> ActiveRecord:
     """Return what other commands should know of the active configuration."""
+    from ipfailover_agent.core.changing.records import ActiveRecord  # noqa: PLC0415 - only run
+
     pid = os.getpid()
     return ActiveRecord(
         pid=pid,
