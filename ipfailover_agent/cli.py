@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+from msgspec.structs import replace
 
 from ipfailover_agent import __version__, options
 from ipfailover_agent.core.errors import AgentError, ExitCode
+
+if TYPE_CHECKING:
+    from ipfailover_agent.prepare import Options
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -80,10 +84,8 @@ def cli() -> None:
     help="The least important events that are logged.",
 )
 def run_command(
+    chosen: Options,
     *,
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
     listen: str,
     watch: bool,
     log_format: str,
@@ -96,23 +98,20 @@ def run_command(
     """
     from ipfailover_agent.commands import run  # noqa: PLC0415
 
-    chosen = options.made(config, run_dir, template_dir, listen, watches=watch)
-    return run.run(chosen, log_format, log_level)
+    return run.run(replace(chosen, listen=listen, watches=watch), log_format, log_level)
 
 
 @cli.command("render", short_help="Print the keepalived.conf that `run` would use on this node.")
 @options.shared_options
 @click.option("--output", metavar="DIR", help="Write every generated file into DIR.")
-def render_command(
-    config: str | None, run_dir: str, template_dir: str | None, output: str | None
-) -> int:
+def render_command(chosen: Options, output: str | None) -> int:
     """Print the keepalived.conf that `run` would use on this node.
 
     Needs no root, starts nothing, changes nothing.
     """
     from ipfailover_agent.commands import render  # noqa: PLC0415
 
-    return render.render(options.made(config, run_dir, template_dir), output)
+    return render.render(chosen, output)
 
 
 @cli.command("check", short_help="Validate everything and say what `run` would do on this node.")
@@ -122,9 +121,7 @@ def render_command(
 )
 @options.json_option
 def check_command(
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
+    chosen: Options,
     compare_old: bool,  # noqa: FBT001 - click passes flags by name
     as_json: bool,  # noqa: FBT001 - likewise
 ) -> int:
@@ -135,7 +132,6 @@ def check_command(
     from ipfailover_agent.commands import check  # noqa: PLC0415
 
     options.refuse_variables_of(run_command)
-    chosen = options.made(config, run_dir, template_dir)
     return check.check(chosen, compare_old=compare_old, as_json=as_json)
 
 
@@ -158,9 +154,7 @@ def check_command(
 )
 @options.json_option
 def doctor_command(
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
+    chosen: Options,
     *,
     seconds: float,
     tolerate: frozenset[str],
@@ -174,7 +168,6 @@ def doctor_command(
     """
     from ipfailover_agent.commands import doctor  # noqa: PLC0415
 
-    chosen = options.made(config, run_dir, template_dir)
     return doctor.examine(chosen, seconds=seconds, as_json=as_json, tolerated=tolerate)
 
 
@@ -337,9 +330,7 @@ def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
 @options.json_option
 @click.argument("instance", required=False)
 def drill_command(
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
+    chosen: Options,
     as_json: bool,  # noqa: FBT001 - click passes flags by name
     instance: str | None,
 ) -> int:
@@ -355,12 +346,12 @@ def drill_command(
     """
     from ipfailover_agent.commands import drill  # noqa: PLC0415
 
-    return drill.drill(options.made(config, run_dir, template_dir), instance, as_json=as_json)
+    return drill.drill(chosen, instance, as_json=as_json)
 
 
 @cli.command("release", short_help="Remove what a crashed agent left on this node.")
 @options.shared_options
-def release_command(config: str | None, run_dir: str, template_dir: str | None) -> int:
+def release_command(chosen: Options) -> int:
     """Remove this node's virtual addresses and the agent's files after a crash.
 
     Refuses while the agent runs. Needs the node's network, NET_ADMIN, and either the variables or
@@ -368,4 +359,4 @@ def release_command(config: str | None, run_dir: str, template_dir: str | None) 
     """
     from ipfailover_agent.commands import release  # noqa: PLC0415
 
-    return release.release(options.made(config, run_dir, template_dir))
+    return release.release(chosen)

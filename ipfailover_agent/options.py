@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,18 @@ def checks(
     return frozenset(names)
 
 
-def shared_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the options for the places of variables, templates and the run directory."""
+def shared_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options for the places of variables, templates and the run directory.
+
+    The command gets what they say as its first argument.
+    """
+
+    @functools.wraps(command)
+    def with_options(
+        *, config: str | None, run_dir: str, template_dir: str | None, **others: object
+    ) -> int:
+        return command(made(config, run_dir, template_dir), **others)
+
     decorators = (
         click.option(
             "--config",
@@ -74,9 +85,10 @@ def shared_options(command: Callable[..., object]) -> Callable[..., object]:
             help="Your own templates; a template that is not there is taken from the package.",
         ),
     )
+    decorated: Callable[..., int] = with_options
     for decorate in reversed(decorators):
-        command = decorate(command)
-    return command
+        decorated = decorate(decorated)
+    return decorated
 
 
 def refuse_variables_of(command: click.Command) -> None:
@@ -91,14 +103,7 @@ def directory(run_dir: str) -> str:
     return os.path.abspath(run_dir or RUN_DIRECTORY)  # noqa: PTH100 - start-up time
 
 
-def made(
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
-    listen: str | None = None,
-    *,
-    watches: bool = False,
-) -> Options:
+def made(config: str | None, run_dir: str, template_dir: str | None) -> Options:
     """Return the agent's own settings as the options say.
 
     A command without the option ``--listen`` judges by the variable, as ``run`` would.
@@ -109,8 +114,8 @@ def made(
         config=config or None,
         run_directory=directory(run_dir),
         template_directory=template_dir or None,
-        listen=os.environ.get("IPFAILOVER_LISTEN", "") if listen is None else listen,
-        watches=watches,
+        listen=os.environ.get("IPFAILOVER_LISTEN", ""),
+        watches=False,
     )
 
 
