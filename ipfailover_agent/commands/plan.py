@@ -14,12 +14,12 @@ from ipfailover_agent import options, prepare, templating
 from ipfailover_agent.commands import check, peers_once
 from ipfailover_agent.commands.running import find_agent, read_status, unseen, wrote
 from ipfailover_agent.core.changing import impact
-from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.changing.advert_diff import Consequence
 from ipfailover_agent.core.changing.change import ConfigChange
 from ipfailover_agent.core.changing.impact import Impact
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.text import ranges
 from ipfailover_agent.prepare import Options, Variables
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import memory

@@ -13,9 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent.core.changing import advert_diff, change, steps
-from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.changing.advert_diff import Consequence
 from ipfailover_agent.core.planning import budget, groups
+from ipfailover_agent.core.text import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -178,15 +178,9 @@ def _disputed(
     Where they have none, nodes with the old list and those with the new one serve different
     addresses, and refuse adverts that do not concern them.
     """
-    old = {
-        (each.virtual_router_id, each.family): {held.address for held in each.virtual_addresses}
-        for each in active.instances
-    }
+    old, new = change.advertised(active), change.advertised(candidate)
     return tuple(
-        each.name
-        for each in candidate.instances
-        if each.name in found.resized
-        and not old[each.virtual_router_id, each.family].isdisjoint(
-            held.address for held in each.virtual_addresses
-        )
+        instance.name
+        for heard_as, (instance, addresses) in new.items()
+        if instance.name in found.resized and old[heard_as][1] & addresses
     )

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.model import Family, VirtualAddress
+from ipfailover_agent.core.text import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -34,25 +34,23 @@ def peers(
         return {}
     own = own_addresses(settings, facts)
     words = no_hosts(settings, facts)
-    problems += [
-        Problem(
-            variable=_VARIABLE,
-            element=str(each),
-            reason=words[each],
-            instead="write the address of a node",
-        )
-        for each in dict.fromkeys(settings.unicast_peers)
+    refused = [
+        (each, words[each], "write the address of a node")
+        for each in settings.unicast_peers
         if each in words
     ]
-    problems += [
-        Problem(
-            variable=_VARIABLE,
-            element=str(each),
-            reason="is a virtual address: the node that has it as its own would share it",
-            instead="take it out of OPENSHIFT_HA_VIRTUAL_IPS, or out of here if no node has it",
+    refused += [
+        (
+            each,
+            "is a virtual address: the node that has it as its own would share it",
+            "take it out of OPENSHIFT_HA_VIRTUAL_IPS, or out of here if no node has it",
         )
-        for each in dict.fromkeys(settings.unicast_peers)
+        for each in settings.unicast_peers
         if each in settings.virtual_addresses
+    ]
+    problems += [
+        Problem(variable=_VARIABLE, element=str(each), reason=reason, instead=instead)
+        for each, reason, instead in refused
     ]
     found = {
         family: tuple(

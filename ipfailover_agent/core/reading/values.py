@@ -299,7 +299,7 @@ def script(fields: Fields, variable: str, text: str) -> str | None:
         return None
     wrong = commands.objection(text, words)
     if wrong is not None:
-        fields.refuse(variable, text, wrong.reason, wrong.instead)
+        fields.refuse(variable, text, *wrong)
         return None
     for sentence in commands.warnings(words):
         fields.warn(variable, sentence)
