@@ -15,6 +15,8 @@ from ipfailover_agent.core.errors import Problem
 from ipfailover_agent.core.model import HIGHEST_ID, Family, family_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ipfailover_agent.core.model import IPAddress, Settings
 
 _MOST_ADVERTISED = 255  # RFC 3768 section 5.3.5: the count is one byte
@@ -75,7 +77,8 @@ def virtual_router_ids(
 ) -> tuple[int, ...]:
     """Return the virtual router id of each group; on a problem, add it and return what there is.
 
-    An id is the offset plus the position, excluded and pinned ids passed over.
+    An id is the offset plus the position, excluded and pinned ids passed over. Pins are of
+    addresses that have an instance of their own.
     """
     pins = dict(settings.pinned_virtual_router_ids)
     taken = {*settings.excluded_virtual_router_ids, *pins.values()}
@@ -84,37 +87,23 @@ def virtual_router_ids(
         for number in range(settings.virtual_router_id_offset + 1, HIGHEST_ID + 1)
         if number not in taken
     ]
-    pinned = 0 if settings.address_groups else sum(each.addresses[0] in pins for each in groups)
-    if len(groups) - pinned > len(free):
-        problems.append(_limit(settings, groups, pinned, free))
+    unpinned = [each.addresses[0] for each in groups if each.addresses[0] not in pins]
+    if len(unpinned) > len(free):
+        problems.append(_limit(settings, len(groups), unpinned, len(free)))
         return ()
     following = iter(free)
-    if settings.address_groups:
-        return tuple(next(following) for _ in groups)
-    return tuple(
-        pins[each.addresses[0]] if each.addresses[0] in pins else next(following)
-        for each in groups
-    )
+    return tuple(pins.get(each.addresses[0]) or next(following) for each in groups)
 
 
-def _limit(
-    settings: Settings, groups: tuple[AddressGroup, ...], pinned: int, free: list[int]
-) -> Problem:
-    """Say how many fit, and which addresses do not."""
-    fit = len(free) + pinned
+def _limit(settings: Settings, count: int, unpinned: Sequence[IPAddress], free: int) -> Problem:
+    """Return that fewer than ``count`` fit, and which addresses do not."""
+    fit = count - len(unpinned) + free
     what = "groups" if settings.address_groups else "addresses"
-    unpinned = [
-        each
-        for each in groups
-        if settings.address_groups
-        or each.addresses[0] not in dict(settings.pinned_virtual_router_ids)
-    ]
-    first = unpinned[len(free)].addresses[0]
     return Problem(
         variable=_OFFSET,
         element=str(settings.virtual_router_id_offset),
-        reason=f"{len(groups)} {what} need an id each, and only {fit} fit between the offset and "
-        f"{HIGHEST_ID}: none is left for {first} and what follows",
+        reason=f"{count} {what} need an id each, and only {fit} fit between the offset and "
+        f"{HIGHEST_ID}: none is left for {unpinned[free]} and what follows",
         instead=f"set OPENSHIFT_HA_VIP_GROUPS to {max(fit, 1)} or less"
         if fit
         else "set a smaller offset",
