@@ -84,12 +84,7 @@ def cli() -> None:
     help="The least important events that are logged.",
 )
 def run_command(
-    chosen: Options,
-    *,
-    listen: str,
-    watch: bool,
-    log_format: str,
-    log_level: str,
+    chosen: Options, listen: str, *, watch: bool, log_format: str, log_level: str
 ) -> int:
     """Serve the addresses until stopped (the container's entrypoint).
 
@@ -120,11 +115,7 @@ def render_command(chosen: Options, output: str | None) -> int:
     "--compare-old", is_flag=True, help="Show beside it what OpenShift's shell image would serve."
 )
 @options.json_option
-def check_command(
-    chosen: Options,
-    compare_old: bool,  # noqa: FBT001 - click passes flags by name
-    as_json: bool,  # noqa: FBT001 - likewise
-) -> int:
+def check_command(chosen: Options, *, compare_old: bool, as_json: bool) -> int:
     """Validate everything for this node and say what `run` would do.
 
     Exits with 0 when `run` would serve, else with 78 after naming every problem.
@@ -154,11 +145,7 @@ def check_command(
 )
 @options.json_option
 def doctor_command(
-    chosen: Options,
-    *,
-    seconds: float,
-    tolerate: frozenset[str],
-    as_json: bool,
+    chosen: Options, seconds: float, tolerate: frozenset[str], *, as_json: bool
 ) -> int:
     """Look at this node and its network, before the agent runs or while it does.
 
@@ -179,7 +166,7 @@ def doctor_command(
 )
 @options.run_dir_option
 @options.json_option
-def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noqa: FBT001
+def plan_command(config: str | None, run_dir: str, *, as_json: bool) -> int:
     """Show what a reload would do to each address, and what other nodes will feel.
 
     Compares what the running agent has in force with its environment and its source as they are
@@ -227,12 +214,7 @@ def reload_command(run_dir: str, timeout: float) -> int:
     help="Print it again until Ctrl-C: every second, or as often as you say. Where the output is "
     "no terminal, whenever it changes.",
 )
-def status_command(
-    run_dir: str,
-    as_json: bool,  # noqa: FBT001 - click passes flags by name
-    is_whole: bool,  # noqa: FBT001 - likewise
-    watch: float | None,
-) -> int:
+def status_command(run_dir: str, *, as_json: bool, is_whole: bool, watch: float | None) -> int:
     """Show the running agent: phase, each instance's state, addresses, last reload.
 
     Exits with 0 when the agent is ready, 1 when it runs and is not, 69 when none runs. Colours
@@ -258,11 +240,7 @@ def status_command(
 )
 @click.argument("instance", required=False)
 def events_command(
-    run_dir: str,
-    as_json: bool,  # noqa: FBT001 - click passes flags by name
-    follow: bool,  # noqa: FBT001 - likewise
-    count: int,
-    instance: str | None,
+    run_dir: str, *, as_json: bool, follow: bool, count: int, instance: str | None
 ) -> int:
     """Show the last transitions, contests, reloads and restarts with their causes.
 
@@ -295,7 +273,8 @@ def drain_command(
     run_dir: str,
     wait: float | None,
     seconds: float | None,
-    force: bool,  # noqa: FBT001 - click passes flags by name
+    *,
+    force: bool,
     instances: tuple[str, ...],
 ) -> int:
     """Have other nodes serve this node's addresses, for maintenance.
@@ -329,11 +308,7 @@ def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
 @options.shared_options
 @options.json_option
 @click.argument("instance", required=False)
-def drill_command(
-    chosen: Options,
-    as_json: bool,  # noqa: FBT001 - click passes flags by name
-    instance: str | None,
-) -> int:
+def drill_command(chosen: Options, *, as_json: bool, instance: str | None) -> int:
     """Try a planned handover of one INSTANCE, a name or an address.
 
     By default it is the first that is held here. Drains it, watches another node take it, ends the
