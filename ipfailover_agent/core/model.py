@@ -10,6 +10,8 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ipfailover_agent.core.errors import Problem
 
 
@@ -34,6 +36,11 @@ class Family(enum.IntEnum):
 def family_of(address: IPAddress) -> Family:
     """Return the family of an address."""
     return Family.IPV4 if address.version == 4 else Family.IPV6  # noqa: PLR2004 - the version
+
+
+def first_of(family: Family, addresses: Iterable[IPAddress | None]) -> IPAddress | None:
+    """Return the first address of a family, None where there is none."""
+    return next((each for each in addresses if each and family_of(each) is family), None)
 
 
 def address_of(text: str) -> IPAddress | None:

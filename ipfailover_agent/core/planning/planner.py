@@ -23,6 +23,7 @@ from ipfailover_agent.core.model import (
     VirtualAddress,
     VrrpInstance,
     family_of,
+    first_of,
 )
 from ipfailover_agent.core.planning import (
     advert_sources,
@@ -234,7 +235,7 @@ def _instance(
         password=_password(settings.config_name) if advertisement.version == _V2 else None,
         virtual_addresses=held[:limit],
         excluded_addresses=held[limit:],
-        multicast_source=_of_family(multicast, family),
+        multicast_source=first_of(family, (multicast,)),
         unicast_source=unicast.source(settings, node.facts, node.interface, node.addresses, peers),
         unicast_peers=peers,
     )
@@ -250,12 +251,9 @@ def _priority(node: _Node, family: Family, number: int, position: int, identifie
     if not unicast.is_on(settings) or not (peers or settings.unicast_peer_names):
         return priority.among_strangers(node.addresses[0], number)
     # By the address that the other nodes know this one by: all of them must sort the same list.
-    address = (
-        unicast.listed(settings, node.facts, family)
-        or _of_family(settings.unicast_source, family)
-        or next((each for each in node.addresses if family_of(each) is family), None)
-        or node.addresses[0]
-    )
+    listed = unicast.listed(settings, node.facts, family)
+    known_by = first_of(family, (listed, settings.unicast_source, *node.addresses))
+    address = known_by or node.addresses[0]
     if settings.unicast_peer_names:
         return priority.among_resolved(address, peers, identifier)
     return priority.among_peers(address, peers, position)
@@ -267,10 +265,6 @@ def _scrubbed(config_name: str) -> str:
 
 def _password(config_name: str) -> str:
     return config_name.encode()[:_PASSWORD_BYTES].decode(errors="ignore")
-
-
-def _of_family(address: IPAddress | None, family: Family) -> IPAddress | None:
-    return address if address is not None and family_of(address) is family else None
 
 
 # --- advertisements -----------------------------------------------------------------------------
@@ -372,7 +366,7 @@ def _report_family(
     if not needed or any(family_of(each) is Family.IPV4 for each in nodes):
         return ()
     given = settings.unicast_source if unicast.is_on(settings) else settings.multicast_source
-    if _of_family(given, Family.IPV4) is not None:  # keepalived (2.2.7) asks for no other then
+    if first_of(Family.IPV4, (given,)):  # keepalived (2.2.7) asks for no other then
         return ()
     return (
         f"{interface} has no IPv4 address of this node: IPv4 instances stay in FAULT without one",
