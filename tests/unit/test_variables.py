@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ipfailover_agent import cli
 from ipfailover_agent.core.model import Settings
 from ipfailover_agent.core.reading import variables
 from tests.support.vectors import load_vectors
@@ -67,6 +68,17 @@ def test_contract_and_agent_variables_are_told_apart() -> None:
     assert not variables.is_contract("IPFAILOVER_LISTEN")
     assert not variables.is_contract("OPENSHIFT_HA_VIRTUAL_IP")
     assert not variables.is_contract("PATH")
+
+
+def test_the_agents_own_options_have_the_defaults_of_their_rows() -> None:
+    """What ``run --help`` shows is what the table says."""
+    shown = {
+        each.envvar: str(each.default) if isinstance(each.default, str | bool) else ""
+        for each in cli.run_command.params
+    }
+    own = {each.name: each.default for each in variables.VARIABLES if each.is_agent_option}
+
+    assert own == {name: default.replace("True", "true") for name, default in shown.items()}
 
 
 def test_what_only_a_start_can_change_is_marked() -> None:
