@@ -26,27 +26,21 @@ run_dir_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-def finite(
-    _context: click.Context, _parameter: click.Parameter, value: float | None
-) -> float | None:
+def finite(_context: object, _option: object, value: float | None) -> float | None:
     """Refuse what no command can wait for: comparisons with nan are never true."""
     if value is not None and not 0 <= value < float("inf"):
         raise click.BadParameter(f"{value:g} is no number of seconds, 0 or more")
     return value
 
 
-def interval(
-    _context: click.Context, _parameter: click.Parameter, value: float | None
-) -> float | None:
+def interval(_context: object, _option: object, value: float | None) -> float | None:
     """Refuse an interval that would keep a processor busy, or that is too long to wait for."""
     if value is not None and not 0.1 <= value <= 86400:  # noqa: PLR2004 - a day
         raise click.BadParameter(f"{value:g} is no number of seconds from 0.1 to 86400")
     return value
 
 
-def checks(
-    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
-) -> frozenset[str]:
+def checks(_context: object, _option: object, values: tuple[str, ...]) -> frozenset[str]:
     """Refuse a name that is no check of ``doctor``; several in a word are separated by commas."""
     from ipfailover_agent.core.telling.findings import CHECKS  # noqa: PLC0415 - seldom needed
 
@@ -119,9 +113,7 @@ def made(config: str | None, run_dir: str, template_dir: str | None) -> Options:
     )
 
 
-def duration(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> float | None:
+def duration(_context: object, _option: object, value: str | None) -> float | None:
     """Read 90, 10m or 2h; refuse what is no time."""
     from ipfailover_agent.core.drains.drain_requests import parse_duration  # noqa: PLC0415 - see above
 

@@ -73,22 +73,6 @@ def expand(value: str, *, variable: str = "OPENSHIFT_HA_VIRTUAL_IPS") -> Expansi
     return expander.expansion()
 
 
-def parse_list(value: str, *, variable: str) -> Expansion:
-    """Return the single addresses of a list with commas and/or blanks; ranges are refused.
-
-    Repeated addresses are kept once: for a list of peers that changes nothing.
-    """
-    found: dict[IPAddress, None] = {}
-    problems: list[Problem] = []
-    for element in re.split(r"[, \t\n]+", value):
-        if element:
-            try:
-                found[parse_address(element)] = None
-            except AddressError as error:
-                problems.append(error.problem(variable, element))
-    return Expansion(addresses=tuple(found), problems=tuple(problems))
-
-
 def describe(addresses: Sequence[IPAddress]) -> str:
     """Return a description of a set: few addresses one by one, more by their ends and number."""
     if not addresses:

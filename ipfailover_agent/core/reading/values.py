@@ -364,14 +364,16 @@ def preemption(fields: Fields, variable: str, text: str) -> Preemption | None:
 
 
 def peers(fields: Fields, variable: str, text: str) -> tuple[IPAddress, ...]:
-    """Return unicast peers; host names belong into a variable of their own."""
-    found = addresses.parse_list(text, variable=variable)
-    for each in found.problems:
-        instead = each.instead
-        if each.reason == "a host name is no address":
-            instead = "write the node's address"
-        fields.refuse(variable, each.element, each.reason, instead)
-    return found.addresses
+    """Return unicast peers, each once; host names belong into a variable of their own."""
+    found: dict[IPAddress, None] = {}
+    for word in filter(None, re.split(r"[, \t\n]+", text)):
+        try:
+            found[addresses.parse_address(word)] = None
+        except AddressError as error:
+            is_name = error.reason == "a host name is no address"
+            instead = "write the node's address" if is_name else error.instead
+            fields.refuse(variable, word, error.reason, instead)
+    return tuple(found)
 
 
 def host_names(fields: Fields, variable: str, text: str) -> tuple[str, ...]:
