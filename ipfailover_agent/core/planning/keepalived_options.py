@@ -19,8 +19,8 @@ _ELSEWHERE = "keepalived would serve another network namespace than the agent lo
 
 #: Options of keepalived 2.2.7 to 2.4.3: what argument they take, and why not, if so. Others are
 #: refused: only of an option that is known it is clear whether the next word is its argument;
-#: getopt_long(3) takes the beginning of a long name for it; and some that no help text names would
-#: take the agent's file or keepalived's lines away (``--config-fd``, ``--log-file``).
+#: getopt_long(3) takes the beginning of a long name for it; and some that no help text names write
+#: what they should not (``--config-fd``: the configuration, to a file descriptor).
 _OPTIONS: Final[dict[str, tuple[str, str]]] = {
     name: (argument, refusal)
     for names, argument, refusal in (
