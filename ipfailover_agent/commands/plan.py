@@ -80,26 +80,21 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
         run_directory,
         os.environ.get("IPFAILOVER_TEMPLATE_DIR"),
     )
+    text = "no configuration was in force here yet: compared with nothing"
+    base = _Base(kind="nothing", text=text, record=record, environment=os.environ, options=own)
     if record is None:
-        text = "no configuration was in force here yet: compared with nothing"
-        if os.path.lexists(path):
-            text = (
-                f"{path} cannot be read, or is of another version: what is in force is not known "
-                "here, compared with nothing"
-            )
-        return _Base(kind="nothing", text=text, record=None, environment=os.environ, options=own)
+        if not os.path.lexists(path):
+            return base
+        text = f"{path} cannot be read, or is of another version: what is in force is not known"
+        return replace(base, text=f"{text} here, compared with nothing")
     if wrote(record, pid):
-        theirs = replace(
-            own,
-            config=config or record.source,
-            template_directory=record.template_directory,
-        )
-        return _Base(
+        theirs = config or record.source
+        return replace(
+            base,
             kind="active",
             text=f"compared with what the agent, pid {pid}, has in force",
-            record=record,
             environment=dict(record.environment),
-            options=theirs,
+            options=replace(own, config=theirs, template_directory=record.template_directory),
         )
     why = "no agent runs"
     if pid:
@@ -110,7 +105,7 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
             else f"the agent has nothing in force, it is {status['phase']}"
         )
     text = f"{why}: compared with the last good configuration"
-    return _Base(kind="last-good", text=text, record=record, environment=os.environ, options=own)
+    return replace(base, kind="last-good", text=text)
 
 
 def _look(base: _Base) -> _PlanOutcome:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError
+from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError, no_word
 from ipfailover_agent.core.model import (
     Advertisement,
     Family,
@@ -75,7 +75,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         raise
     name = choice.interface.name
     if not _WORD.fullmatch(name):
-        problems.append(_no_word(name))
+        problems.append(no_word(interfaces.VARIABLE, name))
     reports = _check_addresses(settings, facts, name, problems)
     if problems:
         raise SettingsError(tuple(problems))
@@ -370,14 +370,4 @@ def _report_family(
         return ()
     return (
         f"{interface} has no IPv4 address of this node: IPv4 instances stay in FAULT without one",
-    )
-
-
-def _no_word(interface: str) -> Problem:
-    """Refuse what keepalived could read as more than one word: a kernel takes almost any name."""
-    return Problem(
-        variable=interfaces.VARIABLE,
-        element=interface,
-        reason="it has characters that keepalived.conf gives a meaning to",
-        instead="use letters, digits and . _ : @ + = % , / -",
     )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from ipfailover_agent.core.errors import Problem
+from ipfailover_agent.core.errors import Problem, no_word
 from ipfailover_agent.core.model import (
     HIGHEST_ID,
     HIGHEST_PORT,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 E = TypeVar("E", bound="enum.Enum")
 
-LONGEST_NAME = 253  # of a host (RFC 1123), and of whatever else is named like one
-LONGEST_DELAY = 1000  # seconds that keepalived takes for preempt_delay
+_LONGEST_NAME = 253  # of a host (RFC 1123), and of whatever else is named like one
+_LONGEST_DELAY = 1000  # seconds that keepalived takes for preempt_delay
 
 _WHITE_SPACE = " \t\r\n"
 _DIGITS = re.compile(r"[0-9]+")
@@ -344,7 +344,7 @@ def preemption(fields: Fields, variable: str, text: str) -> Preemption | None:
     if not value:
         return None
     keyword, *arguments = value.split()
-    seconds = whole_number(arguments[0], high=LONGEST_DELAY) if len(arguments) == 1 else None
+    seconds = whole_number(arguments[0], high=_LONGEST_DELAY) if len(arguments) == 1 else None
     match keyword, arguments:
         case ["nopreempt", []]:
             return Preemption(mode=PreemptionMode.NEVER)
@@ -358,7 +358,7 @@ def preemption(fields: Fields, variable: str, text: str) -> Preemption | None:
         case ["preempt_nodelay", _] if seconds is not None:
             fields.warn(variable, f"{value!r} is read as 'preempt'; write that")
             return Preemption(mode=PreemptionMode.PREEMPT)
-    instead = f"write preempt, 'preempt_delay SECONDS' (0 to {LONGEST_DELAY}) or nopreempt"
+    instead = f"write preempt, 'preempt_delay SECONDS' (0 to {_LONGEST_DELAY}) or nopreempt"
     fields.refuse(variable, value, "is no preemption", instead)
     return None
 
@@ -389,7 +389,7 @@ def host_names(fields: Fields, variable: str, text: str) -> tuple[str, ...]:
 
 
 def _is_host_name(word: str) -> bool:
-    if _LOOKS_LIKE_ADDRESS.fullmatch(word) or len(word) > LONGEST_NAME:
+    if _LOOKS_LIKE_ADDRESS.fullmatch(word) or len(word) > _LONGEST_NAME:
         return False
     return bool(_HOST_NAME.fullmatch(word))
 
@@ -461,8 +461,7 @@ def mail_addresses(fields: Fields, variable: str, text: str) -> tuple[str, ...]:
             instead = "separate addresses with blanks" if "," in word else ""
             fields.refuse(variable, word, "is no mail address that keepalived takes", instead)
         elif _MEANT_OTHERWISE.search(word):
-            reason = "it has characters that keepalived.conf gives a meaning to"
-            fields.refuse(variable, word, reason, "use letters, digits and . _ : @ + = % , / -")
+            fields.problems.append(no_word(variable, word))
     return found
 
 

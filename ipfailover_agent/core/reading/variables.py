@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.reading.values import Parser
 
 CONTRACT_PREFIX = "OPENSHIFT_HA_"
-AGENT_PREFIX = "IPFAILOVER_"
 
 LONGEST_ADVERT_V3: Final = 40  # RFC 5798, section 5.2.7: twelve bits of centiseconds
 _LONGEST_ADVERT_V2: Final = 255  # RFC 3768, section 5.3.7: one byte of seconds

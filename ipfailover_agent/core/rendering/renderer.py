@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
-from ipfailover_agent.core.errors import Problem, SettingsError, TemplateError
+from ipfailover_agent.core.errors import SettingsError, TemplateError, no_word
 from ipfailover_agent.core.model import RenderedFile, Rendering, TrackScript
 
 if TYPE_CHECKING:
@@ -213,13 +213,7 @@ def _reason(error: Exception) -> str:
 
 def _check_paths(paths: RunPaths) -> None:
     if not _TEXT.fullmatch(paths.directory):
-        problem = Problem(
-            variable="IPFAILOVER_RUN_DIR",
-            element=paths.directory,
-            reason="it has characters that keepalived.conf gives a meaning to",
-            instead="use letters, digits and . _ : @ + = % , / -",
-        )
-        raise SettingsError((problem,))
+        raise SettingsError((no_word("IPFAILOVER_RUN_DIR", paths.directory),))
 
 
 def _digest(files: Iterable[RenderedFile]) -> str:
