@@ -207,21 +207,24 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     # The agent itself
     Variable("IPFAILOVER_CONFIG", "", "", None,
         "File of KEY=VALUE lines, or directory with one file per variable (a mounted ConfigMap), "
-        "that overrides the environment and is read again on reload."),
+        "that overrides the environment and is read again on reload.", takes_effect_at="start"),
     Variable("IPFAILOVER_WATCH", "", "true", None,
-        "Reload by itself when what IPFAILOVER_CONFIG names, or the node, has changed."),
+        "Reload by itself when what IPFAILOVER_CONFIG names, or the node, has changed.",
+        takes_effect_at="start"),
     Variable("IPFAILOVER_LISTEN", "", "127.0.0.1:63000", None,
         "Where the agent answers HTTP: probes, metrics, status, a page. `ADDRESS:PORT`, `:PORT` "
-        "for all addresses, or `off`."),
+        "for all addresses, or `off`.", takes_effect_at="start"),
     Variable("IPFAILOVER_LOG_FORMAT", "", "text", None,
         "`text` or `json`. With `json` keepalived's lines are wrapped, so that every line "
-        "parses."),
+        "parses.", takes_effect_at="start"),
     Variable("IPFAILOVER_LOG_LEVEL", "", "info", None,
-        "`debug`, `info`, `warning` or `error`."),
+        "`debug`, `info`, `warning` or `error`.", takes_effect_at="start"),
     Variable("IPFAILOVER_RUN_DIR", "", "/run/ipfailover-agent", None,
-        "Directory for generated scripts, the status file and keepalived's pid files."),
+        "Directory for generated scripts, the status file and keepalived's pid files.",
+        takes_effect_at="start"),
     Variable("IPFAILOVER_TEMPLATE_DIR", "", "", None,
-        "Directory with templates of your own; those that it lacks are the packaged ones."),
+        "Directory with templates of your own; those that it lacks are the packaged ones.",
+        takes_effect_at="start"),
 )
 # fmt: on
 
