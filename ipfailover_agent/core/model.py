@@ -471,6 +471,11 @@ class KeepalivedConfig(Struct, frozen=True, kw_only=True):
         return tuple(held.address for each in self.instances for held in each.all_addresses)
 
     @property
+    def by_address(self) -> dict[IPAddress, VrrpInstance]:
+        """Return the instance of each virtual address, in configuration order."""
+        return {held.address: each for each in self.instances for held in each.all_addresses}
+
+    @property
     def hold_names(self) -> dict[str, str]:
         """Return the name of each instance's track file."""
         return {each.name: each.hold_name for each in self.instances}

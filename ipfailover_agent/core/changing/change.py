@@ -87,8 +87,7 @@ class ConfigChange(Struct, frozen=True, kw_only=True):
 
 def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> ConfigChange:
     """Return what changes for each address when ``candidate`` replaces ``active``."""
-    old = _by_address(active)
-    new = _by_address(candidate)
+    old, new = active.by_address, candidate.by_address
     both = [
         (address, old[address], instance) for address, instance in new.items() if address in old
     ]
@@ -126,10 +125,6 @@ def _some(lines: list[str]) -> list[str]:
     if len(lines) <= _SHOWN_LINES:
         return lines
     return [*lines[:_SHOWN_LINES], f"... and {len(lines) - _SHOWN_LINES} more like that"]
-
-
-def _by_address(config: KeepalivedConfig) -> dict[IPAddress, VrrpInstance]:
-    return {held.address: each for each in config.instances for held in each.all_addresses}
 
 
 def _resized(active: KeepalivedConfig, candidate: KeepalivedConfig) -> tuple[str, ...]:

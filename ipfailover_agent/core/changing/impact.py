@@ -69,12 +69,10 @@ def pins_for(active: KeepalivedConfig, settings: Settings) -> str:
     latter's order. Empty where ids cannot be pinned: with groups, or where an id that is in use is
     excluded now.
     """
-    ids = {
-        held.address: each.virtual_router_id
-        for each in active.instances
-        for held in each.all_addresses
+    old = active.by_address
+    pinned = {
+        each: old[each].virtual_router_id for each in settings.virtual_addresses if each in old
     }
-    pinned = {each: ids[each] for each in settings.virtual_addresses if each in ids}
     wanted_ids = set(pinned.values())
     is_taken = wanted_ids.intersection(settings.excluded_virtual_router_ids)
     if settings.address_groups or len(wanted_ids) < len(pinned) or is_taken:

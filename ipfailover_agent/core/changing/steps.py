@@ -75,9 +75,7 @@ def _origins(
 
     And the IPv6 addresses that come from another one.
     """
-    before = {
-        held.address: each.identity for each in active.instances for held in each.all_addresses
-    }
+    before = {address: each.identity for address, each in active.by_address.items()}
     known = set(before.values())
     found: _Origins = {}
     told_late = set()
