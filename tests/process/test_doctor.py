@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.system import examining
+from ipfailover_agent.system import examining, host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,9 +174,7 @@ def test_a_limit_that_stopped_us_is_seen(
     for name, text in files.items():
         (groups / name).parent.mkdir(parents=True, exist_ok=True)
         (groups / name).write_text(text)
-    found = examining.throttled(
-        membership=str(tmp_path / "membership"), control_groups=str(groups)
-    )
+    found = host.throttled(membership=str(tmp_path / "membership"), control_groups=str(groups))
     assert expected == found
 
 

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network import chains, shield_rules, vrrp_chains
+from ipfailover_agent.core.network import chains, shield_rules
 from ipfailover_agent.core.network.packets import Advert, Carp
 from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
 from ipfailover_agent.core.network.signatures import Signature
 from ipfailover_agent.core.rivalry import shield
 from ipfailover_agent.core.rivalry.shield import Shield
+from ipfailover_agent.core.telling import firewall_findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -249,7 +250,7 @@ def test_our_own_table_is_no_wall() -> None:
     wall = Chain(table=Table(family="inet", name="wall"), name="input", hook=Hook.INPUT)
     own = replace(wall, table=chains.SHIELD)
     assert (wall.table,) == chains.tables_to_look_at([wall, own])
-    assert (wall.table,) == vrrp_chains.tables([wall, own], "eth0")
+    assert (wall.table,) == firewall_findings.passed_tables([wall, own], "eth0")
 
 
 def test_the_longest_text_is_one_argument_of_a_program() -> None:

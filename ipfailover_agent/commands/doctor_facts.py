@@ -1,0 +1,357 @@
+"""What ``doctor`` judges: facts about this node and its network, each collected once."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import os
+import time
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ipfailover_agent import prepare
+from ipfailover_agent.commands import peers_once, running
+from ipfailover_agent.core.errors import (
+    AgentError,
+    HostNotReadyError,
+    NotPermittedError,
+    Problem,
+    SettingsError,
+)
+from ipfailover_agent.core.model import ConflictMode, family_of
+from ipfailover_agent.core.network import accept_rules, bpf, ruleset
+from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.planning import unicast
+from ipfailover_agent.core.reading import variables
+from ipfailover_agent.core.rivalry import contexts
+from ipfailover_agent.core.telling import firewall_findings
+from ipfailover_agent.core.telling.network_findings import ReceivedPackets
+from ipfailover_agent.system import (
+    examining,
+    memory,
+    nftables,
+    packet_socket,
+    process,
+    raw_sockets,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ipfailover_agent.core.changing.records import ActiveRecord
+    from ipfailover_agent.core.model import HostFacts, IPAddress
+    from ipfailover_agent.core.network.ruleset import Chain, Table
+    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.prepare import Candidate, Options
+
+AS_ROOT: Final = "run it as root on the node"
+_BOUND: Final = 10.0  # seconds that everything may take, unless more is to be listened
+_LEAST: Final = 6.0  # seconds for everything but listening
+_SHORTEST: Final = 0.3  # seconds that anything gets, when time is up
+_NAMES_SECONDS: Final = 3.0
+_VERSION_SECONDS: Final = 2.0
+_RULES_SECONDS: Final = 3.0  # 20000 rules take nft 1.5 s
+
+
+class Needs(enum.Enum):
+    """What a check cannot do without."""
+
+    NODE = "the node"
+    CONFIGURATION = "a configuration"
+    NETWORK = "packets of the network"
+
+
+class _Source(Struct, frozen=True, kw_only=True):
+    """Where the variables come from; ``is_agents``: from the agent that runs here."""
+
+    environment: Mapping[str, str]
+    options: Options
+    is_agents: bool = False
+
+
+class _Configuration(Struct, frozen=True, kw_only=True):
+    """What became of the settings.
+
+    Attributes:
+        names: the answers of DNS.
+        candidate: None where there is none; without the peers of names if ``lacks_peers``.
+        warnings: of the variables.
+        problems: why the settings cannot be used.
+        not_ready: what the node lacks, though the settings can be used.
+    """
+
+    names: peers_once.Found
+    candidate: Candidate | None = None
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem | AgentError, ...] = ()
+    not_ready: HostNotReadyError | None = None
+
+    @property
+    def lacks_peers(self) -> bool:
+        """Return whether the node lacks the peers alone."""
+        return self.not_ready is not None and self.not_ready.problem.variable == unicast.NAMES
+
+
+class _Network(Struct, frozen=True, kw_only=True):
+    """What was heard; ``near`` peers are on the interface's own networks, ``far`` ones are not."""
+
+    contexts: tuple[ContestContext, ...]
+    near: tuple[IPAddress, ...]
+    far: tuple[IPAddress, ...]
+    heard: ReceivedPackets
+
+
+class UnlistedError(Exception):
+    """What nft printed is no list of rules."""
+
+
+class Facts:
+    """The facts; each is collected when a check asks for it first, and kept.
+
+    Args:
+        options: of the command line.
+        seconds: how long to listen.
+    """
+
+    def __init__(self, options: Options, seconds: float) -> None:
+        self._options = options
+        self._seconds = seconds
+        self._end = time.monotonic() + max(_BOUND - seconds, _LEAST)
+        self.late: float | None = None  # seconds that this process woke too late, while listening
+        self.shift = 0.0  # seconds by which the wall clock was set meanwhile
+
+    def at_most(self, seconds: float) -> float:
+        """Return how long something may take, ``seconds`` or what is left.
+
+        So one thing that hangs does not stop the rest.
+        """
+        return max(min(seconds, self._end - time.monotonic()), _SHORTEST)
+
+    def missing(self, needs: Needs) -> tuple[str, str]:
+        """Return why something is not known, and what to do about it; empty where it is known."""
+        if needs is Needs.NODE:
+            return "", ""
+        if self.configuration.candidate is None:
+            return "there is no configuration to look with", ""
+        if needs is Needs.CONFIGURATION:
+            return "", ""
+        if self.configuration.lacks_peers:
+            return "the peers are not known", ""
+        if isinstance(self._received, AgentError):
+            is_denied = isinstance(self._received, NotPermittedError)
+            return str(self._received), AS_ROOT if is_denied else ""
+        return "", ""
+
+    # --- the program and the agent --------------------------------------------------------------
+
+    def keepalived_version(self) -> str | None:
+        """Return what ``keepalived --version`` prints; None where there is no keepalived."""
+        try:
+            program = process.find_program("keepalived", os.environ.get("PATH"))
+        except AgentError:
+            return None
+        words = (program, "--version")
+        return examining.output_of(words, os.environ, self.at_most(_VERSION_SECONDS)) or ""
+
+    @functools.cached_property
+    def source(self) -> _Source:
+        """Return the own variables, or those of the agent that runs here where there are none."""
+        options = self._options
+        own = _Source(environment=os.environ, options=options)
+        if options.config or any(map(variables.is_contract, os.environ)):
+            return own
+        record = self._record_of_agent()
+        if record is None:
+            return own
+        return _Source(
+            environment=dict(record.environment),
+            options=replace(
+                options, config=record.source, template_directory=record.template_directory
+            ),
+            is_agents=True,
+        )
+
+    def _record_of_agent(self) -> ActiveRecord | None:
+        paths = RunPaths(directory=self._options.run_directory, config="")
+        record = memory.read_active(paths.active)
+        return record if record and running.wrote(record, self.agent_pid) else None
+
+    @functools.cached_property
+    def agent_pid(self) -> int:
+        """Return the pid of the agent that runs with the run directory, 0 where none does."""
+        return running.find_agent(self._options.run_directory, must_run=False)
+
+    @functools.cached_property
+    def agent_status(self) -> Mapping[str, Any] | None:
+        """Return the status of the agent that runs here, None where none does or shows it."""
+        return running.read_status(self._options.run_directory) if self.agent_pid else None
+
+    # --- the configuration ----------------------------------------------------------------------
+
+    @functools.cached_property
+    def configuration(self) -> _Configuration:
+        """Return the candidate, and what was asked of DNS for it."""
+        source = self.source
+        names = peers_once.Found(source.options, self.at_most(_NAMES_SECONDS))
+        try:
+            read = prepare.read_variables(source.environment, source.options)
+            candidate = prepare.build(read.values, source.options, names)
+        except SettingsError as error:
+            return _Configuration(names=names, problems=error.problems)
+        except HostNotReadyError as error:
+            found = _Configuration(names=names, not_ready=error)
+            return self._without_names(found) if found.lacks_peers else found
+        except AgentError as error:
+            return _Configuration(names=names, problems=(error,))
+        return _Configuration(names=names, candidate=candidate, warnings=read.warnings)
+
+    def _without_names(self, found: _Configuration) -> _Configuration:
+        """Return the configuration as if there were no names to ask for."""
+        source = self.source
+        read = prepare.read_variables(source.environment, source.options)
+        without = {**read.values, unicast.NAMES: ""}
+        try:
+            candidate = prepare.build(without, source.options, found.names)
+        except AgentError:
+            return found
+        return replace(found, candidate=candidate, warnings=read.warnings)
+
+    @property
+    def candidate(self) -> Candidate:
+        """Return the candidate; only for checks that need a configuration."""
+        assert self.configuration.candidate is not None  # noqa: S101 - see Needs
+        return self.configuration.candidate
+
+    @functools.cached_property
+    def host(self) -> HostFacts:
+        """Return the facts about every interface; the plan did not need all addresses."""
+        candidate = self.candidate
+        resolved = candidate.facts.resolved_peers or ()
+        return prepare.look_at_host(candidate.settings, candidate.paths, resolved, is_whole=True)
+
+    # --- the firewall ---------------------------------------------------------------------------
+
+    @functools.cached_property
+    def owned_tables(self) -> frozenset[Table]:
+        """Return the tables that only the process that made them can change."""
+        return nftables.owned_tables()
+
+    def closed_chains(self) -> list[Chain]:
+        """Return base chains that may drop VRRP and hold no rule that lets it in.
+
+        nft 1.0.6 shows an owned table with whatever lies in memory, at times no JSON: then its
+        chains of input and output count as such.
+
+        Raises:
+            UnlistedError, RulesetError, AgentError: nft cannot list the rules.
+        """
+        program = process.find_program("nft", os.environ.get("PATH"))
+        config = self.candidate.config
+        tag = accept_rules.tag_for(self.candidate.settings.config_name)
+        ends_at = time.monotonic() + self.at_most(_RULES_SECONDS)
+
+        def entries(arguments: tuple[str, ...]) -> list[ruleset.Entry]:
+            left = max(ends_at - time.monotonic(), _SHORTEST)
+            printed = examining.output_of((program, *arguments), os.environ, left)
+            if printed is None:
+                raise UnlistedError("nft does not end, or cannot be run")
+            if '"nftables"' not in printed:
+                lines = printed.strip().splitlines()
+                raise UnlistedError(
+                    f"nft says {lines[0][:120]!r}" if lines else "nft says nothing"
+                )
+            return [each for each in ruleset.read(printed) if each is not None]
+
+        found: list[Chain] = []
+        listed = entries(accept_rules.LIST_CHAINS)
+        for table in firewall_findings.passed_tables(listed, config.interface):
+            try:
+                listed_rules = entries(accept_rules.list_table(table))
+                found += firewall_findings.closed_chains(listed_rules, config, tag)
+            except (UnlistedError, ruleset.RulesetError):
+                if table not in self.owned_tables:
+                    raise
+                chains = (each for each in listed if isinstance(each, ruleset.Chain))
+                found += (each for each in chains if each.table == table and each.takes_rules)
+        return found
+
+    # --- the network ----------------------------------------------------------------------------
+
+    @property
+    def network(self) -> _Network:
+        """Return what was heard; only for checks that need the network."""
+        assert isinstance(self._received, _Network)  # noqa: S101 - see Needs
+        return self._received
+
+    @functools.cached_property
+    def _received(self) -> _Network | AgentError:
+        """Listen and ask; return why that cannot be done, or what came in."""
+        candidate = self.candidate
+        config = candidate.config
+        near, far = self._peers()
+        try:
+            macs = packet_socket.host_macs()
+            program = bpf.kernel_filter(config.addresses)
+            with packet_socket.PacketSocket(config.interface, program) as socket:
+                found = contexts.build(config, candidate.facts, mac=socket.mac, host_macs=macs)
+                targets = tuple(dict.fromkeys((*config.addresses, *near)))
+                began = time.time() - time.monotonic()
+                packets, answers, self.late = examining.listen(
+                    socket, self._askers(), targets, self._seconds
+                )
+                self.shift = time.time() - time.monotonic() - began
+                after = prepare.look_for((), (config.interface,))
+        except AgentError as error:
+            self.late, self.shift = None, 0.0
+            return error
+        return _Network(
+            contexts=tuple(found.values()),
+            near=near,
+            far=far,
+            heard=ReceivedPackets(
+                seconds=self._seconds,
+                packets=packets,
+                answers={address: frozenset(each) - macs for address, each in answers.items()},
+                held=self._held(candidate.facts) & self._held(after),
+                neighbours=examining.neighbours(),
+            ),
+        )
+
+    def _held(self, facts: HostFacts) -> frozenset[IPAddress]:
+        """Return the virtual addresses that are on the interface."""
+        interface = facts.interface(self.candidate.config.interface)
+        here = {each.address for each in (interface.addresses if interface else ())}
+        return frozenset(self.candidate.config.addresses) & here
+
+    def _peers(self) -> tuple[tuple[IPAddress, ...], tuple[IPAddress, ...]]:
+        """Return the unicast peers on the interface's own networks, and those behind a router."""
+        config = self.candidate.config
+        interface = self.candidate.facts.interface(config.interface)
+        held = () if interface is None else interface.addresses
+        networks = [
+            ip_network(f"{each.address}/{each.prefix_length}", strict=False) for each in held
+        ]
+        peers = dict.fromkeys(peer for each in config.instances for peer in each.unicast_peers)
+        near = tuple(peer for peer in peers if any(peer in network for network in networks))
+        return near, tuple(peer for peer in peers if peer not in near)
+
+    def _askers(self) -> tuple[IPAddress, ...]:
+        """Return this node's own address of each family to ask from, where there is one."""
+        found = contexts.askers(self.candidate.config, self.candidate.facts)
+        first = {family_of(each.address): each.address for each in reversed(found)}
+        return tuple(first.values())
+
+    def why_unshielded(self) -> str:
+        """Return why foreign adverts for these ids reach keepalived; nothing where they do not."""
+        settings, status = self.candidate.settings, self.agent_status
+        if settings.conflict is not ConflictMode.RESOLVE:
+            return "OPENSHIFT_HA_CONFLICT is not resolve"
+        if not settings.shield:
+            return "OPENSHIFT_HA_SHIELD=off"
+        if status is None:
+            return "another VRRP program runs on this node" if raw_sockets.vrrp_sockets() else ""
+        reasons = [each["reason"] for each in status["protections"] if each["kind"] == "shield"]
+        return "".join(reasons)
