@@ -79,8 +79,7 @@ def text(each: Entry) -> str:
     """Return an entry as one line: when (UTC), what, to which instance, why."""
     what = each.event
     if each.previous is not None and each.state is not None:
-        after = "" if each.lasted is None else f" after {terminal.duration(each.lasted)}"
-        what = f"{each.previous} -> {each.state}{after}"
+        what = terminal.states(each.previous, each.state, each.lasted)
     where = f" {each.instance}" if each.instance else ""
     cause = each.cause or each.kind
     at = each.at.partition("+")[0].replace("T", " ")
