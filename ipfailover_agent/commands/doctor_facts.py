@@ -22,7 +22,7 @@ from ipfailover_agent.core.errors import (
     SettingsError,
 )
 from ipfailover_agent.core.model import ConflictMode, family_of
-from ipfailover_agent.core.network import accept_rules, bpf, ruleset
+from ipfailover_agent.core.network import accept_rules, bpf, nft_commands, ruleset
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.reading import variables
@@ -32,7 +32,7 @@ from ipfailover_agent.core.telling.network_findings import ReceivedPackets
 from ipfailover_agent.system import (
     examining,
     memory,
-    nftables,
+    nft,
     packet_socket,
     process,
     raw_sockets,
@@ -237,7 +237,7 @@ class Facts:
     @functools.cached_property
     def owned_tables(self) -> frozenset[Table]:
         """Return the tables that only the process that made them can change."""
-        return nftables.owned_tables()
+        return nft.owned_tables()
 
     def closed_chains(self) -> list[Chain]:
         """Return base chains that may drop VRRP and hold no rule that lets it in.
@@ -266,10 +266,10 @@ class Facts:
             return [each for each in ruleset.read(printed) if each is not None]
 
         found: list[Chain] = []
-        listed = entries(accept_rules.LIST_CHAINS)
+        listed = entries(nft_commands.LIST_CHAINS)
         for table in firewall_findings.passed_tables(listed, config.interface):
             try:
-                listed_rules = entries(accept_rules.list_table(table))
+                listed_rules = entries(nft_commands.list_table(table))
                 found += firewall_findings.closed_chains(listed_rules, config, tag)
             except (UnlistedError, ruleset.RulesetError):
                 if table not in self.owned_tables:

@@ -222,14 +222,14 @@ class Shields:
 
     def _look(self, now: float) -> None:
         """Look which processes have sockets for VRRP, and whether the table is still there."""
-        from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
+        from ipfailover_agent.system import nft  # noqa: PLC0415 - not at the start
 
         if not self._is_on:
             self._look_for_remains(now)
             return
         is_close = bool(self._shield.foreign or self._applied or self._may_be_there)
         self._look_at = now + (_CLOSE_LOOK if is_close else _LOOK_INTERVAL)
-        is_there = nftables.has_table(TABLE)
+        is_there = nft.has_table(TABLE)
         if self._applied and is_there is False:
             self._log.warning("shield.vanished")
             self._applied = {}
@@ -247,9 +247,9 @@ class Shields:
 
     def _look_for_remains(self, now: float) -> None:
         """Look whether the table is still there, though there is to be none."""
-        from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
+        from ipfailover_agent.system import nft  # noqa: PLC0415 - not at the start
 
-        if nftables.has_table(TABLE) is False:
+        if nft.has_table(TABLE) is False:
             self._tell(self._applied, {})
             self._applied, self._may_be_there, self._look_at = {}, False, None
         else:
@@ -315,12 +315,12 @@ class Shields:
         if now < self._retry_at:
             return
         from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
-        from ipfailover_agent.core.network import shield_rules  # noqa: PLC0415 - likewise
+        from ipfailover_agent.core.network import nft_commands  # noqa: PLC0415 - likewise
         from ipfailover_agent.system.nft import NftRun  # noqa: PLC0415 - likewise
 
         remaining = {each: until - now for each, until in wanted.items()}
         try:
-            text = shield_rules.commands(self._interface, remaining)
+            text = nft_commands.shield_commands(self._interface, remaining)
             self._run = NftRun((text,), self._environment)
         except (AgentError, OSError) as error:
             self._failed(str(error), now)
@@ -382,12 +382,12 @@ class Shields:
 
     def remove_all(self) -> None:
         """Remove the table, and wait for it; when the loop has ended."""
-        from ipfailover_agent.core.network.shield_rules import REMOVE  # noqa: PLC0415 - at the end
+        from ipfailover_agent.core.network import nft_commands  # noqa: PLC0415 - at the end
         from ipfailover_agent.system import nft  # noqa: PLC0415 - likewise
 
         if self._run is not None:
             self._run.kill()
             self._run, self._may_be_there = None, True
         if self._applied or self._may_be_there:
-            nft.run_and_wait((REMOVE,), self._environment)
+            nft.run_and_wait((nft_commands.REMOVE_SHIELD,), self._environment)
         self._applied, self._may_be_there = {}, False

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.network import accept_rules
-from ipfailover_agent.core.network.chains import SHIELD, TableRules
-from ipfailover_agent.core.network.ruleset import Chain, Hook, Rule
+from ipfailover_agent.core.network.ruleset import SHIELD, Chain, Hook, Rule, TableRules
 from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 
 if TYPE_CHECKING:
