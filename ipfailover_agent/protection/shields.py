@@ -11,6 +11,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.model import ConflictMode
 from ipfailover_agent.core.network.signatures import TABLE
 from ipfailover_agent.core.rivalry import shield
@@ -256,8 +257,6 @@ class Shields:
             self._look_at = now + _CLOSE_LOOK
 
     def _look_for_nft(self) -> str:
-        from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
-
         try:
             process.find_program("nft", self._environment.get("PATH"))
         except AgentError as error:
@@ -269,7 +268,6 @@ class Shields:
 
         A program is named after two looks: sockets come and go at a reload.
         """
-        from ipfailover_agent.core.errors import NotPermittedError  # noqa: PLC0415 - seldom needed
         from ipfailover_agent.system import raw_sockets  # noqa: PLC0415 - likewise
 
         pid = self._keepalived()
@@ -314,7 +312,6 @@ class Shields:
             return
         if now < self._retry_at:
             return
-        from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
         from ipfailover_agent.core.network import nft_commands  # noqa: PLC0415 - likewise
         from ipfailover_agent.system.nft import NftRun  # noqa: PLC0415 - likewise
 
