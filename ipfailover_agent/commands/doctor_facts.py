@@ -6,7 +6,6 @@ import enum
 import functools
 import os
 import time
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -24,7 +23,7 @@ from ipfailover_agent.core.errors import (
 from ipfailover_agent.core.model import ConflictMode, family_of
 from ipfailover_agent.core.network import accept_rules, bpf, nft_commands, ruleset
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning import unicast
+from ipfailover_agent.core.planning import reach, unicast
 from ipfailover_agent.core.reading import variables
 from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.core.telling import firewall_findings
@@ -330,10 +329,7 @@ class Facts:
         """Return the unicast peers on the interface's own networks, and those behind a router."""
         config = self.candidate.config
         interface = self.candidate.facts.interface(config.interface)
-        held = () if interface is None else interface.addresses
-        networks = [
-            ip_network(f"{each.address}/{each.prefix_length}", strict=False) for each in held
-        ]
+        networks = reach.networks(config, interface)
         peers = dict.fromkeys(peer for each in config.instances for peer in each.unicast_peers)
         near = tuple(peer for peer in peers if any(peer in network for network in networks))
         return near, tuple(peer for peer in peers if peer not in near)

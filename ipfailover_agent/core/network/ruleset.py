@@ -29,7 +29,6 @@ FAMILIES: Final = frozenset({"ip", "ip6", "inet"})
 """Of tables that the agent puts rules into."""
 
 _VRRP: Final = frozenset({"vrrp", "112", 112})  # a name where /etc/protocols has one
-_PROTOCOL_FIELDS: Final = frozenset({("ip", "protocol"), ("ip6", "nexthdr")})
 # A payload of one of these is looked at in packets of that protocol only. Not "th": any transport.
 _OTHER_PROTOCOLS: Final = frozenset(
     {"tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "igmp", "esp", "ah", "comp", "gre"}
@@ -215,15 +214,8 @@ def _leaves_vrrp_out(statement: object) -> bool:
     match left:
         case {"payload": {"protocol": str(protocol)}} if protocol in _OTHER_PROTOCOLS:
             return True
-        case {"meta": {"key": "l4proto"}}:
-            pass
-        case {"payload": {"protocol": str(protocol), "field": str(field)}} if (
-            protocol,
-            field,
-        ) in _PROTOCOL_FIELDS:
-            pass
-        case _:
-            return False
+    if not _versions(left):
+        return False
     match right:
         case {"set": list(values)}:
             pass
@@ -249,6 +241,19 @@ def _is_about_others(statement: object) -> bool:
             return {"payload": {"protocol": "th", "field": "dport"}} in parts
         case _:
             return False
+
+
+def _versions(left: object) -> frozenset[int]:
+    """Return the IP versions of which a match asks for the protocol, nothing where it does not."""
+    match left:
+        case {"meta": {"key": "l4proto"}}:
+            return frozenset({4, 6})
+        case {"payload": {"protocol": "ip", "field": "protocol"}}:
+            return frozenset({4})
+        case {"payload": {"protocol": "ip6", "field": "nexthdr"}}:
+            return frozenset({6})
+        case _:
+            return frozenset()
 
 
 def _is_vrrp(value: object) -> bool:
@@ -293,19 +298,19 @@ def _accepted(statements: list[object]) -> Accepted | None:
     is_vrrp = is_accepted = False
     for statement in statements:
         match statement:
-            case {"match": {"op": "==", "left": left, "right": right}}:
-                pass
             case {"accept": _}:
                 is_accepted = True
-                continue
             case {"counter": _}:
-                continue
-            case _:
-                return None
-        match left:
-            case {"meta": {"key": "l4proto"}} | {"payload": {"field": "protocol" | "nexthdr"}}:
+                pass
+            case {"match": {"op": "==", "left": left, "right": right}} if _versions(left):
                 is_vrrp = _is_vrrp(right)
-            case {"payload": {"field": "saddr" | "daddr" as field}} if address is None:
+            case {
+                "match": {
+                    "op": "==",
+                    "left": {"payload": {"field": "saddr" | "daddr" as field}},
+                    "right": right,
+                }
+            } if address is None:
                 try:
                     address = Accepted(field=field, address=ip_address(str(right)))
                 except ValueError:
@@ -321,20 +326,13 @@ def _admitted(statements: list[object]) -> frozenset[int]:
     for statement in statements:
         match statement:
             case {"counter": _}:
-                continue
+                pass
             case {"accept": _}:
                 return versions
             case {"match": {"op": "==", "left": left, "right": right}} if _is_vrrp(right):
-                pass
-            case _:
-                break
-        match left:
-            case {"meta": {"key": "l4proto"}}:
-                versions = frozenset({4, 6})
-            case {"payload": {"protocol": "ip", "field": "protocol"}}:
-                versions = frozenset({4})
-            case {"payload": {"protocol": "ip6", "field": "nexthdr"}}:
-                versions = frozenset({6})
+                versions = _versions(left)
+                if not versions:
+                    break
             case _:
                 break
     return frozenset()
