@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import asdict
 
 from ipfailover_agent.commands import check, peers_once, running
-from ipfailover_agent.commands.doctor_facts import AS_ROOT, Facts, Needs, UnlistedError
+from ipfailover_agent.commands.doctor_facts import AS_ROOT, Facts, UnknownError, UnlistedError
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.network import ruleset
 from ipfailover_agent.core.planning import unicast
@@ -80,13 +80,16 @@ def _lines(finding: Finding, columns: int | None) -> str:
 def _findings(facts: Facts) -> Iterator[Finding]:
     """Yield the findings of every check, one at least of each."""
     judged: set[str] = set()
-    for names, needs, judge in _CHECKS:
-        reason, advice = facts.missing(needs)
-        for each in () if reason else judge(facts):
-            judged.add(each.check)
-            yield each
+    for names, judge in _CHECKS:
+        reason, advice = "nothing is known of it", ""
+        try:
+            for each in judge(facts):
+                judged.add(each.check)
+                yield each
+        except UnknownError as error:
+            reason, advice = str(error), error.advice
         left = [name for name in names if name not in judged]
-        yield from findings.all_skipped(left, reason or "nothing is known of it", advice)
+        yield from findings.all_skipped(left, reason, advice)
 
 
 # --- the program and the agent ------------------------------------------------------------------
@@ -108,9 +111,9 @@ def _agent(facts: Facts) -> Iterator[Finding]:
     if not pid:
         yield findings.passed("agent", "none runs with this run directory")
         return
-    whose = "; its variables are looked at" if facts.source.is_agents else ""
+    whose = "; its variables are looked at" if facts.agent_record else ""
     if status is None:
-        unseen = running.unseen(facts.source.options.run_directory, pid)
+        unseen = running.unseen(facts.run_directory, pid)
         yield findings.warned("agent", f"{unseen}{whose}", "wait a moment, look again")
     elif status["ready"]:
         yield findings.passed("agent", f"pid {pid} runs and is ready{whose}")
@@ -177,11 +180,12 @@ def _names(names: peers_once.Found) -> Iterator[Finding]:
 
 
 def _config(facts: Facts) -> Iterator[Finding]:
+    candidate = facts.candidate
     if os.geteuid():  # scripts that are not its user's are insecure to keepalived (2.2.7)
         yield findings.skipped("config", "keepalived judges scripts as root only", AS_ROOT)
         return
     try:
-        complaints = check.complaints(facts.candidate, facts.at_most(_TEST_SECONDS))
+        complaints = check.complaints(candidate, facts.at_most(_TEST_SECONDS))
         yield node_findings.judge_config(complaints)
     except subprocess.TimeoutExpired:
         yield findings.skipped("config", "keepalived takes too long", _SEE_CHECK)
@@ -217,6 +221,7 @@ def _interface(facts: Facts) -> Iterator[Finding]:
 
 
 def _firewall(facts: Facts) -> Iterator[Finding]:
+    settings = facts.candidate.settings
     try:
         closed = facts.closed_chains()
     except (UnlistedError, AgentError, ruleset.RulesetError) as error:
@@ -225,7 +230,7 @@ def _firewall(facts: Facts) -> Iterator[Finding]:
     else:
         yield from firewall_findings.judge_chains(
             closed,
-            is_managed=facts.candidate.settings.manages_firewall,
+            is_managed=settings.manages_firewall,
             is_running=facts.agent_pid != 0,
             owned=facts.owned_tables,
         )
@@ -274,7 +279,7 @@ def _cpu(facts: Facts) -> Iterator[Finding]:
 
 
 def _wire(facts: Facts) -> Iterator[Finding]:
-    network = facts.network
+    network = facts.network()
     unshielded = facts.why_unshielded()
     yield from network_findings.judge_wire(network.contexts, network.heard, unshielded)
     yield network_findings.judge_multicast(network.contexts, network.heard)
@@ -286,30 +291,25 @@ def _wire(facts: Facts) -> Iterator[Finding]:
 
 # --- the table ----------------------------------------------------------------------------------
 
-_CHECKS: Final[tuple[tuple[tuple[str, ...], Needs, Callable[[Facts], Iterator[Finding]]], ...]] = (
-    (("capabilities",), Needs.NODE, _capabilities),
-    (("keepalived", "build"), Needs.NODE, _keepalived),
-    (("agent",), Needs.NODE, _agent),
-    (("settings", "dns"), Needs.NODE, _settings),
-    (("config",), Needs.CONFIGURATION, _config),
-    (("password",), Needs.CONFIGURATION, _password),
-    (
-        ("interface", "subnet", "router", "elsewhere", "manager", "rp_filter"),
-        Needs.CONFIGURATION,
-        _interface,
-    ),
-    (("firewall",), Needs.CONFIGURATION, _firewall),
-    (("port",), Needs.CONFIGURATION, _ports),
-    (("script",), Needs.CONFIGURATION, _scripts),
-    (
-        ("rivals", "ids", "holders", "multicast", "answers", "peers"),
-        Needs.NETWORK,
-        _wire,
-    ),
-    (("clock",), Needs.NODE, _clock),
-    (("cpu",), Needs.NODE, _cpu),
+_CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Facts], Iterator[Finding]]], ...]] = (
+    (("capabilities",), _capabilities),
+    (("keepalived", "build"), _keepalived),
+    (("agent",), _agent),
+    (("settings", "dns"), _settings),
+    (("config",), _config),
+    (("password",), _password),
+    (("interface", "subnet", "router", "elsewhere", "manager", "rp_filter"), _interface),
+    (("firewall",), _firewall),
+    (("port",), _ports),
+    (("script",), _scripts),
+    (("rivals", "ids", "holders", "multicast", "answers", "peers"), _wire),
+    (("clock",), _clock),
+    (("cpu",), _cpu),
 )
-"""Names of checks, what they need, and what judges them, in the order of the lines."""
+"""Names of checks, and what judges them, in the order of the lines.
 
-CHECKS: Final = tuple(name for names, _, _ in _CHECKS for name in names)
+A check that asks for a fact which is not known is skipped.
+"""
+
+CHECKS: Final = tuple(name for names, _ in _CHECKS for name in names)
 """Every check; each has a line at least."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import enum
+import contextlib
 import functools
 import os
 import time
@@ -55,20 +55,12 @@ _VERSION_SECONDS: Final = 2.0
 _RULES_SECONDS: Final = 3.0  # 20000 rules take nft 1.5 s
 
 
-class Needs(enum.Enum):
-    """What a check cannot do without."""
+class UnknownError(Exception):
+    """A fact is not known: ``reason``, and what to do about that, empty where nothing is."""
 
-    NODE = "the node"
-    CONFIGURATION = "a configuration"
-    NETWORK = "packets of the network"
-
-
-class _Source(Struct, frozen=True, kw_only=True):
-    """Where the variables come from; ``is_agents``: from the agent that runs here."""
-
-    environment: Mapping[str, str]
-    options: Options
-    is_agents: bool = False
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 class _Configuration(Struct, frozen=True, kw_only=True):
@@ -76,7 +68,7 @@ class _Configuration(Struct, frozen=True, kw_only=True):
 
     Attributes:
         names: the answers of DNS.
-        candidate: None where there is none; without the peers of names if ``lacks_peers``.
+        candidate: None where there is none.
         warnings: of the variables.
         problems: why the settings cannot be used.
         not_ready: what the node lacks, though the settings can be used.
@@ -108,7 +100,7 @@ class UnlistedError(Exception):
 
 
 class Facts:
-    """The facts; each is collected when a check asks for it first, and kept.
+    """The facts; each is collected when a check asks for it, and kept where several do.
 
     Args:
         options: of the command line.
@@ -117,6 +109,7 @@ class Facts:
 
     def __init__(self, options: Options, seconds: float) -> None:
         self._options = options
+        self.run_directory = options.run_directory
         self._seconds = seconds
         self._end = time.monotonic() + max(_BOUND - seconds, _LEAST)
         self.late: float | None = None  # seconds that this process woke too late, while listening
@@ -128,21 +121,6 @@ class Facts:
         So one thing that hangs does not stop the rest.
         """
         return max(min(seconds, self._end - time.monotonic()), _SHORTEST)
-
-    def missing(self, needs: Needs) -> tuple[str, str]:
-        """Return why something is not known, and what to do about it; empty where it is known."""
-        if needs is Needs.NODE:
-            return "", ""
-        if self.configuration.candidate is None:
-            return "there is no configuration to look with", ""
-        if needs is Needs.CONFIGURATION:
-            return "", ""
-        if self.configuration.lacks_peers:
-            return "the peers are not known", ""
-        if isinstance(self._received, AgentError):
-            is_denied = isinstance(self._received, NotPermittedError)
-            return str(self._received), AS_ROOT if is_denied else ""
-        return "", ""
 
     # --- the program and the agent --------------------------------------------------------------
 
@@ -156,72 +134,65 @@ class Facts:
         return examining.output_of(words, os.environ, self.at_most(_VERSION_SECONDS)) or ""
 
     @functools.cached_property
-    def source(self) -> _Source:
-        """Return the own variables, or those of the agent that runs here where there are none."""
-        options = self._options
-        own = _Source(environment=os.environ, options=options)
-        if options.config or any(map(variables.is_contract, os.environ)):
-            return own
-        record = self._record_of_agent()
-        if record is None:
-            return own
-        return _Source(
-            environment=dict(record.environment),
-            options=replace(
-                options, config=record.source, template_directory=record.template_directory
-            ),
-            is_agents=True,
-        )
-
-    def _record_of_agent(self) -> ActiveRecord | None:
-        paths = RunPaths(directory=self._options.run_directory, config="")
-        record = memory.read_active(paths.active)
+    def agent_record(self) -> ActiveRecord | None:
+        """Return the record of the agent that runs here, None where there are own variables."""
+        if self._options.config or any(map(variables.is_contract, os.environ)):
+            return None
+        record = memory.read_active(RunPaths(directory=self.run_directory, config="").active)
         return record if record and running.wrote(record, self.agent_pid) else None
 
     @functools.cached_property
     def agent_pid(self) -> int:
         """Return the pid of the agent that runs with the run directory, 0 where none does."""
-        return running.find_agent(self._options.run_directory, must_run=False)
+        return running.find_agent(self.run_directory, must_run=False)
 
     @functools.cached_property
     def agent_status(self) -> Mapping[str, Any] | None:
         """Return the status of the agent that runs here, None where none does or shows it."""
-        return running.read_status(self._options.run_directory) if self.agent_pid else None
+        return running.read_status(self.run_directory) if self.agent_pid else None
 
     # --- the configuration ----------------------------------------------------------------------
 
     @functools.cached_property
     def configuration(self) -> _Configuration:
-        """Return the candidate, and what was asked of DNS for it."""
-        source = self.source
-        names = peers_once.Found(source.options, self.at_most(_NAMES_SECONDS))
-        try:
-            read = prepare.read_variables(source.environment, source.options)
-            candidate = prepare.build(read.values, source.options, names)
-        except SettingsError as error:
-            return _Configuration(names=names, problems=error.problems)
-        except HostNotReadyError as error:
-            found = _Configuration(names=names, not_ready=error)
-            return self._without_names(found) if found.lacks_peers else found
-        except AgentError as error:
-            return _Configuration(names=names, problems=(error,))
-        return _Configuration(names=names, candidate=candidate, warnings=read.warnings)
+        """Return the candidate, and what was asked of DNS for it.
 
-    def _without_names(self, found: _Configuration) -> _Configuration:
-        """Return the configuration as if there were no names to ask for."""
-        source = self.source
-        read = prepare.read_variables(source.environment, source.options)
-        without = {**read.values, unicast.NAMES: ""}
+        Without the peers of names it is built as if there were no names.
+        """
+        environment: Mapping[str, str] = os.environ
+        options, record = self._options, self.agent_record
+        if record is not None:
+            environment = dict(record.environment)
+            options = replace(
+                options, config=record.source, template_directory=record.template_directory
+            )
+        names = peers_once.Found(options, self.at_most(_NAMES_SECONDS))
+        found, values = _Configuration(names=names), dict[str, str]()
         try:
-            candidate = prepare.build(without, source.options, found.names)
-        except AgentError:
-            return found
-        return replace(found, candidate=candidate, warnings=read.warnings)
+            read = prepare.read_variables(environment, options)
+            found, values = replace(found, warnings=read.warnings), dict(read.values)
+            return replace(found, candidate=prepare.build(values, options, names))
+        except SettingsError as error:
+            return replace(found, problems=error.problems)
+        except HostNotReadyError as error:
+            found = replace(found, not_ready=error)
+        except AgentError as error:
+            return replace(found, problems=(error,))
+        if found.lacks_peers:
+            with contextlib.suppress(AgentError):
+                values[unicast.NAMES] = ""
+                return replace(found, candidate=prepare.build(values, options, names))
+        return found
 
     @property
     def candidate(self) -> Candidate:
-        """Return the candidate; only for checks that need a configuration."""
-        assert self.configuration.candidate is not None  # noqa: S101 - see Needs
+        """Return the candidate.
+
+        Raises:
+            UnknownError: there is none.
+        """
+        if self.configuration.candidate is None:
+            raise UnknownError("there is no configuration to look with")
         return self.configuration.candidate
 
     @functools.cached_property
@@ -279,16 +250,15 @@ class Facts:
 
     # --- the network ----------------------------------------------------------------------------
 
-    @property
     def network(self) -> _Network:
-        """Return what was heard; only for checks that need the network."""
-        assert isinstance(self._received, _Network)  # noqa: S101 - see Needs
-        return self._received
+        """Listen and ask; return what came in.
 
-    @functools.cached_property
-    def _received(self) -> _Network | AgentError:
-        """Listen and ask; return why that cannot be done, or what came in."""
+        Raises:
+            UnknownError: there is no configuration, it lacks its peers, or that is refused.
+        """
         candidate = self.candidate
+        if self.configuration.lacks_peers:
+            raise UnknownError("the peers are not known")
         config = candidate.config
         near, far = self._peers()
         try:
@@ -305,7 +275,8 @@ class Facts:
                 after = prepare.look_for((), (config.interface,))
         except AgentError as error:
             self.late, self.shift = None, 0.0
-            return error
+            is_denied = isinstance(error, NotPermittedError)
+            raise UnknownError(str(error), AS_ROOT if is_denied else "") from error
         return _Network(
             contexts=tuple(found.values()),
             near=near,
