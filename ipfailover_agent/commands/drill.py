@@ -100,7 +100,7 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
             state, ending = _put_back(options, subject)
     if measured is None:
         raise _StoppedError(f"stopped; {ending}")
-    return _tell(subject, measured, promised, state, ending, as_json=as_json)
+    return _print(subject, measured, promised, state, ending, as_json=as_json)
 
 
 def _choose(data: dict[str, Any], word: str | None) -> _Subject:
@@ -241,7 +241,7 @@ class _Watcher:
                 self._sightings.append(seen)
 
 
-def _tell(
+def _print(
     subject: _Subject,
     measured: handover.Handover,
     promised: float | None,

@@ -82,7 +82,7 @@ class Shields:
         self._sockets: frozenset[int] = frozenset()  # of the agent's keepalived, at the last look
         self._may_be_there = False  # the table, of this run or a former one
         self._is_full = False
-        self._told = self.protection()
+        self._reported = self.protection()
         self.changed: Callable[[], None] = lambda: None  # called when protection() is another
 
     # --- the state, for others ------------------------------------------------------------------
@@ -148,7 +148,7 @@ class Shields:
         """Forget what is known of another interface; its rules drop nothing here, and go."""
         if self._applied or self._run is not None:
             self._may_be_there, self._look_at, self._retry_at = True, now, now
-        self._tell(self._applied, {})
+        self._log_changes(self._applied, {})
         self._shield, self._applied, self._interface = Shield(), {}, interface
 
     # --- received adverts -----------------------------------------------------------------------
@@ -217,8 +217,8 @@ class Shields:
 
     def _check_protection(self) -> None:
         now = self.protection()
-        if now != self._told:
-            self._told = now
+        if now != self._reported:
+            self._reported = now
             self.changed()
 
     def _look(self, now: float) -> None:
@@ -251,7 +251,7 @@ class Shields:
         from ipfailover_agent.system import nft  # noqa: PLC0415 - not at the start
 
         if nft.has_table(TABLE) is False:
-            self._tell(self._applied, {})
+            self._log_changes(self._applied, {})
             self._applied, self._may_be_there, self._look_at = {}, False, None
         else:
             self._look_at = now + _CLOSE_LOOK
@@ -342,7 +342,7 @@ class Shields:
         self._may_be_there = bool(self._applying)
         is_here = self._applying_on == self._interface  # a reload may have changed it
         applied = self._applying if is_here else {}
-        self._tell(self._applied, applied)
+        self._log_changes(self._applied, applied)
         self._applied = applied
         self._failure = ""
         self._check_protection()
@@ -351,7 +351,9 @@ class Shields:
             self._look_at = self._retry_at
         return True
 
-    def _tell(self, before: Mapping[Signature, float], after: Mapping[Signature, float]) -> None:
+    def _log_changes(
+        self, before: Mapping[Signature, float], after: Mapping[Signature, float]
+    ) -> None:
         for event, named in (
             ("shield.raised", after.keys() - before.keys()),
             ("shield.lowered", before.keys() - after.keys()),

@@ -130,7 +130,7 @@ def _of_scripts(look: StatusView) -> Iterator[Metric]:
     rows = [((look.script,), check.state == "ok")] if is_known and check is not None else []
     text = "Result of the check: 1 good, 0 bad"
     yield _gauges("keepalived_script_status", text, ("name",), rows)
-    text = "Whether the tracked script runs: keepalived's JSON dump does not tell"
+    text = "Whether the tracked script runs: keepalived's JSON dump does not show it"
     yield _gauges("keepalived_script_state", text, ("name",), ())
 
 
@@ -264,7 +264,7 @@ def _of_instances(look: StatusView) -> Iterator[Metric]:
     )
     yield _gauges(
         "ipfailover_rivals",
-        "Rivals for the addresses that were told of within the last hour",
+        "Rivals for the addresses that were reported within the last hour",
         ("iname",),
         (((each.name,), len(each.rivals)) for each in instances),
     )

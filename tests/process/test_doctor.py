@@ -129,7 +129,7 @@ def test_programs_that_hang_do_not_keep_it(world: World, tmp_path: Path) -> None
     began = time.monotonic()
     found = found_by(world, PATH=f"{programs}:{world.environment['PATH']}")
     assert time.monotonic() - began < 20  # a loaded machine; alone it is 8
-    assert ["fail it does not tell its version"] == found["keepalived"]
+    assert ["fail it does not report its version"] == found["keepalived"]
     assert ["skip not looked at: keepalived takes too long"] == found["config"]
     assert "nft does not end" in found["firewall"][0]
     assert ["pass no other host answers for 10.0.0.101"] == found["answers"]

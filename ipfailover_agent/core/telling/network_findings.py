@@ -250,7 +250,7 @@ def _judge_other(address: IPAddress, mac: bytes, others: Sequence[IPAddress]) ->
     return failed(
         "answers",
         f"{address} is answered by {causes.mac_text(mac)}, which advertises other addresses "
-        f"({listed(others) or 'none are told'})",
+        f"({listed(others) or 'none are listed'})",
         f"{_ELSEWHERE}; if it is a node of yours, it needs the same list, and no virtual address "
         "may be a node's own",
     )

@@ -57,7 +57,7 @@ def judge_keepalived(printed: str | None) -> Iterator[Finding]:
     """Judge what ``keepalived --version`` prints; None where it cannot be run."""
     found = _VERSION.search(printed or "")
     if found is None:
-        text = "there is none on PATH" if printed is None else "it does not tell its version"
+        text = "there is none on PATH" if printed is None else "it does not report its version"
         yield failed("keepalived", text, "install keepalived 2.2")
         yield skipped("build", "no keepalived")
         return
@@ -202,7 +202,7 @@ def judge_reverse_path(config: KeepalivedConfig, facts: HostFacts, value: int | 
     if not any(family_of(each) is Family.IPV4 for each in config.addresses):
         return passed("rp_filter", "no IPv4 address is served, and IPv6 has no such filter")
     if value is None:
-        return skipped("rp_filter", "/proc/sys/net does not tell")
+        return skipped("rp_filter", "/proc/sys/net does not show it")
     if value != _STRICT:
         return passed("rp_filter", f"{'loose' if value else 'off'} on {name}")
     others = _other_ways(config, facts)
@@ -346,7 +346,9 @@ def judge_clock(source: str | None, shift: float = 0.0) -> Finding:
             f"the wall clock was set by {shift:+.2f} s meanwhile",
             "logs of the nodes cannot be compared: let one service set it, chronyd or ntpd",
         )
-    return passed("clock", f"steady, counted with {source or 'what the kernel does not tell'}")
+    return passed(
+        "clock", f"steady, counted with {source or 'a clock that the kernel does not name'}"
+    )
 
 
 def judge_starvation(
