@@ -262,8 +262,9 @@ def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:
     )
     for at, name, each in found[-_NEWEST:]:
         what = terminal.states(each["previous"], each["state"], None)
-        text = f"{at[11:19]} {name} {what}: {each['cause']}"
-        yield from terminal.fold(terminal.harmless(text), columns, "  ")
+        yield from terminal.fold(
+            terminal.event(at[11:19], name, what, each["cause"]), columns, "  "
+        )
 
 
 def _since(at: str | None, now: datetime) -> str:

@@ -154,6 +154,12 @@ def states(previous: str, state: str, lasted: float | None, arrow: str = "->") -
     return f"{previous} {arrow} {state}{after}"
 
 
+def event(at: str, instance: str | None, what: str, cause: str) -> str:
+    """Return something that happened as one line: when, to which instance, what, why."""
+    where = f" {instance}" if instance else ""
+    return harmless(f"{at}{where} {what}: {cause}")
+
+
 def times(count: int) -> str:
     """Return how often something was: ``once``, ``3 times``."""
     return "once" if count == 1 else f"{count} times"
