@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import asdict
 
 from ipfailover_agent.commands import check, peers_once, running
-from ipfailover_agent.commands.doctor_facts import AS_ROOT, Facts, UnknownError, UnlistedError
+from ipfailover_agent.commands.doctor_facts import AS_ROOT, Facts, UnknownError
 from ipfailover_agent.core.errors import AgentError, ExitCode
-from ipfailover_agent.core.network import ruleset
+from ipfailover_agent.core.network.ruleset import RulesetError
 from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.telling import (
     findings,
@@ -224,7 +224,7 @@ def _firewall(facts: Facts) -> Iterator[Finding]:
     settings = facts.candidate.settings
     try:
         closed = facts.closed_chains()
-    except (UnlistedError, AgentError, ruleset.RulesetError) as error:
+    except (AgentError, RulesetError) as error:
         is_denied = isinstance(error, AgentError) or any(each in str(error) for each in _DENIED)
         yield firewall_findings.judge_unlisted_rules(str(error), is_denied=is_denied)
     else:

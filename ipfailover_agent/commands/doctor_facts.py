@@ -95,10 +95,6 @@ class _Network(Struct, frozen=True, kw_only=True):
     heard: ReceivedPackets
 
 
-class UnlistedError(Exception):
-    """What nft printed is no list of rules."""
-
-
 class Facts:
     """The facts; each is collected when a check asks for it, and kept where several do.
 
@@ -131,7 +127,7 @@ class Facts:
         except AgentError:
             return None
         words = (program, "--version")
-        return examining.output_of(words, os.environ, self.at_most(_VERSION_SECONDS)) or ""
+        return examining.output_of(words, self.at_most(_VERSION_SECONDS)) or ""
 
     @functools.cached_property
     def agent_record(self) -> ActiveRecord | None:
@@ -216,7 +212,7 @@ class Facts:
         chains of input and output count as such.
 
         Raises:
-            UnlistedError, RulesetError, AgentError: nft cannot list the rules.
+            RulesetError, AgentError: nft cannot list the rules.
         """
         program = process.find_program("nft", os.environ.get("PATH"))
         config = self.candidate.config
@@ -225,12 +221,12 @@ class Facts:
 
         def entries(arguments: tuple[str, ...]) -> list[ruleset.Entry]:
             left = max(ends_at - time.monotonic(), _SHORTEST)
-            printed = examining.output_of((program, *arguments), os.environ, left)
+            printed = examining.output_of((program, *arguments), left)
             if printed is None:
-                raise UnlistedError("nft does not end, or cannot be run")
+                raise ruleset.RulesetError("nft does not end, or cannot be run")
             if '"nftables"' not in printed:
                 lines = printed.strip().splitlines()
-                raise UnlistedError(
+                raise ruleset.RulesetError(
                     f"nft says {lines[0][:120]!r}" if lines else "nft says nothing"
                 )
             return [each for each in ruleset.read(printed) if each is not None]
@@ -241,7 +237,7 @@ class Facts:
             try:
                 listed_rules = entries(nft_commands.list_table(table))
                 found += firewall_findings.closed_chains(listed_rules, config, tag)
-            except (UnlistedError, ruleset.RulesetError):
+            except ruleset.RulesetError:
                 if table not in self.owned_tables:
                     raise
                 chains = (each for each in listed if isinstance(each, ruleset.Chain))

@@ -27,7 +27,7 @@ from ipfailover_agent.core.telling.managers import Managers
 from ipfailover_agent.system.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from ipfailover_agent.core.model import IPAddress, PortCheck
     from ipfailover_agent.core.network.packets import Packet
@@ -53,22 +53,15 @@ _IPV4_DIGITS: Final = 8
 _ARP_FIELDS: Final = 6  # of a line of /proc/net/arp: address, type, flags, MAC, mask, device
 
 
-def output_of(
-    words: Sequence[str],
-    environment: Mapping[str, str],
-    seconds: float,
-    *,
-    text: str = "",
-) -> str | None:
+def output_of(words: Sequence[str], seconds: float) -> str | None:
     """Return what a program prints, to either stream; None where it cannot be run, or is slow.
 
-    ``seconds`` is how long it may take; ``text`` is what it reads.
+    ``seconds`` is how long it may take.
     """
     try:
         done = subprocess.run(
             words,
-            env=dict(environment),
-            input=text.encode(),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=seconds,
