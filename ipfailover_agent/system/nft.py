@@ -19,6 +19,7 @@ from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.network.nft_commands import Output
 from ipfailover_agent.core.network.ruleset import Table
 from ipfailover_agent.system import process
+from ipfailover_agent.system.rtnetlink import MalformedMessageError, parse_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,7 +158,7 @@ def owned_tables() -> frozenset[Table]:
             for _ in range(_DUMP_LIMIT):
                 if not _read_tables(asking.recv(1 << 16), found):
                     break
-    except (OSError, struct.error):
+    except (OSError, struct.error, MalformedMessageError):
         return frozenset()
     return frozenset(found)
 
@@ -169,26 +170,13 @@ def _read_tables(datagram: bytes, found: set[Table]) -> bool:
         length, kind, _, _, _, family, _, _ = _HEADER.unpack_from(datagram, position)
         if kind != _NEW_TABLE or length < _HEADER.size:
             return False
-        attributes = _attributes(datagram[position + _HEADER.size : position + length])
+        attributes = parse_attributes(datagram[position + _HEADER.size : position + length])
         flags = int.from_bytes(attributes.get(_TABLE_FLAGS, b""), "big")
         if flags & _OWNED and family in _FAMILIES:
             name = attributes.get(_TABLE_NAME, b"").rstrip(b"\0")
             found.add(Table(family=_FAMILIES[family], name=name.decode("utf-8", "replace")))
         position += length + -length % 4
     return True
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    """Return the attributes of a message by their type."""
-    found: dict[int, bytes] = {}
-    position = 0
-    while position + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, position)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind] = data[position + _ATTRIBUTE.size : position + length]
-        position += length + -length % 4
-    return found
 
 
 def _ask(request: bytes) -> bytes | None:
