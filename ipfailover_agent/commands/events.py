@@ -10,7 +10,6 @@ from ipfailover_agent.commands.running import NotRunningError, find_agent
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.telling import event_entries
-from ipfailover_agent.core.text import duration, harmless
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system.journal import read_lines
 
@@ -77,12 +76,9 @@ def _print(found: list[tuple[str, Entry]], *, as_json: bool) -> bool:
 
 
 def text(each: Entry) -> str:
-    """Return an entry as one line: when (UTC), what, to which instance, why."""
+    """Return an entry as one line, with its time in UTC."""
     what = each.event
     if each.previous is not None and each.state is not None:
-        after = "" if each.lasted is None else f" after {duration(each.lasted)}"
-        what = f"{each.previous} -> {each.state}{after}"
-    where = f" {each.instance}" if each.instance else ""
-    cause = each.cause or each.kind
+        what = terminal.states(each.previous, each.state, each.lasted)
     at = each.at.partition("+")[0].replace("T", " ")
-    return harmless(f"{at}{where} {what}: {cause}")
+    return terminal.event(at, each.instance, what, each.cause or each.kind)

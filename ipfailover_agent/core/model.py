@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -25,6 +25,9 @@ else:
 
     IPAddress.register(IPv4Address)
     IPAddress.register(IPv6Address)
+
+HIGHEST_ID = 255  # of a virtual router: RFC 3768, section 5.3.3
+HIGHEST_PORT = 65535
 
 
 class Family(enum.IntEnum):
@@ -47,6 +50,19 @@ def family_of(address: IPAddress) -> Family:
 def in_order(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
     """Return addresses sorted, IPv4 first."""
     return tuple(sorted(addresses, key=lambda each: (each.version, int(each))))
+
+
+def first_of(family: Family, addresses: Iterable[IPAddress | None]) -> IPAddress | None:
+    """Return the first address of a family, None where there is none."""
+    return next((each for each in addresses if each and family_of(each) is family), None)
+
+
+def address_of(text: str) -> IPAddress | None:
+    """Return the address that a text is, None where it is none, such as a host name."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 # --- settings -----------------------------------------------------------------------------------
@@ -467,6 +483,11 @@ class KeepalivedConfig(Struct, frozen=True, kw_only=True):
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return every virtual address in configuration order."""
         return tuple(held.address for each in self.instances for held in each.all_addresses)
+
+    @property
+    def by_address(self) -> dict[IPAddress, VrrpInstance]:
+        """Return the instance of each virtual address, in configuration order."""
+        return {held.address: each for each in self.instances for held in each.all_addresses}
 
     @property
     def hold_names(self) -> dict[str, str]:
