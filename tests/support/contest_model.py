@@ -365,6 +365,10 @@ class Node:
             self.tell(LoopStalled(seconds=gap))
         self.last_run = now
         self.contest, actions = step(self.contest, event, now, self.world.policy)
+        is_begun = self.contest.baseline is not None
+        assert is_begun or not self.contest.is_counting, (
+            "nothing is asked while nothing is counted"
+        )
         for action in actions:
             self.carry_out(action)
         deadline = self.contest.deadline

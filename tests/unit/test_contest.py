@@ -802,6 +802,28 @@ def test_a_master_that_was_reloaded_before_it_was_seen_to_be_counted_is_yielded_
     assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
 
 
+def test_a_backup_that_counted_before_the_second_step_of_a_reload_yields_in_time() -> None:
+    """keepalived has the new list only after the second step; the rival has the former one."""
+    replay = Replay(replace(CONTEXT, addresses=OTHER_LIST.advert.addresses))
+    counting(replay)  # with the former list, which the first step leaves as it is
+    replay(LoopStalled(seconds=0.0), 0.02, replay.dump, 0.9)
+    replay.errors = {"addr_list_err": 1}
+    assert AskDump() in replay(HIGHER, 0.12)  # the first advert that is refused
+
+    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
+
+
+def test_a_backup_looks_soon_whether_a_keepalived_that_counts_anew_counts_a_rival() -> None:
+    """Its predecessor did: that shows nothing."""
+    replay = Replay()
+    counting(replay)
+    replay.received = 0
+    replay(replay.dump, 0.9, HIGHER, 1.0)
+    assert AskDump() in replay(HIGHER, 0.4)
+
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(replay.dump))
+
+
 def test_a_late_answer_says_nothing_of_what_a_backup_has_yet_to_count() -> None:
     """A starved keepalived answers before it reads the adverts. Asked again, it has read them."""
     deaf = Replay()

@@ -376,7 +376,11 @@ def _believe(
 
 
 def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Contest:
-    """Count time in which the agent did not look against no node."""
+    """Count time in which the agent did not look against no node.
+
+    That keepalived counted a rival's adverts shows nothing about the next ones: a reload, or its
+    first step of two, ends with this too, and keepalived may have another list from then on.
+    """
     context = state.context
     state = replace(
         state,
@@ -385,6 +389,7 @@ def _on_gap(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Co
         baseline=None,
         passed=0,
         second_at=None,
+        is_counting=False,
         left_at=None,
         blind_at=now,
     )

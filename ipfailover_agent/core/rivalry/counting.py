@@ -64,7 +64,8 @@ def on_dump(state: Contest, counters: AdvertCounters, now: float, policy: Contes
     state = plan_dump(state, counters, now, policy)
     baseline = state.baseline
     if baseline is None or timing.went_back(baseline, counters):
-        return replace(state, baseline=counters, passed=0, second_at=None), ()
+        state = replace(state, baseline=counters, passed=0, second_at=None, is_counting=False)
+        return state, ()
     if timing.accepted(state, baseline, counters) > 0:
         state = replace(state, baseline=counters, passed=0, second_at=None, is_counting=True)
         if state.phase is ContestPhase.TRIAL:
