@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import ConflictMode, Family, family_of
+from ipfailover_agent.core.network import timers
 from ipfailover_agent.core.rivalry import announcing
 from ipfailover_agent.core.rivalry.rivals import ContestContext
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
         VrrpInstance,
     )
     from ipfailover_agent.core.rivalry.questions import Link
+
+_LEAST_PRIORITY: Final = 0
+_VERSIONS: Final = (2, 3)
 
 
 def build(
@@ -74,10 +78,11 @@ def sources(config: KeepalivedConfig, facts: HostFacts) -> dict[str, IPAddress]:
 
 
 def down_time(config: KeepalivedConfig) -> float:
-    """Return the longest master-down time of its instances, at whatever priority, in seconds."""
+    """Return the longest master-down time of any instance, whatever its priority and version."""
     return max(
-        3 * each.advertisement.interval + max(1.0, each.advertisement.interval)
+        timers.master_down_interval(_LEAST_PRIORITY, version, each.advertisement.interval)
         for each in config.instances
+        for version in _VERSIONS
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 
+from ipfailover_agent.core.network import timers
 from ipfailover_agent.core.text import shown_without
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert
 
-_PRIORITIES: Final = 256  # skew is counted in 256ths (RFC 3768 and RFC 5798 section 6.1)
-_ADVERTS: Final = 3  # missed adverts until a master counts as gone, likewise
-_SECONDS_VERSION: Final = 2
 _HOP_LIMIT: Final = 255  # RFC 5798 sections 5.1.1.3 and 5.1.2.3: a router would have lowered it
 _IPV6: Final = 6
 
@@ -90,21 +88,20 @@ class ContestContext(Struct, frozen=True, kw_only=True):
 
     @property
     def skew_time(self) -> float:
-        """Return keepalived's VRRP_TIMER_SKEW in seconds; version 3 scales it."""
-        scale = 1.0 if self.version == _SECONDS_VERSION else self.advert_interval
-        return (_PRIORITIES - self.priority) / _PRIORITIES * scale
+        """Return the Skew_Time of this instance, in seconds."""
+        return timers.skew_time(self.priority, self.version, self.advert_interval)
 
     @property
     def master_down_interval(self) -> float:
-        """Return the Master_Down_Interval of this instance (RFC 5798 section 6.1), in seconds."""
-        return _ADVERTS * self.advert_interval + self.skew_time
+        """Return the Master_Down_Interval of this instance, in seconds."""
+        return timers.master_down_interval(self.priority, self.version, self.advert_interval)
 
     def master_down_interval_for(self, advert: Advert) -> float:
         """Return the seconds without an advert after which the sender of ``advert`` is gone.
 
         A rival may advertise more slowly than this instance; then its own interval counts.
         """
-        return _ADVERTS * max(self.advert_interval, advert.interval) + self.skew_time
+        return timers.MISSED_ADVERTS * max(self.advert_interval, advert.interval) + self.skew_time
 
     def is_own(self, mac: bytes) -> bool:
         """Return whether a MAC is one of this host, whichever interface it belongs to."""
