@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, VrrpInstance
     from ipfailover_agent.core.network.packets import Advert
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.rivalry.holders import AdvertClaim
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
 
 
 class HolderMonitor:

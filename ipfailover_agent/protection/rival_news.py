@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.rivalry.causes import Cause
-    from ipfailover_agent.core.rivalry.conflict import HoldReason
+    from ipfailover_agent.core.rivalry.state import HoldReason
 
 _TOLD: Final = 4  # rivals of an instance, in the status
 _EVENTS: Final = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.rivalry.answering import deadline, due_instances, step
-from ipfailover_agent.core.rivalry.questions import (
+from ipfailover_agent.core.rivalry.answering import (
     AddressAnswered,
     AddressesConfigured,
     Answering,
@@ -20,11 +19,14 @@ from ipfailover_agent.core.rivalry.questions import (
     ForeignMaster,
     Missed,
     Unanswered,
+    deadline,
+    due_instances,
+    step,
 )
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.rivalry.questions import Action
+    from ipfailover_agent.core.rivalry.answering import Action
 
 POLICY = AnsweringPolicy(burst=2)
 OWN = IPv4Address("10.0.0.99")

@@ -2,7 +2,7 @@
 
 What the times rest on: a backup takes over three advert intervals and its skew after the last
 advert (RFC 3768 and RFC 5798 section 6.1), its skew after one of priority 0; the kernel removes a
-leased address within a second of its end; of two holders one yields as ``core.rivalry.contest``
+leased address within a second of its end; of two holders one yields as ``core.rivalry.fsm``
 says. The other nodes are taken to be configured like this one, and healthy.
 """
 

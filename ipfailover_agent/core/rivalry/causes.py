@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ipfailover_agent.core.model import Family, family_of
+from ipfailover_agent.core.network.packets import HOP_LIMIT
 from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
@@ -16,12 +17,11 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert, Carp
-    from ipfailover_agent.core.rivalry.counters import AdvertCounters
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
+    from ipfailover_agent.core.supervising.dump import VrrpStatistics
 
 _SECONDS_VERSION: Final = 2
 _PASSWORD_AUTHENTICATION: Final = 1
-_HOP_LIMIT: Final = 255
 _HIGHEST_ID: Final = 255
 _DROPPED: Final = "; if the network drops multicast, "
 
@@ -90,7 +90,7 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
             f" {router_id}: every node needs the same OPENSHIFT_HA_VRRP_ID_OFFSET and list",
         )
     begin = f"adverts from {who} for router id {router_id} are refused: "
-    if not context.is_unicast and advert.ttl != _HOP_LIMIT:
+    if not context.is_unicast and advert.ttl != HOP_LIMIT:
         return cause(CauseKind.PACKET, f"{begin}hop limit {advert.ttl}, not 255")
     if advert.version != context.version:
         return cause(
@@ -146,8 +146,8 @@ def routed(advert: Advert, outlook: str = "") -> Cause:
 def explain(
     advert: Advert,
     context: ContestContext,
-    before: AdvertCounters | None = None,
-    after: AdvertCounters | None = None,
+    before: VrrpStatistics | None = None,
+    after: VrrpStatistics | None = None,
 ) -> Cause:
     """Return why keepalived does not step back for the sender of ``advert``.
 
@@ -166,11 +166,9 @@ def explain(
                 text=f"{begin} are refused: other password"
                 " (first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)",
             )
-        moved = tuple(
-            name
-            for name in ("addr_list_err", "other_errors")
-            if getattr(after, name) > getattr(before, name)
-        )
+        moved = ["addr_list_err"] if after.addr_list_err > before.addr_list_err else []
+        if other_errors(after) > other_errors(before):
+            moved.append("other_errors")
         if moved:
             return Cause(
                 kind=CauseKind.REFUSED,
@@ -184,6 +182,17 @@ def explain(
         text=f"{begin} arrive but keepalived does not count them: a firewall drops protocol 112"
         " (ipfailover-agent doctor names the chain), or, where it finds none, eBPF or tc"
         " (tc filter show dev INTERFACE ingress)",
+    )
+
+
+def other_errors(counters: VrrpStatistics) -> int:
+    """Return how many adverts keepalived refused for another reason than list or password."""
+    return (
+        counters.packet_len_err
+        + counters.ip_ttl_err
+        + counters.invalid_type_rcvd
+        + counters.invalid_authtype
+        + counters.authtype_mismatch
     )
 
 

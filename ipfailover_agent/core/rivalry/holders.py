@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ipfailover_agent.core.rivalry.rivals import is_from_segment
+from ipfailover_agent.core.rivalry.contexts import is_from_segment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from ipfailover_agent.core.model import IPAddress, VrrpInstance
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
 
 _MISSED: Final = 2.0  # of its own intervals, after which a sender that has a successor has ceased
 _REMEMBERED: Final = 8  # claims of an instance: forged adverts name any number of senders
