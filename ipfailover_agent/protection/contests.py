@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import HostFacts, IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
-    from ipfailover_agent.core.network.signatures import Signature
     from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.prepare import Candidate
@@ -236,9 +235,7 @@ class Contests:
             else Contest(context=state.context)
             for name, state in self._states.items()
         }
-        self._due = {
-            name: each.deadline for name, each in self._states.items() if each.deadline is not None
-        }
+        self._schedule()
         self._announcer.clear()
         self._own_adverts.clear()
         self._farewells.clear()
@@ -258,9 +255,7 @@ class Contests:
             for name, state in states.items()
             if name in current or (self.is_on and state.is_held)
         }
-        self._due = {
-            name: each.deadline for name, each in self._states.items() if each.deadline is not None
-        }
+        self._schedule()
         for name in self._identities:
             if name not in self._states and REASON in self._holds.reasons(name):
                 self._holds.clear(name, REASON)
@@ -275,6 +270,11 @@ class Contests:
                     name, conflict.InstanceReconfigured(context=context, rivals=rivals), now
                 )
         self._claimed = evidence.claimed_ids(self._states, now)
+
+    def _schedule(self) -> None:
+        self._due = {
+            name: each.deadline for name, each in self._states.items() if each.deadline is not None
+        }
 
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
         heard_by = self._listener.wire
@@ -349,12 +349,12 @@ class Contests:
         names.add(speaks_as)
         if self._claimed:
             names |= self._let_go(advert)
-        foreign = self._foreign(speaks_as, advert, now, is_ours=is_ours)
-        outlook = "" if foreign is None else self._shields.outlook()
+        outlook = ""
+        if speaks_as is not None and (state := self._states.get(speaks_as)) is not None:
+            outlook = self._on_speaker(speaks_as, state.context, advert, now, is_ours=is_ours)
         event = conflict.AdvertSeen(
             advert=advert, seen_ids=self._seen_ids, outlook=outlook, heard_at=heard_at
         )
-        self._transition_causes(speaks_as, advert, now, foreign)
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
@@ -364,6 +364,30 @@ class Contests:
                     advert.source in context.unicast_peers or is_from_segment(advert)
                 ):
                     self._heard(name, advert, context)
+
+    def _on_speaker(
+        self, name: str, context: ContestContext, advert: Advert, now: float, *, is_ours: bool
+    ) -> str:
+        """Note who uses the id of an instance, and report an advert that keepalived may act on.
+
+        Returns what happens next with a sender that is no rival, as the end of a sentence.
+        """
+        foreign = self._shields.on_advert(name, advert, context, now, is_ours=is_ours)
+        if not context.is_own(advert.source_mac):
+            if foreign is None:
+                self.heard_at = now
+            sighting = NewestAdvert(
+                source=str(advert.source),
+                priority=advert.priority,
+                at=now,
+                ranks_higher=context.ranks_below(advert),
+                foreign="" if foreign is None else causes.speaker(advert, context),
+                is_dropped=foreign is not None and self._shields.drops(foreign),
+            )
+            if advert.priority:
+                self._farewells.on_advert(name, now)
+            self._seen(name, sighting)
+        return "" if foreign is None else self._shields.outlook()
 
     def _let_go(self, advert: Advert) -> frozenset[str]:
         """Return the instances whose addresses the sender had under that id before a reload.
@@ -377,15 +401,6 @@ class Contests:
             if name in self._states
             and self._states[name].rival(advert.source_mac, router_id) is not None
         )
-
-    def _foreign(
-        self, name: str | None, advert: Advert, now: float, *, is_ours: bool
-    ) -> Signature | None:
-        """Return what keepalived must not read of an advert, None for one that it has to read."""
-        state = None if name is None else self._states.get(name)
-        if name is None or state is None:
-            return None
-        return self._shields.on_advert(name, advert, state.context, now, is_ours=is_ours)
 
     def _is_other_program(self, name: str, advert: Advert, now: float) -> bool:
         """Return whether an advert that left this node with one of its ids is not keepalived's.
@@ -432,27 +447,6 @@ class Contests:
             foreign=causes.carp_speaker(carp),
             is_dropped=self._shields.drops(foreign),
         )
-        self._seen(name, sighting)
-
-    def _transition_causes(
-        self, name: str | None, advert: Advert, now: float, foreign: Signature | None
-    ) -> None:
-        """Report an advert that keepalived may have acted on."""
-        state = None if name is None else self._states.get(name)
-        if name is None or state is None or state.context.is_own(advert.source_mac):
-            return
-        if foreign is None:
-            self.heard_at = now
-        sighting = NewestAdvert(
-            source=str(advert.source),
-            priority=advert.priority,
-            at=now,
-            ranks_higher=state.context.ranks_below(advert),
-            foreign="" if foreign is None else causes.speaker(advert, state.context),
-            is_dropped=foreign is not None and self._shields.drops(foreign),
-        )
-        if advert.priority:
-            self._farewells.on_advert(name, now)
         self._seen(name, sighting)
 
     def _on_announcement(self, announcement: Announcement, now: float, heard_at: float) -> None:
