@@ -648,14 +648,6 @@ def test_a_third_node_that_announces_does_not_change_why_an_instance_is_held() -
     assert () == replay(*every_second(LOWER, 30))
 
 
-def test_a_senior_may_be_told_not_to_yield_to_a_lower_rank() -> None:
-    """A policy for who would rather have two holders than one that may be deaf."""
-    replay = Replay(policy=replace(POLICY, yields_as_senior=False))
-    replay(MASTER, 60.0)
-
-    assert [] == holds(replay(*every_second(LOWER, 20)))
-
-
 def test_a_lower_rank_that_steps_down_late_is_no_contest() -> None:
     """What counts is that adverts go on, not that one was seen."""
     replay = Replay()
@@ -1849,8 +1841,8 @@ def test_who_announces_less_than_twice_a_minute_is_no_contest() -> None:
 
 def test_a_lower_rank_that_falls_silent_is_not_looked_at_any_more() -> None:
     """Announcements go on, for its sake."""
-    replay = Replay(policy=replace(POLICY, yields_as_senior=False))
-    replay(MASTER, 60.0, *every_second(LOWER, 3))
+    replay = Replay()
+    replay(MASTER, 60.0, LOWER, 0.4, LOWER)
     actions = replay(10.0)
 
     assert [] == holds(actions)

@@ -261,13 +261,11 @@ def _judge_lower(
     if rival.is_reported and rival.advert_at is not None:
         # The rival may not receive this node's adverts and know it by announcements only.
         state = replace(state, is_winner=True, fresh_until=rival.advert_at + policy.fresh_for)
-    is_senior = rival.first_seen >= state.since
     if (
         (rival.advert_at or now) < state.exempt_until
         or not _is_unyielding(rival, context, now, policy)
         or not rival.is_reported  # one advert proves nothing
         or not evidence.is_recent(rival, context, now)
-        or (is_senior and not policy.yields_as_senior)
     ):
         return state, actions
     state, more = held.hold(state, HoldReason.UNYIELDING, cause, now, policy)

@@ -80,8 +80,6 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
         rivals_limit: how many are remembered per instance: a node that groups addresses otherwise
             advertises this node's under up to 255 ids. ``macs_limit``: of how many senders. Each
             event looks at all of them, and forged frames name any number.
-        yields_as_senior: yield to a lower rank that does not step down even where this node was
-            MASTER before that rank was seen.
     """
 
     confirm: float = 0.3
@@ -112,7 +110,6 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     report_interval: float = 60.0
     rivals_limit: int = 256
     macs_limit: int = 64
-    yields_as_senior: bool = True
 
     @property
     def memory(self) -> float:
