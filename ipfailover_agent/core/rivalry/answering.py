@@ -261,7 +261,7 @@ def holder_of(contest: Contest, now: float) -> ForeignMaster | None:
     if contest.dump_at is not None and not contest.count.is_counting:
         return None
     context = contest.context
-    found = [each for each in contest.rivals if each.advertises(context, now)]
+    found = contest.advertisers(now)
     if len(found) != 1 or (advert := found[0].advert) is None:
         return None
     if advert.virtual_router_id != context.virtual_router_id:

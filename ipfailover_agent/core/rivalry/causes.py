@@ -154,8 +154,7 @@ def explain(
 
     ``before`` and ``after`` are keepalived's counters around adverts of it, where known.
     """
-    cause = difference(advert, context)
-    if cause is not None:
+    if cause := difference(advert, context):
         return cause
     who = str(advert.source)
     begin = f"adverts from {who} for router id {context.virtual_router_id}"
@@ -197,8 +196,7 @@ def other_errors(counters: VrrpStatistics) -> int:
 
 def unheard(advert: Advert, context: ContestContext) -> Cause:
     """Return why a rival that ranks below this node does not step back."""
-    cause = difference(advert, context)
-    if cause is not None:
+    if cause := difference(advert, context):
         return cause
     who = str(advert.source)
     instead = unicast_instead([context], [advert.source])

@@ -60,8 +60,7 @@ def counts(advert: Advert, context: ContestContext, peers: Collection[IPAddress]
     """
     return (
         advert.is_checksum_right
-        and not context.is_own(advert.source_mac)
-        and not context.is_own_address(advert.source)
+        and not context.is_own_advert(advert)
         and (is_from_segment(advert) or advert.source in peers)
     )
 

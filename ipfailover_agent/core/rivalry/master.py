@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 def on_promotion(state: Contest, now: float, policy: ContestPolicy) -> Step:
     """Become MASTER, perhaps beside a rival that advertised before keepalived reported it."""
-    disputing = [each for each in state.rivals if evidence.was_disputing(state, each, now, policy)]
-    if disputing and not state.is_muted(now):
-        cause = cause_of(state, disputing[-1])
-        return held.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
     if not state.is_muted(now):
+        for each in reversed(state.rivals):
+            if evidence.was_disputing(state, each, now, policy):
+                cause = cause_of(state, each)
+                return held.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
         for each in state.rivals:
             if each.advert is not None and evidence.was_defying(state, each, now, policy):
                 # A higher rank is left to keepalived again as soon as a trial shows it.
