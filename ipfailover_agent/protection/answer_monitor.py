@@ -79,13 +79,13 @@ class AnswerMonitor:
             contest = contests.get(each.instance)
             if each.holder is None or contest is None or contest.state is not VrrpState.BACKUP:
                 continue
-            told = UnansweredStatus(
+            status = UnansweredStatus(
                 address=str(address),
                 holder=str(each.holder.source),
                 since=at,
                 cause=answering.explain((address,), each.holder.source),
             )
-            found[each.instance] = (*found.get(each.instance, ()), told)
+            found[each.instance] = (*found.get(each.instance, ()), status)
         return found
 
     def _step(self, event: answering.Event, now: float) -> None:
@@ -100,7 +100,7 @@ class AnswerMonitor:
         if asked:
             self._ask(asked, now)
         for action in actions:
-            self._tell(action)
+            self._carry_out(action)
 
     def _is_expected(self, event: answering.Event) -> bool:
         """Return whether it is an answer as they come all the time: nothing is due sooner."""
@@ -115,7 +115,7 @@ class AnswerMonitor:
             at = utc(time.time())
             self._found_at = {each: self._found_at.get(each, at) for each in found}
 
-    def _tell(self, action: answering.Action) -> None:
+    def _carry_out(self, action: answering.Action) -> None:
         match action:
             case answering.Unanswered(holder=holder, addresses=addresses, cause=cause):
                 self._log.warning(

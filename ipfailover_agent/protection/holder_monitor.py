@@ -34,7 +34,7 @@ class HolderMonitor:
         self._peers: dict[str, tuple[IPAddress, ...]] = {}
         self._sources: dict[str, IPAddress] = {}
         self._instance_states = InstanceStates()
-        self._told: dict[str, tuple[tuple[str, int], ...]] = {}
+        self._reported: dict[str, tuple[tuple[str, int], ...]] = {}
         self._look_at: float | None = None
 
     def configure(self, config: KeepalivedConfig, facts: HostFacts) -> None:
@@ -102,8 +102,8 @@ class HolderMonitor:
             name: tuple((str(one.source), one.priority) for one in holders.holding(each, now))
             for name, each in every.items()
         }
-        if named != self._told:
-            self._told = named
+        if named != self._reported:
+            self._reported = named
             self.changed()
 
     # --- the state, for others ------------------------------------------------------------------

@@ -179,4 +179,4 @@ def test_a_holder_that_stays_silent_is_named_at_last(happened: list[tuple[str, o
     world.wait(900)
     silent = {address for address, each in world.state.inquiries.items() if each.since is not None}
     assert set(VIRTUAL[:3]) == silent
-    assert {SOURCES[0]} == {world.state.inquiries[each].told_of for each in silent}
+    assert {SOURCES[0]} == {world.state.inquiries[each].reported_for for each in silent}

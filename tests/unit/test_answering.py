@@ -527,4 +527,4 @@ def test_the_cause_names_what_it_usually_is(addresses: Sequence[IPAddress], word
 def test_a_new_state_waits_for_nothing() -> None:
     """Before the first configuration there is no deadline."""
     assert answering.deadline(Answering(), POLICY) is None
-    assert not AddressQuestion(own=OWN).is_untold
+    assert not AddressQuestion(own=OWN).is_unreported

@@ -92,7 +92,7 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
         asked_at: when that was; ``is_open`` while an answer may come.
         unanswered: questions in a row.
         since: when it was found that no host answers, None while that is not so.
-        told_of: the holder that was reported; stays until a host answers.
+        reported_for: the holder that was reported; stays until a host answers.
     """
 
     instance: str = ""
@@ -103,17 +103,17 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
     is_open: bool = False
     unanswered: int = 0
     since: float | None = None
-    told_of: IPAddress | None = None
+    reported_for: IPAddress | None = None
 
     @property
     def is_silent(self) -> bool:
         """Return, of a holder's own address, whether its silence is still to be reported."""
-        return self.unanswered >= _SILENT and self.told_of is None
+        return self.unanswered >= _SILENT and self.reported_for is None
 
     @property
-    def is_untold(self) -> bool:
+    def is_unreported(self) -> bool:
         """Return whether there is something to report about the address."""
-        is_known = self.holder is not None and self.told_of == self.holder.source
+        is_known = self.holder is not None and self.reported_for == self.holder.source
         return self.since is not None and not is_known
 
     def is_about(self, holder: ForeignMaster | None) -> bool:
@@ -136,7 +136,7 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
 
     def answered(self) -> AddressQuestion:
         """Return the question as a host has answered it."""
-        return replace(self, is_open=False, unanswered=0, since=None, told_of=None)
+        return replace(self, is_open=False, unanswered=0, since=None, reported_for=None)
 
 
 class Answering(Struct, frozen=True, kw_only=True):
@@ -282,7 +282,7 @@ def due_instances(state: Answering, now: float, policy: AnsweringPolicy) -> froz
         for each in state.inquiries.values()
         if now >= each.due_at
         or (each.is_open and each.is_judged(now, policy))  # most of 254 need no call
-        or (each.since is not None and may_report and each.is_untold)
+        or (each.since is not None and may_report and each.is_unreported)
     )
 
 
@@ -297,7 +297,7 @@ def deadline(state: Answering, policy: AnsweringPolicy) -> float | None:
     ]
     if (
         state.regained
-        or any(each.since is not None and each.is_untold for each in inquiries)
+        or any(each.since is not None and each.is_unreported for each in inquiries)
         or any(each.is_silent for each in state.holders.values())
     ):
         reported_at = state.reported_at
@@ -394,7 +394,7 @@ def _on_answer(state: Answering, event: AddressAnswered) -> Answering:
 
 
 def _regained(state: Answering, address: IPAddress, before: AddressQuestion) -> Answering:
-    if before.told_of is None:
+    if before.reported_for is None:
         return state
     return replace(state, regained=(*state.regained, address))
 
@@ -501,36 +501,33 @@ def _report(
     if state.regained:
         actions.append(Regained(addresses=tuple(dict.fromkeys(state.regained))))
     groups: dict[IPAddress, list[IPAddress]] = {}
-    told = {}
+    reported = {}
     for address, each in state.inquiries.items():
-        if each.since is None or not each.is_untold:
+        if each.since is None or not each.is_unreported:
             continue
         holder = holders.get(each.instance)
         if holder is None or not each.is_about(holder):
-            told[address] = each.forgotten()
+            reported[address] = each.forgotten()
             continue
         groups.setdefault(holder.source, []).append(address)
-        told[address] = replace(each, told_of=holder.source)
+        reported[address] = replace(each, reported_for=holder.source)
     for source, addresses in groups.items():
         own = state.holders.get(source)
         is_answering = own is not None and not own.unanswered
         cause = explain(addresses, source, is_answering=is_answering)
         actions.append(Unanswered(holder=source, addresses=tuple(addresses), cause=cause))
     silent = {
-        source: replace(each, told_of=source)
+        source: replace(each, reported_for=source)
         for source, each in state.holders.items()
         if each.is_silent
     }
     actions += [HolderUnanswered(holder=source, cause=_dead(source)) for source in silent]
+    if reported:
+        state = replace(state, inquiries={**state.inquiries, **reported})
     if not actions:
-        return (replace(state, inquiries={**state.inquiries, **told}) if told else state), ()
-    return replace(
-        state,
-        inquiries={**state.inquiries, **told},
-        holders={**state.holders, **silent},
-        regained=(),
-        reported_at=now,
-    ), tuple(actions)
+        return state, ()
+    silent = {**state.holders, **silent}
+    return replace(state, holders=silent, regained=(), reported_at=now), tuple(actions)
 
 
 def explain(
