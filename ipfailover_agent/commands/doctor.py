@@ -11,12 +11,13 @@ from msgspec.structs import asdict, replace
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import examination, peers_once, running
-from ipfailover_agent.core.errors import AgentError, ExitCode, HostNotReadyError, SettingsError
+from ipfailover_agent.core.errors import AgentError, ExitCode, HostNotReadyError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.reading import variables
 from ipfailover_agent.core.telling import findings, node_findings
 from ipfailover_agent.core.telling.findings import CheckResult, Finding
+from ipfailover_agent.prepare import Variables
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import examining, host, memory, process
 from ipfailover_agent.system.files import TERMINATION_LOG, write_termination_message
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.commands.examination import Deadline
     from ipfailover_agent.core.changing.records import ActiveRecord
-    from ipfailover_agent.prepare import Candidate, Options
+    from ipfailover_agent.prepare import Attempt, Candidate, Options
 
 _INDENT = " " * 6
 _NAMES_SECONDS = 3.0
@@ -196,28 +197,20 @@ def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
 def _configuration(source: _Source, deadline: Deadline) -> _Configuration:
     """Build the configuration, and say how that went."""
     names = peers_once.Found(source.options, deadline.at_most(_NAMES_SECONDS))
-    try:
-        read = prepare.read_variables(source.environment, source.options)
-        candidate = prepare.build(read.values, source.options, names)
-    except SettingsError as error:
-        told = (findings.failed("settings", str(each), _SEE_CHECK) for each in error.problems)
+    attempt = prepare.attempt(source.environment, source.options, names)
+    if isinstance(attempt.outcome, HostNotReadyError):
+        return _not_ready(source, attempt, attempt.outcome, names)
+    if attempt.candidate is None:
+        told = (findings.failed("settings", each, _SEE_CHECK) for each in attempt.problems)
         return _Configuration(findings=(*told, findings.skipped("dns", "no usable settings")))
-    except HostNotReadyError as error:
-        return _not_ready(source, error, names)
-    except AgentError as error:
-        told_once = findings.failed("settings", str(error), _SEE_CHECK)
-        return _Configuration(findings=(told_once, findings.skipped("dns", "no usable settings")))
     return _Configuration(
-        candidate=candidate,
-        findings=(
-            *_settings(candidate, read.warnings),
-            *_names(names),
-        ),
+        candidate=attempt.candidate,
+        findings=(*_settings(attempt.candidate, attempt.warnings), *_names(names)),
     )
 
 
 def _not_ready(
-    source: _Source, error: HostNotReadyError, names: peers_once.Found
+    source: _Source, attempt: Attempt, error: HostNotReadyError, names: peers_once.Found
 ) -> _Configuration:
     """Say what the node lacks; without peers, look at it as if there were no names."""
     usable = findings.passed("settings", "they can be used")
@@ -225,8 +218,8 @@ def _not_ready(
         lacking = findings.failed("interface", str(error), "run waits for it")
         return _Configuration(findings=(usable, *_names(names), lacking))
     told = findings.failed("dns", str(error), "run waits for it")
-    read = prepare.read_variables(source.environment, source.options)
-    without = {**read.values, unicast.NAMES: ""}
+    read = attempt.variables or Variables(values={}, start_only={})
+    without = replace(read, values={**read.values, unicast.NAMES: ""})
     try:
         candidate = prepare.build(without, source.options, names)
     except AgentError:

@@ -137,8 +137,7 @@ def _choose(data: dict[str, Any], word: str | None) -> _Subject:
 def _promise(options: Options, subject: _Subject) -> float | None:
     """Return what the configuration promises; None where the variables cannot be used now."""
     try:
-        variables = prepare.read_variables(os.environ, options)
-        candidate = prepare.build(variables.values, options, peers_once.Found(options))
+        candidate = prepare.attempt(os.environ, options, peers_once.Found(options)).found()
     except AgentError:
         return None
     if set(subject.addresses) - set(candidate.config.addresses):

@@ -24,7 +24,7 @@ from ipfailover_agent.core.model import (
     Interface,
     ScriptState,
 )
-from ipfailover_agent.core.planning.cpu_limits import CpuShare
+from ipfailover_agent.core.planning.shortfalls import CpuShare
 from ipfailover_agent.system.address_cache import AddressCache
 from ipfailover_agent.system.netlink import AddressSocket
 from ipfailover_agent.system.route_cache import RouteCache

@@ -2,6 +2,10 @@
 
 What is wrong here is no reason to refuse: addresses may be routed to the nodes, or the node may be
 mended while it runs. But keepalived serves all the same, and nothing else would report it.
+
+A virtual address that is the segment's gateway takes the gateway away from every host of the
+segment. The nodes may be the routers of their network, and a node whose own uplink is gone may use
+the one that serves.
 """
 
 from __future__ import annotations
@@ -16,11 +20,19 @@ from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
+
+    NextHop = tuple[IPAddress, str]
 
 ADDRESSES: Final = "OPENSHIFT_HA_VIRTUAL_IPS"
 _SAME_NETWORK: Final = 2  # arp_ignore, ip-sysctl.rst
 _NOBODY: Final = 8
+_LOST: Final = (
+    "the node that serves it takes that router away from every host of the network, "
+    "and from itself"
+)
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -127,3 +139,33 @@ def _networks(config: KeepalivedConfig, facts: HostFacts) -> list[IPv4Network | 
 
 def _is_in(address: IPAddress, networks: list[IPv4Network | IPv6Network]) -> bool:
     return any(address in each for each in networks)
+
+
+# --- addresses of routers ------------------------------------------------------------------------
+
+
+def gateways(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
+    """Return a sentence for each virtual address that is the gateway of a default route."""
+    hops = ((each.gateway, each.interface) for each in facts.default_routes)
+    known = ((gateway, name) for gateway, name in hops if gateway is not None)
+    return tuple(_of_routers(settings, known, "the gateway of this node's default route"))
+
+
+def next_hops(settings: Settings, facts: HostFacts, known: Collection[NextHop]) -> tuple[str, ...]:
+    """Return a sentence for each one that is the next hop of another route of this node.
+
+    Args:
+        settings: the variables.
+        facts: what is known of the node.
+        known: the next hops of all its routes, each with its interface.
+    """
+    defaults = {(each.gateway, each.interface) for each in facts.default_routes}
+    others = (each for each in known if each not in defaults)
+    return tuple(_of_routers(settings, others, "the next hop of a route of this node"))
+
+
+def _of_routers(settings: Settings, known: Iterable[NextHop], what: str) -> Iterator[str]:
+    virtual = frozenset(settings.virtual_addresses)
+    for address, interface in dict.fromkeys(known):
+        if address in virtual:
+            yield f"{address} is {what} through {interface}: {_LOST}"

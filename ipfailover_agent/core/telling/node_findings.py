@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import Family, MissingScript, ScriptState, family_of
-from ipfailover_agent.core.planning import reach, routers, unicast
+from ipfailover_agent.core.planning import reach, unicast
 from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 from ipfailover_agent.core.text import listed
 
@@ -158,8 +158,8 @@ def judge_routers(
 ) -> Finding:
     """Judge whether an address is that of a router; ``known``: the next hops of all routes."""
     found = (
-        *routers.gateways(settings, facts),
-        *routers.next_hops(settings, facts, known),
+        *reach.gateways(settings, facts),
+        *reach.next_hops(settings, facts, known),
     )
     if not found:
         return passed("router", "no address is that of a router which this node uses")
