@@ -42,7 +42,7 @@ def interval(_context: object, _option: object, value: float | None) -> float | 
 
 def checks(_context: object, _option: object, values: tuple[str, ...]) -> frozenset[str]:
     """Refuse a name that is no check of ``doctor``; several in a word are separated by commas."""
-    from ipfailover_agent.core.telling.findings import CHECKS  # noqa: PLC0415 - seldom needed
+    from ipfailover_agent.commands.doctor import CHECKS  # noqa: PLC0415 - seldom needed
 
     names = [name.strip() for each in values for name in each.split(",")]
     for name in names:

@@ -74,9 +74,10 @@ def release(options: Options) -> int:
 def _remove_rules(settings: Settings | None) -> None:
     """Remove the firewall rules of this deployment, as far as nft is there."""
     from ipfailover_agent.core import model  # noqa: PLC0415 - after the cheap refusals
-    from ipfailover_agent.core.network import accept_rules, shield_rules  # noqa: PLC0415 - likewise
+    from ipfailover_agent.core.network import accept_rules, nft_commands  # noqa: PLC0415 - likewise
     from ipfailover_agent.core.network.signatures import TABLE  # noqa: PLC0415 - likewise
-    from ipfailover_agent.system import nft, nftables  # noqa: PLC0415 - likewise
+    from ipfailover_agent.protection.firewalls import remove_all  # noqa: PLC0415 - likewise
+    from ipfailover_agent.system import nft  # noqa: PLC0415 - likewise
 
     def tell(report: accept_rules.Report) -> None:
         match report:
@@ -88,9 +89,9 @@ def _remove_rules(settings: Settings | None) -> None:
                 pass
 
     name = (settings or model.Settings(virtual_addresses=())).config_name
-    nft.remove_all(accept_rules.tag_for(name), os.environ, tell)
-    if nftables.has_table(TABLE):
-        nft.run_and_wait((shield_rules.REMOVE,), os.environ)
+    remove_all(accept_rules.tag_for(name), os.environ, tell)
+    if nft.has_table(TABLE):
+        nft.run_and_wait((nft_commands.REMOVE_SHIELD,), os.environ)
         terminal.say(f"removed the table inet {TABLE}")
 
 

@@ -22,7 +22,13 @@ from ipfailover_agent.core.text import listed
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
+    from ipfailover_agent.core.model import (
+        HostFacts,
+        Interface,
+        IPAddress,
+        KeepalivedConfig,
+        Settings,
+    )
 
     NextHop = tuple[IPAddress, str]
 
@@ -86,8 +92,8 @@ def unanswered(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> t
     served = [each for each in config.addresses if family_of(each) is Family.IPV4]
     mute = served if arp_ignore == _NOBODY else []
     if arp_ignore == _SAME_NETWORK:
-        networks = _networks(config, facts)
-        mute = [each for each in served if not _is_in(each, networks)]
+        own = networks(config, facts.interface(config.interface))
+        mute = [each for each in served if not _is_in(each, own)]
     if mute:
         text = f"arp_ignore is {arp_ignore} on {name}: no client that asks by ARP for"
         found.append(
@@ -102,7 +108,7 @@ def unanswered(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> t
 def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
     """Return the faults of addresses that are in no network of the interface."""
     name = config.interface
-    networks = _networks(config, facts)
+    own = networks(config, facts.interface(config.interface))
     ways = {each.address: each for each in facts.approaches}
     far: list[IPAddress] = []
     theirs: dict[IPAddress, str] = {}  # by the interface of whose network they are
@@ -111,7 +117,7 @@ def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
         # By the addresses alone IPv6 cannot be judged: a router may announce the network, too.
         is_known = way is not None or family_of(each) is Family.IPV4
         is_here = way is not None and way.is_on_link and way.interface == name
-        if is_known and not is_here and not _is_in(each, networks):
+        if is_known and not is_here and not _is_in(each, own):
             far.append(each)
             if way is not None and way.is_on_link:
                 theirs[each] = way.interface
@@ -126,9 +132,10 @@ def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
     )
 
 
-def _networks(config: KeepalivedConfig, facts: HostFacts) -> list[IPv4Network | IPv6Network]:
-    """Return the networks of the node's own addresses on the interface."""
-    interface = facts.interface(config.interface)
+def networks(
+    config: KeepalivedConfig, interface: Interface | None
+) -> list[IPv4Network | IPv6Network]:
+    """Return the networks of the node's own addresses on an interface."""
     virtual = frozenset(config.addresses)
     return [
         ip_network((each.address, each.prefix_length), strict=False)
@@ -137,8 +144,8 @@ def _networks(config: KeepalivedConfig, facts: HostFacts) -> list[IPv4Network | 
     ]
 
 
-def _is_in(address: IPAddress, networks: list[IPv4Network | IPv6Network]) -> bool:
-    return any(address in each for each in networks)
+def _is_in(address: IPAddress, found: list[IPv4Network | IPv6Network]) -> bool:
+    return any(address in each for each in found)
 
 
 # --- addresses of routers ------------------------------------------------------------------------
