@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.holds import Holds

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.network.packets import Advert, Carp
     from ipfailover_agent.core.network.signatures import Signature
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.system.nft import NftRun
     from ipfailover_agent.system.process import ChildExit
 
