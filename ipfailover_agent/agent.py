@@ -25,7 +25,6 @@ from ipfailover_agent.core.supervising import supervision as does
 from ipfailover_agent.core.supervising.supervision import AgentPhase, Reload
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
 from ipfailover_agent.loop_watchdog import LoopWatchdog
-from ipfailover_agent.protection import keepalived_watchdog
 from ipfailover_agent.protection.guard import Guard
 from ipfailover_agent.protection.link_watch import SOURCE as LINKS
 from ipfailover_agent.report.logs import Repeats
@@ -178,7 +177,7 @@ class Agent:
                 self._child = Child(self._loop)
                 self._loop.watch_lines(fifo, "notify")
                 self._peering.begin(self._loop)
-                self._guard.keepalived_watchdog.begin(self._loop, self._config_manager.environment)
+                self._guard.keepalived_watchdog.begin(self._config_manager.environment)
                 self._guard.link_watch.begin(self._loop)
                 self._web.begin(self._loop)
                 finish = self._serve()
@@ -278,7 +277,7 @@ class Agent:
         self._guard.tick(now)
         if self._state.deadline is not None and now >= self._state.deadline:
             self._dispatch(does.SupervisionDeadlinePassed())
-        self._config_manager.tick(now, self._loop)
+        self._config_manager.tick(now)
         self._peering.tick(now)
         if self._state.phase is AgentPhase.RUNNING:
             self._watcher.tick(now)
@@ -337,12 +336,10 @@ class Agent:
                 self._log.info("signal.received", signal=number.name)
                 asked = number is signal.SIGHUP
                 self._dispatch(does.ReloadRequested() if asked else does.StopRequested())
-            case loop.LineReceived(source="notify") | loop.Woken():
-                pass  # taken before; a client wants a snapshot, which the round makes
-            case loop.LineReceived(source=keepalived_watchdog.STREAM, line=line):
-                self._guard.keepalived_watchdog.lookup_said(line)
-            case loop.StreamClosed(source=keepalived_watchdog.STREAM):
-                self._guard.keepalived_watchdog.lookup_closed(self._loop)
+            case loop.LineReceived(source="notify") | loop.StreamClosed(source="notify"):
+                pass  # taken before
+            case loop.Woken():
+                pass  # a client wants a snapshot, which the round makes
             case loop.Readable(source=web.SOURCE):
                 self._web.woken()
             case loop.Readable(source=source) if source == PEERS:
@@ -351,14 +348,10 @@ class Agent:
                 self._config_manager.ear.readable()
             case loop.Readable(source=source):
                 self._guard.readable(source)
-            case loop.LineReceived(source=source, line=line) if self._child.writes(source):
-                self._on_keepalived_line(source, line)
             case loop.LineReceived(source=source, line=line):
-                self._config_manager.test_said(source, line)
-            case loop.StreamClosed(source=source) if self._child.writes(source):
-                self._child.close(source)
+                self._on_keepalived_line(source, line)
             case loop.StreamClosed(source=source):
-                self._config_manager.test_closed(source, self._loop)
+                self._child.close(source)
             case loop.Writable():
                 self._output.flush()
                 self._errors.flush()
@@ -383,10 +376,7 @@ class Agent:
             )
             self._guard.keepalived_ended(self._reporter.instance_states, keeps_holds=is_restart)
             self._dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
-        elif not (
-            self._config_manager.child_exited(child, self._loop)
-            or self._guard.child_exited(child, self._loop)
-        ):
+        elif not (self._config_manager.child_exited(child) or self._guard.child_exited(child)):
             self._log.debug("child.orphan_reaped", pid=child.pid, exit_code=child.exit_code)
         if self._state.phase is AgentPhase.CLEARING:
             self._check_group()
@@ -441,7 +431,7 @@ class Agent:
                 runs = self._state.phase is AgentPhase.RUNNING
                 self._config_manager.prepare(self._loop, runs=runs)
             case does.AbandonPreparation():
-                self._config_manager.abandon(self._loop)
+                self._config_manager.abandon()
             case does.Activate():
                 self._config_manager.activate()
                 self._configure_guard()

@@ -23,6 +23,7 @@ from ipfailover_agent.core.telling import (
     node_findings,
 )
 from ipfailover_agent.core.telling.findings import CheckResult, Finding
+from ipfailover_agent.core.text import harmless
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import examining, host, listener_socket, nft
 from ipfailover_agent.system.files import TERMINATION_LOG, write_termination_message
@@ -67,8 +68,8 @@ def examine(
 
 def _lines(finding: Finding, columns: int | None) -> str:
     """Return a line, and one of advice; folded where a person looks at a terminal."""
-    text = terminal.harmless(f"{finding.verdict.value}  {finding.check}: {finding.text}")
-    advice = terminal.harmless(finding.advice)
+    text = harmless(f"{finding.verdict.value}  {finding.check}: {finding.text}")
+    advice = harmless(finding.advice)
     if columns is None:
         return f"{text}\n{_INDENT}{advice}" if advice else text
     lines = terminal.fold(text, columns, indent=_INDENT)

@@ -7,13 +7,16 @@ import os
 import secrets
 import signal
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent.commands.running import find_agent, read_status, unseen
-from ipfailover_agent.core.drains.drain_requests import DrainRequest, encode_request
+from ipfailover_agent.core import codec
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.report import terminal
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.drains.drain_requests import DrainRequest
 
 _LOOK_INTERVAL = 0.02
 _TAKEN_WITHIN = 10.0  # seconds for an agent that is busy, or starved, to take a request
@@ -49,7 +52,7 @@ def ask(run_directory: str, request: DrainRequest, wait: float | None = None) ->
     request_id = f"{os.getpid()}-{secrets.token_hex(4)}"
     directory = RunPaths(directory=run_directory, config="").drain_requests
     path = f"{directory}/{request_id}.json"
-    files.write_atomically(path, encode_request(request))
+    files.write_atomically(path, codec.encode(request))
     try:
         process.signal_process(pid, signal.SIGUSR1)
         return _verdict(run_directory, pid, request_id, path, wait)

@@ -42,11 +42,7 @@ class Found:
         facts = replace(facts, used_addresses=used_addresses(self._options.run_directory))
         if not settings.unicast_peer_names:
             return facts
-        from ipfailover_agent.core.peering import (  # noqa: PLC0415 - seldom needed
-            inquiries,
-            names,
-            peers,
-        )
+        from ipfailover_agent.core.peering import names, peers  # noqa: PLC0415 - seldom needed
         from ipfailover_agent.system import resolving  # noqa: PLC0415 - likewise
 
         asked = resolving.resolve_once(peers.questions(settings), self._deadline)
@@ -56,7 +52,7 @@ class Found:
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
         wanted = peers.want(settings, facts)
-        limit = inquiries.PeersPolicy().limit
+        limit = peers.PeersPolicy().limit
         self.answers = tuple(
             sorted(
                 (names.judged(each, wanted.virtual, limit, wanted.no_hosts) for each in asked),

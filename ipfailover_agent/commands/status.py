@@ -13,6 +13,7 @@ from msgspec import convert
 
 from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.core.text import harmless, times
 from ipfailover_agent.report import holding, terminal
 from ipfailover_agent.report.status_model import HolderStatus
 
@@ -120,7 +121,7 @@ def _head(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> It
     yield f"{data['phase']}, {ready}, agent {data['version']}, pid {data['pid']}"
     if config := data["config"]:
         yield from terminal.fold(
-            terminal.harmless(
+            harmless(
                 f"{config['name']} on {config['interface']}, from {config['source']}, "
                 f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}"
             ),
@@ -132,7 +133,7 @@ def _head(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> It
 def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> Iterator[str]:
     """Yield what an operator should know beside the states."""
     if count := data["restarts"]:
-        yield f"keepalived was restarted {terminal.times(count)}"
+        yield f"keepalived was restarted {times(count)}"
     if count := data["lines_dropped"]:
         what = "line was dropped because no program read it"
         many = "lines were dropped because no program read them"
@@ -140,7 +141,7 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
     check = data.get("check")
     if check and check["state"] == "failing":
         since = f" for {_since(check['since'], now)}" if check["since"] else ""
-        reason = terminal.harmless(check["reason"])
+        reason = harmless(check["reason"])
         yield from terminal.fold(
             f"{paint('the check fails', 'bad')}{since}: {reason}", columns, "  "
         )
@@ -180,7 +181,7 @@ def _silent(instances: list[dict[str, Any]]) -> list[str]:
 
 def _indented(texts: list[str], columns: int) -> Iterator[str]:
     for each in texts:
-        yield from terminal.fold(terminal.harmless(each), columns, "    ", "  ")
+        yield from terminal.fold(harmless(each), columns, "    ", "  ")
 
 
 def _rows(
@@ -247,7 +248,7 @@ def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[
         lead = f"holder of {{}}: {holding.words(group.holders)}"
         room = None if is_whole else columns - len(lead)
         shown = " ".join(addresses) if is_whole else terminal.addresses(addresses, room)
-        yield from terminal.fold(terminal.harmless(lead.format(shown)), columns, "  ")
+        yield from terminal.fold(harmless(lead.format(shown)), columns, "  ")
 
 
 def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from ipfailover_agent import prepare, templating
 from ipfailover_agent.configuration.awaiting import SourceEar
-from ipfailover_agent.core.changing import change, debounce, records, steps, verify
+from ipfailover_agent.core import codec
+from ipfailover_agent.core.changing import change, debounce, steps, verify
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -28,7 +29,7 @@ from ipfailover_agent.core.planning import ownership
 from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.core.supervising.supervision import CandidateVerdict, PreparationEnded
 from ipfailover_agent.system import address_release, files, memory, process
-from ipfailover_agent.system.config_test import ConfigTest
+from ipfailover_agent.system.captured_run import CapturedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,21 +44,14 @@ if TYPE_CHECKING:
     from ipfailover_agent.protection.probes import Probes
     from ipfailover_agent.system.loop import Loop
 
-STREAM = "config-test"  # and the pid: what an abandoned test still says is not the next one's
-
 
 class _Preparation(Struct, kw_only=True):
     """A candidate that ``keepalived -t`` looks at."""
 
     variables: Variables
     candidate: Candidate
-    test: ConfigTest
+    test: CapturedRun
     deadline: float
-
-    @property
-    def stream(self) -> str:
-        """Return the name of the test's output in the loop."""
-        return f"{STREAM} {self.test.pid}"
 
 
 class ConfigManager:
@@ -112,14 +106,12 @@ class ConfigManager:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         return self._under_way.deadline if self._under_way else None
 
-    def tick(self, now: float, loop: Loop) -> None:
+    def tick(self, now: float) -> None:
         """End a test that takes too long; its end is then a refusal."""
         if self._under_way is None or now < self._under_way.deadline:
             return
         self._under_way.test.kill()
         self._under_way.deadline = now + self._policy.test_grace
-        # Whatever else holds the output open (a child that left the group) has nothing to say.
-        self.test_closed(self._under_way.stream, loop)
 
     # --- preparing ------------------------------------------------------------------------------
 
@@ -155,7 +147,6 @@ class ConfigManager:
                 test=test,
                 deadline=time.monotonic() + self._policy.test_grace,
             )
-            loop.watch_lines(test.output, self._under_way.stream)
 
     def _add_known(self, settings: Settings, facts: HostFacts) -> HostFacts:
         """Return the facts with the peers, and with the node's addresses that are in use."""
@@ -166,53 +157,36 @@ class ConfigManager:
         active = self.active
         return active is not None and active.rendering.digest == candidate.rendering.digest
 
-    def _start_test(self, candidate: Candidate) -> ConfigTest:
+    def _start_test(self, candidate: Candidate) -> CapturedRun:
         path = candidate.paths.candidate
         files.write_atomically(path, candidate.rendering.config.text, 0o600)
         program = process.find_program("keepalived", self.environment.get("PATH"))
         options = candidate.config.keepalived_options
-        return ConfigTest.start(keepalived.test_command(program, path, options), self.environment)
+        return CapturedRun(keepalived.test_command(program, path, options), self.environment)
 
-    def abandon(self, loop: Loop) -> None:
+    def abandon(self) -> None:
         """Forget the candidate under way."""
         if self._under_way is not None:
-            test = self._under_way.test
+            self._under_way.test.abandon()
             self._under_way = None
-            test.kill()
-            loop.unwatch(test.output)
-            os.close(test.output)
 
-    def test_said(self, stream: str, line: bytes) -> None:
-        """Take a line of a test's output."""
-        if self._under_way is not None and self._under_way.stream == stream:
-            self._under_way.test.on_line(line)
-
-    def test_closed(self, stream: str, loop: Loop) -> None:
-        """Note the end of a test's output."""
-        if self._under_way is not None and self._under_way.stream == stream:
-            self._under_way.test.closed()
-            self._judge(loop)
-
-    def child_exited(self, child: process.ChildExit, loop: Loop) -> bool:
+    def child_exited(self, child: process.ChildExit) -> bool:
         """Take the end of a child; return whether it was the test."""
-        if self._under_way is None or self._under_way.test.pid != child.pid:
+        under_way = self._under_way
+        if under_way is None or under_way.test.pid != child.pid:
             return False
-        self._under_way.test.reaped(child.exit_code)
-        self._judge(loop)
+        self._under_way = None
+        self._judge(under_way, child)
         return True
 
-    def _judge(self, loop: Loop) -> None:
-        """Accept or refuse the candidate once its test has ended."""
-        under_way = self._under_way
-        if under_way is None or not under_way.test.has_ended:
-            return
-        self.abandon(loop)
-        candidate, test = under_way.candidate, under_way.test
+    def _judge(self, under_way: _Preparation, child: process.ChildExit) -> None:
+        """Accept or refuse the candidate whose test has ended."""
+        candidate, lines = under_way.candidate, under_way.test.end_in_lines()
         try:
-            if test.exit_code != 0:
-                how = keepalived.meaning_of(test.exit_code, None)
+            if child.exit_code != 0:
+                how = keepalived.meaning_of(child.exit_code, child.signal)
                 raise ConfigTestError(
-                    f"keepalived refuses the configuration: {how}", output="\n".join(test.lines)
+                    f"keepalived refuses the configuration: {how}", output="\n".join(lines)
                 )
             self._prepare_steps(candidate)
             # In place before the state machine gets the event: a full disk must be a refusal.
@@ -365,7 +339,7 @@ class ConfigManager:
             self.active, self._variables, self._initial_environment, self._options
         )
         try:
-            files.write_atomically(self._paths.active, records.to_json(record))
+            files.write_atomically(self._paths.active, codec.encode(record))
         except AgentError as error:
             self._reporter.log.error("config.record_failed", error=str(error))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
-    from ipfailover_agent.core.peering import inquiries
+    from ipfailover_agent.core.peering import peers
     from ipfailover_agent.core.peering.names import LookupResult, Question
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.resolving import Resolver
@@ -50,7 +50,7 @@ class Peering:
         path: str,
         in_force: Callable[[], tuple[IPAddress, ...] | None],
         changed: Callable[[], None],
-        policy: inquiries.PeersPolicy | None = None,
+        policy: peers.PeersPolicy | None = None,
     ) -> None:
         self._log = log
         self._path = path
@@ -58,7 +58,7 @@ class Peering:
         self._changed = changed
         self._policy = policy
         self._repeats = Repeats()
-        self._state: inquiries.Peers | None = None
+        self._state: peers.Peers | None = None
         self._resolver: Resolver | None = None
         self._loop: Loop | None = None
         self._told_at = 0.0
@@ -82,12 +82,12 @@ class Peering:
         if not settings.unicast_peer_names:
             self._state = None
             return facts
-        from ipfailover_agent.core.peering import inquiries, peers  # noqa: PLC0415 - start-up time
+        from ipfailover_agent.core.peering import peers  # noqa: PLC0415 - start-up time
 
         stored: tuple[LookupResult, ...] = ()
         state = self._state
         if state is None:
-            state = inquiries.Peers()
+            state = peers.Peers()
             stored = memory.read_recorded_peers(self._path, peers.questions(settings))
         known = (*state.addresses, *(each for told in stored for each in told.addresses))
         local = facts.local_addresses | host.local_addresses(known)
@@ -109,9 +109,9 @@ class Peering:
         """Do what is due."""
         if self._state is None or self._state.deadline is None or now < self._state.deadline:
             return
-        from ipfailover_agent.core.peering import inquiries  # noqa: PLC0415 - start-up time
+        from ipfailover_agent.core.peering import peers  # noqa: PLC0415 - start-up time
 
-        self._step(inquiries.PeersDeadlinePassed())
+        self._step(peers.PeersDeadlinePassed())
         self._insist(now)
 
     def _insist(self, now: float) -> None:
@@ -125,41 +125,41 @@ class Peering:
 
     def readable(self) -> None:
         """Take the answers that have come."""
-        from ipfailover_agent.core.peering import inquiries  # noqa: PLC0415 - start-up time
+        from ipfailover_agent.core.peering import peers  # noqa: PLC0415 - start-up time
 
         for each in self._resolver.answers() if self._resolver else ():
             if self._state is not None:
-                self._step(inquiries.LookupEnded(answer=each, own=_own_of(each)))
+                self._step(peers.LookupEnded(answer=each, own=_own_of(each)))
 
     def close(self) -> None:
         """Take no more answers; look-ups that still run are not waited for."""
         if self._resolver is not None:
             self._resolver.close()
 
-    def _step(self, event: inquiries.Event) -> None:
-        from ipfailover_agent.core.peering import inquiries, peers  # noqa: PLC0415 - start-up time
+    def _step(self, event: peers.Event) -> None:
+        from ipfailover_agent.core.peering import peers  # noqa: PLC0415 - start-up time
 
         if self._state is None:
             return
-        policy = self._policy or inquiries.PeersPolicy()
+        policy = self._policy or peers.PeersPolicy()
         self._state, actions = peers.step(self._state, event, time.monotonic(), policy)
         for each in actions:
             match each:
-                case inquiries.LookUp(question=question):
+                case peers.LookUp(question=question):
                     self._ask(question)
-                case inquiries.PeersChanged():
+                case peers.PeersChanged():
                     self._on_changed(each)
-                case inquiries.PeersConfirmed():
+                case peers.PeersConfirmed():
                     self._record()
-                case inquiries.LookupFailed(question=question, reason=reason):
+                case peers.LookupFailed(question=question, reason=reason):
                     kept = sum(
                         family_of(address) is question.family for address in self._state.addresses
                     )
                     self._tell("peers.unresolved", name=str(question), reason=reason, kept=kept)
-                case inquiries.LookupRecovered(question=question):
+                case peers.LookupRecovered(question=question):
                     self._repeats.forget()
                     self._log.info("peers.resolved", name=str(question))
-                case inquiries.OwnMissing(own=own):
+                case peers.OwnMissing(own=own):
                     names = sorted({each.name for each in self._state.wanted.questions})
                     self._tell(
                         "peers.self_missing",
@@ -171,7 +171,7 @@ class Peering:
                 case _:
                     assert_never(each)
 
-    def _on_changed(self, change: inquiries.PeersChanged) -> None:
+    def _on_changed(self, change: peers.PeersChanged) -> None:
         if self._state is None:
             return
         self._log.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.errors import Problem
 
 
-IPAddress = IPv4Address | IPv6Address
+if TYPE_CHECKING:
+    IPAddress = IPv4Address | IPv6Address
+else:
+
+    class IPAddress(abc.ABC):  # noqa: B024 - nothing is made of it
+        """Either kind; msgspec reads one type of its user's where it could read two."""
+
+    IPAddress.register(IPv4Address)
+    IPAddress.register(IPv6Address)
 
 HIGHEST_ID = 255  # of a virtual router: RFC 3768, section 5.3.3
 HIGHEST_PORT = 65535
@@ -36,6 +45,11 @@ class Family(enum.IntEnum):
 def family_of(address: IPAddress) -> Family:
     """Return the family of an address."""
     return Family.IPV4 if address.version == 4 else Family.IPV6  # noqa: PLR2004 - the version
+
+
+def in_order(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
+    """Return addresses sorted, IPv4 first."""
+    return tuple(sorted(addresses, key=lambda each: (each.version, int(each))))
 
 
 def first_of(family: Family, addresses: Iterable[IPAddress | None]) -> IPAddress | None:

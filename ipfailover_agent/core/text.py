@@ -36,15 +36,50 @@ def ranges(addresses: Iterable[IPv4Address | IPv6Address]) -> str:
     )
 
 
-def one_line(text: str, limit: int = _LINE) -> str:
-    """Return what another program wrote as one line of at most ``limit`` characters.
+def counted(count: int, noun: str) -> str:
+    """Return ``1 address``, ``2 addresses``, ``0 lines``."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count} {noun}{ending}"
 
-    Its lines are joined, and what moves a cursor is written as Python writes it.
+
+def times(count: int) -> str:
+    """Return ``once``, ``2 times``."""
+    return "once" if count == 1 else f"{count} times"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the two largest units: ``3d 4h``, ``2m 5s``, ``7s``."""
+    left = max(int(seconds), 0)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+def dropped_lines(count: int) -> str:
+    """Return the sentence that stands where lines are missing."""
+    return f"{counted(count, 'line')} dropped: no program read the output"
+
+
+def harmless(text: str, kept: str = "") -> str:
+    """Return a text that moves no cursor, ends no line and changes no colour.
+
+    What would, other than ``kept``, is written as Python writes it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
+
+
+def one_line(text: str, limit: int = _LINE) -> str:
+    """Return what another program wrote as one :func:`harmless` line.
+
+    Its lines are joined; it has at most ``limit`` characters.
     """
     lines = (each.strip() for each in text[: 4 * limit].splitlines())
-    line = "; ".join(filter(None, lines))
-    if not line.isprintable():
-        line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
+    line = harmless("; ".join(filter(None, lines)))
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, assert_never
 
+from ipfailover_agent.core import codec
 from ipfailover_agent.core.drains import fsm
 from ipfailover_agent.core.drains.drain_records import DrainClock, decode_record, encode_record
-from ipfailover_agent.core.drains.drain_requests import decode_request
+from ipfailover_agent.core.drains.drain_requests import DrainRequest
 from ipfailover_agent.core.drains.fsm import DrainPhase
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
@@ -134,7 +135,7 @@ class Drains:
     def _on_request(self, found: requests.FoundRequest, masters: frozenset[str]) -> None:
         if found.refusal:
             raise ValueError(found.refusal)
-        request = decode_request(found.text)
+        request = codec.decode(found.text, DrainRequest, "request")
         self._log.info(
             "drain.requested",
             request=found.id,

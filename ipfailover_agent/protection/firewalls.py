@@ -8,12 +8,10 @@ plans them is imported when it is needed.
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.network.accept_rules import Answer, Ask, Report, Step
     from ipfailover_agent.system.nft import NftRun
+    from ipfailover_agent.system.process import ChildExit
 
 _LOOK_INTERVAL: Final = 10.0  # seconds at most, whatever the generation says
 _ASK_INTERVAL: Final = 1.0  # seconds between two questions for the generation
@@ -84,7 +83,7 @@ class Firewalls:
             if tag != self._wanted_tag and each.has_none:
                 del self._by_tag[tag]
 
-    def child_exited(self, child: process.ChildExit) -> bool:
+    def child_exited(self, child: ChildExit) -> bool:
         """Handle the end of a child; return whether it was an nft of this object."""
         now = time.monotonic()
         return any(each.child_exited(child, now) for each in self._by_tag.values())
@@ -164,7 +163,7 @@ class Firewall:
         if self.deadline is None or now < self.deadline:
             return
         if self._run is not None:
-            process.signal_group(self._run.pid, signal.SIGKILL)
+            self._run.kill()
             self.deadline = now + _RUN_LIMIT
         elif self._look is not None:
             self._go_on(None, now)
@@ -173,7 +172,7 @@ class Firewall:
         else:
             self.deadline = now + _ASK_INTERVAL
 
-    def child_exited(self, child: process.ChildExit, now: float) -> bool:
+    def child_exited(self, child: ChildExit, now: float) -> bool:
         """Handle the end of a child; return whether it was this nft."""
         if self._run is None or self._run.pid != child.pid:
             return False
@@ -187,7 +186,7 @@ class Firewall:
         self._look = None
         if self._run is not None:
             run, self._run = self._run, None
-            run.kill()
+            run.kill_and_wait()
         remove_all(self._tag, self._environment, self._report)
 
     def _is_due(self, now: float) -> bool:

@@ -298,12 +298,12 @@ class Guard:
         self.firewalls.remove_all()
         self.shields.remove_all()
 
-    def child_exited(self, child: ChildExit, loop: Loop) -> bool:
+    def child_exited(self, child: ChildExit) -> bool:
         """Handle the end of a child; return whether it was one of the mechanisms'."""
         return (
             self.firewalls.child_exited(child)
             or self.shields.child_exited(child)
-            or self.keepalived_watchdog.child_exited(child, loop)
+            or self.keepalived_watchdog.child_exited(child)
             or self.probes.child_exited(child)
         )
 

@@ -6,14 +6,13 @@ dumps to all that subscribed to them. Nothing here raises.
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.supervising import dump, liveness
 from ipfailover_agent.system import process
-from ipfailover_agent.system.config_test import ConfigTest
+from ipfailover_agent.system.captured_run import CapturedRun
 from ipfailover_agent.system.dumping import DumpRequest
 
 if TYPE_CHECKING:
@@ -22,10 +21,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
-
-STREAM = "dump-signal"
 
 
 class KeepalivedWatchdog:
@@ -52,7 +48,7 @@ class KeepalivedWatchdog:
         self._policy = liveness.LivenessPolicy()
         self._state = liveness.Liveness()
         self._request = DumpRequest(directory)
-        self._lookup: ConfigTest | None = None
+        self._lookup: CapturedRun | None = None
         self._pid: int | None = None
         self.refusal = ""
         self.latest: tuple[InstanceDump, ...] = ()
@@ -60,48 +56,27 @@ class KeepalivedWatchdog:
 
     # --- which signal asks for a dump ------------------------------------------------------------
 
-    def begin(self, loop: Loop, environment: Mapping[str, str]) -> None:
+    def begin(self, environment: Mapping[str, str]) -> None:
         """Ask the program for the number of its signal; until then no dump is asked for."""
         try:
             program = process.find_program("keepalived", environment.get("PATH"))
-            self._lookup = ConfigTest.start(dump.signal_command(program), environment)
+            self._lookup = CapturedRun(dump.signal_command(program), environment)
         except AgentError as error:
             self._refuse(str(error))  # the candidate's test will report it
-        else:
-            loop.watch_lines(self._lookup.output, STREAM)
 
-    def lookup_said(self, line: bytes) -> None:
-        """Read a line of the program's answer."""
-        if self._lookup is not None:
-            self._lookup.on_line(line)
-
-    def lookup_closed(self, loop: Loop) -> None:
-        """Note the end of the program's answer."""
-        if self._lookup is not None:
-            self._lookup.closed()
-            self._end_lookup(loop)
-
-    def child_exited(self, child: ChildExit, loop: Loop) -> bool:
+    def child_exited(self, child: ChildExit) -> bool:
         """Handle the end of a child; return whether it was the look-up."""
-        if self._lookup is None or self._lookup.pid != child.pid:
-            return False
-        self._lookup.reaped(child.exit_code)
-        self._end_lookup(loop)
-        return True
-
-    def _end_lookup(self, loop: Loop) -> None:
         lookup = self._lookup
-        if lookup is None or not lookup.has_ended:
-            return
+        if lookup is None or lookup.pid != child.pid:
+            return False
         self._lookup = None
-        loop.unwatch(lookup.output)
-        os.close(lookup.output)
-        number = dump.parse_signal(lookup.exit_code, lookup.lines)
+        number = dump.parse_signal(child.exit_code, lookup.end_in_lines())
         self._request.signal_number = number
         if number is None:
             self._refuse("this keepalived was built without JSON dumps")
         elif self._pid is not None:
             self._step(liveness.WatchBegan())
+        return True
 
     def _refuse(self, reason: str) -> None:
         self.refusal = reason

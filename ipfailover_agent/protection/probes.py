@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import PortProbes
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
-    from ipfailover_agent.system.check_runs import CheckRuns
     from ipfailover_agent.system.loop import Loop
-    from ipfailover_agent.system.probing import Prober
+    from ipfailover_agent.system.probing import CheckRounds
     from ipfailover_agent.system.process import ChildExit
 
 SOURCE: Final = "probes"
@@ -56,8 +55,8 @@ class Probes:
         self._paths = paths
         self._environment = environment or {}
         self._loop: Loop | None = None
-        self._prober: Prober | None = None
-        self._runs: CheckRuns | None = None
+        self._rounds: CheckRounds | None = None
+        self._prober_fd: int | None = None
         self._policy: probe.ProbePolicy | None = None
         self.listeners = ListenerWatch(log, self._on_gone)
         self._is_eligible = False  # an instance may hold its addresses, or holds them
@@ -91,15 +90,15 @@ class Probes:
 
     def _verdict(self, probes: PortProbes) -> bool | None:
         """Return what is known for these probes, None where the instances' states show it."""
-        known = self._maker.state.is_healthy if self._maker else None
+        known = self._rounds.state.is_healthy if self._rounds else None
         if not probes.ports:
             return known is not False
-        return known if self._prober is not None or known is False else None
+        return known if self._probes_ports or known is False else None
 
     @property
-    def _maker(self) -> Prober | CheckRuns | None:
-        """Return what runs the check at the moment."""
-        return self._prober or self._runs
+    def _probes_ports(self) -> bool:
+        """Return whether ports are probed at the moment: the agent alone makes the check."""
+        return self._rounds is not None and not self._rounds.is_script
 
     def configure(self, probes: PortProbes | None, loop: Loop) -> None:
         """Probe as the active configuration says; a policy that stays is left alone."""
@@ -109,55 +108,48 @@ class Probes:
         self._loop = loop
         policy, is_script = probe.policy_for(probes), not probes.ports
         # A script may be judged as its only port was, and is another check all the same.
-        if policy != self._policy or is_script != (self._runs is not None):
-            self._configure(policy, loop, time.monotonic(), is_script=is_script)
-            self._policy = policy
+        is_same = self._rounds is not None and is_script == self._rounds.is_script
+        if self._rounds is not None and is_same and policy != self._policy:
+            self._rounds.begin(time.monotonic(), policy)
+        elif not is_same:
+            self._close_rounds()
+            self._begin(policy, loop, is_script=is_script)
+        self._policy = policy
         self.listeners.configure(probes.listeners, probes.watch, loop)
         self._explain()
 
-    def _configure(
-        self, policy: probe.ProbePolicy, loop: Loop, now: float, *, is_script: bool
-    ) -> None:
-        is_kept = (self._runs if is_script else self._prober) is not None
-        if is_kept and self._maker is not None:
-            self._maker.begin(now, policy)
-            return
-        self._close_maker()
-        if is_script:
-            from ipfailover_agent.system.check_runs import CheckRuns  # noqa: PLC0415 - seldom
+    def _begin(self, policy: probe.ProbePolicy, loop: Loop, *, is_script: bool) -> None:
+        from ipfailover_agent.system import probing  # noqa: PLC0415 - not always
 
-            self._runs = CheckRuns(
+        if is_script:
+            self._rounds = probing.CheckRuns(
                 policy,
+                self._on_report,
                 script=self._paths.check,
                 environment=self._environment,
-                report=self._on_report,
                 is_healthy=self._is_healthy,
             )
-            self._runs.begin(now)
-            return
-        from ipfailover_agent.system.probing import Prober  # noqa: PLC0415 - not always
-
-        self._prober = Prober(policy, self._on_report)
-        loop.watch_readable(self._prober.fileno(), SOURCE)
-        self._prober.begin(now)
+        else:
+            self._rounds = prober = probing.Prober(policy, self._on_report)
+            self._prober_fd = prober.fileno()
+            loop.watch_readable(self._prober_fd, SOURCE)
+        self._rounds.begin(time.monotonic())
 
     def close(self) -> None:
         """Probe no more."""
         self.listeners.close()
-        if self._maker is None:
-            return
-        self._close_maker()
-        self._policy = self._retry_at = None
+        if self._rounds is not None:
+            self._close_rounds()
+            self._policy = self._retry_at = None
 
-    def _close_maker(self) -> None:
-        if self._prober is not None:
-            if self._loop is not None:
-                self._loop.unwatch(self._prober.fileno())
+    def _close_rounds(self) -> None:
+        if self._prober_fd is not None and self._loop is not None:
+            self._loop.unwatch(self._prober_fd)
             with contextlib.suppress(AgentError):  # the last line in that file is no longer true
                 files.remove_file(self._paths.check_reason)
-        if self._maker is not None:
-            self._maker.close()
-        self._prober = self._runs = self._told = self._judged_at = None
+        if self._rounds is not None:
+            self._rounds.close()
+        self._rounds = self._prober_fd = self._told = self._judged_at = None
 
     def roster_is(self, instance_states: InstanceStates) -> None:
         """Note the states of all instances: while none is eligible, no listener is watched."""
@@ -169,8 +161,8 @@ class Probes:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        maker = self._maker
-        due = (None if maker is None else maker.deadline, self._retry_at)
+        rounds = self._rounds
+        due = (None if rounds is None else rounds.deadline, self._retry_at)
         return min((each for each in due if each is not None), default=None)
 
     def tick(self, now: float) -> bool:
@@ -186,13 +178,13 @@ class Probes:
 
     def readable(self) -> None:
         """Read the answers that are there."""
-        if self._maker is not None:
-            self._maker.tick(time.monotonic())
+        if self._rounds is not None:
+            self._rounds.tick(time.monotonic())
             self._explain()
 
     def child_exited(self, child: ChildExit) -> bool:
         """Handle the end of a child; return whether it was a run of the check script."""
-        if self._runs is None or not self._runs.child_exited(child):
+        if self._rounds is None or not self._rounds.child_exited(child):
             return False
         self._explain()
         return True
@@ -200,16 +192,16 @@ class Probes:
     @property
     def took(self) -> float | None:
         """Return the seconds that the last round took: the slowest port's, None before one."""
-        return None if self._prober is None else self._prober.state.took
+        return self._rounds.state.took if self._rounds and self._probes_ports else None
 
     def _on_gone(self, cause: str) -> bool:
         """Probe at once: a listener is gone; return whether there is news, or something due."""
-        if self._maker is None:
+        if self._rounds is None:
             return False
         self._has_news = False
-        self._maker.ask(cause, time.monotonic())
+        self._rounds.ask(cause, time.monotonic())
         self._explain()
-        return self._has_news or bool(self._maker.state.waiting)
+        return self._has_news or bool(self._rounds.state.waiting)
 
     # --- the verdict ----------------------------------------------------------------------------
 
@@ -221,7 +213,7 @@ class Probes:
             self._log.info("check.passed")
             return
         reason = report.reason
-        if self._runs is not None:
+        if not self._probes_ports:
             reason = files.read_reason(self._paths.check_reason) or "the check script fails"
         told = {"cause": report.cause} if report.cause else {}
         self._log.warning("check.failed", reason=reason, **told)
@@ -240,9 +232,9 @@ class Probes:
 
     def _explain(self) -> None:
         """Write the reason into the file for people; a failure to write changes nothing."""
-        if self._maker is None:
+        if self._rounds is None:
             return
-        state = self._maker.state
+        state = self._rounds.state
         if state.trouble:
             self._has_news = True
             repeated = self._repeats.seen(state.trouble, time.monotonic())
@@ -250,7 +242,7 @@ class Probes:
                 self._log.warning(
                     "check.inconclusive", reason=state.trouble, repeated=repeated or None
                 )
-        if self._prober is not None and state.is_healthy is not None:
+        if self._probes_ports and state.is_healthy is not None:
             self._write_reason("" if state.is_healthy else f"cannot reach {state.reason}\n")
         self._regulate()
 
@@ -267,11 +259,11 @@ class Probes:
 
     def _regulate(self) -> None:
         """Watch the listeners while it matters whether they are there."""
-        state = None if self._maker is None else self._maker.state
+        state = None if self._rounds is None else self._rounds.state
         is_steady = state is not None and state.is_steady
         self.listeners.want(is_wanted=is_steady and self._is_eligible)
         if state is None or state.waiting or state.due == self._judged_at:
             return
         self._judged_at = state.due
-        if is_steady and self._prober is not None and not state.trouble:
+        if is_steady and self._probes_ports and not state.trouble:
             self.listeners.accepted()

@@ -385,7 +385,7 @@ class Shields:
         from ipfailover_agent.system import nft  # noqa: PLC0415 - likewise
 
         if self._run is not None:
-            self._run.kill()
+            self._run.kill_and_wait()
             self._run, self._may_be_there = None, True
         if self._applied or self._may_be_there:
             nft.run_and_wait((nft_commands.REMOVE_SHIELD,), self._environment)

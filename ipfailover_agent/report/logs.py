@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from ipfailover_agent.core.text import dropped_lines, harmless
 from ipfailover_agent.report import lazy_imports
 
 with lazy_imports.lazy_import(
@@ -89,11 +90,9 @@ def _flatten(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 
 def _plain(value: object) -> object:
-    """Return what moves no cursor and ends no line; logfmt itself escapes newlines only."""
+    """Return a list as text, and no text that moves a cursor; logfmt itself escapes newlines."""
     text = "; ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    if not isinstance(text, str) or text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return harmless(text, kept="\n") if isinstance(text, str) else text
 
 
 def line_wrapper(log_format: LogFormat) -> Callable[[bytes], bytes]:
@@ -116,7 +115,7 @@ def drop_notice(log_format: LogFormat) -> Callable[[int], bytes]:
     """Return what makes the line that stands where ``count`` lines were dropped."""
 
     def notice(count: int) -> bytes:
-        text = f"{count} {'line' if count == 1 else 'lines'} dropped: no program read the output"
+        text = dropped_lines(count)
         if log_format is LogFormat.TEXT:
             return text.encode()
         import json  # noqa: PLC0415 - needed in this format only

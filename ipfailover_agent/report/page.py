@@ -19,6 +19,7 @@ from ipfailover_agent import templating
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.telling import http_messages, readiness
 from ipfailover_agent.core.telling.readiness import InstanceFacts
+from ipfailover_agent.core.text import counted, duration, times
 from ipfailover_agent.report import health, holding, terminal
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Page:
         """Return what the node serves, as a sentence."""
         if not self.status.instances:
             return f"serves nothing: {self.status.phase}"
-        parts = [f"holds {self._count(_MASTER)} of {_addresses(self._count())}"]
+        parts = [f"holds {self._count(_MASTER)} of {counted(self._count(), 'address')}"]
         for state, words in ((_BACKUP, "stands by for"), (_FAULT, "may not hold")):
             if count := self._count(state):
                 parts.append(f"{words} {count}")
@@ -136,9 +137,8 @@ class Page:
 
     def size(self, group: holding.Group) -> str:
         """Return how many addresses a part of the overview has."""
-        return _addresses(
-            sum(len(self.status.instances[each].addresses) for each in group.members)
-        )
+        count = sum(len(self.status.instances[each].addresses) for each in group.members)
+        return counted(count, "address")
 
     def facts(self) -> tuple[tuple[str, tuple[Fact, ...]], ...]:
         """Return headings, and what is known of the node as a whole under each."""
@@ -199,10 +199,6 @@ def holder_style(holders: tuple[holding.ShownHolder, ...]) -> str:
     return "mute" if len(holders) == 1 else "fault" if holders else "other"
 
 
-def _addresses(count: int) -> str:
-    return f"{count} {'address' if count == 1 else 'addresses'}"
-
-
 # --- the node -----------------------------------------------------------------------------------
 
 
@@ -247,7 +243,7 @@ def _of_lease(status: AgentStatus) -> Fact:
     lease = status.lease
     if not lease.seconds:
         return Fact(name="lease", value="none")
-    lapses = f"lapsed {terminal.times(lease.lapses)}" if lease.lapses else "never lapsed"
+    lapses = f"lapsed {times(lease.lapses)}" if lease.lapses else "never lapsed"
     return Fact(
         name="lease",
         value=f"{lease.seconds} s",
@@ -263,7 +259,7 @@ def _of_keepalived(status: AgentStatus, now: datetime) -> Fact:
         value=status.keepalived_version or status.phase,
         more=(
             status.phase if status.keepalived_pid is None else f"pid {status.keepalived_pid}",
-            f"restarted {terminal.times(count)}" if count else "never restarted",
+            f"restarted {times(count)}" if count else "never restarted",
             f"the agent runs for {terminal.since(status.started_at, now)}",
         ),
     )
@@ -311,7 +307,7 @@ def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...
         piece = f"M{min(start, _HOUR - 6):.0f} {top}h{width:.0f}v{height}h-{width:.0f}z"
         paths.setdefault(style, []).append(piece)
         lasted[state] = lasted.get(state, 0.0) + end - start
-    words = ", ".join(f"{state} {terminal.duration(took)}" for state, took in lasted.items())
+    words = ", ".join(f"{state} {duration(took)}" for state, took in lasted.items())
     strips = tuple(Strip(style=style, path="".join(each)) for style, each in paths.items())
     return strips, f"last hour: {words or 'nothing known'}"
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.text import duration, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,11 +57,6 @@ def painter(environment: Mapping[str, str], *, is_terminal: bool) -> Callable[[s
         return f"\x1b[{colour}m{text}\x1b[0m" if colour else text
 
     return paint
-
-
-def harmless(text: str) -> str:
-    """Return a text that moves no cursor and changes no colour, wherever it comes from."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def fold(text: str, columns: int, indent: str = "", lead: str = "") -> list[str]:
@@ -127,17 +123,6 @@ def addresses(texts: Iterable[str], columns: int | None = None) -> str:
     return ""
 
 
-def duration(seconds: float) -> str:
-    """Return a length of time in the two largest units: ``3d 4h``, ``2m 5s``, ``7s``."""
-    left = max(int(seconds), 0)
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count}{unit}")
-    return " ".join(parts[:2])
-
-
 def age(at: str, now: datetime) -> float:
     """Return how many seconds ago a moment in ISO 8601 was."""
     return (now - datetime.fromisoformat(at)).total_seconds()
@@ -158,8 +143,3 @@ def event(at: str, instance: str | None, what: str, cause: str) -> str:
     """Return something that happened as one line: when, to which instance, what, why."""
     where = f" {instance}" if instance else ""
     return harmless(f"{at}{where} {what}: {cause}")
-
-
-def times(count: int) -> str:
-    """Return how often something was: ``once``, ``3 times``."""
-    return "once" if count == 1 else f"{count} times"

@@ -252,7 +252,7 @@ def write_pid_file(path: str) -> None:
 def read_running_agent(path: str) -> int | None:
     """Return the pid in a pid file if that very process still runs, else None."""
     try:
-        pid, started_at = (int(word) for word in _read_small(path).split())
+        pid, started_at = (int(word) for word in read_text(path).split())
     except (OSError, ValueError):
         return None
     return pid if pid > 0 and process_started_at(pid) == started_at else None
@@ -282,7 +282,7 @@ def remove_stale(path: str) -> None:
 def read_reason(path: str) -> str:
     """Return why the check script failed, in one line; empty where it does not say."""
     try:
-        return one_line(_read_small(path, errors="backslashreplace"))
+        return one_line(read_text(path, errors="backslashreplace"))
     except OSError:
         return ""
 
@@ -295,21 +295,23 @@ def read_duration(path: str, within: float) -> float | None:
     """
     try:
         written = os.stat(path).st_mtime
-        text = _read_small(path).strip()
+        text = read_text(path).strip()
     except (OSError, ValueError):
         return None
     is_figure = text.isascii() and text.isdigit() and len(text) <= _LONGEST_FIGURE
     return int(text) / 1_000_000 if is_figure and abs(time.time() - written) <= within else None
 
 
-def read_text(path: str, limit: int = _SMALL) -> str:
-    """Return the first ``limit`` bytes of a file.
+def read_text(path: str, limit: int = _SMALL, errors: str = "strict") -> str:
+    """Return the first ``limit`` bytes of a file; ``errors`` as :meth:`bytes.decode` takes it.
 
     Raises:
         OSError: it cannot be read.
         UnicodeDecodeError: it is not UTF-8.
     """
-    return _read_small(path, limit=limit)
+    with open(path, "rb", opener=without_waiting) as file:
+        # None of a pipe that a writer keeps open without writing anything.
+        return (file.read(limit) or b"").decode("utf-8", errors)
 
 
 def write_termination_message(path: str, text: str) -> None:
@@ -331,12 +333,6 @@ def write_termination_message(path: str, text: str) -> None:
                 os.write(fd, data)
         finally:
             os.close(fd)
-
-
-def _read_small(path: str, errors: str = "strict", limit: int = _SMALL) -> str:
-    with open(path, "rb", opener=without_waiting) as file:
-        # None of a pipe that a writer keeps open without writing anything.
-        return (file.read(limit) or b"").decode("utf-8", errors)
 
 
 def without_waiting(path: str, flags: int) -> int:

@@ -37,15 +37,10 @@ class SignalReceived(Struct, frozen=True, kw_only=True):
 
 
 class LineReceived(Struct, frozen=True, kw_only=True):
-    """One line of a watched stream, without its newline.
-
-    ``is_truncated``: the line is longer than LINE_LIMIT, this is its beginning and the rest is
-    left out.
-    """
+    """One line of a watched stream, without its newline; of a longer one the first LINE_LIMIT."""
 
     source: str
     line: bytes
-    is_truncated: bool = False
 
 
 class StreamClosed(Struct, frozen=True, kw_only=True):
@@ -106,7 +101,7 @@ class _LineReader:
         self._partial += piece
         if len(self._partial) > LINE_LIMIT:
             line = bytes(self._partial[:LINE_LIMIT])
-            events.append(LineReceived(source=self._source, line=line, is_truncated=True))
+            events.append(LineReceived(source=self._source, line=line))
             self._partial.clear()
             self._is_skipping = True
 

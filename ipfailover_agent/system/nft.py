@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import socket
 import struct
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,7 @@ from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.network.nft_commands import Output
 from ipfailover_agent.core.network.ruleset import Table
 from ipfailover_agent.system import process
+from ipfailover_agent.system.captured_run import CapturedRun
 from ipfailover_agent.system.rtnetlink import MalformedMessageError, parse_attributes
 
 if TYPE_CHECKING:
@@ -48,35 +48,21 @@ _ATTRIBUTE: Final = struct.Struct("=HH")
 _GENERATION_ID: Final = struct.Struct("=HH4s")  # the first attribute, NFTA_GEN_ID, big endian
 
 
-class NftRun:
-    """One run of nft; everything is known once it was reaped."""
+class NftRun(CapturedRun):
+    """One run of nft."""
 
     def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
-        with contextlib.ExitStack() as opened:
-            self._files = tuple(
-                opened.enter_context(open(os.memfd_create(name), "rb"))  # noqa: PTH123
-                for name in ("nft-output", "nft-errors")
-            )
-            output, errors = (each.fileno() for each in self._files)
-            self.pid = process.spawn(
-                [_NFT, *arguments], environment=environment, stdout=output, stderr=errors
-            )
-            self._opened = opened.pop_all()
+        super().__init__([_NFT, *arguments], environment, limit=_OUTPUT_LIMIT, is_split=True)
 
-    def kill(self) -> None:
+    def kill_and_wait(self) -> None:
         """End it, and wait until it has; the agent is the only reaper."""
-        process.signal_group(self.pid, signal.SIGKILL)
+        self.abandon()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        self.take(None)
 
     def take(self, exit_code: int | None) -> Output:
         """Return its output; the run is over."""
-        with self._opened:
-            text, errors = (
-                os.pread(each.fileno(), _OUTPUT_LIMIT, 0).decode("utf-8", "backslashreplace")
-                for each in self._files
-            )
+        text, errors = self.end()
         if exit_code is None and not errors:
             errors = "nft was killed"
         return Output(exit_code=exit_code, text=text, errors=errors)

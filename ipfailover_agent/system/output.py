@@ -14,6 +14,8 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+from ipfailover_agent.core.text import dropped_lines
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
@@ -37,12 +39,6 @@ def secure_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is fd
 
 
-def say_dropped(count: int) -> bytes:
-    """Return the line that shows a reader how many lines are missing here."""
-    noun = "line" if count == 1 else "lines"
-    return b"%d %s dropped because no program read the output" % (count, noun.encode())
-
-
 class LineSink:
     """A buffer of whole lines in front of a descriptor that may be slow, stuck or closed.
 
@@ -62,7 +58,7 @@ class LineSink:
         fd: int,
         *,
         limit_bytes: int = 1 << 20,
-        notice: Callable[[int], bytes] = say_dropped,
+        notice: Callable[[int], bytes] = lambda count: dropped_lines(count).encode(),
     ) -> None:
         self.dropped = 0
         self._limit = limit_bytes

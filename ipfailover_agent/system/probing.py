@@ -1,9 +1,9 @@
-"""Probes TCP ports of this node with non-blocking connects, beside the loop.
+"""Checks the application beside the loop: by connects to its ports, or by the check script.
 
-The probed application notices nothing: the answer to the SYN is all there is to know, so the
-handshake is not finished (the acknowledgement is delayed, a reset takes its place), and there is
-no connection to accept, to log, or to keep in TIME_WAIT. Where that comes too late, it sees what
-bash's /dev/tcp shows it: a connection that is closed without a byte.
+Connects do not block, and the application notices nothing: the answer to the SYN is all there is
+to know, so the handshake is not finished (the acknowledgement is delayed, a reset takes its
+place), and there is no connection to accept, to log, or to keep in TIME_WAIT. Where that comes too
+late, it sees what bash's /dev/tcp shows it: a connection that is closed without a byte.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import socket
 import struct
 import time
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from msgspec.structs import replace
+
+from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.supervising import probe
+from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ipfailover_agent.core.model import PortCheck
+    from ipfailover_agent.system.process import ChildExit
+
+_BASH: Final = "/usr/bin/bash"  # as keepalived starts it
 
 _Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
 _ABORT: Final = struct.pack("ii", 1, 0)  # struct linger: a reset instead of FIN
@@ -37,66 +45,67 @@ _UNDER_WAY: Final = {0, errno.EINPROGRESS}
 _WORDS: Final = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timed out"}
 
 
-class Prober:
-    """Probes the ports of a policy; ``report`` is called at every change of the verdict.
+class CheckRounds:
+    """Rounds of a check, judged by ``core.supervising.probe``.
 
-    Its owner calls :meth:`tick` when ``fileno()`` is readable and when ``deadline`` has passed.
+    Its owner calls :meth:`tick` when ``deadline`` has passed.
+
+    Args:
+        policy: what is checked, and when.
+        report: called at every change of the verdict.
+        state: what is known so far.
     """
 
+    is_script: ClassVar[bool] = False
+    """Whether keepalived runs the check too: while its verdict is good, none is run here."""
+
     def __init__(
-        self, policy: probe.ProbePolicy, report: Callable[[probe.ReportHealth], None]
+        self,
+        policy: probe.ProbePolicy,
+        report: Callable[[probe.ReportHealth], None],
+        state: probe.ProbeState,
     ) -> None:
         self._policy = policy
         self._report = report
-        self._state = probe.ProbeState()
-        self._ready = select.epoll()  # readable itself while a connection has been answered
-        self._connections: dict[PortCheck, tuple[socket.socket, float]] = {}
-        self._ports: dict[int, PortCheck] = {}
-        self._targets: dict[PortCheck, _Target] = {}
-
-    def fileno(self) -> int:
-        """Return the descriptor that is readable when an answer is there."""
-        return self._ready.fileno()
+        self._state = state
 
     @property
     def state(self) -> probe.ProbeState:
-        """Return what is known; its ``deadline`` is when :meth:`tick` is due."""
+        """Return what is known."""
         return self._state
 
     @property
     def deadline(self) -> float | None:
-        """Return when :meth:`tick` is due, None unless probing."""
+        """Return when :meth:`tick` is due, None while nothing is checked."""
         return self._state.deadline
 
     def begin(self, now: float, policy: probe.ProbePolicy | None = None) -> None:
-        """Probe from now on, by another policy if one is given; the verdict so far is kept."""
+        """Check from now on, by another policy if one is given; the verdict so far is kept."""
         if policy is not None:
-            self._dispatch(probe.ProbingEnded(), now)
-            self._targets.clear()
+            self._dispatch(probe.ProbeSign.ENDED, now)
             self._policy = policy
-        self._dispatch(probe.ProbingBegan(), now)
-
-    def tick(self, now: float) -> None:
-        """Take the answers that are there, then what is due: a late look is no timeout."""
-        if answers := self._collect():
-            self._dispatch(probe.ConnectsEnded(tuple(answers)), now)
-        deadline = self._state.deadline
-        if deadline is not None and now >= deadline:
-            self._dispatch(probe.ProbeDeadlinePassed(), now)
+        if not (self.is_script and self._state.is_steady):
+            self._dispatch(probe.ProbeSign.BEGAN, now)
 
     def ask(self, cause: str, now: float) -> None:
-        """Probe at once, if that counts; see ``core.supervising.probe``."""
+        """Check at once, if that counts; see ``core.supervising.probe``."""
         self._dispatch(probe.ProbeRequested(cause=cause), now)
 
-    def end(self, now: float) -> None:
-        """Probe no more; :meth:`begin` goes on from what is known."""
-        self._dispatch(probe.ProbingEnded(), now)
+    def tick(self, now: float) -> None:
+        """Take the answers that are there, then do what is due: a late look is no timeout."""
+        if answers := self._collect():
+            self._dispatch(probe.ConnectsEnded(answers), now)
+        deadline = self._state.deadline
+        if deadline is not None and now >= deadline:
+            self._dispatch(probe.ProbeSign.DEADLINE_PASSED, now)
+
+    def child_exited(self, child: ChildExit) -> bool:  # noqa: ARG002 - for those that run a child
+        """Handle the end of a child; return whether it was a run of the check."""
+        return False
 
     def close(self) -> None:
-        """Give back every descriptor."""
-        for port in tuple(self._connections):
-            self._close(port)
-        self._ready.close()
+        """Check no more."""
+        self._dispatch(probe.ProbeSign.ENDED, time.monotonic())
 
     def _dispatch(self, event: probe.Event, now: float) -> None:
         self._state, actions = probe.step(self._state, event, now, self._policy)
@@ -109,8 +118,127 @@ class Prober:
                     self._close(port)
                 case probe.ReportHealth():
                     self._report(action)
+        state = self._state
         if answers:
             self._dispatch(probe.ConnectsEnded(tuple(answers)), now)
+        elif self.is_script and state.is_steady and state.due is not None and not state.waiting:
+            self._dispatch(probe.ProbeSign.ENDED, now)
+
+    def _connect(self, port: PortCheck) -> list[probe.ConnectResult]:
+        """Begin to check a port; return the answer if it is there already."""
+        raise NotImplementedError
+
+    def _close(self, port: PortCheck) -> None:
+        """Give up what was begun for a port."""
+        raise NotImplementedError
+
+    def _collect(self) -> tuple[probe.ConnectResult, ...]:
+        """Return the answers that have come."""
+        return ()
+
+
+class CheckRuns(CheckRounds):
+    """Runs of the check script, out of turn.
+
+    keepalived runs the script at its own interval. When a listener is gone, that is too late: so
+    the same script is run at once, and then at that interval for as long as it fails.
+
+    Args:
+        policy: with one port, which stands for the whole check.
+        report: as before.
+        script: its path.
+        environment: what the script gets.
+        is_healthy: the verdict so far; a bad one is looked into at once.
+    """
+
+    is_script: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        policy: probe.ProbePolicy,
+        report: Callable[[probe.ReportHealth], None],
+        *,
+        script: str,
+        environment: Mapping[str, str],
+        is_healthy: bool = True,
+    ) -> None:
+        reason = "" if is_healthy else "not run yet"
+        super().__init__(policy, report, probe.ProbeState(is_healthy=is_healthy, reason=reason))
+        self._script = script
+        self._environment = environment
+        self._pid: int | None = None
+        self._began = 0.0
+
+    def ask(self, cause: str, now: float) -> None:
+        """Run the script at once, if that counts."""
+        if self._state.due is None:
+            self._state = replace(self._state, due=now)
+        super().ask(cause, now)
+
+    def child_exited(self, child: ChildExit) -> bool:
+        """Handle the end of a child; return whether it was one of these."""
+        if child.pid != self._pid:
+            return False
+        self._pid = None
+        now = time.monotonic()
+        answer = probe.ConnectResult(
+            port=self._policy.ports[0],
+            failure="" if child.exit_code == 0 else "the check fails",
+            seconds=now - self._began,
+        )
+        self._dispatch(probe.ConnectsEnded((answer,)), now)
+        return True
+
+    def _connect(self, port: PortCheck) -> list[probe.ConnectResult]:
+        """Run the script; return an answer where that is impossible."""
+        self._began = time.monotonic()
+        try:
+            with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - start-up time
+                self._pid = process.spawn(
+                    (_BASH, self._script),
+                    environment=self._environment,
+                    stdout=nothing.fileno(),
+                    stderr=nothing.fileno(),
+                )
+        except OSError as error:
+            reason = f"cannot open {os.devnull}: {error.strerror}"
+        except AgentError as error:
+            reason = str(error)
+        else:
+            return []
+        return [probe.ConnectResult(port=port, failure=reason, is_inconclusive=True)]
+
+    def _close(self, port: PortCheck) -> None:  # noqa: ARG002 - the only one
+        if self._pid is not None:
+            process.signal_group(self._pid, signal.SIGKILL)
+        self._pid = None  # reaped as an orphan
+
+
+class Prober(CheckRounds):
+    """Probes of the ports of a policy; tick it when ``fileno()`` is readable, too."""
+
+    def __init__(
+        self, policy: probe.ProbePolicy, report: Callable[[probe.ReportHealth], None]
+    ) -> None:
+        super().__init__(policy, report, probe.ProbeState())
+        self._ready = select.epoll()  # readable itself while a connection has been answered
+        self._connections: dict[PortCheck, tuple[socket.socket, float]] = {}
+        self._ports: dict[int, PortCheck] = {}
+        self._targets: dict[PortCheck, _Target] = {}
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when an answer is there."""
+        return self._ready.fileno()
+
+    def begin(self, now: float, policy: probe.ProbePolicy | None = None) -> None:
+        """Probe from now on."""
+        self._targets.clear()
+        super().begin(now, policy)
+
+    def close(self) -> None:
+        """Probe no more, and give back every descriptor."""
+        super().close()
+        self._ready.close()
 
     def _connect(self, port: PortCheck) -> list[probe.ConnectResult]:
         """Begin a connection; return its answer if that is there already.
@@ -154,7 +282,7 @@ class Prober:
         self._targets[port] = (family, (str(address), port.port))
         return self._targets[port]
 
-    def _collect(self) -> list[probe.ConnectResult]:
+    def _collect(self) -> tuple[probe.ConnectResult, ...]:
         """Return what was answered; those connections are closed."""
         answers: list[probe.ConnectResult] = []
         while self._ports and (ready := self._ready.poll(0)):
@@ -163,7 +291,7 @@ class Prober:
                 made, began = self._connections[port]
                 answers.append(_answer(port, _code_of(made), time.monotonic() - began))
                 self._close(port)
-        return answers
+        return tuple(answers)
 
     def _close(self, port: PortCheck) -> None:
         made, began = self._connections.pop(port)

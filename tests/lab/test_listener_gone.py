@@ -124,6 +124,7 @@ def test_a_process_that_hangs_has_a_listener_and_is_found_by_the_periodic_check(
             client = node.network.open_socket(socket.AF_INET, socket.SOCK_STREAM)
             stack.enter_context(client).connect((str(node.ip), PORT))
         wait_for_none(lab, [address], on=node, timeout=6)
+        wait_for_line(node, "event=check.failed")  # keepalived may be faster than the agent's log
         (failed,) = events(node, "check.failed")
         assert ("timed out after 1 s" in failed, _GONE in failed) == (True, False)
 

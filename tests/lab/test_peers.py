@@ -48,8 +48,8 @@ def server(lab: Lab) -> Iterator[NameServer]:
 IMPATIENT = """
 import functools, sys
 from ipfailover_agent import entry
-from ipfailover_agent.core.peering import inquiries
-inquiries.PeersPolicy = functools.partial(inquiries.PeersPolicy, drop_after=8.0)
+from ipfailover_agent.core.peering import peers
+peers.PeersPolicy = functools.partial(peers.PeersPolicy, drop_after=8.0)
 sys.argv = ["ipfailover-agent", "run"]
 entry.main()
 """

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from ipfailover_agent.protection.keepalived_watchdog import STREAM, KeepalivedWatchdog
+from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
 from ipfailover_agent.system import process
-from ipfailover_agent.system.loop import LineReceived, Loop, StreamClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,11 +52,10 @@ while True:
 
 
 class Watched:
-    """A watchdog with its loop and a keepalived, both of the test's own."""
+    """A watchdog and a keepalived, both of the test's own."""
 
-    def __init__(self, directory: Path, loop: Loop) -> None:
+    def __init__(self, directory: Path) -> None:
         self.capture: LogCapture = structlog.testing.LogCapture()
-        self.loop = loop
         self.kills: list[float] = []
         self.answers: list[tuple[tuple[InstanceDump, ...], float]] = []
         self.programs = directory / "bin"
@@ -98,24 +96,18 @@ class Watched:
         end = time.monotonic() + timeout
         while not predicate():
             assert time.monotonic() < end, f"not within {timeout} s; told: {self.events}"
-            due = self.keepalived_watchdog.deadline
-            soon = time.monotonic() + 0.02
-            for event in self.loop.wait(soon if due is None else min(due, soon)):
-                if isinstance(event, LineReceived) and event.source == STREAM:
-                    self.keepalived_watchdog.lookup_said(event.line)
-                elif isinstance(event, StreamClosed):
-                    self.keepalived_watchdog.lookup_closed(self.loop)
+            time.sleep(0.005)
             self.keepalived_watchdog.tick(time.monotonic())
 
     def begin(self) -> None:
         """Let it ask for the signal, and wait for the answer."""
-        self.keepalived_watchdog.begin(self.loop, self.environment)
+        self.keepalived_watchdog.begin(self.environment)
         lookup = self.keepalived_watchdog._lookup  # noqa: SLF001 - whose child it is, only the agent's reaper knows
         assert lookup is not None
         _, status = os.waitpid(lookup.pid, 0)
         ended = process.ChildExit(pid=lookup.pid, exit_code=os.waitstatus_to_exitcode(status))
-        assert self.keepalived_watchdog.child_exited(ended, self.loop)
-        self.run_until(lambda: self.keepalived_watchdog._lookup is None)  # noqa: SLF001 - as above
+        assert self.keepalived_watchdog.child_exited(ended)
+        assert self.keepalived_watchdog._lookup is None  # noqa: SLF001 - as above
 
     def close(self) -> None:
         if self.popen is not None:
@@ -128,13 +120,12 @@ class Watched:
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    with Loop(()) as loop:
-        found = Watched(tmp_path, loop)
-        found.install(KEEPALIVED)
-        try:
-            yield found
-        finally:
-            found.close()
+    found = Watched(tmp_path)
+    found.install(KEEPALIVED)
+    try:
+        yield found
+    finally:
+        found.close()
 
 
 def test_keepalived_is_asked_as_soon_as_it_runs_and_its_answer_is_passed_on(
@@ -224,7 +215,7 @@ def test_a_keepalived_that_is_missing_is_told(watched: Watched) -> None:
     """What cannot be started cannot be asked; nothing raises."""
     (watched.programs / "keepalived").unlink()
     watched.environment["PATH"] = str(watched.programs)
-    watched.keepalived_watchdog.begin(watched.loop, watched.environment)
+    watched.keepalived_watchdog.begin(watched.environment)
     (entry,) = watched.capture.entries
     assert ("protection.off", "watch") == (entry["event"], entry["kind"])
     assert "keepalived" in watched.keepalived_watchdog.refusal
@@ -233,4 +224,4 @@ def test_a_keepalived_that_is_missing_is_told(watched: Watched) -> None:
 def test_the_end_of_another_child_is_not_ours(watched: Watched) -> None:
     """The agent has more children than this one."""
     ended = process.ChildExit(pid=1, exit_code=0)
-    assert not watched.keepalived_watchdog.child_exited(ended, watched.loop)
+    assert not watched.keepalived_watchdog.child_exited(ended)

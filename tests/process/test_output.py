@@ -117,7 +117,7 @@ def test_lines_come_out_whole_and_the_missing_ones_are_counted(pipe: tuple[int, 
         text += read_everything(reading, sink)
     lines = text.decode().splitlines()
     kept = 20_000 - dropped
-    notice = f"{dropped} lines dropped because no program read the output"
+    notice = f"{dropped} lines dropped: no program read the output"
     assert dropped > 0
     assert [*(f"line {number}" for number in range(kept)), notice, "after"] == lines
 
@@ -129,7 +129,7 @@ def test_one_dropped_line_is_said_in_the_singular(pipe: tuple[int, int]) -> None
         sink.write_line(b"x" * 200)
         sink.write_line(b"next")
     text = read_available(reading)
-    assert text == b"1 line dropped because no program read the output\nnext\n"
+    assert text == b"1 line dropped: no program read the output\nnext\n"
 
 
 def test_the_notice_can_be_worded_by_the_caller(pipe: tuple[int, int]) -> None:

@@ -18,8 +18,8 @@ from ipfailover_agent.configuration import peering
 from ipfailover_agent.configuration.peering import SOURCE, Peering
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Family, Settings
-from ipfailover_agent.core.peering.inquiries import PeersPolicy
 from ipfailover_agent.core.peering.names import LookupResult, Question
+from ipfailover_agent.core.peering.peers import PeersPolicy
 from ipfailover_agent.system import host, memory
 from ipfailover_agent.system.loop import Loop, Readable
 from tests.support.vectors import host_facts

@@ -329,13 +329,14 @@ def reading_file(world: World, **variables: str) -> AgentProcess:
 
 def test_a_whole_agent_probes_and_says_what_it_found(world: World) -> None:
     """Verdicts reach the track file within an interval; a reload changes what is probed."""
-    track = world.run_directory / "check.track"
+    track, reason = world.run_directory / "check.track", world.run_directory / "check.reason"
     with world.namespace.entered(), socket.create_server(("10.0.0.1", 8080)):
         agent = reading_file(world, MONITOR_PORT="8080", CHECK_INTERVAL="0.1")
         assert "0\n" == track.read_text()
         assert agent.log.index("event=check.passed") < agent.log.index("event=keepalived.started")
     agent.wait_for(lambda: track.read_text() == "1\n")
-    assert "port 8080 of 10.0.0.1: refused" in (world.run_directory / "check.reason").read_text()
+    agent.wait_for(reason.exists)  # keepalived's file comes first
+    assert "port 8080 of 10.0.0.1: refused" in reason.read_text()
     with world.namespace.entered(), socket.create_server(("10.0.0.1", 9090)):
         world.write(VIRTUAL_IPS="10.0.0.101", MONITOR_PORT="9090", CHECK_INTERVAL="0.2")
         agent.reload()
@@ -345,7 +346,7 @@ def test_a_whole_agent_probes_and_says_what_it_found(world: World) -> None:
     world.write(VIRTUAL_IPS="10.0.0.101", MONITOR_PORT="9090", **script)
     agent.reload()
     agent.wait_for_reloads(2)
-    assert not (world.run_directory / "check.reason").exists()
+    assert not reason.exists()
     assert "vrrp_script" in world.keepalived_conf.read_text()
     assert 0 == agent.stop()
 

@@ -343,7 +343,7 @@ def test_an_nft_that_hangs_is_killed_and_not_waited_for(
     path, world.environment["PATH"] = world.environment["PATH"], f"{tmp_path}:/usr/bin:/bin"
     monkeypatch.setattr(shields, "_RUN_LIMIT", 0.3)
     with monkeypatch.context() as patched:
-        patched.setattr(NftRun, "kill", lambda _: pytest.fail("the loop waits for nft"))
+        patched.setattr(NftRun, "kill_and_wait", lambda _: pytest.fail("the loop waits for nft"))
         world.hear()
         world.until_off("nft does not end")
         world.pass_time()

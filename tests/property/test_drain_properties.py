@@ -13,13 +13,12 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
+from ipfailover_agent.core import codec
 from ipfailover_agent.core.drains import fsm
 from ipfailover_agent.core.drains.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.core.drains.drain_requests import (
     LONGEST,
     DrainRequest,
-    decode_request,
-    encode_request,
     parse_duration,
 )
 from ipfailover_agent.core.drains.fsm import (
@@ -352,7 +351,7 @@ def test_a_request_is_read_as_it_was_written(
 ) -> None:
     """Whatever names an operator types."""
     request = DrainRequest(action=action, words=tuple(words), is_forced=is_forced, seconds=seconds)
-    assert request == decode_request(encode_request(request))
+    assert request == codec.decode(codec.encode(request), DrainRequest, "request")
 
 
 @given(
@@ -393,7 +392,7 @@ def test_a_record_is_read_as_it_was_written(
 def test_garbage_is_refused_in_words(text: str) -> None:
     """A ValueError with a reason, never anything else."""
     with contextlib.suppress(ValueError):
-        decode_request(text)
+        codec.decode(text, DrainRequest, "request")
     with contextlib.suppress(ValueError):
         decode_record(text, CLOCK)
 

@@ -123,7 +123,7 @@ class World:
             master_advert_interval=self.interval,
             has_addresses=True,
             last_transition=0.0,
-            counters=VrrpStatistics(advert_sent=self.sent),
+            counters=VrrpStatistics(advert_rcvd=0, advert_sent=self.sent),
         )
 
 
@@ -254,7 +254,7 @@ states = builds(
     master_advert_interval=st.sampled_from([0.01, 1.0, 300.0]),
     has_addresses=st.booleans(),
     last_transition=st.just(0.0),
-    counters=builds(VrrpStatistics, advert_sent=st.integers(0, 3)),
+    counters=builds(VrrpStatistics, advert_rcvd=st.just(0), advert_sent=st.integers(0, 3)),
 )
 numbers = st.integers(0, 6)
 events: st.SearchStrategy[Event] = st.one_of(

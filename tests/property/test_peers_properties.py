@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import Family, IPAddress
 from ipfailover_agent.core.peering import names, peers
-from ipfailover_agent.core.peering.inquiries import (
+from ipfailover_agent.core.peering.names import LookupResult, Question
+from ipfailover_agent.core.peering.peers import (
     Event,
     LookUp,
     LookupEnded,
@@ -19,7 +20,6 @@ from ipfailover_agent.core.peering.inquiries import (
     PeersPolicy,
     PeersWanted,
 )
-from ipfailover_agent.core.peering.names import LookupResult, Question
 from ipfailover_agent.core.planning import priority
 
 POLICY = PeersPolicy()

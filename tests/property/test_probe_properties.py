@@ -14,12 +14,10 @@ from ipfailover_agent.core.supervising.probe import (
     ConnectResult,
     ConnectsEnded,
     Event,
-    ProbeDeadlinePassed,
     ProbePolicy,
     ProbeRequested,
+    ProbeSign,
     ProbeState,
-    ProbingBegan,
-    ProbingEnded,
     ReportHealth,
     step,
 )
@@ -42,10 +40,10 @@ answers = builds(
     is_inconclusive=st.booleans(),
 )
 events = st.one_of(
-    st.just(ProbingBegan()),
-    st.just(ProbeDeadlinePassed()),
-    st.just(ProbeDeadlinePassed()),
-    st.just(ProbingEnded()),
+    st.just(ProbeSign.BEGAN),
+    st.just(ProbeSign.DEADLINE_PASSED),
+    st.just(ProbeSign.DEADLINE_PASSED),
+    st.just(ProbeSign.ENDED),
     st.just(ProbeRequested(cause="gone")),
     builds(ConnectsEnded, st.lists(answers, min_size=1, max_size=3).map(tuple)),
 )
@@ -77,7 +75,7 @@ def test_whatever_happens_connections_are_bounded_and_reports_alternate(
         assert opened == set(state.waiting)
         assert state.is_healthy == verdict
         assert not state.waiting or state.due is not None
-        if isinstance(event, ProbeDeadlinePassed) and state.deadline is not None:
+        if event is ProbeSign.DEADLINE_PASSED and state.deadline is not None:
             assert state.deadline > now
 
 
@@ -87,7 +85,7 @@ def test_rounds_begin_on_the_grid_at_most_once_an_interval(
 ) -> None:
     """However late each look is; n intervals after the beginning, up to rounding."""
     start = now = 50.0
-    state, actions = step(ProbeState(), ProbingBegan(), now, policy)
+    state, actions = step(ProbeState(), ProbeSign.BEGAN, now, policy)
     slots = [0]
     for late in lateness:
         assert actions
@@ -98,7 +96,7 @@ def test_rounds_begin_on_the_grid_at_most_once_an_interval(
         assert abs(slot - round(slot)) < 1e-6
         slots.append(round(slot))
         now = state.deadline + late
-        state, actions = step(state, ProbeDeadlinePassed(), now, policy)
+        state, actions = step(state, ProbeSign.DEADLINE_PASSED, now, policy)
     assert sorted(set(slots)) == slots
 
 
@@ -106,7 +104,7 @@ def test_rounds_begin_on_the_grid_at_most_once_an_interval(
 def test_the_verdict_is_that_of_a_naive_count(policy: ProbePolicy, rounds: list[bool]) -> None:
     """The first one decides, then ``fall`` or ``rise`` in a row."""
     now = 0.0
-    state, _ = step(ProbeState(), ProbingBegan(), now, policy)
+    state, _ = step(ProbeState(), ProbeSign.BEGAN, now, policy)
     for number, is_good in enumerate(rounds):
         failure = "" if is_good else "refused"
         told = ConnectsEnded(
@@ -122,7 +120,7 @@ def test_the_verdict_is_that_of_a_naive_count(policy: ProbePolicy, rounds: list[
         assert state.is_healthy == expected
         assert state.deadline is not None
         now = state.deadline
-        state, _ = step(state, ProbeDeadlinePassed(), now, policy)
+        state, _ = step(state, ProbeSign.DEADLINE_PASSED, now, policy)
 
 
 @given(policies, st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=80))
@@ -131,14 +129,14 @@ def test_between_down_and_up_there_is_an_interval_however_often_a_listener_goes(
 ) -> None:
     """An application that crashes in a circle: each step it is there or not, and has just gone."""
     now, down = 0.0, float("-inf")
-    state, _ = step(ProbeState(), ProbingBegan(), now, policy)
+    state, _ = step(ProbeState(), ProbeSign.BEGAN, now, policy)
     first = ConnectsEnded(tuple(ConnectResult(port=each) for each in state.waiting))
     state, _ = step(state, first, now, policy)
     is_there = True
     for pause, is_next in story:
         due = state.deadline
         now = now + pause if due is None else min(now + pause, max(due, now))
-        events: list[Event] = [ProbeDeadlinePassed()]
+        events: list[Event] = [ProbeSign.DEADLINE_PASSED]
         if is_there and not is_next:
             events.append(ProbeRequested(cause="gone"))
         is_there = is_next

@@ -126,7 +126,7 @@ class Replay:
 
     def dump(self, state: VrrpState = VrrpState.BACKUP) -> DumpAnswered:
         """Return an answer of keepalived's, taken now."""
-        counters = VrrpStatistics(advert_rcvd=self.received, **self.errors)
+        counters = VrrpStatistics(advert_rcvd=self.received, advert_sent=0, **self.errors)
         return DumpAnswered(taken_at=self.now, state=state, counters=counters)
 
 
@@ -171,7 +171,7 @@ def test_without_an_answer_the_fifo_decides() -> None:
             DumpAnswered(
                 taken_at=160.21,
                 state=VrrpState.BACKUP,
-                counters=VrrpStatistics(advert_rcvd=1),
+                counters=VrrpStatistics(advert_rcvd=1, advert_sent=0),
             ),
             id="by a dump",
         ),

@@ -29,7 +29,7 @@ def instance(
         master_advert_interval=interval,
         has_addresses=state is MASTER,
         last_transition=0.0,
-        counters=VrrpStatistics(advert_rcvd=heard),
+        counters=VrrpStatistics(advert_rcvd=heard, advert_sent=0),
     )
 
 

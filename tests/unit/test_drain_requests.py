@@ -7,14 +7,18 @@ import re
 
 import pytest
 
+from ipfailover_agent.core import codec
 from ipfailover_agent.core.drains.drain_requests import (
     DrainRequest,
-    decode_request,
-    encode_request,
     parse_duration,
 )
 
 REQUEST = {"schema": 1, "action": "drain", "instances": ["VIP_1"], "force": False, "for": 5}
+
+
+def read(text: str) -> DrainRequest:
+    """Return the request in a text."""
+    return codec.decode(text, DrainRequest, "request")
 
 
 @pytest.mark.parametrize(
@@ -58,30 +62,30 @@ def test_a_request_with_something_else_in_it_is_refused(
     changes: dict[str, object], said: str
 ) -> None:
     """The reason names the field, and what it may be."""
-    assert ("VIP_1",) == decode_request(json.dumps(REQUEST)).words
+    assert ("VIP_1",) == read(json.dumps(REQUEST)).words
     with pytest.raises(ValueError, match=re.escape(said)):
-        decode_request(json.dumps({**REQUEST, **changes}))
+        read(json.dumps({**REQUEST, **changes}))
 
 
 @pytest.mark.parametrize("field", ["schema", "action", "instances"])
 def test_a_request_without_a_field_is_refused(field: str) -> None:
     """Without names it would mean all instances."""
     with pytest.raises(ValueError, match=field):
-        decode_request(json.dumps({key: REQUEST[key] for key in REQUEST if key != field}))
+        read(json.dumps({key: REQUEST[key] for key in REQUEST if key != field}))
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "null", "[" * 100000, "{"])
 def test_what_is_no_object_is_refused(text: str) -> None:
     """Whatever the parser thinks of it."""
     with pytest.raises(ValueError, match="it is no "):
-        decode_request(text)
+        read(text)
 
 
 def test_what_is_written_is_read() -> None:
     """With and without an end, and with names that are no UTF-8 on the command line."""
     for words, seconds in ((("a", "b"), 5.0), ((), None), (("\udcff",), None)):
         request = DrainRequest(action="undrain", words=words, is_forced=True, seconds=seconds)
-        assert request == decode_request(encode_request(request))
+        assert request == codec.decode(codec.encode(request), DrainRequest, "request")
     assert REQUEST == json.loads(
-        encode_request(DrainRequest(action="drain", words=("VIP_1",), seconds=5.0))
+        codec.encode(DrainRequest(action="drain", words=("VIP_1",), seconds=5.0))
     )

@@ -206,8 +206,8 @@ def test_no_text_makes_it_raise(text: str) -> None:
     assert found is None or all(isinstance(each, InstanceDump) for each in found)
 
 
-def test_254_instances_are_read_in_little_more_than_the_time_of_their_json() -> None:
-    """The loop does nothing else meanwhile: some 2.5 ms, 1.5 times what json needs."""
+def test_254_instances_are_read_in_less_time_than_json_needs() -> None:
+    """The loop does nothing else meanwhile: some 0.5 ms, a quarter of what json needs."""
     data = {**DATA, "vips": [f"10.9.{n}.1/32 dev eth0 scope global set" for n in range(4)]}
     text = json.dumps([{"data": {**data, "iname": f"vi{n}"}, "stats": STATS} for n in range(254)])
     found = parse(text)
@@ -215,7 +215,7 @@ def test_254_instances_are_read_in_little_more_than_the_time_of_their_json() -> 
     assert len(found) == 254
     if sys.gettrace() is None and "coverage" not in sys.modules:
         pairs = [(shortest(parse, text), shortest(json.loads, text)) for _ in range(10)]
-        assert min(ours / json_alone for ours, json_alone in pairs) < 3, pairs
+        assert min(ours / json_alone for ours, json_alone in pairs) < 1, pairs
 
 
 def shortest(read: Callable[[str], object], text: str) -> float:

@@ -61,7 +61,7 @@ def dump_of(candidate: Candidate, heard: int = 0) -> tuple[InstanceDump, ...]:
             master_advert_interval=1.0,
             has_addresses=False,
             last_transition=0.0,
-            counters=VrrpStatistics(advert_rcvd=heard),
+            counters=VrrpStatistics(advert_rcvd=heard, advert_sent=0),
         )
         for each in candidate.config.instances
     )

@@ -59,7 +59,7 @@ def instance(
         master_advert_interval=interval if master_interval is None else master_interval,
         has_addresses=True,
         last_transition=0.0,
-        counters=VrrpStatistics(advert_sent=sent),
+        counters=VrrpStatistics(advert_rcvd=0, advert_sent=sent),
     )
 
 
@@ -617,7 +617,7 @@ def test_a_master_that_counts_what_it_receives_is_not_killed() -> None:
     """Whoever floods it with adverts that it refuses is not to take its addresses away."""
 
     def flooded(now: float) -> tuple[InstanceDump, ...]:
-        counters = VrrpStatistics(advert_sent=7, addr_list_err=int(now * 100))
+        counters = VrrpStatistics(advert_rcvd=0, advert_sent=7, addr_list_err=int(now * 100))
         return (replace(instance(sent=7), counters=counters),)
 
     watcher = Watcher(flooded)

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.model import Family, IPAddress, Settings
 from ipfailover_agent.core.peering import names, peers
-from ipfailover_agent.core.peering.inquiries import (
+from ipfailover_agent.core.peering.names import LookupResult, Question
+from ipfailover_agent.core.peering.peers import (
     Action,
     Event,
     LookUp,
@@ -25,7 +26,6 @@ from ipfailover_agent.core.peering.inquiries import (
     PeersPolicy,
     PeersWanted,
 )
-from ipfailover_agent.core.peering.names import LookupResult, Question
 from tests.support.vectors import host_facts
 
 POLICY = PeersPolicy()

@@ -15,12 +15,10 @@ from ipfailover_agent.core.supervising.probe import (
     ConnectResult,
     ConnectsEnded,
     Event,
-    ProbeDeadlinePassed,
     ProbePolicy,
     ProbeRequested,
+    ProbeSign,
     ProbeState,
-    ProbingBegan,
-    ProbingEnded,
     ReportHealth,
     policy_for,
     step,
@@ -54,7 +52,7 @@ class Bench:
         deadline = self.state.deadline
         assert deadline is not None
         self.now = deadline if seconds is None else self.now + seconds
-        return self.feed(ProbeDeadlinePassed())
+        return self.feed(ProbeSign.DEADLINE_PASSED)
 
     def answer(self, *failures: str) -> list[ReportHealth]:
         """Answer every port in waiting, in order; return the reports."""
@@ -87,7 +85,7 @@ def test_the_first_round_decides_whatever_rise_and_fall_say(
     """As keepalived 2.2.7 does with the first result of a script."""
     bench = Bench(rise=3, fall=3)
     assert bench.state.is_healthy is None
-    assert bench.feed(ProbingBegan()) == (Connect(WEB),)
+    assert bench.feed(ProbeSign.BEGAN) == (Connect(WEB),)
     assert bench.answer(failure) == [expected]
     assert bench.state.reason == expected.reason
 
@@ -95,7 +93,7 @@ def test_the_first_round_decides_whatever_rise_and_fall_say(
 def test_a_verdict_changes_after_fall_and_rise_rounds_in_a_row() -> None:
     """Each change is told once; a round between that says otherwise begins the count again."""
     bench = Bench(rise=3, fall=2)
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     assert bench.answer() == [GOOD]
     told = [
         bench.round(failure) for failure in ("no", "", "refused", "refused", "refused", "", "", "")
@@ -108,7 +106,7 @@ def test_a_verdict_changes_after_fall_and_rise_rounds_in_a_row() -> None:
 def test_every_port_has_to_answer() -> None:
     """One by one, and the verdict is known with the last one."""
     bench = Bench(WEB, MAIL)
-    assert bench.feed(ProbingBegan()) == (Connect(WEB), Connect(MAIL))
+    assert bench.feed(ProbeSign.BEGAN) == (Connect(WEB), Connect(MAIL))
     assert bench.feed(ConnectsEnded((ConnectResult(port=MAIL),))) == ()
     assert bench.state.waiting == (WEB,)
     assert bench.feed(ConnectsEnded((ConnectResult(port=WEB),))) == (GOOD,)
@@ -117,7 +115,7 @@ def test_every_port_has_to_answer() -> None:
 def test_a_refusal_ends_the_round_at_once() -> None:
     """Whatever the others would have said: their connections are closed."""
     bench = Bench(MAIL, WEB)
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     actions = bench.feed(ConnectsEnded((ConnectResult(port=WEB, failure="refused"),)))
     assert actions == (Close(MAIL), REFUSED)
     assert bench.feed(ConnectsEnded((ConnectResult(port=MAIL),))) == ()
@@ -126,7 +124,7 @@ def test_a_refusal_ends_the_round_at_once() -> None:
 def test_all_that_failed_together_is_named() -> None:
     """In the order of the answers."""
     bench = Bench(WEB, MAIL)
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     [report] = bench.answer("refused", "no route to host")
     assert report.reason == (
         "port 8080 of 192.0.2.11: refused; port 25 of 192.0.2.11: no route to host"
@@ -136,7 +134,7 @@ def test_all_that_failed_together_is_named() -> None:
 def test_silence_counts_as_failed_after_the_timeout_and_the_next_round_begins() -> None:
     """With a timeout of one interval both are due at the same moment."""
     bench = Bench()
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     assert bench.state.deadline == 100.25
     assert bench.wait() == (Close(WEB), TIMED_OUT, Connect(WEB))
     assert bench.state.deadline == 100.5
@@ -145,7 +143,7 @@ def test_silence_counts_as_failed_after_the_timeout_and_the_next_round_begins() 
 def test_a_short_timeout_does_not_bring_the_next_round_forward() -> None:
     """The grid stays."""
     bench = Bench(timeout=0.1)
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     assert bench.wait()[0] == Close(WEB)
     assert (100.1, 100.25) == (bench.now, bench.state.deadline)
 
@@ -153,7 +151,7 @@ def test_a_short_timeout_does_not_bring_the_next_round_forward() -> None:
 def test_rounds_that_a_long_timeout_overlaps_are_left_out() -> None:
     """One round at a time; the next one begins on the grid."""
     bench = Bench(timeout=0.6)
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     assert bench.state.deadline == 100.6
     assert bench.wait()[-1] == Connect(WEB)
     assert bench.state.due == 100.75
@@ -165,7 +163,7 @@ def test_rounds_that_a_long_timeout_overlaps_are_left_out() -> None:
 def test_lateness_neither_drifts_nor_bursts() -> None:
     """Late by 0.1 s: the next is in time. After ten seconds of sleep: one round, then the grid."""
     bench = Bench()
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     bench.answer()
     assert bench.wait(0.35) == (Connect(WEB),)
     assert bench.state.due == 100.5
@@ -179,7 +177,7 @@ def test_lateness_neither_drifts_nor_bursts() -> None:
 def test_want_on_our_side_says_nothing_about_the_port() -> None:
     """No verdict, no count; what was in the way is remembered until the next round."""
     bench = Bench(WEB, MAIL)
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     unclear = ConnectResult(port=WEB, failure="too many open files", is_inconclusive=True)
     assert bench.feed(ConnectsEnded((unclear,))) == (Close(MAIL),)
     assert bench.state == replace(bench.state, is_healthy=None)
@@ -195,7 +193,7 @@ def test_want_on_our_side_says_nothing_about_the_port() -> None:
 def test_a_refusal_beside_want_on_our_side_is_a_refusal() -> None:
     """The port that did answer is known to be bad."""
     bench = Bench(MAIL, WEB)
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     unclear = ConnectResult(port=MAIL, failure="too many open files", is_inconclusive=True)
     actions = bench.feed(ConnectsEnded((unclear, ConnectResult(port=WEB, failure="refused"))))
     assert actions == (REFUSED,)
@@ -204,19 +202,19 @@ def test_a_refusal_beside_want_on_our_side_is_a_refusal() -> None:
 def test_an_end_closes_and_a_new_beginning_keeps_the_verdict() -> None:
     """A reload asks for other ports: unhealthy meanwhile would cost the addresses."""
     bench = Bench()
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     bench.answer()
     bench.wait()
-    assert bench.feed(ProbingEnded()) == (Close(WEB),)
+    assert bench.feed(ProbeSign.ENDED) == (Close(WEB),)
     assert bench.state.deadline is None
-    assert bench.feed(ProbeDeadlinePassed()) == ()
+    assert bench.feed(ProbeSign.DEADLINE_PASSED) == ()
     bench.now += 7
     bench.policy = ProbePolicy(ports=(MAIL,), interval=1, timeout=1, fall=2)
-    assert bench.feed(ProbingBegan()) == (Connect(MAIL),)
+    assert bench.feed(ProbeSign.BEGAN) == (Connect(MAIL),)
     assert bench.state.is_healthy
     assert bench.answer("refused") == []
-    assert bench.feed(ProbingBegan()) == (Connect(MAIL),)
-    assert bench.feed(ProbingBegan()) == (Close(MAIL), Connect(MAIL))
+    assert bench.feed(ProbeSign.BEGAN) == (Connect(MAIL),)
+    assert bench.feed(ProbeSign.BEGAN) == (Close(MAIL), Connect(MAIL))
 
 
 def test_ports_are_probed_as_the_plan_says() -> None:
@@ -229,7 +227,7 @@ def test_ports_are_probed_as_the_plan_says() -> None:
 def test_the_reason_follows_while_the_verdict_stays_bad() -> None:
     """Told is the change only; whoever asks gets the newest."""
     bench = Bench()
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     assert bench.answer("refused") == [REFUSED]
     bench.wait()
     assert bench.wait()[:-1] == (Close(WEB),)
@@ -240,7 +238,7 @@ def test_a_round_took_as_long_as_its_slowest_answer() -> None:
     """However it ended; one that said nothing leaves the figure of the one before."""
     bench = Bench(WEB, MAIL, timeout=0.2)
     figures = [bench.state.took]
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     figures.append(bench.state.took)
     for port, seconds in ((MAIL, 0.1), (WEB, 0.02)):
         bench.feed(ConnectsEnded((ConnectResult(port=port, seconds=seconds),)))
@@ -263,7 +261,7 @@ def test_a_round_took_as_long_as_its_slowest_answer() -> None:
 def test_a_round_that_changes_nothing_yet_is_timed_too() -> None:
     """The verdict needs another one."""
     bench = Bench(fall=2)
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     bench.feed(ConnectsEnded((ConnectResult(port=WEB, seconds=0.01),)))
     bench.wait()
     bench.feed(ConnectsEnded((ConnectResult(port=WEB, failure="refused", seconds=0.05),)))
@@ -275,7 +273,7 @@ def test_the_next_round_is_ahead_however_floats_round() -> None:
     bench = Bench(interval=0.3)
     bench.state = replace(bench.state, due=472.25)
     bench.now = 479.45
-    bench.feed(ProbeDeadlinePassed())
+    bench.feed(ProbeSign.DEADLINE_PASSED)
 
     assert bench.state.due is not None
     assert bench.state.due > bench.now
@@ -290,7 +288,7 @@ REFUSED_THEN = replace(REFUSED, cause=GONE.cause)
 def steady(*, rise: int = 1, fall: int = 1, **times: float) -> Bench:
     """Return a healthy one, 0.1 s after its last round."""
     bench = Bench(rise=rise, fall=fall, **times)
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     assert bench.answer() == [GOOD]
     bench.now += 0.1
     return bench
@@ -360,10 +358,10 @@ def test_nothing_is_asked_where_nothing_is_probed() -> None:
     """Before the beginning, before the first verdict, and after the end."""
     bench = Bench()
     assert bench.feed(GONE) == ()
-    bench.feed(ProbingBegan())
+    bench.feed(ProbeSign.BEGAN)
     assert bench.feed(GONE) == ()
     bench.answer()
-    bench.feed(ProbingEnded())
+    bench.feed(ProbeSign.ENDED)
     assert bench.feed(GONE) == ()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ipfailover_agent.core.changing import records
+from ipfailover_agent.core import codec
 from ipfailover_agent.core.changing.records import ActiveRecord
 from ipfailover_agent.core.model import KeepalivedConfig, Preemption, PreemptionMode
 from tests.unit.test_change import PEERS, config
@@ -41,11 +41,11 @@ def record(of: KeepalivedConfig) -> ActiveRecord:
 )
 def test_a_record_is_read_as_it_was_written(of: KeepalivedConfig) -> None:
     """Every field, enums, addresses and nested blocks included."""
-    assert record(of) == records.from_json(records.to_json(record(of)))
+    assert record(of) == codec.decode(codec.encode(record(of)), ActiveRecord, "record")
 
 
 def damaged(**fields: Any) -> str:  # noqa: ANN401 - whatever JSON has
-    data = json.loads(records.to_json(record(config(1))))
+    data = json.loads(codec.encode(record(config(1))))
     return json.dumps({**data, **fields})
 
 
@@ -64,15 +64,16 @@ def damaged(**fields: Any) -> str:  # noqa: ANN401 - whatever JSON has
         pytest.param(damaged(config=None), id="no configuration"),
         pytest.param(damaged(config={}), id="an empty configuration"),
         pytest.param(
-            records.to_json(record(config(1))).replace("10.0.0.1/", "").replace("preempt", "x"),
+            codec.encode(record(config(1))).replace("10.0.0.1/", "").replace("preempt", "x"),
             id="an unknown word",
         ),
         pytest.param(
-            records.to_json(record(config(1))).replace('"address":"10.0.0.1"', '"address":"x"'),
+            codec.encode(record(config(1))).replace('"address":"10.0.0.1"', '"address":"x"'),
             id="no address",
         ),
     ],
 )
-def test_what_is_no_record_is_none(text: str) -> None:
-    """Of another version, cut off, or written by somebody else."""
-    assert records.from_json(text) is None
+def test_what_is_no_record_is_refused(text: str) -> None:
+    """Of another version, cut off, or written by another program."""
+    with pytest.raises(ValueError, match="it is no record"):
+        codec.decode(text, ActiveRecord, "record")

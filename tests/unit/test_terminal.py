@@ -31,25 +31,6 @@ def test_many_addresses_are_counted(count: int, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (-3, "0s"),
-        (0, "0s"),
-        (59.9, "59s"),
-        (60, "1m"),
-        (125, "2m 5s"),
-        (3600, "1h"),
-        (3605, "1h 5s"),
-        (90061, "1d 1h"),
-        (86400 * 400, "400d"),
-    ],
-)
-def test_durations_show_their_two_largest_units(seconds: float, expected: str) -> None:
-    """A clock that was set back shows nothing negative."""
-    assert expected == terminal.duration(seconds)
-
-
-@pytest.mark.parametrize(
     ("columns", "expected"),
     [
         (80, ["> a bb ccc"]),
@@ -60,11 +41,6 @@ def test_durations_show_their_two_largest_units(seconds: float, expected: str) -
 def test_a_sentence_is_folded_between_words(columns: int, expected: list[str]) -> None:
     """A word that is too long for a line stays whole: it may be an address."""
     assert expected == terminal.fold("a bb ccc", columns, "  ", "> ")
-
-
-def test_what_others_wrote_moves_no_cursor() -> None:
-    """A check's reason, a name: a terminal gets no commands from them."""
-    assert "a?[2Jb?c é" == terminal.harmless("a\x1b[2Jb\nc é")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def dump(of: KeepalivedConfig, *states: VrrpState, at: float = 0.0) -> list[Inst
             master_advert_interval=1.0,
             has_addresses=True,
             last_transition=at,
-            counters=VrrpStatistics(),
+            counters=VrrpStatistics(advert_rcvd=0, advert_sent=0),
         )
         for number, each in enumerate(of.instances)
     ]

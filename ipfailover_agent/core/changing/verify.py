@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -156,7 +157,7 @@ def conclude(
     within = f"within {waited:.1f} s"
     if not state.looks:
         return VerifyOutcome.PENDING, f"it gave no answer {within}"
-    times = f"{state.looks} time{'s' * (state.looks > 1)}"
+    times = counted(state.looks, "time")
     return (
         VerifyOutcome.PENDING,
         f"it answered {times} {within}, the last time with: {describe(state)}",

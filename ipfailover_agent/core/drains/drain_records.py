@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
-from ipfailover_agent.core.drains.drain_requests import read
+from ipfailover_agent.core import codec
 from ipfailover_agent.core.drains.fsm import DrainSpec, DrainsRestored, Record
+from ipfailover_agent.core.model import IPAddress, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ipfailover_agent.core.drains.fsm import DrainState
-    from ipfailover_agent.core.model import IPAddress
 
-_SCHEMA: Final = 2  # 1 knew no addresses
 _Number = Annotated[float, Meta(gt=-1e15, lt=1e15)]  # seconds: some million years
 _Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,200}\Z")]  # may name a track file
 
@@ -38,21 +32,21 @@ class _RecordedSpec(Struct, frozen=True, kw_only=True):
     """
 
     force: bool
-    addresses: tuple[str, ...]
+    addresses: tuple[IPAddress, ...]
     until: _Number | None = None
     until_monotonic: _Number | None = None
     seconds: _Number | None = None
 
 
-class _RecordFile(Struct, frozen=True, kw_only=True):
+class _RecordFile(Struct, frozen=True, kw_only=True, tag_field="schema", tag=2):
     """The held instances by name, all addresses of the configuration, how to drain others.
 
-    ``boot`` identifies the boot whose monotonic clock is meant.
+    Schema 1 knew no addresses. ``boot`` identifies the boot whose monotonic clock is meant.
     """
 
     boot: str
     instances: dict[_Name, _RecordedSpec]
-    known: tuple[str, ...]
+    known: tuple[IPAddress, ...]
     everything: _RecordedSpec | None = None
 
 
@@ -63,22 +57,22 @@ def encode_record(state: DrainState, clock: DrainClock) -> str:
         boot=clock.boot,
         instances={name: _recorded(each, clock) for name, each in state.records.items()},
         everything=None if everything is None else _recorded(Record(spec=everything), clock),
-        known=_texts(state.known),
+        known=in_order(state.known),
     )
-    return json.dumps({"schema": _SCHEMA, **msgspec.to_builtins(record)}, indent=1) + "\n"
+    return codec.encode(record, indent=1)
 
 
 def decode_record(text: str, clock: DrainClock) -> DrainsRestored:
     """Return what a text remembers; raise ValueError with the reason where it is no record."""
-    found = read(text, _RecordFile, "record", _SCHEMA)
+    found = codec.decode(text, _RecordFile, "record")
     same = clock if found.boot and found.boot == clock.boot else None
     return DrainsRestored(
         records={
-            name: Record(spec=_spec(each, clock, same), addresses=_addresses(each.addresses))
+            name: Record(spec=_spec(each, clock, same), addresses=frozenset(each.addresses))
             for name, each in found.instances.items()
         },
         everything=None if found.everything is None else _spec(found.everything, clock, same),
-        known=_addresses(found.known),
+        known=frozenset(found.known),
     )
 
 
@@ -90,7 +84,7 @@ def _recorded(record: Record, clock: DrainClock) -> _RecordedSpec:
         until=None if left is None else clock.wall + left,
         until_monotonic=until,
         seconds=left,
-        addresses=_texts(record.addresses),
+        addresses=in_order(record.addresses),
     )
 
 
@@ -109,11 +103,3 @@ def _spec(recorded: _RecordedSpec, clock: DrainClock, same: DrainClock | None) -
         left = recorded.until - clock.wall
     left = min(max(left, 0.0), recorded.seconds)
     return DrainSpec(is_forced=recorded.force, until=clock.monotonic + left)
-
-
-def _texts(addresses: Iterable[IPAddress]) -> tuple[str, ...]:
-    return tuple(map(str, sorted(addresses, key=lambda each: (each.version, int(each)))))
-
-
-def _addresses(texts: Iterable[str]) -> frozenset[IPAddress]:
-    return frozenset(map(ip_address, texts))

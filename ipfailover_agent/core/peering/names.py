@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ipfailover_agent.core.model import in_order
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from ipfailover_agent.core.model import Family, IPAddress
 
@@ -91,8 +93,3 @@ def _why_no_node(address: IPAddress, virtual: Collection[IPAddress]) -> str:
     if isinstance(address, IPv6Address):
         return "is an IPv4 address in disguise" if address.ipv4_mapped else ""
     return "is no host's address" if address.is_reserved or int(address) < 1 << 24 else ""
-
-
-def in_order(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
-    """Return addresses sorted, IPv4 first."""
-    return tuple(sorted(addresses, key=lambda each: (each.version, int(each))))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.model import VrrpState, VrrpTransition
+from ipfailover_agent.core.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,10 +146,9 @@ def refusal(line: bytes) -> str | None:
 
 def summary(config: KeepalivedConfig) -> str:
     """Return what a configuration serves, and where, as text for people."""
-    count = len(config.addresses)
+    held = counted(len(config.addresses), "address")
     ids = [each.virtual_router_id for each in config.instances]
-    noun = "address" if count == 1 else "addresses"
-    return f"{count} {noun} on {config.interface}, id{'s' * (len(ids) > 1)} {_spans(ids)}"
+    return f"{held} on {config.interface}, id{'s' * (len(ids) > 1)} {_spans(ids)}"
 
 
 def _spans(numbers: Sequence[int]) -> str:

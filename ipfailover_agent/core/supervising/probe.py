@@ -7,6 +7,7 @@ after it, ``fall`` bad rounds in a row or ``rise`` good ones change the verdict.
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, assert_never
 
 from msgspec import Struct, field
@@ -43,8 +44,12 @@ def policy_for(probes: PortProbes) -> ProbePolicy:
 # --- events -------------------------------------------------------------------------------------
 
 
-class ProbingBegan(Struct, frozen=True):
-    """Probe from now on; what is known of the ports stays known."""
+class ProbeSign(enum.Enum):
+    """Events that have no more to them."""
+
+    BEGAN = "probe from now on; what is known of the ports stays known"
+    DEADLINE_PASSED = "ProbeState.deadline has passed, and no answered connection is unseen"
+    ENDED = "probe no more"
 
 
 class ConnectResult(Struct, frozen=True, kw_only=True):
@@ -67,21 +72,13 @@ class ConnectsEnded(Struct, frozen=True):
     answers: tuple[ConnectResult, ...]
 
 
-class ProbeDeadlinePassed(Struct, frozen=True):
-    """``ProbeState.deadline`` has passed, and no connection has been answered unseen."""
-
-
 class ProbeRequested(Struct, frozen=True, kw_only=True):
     """Something happened to a port: probe at once; ``cause`` says what, for people."""
 
     cause: str
 
 
-class ProbingEnded(Struct, frozen=True):
-    """Probe no more."""
-
-
-Event = ProbingBegan | ConnectsEnded | ProbeDeadlinePassed | ProbeRequested | ProbingEnded
+Event = ProbeSign | ConnectsEnded | ProbeRequested
 
 
 # --- actions ------------------------------------------------------------------------------------
@@ -148,7 +145,7 @@ class ProbeState(Struct, frozen=True, kw_only=True):
 
     @property
     def deadline(self) -> float | None:
-        """Return when ProbeDeadlinePassed is due."""
+        """Return when ``ProbeSign.DEADLINE_PASSED`` is due."""
         return self.limit if self.waiting else self.due
 
 
@@ -167,17 +164,17 @@ def step(
     crashes again and again has its addresses moved at most once an interval.
     """
     match event:
-        case ProbingBegan():
+        case ProbeSign.BEGAN:
             closed = _closing(state.waiting)
             state, actions = _begin_round(replace(state, due=None), now, policy)
             return state, (*closed, *actions)
         case ConnectsEnded(answers=answers):
             return _answered(state, answers, now, policy)
-        case ProbeDeadlinePassed():
+        case ProbeSign.DEADLINE_PASSED:
             return _deadline_passed(state, now, policy)
         case ProbeRequested(cause=cause):
             return _asked(state, cause, now, policy)
-        case ProbingEnded():
+        case ProbeSign.ENDED:
             return replace(state, due=None, waiting=(), cause=""), _closing(state.waiting)
         case _:
             assert_never(event)
