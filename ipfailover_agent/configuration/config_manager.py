@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent import prepare, templating
-from ipfailover_agent.configuration.awaiting import SourceEar
+from ipfailover_agent.configuration.awaiting import SOURCE, SourceEar
 from ipfailover_agent.core.changing import change, debounce, records, steps, verify
 from ipfailover_agent.core.errors import (
     AgentError,
@@ -27,6 +27,8 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning import ownership
 from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.core.supervising.supervision import CandidateVerdict, PreparationEnded
+from ipfailover_agent.core.text import listed
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import address_release, files, memory, process
 from ipfailover_agent.system.config_test import ConfigTest
 
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.protection.probes import Probes
     from ipfailover_agent.system.loop import Loop
 
-STREAM = "config-test"  # and the pid: what an abandoned test still says is not the next one's
+
+_AS_IT_IS = "keepalived's configuration stays as it is"
 
 
 class _Preparation(Struct, kw_only=True):
@@ -56,12 +59,17 @@ class _Preparation(Struct, kw_only=True):
 
     @property
     def stream(self) -> str:
-        """Return the name of the test's output in the loop."""
-        return f"{STREAM} {self.test.pid}"
+        """Return the name of the test's output in the loop.
+
+        It has the pid: what an abandoned test still writes is not the next one's.
+        """
+        return f"{SOURCE} {self.test.pid}"
 
 
-class ConfigManager:
+class ConfigManager(Service):
     """Answers Prepare with PreparationEnded, through ``dispatch``."""
+
+    source = SOURCE
 
     def __init__(
         self,
@@ -74,11 +82,12 @@ class ConfigManager:
         probes: Probes,
         policy: SupervisionPolicy,
         add_peers: AddPeers,
+        loop: Loop,
         dispatch: Callable[[PreparationEnded], None],
     ) -> None:
         self.environment = {**environment, "TMPDIR": paths.temporary}
         self.active: Candidate | None = None
-        self.ear = SourceEar()
+        self.ear = SourceEar(loop)
         self._initial_environment = environment
         self._options = options
         self._paths = paths
@@ -87,6 +96,7 @@ class ConfigManager:
         self._probes = probes
         self._policy = policy
         self._add_peers = add_peers
+        self._loop = loop
         self._dispatch = dispatch
         self._previous: Candidate | None = None
         self._accepted: tuple[Candidate, Variables] | None = None
@@ -112,18 +122,18 @@ class ConfigManager:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         return self._under_way.deadline if self._under_way else None
 
-    def tick(self, now: float, loop: Loop) -> None:
+    def tick(self, now: float) -> None:
         """End a test that takes too long; its end is then a refusal."""
         if self._under_way is None or now < self._under_way.deadline:
             return
         self._under_way.test.kill()
         self._under_way.deadline = now + self._policy.test_grace
         # Whatever else holds the output open (a child that left the group) has nothing to say.
-        self.test_closed(self._under_way.stream, loop)
+        self.stream_closed(self._under_way.stream)
 
     # --- preparing ------------------------------------------------------------------------------
 
-    def prepare(self, loop: Loop, *, runs: bool) -> None:
+    def prepare(self, *, runs: bool) -> None:
         """Build a candidate and start its test.
 
         ``runs``: keepalived runs with the active configuration, so that an equal one needs
@@ -139,12 +149,13 @@ class ConfigManager:
                 names = prepare.differing(self._variables, variables)
                 self.active, self._variables = candidate, variables
                 self._record_active()
-                self._reporter.unchanged(candidate, variables.warnings, names)
-                self._dispatch(PreparationEnded(verdict=CandidateVerdict.UNCHANGED))
+                self._reporter.unchanged(candidate, variables.warnings)
+                lines = (f"{_AS_IT_IS}; in force now: {listed(names)}",) if names else ()
+                self._dispatch(PreparationEnded(verdict=CandidateVerdict.UNCHANGED, lines=lines))
                 return
             test = self._start_test(candidate)
         except HostNotReadyError as error:
-            self._refuse(self.ear.about(error, loop), CandidateVerdict.NOT_READY)
+            self._refuse(self.ear.about(error), CandidateVerdict.NOT_READY)
         except AgentError as error:
             self.ear.close()
             self._refuse(error, CandidateVerdict.REFUSED)
@@ -156,7 +167,7 @@ class ConfigManager:
                 test=test,
                 deadline=time.monotonic() + self._policy.test_grace,
             )
-            loop.watch_lines(test.output, self._under_way.stream)
+            self._loop.watch_lines(test.output, self._under_way.stream)
 
     def _add_known(self, settings: Settings, facts: HostFacts) -> HostFacts:
         """Return the facts with the peers, and with the node's addresses that are in use."""
@@ -174,40 +185,44 @@ class ConfigManager:
         options = candidate.config.keepalived_options
         return ConfigTest.start(keepalived.test_command(program, path, options), self.environment)
 
-    def abandon(self, loop: Loop) -> None:
+    def abandon(self) -> None:
         """Forget the candidate under way."""
         if self._under_way is not None:
             test = self._under_way.test
             self._under_way = None
             test.kill()
-            loop.unwatch(test.output)
+            self._loop.unwatch(test.output)
             os.close(test.output)
 
-    def test_said(self, stream: str, line: bytes) -> None:
+    def readable(self) -> None:
+        """Note received adverts."""
+        self.ear.readable()
+
+    def on_line(self, source: str, line: bytes) -> None:
         """Take a line of a test's output."""
-        if self._under_way is not None and self._under_way.stream == stream:
+        if self._under_way is not None and self._under_way.stream == source:
             self._under_way.test.on_line(line)
 
-    def test_closed(self, stream: str, loop: Loop) -> None:
+    def stream_closed(self, source: str) -> None:
         """Note the end of a test's output."""
-        if self._under_way is not None and self._under_way.stream == stream:
+        if self._under_way is not None and self._under_way.stream == source:
             self._under_way.test.closed()
-            self._judge(loop)
+            self._judge()
 
-    def child_exited(self, child: process.ChildExit, loop: Loop) -> bool:
+    def child_exited(self, child: process.ChildExit) -> bool:
         """Take the end of a child; return whether it was the test."""
         if self._under_way is None or self._under_way.test.pid != child.pid:
             return False
         self._under_way.test.reaped(child.exit_code)
-        self._judge(loop)
+        self._judge()
         return True
 
-    def _judge(self, loop: Loop) -> None:
+    def _judge(self) -> None:
         """Accept or refuse the candidate once its test has ended."""
         under_way = self._under_way
         if under_way is None or not under_way.test.has_ended:
             return
-        self.abandon(loop)
+        self.abandon()
         candidate, test = under_way.candidate, under_way.test
         try:
             if test.exit_code != 0:
@@ -223,18 +238,19 @@ class ConfigManager:
             self._refuse(error, CandidateVerdict.REFUSED)
             return
         self._accepted = (candidate, under_way.variables)
-        signals = self._signals_for(candidate)
-        self._dispatch(PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=signals))
+        self._dispatch(self._accepted_as(candidate))
 
-    def _signals_for(self, candidate: Candidate) -> int:
-        """Note what the candidate changes; return how many SIGHUPs apply it."""
+    def _accepted_as(self, candidate: Candidate) -> PreparationEnded:
+        """Return what the candidate changes, and how many SIGHUPs apply it."""
+        verdict = CandidateVerdict.ACCEPTED
         if self.active is None:
-            return 1
-        changes = change.compare(self.active.config, candidate.config)
-        self._reporter.changes_are(changes.lines())
-        if self.active.rendering.config == candidate.rendering.config:
-            return 0
-        return max(1, len(self._steps))
+            return PreparationEnded(verdict=verdict)
+        is_same = self.active.rendering.config == candidate.rendering.config
+        return PreparationEnded(
+            verdict=verdict,
+            lines=tuple(change.compare(self.active.config, candidate.config).lines()),
+            signals=0 if is_same else max(1, len(self._steps)),
+        )
 
     def _prepare_steps(self, candidate: Candidate) -> None:
         """Render what keepalived gets in turn, where the candidate at once would not do."""
@@ -253,10 +269,10 @@ class ConfigManager:
                 self._steps.append((files.stage(file), config))
 
     def _refuse(self, error: AgentError, verdict: CandidateVerdict) -> None:
-        self._reporter.refused(error, verdict)
         self._dispatch(
             PreparationEnded(
                 verdict=verdict,
+                lines=self._reporter.refused(error, verdict),
                 # No edit of a variable brings a program or room on a disk.
                 may_change=self._options.config is not None and error.exit_code is ExitCode.CONFIG,
                 exit_code=error.exit_code,

@@ -19,17 +19,20 @@ from ipfailover_agent.core.rivalry import causes, claims, conflict, contest, con
 from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
 from ipfailover_agent.core.rivalry.counters import AdvertCounters
 from ipfailover_agent.core.rivalry.rivals import is_from_segment
-from ipfailover_agent.core.telling.transition import NewestAdvert
-from ipfailover_agent.protection.advert_listener import AdvertListener
+from ipfailover_agent.core.telling.transition import NewestAdvert, Withholding
+from ipfailover_agent.core.text import listed
+from ipfailover_agent.protection.advert_listener import SOURCE
 from ipfailover_agent.protection.announcements import AddressAnnouncer
 from ipfailover_agent.protection.answer_monitor import AnswerMonitor
 from ipfailover_agent.protection.farewells import Farewells
 from ipfailover_agent.protection.own_adverts import OwnAdvertMonitor
 from ipfailover_agent.protection.rival_news import RivalNews
+from ipfailover_agent.report.status_model import Protection, StatusPart
+from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.network.signatures import Signature
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
     from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.protection.advert_listener import AdvertListener
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.protection.shields import Shields
@@ -53,27 +58,45 @@ _LOOK_INTERVAL: Final = 5.0  # while nothing can be received
 _OWN_ROUNDS: Final = 3  # announcements of the adverts' source addresses, under another MAC
 _OWN_INTERVAL: Final = 0.8  # between them
 _SETTLED: Final = 5.0  # after a reload
+_NO_SOURCE: Final = "no address to advertise from is on the interface yet"
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
 
 
-class Contests:
-    """The contests of the active configuration, on its interface."""
+class Contests(Service):
+    """The contests of the active configuration, on its interface.
+
+    Args:
+        log: where events go.
+        loop: watches the packet socket.
+        listener: the packet socket.
+        holds: the track files.
+        keepalived_watchdog: asks keepalived.
+        shields: keep foreign adverts from it.
+        hearers: get every advert of other nodes.
+        announced: called with every announcement, and the instance's name.
+        seen: called with every advert that keepalived may have acted on, and the instance's name.
+    """
+
+    source = SOURCE
 
     def __init__(
         self,
         *,
         log: FilteringBoundLogger,
+        loop: Loop,
+        listener: AdvertListener,
         holds: Holds,
         keepalived_watchdog: KeepalivedWatchdog,
         shields: Shields,
-        heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
+        hearers: Collection[Service] = (),
         announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
         seen: Callable[[str, NewestAdvert], None] = lambda *_: None,
     ) -> None:
-        self._heard = heard
+        self._hearers = hearers
         self._announced = announced
         self._log = log
-        self._listener = AdvertListener(log)
+        self._loop = loop
+        self._listener = listener
         self._answers = AnswerMonitor(log, self._listener)
         self._seen = seen
         self._holds = holds
@@ -130,10 +153,29 @@ class Contests:
         """Return whether the wire is watched."""
         return self._listener.wire is not None
 
-    @property
-    def refusal(self) -> str:
-        """Return why the wire cannot be watched, or nothing."""
-        return self._listener.refusal
+    def withholding(self, name: str) -> Withholding | None:
+        """Return why a rival holds an instance, None where it does not."""
+        if REASON not in self._holds.reasons(name):
+            return None
+        return Withholding(reason=REASON, text=self.cause(name) or REASON)
+
+    def status(self) -> StatusPart:
+        """Return rivals and holds, and for which addresses no host answers."""
+        held = {name: self.describe(name) for name in self._states}
+        return StatusPart(
+            protections=(self._protection(),),
+            rivals=self.rivals(time.time()),
+            unanswered=self.unanswered(),
+            held={name: words for name, words in held.items() if words},
+            contests=self.count,
+        )
+
+    def _protection(self) -> Protection:
+        """Return whether contests are decided, for every instance."""
+        is_on, reason = self.is_on, self._listener.refusal
+        if lacking := self.uncovered():
+            is_on, reason = False, f"not for {listed(lacking)}: {_NO_SOURCE}"
+        return Protection(kind="conflict", active=is_on, reason=reason)
 
     def uncovered(self) -> tuple[str, ...]:
         """Return the names of the instances that nothing is done for, though the wire is watched.
@@ -156,14 +198,14 @@ class Contests:
 
     # --- configuration --------------------------------------------------------------------------
 
-    def configure(self, candidate: Candidate, loop: Loop) -> None:
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
         """Apply the active configuration; contests of instances that stay go on.
 
         Instances stay as they do for keepalived, by their identity: names may pass to others.
         """
         self._candidate = candidate
         is_wanted = candidate.settings.conflict is not ConflictMode.OFF
-        self._listener.configure(candidate.config, loop, is_wanted=is_wanted)
+        self._listener.configure(candidate.config, self._loop, is_wanted=is_wanted)
         instances = candidate.config.instances
         names = {identity: name for name, identity in self._identities.items()}
         self._identities = {each.name: each.identity for each in instances}
@@ -212,11 +254,11 @@ class Contests:
         for name in self._states:
             self._feed(name, conflict.LoopStalled(seconds=0.0), now)
 
-    def fall_silent(self) -> None:
+    def keepalived_ends(self) -> None:
         """Note that keepalived is about to end: no successor must yield to this node."""
         self._is_ending = True
 
-    def restart(self, *, keeps_holds: bool) -> None:
+    def keepalived_ended(self, *, keeps_holds: bool) -> None:
         """Note that keepalived is not running, and end all holds.
 
         ``keeps_holds``: it was ended to be started anew at once, and the rivals that its
@@ -357,7 +399,8 @@ class Contests:
                 if context is not None and (
                     advert.source in context.unicast_peers or is_from_segment(advert)
                 ):
-                    self._heard(name, advert, context)
+                    for each in self._hearers:
+                        each.on_advert(name, advert, context)
 
     def _let_go(self, advert: Advert) -> frozenset[str]:
         """Return the instances whose addresses the sender had under that id before a reload.
@@ -379,7 +422,7 @@ class Contests:
         state = None if name is None else self._states.get(name)
         if name is None or state is None:
             return None
-        return self._shields.on_advert(name, advert, state.context, now, is_ours=is_ours)
+        return self._shields.judge(name, advert, state.context, now, is_ours=is_ours)
 
     def _is_other_program(self, name: str, advert: Advert, now: float) -> bool:
         """Return whether an advert that left this node with one of its ids is not keepalived's.
@@ -459,6 +502,10 @@ class Contests:
             mac = announcement.announced_mac
             self._answers.on_answer(announcement.address, mac, now, is_unasked=True)
 
+    def on_transition(self, before: InstanceState, state: VrrpState) -> None:
+        """Note that keepalived reported a transition of an instance."""
+        self.entered(before.instance.name, state)
+
     def entered(self, name: str, state: VrrpState) -> None:
         """Note that keepalived reported a transition of an instance."""
         self._entered[name] = state
@@ -476,7 +523,7 @@ class Contests:
         self._farewells.entered(name, state, now, self._listener.wire)
         self._feed(name, conflict.StateEntered(state=state), now)
 
-    def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+    def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Note keepalived's answer to a question of ``asked_at``."""
         if self._is_reloading:
             return
@@ -518,7 +565,7 @@ class Contests:
             due.append(now + _LOOK_INTERVAL)
         self._silent_at = min(due, default=None)
 
-    def gap(self, seconds: float) -> None:
+    def stalled(self, seconds: float) -> None:
         """Note that the loop did not run for so long; before what arrived meanwhile is read."""
         now = time.monotonic()
         self._own_adverts.gap(now)
@@ -534,19 +581,21 @@ class Contests:
         due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
         due += [self._own_at, self._answers.deadline, min(self._due.values(), default=None)]
         due += [self._farewells.deadline]
-        return min((each for each in due if each is not None), default=None)
+        return earliest(*due)
 
     @property
     def resume_at(self) -> float | None:
         """Return when to :meth:`resume`; that is no reason for a round of the loop."""
         return self._listener.resume_at
 
-    def resume(self, now: float) -> None:
-        """Listen again after the pause that follows each read."""
+    def resume(self, now: float) -> bool:
+        """Listen again after the pause that follows each read; no round follows from that."""
         self._listener.resume(now)
+        return False
 
     def tick(self, now: float) -> None:
         """Let time pass for every contest, and announce."""
+        self._listener.resume(now)
         if self._listener.tick(now):
             self._look(now)
         if self._own_at is not None and now >= self._own_at:

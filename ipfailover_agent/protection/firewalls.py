@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.network import accept_rules
+from ipfailover_agent.service import Service, earliest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.model import KeepalivedConfig, Settings
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
+    from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.nft import Firewall
     from ipfailover_agent.system.process import ChildExit
 
 
-class Firewalls:
+class Firewalls(Service):
     """The rules of one agent. Every fault is logged, none is raised.
 
     Args:
@@ -37,10 +40,13 @@ class Firewalls:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = (each.deadline for each in self._by_tag.values())
-        return min((each for each in due if each is not None), default=None)
+        return earliest(*(each.deadline for each in self._by_tag.values()))
 
-    def configure(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the active configuration."""
+        self.apply(candidate.settings, candidate.config, time.monotonic())
+
+    def apply(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
         """Let VRRP in where that is configured, and remove the rules where it no longer is."""
         self._wanted_tag = (
             accept_rules.tag_for(settings.config_name) if settings.manages_firewall else None
@@ -75,8 +81,8 @@ class Firewalls:
         now = time.monotonic()
         return any(each.child_exited(child, now) for each in self._by_tag.values())
 
-    def remove_all(self) -> None:
-        """Remove all of the agent's rules, and wait for it; when the loop has ended."""
+    def close(self) -> None:
+        """Remove all of the agent's rules, and wait for it."""
         for each in self._by_tag.values():
             each.remove_all()
         self._by_tag.clear()

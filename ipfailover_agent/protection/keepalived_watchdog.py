@@ -10,8 +10,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.supervising import dump, liveness
+from ipfailover_agent.report.status_model import DumpStatus, Protection, StatusPart
+from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import process
 from ipfailover_agent.system.config_test import ConfigTest
 from ipfailover_agent.system.dumping import DumpRequest
@@ -28,25 +31,34 @@ if TYPE_CHECKING:
 STREAM = "dump-signal"
 
 
-class KeepalivedWatchdog:
+class KeepalivedWatchdog(Service):
     """One keepalived at a time.
 
     Args:
         log: where events go.
+        loop: watches what the program writes.
+        environment: of the program.
         directory: keepalived's TMPDIR.
         kill: ends keepalived's process group at once.
         answered: called with every dump and when it was asked for.
     """
 
+    source = STREAM
+
     def __init__(
         self,
         *,
         log: FilteringBoundLogger,
+        loop: Loop,
+        environment: Mapping[str, str],
         directory: str,
         kill: Callable[[], None],
         answered: Callable[[tuple[InstanceDump, ...], float], None],
     ) -> None:
         self._log = log
+        self._loop = loop
+        self._environment = environment
+        self._directory = directory
         self._kill = kill
         self._answered = answered
         self._policy = liveness.LivenessPolicy()
@@ -56,45 +68,47 @@ class KeepalivedWatchdog:
         self._pid: int | None = None
         self.refusal = ""
         self.latest: tuple[InstanceDump, ...] = ()
-        self.latest_at = 0.0  # UTC seconds
+        self._latest_at = 0.0  # UTC seconds
+        self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
 
     # --- which signal asks for a dump ------------------------------------------------------------
 
-    def begin(self, loop: Loop, environment: Mapping[str, str]) -> None:
+    def begin(self) -> None:
         """Ask the program for the number of its signal; until then no dump is asked for."""
+        environment = {**self._environment, "TMPDIR": self._directory}
         try:
             program = process.find_program("keepalived", environment.get("PATH"))
             self._lookup = ConfigTest.start(dump.signal_command(program), environment)
         except AgentError as error:
             self._refuse(str(error))  # the candidate's test will report it
         else:
-            loop.watch_lines(self._lookup.output, STREAM)
+            self._loop.watch_lines(self._lookup.output, STREAM)
 
-    def lookup_said(self, line: bytes) -> None:
+    def on_line(self, _: str, line: bytes) -> None:
         """Read a line of the program's answer."""
         if self._lookup is not None:
             self._lookup.on_line(line)
 
-    def lookup_closed(self, loop: Loop) -> None:
+    def stream_closed(self, _: str) -> None:
         """Note the end of the program's answer."""
         if self._lookup is not None:
             self._lookup.closed()
-            self._end_lookup(loop)
+            self._end_lookup()
 
-    def child_exited(self, child: ChildExit, loop: Loop) -> bool:
+    def child_exited(self, child: ChildExit) -> bool:
         """Handle the end of a child; return whether it was the look-up."""
         if self._lookup is None or self._lookup.pid != child.pid:
             return False
         self._lookup.reaped(child.exit_code)
-        self._end_lookup(loop)
+        self._end_lookup()
         return True
 
-    def _end_lookup(self, loop: Loop) -> None:
+    def _end_lookup(self) -> None:
         lookup = self._lookup
         if lookup is None or not lookup.has_ended:
             return
         self._lookup = None
-        loop.unwatch(lookup.output)
+        self._loop.unwatch(lookup.output)
         os.close(lookup.output)
         number = dump.parse_signal(lookup.exit_code, lookup.lines)
         self._request.signal_number = number
@@ -120,10 +134,10 @@ class KeepalivedWatchdog:
         if self._request.signal_number is not None:
             self._step(liveness.WatchBegan())
 
-    def keepalived_ended(self) -> None:
+    def keepalived_ends(self) -> None:
         """Note that keepalived ended, or is about to."""
         self._pid = None
-        self.latest = ()
+        self.latest, self.dumped_at = (), None
         self._request.abandon()
         self._step(liveness.WatchEnded())
 
@@ -132,7 +146,7 @@ class KeepalivedWatchdog:
         self._step(liveness.ReloadBegan())
 
     def reload_ended(self) -> None:
-        """Note that keepalived has read it."""
+        """Note that keepalived has read it, or that the reload is over."""
         self._step(liveness.ReloadEnded())
 
     @property
@@ -148,7 +162,7 @@ class KeepalivedWatchdog:
         """Look closely: keepalived may hang."""
         self._step(liveness.Suspicion())
 
-    def gap(self) -> None:
+    def stalled(self, _: float) -> None:
         """Note that the loop stood still."""
         self._step(liveness.TicksMissed())
 
@@ -157,13 +171,32 @@ class KeepalivedWatchdog:
         """Return for how many seconds keepalived has owed an answer, 0 if it does not."""
         return liveness.unanswered(self._state, self._policy)
 
+    def status(self) -> StatusPart:
+        """Return what keepalived itself reported, and whether it answers."""
+        at = utc(self._latest_at)
+        return StatusPart(
+            protections=(Protection(kind="watch", active=not self.refusal, reason=self.refusal),),
+            dumps={
+                each.name: DumpStatus(
+                    at=at,
+                    effective_priority=each.effective_priority,
+                    has_addresses=each.has_addresses,
+                    counters=each.counters,
+                    garp_delay=each.garp_delay,
+                )
+                for each in self.latest
+            },
+            can_ask=not self.refusal,
+            answered_ago=None if self.dumped_at is None else time.monotonic() - self.dumped_at,
+            owed=self.unanswered,
+        )
+
     # --- time -----------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = (self._state.deadline, self._request.deadline)
-        return min((each for each in due if each is not None), default=None)
+        return earliest(self._state.deadline, self._request.deadline)
 
     def tick(self, now: float) -> None:
         """Look for an answer, then let time pass."""
@@ -172,7 +205,8 @@ class KeepalivedWatchdog:
             answer = self._request.poll(now)
             if isinstance(answer, liveness.DumpReceived):
                 self._step(answer)
-                self.latest, self.latest_at = answer.instances, time.time()
+                self.latest, self._latest_at = answer.instances, time.time()
+                self.dumped_at = asked_at
                 self._answered(answer.instances, asked_at)
             elif answer is not None:
                 self._log.warning("dump.failed", reason=answer.reason)

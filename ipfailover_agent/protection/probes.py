@@ -16,16 +16,19 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import probe
 from ipfailover_agent.protection.listener_watch import ListenerWatch
 from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.report.status_model import StatusPart
+from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import files, track
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.model import PortProbes
     from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
+    from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.check_runs import CheckRuns
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.probing import Prober
@@ -37,25 +40,33 @@ _RETRY: Final = 1.0  # seconds after which a track file that could not be writte
 _ELIGIBLE: Final = {VrrpState.BACKUP, VrrpState.MASTER}
 
 
-class Probes:
+class Probes(Service):
     """The probes of the active configuration, if it has any. Only :meth:`prepare` raises.
 
     Args:
         log: where events go.
         paths: of the run directory.
         environment: of the check script.
+        loop: watches the sockets.
+        judged: called with each verdict: why the check fails, None where it passes.
     """
+
+    source = SOURCE
 
     def __init__(
         self,
+        *,
         log: FilteringBoundLogger,
         paths: RunPaths,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str],
+        loop: Loop,
+        judged: Callable[[str | None], None],
     ) -> None:
         self._log = log
         self._paths = paths
-        self._environment = environment or {}
-        self._loop: Loop | None = None
+        self._environment = environment
+        self._loop = loop
+        self._judged = judged
         self._prober: Prober | None = None
         self._runs: CheckRuns | None = None
         self._policy: probe.ProbePolicy | None = None
@@ -101,23 +112,24 @@ class Probes:
         """Return what runs the check at the moment."""
         return self._prober or self._runs
 
-    def configure(self, probes: PortProbes | None, loop: Loop) -> None:
-        """Probe as the active configuration says; a policy that stays is left alone."""
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the active configuration."""
+        self.apply(candidate.config.port_probes)
+
+    def apply(self, probes: PortProbes | None) -> None:
+        """Probe as that says; a policy that stays is left alone."""
         if probes is None:
             self.close()
             return
-        self._loop = loop
         policy, is_script = probe.policy_for(probes), not probes.ports
         # A script may be judged as its only port was, and is another check all the same.
         if policy != self._policy or is_script != (self._runs is not None):
-            self._configure(policy, loop, time.monotonic(), is_script=is_script)
+            self._configure(policy, time.monotonic(), is_script=is_script)
             self._policy = policy
-        self.listeners.configure(probes.listeners, probes.watch, loop)
+        self.listeners.configure(probes.listeners, probes.watch, self._loop)
         self._explain()
 
-    def _configure(
-        self, policy: probe.ProbePolicy, loop: Loop, now: float, *, is_script: bool
-    ) -> None:
+    def _configure(self, policy: probe.ProbePolicy, now: float, *, is_script: bool) -> None:
         is_kept = (self._runs if is_script else self._prober) is not None
         if is_kept and self._maker is not None:
             self._maker.begin(now, policy)
@@ -138,7 +150,7 @@ class Probes:
         from ipfailover_agent.system.probing import Prober  # noqa: PLC0415 - not always
 
         self._prober = Prober(policy, self._on_report)
-        loop.watch_readable(self._prober.fileno(), SOURCE)
+        self._loop.watch_readable(self._prober.fileno(), SOURCE)
         self._prober.begin(now)
 
     def close(self) -> None:
@@ -151,15 +163,14 @@ class Probes:
 
     def _close_maker(self) -> None:
         if self._prober is not None:
-            if self._loop is not None:
-                self._loop.unwatch(self._prober.fileno())
+            self._loop.unwatch(self._prober.fileno())
             with contextlib.suppress(AgentError):  # the last line in that file is no longer true
                 files.remove_file(self._paths.check_reason)
         if self._maker is not None:
             self._maker.close()
         self._prober = self._runs = self._told = self._judged_at = None
 
-    def roster_is(self, instance_states: InstanceStates) -> None:
+    def on_instance_states(self, instance_states: InstanceStates, _: float) -> None:
         """Note the states of all instances: while none is eligible, no listener is watched."""
         self._is_eligible = any(each.state in _ELIGIBLE for each in instance_states.entries)
         self._regulate()
@@ -168,15 +179,23 @@ class Probes:
 
     @property
     def deadline(self) -> float | None:
-        """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        maker = self._maker
-        due = (None if maker is None else maker.deadline, self._retry_at)
-        return min((each for each in due if each is not None), default=None)
+        """Return when to look after the listeners."""
+        return self.listeners.deadline
 
-    def tick(self, now: float) -> bool:
+    def tick(self, now: float) -> None:
+        """Probe if it is time, and look after the listeners."""
+        self.resume(now)
+        self.listeners.tick(now)
+
+    @property
+    def resume_at(self) -> float | None:
+        """Return when to :meth:`resume`."""
+        return earliest(None if self._maker is None else self._maker.deadline, self._retry_at)
+
+    def resume(self, now: float) -> bool:
         """Probe if it is time, write again what could not be written; return if there is news."""
-        deadline = self.deadline
-        if deadline is None or now < deadline:
+        due = self.resume_at
+        if due is None or now < due:
             return False
         self._has_news = False
         if self._retry_at is not None and now >= self._retry_at:
@@ -197,10 +216,13 @@ class Probes:
         self._explain()
         return True
 
-    @property
-    def took(self) -> float | None:
-        """Return the seconds that the last round took: the slowest port's, None before one."""
-        return None if self._prober is None else self._prober.state.took
+    def status(self) -> StatusPart:
+        """Return how long the last round took: the slowest port's time."""
+        took = None if self._prober is None else self._prober.state.took
+        return StatusPart(
+            protections=(self.listeners.protection(),),
+            check_took=None if took is None else round(took, 6),
+        )
 
     def _on_gone(self, cause: str) -> bool:
         """Probe at once: a listener is gone; return whether there is news, or something due."""
@@ -218,11 +240,13 @@ class Probes:
         self._has_news = True
         self._write()
         if report.is_healthy:
+            self._judged(None)
             self._log.info("check.passed")
             return
         reason = report.reason
         if self._runs is not None:
             reason = files.read_reason(self._paths.check_reason) or "the check script fails"
+        self._judged(reason)
         told = {"cause": report.cause} if report.cause else {}
         self._log.warning("check.failed", reason=reason, **told)
 

@@ -13,6 +13,7 @@ from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, VrrpState
 from ipfailover_agent.core.planning import ownership
 from ipfailover_agent.core.rivalry import strays
+from ipfailover_agent.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _LOOK_EVERY: Final = 0.9  # seconds, while other nodes advertise: at each advert of one of them
 
 
-class StrayRemoval:
+class StrayRemoval(Service):
     """The addresses of one configuration that are on its interface and are held elsewhere.
 
     Args:
@@ -61,12 +62,12 @@ class StrayRemoval:
         self._elsewhere: frozenset[IPAddress] = frozenset()  # of instances not MASTER here
         self._kept: frozenset[IPAddress] = frozenset()  # the node's own, for all that is known
 
-    def configure(self, candidate: Candidate) -> None:
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
         """Apply the active configuration: what it adds may be on the interface already."""
         self._candidate = candidate
         self._state, self._kept = strays.StrayAddresses(), frozenset()
 
-    def roster_is(self, instance_states: InstanceStates) -> None:
+    def on_instance_states(self, instance_states: InstanceStates, _: float) -> None:
         """Note the states of all instances."""
         self._masters = instance_states.names_in(VrrpState.MASTER)
         self._elsewhere = frozenset(
@@ -103,7 +104,7 @@ class StrayRemoval:
         if is_asked:
             self._keepalived_watchdog.want_dump()
 
-    def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+    def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Judge by keepalived's answer which instances are MASTER here."""
         if not self._state.claims:
             return

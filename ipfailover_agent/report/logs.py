@@ -62,6 +62,25 @@ def configure(sink: Sink, *, log_format: LogFormat, level: str) -> FilteringBoun
     return logger
 
 
+def recording(log: FilteringBoundLogger, record: Callable[..., None]) -> FilteringBoundLogger:
+    """Return a log whose events, but those of debug, come to ``record`` first, at any level."""
+
+    def keep(_: object, method: str, event: EventDict) -> tuple[tuple[str], EventDict]:
+        name = event.pop("event")
+        if method != "debug":
+            record(name, **event)
+        return (name,), event
+
+    kept: FilteringBoundLogger = structlog.wrap_logger(
+        log,
+        processors=[keep],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        context_class=dict,
+        cache_logger_on_first_use=False,
+    )
+    return kept
+
+
 def _processors(log_format: LogFormat) -> list[Processor]:
     shared: list[Processor] = [
         structlog.processors.add_log_level,

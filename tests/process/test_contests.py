@@ -18,7 +18,9 @@ from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry.conflict import AdvertSeen
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.prepare import Candidate
+from ipfailover_agent.protection.advert_listener import AdvertListener
 from ipfailover_agent.protection.contests import REASON, Contests
 from ipfailover_agent.protection.shields import Shields
 from ipfailover_agent.system.loop import Loop
@@ -78,14 +80,19 @@ class World:
         self.holds = TrackFiles()
         holds: Any = self.holds
         keepalived: Any = SimpleNamespace(
-            want_dump=lambda: None, suspect=lambda: None, unanswered=0.0
+            want_dump=lambda: None, suspect=lambda: None, unanswered=0.0, keepalived=None
         )
         log = structlog.get_logger()
-        shields = Shields(log, os.environ, keepalived=lambda: None)
+        shields = Shields(log, os.environ, keepalived, lambda: None)
         self.contests = Contests(
-            log=log, holds=holds, keepalived_watchdog=keepalived, shields=shields
+            log=log,
+            loop=loop,
+            listener=AdvertListener(log),
+            holds=holds,
+            keepalived_watchdog=keepalived,
+            shields=shields,
         )
-        self.contests.configure(candidate, loop)
+        self.contests.configure(candidate, InstanceStates())
         assert self.contests.is_on
 
     def plan(self, addresses: str) -> Candidate:
@@ -104,7 +111,7 @@ class World:
 
     def reload(self, addresses: str) -> None:
         """Have keepalived reload another list."""
-        self.contests.configure(self.plan(addresses), self.loop)
+        self.contests.configure(self.plan(addresses), InstanceStates())
         self.contests.reload_began()
         self.contests.reload_ended()
 

@@ -61,7 +61,7 @@ class World:
     def configured(self, settings: Settings) -> list[dict[str, Any]]:
         """Take settings, let what they cause happen, and return the events."""
         config = planner.plan(settings, host_facts({"ens3": ["192.168.55.10/24"]}))
-        self.firewalls.configure(settings, config, time.monotonic())
+        self.firewalls.apply(settings, config, time.monotonic())
         return self.settled()
 
     def settled(self) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def world() -> Iterator[World]:
         with namespace.entered():
             made = World(namespace, events)
             yield made
-            made.firewalls.remove_all()
+            made.firewalls.close()
 
 
 def test_rules_come_and_go_with_the_variable(world: World) -> None:
@@ -122,7 +122,7 @@ def test_a_configuration_that_is_renamed_has_the_rules_of_its_new_name(world: Wo
     assert expected == sorted(each["event"] for each in told)
     assert 'comment "ipfailover-agent there"' in world.rules()
     assert "ipfailover-agent here" not in world.rules()
-    world.firewalls.remove_all()
+    world.firewalls.close()
     assert world.before == world.rules()
     assert not world.is_looked_after()
 

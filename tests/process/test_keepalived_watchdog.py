@@ -70,6 +70,8 @@ class Watched:
         }
         self.keepalived_watchdog = KeepalivedWatchdog(
             log=structlog.wrap_logger(None, processors=[self.capture]),
+            loop=loop,
+            environment=self.environment,
             directory=str(self.temporary),
             kill=lambda: self.kills.append(time.monotonic()),
             answered=lambda instances, asked_at: self.answers.append((instances, asked_at)),
@@ -102,19 +104,19 @@ class Watched:
             soon = time.monotonic() + 0.02
             for event in self.loop.wait(soon if due is None else min(due, soon)):
                 if isinstance(event, LineReceived) and event.source == STREAM:
-                    self.keepalived_watchdog.lookup_said(event.line)
+                    self.keepalived_watchdog.on_line(STREAM, event.line)
                 elif isinstance(event, StreamClosed):
-                    self.keepalived_watchdog.lookup_closed(self.loop)
+                    self.keepalived_watchdog.stream_closed(STREAM)
             self.keepalived_watchdog.tick(time.monotonic())
 
     def begin(self) -> None:
         """Let it ask for the signal, and wait for the answer."""
-        self.keepalived_watchdog.begin(self.loop, self.environment)
+        self.keepalived_watchdog.begin()
         lookup = self.keepalived_watchdog._lookup  # noqa: SLF001 - whose child it is, only the agent's reaper knows
         assert lookup is not None
         _, status = os.waitpid(lookup.pid, 0)
         ended = process.ChildExit(pid=lookup.pid, exit_code=os.waitstatus_to_exitcode(status))
-        assert self.keepalived_watchdog.child_exited(ended, self.loop)
+        assert self.keepalived_watchdog.child_exited(ended)
         self.run_until(lambda: self.keepalived_watchdog._lookup is None)  # noqa: SLF001 - as above
 
     def close(self) -> None:
@@ -201,7 +203,7 @@ def test_nothing_is_asked_once_keepalived_has_ended(watched: Watched) -> None:
     watched.begin()
     watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
     watched.run_until(lambda: bool(watched.answers))
-    watched.keepalived_watchdog.keepalived_ended()
+    watched.keepalived_watchdog.keepalived_ends()
     watched.keepalived_watchdog.want_dump()
     watched.keepalived_watchdog.suspect()
     assert watched.keepalived_watchdog.deadline is None
@@ -224,7 +226,7 @@ def test_a_keepalived_that_is_missing_is_told(watched: Watched) -> None:
     """What cannot be started cannot be asked; nothing raises."""
     (watched.programs / "keepalived").unlink()
     watched.environment["PATH"] = str(watched.programs)
-    watched.keepalived_watchdog.begin(watched.loop, watched.environment)
+    watched.keepalived_watchdog.begin()
     (entry,) = watched.capture.entries
     assert ("protection.off", "watch") == (entry["event"], entry["kind"])
     assert "keepalived" in watched.keepalived_watchdog.refusal
@@ -233,4 +235,4 @@ def test_a_keepalived_that_is_missing_is_told(watched: Watched) -> None:
 def test_the_end_of_another_child_is_not_ours(watched: Watched) -> None:
     """The agent has more children than this one."""
     ended = process.ChildExit(pid=1, exit_code=0)
-    assert not watched.keepalived_watchdog.child_exited(ended, watched.loop)
+    assert not watched.keepalived_watchdog.child_exited(ended)

@@ -28,7 +28,7 @@ class Ear:
     def __init__(self) -> None:
         self.is_open = False
 
-    def about(self, error: HostNotReadyError, _: object) -> HostNotReadyError:
+    def about(self, error: HostNotReadyError) -> HostNotReadyError:
         self.is_open = True
         return error
 
@@ -44,7 +44,7 @@ def test_nobody_listens_for_a_source_that_is_awaited_no_more(
     active: Any = SimpleNamespace(rendering=SimpleNamespace(digest="1"))
     found: list[Exception | None] = [AWAITED, refusal]
     ended: list[PreparationEnded] = []
-    anything: Any = SimpleNamespace(refused=lambda *_: None, unchanged=lambda *_: None)
+    anything: Any = SimpleNamespace(refused=lambda *_: (), unchanged=lambda *_: None)
     options = prepare.Options()
     ear: Any = Ear()
 
@@ -66,12 +66,13 @@ def test_nobody_listens_for_a_source_that_is_awaited_no_more(
         probes=anything,
         policy=anything,
         add_peers=anything,
+        loop=anything,
         dispatch=ended.append,
     )
     candidates.active, candidates.ear = active, ear
-    candidates.prepare(anything, runs=True)
+    candidates.prepare(runs=True)
     assert ear.is_open
-    candidates.prepare(anything, runs=True)
+    candidates.prepare(runs=True)
     assert not ear.is_open
     last = CandidateVerdict.UNCHANGED if refusal is None else CandidateVerdict.REFUSED
     assert [CandidateVerdict.NOT_READY, last] == [each.verdict for each in ended]

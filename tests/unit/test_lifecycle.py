@@ -13,15 +13,20 @@ from ipfailover_agent.core.supervising.supervision import (
     AgentPhase,
     CandidateVerdict,
     Reload,
+    ReloadVerdict,
     SupervisionPolicy,
 )
 
 POLICY = SupervisionPolicy()
-ACCEPTED = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED)
-UNCHANGED = does.PreparationEnded(verdict=CandidateVerdict.UNCHANGED)
-TWICE = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=2)
-REFUSED = does.PreparationEnded(verdict=CandidateVerdict.REFUSED)
-NOT_READY = does.PreparationEnded(verdict=CandidateVerdict.NOT_READY)
+CHANGES = ("10.0.0.1 is added",)
+PROBLEMS = ("X is missing: set it",)
+ACCEPTED = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED, lines=CHANGES)
+UNCHANGED = does.PreparationEnded(verdict=CandidateVerdict.UNCHANGED, lines=("in force now: A",))
+TWICE = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED, lines=CHANGES, signals=2)
+REFUSED = does.PreparationEnded(verdict=CandidateVerdict.REFUSED, lines=PROBLEMS)
+NOT_READY = does.PreparationEnded(verdict=CandidateVerdict.NOT_READY, lines=PROBLEMS)
+IN_FORCE = does.EndReload(verdict=ReloadVerdict.ACCEPTED, lines=CHANGES)
+AS_IT_WAS = does.EndReload(verdict=ReloadVerdict.UNCHANGED, lines=("in force now: A",))
 CRASH = does.KeepalivedEnded(exit_code=None)
 HUP = does.SignalKeepalived(signal=signal.SIGHUP)
 AS_PLANNED = does.VerificationEnded()
@@ -226,7 +231,7 @@ def test_an_accepted_reload_puts_files_in_place_and_signals_once() -> None:
     state, actions = to_running(
         does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), AS_PLANNED
     )
-    assert (does.EndReload(),) == actions
+    assert (IN_FORCE,) == actions
     assert state.reload is Reload.NONE
 
 
@@ -239,7 +244,7 @@ def test_a_second_signal_waits_for_the_first_reload_to_complete() -> None:
     assert (does.PlaceStep(), HUP) == to_running(*once, AS_PLANNED)[1]
     both = (*once, AS_PLANNED, does.ReloadCompleted())
     assert (does.Verify(),) == to_running(*both)[1]
-    assert (does.EndReload(),) == to_running(*both, AS_PLANNED)[1]
+    assert (IN_FORCE,) == to_running(*both, AS_PLANNED)[1]
 
 
 @pytest.mark.parametrize("signals", [1, 2])
@@ -290,8 +295,9 @@ def test_a_last_step_that_cannot_be_seen_stays_in_place(before: tuple[does.Event
     state, actions = to_running(does.ReloadRequested(), *before, does.ReloadCompleted(), UNSEEN)
     (end,) = actions
     assert isinstance(end, does.EndReload)
-    assert (False, AgentPhase.RUNNING) == (end.is_confirmed, state.phase)
+    assert (ReloadVerdict.UNCONFIRMED, AgentPhase.RUNNING) == (end.verdict, state.phase)
     assert "it gave no answer" in end.reason
+    assert (end.reason, *CHANGES) == end.lines
 
 
 FIRST_IN_DOUBT: dict[str, tuple[does.Event | float, ...]] = {
@@ -313,7 +319,7 @@ def test_a_first_step_in_doubt_is_taken_back_by_a_signal(
     state, actions = to_running(*events, does.ReloadCompleted(), AS_PLANNED)
     (end,) = actions
     assert isinstance(end, does.EndReload)
-    assert end.is_confirmed
+    assert (ReloadVerdict.REFUSED, (end.reason,)) == (end.verdict, end.lines)
     assert end.reason.startswith("rolled back after the first of two steps: ")
     assert (Reload.NONE, AgentPhase.RUNNING, "") == (state.reload, state.phase, state.difference)
 
@@ -326,7 +332,7 @@ def test_a_way_back_that_is_in_doubt_too_ends_with_both_reasons(
     state, actions = to_running(does.ReloadRequested(), TWICE, *doubt, *doubt)
     (end,) = actions
     assert isinstance(end, does.EndReload)
-    assert end.is_confirmed
+    assert (ReloadVerdict.REFUSED, (end.reason,)) == (end.verdict, end.lines)
     assert "; then: " in end.reason
     assert (Reload.NONE, AgentPhase.RUNNING) == (state.reload, state.phase)
 
@@ -359,7 +365,9 @@ def test_keepalived_that_ends_while_it_is_verified_is_rolled_back() -> None:
     """As while it reads its file."""
     events = (does.ReloadRequested(), ACCEPTED, does.ReloadCompleted(), CRASH)
     _, actions = to_running(*events)
-    assert does.EndReload(reason="keepalived ended during the reload") == actions[0]
+    reason = "keepalived ended during the reload"
+    refused = does.EndReload(verdict=ReloadVerdict.REFUSED, reason=reason, lines=(reason,))
+    assert refused == actions[0]
     assert does.RollBack() in to_running(*events, does.GroupGone())[1]
 
 
@@ -372,15 +380,15 @@ def test_a_stop_during_a_roll_back_stops() -> None:
 
 def test_changed_scripts_alone_are_put_in_place_without_a_signal() -> None:
     """keepalived starts them anew each time anyway."""
-    scripts = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=0)
+    scripts = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED, lines=CHANGES, signals=0)
     _, actions = to_running(does.ReloadRequested(), scripts)
-    assert (does.Activate(), does.EndReload()) == actions
+    assert (does.Activate(), IN_FORCE) == actions
 
 
 def test_an_unchanged_reload_signals_nothing() -> None:
-    """Only the verdict is told."""
+    """The services apply it all the same: variables of the agent alone may be others."""
     _, actions = to_running(does.ReloadRequested(), UNCHANGED)
-    assert (does.EndReload(),) == actions
+    assert (does.Activate(), AS_IT_WAS) == actions
 
 
 @pytest.mark.parametrize("verdict", [REFUSED, NOT_READY], ids=["refused", "not ready"])
@@ -390,6 +398,7 @@ def test_a_refused_reload_changes_nothing(verdict: does.PreparationEnded) -> Non
     assert state.phase is AgentPhase.RUNNING
     assert [does.EndReload] == [type(each) for each in actions]
     assert isinstance(actions[0], does.EndReload)
+    assert (ReloadVerdict.REFUSED, PROBLEMS) == (actions[0].verdict, actions[0].lines)
     assert actions[0].reason
 
 
@@ -398,9 +407,9 @@ def test_many_reloads_at_once_are_two() -> None:
     state, _ = to_running(*[does.ReloadRequested()] * 20)
     assert state.reload_again
     _, actions = to_running(*[does.ReloadRequested()] * 20, UNCHANGED)
-    assert (does.EndReload(), does.Prepare()) == actions
+    assert (does.Activate(), AS_IT_WAS, does.Prepare()) == actions
     state, actions = to_running(*[does.ReloadRequested()] * 20, UNCHANGED, UNCHANGED)
-    assert (does.EndReload(),) == actions
+    assert (does.Activate(), AS_IT_WAS) == actions
     assert not state.reload_again
 
 
@@ -437,7 +446,7 @@ def test_a_reload_while_preparing_gives_a_bad_candidate_another_look(
     state, actions = replay(does.AgentStarted(), does.ReloadRequested(), verdict)
     assert (AgentPhase.PREPARING, (does.Prepare(),)) == (state.phase, actions)
     _, actions = replay(does.AgentStarted(), does.ReloadRequested(), verdict, ACCEPTED)
-    assert (does.EndReload(), *START) == actions
+    assert (IN_FORCE, *START) == actions
 
 
 def test_a_reload_ends_waiting_and_back_off_at_once() -> None:
@@ -501,7 +510,7 @@ def test_a_reload_meanwhile_gets_its_verdict_from_the_start_that_follows() -> No
         does.GroupGone(),
         ACCEPTED,
     )
-    assert does.EndReload() == actions[0]
+    assert IN_FORCE == actions[0]
     assert state.phase is AgentPhase.STARTING
 
 
@@ -551,7 +560,7 @@ def test_a_reload_that_is_not_confirmed_is_told_so() -> None:
         does.ReloadRequested(), ACCEPTED, POLICY.reload_grace, does.SupervisionDeadlinePassed()
     )
     assert isinstance(actions[0], does.EndReload)
-    assert not actions[0].is_confirmed
+    assert actions[0].verdict is ReloadVerdict.UNCONFIRMED
     assert actions[0].reason
 
 
@@ -685,6 +694,24 @@ def test_a_deadline_that_no_phase_set_is_dropped(phase: AgentPhase) -> None:
     assert (does.Lifecycle(phase=phase), ()) == lifecycle.step(
         odd, does.SupervisionDeadlinePassed(), 2.0, POLICY
     )
+
+
+@pytest.mark.parametrize(
+    ("events", "lines"),
+    [
+        ((REFUSED,), PROBLEMS),
+        ((NOT_READY, does.StopRequested()), PROBLEMS),
+        ((NOT_READY, does.ReloadRequested(), does.StopRequested()), ()),
+        ((ACCEPTED, does.Spawned(pid=7), CRASH, does.GroupGone(), does.StopRequested()), ()),
+    ],
+    ids=["refused", "waiting", "looked at anew", "was in force"],
+)
+def test_the_end_reports_what_is_wrong_where_no_configuration_came_into_force(
+    events: tuple[does.Event, ...], lines: tuple[str, ...]
+) -> None:
+    """The last line of a container is what platforms show of it."""
+    _, actions = replay(does.AgentStarted(), *events)
+    assert lines == finish(actions).lines
 
 
 def test_changed_inputs_are_planned_with_at_once_while_waiting() -> None:

@@ -41,6 +41,7 @@ from ipfailover_agent.core.supervising.supervision import (
     Reload,
     ReloadCompleted,
     ReloadRequested,
+    ReloadVerdict,
     RestartWanted,
     Restore,
     RollBack,
@@ -125,14 +126,20 @@ def _prepare(state: Lifecycle, reload: Reload = Reload.NONE) -> Step:
     ``reload`` PREPARING: a reload was requested, and its verdict is awaited.
     """
     state = replace(
-        state, phase=AgentPhase.PREPARING, deadline=None, reload=reload, reload_again=False
+        state,
+        phase=AgentPhase.PREPARING,
+        deadline=None,
+        reload=reload,
+        reload_again=False,
+        lines=() if reload is Reload.PREPARING else state.lines,
     )
     return state, (Prepare(),)
 
 
 def _finish(state: Lifecycle, code: ExitCode, reason: str) -> Step:
     state = replace(state, phase=AgentPhase.STOPPED, deadline=None, pid=None)
-    return state, (ReleaseAddresses(), Finish(exit_code=code, reason=reason))
+    lines = () if state.has_active else state.lines
+    return state, (ReleaseAddresses(), Finish(exit_code=code, reason=reason, lines=lines))
 
 
 def _on_preparation_ended(
@@ -144,13 +151,23 @@ def _on_preparation_ended(
         return state, ()
     match event.verdict:
         case CandidateVerdict.ACCEPTED if event.signals:
-            return reloading.begin(state, event.signals, now, policy)
-        case CandidateVerdict.ACCEPTED:
-            return reloading.end(state, (Activate(),))
-        case CandidateVerdict.UNCHANGED:
-            return reloading.end(state, ())
+            return reloading.begin(state, event, now, policy)
+        case CandidateVerdict.ACCEPTED | CandidateVerdict.UNCHANGED:
+            return reloading.end(state, Activate(), _verdict_on(event))
         case CandidateVerdict.REFUSED | CandidateVerdict.NOT_READY:
-            return reloading.end(state, (), _REFUSED)
+            return reloading.end(state, _verdict_on(event))
+    assert_never(event.verdict)
+
+
+def _verdict_on(event: PreparationEnded) -> EndReload:
+    """Return the verdict on a reload that needs no signal."""
+    match event.verdict:
+        case CandidateVerdict.ACCEPTED:
+            return EndReload(lines=event.lines)
+        case CandidateVerdict.UNCHANGED:
+            return EndReload(verdict=ReloadVerdict.UNCHANGED, lines=event.lines)
+        case CandidateVerdict.REFUSED | CandidateVerdict.NOT_READY:
+            return reloading.refused(_REFUSED, event.lines)
     assert_never(event.verdict)
 
 
@@ -161,8 +178,8 @@ def _on_first_candidate(
     accepted = event.verdict in {CandidateVerdict.ACCEPTED, CandidateVerdict.UNCHANGED}
     report: tuple[Action, ...] = ()
     if state.reload is Reload.PREPARING:
-        report = (EndReload(reason="" if accepted else _REFUSED),)
-        state = replace(state, reload=Reload.NONE)
+        report = (_verdict_on(event),)
+    state = replace(state, reload=Reload.NONE, lines=event.lines)
     if accepted:
         state = replace(state, phase=AgentPhase.STARTING, has_active=True, ready_at=None)
         return state, (*report, ReleaseAddresses(), Activate(), Spawn())
@@ -275,7 +292,7 @@ def _on_reload_requested(state: Lifecycle) -> Step:
         ) if not state.stops:
             return replace(state, reload_again=True), ()
         case _:
-            return state, (EndReload(reason=_STOPPING),)
+            return state, (reloading.refused(_STOPPING),)
 
 
 def _on_inputs_changed(state: Lifecycle) -> Step:
@@ -302,7 +319,7 @@ def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) 
         return state, ()
     actions: tuple[Action, ...] = ()
     if state.reload is not Reload.NONE or state.reload_again:
-        actions = (EndReload(reason=_STOPPING),)
+        actions = (reloading.refused(_STOPPING),)
     if state.phase is AgentPhase.PREPARING or state.reload is Reload.PREPARING:
         actions = (AbandonPreparation(), *actions)
     state = replace(state, stops=True, reload=Reload.NONE, reload_again=False, difference="")

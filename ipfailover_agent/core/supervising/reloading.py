@@ -17,8 +17,10 @@ from ipfailover_agent.core.supervising.supervision import (
     EndReload,
     Lifecycle,
     PlaceStep,
+    PreparationEnded,
     Prepare,
     Reload,
+    ReloadVerdict,
     RollBack,
     SignalGroup,
     SignalKeepalived,
@@ -38,30 +40,36 @@ _RETURNED = "rolled back after the first of two steps"
 _ROLLED_BACK = "rolled back, since keepalived did not do what was planned"
 
 
-def begin(state: Lifecycle, signals: int, now: float, policy: SupervisionPolicy) -> Step:
+def refused(reason: str, lines: tuple[str, ...] = ()) -> EndReload:
+    """Return the verdict on a reload that is not in force; ``lines``: what is wrong with it."""
+    return EndReload(verdict=ReloadVerdict.REFUSED, reason=reason, lines=lines or (reason,))
+
+
+def begin(
+    state: Lifecycle, event: PreparationEnded, now: float, policy: SupervisionPolicy
+) -> Step:
     """Put an accepted candidate in force, by one SIGHUP or two."""
-    state = replace(state, reload=Reload.APPLYING, signals_left=signals - 1)
+    signals = event.signals
+    state = replace(state, reload=Reload.APPLYING, lines=event.lines, signals_left=signals - 1)
     state = _wait(state, policy.reload_grace, now, policy)
     placed = (PlaceStep(),) if signals > 1 else ()
     return state, (Activate(), *placed, SignalKeepalived(signal=signal.SIGHUP))
 
 
-def end(
-    state: Lifecycle, actions: tuple[Action, ...], reason: str = "", *, is_confirmed: bool = True
-) -> Step:
-    """Close a reload; begin the next one if it was asked for meanwhile."""
+def end(state: Lifecycle, *actions: Action) -> Step:
+    """Close a reload, the last action of which is its verdict; begin the next one if asked for."""
     again = state.reload_again
     state = replace(
         state,
         reload=Reload.PREPARING if again else Reload.NONE,
         reload_again=False,
+        lines=(),
         signals_left=0,
         difference="",
         returns=False,
         deadline=None,
     )
-    end = EndReload(reason=reason, is_confirmed=is_confirmed)
-    return state, (*actions, end, *((Prepare(),) if again else ()))
+    return state, (*actions, *((Prepare(),) if again else ()))
 
 
 def completed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
@@ -95,7 +103,8 @@ def verified(
         return _on_doubt(state, f"{_UNSEEN}: {event.doubt}", now, policy)
     if state.signals_left:
         return _next_step(state, now, policy)
-    return end(state, (), state.difference)
+    done = refused(state.difference) if state.difference else EndReload(lines=state.lines)
+    return end(state, done)
 
 
 def deadline_passed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
@@ -117,8 +126,8 @@ def deadline_passed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> 
 def cut_short(state: Lifecycle) -> EndReload:
     """Return the verdict on a reload during which keepalived ended, if only on purpose."""
     if state.reload is Reload.ROLLING_BACK:
-        return EndReload(reason=state.difference)
-    return EndReload(reason=_and_then(state.difference, _ENDED))
+        return refused(state.difference)
+    return refused(_and_then(state.difference, _ENDED))
 
 
 def _wait(state: Lifecycle, grace: float, now: float, policy: SupervisionPolicy) -> Lifecycle:
@@ -146,9 +155,10 @@ def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPoli
     lose some, were the first not in force. What one step brings stays in place.
     """
     if state.returns:
-        return end(state, (), _and_then(state.difference, reason))
+        return end(state, refused(_and_then(state.difference, reason)))
     if not state.signals_left:
-        return end(state, (), reason, is_confirmed=False)
+        lines = (reason, *state.lines)
+        return end(state, EndReload(verdict=ReloadVerdict.UNCONFIRMED, reason=reason, lines=lines))
     state = replace(
         state,
         reload=Reload.APPLYING,

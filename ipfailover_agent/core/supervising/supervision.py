@@ -50,6 +50,15 @@ class CandidateVerdict(enum.Enum):
     NOT_READY = "not ready"
 
 
+class ReloadVerdict(enum.Enum):
+    """What became of a reload; the values are shown to operators."""
+
+    ACCEPTED = "accepted"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    UNCONFIRMED = "unconfirmed"  # it is in place, and keepalived has not confirmed it
+
+
 class SupervisionPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds, and every limit.
 
@@ -90,12 +99,14 @@ class PreparationEnded(Struct, frozen=True, kw_only=True):
 
     Attributes:
         verdict: what became of it.
+        lines: what it changes, or what is wrong with it.
         signals: how many SIGHUPs apply it to a running keepalived (0: only scripts changed).
         may_change: the variables come from a source that may be mended while the agent waits.
         exit_code: with REFUSED, what the agent exits with if it has nothing else to run.
     """
 
     verdict: CandidateVerdict
+    lines: tuple[str, ...] = ()
     signals: int = 1
     may_change: bool = False
     exit_code: ExitCode = ExitCode.CONFIG
@@ -202,7 +213,10 @@ class AbandonPreparation(Struct, frozen=True):
 
 
 class Activate(Struct, frozen=True):
-    """Put the candidate's files in place; the configuration so far becomes the previous one."""
+    """Have all services apply the candidate, whose files are in place.
+
+    The configuration so far becomes the previous one.
+    """
 
 
 class PlaceStep(Struct, frozen=True):
@@ -250,13 +264,15 @@ class ReleaseAddresses(Struct, frozen=True):
 
 
 class EndReload(Struct, frozen=True, kw_only=True):
-    """The reload is over: report it. ``reason`` is empty where it was carried out.
+    """The reload is over: report it.
 
-    ``is_confirmed`` False: the new configuration is in place, and keepalived has not confirmed it.
+    ``reason`` is empty where it was carried out. ``lines`` are what it changes, or why it did not
+    do that.
     """
 
+    verdict: ReloadVerdict = ReloadVerdict.ACCEPTED
     reason: str = ""
-    is_confirmed: bool = True
+    lines: tuple[str, ...] = ()
 
 
 class TellRestart(Struct, frozen=True, kw_only=True):
@@ -273,10 +289,11 @@ class ScheduleRestart(Struct, frozen=True, kw_only=True):
 
 
 class Finish(Struct, frozen=True, kw_only=True):
-    """End the agent."""
+    """End the agent; ``lines``: what is wrong, where no configuration was ever in force."""
 
     exit_code: ExitCode
     reason: str
+    lines: tuple[str, ...] = ()
 
 
 Action = (
@@ -312,6 +329,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
         has_active: a configuration has been accepted before.
         reload: how far a reload has come.
         reload_again: another reload was asked for meanwhile.
+        lines: what the newest candidate changes, or what is wrong with it.
         signals_left: SIGHUPs that the reload being applied still needs.
         difference: why the reload is rolled back, empty where it is not.
         returns: the configuration before is the active one again, while the reload goes on.
@@ -330,6 +348,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
     has_active: bool = False
     reload: Reload = Reload.NONE
     reload_again: bool = False
+    lines: tuple[str, ...] = ()
     signals_left: int = 0
     difference: str = ""
     returns: bool = False
