@@ -4,18 +4,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from msgspec import Struct
+
 from ipfailover_agent.report.status_model import NOTHING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
     from ipfailover_agent.core.model import VrrpState
     from ipfailover_agent.core.network.packets import Advert
+    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
+    from ipfailover_agent.core.supervising.supervision import Event
     from ipfailover_agent.core.telling.transition import Withholding
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.report.status_model import StatusPart
+    from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.process import ChildExit
+
+
+class Common(Struct, frozen=True, kw_only=True):
+    """What every service of one agent may use.
+
+    Attributes:
+        log: where events go.
+        loop: watches descriptors; it runs from :meth:`Service.begin` on.
+        paths: of the run directory.
+        environment: the initial one, for programs.
+        changed: called when the status has to be written.
+        dispatch: called with an event for the state machine.
+    """
+
+    log: FilteringBoundLogger
+    loop: Loop
+    paths: RunPaths
+    environment: Mapping[str, str]
+    changed: Callable[[], None]
+    dispatch: Callable[[Event], None]
 
 
 class Service:
@@ -27,6 +56,14 @@ class Service:
 
     source: ClassVar[str] = ""
     """Of the loop's events that are for this service: their source, up to a blank."""
+
+    def __init__(self, common: Common) -> None:
+        self._log = common.log
+        self._loop = common.loop
+        self._paths = common.paths
+        self._environment = common.environment
+        self._changed = common.changed
+        self._dispatch = common.dispatch
 
     # --- time -----------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from ipfailover_agent.protection.shields import Shields
 from ipfailover_agent.protection.stray_removal import StrayRemoval
 from ipfailover_agent.protection.verification import Verifier
 from ipfailover_agent.report.status_model import together
-from ipfailover_agent.service import Service
+from ipfailover_agent.service import Common, Service
 from ipfailover_agent.web import Web
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.report.status_model import StatusPart
     from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.output import LineSink
-
-_NO_SERVICE = Service()  # of late events: they are for one that has let go of the descriptor
 
 
 class Services:
@@ -80,15 +78,12 @@ class Services:
         kill: Callable[[], None],
         restart: Callable[[str], bool],
     ) -> None:
-        leases = Leases(log)
-        listener = AdvertListener(log)
-        holds = Holds(log, paths)
         self.transition_causes = TransitionCauses(
             paths,
             Sources(
                 withholdings=self.withholdings,
-                blindness=listener.blindness,
-                lapsed_at=leases.lapsed_at,
+                is_wire_watched=self._is_wire_watched,
+                lapsed_at=self._lapsed_at,
             ),
         )
         self.reporter = Reporter(
@@ -100,82 +95,69 @@ class Services:
             history=history,
             transition_causes=self.transition_causes,
         )
-        changed = self.reporter.touch
-        self.keepalived_watchdog = KeepalivedWatchdog(
+        self.common = common = Common(
             log=log,
             loop=loop,
+            paths=paths,
             environment=environment,
-            directory=paths.temporary,
-            kill=kill,
-            answered=self._on_dump,
+            changed=self.reporter.touch,
+            dispatch=dispatch,
         )
-        self.drains = Drains(log=log, paths=paths, holds=holds, listener=listener, changed=changed)
-        holders = HolderMonitor(changed)
-        strays = StrayRemoval(
-            log=log, paths=paths, leases=leases, keepalived_watchdog=self.keepalived_watchdog
-        )
-        shields = Shields(log, environment, self.keepalived_watchdog, changed)
+        self._leases = Leases(common)
+        self._listener = AdvertListener(log)
+        holds = Holds(common)
+        watchdog = KeepalivedWatchdog(common, kill=kill, answered=self._on_dump)
+        self.keepalived_watchdog = watchdog
+        self.drains = Drains(common, holds, self._listener)
+        holders = HolderMonitor(common)
+        strays = StrayRemoval(common, self._leases, watchdog)
+        shields = Shields(common, watchdog)
         self.contests = Contests(
-            log=log,
-            loop=loop,
-            listener=listener,
+            common,
+            listener=self._listener,
             holds=holds,
-            keepalived_watchdog=self.keepalived_watchdog,
+            keepalived_watchdog=watchdog,
             shields=shields,
             hearers=(self.drains, holders, strays),
             announced=strays.announced,
             seen=self.transition_causes.advert,
         )
         self.link_watch = LinkWatch(
-            log=log,
-            loop=loop,
+            common,
             holds=holds,
-            keepalived_watchdog=self.keepalived_watchdog,
+            keepalived_watchdog=watchdog,
             contests=self.contests,
             restart=restart,
-            changed=changed,
         )
-        probes = Probes(
-            log=log,
-            paths=paths,
-            environment=environment,
-            loop=loop,
-            judged=self.transition_causes.judged,
-        )
-        self.verifier = Verifier(
-            log=log, keepalived_watchdog=self.keepalived_watchdog, dispatch=dispatch
-        )
-        peering = Peering(log=log, loop=loop, path=paths.peers, dispatch=dispatch)
+        probes = Probes(common, self.transition_causes.judged)
+        self.verifier = Verifier(common, watchdog)
+        peering = Peering(common)
         self.config_manager = ConfigManager(
-            environment=environment,
+            common,
             options=options,
-            paths=paths,
             reporter=self.reporter,
             holds=holds,
             probes=probes,
             policy=policy,
             add_peers=peering.add_to,
-            loop=loop,
-            dispatch=dispatch,
         )
         self.watcher = Watcher(
-            log=log,
+            common,
             options=options,
             reporter=self.reporter,
             config_manager=self.config_manager,
             policy=policy,
-            dispatch=dispatch,
         )
         # Leases come first: no other work may delay a renewal.
         self._in_order: tuple[Service, ...] = (
-            leases,
+            self._leases,
             holds,
-            self.keepalived_watchdog,
+            watchdog,
             self.contests,
             self.drains,
             holders,
             strays,
-            Firewalls(log, environment),
+            Firewalls(common),
             shields,
             probes,
             self.link_watch,
@@ -184,15 +166,10 @@ class Services:
             self.config_manager,
             peering,
             self.watcher,
-            Web(
-                options.listen,
-                log=log,
-                loop=loop,
-                reporter=self.reporter,
-                keepalived_watchdog=self.keepalived_watchdog,
-            ),
+            Web(common, options.listen, reporter=self.reporter, keepalived_watchdog=watchdog),
         )
         self._by_source = {each.source: each for each in self._in_order if each.source}
+        self._no_service = Service(common)  # for what comes of a descriptor that was let go of
         self._instance_states = InstanceStates()  # as the services know them
 
     def __iter__(self) -> Iterator[Service]:
@@ -201,7 +178,7 @@ class Services:
 
     def of(self, source: str) -> Service:
         """Return the service that the loop's events of that source are for."""
-        return self._by_source.get(source.partition(" ")[0], _NO_SERVICE)
+        return self._by_source.get(source.partition(" ")[0], self._no_service)
 
     def configure(self) -> None:
         """Have all services apply the configuration in force, on the node as it is now."""
@@ -224,6 +201,12 @@ class Services:
         """Return why an instance is kept in FAULT on purpose."""
         found = (each.withholding(name) for each in self._in_order)
         return tuple(each for each in found if each is not None)
+
+    def _is_wire_watched(self) -> bool:
+        return not self._listener.blindness()
+
+    def _lapsed_at(self, now: float) -> float | None:
+        return self._leases.lapsed_at(now)
 
     def status(self) -> StatusPart:
         """Return what the status shows of all services."""

@@ -65,7 +65,6 @@ class Supervisor(Service):
         wrap: Callable[[bytes], bytes],
         loop: Loop,
     ) -> None:
-        self._log = log
         self._policy = policy
         self._state = does.Lifecycle()
         self._queue: deque[does.Event] = deque()
@@ -85,6 +84,7 @@ class Supervisor(Service):
             kill=self.kill_keepalived,
             restart=self.restart,
         )
+        super().__init__(self.services.common)
         self._reporter = self.services.reporter
         self._transition_causes = self.services.transition_causes
         self._config_manager = self.services.config_manager

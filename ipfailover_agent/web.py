@@ -17,13 +17,11 @@ from ipfailover_agent.report.status_model import NOTHING, ListenStatus, StatusPa
 from ipfailover_agent.service import Service
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.chronicle.reporter import Reporter
     from ipfailover_agent.core.model import ListenAddress
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.report.http_server import Server
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.service import Common
 
 SOURCE = "http"
 _BEAT = 5.0  # seconds without anything to do after which the loop shows that it lives
@@ -40,8 +38,6 @@ class Web(Service):
 
     Args:
         written: IPFAILOVER_LISTEN.
-        log: where events go.
-        loop: is woken by the thread.
         reporter: makes the snapshots.
         keepalived_watchdog: asks keepalived.
 
@@ -53,16 +49,14 @@ class Web(Service):
 
     def __init__(
         self,
+        common: Common,
         written: str,
         *,
-        log: FilteringBoundLogger,
-        loop: Loop,
         reporter: Reporter,
         keepalived_watchdog: KeepalivedWatchdog,
     ) -> None:
+        super().__init__(common)
         self._address = listen.parse(written)
-        self._log = log
-        self._loop = loop
         self._reporter = reporter
         self._keepalived_watchdog = keepalived_watchdog
         self._exchange: Exchange | None = None
@@ -185,7 +179,7 @@ class Web(Service):
     def _tell(self, listening: Listening) -> None:
         before, self._told = self._told, listening
         address = str(self._address)
-        self._reporter.touch()
+        self._changed()
         if listening.failure and listening.failure != before.failure:
             self._log.error("status.failed", address=address, error=listening.failure)
         elif listening.active and not before.active:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.chronicle.history import utc_now
-from ipfailover_agent.chronicle.ready_file import ReadyFile
 from ipfailover_agent.chronicle.status_builder import Active, Known, build_status, judge_readiness
-from ipfailover_agent.chronicle.status_file import StatusFile
+from ipfailover_agent.chronicle.status_file import ReadyFile, StatusFile
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 class Sources(Struct, kw_only=True):
-    """Functions that answer the rest: why an instance is held, why no adverts come, the lapse."""
+    """Functions that answer the rest: the holders, whether adverts are watched, the last lapse."""
 
     withholdings: Callable[[str], tuple[Withholding, ...]] = lambda _: ()
-    blindness: Callable[[], str] = lambda: "nothing is received"
+    is_wire_watched: Callable[[], bool] = lambda: False
     lapsed_at: Callable[[float], float | None] = lambda _: None
 
 
@@ -166,7 +166,7 @@ class TransitionCauses(Struct):
                 now=now,
                 priority=instance.priority,
                 advert_interval=instance.advertisement.interval,
-                is_wire_watched=not self.sources.blindness(),
+                is_wire_watched=self.sources.is_wire_watched(),
                 sightings=memory.sightings,
                 outranked=memory.outranked,
                 preempted=memory.preempted,

@@ -33,17 +33,14 @@ from ipfailover_agent.system import address_release, files, memory, process
 from ipfailover_agent.system.config_test import ConfigTest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from ipfailover_agent.chronicle.reporter import Reporter
     from ipfailover_agent.core.changing.verify import Expectation
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
-    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
     from ipfailover_agent.prepare import AddPeers, Candidate, Options, Variables
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.probes import Probes
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.service import Common
 
 
 _AS_IT_IS = "keepalived's configuration stays as it is"
@@ -73,31 +70,25 @@ class ConfigManager(Service):
 
     def __init__(
         self,
+        common: Common,
         *,
-        environment: Mapping[str, str],
         options: Options,
-        paths: RunPaths,
         reporter: Reporter,
         holds: Holds,
         probes: Probes,
         policy: SupervisionPolicy,
         add_peers: AddPeers,
-        loop: Loop,
-        dispatch: Callable[[PreparationEnded], None],
     ) -> None:
-        self.environment = {**environment, "TMPDIR": paths.temporary}
+        super().__init__(common)
+        self.environment = {**self._environment, "TMPDIR": self._paths.temporary}
         self.active: Candidate | None = None
-        self.ear = SourceEar(loop)
-        self._initial_environment = environment
+        self.ear = SourceEar(self._loop)
         self._options = options
-        self._paths = paths
         self._reporter = reporter
         self._holds = holds
         self._probes = probes
         self._policy = policy
         self._add_peers = add_peers
-        self._loop = loop
-        self._dispatch = dispatch
         self._previous: Candidate | None = None
         self._accepted: tuple[Candidate, Variables] | None = None
         self._variables: Variables | None = None
@@ -140,7 +131,7 @@ class ConfigManager(Service):
         nothing.
         """
         try:
-            variables = prepare.read_variables(self._initial_environment, self._options)
+            variables = prepare.read_variables(self._environment, self._options)
             if self._variables is not None:
                 prepare.refuse_start_only_changes(self._variables, variables)
             candidate = prepare.build(variables.values, self._options, self._add_known)
@@ -378,9 +369,7 @@ class ConfigManager(Service):
         """Write down what is in force, for commands that compare with it."""
         if self.active is None or self._variables is None:
             return
-        record = prepare.record(
-            self.active, self._variables, self._initial_environment, self._options
-        )
+        record = prepare.record(self.active, self._variables, self._environment, self._options)
         try:
             files.write_atomically(self._paths.active, records.to_json(record))
         except AgentError as error:

@@ -19,16 +19,12 @@ from ipfailover_agent.service import Service
 from ipfailover_agent.system import host, memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
     from ipfailover_agent.core.peering import inquiries
     from ipfailover_agent.core.peering.names import LookupResult, Question
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.resolving import Resolver
 
 SOURCE = "peers"
@@ -39,29 +35,16 @@ class Peering(Service):
     """The peers of one agent; idle, and not even imported, while there are no names.
 
     Args:
-        log: where events go.
-        loop: watches for answers.
-        path: of the record.
-        dispatch: gets InputsChanged when there is another set to plan with; again each minute
-            while the active configuration has not got it, since what refused it may pass.
         policy: every delay.
+
+    InputsChanged is dispatched when there is another set to plan with; again each minute while the
+    active configuration has not got it, since what refused it may pass.
     """
 
     source = SOURCE
 
-    def __init__(
-        self,
-        *,
-        log: FilteringBoundLogger,
-        loop: Loop,
-        path: str,
-        dispatch: Callable[[InputsChanged], None],
-        policy: inquiries.PeersPolicy | None = None,
-    ) -> None:
-        self._log = log
-        self._path = path
-        self._loop = loop
-        self._dispatch = dispatch
+    def __init__(self, common: Common, policy: inquiries.PeersPolicy | None = None) -> None:
+        super().__init__(common)
         self._policy = policy
         self._repeats = Repeats()
         self._state: inquiries.Peers | None = None
@@ -94,7 +77,7 @@ class Peering(Service):
         state = self._state
         if state is None:
             state = inquiries.Peers()
-            stored = memory.read_recorded_peers(self._path, peers.questions(settings))
+            stored = memory.read_recorded_peers(self._paths.peers, peers.questions(settings))
         known = (*state.addresses, *(each for told in stored for each in told.addresses))
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
@@ -197,7 +180,7 @@ class Peering(Service):
         if self._state is None:
             return
         try:
-            memory.record_peers(self._path, self._state.known(time.monotonic()))
+            memory.record_peers(self._paths.peers, self._state.known(time.monotonic()))
         except AgentError as error:
             self._tell("peers.record_failed", reason=str(error))
 

@@ -19,44 +19,37 @@ from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.chronicle.reporter import Reporter
     from ipfailover_agent.configuration.config_manager import ConfigManager
     from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
     from ipfailover_agent.prepare import Options
+    from ipfailover_agent.service import Common
 
 
 class Watcher(Service):
     """Watches for one agent, while keepalived runs.
 
     Args:
-        log: where events go.
         reporter: knows whether keepalived runs.
         options: of the agent; ``watches`` switches this off.
         config_manager: has the active configuration.
         policy: how often to look.
-        dispatch: takes the request for a reload.
     """
 
     def __init__(
         self,
+        common: Common,
         *,
-        log: FilteringBoundLogger,
         options: Options,
         reporter: Reporter,
         config_manager: ConfigManager,
         policy: SupervisionPolicy,
-        dispatch: Callable[[ReloadRequested], None],
     ) -> None:
-        self._log = log
+        super().__init__(common)
         self._path = options.config if options.watches else None
         self._is_on = options.watches
         self._config_manager = config_manager
         self._reporter = reporter
-        self._dispatch = dispatch
         self._source = Debounce(every=policy.source_interval)
         self._node = Debounce(every=policy.node_interval)
 

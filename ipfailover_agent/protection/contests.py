@@ -34,8 +34,6 @@ from ipfailover_agent.system.packet_socket import usable_addresses
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.model import HostFacts, IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
     from ipfailover_agent.core.network.signatures import Signature
@@ -48,7 +46,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.protection.shields import Shields
     from ipfailover_agent.report.status_model import RivalStatus, UnansweredStatus
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.packet_socket import Frame
 
 REASON: Final = "contest"
@@ -66,8 +64,6 @@ class Contests(Service):
     """The contests of the active configuration, on its interface.
 
     Args:
-        log: where events go.
-        loop: watches the packet socket.
         listener: the packet socket.
         holds: the track files.
         keepalived_watchdog: asks keepalived.
@@ -81,9 +77,8 @@ class Contests(Service):
 
     def __init__(
         self,
+        common: Common,
         *,
-        log: FilteringBoundLogger,
-        loop: Loop,
         listener: AdvertListener,
         holds: Holds,
         keepalived_watchdog: KeepalivedWatchdog,
@@ -92,18 +87,17 @@ class Contests(Service):
         announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
         seen: Callable[[str, NewestAdvert], None] = lambda *_: None,
     ) -> None:
+        super().__init__(common)
         self._hearers = hearers
         self._announced = announced
-        self._log = log
-        self._loop = loop
         self._listener = listener
-        self._answers = AnswerMonitor(log, self._listener)
+        self._answers = AnswerMonitor(self._log, self._listener)
         self._seen = seen
         self._holds = holds
         self._keepalived_watchdog = keepalived_watchdog
         self._shields = shields
         self._policy = ContestPolicy()
-        self._news = RivalNews(log)
+        self._news = RivalNews(self._log)
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
         self._due: dict[str, float] = {}  # deadlines of the contests that have one
@@ -118,7 +112,7 @@ class Contests(Service):
         self._seen_ids: frozenset[int] = frozenset()
         self._unknown_since: dict[str, float] = {}  # since they send foreign lists
         self._own_adverts = OwnAdvertMonitor()
-        self._farewells = Farewells(log)
+        self._farewells = Farewells(self._log)
         self._alone: frozenset[str] = frozenset()  # instances that send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
         self._own_at: float | None = None  # when to announce the adverts' source addresses

@@ -24,17 +24,13 @@ from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import files, host, requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.supervising.instance_states import InstanceState
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.advert_listener import AdvertListener
     from ipfailover_agent.protection.holds import Holds
+    from ipfailover_agent.service import Common
 
 _ANSWERS_KEPT: Final = 64
 
@@ -43,25 +39,12 @@ class Drains(Service):
     """The drains of one agent.
 
     Args:
-        log: where events go.
-        paths: of the run directory.
         holds: the track files.
         listener: receives the adverts of the nodes that take over.
-        changed: called when the status has to be written.
     """
 
-    def __init__(
-        self,
-        *,
-        log: FilteringBoundLogger,
-        paths: RunPaths,
-        holds: Holds,
-        listener: AdvertListener,
-        changed: Callable[[], None],
-    ) -> None:
-        self._changed = changed
-        self._log = log
-        self._paths = paths
+    def __init__(self, common: Common, holds: Holds, listener: AdvertListener) -> None:
+        super().__init__(common)
         self._holds = holds
         self._listener = listener
         self._policy = fsm.DrainPolicy()

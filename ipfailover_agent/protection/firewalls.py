@@ -12,28 +12,19 @@ from ipfailover_agent.core.network import accept_rules
 from ipfailover_agent.service import Service, earliest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.model import KeepalivedConfig, Settings
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.nft import Firewall
     from ipfailover_agent.system.process import ChildExit
 
 
 class Firewalls(Service):
-    """The rules of one agent. Every fault is logged, none is raised.
+    """The rules of one agent. Every fault is logged, none is raised."""
 
-    Args:
-        log: where events go.
-        environment: of nft.
-    """
-
-    def __init__(self, log: FilteringBoundLogger, environment: Mapping[str, str]) -> None:
-        self._log = log
-        self._environment = environment
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
         self._wanted_tag: str | None = None
         self._by_tag: dict[str, Firewall] = {}
 

@@ -16,20 +16,21 @@ from ipfailover_agent.report.status_model import HolderStatus, StatusPart
 from ipfailover_agent.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, VrrpInstance
     from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.rivalry.holders import AdvertClaim
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
 
 
 class HolderMonitor(Service):
-    """The holders of the active configuration's instances; ``changed`` is called for others."""
+    """The holders of the active configuration's instances."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
         self._claims: dict[str, tuple[AdvertClaim, ...]] = {}
         self._newest: dict[str, tuple[Advert, ContestContext]] = {}  # where there is one claim
         self._identities: dict[str, object] = {}

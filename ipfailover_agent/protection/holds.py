@@ -12,11 +12,9 @@ from ipfailover_agent.system import track
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from structlog.typing import FilteringBoundLogger
-
-    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
 
 
 class Holds(Service):
@@ -26,9 +24,8 @@ class Holds(Service):
     may pass to others.
     """
 
-    def __init__(self, log: FilteringBoundLogger, paths: RunPaths) -> None:
-        self._log = log
-        self._paths = paths
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
         self._reasons: dict[str, set[str]] = {}
         self._files: dict[str, str] = {}  # of the active configuration, by instance
         self.count = 0  # of instances that were held, each time

@@ -20,12 +20,10 @@ from ipfailover_agent.system.config_test import ConfigTest
 from ipfailover_agent.system.dumping import DumpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Callable
 
     from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.process import ChildExit
 
 STREAM = "dump-signal"
@@ -35,10 +33,6 @@ class KeepalivedWatchdog(Service):
     """One keepalived at a time.
 
     Args:
-        log: where events go.
-        loop: watches what the program writes.
-        environment: of the program.
-        directory: keepalived's TMPDIR.
         kill: ends keepalived's process group at once.
         answered: called with every dump and when it was asked for.
     """
@@ -47,23 +41,17 @@ class KeepalivedWatchdog(Service):
 
     def __init__(
         self,
+        common: Common,
         *,
-        log: FilteringBoundLogger,
-        loop: Loop,
-        environment: Mapping[str, str],
-        directory: str,
         kill: Callable[[], None],
         answered: Callable[[tuple[InstanceDump, ...], float], None],
     ) -> None:
-        self._log = log
-        self._loop = loop
-        self._environment = environment
-        self._directory = directory
+        super().__init__(common)
         self._kill = kill
         self._answered = answered
         self._policy = liveness.LivenessPolicy()
         self._state = liveness.Liveness()
-        self._request = DumpRequest(directory)
+        self._request = DumpRequest(self._paths.temporary)
         self._lookup: ConfigTest | None = None
         self._pid: int | None = None
         self.refusal = ""
@@ -75,7 +63,7 @@ class KeepalivedWatchdog(Service):
 
     def begin(self) -> None:
         """Ask the program for the number of its signal; until then no dump is asked for."""
-        environment = {**self._environment, "TMPDIR": self._directory}
+        environment = {**self._environment, "TMPDIR": self._paths.temporary}
         try:
             program = process.find_program("keepalived", environment.get("PATH"))
             self._lookup = ConfigTest.start(dump.signal_command(program), environment)

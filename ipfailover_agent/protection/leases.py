@@ -25,11 +25,10 @@ from ipfailover_agent.system.rtnetlink import FOR_EVER
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
     from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.rtnetlink import HeldAddress
 
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds, or is locked by another process
@@ -40,8 +39,8 @@ class Leases(Service):
 
     deadline: float | None = None
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
-        self._log = log
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
         self._repeats = Repeats()
         self._netlink: AddressSocket | None = None
         self._seconds = 0

@@ -27,8 +27,6 @@ from ipfailover_agent.system.link_monitor import AddressNotice, LinkMonitor, Lin
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.model import (
         Family,
         HostFacts,
@@ -42,8 +40,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.protection.contests import Contests
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.link_monitor import Notice
-    from ipfailover_agent.system.loop import Loop
 
     _Sockets = tuple[Family, IPAddress | None, bool]  # the last: by unicast
 
@@ -68,33 +66,26 @@ class LinkWatch(Service):
     """The interface of one keepalived at a time.
 
     Args:
-        log: where events go.
-        loop: watches the kernel's notices.
         holds: the track files.
         keepalived_watchdog: asks keepalived for dumps.
         contests: receive adverts; they need the node's present addresses.
         restart: has keepalived started anew, for the reason given; returns whether it does, or
             something else is under way.
-        changed: called when the status has to be written.
     """
 
     source = SOURCE
 
     def __init__(
         self,
+        common: Common,
         *,
-        log: FilteringBoundLogger,
-        loop: Loop,
         holds: Holds,
         keepalived_watchdog: KeepalivedWatchdog,
         contests: Contests,
         restart: Callable[[str], bool],
-        changed: Callable[[], None],
     ) -> None:
-        self._changed = changed
+        super().__init__(common)
         self._told: tuple[object, ...] = ()
-        self._log = log
-        self._loop = loop
         self._holds = holds
         self._keepalived_watchdog = keepalived_watchdog
         self._contests = contests

@@ -21,16 +21,13 @@ from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import files, track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Callable
 
     from ipfailover_agent.core.model import PortProbes
-    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.check_runs import CheckRuns
-    from ipfailover_agent.system.loop import Loop
     from ipfailover_agent.system.probing import Prober
     from ipfailover_agent.system.process import ChildExit
 
@@ -44,33 +41,18 @@ class Probes(Service):
     """The probes of the active configuration, if it has any. Only :meth:`prepare` raises.
 
     Args:
-        log: where events go.
-        paths: of the run directory.
-        environment: of the check script.
-        loop: watches the sockets.
         judged: called with each verdict: why the check fails, None where it passes.
     """
 
     source = SOURCE
 
-    def __init__(
-        self,
-        *,
-        log: FilteringBoundLogger,
-        paths: RunPaths,
-        environment: Mapping[str, str],
-        loop: Loop,
-        judged: Callable[[str | None], None],
-    ) -> None:
-        self._log = log
-        self._paths = paths
-        self._environment = environment
-        self._loop = loop
+    def __init__(self, common: Common, judged: Callable[[str | None], None]) -> None:
+        super().__init__(common)
         self._judged = judged
         self._prober: Prober | None = None
         self._runs: CheckRuns | None = None
         self._policy: probe.ProbePolicy | None = None
-        self.listeners = ListenerWatch(log, self._on_gone)
+        self.listeners = ListenerWatch(self._log, self._on_gone)
         self._is_eligible = False  # an instance may hold its addresses, or holds them
         self._judged_at: float | None = None  # when the round after the last one judged is due
         self._is_healthy = False  # the content of the track file, written or due

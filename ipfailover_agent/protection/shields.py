@@ -20,9 +20,7 @@ from ipfailover_agent.service import Service
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Mapping
 
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.network.packets import Advert, Carp
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.nft import NftRun
     from ipfailover_agent.system.process import ChildExit
 
@@ -52,23 +51,12 @@ class Shields(Service):
     """The shield of one agent.
 
     Args:
-        log: where events go.
-        environment: of nft.
         keepalived_watchdog: knows the pid of the keepalived that runs.
-        changed: called when :meth:`protection` is another.
     """
 
-    def __init__(
-        self,
-        log: FilteringBoundLogger,
-        environment: Mapping[str, str],
-        keepalived_watchdog: KeepalivedWatchdog,
-        changed: Callable[[], None],
-    ) -> None:
-        self._log = log
-        self._environment = environment
+    def __init__(self, common: Common, keepalived_watchdog: KeepalivedWatchdog) -> None:
+        super().__init__(common)
         self._keepalived_watchdog = keepalived_watchdog
-        self._changed = changed
         self._is_on = False
         self._why_off = ""
         self._interface = ""

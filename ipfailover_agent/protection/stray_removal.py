@@ -18,11 +18,8 @@ from ipfailover_agent.service import Service
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement
-    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.core.rivalry.strays import StrayClaim
     from ipfailover_agent.core.supervising.dump import InstanceDump
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.protection.leases import Leases
+    from ipfailover_agent.service import Common
 
 _LOOK_EVERY: Final = 0.9  # seconds, while other nodes advertise: at each advert of one of them
 
@@ -38,22 +36,14 @@ class StrayRemoval(Service):
     """The addresses of one configuration that are on its interface and are held elsewhere.
 
     Args:
-        log: where events go.
-        paths: of the run directory.
         leases: looks at the interface.
         keepalived_watchdog: asks keepalived.
     """
 
     def __init__(
-        self,
-        *,
-        log: FilteringBoundLogger,
-        paths: RunPaths,
-        leases: Leases,
-        keepalived_watchdog: KeepalivedWatchdog,
+        self, common: Common, leases: Leases, keepalived_watchdog: KeepalivedWatchdog
     ) -> None:
-        self._log = log
-        self._paths = paths
+        super().__init__(common)
         self._leases = leases
         self._keepalived_watchdog = keepalived_watchdog
         self._candidate: Candidate | None = None

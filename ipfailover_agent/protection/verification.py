@@ -17,13 +17,12 @@ from ipfailover_agent.service import Service
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Collection
 
     from ipfailover_agent.core.changing.verify import Expectation, Held
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
+    from ipfailover_agent.service import Common
 
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds
 
@@ -37,16 +36,9 @@ class Verifier(Service):
 
     deadline: float | None = None
 
-    def __init__(
-        self,
-        *,
-        log: FilteringBoundLogger,
-        keepalived_watchdog: KeepalivedWatchdog,
-        dispatch: Callable[[VerificationEnded], None],
-    ) -> None:
-        self._log = log
+    def __init__(self, common: Common, keepalived_watchdog: KeepalivedWatchdog) -> None:
+        super().__init__(common)
         self._keepalived_watchdog = keepalived_watchdog
-        self._dispatch = dispatch
         self._policy = verify.VerifyPolicy()
         self._expected: Expectation | None = None
         self._state = verify.Verification()

@@ -25,6 +25,7 @@ from ipfailover_agent.protection.contests import REASON, Contests
 from ipfailover_agent.protection.shields import Shields
 from ipfailover_agent.system.loop import Loop
 from tests.support.netns import fresh_namespace
+from tests.support.services import common
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -83,10 +84,10 @@ class World:
             want_dump=lambda: None, suspect=lambda: None, unanswered=0.0, keepalived=None
         )
         log = structlog.get_logger()
-        shields = Shields(log, os.environ, keepalived, lambda: None)
+        given = common(log=log, loop=loop, environment=os.environ)
+        shields = Shields(given, keepalived)
         self.contests = Contests(
-            log=log,
-            loop=loop,
+            given,
             listener=AdvertListener(log),
             holds=holds,
             keepalived_watchdog=keepalived,

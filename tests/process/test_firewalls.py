@@ -17,6 +17,7 @@ from ipfailover_agent.core.planning import planner
 from ipfailover_agent.protection.firewalls import Firewalls
 from ipfailover_agent.system import process
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.services import common
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
 
@@ -46,7 +47,7 @@ class World:
     def __init__(self, namespace: NetworkNamespace, events: list[Any]) -> None:
         self._namespace = namespace
         self._events = events
-        self.firewalls = Firewalls(structlog.get_logger(), os.environ)
+        self.firewalls = Firewalls(common(environment=os.environ))
         self.before = self.rules()
 
     def rules(self) -> str:

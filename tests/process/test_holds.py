@@ -12,6 +12,7 @@ from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.system import track
+from tests.support.services import common
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,9 @@ class Held:
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         self.directory = directory / "hold"
         self.directory.mkdir()
-        self.holds = Holds(structlog.wrap_logger(None, processors=[self.capture]), self.paths)
+        self.holds = Holds(
+            common(log=structlog.wrap_logger(None, processors=[self.capture]), paths=self.paths)
+        )
 
     def files(self) -> dict[str, str]:
         return {each.name: each.read_text() for each in self.directory.iterdir()}

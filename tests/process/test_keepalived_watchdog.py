@@ -21,6 +21,7 @@ import structlog
 from ipfailover_agent.protection.keepalived_watchdog import STREAM, KeepalivedWatchdog
 from ipfailover_agent.system import process
 from ipfailover_agent.system.loop import LineReceived, Loop, StreamClosed
+from tests.support.services import common
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,10 +70,12 @@ class Watched:
             "TMPDIR": str(self.temporary),
         }
         self.keepalived_watchdog = KeepalivedWatchdog(
-            log=structlog.wrap_logger(None, processors=[self.capture]),
-            loop=loop,
-            environment=self.environment,
-            directory=str(self.temporary),
+            common(
+                directory,
+                log=structlog.wrap_logger(None, processors=[self.capture]),
+                loop=loop,
+                environment=self.environment,
+            ),
             kill=lambda: self.kills.append(time.monotonic()),
             answered=lambda instances, asked_at: self.answers.append((instances, asked_at)),
         )

@@ -19,6 +19,7 @@ from ipfailover_agent.protection.leases import Leases
 from ipfailover_agent.system.netlink import AddressSocket
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
+from tests.support.services import common
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def leases(segment: Segment, events: list[Any]) -> Iterator[Leases]:
     """Return leases of three seconds on ``one``."""
     assert segment is not None
     assert events == []
-    made = Leases(structlog.get_logger())
+    made = Leases(common())
     made.apply(seconds=3, interface="one", now=0.0)
     yield made
     made.close()
@@ -446,7 +447,7 @@ def test_without_the_right_to_renew_it_is_said_once(segment: Segment) -> None:
 
     def renew() -> list[object]:
         with structlog.testing.capture_logs() as captured:
-            leases = Leases(structlog.get_logger())
+            leases = Leases(common())
             leases.apply(seconds=3, interface="one", now=0.0)
             leases.holds({ONE}, 0.0)
             leases.tick(0.0)

@@ -25,6 +25,7 @@ from ipfailover_agent.system import listener_socket, process
 from ipfailover_agent.system.listener_socket import ListenerSocket
 from ipfailover_agent.system.loop import Loop, Readable, Woken
 from tests.support.rights import as_nobody
+from tests.support.services import common
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance
 
@@ -200,12 +201,9 @@ class Watching:
         self.capture: LogCapture = structlog.testing.LogCapture()
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         log = structlog.wrap_logger(None, processors=[self.capture])
+        environment = dict(os.environ)
         self.probes = Probes(
-            log=log,
-            paths=self.paths,
-            environment=dict(os.environ),
-            loop=loop,
-            judged=lambda _: None,
+            common(log=log, paths=self.paths, environment=environment, loop=loop), lambda _: None
         )
 
     def begin(

@@ -24,6 +24,7 @@ from ipfailover_agent.core.peering.names import LookupResult, Question
 from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.system import host, memory
 from ipfailover_agent.system.loop import Loop, Readable
+from tests.support.services import common
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -50,10 +51,7 @@ class Rig:
         self.changes = 0
         self.events: list[Any] = []
         self.peering = Peering(
-            log=structlog.get_logger(),
-            loop=loop,
-            path=path,
-            dispatch=self.dispatch,
+            common(path.removesuffix("/peers.json"), loop=loop, dispatch=self.dispatch),
             policy=FAST,
         )
 

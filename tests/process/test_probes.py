@@ -22,6 +22,7 @@ from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.protection.probes import SOURCE, Probes
 from ipfailover_agent.system.loop import Loop, Readable
+from tests.support.services import common
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance
 
@@ -48,13 +49,7 @@ class Checking:
         self.track, self.reason = Path(self.paths.check_track), Path(self.paths.check_reason)
         log = structlog.wrap_logger(None, processors=[self.capture])
         self.verdicts: list[str | None] = []
-        self.probes = Probes(
-            log=log,
-            paths=self.paths,
-            environment={},
-            loop=loop,
-            judged=self.verdicts.append,
-        )
+        self.probes = Probes(common(log=log, paths=self.paths, loop=loop), self.verdicts.append)
 
     def begin(self, port: int, **more: float) -> PortProbes:
         """Do what a start does; return what is probed."""

@@ -25,6 +25,7 @@ from ipfailover_agent.report.status_model import Protection
 from ipfailover_agent.system import process, raw_sockets
 from ipfailover_agent.system.nft import NftRun
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.services import common
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
 
@@ -65,7 +66,9 @@ class World:
         self.changes = 0
         self.environment = dict(os.environ)
         keepalived: Any = self
-        self.shields = Shields(structlog.get_logger(), self.environment, keepalived, self._changed)
+        self.shields = Shields(
+            common(environment=self.environment, changed=self._changed), keepalived
+        )
 
     @property
     def keepalived(self) -> int | None:
@@ -365,7 +368,7 @@ def test_a_table_of_a_run_that_was_killed_goes(world: World) -> None:
     world.hear()
     world.until(dropping=True)
     keepalived: Any = world
-    later = Shields(structlog.get_logger(), world.environment, keepalived, lambda: None)
+    later = Shields(common(environment=world.environment), keepalived)
     world.shields = later
     world.configure()
     world.until(dropping=False)

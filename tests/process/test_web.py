@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from ipfailover_agent.report import http_server, routes
 from ipfailover_agent.system.loop import Loop
 from ipfailover_agent.web import Web
+from tests.support.services import common
 from tests.unit.test_reporter import Told
 
 if TYPE_CHECKING:
@@ -31,9 +32,8 @@ def test_no_descriptor_to_begin_with_costs_no_agent(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Loop([signal.SIGHUP]) as loop:
         web = Web(
+            common(log=log, loop=loop, changed=told.reporter.touch),
             "127.0.0.1:63999",
-            log=log,
-            loop=loop,
             reporter=told.reporter,
             keepalived_watchdog=cast("KeepalivedWatchdog", None),
         )

@@ -10,8 +10,8 @@ import pytest
 from ipfailover_agent import prepare
 from ipfailover_agent.configuration.config_manager import ConfigManager
 from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
-from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising.supervision import CandidateVerdict, PreparationEnded
+from tests.support.services import common
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,16 +58,13 @@ def test_nobody_listens_for_a_source_that_is_awaited_no_more(
     monkeypatch.setattr(prepare, "build", build)
     monkeypatch.setattr(ConfigManager, "_record_active", lambda _: None)
     candidates = ConfigManager(
-        environment={},
+        common(tmp_path, dispatch=ended.append),
         options=options,
-        paths=RunPaths(directory=str(tmp_path), config=""),
         reporter=anything,
         holds=anything,
         probes=anything,
         policy=anything,
         add_peers=anything,
-        loop=anything,
-        dispatch=ended.append,
     )
     candidates.active, candidates.ear = active, ear
     candidates.prepare(runs=True)

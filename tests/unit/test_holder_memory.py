@@ -14,6 +14,7 @@ from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.protection.holder_monitor import HolderMonitor
 from tests.support.adverts import heard_advert
+from tests.support.services import common
 from tests.support.vectors import host_facts
 
 MAC = bytes.fromhex("525400000005")
@@ -28,7 +29,7 @@ class Scene:
 
     def __init__(self, addresses: str) -> None:
         self.changes = 0
-        self.holders = HolderMonitor(self._changed)
+        self.holders = HolderMonitor(common(changed=self._changed))
         self.serve(addresses)
 
     def _changed(self) -> None:

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import SystemRefusedError
@@ -21,6 +20,7 @@ from ipfailover_agent.prepare import Candidate
 from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.protection.link_watch import REASON, LinkWatch
 from ipfailover_agent.system import link_facts
+from tests.support.services import common
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ class World:
         self.own_adverts: set[str] = set()  # whose adverts were seen
         paths = RunPaths(directory=str(directory), config="/nowhere/keepalived.conf")
         (directory / "hold").mkdir()
-        self.holds = Holds(structlog.get_logger(), paths)
-        loop: Any = None
+        self.holds = Holds(common(paths=paths))
         nobody: Any = SimpleNamespace(
             want_dump=lambda: None,
             node_is=lambda _: None,
@@ -86,13 +85,11 @@ class World:
             heard_at=None,
         )
         self.watch = LinkWatch(
-            log=structlog.get_logger(),
+            common(),
             holds=self.holds,
             keepalived_watchdog=nobody,
             contests=nobody,
-            loop=loop,
             restart=self._restart,
-            changed=lambda: None,
         )
 
     def configure(self, candidate: Candidate) -> None:

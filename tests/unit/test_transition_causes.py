@@ -31,7 +31,7 @@ NOW = 1000.0
 
 @pytest.fixture
 def transition_causes(tmp_path: Path) -> TransitionCauses:
-    sources = Sources(blindness=str)
+    sources = Sources(is_wire_watched=lambda: True)
     made = TransitionCauses(RunPaths(directory=str(tmp_path), config=""), sources)
     made.started()
     return made
