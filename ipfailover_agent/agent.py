@@ -13,9 +13,7 @@ from ipfailover_agent.chronicle.history import History
 from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising.supervision import (
-    AgentStarted,
-    ReloadRequested,
-    StopRequested,
+    Occurrence,
     SupervisionPolicy,
 )
 from ipfailover_agent.loop_watchdog import LoopWatchdog
@@ -145,7 +143,7 @@ class Agent:
 
     def _serve(self) -> Finish:
         """Go round until there is a reason to end."""
-        self._supervisor.dispatch(AgentStarted())
+        self._supervisor.dispatch(Occurrence.AGENT_STARTED)
         self._loop_watchdog.begin()
         try:
             while self._supervisor.finish is None:
@@ -252,8 +250,10 @@ class Agent:
                 self._services.drains.look()
             case loop.SignalReceived(signum=number):
                 self._log.info("signal.received", signal=number.name)
-                asked = number is signal.SIGHUP
-                self._supervisor.dispatch(ReloadRequested() if asked else StopRequested())
+                is_reload = number is signal.SIGHUP
+                self._supervisor.dispatch(
+                    Occurrence.RELOAD_REQUESTED if is_reload else Occurrence.STOP_REQUESTED
+                )
             case loop.LineReceived(source=source, line=line):
                 self._services.of(source).on_line(source, line)
             case loop.StreamClosed(source=source):

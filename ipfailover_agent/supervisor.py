@@ -11,7 +11,7 @@ from ipfailover_agent.child import SOURCE, Child
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.supervising import keepalived, lifecycle
 from ipfailover_agent.core.supervising import supervision as does
-from ipfailover_agent.core.supervising.supervision import AgentPhase, Reload
+from ipfailover_agent.core.supervising.supervision import AgentPhase, Occurrence, Order, Reload
 from ipfailover_agent.core.telling.transition import TransitionCause, TransitionKind
 from ipfailover_agent.service import Service
 from ipfailover_agent.services import Services
@@ -102,7 +102,7 @@ class Supervisor(Service):
     def tick(self, now: float) -> None:
         """Have the state machine wait no longer."""
         if self._state.deadline is not None and now >= self._state.deadline:
-            self.dispatch(does.SupervisionDeadlinePassed())
+            self.dispatch(Occurrence.DEADLINE_PASSED)
 
     def child_exited(self, child: process.ChildExit) -> bool:
         """Take the end of keepalived's parent process; return whether it was that."""
@@ -133,11 +133,11 @@ class Supervisor(Service):
         if not self.child.is_newest(source):
             return  # the last lines of one that ended say nothing of its successor
         if keepalived.says_started(line):
-            self.dispatch(does.KeepalivedReady())
+            self.dispatch(Occurrence.KEEPALIVED_READY)
             if self.pid is not None:
                 self.services.keepalived_watchdog.keepalived_ready(self.pid)
         elif keepalived.says_reloaded(line):
-            self.dispatch(does.ReloadCompleted())
+            self.dispatch(Occurrence.RELOAD_COMPLETED)
 
     def stream_closed(self, source: str) -> None:
         """Note that a keepalived has written its last line."""
@@ -162,33 +162,33 @@ class Supervisor(Service):
 
     def _carry_out(self, action: does.Action) -> None:
         match action:
-            case does.Prepare():
+            case Order.PREPARE:
                 if self._state.reload is Reload.PREPARING:
                     self._reporter.reload_began()
                 self.services.watcher.reading()
                 runs = self._state.phase is AgentPhase.RUNNING
                 self._config_manager.prepare(runs=runs)
-            case does.AbandonPreparation():
+            case Order.ABANDON_PREPARATION:
                 self._config_manager.abandon()
-            case does.Activate() | does.Restore() | does.RollBack():
+            case Order.ACTIVATE | Order.RESTORE | Order.ROLL_BACK:
                 self._put_in_force(action)
-            case does.PlaceStep():
+            case Order.PLACE_STEP:
                 self._config_manager.place_step()
-            case does.Verify():
+            case Order.VERIFY:
                 self._end_reload()
                 self.services.verifier.verify(self._config_manager.expectation)
-            case does.ConcludeVerification():
+            case Order.CONCLUDE_VERIFICATION:
                 self.services.verifier.conclude()
-            case does.Spawn():
+            case Order.SPAWN:
                 self._spawn()
             case does.SignalKeepalived(signal=number):
                 self._signal_keepalived(number)
             case does.SignalGroup(signal=number):
                 if self.pid is not None:
                     process.signal_group(self.pid, number)
-            case does.CheckGroup():
+            case Order.CHECK_GROUP:
                 self._check_group()
-            case does.ReleaseAddresses():
+            case Order.RELEASE_ADDRESSES:
                 self._config_manager.release_addresses()
             case does.EndReload():
                 self._end_reload()
@@ -200,14 +200,13 @@ class Supervisor(Service):
             case _:
                 assert_never(action)
 
-    def _put_in_force(self, action: does.Activate | does.Restore | does.RollBack) -> None:
-        match action:
-            case does.Activate():
-                self._config_manager.activate()
-            case does.Restore():
-                self._config_manager.restore()
-            case does.RollBack():
-                self._config_manager.roll_back()
+    def _put_in_force(self, order: Order) -> None:
+        if order is Order.ACTIVATE:
+            self._config_manager.activate()
+        elif order is Order.RESTORE:
+            self._config_manager.restore()
+        else:
+            self._config_manager.roll_back()
         self.services.configure()
 
     def restart(self, reason: str) -> bool:
@@ -254,7 +253,7 @@ class Supervisor(Service):
 
     def _check_group(self) -> None:
         if self.pid is None or not process.group_exists(self.pid):
-            self.dispatch(does.GroupGone())
+            self.dispatch(Occurrence.GROUP_GONE)
 
     def _spawn(self) -> None:
         active = self._config_manager.active

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import family_of
-from ipfailover_agent.core.supervising.supervision import InputsChanged
+from ipfailover_agent.core.supervising.supervision import Occurrence
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.service import Service
 from ipfailover_agent.system import host, memory
@@ -37,8 +37,8 @@ class Peering(Service):
     Args:
         policy: every delay.
 
-    InputsChanged is dispatched when there is another set to plan with; again each minute while the
-    active configuration has not got it, since what refused it may pass.
+    INPUTS_CHANGED is dispatched when there is another set to plan with; again each minute while
+    the active configuration has not got it, since what refused it may pass.
     """
 
     source = SOURCE
@@ -110,7 +110,7 @@ class Peering(Service):
             return
         if in_force != self._state.addresses and now >= self._told_at + _INSIST_AFTER:
             self._told_at = now
-            self._dispatch(InputsChanged())
+            self._dispatch(Occurrence.INPUTS_CHANGED)
 
     def readable(self) -> None:
         """Take the answers that have come."""
@@ -173,7 +173,7 @@ class Peering(Service):
         self._record()
         if self._is_telling:
             self._told_at = time.monotonic()
-            self._dispatch(InputsChanged())
+            self._dispatch(Occurrence.INPUTS_CHANGED)
 
     def _record(self) -> None:
         """Write down the set and when an answer confirmed it last, for a restart."""

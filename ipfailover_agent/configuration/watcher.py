@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ipfailover_agent.core.changing import debounce
 from ipfailover_agent.core.changing.debounce import Debounce
 from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.core.supervising.supervision import AgentPhase, ReloadRequested
+from ipfailover_agent.core.supervising.supervision import AgentPhase, Occurrence
 from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import sources
 
@@ -84,7 +84,7 @@ class Watcher(Service):
             self._source, is_due = debounce.step(self._source, look, now)
             if is_due:
                 self._log.info("source.changed", source=self._path)
-                self._dispatch(ReloadRequested())
+                self._dispatch(Occurrence.RELOAD_REQUESTED)
         if self._looks_at_node and now >= self._node.deadline:
             self._look_at_node(now)
 
@@ -98,7 +98,7 @@ class Watcher(Service):
             self._node = replace(self._node, handled="", pending=look)
             return
         self._log.info("node.changed", interface=self._config_manager.interface)
-        self._dispatch(ReloadRequested())
+        self._dispatch(Occurrence.RELOAD_REQUESTED)
 
     def _look(self) -> str:
         try:

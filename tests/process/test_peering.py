@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.supervising.supervision import InputsChanged
+    from ipfailover_agent.core.supervising.supervision import Occurrence
 
 FAST = PeersPolicy(interval=0.05, again=0.01, settle=0.03, grace=0.5, timeout=1.0, note_every=0.1)
 SETTINGS = Settings(
@@ -55,7 +55,7 @@ class Rig:
             policy=FAST,
         )
 
-    def dispatch(self, _: InputsChanged) -> None:
+    def dispatch(self, _: Occurrence) -> None:
         self.changes += 1
 
     def put_in_force(self, *addresses: IPAddress) -> None:

@@ -2,7 +2,7 @@
 
 :func:`step` is pure. The supervisor feeds it events as they happen, with the monotonic time, and
 carries out the actions in order. ``Lifecycle.deadline`` is when to send
-``SupervisionDeadlinePassed``.
+``DEADLINE_PASSED``.
 
 keepalived is started only with files that were tested a moment before, is signalled only with
 such files, and whenever it ends, whatever the reason, what is left of its process group is ended
@@ -23,6 +23,8 @@ from ipfailover_agent.core.supervising.supervision import (
     AgentPhase,
     CandidateVerdict,
     Lifecycle,
+    Occurrence,
+    Order,
     Reload,
     ReloadVerdict,
     SupervisionPolicy,
@@ -65,34 +67,34 @@ def step(state: Lifecycle, event: does.Event, now: float, policy: SupervisionPol
     if state.phase is AgentPhase.STOPPED:
         return state, ()
     match event:
-        case does.AgentStarted():
+        case Occurrence.AGENT_STARTED:
             # What a killed agent left must not wait for a configuration that can be used.
             state, actions = _prepare(state)
-            return state, (does.ReleaseAddresses(), *actions)
+            return state, (Order.RELEASE_ADDRESSES, *actions)
         case does.PreparationEnded():
             return _on_preparation_ended(state, event, now, policy)
         case does.Spawned(pid=pid):
             return replace(state, pid=pid, deadline=now + policy.okay_delay), ()
         case does.SpawnFailed(exit_code=code):
             return _finish(state, code, "keepalived cannot be started")
-        case does.KeepalivedReady():
+        case Occurrence.KEEPALIVED_READY:
             return _on_ready(state, now)
-        case does.ReloadCompleted():
+        case Occurrence.RELOAD_COMPLETED:
             return _on_reload_completed(state, now, policy)
         case does.VerificationEnded():
             return _on_verified(state, event, now, policy)
         case does.KeepalivedEnded():
             return _on_ended(state, event, now, policy)
-        case does.GroupGone():
+        case Occurrence.GROUP_GONE:
             return _on_group_gone(state, now, policy)
-        case does.ReloadRequested() | does.InputsChanged():
-            is_reload = isinstance(event, does.ReloadRequested)
+        case Occurrence.RELOAD_REQUESTED | Occurrence.INPUTS_CHANGED:
+            is_reload = event is Occurrence.RELOAD_REQUESTED
             return _on_reload_requested(state) if is_reload else _on_inputs_changed(state)
         case does.RestartWanted(reason=reason):
             return _on_restart_wanted(state, reason, now, policy)
-        case does.StopRequested():
+        case Occurrence.STOP_REQUESTED:
             return _on_stop_requested(state, now, policy)
-        case does.SupervisionDeadlinePassed():
+        case Occurrence.DEADLINE_PASSED:
             return _on_deadline(state, now, policy)
     assert_never(event)
 
@@ -110,14 +112,14 @@ def _prepare(state: Lifecycle, reload: Reload = Reload.NONE) -> Step:
         reload_again=False,
         lines=() if reload is Reload.PREPARING else state.lines,
     )
-    return state, (does.Prepare(),)
+    return state, (Order.PREPARE,)
 
 
 def _finish(state: Lifecycle, code: ExitCode, reason: str) -> Step:
     state = replace(state, phase=AgentPhase.STOPPED, deadline=None, pid=None)
     lines = () if state.has_active else state.lines
     return state, (
-        does.ReleaseAddresses(),
+        Order.RELEASE_ADDRESSES,
         does.Finish(exit_code=code, reason=reason, lines=lines),
     )
 
@@ -133,7 +135,7 @@ def _on_preparation_ended(
         case CandidateVerdict.ACCEPTED if event.signals:
             return _begin_reload(state, event, now, policy)
         case CandidateVerdict.ACCEPTED | CandidateVerdict.UNCHANGED:
-            return _end_reload(state, does.Activate(), _verdict_on(event))
+            return _end_reload(state, Order.ACTIVATE, _verdict_on(event))
         case CandidateVerdict.REFUSED | CandidateVerdict.NOT_READY:
             return _end_reload(state, _verdict_on(event))
     assert_never(event.verdict)
@@ -162,7 +164,12 @@ def _on_first_candidate(
     state = replace(state, reload=Reload.NONE, lines=event.lines)
     if accepted:
         state = replace(state, phase=AgentPhase.STARTING, has_active=True, ready_at=None)
-        return state, (*report, does.ReleaseAddresses(), does.Activate(), does.Spawn())
+        return state, (
+            *report,
+            Order.RELEASE_ADDRESSES,
+            Order.ACTIVATE,
+            Order.SPAWN,
+        )
     if state.reload_again:
         # Something was changed meanwhile: look at that before anything is given up.
         state, actions = _prepare(state, Reload.PREPARING)
@@ -170,7 +177,7 @@ def _on_first_candidate(
     if event.verdict is CandidateVerdict.REFUSED and state.has_active:
         # What ran before was good: a bad edit must not cost the addresses.
         state = replace(state, phase=AgentPhase.STARTING, ready_at=None)
-        return state, (*report, does.ReleaseAddresses(), does.Restore(), does.Spawn())
+        return state, (*report, Order.RELEASE_ADDRESSES, Order.RESTORE, Order.SPAWN)
     if event.verdict is CandidateVerdict.NOT_READY or event.may_change:
         deadline = now + policy.waiting_interval
         return replace(state, phase=AgentPhase.WAITING, deadline=deadline), report
@@ -186,7 +193,7 @@ def _on_ready(state: Lifecycle, now: float) -> Step:
     state = replace(state, phase=AgentPhase.RUNNING, ready_at=now, deadline=None)
     if not state.reload_again:
         return state, ()
-    return replace(state, reload=Reload.PREPARING, reload_again=False), (does.Prepare(),)
+    return replace(state, reload=Reload.PREPARING, reload_again=False), (Order.PREPARE,)
 
 
 def _on_ended(
@@ -197,7 +204,7 @@ def _on_ended(
     actions: tuple[does.Action, ...] = ()
     if state.reload is Reload.PREPARING:
         # It will be prepared anew for the next start, and then gets its verdict.
-        actions = (does.AbandonPreparation(),)
+        actions = (Order.ABANDON_PREPARATION,)
     elif state.reload is not Reload.NONE:
         actions = (_cut_short(state),)
     state = replace(
@@ -215,7 +222,7 @@ def _on_ended(
         difference="",
     )
     # The VRRP child of a killed parent drops its addresses on TERM and then lingers for 1 s.
-    return state, (*actions, does.SignalGroup(signal=signal.SIGTERM), does.CheckGroup())
+    return state, (*actions, does.SignalGroup(signal=signal.SIGTERM), Order.CHECK_GROUP)
 
 
 def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
@@ -224,7 +231,7 @@ def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> S
     ended = state.ended or does.KeepalivedEnded(exit_code=None)
     lasted = state.ready_at is not None and now - state.ready_at >= policy.stable_after
     attempts = 1 if lasted else state.attempts + 1
-    back = does.Restore() if state.returns else does.RollBack()
+    back = Order.RESTORE if state.returns else Order.ROLL_BACK
     is_restart = state.restarts
     state = replace(
         state, pid=None, ended=None, ready_at=None, deadline=None, returns=False, restarts=False
@@ -234,10 +241,10 @@ def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> S
     if is_restart:
         asked = Reload.PREPARING if state.reload_again else Reload.NONE
         state, actions = _prepare(state, asked)
-        return state, (does.ReleaseAddresses(), *actions)
+        return state, (Order.RELEASE_ADDRESSES, *actions)
     if state.rolls_back:
         state = replace(state, rolls_back=False, phase=AgentPhase.STARTING, attempts=attempts)
-        return state, (does.ReleaseAddresses(), back, does.Spawn())
+        return state, (Order.RELEASE_ADDRESSES, back, Order.SPAWN)
     permanent = permanent_exit_code(ended.exit_code)
     if permanent is not None and not ended.host_changed:
         return _finish(state, permanent, "keepalived refuses to run")
@@ -248,15 +255,18 @@ def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> S
         return _finish(state, ExitCode.TEMPORARY, "keepalived keeps failing")
     if state.reload_again:
         state, actions = _prepare(replace(state, attempts=attempts), Reload.PREPARING)
-        return state, (does.ReleaseAddresses(), *actions)
+        return state, (Order.RELEASE_ADDRESSES, *actions)
     if permanent is not None:
         deadline = now + policy.backoff_initial
         return replace(state, phase=AgentPhase.BACKOFF, deadline=deadline), (
-            does.ReleaseAddresses(),
+            Order.RELEASE_ADDRESSES,
         )
     delay = backoff_delay(attempts, policy)
     state = replace(state, phase=AgentPhase.BACKOFF, attempts=attempts, deadline=now + delay)
-    return state, (does.ReleaseAddresses(), does.ScheduleRestart(attempt=attempts, delay=delay))
+    return state, (
+        Order.RELEASE_ADDRESSES,
+        does.ScheduleRestart(attempt=attempts, delay=delay),
+    )
 
 
 def _on_reload_requested(state: Lifecycle) -> Step:
@@ -264,7 +274,7 @@ def _on_reload_requested(state: Lifecycle) -> Step:
         case AgentPhase.WAITING | AgentPhase.BACKOFF:
             return _prepare(state, Reload.PREPARING)
         case AgentPhase.RUNNING if state.reload is Reload.NONE:
-            return replace(state, reload=Reload.PREPARING), (does.Prepare(),)
+            return replace(state, reload=Reload.PREPARING), (Order.PREPARE,)
         case AgentPhase.PREPARING:
             # What is being prepared may have been read before the change. It is finished all the
             # same: frequent signals must not keep keepalived from starting.
@@ -303,7 +313,7 @@ def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) 
     if state.reload is not Reload.NONE or state.reload_again:
         actions = (_refused(_STOPPING),)
     if state.phase is AgentPhase.PREPARING or state.reload is Reload.PREPARING:
-        actions = (does.AbandonPreparation(), *actions)
+        actions = (Order.ABANDON_PREPARATION, *actions)
     state = replace(state, stops=True, reload=Reload.NONE, reload_again=False, difference="")
     match state.phase:
         case AgentPhase.STARTING | AgentPhase.RUNNING | AgentPhase.RESTARTING:
@@ -347,8 +357,8 @@ def _on_clearing_deadline(state: Lifecycle, now: float, policy: SupervisionPolic
         return _on_group_gone(state, now, policy)
     state = replace(state, deadline=now + policy.clear_interval)
     if waited >= policy.clear_grace:
-        return state, (does.SignalGroup(signal=signal.SIGKILL), does.CheckGroup())
-    return state, (does.CheckGroup(),)
+        return state, (does.SignalGroup(signal=signal.SIGKILL), Order.CHECK_GROUP)
+    return state, (Order.CHECK_GROUP,)
 
 
 # --- a reload whose candidate was accepted: one step or two, each of them verified --------------
@@ -366,8 +376,8 @@ def _begin_reload(
     signals = event.signals
     state = replace(state, reload=Reload.APPLYING, lines=event.lines, signals_left=signals - 1)
     state = _wait(state, policy.reload_grace, now, policy)
-    placed = (does.PlaceStep(),) if signals > 1 else ()
-    return state, (does.Activate(), *placed, does.SignalKeepalived(signal=signal.SIGHUP))
+    placed = (Order.PLACE_STEP,) if signals > 1 else ()
+    return state, (Order.ACTIVATE, *placed, does.SignalKeepalived(signal=signal.SIGHUP))
 
 
 def _end_reload(state: Lifecycle, *actions: does.Action) -> Step:
@@ -383,7 +393,7 @@ def _end_reload(state: Lifecycle, *actions: does.Action) -> Step:
         returns=False,
         deadline=None,
     )
-    return state, (*actions, *((does.Prepare(),) if again else ()))
+    return state, (*actions, *((Order.PREPARE,) if again else ()))
 
 
 def _on_reload_completed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
@@ -391,7 +401,7 @@ def _on_reload_completed(state: Lifecycle, now: float, policy: SupervisionPolicy
     if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.APPLYING:
         return state, ()
     state = replace(state, reload=Reload.VERIFYING)
-    return _wait(state, policy.verify_grace, now, policy), (does.Verify(),)
+    return _wait(state, policy.verify_grace, now, policy), (Order.VERIFY,)
 
 
 def _on_verified(
@@ -432,7 +442,7 @@ def _on_reload_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy)
         case Reload.VERIFYING:
             # answered at once; the deadline is only there so that there is always one
             state = replace(state, deadline=now + policy.verify_grace)
-            return state, (does.ConcludeVerification(),)
+            return state, (Order.CONCLUDE_VERIFICATION,)
         case Reload.ROLLING_BACK:
             state = replace(state, deadline=now + policy.kill_grace)
             return state, (does.SignalGroup(signal=signal.SIGKILL),)
@@ -461,7 +471,7 @@ def _next_step(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
         signals_left=state.signals_left - 1,
         deadline=now + policy.reload_grace,
     )
-    return state, (does.PlaceStep(), does.SignalKeepalived(signal=signal.SIGHUP))
+    return state, (Order.PLACE_STEP, does.SignalKeepalived(signal=signal.SIGHUP))
 
 
 def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy) -> Step:
@@ -487,7 +497,7 @@ def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPoli
         difference=f"{_RETURNED}: {reason}",
         deadline=now + policy.reload_grace,
     )
-    return state, (does.RollBack(), does.SignalKeepalived(signal=signal.SIGHUP))
+    return state, (Order.ROLL_BACK, does.SignalKeepalived(signal=signal.SIGHUP))
 
 
 def _and_then(before: str, then: str) -> str:
