@@ -125,9 +125,14 @@ class KeepalivedWatchdog(Service):
     def keepalived_ends(self) -> None:
         """Note that keepalived ended, or is about to."""
         self._pid = None
-        self.latest, self.dumped_at = (), None
+        self.latest = ()
         self._request.abandon()
         self._step(liveness.WatchEnded())
+
+    def keepalived_ended(self, *, keeps_holds: bool) -> None:  # noqa: ARG002 - for others
+        """Note that keepalived ended: its newest dump is no answer of the next one."""
+        self.keepalived_ends()
+        self.dumped_at = None
 
     def reload_began(self) -> None:
         """Note that keepalived got the signal to read its file again."""
