@@ -1,4 +1,4 @@
-"""The loop: takes events from the machine, asks core, carries out what it decides."""
+"""The loop: waits for events of the machine, and calls all services in their order."""
 
 from __future__ import annotations
 
