@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+from msgspec.structs import replace
 
 from ipfailover_agent import __version__, options
 from ipfailover_agent.core.errors import AgentError, ExitCode
+
+if TYPE_CHECKING:
+    from ipfailover_agent.prepare import Options
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -80,14 +84,7 @@ def cli() -> None:
     help="The least important events that are logged.",
 )
 def run_command(
-    *,
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
-    listen: str,
-    watch: bool,
-    log_format: str,
-    log_level: str,
+    chosen: Options, listen: str, *, watch: bool, log_format: str, log_level: str
 ) -> int:
     """Serve the addresses until stopped (the container's entrypoint).
 
@@ -96,23 +93,20 @@ def run_command(
     """
     from ipfailover_agent.commands import run  # noqa: PLC0415
 
-    chosen = options.made(config, run_dir, template_dir, listen, watches=watch)
-    return run.run(chosen, log_format, log_level)
+    return run.run(replace(chosen, listen=listen, watches=watch), log_format, log_level)
 
 
 @cli.command("render", short_help="Print the keepalived.conf that `run` would use on this node.")
 @options.shared_options
 @click.option("--output", metavar="DIR", help="Write every generated file into DIR.")
-def render_command(
-    config: str | None, run_dir: str, template_dir: str | None, output: str | None
-) -> int:
+def render_command(chosen: Options, output: str | None) -> int:
     """Print the keepalived.conf that `run` would use on this node.
 
     Needs no root, starts nothing, changes nothing.
     """
     from ipfailover_agent.commands import render  # noqa: PLC0415
 
-    return render.render(options.made(config, run_dir, template_dir), output)
+    return render.render(chosen, output)
 
 
 @cli.command("check", short_help="Validate everything and say what `run` would do on this node.")
@@ -121,13 +115,7 @@ def render_command(
     "--compare-old", is_flag=True, help="Show beside it what OpenShift's shell image would serve."
 )
 @options.json_option
-def check_command(
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
-    compare_old: bool,  # noqa: FBT001 - click passes flags by name
-    as_json: bool,  # noqa: FBT001 - likewise
-) -> int:
+def check_command(chosen: Options, *, compare_old: bool, as_json: bool) -> int:
     """Validate everything for this node and say what `run` would do.
 
     Exits with 0 when `run` would serve, else with 78 after naming every problem.
@@ -135,7 +123,6 @@ def check_command(
     from ipfailover_agent.commands import check  # noqa: PLC0415
 
     options.refuse_variables_of(run_command)
-    chosen = options.made(config, run_dir, template_dir)
     return check.check(chosen, compare_old=compare_old, as_json=as_json)
 
 
@@ -158,13 +145,7 @@ def check_command(
 )
 @options.json_option
 def doctor_command(
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
-    *,
-    seconds: float,
-    tolerate: frozenset[str],
-    as_json: bool,
+    chosen: Options, seconds: float, tolerate: frozenset[str], *, as_json: bool
 ) -> int:
     """Look at this node and its network, before the agent runs or while it does.
 
@@ -174,7 +155,6 @@ def doctor_command(
     """
     from ipfailover_agent.commands import doctor  # noqa: PLC0415
 
-    chosen = options.made(config, run_dir, template_dir)
     return doctor.examine(chosen, seconds=seconds, as_json=as_json, tolerated=tolerate)
 
 
@@ -186,7 +166,7 @@ def doctor_command(
 )
 @options.run_dir_option
 @options.json_option
-def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noqa: FBT001
+def plan_command(config: str | None, run_dir: str, *, as_json: bool) -> int:
     """Show what a reload would do to each address, and what other nodes will feel.
 
     Compares what the running agent has in force with its environment and its source as they are
@@ -234,12 +214,7 @@ def reload_command(run_dir: str, timeout: float) -> int:
     help="Print it again until Ctrl-C: every second, or as often as you say. Where the output is "
     "no terminal, whenever it changes.",
 )
-def status_command(
-    run_dir: str,
-    as_json: bool,  # noqa: FBT001 - click passes flags by name
-    is_whole: bool,  # noqa: FBT001 - likewise
-    watch: float | None,
-) -> int:
+def status_command(run_dir: str, *, as_json: bool, is_whole: bool, watch: float | None) -> int:
     """Show the running agent: phase, each instance's state, addresses, last reload.
 
     Exits with 0 when the agent is ready, 1 when it runs and is not, 69 when none runs. Colours
@@ -265,11 +240,7 @@ def status_command(
 )
 @click.argument("instance", required=False)
 def events_command(
-    run_dir: str,
-    as_json: bool,  # noqa: FBT001 - click passes flags by name
-    follow: bool,  # noqa: FBT001 - likewise
-    count: int,
-    instance: str | None,
+    run_dir: str, *, as_json: bool, follow: bool, count: int, instance: str | None
 ) -> int:
     """Show the last transitions, contests, reloads and restarts with their causes.
 
@@ -302,7 +273,8 @@ def drain_command(
     run_dir: str,
     wait: float | None,
     seconds: float | None,
-    force: bool,  # noqa: FBT001 - click passes flags by name
+    *,
+    force: bool,
     instances: tuple[str, ...],
 ) -> int:
     """Have other nodes serve this node's addresses, for maintenance.
@@ -336,13 +308,7 @@ def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
 @options.shared_options
 @options.json_option
 @click.argument("instance", required=False)
-def drill_command(
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
-    as_json: bool,  # noqa: FBT001 - click passes flags by name
-    instance: str | None,
-) -> int:
+def drill_command(chosen: Options, *, as_json: bool, instance: str | None) -> int:
     """Try a planned handover of one INSTANCE, a name or an address.
 
     By default it is the first that is held here. Drains it, watches another node take it, ends the
@@ -355,12 +321,12 @@ def drill_command(
     """
     from ipfailover_agent.commands import drill  # noqa: PLC0415
 
-    return drill.drill(options.made(config, run_dir, template_dir), instance, as_json=as_json)
+    return drill.drill(chosen, instance, as_json=as_json)
 
 
 @cli.command("release", short_help="Remove what a crashed agent left on this node.")
 @options.shared_options
-def release_command(config: str | None, run_dir: str, template_dir: str | None) -> int:
+def release_command(chosen: Options) -> int:
     """Remove this node's virtual addresses and the agent's files after a crash.
 
     Refuses while the agent runs. Needs the node's network, NET_ADMIN, and either the variables or
@@ -368,4 +334,4 @@ def release_command(config: str | None, run_dir: str, template_dir: str | None) 
     """
     from ipfailover_agent.commands import release  # noqa: PLC0415
 
-    return release.release(options.made(config, run_dir, template_dir))
+    return release.release(chosen)

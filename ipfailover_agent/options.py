@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -25,29 +26,23 @@ run_dir_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-def finite(
-    _context: click.Context, _parameter: click.Parameter, value: float | None
-) -> float | None:
+def finite(_context: object, _option: object, value: float | None) -> float | None:
     """Refuse what no command can wait for: comparisons with nan are never true."""
     if value is not None and not 0 <= value < float("inf"):
         raise click.BadParameter(f"{value:g} is no number of seconds, 0 or more")
     return value
 
 
-def interval(
-    _context: click.Context, _parameter: click.Parameter, value: float | None
-) -> float | None:
+def interval(_context: object, _option: object, value: float | None) -> float | None:
     """Refuse an interval that would keep a processor busy, or that is too long to wait for."""
     if value is not None and not 0.1 <= value <= 86400:  # noqa: PLR2004 - a day
         raise click.BadParameter(f"{value:g} is no number of seconds from 0.1 to 86400")
     return value
 
 
-def checks(
-    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
-) -> frozenset[str]:
+def checks(_context: object, _option: object, values: tuple[str, ...]) -> frozenset[str]:
     """Refuse a name that is no check of ``doctor``; several in a word are separated by commas."""
-    from ipfailover_agent.core.telling.findings import CHECKS  # noqa: PLC0415 - seldom needed
+    from ipfailover_agent.commands.doctor import CHECKS  # noqa: PLC0415 - seldom needed
 
     names = [name.strip() for each in values for name in each.split(",")]
     for name in names:
@@ -56,8 +51,18 @@ def checks(
     return frozenset(names)
 
 
-def shared_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the options for the places of variables, templates and the run directory."""
+def shared_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options for the places of variables, templates and the run directory.
+
+    The command gets what they say as its first argument.
+    """
+
+    @functools.wraps(command)
+    def with_options(
+        *, config: str | None, run_dir: str, template_dir: str | None, **others: object
+    ) -> int:
+        return command(made(config, run_dir, template_dir), **others)
+
     decorators = (
         click.option(
             "--config",
@@ -74,9 +79,10 @@ def shared_options(command: Callable[..., object]) -> Callable[..., object]:
             help="Your own templates; a template that is not there is taken from the package.",
         ),
     )
+    decorated: Callable[..., int] = with_options
     for decorate in reversed(decorators):
-        command = decorate(command)
-    return command
+        decorated = decorate(decorated)
+    return decorated
 
 
 def refuse_variables_of(command: click.Command) -> None:
@@ -91,14 +97,7 @@ def directory(run_dir: str) -> str:
     return os.path.abspath(run_dir or RUN_DIRECTORY)  # noqa: PTH100 - start-up time
 
 
-def made(
-    config: str | None,
-    run_dir: str,
-    template_dir: str | None,
-    listen: str | None = None,
-    *,
-    watches: bool = False,
-) -> Options:
+def made(config: str | None, run_dir: str, template_dir: str | None) -> Options:
     """Return the agent's own settings as the options say.
 
     A command without the option ``--listen`` judges by the variable, as ``run`` would.
@@ -109,14 +108,12 @@ def made(
         config=config or None,
         run_directory=directory(run_dir),
         template_directory=template_dir or None,
-        listen=os.environ.get("IPFAILOVER_LISTEN", "") if listen is None else listen,
-        watches=watches,
+        listen=os.environ.get("IPFAILOVER_LISTEN", ""),
+        watches=False,
     )
 
 
-def duration(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> float | None:
+def duration(_context: object, _option: object, value: str | None) -> float | None:
     """Read 90, 10m or 2h; refuse what is no time."""
     from ipfailover_agent.core.drains.drain_requests import parse_duration  # noqa: PLC0415 - see above
 

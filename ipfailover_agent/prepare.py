@@ -1,4 +1,4 @@
-"""From variables to a candidate: everything that ``run``, ``check`` and ``render`` share.
+"""From variables to a candidate: everything that ``run`` and the commands share.
 
 Reads sources and the host, asks core, keeps no state.
 """
@@ -12,13 +12,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent import templating
-from ipfailover_agent.core.changing.records import ActiveRecord
-from ipfailover_agent.core.errors import Problem, SettingsError
+from ipfailover_agent.core.errors import AgentError, Problem, SettingsError
 from ipfailover_agent.core.model import HostScope
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import (
-    asked,
-    cpu_limits,
+    checks,
     interfaces,
     ownership,
     planner,
@@ -31,6 +29,7 @@ from ipfailover_agent.system import files, host, memory, sources
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from ipfailover_agent.core.changing.records import ActiveRecord
     from ipfailover_agent.core.model import (
         HostFacts,
         IPAddress,
@@ -86,7 +85,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
     """A configuration that passed the agent's own checks; ``keepalived -t`` comes next.
 
     ``lacks``: what it needs of the node, in sentences, and the node does not have just now;
-    ``unserved``: why clients would not reach addresses though the node serves them.
+    ``unserved``: why clients would not reach addresses though the node serves them;
+    ``variables``: what it was built from.
     """
 
     settings: Settings
@@ -96,6 +96,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     rendering: Rendering
     lacks: tuple[str, ...] = ()
     unserved: tuple[str, ...] = ()
+    variables: Variables = Variables(values={}, start_only={})
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -103,6 +104,65 @@ class Candidate(Struct, frozen=True, kw_only=True):
         reports = self.config.reports
         further = (each for each in self.unserved if each not in reports)
         return (*self.settings.warnings, *reports, *further, *self.lacks)
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """What became of variables: None where they cannot be read, and a candidate or an error."""
+
+    variables: Variables | None
+    outcome: Candidate | AgentError
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """Return the candidate, None after an error."""
+        return None if isinstance(self.outcome, AgentError) else self.outcome
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what is wrong, a sentence for each thing to mend; empty with a candidate."""
+        match self.outcome:
+            case SettingsError(problems=problems):
+                return tuple(map(str, problems))
+            case AgentError() as error:
+                return (str(error),)
+            case _:
+                return ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what an operator should know of the variables, and of the candidate."""
+        read = () if self.variables is None else self.variables.warnings
+        if isinstance(self.outcome, AgentError):
+            return read
+        return (*read, *self.outcome.warnings, *self.outcome.config.degraded)
+
+    def found(self) -> Candidate:
+        """Return the candidate, or raise the error."""
+        if isinstance(self.outcome, AgentError):
+            raise self.outcome
+        return self.outcome
+
+
+def attempt(
+    environment: Mapping[str, str],
+    options: Options,
+    add_peers: AddPeers,
+    *,
+    before: Variables | None = None,
+) -> Attempt:
+    """Try to make a candidate of an environment and the source; see :func:`build`.
+
+    ``before`` are the variables in force, of which a reload cannot change all.
+    """
+    variables = None
+    try:
+        variables = read_variables(environment, options)
+        if before is not None:
+            refuse_start_only_changes(before, variables)
+        candidate = build(variables, options, add_peers)
+    except AgentError as error:
+        return Attempt(variables=variables, outcome=error)
+    return Attempt(variables=variables, outcome=candidate)
 
 
 def read_variables(environment: Mapping[str, str], options: Options) -> Variables:
@@ -148,7 +208,7 @@ def refuse_start_only_changes(before: Variables, after: Variables) -> None:
         raise SettingsError(problems)
 
 
-def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> Candidate:
+def build(variables: Variables, options: Options, add_peers: AddPeers) -> Candidate:
     """Parse, look at the host, plan and render.
 
     ``add_peers`` adds what is known of the peers that are given by name; it is called where there
@@ -160,12 +220,13 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
         HostNotReadyError: the node lacks an interface or an address.
         TemplateError: a template cannot be rendered.
     """
+    values = variables.values
     parsed = _with_templates(settings.parse(values), values, options.template_directory)
     paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
     _check_config_path(paths)
     facts = add_peers(parsed, look_at_host(parsed, paths, ()))
     config = planner.plan(parsed, facts)
-    astray = asked.astray(parsed, config, facts, listen.parse(options.listen))
+    astray = checks.astray(parsed, config, facts, listen.parse(options.listen))
     rendering = templating.render(config, paths, template_directory=options.template_directory)
     return Candidate(
         settings=parsed,
@@ -177,6 +238,7 @@ def build(values: Mapping[str, str], options: Options, add_peers: AddPeers) -> C
         unserved=reach.unserved(
             parsed, config, facts, host.ipv4_setting("arp_ignore", config.interface) or 0
         ),
+        variables=variables,
     )
 
 
@@ -213,7 +275,7 @@ def _unaware(directory: str) -> str:
 def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tuple[str, ...]:
     """Return what the configuration needs of the node, and the node does not have just now."""
     found = (
-        cpu_limits.warnings(parsed, host.cpu_share()) if cpu_limits.fast_settings(parsed) else ()
+        shortfalls.judge_cpu(parsed, host.cpu_share()) if shortfalls.fast_settings(parsed) else ()
     )
     script = config.track_script
     around = shortfalls.Surroundings(
@@ -257,6 +319,8 @@ def record(
     active: Candidate, in_force: Variables, environment: Mapping[str, str], options: Options
 ) -> ActiveRecord:
     """Return what other commands should know of the active configuration."""
+    from ipfailover_agent.core.changing.records import ActiveRecord  # noqa: PLC0415 - only run
+
     pid = os.getpid()
     return ActiveRecord(
         pid=pid,

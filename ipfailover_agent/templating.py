@@ -20,17 +20,9 @@ _PACKAGE = pathlib.Path(__file__).resolve().parent
 def render(
     config: KeepalivedConfig, paths: RunPaths, *, template_directory: str | None = None
 ) -> Rendering:
-    """Render every file of a configuration.
+    """Render every file of a configuration; raises as ``renderer.render`` does.
 
-    Args:
-        config: what the files say.
-        paths: where the scripts and the FIFO live.
-        template_directory: the user's templates; those that are not there come from the package.
-
-    Raises:
-        SettingsError: a path of ``paths`` has characters that keepalived.conf gives a meaning to.
-        TemplateError: a template cannot be read or rendered; says which, and which line. Or the
-            user's templates leave out what the configuration holds.
+    ``template_directory`` has the user's templates; those that it lacks come from the package.
     """
     found = loader(template_directory)
     from ipfailover_agent import byte_code  # noqa: PLC0415 - it imports jinja2, as a loader does

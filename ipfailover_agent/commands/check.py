@@ -19,7 +19,6 @@ from ipfailover_agent.core.errors import (
     ExitCode,
     HostNotReadyError,
     KeepalivedMissingError,
-    SettingsError,
     SystemRefusedError,
 )
 from ipfailover_agent.core.planning import budget
@@ -31,7 +30,7 @@ from ipfailover_agent.system import files, process
 if TYPE_CHECKING:
     from ipfailover_agent.core.peering.names import LookupResult
     from ipfailover_agent.core.reading.old_reading import OldReading
-    from ipfailover_agent.prepare import Candidate, Options
+    from ipfailover_agent.prepare import Attempt, Candidate, Options
 
 _TEST_SECONDS = 10.0
 
@@ -54,39 +53,38 @@ def check(options: Options, *, compare_old: bool, as_json: bool) -> int:
 
 
 def _look(options: Options, *, compare_old: bool) -> _CheckOutcome:
-    candidate, old = None, None
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
     found = peers_once.Found(options)
-    try:
-        variables = prepare.read_variables(os.environ, options)
-        warnings = variables.warnings
-        if compare_old:
-            names = old_reading.interfaces(variables.values)
-            old = old_reading.read(variables.values, prepare.look_for((), names))
-        candidate = prepare.build(variables.values, options, found)
-        warnings += candidate.warnings + candidate.config.degraded
-        problems = ask_keepalived(candidate)
-    except KeepalivedMissingError as error:
-        warnings += (f"{error}; not tested by it",)
-    except SettingsError as error:
-        problems = tuple(map(str, error.problems))
-    except HostNotReadyError as error:
-        problems = (f"{error}; run would wait for it",)
-    except AgentError as error:
-        problems = (str(error),)
-    warnings = tuple(dict.fromkeys((*warnings, *found.warnings)))
+    attempt = prepare.attempt(os.environ, options, found)
+    problems, warnings = judge(attempt)
+    if isinstance(attempt.outcome, HostNotReadyError):
+        problems = (f"{attempt.outcome}; run would wait for it",)
+    old = None
+    is_seen = not isinstance(attempt.outcome, SystemRefusedError)
+    if compare_old and is_seen and attempt.variables is not None:
+        values = attempt.variables.values
+        old = old_reading.read(values, prepare.look_for((), old_reading.interfaces(values)))
     return _CheckOutcome(
-        candidate=candidate, problems=problems, warnings=warnings, old=old, names=found.answers
+        candidate=attempt.candidate,
+        problems=problems,
+        warnings=tuple(dict.fromkeys((*warnings, *found.warnings))),
+        old=old,
+        names=found.answers,
     )
 
 
-def ask_keepalived(candidate: Candidate) -> tuple[str, ...]:
-    """Ask keepalived itself; return what it complains of."""
-    try:
-        return complaints(candidate, _TEST_SECONDS)
-    except subprocess.TimeoutExpired:
-        return (f"keepalived did not test the configuration within {_TEST_SECONDS:g} s",)
+def judge(attempt: Attempt) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the problems and the warnings of an attempt, and keepalived's of the candidate."""
+    problems, warnings = attempt.problems, attempt.warnings
+    if attempt.candidate is not None:
+        try:
+            problems = complaints(attempt.candidate, _TEST_SECONDS)
+        except KeepalivedMissingError as error:
+            warnings += (f"{error}; not tested by it",)
+        except AgentError as error:
+            problems = (str(error),)
+        except subprocess.TimeoutExpired:
+            problems = (f"keepalived did not test the configuration within {_TEST_SECONDS:g} s",)
+    return problems, warnings
 
 
 def complaints(candidate: Candidate, seconds: float) -> tuple[str, ...]:

@@ -4,51 +4,40 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+import shlex
+import subprocess
+from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
-from ipfailover_agent import prepare
-from ipfailover_agent.commands import examination, peers_once, running
-from ipfailover_agent.core.errors import AgentError, ExitCode, HostNotReadyError, SettingsError
-from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.commands import check, peers_once, running
+from ipfailover_agent.commands.doctor_facts import AS_ROOT, Facts, UnknownError
+from ipfailover_agent.core.errors import AgentError, ExitCode
+from ipfailover_agent.core.network.ruleset import RulesetError
 from ipfailover_agent.core.planning import unicast
-from ipfailover_agent.core.reading import variables
-from ipfailover_agent.core.telling import findings, node_findings
+from ipfailover_agent.core.telling import (
+    findings,
+    firewall_findings,
+    managers,
+    network_findings,
+    node_findings,
+)
 from ipfailover_agent.core.telling.findings import CheckResult, Finding
 from ipfailover_agent.report import terminal
-from ipfailover_agent.system import examining, host, memory, process
+from ipfailover_agent.system import examining, host, listener_socket, nft
 from ipfailover_agent.system.files import TERMINATION_LOG, write_termination_message
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from ipfailover_agent.commands.examination import Deadline
-    from ipfailover_agent.core.changing.records import ActiveRecord
-    from ipfailover_agent.prepare import Candidate, Options
+    from ipfailover_agent.prepare import Options
 
-_INDENT = " " * 6
-_NAMES_SECONDS = 3.0
-_VERSION_SECONDS = 2.0
-_WITHOUT = {"listener": "an application that dies is found by the periodic check alone"}
-_SEE_CHECK = "see `ipfailover-agent check`"
-
-
-class _Source(Struct, frozen=True, kw_only=True):
-    """Where the variables come from; ``is_agents``: from the agent that runs here."""
-
-    environment: Mapping[str, str]
-    options: Options
-    is_agents: bool = False
-
-
-class _Configuration(Struct, frozen=True, kw_only=True):
-    """What became of the settings; ``candidate`` lacks the names if no ``knows_peers``."""
-
-    findings: tuple[Finding, ...]
-    candidate: Candidate | None = None
-    knows_peers: bool = True
+_INDENT: Final = " " * 6
+_TEST_SECONDS: Final = 2.0
+_CONNECT_SECONDS: Final = 2.0
+_WITHOUT: Final = {"listener": "an application that dies is found by the periodic check alone"}
+_SEE_CHECK: Final = "see `ipfailover-agent check`"
+_DENIED: Final = ("not permitted", "ermission denied")
 
 
 def examine(
@@ -60,14 +49,14 @@ def examine(
     """
     found: list[Finding] = []
     columns = terminal.width() if terminal.is_terminal() else None
-    for each in _findings(options, seconds):
+    for each in _findings(Facts(options, seconds)):
         finding = findings.tolerated(each, tolerated)
         found.append(finding)
         if not as_json:
             terminal.say(_lines(finding, columns))  # unread or not, the exit code counts them all
     if as_json:
-        told = [{**asdict(each), "verdict": each.verdict.value} for each in found]
-        terminal.say(json.dumps({"findings": told}, indent=2))
+        shown = [{**asdict(each), "verdict": each.verdict.value} for each in found]
+        terminal.say(json.dumps({"findings": shown}, indent=2))
     failed = [each for each in found if each.verdict is CheckResult.FAIL]
     if failed and os.getpid() == 1:  # a container of its own, not beside an agent
         write_termination_message(
@@ -88,165 +77,95 @@ def _lines(finding: Finding, columns: int | None) -> str:
     return "\n".join(lines)
 
 
-def _findings(options: Options, seconds: float) -> Iterator[Finding]:
-    deadline = examination.Deadline(seconds)
-    yield from _program(deadline)
-    source = _source_of(options)
-    yield from _agent(source)
-    found = _configuration(source, deadline)
-    yield from found.findings
-    if found.candidate is None:
-        said = {each.check for each in found.findings}
-        wanting = (*findings.CONFIGURED_CHECKS, *findings.WIRE_CHECKS)
-        left = [each for each in wanting if each not in said]
-        yield from findings.all_skipped(left, "there is no configuration to look with")
-        yield from examination.machine()
-        return
-    is_running = running.find_agent(source.options.run_directory, must_run=False) != 0
-    yield from examination.node(found.candidate, deadline, is_running=is_running)
-    if found.knows_peers:
-        yield from examination.network(found.candidate, seconds, _told_by_agent(source))
-    else:
-        yield from findings.all_skipped(findings.WIRE_CHECKS, "the peers are not known")
-        yield from examination.machine()
+def _findings(facts: Facts) -> Iterator[Finding]:
+    """Yield the findings of every check, one at least of each."""
+    judged: set[str] = set()
+    for names, judge in _CHECKS:
+        reason, advice = "nothing is known of it", ""
+        try:
+            for each in judge(facts):
+                judged.add(each.check)
+                yield each
+        except UnknownError as error:
+            reason, advice = str(error), error.advice
+        left = [name for name in names if name not in judged]
+        yield from findings.all_skipped(left, reason, advice)
 
 
-def _program(deadline: Deadline) -> Iterator[Finding]:
+# --- the program and the agent ------------------------------------------------------------------
+
+
+def _capabilities(_facts: Facts) -> Iterator[Finding]:
     try:
         yield node_findings.judge_capabilities(host.missing_capabilities())
     except AgentError as error:
-        yield findings.skipped("capabilities", str(error), "run it as root on the node")
-    try:
-        program = process.find_program("keepalived", os.environ.get("PATH"))
-    except AgentError:
-        printed = None
-    else:
-        words = (program, "--version")
-        printed = examining.output_of(words, os.environ, deadline.at_most(_VERSION_SECONDS)) or ""
-    yield from node_findings.judge_keepalived(printed)
+        yield findings.skipped("capabilities", str(error), AS_ROOT)
 
 
-def _source_of(options: Options) -> _Source:
-    """Return the own variables, or those of the agent that runs here where there are none."""
-    own = _Source(environment=os.environ, options=options)
-    if options.config or any(map(variables.is_contract, os.environ)):
-        return own
-    record = _record_of_agent(options)
-    if record is None:
-        return own
-    return _Source(
-        environment=dict(record.environment),
-        options=replace(
-            options, config=record.source, template_directory=record.template_directory
-        ),
-        is_agents=True,
-    )
+def _keepalived(facts: Facts) -> Iterator[Finding]:
+    return node_findings.judge_keepalived(facts.keepalived_version())
 
 
-def _record_of_agent(options: Options) -> ActiveRecord | None:
-    pid = running.find_agent(options.run_directory, must_run=False)
-    record = memory.read_active(RunPaths(directory=options.run_directory, config="").active)
-    return record if record and running.wrote(record, pid) else None
-
-
-def _told_by_agent(source: _Source) -> Mapping[str, Any] | None:
-    """Return the status of the agent that runs here, None where none does or shows it."""
-    try:
-        return running.read_status(source.options.run_directory)
-    except AgentError:
-        return None
-
-
-def _agent(source: _Source) -> Iterator[Finding]:
-    directory = source.options.run_directory
-    try:
-        pid = running.find_agent(directory)
-        told = running.read_status(directory)
-    except AgentError:
+def _agent(facts: Facts) -> Iterator[Finding]:
+    pid, status = facts.agent_pid, facts.agent_status
+    if not pid:
         yield findings.passed("agent", "none runs with this run directory")
         return
-    whose = "; its variables are looked at" if source.is_agents else ""
-    if told is None:
-        yield findings.warned(
-            "agent", f"{running.unseen(directory, pid)}{whose}", "wait a moment, look again"
-        )
-    elif told["ready"]:
+    whose = "; its variables are looked at" if facts.agent_record else ""
+    if status is None:
+        unseen = running.unseen(facts.run_directory, pid)
+        yield findings.warned("agent", f"{unseen}{whose}", "wait a moment, look again")
+    elif status["ready"]:
         yield findings.passed("agent", f"pid {pid} runs and is ready{whose}")
     else:
-        reasons = "; ".join(told["reasons"]) or told["phase"]
+        reasons = "; ".join(status["reasons"]) or status["phase"]
         yield findings.warned(
             "agent", f"pid {pid} is not ready: {reasons}{whose}", "see `ipfailover-agent status`"
         )
-    yield from _hindered(told or {})
+    yield from _hindered(status or {})
 
 
-def _hindered(told: Mapping[str, Any]) -> Iterator[Finding]:
+def _hindered(status: Mapping[str, Any]) -> Iterator[Finding]:
     """Report what an agent would do and cannot, and what it keeps from serving on purpose."""
-    for each in told.get("protections", ()):
+    for each in status.get("protections", ()):
         if not each["active"] and each["reason"]:
             text = f"its protection {each['kind']} is off: {each['reason']}"
             advice = _WITHOUT.get(each["kind"], "two nodes may hold an address for longer")
             yield findings.warned("agent", text, advice)
-    for each in told.get("instances", ()):
+    for each in status.get("instances", ()):
         if each["held"]:
             text = f"{each['name']} is held in FAULT: {each['held']}"
             yield findings.warned("agent", text, "mend that; it is let go by itself")
 
 
-def _configuration(source: _Source, deadline: Deadline) -> _Configuration:
-    """Build the configuration, and say how that went."""
-    names = peers_once.Found(source.options, deadline.at_most(_NAMES_SECONDS))
-    try:
-        read = prepare.read_variables(source.environment, source.options)
-        candidate = prepare.build(read.values, source.options, names)
-    except SettingsError as error:
-        told = (findings.failed("settings", str(each), _SEE_CHECK) for each in error.problems)
-        return _Configuration(findings=(*told, findings.skipped("dns", "no usable settings")))
-    except HostNotReadyError as error:
-        return _not_ready(source, error, names)
-    except AgentError as error:
-        told_once = findings.failed("settings", str(error), _SEE_CHECK)
-        return _Configuration(findings=(told_once, findings.skipped("dns", "no usable settings")))
-    return _Configuration(
-        candidate=candidate,
-        findings=(
-            *_settings(candidate, read.warnings),
-            *_names(names),
-        ),
-    )
+# --- the configuration --------------------------------------------------------------------------
 
 
-def _not_ready(
-    source: _Source, error: HostNotReadyError, names: peers_once.Found
-) -> _Configuration:
-    """Say what the node lacks; without peers, look at it as if there were no names."""
-    usable = findings.passed("settings", "they can be used")
-    if error.problem.variable != unicast.NAMES:
-        lacking = findings.failed("interface", str(error), "run waits for it")
-        return _Configuration(findings=(usable, *_names(names), lacking))
-    told = findings.failed("dns", str(error), "run waits for it")
-    read = prepare.read_variables(source.environment, source.options)
-    without = {**read.values, unicast.NAMES: ""}
-    try:
-        candidate = prepare.build(without, source.options, names)
-    except AgentError:
-        return _Configuration(findings=(usable, told))
-    return _Configuration(
-        candidate=candidate,
-        findings=(*_settings(candidate, read.warnings), told),
-        knows_peers=False,
-    )
-
-
-def _settings(candidate: Candidate, warnings: tuple[str, ...]) -> Iterator[Finding]:
-    config = candidate.config
-    count = len(config.addresses)
-    noun = "address" if count == 1 else "addresses"
-    instances = "instance" if len(config.instances) == 1 else "instances"
-    text = f"{count} {noun} in {len(config.instances)} {instances} on {config.interface}"
-    yield findings.passed("settings", text)
-    for each in dict.fromkeys((*warnings, *candidate.warnings, *config.degraded)):
-        yield findings.warned("settings", each, _SEE_CHECK)
+def _settings(facts: Facts) -> Iterator[Finding]:
+    """Judge the settings, and what DNS answered for them; where the node is not ready, say so."""
+    found = facts.configuration
+    if found.problems:
+        for problem in found.problems:
+            yield findings.failed("settings", problem, _SEE_CHECK)
+        yield findings.skipped("dns", "no usable settings")
+        return
+    if found.candidate is None:
+        yield findings.passed("settings", "they can be used")
+    else:
+        config = found.candidate.config
+        count = len(config.addresses)
+        noun = "address" if count == 1 else "addresses"
+        instances = "instance" if len(config.instances) == 1 else "instances"
+        text = f"{count} {noun} in {len(config.instances)} {instances} on {config.interface}"
+        yield findings.passed("settings", text)
+        warnings = (*found.warnings, *found.candidate.warnings, *config.degraded)
+        for each in dict.fromkeys(warnings):
+            yield findings.warned("settings", each, _SEE_CHECK)
+    if not found.lacks_peers:
+        yield from _names(found.names)
+    if found.not_ready is not None:
+        lacking = "dns" if found.lacks_peers else "interface"
+        yield findings.failed(lacking, str(found.not_ready), "run waits for it")
 
 
 def _names(names: peers_once.Found) -> Iterator[Finding]:
@@ -258,3 +177,139 @@ def _names(names: peers_once.Found) -> Iterator[Finding]:
             yield findings.passed("dns", peers_once.describe(each))
     for text in names.warnings:
         yield findings.warned("dns", text, "mend DNS, or list addresses instead")
+
+
+def _config(facts: Facts) -> Iterator[Finding]:
+    candidate = facts.candidate
+    if os.geteuid():  # scripts that are not its user's are insecure to keepalived (2.2.7)
+        yield findings.skipped("config", "keepalived judges scripts as root only", AS_ROOT)
+        return
+    try:
+        complaints = check.complaints(candidate, facts.at_most(_TEST_SECONDS))
+        yield node_findings.judge_config(complaints)
+    except subprocess.TimeoutExpired:
+        yield findings.skipped("config", "keepalived takes too long", _SEE_CHECK)
+    except AgentError as error:
+        yield findings.skipped("config", str(error))
+
+
+def _password(facts: Facts) -> Iterator[Finding]:
+    yield node_findings.judge_password(facts.candidate.settings, facts.candidate.config)
+
+
+# --- this node ----------------------------------------------------------------------------------
+
+
+def _interface(facts: Facts) -> Iterator[Finding]:
+    settings, config, node = facts.candidate.settings, facts.candidate.config, facts.host
+    interface = node.interface(config.interface)
+    if interface is None:
+        yield findings.failed("interface", f"{config.interface} is gone", "run waits for it")
+        return
+    name = interface.name
+    state = examining.operstate(name)
+    yield node_findings.judge_link(name, state, is_up=interface.is_up)
+    arp_ignore = host.ipv4_setting("arp_ignore", name) or 0
+    yield from node_findings.judge_reach(config, node, arp_ignore)
+    yield node_findings.judge_subnets(settings, config, node)
+    yield node_findings.judge_routers(settings, node, examining.next_hops())
+    yield from node_findings.judge_other_holders(config, node)
+    found = examining.managers(name, interface.index)
+    yield from managers.judge_managers(name, found, config.address_lease)
+    strictness = host.ipv4_setting("rp_filter", name)
+    yield node_findings.judge_reverse_path(config, node, strictness)
+
+
+def _firewall(facts: Facts) -> Iterator[Finding]:
+    settings = facts.candidate.settings
+    try:
+        closed = facts.closed_chains()
+    except (AgentError, RulesetError) as error:
+        is_denied = isinstance(error, AgentError) or any(each in str(error) for each in _DENIED)
+        yield firewall_findings.judge_unlisted_rules(str(error), is_denied=is_denied)
+    else:
+        yield from firewall_findings.judge_chains(
+            closed,
+            is_managed=settings.manages_firewall,
+            is_running=facts.agent_pid != 0,
+            owned=facts.owned_tables,
+        )
+    yield from firewall_findings.judge_legacy(nft.legacy_tables())
+
+
+def _ports(facts: Facts) -> Iterator[Finding]:
+    config = facts.candidate.config
+    probes = config.track_script or config.port_probes
+    ports = () if probes is None else probes.ports
+    if not ports:
+        yield node_findings.judge_ports(facts.candidate.settings)
+    if config.port_probes is not None and config.port_probes.listeners:
+        yield from node_findings.judge_listeners(listener_socket.refusal())
+    for each, error in examining.connect(ports, facts.at_most(_CONNECT_SECONDS)).items():
+        listeners = examining.listeners(each.port)
+        yield node_findings.judge_port(each.address, each.port, error, listeners, config.addresses)
+
+
+def _scripts(facts: Facts) -> Iterator[Finding]:
+    settings, node = facts.candidate.settings, facts.candidate.facts
+    if settings.check_script is not None and node.check_script is not None:
+        path = shlex.split(settings.check_script)[0]
+        yield node_findings.judge_check_script(
+            path, node.check_script, examining.obstacle(path), settings.check_script_missing
+        )
+    if settings.notify_script is not None and node.notify_script is not None:
+        path = shlex.split(settings.notify_script)[0]
+        yield node_findings.judge_script(
+            "OPENSHIFT_HA_NOTIFY_SCRIPT", path, node.notify_script, examining.obstacle(path)
+        )
+    if node.check_script is None and node.notify_script is None:
+        yield findings.skipped("script", "no script is set")
+
+
+def _clock(facts: Facts) -> Iterator[Finding]:
+    yield node_findings.judge_clock(examining.clock_source(), facts.shift)
+
+
+def _cpu(facts: Facts) -> Iterator[Finding]:
+    pressure = host.cpu_share().pressure
+    yield node_findings.judge_starvation(pressure, host.throttled(), facts.late)
+
+
+# --- the network --------------------------------------------------------------------------------
+
+
+def _wire(facts: Facts) -> Iterator[Finding]:
+    network = facts.network()
+    unshielded = facts.why_unshielded()
+    yield from network_findings.judge_wire(network.contexts, network.heard, unshielded)
+    yield network_findings.judge_multicast(network.contexts, network.heard)
+    yield from network_findings.judge_answers(network.contexts, network.heard, network.near)
+    yield from network_findings.judge_peers(
+        network.contexts, network.near, network.far, network.heard
+    )
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+_CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Facts], Iterator[Finding]]], ...]] = (
+    (("capabilities",), _capabilities),
+    (("keepalived", "build"), _keepalived),
+    (("agent",), _agent),
+    (("settings", "dns"), _settings),
+    (("config",), _config),
+    (("password",), _password),
+    (("interface", "subnet", "router", "elsewhere", "manager", "rp_filter"), _interface),
+    (("firewall",), _firewall),
+    (("port",), _ports),
+    (("script",), _scripts),
+    (("rivals", "ids", "holders", "multicast", "answers", "peers"), _wire),
+    (("clock",), _clock),
+    (("cpu",), _cpu),
+)
+"""Names of checks, and what judges them, in the order of the lines.
+
+A check that asks for a fact which is not known is skipped.
+"""
+
+CHECKS: Final = tuple(name for names, _ in _CHECKS for name in names)
+"""Every check; each has a line at least."""

@@ -100,7 +100,7 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
             state, ending = _put_back(options, subject)
     if measured is None:
         raise _StoppedError(f"stopped; {ending}")
-    return _tell(subject, measured, promised, state, ending, as_json=as_json)
+    return _print(subject, measured, promised, state, ending, as_json=as_json)
 
 
 def _choose(data: dict[str, Any], word: str | None) -> _Subject:
@@ -137,8 +137,7 @@ def _choose(data: dict[str, Any], word: str | None) -> _Subject:
 def _promise(options: Options, subject: _Subject) -> float | None:
     """Return what the configuration promises; None where the variables cannot be used now."""
     try:
-        variables = prepare.read_variables(os.environ, options)
-        candidate = prepare.build(variables.values, options, peers_once.Found(options))
+        candidate = prepare.attempt(os.environ, options, peers_once.Found(options)).found()
     except AgentError:
         return None
     if set(subject.addresses) - set(candidate.config.addresses):
@@ -241,7 +240,7 @@ class _Watcher:
                 self._sightings.append(seen)
 
 
-def _tell(
+def _print(
     subject: _Subject,
     measured: handover.Handover,
     promised: float | None,
@@ -250,18 +249,20 @@ def _tell(
     *,
     as_json: bool,
 ) -> int:
-    is_kept = promised is None or max(measured.nobody, measured.both) <= promised + _TOLERANCE
+    is_kept = (
+        promised is None or max(measured.no_holder, measured.two_holders) <= promised + _TOLERANCE
+    )
     if as_json:
-        told = {"instance": subject.name, **asdict(measured), "promised": promised}
-        terminal.say(json.dumps({**told, "state": state}, indent=2))
+        found = {"instance": subject.name, **asdict(measured), "promised": promised}
+        terminal.say(json.dumps({**found, "state": state}, indent=2))
     elif measured.taken_by is None:
         terminal.say(f"no other node took over; {ending}, and {subject.name} is in {state}")
     else:
         promise = "" if promised is None else f" (promised: at most {promised:.2f} s)"
         terminal.say(
             f"{measured.taken_by} had everything {measured.after:.2f} s after the request\n"
-            f"no node had an address for {measured.nobody:.2f} s{promise}\n"
-            f"both had one for {measured.both:.2f} s\n"
+            f"no node had an address for {measured.no_holder:.2f} s{promise}\n"
+            f"both had one for {measured.two_holders:.2f} s\n"
             f"{ending}, and {subject.name} is in {state} here"
         )
     if measured.taken_by is None:

@@ -76,12 +76,9 @@ def _print(found: list[tuple[str, Entry]], *, as_json: bool) -> bool:
 
 
 def text(each: Entry) -> str:
-    """Return an entry as one line: when (UTC), what, to which instance, why."""
+    """Return an entry as one line, with its time in UTC."""
     what = each.event
     if each.previous is not None and each.state is not None:
-        after = "" if each.lasted is None else f" after {terminal.duration(each.lasted)}"
-        what = f"{each.previous} -> {each.state}{after}"
-    where = f" {each.instance}" if each.instance else ""
-    cause = each.cause or each.kind
+        what = terminal.states(each.previous, each.state, each.lasted)
     at = each.at.partition("+")[0].replace("T", " ")
-    return terminal.harmless(f"{at}{where} {what}: {cause}")
+    return terminal.event(at, each.instance, what, each.cause or each.kind)

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from ipfailover_agent.commands.running import find_agent, wrote
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.peering import inquiries, names, peers
 from ipfailover_agent.system import host, memory
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
+    from ipfailover_agent.core.peering import names
     from ipfailover_agent.prepare import Options
 
 _DEADLINE = 5.0  # seconds for all names together
@@ -42,7 +42,12 @@ class Found:
         facts = replace(facts, used_addresses=used_addresses(self._options.run_directory))
         if not settings.unicast_peer_names:
             return facts
-        from ipfailover_agent.system import resolving  # noqa: PLC0415 - seldom needed
+        from ipfailover_agent.core.peering import (  # noqa: PLC0415 - seldom needed
+            inquiries,
+            names,
+            peers,
+        )
+        from ipfailover_agent.system import resolving  # noqa: PLC0415 - likewise
 
         asked = resolving.resolve_once(peers.questions(settings), self._deadline)
         path = RunPaths(directory=self._options.run_directory, config="").peers

@@ -11,21 +11,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent import options, prepare, templating
-from ipfailover_agent.commands import peers_once
-from ipfailover_agent.commands.check import ask_keepalived
+from ipfailover_agent.commands import check, peers_once
 from ipfailover_agent.commands.running import find_agent, read_status, unseen, wrote
 from ipfailover_agent.core.changing import impact
-from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.changing.advert_diff import Consequence
 from ipfailover_agent.core.changing.change import ConfigChange
 from ipfailover_agent.core.changing.impact import Impact
-from ipfailover_agent.core.errors import (
-    AgentError,
-    ExitCode,
-    KeepalivedMissingError,
-    SettingsError,
-)
+from ipfailover_agent.core.errors import ExitCode
 from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.core.text import ranges
 from ipfailover_agent.prepare import Options, Variables
 from ipfailover_agent.report import terminal
 from ipfailover_agent.system import memory
@@ -86,26 +80,21 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
         run_directory,
         os.environ.get("IPFAILOVER_TEMPLATE_DIR"),
     )
+    text = "no configuration was in force here yet: compared with nothing"
+    base = _Base(kind="nothing", text=text, record=record, environment=os.environ, options=own)
     if record is None:
-        text = "no configuration was in force here yet: compared with nothing"
-        if os.path.lexists(path):
-            text = (
-                f"{path} cannot be read, or is of another version: what is in force is not known "
-                "here, compared with nothing"
-            )
-        return _Base(kind="nothing", text=text, record=None, environment=os.environ, options=own)
+        if not os.path.lexists(path):
+            return base
+        text = f"{path} cannot be read, or is of another version: what is in force is not known"
+        return replace(base, text=f"{text} here, compared with nothing")
     if wrote(record, pid):
-        theirs = replace(
-            own,
-            config=config or record.source,
-            template_directory=record.template_directory,
-        )
-        return _Base(
+        theirs = config or record.source
+        return replace(
+            base,
             kind="active",
             text=f"compared with what the agent, pid {pid}, has in force",
-            record=record,
             environment=dict(record.environment),
-            options=theirs,
+            options=replace(own, config=theirs, template_directory=record.template_directory),
         )
     why = "no agent runs"
     if pid:
@@ -116,30 +105,19 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
             else f"the agent has nothing in force, it is {status['phase']}"
         )
     text = f"{why}: compared with the last good configuration"
-    return _Base(kind="last-good", text=text, record=record, environment=os.environ, options=own)
+    return replace(base, kind="last-good", text=text)
 
 
 def _look(base: _Base) -> _PlanOutcome:
-    warnings: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    candidate = None
-    try:
-        variables = prepare.read_variables(base.environment, base.options)
-        if base.kind == "active" and base.record is not None:
-            before = Variables(values={}, start_only=dict(base.record.start_only))
-            prepare.refuse_start_only_changes(before, variables)
-        candidate = prepare.build(variables.values, base.options, peers_once.Found(base.options))
-        warnings = (*variables.warnings, *candidate.warnings, *candidate.config.degraded)
-        problems = ask_keepalived(candidate)
-    except KeepalivedMissingError as error:
-        warnings += (f"{error}; not tested by it",)
-    except SettingsError as error:
-        problems = tuple(map(str, error.problems))
-    except AgentError as error:
-        problems = (str(error),)
-    if candidate is None or problems:
+    before = None
+    if base.kind == "active" and base.record is not None:
+        before = Variables(values={}, start_only=dict(base.record.start_only))
+    names = peers_once.Found(base.options)
+    attempt = prepare.attempt(base.environment, base.options, names, before=before)
+    problems, warnings = check.judge(attempt)
+    if attempt.candidate is None or problems:
         return _PlanOutcome(base=base, problems=problems)
-    return _compare(base, candidate, tuple(dict.fromkeys(warnings)))
+    return _compare(base, attempt.candidate, tuple(dict.fromkeys(warnings)))
 
 
 def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _PlanOutcome:

@@ -73,17 +73,11 @@ def release(options: Options) -> int:
 
 def _remove_rules(settings: Settings | None) -> None:
     """Remove the firewall rules of this deployment, as far as nft is there."""
-    from ipfailover_agent.core.model import Settings as Defaults  # noqa: PLC0415 - likewise
-    from ipfailover_agent.core.network import (  # noqa: PLC0415 - likewise
-        accept_rules,
-        shield_rules,
-    )
+    from ipfailover_agent.core import model  # noqa: PLC0415 - after the cheap refusals
+    from ipfailover_agent.core.network import accept_rules, nft_commands  # noqa: PLC0415 - likewise
     from ipfailover_agent.core.network.signatures import TABLE  # noqa: PLC0415 - likewise
-    from ipfailover_agent.system.nft import (  # noqa: PLC0415 - likewise
-        remove_all,
-        run_and_wait,
-    )
-    from ipfailover_agent.system.nftables import has_table  # noqa: PLC0415 - likewise
+    from ipfailover_agent.protection.firewalls import remove_all  # noqa: PLC0415 - likewise
+    from ipfailover_agent.system import nft  # noqa: PLC0415 - likewise
 
     def tell(report: accept_rules.Report) -> None:
         match report:
@@ -94,10 +88,10 @@ def _remove_rules(settings: Settings | None) -> None:
             case _:
                 pass
 
-    name = (settings or Defaults(virtual_addresses=())).config_name
+    name = (settings or model.Settings(virtual_addresses=())).config_name
     remove_all(accept_rules.tag_for(name), os.environ, tell)
-    if has_table(TABLE):
-        run_and_wait((shield_rules.REMOVE,), os.environ)
+    if nft.has_table(TABLE):
+        nft.run_and_wait((nft_commands.REMOVE_SHIELD,), os.environ)
         terminal.say(f"removed the table inet {TABLE}")
 
 

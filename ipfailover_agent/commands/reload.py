@@ -39,7 +39,7 @@ def reload(run_directory: str, timeout: float) -> int:
     while time.monotonic() < deadline:
         data = read_status(run_directory)
         if data is not None and _is_answer(data["reload"], before, asked_at):
-            return _tell(data["reload"])
+            return _print(data["reload"])
         if find_agent(run_directory, must_run=False) != pid:
             raise _NoReloadVerdictError(f"the agent, pid {pid}, ended during the reload")
         time.sleep(_LOOK_INTERVAL)
@@ -59,7 +59,7 @@ def _is_answer(verdict: dict[str, Any], before: int, asked_at: float) -> bool:
     return bool(at and at >= asked_at - _RESOLUTION)
 
 
-def _tell(verdict: dict[str, Any]) -> int:
+def _print(verdict: dict[str, Any]) -> int:
     lines = (f"reload {verdict['verdict']}", *(f"  {line}" for line in verdict["lines"]))
     terminal.say("\n".join(lines))
     codes = {"refused": ExitCode.CONFIG, "unconfirmed": ExitCode.TEMPORARY}

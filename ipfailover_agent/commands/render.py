@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 def render(options: Options, output: str | None) -> int:
     """Print keepalived.conf, or write every file into the directory ``output``."""
-    variables = prepare.read_variables(os.environ, options)
     found = peers_once.Found(options)
-    candidate = prepare.build(variables.values, options, found)
-    for warning in (*variables.warnings, *candidate.warnings, *found.warnings):
+    candidate = prepare.attempt(os.environ, options, found).found()
+    for warning in (*candidate.variables.warnings, *candidate.warnings, *found.warnings):
         print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - a command's output
     rendering = candidate.rendering
     if output is None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.report import status_reading
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.changing.records import ActiveRecord
@@ -60,7 +59,8 @@ def unseen(run_directory: str, pid: int) -> str:
 
 def read_status(run_directory: str) -> dict[str, Any] | None:
     """Return the agent's newest snapshot as plain data, None if there is none (yet)."""
-    from ipfailover_agent.system import files  # noqa: PLC0415 - start-up time of --help
+    from ipfailover_agent.report import status_reading  # noqa: PLC0415 - start-up time of render
+    from ipfailover_agent.system import files  # noqa: PLC0415 - likewise
 
     path = RunPaths(directory=run_directory, config="").status
     try:

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import convert
 
 from ipfailover_agent.commands.running import find_agent, read_status, unseen
 from ipfailover_agent.core.errors import ExitCode
-from ipfailover_agent.report import terminal
+from ipfailover_agent.report import holding, terminal
+from ipfailover_agent.report.status_model import HolderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -130,7 +132,7 @@ def _head(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> It
 def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> Iterator[str]:
     """Yield what an operator should know beside the states."""
     if count := data["restarts"]:
-        yield f"keepalived was restarted {'once' if count == 1 else f'{count} times'}"
+        yield f"keepalived was restarted {terminal.times(count)}"
     if count := data["lines_dropped"]:
         what = "line was dropped because no program read it"
         many = "lines were dropped because no program read them"
@@ -171,15 +173,9 @@ def _grouped_by(instances: list[dict[str, Any]], field: str, verb: str = "") -> 
 
 def _silent(instances: list[dict[str, Any]]) -> list[str]:
     """Return the addresses for which no host answers; those of one holder together."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for each in instances:
-        for told in each.get("unanswered", ()):
-            found.setdefault(told["holder"], []).append(told)
-    if not found:
-        return []
-    from ipfailover_agent.core.rivalry.answering import explain  # noqa: PLC0415 - hardly ever
-
-    return [explain([each["address"] for each in told], holder) for holder, told in found.items()]
+    silent = (one for each in instances for one in each.get("unanswered", ()))
+    rows = ((one["holder"], one["address"], one["since"]) for one in silent)
+    return [text for _, text in holding.silences(rows)]
 
 
 def _indented(texts: list[str], columns: int) -> Iterator[str]:
@@ -243,16 +239,8 @@ def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[
     at = data.get("written_at")
     if not instances or at is None:
         return
-    from ipfailover_agent.report import holding  # noqa: PLC0415 - old agents lack it
-
     every = [
-        [
-            holding.holder(
-                one["address"], one["priority"], one["heard_at"], at=at, is_here=one["is_here"]
-            )
-            for one in each["holders"]
-        ]
-        for each in instances
+        holding.holders(convert(each["holders"], list[HolderStatus]), at) for each in instances
     ]
     for group in holding.grouped(every):
         addresses = [text for each in group.members for text in instances[each]["addresses"]]
@@ -273,11 +261,11 @@ def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:
         key=lambda item: item[0],
     )
     for at, name, each in found[-_NEWEST:]:
-        told = f"{at[11:19]} {name} {each['previous']} -> {each['state']}: {each['cause']}"
-        yield from terminal.fold(terminal.harmless(told), columns, "  ")
+        what = terminal.states(each["previous"], each["state"], None)
+        yield from terminal.fold(
+            terminal.event(at[11:19], name, what, each["cause"]), columns, "  "
+        )
 
 
 def _since(at: str | None, now: datetime) -> str:
-    if at is None:
-        return "-"
-    return terminal.duration((now - datetime.fromisoformat(at)).total_seconds())
+    return "-" if at is None else terminal.since(at, now)

@@ -131,10 +131,9 @@ class ConfigManager(Service):
         nothing.
         """
         try:
-            variables = prepare.read_variables(self._environment, self._options)
-            if self._variables is not None:
-                prepare.refuse_start_only_changes(self._variables, variables)
-            candidate = prepare.build(variables.values, self._options, self._add_known)
+            tried = (self._environment, self._options, self._add_known)
+            candidate = prepare.attempt(*tried, before=self._variables).found()
+            variables = candidate.variables
             if runs and self._is_active(candidate):
                 self.ear.close()
                 names = prepare.differing(self._variables, variables)

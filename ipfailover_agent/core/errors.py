@@ -49,6 +49,16 @@ class Problem(Struct, frozen=True, kw_only=True, order=True):
         return f"{text}; {self.instead}" if self.instead else text
 
 
+def no_word(variable: str, element: str) -> Problem:
+    """Return the problem of a text that keepalived.conf would not take as one word."""
+    return Problem(
+        variable=variable,
+        element=element,
+        reason="it has characters that keepalived.conf gives a meaning to",
+        instead="use letters, digits and . _ : @ + = % , / -",
+    )
+
+
 class AgentError(Exception):
     """Root of every error that the agent raises on purpose."""
 

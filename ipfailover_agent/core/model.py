@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import enum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import astuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ipfailover_agent.core.errors import Problem
 
 
 IPAddress = IPv4Address | IPv6Address
+
+HIGHEST_ID = 255  # of a virtual router: RFC 3768, section 5.3.3
+HIGHEST_PORT = 65535
 
 
 class Family(enum.IntEnum):
@@ -31,6 +36,19 @@ class Family(enum.IntEnum):
 def family_of(address: IPAddress) -> Family:
     """Return the family of an address."""
     return Family.IPV4 if address.version == 4 else Family.IPV6  # noqa: PLR2004 - the version
+
+
+def first_of(family: Family, addresses: Iterable[IPAddress | None]) -> IPAddress | None:
+    """Return the first address of a family, None where there is none."""
+    return next((each for each in addresses if each and family_of(each) is family), None)
+
+
+def address_of(text: str) -> IPAddress | None:
+    """Return the address that a text is, None where it is none, such as a host name."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 # --- settings -----------------------------------------------------------------------------------
@@ -451,6 +469,11 @@ class KeepalivedConfig(Struct, frozen=True, kw_only=True):
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return every virtual address in configuration order."""
         return tuple(held.address for each in self.instances for held in each.all_addresses)
+
+    @property
+    def by_address(self) -> dict[IPAddress, VrrpInstance]:
+        """Return the instance of each virtual address, in configuration order."""
+        return {held.address: each for each in self.instances for held in each.all_addresses}
 
     @property
     def hold_names(self) -> dict[str, str]:

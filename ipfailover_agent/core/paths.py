@@ -1,8 +1,18 @@
-"""Where the agent keeps what: the files of its run directory."""
+"""Where the agent keeps what: the files of its run directory, in one table."""
 
 from __future__ import annotations
 
 from msgspec import Struct
+
+
+class _Inside:
+    """What follows the run directory in a path; of an instance it is the whole path."""
+
+    def __init__(self, end: str) -> None:
+        self.end = end
+
+    def __get__(self, paths: RunPaths, _owner: type[RunPaths]) -> str:
+        return paths.directory + self.end
 
 
 class RunPaths(Struct, frozen=True, kw_only=True):
@@ -11,68 +21,35 @@ class RunPaths(Struct, frozen=True, kw_only=True):
     directory: str
     config: str
 
-    @property
-    def check(self) -> str:
-        """Return the generated check script."""
-        return f"{self.directory}/check"
+    check = _Inside("/check")  # the generated check script
+    check_reason = _Inside("/check.reason")  # why the check fails; absent or empty: it succeeds
+    check_duration = _Inside("/check.duration")  # microseconds that the check script took last
+    check_track = _Inside("/check.track")  # what the agent's own check found: 0 while healthy
+    notify = _Inside("/notify")  # the generated notify script
+    notify_fifo = _Inside("/notify.fifo")  # the FIFO that keepalived writes transitions to
+    # What `keepalived -t` looks at before it becomes `config`. It lies in the run directory, which
+    # is the agent's; the configuration's need not be.
+    candidate = _Inside("/keepalived.conf.candidate")
+    temporary = _Inside("/tmp")  # noqa: S108 - keepalived's TMPDIR, in the agent's 0700 directory
+    keepalived_pid = _Inside("/parent.pid")  # of keepalived's parent process
+    vrrp_pid = _Inside("/vrrp.pid")  # of keepalived's VRRP child
+    checkers_pid = _Inside("/checkers.pid")  # of keepalived's checker child, which never starts
+    agent_pid = _Inside("/agent.pid")  # of the agent itself
+    hold_directory = _Inside("/hold")  # the track files of the instances
+    drain = _Inside("/drain.json")  # which instances are drained
+    drain_requests = _Inside("/drain.requests")  # where commands lay requests to drain
+    lock = _Inside("/agent.lock")  # a running agent holds a lock on it
+    status = _Inside("/status.json")
+    ready = _Inside("/ready")  # whether the node is ready, for a probe
+    events = _Inside("/events.jsonl")  # what happened last; it outlives the agent
+    addresses = _Inside("/addresses.json")  # those that this agent may have on an interface
+    peers = _Inside("/peers.json")  # what names resolved to last
+    active = _Inside("/active.json")  # the record of the active configuration
 
     @property
-    def check_reason(self) -> str:
-        """Return where the check says why it fails; absent or empty while it succeeds."""
-        return f"{self.directory}/check.reason"
-
-    @property
-    def check_duration(self) -> str:
-        """Return where the check script writes how many microseconds it took last."""
-        return f"{self.directory}/check.duration"
-
-    @property
-    def check_track(self) -> str:
-        """Return the track file that says what the agent's own check found: 0 while healthy."""
-        return f"{self.directory}/check.track"
-
-    @property
-    def notify(self) -> str:
-        """Return the generated notify script."""
-        return f"{self.directory}/notify"
-
-    @property
-    def notify_fifo(self) -> str:
-        """Return the FIFO that keepalived writes transitions to."""
-        return f"{self.directory}/notify.fifo"
-
-    @property
-    def candidate(self) -> str:
-        """Return the file that ``keepalived -t`` looks at before it becomes ``config``.
-
-        It lies in the run directory, which is the agent's; the configuration's need not be.
-        """
-        return f"{self.directory}/keepalived.conf.candidate"
-
-    @property
-    def temporary(self) -> str:
-        """Return keepalived's TMPDIR."""
-        return f"{self.directory}/tmp"  # noqa: S108 - inside the agent's 0700 directory
-
-    @property
-    def keepalived_pid(self) -> str:
-        """Return the pid file of keepalived's parent process."""
-        return f"{self.directory}/parent.pid"
-
-    @property
-    def vrrp_pid(self) -> str:
-        """Return the pid file of keepalived's VRRP child."""
-        return f"{self.directory}/vrrp.pid"
-
-    @property
-    def checkers_pid(self) -> str:
-        """Return the pid file of keepalived's checker child (never started)."""
-        return f"{self.directory}/checkers.pid"
-
-    @property
-    def agent_pid(self) -> str:
-        """Return the agent's own pid file."""
-        return f"{self.directory}/agent.pid"
+    def all_files(self) -> tuple[str, ...]:
+        """Return everything that an agent may leave in ``directory``."""
+        return tuple(self.directory + end for end in _ENDS)
 
     def hold(self, name: str) -> str:
         """Return the track file that keeps an instance in FAULT while it is not 0.
@@ -81,80 +58,5 @@ class RunPaths(Struct, frozen=True, kw_only=True):
         """
         return f"{self.hold_directory}/{name}"
 
-    @property
-    def hold_directory(self) -> str:
-        """Return the directory of the track files."""
-        return f"{self.directory}/hold"
 
-    @property
-    def drain(self) -> str:
-        """Return the file that says which instances are drained."""
-        return f"{self.directory}/drain.json"
-
-    @property
-    def drain_requests(self) -> str:
-        """Return the directory in which commands lay requests to drain."""
-        return f"{self.directory}/drain.requests"
-
-    @property
-    def lock(self) -> str:
-        """Return the file that a running agent holds a lock on."""
-        return f"{self.directory}/agent.lock"
-
-    @property
-    def status(self) -> str:
-        """Return the status file."""
-        return f"{self.directory}/status.json"
-
-    @property
-    def ready(self) -> str:
-        """Return the file that says for a probe whether the node is ready."""
-        return f"{self.directory}/ready"
-
-    @property
-    def events(self) -> str:
-        """Return the file of what happened last; it outlives the agent."""
-        return f"{self.directory}/events.jsonl"
-
-    @property
-    def addresses(self) -> str:
-        """Return the record of the addresses that this agent may have on an interface."""
-        return f"{self.directory}/addresses.json"
-
-    @property
-    def peers(self) -> str:
-        """Return the record of the peers that names resolved to last."""
-        return f"{self.directory}/peers.json"
-
-    @property
-    def active(self) -> str:
-        """Return the record of the active configuration."""
-        return f"{self.directory}/active.json"
-
-    @property
-    def all_files(self) -> tuple[str, ...]:
-        """Return everything that an agent may leave in ``directory``."""
-        return (
-            self.check,
-            self.check_reason,
-            self.check_duration,
-            self.check_track,
-            self.notify,
-            self.notify_fifo,
-            self.candidate,
-            self.temporary,
-            self.keepalived_pid,
-            self.vrrp_pid,
-            self.checkers_pid,
-            self.agent_pid,
-            self.hold_directory,
-            self.drain,
-            self.drain_requests,
-            self.lock,
-            self.status,
-            self.ready,
-            self.events,
-            self.addresses,
-            self.peers,
-            self.active,
-        )
+_ENDS = tuple(each.end for each in vars(RunPaths).values() if isinstance(each, _Inside))

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from ipaddress import IPv4Address, IPv6Address
 
     from msgspec import Struct
 
+_SHORTEST_RANGE = 3  # addresses; two are named
 _SHOWN = 8  # as many as fit a line
 _LINE = 300  # characters of a sentence that others write
 
@@ -18,6 +20,20 @@ def listed(items: Iterable[object], shown: int = _SHOWN) -> str:
     texts = [str(each) for each in items]
     rest = len(texts) - shown
     return " ".join(texts[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def ranges(addresses: Iterable[IPv4Address | IPv6Address]) -> str:
+    """Return addresses for a sentence; of a run without gaps the first and the last."""
+    runs: list[list[IPv4Address | IPv6Address]] = []
+    for each in addresses:
+        if runs and each.version == runs[-1][-1].version and int(each) == int(runs[-1][-1]) + 1:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    return ", ".join(
+        f"{run[0]} to {run[-1]}" if len(run) >= _SHORTEST_RANGE else ", ".join(map(str, run))
+        for run in runs
+    )
 
 
 def one_line(text: str, limit: int = _LINE) -> str:

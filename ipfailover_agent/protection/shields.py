@@ -11,6 +11,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.core.errors import AgentError, NotPermittedError
 from ipfailover_agent.core.model import ConflictMode
 from ipfailover_agent.core.network.signatures import TABLE
 from ipfailover_agent.core.rivalry import shield
@@ -76,7 +77,7 @@ class Shields(Service):
         self._sockets: frozenset[int] = frozenset()  # of the agent's keepalived, at the last look
         self._may_be_there = False  # the table, of this run or a former one
         self._is_full = False
-        self._told = self.protection()
+        self._reported = self.protection()
 
     # --- the state, for others ------------------------------------------------------------------
 
@@ -149,7 +150,7 @@ class Shields(Service):
         """Forget what is known of another interface; its rules drop nothing here, and go."""
         if self._applied or self._run is not None:
             self._may_be_there, self._look_at, self._retry_at = True, now, now
-        self._tell(self._applied, {})
+        self._log_changes(self._applied, {})
         self._shield, self._applied, self._interface = Shield(), {}, interface
 
     # --- received adverts -----------------------------------------------------------------------
@@ -218,20 +219,20 @@ class Shields(Service):
 
     def _check_protection(self) -> None:
         now = self.protection()
-        if now != self._told:
-            self._told = now
+        if now != self._reported:
+            self._reported = now
             self._changed()
 
     def _look(self, now: float) -> None:
         """Look which processes have sockets for VRRP, and whether the table is still there."""
-        from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
+        from ipfailover_agent.system import nft  # noqa: PLC0415 - not at the start
 
         if not self._is_on:
             self._look_for_remains(now)
             return
         is_close = bool(self._shield.foreign or self._applied or self._may_be_there)
         self._look_at = now + (_CLOSE_LOOK if is_close else _LOOK_INTERVAL)
-        is_there = nftables.has_table(TABLE)
+        is_there = nft.has_table(TABLE)
         if self._applied and is_there is False:
             self._log.warning("shield.vanished")
             self._applied = {}
@@ -249,17 +250,15 @@ class Shields(Service):
 
     def _look_for_remains(self, now: float) -> None:
         """Look whether the table is still there, though there is to be none."""
-        from ipfailover_agent.system import nftables  # noqa: PLC0415 - not at the start
+        from ipfailover_agent.system import nft  # noqa: PLC0415 - not at the start
 
-        if nftables.has_table(TABLE) is False:
-            self._tell(self._applied, {})
+        if nft.has_table(TABLE) is False:
+            self._log_changes(self._applied, {})
             self._applied, self._may_be_there, self._look_at = {}, False, None
         else:
             self._look_at = now + _CLOSE_LOOK
 
     def _look_for_nft(self) -> str:
-        from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
-
         try:
             process.find_program("nft", self._environment.get("PATH"))
         except AgentError as error:
@@ -271,7 +270,6 @@ class Shields(Service):
 
         A program is named after two looks: sockets come and go at a reload.
         """
-        from ipfailover_agent.core.errors import NotPermittedError  # noqa: PLC0415 - seldom needed
         from ipfailover_agent.system import raw_sockets  # noqa: PLC0415 - likewise
 
         pid = self._keepalived_watchdog.keepalived
@@ -316,13 +314,12 @@ class Shields(Service):
             return
         if now < self._retry_at:
             return
-        from ipfailover_agent.core.errors import AgentError  # noqa: PLC0415 - seldom needed
-        from ipfailover_agent.core.network import shield_rules  # noqa: PLC0415 - likewise
+        from ipfailover_agent.core.network import nft_commands  # noqa: PLC0415 - likewise
         from ipfailover_agent.system.nft import NftRun  # noqa: PLC0415 - likewise
 
         remaining = {each: until - now for each, until in wanted.items()}
         try:
-            text = shield_rules.commands(self._interface, remaining)
+            text = nft_commands.shield_commands(self._interface, remaining)
             self._run = NftRun((text,), self._environment)
         except (AgentError, OSError) as error:
             self._failed(str(error), now)
@@ -347,7 +344,7 @@ class Shields(Service):
         self._may_be_there = bool(self._applying)
         is_here = self._applying_on == self._interface  # a reload may have changed it
         applied = self._applying if is_here else {}
-        self._tell(self._applied, applied)
+        self._log_changes(self._applied, applied)
         self._applied = applied
         self._failure = ""
         self._check_protection()
@@ -356,7 +353,9 @@ class Shields(Service):
             self._look_at = self._retry_at
         return True
 
-    def _tell(self, before: Mapping[Signature, float], after: Mapping[Signature, float]) -> None:
+    def _log_changes(
+        self, before: Mapping[Signature, float], after: Mapping[Signature, float]
+    ) -> None:
         for event, named in (
             ("shield.raised", after.keys() - before.keys()),
             ("shield.lowered", before.keys() - after.keys()),
@@ -384,12 +383,12 @@ class Shields(Service):
 
     def close(self) -> None:
         """Remove the table, and wait for it."""
-        from ipfailover_agent.core.network.shield_rules import REMOVE  # noqa: PLC0415 - at the end
+        from ipfailover_agent.core.network import nft_commands  # noqa: PLC0415 - at the end
         from ipfailover_agent.system import nft  # noqa: PLC0415 - likewise
 
         if self._run is not None:
             self._run.kill()
             self._run, self._may_be_there = None, True
         if self._applied or self._may_be_there:
-            nft.run_and_wait((REMOVE,), self._environment)
+            nft.run_and_wait((nft_commands.REMOVE_SHIELD,), self._environment)
         self._applied, self._may_be_there = {}, False

@@ -1,4 +1,4 @@
-"""The holders of addresses as text, for the command ``status`` and for the page."""
+"""Holders, and addresses without an answer, as text: for the command ``status`` and the page."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ipfailover_agent.report import terminal
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ipfailover_agent.report.status_model import HolderStatus
 
 UNKNOWN = "unknown, no master is heard"
 
@@ -29,19 +33,22 @@ class Group(Struct, frozen=True, kw_only=True):
     members: tuple[int, ...]
 
 
-def holder(
-    address: str, priority: int, heard_at: str | None, *, at: str, is_here: bool
-) -> ShownHolder:
-    """Return a holder as it was at a moment, in ISO 8601.
+def holders(found: Iterable[HolderStatus], at: str) -> tuple[ShownHolder, ...]:
+    """Return the holders of an instance as they were at a moment, in ISO 8601.
 
-    That is the moment of the snapshot: until the next one the holder has advertised, or there
-    would be one that does not name it.
+    That is the moment of the snapshot: until the next one a holder has advertised, or there would
+    be one that does not name it.
     """
-    heard = None
-    if heard_at is not None:
-        seconds = (datetime.fromisoformat(at) - datetime.fromisoformat(heard_at)).total_seconds()
-        heard = max(seconds, 0.0)
-    return ShownHolder(address=address, is_here=is_here, priorities=(priority,), heard=heard)
+    now = datetime.fromisoformat(at)
+    return tuple(
+        ShownHolder(
+            address=each.address,
+            is_here=each.is_here,
+            priorities=(each.priority,),
+            heard=None if each.heard_at is None else max(terminal.age(each.heard_at, now), 0.0),
+        )
+        for each in found
+    )
 
 
 def grouped(every: Iterable[Sequence[ShownHolder]]) -> tuple[Group, ...]:
@@ -88,3 +95,18 @@ def _words(holder: ShownHolder) -> str:
         return f"this node ({holder.address}, {rank})"
     heard = "" if holder.heard is None else f", heard {holder.heard:.1f} s ago"
     return f"{holder.address} ({rank}{heard})"
+
+
+def silences(unanswered: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield since when no host answers for addresses, and a sentence; once for each holder.
+
+    ``unanswered``: of each address the holder, the address itself, and since when.
+    """
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for holder, address, since in unanswered:
+        groups.setdefault(holder, []).append((address, since))
+    if groups:
+        from ipfailover_agent.core.rivalry.answering import explain  # noqa: PLC0415 - hardly ever
+
+        for holder, silent in groups.items():
+            yield min(since for _, since in silent), explain([each for each, _ in silent], holder)

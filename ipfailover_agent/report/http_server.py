@@ -107,7 +107,7 @@ class Server:
             while not self._exchange.is_closing:
                 self._round()
         except Exception as error:  # noqa: BLE001 - a bug here must be logged, and cost no address
-            self._tell(Listening(reason="it failed", failure=repr(error)))
+            self._report(Listening(reason="it failed", failure=repr(error)))
         finally:
             for each in tuple(self._connections.values()):
                 self._close(each)
@@ -136,7 +136,7 @@ class Server:
             due.append(self._listen_at)
         return max(min(due) - now, 0.0) if due else None
 
-    def _tell(self, listening: Listening) -> None:
+    def _report(self, listening: Listening) -> None:
         if listening != self._exchange.listening:
             self._exchange.listening = listening
             wake(self._exchange.to_loop)
@@ -151,11 +151,11 @@ class Server:
                 self._listener = open_listener(self._address)
             except OSError as error:
                 self._listen_at = now + _RETRY_SECONDS
-                self._tell(Listening(reason=error.strerror or str(error)))
+                self._report(Listening(reason=error.strerror or str(error)))
                 return
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._is_accepting = True
-        self._tell(replace(self._exchange.listening, active=True, reason=""))
+        self._report(replace(self._exchange.listening, active=True, reason=""))
 
     def _pause(self, until: float) -> None:
         """Leave new clients in the kernel's queue for a moment."""
@@ -227,7 +227,7 @@ class Server:
         try:
             answer = self._site.answer(connection.request, now, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 - a bug must be logged, and end nothing
-            self._tell(replace(self._exchange.listening, failure=repr(error)))
+            self._report(replace(self._exchange.listening, failure=repr(error)))
             answer = http_messages.refusal(500)
         if answer is not None:
             self._respond(connection, answer, now)

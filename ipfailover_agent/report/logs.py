@@ -168,25 +168,27 @@ class Repeats:
     def __init__(self, interval: float = 60.0, limit: int = 1024) -> None:
         self._interval = interval
         self._limit = limit
-        self._said: dict[str, tuple[float, int]] = {}
+        self._reported: dict[str, tuple[float, int]] = {}
 
     def seen(self, cause: str, now: float) -> int | None:
         """Note that ``cause`` was observed at monotonic ``now``."""
-        if cause not in self._said:
-            if len(self._said) >= self._limit:
+        if cause not in self._reported:
+            if len(self._reported) >= self._limit:
                 old = now - self._interval
-                self._said = {name: said for name, said in self._said.items() if said[0] > old}
-                if len(self._said) >= self._limit:
+                self._reported = {
+                    name: each for name, each in self._reported.items() if each[0] > old
+                }
+                if len(self._reported) >= self._limit:
                     return None
-            self._said[cause] = (now, 0)
+            self._reported[cause] = (now, 0)
             return 0
-        at, count = self._said[cause]
+        at, count = self._reported[cause]
         if now - at < self._interval:
-            self._said[cause] = (at, count + 1)
+            self._reported[cause] = (at, count + 1)
             return None
-        self._said[cause] = (now, 0)
+        self._reported[cause] = (now, 0)
         return count + 1
 
     def forget(self) -> None:
         """Start anew: what comes next is a new story."""
-        self._said.clear()
+        self._reported.clear()

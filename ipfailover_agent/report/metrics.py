@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.report.exchange import StatusView
     from ipfailover_agent.report.status_model import AgentStatus, InstanceStatus
 
+    Rows = Iterable[tuple[tuple[str, ...], float]]
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 #: The exporter's name without _total, what it counts, and the name in keepalived's dump.
@@ -82,30 +84,28 @@ def _of_keepalived(look: StatusView) -> Iterator[Metric]:
     yield _gauge("keepalived_up", "Whether keepalived runs and answers", is_up)
     if not is_up:
         return
-    state = GaugeMetricFamily(
+    yield _gauges(
         "keepalived_vrrp_state",
         "State of the VRRP instance: 0 init, 1 backup, 2 master, 3 fault",
-        labels=("iname", "intf", "vrid", "ip_address"),
+        (*_LABELS, "ip_address"),
+        (
+            ((*_labels(each, status), address), _NUMBERS.get(each.state, 0))
+            for each in status.instances
+            for address in each.addresses
+        ),
     )
-    for each in status.instances:
-        labels = _labels(each, status)
-        for address in each.addresses:
-            state.add_metric((*labels, address), _NUMBERS.get(each.state, 0))
-    yield state
     dumped = [
         (_labels(each, status), each.dump) for each in status.instances if each.dump is not None
     ]
     for name, text, field in COUNTERS:
-        counter = CounterMetricFamily(f"keepalived_{name}", text, labels=_LABELS)
-        for labels, dump in dumped:
-            counter.add_metric(labels, getattr(dump.counters, field))
-        yield counter
-    delay = CounterMetricFamily(  # a setting, and a counter to the exporter
-        "keepalived_gratuitous_arp_delay", "Seconds to the second announcement", labels=_LABELS
+        rows = ((labels, getattr(dump.counters, field)) for labels, dump in dumped)
+        yield _counters(f"keepalived_{name}", text, _LABELS, rows)
+    yield _counters(  # a setting, and a counter to the exporter
+        "keepalived_gratuitous_arp_delay",
+        "Seconds to the second announcement",
+        _LABELS,
+        ((labels, dump.garp_delay) for labels, dump in dumped),
     )
-    for labels, dump in dumped:
-        delay.add_metric(labels, dump.garp_delay)
-    yield delay
     yield from _of_scripts(look)
 
 
@@ -125,18 +125,13 @@ def _is_up(look: StatusView) -> bool:
 
 def _of_scripts(look: StatusView) -> Iterator[Metric]:
     """Yield the check; whether it runs at this moment is unknown, so that has no value."""
-    result = GaugeMetricFamily(
-        "keepalived_script_status", "Result of the check: 1 good, 0 bad", labels=("name",)
-    )
     check = look.status.check
-    if look.script and check is not None and check.state in {"ok", "failing"}:
-        result.add_metric((look.script,), int(check.state == "ok"))
-    yield result
-    yield GaugeMetricFamily(
-        "keepalived_script_state",
-        "Whether the tracked script runs: keepalived's JSON dump does not tell",
-        labels=("name",),
-    )
+    is_known = look.script and check is not None and check.state in {"ok", "failing"}
+    rows = [((look.script,), check.state == "ok")] if is_known and check is not None else []
+    text = "Result of the check: 1 good, 0 bad"
+    yield _gauges("keepalived_script_status", text, ("name",), rows)
+    text = "Whether the tracked script runs: keepalived's JSON dump does not show it"
+    yield _gauges("keepalived_script_state", text, ("name",), ())
 
 
 # --- the agent's --------------------------------------------------------------------------------
@@ -152,24 +147,17 @@ def _of_agent(look: StatusView) -> Iterator[Metric]:
         keepalived=status.keepalived_version,
     )
     yield _timestamp("ipfailover_start_time_seconds", "When the agent started", status.started_at)
-    yield _labelled(
+    yield _gauges(
         "ipfailover_phase",
         "The phase of supervision that the agent is in",
-        "phase",
-        ((each.value, float(each.value == status.phase)) for each in AgentPhase),
+        ("phase",),
+        (((each.value,), each.value == status.phase) for each in AgentPhase),
     )
-    yield _gauge(
-        "ipfailover_ready",
-        "Whether the node does its part, as /readyz says",
-        status.ready,
-    )
+    text = "Whether the node does its part, as /readyz says"
+    yield _gauge("ipfailover_ready", text, status.ready)
     yield from _of_config(status)
-    yield _counter(
-        "ipfailover_reloads",
-        "Reloads by verdict",
-        "verdict",
-        ((each, getattr(status.counts, each)) for each in _VERDICTS),
-    )
+    verdicts = (((each,), getattr(status.counts, each)) for each in _VERDICTS)
+    yield _counters("ipfailover_reloads", "Reloads by verdict", ("verdict",), verdicts)
     for name, text, count in (
         ("contests", "Times an instance yielded to a rival", status.counts.contests),
         ("holds", "Times an instance was kept in FAULT on purpose", status.counts.holds),
@@ -179,12 +167,12 @@ def _of_agent(look: StatusView) -> Iterator[Metric]:
         ("log_lines_dropped", "Log lines that were not read in time", status.lines_dropped),
     ):
         yield CounterMetricFamily(f"ipfailover_{name}", text, value=count)
-    yield _labelled(
+    yield _gauges(
         "ipfailover_protection_active",
         "Whether a mechanism that bounds double holders and outages and is asked for works here",
-        "kind",
+        ("kind",),
         (  # one that is off without a reason was not asked for, or waits as the agent does
-            (each.kind, float(each.active))
+            ((each.kind,), each.active)
             for each in status.protections
             if each.active or each.reason
         ),
@@ -214,12 +202,12 @@ def _of_config(status: AgentStatus) -> Iterator[Metric]:
     yield _timestamp(
         "ipfailover_config_timestamp_seconds", "Since when it is in force", config.since
     )
-    yield _labelled(
+    yield _gauges(
         "ipfailover_worst_seconds",
         "Worst case by fault: no node or two have an address for so long at most, +Inf for no end",
-        "fault",
+        ("fault",),
         (
-            (fault, math.inf if seconds is None else seconds)
+            ((fault,), math.inf if seconds is None else seconds)
             for fault, seconds in status.worst_seconds
         ),
     )
@@ -241,54 +229,65 @@ def _of_check(status: AgentStatus) -> Iterator[Metric]:
 
 def _of_instances(look: StatusView) -> Iterator[Metric]:
     instances = look.status.instances
-    address_held = GaugeMetricFamily(
+    yield _gauges(
         "ipfailover_address_held",
         "Whether the kernel has the address on the interface",
-        labels=("iname", "address"),
+        ("iname", "address"),
+        (
+            ((each.name, address), _holds(each, address, look))
+            for each in instances
+            for address in each.addresses
+        ),
     )
-    for each in instances:
-        for address in each.addresses:
-            address_held.add_metric((each.name, address), float(_holds(each, address, look)))
-    yield address_held
     yield from _of_holders(instances)
-    yield _labelled(
+    yield _gauges(
         "ipfailover_lease_remaining_seconds",
         "Time after which the kernel removes held addresses unless their lease is renewed",
-        "iname",
+        ("iname",),
         (
-            (each.name, each.lease_remaining)
+            ((each.name,), each.lease_remaining)
             for each in instances
             if each.lease_remaining is not None
         ),
     )
-    yield _labelled(
+    yield _gauges(
         "ipfailover_held",
         "Whether the instance is kept in FAULT in favour of a rival",
-        "iname",
-        ((each.name, float(each.held is not None)) for each in instances),
+        ("iname",),
+        (((each.name,), each.held is not None) for each in instances),
     )
-    yield _labelled(
+    yield _gauges(
         "ipfailover_drained",
         "Whether the instance is kept in FAULT because an operator wants that",
-        "iname",
-        ((each.name, float(each.drained is not None)) for each in instances),
+        ("iname",),
+        (((each.name,), each.drained is not None) for each in instances),
     )
-    yield _labelled(
+    yield _gauges(
         "ipfailover_rivals",
-        "Rivals for the addresses that were told of within the last hour",
-        "iname",
-        ((each.name, float(len(each.rivals))) for each in instances),
+        "Rivals for the addresses that were reported within the last hour",
+        ("iname",),
+        (((each.name,), len(each.rivals)) for each in instances),
     )
-    yield _of_silence(instances)
-    transitions = CounterMetricFamily(
+    yield _gauges(
+        "ipfailover_address_unanswered",
+        "Whether another node advertises the address and no host answers for it",
+        ("iname", "address"),
+        (
+            ((each.name, address), any(address == one.address for one in each.unanswered))
+            for each in instances
+            for address in each.addresses
+        ),
+    )
+    yield _counters(
         "ipfailover_transitions",
         "Transitions into a state by the kind of their cause",
-        labels=("iname", "state", "cause"),
+        ("iname", "state", "cause"),
+        (
+            ((each.name, state, cause), count)
+            for each in instances
+            for state, cause, count in each.transition_counts
+        ),
     )
-    for each in instances:
-        for state, cause, count in each.transition_counts:
-            transitions.add_metric((each.name, state, cause), count)
-    yield transitions
 
 
 def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
@@ -297,44 +296,30 @@ def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
     One series for each holder: what changes with every advert is a value, never a label, and a
     holder that is gone has no series any more.
     """
-    info = GaugeMetricFamily(
+    known = [(each.name, one) for each in instances for one in each.holders]
+    unknown = [((each.name, each.holder, "false"), 1) for each in instances if not each.holders]
+    yield _gauges(
         "ipfailover_instance_holder_info",
         "The holder of the addresses, by its own address, or unknown; self: it is this node",
-        labels=("iname", "holder", "self"),
+        ("iname", "holder", "self"),
+        [*(((name, one.address, str(one.is_here).lower()), 1) for name, one in known), *unknown],
     )
-    priority = GaugeMetricFamily(
+    yield _gauges(
         "ipfailover_instance_holder_priority",
         "Priority of the holder's newest advert",
-        labels=("iname", "holder"),
+        ("iname", "holder"),
+        (((name, one.address), one.priority) for name, one in known),
     )
-    heard = GaugeMetricFamily(
+    yield _gauges(
         "ipfailover_instance_holder_last_advert_timestamp_seconds",
         "When the newest advert of another node that holds the addresses came",
-        labels=("iname", "holder"),
+        ("iname", "holder"),
+        (
+            ((name, one.address), datetime.fromisoformat(one.heard_at).timestamp())
+            for name, one in known
+            if one.heard_at is not None
+        ),
     )
-    for each in instances:
-        if not each.holders:
-            info.add_metric((each.name, each.holder, "false"), 1)
-        for one in each.holders:
-            labels = (each.name, one.address)
-            info.add_metric((*labels, str(one.is_here).lower()), 1)
-            priority.add_metric(labels, one.priority)
-            if one.heard_at is not None:
-                heard.add_metric(labels, datetime.fromisoformat(one.heard_at).timestamp())
-    yield from (info, priority, heard)
-
-
-def _of_silence(instances: Iterable[InstanceStatus]) -> Metric:
-    found = GaugeMetricFamily(
-        "ipfailover_address_unanswered",
-        "Whether another node advertises the address and no host answers for it",
-        labels=("iname", "address"),
-    )
-    for each in instances:
-        silent = {one.address for one in each.unanswered}
-        for address in each.addresses:
-            found.add_metric((each.name, address), float(address in silent))
-    return found
 
 
 def _holds(instance: InstanceStatus, address: str, look: StatusView) -> bool:
@@ -350,21 +335,17 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=float(value))
 
 
-def _labelled(
-    name: str, text: str, label: str, values: Iterable[tuple[str, float]]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=(label,))
-    for key, value in values:
-        family.add_metric((key,), value)
-    return family
+def _gauges(name: str, text: str, labels: tuple[str, ...], rows: Rows) -> Metric:
+    return _filled(GaugeMetricFamily(name, text, labels=labels), rows)
 
 
-def _counter(
-    name: str, text: str, label: str, values: Iterable[tuple[str, float]]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=(label,))
-    for key, value in values:
-        family.add_metric((key,), value)
+def _counters(name: str, text: str, labels: tuple[str, ...], rows: Rows) -> Metric:
+    return _filled(CounterMetricFamily(name, text, labels=labels), rows)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, rows: Rows) -> Metric:
+    for labels, value in rows:
+        family.add_metric(labels, float(value))
     return family
 
 

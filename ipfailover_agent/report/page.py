@@ -1,7 +1,7 @@
 """The page for people: one HTML text, made from a look at the node, with nothing fetched for it.
 
-The template gets one frozen object of texts and escapes all of them: names and reasons come from
-variables, scripts and other nodes. There is no script, so forbidding them costs nothing.
+The template gets the status and escapes all of its texts: names and reasons come from variables,
+scripts and other nodes. There is no script, so forbidding them costs nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from msgspec import Struct
 
 from ipfailover_agent import templating
 from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivalry import answering
 from ipfailover_agent.core.telling import http_messages, readiness
 from ipfailover_agent.core.telling.readiness import InstanceFacts
 from ipfailover_agent.report import health, holding, terminal
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from ipfailover_agent.report.exchange import StatusView
     from ipfailover_agent.report.status_model import (
         AgentStatus,
+        ConfigStatus,
         InstanceStatus,
-        TransitionStatus,
-        UnansweredStatus,
+        Protection,
     )
 
 _HOUR: Final = 3600.0
@@ -42,14 +41,6 @@ _MASTER, _BACKUP, _FAULT = (
 _LOOKS: Final = {_MASTER: ("master", "●"), _BACKUP: ("backup", "○"), _FAULT: ("fault", "▲")}
 _OTHER: Final = ("other", "◌")
 _SEGMENTS: Final = {"master": (2, 20), "backup": (14, 8), "fault": (2, 20), "other": (20, 2)}
-
-
-class Badge(Struct, frozen=True, kw_only=True):
-    """A state as text, with a sign and the style that goes with it."""
-
-    text: str
-    style: str
-    sign: str
 
 
 class Fact(Struct, frozen=True, kw_only=True):
@@ -68,61 +59,9 @@ class Strip(Struct, frozen=True, kw_only=True):
     path: str
 
 
-class TransitionText(Struct, frozen=True, kw_only=True):
-    """A transition as text."""
-
-    at: str
-    ago: str
-    states: str
-    cause: str
-
-
-class Card(Struct, frozen=True, kw_only=True):
-    """One instance."""
-
-    number: int
-    name: str
-    badge: Badge
-    since: str
-    addresses: tuple[str, ...]
-    holder: str
-    holder_style: str
-    facts: tuple[str, ...]
-    alarms: tuple[str, ...]
-    strips: tuple[Strip, ...]
-    summary: str
-    changes: tuple[TransitionText, ...]
-
-
-class Holding(Struct, frozen=True, kw_only=True):
-    """The holder of some of many instances: these are the cards of them."""
-
-    words: str
-    count: str
-    style: str
-    cards: tuple[Card, ...]
-
-
-class Page(Struct, frozen=True, kw_only=True):
-    """All that the template gets."""
-
-    title: str
-    node: str
-    badge: Badge
-    summary: str
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-    facts: tuple[Fact, ...]
-    protections: tuple[Fact, ...]
-    cards: tuple[Card, ...]
-    holdings: tuple[Holding, ...]
-    written: str
-    version: str
-
-
 def response(seen: StatusView) -> http_messages.HttpResponse:
     """Return the page of a look; 254 instances take some 50 ms."""
-    body = _template().render(page=build(seen, socket.gethostname()))
+    body = _template().render(page=Page(seen, socket.gethostname()))
     # What is no UTF-8 in a variable or a file name is half a character here.
     data = body.encode("utf-8", "replace")
     style = body.partition("<style>")[2].partition("</style>")[0]
@@ -143,126 +82,137 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         autoescape=True,
     )
+    environment.globals |= {
+        "clock": clock,
+        "first": health.first,
+        "holder_style": holder_style,
+        "look_of": look_of,
+        "states": terminal.states,
+        "words": holding.words,
+    }
     return environment.get_template("status.html.j2")
 
 
-def build(seen: StatusView, node: str) -> Page:
-    """Return what the page says, without its form."""
-    status = seen.status
-    now = datetime.fromisoformat(status.written_at)
-    name = status.config.name if status.config else "no configuration"
-    held = sum(len(each.addresses) for each in status.instances if each.state == _MASTER)
-    total = sum(len(each.addresses) for each in status.instances)
-    is_good = status.ready
-    held_by = [_holders(each, status.written_at) for each in status.instances]
-    cards = tuple(
-        _card(number, each, seen, now, holders)
-        for number, (each, holders) in enumerate(
-            zip(status.instances, held_by, strict=True), start=1
+class Page:
+    """What the template asks for: the status as it is, and texts made of it."""
+
+    def __init__(self, seen: StatusView, node: str) -> None:
+        self.status = status = seen.status
+        self.node = node
+        self.now = datetime.fromisoformat(status.written_at)
+        self.holders = tuple(
+            holding.holders(each.holders, status.written_at) for each in status.instances
         )
-    )
-    return Page(
-        title=f"{'' if is_good else '▲ '}{held} of {total} on {node} · {name}",
-        node=node,
-        badge=Badge(
-            text="ready" if is_good else "not ready",
-            style="master" if is_good else "fault",
-            sign="✓" if is_good else "▲",
-        ),
-        summary=_summary(status, held, total),
-        reasons=health.first(status.reasons),
-        notes=health.first(status.notes),
-        facts=_facts(status, now),
-        protections=tuple(
-            Fact(
-                name=each.kind,
-                value="on" if each.active else "off",
-                more=(each.reason,) if each.reason else (),
-                is_bad=bool(each.reason),
-            )
-            for each in status.protections
-        ),
-        cards=cards,
-        holdings=_holdings(held_by, cards) if len(cards) > _MANY else (),
-        written=_clock(now),
-        version=status.version,
-    )
+        self._present = seen.present
 
+    @property
+    def title(self) -> str:
+        """Return the title of the tab, with a sign where the node is not ready."""
+        name = self.status.config.name if self.status.config else "no configuration"
+        held, total = self._count(_MASTER), self._count()
+        return f"{'' if self.status.ready else '▲ '}{held} of {total} on {self.node} · {name}"
 
-def _summary(status: AgentStatus, held: int, total: int) -> str:
-    if not status.instances:
-        return f"serves nothing: {status.phase}"
-    parts = [f"holds {held} of {total} {'address' if total == 1 else 'addresses'}"]
-    for state, words in ((_BACKUP, "stands by for"), (_FAULT, "may not hold")):
-        count = sum(len(each.addresses) for each in status.instances if each.state == state)
-        if count:
-            parts.append(f"{words} {count}")
-    return ", ".join(parts)
+    @property
+    def summary(self) -> str:
+        """Return what the node serves, as a sentence."""
+        if not self.status.instances:
+            return f"serves nothing: {self.status.phase}"
+        parts = [f"holds {self._count(_MASTER)} of {_addresses(self._count())}"]
+        for state, words in ((_BACKUP, "stands by for"), (_FAULT, "may not hold")):
+            if count := self._count(state):
+                parts.append(f"{words} {count}")
+        return ", ".join(parts)
 
-
-def _holders(instance: InstanceStatus, at: str) -> tuple[holding.ShownHolder, ...]:
-    return tuple(
-        holding.holder(each.address, each.priority, each.heard_at, at=at, is_here=each.is_here)
-        for each in instance.holders
-    )
-
-
-def _holdings(
-    held_by: list[tuple[holding.ShownHolder, ...]], cards: tuple[Card, ...]
-) -> tuple[Holding, ...]:
-    """Return the overview of many instances: a part for each holder."""
-    found = []
-    for group in holding.grouped(held_by):
-        members = tuple(cards[each] for each in group.members)
-        count = sum(len(each.addresses) for each in members)
-        found.append(
-            Holding(
-                words=holding.words(group.holders),
-                count=f"{count} {'address' if count == 1 else 'addresses'}",
-                style=_holder_style(group.holders),
-                cards=members,
-            )
+    def _count(self, state: str = "") -> int:
+        """Return how many addresses are in a state, or in any."""
+        return sum(
+            len(each.addresses) for each in self.status.instances if state in {"", each.state}
         )
-    return tuple(found)
 
+    @property
+    def groups(self) -> tuple[holding.Group, ...]:
+        """Return the overview of many instances: a part for each holder."""
+        return holding.grouped(self.holders) if len(self.holders) > _MANY else ()
 
-def _holder_style(holders: tuple[holding.ShownHolder, ...]) -> str:
-    """Return the class of the style sheet: one holder is as it should be, none or two are not."""
-    return "mute" if len(holders) == 1 else "fault" if holders else "other"
+    def size(self, group: holding.Group) -> str:
+        """Return how many addresses a part of the overview has."""
+        return _addresses(
+            sum(len(self.status.instances[each].addresses) for each in group.members)
+        )
 
-
-def _badge(state: str) -> Badge:
-    style, sign = _LOOKS.get(state, _OTHER)
-    return Badge(text=state, style=style, sign=sign)
-
-
-# --- the node -----------------------------------------------------------------------------------
-
-
-def _facts(status: AgentStatus, now: datetime) -> tuple[Fact, ...]:
-    return tuple(
-        each
-        for each in (
-            _of_config(status, now),
+    def facts(self) -> tuple[tuple[str, tuple[Fact, ...]], ...]:
+        """Return headings, and what is known of the node as a whole under each."""
+        status, now = self.status, self.now
+        config = () if status.config is None else (_of_config(status.config, status, now),)
+        node = (
+            *config,
             _of_reload(status, now),
             _of_check(status, now),
             _of_lease(status),
             _of_keepalived(status, now),
         )
-        if each is not None
-    )
+        return ("This node", node), ("Protections", tuple(map(_of_protection, status.protections)))
+
+    def details(self, instance: InstanceStatus) -> str:
+        """Return since when an instance is in its state, its id, its priority, its lease."""
+        since = [f"for {self.since(instance.since)}"] if instance.since else []
+        return " · ".join((*since, *_details(instance)))
+
+    def alarms(self, instance: InstanceStatus) -> list[str]:
+        """Return what is not as it should be with an instance."""
+        facts = InstanceFacts(
+            name=instance.name,
+            state=VrrpState(instance.state),
+            age=None if instance.since is None else terminal.age(instance.since, self.now),
+            addresses=instance.addresses,
+        )
+        found = list(readiness.differences(facts, self._present))
+        if instance.held:
+            found.append(instance.held)
+        if instance.drained:
+            found.append(f"drained: {instance.drained}")
+        for since, text in holding.silences(
+            (each.holder, each.address, each.since) for each in instance.unanswered
+        ):
+            found.append(f"for {self.since(since)}: {text}")
+        return found + [
+            f"rival {each.rival}, {self.since(each.at)} ago: {each.cause}"
+            for each in instance.rivals
+        ]
+
+    def timeline(self, instance: InstanceStatus) -> tuple[tuple[Strip, ...], str]:
+        """Return the last hour as paths, and as text for readers that cannot see them."""
+        return _timeline(instance, self.now)
+
+    def since(self, at: str) -> str:
+        """Return how long ago something was."""
+        return terminal.since(at, self.now)
 
 
-def _of_config(status: AgentStatus, now: datetime) -> Fact | None:
-    config = status.config
-    if config is None:
-        return None
+def look_of(state: str) -> tuple[str, str]:
+    """Return the class of the style sheet for a state, and its sign."""
+    return _LOOKS.get(state, _OTHER)
+
+
+def holder_style(holders: tuple[holding.ShownHolder, ...]) -> str:
+    """Return the class of the style sheet: one holder is as it should be, none or two are not."""
+    return "mute" if len(holders) == 1 else "fault" if holders else "other"
+
+
+def _addresses(count: int) -> str:
+    return f"{count} {'address' if count == 1 else 'addresses'}"
+
+
+# --- the node -----------------------------------------------------------------------------------
+
+
+def _of_config(config: ConfigStatus, status: AgentStatus, now: datetime) -> Fact:
     return Fact(
         name="configuration",
         value=config.name,
         more=(
             f"on {config.interface}, from {config.source}",
-            f"in force for {_since(config.since, now)}",
+            f"in force for {terminal.since(config.since, now)}",
             f"digest {config.digest[:12]}",
             *((f"fingerprint {status.fingerprint[:12]}",) if status.fingerprint else ()),
         ),
@@ -276,7 +226,7 @@ def _of_reload(status: AgentStatus, now: datetime) -> Fact:
     return Fact(
         name="last reload",
         value=reload.verdict,
-        more=(f"{_since(reload.at, now)} ago", *reload.lines[:5]),
+        more=(f"{terminal.since(reload.at, now)} ago", *reload.lines[:5]),
         is_bad=reload.verdict in {"refused", "unconfirmed"},
     )
 
@@ -287,7 +237,7 @@ def _of_check(status: AgentStatus, now: datetime) -> Fact:
         return Fact(name="check", value="none")
     more = [check.reason] if check.reason else []
     if check.since:
-        more.append(f"for {_since(check.since, now)}")
+        more.append(f"for {terminal.since(check.since, now)}")
     if check.duration is not None:
         more.append(f"took {_measured(check.duration)}")
     return Fact(name="check", value=check.state, more=tuple(more), is_bad=check.state == "failing")
@@ -297,7 +247,7 @@ def _of_lease(status: AgentStatus) -> Fact:
     lease = status.lease
     if not lease.seconds:
         return Fact(name="lease", value="none")
-    lapses = f"lapsed {_times(lease.lapses)}" if lease.lapses else "never lapsed"
+    lapses = f"lapsed {terminal.times(lease.lapses)}" if lease.lapses else "never lapsed"
     return Fact(
         name="lease",
         value=f"{lease.seconds} s",
@@ -313,37 +263,22 @@ def _of_keepalived(status: AgentStatus, now: datetime) -> Fact:
         value=status.keepalived_version or status.phase,
         more=(
             status.phase if status.keepalived_pid is None else f"pid {status.keepalived_pid}",
-            f"restarted {_times(count)}" if count else "never restarted",
-            f"the agent runs for {_since(status.started_at, now)}",
+            f"restarted {terminal.times(count)}" if count else "never restarted",
+            f"the agent runs for {terminal.since(status.started_at, now)}",
         ),
     )
 
 
-# --- an instance --------------------------------------------------------------------------------
-
-
-def _card(
-    number: int,
-    instance: InstanceStatus,
-    seen: StatusView,
-    now: datetime,
-    holders: tuple[holding.ShownHolder, ...],
-) -> Card:
-    strips, summary = _timeline(instance, now)
-    return Card(
-        number=number,
-        name=instance.name,
-        badge=_badge(instance.state),
-        since="" if instance.since is None else f"for {_since(instance.since, now)}",
-        addresses=instance.addresses,
-        holder=holding.words(holders),
-        holder_style=_holder_style(holders),
-        facts=tuple(_details(instance)),
-        alarms=tuple(_alarms(instance, seen, now)),
-        strips=strips,
-        summary=summary,
-        changes=tuple(_change(each, now) for each in reversed(instance.transitions)),
+def _of_protection(protection: Protection) -> Fact:
+    return Fact(
+        name=protection.kind,
+        value="on" if protection.active else "off",
+        more=(protection.reason,) if protection.reason else (),
+        is_bad=bool(protection.reason),
     )
+
+
+# --- an instance --------------------------------------------------------------------------------
 
 
 def _details(instance: InstanceStatus) -> list[str]:
@@ -355,51 +290,6 @@ def _details(instance: InstanceStatus) -> list[str]:
         left = instance.lease_remaining
         found.append(f"lease {left:.1f} s left" if left > 0 else "lease lapsed")
     return found
-
-
-def _alarms(instance: InstanceStatus, seen: StatusView, now: datetime) -> list[str]:
-    found = list(readiness.differences(_facts_of(instance, now), seen.present))
-    if instance.held:
-        found.append(instance.held)
-    if instance.drained:
-        found.append(f"drained: {instance.drained}")
-    found += _silences(instance, now)
-    found += [
-        f"rival {each.rival}, {_since(each.at, now)} ago: {each.cause}" for each in instance.rivals
-    ]
-    return found
-
-
-def _facts_of(instance: InstanceStatus, now: datetime) -> InstanceFacts:
-    since = instance.since
-    return InstanceFacts(
-        name=instance.name,
-        state=VrrpState(instance.state),
-        age=None if since is None else (now - datetime.fromisoformat(since)).total_seconds(),
-        addresses=instance.addresses,
-    )
-
-
-def _silences(instance: InstanceStatus, now: datetime) -> list[str]:
-    """Return the addresses for which no host answers, those of one holder together."""
-    groups: dict[str, list[UnansweredStatus]] = {}
-    for each in instance.unanswered:
-        groups.setdefault(each.holder, []).append(each)
-    return [
-        f"for {_since(min(each.since for each in told), now)}: "
-        f"{answering.explain([each.address for each in told], holder)}"
-        for holder, told in groups.items()
-    ]
-
-
-def _change(each: TransitionStatus, now: datetime) -> TransitionText:
-    lasted = "" if each.lasted is None else f" after {terminal.duration(each.lasted)}"
-    return TransitionText(
-        at=_clock(datetime.fromisoformat(each.at)),
-        ago=_since(each.at, now),
-        states=f"{each.previous} → {each.state}{lasted}",
-        cause=each.cause,
-    )
 
 
 def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...], str]:
@@ -414,7 +304,7 @@ def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...
     for (start, state), end in zip(starts, ends, strict=True):
         if end <= start:
             continue
-        style, _ = _LOOKS.get(state, _OTHER)
+        style, _ = look_of(state)
         top, height = _SEGMENTS[style]
         # what took a second is still seen
         width = max(end - start, 6)
@@ -426,17 +316,10 @@ def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...
     return strips, f"last hour: {words or 'nothing known'}"
 
 
-def _since(at: str, now: datetime) -> str:
-    return terminal.duration((now - datetime.fromisoformat(at)).total_seconds())
-
-
 def _measured(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"  # noqa: PLR2004
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
-
-
-def _clock(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+def clock(at: str) -> str:
+    """Return a moment in ISO 8601 as a date and a time of UTC, to the second."""
+    return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.telling import http_messages
+from ipfailover_agent.core.telling.readiness import Readiness
 from ipfailover_agent.report import health, status_model
 
 if TYPE_CHECKING:
@@ -46,14 +47,16 @@ class Routes:
         if look is not self._look:
             self._look, self._made = look, {}
         if request.path == "/readyz":
-            return _probe("ready", health.ready(look.status))
+            ready = Readiness(reasons=look.status.reasons, notes=look.status.notes)
+            return _probe("ready", ready)
         if request.path not in self._made:
             self._made[request.path] = _make(request.path, look)
         return self._made[request.path]
 
 
-def _probe(good: str, verdict: health.Health) -> HttpResponse:
-    return http_messages.text(200 if verdict.is_good else 503, *verdict.lines(good))
+def _probe(good: str, verdict: Readiness) -> HttpResponse:
+    status = 200 if verdict.is_ready else 503
+    return http_messages.text(status, *health.lines(verdict, good))
 
 
 def _stale(age: float | None) -> HttpResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import SystemRefusedError
@@ -135,3 +136,30 @@ def duration(seconds: float) -> str:
         if count or (unit == "s" and not parts):
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2])
+
+
+def age(at: str, now: datetime) -> float:
+    """Return how many seconds ago a moment in ISO 8601 was."""
+    return (now - datetime.fromisoformat(at)).total_seconds()
+
+
+def since(at: str, now: datetime) -> str:
+    """Return how long ago a moment in ISO 8601 was."""
+    return duration(age(at, now))
+
+
+def states(previous: str, state: str, lasted: float | None, arrow: str = "->") -> str:
+    """Return a transition, and how many seconds the state before it lasted."""
+    after = "" if lasted is None else f" after {duration(lasted)}"
+    return f"{previous} {arrow} {state}{after}"
+
+
+def event(at: str, instance: str | None, what: str, cause: str) -> str:
+    """Return something that happened as one line: when, to which instance, what, why."""
+    where = f" {instance}" if instance else ""
+    return harmless(f"{at}{where} {what}: {cause}")
+
+
+def times(count: int) -> str:
+    """Return how often something was: ``once``, ``3 times``."""
+    return "once" if count == 1 else f"{count} times"

@@ -1,4 +1,4 @@
-"""Small facts about a node that only doctor needs. Nothing here raises."""
+"""Facts about a node and its network that only doctor needs. Nothing but ``listen`` raises."""
 
 # pathlib costs start-up time and has no descriptors.
 # ruff: noqa: PTH112, PTH116, PTH119, PTH120, PTH123, PTH208
@@ -8,22 +8,30 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import select
 import shutil
 import socket
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.core.errors import SystemRefusedError
+from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.network import neighbour, packets
 from ipfailover_agent.core.telling import managers as telling
 from ipfailover_agent.core.telling.managers import Managers
+from ipfailover_agent.system.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from ipfailover_agent.core.model import IPAddress, PortCheck
+    from ipfailover_agent.core.network.packets import Packet
+    from ipfailover_agent.system.packet_socket import PacketSocket
 
 _MANAGER_PLACES: Final = ("/run/systemd/netif", "/run/systemd/system", "/run/NetworkManager")
 _NETWORK_DIRECTORIES: Final = (
@@ -45,22 +53,15 @@ _IPV4_DIGITS: Final = 8
 _ARP_FIELDS: Final = 6  # of a line of /proc/net/arp: address, type, flags, MAC, mask, device
 
 
-def output_of(
-    words: Sequence[str],
-    environment: Mapping[str, str],
-    seconds: float,
-    *,
-    text: str = "",
-) -> str | None:
+def output_of(words: Sequence[str], seconds: float) -> str | None:
     """Return what a program prints, to either stream; None where it cannot be run, or is slow.
 
-    ``seconds`` is how long it may take; ``text`` is what it reads.
+    ``seconds`` is how long it may take.
     """
     try:
         done = subprocess.run(
             words,
-            env=dict(environment),
-            input=text.encode(),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=seconds,
@@ -173,39 +174,6 @@ def _listed(directory: str) -> list[str]:
         return []
 
 
-def pressure() -> float | None:
-    """Return per cent of the last ten seconds in which something waited for a CPU."""
-    for word in (read("/proc/pressure/cpu") or "").split():
-        name, _, value = word.partition("=")
-        if name == "avg10":
-            try:
-                return float(value)
-            except ValueError:
-                return None
-    return None
-
-
-def throttled(
-    *, membership: str = "/proc/self/cgroup", control_groups: str = "/sys/fs/cgroup"
-) -> int | None:
-    """Return how often the CPU limit of the own cgroup has stopped it, None where unknown.
-
-    A container may not see its own path; what it sees as the root is its own group then. The
-    paths are for tests.
-    """
-    for line in (read(membership) or "").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = f"{control_groups}/cpu" if controllers else control_groups  # version 1 or 2
-        told = read(f"{root}{path}/cpu.stat") or read(f"{root}/cpu.stat") or ""
-        for each in told.splitlines():
-            name, _, value = each.partition(" ")
-            if name == "nr_throttled" and value.isdigit():
-                return int(value)
-    return None
-
-
 def connect(ports: Collection[PortCheck], seconds: float) -> dict[PortCheck, str]:
     """Connect to all at once and hang up; return what went wrong with each, or nothing."""
     if not ports:
@@ -280,3 +248,104 @@ def obstacle(path: str) -> str:
         if parent == directory:
             return ""
         directory = parent
+
+
+# --- the network ---------------------------------------------------------------------------------
+
+_FRAMES: Final = 256  # read at once
+_SNAP: Final = 256  # bytes of an answer that matter
+_SLICE: Final = 0.05  # seconds between two looks at the own punctuality
+_ASK_AGAIN: Final = 1.0
+_PACE: Final = 0.002  # seconds between two questions: 254 of them take half a second
+_AT_ONCE: Final = 5  # questions between two looks at whether the asker is there
+
+
+def listen(
+    wire: PacketSocket,
+    askers: Collection[IPAddress],
+    targets: Collection[IPAddress],
+    seconds: float,
+) -> tuple[tuple[Packet, ...], dict[IPAddress, set[bytes]], float]:
+    """Return received packets, MACs by address, and how many seconds late a wake-up was at worst.
+
+    Args:
+        wire: receives adverts and announcements.
+        askers: this node's own addresses, at most one of a family.
+        targets: each is asked for twice, while the asker of its family is there.
+        seconds: how long to listen.
+
+    Raises:
+        SystemRefusedError: the interface is gone.
+    """
+    found: list[Packet] = []
+    answers: dict[IPAddress, set[bytes]] = {}
+    late = 0.0
+    begin = due = time.monotonic()
+    with (
+        _ethernet_socket(wire.interface, packets.ETHERTYPE_ARP) as arp,
+        _ethernet_socket(wire.interface, packets.ETHERTYPE_IPV6) as solicited,
+    ):
+        sources = [wire.fileno(), arp.fileno(), solicited.fileno()]
+        ask_at = [begin, begin + _ASK_AGAIN]
+        while (now := time.monotonic()) < begin + seconds:
+            late = max(late, now - due)
+            if ask_at and now >= ask_at[0]:
+                del ask_at[0]
+                late = max(late, _ask(wire, askers, targets))
+            due = time.monotonic() + _SLICE
+            select.select(sources, [], [], _SLICE)
+            found += [each.packet for each in wire.receive(_FRAMES) if not each.is_outgoing]
+            for each in (arp, solicited):
+                _take(each, targets, answers)
+    return tuple(found), answers, max(late, time.monotonic() - due)
+
+
+def _ask(
+    wire: PacketSocket, askers: Collection[IPAddress], targets: Collection[IPAddress]
+) -> float:
+    """Ask for each target, and return by how many seconds a pause between two was too long."""
+    late = 0.0
+    own = {family_of(each): each for each in askers}
+    usable: frozenset[IPAddress] = frozenset()
+    for number, target in enumerate(targets):
+        if number % _AT_ONCE == 0:
+            usable = usable_addresses(wire.index)
+        asker = own.get(family_of(target))
+        if asker is not None and asker in usable:
+            wire.send(neighbour.question(wire.mac, asker, target))
+        began = time.monotonic()
+        time.sleep(_PACE)
+        late = max(late, time.monotonic() - began - _PACE)
+    return late
+
+
+def _ethernet_socket(interface: str, ethertype: int) -> socket.socket:
+    try:
+        # Without a protocol it receives nothing before it is bound, and is bound at once.
+        found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    except OSError as error:
+        raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
+    try:
+        found.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        found.bind((interface, ethertype))
+    except OSError as error:
+        found.close()
+        raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
+    return found
+
+
+def _take(
+    source: socket.socket,
+    targets: Collection[IPAddress],
+    answers: dict[IPAddress, set[bytes]],
+) -> None:
+    for _ in range(_FRAMES):
+        try:
+            frame = source.recv(_SNAP)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise SystemRefusedError(f"cannot listen: {error.strerror}") from error
+        answer = neighbour.parse_answer(frame)
+        if answer is not None and answer[0] in targets:
+            answers.setdefault(answer[0], set()).add(answer[1])

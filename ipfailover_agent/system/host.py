@@ -24,7 +24,7 @@ from ipfailover_agent.core.model import (
     Interface,
     ScriptState,
 )
-from ipfailover_agent.core.planning.cpu_limits import CpuShare
+from ipfailover_agent.core.planning.shortfalls import CpuShare
 from ipfailover_agent.system.address_cache import AddressCache
 from ipfailover_agent.system.netlink import AddressSocket
 from ipfailover_agent.system.route_cache import RouteCache
@@ -250,24 +250,47 @@ def cpu_share(
     """Return the agent's share of CPU, as far as the system shows it; the paths are for tests."""
     pressure = (cpu_pressure() or "").rpartition("avg10=")[2]
     limits: list[float] = []
-    with contextlib.suppress(OSError), open(membership, encoding="utf-8") as file:
-        for line in file:
-            _, controllers, path = line.rstrip("\n").split(":", 2)
-            if not controllers:
-                limits += _limits(control_groups, path, "/cpu.max")
-            elif "cpu" in controllers.split(","):  # version 1
-                limits += _limits(f"{control_groups}/cpu", path, _QUOTA)
+    for root, path in _cpu_groups(membership, control_groups):
+        limits += _limits(root, path, "/cpu.max" if root == control_groups else _QUOTA)
     return CpuShare(
         pressure=_number(pressure),
         limit=min(limits, default=None),
     )
 
 
-def _limits(root: str, path: str, name: str) -> Iterator[float]:
-    """Yield the limits of a control group and of those above it, in CPUs.
+def throttled(
+    *, membership: str = "/proc/self/cgroup", control_groups: str = "/sys/fs/cgroup"
+) -> int | None:
+    """Return how often the CPU limit of the own cgroup has stopped it, None where unknown.
+
+    The paths are for tests.
+    """
+    for root, path in _cpu_groups(membership, control_groups):
+        for directory in (f"{root}{path}", root):
+            with (
+                contextlib.suppress(OSError, ValueError),
+                open(f"{directory}/cpu.stat", encoding="ascii") as file,
+            ):
+                found = dict(line.split(maxsplit=1) for line in file)
+                if "nr_throttled" in found:
+                    return int(found["nr_throttled"])
+    return None
+
+
+def _cpu_groups(membership: str, control_groups: str) -> Iterator[tuple[str, str]]:
+    """Yield the roots of control groups of either version that limit CPU, and the own paths there.
 
     A container may not see its own path; what it sees as the root is its own group then.
     """
+    with contextlib.suppress(OSError), open(membership, encoding="utf-8") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if not controllers or "cpu" in controllers.split(","):
+                yield (f"{control_groups}/cpu" if controllers else control_groups), path
+
+
+def _limits(root: str, path: str, name: str) -> Iterator[float]:
+    """Yield the limits of a control group and of those above it, in CPUs."""
     while True:
         if (limit := _limit(f"{root}{path}", name)) is not None:
             yield limit

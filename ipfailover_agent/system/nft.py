@@ -1,4 +1,4 @@
-"""Has nft carry out what ``core.network.accept_rules`` decides: beside the loop, or at once.
+"""Runs nft, beside the loop or at once, and asks the kernel what nft need not be run for.
 
 Beside the loop nft is a child whose output goes to memory files: nothing has to be read while it
 runs, and it cannot be blocked. The ruleset's generation, one cheap question to the kernel, shows
@@ -8,28 +8,44 @@ whether looking again is worth a process at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
+import socket
+import struct
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.core.network import accept_rules
+from ipfailover_agent.core.network.nft_commands import Output
+from ipfailover_agent.core.network.ruleset import Table
 from ipfailover_agent.system import process
-from ipfailover_agent.system.nftables import owned_tables, read_generation
+from ipfailover_agent.system.rtnetlink import MalformedMessageError, parse_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
-
-    from ipfailover_agent.core.model import IPAddress
+    from collections.abc import Mapping
 
 _NFT: Final = "nft"
-_LOOK_INTERVAL: Final = 10.0  # seconds at most, whatever the generation says
-_ASK_INTERVAL: Final = 1.0  # seconds between two questions for the generation
-_LOOK_SHARE: Final = 30  # looks take at most a 30th of the time: rules may change all day
-_RUN_LIMIT: Final = 10.0  # seconds that nft gets beside the loop; 20000 rules take it 1.5 s
 _WAIT_LIMIT: Final = 3.0  # seconds that it gets while nothing else is done: a stop has to end
 _OUTPUT_LIMIT: Final = 1 << 26  # bytes of it that are read
 _LEGACY_TABLES: Final = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")
+# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+_NETLINK_NETFILTER: Final = 12
+_GET_GENERATION: Final = 10 << 8 | 16
+_NEW_GENERATION: Final = 10 << 8 | 15
+_GET_TABLE: Final = 10 << 8 | 1
+_NEW_TABLE: Final = 10 << 8 | 0
+_REQUEST_DUMP: Final = 0x301  # NLM_F_REQUEST and NLM_F_DUMP
+_TABLE_NAME: Final = 1  # NFTA_TABLE_NAME
+_TABLE_FLAGS: Final = 2  # NFTA_TABLE_FLAGS, big endian
+_OWNED: Final = 2  # NFT_TABLE_F_OWNER
+_FAMILIES: Final = {1: "inet", 2: "ip", 10: "ip6"}  # NFPROTO_*, linux/netfilter.h
+_DUMP_LIMIT: Final = 64  # datagrams of 32 KiB, of some hundred tables each
+_INET: Final = 1  # NFPROTO_INET
+_HEADER: Final = struct.Struct("=IHHIIBBH")  # nlmsghdr and nfgenmsg
+_NLMSG_HEADER: Final = 16
+_ERROR: Final = struct.Struct("=i")
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_GENERATION_ID: Final = struct.Struct("=HH4s")  # the first attribute, NFTA_GEN_ID, big endian
 
 
 class NftRun:
@@ -54,7 +70,7 @@ class NftRun:
             os.waitpid(self.pid, 0)
         self.take(None)
 
-    def take(self, exit_code: int | None) -> accept_rules.Output:
+    def take(self, exit_code: int | None) -> Output:
         """Return its output; the run is over."""
         with self._opened:
             text, errors = (
@@ -63,189 +79,10 @@ class NftRun:
             )
         if exit_code is None and not errors:
             errors = "nft was killed"
-        return accept_rules.Output(exit_code=exit_code, text=text, errors=errors)
+        return Output(exit_code=exit_code, text=text, errors=errors)
 
 
-class Firewall:
-    """Keeps the rules in place beside the loop; ``report`` is called for everything that it does.
-
-    Its owner calls :meth:`tick` when ``deadline`` has passed and :meth:`child_exited` for every
-    child that was reaped. One failure is reported once, until it is another or was mended.
-    """
-
-    def __init__(
-        self,
-        *,
-        tag: str,
-        environment: Mapping[str, str],
-        report: Callable[[accept_rules.Report], None],
-    ) -> None:
-        self._tag = tag
-        self._environment = environment
-        self._tell = report
-        self._wanted: frozenset[IPAddress] = frozenset()
-        self._look: Generator[accept_rules.Step, accept_rules.Answer, None] | None = None
-        self._run: NftRun | None = None
-        self._began = 0.0
-        self._generation: int | None = None
-        self._next_look = 0.0
-        self._failures: dict[str, str] = {}
-        self._failing: set[str] = set()
-        self._is_wanted_anew = False
-        self.deadline: float | None = None
-        self.is_active: bool | None = None
-        """Whether the last look found or put everything in place; None before it."""
-
-    @property
-    def is_looking(self) -> bool:
-        """Return whether a look is under way."""
-        return self._look is not None
-
-    @property
-    def has_none(self) -> bool:
-        """Return whether no rule is wanted, and the last look has left none of the agent's."""
-        is_idle = self._look is None and not self._is_wanted_anew
-        return is_idle and not self._wanted and self.is_active is True
-
-    def want(self, addresses: frozenset[IPAddress], now: float) -> None:
-        """Have the rules for these addresses from now on, and no others of the agent."""
-        self._wanted = addresses
-        self._is_wanted_anew = True
-        self.is_active = None
-        if self._look is None:
-            self.deadline = now
-
-    def tick(self, now: float) -> None:
-        """Do what is due: begin a look, go on with one, or end a run that takes too long."""
-        if self.deadline is None or now < self.deadline:
-            return
-        if self._run is not None:
-            process.signal_group(self._run.pid, signal.SIGKILL)
-            self.deadline = now + _RUN_LIMIT
-        elif self._look is not None:
-            self._go_on(None, now)
-        elif self._is_due(now):
-            self._begin(now)
-        else:
-            self.deadline = now + _ASK_INTERVAL
-
-    def child_exited(self, child: process.ChildExit, now: float) -> bool:
-        """Handle the end of a child; return whether it was this nft."""
-        if self._run is None or self._run.pid != child.pid:
-            return False
-        run, self._run = self._run, None
-        self._go_on(run.take(child.exit_code), now)
-        return True
-
-    def remove_all(self) -> None:
-        """Remove every rule of the agent at once; after the loop, as it waits for processes."""
-        self.deadline = None
-        self._look = None
-        if self._run is not None:
-            run, self._run = self._run, None
-            run.kill()
-        remove_all(self._tag, self._environment, self._tell)
-
-    def _is_due(self, now: float) -> bool:
-        if self._is_wanted_anew:
-            return True
-        if now < self._next_look:
-            return False
-        # Failed: whatever was missing (nft itself, a permission) changes no generation.
-        return (
-            bool(self._failures)
-            or self._generation is None
-            or (read_generation() != self._generation)
-        )
-
-    def _begin(self, now: float) -> None:
-        self._is_wanted_anew = False
-        self._failing = set()
-        self._began = now
-        self._generation = read_generation()
-        self._look = accept_rules.look(self._wanted, self._tag)
-        self._go_on(None, now)
-
-    def _go_on(self, answer: accept_rules.Answer, now: float) -> None:
-        """Go on with the look until it needs nft, or takes long."""
-        if self._look is None:
-            return
-        while True:
-            try:
-                step = self._look.send(answer)
-            except StopIteration:
-                self._end(now)
-                return
-            answer = None
-            match step:
-                case accept_rules.Run(arguments=arguments):
-                    try:
-                        self._run = NftRun(arguments, self._environment)
-                    except (AgentError, OSError) as error:
-                        answer = accept_rules.Output(exit_code=None, errors=str(error))
-                    else:
-                        self.deadline = now + _RUN_LIMIT
-                        return
-                case accept_rules.Pause():
-                    self.deadline = now
-                    return
-                case accept_rules.AskGeneration():
-                    answer = read_generation()
-                case accept_rules.AskOwned():
-                    answer = owned_tables()
-                case _:
-                    self._report(step)
-
-    def _report(self, report: accept_rules.Report) -> None:
-        if isinstance(report, accept_rules.LookFailed):
-            self._failing.add(report.table)
-            if self._failures.get(report.table) == report.reason:
-                return
-            self._failures[report.table] = report.reason
-        self._tell(report)
-
-    def _end(self, now: float) -> None:
-        self._look = None
-        self._failures = {
-            table: reason for table, reason in self._failures.items() if table in self._failing
-        }
-        self.is_active = not self._failures
-        pause = min(max((now - self._began) * _LOOK_SHARE, _ASK_INTERVAL), _LOOK_INTERVAL)
-        if self._failures or self._generation is None:
-            pause = _LOOK_INTERVAL
-        self._next_look = now + pause
-        self.deadline = now if self._is_wanted_anew else self._next_look
-
-
-def remove_all(
-    tag: str, environment: Mapping[str, str], report: Callable[[accept_rules.Report], None]
-) -> None:
-    """Remove every rule with this tag and wait for it; the agent is the only reaper.
-
-    Without nft, or without the right to use it, ``report`` gets the reason.
-    """
-    look = accept_rules.look(frozenset(), tag)
-    answer: accept_rules.Answer = None
-    with contextlib.suppress(StopIteration):
-        while True:
-            step = look.send(answer)
-            answer = None
-            match step:
-                case accept_rules.Run(arguments=arguments):
-                    answer = run_and_wait(arguments, environment)
-                case accept_rules.Pause():
-                    pass
-                case accept_rules.AskGeneration():
-                    answer = read_generation()
-                case accept_rules.AskOwned():
-                    answer = owned_tables()
-                case _:
-                    report(step)
-
-
-def run_and_wait(
-    arguments: tuple[str, ...], environment: Mapping[str, str]
-) -> accept_rules.Output:
+def run_and_wait(arguments: tuple[str, ...], environment: Mapping[str, str]) -> Output:
     """Run nft and wait for it, for 3 seconds at most."""
     import subprocess  # noqa: PLC0415 - seldom needed
 
@@ -262,8 +99,8 @@ def run_and_wait(
             check=False,
         )
     except (AgentError, OSError, subprocess.TimeoutExpired) as error:
-        return accept_rules.Output(exit_code=None, errors=str(error))
-    return accept_rules.Output(exit_code=done.returncode, text=done.stdout, errors=done.stderr)
+        return Output(exit_code=None, errors=str(error))
+    return Output(exit_code=done.returncode, text=done.stdout, errors=done.stderr)
 
 
 def legacy_tables() -> tuple[str, ...]:
@@ -276,3 +113,78 @@ def legacy_tables() -> tuple[str, ...]:
         with contextlib.suppress(OSError), open(path, encoding="ascii") as names:  # noqa: PTH123
             found |= dict.fromkeys(names.read().split())
     return tuple(each for each in found if each != "nat")
+
+
+# --- questions to the kernel ---------------------------------------------------------------------
+
+
+def read_generation() -> int | None:
+    """Return the number that every change of the ruleset raises; None where it may not be read."""
+    reply = _ask(_HEADER.pack(_HEADER.size, _GET_GENERATION, 1, 1, 0, 0, 0, 0))
+    if reply is None or len(reply) < _HEADER.size + _GENERATION_ID.size:
+        return None
+    if _HEADER.unpack_from(reply)[1] != _NEW_GENERATION:
+        return None
+    return int.from_bytes(_GENERATION_ID.unpack_from(reply, _HEADER.size)[2], "big")
+
+
+def has_table(name: str) -> bool | None:
+    """Return whether a table of the family ``inet`` is there; None where that may not be read."""
+    packed = name.encode() + b"\0"
+    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _TABLE_NAME) + packed
+    attribute += bytes(-len(attribute) % 4)
+    length = _HEADER.size + len(attribute)
+    reply = _ask(_HEADER.pack(length, _GET_TABLE, 1, 1, 0, _INET, 0, 0) + attribute)
+    if reply is None or len(reply) < _HEADER.size:
+        return None
+    if _HEADER.unpack_from(reply)[1] == _NEW_TABLE:
+        return True
+    number = -_ERROR.unpack_from(reply, _NLMSG_HEADER)[0]
+    return False if number == errno.ENOENT else None
+
+
+def owned_tables() -> frozenset[Table]:
+    """Return the tables that only the process that made them can change (``flags owner``).
+
+    Asked of the kernel, since nft 1.0.6 lacks this flag and prints what lies in memory. Nothing
+    where the question is not permitted.
+    """
+    request = _HEADER.pack(_HEADER.size, _GET_TABLE, _REQUEST_DUMP, 1, 0, 0, 0, 0)
+    found: set[Table] = set()
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
+            asking.setblocking(False)  # noqa: FBT003 - each part is there when asked for
+            asking.sendto(request, (0, 0))
+            for _ in range(_DUMP_LIMIT):
+                if not _read_tables(asking.recv(1 << 16), found):
+                    break
+    except (OSError, struct.error, MalformedMessageError):
+        return frozenset()
+    return frozenset(found)
+
+
+def _read_tables(datagram: bytes, found: set[Table]) -> bool:
+    """Add the owned tables of one part of a dump; return whether more parts follow."""
+    position = 0
+    while position + _HEADER.size <= len(datagram):
+        length, kind, _, _, _, family, _, _ = _HEADER.unpack_from(datagram, position)
+        if kind != _NEW_TABLE or length < _HEADER.size:
+            return False
+        attributes = parse_attributes(datagram[position + _HEADER.size : position + length])
+        flags = int.from_bytes(attributes.get(_TABLE_FLAGS, b""), "big")
+        if flags & _OWNED and family in _FAMILIES:
+            name = attributes.get(_TABLE_NAME, b"").rstrip(b"\0")
+            found.add(Table(family=_FAMILIES[family], name=name.decode("utf-8", "replace")))
+        position += length + -length % 4
+    return True
+
+
+def _ask(request: bytes) -> bytes | None:
+    """Return the kernel's answer to a question about its rules, None where it gives none."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
+            asking.setblocking(False)  # noqa: FBT003 - the kernel answers before send returns
+            asking.sendto(request, (0, 0))
+            return asking.recv(4096)
+    except OSError:
+        return None

@@ -132,14 +132,7 @@ def _read_assignments(path: str) -> dict[str, str]:
         try:
             found.update(_parse_line(line.removesuffix("\r")))
         except ValueError as error:
-            problems.append(
-                Problem(
-                    variable=_SOURCE_VARIABLE,
-                    element=f"{path}:{number}",
-                    reason=str(error),
-                    instead="write NAME=VALUE",
-                )
-            )
+            problems.append(_problem(f"{path}:{number}", str(error), instead="write NAME=VALUE"))
     if problems:
         raise SettingsError(tuple(problems))
     return found
@@ -196,13 +189,7 @@ def _read_generation(path: str) -> dict[str, str]:
             if (value := _read_variable(root, name)) is not None:
                 found[name] = value
         except (OSError, ValueError) as error:
-            problems.append(
-                Problem(
-                    variable=_SOURCE_VARIABLE,
-                    element=f"{path}/{name}",
-                    reason=f"cannot be read: {_reason(error)}",
-                )
-            )
+            problems.append(_problem(f"{path}/{name}", f"cannot be read: {_reason(error)}"))
     if _has_moved(path, root):
         raise _SwappedError
     if problems:
@@ -279,5 +266,11 @@ def _reason(error: OSError | ValueError) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
+def _problem(
+    element: str, reason: str, variable: str = _SOURCE_VARIABLE, *, instead: str = ""
+) -> Problem:
+    return Problem(variable=variable, element=element, reason=reason, instead=instead)
+
+
 def _refusal(path: str, reason: str, variable: str = _SOURCE_VARIABLE) -> SettingsError:
-    return SettingsError((Problem(variable=variable, element=path, reason=reason),))
+    return SettingsError((_problem(path, reason, variable),))

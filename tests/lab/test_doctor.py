@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core.telling.findings import CHECKS, CheckResult
+from ipfailover_agent.commands.doctor import CHECKS
+from ipfailover_agent.core.telling.findings import CheckResult
 from tests.lab.container import PROJECT
 from tests.lab.namespaces import base_environment
 from tests.lab.scenarios import (

@@ -42,8 +42,8 @@ def test_a_drill_moves_measures_and_puts_back(make_lab: Callable[..., Lab], mode
     found = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert other.ip == found["taken_by"]
-    assert found["nobody"] <= found["promised"] + 0.1
-    assert abs(found["nobody"] - lab.recorder.seconds_with_none(address)) < _EXACT
+    assert found["no_holder"] <= found["promised"] + 0.1
+    assert abs(found["no_holder"] - lab.recorder.seconds_with_none(address)) < _EXACT
     lab.wait_for_holder(address, timeout=10)
     wait_until(
         lambda: lab.recorder.holders(address) == [holder.name], timeout=10, what="it is home"

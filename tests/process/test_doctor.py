@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.system import examining
+from ipfailover_agent.system import examining, host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +129,7 @@ def test_programs_that_hang_do_not_keep_it(world: World, tmp_path: Path) -> None
     began = time.monotonic()
     found = found_by(world, PATH=f"{programs}:{world.environment['PATH']}")
     assert time.monotonic() - began < 20  # a loaded machine; alone it is 8
-    assert ["fail it does not tell its version"] == found["keepalived"]
+    assert ["fail it does not report its version"] == found["keepalived"]
     assert ["skip not looked at: keepalived takes too long"] == found["config"]
     assert "nft does not end" in found["firewall"][0]
     assert ["pass no other host answers for 10.0.0.101"] == found["answers"]
@@ -174,9 +174,7 @@ def test_a_limit_that_stopped_us_is_seen(
     for name, text in files.items():
         (groups / name).parent.mkdir(parents=True, exist_ok=True)
         (groups / name).write_text(text)
-    found = examining.throttled(
-        membership=str(tmp_path / "membership"), control_groups=str(groups)
-    )
+    found = host.throttled(membership=str(tmp_path / "membership"), control_groups=str(groups))
     assert expected == found
 
 

@@ -24,9 +24,9 @@ from ipfailover_agent.core.network.accept_rules import (
     tag_for,
 )
 from ipfailover_agent.core.network.ruleset import Table
+from ipfailover_agent.protection.firewalls import Firewall, remove_all
 from ipfailover_agent.system import process
-from ipfailover_agent.system.nft import Firewall, remove_all
-from ipfailover_agent.system.nftables import owned_tables, read_generation
+from ipfailover_agent.system.nft import owned_tables, read_generation
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 
@@ -477,7 +477,7 @@ def test_an_nft_that_hangs_is_killed(
 ) -> None:
     """It gets its time, then it is ended and that is told."""
     del segment
-    monkeypatch.setattr("ipfailover_agent.system.nft._RUN_LIMIT", 0.2)
+    monkeypatch.setattr("ipfailover_agent.protection.firewalls._RUN_LIMIT", 0.2)
     wrapper = tmp_path / "nft"
     wrapper.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
     wrapper.chmod(0o755)

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.reading import old_reading
-from ipfailover_agent.core.reading.addresses import MAX_ADDRESSES, expand, parse_list
+from ipfailover_agent.core.reading.addresses import MAX_ADDRESSES, expand
+from ipfailover_agent.core.reading.values import Fields, peers
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
@@ -132,9 +133,9 @@ def test_any_text_is_expanded_or_refused(value: str) -> None:
 @given(TEXTS | VALUES)
 def test_any_text_is_a_list_of_peers_or_refused(value: str) -> None:
     """No text raises; every element is read or refused."""
-    expansion = parse_list(value, variable="PEERS")
+    fields = Fields({})
 
-    assert bool(expansion.addresses or expansion.problems) == bool(value.strip(" \t\n,"))
+    assert bool(peers(fields, "PEERS", value) or fields.problems) == bool(value.strip(" \t\n,"))
 
 
 @given(TEXTS | VALUES)

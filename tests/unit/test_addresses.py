@@ -13,8 +13,8 @@ from ipfailover_agent.core.reading.addresses import (
     Expansion,
     describe,
     expand,
-    parse_list,
 )
+from ipfailover_agent.core.reading.values import Fields, peers
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.errors import Problem
@@ -209,17 +209,18 @@ def test_a_list_of_faults_ends_somewhere() -> None:
 )
 def test_a_plain_list_takes_commas_and_blanks(value: str, expected: list[str]) -> None:
     """Peers may be separated in either way, and repeated."""
-    expansion = parse_list(value, variable="PEERS")
+    fields = Fields({})
 
-    assert expected == texts(expansion)
-    assert () == expansion.problems
+    assert expected == [str(each) for each in peers(fields, "PEERS", value)]
+    assert [] == fields.problems
 
 
 def test_a_plain_list_takes_no_ranges() -> None:
     """Every element that is no address is a problem of its own."""
-    problems = parse_list("192.0.2.1-5,node-b,192.0.2.7", variable="PEERS").problems
+    fields = Fields({})
 
-    assert ["192.0.2.1-5", "node-b"] == [problem.element for problem in problems]
+    assert (ip_address("192.0.2.7"),) == peers(fields, "P", "192.0.2.1-5,node-b,192.0.2.7")
+    assert ["192.0.2.1-5", "node-b"] == [problem.element for problem in fields.problems]
 
 
 def test_many_addresses_are_described_by_their_ends() -> None:

@@ -41,7 +41,8 @@ def test_nobody_listens_for_a_source_that_is_awaited_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: SettingsError | None
 ) -> None:
     """Where a refused reload is taken back nothing changes; each advert would wake the agent."""
-    active: Any = SimpleNamespace(rendering=SimpleNamespace(digest="1"))
+    no_variables = prepare.Variables(values={}, start_only={})
+    active: Any = SimpleNamespace(rendering=SimpleNamespace(digest="1"), variables=no_variables)
     found: list[Exception | None] = [AWAITED, refusal]
     ended: list[PreparationEnded] = []
     anything: Any = SimpleNamespace(refused=lambda *_: (), unchanged=lambda *_: None)
@@ -53,7 +54,6 @@ def test_nobody_listens_for_a_source_that_is_awaited_no_more(
             raise error
         return active
 
-    no_variables = prepare.Variables(values={}, start_only={})
     monkeypatch.setattr(prepare, "read_variables", lambda *_: no_variables)
     monkeypatch.setattr(prepare, "build", build)
     monkeypatch.setattr(ConfigManager, "_record_active", lambda _: None)

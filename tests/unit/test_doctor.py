@@ -253,7 +253,7 @@ def test_an_address_on_a_second_interface_is_told() -> None:
 @pytest.mark.parametrize(
     ("value", "addresses", "more", "expected"),
     [
-        (None, "10.0.0.5", {}, "skip not looked at: /proc/sys/net does not tell"),
+        (None, "10.0.0.5", {}, "skip not looked at: /proc/sys/net does not show it"),
         (0, "10.0.0.5", {}, "pass off on eth0"),
         (2, "10.0.0.5", {}, "pass loose on eth0"),
         (1, "10.0.0.5", {}, "pass strict on eth0, which all answers leave by"),
@@ -693,7 +693,7 @@ def test_adverts_that_tell_no_address_are_heard_all_the_same() -> None:
     first, second = contexts_of()
     empty = advert(second, virtual_router_id=30, addresses=())
     found = one(network_findings.judge_answers([first], heard(empty, a5=THEIRS)))
-    assert "which advertises other addresses (none are told)" in found.text
+    assert "which advertises other addresses (none are listed)" in found.text
 
 
 def test_adverts_of_a_third_host_say_nothing_of_the_holder() -> None:

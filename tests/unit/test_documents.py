@@ -17,6 +17,7 @@ from msgspec import structs
 
 from ipfailover_agent import __version__
 from ipfailover_agent.cli import cli
+from ipfailover_agent.commands.doctor import CHECKS
 from ipfailover_agent.core.errors import ExitCode, HostNotReadyError, SettingsError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning import priority
@@ -24,7 +25,7 @@ from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings, variables
 from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.core.supervising.supervision import AgentPhase, SupervisionPolicy
-from ipfailover_agent.core.telling.findings import CHECKS, CheckResult
+from ipfailover_agent.core.telling.findings import CheckResult
 from ipfailover_agent.core.telling.transition import TransitionKind
 from ipfailover_agent.report import status_model
 from ipfailover_agent.system.host import script_state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
@@ -11,6 +12,9 @@ from ipfailover_agent.core.network.packets import Announcement
 from ipfailover_agent.core.telling import handover
 from ipfailover_agent.core.telling.handover import AddressLook, Handover, OtherHolderSeen
 from tests.support.adverts import heard_advert
+
+if TYPE_CHECKING:
+    from ipfailover_agent.core.model import IPAddress
 
 ONE, TWO = ip_address("10.0.0.5"), ip_address("10.0.0.6")
 BOTH = (ONE, TWO)
@@ -23,20 +27,22 @@ def look(at: float, *here: object) -> AddressLook:
     return AddressLook(at=at, here=frozenset(here))  # type: ignore[arg-type]
 
 
-def seen(at: float, *addresses: object, who: str = THEM) -> OtherHolderSeen:
+def seen(at: float, *addresses: IPAddress, holder: str = THEM) -> OtherHolderSeen:
     """Return a sighting of an advert."""
-    return OtherHolderSeen(at=at, who=who, addresses=frozenset(addresses), is_advert=who == THEM)  # type: ignore[arg-type]
+    return OtherHolderSeen(
+        at=at, holder=holder, addresses=frozenset(addresses), is_advert=holder == THEM
+    )
 
 
 def test_the_time_between_leaving_and_taking_is_nobodys() -> None:
     """What happened before the request does not count."""
     looks = [look(0, *BOTH), look(1.1, TWO), look(1.2)]
-    sightings = [seen(0.5, *BOTH, who="earlier"), seen(1.5, ONE), seen(1.8, TWO)]
+    sightings = [seen(0.5, *BOTH, holder="earlier"), seen(1.5, ONE), seen(1.8, TWO)]
     expected = Handover(
         taken_by=THEM,
         after=pytest.approx(0.8),  # type: ignore[arg-type]
-        nobody=pytest.approx(0.6),  # type: ignore[arg-type]
-        both=0.0,
+        no_holder=pytest.approx(0.6),  # type: ignore[arg-type]
+        two_holders=0.0,
     )
     assert expected == handover.measure(BOTH, 1.0, looks, sightings)
 
@@ -44,8 +50,8 @@ def test_the_time_between_leaving_and_taking_is_nobodys() -> None:
 def test_an_address_that_stayed_was_on_both() -> None:
     """Until the last look, as far as anybody knows."""
     found = handover.measure((ONE,), 1.0, [look(1.1, ONE), look(3.0, ONE)], [seen(1.5, ONE)])
-    assert (0.0, 1.5) == (found.nobody, found.both)
-    assert 0.5 == handover.measure((ONE,), 1.0, [], [seen(1.5, ONE)]).nobody
+    assert (0.0, 1.5) == (found.no_holder, found.two_holders)
+    assert 0.5 == handover.measure((ONE,), 1.0, [], [seen(1.5, ONE)]).no_holder
 
 
 @pytest.mark.parametrize("sightings", [[], [seen(1.5, ONE)]], ids=["none", "one"])
@@ -57,7 +63,7 @@ def test_what_nobody_took_was_not_taken(sightings: list[OtherHolderSeen]) -> Non
 
 def test_an_announcement_alone_is_somebody() -> None:
     """He is named by his MAC."""
-    found = handover.measure((ONE,), 1.0, [look(1.1)], [seen(1.5, ONE, who="02:..")])
+    found = handover.measure((ONE,), 1.0, [look(1.1)], [seen(1.5, ONE, holder="02:..")])
     assert "02:.." == found.taken_by
 
 
@@ -79,4 +85,4 @@ def test_goodbyes_and_other_addresses_say_nothing() -> None:
     assert handover.sighting(told, 1.0, (TWO,), 11) is None
     found = handover.sighting(told, 1.0, (ONE,), 11)
     assert found is not None
-    assert ("02:02:02:02:02:02", False) == (found.who, found.is_advert)
+    assert ("02:02:02:02:02:02", False) == (found.holder, found.is_advert)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from ipfailover_agent.core.telling.readiness import Readiness
 from ipfailover_agent.report import health
 from ipfailover_agent.report.exchange import STANDS_STILL
 from tests.support.observed import instance, observation
 
+if TYPE_CHECKING:
+    from ipfailover_agent.report.status_model import AgentStatus
+
 
 def test_a_loop_that_runs_is_alive_and_one_that_stands_still_is_not() -> None:
     """Nothing else counts: keepalived is ours to restart."""
-    assert health.live(100.0, 100.0 + STANDS_STILL - 0.1).is_good
+    assert health.live(100.0, 100.0 + STANDS_STILL - 0.1).is_ready
     still = health.live(100.0, 120.0)
-    assert ("not live", "the agent's loop has been standing still for 20 s") == still.lines("live")
+    assert ("not live", "the agent's loop has been standing still for 20 s") == health.lines(
+        still, "live"
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,6 +41,11 @@ def test_a_probe_that_means_another_deployment_is_told_so(config: str) -> None:
     assert (text,) == verdict.reasons
 
 
+def probed(status: AgentStatus) -> tuple[str, ...]:
+    """Return what /readyz answers for a status."""
+    return health.lines(Readiness(reasons=status.reasons, notes=status.notes), "ready")
+
+
 @pytest.mark.parametrize(
     ("state", "lines"),
     [
@@ -44,7 +57,7 @@ def test_ready_is_what_the_status_says(state: str, lines: tuple[str, ...]) -> No
     """There is no second opinion."""
     seen = observation(instance(1, state)).status
     assert seen.ready is (lines == ("ready",))
-    assert lines == health.ready(seen).lines("ready")
+    assert lines == probed(seen)
 
 
 def test_an_answer_stays_short() -> None:
@@ -54,6 +67,6 @@ def test_an_answer_stays_short() -> None:
         *(instance(each, states[each % 3], addresses=()) for each in range(1, 100)),
         problems=tuple(f"{each} was left out" for each in range(100)),
     )
-    lines = health.ready(seen.status).lines("ready")
+    lines = probed(seen.status)
     assert 12 == len(lines)
     assert "and 90 more" == lines[-1]

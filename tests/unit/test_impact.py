@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.core.changing import impact
-from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.changing.change import compare
 from ipfailover_agent.core.changing.impact import Impact, assess
 from ipfailover_agent.core.model import KeepalivedConfig, Settings
 from ipfailover_agent.core.planning.planner import plan
+from ipfailover_agent.core.text import ranges
 from tests.property.test_reload_properties import SEVEN, SIX, SWAPPED, A, B, C, planned
 from tests.unit.test_change import FACTS, config
 

@@ -398,6 +398,15 @@ def test_keepalived_that_ends_while_it_is_verified_is_rolled_back() -> None:
     assert Order.ROLL_BACK in to_running(*events, Occurrence.GROUP_GONE)[1]
 
 
+def test_keepalived_that_ends_while_a_candidate_is_prepared_has_it_prepared_anew() -> None:
+    """The reload gets its verdict from the start that follows."""
+    _, actions = to_running(Occurrence.RELOAD_REQUESTED, CRASH)
+    assert Order.ABANDON_PREPARATION == actions[0]
+    state, actions = to_running(Occurrence.RELOAD_REQUESTED, CRASH, Occurrence.GROUP_GONE)
+    assert (Order.RELEASE_ADDRESSES, Order.PREPARE) == actions
+    assert state.reload is Reload.PREPARING
+
+
 def test_a_stop_during_a_roll_back_stops() -> None:
     """Nothing is started again."""
     events = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.report import page, status_model
+from ipfailover_agent.report import holding, page, status_model
 from ipfailover_agent.report.page import Strip
 from tests.support.observed import ago, instance, observation
 
@@ -123,6 +123,7 @@ def test_a_full_node_says_at_the_top_who_holds_what() -> None:
         instance(13, "BACKUP", holders=()),
         instance(14, holders=(*other, *here)),
     ]
+    made = page.Page(observation(*every), "n")
     assert [
         ("this node (10.0.0.11, priorities 101 to 104)", "4 addresses", "mute"),
         (
@@ -133,18 +134,19 @@ def test_a_full_node_says_at_the_top_who_holds_what() -> None:
         ("10.0.0.12 (priority 200, heard 0.4 s ago)", "8 addresses", "mute"),
         ("unknown, no master is heard", "1 address", "other"),
     ] == [
-        (each.words, each.count, each.style)
-        for each in page.build(observation(*every), "n").holdings
+        (holding.words(each.holders), made.size(each), page.holder_style(each.holders))
+        for each in made.groups
     ]
-    assert () == page.build(observation(*every[:12]), "n").holdings
+    assert () == page.Page(observation(*every[:12]), "n").groups
 
 
 def test_a_node_that_is_not_ready_says_so_first() -> None:
     """In words and in the title of the tab."""
     seen = observation(*WHOLE.status.instances, problems=("something was left out",))
-    made = page.build(seen, "node1")
-    assert "▲ 1 of 3 on node1 · edge" == made.title
-    assert ("not ready", ("something was left out",)) == (made.badge.text, made.reasons)
+    assert "▲ 1 of 3 on node1 · edge" == page.Page(seen, "node1").title
+    words = read(seen).words
+    assert -1 < words.index("▲ not ready") < words.index("something was left out")
+    assert words.index("something was left out") < words.index("edge_VIP_1")
 
 
 def test_a_node_without_a_configuration_has_a_page_too() -> None:
@@ -207,15 +209,15 @@ def test_the_last_hour_is_drawn_to_scale() -> None:
     one = instance(1, timeline=(
         (ago(7200), "BACKUP"), (ago(1800), "MASTER"), (ago(1), "FAULT"), (ago(0), "INIT"),
     ))  # fmt: skip
-    [card] = page.build(observation(one), "n").cards
+    strips, summary = page.Page(observation(), "n").timeline(one)
     assert (
         Strip(style="backup", path="M0 14h1800v8h-1800z"),
         Strip(style="master", path="M1800 2h1799v20h-1799z"),
         Strip(style="fault", path="M3594 2h6v20h-6z"),
-    ) == card.strips
-    assert "last hour: BACKUP 30m, MASTER 29m 59s, FAULT 1s" == card.summary
-    [empty] = page.build(observation(instance(1, timeline=())), "n").cards
-    assert ((), "last hour: nothing known") == (empty.strips, empty.summary)
+    ) == strips
+    assert "last hour: BACKUP 30m, MASTER 29m 59s, FAULT 1s" == summary
+    empty = page.Page(observation(), "n").timeline(instance(1, timeline=()))
+    assert ((), "last hour: nothing known") == empty
 
 
 def test_a_full_node_has_an_overview_and_stays_small() -> None:

@@ -132,7 +132,7 @@ def test_a_node_that_does_its_part_is_ready(seen: NodeFacts, note: str | None) -
             id="backup with an address",
         ),
         pytest.param(
-            node(*PAIR, present=None), ("the kernel does not tell its addresses",), id="kernel"
+            node(*PAIR, present=None), ("the kernel does not report its addresses",), id="kernel"
         ),
     ],
 )

@@ -18,23 +18,18 @@ from ipfailover_agent.core.model import (
     PreemptionMode,
     VrrpInstance,
 )
-from ipfailover_agent.core.network import accept_rules
 from ipfailover_agent.core.network.accept_rules import (
-    AskGeneration,
-    AskOwned,
+    Ask,
     LookFailed,
-    Output,
-    Pause,
     RuleInserted,
     RuleRemoved,
     Run,
-    change_rules,
     look,
     plan,
     tag_for,
     wanted_addresses,
 )
-from ipfailover_agent.core.network.chains import tables_to_look_at
+from ipfailover_agent.core.network.nft_commands import LIST_CHAINS, Output, change_rules
 from ipfailover_agent.core.network.ruleset import (
     Accepted,
     Chain,
@@ -44,6 +39,7 @@ from ipfailover_agent.core.network.ruleset import (
     RulesetError,
     Table,
     read,
+    tables_to_look_at,
 )
 
 if TYPE_CHECKING:
@@ -489,11 +485,11 @@ def drive(
             case Run():
                 runs += 1
                 sent = answer(step)
-            case AskGeneration():
+            case Ask.GENERATION:
                 sent = generations.pop(0) if generations else 1
-            case AskOwned():
+            case Ask.OWNED:
                 sent = owned
-            case Pause():
+            case Ask.PAUSE:
                 pass
             case _:
                 reports.append(step)
@@ -592,7 +588,7 @@ def test_a_table_that_vanished_meanwhile_is_no_failure() -> None:
 
     def nft(run: Run) -> Output:
         seen.append(run)
-        if run.arguments != accept_rules.LIST_CHAINS:
+        if run.arguments != LIST_CHAINS:
             return Output(exit_code=1, errors="Error: No such file or directory")
         return Output(exit_code=0, text=text_of(*([chain()] if len(seen) == 1 else [])))
 
@@ -627,7 +623,7 @@ def test_a_long_list_is_read_in_slices() -> None:
     step = looking.send(Output(exit_code=0, text=text))
     pauses = 0
     try:
-        while isinstance(step, Pause):
+        while step is Ask.PAUSE:
             pauses += 1
             step = next(looking)
     except StopIteration:

@@ -169,6 +169,7 @@ def test_a_value_is_read(name: str, value: str, field: str, expected: object) ->
         ("nopreempt ", Preemption(mode=PreemptionMode.NEVER), False),
         ("'nopreempt'", Preemption(mode=PreemptionMode.NEVER), False),
         ("preempt", Preemption(mode=PreemptionMode.PREEMPT), False),
+        ("''", Preemption(mode=PreemptionMode.DELAYED, delay=300), False),
         ("preempt 300", Preemption(mode=PreemptionMode.DELAYED, delay=300), True),
         ("preempt_nodelay 300", Preemption(mode=PreemptionMode.PREEMPT), True),
     ],
@@ -206,6 +207,9 @@ def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool)
         ("CHECK_SCRIPT", "scripts/check.sh", "no full path", "'/'"),
         ("CHECK_SCRIPT", '/bin/sh -c "exit', "no closing quotation", "quote"),
         ("CHECK_SCRIPT", '""', "no command", "full path"),
+        ("CHECK_SCRIPT", "'", "no closing quotation", "quote"),
+        ("NOTIFY_SCRIPT", "''", "no command", "full path"),
+        ("NOTIFY_SCRIPT", "a 'b", "no closing quotation", "quote"),
         ("CHECK_SCRIPT", "/bin/a\n/bin/b", "U+000A", "one line"),
         ("CHECK_SCRIPT", "/bin/a\x07", "U+0007", "remove"),
         ("CHECK_SCRIPT_MISSING", "maybe", "values", "ignore or fault"),
@@ -244,6 +248,7 @@ def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool)
         ("EXCLUDED_VRRP_IDS", "1-", "range", ""),
         ("VRRP_IDS", "192.0.2.10", "ADDRESS=ID", ""),
         ("VRRP_IDS", "192.0.2.10=256", "1 to 255", ""),
+        ("VRRP_IDS", "192.0.2.10=0", "1 to 255", ""),
         ("VRRP_IDS", "node=5", "host name", ""),
         ("VRRP_IDS", "192.0.2.99=5", "does not list", ""),
         ("VRRP_IDS", "192.0.2.10=5,192.0.2.10=6", "has an id already", ""),
@@ -273,6 +278,7 @@ def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool)
         ("ON_INVALID", "serve", "values", "refuse or serve-valid"),
         ("ADMIN_EMAILS", "a@example.com,b@example.com", "mail address", "blanks"),
         ("ADMIN_EMAILS", "a@example.com }", "mail address", ""),
+        ("ADMIN_EMAILS", "a&b@example.com", "keepalived.conf gives a meaning to", "use letters"),
         ("SMTP_SERVER", "mail example com", "mail server", "write an address"),
         ("SMTP_SERVER", "..", "mail server", "leave it out"),
         ("SMTP_SERVER", "192.0.2.300", "mail server", "write an address"),
@@ -289,6 +295,7 @@ def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool)
         ("VRRP_VERSION", "4", "values", "auto, 2 or 3"),
         ("ADDRESS_LABEL", "a b", "letters", ""),
         ("ADDRESS_LABEL", "a" * 14, "13", ""),
+        ("ADDRESS_LABEL", "v$p", "letters", ""),
         ("GARP_REFRESH", "off", "whole number", ""),
         ("KEEPALIVED_CONFIG", "keepalived.conf", "full path", ""),
         ("KEEPALIVED_CONFIG", "/etc/../k.conf", "full path", ""),
@@ -343,6 +350,14 @@ def test_all_problems_of_all_variables_are_reported_sorted() -> None:
     ]  # fmt: skip
 
 
+def test_an_address_listed_twice_is_refused() -> None:
+    """keepalived -t passes the same address in two instances; two ids would fight for it."""
+    (problem,) = refused(VIRTUAL_IPS="10.0.0.1,10.0.0.2,10.0.0.1")
+
+    assert (ADDRESSES, "10.0.0.1") == (problem.variable, problem.element)
+    assert "again" in problem.reason
+
+
 @pytest.mark.parametrize("value", ["", " \n", ",", "\n,\n"])
 def test_no_address_is_a_problem(value: str) -> None:
     """The shell image ran happily with nothing to serve."""
@@ -365,6 +380,11 @@ def test_a_control_character_in_the_list_is_reported_once() -> None:
         ({"CHECK_TIMEOUT": "0.5", "CHECK_SCRIPT": "/bin/true"}, "CHECK_TIMEOUT", "whole"),
         ({"VRRP_IDS": "192.0.2.10=5", "VIP_GROUPS": "1"}, "VRRP_IDS", "VIP_GROUPS"),
         ({"VRRP_IDS": "192.0.2.10=5", "EXCLUDED_VRRP_IDS": "5"}, "VRRP_IDS", "excluded"),
+        (
+            {"CHECK_URL": "https://x/", "CHECK_URL_CA_FILE": "/ca", "CHECK_URL_INSECURE": "true"},
+            "CHECK_URL_CA_FILE",
+            "nothing is verified",
+        ),
         ({"ADVERT_INTERVAL": "0.5", "VRRP_VERSION": "2"}, "ADVERT_INTERVAL", "whole"),
         ({"ADVERT_INTERVAL": "41", "VRRP_VERSION": "3"}, "ADVERT_INTERVAL", "40"),
         ({"ADVERT_INTERVAL": "40.5"}, "ADVERT_INTERVAL", "40"),

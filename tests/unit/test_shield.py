@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network import chains, shield_rules, vrrp_chains
+from ipfailover_agent.core.network import nft_commands, ruleset
 from ipfailover_agent.core.network.packets import Advert, Carp
 from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
 from ipfailover_agent.core.network.signatures import Signature
 from ipfailover_agent.core.rivalry import shield
 from ipfailover_agent.core.rivalry.shield import Shield
+from ipfailover_agent.core.telling import firewall_findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,7 +179,7 @@ def test_a_rule_matches_by_content() -> None:
     assert (
         'iifname "eth0" ip protocol 112 ip ttl 60 @th,0,16 0x210b @th,24,8 2'
         " @th,64,32 0xa0000c8 @th,96,32 0xa000005 ip saddr @s0 counter drop"
-    ) == shield_rules.rule(two, "eth0", "s0")
+    ) == nft_commands.shield_rule(two, "eth0", "s0")
     six = Signature(
         source=IPv6Address("fe80::77"),
         router_id=12,
@@ -190,7 +191,7 @@ def test_a_rule_matches_by_content() -> None:
     assert (
         'iifname "eth0" ip6 nexthdr 112 ip6 hoplimit 60 @th,0,16 0x310c @th,24,8 1'
         " @th,64,128 0xfd000000000000000000000000000001 ip6 saddr @s1 counter drop"
-    ) == shield_rules.rule(six, "eth0", "s1")
+    ) == nft_commands.shield_rule(six, "eth0", "s1")
 
 
 def test_carp_is_matched_by_its_form() -> None:
@@ -199,17 +200,17 @@ def test_carp_is_matched_by_its_form() -> None:
     assert (
         'iifname "eth0" ip protocol 112 ip hdrlength 5 ip length 56 @th,0,16 0x210b @th,24,8 7'
         " ip saddr @s0 counter drop"
-    ) == shield_rules.rule(carp, "eth0", "s0")
+    ) == nft_commands.shield_rule(carp, "eth0", "s0")
     six = replace(carp, source=IPv6Address("fe80::77"))
     assert (
         'iifname "eth0" ip6 nexthdr 112 ip6 length 36 @th,0,16 0x210b @th,24,8 7'
         " ip6 saddr @s0 counter drop"
-    ) == shield_rules.rule(six, "eth0", "s0")
+    ) == nft_commands.shield_rule(six, "eth0", "s0")
 
 
 def test_the_table_is_replaced_as_a_whole() -> None:
     """In one step; with nothing to drop it ends."""
-    text = shield_rules.commands("eth0", {SIGNATURE: 59.2})
+    text = nft_commands.shield_commands("eth0", {SIGNATURE: 59.2})
     assert text.startswith(
         "add table inet ipfailover-shield\ndelete table inet ipfailover-shield\n"
         "table inet ipfailover-shield {\n"
@@ -218,11 +219,11 @@ def test_the_table_is_replaced_as_a_whole() -> None:
     assert "type filter hook input priority -400; policy accept;" in text
     six = replace(SIGNATURE, source=IPv6Address("fe80::77"), listed=())
     assert "type ipv6_addr; flags timeout; elements = { fe80::77 timeout 1s };" in (
-        shield_rules.commands("eth0", {six: 0.0})
+        nft_commands.shield_commands("eth0", {six: 0.0})
     )
     assert (
         "add table inet ipfailover-shield\ndelete table inet ipfailover-shield"
-    ) == shield_rules.commands("eth0", {})
+    ) == nft_commands.shield_commands("eth0", {})
 
 
 @given(st.lists(st.integers(0, 2**32 - 1).map(IPv4Address), max_size=20), st.integers(0, 20))
@@ -241,15 +242,16 @@ def test_no_rule_for_a_foreign_advert_matches_one_of_ours(
     assert signature is not None
     assert claimed is not None
     if len(mixed) <= 16:
-        assert shield_rules.rule(signature, "e", "s") != shield_rules.rule(claimed, "e", "s")
+        rules = {nft_commands.shield_rule(each, "e", "s") for each in (signature, claimed)}
+        assert len(rules) == 2
 
 
 def test_our_own_table_is_no_wall() -> None:
     """What it drops is meant to be dropped: no rule lets it in, no word warns of it."""
     wall = Chain(table=Table(family="inet", name="wall"), name="input", hook=Hook.INPUT)
-    own = replace(wall, table=chains.SHIELD)
-    assert (wall.table,) == chains.tables_to_look_at([wall, own])
-    assert (wall.table,) == vrrp_chains.tables([wall, own], "eth0")
+    own = replace(wall, table=ruleset.SHIELD)
+    assert (wall.table,) == ruleset.tables_to_look_at([wall, own])
+    assert (wall.table,) == firewall_findings.passed_tables([wall, own], "eth0")
 
 
 def test_the_longest_text_is_one_argument_of_a_program() -> None:
@@ -266,4 +268,4 @@ def test_the_longest_text_is_one_argument_of_a_program() -> None:
         ): 60.0
         for number in range(shield.LIMIT)
     }
-    assert len(shield_rules.commands("a-long-name-if0", worst)) < 128 * 1024
+    assert len(nft_commands.shield_commands("a-long-name-if0", worst)) < 128 * 1024

@@ -87,8 +87,7 @@ class ConfigChange(Struct, frozen=True, kw_only=True):
 
 def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> ConfigChange:
     """Return what changes for each address when ``candidate`` replaces ``active``."""
-    old = _by_address(active)
-    new = _by_address(candidate)
+    old, new = active.by_address, candidate.by_address
     both = [
         (address, old[address], instance) for address, instance in new.items() if address in old
     ]
@@ -128,23 +127,23 @@ def _some(lines: list[str]) -> list[str]:
     return [*lines[:_SHOWN_LINES], f"... and {len(lines) - _SHOWN_LINES} more like that"]
 
 
-def _by_address(config: KeepalivedConfig) -> dict[IPAddress, VrrpInstance]:
-    return {held.address: each for each in config.instances for held in each.all_addresses}
-
-
 def _resized(active: KeepalivedConfig, candidate: KeepalivedConfig) -> tuple[str, ...]:
-    old = {_heard_as(each): _advertised(each) for each in active.instances}
+    old, new = advertised(active), advertised(candidate)
     return tuple(
-        each.name
-        for each in candidate.instances
-        if old.get(_heard_as(each), _advertised(each)) != _advertised(each)
+        instance.name
+        for heard_as, (instance, addresses) in new.items()
+        if heard_as in old and old[heard_as][1] != addresses
     )
 
 
-def _heard_as(instance: VrrpInstance) -> tuple[int, Family]:
-    """Return what other nodes distinguish an instance's adverts by."""
-    return instance.virtual_router_id, instance.family
-
-
-def _advertised(instance: VrrpInstance) -> frozenset[IPAddress]:
-    return frozenset(each.address for each in instance.virtual_addresses)
+def advertised(
+    config: KeepalivedConfig,
+) -> dict[tuple[int, Family], tuple[VrrpInstance, frozenset[IPAddress]]]:
+    """Return the instances and what they advertise, by what other nodes distinguish them by."""
+    return {
+        (each.virtual_router_id, each.family): (
+            each,
+            frozenset(held.address for held in each.virtual_addresses),
+        )
+        for each in config.instances
+    }

@@ -13,9 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent.core.changing import advert_diff, change, steps
-from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.changing.advert_diff import Consequence
 from ipfailover_agent.core.planning import budget, groups
+from ipfailover_agent.core.text import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,17 +69,21 @@ def pins_for(active: KeepalivedConfig, settings: Settings) -> str:
     latter's order. Empty where ids cannot be pinned: with groups, or where an id that is in use is
     excluded now.
     """
-    ids = {
-        held.address: each.virtual_router_id
-        for each in active.instances
-        for held in each.all_addresses
+    old = active.by_address
+    pinned = {
+        each: old[each].virtual_router_id for each in settings.virtual_addresses if each in old
     }
-    pinned = tuple((each, ids[each]) for each in settings.virtual_addresses if each in ids)
+    wanted_ids = set(pinned.values())
+    is_taken = wanted_ids.intersection(settings.excluded_virtual_router_ids)
+    if settings.address_groups or len(wanted_ids) < len(pinned) or is_taken:
+        return ""
     problems: list[Problem] = []
-    wanted = replace(settings, pinned_virtual_router_ids=pinned)
+    wanted = replace(settings, pinned_virtual_router_ids=tuple(pinned.items()))
     grouped = groups.build(wanted.virtual_addresses, wanted.address_groups)
     groups.virtual_router_ids(wanted, grouped, problems)
-    return "" if problems else ",".join(f"{address}={number}" for address, number in pinned)
+    return (
+        "" if problems else ",".join(f"{address}={number}" for address, number in pinned.items())
+    )
 
 
 def shifts(renumbered: Sequence[Renumbering]) -> tuple[tuple[Renumbering, ...], ...]:
@@ -172,15 +176,9 @@ def _disputed(
     Where they have none, nodes with the old list and those with the new one serve different
     addresses, and refuse adverts that do not concern them.
     """
-    old = {
-        (each.virtual_router_id, each.family): {held.address for held in each.virtual_addresses}
-        for each in active.instances
-    }
+    old, new = change.advertised(active), change.advertised(candidate)
     return tuple(
-        each.name
-        for each in candidate.instances
-        if each.name in found.resized
-        and not old[each.virtual_router_id, each.family].isdisjoint(
-            held.address for held in each.virtual_addresses
-        )
+        instance.name
+        for heard_as, (instance, addresses) in new.items()
+        if instance.name in found.resized and old[heard_as][1] & addresses
     )

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing.address_text import ranges
 from ipfailover_agent.core.model import Family, VirtualAddress
+from ipfailover_agent.core.text import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,9 +75,7 @@ def _origins(
 
     And the IPv6 addresses that come from another one.
     """
-    before = {
-        held.address: each.identity for each in active.instances for held in each.all_addresses
-    }
+    before = {address: each.identity for address, each in active.by_address.items()}
     known = set(before.values())
     found: _Origins = {}
     told_late = set()

@@ -7,8 +7,8 @@ set.
 
 from __future__ import annotations
 
+import enum
 import hashlib
-import json
 import re
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ipfailover_agent.core.model import Family
-from ipfailover_agent.core.network.chains import TableRules, tables_to_look_at
+from ipfailover_agent.core.network.nft_commands import (
+    LIST_CHAINS,
+    Insertion,
+    Output,
+    TableChange,
+    change_rules,
+    list_table,
+)
 from ipfailover_agent.core.network.ruleset import (
     Accepted,
     Chain,
@@ -25,11 +32,13 @@ from ipfailover_agent.core.network.ruleset import (
     Rule,
     RulesetError,
     Table,
+    TableRules,
     read,
+    tables_to_look_at,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping
 
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig
 
@@ -39,9 +48,7 @@ VRRP_GROUPS: Final[Mapping[Family, IPAddress]] = {
 }
 """Where VRRP routers listen: RFC 5798, 5.1.1.2 and 5.1.2.2."""
 
-_PROTOCOL: Final = 112  # IANA: VRRP
 _TAG_LENGTH: Final = 100  # a comment of nftables holds 128 bytes
-_CHANGES_PER_COMMAND: Final = 200  # an argument of a program holds 128 KiB, a change 350 bytes
 _OBJECTS_PER_SLICE: Final = 200  # some 4 ms on a small node
 _TRIES: Final = 3
 _FIREWALLD: Final = "firewalld"
@@ -66,22 +73,7 @@ def wanted_addresses(config: KeepalivedConfig) -> frozenset[IPAddress]:
     return frozenset((*groups, *peers))
 
 
-# --- changes ------------------------------------------------------------------------------------
-
-
-class Insertion(Struct, frozen=True, kw_only=True):
-    """A rule to be put at the head of a base chain."""
-
-    chain: str
-    accepted: Accepted
-
-
-class TableChange(Struct, frozen=True, kw_only=True):
-    """What has to change in one table."""
-
-    table: Table
-    inserted: tuple[Insertion, ...] = ()
-    removed: tuple[Rule, ...] = ()
+# --- the plan ------------------------------------------------------------------------------------
 
 
 def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> TableChange | None:
@@ -128,65 +120,6 @@ def _accepts(chain: Chain, wanted: frozenset[IPAddress]) -> set[Accepted]:
     }
 
 
-# --- nft's commands -----------------------------------------------------------------------------
-
-LIST_CHAINS: Final = ("-j", "list", "chains")
-"""Arguments for nft: every chain, without rules. Cheap where rules are many."""
-
-
-def list_table(table: Table) -> tuple[str, ...]:
-    """Return nft's arguments for one table, without the elements of named sets.
-
-    In JSON, because a name may hold anything. One at a time: nft 1.0.6 finds only the last of two.
-    """
-    return ("-j", "-t", _json([{"list": {"table": _named(table)}}]))
-
-
-def change_rules(change: TableChange, tag: str) -> tuple[tuple[str, ...], ...]:
-    """Return nft's arguments, a command after the other; each takes effect in full or not."""
-    steps: list[object] = [
-        {"insert": {"rule": _rule_text(change.table, each, tag)}} for each in change.inserted
-    ]
-    steps += [
-        {"delete": {"rule": {**_place(change.table, each.chain), "handle": each.handle}}}
-        for each in change.removed
-    ]
-    return tuple(
-        ("-j", _json(steps[first : first + _CHANGES_PER_COMMAND]))
-        for first in range(0, len(steps), _CHANGES_PER_COMMAND)
-    )
-
-
-def _rule_text(table: Table, insertion: Insertion, tag: str) -> dict[str, object]:
-    accepted = insertion.accepted
-    header = "ip" if accepted.address.version == 4 else "ip6"  # noqa: PLR2004 - the family
-    protocol: dict[str, object] = {"meta": {"key": "l4proto"}}
-    if table.family == "ip":  # as iptables-nft itself writes it
-        protocol = {"payload": {"protocol": "ip", "field": "protocol"}}
-    address = {"payload": {"protocol": header, "field": accepted.field}}
-    return {
-        **_place(table, insertion.chain),
-        "comment": tag,
-        "expr": [
-            {"match": {"op": "==", "left": protocol, "right": _PROTOCOL}},
-            {"match": {"op": "==", "left": address, "right": str(accepted.address)}},
-            {"accept": None},
-        ],
-    }
-
-
-def _place(table: Table, chain: str) -> dict[str, object]:
-    return {"family": table.family, "table": table.name, "chain": chain}
-
-
-def _named(table: Table) -> dict[str, object]:
-    return {"family": table.family, "name": table.name}
-
-
-def _json(commands: Sequence[object]) -> str:
-    return json.dumps({"nftables": commands})
-
-
 # --- one look at the firewall -------------------------------------------------------------------
 
 
@@ -196,24 +129,12 @@ class Run(Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...]
 
 
-class Output(Struct, frozen=True, kw_only=True):
-    """What became of a run: ``exit_code`` None where it was killed or could not be started."""
+class Ask(enum.Enum):
+    """What a look asks for beside runs of nft."""
 
-    exit_code: int | None
-    text: str = ""
-    errors: str = ""
-
-
-class Pause(Struct, frozen=True):
-    """Let others have the processor for a moment."""
-
-
-class AskGeneration(Struct, frozen=True):
-    """Send the number of the ruleset's generation, None where it cannot be had."""
-
-
-class AskOwned(Struct, frozen=True):
-    """Send the tables that only the process that made them can change."""
+    PAUSE = "let others have the processor for a moment"
+    GENERATION = "send the number of the ruleset's generation, None where it cannot be had"
+    OWNED = "send the tables that only the process that made them can change"
 
 
 class RuleInserted(Struct, frozen=True, kw_only=True):
@@ -240,7 +161,7 @@ class LookFailed(Struct, frozen=True, kw_only=True):
 
 
 Report = RuleInserted | RuleRemoved | LookFailed
-Step = Run | Pause | AskGeneration | AskOwned | Report
+Step = Run | Ask | Report
 Answer = Output | int | frozenset[Table] | None
 
 
@@ -251,7 +172,7 @@ class _FailedError(Exception):
 def look(wanted: frozenset[IPAddress], tag: str) -> Generator[Step, Answer, None]:
     """Have exactly the rules that ``wanted`` needs; nothing wanted removes all of the agent's.
 
-    Yields what has to be done and is sent the answer (None for Pause and reports); its driver
+    Yields what has to be done and is sent the answer (None for PAUSE and reports); its driver
     decides how nft is run and when. A table may vanish during a look, so all is tried again
     before a failure is reported.
     """
@@ -267,7 +188,7 @@ def look(wanted: frozenset[IPAddress], tag: str) -> Generator[Step, Answer, None
                     break
             except _FailedError as error:
                 if not remaining and table in (yield from _tables_or_none()):
-                    owned = yield AskOwned()
+                    owned = yield Ask.OWNED
                     is_owned = isinstance(owned, frozenset) and table in owned
                     reason = owner_advice(table) if is_owned else str(error)
                     yield LookFailed(table=str(table), reason=reason)
@@ -299,11 +220,11 @@ def _adjust(
     table: Table, wanted: frozenset[IPAddress], tag: str, *, is_last: bool
 ) -> Generator[Step, Answer, bool]:
     """Return False where the rules changed meanwhile: handles may mean other rules by now."""
-    before = yield AskGeneration()
+    before = yield Ask.GENERATION
     change = plan((yield from _list(list_table(table))), wanted, tag)
     if change is None:
         return True
-    if change.removed and not is_last and (yield AskGeneration()) != before:
+    if change.removed and not is_last and (yield Ask.GENERATION) != before:
         return False
     for arguments in change_rules(change, tag):
         yield from _run(arguments)
@@ -323,7 +244,7 @@ def _list(arguments: tuple[str, ...]) -> Generator[Step, Answer, list[Entry]]:
             if entry is not None:
                 entries.append(entry)
             if number % _OBJECTS_PER_SLICE == 0:
-                yield Pause()
+                yield Ask.PAUSE
     except RulesetError as error:
         raise _FailedError(str(error)) from error
     return entries

@@ -1,4 +1,4 @@
-"""What nftables shows of its chains and rules, as far as it matters to VRRP.
+"""What nftables shows of its chains and rules, and where VRRP can be dropped in them.
 
 Reads the JSON of ``nft -j -t`` (libnftables-json(5), seen with nft 1.0.6), which shows the tables
 of iptables-nft too; what iptables itself understands only is ``xt`` there. Where something cannot
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from ipfailover_agent.core.network.signatures import TABLE
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ipfailover_agent.core.model import IPAddress
 
@@ -27,7 +29,6 @@ FAMILIES: Final = frozenset({"ip", "ip6", "inet"})
 """Of tables that the agent puts rules into."""
 
 _VRRP: Final = frozenset({"vrrp", "112", 112})  # a name where /etc/protocols has one
-_PROTOCOL_FIELDS: Final = frozenset({("ip", "protocol"), ("ip6", "nexthdr")})
 # A payload of one of these is looked at in packets of that protocol only. Not "th": any transport.
 _OTHER_PROTOCOLS: Final = frozenset(
     {"tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "igmp", "esp", "ah", "comp", "gre"}
@@ -213,15 +214,8 @@ def _leaves_vrrp_out(statement: object) -> bool:
     match left:
         case {"payload": {"protocol": str(protocol)}} if protocol in _OTHER_PROTOCOLS:
             return True
-        case {"meta": {"key": "l4proto"}}:
-            pass
-        case {"payload": {"protocol": str(protocol), "field": str(field)}} if (
-            protocol,
-            field,
-        ) in _PROTOCOL_FIELDS:
-            pass
-        case _:
-            return False
+    if not _versions(left):
+        return False
     match right:
         case {"set": list(values)}:
             pass
@@ -247,6 +241,19 @@ def _is_about_others(statement: object) -> bool:
             return {"payload": {"protocol": "th", "field": "dport"}} in parts
         case _:
             return False
+
+
+def _versions(left: object) -> frozenset[int]:
+    """Return the IP versions of which a match asks for the protocol, nothing where it does not."""
+    match left:
+        case {"meta": {"key": "l4proto"}}:
+            return frozenset({4, 6})
+        case {"payload": {"protocol": "ip", "field": "protocol"}}:
+            return frozenset({4})
+        case {"payload": {"protocol": "ip6", "field": "nexthdr"}}:
+            return frozenset({6})
+        case _:
+            return frozenset()
 
 
 def _is_vrrp(value: object) -> bool:
@@ -291,19 +298,19 @@ def _accepted(statements: list[object]) -> Accepted | None:
     is_vrrp = is_accepted = False
     for statement in statements:
         match statement:
-            case {"match": {"op": "==", "left": left, "right": right}}:
-                pass
             case {"accept": _}:
                 is_accepted = True
-                continue
             case {"counter": _}:
-                continue
-            case _:
-                return None
-        match left:
-            case {"meta": {"key": "l4proto"}} | {"payload": {"field": "protocol" | "nexthdr"}}:
+                pass
+            case {"match": {"op": "==", "left": left, "right": right}} if _versions(left):
                 is_vrrp = _is_vrrp(right)
-            case {"payload": {"field": "saddr" | "daddr" as field}} if address is None:
+            case {
+                "match": {
+                    "op": "==",
+                    "left": {"payload": {"field": "saddr" | "daddr" as field}},
+                    "right": right,
+                }
+            } if address is None:
                 try:
                     address = Accepted(field=field, address=ip_address(str(right)))
                 except ValueError:
@@ -319,20 +326,93 @@ def _admitted(statements: list[object]) -> frozenset[int]:
     for statement in statements:
         match statement:
             case {"counter": _}:
-                continue
+                pass
             case {"accept": _}:
                 return versions
             case {"match": {"op": "==", "left": left, "right": right}} if _is_vrrp(right):
-                pass
-            case _:
-                break
-        match left:
-            case {"meta": {"key": "l4proto"}}:
-                versions = frozenset({4, 6})
-            case {"payload": {"protocol": "ip", "field": "protocol"}}:
-                versions = frozenset({4})
-            case {"payload": {"protocol": "ip6", "field": "nexthdr"}}:
-                versions = frozenset({6})
+                versions = _versions(left)
+                if not versions:
+                    break
             case _:
                 break
     return frozenset()
+
+
+# --- where packets get ---------------------------------------------------------------------------
+
+SHIELD: Final = Table(family="inet", name=TABLE)
+"""The agent's own table: what it drops is meant to be dropped."""
+
+
+def tables_to_look_at(entries: Iterable[Entry]) -> tuple[Table, ...]:
+    """Return the tables with a base chain that the agent puts rules into.
+
+    iptables refuses DROP in its nat tables ("not intended for filtering"), and Kubernetes keeps
+    thousands of rules there, which cost a second to list: those two are left out, and the shield.
+    """
+    tables = {
+        each.table
+        for each in entries
+        if isinstance(each, Chain) and each.takes_rules and not each.is_nat_of_iptables
+    } - {SHIELD}
+    return tuple(sorted(tables))
+
+
+class TableRules:
+    """The chains and rules of one table, and where packets get from there.
+
+    Rules in base chains whose comment is ``ours`` are passed over: they are about to be judged.
+    """
+
+    def __init__(self, entries: Iterable[Entry], ours: str | None = None) -> None:
+        self._ours = ours
+        self._chains: dict[str, Chain] = {}
+        self._rules: dict[str, list[Rule]] = {}
+        for entry in entries:
+            if isinstance(entry, Chain):
+                self._chains[entry.name] = entry
+            else:
+                self._rules.setdefault(entry.chain, []).append(entry)
+        self._dropping = self._chains_that_may_drop()
+
+    @property
+    def base_chains(self) -> tuple[Chain, ...]:
+        """Return the base chains that matter to VRRP, in nft's order."""
+        return tuple(each for each in self._chains.values() if each.hook is not None)
+
+    def rules_of(self, chain: str) -> tuple[Rule, ...]:
+        """Return the rules of a chain, in their order."""
+        return tuple(self._rules.get(chain, ()))
+
+    def may_drop(self, rule: Rule) -> bool:
+        """Return whether VRRP can be dropped by this rule or in a chain that it leads to.
+
+        A chain that is not there cannot be judged, so it can.
+        """
+        return rule.may_drop or any(
+            each in self._dropping or each not in self._chains for each in rule.targets
+        )
+
+    def chain_may_drop(self, chain: Chain) -> bool:
+        """Return whether VRRP can be dropped from this base chain on."""
+        return chain.drops_by_policy or chain.name in self._dropping
+
+    def _chains_that_may_drop(self) -> frozenset[str]:
+        """Follow the jumps backwards from every chain with a drop; cycles end by themselves."""
+        sources: dict[str, set[str]] = {}
+        found: set[str] = set()
+        for name, rules in self._rules.items():
+            is_base = name in self._chains and self._chains[name].takes_rules
+            for rule in rules:
+                if is_base and rule.comment == self._ours:
+                    continue
+                for target in rule.targets:
+                    sources.setdefault(target, set()).add(name)
+                if rule.may_drop or any(each not in self._chains for each in rule.targets):
+                    found.add(name)
+        waiting = list(found)
+        while waiting:
+            new = sources.get(waiting.pop(), set()) - found
+            found |= new
+            waiting += new
+        return frozenset(found)

@@ -1,4 +1,9 @@
-"""What keepalived runs on the node: the check that decides eligibility, and the notify script."""
+"""The check that decides whether this node is eligible, and the notify script.
+
+A check that asks something else than the application of this node passes or fails whatever the
+application does: the agent's own HTTP server always answers, a virtual address answers only while
+some node holds it, another node answers for itself.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +13,35 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.core.errors import Problem
+from ipfailover_agent.core.errors import Problem, SettingsError
 from ipfailover_agent.core.model import (
     MissingScript,
     PortCheck,
     PortProbes,
     ScriptState,
     TrackScript,
+    address_of,
 )
+from ipfailover_agent.core.planning import unicast
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
+    from ipfailover_agent.core.model import (
+        HostFacts,
+        IPAddress,
+        KeepalivedConfig,
+        ListenAddress,
+        Settings,
+    )
 
 _CHECK = "OPENSHIFT_HA_CHECK_SCRIPT"
 _NOTIFY = "OPENSHIFT_HA_NOTIFY_SCRIPT"
+_PORT = "OPENSHIFT_HA_MONITOR_PORT"
+_PORTS = "OPENSHIFT_HA_MONITOR_PORTS"
+_URL = "OPENSHIFT_HA_CHECK_URL"
+_LISTEN = "IPFAILOVER_LISTEN"
 _LOOPBACKS: Final = (ip_address("127.0.0.1"), ip_address("::1"))  # what localhost stands for
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_IPV6: Final = 6
 
 
 class Checks(Struct, frozen=True, kw_only=True):
@@ -37,28 +55,6 @@ class Checks(Struct, frozen=True, kw_only=True):
     notify_command: tuple[str, ...]
     reports: tuple[str, ...]
     errors: tuple[str, ...]
-
-
-def check_commands(settings: Settings, problems: list[Problem]) -> None:
-    """Add a problem for each command that has no words or whose quotes do not match."""
-    for variable, text in ((_CHECK, settings.check_script), (_NOTIFY, settings.notify_script)):
-        if text is None:
-            continue
-        try:
-            words = shlex.split(text)
-        except ValueError as error:
-            reason = f"it cannot be split into words: {str(error).lower()}"
-        else:
-            reason = "" if words and words[0] else "it names no program"
-        if reason:
-            problems.append(
-                Problem(
-                    variable=variable,
-                    element=text,
-                    reason=reason,
-                    instead="write a path and its arguments as for a shell, quotes in pairs",
-                )
-            )
 
 
 def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
@@ -164,10 +160,10 @@ def _url_listeners(url: str, settings: Settings, facts: HostFacts) -> tuple[Port
     A name may resolve to another node at any time, so of names only localhost counts; a virtual
     address moves, and the plan is the same whichever node holds it.
     """
-    host, port = place(url)
+    host, port = _place(url)
     if host == "localhost":
         return tuple(PortCheck(address=each, port=port) for each in _LOOPBACKS)
-    named = address(host)
+    named = address_of(host)
     if named is None or named in settings.virtual_addresses:
         return ()
     interface = _interface_of(named, facts)
@@ -179,25 +175,17 @@ def asked_nodes(settings: Settings) -> tuple[IPAddress, ...]:
     """Return the address of the URL, of which is to be known whether it is this node's."""
     if settings.check_url is None:
         return ()
-    host, _ = place(settings.check_url)
-    named = address(host)
+    host, _ = _place(settings.check_url)
+    named = address_of(host)
     return () if named is None or named.is_loopback else (named,)
 
 
-def place(url: str) -> tuple[str, int]:
+def _place(url: str) -> tuple[str, int]:
     """Return the host and the port that a URL names."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - only who has a URL pays for it
 
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
-
-
-def address(host: str) -> IPAddress | None:
-    """Return the address that a host is written as, None for a name."""
-    try:
-        return ip_address(host)
-    except ValueError:
-        return None
 
 
 def _name(settings: Settings) -> str:
@@ -254,3 +242,94 @@ def _notify_command(
         reports.append(f"{_NOTIFY}: {command[0]} is {state.value}: no notification is sent")
         return ()
     return command
+
+
+# --- what the check asks, where that is not the application of this node -------------------------
+
+
+def astray(
+    settings: Settings, config: KeepalivedConfig, facts: HostFacts, own: ListenAddress | None
+) -> tuple[str, ...]:
+    """Return a sentence for each question of the check that the application may not answer.
+
+    Args:
+        settings: the variables.
+        config: the plan.
+        facts: what is known of the node.
+        own: where the agent's own HTTP server listens, None for nowhere.
+
+    Raises:
+        SettingsError: the agent's own server answers the check, so that it never fails.
+    """
+    found = config.track_script or config.port_probes
+    ports = () if found is None else found.ports
+    url = None if config.track_script is None else config.track_script.url
+    place = None if not url else _named_place(url)
+    elsewhere = () if place is None else _elsewhere(place[0], settings, facts)
+    if own is None:
+        return elsewhere
+    same = [each.address for each in ports if each.port == own.port]
+    answered = []
+    if any(_is_at(own, each) for each in same):
+        answered.append(_PORTS if len(settings.monitor_ports) > 1 else _PORT)
+    if place is not None and _is_own(own, place, settings, facts):
+        answered.append(_URL)
+    if answered:
+        raise SettingsError(tuple(_answered(each, own) for each in answered))
+    taken = (
+        f"{_LISTEN}: {own} is the port that the check wants to be answered at {each}: an "
+        "application that listens at all addresses finds it taken"
+        for each in same
+    )
+    return (*taken, *elsewhere)
+
+
+def _answered(variable: str, own: ListenAddress) -> Problem:
+    return Problem(
+        variable=variable,
+        element=str(own.port),
+        reason=f"the agent itself answers there, since {_LISTEN} is {own}: the check would pass "
+        "whatever happens to the application",
+        instead=f"name the application's port, or write another one into {_LISTEN}",
+    )
+
+
+def _is_at(own: ListenAddress, address: IPAddress) -> bool:
+    """Return whether a server that listens there answers at an address of this node."""
+    host = ip_address(own.host or "::")
+    if host.is_unspecified:  # :: takes connections of both families
+        return host.version in (address.version, _IPV6)
+    return host == ip_address(str(address).partition("%")[0])
+
+
+def _named_place(url: str) -> tuple[IPAddress, int] | None:
+    """Return the address and port that a URL names, None for a name that has to be looked up."""
+    host, port = _place(url)
+    address = address_of("127.0.0.1" if host == "localhost" else host)
+    return None if address is None else (address, port)
+
+
+def _is_own(
+    own: ListenAddress, place: tuple[IPAddress, int], settings: Settings, facts: HostFacts
+) -> bool:
+    address, port = place
+    is_here = address.is_loopback or address in unicast.own_addresses(settings, facts)
+    return is_here and port == own.port and _is_at(own, address)
+
+
+def _elsewhere(address: IPAddress, settings: Settings, facts: HostFacts) -> tuple[str, ...]:
+    if address in settings.virtual_addresses:
+        text = (
+            f"{_URL}: {address} is a virtual address: where only the node that holds it answers "
+            "there, no node passes the check before one holds it, and none ever does; ask "
+            "127.0.0.1 or the node's own address"
+        )
+        return (text,)
+    others = unicast.candidates(settings, facts)
+    if address in others and address not in unicast.own_addresses(settings, facts):
+        text = (
+            f"{_URL}: {address} is another node: this one would hold addresses as long as that "
+            "one's application lives; ask 127.0.0.1 or the node's own address"
+        )
+        return (text,)
+    return ()

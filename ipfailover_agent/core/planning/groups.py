@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from ipfailover_agent.core.errors import Problem
-from ipfailover_agent.core.model import Family, family_of
+from ipfailover_agent.core.model import HIGHEST_ID, Family, family_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ipfailover_agent.core.model import IPAddress, Settings
 
-LAST_ID = 255  # RFC 3768 section 5.3.3: 1 to 255
 _MOST_ADVERTISED = 255  # RFC 3768 section 5.3.5: the count is one byte
 # Bytes of an advert that are no addresses, as keepalived 2.2.7 counts them (Ethernet header, IP,
 # VRRP, and version 2's password), found by trying every MTU from 700 to 716.
 _OVERHEAD = {(Family.IPV4, 2): 50, (Family.IPV4, 3): 42, (Family.IPV6, 3): 62}
 _OFFSET = "OPENSHIFT_HA_VRRP_ID_OFFSET"
-_PINS = "OPENSHIFT_HA_VRRP_IDS"
-_ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
 
 
 class AddressGroup(Struct, frozen=True, kw_only=True):
@@ -78,98 +77,33 @@ def virtual_router_ids(
 ) -> tuple[int, ...]:
     """Return the virtual router id of each group; on a problem, add it and return what there is.
 
-    An id is the offset plus the position, excluded and pinned ids passed over.
+    An id is the offset plus the position, excluded and pinned ids passed over. Pins are of
+    addresses that have an instance of their own.
     """
     pins = dict(settings.pinned_virtual_router_ids)
-    _check_pins(settings, problems)
     taken = {*settings.excluded_virtual_router_ids, *pins.values()}
     free = [
         number
-        for number in range(settings.virtual_router_id_offset + 1, LAST_ID + 1)
+        for number in range(settings.virtual_router_id_offset + 1, HIGHEST_ID + 1)
         if number not in taken
     ]
-    pinned = 0 if settings.address_groups else sum(each.addresses[0] in pins for each in groups)
-    if len(groups) - pinned > len(free):
-        problems.append(_limit(settings, groups, pinned, free))
+    unpinned = [each.addresses[0] for each in groups if each.addresses[0] not in pins]
+    if len(unpinned) > len(free):
+        problems.append(_limit(settings, len(groups), unpinned, len(free)))
         return ()
     following = iter(free)
-    if settings.address_groups:
-        return tuple(next(following) for _ in groups)
-    return tuple(
-        pins[each.addresses[0]] if each.addresses[0] in pins else next(following)
-        for each in groups
-    )
+    return tuple(pins.get(each.addresses[0]) or next(following) for each in groups)
 
 
-def check_duplicates(addresses: tuple[IPAddress, ...], problems: list[Problem]) -> None:
-    """Add a problem for each address that is listed twice: keepalived does not notice."""
-    seen: set[IPAddress] = set()
-    for address in addresses:
-        if address in seen:
-            problems.append(
-                Problem(
-                    variable=_ADDRESSES,
-                    element=str(address),
-                    reason="listed more than once",
-                    instead="list each address once",
-                )
-            )
-        seen.add(address)
-
-
-def _check_pins(settings: Settings, problems: list[Problem]) -> None:
-    pins = settings.pinned_virtual_router_ids
-    if pins and settings.address_groups:
-        problems.append(
-            Problem(
-                variable=_PINS,
-                element=", ".join(f"{address}={number}" for address, number in pins),
-                reason="an id cannot be pinned to an address where addresses are grouped",
-                instead="unset it, or unset OPENSHIFT_HA_VIP_GROUPS",
-            )
-        )
-        return
-    users: dict[int, IPAddress] = {}
-    for address, number in pins:
-        reason = ""
-        if address not in settings.virtual_addresses:
-            reason = "the address is not in OPENSHIFT_HA_VIRTUAL_IPS"
-        elif not 1 <= number <= LAST_ID:
-            reason = f"an id is 1 to {LAST_ID}"
-        elif number in settings.excluded_virtual_router_ids:
-            reason = "the id is excluded by OPENSHIFT_HA_EXCLUDED_VRRP_IDS"
-        elif number in users:
-            reason = f"the id is pinned to {users[number]} as well"
-        if reason:
-            problems.append(
-                Problem(
-                    variable=_PINS,
-                    element=f"{address}={number}",
-                    reason=reason,
-                    instead="pin each address of the list to an id of its own, or not at all",
-                )
-            )
-        users[number] = address
-
-
-def _limit(
-    settings: Settings, groups: tuple[AddressGroup, ...], pinned: int, free: list[int]
-) -> Problem:
-    """Say how many fit, and which addresses do not."""
-    fit = len(free) + pinned
+def _limit(settings: Settings, count: int, unpinned: Sequence[IPAddress], free: int) -> Problem:
+    """Return that fewer than ``count`` fit, and which addresses do not."""
+    fit = count - len(unpinned) + free
     what = "groups" if settings.address_groups else "addresses"
-    unpinned = [
-        each
-        for each in groups
-        if settings.address_groups
-        or each.addresses[0] not in dict(settings.pinned_virtual_router_ids)
-    ]
-    first = unpinned[len(free)].addresses[0]
     return Problem(
         variable=_OFFSET,
         element=str(settings.virtual_router_id_offset),
-        reason=f"{len(groups)} {what} need an id each, and only {fit} fit between the offset and "
-        f"{LAST_ID}: none is left for {first} and what follows",
+        reason=f"{count} {what} need an id each, and only {fit} fit between the offset and "
+        f"{HIGHEST_ID}: none is left for {unpinned[free]} and what follows",
         instead=f"set OPENSHIFT_HA_VIP_GROUPS to {max(fit, 1)} or less"
         if fit
         else "set a smaller offset",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,63 +13,34 @@ _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:=,+@%^-]+")
 _FILE = "the agent names the configuration file; set KEEPALIVED_CONFIG"
 _PID = "the agent keeps keepalived's pid files in its run directory"
 _ENDS = "keepalived would print something and end instead of running"
+_STAYS = "addresses would stay on the node after keepalived has ended"
+_ELSEWHERE = "keepalived would serve another network namespace than the agent looks at"
 
 
-class _Option(Struct, frozen=True, kw_only=True):
-    """One option of keepalived 2.2.7; ``refusal`` says why it cannot be taken, if so."""
-
-    short: str
-    long: str
-    argument: Literal["none", "required", "optional"] = "none"
-    refusal: str = ""
-
-
-_OPTIONS = (
-    _Option(short="f", long="use-file", argument="required", refusal=_FILE),
-    _Option(short="P", long="vrrp"),
-    _Option(short="C", long="check", refusal="keepalived would hold no address"),
-    _Option(short="B", long="no_bfd"),
-    _Option(short="", long="all"),
-    _Option(short="l", long="log-console"),
-    _Option(short="D", long="log-detail"),
-    _Option(short="S", long="log-facility", argument="required"),
-    _Option(short="G", long="no-syslog"),
-    _Option(short="u", long="umask", argument="required"),
-    _Option(short="X", long="release-vips"),
-    _Option(
-        short="V",
-        long="dont-release-vrrp",
-        refusal="addresses would stay on the node after keepalived has ended",
-    ),
-    _Option(short="I", long="dont-release-ipvs"),
-    _Option(short="R", long="dont-respawn"),
-    _Option(short="n", long="dont-fork"),
-    _Option(short="d", long="dump-conf"),
-    _Option(short="p", long="pid", argument="required", refusal=_PID),
-    _Option(short="r", long="vrrp_pid", argument="required", refusal=_PID),
-    _Option(short="c", long="checkers_pid", argument="required", refusal=_PID),
-    _Option(short="b", long="bfd_pid", argument="required", refusal=_PID),
-    _Option(short="T", long="genhash", refusal=_ENDS),
-    _Option(short="a", long="address-monitoring"),
-    _Option(short="x", long="snmp"),
-    _Option(short="A", long="snmp-agent-socket", argument="required"),
-    _Option(
-        short="s",
-        long="namespace",
-        argument="required",
-        refusal="keepalived would serve another network namespace than the agent looks at",
-    ),
-    _Option(short="m", long="core-dump"),
-    _Option(short="M", long="core-dump-pattern", argument="optional"),
-    _Option(short="e", long="all-config"),
-    _Option(short="i", long="config-id", argument="required"),
-    _Option(short="", long="signum", argument="required", refusal=_ENDS),
-    _Option(short="t", long="config-test", argument="optional", refusal=_ENDS),
-    _Option(short="v", long="version", refusal=_ENDS),
-    _Option(short="h", long="help", refusal=_ENDS),
-)
-_BY_SHORT = {each.short: each for each in _OPTIONS if each.short}
-_BY_LONG = {each.long: each for each in _OPTIONS}
+#: Options of keepalived 2.2.7 to 2.4.3: what argument they take, and why not, if so. Others are
+#: refused: only of an option that is known it is clear whether the next word is its argument;
+#: getopt_long(3) takes the beginning of a long name for it; and some that no help text names write
+#: what they should not (``--config-fd``: the configuration, to a file descriptor).
+_OPTIONS: Final[dict[str, tuple[str, str]]] = {
+    name: (argument, refusal)
+    for names, argument, refusal in (
+        ("-P --vrrp -B --no_bfd --all -e --all-config -d --dump-conf -n --dont-fork", "none", ""),
+        ("-l --log-console -D --log-detail -G --no-syslog -m --core-dump -x --snmp", "none", ""),
+        ("-X --release-vips -I --dont-release-ipvs -R --dont-respawn", "none", ""),
+        ("-a --address-monitoring", "none", ""),
+        ("-S --log-facility -u --umask -A --snmp-agent-socket -i --config-id", "required", ""),
+        ("-M --core-dump-pattern", "optional", ""),
+        ("-f --use-file", "required", _FILE),
+        ("-C --check", "none", "keepalived would hold no address"),
+        ("-V --dont-release-vrrp", "none", _STAYS),
+        ("-p --pid -r --vrrp_pid -c --checkers_pid -b --bfd_pid", "required", _PID),
+        ("-T --genhash -v --version -h --help", "none", _ENDS),
+        ("-s --namespace", "required", _ELSEWHERE),
+        ("--signum", "required", _ENDS),
+        ("-t --config-test", "optional", _ENDS),
+    )
+    for name in names.split()
+}
 
 
 def refusals(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -92,38 +61,39 @@ def refusals(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _long(word: str, remaining: Iterator[str]) -> Iterator[tuple[str, str]]:
-    name, equals, _ = word[2:].partition("=")
-    option = _BY_LONG.get(name)
-    if option is None:
+    name, equals, _ = word.partition("=")
+    if name not in _OPTIONS:
         yield word, "the agent knows no such option of keepalived (names are written in full)"
-    elif equals and option.argument == "none":
+    elif equals and _OPTIONS[name][0] == "none":
         yield word, "this option takes no argument"
     else:
-        yield from _taken(word, option, remaining, has_argument=bool(equals))
+        yield from _taken(word, name, remaining, has_argument=bool(equals))
 
 
 def _short(word: str, remaining: Iterator[str]) -> Iterator[tuple[str, str]]:
     for position, letter in enumerate(word[1:], start=2):
-        option = _BY_SHORT.get(letter)
-        if option is None:
-            yield word, f"the agent knows no option -{letter} of keepalived"
+        name = f"-{letter}"
+        if name not in _OPTIONS:
+            yield word, f"the agent knows no option {name} of keepalived"
             return
-        if option.argument != "none":
-            yield from _taken(word, option, remaining, has_argument=position < len(word))
+        argument, refusal = _OPTIONS[name]
+        if argument != "none":
+            yield from _taken(word, name, remaining, has_argument=position < len(word))
             return
-        if option.refusal:
-            yield word, option.refusal
+        if refusal:
+            yield word, refusal
 
 
 def _taken(
-    word: str, option: _Option, remaining: Iterator[str], *, has_argument: bool
+    word: str, name: str, remaining: Iterator[str], *, has_argument: bool
 ) -> Iterator[tuple[str, str]]:
     """Take the next word too where the option needs one, and judge the option."""
+    wanted, refusal = _OPTIONS[name]
     argument: str | None = ""
-    if option.argument == "required" and not has_argument:
+    if wanted == "required" and not has_argument:
         argument = next(remaining, None)
-    if option.refusal:
-        yield word, option.refusal
+    if refusal:
+        yield word, refusal
     elif argument is None:
         yield word, "this option needs an argument"
     elif argument and not _PLAIN_WORD.fullmatch(argument):

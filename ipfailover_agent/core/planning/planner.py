@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError
+from ipfailover_agent.core.errors import HostNotReadyError, Problem, SettingsError, no_word
 from ipfailover_agent.core.model import (
     Advertisement,
     Family,
@@ -23,6 +23,7 @@ from ipfailover_agent.core.model import (
     VirtualAddress,
     VrrpInstance,
     family_of,
+    first_of,
 )
 from ipfailover_agent.core.planning import (
     advert_sources,
@@ -31,7 +32,7 @@ from ipfailover_agent.core.planning import (
     interfaces,
     ownership,
     priority,
-    routers,
+    reach,
     unicast,
 )
 from ipfailover_agent.core.text import listed
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 _ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
 _V2, _V3 = 2, 3  # VRRP: RFC 3768, RFC 5798
 _PASSWORD_BYTES = 8  # RFC 2338 section 5.3.10; keepalived warns about more
-_LONGEST_VERSION_3_INTERVAL = 40  # seconds; keepalived 2.2.7 cuts at 40.95
 _GARP_FRAMES_A_SECOND = 10
 _GARP_INTERVAL = 0.001  # seconds between two frames of a burst
 _WORD = re.compile(r"[A-Za-z0-9._:@+=%,/-]+", re.ASCII)
@@ -63,14 +63,10 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
         HostNotReadyError: the interface or the node's address is not there (yet).
     """
     problems: list[Problem] = []
-    groups.check_duplicates(settings.virtual_addresses, problems)
     grouped = groups.build(settings.virtual_addresses, settings.address_groups)
     identifiers = groups.virtual_router_ids(settings, grouped, problems)
-    _check_advertisement(settings, grouped, problems)
     peers = unicast.peers(settings, facts, {each.family for each in grouped}, problems)
     advert_sources.refuse_virtual(settings, problems)
-    _check_words(_words(settings), problems)
-    checks.check_commands(settings, problems)
     try:
         choice = interfaces.choose(settings, facts)
     except HostNotReadyError:
@@ -78,7 +74,8 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             raise SettingsError(tuple(problems)) from None
         raise
     name = choice.interface.name
-    _check_words(((interfaces.VARIABLE, name),), problems)
+    if not _WORD.fullmatch(name):
+        problems.append(no_word(interfaces.VARIABLE, name))
     reports = _check_addresses(settings, facts, name, problems)
     if problems:
         raise SettingsError(tuple(problems))
@@ -108,7 +105,7 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             *choice.reports,
             *reports,
             *(f"{_ADDRESSES}: {each}" for each in unicast.unreached(settings, facts, name)),
-            *(f"{_ADDRESSES}: {each}" for each in routers.gateways(settings, facts)),
+            *(f"{_ADDRESSES}: {each}" for each in reach.gateways(settings, facts)),
             *advert_sources.reports(settings, facts),
             *_report_family(settings, grouped, nodes, name),
             *check.reports,
@@ -238,7 +235,7 @@ def _instance(
         password=_password(settings.config_name) if advertisement.version == _V2 else None,
         virtual_addresses=held[:limit],
         excluded_addresses=held[limit:],
-        multicast_source=_of_family(multicast, family),
+        multicast_source=first_of(family, (multicast,)),
         unicast_source=unicast.source(settings, node.facts, node.interface, node.addresses, peers),
         unicast_peers=peers,
     )
@@ -254,12 +251,9 @@ def _priority(node: _Node, family: Family, number: int, position: int, identifie
     if not unicast.is_on(settings) or not (peers or settings.unicast_peer_names):
         return priority.among_strangers(node.addresses[0], number)
     # By the address that the other nodes know this one by: all of them must sort the same list.
-    address = (
-        unicast.listed(settings, node.facts, family)
-        or _of_family(settings.unicast_source, family)
-        or next((each for each in node.addresses if family_of(each) is family), None)
-        or node.addresses[0]
-    )
+    listed = unicast.listed(settings, node.facts, family)
+    known_by = first_of(family, (listed, settings.unicast_source, *node.addresses))
+    address = known_by or node.addresses[0]
     if settings.unicast_peer_names:
         return priority.among_resolved(address, peers, identifier)
     return priority.among_peers(address, peers, position)
@@ -273,10 +267,6 @@ def _password(config_name: str) -> str:
     return config_name.encode()[:_PASSWORD_BYTES].decode(errors="ignore")
 
 
-def _of_family(address: IPAddress | None, family: Family) -> IPAddress | None:
-    return address if address is not None and family_of(address) is family else None
-
-
 # --- advertisements -----------------------------------------------------------------------------
 
 
@@ -287,29 +277,6 @@ def _advertisement(settings: Settings, family: Family) -> Advertisement:
         whole = float(settings.advert_interval).is_integer()
         version = settings.vrrp_version or (_V2 if whole else _V3)
     return Advertisement(version=version, interval=settings.advert_interval)
-
-
-def _check_advertisement(
-    settings: Settings, grouped: tuple[AddressGroup, ...], problems: list[Problem]
-) -> None:
-    interval = settings.advert_interval
-    versions = {_advertisement(settings, each.family).version for each in grouped}
-    reason = ""
-    if _V2 in versions and not float(interval).is_integer():
-        reason = "VRRP version 2 counts in whole seconds"
-    elif _V3 in versions and interval > _LONGEST_VERSION_3_INTERVAL:
-        reason = (
-            f"VRRP version 3, which IPv6 needs, goes up to {_LONGEST_VERSION_3_INTERVAL} seconds"
-        )
-    if reason:
-        problems.append(
-            Problem(
-                variable="OPENSHIFT_HA_ADVERT_INTERVAL",
-                element=f"{interval:g}",
-                reason=reason,
-                instead="set an interval that both families can use, the same on every node",
-            )
-        )
 
 
 def _garp(settings: Settings) -> GarpRefresh:
@@ -399,32 +366,8 @@ def _report_family(
     if not needed or any(family_of(each) is Family.IPV4 for each in nodes):
         return ()
     given = settings.unicast_source if unicast.is_on(settings) else settings.multicast_source
-    if _of_family(given, Family.IPV4) is not None:  # keepalived (2.2.7) asks for no other then
+    if first_of(Family.IPV4, (given,)):  # keepalived (2.2.7) asks for no other then
         return ()
     return (
         f"{interface} has no IPv4 address of this node: IPv4 instances stay in FAULT without one",
     )
-
-
-def _words(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """Return each text that keepalived.conf will hold, with its variable."""
-    return (
-        *(("OPENSHIFT_HA_ADMIN_EMAILS", each) for each in settings.admin_emails),
-        ("OPENSHIFT_HA_SMTP_SERVER", settings.smtp_server),
-        ("OPENSHIFT_HA_CONFIG_NAME", settings.config_name),
-        *(("OPENSHIFT_HA_ADDRESS_LABEL", each) for each in (settings.address_label,) if each),
-    )
-
-
-def _check_words(words: tuple[tuple[str, str], ...], problems: list[Problem]) -> None:
-    """Refuse what keepalived could read as more than one word, wherever it passed before."""
-    problems += [
-        Problem(
-            variable=variable,
-            element=word,
-            reason="it has characters that keepalived.conf gives a meaning to",
-            instead="use letters, digits and . _ : @ + = % , / -",
-        )
-        for variable, word in words
-        if not _WORD.fullmatch(word)
-    ]

@@ -2,6 +2,10 @@
 
 What is wrong here is no reason to refuse: addresses may be routed to the nodes, or the node may be
 mended while it runs. But keepalived serves all the same, and nothing else would report it.
+
+A virtual address that is the segment's gateway takes the gateway away from every host of the
+segment. The nodes may be the routers of their network, and a node whose own uplink is gone may use
+the one that serves.
 """
 
 from __future__ import annotations
@@ -16,11 +20,25 @@ from ipfailover_agent.core.planning import unicast
 from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
+    from collections.abc import Collection, Iterable, Iterator
+
+    from ipfailover_agent.core.model import (
+        HostFacts,
+        Interface,
+        IPAddress,
+        KeepalivedConfig,
+        Settings,
+    )
+
+    NextHop = tuple[IPAddress, str]
 
 ADDRESSES: Final = "OPENSHIFT_HA_VIRTUAL_IPS"
 _SAME_NETWORK: Final = 2  # arp_ignore, ip-sysctl.rst
 _NOBODY: Final = 8
+_LOST: Final = (
+    "the node that serves it takes that router away from every host of the network, "
+    "and from itself"
+)
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -74,8 +92,8 @@ def unanswered(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> t
     served = [each for each in config.addresses if family_of(each) is Family.IPV4]
     mute = served if arp_ignore == _NOBODY else []
     if arp_ignore == _SAME_NETWORK:
-        networks = _networks(config, facts)
-        mute = [each for each in served if not _is_in(each, networks)]
+        own = networks(config, facts.interface(config.interface))
+        mute = [each for each in served if not _is_in(each, own)]
     if mute:
         text = f"arp_ignore is {arp_ignore} on {name}: no client that asks by ARP for"
         found.append(
@@ -90,7 +108,7 @@ def unanswered(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> t
 def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
     """Return the faults of addresses that are in no network of the interface."""
     name = config.interface
-    networks = _networks(config, facts)
+    own = networks(config, facts.interface(config.interface))
     ways = {each.address: each for each in facts.approaches}
     far: list[IPAddress] = []
     theirs: dict[IPAddress, str] = {}  # by the interface of whose network they are
@@ -99,7 +117,7 @@ def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
         # By the addresses alone IPv6 cannot be judged: a router may announce the network, too.
         is_known = way is not None or family_of(each) is Family.IPV4
         is_here = way is not None and way.is_on_link and way.interface == name
-        if is_known and not is_here and not _is_in(each, networks):
+        if is_known and not is_here and not _is_in(each, own):
             far.append(each)
             if way is not None and way.is_on_link:
                 theirs[each] = way.interface
@@ -114,9 +132,10 @@ def outside(config: KeepalivedConfig, facts: HostFacts) -> Fault | None:
     )
 
 
-def _networks(config: KeepalivedConfig, facts: HostFacts) -> list[IPv4Network | IPv6Network]:
-    """Return the networks of the node's own addresses on the interface."""
-    interface = facts.interface(config.interface)
+def networks(
+    config: KeepalivedConfig, interface: Interface | None
+) -> list[IPv4Network | IPv6Network]:
+    """Return the networks of the node's own addresses on an interface."""
     virtual = frozenset(config.addresses)
     return [
         ip_network((each.address, each.prefix_length), strict=False)
@@ -125,5 +144,35 @@ def _networks(config: KeepalivedConfig, facts: HostFacts) -> list[IPv4Network | 
     ]
 
 
-def _is_in(address: IPAddress, networks: list[IPv4Network | IPv6Network]) -> bool:
-    return any(address in each for each in networks)
+def _is_in(address: IPAddress, found: list[IPv4Network | IPv6Network]) -> bool:
+    return any(address in each for each in found)
+
+
+# --- addresses of routers ------------------------------------------------------------------------
+
+
+def gateways(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
+    """Return a sentence for each virtual address that is the gateway of a default route."""
+    hops = ((each.gateway, each.interface) for each in facts.default_routes)
+    known = ((gateway, name) for gateway, name in hops if gateway is not None)
+    return tuple(_of_routers(settings, known, "the gateway of this node's default route"))
+
+
+def next_hops(settings: Settings, facts: HostFacts, known: Collection[NextHop]) -> tuple[str, ...]:
+    """Return a sentence for each one that is the next hop of another route of this node.
+
+    Args:
+        settings: the variables.
+        facts: what is known of the node.
+        known: the next hops of all its routes, each with its interface.
+    """
+    defaults = {(each.gateway, each.interface) for each in facts.default_routes}
+    others = (each for each in known if each not in defaults)
+    return tuple(_of_routers(settings, others, "the next hop of a route of this node"))
+
+
+def _of_routers(settings: Settings, known: Iterable[NextHop], what: str) -> Iterator[str]:
+    virtual = frozenset(settings.virtual_addresses)
+    for address, interface in dict.fromkeys(known):
+        if address in virtual:
+            yield f"{address} is {what} through {interface}: {_LOST}"

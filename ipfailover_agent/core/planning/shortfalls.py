@@ -2,6 +2,10 @@
 
 Nothing of it is an error: it may come yet. But ``check`` must not be silent where the node would
 stay in FAULT.
+
+A container with a CPU limit is stopped by the kernel for the rest of a period (0.1 s) once it has
+used its share: what takes the agent 0.1 s of CPU, a reload for one, takes a second of time with a
+tenth of a CPU, and longer than a lease of 1 s lasts.
 """
 
 from __future__ import annotations
@@ -14,8 +18,12 @@ from ipfailover_agent.core.model import Family
 from ipfailover_agent.core.planning import checks
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts, KeepalivedConfig
+    from ipfailover_agent.core.model import HostFacts, KeepalivedConfig, Settings
 
+_SLOW: Final = 1.0  # seconds between adverts and between checks that any node keeps up with
+_LONG_LEASE: Final = 3
+_NEEDED_CPUS: Final = 0.5
+_STARVED_PERCENT: Final = 25.0
 _STAYS: Final = "the check fails, and this node stays in FAULT"
 
 
@@ -83,3 +91,50 @@ def _of_check(config: KeepalivedConfig, found: Surroundings) -> tuple[str, ...]:
             "which is not there: no notification is sent"
         )
     return tuple(told)
+
+
+# --- CPU, for fast timing ------------------------------------------------------------------------
+
+
+class CpuShare(Struct, frozen=True, kw_only=True):
+    """What of the CPU this process gets; None where the system does not say.
+
+    ``pressure``: in how many per cent of the last ten seconds something had to wait for a CPU
+    (pressure stall information, ``some avg10``). ``limit``: CPUs that its control group may use,
+    None without a limit too.
+    """
+
+    pressure: float | None = None
+    limit: float | None = None
+
+
+def fast_settings(settings: Settings) -> tuple[str, ...]:
+    """Return the variables that ask for more than any node can be expected to keep up with."""
+    is_probing = checks.is_probed(settings) and bool(settings.monitor_ports)
+    fast = {
+        "OPENSHIFT_HA_ADVERT_INTERVAL": settings.advert_interval < _SLOW,
+        "OPENSHIFT_HA_CHECK_INTERVAL": is_probing and settings.check_interval < _SLOW,
+        "OPENSHIFT_HA_ADDRESS_LEASE": 0 < settings.address_lease < _LONG_LEASE,
+    }
+    return tuple(name for name, asks in fast.items() if asks)
+
+
+def judge_cpu(settings: Settings, share: CpuShare) -> tuple[str, ...]:
+    """Return a sentence for each thing that fast settings want and this node does not have."""
+    fast = ", ".join(fast_settings(settings))
+    if not fast:
+        return ()
+    said = []
+    if share.limit is not None and share.limit < _NEEDED_CPUS:
+        said.append(
+            f"{fast}: fast timing with a CPU limit of {share.limit:g}: the kernel stops the "
+            "container when it has used its share, and addresses may move without need; "
+            f"raise the limit to {_NEEDED_CPUS:g} or remove it, or choose slower timing"
+        )
+    if share.pressure is not None and share.pressure >= _STARVED_PERCENT:
+        said.append(
+            f"{fast}: fast timing on a node that is starved of CPU (something waited for one in "
+            f"{share.pressure:.0f} % of the last ten seconds), and addresses may move without "
+            "need; give this container a larger share, or choose slower timing"
+        )
+    return tuple(said)

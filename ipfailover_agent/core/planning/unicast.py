@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import HostNotReadyError, Problem
-from ipfailover_agent.core.model import Family, family_of
+from ipfailover_agent.core.model import Family, family_of, first_of
 from ipfailover_agent.core.planning import ownership
 
 if TYPE_CHECKING:
@@ -34,25 +34,23 @@ def peers(
         return {}
     own = own_addresses(settings, facts)
     words = no_hosts(settings, facts)
-    problems += [
-        Problem(
-            variable=_VARIABLE,
-            element=str(each),
-            reason=words[each],
-            instead="write the address of a node",
-        )
-        for each in dict.fromkeys(settings.unicast_peers)
+    refused = [
+        (each, words[each], "write the address of a node")
+        for each in settings.unicast_peers
         if each in words
     ]
-    problems += [
-        Problem(
-            variable=_VARIABLE,
-            element=str(each),
-            reason="is a virtual address: the node that has it as its own would share it",
-            instead="take it out of OPENSHIFT_HA_VIRTUAL_IPS, or out of here if no node has it",
+    refused += [
+        (
+            each,
+            "is a virtual address: the node that has it as its own would share it",
+            "take it out of OPENSHIFT_HA_VIRTUAL_IPS, or out of here if no node has it",
         )
-        for each in dict.fromkeys(settings.unicast_peers)
+        for each in settings.unicast_peers
         if each in settings.virtual_addresses
+    ]
+    problems += [
+        Problem(variable=_VARIABLE, element=str(each), reason=reason, instead=instead)
+        for each, reason, instead in refused
     ]
     found = {
         family: tuple(
@@ -130,13 +128,7 @@ def alone(
     Raises:
         HostNotReadyError: it has no address of that family.
     """
-    given = settings.unicast_source
-    own = (
-        given
-        if given is not None and family_of(given) is family
-        else listed(settings, facts, family)
-        or next((each for each in node if family_of(each) is family), None)
-    )
+    own = first_of(family, (settings.unicast_source, listed(settings, facts, family), *node))
     if own is None:
         raise HostNotReadyError(
             Problem(
@@ -177,9 +169,7 @@ def source(
     given = settings.unicast_source
     if given is not None and family_of(given) is family:
         return given
-    own = listed(settings, facts, family) or next(
-        (each for each in node if family_of(each) is family), None
-    )
+    own = first_of(family, (listed(settings, facts, family), *node))
     if family is Family.IPV6:
         return None if all(each.is_link_local for each in peers) else own
     return own if own != _first_ipv4(settings, facts, interface) else None
@@ -190,7 +180,7 @@ def _first_ipv4(settings: Settings, facts: HostFacts, interface: Interface) -> I
     found = ownership.unmarked(
         interface, settings.virtual_addresses, settings.address_label, facts
     )
-    return next((each.address for each in found if family_of(each.address) is Family.IPV4), None)
+    return first_of(Family.IPV4, (each.address for each in found))
 
 
 def link_local_families(
@@ -210,14 +200,7 @@ def link_local_families(
 def listed(settings: Settings, facts: HostFacts, family: Family) -> IPAddress | None:
     """Return the address by which the list of peers names this node, if it does."""
     own = own_addresses(settings, facts)
-    return next(
-        (
-            each
-            for each in candidates(settings, facts)
-            if family_of(each) is family and each in own
-        ),
-        None,
-    )
+    return first_of(family, (each for each in candidates(settings, facts) if each in own))
 
 
 def no_hosts(

@@ -48,13 +48,6 @@ class Word(Struct, frozen=True):
     exposed: str
 
 
-class Objection(Struct, frozen=True, kw_only=True):
-    """Why a command cannot be meant as it is written, and what to write instead."""
-
-    reason: str
-    instead: str
-
-
 def split(command: str) -> tuple[Word, ...]:
     """Return the words of a command, as ``shlex.split`` makes them.
 
@@ -99,8 +92,11 @@ def _word(letters: Sequence[tuple[str, str, str]]) -> Word:
     return Word(text, bare, exposed)
 
 
-def objection(command: str, words: Sequence[Word]) -> Objection | None:
-    """Return what is wrong with a command that has something of a shell's, None for nothing."""
+def objection(command: str, words: Sequence[Word]) -> tuple[str, str] | None:
+    """Return why a command that has something of a shell's cannot be meant, and what to write.
+
+    None where nothing is wrong.
+    """
     first = words[0]
     operators = list(
         dict.fromkeys(found for each in words for found in _OPERATOR.findall(each.bare))
@@ -108,20 +104,14 @@ def objection(command: str, words: Sequence[Word]) -> Objection | None:
     in_a_shell = f"write /bin/sh -c {shlex.quote(command)}"
     if operators:
         shown = " ".join(operators)
-        return Objection(
-            reason=f"no shell reads this, so the program would get {shown} as an argument",
-            instead=f"{in_a_shell}, or quote {shown} if the program is to have it",
+        return (
+            f"no shell reads this, so the program would get {shown} as an argument",
+            f"{in_a_shell}, or quote {shown} if the program is to have it",
         )
+    reason = f"no shell reads this, and {first.text!r} is no program"
     if _ASSIGNMENT.match(first.bare):
-        return Objection(
-            reason=f"no shell reads this, and {first.text!r} is no program",
-            instead=f"write /usr/bin/env {command}",
-        )
-    if first.bare in _PROGRAMLESS:
-        return Objection(
-            reason=f"no shell reads this, and {first.text!r} is no program", instead=in_a_shell
-        )
-    return None
+        return reason, f"write /usr/bin/env {command}"
+    return (reason, in_a_shell) if first.bare in _PROGRAMLESS else None
 
 
 def warnings(words: Sequence[Word]) -> Iterator[str]:

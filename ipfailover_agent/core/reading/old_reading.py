@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ipfailover_agent.core.model import Family
+from ipfailover_agent.core.model import HIGHEST_ID, Family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 MAX_EMITTED = 4096  # addresses per element that the model follows; the image knew no limit
 PASSWORD_BYTES = 8  # what VRRPv2 carries of a password (RFC 2338, section 5.3.6)
-HIGHEST_VIRTUAL_ROUTER_ID = 255
 
 _LARGEST_OCTET = 255
 _SHORTENED_HEXTETS = 7
@@ -319,6 +318,6 @@ def _outage(
     if facts.interface(interface) is None:
         return f"keepalived ended: there is no interface {interface!r}"
     for each in instances:
-        if not 1 <= each.virtual_router_id <= HIGHEST_VIRTUAL_ROUTER_ID:
+        if not 1 <= each.virtual_router_id <= HIGHEST_ID:
             return f"keepalived ended: {each.virtual_router_id} is no virtual router id"
     return ""

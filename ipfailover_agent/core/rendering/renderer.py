@@ -12,18 +12,18 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec.structs import asdict
 
-from ipfailover_agent.core.errors import Problem, SettingsError, TemplateError
-from ipfailover_agent.core.model import RenderedFile, Rendering
+from ipfailover_agent.core.errors import SettingsError, TemplateError, no_word
+from ipfailover_agent.core.model import RenderedFile, Rendering, TrackScript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     import jinja2
 
-    from ipfailover_agent.core.model import KeepalivedConfig, PortCheck, TrackScript
+    from ipfailover_agent.core.model import KeepalivedConfig
     from ipfailover_agent.core.paths import RunPaths
 
 _CONFIG, _CHECK, _NOTIFY = "keepalived.conf.j2", "check.sh.j2", "notify.sh.j2"
@@ -32,16 +32,13 @@ _TEXT = re.compile(r"[A-Za-z0-9._:@+=%,/-]+", re.ASCII)
 _MARGIN = 100_000  # microseconds in which bash starts and gives its reason before it is killed
 
 
-class CheckPage(Struct, frozen=True, kw_only=True):
-    """What the template of the check script gets; ``limit`` in microseconds for all probes."""
+class CheckPage(TrackScript, frozen=True, kw_only=True):
+    """What the template of the check script gets."""
 
-    command: tuple[str, ...]
-    always_fails: str
-    ports: tuple[PortCheck, ...]
-    url: str | None
-    url_ca_file: str | None
-    url_insecure: bool
-    limit: int
+    @property
+    def limit(self) -> int:
+        """Return how long all probes may take, in microseconds."""
+        return self.timeout * 1_000_000 - _MARGIN
 
     @property
     def cannot_run(self) -> str:
@@ -59,14 +56,6 @@ class CheckPage(Struct, frozen=True, kw_only=True):
     def limit_seconds(self) -> str:
         """Return the limit in seconds as people write it."""
         return seconds(self.limit / 1_000_000)
-
-
-class _Page(Struct, frozen=True, kw_only=True):
-    """What every template gets."""
-
-    config: KeepalivedConfig
-    paths: RunPaths
-    check: CheckPage | None
 
 
 def render(
@@ -94,7 +83,8 @@ def render(
     _check_paths(paths)
     environment = environment_of(loader, compiled)
     track = config.track_script
-    page = _Page(config=config, paths=paths, check=None if track is None else _check_page(track))
+    check = None if track is None else CheckPage(**asdict(track))
+    page: Mapping[str, object] = {"config": config, "paths": paths, "check": check}
     main = RenderedFile(path=paths.config, text=_fill(environment, _CONFIG, page))
     scripts = []
     if track is not None:
@@ -105,7 +95,7 @@ def render(
         scripts.append(RenderedFile(path=paths.notify, text=text, mode=0o700))
     if not are_ours:
         # The packaged ones are proven by tests; reading back a file of 254 instances takes 50 ms.
-        _check_text(environment, page, main.text)
+        _check_text(environment, main.text, config, paths)
     return Rendering(config=main, scripts=tuple(scripts), digest=_digest((main, *scripts)))
 
 
@@ -174,21 +164,23 @@ def environment_of(
     return environment
 
 
-def _check_text(environment: jinja2.Environment, page: _Page, text: str) -> None:
+def _check_text(
+    environment: jinja2.Environment, text: str, config: KeepalivedConfig, paths: RunPaths
+) -> None:
     """Refuse a keepalived.conf that says something else than the plan."""
     from ipfailover_agent.core.rendering import lint  # noqa: PLC0415 - for own templates only
 
-    if found := lint.problems(text, page.config, page.paths):
+    if found := lint.problems(text, config, paths):
         template = environment.get_template(_CONFIG).filename or _CONFIG
         raise TemplateError(f"{template} {'; '.join(found)}")
 
 
-def _fill(environment: jinja2.Environment, name: str, page: _Page) -> str:
+def _fill(environment: jinja2.Environment, name: str, page: Mapping[str, object]) -> str:
     import jinja2  # noqa: PLC0415 - loaded by now
 
     try:
         template = environment.get_template(name)
-        text = template.render(config=page.config, paths=page.paths, check=page.check)
+        text = template.render(page)
     except jinja2.TemplateSyntaxError as error:
         where = f"{error.filename or error.name or name}, line {error.lineno}"
         raise TemplateError(f"cannot render {where}: {error.message}") from error
@@ -219,27 +211,9 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _check_page(track: TrackScript) -> CheckPage:
-    return CheckPage(
-        command=track.command,
-        always_fails=track.always_fails,
-        ports=track.ports,
-        url=track.url,
-        url_ca_file=track.url_ca_file,
-        url_insecure=track.url_insecure,
-        limit=track.timeout * 1_000_000 - _MARGIN,
-    )
-
-
 def _check_paths(paths: RunPaths) -> None:
     if not _TEXT.fullmatch(paths.directory):
-        problem = Problem(
-            variable="IPFAILOVER_RUN_DIR",
-            element=paths.directory,
-            reason="it has characters that keepalived.conf gives a meaning to",
-            instead="use letters, digits and . _ : @ + = % , / -",
-        )
-        raise SettingsError((problem,))
+        raise SettingsError((no_word("IPFAILOVER_RUN_DIR", paths.directory),))
 
 
 def _digest(files: Iterable[RenderedFile]) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct, ValidationError, convert
+from msgspec.structs import asdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +37,9 @@ _SENTENCES: Final = (
 )
 
 
+Text = Annotated[str, Meta(max_length=_LONGEST_READ)]
+
+
 class Entry(Struct, frozen=True, kw_only=True):
     """Something that happened.
 
@@ -48,24 +52,23 @@ class Entry(Struct, frozen=True, kw_only=True):
         previous, state, priority, lasted: of a transition; ``lasted`` in seconds.
     """
 
-    at: str
-    event: str
-    kind: str
-    cause: str = ""
-    instance: str | None = None
-    previous: str | None = None
-    state: str | None = None
+    at: Text
+    event: Text
+    kind: Text
+    cause: Text = ""
+    instance: Text | None = None
+    previous: Text | None = None
+    state: Text | None = None
     priority: int | None = None
     lasted: float | None = None
 
 
-_NAMES: Final = Entry.__struct_fields__
-_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
-    **dict.fromkeys(("at", "event", "kind", "cause", "instance", "previous", "state"), str),
+_COPIED: Final[Mapping[str, type | tuple[type, ...]]] = {
+    **dict.fromkeys(("kind", "instance", "previous", "state"), str),
     "priority": int,
     "lasted": (int, float),
 }
-_NEEDED: Final = frozenset(("at", "event", "kind"))
+"""What an event of the log has under the same name."""
 
 
 def entry(at: str, event: str, details: Mapping[str, object]) -> Entry | None:
@@ -78,15 +81,10 @@ def entry(at: str, event: str, details: Mapping[str, object]) -> Entry | None:
     kept = {
         name: value
         for name, value in details.items()
-        if name in _TYPES and isinstance(value, _TYPES[name])
+        if name in _COPIED and isinstance(value, _COPIED[name])
     }
-    kept |= {
-        "at": at,
-        "event": event,
-        "kind": kept.get("kind", event.partition(".")[2]),
-        "cause": _sentence(details),
-    }
-    return Entry(**kept)  # type: ignore[arg-type] # each has been looked at
+    kept = {"kind": event.partition(".")[2], **kept, "cause": _sentence(details)}
+    return Entry(at=at, event=event, **kept)  # type: ignore[arg-type] # each has been looked at
 
 
 def _sentence(details: Mapping[str, object]) -> str:
@@ -97,36 +95,17 @@ def _sentence(details: Mapping[str, object]) -> str:
 
 def to_line(kept: Entry) -> str:
     """Return an entry as one line of JSON, without what it does not say."""
-    values = ((name, getattr(kept, name)) for name in _NAMES)
-    told = {name: value for name, value in values if value is not None and value != ""}
-    return json.dumps(told, separators=(",", ":"))
+    kept_values = {name: value for name, value in asdict(kept).items() if value not in {None, ""}}
+    return json.dumps(kept_values, separators=(",", ":"))
 
 
 def from_line(line: str) -> Entry | None:
     """Return the entry of a line, None where there is none: a torn or a foreign line."""
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = convert(json.loads(line), Entry)
+    except (ValueError, RecursionError, ValidationError):
         return None
-    if not isinstance(found, dict) or not found.keys() >= _NEEDED:
-        return None
-    kept = {name: value for name, value in found.items() if name in _TYPES}
-    if not all(_fits(name, value) for name, value in kept.items()):
-        return None
-    return Entry(**kept)
-
-
-def _fits(name: str, value: object) -> bool:
-    """Return whether a value can be shown: the page and the status count from times."""
-    if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
-        return False
-    match value:
-        case str():
-            return len(value) <= _LONGEST_READ and (name != "at" or _is_time(value))
-        case float():
-            return math.isfinite(value)
-        case _:
-            return True
+    return found if _is_time(found.at) and math.isfinite(found.lasted or 0) else None
 
 
 def _is_time(text: str) -> bool:

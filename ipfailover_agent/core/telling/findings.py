@@ -7,28 +7,13 @@ would not be served, or by two nodes. ``skip``: it was not looked at, and why.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-
-NODE_CHECKS: Final = ("capabilities", "keepalived", "build", "agent", "settings", "dns")
-"""What can be looked at without a configuration, in the order of the lines."""
-
-CONFIGURED_CHECKS: Final = (
-    *("config", "password", "interface", "subnet", "router", "elsewhere", "manager"),
-    *("rp_filter", "firewall", "port", "script"),
-)
-"""What needs one."""
-
-WIRE_CHECKS: Final = ("rivals", "ids", "holders", "multicast", "answers", "peers")
-"""The checks that listen to the network, or ask hosts on it."""
-
-CHECKS: Final = (*NODE_CHECKS, *CONFIGURED_CHECKS, *WIRE_CHECKS, "clock", "cpu")
-"""Every check; each has a line at least."""
 
 
 class CheckResult(enum.Enum):
@@ -41,7 +26,7 @@ class CheckResult(enum.Enum):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One line: ``check`` is one of CHECKS, ``text`` what was found, ``advice`` what to do.
+    """One line: ``check`` is its name, ``text`` what was found, ``advice`` what to do.
 
     The advice is empty with PASS, and only with SKIP it may be.
     """

@@ -25,11 +25,11 @@ class AddressLook(Struct, frozen=True, kw_only=True):
 class OtherHolderSeen(Struct, frozen=True, kw_only=True):
     """Another node claimed addresses at a moment.
 
-    ``who``: the sender's address where it was an advert, else the MAC that was announced.
+    ``holder``: the sender's address where it was an advert, else the MAC that was announced.
     """
 
     at: float
-    who: str
+    holder: str
     addresses: frozenset[IPAddress]
     is_advert: bool
 
@@ -40,14 +40,14 @@ class Handover(Struct, frozen=True, kw_only=True):
     Attributes:
         taken_by: the node that had the last address; None where some were not taken.
         after: from the request until that node had it.
-        nobody: for how long no node had an address.
-        both: for how long both nodes had one.
+        no_holder: for how long no node had an address.
+        two_holders: for how long both nodes had one.
     """
 
     taken_by: str | None
     after: float = 0.0
-    nobody: float = 0.0
-    both: float = 0.0
+    no_holder: float = 0.0
+    two_holders: float = 0.0
 
 
 def sighting(
@@ -64,13 +64,13 @@ def sighting(
             return None
         spoken = addresses if packet.virtual_router_id == router_id else listed
         return OtherHolderSeen(
-            at=at, who=str(packet.source), addresses=frozenset(spoken), is_advert=True
+            at=at, holder=str(packet.source), addresses=frozenset(spoken), is_advert=True
         )
     if packet.address not in addresses:
         return None
     return OtherHolderSeen(
         at=at,
-        who=packet.announced_mac.hex(":"),
+        holder=packet.announced_mac.hex(":"),
         addresses=frozenset((packet.address,)),
         is_advert=False,
     )
@@ -93,18 +93,18 @@ def measure(
             first.setdefault(address, each)
     if not addresses or not first.keys() >= set(addresses):
         return Handover(taken_by=None)
-    nobody = both = 0.0
+    no_holder = two_holders = 0.0
     for address in addresses:
         gone = next(
             (each.at for each in looks if each.at >= asked_at and address not in each.here),
             looks[-1].at if looks else asked_at,
         )
-        nobody = max(nobody, first[address].at - gone)
-        both = max(both, gone - first[address].at)
-    names = [each.who for each in later if each.is_advert] or [each.who for each in later]
+        no_holder = max(no_holder, first[address].at - gone)
+        two_holders = max(two_holders, gone - first[address].at)
+    names = [each.holder for each in later if each.is_advert] or [each.holder for each in later]
     return Handover(
         taken_by=names[-1],
         after=max(each.at for each in first.values()) - asked_at,
-        nobody=nobody,
-        both=both,
+        no_holder=no_holder,
+        two_holders=two_holders,
     )

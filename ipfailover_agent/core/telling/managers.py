@@ -116,7 +116,7 @@ def judge_managers(name: str, managers: Managers, lease: int) -> Iterator[Findin
     elif not managers.names:
         yield passed("manager", f"no network manager that is seen here manages {name}")
     if NETWORKD in managers.names:
-        yield _of_networkd(name, managers, lease)
+        yield _judge_networkd(name, managers, lease)
     if NETWORK_MANAGER in managers.names:
         yield warned(
             "manager",
@@ -133,7 +133,7 @@ def judge_managers(name: str, managers: Managers, lease: int) -> Iterator[Findin
         )
 
 
-def _of_networkd(name: str, managers: Managers, lease: int) -> Finding:
+def _judge_networkd(name: str, managers: Managers, lease: int) -> Finding:
     text = f"systemd-networkd manages {name}"
     if managers.unread:
         return skipped(

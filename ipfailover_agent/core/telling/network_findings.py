@@ -210,11 +210,11 @@ def judge_answers(
                 )
             elif macs - entitled:
                 (mac,) = macs
-                told = _advertised_by(address, mac, adverts, heard)
-                if told is None:
-                    yield _of_mute(address, mac, known.get(mac), contexts, heard)
+                advertised = _advertised_by(address, mac, adverts, heard)
+                if advertised is None:
+                    yield _judge_mute(address, mac, known.get(mac), contexts, heard)
                 else:
-                    yield _of_other(address, mac, told)
+                    yield _judge_other(address, mac, advertised)
             elif not macs:
                 free.append(address)
     if free:
@@ -245,18 +245,18 @@ def _advertised_by(
     return tuple(dict.fromkeys(address for each in found for address in each.addresses))
 
 
-def _of_other(address: IPAddress, mac: bytes, told: Sequence[IPAddress]) -> Finding:
-    """Judge a host that has an address and advertises others, ``told``: its adverts get here."""
+def _judge_other(address: IPAddress, mac: bytes, others: Sequence[IPAddress]) -> Finding:
+    """Judge a host that has an address and advertises ``others``: its adverts get here."""
     return failed(
         "answers",
         f"{address} is answered by {causes.mac_text(mac)}, which advertises other addresses "
-        f"({listed(told) or 'none are told'})",
+        f"({listed(others) or 'none are listed'})",
         f"{_ELSEWHERE}; if it is a node of yours, it needs the same list, and no virtual address "
         "may be a node's own",
     )
 
 
-def _of_mute(
+def _judge_mute(
     address: IPAddress,
     mac: bytes,
     peer: IPAddress | None,

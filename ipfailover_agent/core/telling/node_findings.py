@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import Family, MissingScript, ScriptState, family_of
-from ipfailover_agent.core.planning import reach, routers, unicast
+from ipfailover_agent.core.planning import reach, unicast
 from ipfailover_agent.core.telling.findings import failed, passed, skipped, warned
 from ipfailover_agent.core.text import listed
 
@@ -16,14 +15,11 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import (
         HostFacts,
-        Interface,
         IPAddress,
         KeepalivedConfig,
         Settings,
     )
     from ipfailover_agent.core.telling.findings import Finding
-
-IPNetwork = IPv4Network | IPv6Network
 
 _VERSION = re.compile(r"^Keepalived v(\d+)\.(\d+)\.(\d+)", re.MULTILINE)
 _TESTED: Final = (2, 2)  # the oldest version that the tests run with is 2.2.7
@@ -61,7 +57,7 @@ def judge_keepalived(printed: str | None) -> Iterator[Finding]:
     """Judge what ``keepalived --version`` prints; None where it cannot be run."""
     found = _VERSION.search(printed or "")
     if found is None:
-        text = "there is none on PATH" if printed is None else "it does not tell its version"
+        text = "there is none on PATH" if printed is None else "it does not report its version"
         yield failed("keepalived", text, "install keepalived 2.2")
         yield skipped("build", "no keepalived")
         return
@@ -158,8 +154,8 @@ def judge_routers(
 ) -> Finding:
     """Judge whether an address is that of a router; ``known``: the next hops of all routes."""
     found = (
-        *routers.gateways(settings, facts),
-        *routers.next_hops(settings, facts, known),
+        *reach.gateways(settings, facts),
+        *reach.next_hops(settings, facts, known),
     )
     if not found:
         return passed("router", "no address is that of a router which this node uses")
@@ -169,16 +165,6 @@ def judge_routers(
         "take it out of OPENSHIFT_HA_VIRTUAL_IPS, on every node; or, where these nodes are the "
         "routers of their network, --tolerate router",
     )
-
-
-def _networks(interface: Interface | None, config: KeepalivedConfig) -> list[IPNetwork]:
-    """Return the networks of an interface's own addresses."""
-    virtual = frozenset(config.addresses)
-    return [
-        ip_network(f"{each.address}/{each.prefix_length}", strict=False)
-        for each in (interface.addresses if interface else ())
-        if each.address not in virtual
-    ]
 
 
 def judge_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[Finding]:
@@ -216,7 +202,7 @@ def judge_reverse_path(config: KeepalivedConfig, facts: HostFacts, value: int | 
     if not any(family_of(each) is Family.IPV4 for each in config.addresses):
         return passed("rp_filter", "no IPv4 address is served, and IPv6 has no such filter")
     if value is None:
-        return skipped("rp_filter", "/proc/sys/net does not tell")
+        return skipped("rp_filter", "/proc/sys/net does not show it")
     if value != _STRICT:
         return passed("rp_filter", f"{'loose' if value else 'off'} on {name}")
     others = _other_ways(config, facts)
@@ -235,7 +221,7 @@ def _other_ways(config: KeepalivedConfig, facts: HostFacts) -> list[str]:
     """Return the other interfaces with a default route, or with a network of the interface."""
     own = [
         each
-        for each in _networks(facts.interface(config.interface), config)
+        for each in reach.networks(config, facts.interface(config.interface))
         if each.version == 4  # noqa: PLR2004
     ]
     routed = {each.interface for each in facts.default_routes if each.family is Family.IPV4}
@@ -247,7 +233,7 @@ def _other_ways(config: KeepalivedConfig, facts: HostFacts) -> list[str]:
             each.name in routed
             or any(
                 network.version == mine.version and network.overlaps(mine)
-                for network in _networks(each, config)
+                for network in reach.networks(config, each)
                 for mine in own
             )
         )
@@ -360,7 +346,9 @@ def judge_clock(source: str | None, shift: float = 0.0) -> Finding:
             f"the wall clock was set by {shift:+.2f} s meanwhile",
             "logs of the nodes cannot be compared: let one service set it, chronyd or ntpd",
         )
-    return passed("clock", f"steady, counted with {source or 'what the kernel does not tell'}")
+    return passed(
+        "clock", f"steady, counted with {source or 'a clock that the kernel does not name'}"
+    )
 
 
 def judge_starvation(

@@ -113,7 +113,7 @@ def judge(node: NodeFacts) -> Readiness:
         else:
             bad.append((each.name, f"in {each.state.value}"))
     if node.present is None:
-        reasons.append("the kernel does not tell its addresses")
+        reasons.append("the kernel does not report its addresses")
     return Readiness(reasons=(*reasons, *_grouped(bad)), notes=(*node.notes, *_grouped(fine)))
 
 
@@ -147,9 +147,9 @@ def _why_in_fault(instance: InstanceFacts, node: NodeFacts) -> str:
     return ""
 
 
-def _grouped(told: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def _grouped(texts: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Return the texts about instances, with the instances of an equal text together."""
     names: dict[str, list[str]] = {}
-    for name, text in told:
+    for name, text in texts:
         names.setdefault(text, []).append(name)
     return tuple(f"{named(tuple(each))}: {text}" for text, each in names.items())

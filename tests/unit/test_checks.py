@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipfailover_agent.core.errors import SettingsError
-from ipfailover_agent.core.planning import asked
+from ipfailover_agent.core.planning import checks
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import listen, settings
 from tests.support.vectors import host_facts
@@ -17,7 +17,7 @@ def told(written: str, **variables: str) -> tuple[str, ...]:
     """Return what is said where the agent listens as ``written``."""
     values = {"VIRTUAL_IPS": "10.0.0.5", **variables}
     parsed = settings.parse({f"OPENSHIFT_HA_{name}": value for name, value in values.items()})
-    return asked.astray(parsed, plan(parsed, NODE), NODE, listen.parse(written))
+    return checks.astray(parsed, plan(parsed, NODE), NODE, listen.parse(written))
 
 
 @pytest.mark.parametrize(

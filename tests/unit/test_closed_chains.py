@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network import vrrp_chains
 from ipfailover_agent.core.network.ruleset import Entry, Rule, read
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings
+from ipfailover_agent.core.telling import firewall_findings
 from tests.support.vectors import host_facts
 
 TAG = "ipfailover-agent lab"
@@ -99,7 +99,9 @@ def shown(
 
 def is_closed(hook: str, *rules: list[dict[str, Any]], **more: Any) -> bool:  # noqa: ANN401
     """Tell whether such a chain could drop VRRP of either family; its policy is to drop."""
-    found = vrrp_chains.closed_chains(shown(hook, *rules, **{"policy": "drop", **more}), BOTH, TAG)
+    found = firewall_findings.closed_chains(
+        shown(hook, *rules, **{"policy": "drop", **more}), BOTH, TAG
+    )
     return bool(found)
 
 
@@ -129,8 +131,8 @@ def test_a_chain_is_looked_at_where_vrrp_passes_it(
 ) -> None:
     """On our interface, outside NAT and bridges."""
     entries = shown(hook, [_PROTOCOL_ANY, DROP], family=family, **more)
-    assert expected is bool(vrrp_chains.tables(entries, "eth0"))
-    assert expected is bool(vrrp_chains.closed_chains(entries, BOTH, TAG))
+    assert expected is bool(firewall_findings.passed_tables(entries, "eth0"))
+    assert expected is bool(firewall_findings.closed_chains(entries, BOTH, TAG))
 
 
 def test_tables_of_iptables_for_nat_are_left_out() -> None:
@@ -138,7 +140,9 @@ def test_tables_of_iptables_for_nat_are_left_out() -> None:
     place = {"family": "ip", "table": "nat", "name": "INPUT", "handle": 1}
     chain = {**place, "type": "nat", "hook": "input", "prio": 0, "policy": "accept"}
     text = json.dumps({"nftables": [{"table": place}, {"chain": chain}]})
-    assert () == vrrp_chains.tables([each for each in read(text) if each is not None], "eth0")
+    assert () == firewall_findings.passed_tables(
+        [each for each in read(text) if each is not None], "eth0"
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,8 +206,8 @@ def test_rules_that_most_clusters_have_before_input_are_no_reason_to_doubt(
 def test_only_families_that_are_served_have_to_get_through() -> None:
     """A table of IPv6 concerns nobody who serves IPv4."""
     entries = shown("prerouting", [DROP], family="ip6")
-    assert () == vrrp_chains.closed_chains(entries, IPV4_ONLY, TAG)
-    assert vrrp_chains.closed_chains(entries, BOTH, TAG)
+    assert () == firewall_findings.closed_chains(entries, IPV4_ONLY, TAG)
+    assert firewall_findings.closed_chains(entries, BOTH, TAG)
 
 
 def test_a_rule_of_ours_opens_a_chain() -> None:
@@ -219,10 +223,10 @@ def test_a_rule_of_ours_opens_a_chain() -> None:
         for number, each in enumerate(entries):
             if isinstance(each, Rule) and each.accepts:
                 entries[number] = replace(each, comment=TAG)
-        assert expected is bool(vrrp_chains.closed_chains(entries, IPV4_ONLY, TAG))
+        assert expected is bool(firewall_findings.closed_chains(entries, IPV4_ONLY, TAG))
 
 
 def test_other_chains_and_rules_are_no_tables() -> None:
     """What has no hook is reached by jumps."""
     entries = shown("prerouting", [DROP])
-    assert () == vrrp_chains.tables(entries[1:], "eth0")
+    assert () == firewall_findings.passed_tables(entries[1:], "eth0")
