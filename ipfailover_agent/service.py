@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import VrrpState
     from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
     from ipfailover_agent.core.supervising.supervision import Event

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.changing.records import ActiveRecord
     from ipfailover_agent.core.model import HostFacts, IPAddress
     from ipfailover_agent.core.network.ruleset import Chain, Table
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.prepare import Candidate, Options
 
 AS_ROOT: Final = "run it as root on the node"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.protection.rival_news import RivalNews
     from ipfailover_agent.system.packet_socket import PacketSocket
 

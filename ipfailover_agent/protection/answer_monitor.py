@@ -13,8 +13,8 @@ from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.network import neighbour
-from ipfailover_agent.core.rivalry import answering, questions
-from ipfailover_agent.core.rivalry.questions import Answering, AnsweringPolicy
+from ipfailover_agent.core.rivalry import answering
+from ipfailover_agent.core.rivalry.answering import Answering, AnsweringPolicy
 from ipfailover_agent.report.status_model import UnansweredStatus
 from ipfailover_agent.system.packet_socket import usable_addresses
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig
-    from ipfailover_agent.core.rivalry.conflict import Contest
+    from ipfailover_agent.core.rivalry.state import Contest
     from ipfailover_agent.protection.advert_listener import AdvertListener
 
 
@@ -51,12 +51,12 @@ class AnswerMonitor:
 
     def missed(self, now: float) -> None:
         """Note that answers may have been missed."""
-        self._step(questions.Missed(), now)
+        self._step(answering.Missed(), now)
 
     def on_answer(self, address: IPAddress, mac: bytes, now: float, *, is_unasked: bool) -> None:
         """Note that another host answered for an address, or announced it."""
         if mac not in self._listener.macs:
-            answered = questions.AddressAnswered(address=address, mac=mac, is_unasked=is_unasked)
+            answered = answering.AddressAnswered(address=address, mac=mac, is_unasked=is_unasked)
             self._step(answered, now)
 
     def tick(self, now: float, contests: Mapping[str, Contest]) -> None:
@@ -67,7 +67,7 @@ class AnswerMonitor:
             holder = None if contest is None else answering.holder_of(contest, now)
             if holder is not None:
                 holders[name] = holder
-        self._step(questions.Due(holders=holders), now)
+        self._step(answering.Due(holders=holders), now)
 
     def unanswered(
         self, contests: Mapping[str, Contest]
@@ -79,16 +79,16 @@ class AnswerMonitor:
             contest = contests.get(each.instance)
             if each.holder is None or contest is None or contest.state is not VrrpState.BACKUP:
                 continue
-            told = UnansweredStatus(
+            status = UnansweredStatus(
                 address=str(address),
                 holder=str(each.holder.source),
                 since=at,
                 cause=answering.explain((address,), each.holder.source),
             )
-            found[each.instance] = (*found.get(each.instance, ()), told)
+            found[each.instance] = (*found.get(each.instance, ()), status)
         return found
 
-    def _step(self, event: questions.Event, now: float) -> None:
+    def _step(self, event: answering.Event, now: float) -> None:
         before = self._state
         self._state, actions = answering.step(before, event, now, self.policy)
         if self._state is before or (self._is_expected(event) and not self._found_at):
@@ -96,15 +96,15 @@ class AnswerMonitor:
         self._due_at = answering.deadline(self._state, self.policy)
         self._note()
         self._listener.hear_also(frozenset(self._state.holders))
-        asked = [each for each in actions if isinstance(each, questions.AskForAddress)]
+        asked = [each for each in actions if isinstance(each, answering.AskForAddress)]
         if asked:
             self._ask(asked, now)
         for action in actions:
-            self._tell(action)
+            self._carry_out(action)
 
-    def _is_expected(self, event: questions.Event) -> bool:
+    def _is_expected(self, event: answering.Event) -> bool:
         """Return whether it is an answer as they come all the time: nothing is due sooner."""
-        return isinstance(event, questions.AddressAnswered) and not self._state.regained
+        return isinstance(event, answering.AddressAnswered) and not self._state.regained
 
     def _note(self) -> None:
         """Remember since when no host answers, in UTC."""
@@ -115,23 +115,23 @@ class AnswerMonitor:
             at = utc(time.time())
             self._found_at = {each: self._found_at.get(each, at) for each in found}
 
-    def _tell(self, action: questions.Action) -> None:
+    def _carry_out(self, action: answering.Action) -> None:
         match action:
-            case questions.Unanswered(holder=holder, addresses=addresses, cause=cause):
+            case answering.Unanswered(holder=holder, addresses=addresses, cause=cause):
                 self._log.warning(
                     "address.unanswered",
                     addresses=[str(each) for each in addresses],
                     holder=str(holder),
                     cause=cause,
                 )
-            case questions.HolderUnanswered(holder=holder, cause=cause):
+            case answering.HolderUnanswered(holder=holder, cause=cause):
                 self._log.warning("holder.unanswered", holder=str(holder), cause=cause)
-            case questions.AskForAddress():
+            case answering.AskForAddress():
                 pass  # is sent already
-            case questions.Regained(addresses=addresses):
+            case answering.Regained(addresses=addresses):
                 self._log.info("address.answered", addresses=[str(each) for each in addresses])
 
-    def _ask(self, asked: Sequence[questions.AskForAddress], now: float) -> None:
+    def _ask(self, asked: Sequence[answering.AskForAddress], now: float) -> None:
         """Send questions, but never from an address that this node has no more.
 
         A host that is asked would send that address's traffic here, wherever the address is now.
@@ -147,6 +147,6 @@ class AnswerMonitor:
                         neighbour.question(wire.mac, each.own, each.target, receiver=each.mac)
                     )
                 else:
-                    self._step(questions.Missed(each.target), now)
+                    self._step(answering.Missed(each.target), now)
         except AgentError:
             self.missed(now)  # a host that was not asked cannot answer

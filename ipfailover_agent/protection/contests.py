@@ -1,6 +1,6 @@
 """Watches adverts and announcements for rivals, and holds an instance that has to yield.
 
-:mod:`core.rivalry.contest` decides, for an instance at a time. This module passes it what comes
+:mod:`core.rivalry.fsm` decides, for an instance at a time. This module passes it what comes
 from the wire, from keepalived and from the clock, and carries out its actions. Nothing here
 raises.
 """
@@ -15,10 +15,16 @@ from msgspec.structs import replace
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.core.network import packets
-from ipfailover_agent.core.rivalry import causes, claims, conflict, contest, contexts
-from ipfailover_agent.core.rivalry.conflict import Contest, ContestPolicy
-from ipfailover_agent.core.rivalry.counters import AdvertCounters
-from ipfailover_agent.core.rivalry.rivals import is_from_segment
+from ipfailover_agent.core.rivalry import causes, contexts, evidence, fsm, held, master
+from ipfailover_agent.core.rivalry import state as conflict
+from ipfailover_agent.core.rivalry.contexts import is_from_segment
+from ipfailover_agent.core.rivalry.state import (
+    Contest,
+    ContestOrder,
+    ContestPhase,
+    ContestPolicy,
+    ContestSign,
+)
 from ipfailover_agent.core.telling.transition import NewestAdvert, Withholding
 from ipfailover_agent.core.text import listed
 from ipfailover_agent.protection.advert_listener import SOURCE
@@ -36,8 +42,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import HostFacts, IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
-    from ipfailover_agent.core.network.signatures import Signature
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
     from ipfailover_agent.prepare import Candidate
@@ -105,7 +110,7 @@ class Contests(Service):
         self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
-        self._claimed: claims.Ids = {}  # where other nodes had addresses of which instances
+        self._claimed: evidence.ClaimedIds = {}  # where other nodes had whose addresses
         self._announcer = AddressAnnouncer(self._news)
         self._is_ending = False  # keepalived is about to end
         self._is_reloading = False
@@ -125,7 +130,7 @@ class Contests(Service):
     def describe(self, name: str) -> str | None:
         """Return the reason in words why an instance is held, None when it is not."""
         state = self._states.get(name)
-        if state is None or state.phase is conflict.ContestPhase.WATCHING or state.cause is None:
+        if state is None or state.phase is ContestPhase.WATCHING or state.cause is None:
             return None
         return f"{state.phase.value}: {state.cause.text}"
 
@@ -261,14 +266,12 @@ class Contests(Service):
         self._is_ending = self._is_reloading = False
         self._entered.clear()
         self._states = {
-            name: conflict.restarted(state)
+            name: held.restarted(state)
             if keeps_holds and state.is_held
             else Contest(context=state.context)
             for name, state in self._states.items()
         }
-        self._due = {
-            name: each.deadline for name, each in self._states.items() if each.deadline is not None
-        }
+        self._schedule()
         self._announcer.clear()
         self._own_adverts.clear()
         self._farewells.clear()
@@ -280,7 +283,7 @@ class Contests(Service):
         """Have a contest for every instance; ``before``: the former names of those that stay."""
         now = time.monotonic()
         current = self._contexts(candidate)
-        heard = claims.claims_of(self._states.values(), now)
+        heard = evidence.claims_of(self._states.values(), now)
         states = {name: self._states[old] for name, old in before.items() if old in self._states}
         # The source address may be gone for a moment only: a lost contest stays lost.
         self._states = {
@@ -288,14 +291,12 @@ class Contests(Service):
             for name, state in states.items()
             if name in current or (self.is_on and state.is_held)
         }
-        self._due = {
-            name: each.deadline for name, each in self._states.items() if each.deadline is not None
-        }
+        self._schedule()
         for name in self._identities:
             if name not in self._states and REASON in self._holds.reasons(name):
                 self._holds.clear(name, REASON)
         for name, context in current.items():
-            rivals = claims.against(context, heard)
+            rivals = evidence.claims_against(context, heard)
             if name not in self._states:
                 self._states[name] = Contest(context=context, rivals=rivals)
                 if name in self._entered:  # the wire was not watched at the transition
@@ -304,7 +305,12 @@ class Contests(Service):
                 self._feed(
                     name, conflict.InstanceReconfigured(context=context, rivals=rivals), now
                 )
-        self._claimed = claims.ids(self._states, now)
+        self._claimed = evidence.claimed_ids(self._states, now)
+
+    def _schedule(self) -> None:
+        self._due = {
+            name: each.deadline for name, each in self._states.items() if each.deadline is not None
+        }
 
     def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
         heard_by = self._listener.wire
@@ -366,7 +372,7 @@ class Contests(Service):
         if advert.priority:
             self._own_adverts.seen(name, advert.destination, now)
             state = self._states.get(name)
-            if state is not None and contest.awaits_own_advert(state):
+            if state is not None and master.awaits_own_advert(state):
                 self._feed(name, conflict.AdvertLeft(heard_at=seen.heard_at), now)
 
     def _on_advert(self, advert: Advert, now: float, heard_at: float) -> None:
@@ -379,12 +385,12 @@ class Contests(Service):
         names.add(speaks_as)
         if self._claimed:
             names |= self._let_go(advert)
-        foreign = self._foreign(speaks_as, advert, now, is_ours=is_ours)
-        outlook = "" if foreign is None else self._shields.outlook()
+        outlook = ""
+        if speaks_as is not None and (state := self._states.get(speaks_as)) is not None:
+            outlook = self._on_speaker(speaks_as, state.context, advert, now, is_ours=is_ours)
         event = conflict.AdvertSeen(
             advert=advert, seen_ids=self._seen_ids, outlook=outlook, heard_at=heard_at
         )
-        self._transition_causes(speaks_as, advert, now, foreign)
         for name in names:
             if name is not None:
                 self._feed(name, event, now)
@@ -395,6 +401,30 @@ class Contests(Service):
                 ):
                     for each in self._hearers:
                         each.on_advert(name, advert, context)
+
+    def _on_speaker(
+        self, name: str, context: ContestContext, advert: Advert, now: float, *, is_ours: bool
+    ) -> str:
+        """Note who uses the id of an instance, and report an advert that keepalived may act on.
+
+        Returns what happens next with a sender that is no rival, as the end of a sentence.
+        """
+        foreign = self._shields.judge(name, advert, context, now, is_ours=is_ours)
+        if not context.is_own(advert.source_mac):
+            if foreign is None:
+                self.heard_at = now
+            sighting = NewestAdvert(
+                source=str(advert.source),
+                priority=advert.priority,
+                at=now,
+                ranks_higher=context.ranks_below(advert),
+                foreign="" if foreign is None else causes.speaker(advert, context),
+                is_dropped=foreign is not None and self._shields.drops(foreign),
+            )
+            if advert.priority:
+                self._farewells.on_advert(name, now)
+            self._seen(name, sighting)
+        return "" if foreign is None else self._shields.outlook()
 
     def _let_go(self, advert: Advert) -> frozenset[str]:
         """Return the instances whose addresses the sender had under that id before a reload.
@@ -408,15 +438,6 @@ class Contests(Service):
             if name in self._states
             and self._states[name].rival(advert.source_mac, router_id) is not None
         )
-
-    def _foreign(
-        self, name: str | None, advert: Advert, now: float, *, is_ours: bool
-    ) -> Signature | None:
-        """Return what keepalived must not read of an advert, None for one that it has to read."""
-        state = None if name is None else self._states.get(name)
-        if name is None or state is None:
-            return None
-        return self._shields.judge(name, advert, state.context, now, is_ours=is_ours)
 
     def _is_other_program(self, name: str, advert: Advert, now: float) -> bool:
         """Return whether an advert that left this node with one of its ids is not keepalived's.
@@ -465,27 +486,6 @@ class Contests(Service):
         )
         self._seen(name, sighting)
 
-    def _transition_causes(
-        self, name: str | None, advert: Advert, now: float, foreign: Signature | None
-    ) -> None:
-        """Report an advert that keepalived may have acted on."""
-        state = None if name is None else self._states.get(name)
-        if name is None or state is None or state.context.is_own(advert.source_mac):
-            return
-        if foreign is None:
-            self.heard_at = now
-        sighting = NewestAdvert(
-            source=str(advert.source),
-            priority=advert.priority,
-            at=now,
-            ranks_higher=state.context.ranks_below(advert),
-            foreign="" if foreign is None else causes.speaker(advert, state.context),
-            is_dropped=foreign is not None and self._shields.drops(foreign),
-        )
-        if advert.priority:
-            self._farewells.on_advert(name, now)
-        self._seen(name, sighting)
-
     def _on_announcement(self, announcement: Announcement, now: float, heard_at: float) -> None:
         name = self._by_address.get(announcement.address)
         if name is not None:
@@ -525,7 +525,9 @@ class Contests(Service):
         now = time.monotonic()
         for each in instances:
             self._check_leaving(each, now)
-            answered = conflict.DumpAnswered(counters=AdvertCounters.of(each, asked_at))
+            answered = conflict.DumpAnswered(
+                taken_at=asked_at, state=each.state, counters=each.counters
+            )
             self._feed(each.name, answered, now)
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
@@ -551,7 +553,7 @@ class Contests(Service):
                 continue
             look = self._own_adverts.look(name, state.context.advert_interval, now)
             if look.is_partial:
-                self._feed(name, conflict.NotLeaving(), now)
+                self._feed(name, ContestSign.NOT_LEAVING, now)
             if look.is_silent:
                 self._keepalived_watchdog.suspect()
             due.append(look.again_at)
@@ -598,7 +600,7 @@ class Contests(Service):
             self._look_for_silence(now)
         for name, due_at in list(self._due.items()):
             if now >= due_at:
-                self._feed(name, conflict.ContestDeadlinePassed(), now)
+                self._feed(name, ContestSign.DEADLINE_PASSED, now)
         self._announce(now)
         self._farewells.tick(now)
         if self._answers.deadline is not None and now >= self._answers.deadline:
@@ -651,13 +653,13 @@ class Contests(Service):
         state = self._states.get(name)
         if state is None:
             return
-        after, actions = contest.step(state, event, now, self._policy)
+        after, actions = fsm.step(state, event, now, self._policy)
         self._states[name] = after
         if after.deadline is None:
             self._due.pop(name, None)
         else:
             self._due[name] = after.deadline
-        if state.phase is conflict.ContestPhase.WATCHING and after.is_held:
+        if state.phase is ContestPhase.WATCHING and after.is_held:
             self.count += 1
         for action in actions:
             self._carry_out(name, action)
@@ -667,14 +669,16 @@ class Contests(Service):
             case conflict.HoldInstance(reason=reason, cause=cause):
                 self._holds.set(name, REASON)
                 self._news.held(name, reason, cause)
-            case conflict.ReleaseInstance(is_trial=is_trial):
-                self._holds.clear(name, REASON)
-                self._log.info("contest.trial" if is_trial else "contest.released", instance=name)
-            case conflict.EndTrial():
-                self._log.info("contest.ended", instance=name)
-            case conflict.Announce(is_urgent=is_urgent):
-                self._announcer.add(self._states[name].context, is_urgent=is_urgent)
-            case conflict.AskDump():
-                self._keepalived_watchdog.want_dump()
             case conflict.ReportCause(cause=cause, would_hold=would_hold):
                 self._news.seen(name, cause, would_hold=would_hold)
+            case ContestOrder.RELEASE | ContestOrder.BEGIN_TRIAL:
+                self._holds.clear(name, REASON)
+                is_trial = action is ContestOrder.BEGIN_TRIAL
+                self._log.info("contest.trial" if is_trial else "contest.released", instance=name)
+            case ContestOrder.END_TRIAL:
+                self._log.info("contest.ended", instance=name)
+            case ContestOrder.ANNOUNCE | ContestOrder.ANNOUNCE_AT_ONCE:
+                is_urgent = action is ContestOrder.ANNOUNCE_AT_ONCE
+                self._announcer.add(self._states[name].context, is_urgent=is_urgent)
+            case ContestOrder.ASK_DUMP:
+                self._keepalived_watchdog.want_dump()

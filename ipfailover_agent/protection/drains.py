@@ -25,7 +25,7 @@ from ipfailover_agent.system import files, host, requests
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.supervising.instance_states import InstanceState
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.advert_listener import AdvertListener

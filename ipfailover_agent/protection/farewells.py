@@ -46,7 +46,7 @@ class Farewells:
     def clear(self) -> None:
         """Note that keepalived is not running."""
         self._of.clear()
-        self._tell_failed()
+        self._log_failed()
 
     def sent(self, name: str, advert: Advert, frame: bytes, now: float) -> None:
         """Note that an advert of an instance has left."""
@@ -82,9 +82,9 @@ class Farewells:
     def tick(self, now: float) -> None:
         """Log which farewells could not leave, in one line for each reason."""
         if self.deadline is not None and now >= self.deadline:
-            self._tell_failed()
+            self._log_failed()
 
-    def _tell_failed(self) -> None:
+    def _log_failed(self) -> None:
         failed, self._failed, self.deadline = self._failed, {}, None
         for error in dict.fromkeys(failed.values()):
             names = [name for name, why in failed.items() if why == error]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, VrrpInstance
     from ipfailover_agent.core.network.packets import Advert
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.rivalry.holders import AdvertClaim
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.service import Common
 
@@ -37,7 +37,7 @@ class HolderMonitor(Service):
         self._peers: dict[str, tuple[IPAddress, ...]] = {}
         self._sources: dict[str, IPAddress] = {}
         self._instance_states = InstanceStates()
-        self._told: dict[str, tuple[tuple[str, int], ...]] = {}
+        self._reported: dict[str, tuple[tuple[str, int], ...]] = {}
         self._look_at: float | None = None
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
@@ -109,8 +109,8 @@ class HolderMonitor(Service):
             name: tuple((str(one.source), one.priority) for one in holders.holding(each, now))
             for name, each in every.items()
         }
-        if named != self._told:
-            self._told = named
+        if named != self._reported:
+            self._reported = named
             self._changed()
 
     # --- the state, for others ------------------------------------------------------------------

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.network import timers
 from ipfailover_agent.core.supervising import deafness, link_state
 from ipfailover_agent.core.supervising.dump import InstanceDump
 from ipfailover_agent.core.telling.transition import Withholding
@@ -243,7 +244,7 @@ class LinkWatch(Service):
     def _others_heard(self, instances: tuple[InstanceDump, ...]) -> bool:
         """Return whether an advert of another node came lately, by the wire or by the counters."""
         longest = max((each.master_advert_interval for each in instances), default=1.0)
-        within = max(_HEARD_WITHIN, 3 * longest)
+        within = max(_HEARD_WITHIN, timers.MISSED_ADVERTS * longest)
         heard_at = self._contests.heard_at
         if heard_at is not None and time.monotonic() - heard_at < within:
             return True

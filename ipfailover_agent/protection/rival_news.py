@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.rivalry.causes import Cause
-    from ipfailover_agent.core.rivalry.conflict import HoldReason
+    from ipfailover_agent.core.rivalry.state import HoldReason
 
-_TOLD: Final = 4  # rivals of an instance, in the status
+_SHOWN: Final = 4  # rivals of an instance, in the status
 _EVENTS: Final = {CauseKind.ID_CLASH: "vrrp.id_clash", CauseKind.OWN_ECHO: "wire.own_echo"}
 
 
@@ -28,7 +28,7 @@ class RivalNews:
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._repeats = Repeats()
-        self._holds_told = Repeats()  # apart: adverts of strangers must not drown them
+        self._hold_repeats = Repeats()  # apart: adverts of strangers must not drown them
         self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
 
     def configure(self, before: Mapping[str, str]) -> None:
@@ -39,9 +39,9 @@ class RivalNews:
         """Return the rivals reported within the last hour before ``now`` (UTC seconds)."""
         since = utc(now - 3600)
         self._rivals = {
-            name: told
+            name: recent
             for name, each in self._rivals.items()
-            if (told := tuple(rival for rival in each if rival.at >= since))
+            if (recent := tuple(rival for rival in each if rival.at >= since))
         }
         return dict(self._rivals)
 
@@ -76,7 +76,7 @@ class RivalNews:
         With another ``outlook`` it is another event.
         """
         key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
-        repeats = self._holds_told if event == "contest.held" else self._repeats
+        repeats = self._hold_repeats if event == "contest.held" else self._repeats
         repeated = repeats.seen(f"{event} {key}{outlook}", time.monotonic())
         if repeated is not None:
             self._log.warning(event, **fields, repeated=repeated or None)
@@ -91,4 +91,4 @@ class RivalNews:
             for each in self._rivals.get(name, ())
             if (each.rival, each.kind) != (newest.rival, newest.kind)
         ]
-        self._rivals[name] = (*others, newest)[-_TOLD:]
+        self._rivals[name] = (*others, newest)[-_SHOWN:]

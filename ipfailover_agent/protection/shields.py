@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.network.packets import Advert, Carp
     from ipfailover_agent.core.network.signatures import Signature
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.rivalry.strays import StrayClaim
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
@@ -69,11 +69,9 @@ class StrayRemoval(Service):
 
     def on_advert(self, name: str, advert: Advert, context: ContestContext) -> None:
         """Note an advert of another node for an instance, or for one of its addresses."""
-        if name in self._masters or not advert.priority:
-            return
-        if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
-            return
-        self._claimed(name, advert.addresses, str(advert.source))
+        is_master_here = name in self._masters
+        if not is_master_here and advert.priority and not context.is_own_advert(advert):
+            self._claimed(name, advert.addresses, str(advert.source))
 
     def announced(self, name: str, announcement: Announcement, context: ContestContext) -> None:
         """Note an announcement of one of an instance's addresses."""

@@ -14,9 +14,9 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.network.packets import NeighbourReply
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.core.rivalry.conflict import Contest
-from ipfailover_agent.core.rivalry.questions import AnsweringPolicy
-from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
+from ipfailover_agent.core.rivalry.answering import AnsweringPolicy
+from ipfailover_agent.core.rivalry.contexts import ContestContext
+from ipfailover_agent.core.rivalry.state import Contest, Rival
 from ipfailover_agent.protection.advert_listener import AdvertListener
 from ipfailover_agent.protection.answer_monitor import AnswerMonitor
 from ipfailover_agent.system.loop import Loop

@@ -17,7 +17,7 @@ from ipfailover_agent.core.network.packets import Advert
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.core.rivalry.conflict import AdvertSeen
+from ipfailover_agent.core.rivalry.state import AdvertSeen
 from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.prepare import Candidate
 from ipfailover_agent.protection.advert_listener import AdvertListener

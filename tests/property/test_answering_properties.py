@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.rivalry.answering import deadline, due_instances, step
-from ipfailover_agent.core.rivalry.questions import (
+from ipfailover_agent.core.rivalry.answering import (
     AddressAnswered,
     AddressesConfigured,
     Answering,
@@ -20,11 +19,14 @@ from ipfailover_agent.core.rivalry.questions import (
     ForeignMaster,
     Missed,
     Unanswered,
+    deadline,
+    due_instances,
+    step,
 )
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.rivalry.questions import Action
+    from ipfailover_agent.core.rivalry.answering import Action
 
 POLICY = AnsweringPolicy(burst=2)
 OWN = IPv4Address("10.0.0.99")
@@ -177,4 +179,4 @@ def test_a_holder_that_stays_silent_is_named_at_last(happened: list[tuple[str, o
     world.wait(900)
     silent = {address for address, each in world.state.inquiries.items() if each.since is not None}
     assert set(VIRTUAL[:3]) == silent
-    assert {SOURCES[0]} == {world.state.inquiries[each].told_of for each in silent}
+    assert {SOURCES[0]} == {world.state.inquiries[each].reported_for for each in silent}

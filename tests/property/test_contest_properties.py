@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry.causes import CauseKind
-from ipfailover_agent.core.rivalry.conflict import HoldInstance, HoldReason
+from ipfailover_agent.core.rivalry.state import HoldInstance, HoldReason
 from tests.support.contest_model import Dialect, Network, NodeSetup, World
 from tests.support.contest_scenarios import (
     Disturbance,

@@ -20,27 +20,24 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.model import PreemptionMode, VrrpState
 from ipfailover_agent.core.network.packets import Advert, Announcement
-from ipfailover_agent.core.rivalry.conflict import (
+from ipfailover_agent.core.rivalry.contexts import ContestContext
+from ipfailover_agent.core.rivalry.fsm import step
+from ipfailover_agent.core.rivalry.state import (
     Action,
     AdvertLeft,
     AdvertSeen,
-    Announce,
     AnnouncementSeen,
-    AskDump,
     Contest,
-    ContestDeadlinePassed,
+    ContestOrder,
     ContestPolicy,
+    ContestSign,
     DumpAnswered,
     Event,
     HoldInstance,
     LoopStalled,
-    NotLeaving,
-    ReleaseInstance,
     StateEntered,
 )
-from ipfailover_agent.core.rivalry.contest import step
-from ipfailover_agent.core.rivalry.counters import AdvertCounters
-from ipfailover_agent.core.rivalry.rivals import ContestContext
+from ipfailover_agent.core.supervising.dump import VrrpStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -200,7 +197,7 @@ class Node:
         network = self.world.network
         if self.state is VrrpState.MASTER:
             if network.is_unresolved and any(one == self.index for one, _ in network.vrrp_blocked):
-                self.tell(NotLeaving())
+                self.tell(ContestSign.NOT_LEAVING)
             self.after(1.0, self.look, is_agent=True)
 
     def set_timer(self, seconds: float, act: Callable[[], None]) -> None:
@@ -365,6 +362,10 @@ class Node:
             self.tell(LoopStalled(seconds=gap))
         self.last_run = now
         self.contest, actions = step(self.contest, event, now, self.world.policy)
+        is_begun = self.contest.count.baseline is not None
+        assert is_begun or not self.contest.count.is_counting, (
+            "nothing is asked while nothing is counted"
+        )
         for action in actions:
             self.carry_out(action)
         deadline = self.contest.deadline
@@ -378,7 +379,7 @@ class Node:
         """Say that a deadline has passed, unless it is another one by now."""
         if self.wake == deadline:
             self.wake = None
-            self.tell(ContestDeadlinePassed())
+            self.tell(ContestSign.DEADLINE_PASSED)
             left = self.contest.deadline
             assert left is None or left > self.world.now, "a deadline that has passed stays"
 
@@ -387,29 +388,28 @@ class Node:
         self.log.append((self.world.now, action))
         latency = self.world.random.uniform(0.005, 0.04)
         match action:
-            case HoldInstance() | ReleaseInstance():
+            case HoldInstance() | ContestOrder.RELEASE | ContestOrder.BEGIN_TRIAL:
                 self.is_held_file = isinstance(action, HoldInstance)
                 self.after(latency, self.on_hold_file)
-            case Announce():
+            case ContestOrder.ANNOUNCE | ContestOrder.ANNOUNCE_AT_ONCE:
                 self.after(latency / 4, lambda: self.announce(1), is_agent=True)
-            case AskDump():
+            case ContestOrder.ASK_DUMP:
                 self.after(latency / 2, self.dump)
             case _:
                 pass
 
     def dump(self) -> None:
         """Write counters, and tell the agent a little later."""
-        counters = AdvertCounters(
-            taken_at=self.world.now,
-            state=self.state,
+        counters = VrrpStatistics(
             advert_rcvd=self.advert_rcvd,
             advert_sent=self.advert_sent,
             addr_list_err=self.addr_list_err,
             auth_failure=self.auth_failure,
         )
+        answer = DumpAnswered(taken_at=self.world.now, state=self.state, counters=counters)
         self.after(
             self.world.random.uniform(0.002, 0.02),
-            lambda: self.hear(DumpAnswered(counters=counters)),
+            lambda: self.hear(answer),
             is_agent=True,
         )
 

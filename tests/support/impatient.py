@@ -8,7 +8,7 @@ from ipfailover_agent.entry import hold_signals, main
 
 def become_impatient() -> None:
     """Have the agent ask often."""
-    from ipfailover_agent.core.rivalry.questions import (  # noqa: PLC0415 - signals come first
+    from ipfailover_agent.core.rivalry.answering import (  # noqa: PLC0415 - signals come first
         AnsweringPolicy,
     )
     from ipfailover_agent.protection.answer_monitor import AnswerMonitor  # noqa: PLC0415 - likewise

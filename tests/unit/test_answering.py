@@ -12,9 +12,7 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry import answering
-from ipfailover_agent.core.rivalry.answering import configured, due_instances, holder_of, step
-from ipfailover_agent.core.rivalry.conflict import Contest, ContestPhase
-from ipfailover_agent.core.rivalry.questions import (
+from ipfailover_agent.core.rivalry.answering import (
     Action,
     AddressAnswered,
     AddressesConfigured,
@@ -29,8 +27,13 @@ from ipfailover_agent.core.rivalry.questions import (
     Missed,
     Regained,
     Unanswered,
+    configured,
+    due_instances,
+    holder_of,
+    step,
 )
-from ipfailover_agent.core.rivalry.rivals import ContestContext, Rival
+from ipfailover_agent.core.rivalry.contexts import ContestContext
+from ipfailover_agent.core.rivalry.state import AdvertCount, Contest, ContestPhase, Rival
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 
@@ -456,7 +459,7 @@ LISTENING = Contest(
     state=VrrpState.BACKUP,
     since=80.0,
     rivals=(RIVAL,),
-    is_counting=True,
+    count=AdvertCount(is_counting=True),
     dump_at=201.0,
 )
 
@@ -470,7 +473,7 @@ def test_the_holder_is_whom_a_backup_hears() -> None:
         since=90.0 + CONTEXT.master_down_interval,
     )
     assert expected == holder_of(LISTENING, 200.0)
-    fast = replace(LISTENING, is_counting=False, dump_at=None)
+    fast = replace(LISTENING, count=AdvertCount(), dump_at=None)
     assert expected == holder_of(fast, 200.0)
 
 
@@ -480,7 +483,7 @@ def test_the_holder_is_whom_a_backup_hears() -> None:
         replace(LISTENING, state=VrrpState.MASTER),
         replace(LISTENING, state=VrrpState.FAULT),
         replace(LISTENING, phase=ContestPhase.TRIAL),
-        replace(LISTENING, is_counting=False),
+        replace(LISTENING, count=AdvertCount()),
         replace(LISTENING, rivals=()),
         replace(LISTENING, rivals=(replace(RIVAL, advert_at=190.0),)),
         replace(LISTENING, rivals=(replace(RIVAL, mac=OTHER_MAC), RIVAL)),
@@ -524,4 +527,4 @@ def test_the_cause_names_what_it_usually_is(addresses: Sequence[IPAddress], word
 def test_a_new_state_waits_for_nothing() -> None:
     """Before the first configuration there is no deadline."""
     assert answering.deadline(Answering(), POLICY) is None
-    assert not AddressQuestion(own=OWN).is_untold
+    assert not AddressQuestion(own=OWN).is_unreported

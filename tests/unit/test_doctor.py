@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipfailover_agent.core.model import HostFacts, IPAddress
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
 
 OWN = bytes.fromhex("020000000001")
 THEIRS = bytes.fromhex("020000000002")

@@ -16,7 +16,7 @@ from ipfailover_agent.core.model import (
     VrrpInstance,
 )
 from ipfailover_agent.core.rivalry import holders
-from ipfailover_agent.core.rivalry.rivals import ContestContext
+from ipfailover_agent.core.rivalry.contexts import ContestContext
 from tests.support.adverts import heard_advert
 
 if TYPE_CHECKING:

@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ipfailover_agent.core.network.timers import master_down_interval
 from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.drains.drain_requests import DrainRequest
     from ipfailover_agent.core.model import IPAddress, VrrpInstance
 
-_MISSED_ADVERTS: Final = 3  # until a master counts as gone (RFC 5798 section 6.1)
-_LONGEST_SKEW: Final = 1.0  # seconds, or intervals in version 3 (likewise)
-_VERSION_OF_SECONDS: Final = 2
+_LEAST_PRIORITY: Final = 0  # has the longest master-down interval
 _MIXED: Final = "a reload put its addresses together with others, which are not drained"
 _GONE: Final = "a reload removed it from the configuration"
 _TIME_OVER: Final = "its time is over"
@@ -150,8 +149,8 @@ class InstanceDrain(Struct, frozen=True, kw_only=True):
     def silence(self, policy: DrainPolicy) -> float:
         """Return how many seconds without an advert mean that there is no successor."""
         slowest = max([self.target.advert_interval, *(each.interval for each in self.adverts)])
-        scale = 1.0 if self.target.version == _VERSION_OF_SECONDS else slowest
-        return _MISSED_ADVERTS * slowest + _LONGEST_SKEW * scale + policy.margin
+        longest = master_down_interval(_LEAST_PRIORITY, self.target.version, slowest)
+        return longest + policy.margin
 
     def fresh(self, now: float, policy: DrainPolicy) -> tuple[SuccessorAdvert, ...]:
         """Return the adverts of successors that still live."""

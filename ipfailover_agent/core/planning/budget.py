@@ -2,7 +2,7 @@
 
 What the times rest on: a backup takes over three advert intervals and its skew after the last
 advert (RFC 3768 and RFC 5798 section 6.1), its skew after one of priority 0; the kernel removes a
-leased address within a second of its end; of two holders one yields as ``core.rivalry.contest``
+leased address within a second of its end; of two holders one yields as ``core.rivalry.fsm``
 says. The other nodes are taken to be configured like this one, and healthy.
 """
 
@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from ipfailover_agent.core.model import ConflictMode
+from ipfailover_agent.core.network import timers
 from ipfailover_agent.core.planning import priority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ipfailover_agent.core.model import KeepalivedConfig, Settings, VrrpInstance
 
-_V3 = 3
-_PRIORITIES = 256
-_MISSED_ADVERTS = 3
 _REACTION = 0.05  # seconds: from a decision to the address on the interface
 _WAKING = 0.2  # seconds by which timers of a busy machine run late
 _KERNEL_ROUNDING = 1.0  # seconds: lifetimes are whole ones, and looked at once a second
@@ -80,11 +78,9 @@ def compute(settings: Settings, config: KeepalivedConfig) -> Budget:
     """Return the worst cases over all instances."""
     intervals = [each.advertisement.interval for each in config.instances]
     slowest, fastest = max(intervals), min(intervals)
-    skew = max(_skew(settings, each) for each in config.instances)
-    down = max(
-        _MISSED_ADVERTS * each.advertisement.interval + _skew(settings, each)
-        for each in config.instances
-    )
+    # The next node in rank lets higher ones go first.
+    skew = max(_timed(timers.skew_time, settings, each) for each in config.instances)
+    down = max(_timed(timers.master_down_interval, settings, each) for each in config.instances)
     failed, hanging = None, None
     check = config.track_script or config.port_probes
     if check is not None:
@@ -107,10 +103,12 @@ def summary(settings: Settings, config: KeepalivedConfig) -> str:
     return f"{lease}, worst takeover {compute(settings, config).silent_death:.1f} s"
 
 
-def _skew(settings: Settings, instance: VrrpInstance) -> float:
-    """Return for how long the next node in rank lets others go first (RFC 5798 section 6.1)."""
-    unit = instance.advertisement.interval if instance.advertisement.version == _V3 else 1.0
-    return (_PRIORITIES - _next_priority(settings, instance)) / _PRIORITIES * unit
+def _timed(
+    timer: Callable[[int, int, float], float], settings: Settings, instance: VrrpInstance
+) -> float:
+    """Return one of VRRP's timers as the next node in rank may have it."""
+    advertisement = instance.advertisement
+    return timer(_next_priority(settings, instance), advertisement.version, advertisement.interval)
 
 
 def _next_priority(settings: Settings, instance: VrrpInstance) -> int:
@@ -130,4 +128,4 @@ def _two_after_death(lease: int, interval: float) -> float | None:
     """
     if not lease:
         return None
-    return max(0.0, lease + _KERNEL_ROUNDING - (_MISSED_ADVERTS - 1) * interval)
+    return max(0.0, lease + _KERNEL_ROUNDING - (timers.MISSED_ADVERTS - 1) * interval)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ipfailover_agent.core.model import Family, family_of
+from ipfailover_agent.core.network.packets import HOP_LIMIT
 from ipfailover_agent.core.text import listed
 
 if TYPE_CHECKING:
@@ -16,12 +17,11 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert, Carp
-    from ipfailover_agent.core.rivalry.counters import AdvertCounters
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
+    from ipfailover_agent.core.supervising.dump import VrrpStatistics
 
 _SECONDS_VERSION: Final = 2
 _PASSWORD_AUTHENTICATION: Final = 1
-_HOP_LIMIT: Final = 255
 _HIGHEST_ID: Final = 255
 _DROPPED: Final = "; if the network drops multicast, "
 
@@ -45,7 +45,7 @@ class CauseKind(enum.Enum):
     OWN_ECHO = "own echo"  # what this node sent itself: no rival
 
 
-class Cause(Struct, frozen=True, kw_only=True):
+class Cause(Struct, frozen=True):
     """One cause.
 
     Attributes:
@@ -78,48 +78,49 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
     one that its log names as well.
     """
     who, router_id = str(advert.source), context.virtual_router_id
-
-    def cause(kind: CauseKind, text: str) -> Cause:
-        return Cause(kind=kind, rival=who, text=text)
-
     if advert.virtual_router_id != router_id:
         shared = listed(each for each in advert.addresses if context.holds(each))
-        return cause(
+        return Cause(
             CauseKind.ROUTER_ID,
+            who,
             f"{who} advertises {shared} for router id {advert.virtual_router_id}, ours"
             f" {router_id}: every node needs the same OPENSHIFT_HA_VRRP_ID_OFFSET and list",
         )
     begin = f"adverts from {who} for router id {router_id} are refused: "
-    if not context.is_unicast and advert.ttl != _HOP_LIMIT:
-        return cause(CauseKind.PACKET, f"{begin}hop limit {advert.ttl}, not 255")
+    if not context.is_unicast and advert.ttl != HOP_LIMIT:
+        return Cause(CauseKind.PACKET, who, f"{begin}hop limit {advert.ttl}, not 255")
     if advert.version != context.version:
-        return cause(
-            CauseKind.VERSION, f"{begin}VRRP version {advert.version}, ours {context.version}"
+        return Cause(
+            CauseKind.VERSION, who, f"{begin}VRRP version {advert.version}, ours {context.version}"
         )
     if advert.version == _SECONDS_VERSION:
         if _password_of(advert) != context.password:
-            return cause(
+            return Cause(
                 CauseKind.PASSWORD,
+                who,
                 f"{begin}other password (first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)",
             )
         if advert.interval != context.advert_interval:
-            return cause(
+            return Cause(
                 CauseKind.INTERVAL,
+                who,
                 f"{begin}advert interval {advert.interval:g} s, ours {context.advert_interval:g} s"
                 " (OPENSHIFT_HA_ADVERT_INTERVAL)",
             )
     if sorted(map(int, advert.addresses)) != sorted(map(int, context.addresses)):
-        return cause(
+        return Cause(
             CauseKind.ADDRESSES,
+            who,
             f"{begin}address list differs: they {listed(advert.addresses) or 'no address'},"
             f" we {listed(context.addresses)}",
         )
     if not advert.is_checksum_right:
-        return cause(CauseKind.PACKET, f"{begin}wrong checksum")
+        return Cause(CauseKind.PACKET, who, f"{begin}wrong checksum")
     if advert.destination.is_multicast == context.is_unicast:
         theirs, ours = ("multicast", "unicast") if context.is_unicast else ("unicast", "multicast")
-        return cause(
+        return Cause(
             CauseKind.CAST,
+            who,
             f"{begin}they send {theirs}, we {ours}: set OPENSHIFT_HA_UNICAST_PEERS or"
             " OPENSHIFT_HA_UNICAST_PEERS_DNS on all nodes, or on none",
         )
@@ -129,76 +130,81 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
 def routed(advert: Advert, outlook: str = "") -> Cause:
     """Return the cause for adverts that a router forwarded to this node: they are ignored.
 
-    ``outlook`` says what happens next, as the end of the sentence.
+    ``outlook`` is what happens next, as the end of the sentence.
     """
     exempt = ""
     if family_of(advert.source) is Family.IPV6 and not advert.destination.is_multicast:
         exempt = ", and their sender is none of the peers"
     return Cause(
-        kind=CauseKind.PACKET,
-        rival=str(advert.source),
-        text=f"adverts from {advert.source} for router id {advert.virtual_router_id} do not come"
+        CauseKind.PACKET,
+        str(advert.source),
+        f"adverts from {advert.source} for router id {advert.virtual_router_id} do not come"
         f" from this segment (hop limit {advert.ttl}, not 255{exempt}): they are ignored{outlook}",
-        outlook=outlook,
+        outlook,
     )
 
 
 def explain(
     advert: Advert,
     context: ContestContext,
-    before: AdvertCounters | None = None,
-    after: AdvertCounters | None = None,
+    before: VrrpStatistics | None = None,
+    after: VrrpStatistics | None = None,
 ) -> Cause:
     """Return why keepalived does not step back for the sender of ``advert``.
 
     ``before`` and ``after`` are keepalived's counters around adverts of it, where known.
     """
-    cause = difference(advert, context)
-    if cause is not None:
+    if cause := difference(advert, context):
         return cause
     who = str(advert.source)
     begin = f"adverts from {who} for router id {context.virtual_router_id}"
     if before is not None and after is not None:
         if after.auth_failure > before.auth_failure:
             return Cause(
-                kind=CauseKind.PASSWORD,
-                rival=who,
-                text=f"{begin} are refused: other password"
-                " (first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)",
+                CauseKind.PASSWORD,
+                who,
+                f"{begin} are refused: other password (first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)",
             )
-        moved = tuple(
-            name
-            for name in ("addr_list_err", "other_errors")
-            if getattr(after, name) > getattr(before, name)
-        )
+        moved = ["addr_list_err"] if after.addr_list_err > before.addr_list_err else []
+        if other_errors(after) > other_errors(before):
+            moved.append("other_errors")
         if moved:
             return Cause(
-                kind=CauseKind.REFUSED,
-                rival=who,
-                text=f"{begin} are refused: keepalived counts {' and '.join(moved)}"
-                " (its log says why)",
+                CauseKind.REFUSED,
+                who,
+                f"{begin} are refused: keepalived counts {' and '.join(moved)} (its log says why)",
             )
     return Cause(
-        kind=CauseKind.FIREWALL,
-        rival=who,
-        text=f"{begin} arrive but keepalived does not count them: a firewall drops protocol 112"
+        CauseKind.FIREWALL,
+        who,
+        f"{begin} arrive but keepalived does not count them: a firewall drops protocol 112"
         " (ipfailover-agent doctor names the chain), or, where it finds none, eBPF or tc"
         " (tc filter show dev INTERFACE ingress)",
     )
 
 
+def other_errors(counters: VrrpStatistics) -> int:
+    """Return how many adverts keepalived refused for another reason than list or password."""
+    return (
+        counters.packet_len_err
+        + counters.ip_ttl_err
+        + counters.invalid_type_rcvd
+        + counters.invalid_authtype
+        + counters.authtype_mismatch
+    )
+
+
 def unheard(advert: Advert, context: ContestContext) -> Cause:
     """Return why a rival that ranks below this node does not step back."""
-    cause = difference(advert, context)
-    if cause is not None:
+    if cause := difference(advert, context):
         return cause
     who = str(advert.source)
     instead = unicast_instead([context], [advert.source])
     remedy = "" if context.is_unicast else _DROPPED + instead
     return Cause(
-        kind=CauseKind.UNHEARD,
-        rival=who,
-        text=f"{who} ranks lower (priority {advert.priority}, ours {context.priority}) and goes on"
+        CauseKind.UNHEARD,
+        who,
+        f"{who} ranks lower (priority {advert.priority}, ours {context.priority}) and goes on"
         f" advertising for router id {context.virtual_router_id}: it does not receive our adverts"
         f" (a firewall there, or one direction of the network is lost){remedy}",
     )
@@ -219,13 +225,13 @@ def announcer(
             f"{who} announces {address} and speaks no VRRP (or the network drops protocol 112)"
             f"{remedy}"
         )
-        return Cause(kind=CauseKind.STRANGER, rival=who, text=text)
+        return Cause(CauseKind.STRANGER, who, text)
     text = (
         f"{who} announces {address} and the adverts of {advert.source} for router id"
         f" {context.virtual_router_id} no longer arrive: the network, or a firewall there, drops"
         f" protocol 112{remedy}"
     )
-    return Cause(kind=CauseKind.SILENCED, rival=str(advert.source), text=text)
+    return Cause(CauseKind.SILENCED, str(advert.source), text)
 
 
 def unicast_instead(contexts: Iterable[ContestContext], others: Iterable[IPAddress] = ()) -> str:
@@ -270,7 +276,7 @@ def id_clash(
     addresses = dict.fromkeys(address for each in adverts for address in each.addresses)
     used = f"{_used(ids)} also used by {who} for {listed(addresses) or 'no address'}"
     text = f"{used}{_another_offset(seen, count)}{outlook}"
-    return Cause(kind=CauseKind.ID_CLASH, rival=who, text=text, outlook=outlook)
+    return Cause(CauseKind.ID_CLASH, who, text, outlook)
 
 
 def carp_clash(
@@ -280,7 +286,7 @@ def carp_clash(
     who = str(carps[0].source)
     used = f"{_used([each.router_id for each in carps])} also used as vhid by {CARP_DEVICE}, {who}"
     text = f"{used}{_another_offset(seen, count)}{outlook}"
-    return Cause(kind=CauseKind.ID_CLASH, rival=who, text=text, outlook=outlook)
+    return Cause(CauseKind.ID_CLASH, who, text, outlook)
 
 
 OTHER_PROGRAM: Final = (
@@ -315,9 +321,9 @@ def _another_offset(seen: Collection[int], count: int) -> str:
 def own_echo(source: str, mac: bytes) -> Cause:
     """Return the cause for a frame that equals one of this node's own."""
     return Cause(
-        kind=CauseKind.OWN_ECHO,
-        rival=mac_text(mac),
-        text=f"what {source} sends comes back to us with {mac_text(mac)}"
+        CauseKind.OWN_ECHO,
+        mac_text(mac),
+        f"what {source} sends comes back to us with {mac_text(mac)}"
         " (a loop, a bond or a mirror port), or another host uses an address of this node",
     )
 

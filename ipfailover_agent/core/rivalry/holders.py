@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ipfailover_agent.core.rivalry.rivals import is_from_segment
+from ipfailover_agent.core.rivalry.contexts import is_from_segment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from ipfailover_agent.core.model import IPAddress, VrrpInstance
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
 
 _MISSED: Final = 2.0  # of its own intervals, after which a sender that has a successor has ceased
 _REMEMBERED: Final = 8  # claims of an instance: forged adverts name any number of senders
@@ -60,8 +60,7 @@ def counts(advert: Advert, context: ContestContext, peers: Collection[IPAddress]
     """
     return (
         advert.is_checksum_right
-        and not context.is_own(advert.source_mac)
-        and not context.is_own_address(advert.source)
+        and not context.is_own_advert(advert)
         and (is_from_segment(advert) or advert.source in peers)
     )
 

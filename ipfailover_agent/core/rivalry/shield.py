@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 
 from ipfailover_agent.core.network.signatures import LISTED, Signature
-from ipfailover_agent.core.rivalry.rivals import is_from_segment
+from ipfailover_agent.core.rivalry.contexts import is_from_segment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

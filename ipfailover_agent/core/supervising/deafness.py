@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.network import timers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
 
 _MASTER_DOWN_TIMES: Final = 3
-_ADVERTS_MISSED: Final = 3  # RFC 5798, section 6.1
-_RANKS: Final = 256
+_VERSION: Final = 3  # whose skew time is never the shorter one
 
 
 class DeafnessPolicy(Struct, frozen=True, kw_only=True):
@@ -102,8 +102,8 @@ def ended(state: Deafness) -> Deafness:
 def longest_silence(instance: InstanceDump) -> float:
     """Return for how many seconds a BACKUP may count nothing: three master-down times."""
     interval = max(instance.advert_interval, instance.master_advert_interval)
-    skew = interval * (_RANKS - instance.effective_priority) / _RANKS
-    return _MASTER_DOWN_TIMES * (_ADVERTS_MISSED * interval + skew)
+    down = timers.master_down_interval(instance.effective_priority, _VERSION, interval)
+    return _MASTER_DOWN_TIMES * down
 
 
 def troubles(state: Deafness, interface: str, names: Iterable[str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Packet
-    from ipfailover_agent.core.rivalry.rivals import ContestContext
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.telling.findings import Finding
 
 _ELSEWHERE: Final = (
