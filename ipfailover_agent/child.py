@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.supervising import keepalived
+from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.system.output import LineSink
+
+SOURCE = "keepalived"
+"""Of the loop's events about what it writes, before its pid."""
 
 
 class Child:
@@ -21,10 +29,26 @@ class Child:
 
     Lines of one that ended may still be there to read when its successor writes already: each
     has a stream of its own, whose name is the source of the loop's events.
+
+    Args:
+        loop: watches the streams.
+        log: gets an event where lines are not passed on.
+        output: where lines go, as ``wrap`` makes them.
     """
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        *,
+        log: FilteringBoundLogger,
+        output: LineSink,
+        wrap: Callable[[bytes], bytes],
+    ) -> None:
         self._loop = loop
+        self._log = log
+        self._output = output
+        self._wrap = wrap
+        self._refusals = Repeats()
         self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
 
     @property
@@ -64,10 +88,28 @@ class Child:
             raise
         finally:
             os.close(write_end)
-        stream = f"keepalived {pid}"
+        stream = f"{SOURCE} {pid}"
         self._outputs[stream] = read_end
         self._loop.watch_lines(read_end, stream)
         return pid
+
+    def pass_on(self, line: bytes, *, is_alone: bool) -> None:
+        """Pass a line of keepalived's on; what it says of each refused advert, once a minute.
+
+        ``is_alone``: it sends to itself, and that it receives that is no news.
+        """
+        is_expected = is_alone and keepalived.says_heard_itself(line)
+        if is_expected or keepalived.says_dumped(line):
+            return
+        refusal = keepalived.refusal(line)
+        if refusal is None:
+            self._output.write_line(self._wrap(line))
+            return
+        repeated = self._refusals.seen(refusal, time.monotonic())
+        if repeated is not None:
+            self._output.write_line(self._wrap(line))
+        if repeated:
+            self._log.info("keepalived.repeats", line=refusal, repeated=repeated)
 
     def close(self, stream: str) -> None:
         """Let go of a stream that has ended."""

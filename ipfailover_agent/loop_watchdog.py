@@ -28,20 +28,18 @@ class LoopWatchdog:
     """Looks at one loop.
 
     Args:
-        beat: returns when the loop began its newest round, in monotonic seconds.
-        keepalived: returns the pid of keepalived, None while there is none.
+        pulse: returns when the loop began its newest round, in monotonic seconds, and the pid of
+            keepalived, None while there is none.
         tell: is called with a sentence before the end.
     """
 
     def __init__(
         self,
         *,
-        beat: Callable[[], float],
-        keepalived: Callable[[], int | None],
+        pulse: Callable[[], tuple[float, int | None]],
         tell: Callable[[str], None],
     ) -> None:
-        self._beat = beat
-        self._keepalived = keepalived
+        self._pulse = pulse
         self._tell = tell
         self._over = threading.Event()
 
@@ -59,9 +57,9 @@ class LoopWatchdog:
         self._over.set()
 
     def _run(self) -> None:
-        seen = Standstill(beat=self._beat(), at=time.monotonic())
+        seen = Standstill(beat=self._pulse()[0], at=time.monotonic())
         while not self._over.wait(standstill.PERIOD):
-            seen = standstill.looked(seen, self._beat(), time.monotonic())
+            seen = standstill.looked(seen, self._pulse()[0], time.monotonic())
             if seen.is_for_good:
                 self._end_all(f"the agent's loop has been standing still for {seen.still:.0f} s")
 
@@ -69,7 +67,7 @@ class LoopWatchdog:
         """End keepalived in order, then this process, whatever the loop does meanwhile."""
         telling = threading.Thread(target=self._tell, args=(reason,), daemon=True)
         telling.start()
-        pid = self._keepalived()
+        pid = self._pulse()[1]
         if pid is not None:
             process.signal_group(pid, signal.SIGTERM)
             deadline = time.monotonic() + _STOPPING

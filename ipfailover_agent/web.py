@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.reading import listen
 from ipfailover_agent.core.supervising.supervision import AgentPhase
-from ipfailover_agent.report.exchange import Exchange, Listening, StatusView, drain_wakeups, wake
-from ipfailover_agent.report.status_model import ListenStatus
+from ipfailover_agent.report.exchange import Exchange, Listening, drain_wakeups, wake
+from ipfailover_agent.report.status_model import NOTHING, ListenStatus, StatusPart
+from ipfailover_agent.service import Service
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.chronicle.reporter import Reporter
     from ipfailover_agent.core.model import ListenAddress
-    from ipfailover_agent.protection.guard import Guard
+    from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.report.http_server import Server
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.service import Common
 
 SOURCE = "http"
 _BEAT = 5.0  # seconds without anything to do after which the loop shows that it lives
@@ -34,54 +33,47 @@ _RETRY = 10.0  # seconds until what could not begin is tried again
 _START = 0.5  # seconds after the start at which HTTP begins, whether keepalived runs or not
 
 
-class Web:
+class Web(Service):
     """Serves one address in a thread of its own, or nothing. Nothing here raises.
 
     Args:
-        address: where to listen, None for nowhere.
-        log: where events go.
+        written: IPFAILOVER_LISTEN.
         reporter: makes the snapshots.
-        guard: asks the kernel and keepalived.
+        keepalived_watchdog: asks keepalived.
+
+    Raises:
+        SettingsError: that is no address to listen on.
     """
+
+    source = SOURCE
 
     def __init__(
         self,
-        address: ListenAddress | None,
+        common: Common,
+        written: str,
         *,
-        log: FilteringBoundLogger,
         reporter: Reporter,
-        guard: Guard,
+        keepalived_watchdog: KeepalivedWatchdog,
     ) -> None:
-        self._address = address
-        self._log = log
+        super().__init__(common)
+        self._address = listen.parse(written)
         self._reporter = reporter
-        self._guard = guard
+        self._keepalived_watchdog = keepalived_watchdog
         self._exchange: Exchange | None = None
         self._server: Server | None = None
-        self._loop: Loop | None = None
         self._start_at: float | None = None
         self._told = Listening()
         self._beat_at = 0.0
         self._looked_at = 0.0
         self._look_due: float | None = None
         self._dump_since: float | None = None  # a dump asked for after this is waited for
-        if address is not None:
-            self._reporter.listening = ListenStatus(address=str(address), active=False)
 
-    @classmethod
-    def made(
-        cls, written: str, *, log: FilteringBoundLogger, reporter: Reporter, guard: Guard
-    ) -> Web:
-        """Return one for IPFAILOVER_LISTEN as it was written; raises SettingsError."""
-        return cls(listen.parse(written), log=log, reporter=reporter, guard=guard)
-
-    def begin(self, loop: Loop) -> None:
+    def begin(self) -> None:
         """Have the thread started soon: addresses come first, and its imports take 20 ms."""
         if self._address is not None:
-            self._loop = loop
             self._start_at = time.monotonic() + _START
 
-    def _start(self, address: ListenAddress, loop: Loop) -> None:
+    def _start(self, address: ListenAddress) -> None:
         from ipfailover_agent.report.http_server import Server  # noqa: PLC0415
         from ipfailover_agent.report.routes import Routes  # noqa: PLC0415
 
@@ -89,8 +81,8 @@ class Web:
             exchange = Exchange()
             undo.callback(exchange.close)
             server = Server(address, exchange, Routes(exchange))
-            loop.watch_readable(exchange.to_loop, SOURCE)
-            undo.callback(loop.unwatch, exchange.to_loop)
+            self._loop.watch_readable(exchange.to_loop, SOURCE)
+            undo.callback(self._loop.unwatch, exchange.to_loop)
             server.start()
             undo.pop_all()
         self._exchange, self._server = exchange, server
@@ -119,9 +111,9 @@ class Web:
             or (self._reporter.phase is AgentPhase.RUNNING and not self._told.reason)
         ):
             self._start_at = None
-            if self._address is not None and self._loop is not None:
+            if self._address is not None:
                 try:
-                    self._start(self._address, self._loop)
+                    self._start(self._address)
                 except (OSError, RuntimeError) as error:  # no descriptor, or no thread to be had
                     self._start_at = now + _RETRY
                     failed = Listening(reason=str(error))
@@ -138,15 +130,27 @@ class Web:
         if now >= self._look_due:
             self._look()
 
-    def woken(self) -> None:
-        """Take what the thread left."""
+    def readable(self) -> None:
+        """Take what the thread left, and look at the node if that can be done at once."""
         if self._exchange is None:
             return
         drain_wakeups(self._exchange.to_loop)
         if self._exchange.listening != self._told:
             self._tell(self._exchange.listening)
         if self._look_due is None and self._exchange.wanted_at > self._looked_at:
-            self._prepare_look(time.monotonic())
+            now = time.monotonic()
+            self._prepare_look(now)
+            self.tick(now)
+
+    def status(self) -> StatusPart:
+        """Return where HTTP is to be answered, and whether it is."""
+        if self._address is None:
+            return NOTHING
+        told = self._told
+        address = str(self._address)
+        return StatusPart(
+            listen=ListenStatus(address=address, active=told.active, reason=told.reason)
+        )
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -154,42 +158,28 @@ class Web:
         """Ask keepalived first, unless it answered a moment ago or cannot be asked."""
         self._look_due = max(now, self._looked_at + _LOOK_INTERVAL)
         self._dump_since = None
-        asks = (
-            not self._guard.keepalived_watchdog.refusal
-            and self._reporter.phase is AgentPhase.RUNNING
-        )
+        refusal = self._keepalived_watchdog.refusal
+        asks = not refusal and self._reporter.phase is AgentPhase.RUNNING
         if asks and not self._has_answered(now - _DUMP_INTERVAL):
             self._dump_since, self._look_due = now, now + _DUMP_PATIENCE
-            self._guard.keepalived_watchdog.want_dump()
+            self._keepalived_watchdog.want_dump()
 
     def _has_answered(self, since: float) -> bool:
-        dumped_at = self._guard.dumped_at
+        dumped_at = self._keepalived_watchdog.dumped_at
         return dumped_at is not None and dumped_at >= since
 
     def _look(self) -> None:
         if self._exchange is None:
             return
         self._look_due = self._dump_since = None
-        answers = self._guard.answers()
-        status = self._reporter.snapshot()
-        self._looked_at = time.monotonic()
-        self._exchange.look = StatusView(
-            at=self._looked_at,
-            status=status,
-            dump_age=answers.answered_ago,
-            can_ask=answers.can_ask,
-            present=answers.present,
-            script=self._reporter.script,
-        )
+        look = self._exchange.look = self._reporter.view()
+        self._looked_at = look.at
         wake(self._exchange.to_thread)
 
     def _tell(self, listening: Listening) -> None:
         before, self._told = self._told, listening
         address = str(self._address)
-        self._reporter.listening = ListenStatus(
-            address=address, active=listening.active, reason=listening.reason
-        )
-        self._reporter.touch()
+        self._changed()
         if listening.failure and listening.failure != before.failure:
             self._log.error("status.failed", address=address, error=listening.failure)
         elif listening.active and not before.active:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.telling import event_entries
@@ -17,9 +17,7 @@ from ipfailover_agent.report.status_model import EventStatus, TransitionStatus
 from ipfailover_agent.system.journal import Journal, read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Iterable
 
     from ipfailover_agent.core.telling.event_entries import Entry
 
@@ -33,13 +31,9 @@ _UNWRITTEN: Final = 4 * LIMIT  # while the file cannot be written
 
 
 class History:
-    """What happened, newest last.
-
-    ``heard`` is called with every event as well.
-    """
+    """What happened, newest last."""
 
     def __init__(self, path: str) -> None:
-        self.heard: Callable[[str, Mapping[str, object]], None] = lambda *_: None
         self._path = path
         self._journal = Journal(path, LIMIT)
         self._unwritten: deque[str] = deque(maxlen=_UNWRITTEN)
@@ -56,7 +50,6 @@ class History:
     def record(self, event: str, **details: object) -> None:
         """Note an event of the log, or one that is only part of another one there."""
         self._counts[event] += 1
-        self.heard(event, details)
         found = event_entries.entry(utc(time.time()), event, details)
         if found is None:
             return
@@ -140,38 +133,6 @@ class History:
         """Return how many transitions of an instance led to each state, by kind of cause."""
         counted = self._causes.get(name, Counter())
         return tuple((state, kind, number) for (state, kind), number in counted.items())
-
-
-class RecordingLog:
-    """A log whose events :class:`History` gets first."""
-
-    def __init__(self, log: FilteringBoundLogger, kept: History) -> None:
-        self._log = log
-        self._kept = kept
-
-    def debug(self, event: str, **fields: object) -> None:
-        """Log an event that is of use to a developer; it is not kept."""
-        self._log.debug(event, **fields)
-
-    def info(self, event: str, **fields: object) -> None:
-        """Log an event that an operator may want to know."""
-        self._kept.record(event, **fields)
-        self._log.info(event, **fields)
-
-    def warning(self, event: str, **fields: object) -> None:
-        """Log an event that the agent copes with."""
-        self._kept.record(event, **fields)
-        self._log.warning(event, **fields)
-
-    def error(self, event: str, **fields: object) -> None:
-        """Log an event that hurts the service."""
-        self._kept.record(event, **fields)
-        self._log.error(event, **fields)
-
-
-def recording(log: FilteringBoundLogger, kept: History) -> FilteringBoundLogger:
-    """Return a log that goes past ``kept``; the agent calls no other method of it."""
-    return cast("FilteringBoundLogger", RecordingLog(log, kept))
 
 
 def utc(seconds: float) -> str:

@@ -23,7 +23,7 @@ from ipfailover_agent.core.text import one_line
 from ipfailover_agent.system import files, host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ipfailover_agent.core.model import KeepalivedConfig, VrrpInstance
     from ipfailover_agent.core.paths import RunPaths
@@ -100,16 +100,9 @@ class TransitionCauses(Struct):
             case None:
                 pass
 
-    def record(self, event: str, details: Mapping[str, object]) -> None:
-        """Note an event of the agent's own log: the verdict of a check that it makes itself."""
-        match event.partition("."):
-            case ("check", _, "passed"):
-                self.probes = CheckVerdict(failure=None, since=time.time())
-            case ("check", _, "failed"):
-                reason = str(details.get("reason") or "")
-                self.probes = CheckVerdict(failure=reason, since=time.time())
-            case _:
-                pass
+    def judged(self, failure: str | None) -> None:
+        """Note the verdict of a check that the agent makes itself; None where it passes."""
+        self.probes = CheckVerdict(failure=failure, since=time.time())
 
     def check_replaced(self, before: KeepalivedConfig, now: KeepalivedConfig) -> None:
         """Forget the verdict of a check that a reload replaces by one of another kind or name.

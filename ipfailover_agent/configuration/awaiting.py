@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError
     from ipfailover_agent.system.loop import Loop
 
-SOURCE: Final = "awaited-source"
+SOURCE: Final = "configuration"
 
 _FRAMES_PER_READ: Final = 256
 
@@ -27,13 +27,13 @@ _FRAMES_PER_READ: Final = 256
 class SourceEar:
     """Receives adverts from one awaited address at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self._awaited: AwaitedSource | None = None
         self._wire: packet_socket.PacketSocket | None = None
-        self._loop: Loop | None = None
         self._holder = ""  # its MAC, once an advert came
 
-    def about(self, error: HostNotReadyError, loop: Loop) -> HostNotReadyError:
+    def about(self, error: HostNotReadyError) -> HostNotReadyError:
         """Return the error, or one that names for certain the host that has the address."""
         if error.source is None:
             self.close()
@@ -41,18 +41,18 @@ class SourceEar:
         if error.source != self._awaited:
             self.close()
         if self._wire is None:
-            self._open(error.source, loop)
+            self._open(error.source)
         self.readable()
         return advert_sources.held_by(error, self._holder) if self._holder else error
 
-    def _open(self, awaited: AwaitedSource, loop: Loop) -> None:
+    def _open(self, awaited: AwaitedSource) -> None:
         try:
             program = bpf.kernel_filter((ip_address(awaited.address),))
             self._wire = packet_socket.PacketSocket(awaited.interface, program)
         except AgentError:
             return  # then it is not known; the next attempt is in a second
-        self._awaited, self._loop, self._holder = awaited, loop, ""
-        loop.watch_readable(self._wire.fileno(), SOURCE)
+        self._awaited, self._holder = awaited, ""
+        self._loop.watch_readable(self._wire.fileno(), SOURCE)
 
     def readable(self) -> None:
         """Note received adverts."""
@@ -73,7 +73,7 @@ class SourceEar:
 
     def close(self) -> None:
         """Stop listening; nothing is awaited any more."""
-        if self._wire is not None and self._loop is not None:
+        if self._wire is not None:
             self._loop.unwatch(self._wire.fileno())
             self._wire.close()
         self._wire = self._awaited = None

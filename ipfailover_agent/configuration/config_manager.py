@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent import prepare, templating
-from ipfailover_agent.configuration.awaiting import SourceEar
+from ipfailover_agent.configuration.awaiting import SOURCE, SourceEar
 from ipfailover_agent.core import codec
 from ipfailover_agent.core.changing import change, debounce, steps, verify
 from ipfailover_agent.core.errors import (
@@ -28,21 +28,22 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.planning import ownership
 from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.core.supervising.supervision import CandidateVerdict, PreparationEnded
+from ipfailover_agent.core.text import listed
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import address_release, files, memory, process
 from ipfailover_agent.system.captured_run import CapturedRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from ipfailover_agent.chronicle.reporter import Reporter
     from ipfailover_agent.core.changing.verify import Expectation
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, Settings
-    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
     from ipfailover_agent.prepare import AddPeers, Candidate, Options, Variables
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.probes import Probes
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.service import Common
+
+_AS_IT_IS = "keepalived's configuration stays as it is"
 
 
 class _Preparation(Struct, kw_only=True):
@@ -54,34 +55,32 @@ class _Preparation(Struct, kw_only=True):
     deadline: float
 
 
-class ConfigManager:
+class ConfigManager(Service):
     """Answers Prepare with PreparationEnded, through ``dispatch``."""
+
+    source = SOURCE
 
     def __init__(
         self,
+        common: Common,
         *,
-        environment: Mapping[str, str],
         options: Options,
-        paths: RunPaths,
         reporter: Reporter,
         holds: Holds,
         probes: Probes,
         policy: SupervisionPolicy,
         add_peers: AddPeers,
-        dispatch: Callable[[PreparationEnded], None],
     ) -> None:
-        self.environment = {**environment, "TMPDIR": paths.temporary}
+        super().__init__(common)
+        self.environment = {**self._environment, "TMPDIR": self._paths.temporary}
         self.active: Candidate | None = None
-        self.ear = SourceEar()
-        self._initial_environment = environment
+        self.ear = SourceEar(self._loop)
         self._options = options
-        self._paths = paths
         self._reporter = reporter
         self._holds = holds
         self._probes = probes
         self._policy = policy
         self._add_peers = add_peers
-        self._dispatch = dispatch
         self._previous: Candidate | None = None
         self._accepted: tuple[Candidate, Variables] | None = None
         self._variables: Variables | None = None
@@ -115,14 +114,14 @@ class ConfigManager:
 
     # --- preparing ------------------------------------------------------------------------------
 
-    def prepare(self, loop: Loop, *, runs: bool) -> None:
+    def prepare(self, *, runs: bool) -> None:
         """Build a candidate and start its test.
 
         ``runs``: keepalived runs with the active configuration, so that an equal one needs
         nothing.
         """
         try:
-            tried = (self._initial_environment, self._options, self._add_known)
+            tried = (self._environment, self._options, self._add_known)
             candidate = prepare.attempt(*tried, before=self._variables).found()
             variables = candidate.variables
             if runs and self._is_active(candidate):
@@ -130,12 +129,13 @@ class ConfigManager:
                 names = prepare.differing(self._variables, variables)
                 self.active, self._variables = candidate, variables
                 self._record_active()
-                self._reporter.unchanged(candidate, variables.warnings, names)
-                self._dispatch(PreparationEnded(verdict=CandidateVerdict.UNCHANGED))
+                self._reporter.unchanged(candidate, variables.warnings)
+                lines = (f"{_AS_IT_IS}; in force now: {listed(names)}",) if names else ()
+                self._dispatch(PreparationEnded(verdict=CandidateVerdict.UNCHANGED, lines=lines))
                 return
             test = self._start_test(candidate)
         except HostNotReadyError as error:
-            self._refuse(self.ear.about(error, loop), CandidateVerdict.NOT_READY)
+            self._refuse(self.ear.about(error), CandidateVerdict.NOT_READY)
         except AgentError as error:
             self.ear.close()
             self._refuse(error, CandidateVerdict.REFUSED)
@@ -170,6 +170,10 @@ class ConfigManager:
             self._under_way.test.abandon()
             self._under_way = None
 
+    def readable(self) -> None:
+        """Note received adverts."""
+        self.ear.readable()
+
     def child_exited(self, child: process.ChildExit) -> bool:
         """Take the end of a child; return whether it was the test."""
         under_way = self._under_way
@@ -196,18 +200,19 @@ class ConfigManager:
             self._refuse(error, CandidateVerdict.REFUSED)
             return
         self._accepted = (candidate, under_way.variables)
-        signals = self._signals_for(candidate)
-        self._dispatch(PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=signals))
+        self._dispatch(self._accepted_as(candidate))
 
-    def _signals_for(self, candidate: Candidate) -> int:
-        """Note what the candidate changes; return how many SIGHUPs apply it."""
+    def _accepted_as(self, candidate: Candidate) -> PreparationEnded:
+        """Return what the candidate changes, and how many SIGHUPs apply it."""
+        verdict = CandidateVerdict.ACCEPTED
         if self.active is None:
-            return 1
-        changes = change.compare(self.active.config, candidate.config)
-        self._reporter.changes_are(changes.lines())
-        if self.active.rendering.config == candidate.rendering.config:
-            return 0
-        return max(1, len(self._steps))
+            return PreparationEnded(verdict=verdict)
+        is_same = self.active.rendering.config == candidate.rendering.config
+        return PreparationEnded(
+            verdict=verdict,
+            lines=tuple(change.compare(self.active.config, candidate.config).lines()),
+            signals=0 if is_same else max(1, len(self._steps)),
+        )
 
     def _prepare_steps(self, candidate: Candidate) -> None:
         """Render what keepalived gets in turn, where the candidate at once would not do."""
@@ -226,10 +231,10 @@ class ConfigManager:
                 self._steps.append((files.stage(file), config))
 
     def _refuse(self, error: AgentError, verdict: CandidateVerdict) -> None:
-        self._reporter.refused(error, verdict)
         self._dispatch(
             PreparationEnded(
                 verdict=verdict,
+                lines=self._reporter.refused(error, verdict),
                 # No edit of a variable brings a program or room on a disk.
                 may_change=self._options.config is not None and error.exit_code is ExitCode.CONFIG,
                 exit_code=error.exit_code,
@@ -335,9 +340,7 @@ class ConfigManager:
         """Write down what is in force, for commands that compare with it."""
         if self.active is None or self._variables is None:
             return
-        record = prepare.record(
-            self.active, self._variables, self._initial_environment, self._options
-        )
+        record = prepare.record(self.active, self._variables, self._environment, self._options)
         try:
             files.write_atomically(self._paths.active, codec.encode(record))
         except AgentError as error:

@@ -13,60 +13,49 @@ from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.supervising.supervision import Occurrence
 from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import host, memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
     from ipfailover_agent.core.peering import peers
     from ipfailover_agent.core.peering.names import LookupResult, Question
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.resolving import Resolver
 
 SOURCE = "peers"
 _INSIST_AFTER = 60.0  # seconds
 
 
-class Peering:
+class Peering(Service):
     """The peers of one agent; idle, and not even imported, while there are no names.
 
     Args:
-        log: where events go.
-        path: of the record.
-        in_force: returns the set that the active configuration has, None where there is none.
-        changed: called when there is another set to plan with; again each minute while the
-            active configuration has not got it, since what refused it may pass.
         policy: every delay.
+
+    INPUTS_CHANGED is dispatched when there is another set to plan with; again each minute while
+    the active configuration has not got it, since what refused it may pass.
     """
 
-    def __init__(
-        self,
-        *,
-        log: FilteringBoundLogger,
-        path: str,
-        in_force: Callable[[], tuple[IPAddress, ...] | None],
-        changed: Callable[[], None],
-        policy: peers.PeersPolicy | None = None,
-    ) -> None:
-        self._log = log
-        self._path = path
-        self._in_force = in_force
-        self._changed = changed
+    source = SOURCE
+
+    def __init__(self, common: Common, policy: peers.PeersPolicy | None = None) -> None:
+        super().__init__(common)
         self._policy = policy
         self._repeats = Repeats()
         self._state: peers.Peers | None = None
         self._resolver: Resolver | None = None
-        self._loop: Loop | None = None
+        self._in_force: tuple[IPAddress, ...] | None = None
         self._told_at = 0.0
         self._is_telling = True
 
-    def begin(self, loop: Loop) -> None:
-        """Take the loop that is to watch for answers."""
-        self._loop = loop
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Note the set that the configuration in force has, None where there is none."""
+        self._in_force = candidate.facts.resolved_peers
 
     @property
     def deadline(self) -> float | None:
@@ -88,7 +77,7 @@ class Peering:
         state = self._state
         if state is None:
             state = peers.Peers()
-            stored = memory.read_recorded_peers(self._path, peers.questions(settings))
+            stored = memory.read_recorded_peers(self._paths.peers, peers.questions(settings))
         known = (*state.addresses, *(each for told in stored for each in told.addresses))
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
@@ -116,12 +105,12 @@ class Peering:
 
     def _insist(self, now: float) -> None:
         """Ask for a plan again where the last one did not come into force."""
-        in_force = self._in_force()
+        in_force = self._in_force
         if self._state is None or not self._state.is_ready or in_force is None:
             return
         if in_force != self._state.addresses and now >= self._told_at + _INSIST_AFTER:
             self._told_at = now
-            self._changed()
+            self._dispatch(Occurrence.INPUTS_CHANGED)
 
     def readable(self) -> None:
         """Take the answers that have come."""
@@ -184,14 +173,14 @@ class Peering:
         self._record()
         if self._is_telling:
             self._told_at = time.monotonic()
-            self._changed()
+            self._dispatch(Occurrence.INPUTS_CHANGED)
 
     def _record(self) -> None:
         """Write down the set and when an answer confirmed it last, for a restart."""
         if self._state is None:
             return
         try:
-            memory.record_peers(self._path, self._state.known(time.monotonic()))
+            memory.record_peers(self._paths.peers, self._state.known(time.monotonic()))
         except AgentError as error:
             self._tell("peers.record_failed", reason=str(error))
 
@@ -200,8 +189,7 @@ class Peering:
             from ipfailover_agent.system.resolving import Resolver  # noqa: PLC0415 - seldom
 
             self._resolver = Resolver()
-            if self._loop is not None:
-                self._loop.watch_readable(self._resolver.fileno(), SOURCE)
+            self._loop.watch_readable(self._resolver.fileno(), SOURCE)
         self._resolver.ask(question)
 
     def _tell(self, event: str, **fields: object) -> None:

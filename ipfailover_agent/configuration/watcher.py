@@ -14,55 +14,54 @@ from msgspec.structs import replace
 from ipfailover_agent.core.changing import debounce
 from ipfailover_agent.core.changing.debounce import Debounce
 from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.core.supervising.supervision import AgentPhase, Occurrence
+from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from structlog.typing import FilteringBoundLogger
-
+    from ipfailover_agent.chronicle.reporter import Reporter
     from ipfailover_agent.configuration.config_manager import ConfigManager
     from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
     from ipfailover_agent.prepare import Options
+    from ipfailover_agent.service import Common
 
 
-class Watcher:
-    """Watches for one agent.
+class Watcher(Service):
+    """Watches for one agent, while keepalived runs.
 
     Args:
-        log: where events go.
+        reporter: knows whether keepalived runs.
         options: of the agent; ``watches`` switches this off.
         config_manager: has the active configuration.
         policy: how often to look.
-        request: asks for a reload.
     """
 
     def __init__(
         self,
+        common: Common,
         *,
-        log: FilteringBoundLogger,
         options: Options,
+        reporter: Reporter,
         config_manager: ConfigManager,
         policy: SupervisionPolicy,
-        request: Callable[[], None],
     ) -> None:
-        self._log = log
+        super().__init__(common)
         self._path = options.config if options.watches else None
         self._is_on = options.watches
         self._config_manager = config_manager
-        self._request = request
+        self._reporter = reporter
         self._source = Debounce(every=policy.source_interval)
         self._node = Debounce(every=policy.node_interval)
 
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = []
-        if self._path is not None:
-            due.append(self._source.deadline)
-        if self._looks_at_node:
-            due.append(self._node.deadline)
-        return min(due, default=None)
+        if self._reporter.phase is not AgentPhase.RUNNING:
+            return None
+        return earliest(
+            None if self._path is None else self._source.deadline,
+            self._node.deadline if self._looks_at_node else None,
+        )
 
     @property
     def _looks_at_node(self) -> bool:
@@ -78,12 +77,14 @@ class Watcher:
 
     def tick(self, now: float) -> None:
         """Look at what is due."""
+        if self._reporter.phase is not AgentPhase.RUNNING:
+            return
         if self._path is not None and now >= self._source.deadline:
             look = sources.fingerprint(self._path)
             self._source, is_due = debounce.step(self._source, look, now)
             if is_due:
                 self._log.info("source.changed", source=self._path)
-                self._request()
+                self._dispatch(Occurrence.RELOAD_REQUESTED)
         if self._looks_at_node and now >= self._node.deadline:
             self._look_at_node(now)
 
@@ -97,7 +98,7 @@ class Watcher:
             self._node = replace(self._node, handled="", pending=look)
             return
         self._log.info("node.changed", interface=self._config_manager.interface)
-        self._request()
+        self._dispatch(Occurrence.RELOAD_REQUESTED)
 
     def _look(self) -> str:
         try:

@@ -92,6 +92,12 @@ class AdvertListener:
         """Return the MACs that are this host's, or were until a moment ago, 6 bytes each."""
         return self._own.all
 
+    def blindness(self) -> str:
+        """Return why no adverts are received, or nothing."""
+        if self.wire is not None:
+            return ""
+        return f"the wire is not watched: {self.refusal or 'OPENSHIFT_HA_CONFLICT=off'}"
+
     def hear_also(self, others: frozenset[IPAddress]) -> None:
         """Receive answers for these addresses too, beside those of the configuration."""
         if others == self._others:

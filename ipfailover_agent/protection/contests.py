@@ -25,30 +25,33 @@ from ipfailover_agent.core.rivalry.state import (
     ContestPolicy,
     ContestSign,
 )
-from ipfailover_agent.core.telling.transition import NewestAdvert
-from ipfailover_agent.protection.advert_listener import AdvertListener
+from ipfailover_agent.core.telling.transition import NewestAdvert, Withholding
+from ipfailover_agent.core.text import listed
+from ipfailover_agent.protection.advert_listener import SOURCE
 from ipfailover_agent.protection.announcements import AddressAnnouncer
 from ipfailover_agent.protection.answer_monitor import AnswerMonitor
 from ipfailover_agent.protection.farewells import Farewells
 from ipfailover_agent.protection.own_adverts import OwnAdvertMonitor
 from ipfailover_agent.protection.rival_news import RivalNews
+from ipfailover_agent.report.status_model import Protection, StatusPart
+from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Callable, Collection, Mapping
 
     from ipfailover_agent.core.model import HostFacts, IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
     from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
     from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.protection.advert_listener import AdvertListener
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.protection.shields import Shields
     from ipfailover_agent.report.status_model import RivalStatus, UnansweredStatus
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.packet_socket import Frame
 
 REASON: Final = "contest"
@@ -58,34 +61,48 @@ _LOOK_INTERVAL: Final = 5.0  # while nothing can be received
 _OWN_ROUNDS: Final = 3  # announcements of the adverts' source addresses, under another MAC
 _OWN_INTERVAL: Final = 0.8  # between them
 _SETTLED: Final = 5.0  # after a reload
+_NO_SOURCE: Final = "no address to advertise from is on the interface yet"
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
 
 
-class Contests:
-    """The contests of the active configuration, on its interface."""
+class Contests(Service):
+    """The contests of the active configuration, on its interface.
+
+    Args:
+        listener: the packet socket.
+        holds: the track files.
+        keepalived_watchdog: asks keepalived.
+        shields: keep foreign adverts from it.
+        hearers: get every advert of other nodes.
+        announced: called with every announcement, and the instance's name.
+        seen: called with every advert that keepalived may have acted on, and the instance's name.
+    """
+
+    source = SOURCE
 
     def __init__(
         self,
+        common: Common,
         *,
-        log: FilteringBoundLogger,
+        listener: AdvertListener,
         holds: Holds,
         keepalived_watchdog: KeepalivedWatchdog,
         shields: Shields,
-        heard: Callable[[str, Advert, ContestContext], None] = lambda *_: None,
+        hearers: Collection[Service] = (),
         announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
         seen: Callable[[str, NewestAdvert], None] = lambda *_: None,
     ) -> None:
-        self._heard = heard
+        super().__init__(common)
+        self._hearers = hearers
         self._announced = announced
-        self._log = log
-        self._listener = AdvertListener(log)
-        self._answers = AnswerMonitor(log, self._listener)
+        self._listener = listener
+        self._answers = AnswerMonitor(self._log, self._listener)
         self._seen = seen
         self._holds = holds
         self._keepalived_watchdog = keepalived_watchdog
         self._shields = shields
         self._policy = ContestPolicy()
-        self._news = RivalNews(log)
+        self._news = RivalNews(self._log)
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
         self._due: dict[str, float] = {}  # deadlines of the contests that have one
@@ -100,7 +117,7 @@ class Contests:
         self._seen_ids: frozenset[int] = frozenset()
         self._unknown_since: dict[str, float] = {}  # since they send foreign lists
         self._own_adverts = OwnAdvertMonitor()
-        self._farewells = Farewells(log)
+        self._farewells = Farewells(self._log)
         self._alone: frozenset[str] = frozenset()  # instances that send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
         self._own_at: float | None = None  # when to announce the adverts' source addresses
@@ -135,10 +152,29 @@ class Contests:
         """Return whether the wire is watched."""
         return self._listener.wire is not None
 
-    @property
-    def refusal(self) -> str:
-        """Return why the wire cannot be watched, or nothing."""
-        return self._listener.refusal
+    def withholding(self, name: str) -> Withholding | None:
+        """Return why a rival holds an instance, None where it does not."""
+        if REASON not in self._holds.reasons(name):
+            return None
+        return Withholding(reason=REASON, text=self.cause(name) or REASON)
+
+    def status(self) -> StatusPart:
+        """Return rivals and holds, and for which addresses no host answers."""
+        held = {name: self.describe(name) for name in self._states}
+        return StatusPart(
+            protections=(self._protection(),),
+            rivals=self.rivals(time.time()),
+            unanswered=self.unanswered(),
+            held={name: words for name, words in held.items() if words},
+            contests=self.count,
+        )
+
+    def _protection(self) -> Protection:
+        """Return whether contests are decided, for every instance."""
+        is_on, reason = self.is_on, self._listener.refusal
+        if lacking := self.uncovered():
+            is_on, reason = False, f"not for {listed(lacking)}: {_NO_SOURCE}"
+        return Protection(kind="conflict", active=is_on, reason=reason)
 
     def uncovered(self) -> tuple[str, ...]:
         """Return the names of the instances that nothing is done for, though the wire is watched.
@@ -161,14 +197,14 @@ class Contests:
 
     # --- configuration --------------------------------------------------------------------------
 
-    def configure(self, candidate: Candidate, loop: Loop) -> None:
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
         """Apply the active configuration; contests of instances that stay go on.
 
         Instances stay as they do for keepalived, by their identity: names may pass to others.
         """
         self._candidate = candidate
         is_wanted = candidate.settings.conflict is not ConflictMode.OFF
-        self._listener.configure(candidate.config, loop, is_wanted=is_wanted)
+        self._listener.configure(candidate.config, self._loop, is_wanted=is_wanted)
         instances = candidate.config.instances
         names = {identity: name for name, identity in self._identities.items()}
         self._identities = {each.name: each.identity for each in instances}
@@ -217,11 +253,11 @@ class Contests:
         for name in self._states:
             self._feed(name, conflict.LoopStalled(seconds=0.0), now)
 
-    def fall_silent(self) -> None:
+    def keepalived_ends(self) -> None:
         """Note that keepalived is about to end: no successor must yield to this node."""
         self._is_ending = True
 
-    def restart(self, *, keeps_holds: bool) -> None:
+    def keepalived_ended(self, *, keeps_holds: bool) -> None:
         """Note that keepalived is not running, and end all holds.
 
         ``keeps_holds``: it was ended to be started anew at once, and the rivals that its
@@ -363,7 +399,8 @@ class Contests:
                 if context is not None and (
                     advert.source in context.unicast_peers or is_from_segment(advert)
                 ):
-                    self._heard(name, advert, context)
+                    for each in self._hearers:
+                        each.on_advert(name, advert, context)
 
     def _on_speaker(
         self, name: str, context: ContestContext, advert: Advert, now: float, *, is_ours: bool
@@ -372,7 +409,7 @@ class Contests:
 
         Returns what happens next with a sender that is no rival, as the end of a sentence.
         """
-        foreign = self._shields.on_advert(name, advert, context, now, is_ours=is_ours)
+        foreign = self._shields.judge(name, advert, context, now, is_ours=is_ours)
         if not context.is_own(advert.source_mac):
             if foreign is None:
                 self.heard_at = now
@@ -459,6 +496,10 @@ class Contests:
             mac = announcement.announced_mac
             self._answers.on_answer(announcement.address, mac, now, is_unasked=True)
 
+    def on_transition(self, before: InstanceState, state: VrrpState) -> None:
+        """Note that keepalived reported a transition of an instance."""
+        self.entered(before.instance.name, state)
+
     def entered(self, name: str, state: VrrpState) -> None:
         """Note that keepalived reported a transition of an instance."""
         self._entered[name] = state
@@ -476,7 +517,7 @@ class Contests:
         self._farewells.entered(name, state, now, self._listener.wire)
         self._feed(name, conflict.StateEntered(state=state), now)
 
-    def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+    def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Note keepalived's answer to a question of ``asked_at``."""
         if self._is_reloading:
             return
@@ -520,7 +561,7 @@ class Contests:
             due.append(now + _LOOK_INTERVAL)
         self._silent_at = min(due, default=None)
 
-    def gap(self, seconds: float) -> None:
+    def stalled(self, seconds: float) -> None:
         """Note that the loop did not run for so long; before what arrived meanwhile is read."""
         now = time.monotonic()
         self._own_adverts.gap(now)
@@ -536,19 +577,21 @@ class Contests:
         due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
         due += [self._own_at, self._answers.deadline, min(self._due.values(), default=None)]
         due += [self._farewells.deadline]
-        return min((each for each in due if each is not None), default=None)
+        return earliest(*due)
 
     @property
     def resume_at(self) -> float | None:
         """Return when to :meth:`resume`; that is no reason for a round of the loop."""
         return self._listener.resume_at
 
-    def resume(self, now: float) -> None:
-        """Listen again after the pause that follows each read."""
+    def resume(self, now: float) -> bool:
+        """Listen again after the pause that follows each read; no round follows from that."""
         self._listener.resume(now)
+        return False
 
     def tick(self, now: float) -> None:
         """Let time pass for every contest, and announce."""
+        self._listener.resume(now)
         if self._listener.tick(now):
             self._look(now)
         if self._own_at is not None and now >= self._own_at:

@@ -16,66 +16,64 @@ from ipfailover_agent.core.drains.drain_requests import DrainRequest
 from ipfailover_agent.core.drains.fsm import DrainPhase
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
+from ipfailover_agent.core.telling.transition import DRAIN as REASON
+from ipfailover_agent.core.telling.transition import Withholding
 from ipfailover_agent.core.text import listed
-from ipfailover_agent.report.status_model import DrainRequestStatus
+from ipfailover_agent.report.status_model import DrainRequestStatus, StatusPart
+from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import files, host, requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.contexts import ContestContext
-    from ipfailover_agent.core.supervising.instance_states import InstanceStates
+    from ipfailover_agent.core.supervising.instance_states import InstanceState
     from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.protection.advert_listener import AdvertListener
     from ipfailover_agent.protection.holds import Holds
+    from ipfailover_agent.service import Common
 
-REASON: Final = "drain"
 _ANSWERS_KEPT: Final = 64
 
 
-class Drains:
+class Drains(Service):
     """The drains of one agent.
 
     Args:
-        log: where events go.
-        paths: of the run directory.
         holds: the track files.
-        blind: returns why no adverts can be heard, empty where they can.
+        listener: receives the adverts of the nodes that take over.
     """
 
-    def __init__(
-        self,
-        *,
-        log: FilteringBoundLogger,
-        paths: RunPaths,
-        holds: Holds,
-        blind: Callable[[], str],
-    ) -> None:
-        self.changed: Callable[[], None] = lambda: None
-        self._log = log
-        self._paths = paths
+    def __init__(self, common: Common, holds: Holds, listener: AdvertListener) -> None:
+        super().__init__(common)
         self._holds = holds
-        self._blind = blind
+        self._listener = listener
         self._policy = fsm.DrainPolicy()
         self._state = fsm.DrainState()
         self._answers: dict[str, DrainRequestStatus] = {}
         self._boot = host.boot_id()
         self._more_at: float | None = None
-        self._instance_states: InstanceStates | None = None
+        self._instance_states = InstanceStates()
         self._interface = ""
         self._save_at: float | None = None
 
     # --- the status -----------------------------------------------------------------------------
 
-    @property
-    def answers(self) -> tuple[DrainRequestStatus, ...]:
-        """Return the newest requests and what became of them."""
-        return tuple(self._answers.values())
+    def status(self) -> StatusPart:
+        """Return the newest requests and what became of them, and what is drained."""
+        drained = {name: self._describe(name) for name in self._state.drains}
+        return StatusPart(
+            drain_requests=tuple(self._answers.values()),
+            drained={name: words for name, words in drained.items() if words},
+        )
 
-    def describe(self, name: str) -> str | None:
+    def withholding(self, name: str) -> Withholding | None:
+        """Return how an instance is drained, None where it is not held for that."""
+        if REASON not in self._holds.reasons(name):
+            return None
+        return Withholding(reason=REASON, text=f"drained: {self._describe(name) or REASON}")
+
+    def _describe(self, name: str) -> str | None:
         """Return in words how an instance is drained, None when it is not."""
         found = self._state.drains.get(name)
         if found is None or found.phase is DrainPhase.SERVING:
@@ -113,21 +111,28 @@ class Drains:
         """Take the active configuration."""
         self._interface = candidate.config.interface
         targets = {each.name: fsm.Target.of(each) for each in candidate.config.instances}
-        self._feed(fsm.TargetsConfigured(targets=targets, masters=_masters(instance_states)))
+        self._feed(
+            fsm.TargetsConfigured(
+                targets=targets, masters=instance_states.names_in(VrrpState.MASTER)
+            )
+        )
         # An address may have another instance now, and an instance another hold file.
         for name, found in self._state.drains.items():
             is_held = found.phase.is_held
             if is_held != (REASON in self._holds.reasons(name)):
                 (self._holds.set if is_held else self._holds.clear)(name, REASON)
 
-    def look(self, instance_states: InstanceStates) -> None:
-        """Take the request files."""
+    def on_instance_states(self, instance_states: InstanceStates, _: float) -> None:
+        """Note the states of all instances: of what this node is MASTER."""
         self._instance_states = instance_states
+
+    def look(self) -> None:
+        """Take the request files."""
         found, has_more = requests.take(self._paths.drain_requests)
         self._more_at = time.monotonic() if has_more else None
         for each in found:
             try:
-                self._on_request(each, _masters(instance_states))
+                self._on_request(each, self._instance_states.names_in(VrrpState.MASTER))
             except ValueError as error:
                 line = f"cannot use the request: {error}"
                 self._answer(fsm.AnswerRequest(id=each.id, verdict="refused", lines=(line,)))
@@ -145,10 +150,12 @@ class Drains:
             seconds=request.seconds,
         )
         self._feed(
-            fsm.DrainRequested(id=found.id, request=request, masters=masters, blind=self._blind())
+            fsm.DrainRequested(
+                id=found.id, request=request, masters=masters, blind=self._listener.blindness()
+            )
         )
 
-    def heard(self, name: str, advert: Advert, context: ContestContext) -> None:
+    def on_advert(self, name: str, advert: Advert, context: ContestContext) -> None:
         """Take an advert for an instance's id, or one that lists an address of it."""
         if self._state.phase(name) is DrainPhase.SERVING or not advert.is_checksum_right:
             return
@@ -168,34 +175,32 @@ class Drains:
         is_leaving = not advert.priority
         self._feed(fsm.SuccessorHeard(name=name, advert=newest, is_leaving=is_leaving), now)
 
-    def entered(self, name: str, state: VrrpState) -> None:
-        """keepalived says that an instance has entered a state."""
+    def on_transition(self, before: InstanceState, state: VrrpState) -> None:
+        """Note that an instance has entered a state."""
+        name = before.instance.name
         if self._state.phase(name) is not DrainPhase.SERVING:
             self._feed(fsm.InstanceEntered(name=name, is_master=state is VrrpState.MASTER))
 
-    def gap(self, seconds: float) -> None:
-        """Our loop did not run for so long."""
+    def stalled(self, seconds: float) -> None:
+        """Note for how long the loop did not run: nothing was received meanwhile."""
         self._feed(fsm.ListeningPaused(seconds=seconds))
 
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = (self._state.deadline, self._more_at, self._save_at)
-        return min((each for each in due if each is not None), default=None)
+        return earliest(self._state.deadline, self._more_at, self._save_at)
 
     def tick(self, now: float) -> None:
         """Let time pass."""
         if self._save_at is not None:
             self._save()
-        if (
-            self._more_at is not None
-            and self._instance_states is not None
-            and now >= self._more_at
-        ):
-            self.look(self._instance_states)
+        if self._more_at is not None and now >= self._more_at:
+            self.look()
         if self._state.deadline is not None and now >= self._state.deadline:
             has_link = host.has_link(self._interface)
-            self._feed(fsm.DrainTimePassed(blind=self._blind(), has_link=has_link), now)
+            self._feed(
+                fsm.DrainTimePassed(blind=self._listener.blindness(), has_link=has_link), now
+            )
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -226,7 +231,7 @@ class Drains:
             else:
                 self._log.info("drain.ended", instances=listed(names), cause=cause)
         if actions:
-            self.changed()
+            self._changed()
 
     def _answer(self, answer: fsm.AnswerRequest) -> None:
         request, lines = answer.id, answer.lines
@@ -243,7 +248,7 @@ class Drains:
         done = [each.id for each in self._answers.values() if each.verdict is not None]
         for each in done[:-_ANSWERS_KEPT]:
             del self._answers[each]
-        self.changed()
+        self._changed()
 
     # --- the record -----------------------------------------------------------------------------
 
@@ -265,9 +270,3 @@ class Drains:
                 files.remove_file(self._paths.drain)
             except AgentError as again:
                 self._log.error("drain.record_failed", error=str(again))
-
-
-def _masters(instance_states: InstanceStates) -> frozenset[str]:
-    return frozenset(
-        each.instance.name for each in instance_states.entries if each.state is VrrpState.MASTER
-    )

@@ -12,14 +12,16 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.service import Service, earliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.network.accept_rules import Answer, Ask, Report, Step
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.nft import NftRun
     from ipfailover_agent.system.process import ChildExit
 
@@ -29,27 +31,24 @@ _LOOK_SHARE: Final = 30  # looks take at most a 30th of the time: rules may chan
 _RUN_LIMIT: Final = 10.0  # seconds that nft gets beside the loop; 20000 rules take it 1.5 s
 
 
-class Firewalls:
-    """The rules of one agent. Every fault is logged, none is raised.
+class Firewalls(Service):
+    """The rules of one agent. Every fault is logged, none is raised."""
 
-    Args:
-        log: where events go.
-        environment: of nft.
-    """
-
-    def __init__(self, log: FilteringBoundLogger, environment: Mapping[str, str]) -> None:
-        self._log = log
-        self._environment = environment
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
         self._wanted_tag: str | None = None
         self._by_tag: dict[str, Firewall] = {}
 
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = (each.deadline for each in self._by_tag.values())
-        return min((each for each in due if each is not None), default=None)
+        return earliest(*(each.deadline for each in self._by_tag.values()))
 
-    def configure(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the active configuration."""
+        self.apply(candidate.settings, candidate.config, time.monotonic())
+
+    def apply(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
         """Let VRRP in where that is configured, and remove the rules where it no longer is."""
         if not (settings.manages_firewall or self._by_tag):
             return
@@ -88,8 +87,8 @@ class Firewalls:
         now = time.monotonic()
         return any(each.child_exited(child, now) for each in self._by_tag.values())
 
-    def remove_all(self) -> None:
-        """Remove all of the agent's rules, and wait for it; when the loop has ended."""
+    def close(self) -> None:
+        """Remove all of the agent's rules, and wait for it."""
         for each in self._by_tag.values():
             each.remove_all()
         self._by_tag.clear()

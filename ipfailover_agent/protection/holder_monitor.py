@@ -12,22 +12,25 @@ from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.rivalry import contexts, holders
 from ipfailover_agent.core.supervising.instance_states import InstanceStates
-from ipfailover_agent.report.status_model import HolderStatus
+from ipfailover_agent.report.status_model import HolderStatus, StatusPart
+from ipfailover_agent.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig, VrrpInstance
     from ipfailover_agent.core.network.packets import Advert
     from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.rivalry.holders import AdvertClaim
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
 
 
-class HolderMonitor:
-    """The holders of the active configuration's instances; ``changed`` is called for others."""
+class HolderMonitor(Service):
+    """The holders of the active configuration's instances."""
 
-    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
-        self.changed = changed
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
         self._claims: dict[str, tuple[AdvertClaim, ...]] = {}
         self._newest: dict[str, tuple[Advert, ContestContext]] = {}  # where there is one claim
         self._identities: dict[str, object] = {}
@@ -37,8 +40,12 @@ class HolderMonitor:
         self._reported: dict[str, tuple[tuple[str, int], ...]] = {}
         self._look_at: float | None = None
 
-    def configure(self, config: KeepalivedConfig, facts: HostFacts) -> None:
-        """Apply the active configuration; claims of instances that stay are kept."""
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the active configuration."""
+        self.apply(candidate.config, candidate.facts)
+
+    def apply(self, config: KeepalivedConfig, facts: HostFacts) -> None:
+        """Apply a configuration on a node; claims of instances that stay are kept."""
         before = {identity: name for name, identity in self._identities.items()}
         self._identities = {each.name: _identity(each) for each in config.instances}
         self._peers = {each.name: each.unicast_peers for each in config.instances}
@@ -50,7 +57,7 @@ class HolderMonitor:
         }
         self._look_at = time.monotonic()
 
-    def roster_is(self, instance_states: InstanceStates, now: float) -> None:
+    def on_instance_states(self, instance_states: InstanceStates, now: float) -> None:
         """Note the states of all instances."""
         self._instance_states, self._look_at = instance_states, now
 
@@ -76,7 +83,7 @@ class HolderMonitor:
         # By the wire: where the source address is new, the interface may have another one since.
         self._sources[name] = context.source
 
-    def gap(self, seconds: float) -> None:
+    def stalled(self, seconds: float) -> None:
         """Note that the loop did not run for so long; before what arrived meanwhile is read."""
         now = time.monotonic()
         self._claims = {
@@ -91,7 +98,7 @@ class HolderMonitor:
         return self._look_at
 
     def tick(self, now: float) -> None:
-        """Call ``changed`` where the holders are others."""
+        """Report it where the holders are others."""
         if self._look_at is None or now < self._look_at:
             return
         every = self._every(now)
@@ -104,9 +111,13 @@ class HolderMonitor:
         }
         if named != self._reported:
             self._reported = named
-            self.changed()
+            self._changed()
 
     # --- the state, for others ------------------------------------------------------------------
+
+    def status(self) -> StatusPart:
+        """Return the holders."""
+        return StatusPart(holders=self.named())
 
     def named(self) -> Mapping[str, tuple[HolderStatus, ...]]:
         """Return the holders of each instance's addresses, as far as they are known."""

@@ -5,26 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import AgentError
+from ipfailover_agent.report.status_model import StatusPart
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import track
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from structlog.typing import FilteringBoundLogger
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
 
-    from ipfailover_agent.core.paths import RunPaths
 
-
-class Holds:
+class Holds(Service):
     """Reasons by instance; a file is set while there is any. Instances are named.
 
     The files are called by what a reload keeps (``VrrpInstance.hold_name``): names of instances
     may pass to others.
     """
 
-    def __init__(self, log: FilteringBoundLogger, paths: RunPaths) -> None:
-        self._log = log
-        self._paths = paths
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
         self._reasons: dict[str, set[str]] = {}
         self._files: dict[str, str] = {}  # of the active configuration, by instance
         self.count = 0  # of instances that were held, each time
@@ -45,14 +46,22 @@ class Holds:
         for name, reasons in self._following(names).items():
             track.write(self._paths.hold(names[name]), is_set=bool(reasons))
 
-    def configure(self, names: Mapping[str, str]) -> None:
-        """Apply the active configuration as in :meth:`prepare`; reasons stay with their files."""
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the active configuration."""
+        self.apply(candidate.config.hold_names)
+
+    def apply(self, names: Mapping[str, str]) -> None:
+        """Use these files, given as in :meth:`prepare`; reasons stay with their files."""
         left = [name for name, file in self._files.items() if file not in names.values()]
         for name in left:
             self._reasons.pop(name, None)
             self._write(name)
         self._reasons = self._following(names)
         self._files = dict(names)
+
+    def status(self) -> StatusPart:
+        """Return how often an instance was held."""
+        return StatusPart(holds=self.count)
 
     def _following(self, names: Mapping[str, str]) -> dict[str, set[str]]:
         """Return the reasons that instances have when these names come into force."""

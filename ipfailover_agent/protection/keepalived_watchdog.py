@@ -9,55 +9,56 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.supervising import dump, liveness
+from ipfailover_agent.report.status_model import DumpStatus, Protection, StatusPart
+from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import process
 from ipfailover_agent.system.captured_run import CapturedRun
 from ipfailover_agent.system.dumping import DumpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Callable
 
     from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.process import ChildExit
 
 
-class KeepalivedWatchdog:
+class KeepalivedWatchdog(Service):
     """One keepalived at a time.
 
     Args:
-        log: where events go.
-        directory: keepalived's TMPDIR.
         kill: ends keepalived's process group at once.
         answered: called with every dump and when it was asked for.
     """
 
     def __init__(
         self,
+        common: Common,
         *,
-        log: FilteringBoundLogger,
-        directory: str,
         kill: Callable[[], None],
         answered: Callable[[tuple[InstanceDump, ...], float], None],
     ) -> None:
-        self._log = log
+        super().__init__(common)
         self._kill = kill
         self._answered = answered
         self._policy = liveness.LivenessPolicy()
         self._state = liveness.Liveness()
-        self._request = DumpRequest(directory)
+        self._request = DumpRequest(self._paths.temporary)
         self._lookup: CapturedRun | None = None
         self._pid: int | None = None
         self.refusal = ""
         self.latest: tuple[InstanceDump, ...] = ()
-        self.latest_at = 0.0  # UTC seconds
+        self._latest_at = 0.0  # UTC seconds
+        self.dumped_at: float | None = None  # when the newest dump was asked for, monotonic
 
     # --- which signal asks for a dump ------------------------------------------------------------
 
-    def begin(self, environment: Mapping[str, str]) -> None:
+    def begin(self) -> None:
         """Ask the program for the number of its signal; until then no dump is asked for."""
+        environment = {**self._environment, "TMPDIR": self._paths.temporary}
         try:
             program = process.find_program("keepalived", environment.get("PATH"))
             self._lookup = CapturedRun(dump.signal_command(program), environment)
@@ -95,19 +96,24 @@ class KeepalivedWatchdog:
         if self._request.signal_number is not None:
             self._step(liveness.WatchBegan())
 
-    def keepalived_ended(self) -> None:
+    def keepalived_ends(self) -> None:
         """Note that keepalived ended, or is about to."""
         self._pid = None
         self.latest = ()
         self._request.abandon()
         self._step(liveness.WatchEnded())
 
+    def keepalived_ended(self, *, keeps_holds: bool) -> None:  # noqa: ARG002 - for others
+        """Note that keepalived ended: its newest dump is no answer of the next one."""
+        self.keepalived_ends()
+        self.dumped_at = None
+
     def reload_began(self) -> None:
         """Note that keepalived got the signal to read its file again."""
         self._step(liveness.ReloadBegan())
 
     def reload_ended(self) -> None:
-        """Note that keepalived has read it."""
+        """Note that keepalived has read it, or that the reload is over."""
         self._step(liveness.ReloadEnded())
 
     @property
@@ -123,7 +129,7 @@ class KeepalivedWatchdog:
         """Look closely: keepalived may hang."""
         self._step(liveness.Suspicion())
 
-    def gap(self) -> None:
+    def stalled(self, _: float) -> None:
         """Note that the loop stood still."""
         self._step(liveness.TicksMissed())
 
@@ -132,13 +138,32 @@ class KeepalivedWatchdog:
         """Return for how many seconds keepalived has owed an answer, 0 if it does not."""
         return liveness.unanswered(self._state, self._policy)
 
+    def status(self) -> StatusPart:
+        """Return what keepalived itself reported, and whether it answers."""
+        at = utc(self._latest_at)
+        return StatusPart(
+            protections=(Protection(kind="watch", active=not self.refusal, reason=self.refusal),),
+            dumps={
+                each.name: DumpStatus(
+                    at=at,
+                    effective_priority=each.effective_priority,
+                    has_addresses=each.has_addresses,
+                    counters=each.counters,
+                    garp_delay=each.garp_delay,
+                )
+                for each in self.latest
+            },
+            can_ask=not self.refusal,
+            answered_ago=None if self.dumped_at is None else time.monotonic() - self.dumped_at,
+            owed=self.unanswered,
+        )
+
     # --- time -----------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = (self._state.deadline, self._request.deadline)
-        return min((each for each in due if each is not None), default=None)
+        return earliest(self._state.deadline, self._request.deadline)
 
     def tick(self, now: float) -> None:
         """Look for an answer, then let time pass."""
@@ -147,7 +172,8 @@ class KeepalivedWatchdog:
             answer = self._request.poll(now)
             if isinstance(answer, liveness.DumpReceived):
                 self._step(answer)
-                self.latest, self.latest_at = answer.instances, time.time()
+                self.latest, self._latest_at = answer.instances, time.time()
+                self.dumped_at = asked_at
                 self._answered(answer.instances, asked_at)
             elif answer is not None:
                 self._log.warning("dump.failed", reason=answer.reason)

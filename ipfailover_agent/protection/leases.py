@@ -12,30 +12,35 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.core.errors import AgentError, NotPermittedError
-from ipfailover_agent.core.model import family_of
+from ipfailover_agent.core.model import VrrpState, family_of
 from ipfailover_agent.core.supervising import lease
 from ipfailover_agent.core.supervising.lease import Punctuality
 from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.report.status_model import LeaseStatus, Protection, StatusPart
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import host
 from ipfailover_agent.system.netlink import AddressSocket
 from ipfailover_agent.system.rtnetlink import FOR_EVER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Collection, Iterable, Iterator
 
     from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.rtnetlink import HeldAddress
 
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds, or is locked by another process
 
 
-class Leases:
+class Leases(Service):
     """Renewals on one interface. Every fault is logged, none is raised."""
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
-        self._log = log
+    deadline: float | None = None
+
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
         self._repeats = Repeats()
         self._netlink: AddressSocket | None = None
         self._seconds = 0
@@ -47,7 +52,7 @@ class Leases:
         self._left: frozenset[IPAddress] = frozenset()
         self._renewed_at: float | None = None
         self._refusal = ""
-        self.deadline: float | None = None
+        self._addresses: tuple[IPAddress, ...] = ()  # of all instances
         self.lateness = 0.0
         self.worst_lateness = 0.0
         self.lapses = 0
@@ -58,11 +63,6 @@ class Leases:
     def is_on(self) -> bool:
         """Return whether held addresses would vanish by themselves."""
         return bool(self._seconds) and not self._refusal
-
-    @property
-    def refusal(self) -> str:
-        """Return why leases cannot be had here, or nothing."""
-        return self._refusal
 
     @property
     def seconds(self) -> int:
@@ -81,14 +81,48 @@ class Leases:
         until = self.leased_until
         return now if until is not None and now >= until else self._lapsed_at
 
-    def configure(self, *, seconds: int, interface: str, now: float) -> None:
-        """Apply the lease, 0 for none, and the interface of the active configuration."""
+    def status(self) -> StatusPart:
+        """Return the lease, and which of the configured addresses the kernel has."""
+        until = self.leased_until
+        present = self.present(self._addresses) if self._addresses else frozenset()
+        return StatusPart(
+            protections=(Protection(kind="lease", active=self.is_on, reason=self._refusal),),
+            lease=LeaseStatus(
+                seconds=self.seconds,
+                lateness=round(self.lateness, 3),
+                worst_lateness=round(self.worst_lateness, 3),
+                lapses=self.lapses,
+            ),
+            lease_remaining=None if until is None else round(until - time.monotonic(), 2),
+            present=None if present is None else frozenset(map(str, present)),
+        )
+
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the lease and the interface of the active configuration."""
+        seconds, interface = candidate.settings.address_lease, candidate.config.interface
+        self.apply(seconds=seconds, interface=interface, now=time.monotonic())
+
+    def apply(self, *, seconds: int, interface: str, now: float) -> None:
+        """Apply a lease, 0 for none, on an interface."""
         if self.is_on and not seconds and self._held:
             self._renew(FOR_EVER)
         if (seconds, interface) != (self._seconds, self._interface):
             self._renewed_at = None  # what was renewed was another lease
         self._seconds, self._interface = seconds, interface
         self._plan(now)
+
+    def on_instance_states(self, instance_states: InstanceStates, now: float) -> None:
+        """Note the addresses of all instances, and what the instances hold."""
+        entries = instance_states.entries
+        self._addresses = tuple(_addresses_of(entries))
+        held = frozenset(_addresses_of(each for each in entries if each.state is VrrpState.MASTER))
+        if held != self._held:
+            self.holds(held, now)
+
+    def on_transition(self, before: InstanceState, state: VrrpState) -> None:
+        """Look after the addresses of an instance that leaves MASTER."""
+        if before.state is VrrpState.MASTER and state is not VrrpState.MASTER:
+            self.left([each.address for each in before.instance.all_addresses])
 
     def holds(self, addresses: Collection[IPAddress], now: float) -> None:
         """Note what the instances hold as MASTER; a new address is leased at once."""
@@ -98,14 +132,15 @@ class Leases:
         elif not self._held <= before and self.is_on and not self._is_expiring:
             self.deadline = now
 
-    def expire(self) -> None:
-        """Renew no more, until :meth:`resume`: the kernel removes what keepalived does not."""
+    def keepalived_ends(self) -> None:
+        """Renew no more, until it has ended: the kernel removes what keepalived does not."""
         self._is_expiring = True
         self.deadline, self._renewed_at = None, None
 
-    def resume(self) -> None:
-        """Renew again what is held from now on."""
+    def keepalived_ended(self, *, keeps_holds: bool) -> None:  # noqa: ARG002 - for others
+        """Renew again what is held from now on, and look after what was held."""
         self._is_expiring = False
+        self.left(self._held)
 
     def left(self, addresses: Collection[IPAddress]) -> None:
         """Note the addresses of an instance that left MASTER; :meth:`sweep` looks after them."""
@@ -136,7 +171,8 @@ class Leases:
             self._log.info("lease.undone", addresses=deleted)
 
     def tick(self, now: float) -> None:
-        """Renew if it is time; call it before any other work."""
+        """Renew if it is time: after the FIFO was read, before all other work."""
+        self.sweep()
         if self.deadline is None or now < self.deadline:
             return
         self.lateness = now - self.deadline
@@ -260,6 +296,11 @@ class Leases:
         """Close the socket."""
         if self._netlink is not None:
             self._netlink.close()
+
+
+def _addresses_of(entries: Iterable[InstanceState]) -> Iterator[IPAddress]:
+    for entry in entries:
+        yield from (each.address for each in entry.instance.all_addresses)
 
 
 class _Choice:

@@ -19,13 +19,14 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.network import timers
 from ipfailover_agent.core.supervising import deafness, link_state
 from ipfailover_agent.core.supervising.dump import InstanceDump
+from ipfailover_agent.core.telling.transition import Withholding
+from ipfailover_agent.report.status_model import StatusPart
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import link_facts
 from ipfailover_agent.system.link_monitor import AddressNotice, LinkMonitor, LinkNotice, Overrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.core.model import (
         Family,
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
         KeepalivedConfig,
     )
     from ipfailover_agent.core.supervising.dump import VrrpStatistics
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.contests import Contests
     from ipfailover_agent.protection.holds import Holds
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.link_monitor import Notice
-    from ipfailover_agent.system.loop import Loop
 
     _Sockets = tuple[Family, IPAddress | None, bool]  # the last: by unicast
 
@@ -61,11 +63,10 @@ class _Evidence(Struct):
     latest: tuple[InstanceDump, ...] = ()
 
 
-class LinkWatch:
+class LinkWatch(Service):
     """The interface of one keepalived at a time.
 
     Args:
-        log: where events go.
         holds: the track files.
         keepalived_watchdog: asks keepalived for dumps.
         contests: receive adverts; they need the node's present addresses.
@@ -73,18 +74,19 @@ class LinkWatch:
             something else is under way.
     """
 
+    source = SOURCE
+
     def __init__(
         self,
+        common: Common,
         *,
-        log: FilteringBoundLogger,
         holds: Holds,
         keepalived_watchdog: KeepalivedWatchdog,
         contests: Contests,
         restart: Callable[[str], bool],
     ) -> None:
-        self.changed: Callable[[], None] = lambda: None  # the status has to be written
+        super().__init__(common)
         self._told: tuple[object, ...] = ()
-        self._log = log
         self._holds = holds
         self._keepalived_watchdog = keepalived_watchdog
         self._contests = contests
@@ -92,7 +94,6 @@ class LinkWatch:
         self._policy = link_state.LinkPolicy()
         self._deaf_policy = deafness.DeafnessPolicy()
         self._monitor: LinkMonitor | None = None
-        self._loop: Loop | None = None
         self._config: KeepalivedConfig | None = None
         self._facts: HostFacts | None = None
         self._virtual: frozenset[IPAddress] = frozenset()
@@ -120,6 +121,16 @@ class LinkWatch:
         names = [each.name for each in config.instances]
         return (*found, *deafness.troubles(self._deafness, config.interface, names))
 
+    def status(self) -> StatusPart:
+        """Return why the node is not ready."""
+        return StatusPart(troubles=self.troubles())
+
+    def withholding(self, name: str) -> Withholding | None:
+        """Return why an instance is held for want of its source, None where it is not."""
+        if REASON not in self._holds.reasons(name):
+            return None
+        return Withholding(reason=REASON, text=self.cause())
+
     def cause(self) -> str:
         """Return why instances are held: for want of their source address, or of frames."""
         interface = "" if self._config is None else self._config.interface
@@ -127,23 +138,35 @@ class LinkWatch:
 
     # --- what happens ---------------------------------------------------------------------------
 
-    def begin(self, loop: Loop) -> None:
+    def begin(self) -> None:
         """Subscribe to the kernel's notices; where that is refused, look from time to time."""
-        self._loop = loop
         try:
             self._monitor = LinkMonitor()
         except AgentError as error:
             self._log.warning("links.unheard", reason=str(error))
         else:
-            loop.watch_readable(self._monitor.fileno(), SOURCE)
+            self._loop.watch_readable(self._monitor.fileno(), SOURCE)
 
-    def configure(self, candidate: Candidate) -> Candidate:
-        """Apply the configuration in force; return it with the node as it is now.
+    def with_present_node(self, candidate: Candidate) -> Candidate:
+        """Return the configuration in force, or about to be, with the node as it is now.
 
-        The node's state when the candidate was built may be long gone: a refused reload leaves
-        the former configuration in force, with the state that it was built on.
+        The node's state when the candidate was built may be long gone: a reload that is rolled
+        back brings the former configuration, with the state that it was built on.
         """
-        is_first, config = self._config is None, candidate.config
+        config = candidate.config
+        if self._config is None:  # it was looked at a moment ago
+            return candidate
+        virtual = frozenset(config.addresses)
+        sources = link_state.named_sources(candidate.settings, config)
+        with contextlib.suppress(AgentError):  # it is looked at soon in any case
+            found = link_facts.look(config.interface, virtual, sources)
+            facts = _facts_with(candidate.facts, config.interface, virtual, found)
+            return candidate if facts is None else replace(candidate, facts=facts)
+        return candidate
+
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the configuration in force."""
+        config = candidate.config
         if self._state is not None and config.interface != (self._config or config).interface:
             # a reload moves everything there, with sockets that are new
             self._state = link_state.ServedLink(
@@ -156,14 +179,8 @@ class LinkWatch:
         self._needs = link_state.needs(config)
         self._sources = link_state.named_sources(candidate.settings, config)
         self._look_soon(time.monotonic())
-        if is_first:  # it was looked at a moment ago
-            return candidate
-        with contextlib.suppress(AgentError):  # it is looked at soon in any case
-            found = link_facts.look(config.interface, self._virtual, self._sources)
-            self._facts = self._facts_with(config, found) or candidate.facts
-        return replace(candidate, facts=self._facts)
 
-    def starts(self) -> None:
+    def keepalived_starts(self) -> None:
         """Note that keepalived is about to be started: on the interface as it is now."""
         interface = "" if self._config is None else self._config.interface
         self._state = link_state.ServedLink(index=link_facts.index_of(interface))
@@ -177,17 +194,17 @@ class LinkWatch:
         interfaces = () if self._facts is None else self._facts.interfaces
         self._ports.update((each.name, each.port_of) for each in interfaces if each.port_of)
 
-    def ended(self) -> None:
+    def keepalived_ends(self) -> None:
         """Note that keepalived ended, or is about to."""
         self._state = self._awaited = None
         self._deafness = deafness.ended(self._deafness)
         self._evidence = _Evidence()
 
-    def gap(self) -> None:
+    def stalled(self, _: float) -> None:
         """Note that the loop stood still: what was measured across that is worth nothing."""
         self._deafness = deafness.ended(self._deafness)
 
-    def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+    def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Note keepalived's answer to a question of ``asked_at``."""
         since = self._evidence.since
         if since is not None and asked_at >= since:
@@ -222,7 +239,7 @@ class LinkWatch:
         told = (known, index, frozenset(self._deafness.deaf))
         if told != self._told:
             self._told = told
-            self.changed()
+            self._changed()
 
     def _others_heard(self, instances: tuple[InstanceDump, ...]) -> bool:
         """Return whether an advert of another node came lately, by the wire or by the counters."""
@@ -302,25 +319,12 @@ class LinkWatch:
 
     def _follow(self, config: KeepalivedConfig, found: link_state.LinkFacts) -> None:
         """Give contests the present addresses of this node."""
-        facts = self._facts_with(config, found)
+        before = self._facts
+        facts = before and _facts_with(before, config.interface, self._virtual, found)
         if facts is not None:
             self._facts = facts
             self._contests.node_is(facts)
-            self.changed()
-
-    def _facts_with(
-        self, config: KeepalivedConfig, found: link_state.LinkFacts
-    ) -> HostFacts | None:
-        """Return the node as it was found, None where that is already known."""
-        facts = self._facts
-        before = None if facts is None else facts.interface(config.interface)
-        if facts is None or found.index is None or before is None:
-            return None
-        now = replace(before, index=found.index, addresses=found.held)
-        if now == _without(before, self._virtual):
-            return None
-        interfaces = tuple(now if each is before else each for each in facts.interfaces)
-        return replace(facts, interfaces=interfaces)
+            self._changed()
 
     def _judge(
         self,
@@ -404,7 +408,7 @@ class LinkWatch:
         self._held = names
 
     def _unwatch(self) -> None:
-        if self._monitor is not None and self._loop is not None:
+        if self._monitor is not None:
             self._loop.unwatch(self._monitor.fileno())
             self._monitor.close()
         self._monitor = None
@@ -412,6 +416,20 @@ class LinkWatch:
     def close(self) -> None:
         """Close the socket."""
         self._unwatch()
+
+
+def _facts_with(
+    facts: HostFacts, interface: str, virtual: frozenset[IPAddress], found: link_state.LinkFacts
+) -> HostFacts | None:
+    """Return the node as it was found, None where that is already known."""
+    before = facts.interface(interface)
+    if found.index is None or before is None:
+        return None
+    now = replace(before, index=found.index, addresses=found.held)
+    if now == _without(before, virtual):
+        return None
+    interfaces = tuple(now if each is before else each for each in facts.interfaces)
+    return replace(facts, interfaces=interfaces)
 
 
 def _without(interface: Interface, virtual: frozenset[IPAddress]) -> Interface:

@@ -16,17 +16,17 @@ from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising import probe
 from ipfailover_agent.protection.listener_watch import ListenerWatch
 from ipfailover_agent.report.logs import Repeats
+from ipfailover_agent.report.status_model import StatusPart
+from ipfailover_agent.service import Service, earliest
 from ipfailover_agent.system import files, track
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Callable
 
     from ipfailover_agent.core.model import PortProbes
-    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.supervising.instance_states import InstanceStates
-    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.probing import CheckRounds
     from ipfailover_agent.system.process import ChildExit
 
@@ -36,29 +36,22 @@ _RETRY: Final = 1.0  # seconds after which a track file that could not be writte
 _ELIGIBLE: Final = {VrrpState.BACKUP, VrrpState.MASTER}
 
 
-class Probes:
+class Probes(Service):
     """The probes of the active configuration, if it has any. Only :meth:`prepare` raises.
 
     Args:
-        log: where events go.
-        paths: of the run directory.
-        environment: of the check script.
+        judged: called with each verdict: why the check fails, None where it passes.
     """
 
-    def __init__(
-        self,
-        log: FilteringBoundLogger,
-        paths: RunPaths,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        self._log = log
-        self._paths = paths
-        self._environment = environment or {}
-        self._loop: Loop | None = None
+    source = SOURCE
+
+    def __init__(self, common: Common, judged: Callable[[str | None], None]) -> None:
+        super().__init__(common)
+        self._judged = judged
         self._rounds: CheckRounds | None = None
         self._prober_fd: int | None = None
         self._policy: probe.ProbePolicy | None = None
-        self.listeners = ListenerWatch(log, self._on_gone)
+        self.listeners = ListenerWatch(self._log, self._on_gone)
         self._is_eligible = False  # an instance may hold its addresses, or holds them
         self._judged_at: float | None = None  # when the round after the last one judged is due
         self._is_healthy = False  # the content of the track file, written or due
@@ -100,12 +93,15 @@ class Probes:
         """Return whether ports are probed at the moment: the agent alone makes the check."""
         return self._rounds is not None and not self._rounds.is_script
 
-    def configure(self, probes: PortProbes | None, loop: Loop) -> None:
-        """Probe as the active configuration says; a policy that stays is left alone."""
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the active configuration."""
+        self.apply(candidate.config.port_probes)
+
+    def apply(self, probes: PortProbes | None) -> None:
+        """Probe as that says; a policy that stays is left alone."""
         if probes is None:
             self.close()
             return
-        self._loop = loop
         policy, is_script = probe.policy_for(probes), not probes.ports
         # A script may be judged as its only port was, and is another check all the same.
         is_same = self._rounds is not None and is_script == self._rounds.is_script
@@ -113,12 +109,12 @@ class Probes:
             self._rounds.begin(time.monotonic(), policy)
         elif not is_same:
             self._close_rounds()
-            self._begin(policy, loop, is_script=is_script)
+            self._begin(policy, is_script=is_script)
         self._policy = policy
-        self.listeners.configure(probes.listeners, probes.watch, loop)
+        self.listeners.configure(probes.listeners, probes.watch, self._loop)
         self._explain()
 
-    def _begin(self, policy: probe.ProbePolicy, loop: Loop, *, is_script: bool) -> None:
+    def _begin(self, policy: probe.ProbePolicy, *, is_script: bool) -> None:
         from ipfailover_agent.system import probing  # noqa: PLC0415 - not always
 
         if is_script:
@@ -132,7 +128,7 @@ class Probes:
         else:
             self._rounds = prober = probing.Prober(policy, self._on_report)
             self._prober_fd = prober.fileno()
-            loop.watch_readable(self._prober_fd, SOURCE)
+            self._loop.watch_readable(self._prober_fd, SOURCE)
         self._rounds.begin(time.monotonic())
 
     def close(self) -> None:
@@ -143,7 +139,7 @@ class Probes:
             self._policy = self._retry_at = None
 
     def _close_rounds(self) -> None:
-        if self._prober_fd is not None and self._loop is not None:
+        if self._prober_fd is not None:
             self._loop.unwatch(self._prober_fd)
             with contextlib.suppress(AgentError):  # the last line in that file is no longer true
                 files.remove_file(self._paths.check_reason)
@@ -151,7 +147,7 @@ class Probes:
             self._rounds.close()
         self._rounds = self._prober_fd = self._told = self._judged_at = None
 
-    def roster_is(self, instance_states: InstanceStates) -> None:
+    def on_instance_states(self, instance_states: InstanceStates, _: float) -> None:
         """Note the states of all instances: while none is eligible, no listener is watched."""
         self._is_eligible = any(each.state in _ELIGIBLE for each in instance_states.entries)
         self._regulate()
@@ -160,15 +156,23 @@ class Probes:
 
     @property
     def deadline(self) -> float | None:
-        """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        rounds = self._rounds
-        due = (None if rounds is None else rounds.deadline, self._retry_at)
-        return min((each for each in due if each is not None), default=None)
+        """Return when to look after the listeners."""
+        return self.listeners.deadline
 
-    def tick(self, now: float) -> bool:
+    def tick(self, now: float) -> None:
+        """Probe if it is time, and look after the listeners."""
+        self.resume(now)
+        self.listeners.tick(now)
+
+    @property
+    def resume_at(self) -> float | None:
+        """Return when to :meth:`resume`."""
+        return earliest(None if self._rounds is None else self._rounds.deadline, self._retry_at)
+
+    def resume(self, now: float) -> bool:
         """Probe if it is time, write again what could not be written; return if there is news."""
-        deadline = self.deadline
-        if deadline is None or now < deadline:
+        due = self.resume_at
+        if due is None or now < due:
             return False
         self._has_news = False
         if self._retry_at is not None and now >= self._retry_at:
@@ -189,10 +193,13 @@ class Probes:
         self._explain()
         return True
 
-    @property
-    def took(self) -> float | None:
-        """Return the seconds that the last round took: the slowest port's, None before one."""
-        return self._rounds.state.took if self._rounds and self._probes_ports else None
+    def status(self) -> StatusPart:
+        """Return how long the last round took: the slowest port's time."""
+        took = self._rounds.state.took if self._rounds and self._probes_ports else None
+        return StatusPart(
+            protections=(self.listeners.protection(),),
+            check_took=None if took is None else round(took, 6),
+        )
 
     def _on_gone(self, cause: str) -> bool:
         """Probe at once: a listener is gone; return whether there is news, or something due."""
@@ -210,11 +217,13 @@ class Probes:
         self._has_news = True
         self._write()
         if report.is_healthy:
+            self._judged(None)
             self._log.info("check.passed")
             return
         reason = report.reason
         if not self._probes_ports:
             reason = files.read_reason(self._paths.check_reason) or "the check script fails"
+        self._judged(reason)
         told = {"cause": report.cause} if report.cause else {}
         self._log.warning("check.failed", reason=reason, **told)
 

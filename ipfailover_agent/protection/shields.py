@@ -16,18 +16,21 @@ from ipfailover_agent.core.model import ConflictMode
 from ipfailover_agent.core.network.signatures import TABLE
 from ipfailover_agent.core.rivalry import shield
 from ipfailover_agent.core.rivalry.shield import Shield
-from ipfailover_agent.report.status_model import Protection
+from ipfailover_agent.report.status_model import Protection, StatusPart
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Mapping
 
     from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.core.network.packets import Advert, Carp
     from ipfailover_agent.core.network.signatures import Signature
     from ipfailover_agent.core.rivalry.contexts import ContestContext
+    from ipfailover_agent.core.supervising.instance_states import InstanceStates
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
+    from ipfailover_agent.service import Common
     from ipfailover_agent.system.nft import NftRun
     from ipfailover_agent.system.process import ChildExit
 
@@ -45,24 +48,16 @@ _OTHER_PROGRAM: Final = (
 _KEPT_FROM_US: Final = "nftables does not answer: NET_ADMIN or the kernel's nf_tables is missing"
 
 
-class Shields:
+class Shields(Service):
     """The shield of one agent.
 
     Args:
-        log: where events go.
-        environment: of nft.
-        keepalived: returns the pid of the keepalived that runs, None while none does.
+        keepalived_watchdog: knows the pid of the keepalived that runs.
     """
 
-    def __init__(
-        self,
-        log: FilteringBoundLogger,
-        environment: Mapping[str, str],
-        keepalived: Callable[[], int | None],
-    ) -> None:
-        self._log = log
-        self._environment = environment
-        self._keepalived = keepalived
+    def __init__(self, common: Common, keepalived_watchdog: KeepalivedWatchdog) -> None:
+        super().__init__(common)
+        self._keepalived_watchdog = keepalived_watchdog
         self._is_on = False
         self._why_off = ""
         self._interface = ""
@@ -83,7 +78,6 @@ class Shields:
         self._may_be_there = False  # the table, of this run or a former one
         self._is_full = False
         self._reported = self.protection()
-        self.changed: Callable[[], None] = lambda: None  # called when protection() is another
 
     # --- the state, for others ------------------------------------------------------------------
 
@@ -97,6 +91,10 @@ class Shields:
             reason = reason or self._other_program
         is_active = self._is_on and not (reason or self._other_program)
         return Protection(kind="shield", active=is_active, reason=reason if self._is_on else "")
+
+    def status(self) -> StatusPart:
+        """Return whether it works."""
+        return StatusPart(protections=(self.protection(),))
 
     def outlook(self) -> str:
         """Return what happens next with a foreign speaker, as the end of a sentence."""
@@ -118,8 +116,12 @@ class Shields:
 
     # --- configuration --------------------------------------------------------------------------
 
-    def configure(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
-        """Apply the active configuration; what is no longer foreign is let in again."""
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the active configuration."""
+        self.apply(candidate.settings, candidate.config, time.monotonic())
+
+    def apply(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
+        """Apply settings and configuration; what is no longer foreign is let in again."""
         was_on = self._is_on
         resolves = config.conflict is ConflictMode.RESOLVE
         self._is_on = settings.shield and resolves
@@ -153,7 +155,7 @@ class Shields:
 
     # --- received adverts -----------------------------------------------------------------------
 
-    def on_advert(
+    def judge(
         self, name: str, advert: Advert, context: ContestContext, now: float, *, is_ours: bool
     ) -> Signature | None:
         """Note an advert for an instance's id; return what is foreign of it, None for nothing."""
@@ -219,7 +221,7 @@ class Shields:
         now = self.protection()
         if now != self._reported:
             self._reported = now
-            self.changed()
+            self._changed()
 
     def _look(self, now: float) -> None:
         """Look which processes have sockets for VRRP, and whether the table is still there."""
@@ -270,7 +272,7 @@ class Shields:
         """
         from ipfailover_agent.system import raw_sockets  # noqa: PLC0415 - likewise
 
-        pid = self._keepalived()
+        pid = self._keepalived_watchdog.keepalived
         if pid is None:
             # A new socket's owner is unknown, and there is no keepalived of the agent to protect.
             if raw_sockets.vrrp_sockets() - self._sockets:
@@ -379,8 +381,8 @@ class Shields:
         if reason:
             self._log.error("protection.off", kind="shield", reason=reason)
 
-    def remove_all(self) -> None:
-        """Remove the table, and wait for it; when the loop has ended."""
+    def close(self) -> None:
+        """Remove the table, and wait for it."""
         from ipfailover_agent.core.network import nft_commands  # noqa: PLC0415 - at the end
         from ipfailover_agent.system import nft  # noqa: PLC0415 - likewise
 

@@ -13,15 +13,13 @@ from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import ConflictMode, VrrpState
 from ipfailover_agent.core.planning import ownership
 from ipfailover_agent.core.rivalry import strays
+from ipfailover_agent.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from structlog.typing import FilteringBoundLogger
-
     from ipfailover_agent.core.model import IPAddress
     from ipfailover_agent.core.network.packets import Advert, Announcement
-    from ipfailover_agent.core.paths import RunPaths
     from ipfailover_agent.core.rivalry.contexts import ContestContext
     from ipfailover_agent.core.rivalry.strays import StrayClaim
     from ipfailover_agent.core.supervising.dump import InstanceDump
@@ -29,30 +27,23 @@ if TYPE_CHECKING:
     from ipfailover_agent.prepare import Candidate
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.protection.leases import Leases
+    from ipfailover_agent.service import Common
 
 _LOOK_EVERY: Final = 0.9  # seconds, while other nodes advertise: at each advert of one of them
 
 
-class StrayRemoval:
+class StrayRemoval(Service):
     """The addresses of one configuration that are on its interface and are held elsewhere.
 
     Args:
-        log: where events go.
-        paths: of the run directory.
         leases: looks at the interface.
         keepalived_watchdog: asks keepalived.
     """
 
     def __init__(
-        self,
-        *,
-        log: FilteringBoundLogger,
-        paths: RunPaths,
-        leases: Leases,
-        keepalived_watchdog: KeepalivedWatchdog,
+        self, common: Common, leases: Leases, keepalived_watchdog: KeepalivedWatchdog
     ) -> None:
-        self._log = log
-        self._paths = paths
+        super().__init__(common)
         self._leases = leases
         self._keepalived_watchdog = keepalived_watchdog
         self._candidate: Candidate | None = None
@@ -61,12 +52,12 @@ class StrayRemoval:
         self._elsewhere: frozenset[IPAddress] = frozenset()  # of instances not MASTER here
         self._kept: frozenset[IPAddress] = frozenset()  # the node's own, for all that is known
 
-    def configure(self, candidate: Candidate) -> None:
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
         """Apply the active configuration: what it adds may be on the interface already."""
         self._candidate = candidate
         self._state, self._kept = strays.StrayAddresses(), frozenset()
 
-    def roster_is(self, instance_states: InstanceStates) -> None:
+    def on_instance_states(self, instance_states: InstanceStates, _: float) -> None:
         """Note the states of all instances."""
         self._masters = instance_states.names_in(VrrpState.MASTER)
         self._elsewhere = frozenset(
@@ -101,7 +92,7 @@ class StrayRemoval:
         if is_asked:
             self._keepalived_watchdog.want_dump()
 
-    def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+    def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Judge by keepalived's answer which instances are MASTER here."""
         if not self._state.claims:
             return

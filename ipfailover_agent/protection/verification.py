@@ -13,45 +13,39 @@ from ipfailover_agent.core.changing.verify import VerifyOutcome
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import family_of
 from ipfailover_agent.core.supervising.supervision import VerificationEnded
+from ipfailover_agent.service import Service
 from ipfailover_agent.system.netlink import AddressSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Collection
 
     from ipfailover_agent.core.changing.verify import Expectation, Held
     from ipfailover_agent.core.supervising.dump import InstanceDump
     from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
+    from ipfailover_agent.service import Common
 
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds
 
 
-class Verifier:
+class Verifier(Service):
     """One verification at a time, which ends with VerificationEnded through ``dispatch``.
 
     Where keepalived cannot be asked at all it ends at once; the log has the reason already.
     Where it does not answer in time, :meth:`conclude` ends it; a later answer is ignored.
     """
 
-    def __init__(
-        self,
-        *,
-        log: FilteringBoundLogger,
-        keepalived_watchdog: KeepalivedWatchdog,
-        dispatch: Callable[[VerificationEnded], None],
-    ) -> None:
-        self._log = log
+    deadline: float | None = None
+
+    def __init__(self, common: Common, keepalived_watchdog: KeepalivedWatchdog) -> None:
+        super().__init__(common)
         self._keepalived_watchdog = keepalived_watchdog
-        self._dispatch = dispatch
         self._policy = verify.VerifyPolicy()
         self._expected: Expectation | None = None
         self._state = verify.Verification()
         self._began_at = 0.0
         self._trouble = ""
-        self.deadline: float | None = None
 
-    def begin(self, expected: Expectation | None) -> None:
+    def verify(self, expected: Expectation | None) -> None:
         """Look whether keepalived, which has read its file, does what that says."""
         if expected is None or not self._keepalived_watchdog.can_ask:
             self._dispatch(VerificationEnded())
@@ -64,14 +58,21 @@ class Verifier:
         """End the verification by what was seen: the time is up."""
         waited = time.monotonic() - self._began_at
         outcome, text = verify.conclude(self._state, waited, self._policy)
-        self.end()
+        self._end()
         if outcome is VerifyOutcome.DIFFERS:
             self._dispatch(VerificationEnded(difference=text))
         else:
             self._dispatch(VerificationEnded(doubt=self._trouble or text))
 
-    def end(self) -> None:
+    def reload_ended(self) -> None:
         """Forget the verification: its outcome is no longer wanted."""
+        self._end()
+
+    def keepalived_ends(self) -> None:
+        """Forget the verification."""
+        self._end()
+
+    def _end(self) -> None:
         self._expected, self.deadline = None, None
 
     def tick(self, now: float) -> None:
@@ -80,7 +81,7 @@ class Verifier:
             self.deadline = None
             self._keepalived_watchdog.want_dump()
 
-    def dumped(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+    def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Judge an answer of keepalived."""
         if self._expected is None or asked_at < self._began_at:
             return
@@ -98,10 +99,10 @@ class Verifier:
             case VerifyOutcome.PENDING:
                 self.deadline = now + self._policy.look_every
             case VerifyOutcome.AGREES:
-                self.end()
+                self._end()
                 self._dispatch(VerificationEnded())
             case VerifyOutcome.DIFFERS:
-                self.end()
+                self._end()
                 self._dispatch(VerificationEnded(difference=verify.describe(self._state)))
 
 

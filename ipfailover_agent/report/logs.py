@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from msgspec import Struct
 
@@ -61,6 +61,36 @@ def configure(sink: Sink, *, log_format: LogFormat, level: str) -> FilteringBoun
         cache_logger_on_first_use=False,
     )
     return logger
+
+
+class _Recording:
+    """A log whose events are recorded first; a processor would not see those below its level."""
+
+    def __init__(self, log: FilteringBoundLogger, record: Callable[..., None]) -> None:
+        self.debug = log.debug
+        self._log = log
+        self._record = record
+
+    def info(self, event: str, **fields: object) -> None:
+        self._record(event, **fields)
+        self._log.info(event, **fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._record(event, **fields)
+        self._log.warning(event, **fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._record(event, **fields)
+        self._log.error(event, **fields)
+
+
+def recording(log: FilteringBoundLogger, record: Callable[..., None]) -> FilteringBoundLogger:
+    """Return a log whose events, but those of debug, come to ``record`` first, at any level.
+
+    It has the four methods that the agent calls. A second logger of structlog around the first
+    would cost 20 us for each event, and a takeover of 254 addresses has as many.
+    """
+    return cast("FilteringBoundLogger", _Recording(log, record))
 
 
 def _processors(log_format: LogFormat) -> list[Processor]:

@@ -8,12 +8,14 @@ its meaning, new fields do not count.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import asdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from ipfailover_agent.core.supervising.dump import VrrpStatistics
 
 SCHEMA = 1
@@ -237,6 +239,60 @@ class ListenStatus(Struct, frozen=True, kw_only=True):
     address: str
     active: bool
     reason: str = ""
+
+
+class StatusPart(Struct, frozen=True, kw_only=True):
+    """What one service knows, for the status; mappings are by the instance's name.
+
+    Attributes:
+        protections: the mechanisms of the service.
+        troubles: why the node is not ready.
+        lease_remaining: seconds, for every instance that is MASTER.
+        held: why instances are kept in FAULT for a rival; ``drained``: how they are drained.
+        contests: how often an instance was held for a rival; ``holds``: for any reason.
+        check_took: how many seconds the agent's own check took last.
+        present: the configured addresses that the kernel has, None where it gives no answer.
+        can_ask: keepalived can be asked; ``answered_ago``: seconds since it was asked for its
+            newest answer, None without one; ``owed``: for how long it has owed the next one.
+    """
+
+    protections: tuple[Protection, ...] = ()
+    troubles: tuple[str, ...] = ()
+    lease: LeaseStatus = LeaseStatus()
+    lease_remaining: float | None = None
+    dumps: Mapping[str, DumpStatus] = field(default_factory=dict)
+    holders: Mapping[str, tuple[HolderStatus, ...]] = field(default_factory=dict)
+    rivals: Mapping[str, tuple[RivalStatus, ...]] = field(default_factory=dict)
+    unanswered: Mapping[str, tuple[UnansweredStatus, ...]] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
+    drained: Mapping[str, str] = field(default_factory=dict)
+    drain_requests: tuple[DrainRequestStatus, ...] = ()
+    contests: int = 0
+    holds: int = 0
+    check_took: float | None = None
+    listen: ListenStatus | None = None
+    present: frozenset[str] | None = None
+    can_ask: bool = True
+    answered_ago: float | None = None
+    owed: float = 0.0
+
+
+NOTHING: Final = StatusPart()
+
+
+def together(parts: Iterable[StatusPart]) -> StatusPart:
+    """Return what all parts show; each field is that of one part, or tuples one after another."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        if part is NOTHING:
+            continue
+        for name in StatusPart.__struct_fields__:
+            value = getattr(part, name)
+            if isinstance(value, tuple):
+                found[name] = (*found.get(name, ()), *value)
+            elif value != getattr(NOTHING, name):
+                found[name] = value
+    return StatusPart(**found)
 
 
 class AgentStatus(Struct, frozen=True, kw_only=True):

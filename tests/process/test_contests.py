@@ -18,11 +18,14 @@ from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.rivalry.state import AdvertSeen
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.prepare import Candidate
+from ipfailover_agent.protection.advert_listener import AdvertListener
 from ipfailover_agent.protection.contests import REASON, Contests
 from ipfailover_agent.protection.shields import Shields
 from ipfailover_agent.system.loop import Loop
 from tests.support.netns import fresh_namespace
+from tests.support.services import common
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -78,14 +81,19 @@ class World:
         self.holds = TrackFiles()
         holds: Any = self.holds
         keepalived: Any = SimpleNamespace(
-            want_dump=lambda: None, suspect=lambda: None, unanswered=0.0
+            want_dump=lambda: None, suspect=lambda: None, unanswered=0.0, keepalived=None
         )
         log = structlog.get_logger()
-        shields = Shields(log, os.environ, keepalived=lambda: None)
+        given = common(log=log, loop=loop, environment=os.environ)
+        shields = Shields(given, keepalived)
         self.contests = Contests(
-            log=log, holds=holds, keepalived_watchdog=keepalived, shields=shields
+            given,
+            listener=AdvertListener(log),
+            holds=holds,
+            keepalived_watchdog=keepalived,
+            shields=shields,
         )
-        self.contests.configure(candidate, loop)
+        self.contests.configure(candidate, InstanceStates())
         assert self.contests.is_on
 
     def plan(self, addresses: str) -> Candidate:
@@ -104,7 +112,7 @@ class World:
 
     def reload(self, addresses: str) -> None:
         """Have keepalived reload another list."""
-        self.contests.configure(self.plan(addresses), self.loop)
+        self.contests.configure(self.plan(addresses), InstanceStates())
         self.contests.reload_began()
         self.contests.reload_ended()
 

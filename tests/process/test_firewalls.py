@@ -17,6 +17,7 @@ from ipfailover_agent.core.planning import planner
 from ipfailover_agent.protection.firewalls import Firewalls
 from ipfailover_agent.system import process
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.services import common
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
 
@@ -46,7 +47,7 @@ class World:
     def __init__(self, namespace: NetworkNamespace, events: list[Any]) -> None:
         self._namespace = namespace
         self._events = events
-        self.firewalls = Firewalls(structlog.get_logger(), os.environ)
+        self.firewalls = Firewalls(common(environment=os.environ))
         self.before = self.rules()
 
     def rules(self) -> str:
@@ -61,7 +62,7 @@ class World:
     def configured(self, settings: Settings) -> list[dict[str, Any]]:
         """Take settings, let what they cause happen, and return the events."""
         config = planner.plan(settings, host_facts({"ens3": ["192.168.55.10/24"]}))
-        self.firewalls.configure(settings, config, time.monotonic())
+        self.firewalls.apply(settings, config, time.monotonic())
         return self.settled()
 
     def settled(self) -> list[dict[str, Any]]:
@@ -88,7 +89,7 @@ def world() -> Iterator[World]:
         with namespace.entered():
             made = World(namespace, events)
             yield made
-            made.firewalls.remove_all()
+            made.firewalls.close()
 
 
 def test_rules_come_and_go_with_the_variable(world: World) -> None:
@@ -122,7 +123,7 @@ def test_a_configuration_that_is_renamed_has_the_rules_of_its_new_name(world: Wo
     assert expected == sorted(each["event"] for each in told)
     assert 'comment "ipfailover-agent there"' in world.rules()
     assert "ipfailover-agent here" not in world.rules()
-    world.firewalls.remove_all()
+    world.firewalls.close()
     assert world.before == world.rules()
     assert not world.is_looked_after()
 

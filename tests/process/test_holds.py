@@ -12,6 +12,7 @@ from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.system import track
+from tests.support.services import common
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,9 @@ class Held:
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         self.directory = directory / "hold"
         self.directory.mkdir()
-        self.holds = Holds(structlog.wrap_logger(None, processors=[self.capture]), self.paths)
+        self.holds = Holds(
+            common(log=structlog.wrap_logger(None, processors=[self.capture]), paths=self.paths)
+        )
 
     def files(self) -> dict[str, str]:
         return {each.name: each.read_text() for each in self.directory.iterdir()}
@@ -53,7 +56,7 @@ def test_every_instance_has_its_file_before_keepalived_reads_of_them(held: Held)
 def test_an_instance_is_let_go_when_no_reason_is_left(held: Held) -> None:
     """Two reasons need two words; an unknown one changes nothing."""
     held.holds.prepare(files_of("VIP_1", "VIP_2"))
-    held.holds.configure(files_of("VIP_1", "VIP_2"))
+    held.holds.apply(files_of("VIP_1", "VIP_2"))
     held.holds.set("VIP_1", "contest")
     held.holds.set("VIP_1", "drain")
     held.holds.clear("VIP_1", "contest")
@@ -75,13 +78,13 @@ def test_a_hold_stays_with_its_file_whatever_the_instance_is_called(held: Held) 
     """VIP_1 is removed, and with pinned ids its successors get other names, not other files."""
     before = {"VIP_1": "11", "VIP_2": "12", "VIP_3": "13"}
     held.holds.prepare(before)
-    held.holds.configure(before)
+    held.holds.apply(before)
     held.holds.set("VIP_1", "drain")
     held.holds.set("VIP_3", "contest")
     after = {"VIP_1": "12", "VIP_2": "13"}
     held.holds.prepare(after)
     assert {"11": "1\n", "12": "0\n", "13": "1\n"} == held.files()
-    held.holds.configure(after)
+    held.holds.apply(after)
     assert {"11": "0\n", "12": "0\n", "13": "1\n"} == held.files()
     assert not held.holds.reasons("VIP_1")
     assert {"contest"} == held.holds.reasons("VIP_2")
@@ -91,17 +94,17 @@ def test_a_hold_stays_with_its_file_whatever_the_instance_is_called(held: Held) 
 
 def test_an_instance_with_another_file_begins_without_a_hold(held: Held) -> None:
     """Another id: for keepalived it is another instance."""
-    held.holds.configure({"VIP_1": "11"})
+    held.holds.apply({"VIP_1": "11"})
     held.holds.set("VIP_1", "contest")
     held.holds.prepare({"VIP_1": "21"})
-    held.holds.configure({"VIP_1": "21"})
+    held.holds.apply({"VIP_1": "21"})
     assert {"11": "0\n", "21": "0\n"} == held.files()
 
 
 def test_a_file_that_cannot_be_written_is_told_and_raises_nothing(held: Held) -> None:
     """The agent goes on; only preparing refuses, since then keepalived would read nonsense."""
     held.directory.rmdir()
-    held.holds.configure(files_of("VIP_1"))
+    held.holds.apply(files_of("VIP_1"))
     held.holds.set("VIP_1", "contest")
     (entry,) = held.capture.entries
     assert ("hold.failed", "error", "VIP_1") == (

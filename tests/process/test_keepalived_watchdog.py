@@ -20,6 +20,7 @@ import structlog
 
 from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
 from ipfailover_agent.system import process
+from tests.support.services import common
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,8 +68,11 @@ class Watched:
             "TMPDIR": str(self.temporary),
         }
         self.keepalived_watchdog = KeepalivedWatchdog(
-            log=structlog.wrap_logger(None, processors=[self.capture]),
-            directory=str(self.temporary),
+            common(
+                directory,
+                log=structlog.wrap_logger(None, processors=[self.capture]),
+                environment=self.environment,
+            ),
             kill=lambda: self.kills.append(time.monotonic()),
             answered=lambda instances, asked_at: self.answers.append((instances, asked_at)),
         )
@@ -101,7 +105,7 @@ class Watched:
 
     def begin(self) -> None:
         """Let it ask for the signal, and wait for the answer."""
-        self.keepalived_watchdog.begin(self.environment)
+        self.keepalived_watchdog.begin()
         lookup = self.keepalived_watchdog._lookup  # noqa: SLF001 - whose child it is, only the agent's reaper knows
         assert lookup is not None
         _, status = os.waitpid(lookup.pid, 0)
@@ -192,7 +196,7 @@ def test_nothing_is_asked_once_keepalived_has_ended(watched: Watched) -> None:
     watched.begin()
     watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
     watched.run_until(lambda: bool(watched.answers))
-    watched.keepalived_watchdog.keepalived_ended()
+    watched.keepalived_watchdog.keepalived_ends()
     watched.keepalived_watchdog.want_dump()
     watched.keepalived_watchdog.suspect()
     assert watched.keepalived_watchdog.deadline is None
@@ -215,7 +219,7 @@ def test_a_keepalived_that_is_missing_is_told(watched: Watched) -> None:
     """What cannot be started cannot be asked; nothing raises."""
     (watched.programs / "keepalived").unlink()
     watched.environment["PATH"] = str(watched.programs)
-    watched.keepalived_watchdog.begin(watched.environment)
+    watched.keepalived_watchdog.begin()
     (entry,) = watched.capture.entries
     assert ("protection.off", "watch") == (entry["event"], entry["kind"])
     assert "keepalived" in watched.keepalived_watchdog.refusal

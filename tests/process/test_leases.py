@@ -19,6 +19,7 @@ from ipfailover_agent.protection.leases import Leases
 from ipfailover_agent.system.netlink import AddressSocket
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
+from tests.support.services import common
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def leases(segment: Segment, events: list[Any]) -> Iterator[Leases]:
     """Return leases of three seconds on ``one``."""
     assert segment is not None
     assert events == []
-    made = Leases(structlog.get_logger())
-    made.configure(seconds=3, interface="one", now=0.0)
+    made = Leases(common())
+    made.apply(seconds=3, interface="one", now=0.0)
     yield made
     made.close()
 
@@ -124,7 +125,7 @@ def test_what_is_held_gets_a_lifetime_at_once_and_nothing_else_does(
 
 def test_the_kernel_removes_what_is_no_longer_renewed(segment: Segment, leases: Leases) -> None:
     """Within N and N + 1 seconds, both families; what is renewed stays."""
-    leases.configure(seconds=1, interface="one", now=0.0)
+    leases.apply(seconds=1, interface="one", now=0.0)
     segment.add(ONE, TWO, SIX)
     leases.holds({ONE, TWO, SIX}, time.monotonic())
     leases.tick(time.monotonic())
@@ -147,13 +148,13 @@ def test_nothing_is_renewed_once_keepalived_was_told_to_end(
     segment.add(ONE, TWO)
     leases.holds({ONE}, 0.0)
     leases.tick(0.0)
-    leases.expire()
+    leases.keepalived_ends()
     assert leases.deadline is None
     assert leases.leased_until is None
     leases.holds({ONE, TWO}, 1.0)
-    leases.configure(seconds=2, interface="one", now=1.0)
+    leases.apply(seconds=2, interface="one", now=1.0)
     assert leases.deadline is None
-    leases.resume()
+    leases.keepalived_ended(keeps_holds=False)
     leases.holds({TWO}, 2.0)
     leases.holds({ONE, TWO}, 3.0)
     assert 3.0 == leases.deadline
@@ -240,7 +241,7 @@ def test_nothing_held_is_nothing_to_do(leases: Leases) -> None:
 def test_off_is_off(segment: Segment, leases: Leases) -> None:
     """With 0 seconds nothing is leased, and nothing is swept."""
     assert leases.is_on
-    leases.configure(seconds=0, interface="one", now=0.0)
+    leases.apply(seconds=0, interface="one", now=0.0)
     segment.add(ONE)
     leases.holds({ONE}, 0.0)
     assert leases.deadline is None
@@ -254,11 +255,11 @@ def test_leases_that_are_turned_off_are_taken_back(segment: Segment, leases: Lea
     segment.add(ONE, SIX)
     leases.holds({ONE, SIX}, 0.0)
     leases.tick(0.0)
-    leases.configure(seconds=0, interface="one", now=0.5)
+    leases.apply(seconds=0, interface="one", now=0.5)
     assert {FOR_EVER} == {segment.lifetimes()[str(each)] for each in (ONE, SIX)}
     assert 0 == segment.entries()[str(SIX)]["preferred_life_time"]
     assert (None, False) == (leases.deadline, leases.is_on)
-    leases.configure(seconds=60, interface="one", now=1.0)
+    leases.apply(seconds=60, interface="one", now=1.0)
     assert leases.deadline == 1.0
     leases.tick(1.0)
     assert 58 <= segment.lifetimes()[str(ONE)] <= 60
@@ -268,11 +269,11 @@ def test_a_shorter_lease_is_given_at_once_and_is_not_late(
     segment: Segment, leases: Leases, events: list[Any]
 ) -> None:
     """The renewal before was one of another lease."""
-    leases.configure(seconds=60, interface="one", now=0.0)
+    leases.apply(seconds=60, interface="one", now=0.0)
     segment.add(ONE)
     leases.holds({ONE}, 0.0)
     leases.tick(0.0)
-    leases.configure(seconds=3, interface="one", now=15.0)
+    leases.apply(seconds=3, interface="one", now=15.0)
     assert leases.deadline == 15.0
     leases.tick(15.0)
     assert segment.lifetimes()[str(ONE)] <= 3
@@ -284,13 +285,13 @@ def test_the_same_lease_again_changes_nothing(segment: Segment, leases: Leases) 
     segment.add(ONE)
     leases.holds({ONE}, 0.0)
     leases.tick(0.0)
-    leases.configure(seconds=3, interface="one", now=0.4)
+    leases.apply(seconds=3, interface="one", now=0.4)
     assert leases.deadline == pytest.approx(1.0)
 
 
 def test_one_that_leaves_does_not_postpone_the_lease_of_one_that_came(leases: Leases) -> None:
     """Both changes arrive before the loop comes to renew."""
-    leases.configure(seconds=60, interface="one", now=0.0)
+    leases.apply(seconds=60, interface="one", now=0.0)
     leases.holds({ONE}, 0.0)
     leases.tick(0.0)
     leases.holds({ONE, TWO}, 5.0)
@@ -356,12 +357,12 @@ def test_an_interface_that_got_another_name_keeps_no_leased_address(
     segment: Segment, leases: Leases, events: list[Any]
 ) -> None:
     """keepalived gives it up without a word to the kernel; named back, it is leased again."""
-    leases.configure(seconds=60, interface="one", now=0.0)
+    leases.apply(seconds=60, interface="one", now=0.0)
     segment.add(ONE, SIX)
     leases.holds({ONE, SIX}, 0.0)
     leases.tick(0.0)
     segment.namespace.ip("link", "set", "one", "name", "other")
-    leases.configure(seconds=600, interface="one", now=1.0)
+    leases.apply(seconds=600, interface="one", now=1.0)
     leases.tick(1.0)
     assert max(segment.lifetimes("other")[str(each)] for each in (ONE, SIX)) <= 60
     segment.namespace.ip("link", "set", "other", "name", "one")
@@ -375,7 +376,7 @@ def test_leases_go_on_without_a_free_descriptor(segment: Segment, leases: Leases
     segment.add(ONE, SIX)
     leases.holds({ONE, SIX}, 0.0)
     leases.tick(0.0)
-    leases.configure(seconds=60, interface="one", now=1.0)
+    leases.apply(seconds=60, interface="one", now=1.0)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with open("/dev/null", "rb") as lowest:  # noqa: PTH123 - the lowest that was free
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 1, limits[1]))
@@ -420,7 +421,7 @@ def test_addresses_that_come_and_go_meanwhile_do_not_hide_others(
     others = [f"10.8.{n // 250}.{n % 250 + 1}" for n in range(1500)]
     segment.namespace.ip_batch([f"addr add {name}/32 dev one" for name in others])
     segment.add(*ours)
-    leases.configure(seconds=60, interface="one", now=0.0)
+    leases.apply(seconds=60, interface="one", now=0.0)
     leases.holds(ours, 0.0)
     ours_by_name = {str(each) for each in ours}
     rounds = 0
@@ -429,7 +430,7 @@ def test_addresses_that_come_and_go_meanwhile_do_not_hide_others(
         other.stdin.write("".join(f"addr del {name}/32 dev one\n" for name in others))
         other.stdin.close()
         while other.poll() is None:
-            leases.configure(seconds=60 + 10 * rounds, interface="one", now=float(rounds))
+            leases.apply(seconds=60 + 10 * rounds, interface="one", now=float(rounds))
             leases.tick(float(rounds))
             lifetimes: dict[str, int] = {}
             while not ours_by_name <= lifetimes.keys():  # what ``ip`` shows is torn as well
@@ -446,15 +447,15 @@ def test_without_the_right_to_renew_it_is_said_once(segment: Segment) -> None:
 
     def renew() -> list[object]:
         with structlog.testing.capture_logs() as captured:
-            leases = Leases(structlog.get_logger())
-            leases.configure(seconds=3, interface="one", now=0.0)
+            leases = Leases(common())
+            leases.apply(seconds=3, interface="one", now=0.0)
             leases.holds({ONE}, 0.0)
             leases.tick(0.0)
             leases.tick(1.0)
             leases.holds({ONE, TWO}, 2.0)
             leases.tick(2.0)
-            leases.configure(seconds=0, interface="one", now=3.0)
-        return [captured, leases.is_on, leases.refusal, leases.deadline]
+            leases.apply(seconds=0, interface="one", now=3.0)
+        return [captured, leases.is_on, leases.status().protections[0].reason, leases.deadline]
 
     reason = "cannot renew addresses: CAP_NET_ADMIN is missing"
     told = {"event": "protection.off", "kind": "lease", "reason": reason, "log_level": "error"}

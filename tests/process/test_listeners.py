@@ -25,6 +25,7 @@ from ipfailover_agent.system import listener_socket, process
 from ipfailover_agent.system.listener_socket import ListenerSocket
 from ipfailover_agent.system.loop import Loop, Readable, Woken
 from tests.support.rights import as_nobody
+from tests.support.services import common
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance
 
@@ -200,7 +201,10 @@ class Watching:
         self.capture: LogCapture = structlog.testing.LogCapture()
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         log = structlog.wrap_logger(None, processors=[self.capture])
-        self.probes = Probes(log, self.paths, dict(os.environ))
+        environment = dict(os.environ)
+        self.probes = Probes(
+            common(log=log, paths=self.paths, environment=environment, loop=loop), lambda _: None
+        )
 
     def begin(
         self, *ports: PortCheck, instance_states: InstanceStates = ELIGIBLE, **more: float
@@ -216,14 +220,14 @@ class Watching:
             watch=0.05,
         )
         self.probes.prepare(wanted, instance_states)
-        self.probes.configure(wanted, self.loop)
-        self.probes.roster_is(instance_states)
+        self.probes.apply(wanted)
+        self.probes.on_instance_states(instance_states, time.monotonic())
 
     def turn(self, seconds: float = 0.3) -> list[object]:
         """Go round the loop for so long, or until something was found; return what came."""
-        due = (time.monotonic() + seconds, self.probes.deadline, self.probes.listeners.deadline)
+        due = (time.monotonic() + seconds, self.probes.resume_at)
         events = self.loop.wait(min(each for each in due if each is not None))
-        self.probes.tick(time.monotonic())
+        self.probes.resume(time.monotonic())
         if Readable(source=SOURCE) in events:
             self.probes.readable()
         for child in process.reap():
@@ -382,12 +386,12 @@ def test_a_node_that_is_held_watches_nothing(
     watching.begin(at(application), instance_states=HELD)
     is_watching = [watching.is_watching]
     for instance_states in (ELIGIBLE, HELD):
-        watching.probes.roster_is(instance_states)
+        watching.probes.on_instance_states(instance_states, time.monotonic())
         is_watching.append(watching.is_watching)
     assert [False, True, False] == is_watching
     application.close()
     assert [] == watching.turn()
-    watching.probes.roster_is(ELIGIBLE)
+    watching.probes.on_instance_states(ELIGIBLE, time.monotonic())
     assert [] == watching.turn()
     assert ["check.passed"] == watching.events
 
@@ -399,7 +403,7 @@ def test_a_listener_that_was_there_over_a_rest_is_missed_after_it(
     watching.begin(at(application))
     for instance_states in (HELD, ELIGIBLE):
         watching.turn()
-        watching.probes.roster_is(instance_states)
+        watching.probes.on_instance_states(instance_states, time.monotonic())
     watching.turn()
     application.close()
     told = watching.until_told("check.failed")

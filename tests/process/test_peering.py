@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from ipaddress import ip_address
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +21,10 @@ from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Family, Settings
 from ipfailover_agent.core.peering.names import LookupResult, Question
 from ipfailover_agent.core.peering.peers import PeersPolicy
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.system import host, memory
 from ipfailover_agent.system.loop import Loop, Readable
+from tests.support.services import common
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.core.supervising.supervision import Occurrence
 
 FAST = PeersPolicy(interval=0.05, again=0.01, settle=0.03, grace=0.5, timeout=1.0, note_every=0.1)
 SETTINGS = Settings(
@@ -45,19 +49,18 @@ class Rig:
         self.loop = loop
         self.path = path
         self.changes = 0
-        self.in_force: tuple[IPAddress, ...] | None = None
         self.events: list[Any] = []
         self.peering = Peering(
-            log=structlog.get_logger(),
-            path=path,
-            in_force=lambda: self.in_force,
-            changed=self.changed,
+            common(path.removesuffix("/peers.json"), loop=loop, dispatch=self.dispatch),
             policy=FAST,
         )
-        self.peering.begin(loop)
 
-    def changed(self) -> None:
+    def dispatch(self, _: Occurrence) -> None:
         self.changes += 1
+
+    def put_in_force(self, *addresses: IPAddress) -> None:
+        candidate: Any = SimpleNamespace(facts=replace(FACTS, resolved_peers=addresses))
+        self.peering.configure(candidate, InstanceStates())
 
     def run(self, seconds: float, *, until_changed: bool = False) -> None:
         """Go round as the agent does."""
@@ -200,9 +203,9 @@ def test_a_set_that_did_not_come_into_force_is_asked_for_again(
     monkeypatch.setattr(peering, "_INSIST_AFTER", 0.2)
     rig.peering.add_to(SETTINGS, FACTS)
     rig.run(10, until_changed=True)
-    rig.in_force = (ip_address("10.0.0.1"),)
+    rig.put_in_force(ip_address("10.0.0.1"))
     rig.run(10, until_changed=True)
     assert 2 == rig.changes
-    rig.in_force = (ip_address("10.0.0.1"), ip_address("10.0.0.2"))
+    rig.put_in_force(ip_address("10.0.0.1"), ip_address("10.0.0.2"))
     rig.run(0.6)
     assert 2 == rig.changes

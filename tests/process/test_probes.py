@@ -22,6 +22,7 @@ from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.protection.probes import SOURCE, Probes
 from ipfailover_agent.system.loop import Loop, Readable
+from tests.support.services import common
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance
 
@@ -47,19 +48,20 @@ class Checking:
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         self.track, self.reason = Path(self.paths.check_track), Path(self.paths.check_reason)
         log = structlog.wrap_logger(None, processors=[self.capture])
-        self.probes = Probes(log, self.paths)
+        self.verdicts: list[str | None] = []
+        self.probes = Probes(common(log=log, paths=self.paths, loop=loop), self.verdicts.append)
 
     def begin(self, port: int, **more: float) -> PortProbes:
         """Do what a start does; return what is probed."""
         wanted = probing(port, **more)
         self.probes.prepare(wanted, InstanceStates())
-        self.probes.configure(wanted, self.loop)
+        self.probes.apply(wanted)
         return wanted
 
     def turn(self) -> None:
         """Go round the loop once."""
-        events = self.loop.wait(self.probes.deadline)
-        self.probes.tick(time.monotonic())
+        events = self.loop.wait(self.probes.resume_at)
+        self.probes.resume(time.monotonic())
         if Readable(source=SOURCE) in events:
             self.probes.readable()
 
@@ -183,7 +185,7 @@ def test_a_late_answer_counts_when_it_comes(
     """Not when the round ends: the kernel asks a silent port again after a second."""
     if is_second:  # with the same number of a descriptor as the probes that have ended
         checking.begin(closed_port())
-        checking.probes.configure(None, checking.loop)
+        checking.probes.apply(None)
     begun = time.monotonic()
     drop = "table inet dropping { chain input { type filter hook input priority 0\n tcp dport"
     with nft(namespace, f"{drop} {port_of(application)} drop\n }}\n }}"):
@@ -234,22 +236,22 @@ def test_what_was_found_so_far_holds_until_the_first_answer(
 def test_without_probes_nothing_is_written(checking: Checking) -> None:
     """keepalived runs the check, or there is none."""
     checking.probes.prepare(None, InstanceStates())
-    checking.probes.configure(None, checking.loop)
+    checking.probes.apply(None)
     assert not checking.track.exists()
-    assert checking.probes.deadline is None
-    checking.probes.tick(time.monotonic())
+    assert checking.probes.resume_at is None
+    checking.probes.resume(time.monotonic())
     checking.probes.readable()
 
 
 def test_a_verdict_is_kept_over_a_reload(checking: Checking, application: socket.socket) -> None:
     """The file says what is known, whatever keepalived is doing; another port is asked at once."""
     wanted = checking.begin(port_of(application))
-    deadline = checking.probes.deadline
+    deadline = checking.probes.resume_at
     checking.probes.prepare(wanted, InstanceStates())
     assert "0\n" == checking.track.read_text()
-    checking.probes.configure(wanted, checking.loop)
-    assert deadline == checking.probes.deadline
-    checking.probes.configure(probing(closed_port()), checking.loop)
+    checking.probes.apply(wanted)
+    assert deadline == checking.probes.resume_at
+    checking.probes.apply(probing(closed_port()))
     assert "1\n" == checking.track.read_text()
     checking.probes.prepare(wanted, InstanceStates())
     assert "1\n" == checking.track.read_text()
@@ -259,9 +261,9 @@ def test_an_end_leaves_nothing_behind(checking: Checking) -> None:
     """No descriptor, no deadline, and no reason that nobody keeps up any more."""
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
     checking.begin(closed_port())
-    checking.probes.configure(None, checking.loop)
+    checking.probes.apply(None)
     assert before == len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as above
-    assert checking.probes.deadline is None
+    assert checking.probes.resume_at is None
     assert not checking.reason.exists()
 
 

@@ -25,6 +25,7 @@ from ipfailover_agent.report.status_model import Protection
 from ipfailover_agent.system import process, raw_sockets
 from ipfailover_agent.system.nft import NftRun
 from tests.support.netns import NetworkNamespace, fresh_namespace
+from tests.support.services import common
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
 
@@ -64,8 +65,14 @@ class World:
         self.pid: int | None = pid
         self.changes = 0
         self.environment = dict(os.environ)
-        self.shields = Shields(structlog.get_logger(), self.environment, lambda: self.pid)
-        self.shields.changed = self._changed
+        keepalived: Any = self
+        self.shields = Shields(
+            common(environment=self.environment, changed=self._changed), keepalived
+        )
+
+    @property
+    def keepalived(self) -> int | None:
+        return self.pid
 
     def _changed(self) -> None:
         self.changes += 1
@@ -77,12 +84,12 @@ class World:
             config, facts, mac=bytes(6), host_macs=frozenset()
         ).values()
         (self.name,) = [each.name for each in config.instances]
-        self.shields.configure(settings, config, time.monotonic())
+        self.shields.apply(settings, config, time.monotonic())
 
     def hear(self, advert: Advert = FOREIGN, *, is_ours: bool = False) -> None:
         now = time.monotonic()
         for _ in range(2):
-            self.shields.on_advert(self.name, advert, self.context, now, is_ours=is_ours)
+            self.shields.judge(self.name, advert, self.context, now, is_ours=is_ours)
 
     def table(self) -> str:
         return self._namespace.run("nft", "list", "ruleset")
@@ -144,7 +151,7 @@ def world() -> Iterator[World]:
             made = World(namespace, events, keepalived.pid)
             made.configure()
             yield made
-            made.shields.remove_all()
+            made.shields.close()
             assert "ipfailover" not in made.table()
         keepalived.kill()
 
@@ -360,7 +367,8 @@ def test_a_table_of_a_run_that_was_killed_goes(world: World) -> None:
     """Nothing in it is known to this run."""
     world.hear()
     world.until(dropping=True)
-    later = Shields(structlog.get_logger(), world.environment, lambda: world.pid)
+    keepalived: Any = world
+    later = Shields(common(environment=world.environment), keepalived)
     world.shields = later
     world.configure()
     world.until(dropping=False)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 from ipfailover_agent.report import http_server, routes
 from ipfailover_agent.system.loop import Loop
 from ipfailover_agent.web import Web
+from tests.support.services import common
 from tests.unit.test_reporter import Told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ipfailover_agent.protection.guard import Guard
+    from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
 
 LOADED = (
     http_server,
@@ -28,10 +29,15 @@ def test_no_descriptor_to_begin_with_costs_no_agent(tmp_path: Path) -> None:
     """It is told once and tried again, and nothing is lost with each attempt."""
     told = Told(tmp_path)
     log = told.reporter.log
-    web = Web.made("127.0.0.1:63999", log=log, reporter=told.reporter, guard=cast("Guard", None))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Loop([signal.SIGHUP]) as loop:
-        web.begin(loop)
+        web = Web(
+            common(log=log, loop=loop, changed=told.reporter.touch),
+            "127.0.0.1:63999",
+            reporter=told.reporter,
+            keepalived_watchdog=cast("KeepalivedWatchdog", None),
+        )
+        web.begin()
         next_free = os.dup(0)
         os.close(next_free)
         for room in (0, 1, 2):

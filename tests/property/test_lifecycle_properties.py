@@ -14,6 +14,8 @@ from ipfailover_agent.core.supervising import supervision as does
 from ipfailover_agent.core.supervising.supervision import (
     AgentPhase,
     CandidateVerdict,
+    Occurrence,
+    Order,
     Reload,
     SupervisionPolicy,
 )
@@ -66,24 +68,24 @@ class Machine(RuleBasedStateMachine):
         """Model one action; return what it causes."""
         assert self.finished is None
         match action:
-            case does.Prepare():
+            case Order.PREPARE:
                 assert not self.preparing, "two preparations at once"
                 self.preparing = True
-            case does.AbandonPreparation():
+            case Order.ABANDON_PREPARATION:
                 self.preparing = False
-            case does.Activate() | does.Restore():
+            case Order.ACTIVATE | Order.RESTORE:
                 self.in_place = True
-                self.taken_back &= isinstance(action, does.Restore)
+                self.taken_back &= action is Order.RESTORE
                 self.steps, self.seen = 0, False
-            case does.RollBack():
+            case Order.ROLL_BACK:
                 assert not self.taken_back, "the candidate would be the active one again"
                 self.in_place = self.taken_back = True
-            case does.PlaceStep():
+            case Order.PLACE_STEP:
                 assert not self.steps or self.seen, "a second step on one that nobody saw"
                 self.steps, self.seen = self.steps + 1, False
-            case does.ConcludeVerification():
+            case Order.CONCLUDE_VERIFICATION:
                 return [self.unseen]
-            case does.Spawn():
+            case Order.SPAWN:
                 assert not self.group, "a second keepalived beside the first"
                 assert self.released, "started before leftovers were released"
                 assert self.in_place, "started with files that nobody tested"
@@ -93,10 +95,10 @@ class Machine(RuleBasedStateMachine):
             case does.SignalKeepalived(signal=signal.SIGHUP):
                 assert self.state.phase is AgentPhase.RUNNING, "signalled before it can bear it"
                 assert self.in_place
-            case does.CheckGroup():
+            case Order.CHECK_GROUP:
                 if not self.group:
-                    return [does.GroupGone()]
-            case does.ReleaseAddresses():
+                    return [Occurrence.GROUP_GONE]
+            case Order.RELEASE_ADDRESSES:
                 self.released = not self.alive
             case does.EndReload():
                 self.asked = 0 if not self.state.reload_again else self.asked
@@ -109,7 +111,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Start the agent."""
-        self.feed(does.AgentStarted())
+        self.feed(Occurrence.AGENT_STARTED)
 
     @precondition(lambda self: self.preparing)
     @rule(verdict=VERDICTS)
@@ -122,8 +124,8 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def keepalived_speaks(self) -> None:
         """It says that it has started, or read its file again."""
-        self.feed(does.KeepalivedReady())
-        self.feed(does.ReloadCompleted())
+        self.feed(Occurrence.KEEPALIVED_READY)
+        self.feed(Occurrence.RELOAD_COMPLETED)
 
     @precondition(lambda self: self.alive)
     @rule(difference=st.sampled_from(["", "10.0.0.1 is still on eth0"]))
@@ -157,12 +159,12 @@ class Machine(RuleBasedStateMachine):
         """SIGHUP."""
         if self.finished is None:
             self.asked += 1
-        self.feed(does.ReloadRequested())
+        self.feed(Occurrence.RELOAD_REQUESTED)
 
     @rule()
     def inputs_change(self) -> None:
         """Peers by name are other ones; nobody waits for a verdict."""
-        self.feed(does.InputsChanged())
+        self.feed(Occurrence.INPUTS_CHANGED)
 
     @rule()
     def restart(self) -> None:
@@ -176,11 +178,11 @@ class Machine(RuleBasedStateMachine):
         """SIGTERM."""
         if self.stop_asked_at is None:
             self.stop_asked_at = self.now
-        self.feed(does.StopRequested())
+        self.feed(Occurrence.STOP_REQUESTED)
 
     @rule(seconds=st.floats(0.0, 40.0))
     def time_passes(self, seconds: float) -> None:
-        """The loop sends SupervisionDeadlinePassed as deadlines pass."""
+        """The loop sends DEADLINE_PASSED as deadlines pass."""
         until = self.now + seconds
         while (deadline := self.state.deadline) is not None and deadline <= until:
             self.now = max(deadline, self.now)
@@ -188,7 +190,7 @@ class Machine(RuleBasedStateMachine):
                 waited = self.now - self.state.clearing_since
                 if waited >= POLICY.clear_grace + POLICY.clear_interval:
                     self.group = False  # KILL reached it
-            self.feed(does.SupervisionDeadlinePassed())
+            self.feed(Occurrence.DEADLINE_PASSED)
         self.now = until
 
     @invariant()

@@ -10,8 +10,8 @@ import pytest
 from ipfailover_agent import prepare
 from ipfailover_agent.configuration.config_manager import ConfigManager
 from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
-from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.supervising.supervision import CandidateVerdict, PreparationEnded
+from tests.support.services import common
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ class Ear:
     def __init__(self) -> None:
         self.is_open = False
 
-    def about(self, error: HostNotReadyError, _: object) -> HostNotReadyError:
+    def about(self, error: HostNotReadyError) -> HostNotReadyError:
         self.is_open = True
         return error
 
@@ -45,7 +45,7 @@ def test_nobody_listens_for_a_source_that_is_awaited_no_more(
     active: Any = SimpleNamespace(rendering=SimpleNamespace(digest="1"), variables=no_variables)
     found: list[Exception | None] = [AWAITED, refusal]
     ended: list[PreparationEnded] = []
-    anything: Any = SimpleNamespace(refused=lambda *_: None, unchanged=lambda *_: None)
+    anything: Any = SimpleNamespace(refused=lambda *_: (), unchanged=lambda *_: None)
     options = prepare.Options()
     ear: Any = Ear()
 
@@ -58,20 +58,18 @@ def test_nobody_listens_for_a_source_that_is_awaited_no_more(
     monkeypatch.setattr(prepare, "build", build)
     monkeypatch.setattr(ConfigManager, "_record_active", lambda _: None)
     candidates = ConfigManager(
-        environment={},
+        common(tmp_path, dispatch=ended.append),
         options=options,
-        paths=RunPaths(directory=str(tmp_path), config=""),
         reporter=anything,
         holds=anything,
         probes=anything,
         policy=anything,
         add_peers=anything,
-        dispatch=ended.append,
     )
     candidates.active, candidates.ear = active, ear
-    candidates.prepare(anything, runs=True)
+    candidates.prepare(runs=True)
     assert ear.is_open
-    candidates.prepare(anything, runs=True)
+    candidates.prepare(runs=True)
     assert not ear.is_open
     last = CandidateVerdict.UNCHANGED if refusal is None else CandidateVerdict.REFUSED
     assert [CandidateVerdict.NOT_READY, last] == [each.verdict for each in ended]

@@ -14,6 +14,7 @@ from ipfailover_agent.core.rivalry import contexts
 from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.protection.holder_monitor import HolderMonitor
 from tests.support.adverts import heard_advert
+from tests.support.services import common
 from tests.support.vectors import host_facts
 
 MAC = bytes.fromhex("525400000005")
@@ -28,7 +29,7 @@ class Scene:
 
     def __init__(self, addresses: str) -> None:
         self.changes = 0
-        self.holders = HolderMonitor(self._changed)
+        self.holders = HolderMonitor(common(changed=self._changed))
         self.serve(addresses)
 
     def _changed(self) -> None:
@@ -40,7 +41,7 @@ class Scene:
         pins = {"OPENSHIFT_HA_VRRP_IDS": "10.0.0.102=12"} if "102" in addresses else {}
         self.config = plan(settings.parse(values | pins), FACTS)
         self.contexts = contexts.build(self.config, FACTS, mac=MAC, host_macs=frozenset({MAC}))
-        self.holders.configure(self.config, FACTS)
+        self.holders.apply(self.config, FACTS)
         instance_states = InstanceStates().reconfigured(self.config.instances)
         entries = tuple(
             replace(
@@ -50,7 +51,7 @@ class Scene:
             )
             for each in instance_states.entries
         )
-        self.holders.roster_is(InstanceStates(entries=entries), time.monotonic())
+        self.holders.on_instance_states(InstanceStates(entries=entries), time.monotonic())
 
     def hear(self, priority: int = 200) -> None:
         """Hear the peer's advert for 10.0.0.102, under id 12."""
@@ -102,7 +103,7 @@ def test_a_silent_one_is_taken_out_by_the_clock_and_not_by_a_pause() -> None:
     assert 2 == scene.changes
     assert None is scene.holders.deadline
     scene.hear()
-    scene.holders.gap(30.0)  # the loop stood still; what was heard is as old as before
+    scene.holders.stalled(30.0)  # the loop stood still; what was heard is as old as before
     assert {"vip_VIP_2": ["10.0.0.12"]} == scene.named
 
 

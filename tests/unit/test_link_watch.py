@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import SystemRefusedError
@@ -15,11 +14,13 @@ from ipfailover_agent.core.model import IPAddress, Settings, VrrpState
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.core.supervising.instance_states import InstanceStates
 from ipfailover_agent.core.supervising.link_state import LinkFacts
 from ipfailover_agent.prepare import Candidate
 from ipfailover_agent.protection.holds import Holds
 from ipfailover_agent.protection.link_watch import REASON, LinkWatch
 from ipfailover_agent.system import link_facts
+from tests.support.services import common
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class World:
         self.own_adverts: set[str] = set()  # whose adverts were seen
         paths = RunPaths(directory=str(directory), config="/nowhere/keepalived.conf")
         (directory / "hold").mkdir()
-        self.holds = Holds(structlog.get_logger(), paths)
+        self.holds = Holds(common(paths=paths))
         nobody: Any = SimpleNamespace(
             want_dump=lambda: None,
             node_is=lambda _: None,
@@ -84,7 +85,7 @@ class World:
             heard_at=None,
         )
         self.watch = LinkWatch(
-            log=structlog.get_logger(),
+            common(),
             holds=self.holds,
             keepalived_watchdog=nobody,
             contests=nobody,
@@ -92,8 +93,8 @@ class World:
         )
 
     def configure(self, candidate: Candidate) -> None:
-        self.holds.configure(candidate.config.hold_names)
-        self.watch.configure(candidate)
+        self.holds.apply(candidate.config.hold_names)
+        self.watch.configure(self.watch.with_present_node(candidate), InstanceStates())
 
     def _restart(self, reason: str) -> bool:
         self.reasons.append(reason)
@@ -114,17 +115,17 @@ def test_a_reload_may_add_an_instance_while_another_interface_settles(world: Wor
     """Nothing was counted of it before; it has yet to show that it works."""
     before, after = serving("10.0.0.50"), serving("10.0.0.50", "10.0.0.51")
     world.configure(before)
-    world.watch.starts()
+    world.watch.keepalived_starts()
     world.watch.tick(1e9)
     world.found = replace(THERE, index=8)
     world.configure(before)
     world.watch.tick(2e9)
-    world.watch.dumped(dump_of(before), 2e9)
+    world.watch.on_dump(dump_of(before), 2e9)
     world.configure(after)
-    world.watch.dumped(dump_of(after), 2e9 + 0.5)
+    world.watch.on_dump(dump_of(after), 2e9 + 0.5)
     world.watch.tick(2e9 + 1)
     assert [] == world.reasons
-    world.watch.dumped(dump_of(after, heard=1), 2e9 + 1.2)
+    world.watch.on_dump(dump_of(after, heard=1), 2e9 + 1.2)
     world.watch.tick(2e9 + 1.4)
     world.watch.tick(3e9)
     assert [] == world.reasons  # it works there
@@ -137,7 +138,7 @@ def test_who_is_called_otherwise_is_let_go_all_the_same(world: World) -> None:
     (old,), (new,) = (each.config.instances for each in (named, mended))
     assert old.name != new.name
     world.configure(named)
-    world.watch.starts()
+    world.watch.keepalived_starts()
     world.found = replace(THERE, present=frozenset(), usable=frozenset())
     world.watch.tick(1e9)
     assert REASON in world.holds.reasons(old.name)
@@ -154,7 +155,7 @@ def test_a_port_of_a_bridge_is_left_to_other_nodes_until_keepalived_is_started_a
     served = serving("10.0.0.50", "10.0.0.51")
     names = [each.name for each in served.config.instances]
     world.configure(served)
-    world.watch.starts()
+    world.watch.keepalived_starts()
     world.found = replace(THERE, port_of="br0")
     for now in (1e9, 2e9):
         world.watch.tick(now)
@@ -167,8 +168,8 @@ def test_a_port_of_a_bridge_is_left_to_other_nodes_until_keepalived_is_started_a
     world.watch.tick(3e9)
     world.watch.tick(4e9)
     assert ["eth0 is no port of br0 any more"] * 2 == world.reasons  # it was refused once
-    world.watch.ended()
-    world.watch.starts()
+    world.watch.keepalived_ends()
+    world.watch.keepalived_starts()
     assert [set(), set()] == [set(world.holds.reasons(each)) for each in names]
     assert () == world.watch.troubles()
 
@@ -186,7 +187,7 @@ def test_a_reload_to_what_was_a_port_has_keepalived_started_anew(
         before, facts=taken, config=replace(before.config, interface="br0", instances=())
     )
     world.configure(over if is_port_at_start else before)
-    world.watch.starts()
+    world.watch.keepalived_starts()
     world.configure(over)
     world.watch.tick(1e9)
     world.configure(replace(over, facts=facts))  # it has left
@@ -195,8 +196,8 @@ def test_a_reload_to_what_was_a_port_has_keepalived_started_anew(
     world.configure(before)
     world.watch.tick(3e9)
     assert ["eth0 is no port of br0 any more"] == world.reasons
-    world.watch.ended()
-    world.watch.starts()
+    world.watch.keepalived_ends()
+    world.watch.keepalived_starts()
     world.watch.tick(4e9)
     assert 1 == len(world.reasons)
 
@@ -219,7 +220,7 @@ def becomes_another(world: World, candidate: Candidate) -> None:
     both = frozenset({OWN, IPV6})
     world.found = replace(THERE, usable=both, present=both)
     world.configure(candidate)
-    world.watch.starts()
+    world.watch.keepalived_starts()
     world.watch.tick(1e9)
     world.found = replace(world.found, index=8)
     world.configure(candidate)
@@ -232,7 +233,7 @@ def dumped(world: World, candidate: Candidate, in_fault: set[str], heard: int) -
         replace(each, state=VrrpState.FAULT) if each.name in in_fault else each
         for each in dump_of(candidate, heard)
     )
-    world.watch.dumped(tuple(dump), 2e9 + 0.1 + heard)
+    world.watch.on_dump(tuple(dump), 2e9 + 0.1 + heard)
 
 
 @pytest.mark.parametrize("reason", ["drain", "contest"])
@@ -293,11 +294,13 @@ def test_a_configuration_comes_back_with_the_node_as_it_is_now(world: World) -> 
         candidate, facts=replace(DUAL, interfaces=(replace(interface, addresses=own),))
     )
     world.found = replace(THERE, index=interface.index, held=own)
-    assert early == world.watch.configure(early)
+    assert early == world.watch.with_present_node(early)
+    world.watch.configure(early, InstanceStates())
     world.found = replace(world.found, held=interface.addresses)
-    again = world.watch.configure(early)
+    again = world.watch.with_present_node(early)
     assert interface.addresses == again.facts.interfaces[0].addresses
-    assert again == world.watch.configure(again)
+    world.watch.configure(again, InstanceStates())
+    assert again == world.watch.with_present_node(again)
 
 
 def test_a_kernel_that_does_not_answer_leaves_the_node_as_it_was(
@@ -311,5 +314,5 @@ def test_a_kernel_that_does_not_answer_leaves_the_node_as_it_was(
     candidate = serving("10.0.0.50")
     world.configure(candidate)
     monkeypatch.setattr(link_facts, "look", refuse)
-    assert candidate == world.watch.configure(candidate)
+    assert candidate == world.watch.with_present_node(candidate)
     assert world.watch.deadline is not None

@@ -133,3 +133,26 @@ def test_more_causes_than_anyone_reads_are_not_told() -> None:
     assert [0, 0, 0, None, None] == told
     assert None is repeats.seen("0", now=130.0)
     assert 0 == repeats.seen("4", now=160.0)
+
+
+def test_what_is_recorded_does_not_depend_on_the_level_of_the_log() -> None:
+    """The status and the events file have what the log leaves out; but nothing for developers."""
+    sink = Lines()
+    kept: list[tuple[str, dict[str, object]]] = []
+    log = logs.recording(
+        logs.configure(sink, log_format=logs.LogFormat.JSON, level="error"),
+        lambda event, **fields: kept.append((event, fields)),
+    )
+    log.debug("a.detail", line="x")
+    log.info("check.passed")
+    log.warning("lease.late", lateness=0.3, lease=None)
+    log.error("status.unwritten", error="full")
+    late = {"lateness": 0.3, "lease": None}
+    expected = [
+        ("check.passed", {}),
+        ("lease.late", late),
+        ("status.unwritten", {"error": "full"}),
+    ]
+    assert expected == kept
+    (line,) = map(json.loads, sink.lines)
+    assert ("status.unwritten", "error", "full") == (line["event"], line["level"], line["error"])

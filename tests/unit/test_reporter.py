@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
-from ipfailover_agent.chronicle.protection_state import NodeAnswers, ProtectionState
+from ipfailover_agent.chronicle.history import History
 from ipfailover_agent.chronicle.reporter import Reporter, problems_of
+from ipfailover_agent.chronicle.transition_causes import TransitionCauses
 from ipfailover_agent.core.errors import (
     AgentError,
     ConfigTestError,
@@ -35,44 +37,37 @@ from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading.settings import parse
 from ipfailover_agent.core.supervising.supervision import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.prepare import Candidate
+from ipfailover_agent.report.status_model import StatusPart
+from ipfailover_agent.system.process import ChildExit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from structlog.testing import LogCapture
 
-    from ipfailover_agent.report.status_model import DrainRequestStatus
-
+ENDED = ChildExit(pid=3, exit_code=0, signal=None)
 PROBLEM = Problem(variable="A", element="x", reason="is wrong", instead="write y")
-
-
-class NoDrains:
-    """Nothing is drained."""
-
-    answers: tuple[DrainRequestStatus, ...] = ()
-
-    def describe(self, _name: str) -> str | None:
-        return None
 
 
 class Told:
     """A reporter and everything that it tells."""
 
-    def __init__(self, directory: Path, look: ProtectionState | None = None) -> None:
+    def __init__(self, directory: Path) -> None:
         self.capture: LogCapture = structlog.testing.LogCapture()
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         self.dropped = 0
-        self.answers = NodeAnswers(present=frozenset(), answered_ago=1.0)
+        self.part = StatusPart(present=frozenset(), answered_ago=1.0)
+        self.history = History(self.paths.events)
+        self.transition_causes = TransitionCauses(self.paths)
+        sink: Any = self
         self.reporter = Reporter(
-            held=lambda _: None,
-            drains=NoDrains(),
-            protections=tuple,
             log=structlog.wrap_logger(None, processors=[self.capture]),
             paths=self.paths,
             source=None,
-            lines_dropped=lambda: self.dropped,
-            look=lambda: look or ProtectionState(),
-            answers=lambda: self.answers,
+            sinks=(sink,),
+            parts=lambda: self.part,
+            history=self.history,
+            transition_causes=self.transition_causes,
         )
 
     @property
@@ -180,12 +175,12 @@ def test_what_changes_without_a_word_changes_the_status_file(told: Told) -> None
     """An address that is gone, a keepalived that answers no more, and back again."""
     serve(told, "BACKUP")
     assert told.status["ready"] is True
-    for answers, ready in (
-        (NodeAnswers(present=None, answered_ago=1.0), False),
-        (NodeAnswers(present=frozenset(), answered_ago=1.0), True),
-        (NodeAnswers(present=frozenset(), answered_ago=8.0, owed=3.0), False),
+    for part, ready in (
+        (StatusPart(present=None, answered_ago=1.0), False),
+        (StatusPart(present=frozenset(), answered_ago=1.0), True),
+        (StatusPart(present=frozenset(), answered_ago=8.0, owed=3.0), False),
     ):
-        told.answers = answers
+        told.part = part
         deadline = told.reporter.deadline
         assert deadline is not None
         told.reporter.tick(deadline)  # looks
@@ -218,7 +213,7 @@ def timed(
 ) -> float | None:
     """Return how long the status says that a passing check took whose file says so."""
     told.reporter.activated(candidate(**variables), None, ())
-    told.reporter.transition_causes.record("check.passed", {})
+    told.transition_causes.judged(None)
     file = Path(told.paths.check_duration)
     file.unlink(missing_ok=True)
     if written is not None:
@@ -257,7 +252,8 @@ def test_the_duration_of_a_script_of_the_users_is_not_known(told: Told) -> None:
 
 def test_the_agents_own_check_is_timed_by_the_agent(tmp_path: Path) -> None:
     """Whatever a file says that a script left."""
-    told = Told(tmp_path, look=ProtectionState(probes_took=0.004))
+    told = Told(tmp_path)
+    told.part = replace(told.part, check_took=0.004)
     values = {"MONITOR_PORT": "80", "CHECK_INTERVAL": "0.25"}
     assert 0.004 == timed(told, "000000312345\n", values)
 
@@ -265,9 +261,7 @@ def test_the_agents_own_check_is_timed_by_the_agent(tmp_path: Path) -> None:
 def test_fault_by_the_nodes_own_check_is_ready_with_its_reason(told: Told) -> None:
     """What the check wrote, in one line; a roll-out must not wait for the application."""
     Path(told.paths.check_reason).write_text("no answer\nno hope\n", encoding="utf-8")
-    told.reporter.transition_causes.line(
-        b"VRRP_Script(chk_ipfailover) failed (exited with status 1)", 0.0
-    )
+    told.transition_causes.line(b"VRRP_Script(chk_ipfailover) failed (exited with status 1)", 0.0)
     name = serve(told, "FAULT", MONITOR_PORT="80", CHECK_INTERVAL="2")
     found = told.status
     assert (True, []) == (found["ready"], found["reasons"])
@@ -299,11 +293,9 @@ def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) 
         told.reporter.activated(candidate(**variables), None, ())
         assert expected == told.status["check"]["state"], number
         if "CHECK_WATCH" in variables:
-            told.reporter.transition_causes.line(
-                b"VRRP_Script(chk) failed (exited with status 1)", 1.0
-            )
+            told.transition_causes.line(b"VRRP_Script(chk) failed (exited with status 1)", 1.0)
         else:
-            told.reporter.transition_causes.record("check.failed", {"reason": "x"})
+            told.transition_causes.judged("x")
 
 
 @pytest.mark.parametrize(
@@ -367,7 +359,7 @@ def test_lines_that_were_dropped_get_into_the_status(told: Told) -> None:
 def test_an_expected_end_is_no_error(told: Told) -> None:
     """An unexpected one is."""
     for expected in (True, False):
-        told.reporter.keepalived_ended(expected=expected, pid=3, code=0, signal=None)
+        told.reporter.keepalived_ended(ENDED, is_expected=expected)
     levels = [(each["event"], each["log_level"]) for each in told.capture.entries]
     assert [("keepalived.terminated", "info"), ("keepalived.exited", "error")] == levels
 
@@ -389,8 +381,8 @@ def test_a_clock_that_is_stepped_changes_no_duration(
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 1.0)
         patch.setattr(time, "monotonic", lambda: 62.5)
-        told.reporter.keepalived_ended(expected=True, pid=3, code=0, signal=None)
+        told.reporter.keepalived_ended(ENDED, is_expected=True)
     moved = [each for each in told.capture.entries if each["event"] == "vrrp.transition"]
     assert [None, 3.0, 7.0] == [each["lasted"] for each in moved]
-    [*_, last] = told.reporter.history.transitions(instance.name)
+    [*_, last] = told.history.transitions(instance.name)
     assert 2.5 == last.lasted

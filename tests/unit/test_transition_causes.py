@@ -31,8 +31,8 @@ NOW = 1000.0
 
 @pytest.fixture
 def transition_causes(tmp_path: Path) -> TransitionCauses:
-    made = TransitionCauses(RunPaths(directory=str(tmp_path), config=""))
-    made.sources = Sources(is_wire_watched=lambda: True)
+    sources = Sources(is_wire_watched=lambda: True)
+    made = TransitionCauses(RunPaths(directory=str(tmp_path), config=""), sources)
     made.started()
     return made
 
@@ -77,23 +77,22 @@ def test_what_a_check_writes_is_told_in_one_bounded_line(
     assert told.startswith("check failed: \\x1b[2J\\xff first; second xxx")
     assert told.endswith("x...")
     assert 300 == len(told.removeprefix("check failed: "))
-    transition_causes.record("check.failed", {"reason": "port 80: refused\n" * 50})
+    transition_causes.judged("port 80: refused\n" * 50)
     (tmp_path / "check.reason").unlink()
     assert 300 == len(transition_causes.check_reason())
 
 
-def test_a_check_that_the_agent_makes_is_heard_from_its_log(
+def test_a_check_that_the_agent_makes_explains_a_transition_too(
     transition_causes: TransitionCauses,
 ) -> None:
     """The same words, another messenger."""
-    transition_causes.record("check.failed", {"reason": "port 80: refused"})
+    transition_causes.judged("port 80: refused")
     assert ("check failed", "check failed: port 80: refused") == why(
         transition_causes, MASTER, FAULT
     )
-    transition_causes.record("check.passed", {})
+    transition_causes.judged(None)
     assert transition_causes.check is not None
     assert transition_causes.check.failure is None
-    transition_causes.record("check.unusable", {"reason": "x"})
     assert "" == transition_causes.check_reason()
 
 

@@ -50,6 +50,15 @@ class CandidateVerdict(enum.Enum):
     NOT_READY = "not ready"
 
 
+class ReloadVerdict(enum.Enum):
+    """What became of a reload; the values are shown to operators."""
+
+    ACCEPTED = "accepted"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    UNCONFIRMED = "unconfirmed"  # it is in place, and keepalived has not confirmed it
+
+
 class SupervisionPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds, and every limit.
 
@@ -81,8 +90,17 @@ class SupervisionPolicy(Struct, frozen=True, kw_only=True):
 # --- events -------------------------------------------------------------------------------------
 
 
-class AgentStarted(Struct, frozen=True):
-    """The agent is set up."""
+class Occurrence(enum.Enum):
+    """An event that has no fields."""
+
+    AGENT_STARTED = enum.auto()  # the agent is set up
+    KEEPALIVED_READY = enum.auto()  # keepalived reported that it has started
+    RELOAD_COMPLETED = enum.auto()  # keepalived reported that it has read its file again
+    GROUP_GONE = enum.auto()  # no process of keepalived's group is left
+    RELOAD_REQUESTED = enum.auto()  # SIGHUP
+    INPUTS_CHANGED = enum.auto()  # something else that a plan depends on changed: peers by name
+    STOP_REQUESTED = enum.auto()  # SIGTERM or SIGINT
+    DEADLINE_PASSED = enum.auto()  # ``Lifecycle.deadline`` has passed
 
 
 class PreparationEnded(Struct, frozen=True, kw_only=True):
@@ -90,12 +108,14 @@ class PreparationEnded(Struct, frozen=True, kw_only=True):
 
     Attributes:
         verdict: what became of it.
+        lines: what it changes, or what is wrong with it.
         signals: how many SIGHUPs apply it to a running keepalived (0: only scripts changed).
         may_change: the variables come from a source that may be mended while the agent waits.
         exit_code: with REFUSED, what the agent exits with if it has nothing else to run.
     """
 
     verdict: CandidateVerdict
+    lines: tuple[str, ...] = ()
     signals: int = 1
     may_change: bool = False
     exit_code: ExitCode = ExitCode.CONFIG
@@ -111,14 +131,6 @@ class SpawnFailed(Struct, frozen=True, kw_only=True):
     """keepalived could not be started."""
 
     exit_code: ExitCode
-
-
-class KeepalivedReady(Struct, frozen=True):
-    """keepalived reported that it has started."""
-
-
-class ReloadCompleted(Struct, frozen=True):
-    """keepalived reported that it has read its file again."""
 
 
 class VerificationEnded(Struct, frozen=True, kw_only=True):
@@ -143,18 +155,6 @@ class KeepalivedEnded(Struct, frozen=True, kw_only=True):
     host_changed: bool = False
 
 
-class GroupGone(Struct, frozen=True):
-    """No process of keepalived's group is left."""
-
-
-class ReloadRequested(Struct, frozen=True):
-    """SIGHUP."""
-
-
-class InputsChanged(Struct, frozen=True):
-    """Something else that a plan depends on is another one: peers that are given by name."""
-
-
 class RestartWanted(Struct, frozen=True, kw_only=True):
     """keepalived cannot do its work as it runs, through no fault of its own: start it anew.
 
@@ -164,69 +164,36 @@ class RestartWanted(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class StopRequested(Struct, frozen=True):
-    """SIGTERM or SIGINT."""
-
-
-class SupervisionDeadlinePassed(Struct, frozen=True):
-    """``Lifecycle.deadline`` has passed."""
-
-
 Event = (
-    AgentStarted
+    Occurrence
     | PreparationEnded
     | Spawned
     | SpawnFailed
-    | KeepalivedReady
-    | ReloadCompleted
     | VerificationEnded
     | KeepalivedEnded
-    | GroupGone
-    | ReloadRequested
-    | InputsChanged
     | RestartWanted
-    | StopRequested
-    | SupervisionDeadlinePassed
 )
 
 
 # --- actions ------------------------------------------------------------------------------------
 
 
-class Prepare(Struct, frozen=True):
-    """Build and test a candidate; answer with PreparationEnded."""
+class Order(enum.Enum):
+    """An action that has no fields."""
 
-
-class AbandonPreparation(Struct, frozen=True):
-    """Forget the candidate under way; no PreparationEnded is wanted."""
-
-
-class Activate(Struct, frozen=True):
-    """Put the candidate's files in place; the configuration so far becomes the previous one."""
-
-
-class PlaceStep(Struct, frozen=True):
-    """Put the next file of a reload that needs more than one in place; its signal follows."""
-
-
-class Verify(Struct, frozen=True):
-    """Look whether keepalived does what its file says; answer with VerificationEnded."""
-
-
-class ConcludeVerification(Struct, frozen=True):
-    """The time for it is up; answer with VerificationEnded, by what is known by now."""
-
-
-class Restore(Struct, frozen=True):
-    """Put the active configuration's files in place again; the candidate is forgotten."""
-
-
-class RollBack(Struct, frozen=True):
-    """Make the previous configuration the active one again and put its files in place."""
-
-
-class Spawn(Struct, frozen=True):
-    """Start keepalived; answer with Spawned or SpawnFailed."""
+    PREPARE = enum.auto()  # build and test a candidate; answer with PreparationEnded
+    ABANDON_PREPARATION = (
+        enum.auto()
+    )  # forget the candidate under way; no PreparationEnded is wanted
+    ACTIVATE = enum.auto()  # have all services apply the candidate, whose files are in place
+    PLACE_STEP = enum.auto()  # put the next file of a reload in place; its signal follows
+    VERIFY = enum.auto()  # look whether keepalived does what its file says: VerificationEnded
+    CONCLUDE_VERIFICATION = enum.auto()  # the time for that is up; answer by what is known by now
+    RESTORE = enum.auto()  # put the active configuration's files in place again
+    ROLL_BACK = enum.auto()  # make the previous configuration the active one again
+    SPAWN = enum.auto()  # start keepalived; answer with Spawned or SpawnFailed
+    CHECK_GROUP = enum.auto()  # answer with GROUP_GONE if no process of keepalived's group is left
+    RELEASE_ADDRESSES = enum.auto()  # remove this node's addresses that are still on an interface
 
 
 class SignalKeepalived(Struct, frozen=True, kw_only=True):
@@ -241,22 +208,16 @@ class SignalGroup(Struct, frozen=True, kw_only=True):
     signal: signal.Signals
 
 
-class CheckGroup(Struct, frozen=True):
-    """Answer with GroupGone if no process of keepalived's group is left."""
-
-
-class ReleaseAddresses(Struct, frozen=True):
-    """Remove addresses of this node's instances that are still on an interface."""
-
-
 class EndReload(Struct, frozen=True, kw_only=True):
-    """The reload is over: report it. ``reason`` is empty where it was carried out.
+    """The reload is over: report it.
 
-    ``is_confirmed`` False: the new configuration is in place, and keepalived has not confirmed it.
+    ``reason`` is empty where it was carried out. ``lines`` are what it changes, or why it did not
+    do that.
     """
 
+    verdict: ReloadVerdict = ReloadVerdict.ACCEPTED
     reason: str = ""
-    is_confirmed: bool = True
+    lines: tuple[str, ...] = ()
 
 
 class TellRestart(Struct, frozen=True, kw_only=True):
@@ -273,30 +234,15 @@ class ScheduleRestart(Struct, frozen=True, kw_only=True):
 
 
 class Finish(Struct, frozen=True, kw_only=True):
-    """End the agent."""
+    """End the agent; ``lines``: what is wrong, where no configuration was ever in force."""
 
     exit_code: ExitCode
     reason: str
+    lines: tuple[str, ...] = ()
 
 
 Action = (
-    Prepare
-    | AbandonPreparation
-    | Activate
-    | PlaceStep
-    | Verify
-    | ConcludeVerification
-    | Restore
-    | RollBack
-    | Spawn
-    | SignalKeepalived
-    | SignalGroup
-    | CheckGroup
-    | ReleaseAddresses
-    | EndReload
-    | TellRestart
-    | ScheduleRestart
-    | Finish
+    Order | SignalKeepalived | SignalGroup | EndReload | TellRestart | ScheduleRestart | Finish
 )
 
 
@@ -307,11 +253,12 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
     """Everything supervision remembers. Times are monotonic seconds.
 
     Attributes:
-        deadline: when to send SupervisionDeadlinePassed, None for never.
+        deadline: when to send DEADLINE_PASSED, None for never.
         pid: keepalived's parent process, and its group, while either may live.
         has_active: a configuration has been accepted before.
         reload: how far a reload has come.
         reload_again: another reload was asked for meanwhile.
+        lines: what the newest candidate changes, or what is wrong with it.
         signals_left: SIGHUPs that the reload being applied still needs.
         difference: why the reload is rolled back, empty where it is not.
         returns: the configuration before is the active one again, while the reload goes on.
@@ -330,6 +277,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
     has_active: bool = False
     reload: Reload = Reload.NONE
     reload_again: bool = False
+    lines: tuple[str, ...] = ()
     signals_left: int = 0
     difference: str = ""
     returns: bool = False

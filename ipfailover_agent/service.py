@@ -1,0 +1,161 @@
+"""The services: what the agent's loop calls, in one order, whatever their subject is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
+
+from ipfailover_agent.report.status_model import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.core.model import VrrpState
+    from ipfailover_agent.core.network.packets import Advert
+    from ipfailover_agent.core.paths import RunPaths
+    from ipfailover_agent.core.rivalry.contexts import ContestContext
+    from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
+    from ipfailover_agent.core.supervising.supervision import Event
+    from ipfailover_agent.core.telling.transition import Withholding
+    from ipfailover_agent.prepare import Candidate
+    from ipfailover_agent.report.status_model import StatusPart
+    from ipfailover_agent.system.loop import Loop
+    from ipfailover_agent.system.process import ChildExit
+
+
+class Common(Struct, frozen=True, kw_only=True):
+    """What every service of one agent may use.
+
+    Attributes:
+        log: where events go.
+        loop: watches descriptors; it runs from :meth:`Service.begin` on.
+        paths: of the run directory.
+        environment: the initial one, for programs.
+        changed: called when the status has to be written.
+        dispatch: called with an event for the state machine.
+    """
+
+    log: FilteringBoundLogger
+    loop: Loop
+    paths: RunPaths
+    environment: Mapping[str, str]
+    changed: Callable[[], None]
+    dispatch: Callable[[Event], None]
+
+
+class Service:
+    """A part of the agent with a subject of its own.
+
+    A service overrides what concerns it; here nothing is done. No method raises: a service that
+    lacks a right or a device is off, and the log has the reason. Times are monotonic seconds.
+    """
+
+    source: ClassVar[str] = ""
+    """Of the loop's events that are for this service: their source, up to a blank."""
+
+    def __init__(self, common: Common) -> None:
+        self._log = common.log
+        self._loop = common.loop
+        self._paths = common.paths
+        self._environment = common.environment
+        self._changed = common.changed
+        self._dispatch = common.dispatch
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do."""
+        return None
+
+    def tick(self, now: float) -> None:
+        """Do what is due; in every round of the loop."""
+
+    @property
+    def resume_at(self) -> float | None:
+        """Return when to :meth:`resume`; that is no reason for a round of the loop."""
+        return None
+
+    def resume(self, now: float) -> bool:  # noqa: ARG002 - for those that override it
+        """Do what is due many times a second; return whether a round has to follow."""
+        return False
+
+    def stalled(self, seconds: float) -> None:
+        """Note that the loop did not run for so long; before anything else is done."""
+
+    # --- the loop's events ----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin: the loop is about to run."""
+
+    def readable(self) -> object:
+        """Read from the descriptor that has something to read."""
+        return None
+
+    def on_line(self, source: str, line: bytes) -> None:
+        """Take a line of a stream."""
+
+    def stream_closed(self, source: str) -> None:
+        """Note the end of a stream."""
+
+    def child_exited(self, child: ChildExit) -> bool:  # noqa: ARG002 - likewise
+        """Take the end of a child; return whether it was one of this service's."""
+        return False
+
+    # --- configuration and keepalived -----------------------------------------------------------
+
+    def configure(self, candidate: Candidate, instance_states: InstanceStates) -> None:
+        """Apply the configuration in force, or about to be, with the node as it is now."""
+
+    def on_instance_states(self, instance_states: InstanceStates, now: float) -> None:
+        """Note the states of all instances, after a batch of transitions."""
+
+    def on_transition(self, before: InstanceState, state: VrrpState) -> None:
+        """Note that keepalived reported a transition of an instance."""
+
+    def on_advert(self, name: str, advert: Advert, context: ContestContext) -> None:
+        """Note an advert of another node for an instance's id, or one with an address of it."""
+
+    def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+        """Note keepalived's answer to a question of ``asked_at``."""
+
+    def reload_began(self) -> None:
+        """Note that keepalived got the signal to read its file again."""
+
+    def reload_ended(self) -> None:
+        """Note that keepalived has read its file, or that the reload is over without that."""
+
+    def keepalived_ends(self) -> None:
+        """Note that keepalived is about to end: what it holds must not outlive its adverts.
+
+        One that hangs is killed only seconds later, when another node may have taken over.
+        """
+
+    def keepalived_ended(self, *, keeps_holds: bool) -> None:  # noqa: ARG002 - likewise
+        """Note that keepalived ended: it holds nothing any more.
+
+        ``keeps_holds``: it is started anew at once, and instances kept in FAULT stay so.
+        """
+        self.keepalived_ends()
+
+    # --- for others -----------------------------------------------------------------------------
+
+    def withholding(self, name: str) -> Withholding | None:  # noqa: ARG002 - likewise
+        """Return why this service keeps an instance in FAULT, None where it does not."""
+        return None
+
+    def status(self) -> StatusPart:
+        """Return what the status shows of this service at this moment."""
+        return NOTHING
+
+    def close(self) -> None:
+        """Take back what must not outlive the agent; the loop has ended."""
+
+
+def earliest(*deadlines: float | None) -> float | None:
+    """Return the first of the deadlines, None where there is none."""
+    return min((each for each in deadlines if each is not None), default=None)

@@ -1,0 +1,30 @@
+"""What services are made with, for tests of one alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from msgspec.structs import replace
+
+from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.service import Common
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def common(directory: Path | str = "/nowhere", **more: Any) -> Common:  # noqa: ANN401 - any field
+    """Return that, with what ``more`` names; there is no loop, and changes are for nobody."""
+    anything: Any = None
+    return replace(
+        Common(
+            log=structlog.get_logger(),
+            loop=anything,
+            paths=RunPaths(directory=str(directory), config="/nowhere/keepalived.conf"),
+            environment={},
+            changed=lambda: None,
+            dispatch=lambda _: None,
+        ),
+        **more,
+    )
