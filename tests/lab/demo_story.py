@@ -164,7 +164,7 @@ def kill_container(stage: Stage, address: str) -> None:
     stage.screen.say(
         f"4. The whole container on {owner.name}, which holds {address}, is killed at"
     )
-    stage.screen.say("   once (SIGKILL): nobody is left there to clean up.")
+    stage.screen.say("   once (SIGKILL): no process is left there to clean up.")
     since = time.monotonic()
     owner.kill()
     heir = _moved(stage, address, away_from=owner, may_linger=True)
@@ -176,8 +176,8 @@ def kill_container(stage: Stage, address: str) -> None:
     stage.pause(1)
     outage = stage.outage(since)
     stage.screen.say(f"   -> {heir.name} took over. {_heard(outage)}")
-    stage.screen.say(f"      Nobody renewed the lease of the address on {owner.name} any more, so")
-    stage.screen.say("      its kernel removed it.")
+    stage.screen.say(f"      No agent on {owner.name} renewed the lease of the address, so the")
+    stage.screen.say(f"      kernel of {owner.name} removed the address.")
     killed, killed_outage = since, outage
     stage.pause(1)
 

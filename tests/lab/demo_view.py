@@ -48,7 +48,7 @@ def table(facts: Facts) -> list[str]:
     lines = [_row("address", facts.nodes, "the client hears")]
     for (address, holders), heard in zip(facts.holders, facts.heard, strict=True):
         cells = ["HOLDS IT" if node in holders else "." for node in facts.nodes]
-        lines.append(_row(address, cells, heard or "nobody"))
+        lines.append(_row(address, cells, heard or "no node"))
     lines.append(_row("container", facts.containers))
     lines.append(_row("application", facts.applications))
     return lines
@@ -118,7 +118,7 @@ def differences(before: Facts | None, after: Facts) -> list[str]:
     old_holders = dict(before.holders) if before else {}
     for address, holders in after.holders:
         if set(holders) != set(old_holders.get(address, ())):
-            found.append(f"{address} is held by {' and '.join(holders) or 'nobody'}")
+            found.append(f"{address} is held by {' and '.join(holders) or 'no node'}")
     for what, old, new in (
         ("container", before.containers if before else after.containers, after.containers),
         ("application", before.applications if before else after.applications, after.applications),

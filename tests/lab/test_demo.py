@@ -44,7 +44,7 @@ def test_the_table_shows_holders_and_what_the_client_hears() -> None:
     """One row per address, one column per node."""
     assert table(AFTER) == [
         "address      n1         n2         the client hears",
-        "192.0.2.101  HOLDS IT   HOLDS IT   nobody",
+        "192.0.2.101  HOLDS IT   HOLDS IT   no node",
         "container    killed     runs",
         "application  answers    killed",
     ]
