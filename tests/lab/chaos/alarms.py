@@ -59,7 +59,7 @@ def foreign_router(scene: Scene) -> None:
 
 
 def proxy_arp(scene: Scene) -> None:
-    """A router answers for our addresses, since it knows a way to them elsewhere."""
+    """A router answers for the virtual addresses, since it knows a way to them elsewhere."""
     scene.serve()
     [router] = scene.strangers
     router.network.ip(
@@ -164,7 +164,7 @@ def starved(scene: Scene) -> None:
 
 
 def output_unread(scene: Scene) -> None:
-    """Nobody reads what the holder and its successor say, and the pipe is full."""
+    """No program reads the output of the holder and its successor, and the pipe is full."""
     full = (
         "mkfifo /run/full; sleep 600 </run/full & exec >/run/full 2>&1;"
         " head -c 65536 /dev/zero >/run/full"
@@ -264,7 +264,7 @@ def quiet_for_a_moment(scene: Scene) -> None:
 
 
 def _quiet(scene: Scene, seconds: float) -> None:
-    """Nothing happens, and nobody says a word."""
+    """Nothing happens, and no agent logs anything."""
     scene.serve()
     scene.watch(5)
     scene.begins()

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from tests.lab.chaos.scene import Scene
 
-SUDDEN = 4.2  # nobody, when a holder vanishes without a word
+SUDDEN = 4.2  # no holder, when a holder vanishes without a goodbye
 SUDDEN_HELD = 7.2  # likewise, when its successor was held
 #: A member beside a stranger who announces every second: two of these after the first one.
 STRANGE = 2.2
 TWO = 2.0  # two holders, at the default lease of 3 s
-#: Nobody after a planned stop: with known peers, and without.
+#: No holder after a planned stop: with known peers, and without.
 PLANNED = {"unicast": 0.05, "multicast": 0.55}
 
 
@@ -27,13 +27,13 @@ class Fault:
     """One row of the matrix.
 
     Attributes:
-        name: as people say it.
+        name: as the table shows it.
         story: serves, calls ``scene.begins()``, breaks something, watches.
-        two: the longest that two may hold an address, in seconds.
-        none: likewise that nobody may; by mode where that matters.
+        two: the longest that two nodes may hold an address, in seconds.
+        none: likewise that no node may; by mode where that matters.
         client: likewise that a client may be without an answer, None for any time.
         gains: how often a node may take the address, at most.
-        tells: every one of these texts has to be in what the agents say, ``never`` none.
+        logged: every one of these texts has to be in what the agents log, ``never`` none.
         old: for how long plain keepalived leaves two holders, as in the shell image
             (``python -m tests.lab.chaos --plain``).
         nodes, members: of the lab, and how many of them serve.
@@ -52,7 +52,7 @@ class Fault:
     client: float | None = None
     gains: int = 3
     beside: float | None = None
-    tells: tuple[str, ...] = ()
+    logged: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
     old: str = ""
     nodes: int = 3
@@ -66,19 +66,19 @@ class Fault:
     limits: dict[Mode, str] = field(default_factory=dict)
 
     def none_in(self, mode: Mode) -> float:
-        """Return how long nobody may hold an address in a mode."""
+        """Return how long no node may hold an address in a mode."""
         return self.none[mode] if isinstance(self.none, dict) else self.none
 
 
 def _shaking(
     name: str,
     story: Callable[[Scene], None],
-    tells: str = "choose OPENSHIFT_HA_VRRP_ID_OFFSET=",
+    logged: str = "choose OPENSHIFT_HA_VRRP_ID_OFFSET=",
     *,
     old: str = "",
     strangers: int = 1,
 ) -> Fault:
-    """Return a row of ten minutes in which another speaker of our ids moves nothing."""
+    """Return a row of ten minutes in which another speaker of the ids moves nothing."""
     return Fault(
         name=name,
         runs=1,
@@ -87,7 +87,7 @@ def _shaking(
         gains=0,
         nodes=3 + strangers,
         members=3,
-        tells=(tells,),
+        logged=(logged,),
         never=("event=contest.held",),
         old=old,
     )
@@ -96,20 +96,20 @@ def _shaking(
 _EVERY: Final = "each 3.6 s"
 
 _SHAKING: Final = (
-    _shaking("router with our id, 1 s", shaking.router_1s, old=_EVERY),
-    _shaking("router with our id, 0.5 s, version 3", shaking.router_half_second, old=_EVERY),
-    _shaking("router with our id, priority 255", shaking.router_255, old=_EVERY),
-    _shaking("ucarp with our id", shaking.carp_device, old=_EVERY),
-    _shaking("router with our id, by unicast", shaking.router_by_unicast, old=_EVERY),
+    _shaking("router with the same id, 1 s", shaking.router_1s, old=_EVERY),
+    _shaking("router with the same id, 0.5 s, version 3", shaking.router_half_second, old=_EVERY),
+    _shaking("router with the same id, priority 255", shaking.router_255, old=_EVERY),
+    _shaking("ucarp with the same id", shaking.carp_device, old=_EVERY),
+    _shaking("router with the same id, by unicast", shaking.router_by_unicast, old=_EVERY),
     _shaking(
-        "our id from behind a router",
+        "same id from behind a router",
         shaking.from_behind_a_router,
         "do not come from this segment",
         old=_EVERY,
     ),
     _shaking("a second cluster, one offset", shaking.second_cluster, old=_EVERY, strangers=2),
     _shaking("a second deployment on the nodes", shaking.second_deployment, strangers=0),
-    _shaking("the nodes' own keepalived, our ids", shaking.own_keepalived, strangers=0),
+    _shaking("the nodes' own keepalived, same ids", shaking.own_keepalived, strangers=0),
 )
 
 MATRIX: tuple[Fault, ...] = (
@@ -118,7 +118,7 @@ MATRIX: tuple[Fault, ...] = (
         story=stories.firewall_everywhere_at_start,
         none=8.0,
         gains=9,
-        tells=("event=contest.held",),
+        logged=("event=contest.held",),
         old="no end",
     ),
     Fault(
@@ -160,7 +160,7 @@ MATRIX: tuple[Fault, ...] = (
         two=0,
         none=SUDDEN,
         gains=1,
-        tells=("its VRRP process died",),
+        logged=("its VRRP process died",),
     ),
     Fault(name="agent killed", runs=1, story=stories.agent_killed, none=SUDDEN, gains=1),
     Fault(
@@ -198,7 +198,7 @@ MATRIX: tuple[Fault, ...] = (
         short="multicast",
         story=stories.keepalived_frozen,
         none=SUDDEN,
-        tells=("event=keepalived.hangs",),
+        logged=("event=keepalived.hangs",),
         old="no end",
     ),
     Fault(name="agent frozen", runs=1, story=stories.agent_frozen, none=1.0),
@@ -213,54 +213,54 @@ MATRIX: tuple[Fault, ...] = (
     Fault(
         name="holder cannot send",
         story=stories.holder_mute,
-        tells=("event=contest.held",),
+        logged=("event=contest.held",),
         old="no end",
     ),
     Fault(name="holder cannot receive", runs=1, story=stories.holder_deaf, two=0),
     Fault(
         name="a backup cannot receive",
         story=stories.backup_deaf,
-        tells=("event=contest.held",),
+        logged=("event=contest.held",),
         old="no end",
     ),
     Fault(
         name="VRRP dropped by all firewalls",
         short="multicast",
         story=stories.firewall_everywhere,
-        tells=("event=contest.held",),
+        logged=("event=contest.held",),
         old="no end",
     ),
     Fault(name="VRRP dropped by the holder's input", runs=1, story=stories.holder_input, two=0),
     Fault(
         name="VRRP dropped by a backup's input",
         story=stories.backup_input,
-        tells=("a firewall drops protocol 112",),
+        logged=("a firewall drops protocol 112",),
         old="no end",
     ),
     Fault(
         name="VRRP dropped by all inputs",
         story=stories.all_inputs,
-        tells=("a firewall drops protocol 112",),
+        logged=("a firewall drops protocol 112",),
         old="no end",
     ),
     Fault(
         name="the same, then SIGKILL",
         story=stories.held_successor,
         none=SUDDEN_HELD,
-        tells=("a firewall drops protocol 112",),
+        logged=("a firewall drops protocol 112",),
         old="no end",
     ),
     Fault(
         name="VRRP dropped by the holder's output",
         short="unicast",
         story=stories.holder_output,
-        tells=("event=contest.held",),
+        logged=("event=contest.held",),
         old="no end",
     ),
     Fault(
         name="VRRP dropped by the switch",
         story=stories.switch_blocks_vrrp,
-        tells=("event=contest.held",),
+        logged=("event=contest.held",),
         old="no end",
     ),
     Fault(
@@ -268,7 +268,7 @@ MATRIX: tuple[Fault, ...] = (
         story=stories.set_by_hand,
         two=2.3,
         gains=1,
-        tells=("and not by this node",),
+        logged=("and not by this node",),
         old="no end",
     ),
     Fault(
@@ -277,7 +277,7 @@ MATRIX: tuple[Fault, ...] = (
         story=stories.other_password,
         none=SUDDEN_HELD,
         families=("IPv4",),
-        tells=("other password",),
+        logged=("other password",),
         old="until done",
     ),
     Fault(
@@ -286,7 +286,7 @@ MATRIX: tuple[Fault, ...] = (
         short="multicast",
         story=stories.other_list,
         none=SUDDEN_HELD,
-        tells=("address list differs",),
+        logged=("address list differs",),
         old="until done",
     ),
     Fault(
@@ -294,7 +294,7 @@ MATRIX: tuple[Fault, ...] = (
         runs=1,
         story=stories.other_list_holder_first,
         none=SUDDEN_HELD,
-        tells=("address list differs",),
+        logged=("address list differs",),
         old="until done",
     ),
     Fault(
@@ -310,7 +310,7 @@ MATRIX: tuple[Fault, ...] = (
         story=stories.other_version,
         none=SUDDEN_HELD,
         families=("IPv4",),
-        tells=("VRRP version",),
+        logged=("VRRP version",),
         old="until done",
     ),
     Fault(
@@ -325,7 +325,7 @@ MATRIX: tuple[Fault, ...] = (
         story=alarms.stranger_of_higher_mac,
         nodes=4,
         members=3,
-        tells=("speaks no VRRP",),
+        logged=("speaks no VRRP",),
         old="no end",
     ),
     Fault(
@@ -339,7 +339,7 @@ MATRIX: tuple[Fault, ...] = (
         story=alarms.stranger_of_lower_mac,
         nodes=4,
         members=3,
-        tells=("speaks no VRRP",),
+        logged=("speaks no VRRP",),
         old="no end",
     ),
     Fault(
@@ -353,11 +353,11 @@ MATRIX: tuple[Fault, ...] = (
         story=alarms.plain_keepalived,
         nodes=4,
         members=3,
-        tells=("event=contest.held",),
+        logged=("event=contest.held",),
         old="no end",
     ),
     Fault(
-        name="router with our id, other address",
+        name="router with the same id, other address",
         runs=1,
         short="multicast",
         story=alarms.foreign_router,
@@ -365,7 +365,7 @@ MATRIX: tuple[Fault, ...] = (
         gains=0,
         nodes=4,
         members=3,
-        tells=("choose OPENSHIFT_HA_VRRP_ID_OFFSET=",),
+        logged=("choose OPENSHIFT_HA_VRRP_ID_OFFSET=",),
         never=("event=contest.held",),
     ),
     *_SHAKING,
@@ -414,7 +414,7 @@ MATRIX: tuple[Fault, ...] = (
         story=alarms.echo,
         two=0,
         gains=0,
-        tells=("event=wire.own_echo",),
+        logged=("event=wire.own_echo",),
         never=("event=contest.held",),
         modes=("multicast",),
     ),
@@ -435,7 +435,7 @@ MATRIX: tuple[Fault, ...] = (
         gains=0,
         nodes=2,
         members=1,
-        tells=("event=adverts.not_leaving",),
+        logged=("event=adverts.not_leaving",),
         never=("event=contest.held", "event=keepalived.hangs"),
     ),
     Fault(
@@ -488,7 +488,7 @@ MATRIX: tuple[Fault, ...] = (
         story=alarms.keepalived_frozen_fast,
         two=1.8,
         none=0.6,
-        tells=("event=keepalived.hangs",),
+        logged=("event=keepalived.hangs",),
         old="no end",
     ),
     Fault(
@@ -496,7 +496,7 @@ MATRIX: tuple[Fault, ...] = (
         story=alarms.firewall_everywhere_fast,
         two=1.8,
         none=0.6,
-        tells=("event=contest.held",),
+        logged=("event=contest.held",),
         old="no end",
     ),
     Fault(
@@ -504,7 +504,7 @@ MATRIX: tuple[Fault, ...] = (
         story=alarms.backup_input_fast,
         two=1.8,
         none=0.6,
-        tells=("event=contest.held",),
+        logged=("event=contest.held",),
         old="no end",
     ),
     Fault(

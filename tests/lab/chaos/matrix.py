@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Seconds by which runs differ, so that a fault meets every part of five quiet seconds.
 PHASES = (0.0, 1.7, 3.4)
-MARGIN = 0.1  # seconds: how exactly a busy machine tells of changes
+MARGIN = 0.1  # seconds: by how much a busy machine reports changes late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a case: what was seen by family, and what was missed, in words."""
+    """What came of a case: what was seen by family, and what was missed, as sentences."""
 
     case: Case
     seen: dict[Family, Seen] = field(default_factory=dict)
@@ -49,7 +49,7 @@ def fault_of(name: str) -> Fault:
 
 
 def is_known(case: Case) -> bool:
-    """Tell whether nobody expects the aims to be kept in a case."""
+    """Return whether the aims cannot be kept in a case."""
     return case.mode in fault_of(case.fault).limits
 
 
@@ -125,14 +125,14 @@ def judge(fault: Fault, mode: Mode, seen: dict[Family, Seen], margin: float) -> 
 
 
 def silent(fault: Fault, scene: Scene) -> Iterator[str]:
-    """Yield what nobody told."""
-    told = scene.told()
+    """Yield what no agent logs, and what an agent should not log."""
+    logged = scene.logged()
     for text in fault.never:
-        if text in told:
-            yield f"somebody says {text!r}"
-    for text in fault.tells:
-        if text not in told:
-            yield f"nobody says {text!r}"
+        if text in logged:
+            yield f"an agent logs {text!r}"
+    for text in fault.logged:
+        if text not in logged:
+            yield f"no agent logs {text!r}"
 
 
 def run_all(
@@ -156,7 +156,7 @@ def _outcomes(pool: Executor, wanted: Sequence[Case], keep: Path | None) -> Iter
 
 
 def _named(holders: tuple[str, ...]) -> str:
-    return "+".join(holders) or "nobody"
+    return "+".join(holders) or "no node"
 
 
 def _keep(directory: Path, case: Case, scene: Scene, misses: Sequence[str]) -> None:

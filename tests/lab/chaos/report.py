@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.lab.chaos.scene import Family, Mode
 
 _HEADS = ("fault", "mode", "family", "two s", "aim", "none s", "aim", "client s", "plain", "")
-_WIDTHS = (36, 9, 6, 5, 4, 6, 4, 8, 12, 0)
+_WIDTHS = (41, 9, 6, 5, 4, 6, 4, 8, 12, 0)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -36,7 +36,7 @@ def _rows(name: str, mode: Mode, family: Family, group: Sequence[Outcome]) -> It
         return
     failed = sum(
         any(
-            miss.startswith((f"{family}:", "nobody", "somebody", "Traceback"))
+            miss.startswith((f"{family}:", "no agent", "an agent", "Traceback"))
             for miss in each.misses
         )
         for each in group

@@ -63,7 +63,7 @@ class Scene:
         members: how many nodes serve; all by default.
         phase: seconds to wait longer before the fault: questions are asked every 5 s.
         plain: keepalived alone instead of the agent, to see what a fault is without it; stories
-            that need other variables cannot be told then.
+            that need other variables cannot be set then.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Scene:
     ) -> None:
         """Start every member, n1 first; return when it holds everything and the rest wait.
 
-        ``prepare``: shell text for a node's container, by name; it may keep its output from us.
+        ``prepare``: shell text for a node's container, by name; it may hide its output.
         """
         self._is_unread = frozenset(prepare or ())
         for node in self.members:
@@ -306,8 +306,8 @@ class Scene:
         late = (each.lateness for each in self._watches.values())
         return max(self.lab.recorder.lateness, *late)
 
-    def told(self) -> str:
-        """Return what all agents said."""
+    def logged(self) -> str:
+        """Return what all agents logged."""
         return "\n".join([*self.earlier_output, *(each.stderr() for each in self.members)])
 
     def close(self) -> None:

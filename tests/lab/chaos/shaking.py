@@ -1,4 +1,4 @@
-"""Stories of other speakers of our router ids, for ten minutes each."""
+"""Stories of other speakers of the same router ids, for ten minutes each."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def from_behind_a_router(scene: Scene) -> None:
 
 
 def second_cluster(scene: Scene) -> None:
-    """The strangers are a cluster of ours with the same offset."""
+    """The strangers are a cluster of agents with the same offset."""
     scene.serve()
     for node in scene.strangers:
         node.start(scenarios.variables(*_others(scene), CONFIG_NAME="other"))
@@ -64,7 +64,7 @@ def second_cluster(scene: Scene) -> None:
 
 
 def second_deployment(scene: Scene) -> None:
-    """Each member has another deployment of ours, with the same offset; both masters on one."""
+    """Each member has another deployment, with the same offset; both masters on one."""
     scene.serve()
     for node in scene.members:
         priority = scene.variables(node)["OPENSHIFT_HA_PRIORITY"]
@@ -76,7 +76,7 @@ def second_deployment(scene: Scene) -> None:
 
 
 def own_keepalived(scene: Scene) -> None:
-    """Each member has a keepalived of its own, for other addresses with our ids."""
+    """Each member has a keepalived of its own, for other addresses with the same ids."""
     scene.serve()
     for place, node in enumerate(scene.members):
         text = ""
@@ -102,7 +102,7 @@ def _others(scene: Scene) -> tuple[str, str]:
 
 
 def _until_held(scene: Scene) -> None:
-    """Wait until the other program's addresses are on the first node, with ours."""
+    """Wait until the first node has the other program's addresses, beside the agents'."""
     holders = scene.lab.recorder.holders
     scene.until(
         lambda: all(holders(each) == [scene.holder.name] for each in _others(scene)),

@@ -128,7 +128,7 @@ time_t time(time_t *at) {
 
 
 def has_compiler() -> bool:
-    """Tell whether a clock of our own can be made here."""
+    """Return whether a clock for one process alone can be made here."""
     return shutil.which("cc") is not None
 
 
