@@ -32,7 +32,6 @@ from tests.lab.scenarios import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
     from tests.lab.lab import Lab
     from tests.lab.node import Node
@@ -65,12 +64,7 @@ class Connecting:
         self._lab.wait_until(lambda: bool(self._served), timeout=5, what="the client is served")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self._stopping.set()
         self._thread.join()
 

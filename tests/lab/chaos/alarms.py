@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.lab.chaos import wire
-from tests.lab.chaos.stories import LONG, QUICK
+from tests.lab.chaos.stories import LONG, QUICK, faulty
 
 if TYPE_CHECKING:
     from tests.lab.chaos.scene import Scene
@@ -51,11 +51,9 @@ def plain_keepalived(scene: Scene) -> None:
 
 
 def foreign_router(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    ids = {"IPv4": 11, "IPv6": 12}
-    scene.every(1.0, wire.foreign_router(scene.strangers[0], ids))
-    scene.watch(LONG)
+    with faulty(scene, then=LONG):
+        ids = {"IPv4": 11, "IPv6": 12}
+        scene.every(1.0, wire.foreign_router(scene.strangers[0], ids))
 
 
 def proxy_arp(scene: Scene) -> None:
@@ -111,30 +109,24 @@ def holder_has_another_mac(scene: Scene) -> None:
 
 def backup_has_another_mac(scene: Scene) -> None:
     """With unicast the holder goes on sending to the old one."""
-    scene.serve()
-    scene.begins()
-    scene.successor.network.ip([f"link set eth0 address {_ANOTHER_MAC}"])
-    scene.watch(LONG)
+    with faulty(scene, then=LONG):
+        scene.successor.network.ip([f"link set eth0 address {_ANOTHER_MAC}"])
 
 
 def echo(scene: Scene) -> None:
     """What the holder sends comes back to it."""
-    scene.serve()
-    scene.begins()
-    scene.lab.switch.network.ip([f"link set {scene.holder.name} type bridge_slave hairpin on"])
-    scene.watch(LONG)
+    with faulty(scene, then=LONG):
+        scene.lab.switch.network.ip([f"link set {scene.holder.name} type bridge_slave hairpin on"])
 
 
 def last_peer_off(scene: Scene) -> None:
     """All others are powered off; their addresses can no longer be resolved."""
-    scene.serve()
-    scene.begins()
-    for node in scene.lab.others(scene.holder):
-        node.kill()
-        node.cut()
-        node.link_down()
-    scene.holder.network.ip([f"neighbour flush dev eth0 to {each}" for each in _own(scene)])
-    scene.watch(20)
+    with faulty(scene, then=20):
+        for node in scene.lab.others(scene.holder):
+            node.kill()
+            node.cut()
+            node.link_down()
+        scene.holder.network.ip([f"neighbour flush dev eth0 to {each}" for each in _own(scene)])
 
 
 def _own(scene: Scene) -> list[str]:
@@ -142,10 +134,8 @@ def _own(scene: Scene) -> list[str]:
 
 
 def output_without_rival(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.firewall("out")
-    scene.watch(20)
+    with faulty(scene, then=20):
+        scene.holder.firewall("out")
 
 
 # --- a node that is short of something -----------------------------------------------------------
@@ -153,14 +143,12 @@ def output_without_rival(scene: Scene) -> None:
 
 def starved(scene: Scene) -> None:
     """The holder's container runs for 40 ms in every 1.2 s."""
-    scene.serve()
-    scene.begins()
-    for _ in range(12):
-        scene.holder.freeze()
-        time.sleep(1.16)
-        scene.holder.thaw()
-        time.sleep(0.04)
-    scene.watch(5)
+    with faulty(scene, then=5):
+        for _ in range(12):
+            scene.holder.freeze()
+            time.sleep(1.16)
+            scene.holder.thaw()
+            time.sleep(0.04)
 
 
 def output_unread(scene: Scene) -> None:

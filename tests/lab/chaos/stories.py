@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from tests.lab.chaos.scene import Scene
     from tests.lab.node import Node
@@ -17,28 +18,31 @@ QUICK = 8.0  # seconds in which everything has happened, as a rule
 LONG = 12.0  # and a trial too
 
 
+@contextlib.contextmanager
+def faulty(scene: Scene, *, then: float = QUICK) -> Iterator[None]:
+    """Let all members serve, run the body as the fault, and watch so many seconds."""
+    scene.serve()
+    scene.begins()
+    yield
+    scene.watch(then)
+
+
 # --- ends ----------------------------------------------------------------------------------------
 
 
 def planned_stop(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.terminate()
-    scene.watch(4)
+    with faulty(scene, then=4):
+        scene.holder.terminate()
 
 
 def application_dies(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.application.stop()
-    scene.watch(5)
+    with faulty(scene, then=5):
+        scene.holder.application.stop()
 
 
 def container_killed(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.kill()
-    scene.watch(QUICK)
+    with faulty(scene):
+        scene.holder.kill()
 
 
 def container_killed_short_lease(scene: Scene) -> None:
@@ -49,25 +53,21 @@ def container_killed_short_lease(scene: Scene) -> None:
 
 
 def keepalived_killed(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    for pid in scene.holder.pids("keepalived"):
-        _send(pid, signal.SIGKILL)
-    scene.watch(QUICK)
+    with faulty(scene):
+        for pid in scene.holder.pids("keepalived"):
+            _send(pid, signal.SIGKILL)
 
 
 def vrrp_process_killed(scene: Scene) -> None:
     """Each one that there is for 5 s, as MASTER or just born."""
-    scene.serve()
-    scene.begins()
-    killed: set[int] = set()
-    while time.monotonic() < scene.began + 5:
-        for pid in scene.holder.pids("keepalived")[1:2]:  # its parent was born before it
-            if pid not in killed:
-                killed.add(pid)
-                _send(pid, signal.SIGKILL)
-        time.sleep(0.02)
-    scene.watch(QUICK)
+    with faulty(scene):
+        killed: set[int] = set()
+        while time.monotonic() < scene.began + 5:
+            for pid in scene.holder.pids("keepalived")[1:2]:  # its parent was born before it
+                if pid not in killed:
+                    killed.add(pid)
+                    _send(pid, signal.SIGKILL)
+            time.sleep(0.02)
 
 
 def agent_killed(scene: Scene) -> None:
@@ -89,12 +89,10 @@ def container_frozen_long(scene: Scene) -> None:
 
 
 def _frozen(scene: Scene, seconds: float) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.freeze()
-    scene.watch(seconds)
-    scene.holder.thaw()
-    scene.watch(QUICK)
+    with faulty(scene):
+        scene.holder.freeze()
+        scene.watch(seconds)
+        scene.holder.thaw()
 
 
 def holder_stunned_2(scene: Scene) -> None:
@@ -135,20 +133,16 @@ def _stunned(scene: Scene, place: int, seconds: float, *, forgive: bool = False)
 
 
 def keepalived_frozen(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    for pid in scene.holder.pids("keepalived"):
-        scene.holder.freeze(pid)
-    scene.watch(LONG)
+    with faulty(scene, then=LONG):
+        for pid in scene.holder.pids("keepalived"):
+            scene.holder.freeze(pid)
 
 
 def agent_frozen(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.freeze(scene.holder.container.agent_pid)
-    scene.watch(QUICK)
-    scene.holder.thaw(scene.holder.container.agent_pid)
-    scene.watch(6)
+    with faulty(scene, then=6):
+        scene.holder.freeze(scene.holder.container.agent_pid)
+        scene.watch(QUICK)
+        scene.holder.thaw(scene.holder.container.agent_pid)
 
 
 # --- the network ---------------------------------------------------------------------------------
@@ -188,50 +182,40 @@ def _put_bridge(node: Node) -> None:
 
 
 def link_down(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.link_down()
-    scene.watch(QUICK)
-    scene.holder.link_up()
-    scene.watch(6)
+    with faulty(scene, then=6):
+        scene.holder.link_down()
+        scene.watch(QUICK)
+        scene.holder.link_up()
 
 
 def holder_mute(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.cut("out")
-    scene.watch(LONG)
-    scene.holder.join("out")
-    scene.watch(QUICK)
+    with faulty(scene):
+        scene.holder.cut("out")
+        scene.watch(LONG)
+        scene.holder.join("out")
 
 
 def holder_deaf(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.cut("in")
-    scene.watch(QUICK)
-    scene.holder.join("in")
-    scene.watch(6)
+    with faulty(scene, then=6):
+        scene.holder.cut("in")
+        scene.watch(QUICK)
+        scene.holder.join("in")
 
 
 def backup_deaf(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.successor.cut("in")
-    scene.watch(LONG)
-    scene.successor.join("in")
-    scene.watch(QUICK)
+    with faulty(scene):
+        scene.successor.cut("in")
+        scene.watch(LONG)
+        scene.successor.join("in")
 
 
 def firewall_everywhere(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    for node in scene.members:
-        node.firewall()
-    scene.watch(LONG)
-    for node in scene.members:
-        node.firewall_off()
-    scene.watch(QUICK)
+    with faulty(scene):
+        for node in scene.members:
+            node.firewall()
+        scene.watch(LONG)
+        for node in scene.members:
+            node.firewall_off()
 
 
 def firewall_everywhere_at_start(scene: Scene) -> None:
@@ -245,27 +229,21 @@ def firewall_everywhere_at_start(scene: Scene) -> None:
 
 
 def holder_input(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.firewall("in")
-    scene.watch(LONG)
+    with faulty(scene, then=LONG):
+        scene.holder.firewall("in")
 
 
 def backup_input(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.successor.firewall("in")
-    scene.watch(LONG)
-    scene.successor.firewall_off()
-    scene.watch(QUICK)
+    with faulty(scene):
+        scene.successor.firewall("in")
+        scene.watch(LONG)
+        scene.successor.firewall_off()
 
 
 def all_inputs(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    for node in scene.members:
-        node.firewall("in")
-    scene.watch(LONG)
+    with faulty(scene, then=LONG):
+        for node in scene.members:
+            node.firewall("in")
 
 
 def held_successor(scene: Scene) -> None:
@@ -280,31 +258,25 @@ def held_successor(scene: Scene) -> None:
 
 
 def holder_output(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.holder.firewall("out")
-    scene.watch(LONG)
-    scene.holder.firewall_off()
-    scene.watch(QUICK)
+    with faulty(scene):
+        scene.holder.firewall("out")
+        scene.watch(LONG)
+        scene.holder.firewall_off()
 
 
 def switch_blocks_vrrp(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    scene.lab.switch.drop_vrrp()
-    scene.watch(LONG)
-    scene.lab.switch.pass_vrrp()
-    scene.watch(QUICK)
+    with faulty(scene):
+        scene.lab.switch.drop_vrrp()
+        scene.watch(LONG)
+        scene.lab.switch.pass_vrrp()
 
 
 def set_by_hand(scene: Scene) -> None:
-    scene.serve()
-    scene.begins()
-    node = scene.successor
-    for family in scene.families:
-        address, length = scene.addresses[family], 32 if family == "IPv4" else 128
-        node.run(["ip", "address", "add", f"{address}/{length}", "dev", node.interface])
-    scene.watch(LONG)
+    with faulty(scene, then=LONG):
+        node = scene.successor
+        for family in scene.families:
+            address, length = scene.addresses[family], 32 if family == "IPv4" else 128
+            node.run(["ip", "address", "add", f"{address}/{length}", "dev", node.interface])
 
 
 # --- nodes that differ ---------------------------------------------------------------------------
@@ -312,10 +284,6 @@ def set_by_hand(scene: Scene) -> None:
 
 def other_password(scene: Scene) -> None:
     _roll(scene, reversed(range(3)), CONFIG_NAME="another")
-
-
-def other_password_holder_first(scene: Scene) -> None:
-    _roll(scene, range(3), CONFIG_NAME="another")
 
 
 def other_mode(scene: Scene) -> None:
@@ -327,12 +295,10 @@ def other_version(scene: Scene) -> None:
 
 
 def _roll(scene: Scene, order: Iterable[int], **more: str) -> None:
-    scene.serve()
-    scene.begins()
-    for place in order:
-        scene.restart(scene.members[place], **more)
-        scene.watch(5)
-    scene.watch(QUICK)
+    with faulty(scene):
+        for place in order:
+            scene.restart(scene.members[place], **more)
+            scene.watch(5)
 
 
 def other_list(scene: Scene) -> None:
