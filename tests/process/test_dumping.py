@@ -130,9 +130,7 @@ class Keepalived:
 def running(tmp_path: Path) -> Iterator[Keepalived]:
     """Make a namespace with an interface, and a keepalived that is not started yet."""
     with fresh_namespace() as namespace:
-        namespace.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
-        namespace.ip("link", "set", "two", "up")
-        namespace.ip("link", "set", "one", "up")
+        namespace.join("one", "two")
         namespace.ip("addr", "add", "10.9.1.1/24", "dev", "one")
         made = Keepalived(tmp_path, namespace)
         try:

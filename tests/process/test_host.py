@@ -32,7 +32,7 @@ netns = pytest.mark.netns
 
 @pytest.fixture
 def namespace() -> Iterator[NetworkNamespace]:
-    """Enter a namespace of our own with a pair of interfaces, ``one`` and ``two``."""
+    """Enter a fresh namespace with a pair of interfaces, ``one`` and ``two``."""
     with fresh_namespace() as made:
         made.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
         made.ip("link", "set", "one", "up")

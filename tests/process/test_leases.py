@@ -73,9 +73,7 @@ class Segment:
 def segment() -> Iterator[Segment]:
     """Make a pair of interfaces, and live there."""
     with fresh_namespace() as namespace:
-        namespace.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
-        namespace.ip("link", "set", "one", "up")
-        namespace.ip("link", "set", "two", "up")
+        namespace.join("one", "two")
         namespace.ip("addr", "add", "10.9.0.1/24", "dev", "one")
         with namespace.entered():
             yield Segment(namespace)

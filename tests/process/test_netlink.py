@@ -33,11 +33,9 @@ netns = pytest.mark.netns
 
 @pytest.fixture
 def namespace() -> Iterator[NetworkNamespace]:
-    """Enter a namespace of our own with a pair of interfaces, ``one`` and ``two``."""
+    """Enter a fresh namespace with a pair of interfaces, ``one`` and ``two``."""
     with fresh_namespace() as made:
-        made.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
-        made.ip("link", "set", "one", "up")
-        made.ip("link", "set", "two", "up")
+        made.join("one", "two")
         with made.entered():
             yield made
 

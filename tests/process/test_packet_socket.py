@@ -177,9 +177,7 @@ def fresh_segment() -> Iterator[Segment]:
                 "net.ipv6.conf.all.accept_dad=0",
                 "net.ipv6.conf.default.accept_dad=0",
             )
-        near.ip("link", "add", "near0", "type", "veth", "peer", "far0", "netns", far.name)
-        near.ip("link", "set", "near0", "up")
-        far.ip("link", "set", "far0", "up")
+        near.join("near0", "far0", far)
         for namespace, interface, host in ((near, "near0", 1), (far, "far0", 2)):
             namespace.ip("address", "add", f"10.9.0.{host}/24", "dev", interface)
             namespace.ip("address", "add", f"fd00:9::{host}/64", "dev", interface, "nodad")
@@ -477,9 +475,7 @@ def test_a_proxy_s_answer_to_our_announcement_is_none(
         "net.ipv4.neigh.far0.proxy_delay=0",
         "net.ipv4.ip_forward=1",
     )
-    segment.far.ip("link", "add", "else0", "type", "veth", "peer", "name", "else1")
-    segment.far.ip("link", "set", "else0", "up")
-    segment.far.ip("link", "set", "else1", "up")
+    segment.far.join("else0", "else1")
     segment.far.ip("route", "add", "192.0.2.0/24", "dev", "else0")
     elsewhere = IPv4Address("192.0.2.5")
     wire.send(gratuitous_arp(wire.mac, elsewhere))
