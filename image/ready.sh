@@ -16,7 +16,7 @@ refuse() {
 }
 
 judge() {
-    read -r pid started written word || refuse 'starting: the agent has not said anything yet'
+    read -r pid started written word || refuse 'starting: the agent has not written its state yet'
     stat=
     # A command's name in parentheses may hold anything, the numbers follow it.
     { read -r stat <"/proc/$pid/stat"; } 2>/dev/null
@@ -32,11 +32,11 @@ judge() {
     esac
     read -r now _ </proc/uptime
     age=$((${now%.*} - ${written%.*}))
-    [ "$age" -lt 15 ] || refuse "the agent stands still: it has said nothing for $age s"
+    [ "$age" -lt 15 ] || refuse "the agent stands still: it has written nothing for $age s"
     [ "$word" = ready ] || printf 'not ready\n'
     while read -r line; do printf '%s\n' "$line"; done
     [ "$word" = ready ]
 }
 
-[ -e "$file" ] || refuse 'starting: the agent has not said anything yet'
+[ -e "$file" ] || refuse 'starting: the agent has not written its state yet'
 judge <"$file"

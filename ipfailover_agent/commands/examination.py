@@ -160,7 +160,7 @@ def _closed_chains(
             raise _UnlistedError("nft does not end, or cannot be run")
         if '"nftables"' not in printed:
             said = printed.strip().splitlines()
-            raise _UnlistedError(f"nft says {said[0][:120]!r}" if said else "nft says nothing")
+            raise _UnlistedError(f"nft prints {said[0][:120]!r}" if said else "nft prints nothing")
         return [each for each in ruleset.read(printed) if each is not None]
 
     found: list[Chain] = []

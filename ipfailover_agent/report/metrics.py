@@ -160,7 +160,7 @@ def _of_agent(look: StatusView) -> Iterator[Metric]:
     )
     yield _gauge(
         "ipfailover_ready",
-        "Whether the node does its part, as /readyz says",
+        "Whether the node does its part, as in /readyz",
         status.ready,
     )
     yield from _of_config(status)
@@ -269,13 +269,13 @@ def _of_instances(look: StatusView) -> Iterator[Metric]:
     )
     yield _labelled(
         "ipfailover_drained",
-        "Whether the instance is kept in FAULT because an operator wants that",
+        "Whether the instance is kept in FAULT because an operator drained it",
         "iname",
         ((each.name, float(each.drained is not None)) for each in instances),
     )
     yield _labelled(
         "ipfailover_rivals",
-        "Rivals for the addresses that were told of within the last hour",
+        "Rivals for the addresses that were logged within the last hour",
         "iname",
         ((each.name, float(len(each.rivals))) for each in instances),
     )

@@ -375,7 +375,7 @@ def _claim(path: str, what: str) -> None:
         owner = os.fstat(fd).st_uid
         if owner != os.geteuid():
             raise SystemRefusedError(
-                f"{what}: it belongs to uid {owner} and we are uid {os.geteuid()}"
+                f"{what}: it belongs to uid {owner} and the agent is uid {os.geteuid()}"
             )
         os.fchmod(fd, _PRIVATE_DIRECTORY)
     finally:

@@ -423,7 +423,9 @@ def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> Non
         "printf '[Network]\\nKeepConfiguration=yes\\n' >/run/eth0.network"
     )
     _, found = before_start(node, variables(lab.virtual(1)), prepare=keeping, seconds=BRIEF)
-    told = "manager: systemd-networkd manages eth0 and keeps ours: KeepConfiguration=yes"
+    told = (
+        "manager: systemd-networkd manages eth0 and keeps virtual addresses: KeepConfiguration=yes"
+    )
     assert told in found["pass"]
 
 

@@ -306,7 +306,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     """Whoever owns it could replace scripts that root runs."""
     (tmp_path / "run").mkdir()
     os.chown(tmp_path / "run", 65534, 65534)
-    with pytest.raises(SystemRefusedError, match="belongs to uid 65534 and we are uid 0"):
+    with pytest.raises(SystemRefusedError, match="belongs to uid 65534 and the agent is uid 0"):
         files.prepare_run_directory(run_paths(tmp_path / "run"))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 SCRIPT = Path(__file__).resolve().parents[2] / "image" / "ready.sh"
-STARTING = "starting: the agent has not said anything yet\n"
+STARTING = "starting: the agent has not written its state yet\n"
 
 
 def probe(directory: Path) -> tuple[int, str]:
@@ -105,7 +105,7 @@ def test_one_that_stands_still_is_not_ready(tmp_path: Path) -> None:
     lay(tmp_path, "ready", pid=os.getpid(), age=14)
     assert (0, "") == probe(tmp_path)
     lay(tmp_path, "ready", pid=os.getpid(), age=20)
-    assert (1, "the agent stands still: it has said nothing for 20 s\n") == probe(tmp_path)
+    assert (1, "the agent stands still: it has written nothing for 20 s\n") == probe(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -240,14 +240,14 @@ VARIABLES: tuple[Variable, ...] = (
     _contract(
         "CONFLICT",
         "resolve",
-        "What is done about a rival for an address: `resolve` has one of the two yield, "
-        "`report` only says it, `off` does not listen.",
+        "What the agent does about a rival for an address: `resolve` has one of the two yield, "
+        "`report` only logs it, `off` does not listen.",
     ),
     _contract(
         "SHIELD",
         "on",
-        "Whether adverts for our router ids from routers and CARP devices with other addresses "
-        "are dropped before keepalived reads them; `off` lets them shake our addresses.",
+        "Whether adverts for the same router ids from routers and CARP devices with other "
+        "addresses are dropped before keepalived reads them; `off` lets them move the addresses.",
     ),
     _contract(
         "GARP_REFRESH",

@@ -86,15 +86,17 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
         shared = listed(each for each in advert.addresses if context.holds(each))
         return cause(
             CauseKind.ROUTER_ID,
-            f"{who} advertises {shared} for router id {advert.virtual_router_id}, ours"
-            f" {router_id}: every node needs the same OPENSHIFT_HA_VRRP_ID_OFFSET and list",
+            f"{who} advertises {shared} for router id {advert.virtual_router_id}, this"
+            f" node for {router_id}: every node needs the same OPENSHIFT_HA_VRRP_ID_OFFSET and"
+            " list",
         )
     begin = f"adverts from {who} for router id {router_id} are refused: "
     if not context.is_unicast and advert.ttl != _HOP_LIMIT:
         return cause(CauseKind.PACKET, f"{begin}hop limit {advert.ttl}, not 255")
     if advert.version != context.version:
         return cause(
-            CauseKind.VERSION, f"{begin}VRRP version {advert.version}, ours {context.version}"
+            CauseKind.VERSION,
+            f"{begin}VRRP version {advert.version}, this node has {context.version}",
         )
     if advert.version == _SECONDS_VERSION:
         if _password_of(advert) != context.password:
@@ -105,14 +107,14 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
         if advert.interval != context.advert_interval:
             return cause(
                 CauseKind.INTERVAL,
-                f"{begin}advert interval {advert.interval:g} s, ours {context.advert_interval:g} s"
-                " (OPENSHIFT_HA_ADVERT_INTERVAL)",
+                f"{begin}advert interval {advert.interval:g} s, this node has"
+                f" {context.advert_interval:g} s (OPENSHIFT_HA_ADVERT_INTERVAL)",
             )
     if sorted(map(int, advert.addresses)) != sorted(map(int, context.addresses)):
         return cause(
             CauseKind.ADDRESSES,
-            f"{begin}address list differs: they {listed(advert.addresses) or 'no address'},"
-            f" we {listed(context.addresses)}",
+            f"{begin}address list differs: they list {listed(advert.addresses) or 'no address'},"
+            f" this node lists {listed(context.addresses)}",
         )
     if not advert.is_checksum_right:
         return cause(CauseKind.PACKET, f"{begin}wrong checksum")
@@ -120,7 +122,7 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
         theirs, ours = ("multicast", "unicast") if context.is_unicast else ("unicast", "multicast")
         return cause(
             CauseKind.CAST,
-            f"{begin}they send {theirs}, we {ours}: set OPENSHIFT_HA_UNICAST_PEERS or"
+            f"{begin}they are {theirs}, this node sends {ours}: set OPENSHIFT_HA_UNICAST_PEERS or"
             " OPENSHIFT_HA_UNICAST_PEERS_DNS on all nodes, or on none",
         )
     return None
@@ -198,9 +200,9 @@ def unheard(advert: Advert, context: ContestContext) -> Cause:
     return Cause(
         kind=CauseKind.UNHEARD,
         rival=who,
-        text=f"{who} ranks lower (priority {advert.priority}, ours {context.priority}) and goes on"
-        f" advertising for router id {context.virtual_router_id}: it does not receive our adverts"
-        f" (a firewall there, or one direction of the network is lost){remedy}",
+        text=f"{who} ranks lower (priority {advert.priority}, this node {context.priority}) and"
+        f" goes on advertising for router id {context.virtual_router_id}: it does not receive this"
+        f" node's adverts (a firewall there, or one direction of the network is lost){remedy}",
     )
 
 
@@ -317,7 +319,7 @@ def own_echo(source: str, mac: bytes) -> Cause:
     return Cause(
         kind=CauseKind.OWN_ECHO,
         rival=mac_text(mac),
-        text=f"what {source} sends comes back to us with {mac_text(mac)}"
+        text=f"what {source} sends comes back to this node with {mac_text(mac)}"
         " (a loop, a bond or a mirror port), or another host uses an address of this node",
     )
 

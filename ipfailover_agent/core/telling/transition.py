@@ -282,7 +282,7 @@ def _beside(living: Iterable[NewestAdvert], known: Knowledge) -> TransitionCause
         )
     return _cause(
         TransitionKind.PREEMPTED,
-        f"outranks {highest.source} (priority {highest.priority}, ours {known.priority})",
+        f"outranks {highest.source} (priority {highest.priority}, this node {known.priority})",
     )
 
 
