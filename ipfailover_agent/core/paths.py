@@ -18,7 +18,7 @@ class RunPaths(Struct, frozen=True, kw_only=True):
 
     @property
     def check_reason(self) -> str:
-        """Return where the check says why it fails; absent or empty while it succeeds."""
+        """Return where the check writes why it fails; absent or empty while it succeeds."""
         return f"{self.directory}/check.reason"
 
     @property
@@ -28,7 +28,7 @@ class RunPaths(Struct, frozen=True, kw_only=True):
 
     @property
     def check_track(self) -> str:
-        """Return the track file that says what the agent's own check found: 0 while healthy."""
+        """Return the track file with the result of the agent's own check: 0 while healthy."""
         return f"{self.directory}/check.track"
 
     @property
@@ -88,7 +88,7 @@ class RunPaths(Struct, frozen=True, kw_only=True):
 
     @property
     def drain(self) -> str:
-        """Return the file that says which instances are drained."""
+        """Return the file that names the drained instances."""
         return f"{self.directory}/drain.json"
 
     @property
@@ -108,7 +108,7 @@ class RunPaths(Struct, frozen=True, kw_only=True):
 
     @property
     def ready(self) -> str:
-        """Return the file that says for a probe whether the node is ready."""
+        """Return the file from which a probe reads whether the node is ready."""
         return f"{self.directory}/ready"
 
     @property

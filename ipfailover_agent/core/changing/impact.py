@@ -1,6 +1,6 @@
 """What a change would mean, before it is made: for each address, and for the other nodes.
 
-``change`` says what happens on this node. This adds in how many steps, what nodes that still have
+``change`` names what happens on this node. This adds in how many steps, what nodes that still have
 the old list make of it, and how ids could be kept.
 """
 

@@ -47,7 +47,7 @@ class _RecordedSpec(Struct, frozen=True, kw_only=True):
 class _RecordFile(Struct, frozen=True, kw_only=True):
     """The held instances by name, all addresses of the configuration, how to drain others.
 
-    ``boot`` identifies the boot whose monotonic clock is meant.
+    ``boot`` identifies the boot of the monotonic clock.
     """
 
     boot: str

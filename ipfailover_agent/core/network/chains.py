@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 SHIELD: Final = Table(family="inet", name=TABLE)
-"""Our own table: what it drops is meant to be dropped (``shield_rules``)."""
+"""The agent's own table: it drops on purpose (``shield_rules``)."""
 
 
 def tables_to_look_at(entries: Iterable[Entry]) -> tuple[Table, ...]:

@@ -18,7 +18,7 @@ _ENDS = "keepalived would print something and end instead of running"
 
 
 class _Option(Struct, frozen=True, kw_only=True):
-    """One option of keepalived 2.2.7; ``refusal`` says why it cannot be taken, if so."""
+    """One option of keepalived 2.2.7; ``refusal`` is why it cannot be taken, if so."""
 
     short: str
     long: str

@@ -154,7 +154,7 @@ class Fields:
     def matching(
         self, variable: str, pattern: re.Pattern[str], default: str, *, allowed: str
     ) -> str:
-        """Return a value that a pattern matches as a whole; ``allowed`` says which those are."""
+        """Return a value that a pattern matches as a whole; ``allowed`` describes those."""
         value = self.text(variable)
         if not value:
             return default

@@ -62,7 +62,7 @@ _DEFAULTS = Settings(virtual_addresses=())
 
 
 def parse(values: Mapping[str, str]) -> Settings:
-    """Return what an environment says.
+    """Return the settings of an environment.
 
     Args:
         values: environment variables by full name; names outside the contract are ignored,

@@ -72,7 +72,7 @@ def mac_text(mac: bytes) -> str:
 
 
 def difference(advert: Advert, context: ContestContext) -> Cause | None:
-    """Return why keepalived refuses an advert, by what the advert says; None: it would accept it.
+    """Return why keepalived refuses an advert, by its content; None: keepalived would accept it.
 
     The order is keepalived's own (2.2.7, vrrp_check_packet), so that the first cause named is the
     one that its log names as well.
@@ -131,7 +131,7 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
 def routed(advert: Advert, outlook: str = "") -> Cause:
     """Return the cause for adverts that a router forwarded to this node: they are ignored.
 
-    ``outlook`` says what happens next, as the end of the sentence.
+    ``outlook`` is what happens next, as the end of the sentence.
     """
     exempt = ""
     if family_of(advert.source) is Family.IPV6 and not advert.destination.is_multicast:

@@ -114,12 +114,12 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
 
 
 # --- events -------------------------------------------------------------------------------------
-# What came by the wire says in ``heard_at`` when the kernel received it, None for this moment: on
+# For what came by the wire ``heard_at`` is when the kernel received it, None for this moment: on
 # a node that stood still, or is starved, long before it is read.
 
 
 class StateEntered(Struct, frozen=True, kw_only=True):
-    """keepalived says that the instance has entered a state."""
+    """keepalived reports that the instance has entered a state."""
 
     state: VrrpState
 
@@ -128,7 +128,7 @@ class AdvertSeen(Struct, frozen=True, kw_only=True):
     """A received advert for this instance's router id, or one that lists an address of it.
 
     ``seen_ids`` are all router ids received on the interface so far, for suggesting a free one.
-    ``outlook`` says what happens next with a sender that is no rival, as the end of a sentence.
+    ``outlook`` is what happens next with a sender that is no rival, as the end of a sentence.
     """
 
     advert: Advert
@@ -151,7 +151,7 @@ class DumpAnswered(Struct, frozen=True, kw_only=True):
 
 
 class LoopStalled(Struct, frozen=True, kw_only=True):
-    """Our own loop did not run for ``seconds``; give it before what arrived meanwhile."""
+    """The agent's loop did not run for ``seconds``; give it before what arrived meanwhile."""
 
     seconds: float
 

@@ -1,7 +1,7 @@
 """Which node may hold an address: events of one VRRP instance -> what to do about its rivals.
 
 :func:`step` is pure. The agent feeds it events as they happen, with the monotonic time, and
-carries out the actions in order. ``Contest.deadline`` says when to send ``ContestDeadlinePassed``.
+carries out the actions in order. ``Contest.deadline`` is when to send ``ContestDeadlinePassed``.
 An instance begins with ``Contest(context=...)``, unheld, and so it does whenever keepalived is
 started.
 

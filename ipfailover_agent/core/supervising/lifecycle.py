@@ -1,7 +1,7 @@
 """Supervision of keepalived as a state machine: what happened -> what to do.
 
 :func:`step` is pure. The agent feeds it events as they happen, with the monotonic time, and
-carries out the actions in order. ``Lifecycle.deadline`` says when to send
+carries out the actions in order. ``Lifecycle.deadline`` is when to send
 ``SupervisionDeadlinePassed``.
 
 keepalived is started only with files that were tested a moment before, is signalled only with

@@ -37,7 +37,7 @@ class Reload(enum.Enum):
     NONE = "none"
     PREPARING = "preparing"
     APPLYING = "applying"
-    VERIFYING = "verifying"  # keepalived has read its file; does it do what that says?
+    VERIFYING = "verifying"  # keepalived has read its file; does it do that?
     ROLLING_BACK = "rolling back"  # keepalived does not, and is about to end
 
 
@@ -122,7 +122,7 @@ class ReloadCompleted(Struct, frozen=True):
 
 
 class VerificationEnded(Struct, frozen=True, kw_only=True):
-    """keepalived and the kernel show what was planned; else one of these says what is.
+    """keepalived and the kernel show what was planned; else these name what they show.
 
     Attributes:
         difference: what is proven to be otherwise.
@@ -210,7 +210,7 @@ class PlaceStep(Struct, frozen=True):
 
 
 class Verify(Struct, frozen=True):
-    """Look whether keepalived does what its file says; answer with VerificationEnded."""
+    """Look whether keepalived does what its file has; answer with VerificationEnded."""
 
 
 class ConcludeVerification(Struct, frozen=True):
