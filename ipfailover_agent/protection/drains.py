@@ -168,12 +168,12 @@ class Drains:
         self._feed(fsm.SuccessorHeard(name=name, advert=newest, is_leaving=is_leaving), now)
 
     def entered(self, name: str, state: VrrpState) -> None:
-        """keepalived says that an instance has entered a state."""
+        """keepalived reports that an instance has entered a state."""
         if self._state.phase(name) is not DrainPhase.SERVING:
             self._feed(fsm.InstanceEntered(name=name, is_master=state is VrrpState.MASTER))
 
     def gap(self, seconds: float) -> None:
-        """Our loop did not run for so long."""
+        """The agent's loop did not run for so long."""
         self._feed(fsm.ListeningPaused(seconds=seconds))
 
     @property
@@ -259,7 +259,7 @@ class Drains:
                 files.write_atomically(self._paths.drain, encode_record(state, self._clock()))
         except AgentError as error:
             self._log.error("drain.record_failed", error=str(error))
-            # What the file says is no longer true. To remove it needs no room on the disk.
+            # What the file has is no longer true. To remove it needs no room on the disk.
             try:
                 files.remove_file(self._paths.drain)
             except AgentError as again:

@@ -1,7 +1,7 @@
 """What keeps an address from being on two nodes, or on none: leases, watching, contests.
 
 The agent reports here what happens to keepalived, and each mechanism gets it from here. Nothing
-here raises: without a right or a device the mechanism that needs it is off, and the log says so.
+here raises: without a right or a device the mechanism that needs it is off, and the log has why.
 """
 
 from __future__ import annotations

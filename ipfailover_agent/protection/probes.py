@@ -102,7 +102,7 @@ class Probes:
         return self._prober or self._runs
 
     def configure(self, probes: PortProbes | None, loop: Loop) -> None:
-        """Probe as the active configuration says; a policy that stays is left alone."""
+        """Probe as the active configuration has it; a policy that stays is left alone."""
         if probes is None:
             self.close()
             return

@@ -52,7 +52,7 @@ class Verifier:
         self.deadline: float | None = None
 
     def begin(self, expected: Expectation | None) -> None:
-        """Look whether keepalived, which has read its file, does what that says."""
+        """Look whether keepalived, which has read its file, does what the file has."""
         if expected is None or not self._keepalived_watchdog.can_ask:
             self._dispatch(VerificationEnded())
             return
