@@ -148,7 +148,7 @@ def _addresses(
 def script_state(command: str) -> ScriptState:
     """Return whether the program of a command line can be run.
 
-    A file on a noexec mount cannot: access(2) says so for root too.
+    A file on a noexec mount cannot: access(2) reports that for root too.
     """
     import shlex  # noqa: PLC0415 - needed only where a script is set
 
