@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.protection.probes import Probes
     from ipfailover_agent.system.loop import Loop
 
-STREAM = "config-test"  # and the pid: what an abandoned test still says is not the next one's
+STREAM = "config-test"  # and the pid: what an abandoned test still prints is not the next one's
 
 
 class _Preparation(Struct, kw_only=True):
