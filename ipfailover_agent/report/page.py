@@ -147,7 +147,7 @@ def _template() -> jinja2.Template:
 
 
 def build(seen: StatusView, node: str) -> Page:
-    """Return what the page says, without its form."""
+    """Return the content of the page, without its form."""
     status = seen.status
     now = datetime.fromisoformat(status.written_at)
     name = status.config.name if status.config else "no configuration"
