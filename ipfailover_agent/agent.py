@@ -396,7 +396,7 @@ class Agent:
         if not (is_expected or keepalived.says_dumped(line)):
             self._pass_on(line)
         if not self._child.is_newest(source):
-            return  # the last lines of one that ended say nothing of its successor
+            return  # the last lines of one that ended do not concern its successor
         if keepalived.says_started(line):
             self._dispatch(does.KeepalivedReady())
             if self._state.pid is not None:
@@ -405,7 +405,7 @@ class Agent:
             self._dispatch(does.ReloadCompleted())
 
     def _pass_on(self, line: bytes) -> None:
-        """Pass a line of keepalived's on; what it says of each refused advert, once a minute."""
+        """Pass a line of keepalived's on; its line for each refused advert, once a minute."""
         refusal = keepalived.refusal(line)
         if refusal is None:
             self._output.write_line(self._wrap(line))

@@ -14,7 +14,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with a code that tells what happened."""
+    """Run the command line and exit with the code for what happened."""
     sys.exit(_run(sys.argv[1:]))
 
 
@@ -30,7 +30,7 @@ def _run(arguments: list[str]) -> int:
     except click.Abort:
         return int(ExitCode.BUG)
     except SystemExit:
-        # click's way to say that whoever read --help (head, less) has enough
+        # click's way to report that the reader of --help (head, less) has ended
         return int(ExitCode.OK)
     return int(result or 0)
 
@@ -41,7 +41,7 @@ def cli() -> None:
     """Keep virtual IP addresses alive on a set of nodes.
 
     Reads OPENSHIFT_HA_* variables, renders keepalived.conf and check scripts, and launches and
-    supervises keepalived. Try `check` first: it says what `run` would do on this node.
+    supervises keepalived. Try `check` first: it shows what `run` would do on this node.
     """
 
 
@@ -168,7 +168,7 @@ def doctor_command(
 ) -> int:
     """Look at this node and its network, before the agent runs or while it does.
 
-    Changes nothing. Listens for other nodes, and asks by ARP who has the addresses. A line for
+    Changes nothing. Listens for other nodes, and asks for the addresses by ARP. A line for
     each check: pass, warn, fail or skip, and what to do. Exits with 0 when nothing fails, else
     with 78.
     """
@@ -346,7 +346,7 @@ def drill_command(
     """Try a planned handover of one INSTANCE, a name or an address.
 
     By default it is the first that is held here. Drains it, watches another node take it, ends the
-    drain, and says for how long no node or two nodes had the addresses, as far as this node can
+    drain, and prints for how long no node or two nodes had the addresses, as far as this node can
     see, beside what the configuration promises. Whether it comes back depends on
     OPENSHIFT_HA_PREEMPTION.
 
@@ -364,7 +364,7 @@ def release_command(config: str | None, run_dir: str, template_dir: str | None) 
     """Remove this node's virtual addresses and the agent's files after a crash.
 
     Refuses while the agent runs. Needs the node's network, NET_ADMIN, and either the variables or
-    the run directory of the agent that crashed; says which is missing.
+    the run directory of the agent that crashed; names which is missing.
     """
     from ipfailover_agent.commands import release  # noqa: PLC0415
 

@@ -29,7 +29,7 @@ def render(
 
     Raises:
         SettingsError: a path of ``paths`` has characters that keepalived.conf gives a meaning to.
-        TemplateError: a template cannot be read or rendered; says which, and which line. Or the
+        TemplateError: a template cannot be read or rendered; names it and the line. Or the
             user's templates leave out what the configuration holds.
     """
     found = loader(template_directory)
