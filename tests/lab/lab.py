@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 from tests.lab.application import Application
 from tests.lab.client import Client
@@ -216,3 +216,7 @@ def _host_commands(own: HostAddresses, gateway: HostAddresses | None) -> list[st
         if gateway.ipv6 is not None:
             lines.append(f"route add ::/0 via {gateway.ipv6.ip} dev {INTERFACE}")
     return lines
+
+
+#: Makes labs that end with the test, see ``make_lab`` in conftest.py; the arguments are ``Lab``'s.
+MakeLab: TypeAlias = "Callable[..., Lab]"

@@ -23,9 +23,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 #: From another node's first advert for the address until it is off here.
@@ -71,7 +69,7 @@ def start_ranked(lab: Lab, source: ConfigMap, **more: str) -> tuple[Node, Node]:
 @pytest.mark.parametrize("order", ["lower first", "higher first"])
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
 def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
-    make_lab: Callable[..., Lab], wire: str, order: str
+    make_lab: MakeLab, wire: str, order: str
 ) -> None:
     """It serves until a node is MASTER of it, and from then on one node has it."""
     lab = make_lab(2)
@@ -118,7 +116,7 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
 def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
-    make_lab: Callable[..., Lab], wire: str
+    make_lab: MakeLab, wire: str
 ) -> None:
     """While the agents run; a lone node takes over what it has; another prefix is refused."""
     lab = make_lab(2)
@@ -173,7 +171,7 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     assert virtual_addresses(lower) == []
 
 
-def test_an_announcement_of_another_node_is_enough(make_lab: Callable[..., Lab]) -> None:
+def test_an_announcement_of_another_node_is_enough(make_lab: MakeLab) -> None:
     """Where the network drops VRRP, announcements say who is MASTER."""
     lab = make_lab(2)
     base = [lab.virtual(1), lab.virtual6(1)]

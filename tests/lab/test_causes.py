@@ -23,9 +23,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 
@@ -55,7 +53,7 @@ def wait_for_move(lab: Lab, node: Node, state: str, kind: str, *words: str) -> N
 
 
 @pytest.mark.slow
-def test_each_move_of_an_address_has_its_cause(make_lab: Callable[..., Lab]) -> None:
+def test_each_move_of_an_address_has_its_cause(make_lab: MakeLab) -> None:
     """A failed check, a higher rank that returns, a cut cable, a planned stop, a sudden death."""
     lab = make_lab(2, ipv6=False)
     address = lab.virtual(1)
@@ -95,7 +93,7 @@ def test_each_move_of_an_address_has_its_cause(make_lab: Callable[..., Lab]) -> 
     wait_for_move(lab, second, "MASTER", "silence", f"the last one of {first.ip}")
 
 
-def test_a_reload_and_a_restart_are_causes_too(make_lab: Callable[..., Lab]) -> None:
+def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
     """An instance that a reload adds; a keepalived that was killed; counters and the lease."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -129,7 +127,7 @@ SKEW = 1.5  # seconds: 0.18 at priority 210, and half of the master-down time at
 
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])
 def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
-    make_lab: Callable[..., Lab], mode: str
+    make_lab: MakeLab, mode: str
 ) -> None:
     """As network managers do it; keepalived's goodbye fails or goes to the router.
 

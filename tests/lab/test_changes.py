@@ -30,9 +30,9 @@ from tests.lab.scenarios import (
 from tests.lab.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 COUNT = int(os.environ.get("LAB_CHANGES", "12"))
@@ -179,7 +179,7 @@ def places(node: Node) -> dict[str, Place]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 15 * COUNT)
-def test_random_changes_cost_kept_addresses_nothing(make_lab: Callable[..., Lab]) -> None:
+def test_random_changes_cost_kept_addresses_nothing(make_lab: MakeLab) -> None:
     """Whatever is edited: who holds an address that keeps its id does not let go of it."""
     lab = make_lab(2)
     random = Random(SEED)  # noqa: S311 - no secret

@@ -29,9 +29,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 
@@ -43,7 +41,7 @@ def keepalived_processes(node: Node) -> tuple[int, int]:
 
 
 def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """SIGKILL of the agent: keepalived ends and its addresses are gone within 2 s."""
     lab = make_lab(2)
@@ -67,7 +65,7 @@ def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
 
 @pytest.mark.parametrize("victims", ["parent", "child", "both"])
 def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
-    make_lab: Callable[..., Lab], victims: str
+    make_lab: MakeLab, victims: str
 ) -> None:
     """Parent, VRRP child or both killed: the other node takes over, never two, the first returns.
 
@@ -103,7 +101,7 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
 
 
 def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then_given_up(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """Killed as MASTER, then at each start: never two holders, back-off, then exit 75."""
     lab = make_lab(2)
@@ -149,9 +147,7 @@ def _newborn(lab: Lab, node: Node, known: set[int]) -> int:
     return lab.wait_until(found, timeout=RELEASE + 3, what="keepalived has a new VRRP child")
 
 
-def test_a_lone_node_serves_again_after_keepalived_was_killed(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_lone_node_serves_again_after_keepalived_was_killed(make_lab: MakeLab) -> None:
     """There is nobody to take over: back-off, start, election, and it is held again."""
     lab = make_lab(1)
     addresses = [lab.virtual(1), lab.virtual6(1)]
@@ -197,9 +193,7 @@ def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: La
 
 
 @pytest.mark.parametrize("mark", ["labelled", "bare", "before"])
-def test_a_leftover_is_removed_before_anything_else(
-    make_lab: Callable[..., Lab], mark: str
-) -> None:
+def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str) -> None:
     """With our label or none, even listed before the node's own: gone at the start."""
     lab = make_lab(2)
     first, second = lab.nodes

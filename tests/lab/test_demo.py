@@ -18,9 +18,7 @@ from tests.lab.leftovers import leftovers_of
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
 
 DEMO = [sys.executable, "-m", "tests.lab.demo"]
 
@@ -62,7 +60,7 @@ def test_differences_are_sentences() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(100)
-def test_the_demo_shows_everything_in_under_a_minute(make_lab: Callable[..., Lab]) -> None:
+def test_the_demo_shows_everything_in_under_a_minute(make_lab: MakeLab) -> None:
     """Exit code 0 within 60 s, with a figure for each of the four events."""
     make_lab(1).close()  # skips where the lab is impossible
     done = subprocess.run(
@@ -85,9 +83,7 @@ def test_the_demo_shows_everything_in_under_a_minute(make_lab: Callable[..., Lab
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
-def test_an_interrupted_demo_leaves_nothing(
-    make_lab: Callable[..., Lab], number: signal.Signals
-) -> None:
+def test_an_interrupted_demo_leaves_nothing(make_lab: MakeLab, number: signal.Signals) -> None:
     """Interrupted in the middle: exit code 130, a sentence, no processes, no directory."""
     make_lab(1).close()
     with subprocess.Popen(

@@ -30,9 +30,7 @@ from tests.lab.scenarios import (
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 #: 3 adverts, the longest skew and a second: whoever is there has spoken by then.
@@ -64,9 +62,7 @@ def kill_agent(node: Node) -> None:
 
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
-def test_a_drained_node_hands_its_addresses_over_at_once(
-    make_lab: Callable[..., Lab], wire: str
-) -> None:
+def test_a_drained_node_hands_its_addresses_over_at_once(make_lab: MakeLab, wire: str) -> None:
     """Both families move in the skew of the other; they stay there until it is undrained."""
     lab = make_lab(2)
     families = [lab.virtual(1)] if wire == "unicast" else [lab.virtual(1), lab.virtual6(1)]
@@ -107,7 +103,7 @@ def test_a_drained_node_hands_its_addresses_over_at_once(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
-def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: Callable[..., Lab], wire: str) -> None:
+def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: MakeLab, wire: str) -> None:
     """Code 69; the address is back after the silence and an election. Forced, it stays off."""
     lab = make_lab(2)
     node, other = lab.nodes
@@ -137,7 +133,7 @@ def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: Callable[..., Lab], 
     lab.wait_for_holder(address, timeout=ELECTION, among=[node])
 
 
-def test_a_lone_candidate_does_not_stay_away(make_lab: Callable[..., Lab]) -> None:
+def test_a_lone_candidate_does_not_stay_away(make_lab: MakeLab) -> None:
     """Asked before its first election: it serves, and the command says that nobody else does."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -150,7 +146,7 @@ def test_a_lone_candidate_does_not_stay_away(make_lab: Callable[..., Lab]) -> No
     assert lab.wait_for_holder(address, timeout=1) is node
 
 
-def test_a_drain_ends_by_itself(make_lab: Callable[..., Lab]) -> None:
+def test_a_drain_ends_by_itself(make_lab: MakeLab) -> None:
     """--for 5 with a node that comes back at once."""
     lab = make_lab(2)
     addresses = numbered(lab, 2)
@@ -168,7 +164,7 @@ def test_a_drain_ends_by_itself(make_lab: Callable[..., Lab]) -> None:
 
 
 @pytest.mark.slow
-def test_a_drain_outlives_the_agent_and_keepalived(make_lab: Callable[..., Lab]) -> None:
+def test_a_drain_outlives_the_agent_and_keepalived(make_lab: MakeLab) -> None:
     """Both killed, one after the other: the other node keeps the address all along."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -202,9 +198,7 @@ def test_a_drain_outlives_the_agent_and_keepalived(make_lab: Callable[..., Lab])
     assert "had taken over" in events(first, "drain.undone")[0]
 
 
-def test_an_agent_killed_right_after_the_request_leaves_nobody_without(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_an_agent_killed_right_after_the_request_leaves_nobody_without(make_lab: MakeLab) -> None:
     """A lone node: whether or not the drain was noted, the address comes back."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -222,9 +216,7 @@ def test_an_agent_killed_right_after_the_request_leaves_nobody_without(
     assert set(drained(node).values()) == {None}
 
 
-def test_a_reload_keeps_drains_and_says_what_becomes_of_them(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_reload_keeps_drains_and_says_what_becomes_of_them(make_lab: MakeLab) -> None:
     """An added address is drained as well; one that is gone is let go."""
     lab = make_lab(2)
     addresses = numbered(lab, 3)
@@ -256,9 +248,7 @@ def test_a_reload_keeps_drains_and_says_what_becomes_of_them(
     assert "a reload removed it" in events(first, "drain.ended")[0]
 
 
-def test_two_nodes_drained_at_once_leave_no_address_with_nobody(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_two_nodes_drained_at_once_leave_no_address_with_nobody(make_lab: MakeLab) -> None:
     """Whoever is told that it is drained has somebody else serve."""
     lab = make_lab(2)
     addresses = numbered(lab, 4)
@@ -271,7 +261,7 @@ def test_two_nodes_drained_at_once_leave_no_address_with_nobody(
     wait_for_each(lab, addresses, timeout=10)
 
 
-def test_a_drained_node_without_its_link_stays_drained(make_lab: Callable[..., Lab]) -> None:
+def test_a_drained_node_without_its_link_stays_drained(make_lab: MakeLab) -> None:
     """Work on its network is what it was drained for; nothing comes back with the link."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -289,7 +279,7 @@ def test_a_drained_node_without_its_link_stays_drained(make_lab: Callable[..., L
     assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
 
 
-def test_254_addresses_are_drained_together(make_lab: Callable[..., Lab]) -> None:
+def test_254_addresses_are_drained_together(make_lab: MakeLab) -> None:
     """One verdict for all of them; those that the other held already are never disturbed."""
     lab = make_lab(2, ipv6=False)
     addresses = [f"198.51.100.{octet}" for octet in range(1, 255)]

@@ -28,9 +28,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
 
 
 def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:
@@ -139,7 +137,7 @@ def test_a_planned_stop_among_known_peers_takes_no_time(lab: Lab) -> None:
     assert gap < 0.5
 
 
-def test_a_planned_stop_of_sixty_addresses_leaves_none(make_lab: Callable[..., Lab]) -> None:
+def test_a_planned_stop_of_sixty_addresses_leaves_none(make_lab: MakeLab) -> None:
     """TERM while sixty addresses are held: all of them move, none stays, exit code 0."""
     lab = make_lab(2)
     addresses = numbered(lab, 60)
@@ -176,7 +174,7 @@ def test_all_nodes_are_stopped_and_started_at_once(lab: Lab) -> None:
 
 
 def test_without_preemption_a_returning_node_leaves_the_address_where_it_is(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """``nopreempt``: the former holder has the higher priority and stays BACKUP."""
     lab = make_lab(2)
@@ -194,7 +192,7 @@ def test_without_preemption_a_returning_node_leaves_the_address_where_it_is(
 
 
 def test_a_preemption_delay_moves_the_address_back_after_it_and_not_before(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """``preempt_delay 6``: six seconds after its return the former holder has it again."""
     lab = make_lab(2)

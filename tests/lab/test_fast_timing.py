@@ -31,9 +31,9 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 _FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "0.25", "ADDRESS_LEASE": "1"}
@@ -155,7 +155,7 @@ def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> 
 # --- what does not move an address --------------------------------------------------------------
 
 
-def test_a_flapping_port_counts_by_rise_and_fall(make_lab: Callable[..., Lab]) -> None:
+def test_a_flapping_port_counts_by_rise_and_fall(make_lab: MakeLab) -> None:
     """Shorter than ``fall`` rounds nothing happens; ``rise`` rounds pass before it is trusted."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -185,7 +185,7 @@ def test_a_flapping_port_counts_by_rise_and_fall(make_lab: Callable[..., Lab]) -
     assert 1.0 < time.monotonic() - began
 
 
-def test_a_port_that_accepts_slowly_answers_all_the_same(make_lab: Callable[..., Lab]) -> None:
+def test_a_port_that_accepts_slowly_answers_all_the_same(make_lab: MakeLab) -> None:
     """The kernel answers for a busy application, and probes do not fill its queue."""
     lab = make_lab(1, applications=False)
     (node,) = lab.nodes
@@ -221,9 +221,7 @@ def test_a_port_behind_a_firewall_that_drops_times_out(lab: Lab) -> None:
     wait_for_state(holder, "BACKUP")
 
 
-def test_nobody_holds_an_address_before_its_port_has_answered(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_nobody_holds_an_address_before_its_port_has_answered(make_lab: MakeLab) -> None:
     """Nothing answers from the start on: FAULT, never MASTER, until something does."""
     lab = make_lab(1, applications=False)
     (node,) = lab.nodes
@@ -238,7 +236,7 @@ def test_nobody_holds_an_address_before_its_port_has_answered(
     lab.wait_for_holder(address, timeout=ELECTION)
 
 
-def test_many_ports_are_probed_side_by_side(make_lab: Callable[..., Lab]) -> None:
+def test_many_ports_are_probed_side_by_side(make_lab: MakeLab) -> None:
     """A hundred ports ten times a second, on time; one of them that fails is named."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -278,9 +276,7 @@ def listening(node: Node, ports: range) -> Iterator[list[socket.socket]]:
 
 
 @pytest.mark.slow
-def test_a_reload_from_script_to_probes_and_back_keeps_the_address(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_reload_from_script_to_probes_and_back_keeps_the_address(make_lab: MakeLab) -> None:
     """The application is healthy all along: the holder stays, and each way still sees it die."""
     lab = make_lab(2)
     holder, other = lab.nodes
@@ -314,9 +310,7 @@ def test_a_reload_from_script_to_probes_and_back_keeps_the_address(
         wait_for_state(node, "BACKUP")
 
 
-def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(make_lab: MakeLab) -> None:
     """What was found so far holds only until the probes know better."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -337,7 +331,7 @@ def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(
 # --- what the node lacks ------------------------------------------------------------------------
 
 
-def test_a_full_disk_does_not_hide_a_dead_application(make_lab: Callable[..., Lab]) -> None:
+def test_a_full_disk_does_not_hide_a_dead_application(make_lab: MakeLab) -> None:
     """The verdict needs no room; only the reason does."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -353,9 +347,7 @@ def test_a_full_disk_does_not_hide_a_dead_application(make_lab: Callable[..., La
     lab.wait_for_holder(address, timeout=5)
 
 
-def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(make_lab: MakeLab) -> None:
     """Once each, and only where something is fast."""
     lab = make_lab(1)
     (node,) = lab.nodes

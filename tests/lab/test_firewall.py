@@ -29,9 +29,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 TAG = f"ipfailover-agent {NAME}"
@@ -127,7 +125,7 @@ def peers(lab: Lab, mode: str) -> dict[str, str]:
     ],
 )
 def test_vrrp_is_let_in_and_each_address_has_one_holder(
-    make_lab: Callable[..., Lab], wall: str, mode: str, variable: str
+    make_lab: MakeLab, wall: str, mode: str, variable: str
 ) -> None:
     """Both families. Each rule is tagged and logged; afterwards the rules are what they were."""
     lab = make_lab(2)
@@ -167,7 +165,7 @@ def test_vrrp_is_let_in_and_each_address_has_one_holder(
 
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])
 def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_back(
-    make_lab: Callable[..., Lab], tmp_path: Path, mode: str
+    make_lab: MakeLab, tmp_path: Path, mode: str
 ) -> None:
     """The contest bounds the time with two; with the rules nobody is held; off removes them."""
     lab = make_lab(2)
@@ -212,7 +210,7 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     assert events(first, "keepalived.exited") == events(second, "keepalived.exited") == []
 
 
-def test_another_name_tags_the_rules_anew(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+def test_another_name_tags_the_rules_anew(make_lab: MakeLab, tmp_path: Path) -> None:
     """A reload that changes the configuration's name leaves none of the former name."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -236,7 +234,7 @@ def test_another_name_tags_the_rules_anew(make_lab: Callable[..., Lab], tmp_path
 
 @pytest.mark.parametrize("wall", ["policy drop", IPTABLES_WALL])
 def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
-    make_lab: Callable[..., Lab], wall: str
+    make_lab: MakeLab, wall: str
 ) -> None:
     """A flush drops our rules: they are back within ten seconds, and the holder stays."""
     lab = make_lab(2)
@@ -269,7 +267,7 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
     wait_for_each(lab, addresses, timeout=ADOPTED, among=[holder])
 
 
-def test_rules_of_a_killed_container_are_removed_by_release(make_lab: Callable[..., Lab]) -> None:
+def test_rules_of_a_killed_container_are_removed_by_release(make_lab: MakeLab) -> None:
     """SIGKILL leaves them; ``release`` takes ours and no others."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -301,9 +299,7 @@ exit 2
 """
 
 
-def test_a_start_that_keepalived_refuses_leaves_no_rule(
-    make_lab: Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_a_start_that_keepalived_refuses_leaves_no_rule(make_lab: MakeLab, tmp_path: Path) -> None:
     """The rules were in before keepalived said no; the agent ends, and they are gone."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -324,7 +320,7 @@ def test_a_start_that_keepalived_refuses_leaves_no_rule(
 
 @pytest.mark.parametrize("fault", ["nft is not there", "no right to use it"])
 def test_an_nft_that_cannot_do_it_fails_no_start(
-    make_lab: Callable[..., Lab], tmp_path: Path, fault: str
+    make_lab: MakeLab, tmp_path: Path, fault: str
 ) -> None:
     """An error event that says why, once; the address is served and the stop is clean."""
     lab = make_lab(1)
@@ -356,7 +352,7 @@ def test_an_nft_that_cannot_do_it_fails_no_start(
     assert virtual_addresses(node) == []
 
 
-def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: Callable[..., Lab]) -> None:
+def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: MakeLab) -> None:
     """As firewalld does: an nft that stays, ``flags owner``. No rule gets in, and that is said."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -386,7 +382,7 @@ def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: Callable[...
     assert advice in done.stdout
 
 
-def test_rules_that_nft_cannot_see_are_named_at_the_start(make_lab: Callable[..., Lab]) -> None:
+def test_rules_that_nft_cannot_see_are_named_at_the_start(make_lab: MakeLab) -> None:
     """Tables of iptables-legacy are another world: a warning, and the rest works."""
     lab = make_lab(1)
     (node,) = lab.nodes

@@ -25,9 +25,7 @@ from tests.lab.scenarios import (
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 BRIDGE = "br-ex"
@@ -86,7 +84,7 @@ def peers(lab: Lab, *, unicast: bool) -> dict[str, str]:
 
 
 def serve_on_bridges(
-    make_lab: Callable[..., Lab], *, unicast: bool, ipv6: bool = True, **more: str
+    make_lab: MakeLab, *, unicast: bool, ipv6: bool = True, **more: str
 ) -> tuple[Lab, list[str]]:
     """Have two nodes serve an address of each family on a bridge; the first holds both."""
     lab = make_lab(2, ipv6=ipv6)
@@ -122,7 +120,7 @@ def wait_until_ready(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_a_node_moves_to_a_bridge_and_back(make_lab: Callable[..., Lab]) -> None:
+def test_a_node_moves_to_a_bridge_and_back(make_lab: MakeLab) -> None:
     """keepalived takes an interface that leaves a bridge for gone, also where it is not its own.
 
     It missed the link-local address then (2.2.7), and IPv6 stayed in FAULT for ever.
@@ -155,7 +153,7 @@ def wait_for_reloads(lab: Lab, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("unicast", [True, False], ids=["unicast", "multicast"])
 def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_both_at_once(
-    make_lab: Callable[..., Lab], *, unicast: bool
+    make_lab: MakeLab, *, unicast: bool
 ) -> None:
     """Both families have one holder again each time, and each can lose the other node."""
     lab, addresses = serve_on_bridges(make_lab, unicast=unicast)
@@ -176,7 +174,7 @@ def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_bo
 
 @pytest.mark.timing
 def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for_a_restart(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """IPv4 by multicast, on a backup: it counts the holder's adverts again within a second."""
     lab, addresses = serve_on_bridges(make_lab, unicast=False, ipv6=False, MONITOR_PORT="0")
@@ -191,7 +189,7 @@ def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for
 
 @pytest.mark.slow
 def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """Ten times, every 2 s, on the holder: the other serves meanwhile, both are ready after it.
 
@@ -233,7 +231,7 @@ def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
 
 
 def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """The old one is still there, under another name, with our addresses: they go."""
     lab, addresses = serve_on_bridges(make_lab, unicast=False)
@@ -266,7 +264,7 @@ def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
 
 
 def test_an_instance_that_neither_hears_nor_takes_over_is_said_to_be_deaf_and_mended(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """The interface comes back with the same index: nothing shows it but that it hears nothing.
 
@@ -305,7 +303,7 @@ SOURCES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("variable", "late"), SOURCES.values(), ids=SOURCES)
 def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
-    make_lab: Callable[..., Lab], variable: str, late: str
+    make_lab: MakeLab, variable: str, late: str
 ) -> None:
     """Phase waiting, then it serves; without it FAULT with that cause; it serves again."""
     lab = make_lab(2)
@@ -345,7 +343,7 @@ def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
 
 
 def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """One value for all nodes: it is waited for, and certain who has it."""
     lab = make_lab(2)
@@ -365,7 +363,7 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
 
 
 def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_other_nodes(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """Its adverts would still leave, so that no node took over, and no client would reach it.
 
@@ -442,7 +440,7 @@ def conflict_protection(node: Node) -> dict[str, object]:
 @pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["carrier", "link-local address"])
 def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
-    make_lab: Callable[..., Lab], lacks: str
+    make_lab: MakeLab, lacks: str
 ) -> None:
     """Contests follow the node: until then it is said for which instance they are off.
 
@@ -497,9 +495,7 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
 
 
 @pytest.mark.slow
-def test_holds_and_drains_stay_when_keepalived_is_started_anew(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_holds_and_drains_stay_when_keepalived_is_started_anew(make_lab: MakeLab) -> None:
     """A drained node stays drained; one that hears nothing of VRRP is never a second holder."""
     lab, addresses = serve_on_bridges(make_lab, unicast=False)
     first, second = lab.nodes

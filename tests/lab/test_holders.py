@@ -10,9 +10,9 @@ from tests.lab.scenarios import ELECTION, NAME, noted, serve_ranked, status, wai
 from tests.lab.test_hostile import STRANGER, forged, sending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 
@@ -43,7 +43,7 @@ def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) 
 
 
 def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """By the node that holds it, and by one that stands by; a while later one is named again."""
     lab = make_lab(3)
@@ -70,7 +70,7 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
 @pytest.mark.slow
 @pytest.mark.parametrize("cast", ["multicast", "unicast"])
 def test_one_status_of_any_node_answers_who_holds_the_address(
-    make_lab: Callable[..., Lab], cast: str
+    make_lab: MakeLab, cast: str
 ) -> None:
     """Through a crash and a planned stop, for both families; unknown when nobody is heard."""
     lab = make_lab(3)

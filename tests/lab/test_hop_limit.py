@@ -10,9 +10,7 @@ from tests.lab.scenarios import ELECTION, variables, wait_for_line
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import MakeLab
     from tests.lab.node import Node
 
 HOP_LIMIT = 37
@@ -34,7 +32,7 @@ def hop_limits(node: Node, wanted: int) -> list[int]:
     return found
 
 
-def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: Callable[..., Lab]) -> None:
+def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: MakeLab) -> None:
     """Plain keepalived sends with the interface's; a node of ours with 255, as the RFC wants.
 
     The plain one takes over a node that does not hear it: its adverts say so, not a rumour.

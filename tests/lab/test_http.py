@@ -24,9 +24,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 BASE = "http://127.0.0.1:63000"
@@ -115,7 +113,7 @@ def wait_for_more(lab: Lab, node: Node, name: str) -> None:
     )
 
 
-def test_probes_and_metrics_follow_a_failover(make_lab: Callable[..., Lab]) -> None:
+def test_probes_and_metrics_follow_a_failover(make_lab: MakeLab) -> None:
     """Both are ready all the time; who holds, how often, and what was sent are told."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -143,9 +141,7 @@ def test_probes_and_metrics_follow_a_failover(make_lab: Callable[..., Lab]) -> N
     assert 1.0 == metric(second, "ipfailover_ready")[""]
 
 
-def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(make_lab: MakeLab) -> None:
     """It is the agent's to restart."""
     lab = make_lab(1)
     node = serve_ranked(lab, lab.virtual(1))
@@ -163,7 +159,7 @@ def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(
     wait_for_probe(lab, node, 200, "ready", timeout=30)
 
 
-def test_a_drained_node_is_ready_and_says_so(make_lab: Callable[..., Lab]) -> None:
+def test_a_drained_node_is_ready_and_says_so(make_lab: MakeLab) -> None:
     """A roll-out goes on: the node does what it is meant to do."""
     lab = make_lab(2)
     first = serve_ranked(lab, lab.virtual(1))
@@ -185,9 +181,7 @@ def test_a_drained_node_is_ready_and_says_so(make_lab: Callable[..., Lab]) -> No
     )
 
 
-def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(make_lab: MakeLab) -> None:
     """One leaves an address out, one waits for a configuration that can be used.
 
     An empty name in a probe is any name.
@@ -215,7 +209,7 @@ def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(
 
 
 @pytest.mark.timing
-def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
+def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
     """A page that takes 0.3 s takes some 0.3 s, a connection of the agent's own next to nothing.
 
     The verdict of a check that is replaced goes with it.
@@ -263,7 +257,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
 
 @pytest.mark.timing
 @pytest.mark.slow
-def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: Callable[..., Lab]) -> None:
+def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: MakeLab) -> None:
     """Ten requests a second for everything there is."""
     lab = make_lab(1, applications=False)
     [node] = lab.nodes
@@ -291,7 +285,7 @@ def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: Callable[.
     assert resident(node) < MEMORY[254]
 
 
-def test_the_agent_needs_little_memory(make_lab: Callable[..., Lab]) -> None:
+def test_the_agent_needs_little_memory(make_lab: MakeLab) -> None:
     """With everything that it answers made at least once."""
     lab = make_lab(1)
     [node] = lab.nodes

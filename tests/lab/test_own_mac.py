@@ -16,10 +16,10 @@ from tests.lab.scenarios import ELECTION, events, serve_ranked, stays, wait_for_
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.lab.client import Watch
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 NEW_MAC = "02:00:00:00:00:77"
@@ -95,7 +95,7 @@ def is_quiet(watches: list[Watch], since: float) -> bool:
 
 @pytest.mark.parametrize("is_unicast", [False, True], ids=["multicast", "unicast"])
 def test_a_holder_is_known_by_the_mac_that_it_has_now(
-    make_lab: Callable[..., Lab], *, is_unicast: bool
+    make_lab: MakeLab, *, is_unicast: bool
 ) -> None:
     """Clients learn it at once, and a foreign announcement is answered with it."""
     lab = make_lab(2)
@@ -141,9 +141,7 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
     assert not events(holder, "contest.held")
 
 
-def test_a_backup_that_is_known_by_its_address_goes_on_hearing(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_backup_that_is_known_by_its_address_goes_on_hearing(make_lab: MakeLab) -> None:
     """Its peers send to the MAC that they know: without a word of it, it becomes MASTER too."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]

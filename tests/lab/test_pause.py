@@ -22,9 +22,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import MakeLab
     from tests.lab.node import Node
 
 #: The capability with which keepalived could have real-time priority, or not.
@@ -53,7 +51,7 @@ def stop_for(node: Node, seconds: float) -> None:
 
 @pytest.mark.parametrize("rights", COMMANDS)
 def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
-    make_lab: Callable[..., Lab], rights: str
+    make_lab: MakeLab, rights: str
 ) -> None:
     """Three seconds, 20 addresses of both families: keepalived goes on and has no real time."""
     lab = make_lab(2)
@@ -80,7 +78,7 @@ def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
 @pytest.mark.parametrize("rights", COMMANDS)
 @pytest.mark.parametrize("count", [120, 245])
 def test_a_pause_of_the_holder_of_many_addresses_is_no_contest(
-    make_lab: Callable[..., Lab], count: int, rights: str
+    make_lab: MakeLab, count: int, rights: str
 ) -> None:
     """Adverts that waited in sockets meanwhile, and a keepalived that is late, hold nobody.
 
@@ -122,7 +120,7 @@ def test_a_pause_of_the_holder_of_many_addresses_is_no_contest(
 
 
 def test_a_lone_node_has_all_of_245_addresses_again_after_a_pause_that_took_them(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """The kernel removes all at once while keepalived stands still, and it misses none of that."""
     lab = make_lab(1)

@@ -20,9 +20,7 @@ from tests.lab.test_http import fetch, metric
 from tests.support import manifests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 
@@ -70,9 +68,7 @@ def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -
 
 
 @pytest.mark.slow
-def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(make_lab: MakeLab) -> None:
     """With a failing check, drained, or held: ready, with the reason beside it."""
     lab = make_lab(2)
     address = lab.virtual(1)

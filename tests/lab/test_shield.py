@@ -28,9 +28,9 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from tests.lab.lab import Lab
+    from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
 RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
@@ -175,7 +175,7 @@ class Deployment:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ucarp") is None, reason="needs ucarp")
-def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab]) -> None:
+def test_no_other_speaker_of_our_id_moves_an_address(make_lab: MakeLab) -> None:
     """Beside plain keepalived, which loses and takes its addresses again and again there."""
     deployments = [
         Deployment(make_lab(3), rows, is_plain=is_plain, is_unicast=is_unicast)
@@ -220,9 +220,7 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_peer_with_a_second_speaker_is_still_heard(
-    make_lab: Callable[..., Lab], family: int
-) -> None:
+def test_a_peer_with_a_second_speaker_is_still_heard(make_lab: MakeLab, family: int) -> None:
     """The same source, id and version: only the content differs. What is left behind, goes."""
     lab = make_lab(2)
     first, second = lab.nodes
@@ -251,7 +249,7 @@ def test_a_peer_with_a_second_speaker_is_still_heard(
     assert not has_table(second)
 
 
-def test_a_stop_takes_the_shield_along(make_lab: Callable[..., Lab]) -> None:
+def test_a_stop_takes_the_shield_along(make_lab: MakeLab) -> None:
     """In order; and what keepalived says of what it refuses until then comes once."""
     lab = make_lab(2, ipv6=False)
     node, stranger = lab.nodes
@@ -275,7 +273,7 @@ def test_a_stop_takes_the_shield_along(make_lab: Callable[..., Lab]) -> None:
     )
 
 
-def test_a_takeover_without_a_shield_has_its_cause(make_lab: Callable[..., Lab]) -> None:
+def test_a_takeover_without_a_shield_has_its_cause(make_lab: MakeLab) -> None:
     """A router and a CARP device shake an address: the master is not dead, nobody is blocked."""
     lab = make_lab(3, ipv6=False)
     first, second, stranger = lab.nodes
@@ -324,9 +322,7 @@ def shield_of(node: Node) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_clusters_with_one_offset_disturb_each_other_nowhere(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) -> None:
     """Two clusters on one segment; two on the same nodes; the nodes' own keepalived beside ours.
 
     On the same nodes there is no rule, since it would make the other program deaf.

@@ -19,9 +19,7 @@ from tests.lab.scenarios import (
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.lab import MakeLab
     from tests.lab.node import Node
 
 IMPATIENT = (sys.executable, "-m", "tests.support.impatient", "run")
@@ -39,7 +37,7 @@ def unanswered(node: Node) -> dict[str, str]:
     }
 
 
-def test_port_security_is_named_by_the_backup(make_lab: Callable[..., Lab]) -> None:
+def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
     """Both families, and only those addresses; nobody moves, and the end of it is told too."""
     lab = make_lab(2)
     holder, backup = lab.nodes
@@ -83,7 +81,7 @@ def test_port_security_is_named_by_the_backup(make_lab: Callable[..., Lab]) -> N
         assert lab.recorder.holders(each) == [holder.name]
 
 
-def test_nobody_is_asked_from_another_programs_address(make_lab: Callable[..., Lab]) -> None:
+def test_nobody_is_asked_from_another_programs_address(make_lab: MakeLab) -> None:
     """It looks like the node's own and moves: the one asked would send its traffic to us."""
     lab = make_lab(2)
     holder, backup = lab.nodes
