@@ -53,6 +53,12 @@ def numbered(lab: Lab, count: int) -> list[str]:
     return [lab.virtual(number) for number in range(1, count + 1)]
 
 
+def peers(lab: Lab, mode: str = "unicast") -> dict[str, str]:
+    """Return the variable that makes all nodes peers, in both families; none for multicast."""
+    listed = ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)
+    return {"UNICAST_PEERS": listed} if mode == "unicast" else {}
+
+
 # --- starting -----------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from tests.lab.scenarios import (
     ConfigMap,
     ask,
     events,
+    peers,
     reload,
     stays,
     variables,
@@ -75,10 +76,7 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
     lab = make_lab(2)
     base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
     source = ConfigMap(lab.directory / "variables", variables(*base))
-    peers = ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)
-    lower, higher = start_ranked(
-        lab, source, **({"UNICAST_PEERS": peers} if wire == "unicast" else {})
-    )
+    lower, higher = start_ranked(lab, source, **peers(lab, wire))
     wait_for_each(lab, base, timeout=ELECTION, among=[higher])
     set_by_hand(lower, *added)
     wait_for_each(lab, added, timeout=1, among=[lower])
@@ -122,10 +120,7 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     lab = make_lab(2)
     base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
     source = ConfigMap(lab.directory / "variables", variables(*base))
-    peers = ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)
-    lower, higher = start_ranked(
-        lab, source, **({"UNICAST_PEERS": peers} if wire == "unicast" else {})
-    )
+    lower, higher = start_ranked(lab, source, **peers(lab, wire))
     wait_for_each(lab, base, timeout=ELECTION, among=[higher])
     stays(1.5)  # an advert, by which the lower rank has looked at its interface
     began = time.monotonic()

@@ -20,6 +20,7 @@ from tests.lab.scenarios import (
     ConfigMap,
     ask,
     events,
+    peers,
     serve_ranked,
     stays,
     variables,
@@ -29,7 +30,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
+    from tests.lab.lab import MakeLab
     from tests.lab.node import Node
 
 TAG = f"ipfailover-agent {NAME}"
@@ -104,13 +105,6 @@ def wanted(mode: str, node: Node, other: Node) -> set[str]:
     """Return the addresses that VRRP is let in for: the groups, and peers where they are named."""
     groups = {"224.0.0.18", "ff02::12"}
     return groups if mode == "multicast" else {*groups, other.ip, other.ipv6} - {node.ip}
-
-
-def peers(lab: Lab, mode: str) -> dict[str, str]:
-    """Return the variable that names all nodes, both families, for unicast."""
-    if mode == "multicast":
-        return {}
-    return {"UNICAST_PEERS": ",".join(each for node in lab.nodes for each in (node.ip, node.ipv6))}
 
 
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])

@@ -14,6 +14,7 @@ from tests.lab.scenarios import (
     events,
     longest_gap,
     noted,
+    peers,
     serve_ranked,
     status,
     stays,
@@ -76,13 +77,6 @@ def remake(node: Node, *, pause: float = 0.3, addresses: bool = True) -> None:
     make_bridge(node, addresses=addresses)
 
 
-def peers(lab: Lab, *, unicast: bool) -> dict[str, str]:
-    """Return the variables that make every node a peer of the others, or none."""
-    if not unicast:
-        return {}
-    return {"UNICAST_PEERS": ",".join([f"{each.ip},{each.ipv6}" for each in lab.nodes])}
-
-
 def serve_on_bridges(
     make_lab: MakeLab, *, unicast: bool, ipv6: bool = True, **more: str
 ) -> tuple[Lab, list[str]]:
@@ -91,7 +85,7 @@ def serve_on_bridges(
     for node in lab.nodes:
         move_to_bridge(node)
     addresses = [lab.virtual(1), lab.virtual6(1)][: 2 if ipv6 else 1]
-    more |= peers(lab, unicast=unicast)
+    more |= peers(lab) if unicast else {}
     serve_ranked(lab, *addresses, NETWORK_INTERFACE=BRIDGE, PREEMPTION="preempt", **more)
     return lab, addresses
 
@@ -378,7 +372,7 @@ def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_
         more = {
             "PREEMPTION": "preempt",
             "NETWORK_INTERFACE": "eth0",
-            **peers(lab, unicast=unicast),
+            **(peers(lab) if unicast else {}),
         }
         serve_ranked(lab, *addresses, **more)
         wait_until_ready(lab)

@@ -17,6 +17,7 @@ from tests.lab.scenarios import (
     UNPLANNED,
     ask,
     longest_gap,
+    peers,
     reload,
     serve,
     stays,
@@ -129,8 +130,7 @@ def test_an_own_address_that_is_away_for_a_moment_costs_a_handover_unless_it_is_
     lab = make_lab(2)
     holder, other = lab.nodes
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    peers = {"UNICAST_PEERS": ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)}
-    for variable, more in (("MULTICAST", {}), ("UNICAST", peers)):
+    for variable, more in (("MULTICAST", {}), ("UNICAST", peers(lab))):
         for is_named in (True, False):
             for number, node in enumerate(lab.nodes):
                 ranked = {"PRIORITY": str(250 - 40 * number), **more}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.network import bpf, packets
-from tests.lab.scenarios import ELECTION, events, serve_ranked, stays, wait_for_state
+from tests.lab.scenarios import ELECTION, events, peers, serve_ranked, stays, wait_for_state
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -100,10 +100,7 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
     """Clients learn it at once, and a foreign announcement is answered with it."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    more = {}
-    if is_unicast:
-        both = [each for node in lab.nodes for each in (node.ip, node.ipv6)]
-        more = {"UNICAST_PEERS": ",".join(both)}
+    more = peers(lab) if is_unicast else {}
     holder = serve_ranked(lab, *addresses, **more)
     other = lab.nodes[1]
     wait_for_state(other, "BACKUP")
@@ -145,9 +142,8 @@ def test_a_backup_that_is_known_by_its_address_goes_on_hearing(make_lab: MakeLab
     """Its peers send to the MAC that they know: without a word of it, it becomes MASTER too."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    both = [each for node in lab.nodes for each in (node.ip, node.ipv6)]
     holder, backup = lab.nodes
-    serve_ranked(lab, *addresses, UNICAST_PEERS=",".join(both))
+    serve_ranked(lab, *addresses, **peers(lab))
     wait_for_state(backup, "BACKUP")
     changed = time.monotonic()
     backup.network.ip([f"link set eth0 address {NEW_MAC}"])
