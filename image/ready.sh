@@ -1,5 +1,5 @@
 #!/bin/sh
-# Whether the agent of this container is ready, for a readiness probe. Where it is not, it says why:
+# Whether the agent of this container is ready, for a readiness probe. Where it is not, it prints why:
 # `kubectl describe pod` shows that. It starts no program: a probe every few seconds costs next to
 # nothing.
 #

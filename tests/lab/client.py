@@ -86,7 +86,7 @@ class Watch:
         return self._lateness
 
     def answering(self, patience: float = 0.25) -> str | None:
-        """Return the node that answered last, None when nobody did within ``patience``."""
+        """Return the node that answered last, None when no node did within ``patience``."""
         last = self._answers[-1] if self._answers else None
         return last.node if last and time.monotonic() - last.time <= patience else None
 
@@ -153,7 +153,7 @@ class Watch:
         with contextlib.suppress(OSError):
             node, _, sequence = self._socket.recv(256).decode().partition(" ")
             now = time.monotonic()
-            # While this program itself did not run, nobody was asked: that is no outage.
+            # While this program itself did not run, it asked no node: that is no outage.
             if now - self._last_heard - self._stalled >= _SMALLEST:
                 self._silences.append(
                     Outage(start=self._last_heard, seconds=now - self._last_heard)

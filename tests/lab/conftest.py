@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add to a failure what every node said and who held what."""
+    """Add to a failure what every node logged and which node held what."""
     report = yield
     labs = item.stash.get(_LABS, _NO_LABS)
     for number, lab in enumerate(labs, start=1):

@@ -24,8 +24,8 @@ mirror() {
 
 root=
 if [ "$(stat -c %u /)" != 0 ]; then
-    # In an ordinary user's namespace / is nobody's, and keepalived runs no script through a path
-    # that is not root's. So give it a root directory that is ours, down to bash itself.
+    # In an ordinary user's namespace / belongs to no known user, and keepalived runs no script through a path
+    # that is not root's. So give it a root directory that is root's, down to bash itself.
     root=/run
     mount -t tmpfs -o mode=0755 lab /run
     mirror / usr

@@ -43,7 +43,7 @@ class FormerAgent:
 
 def unpack(commit: str, directory: Path) -> FormerAgent:
     """Write the agent of a commit to ``directory``; LookupError where history lacks it."""
-    # The checkout may be another user's: git refuses to read those unless it is told to.
+    # The checkout may be another user's: git refuses to read those without this option.
     git = ["git", "-c", "safe.directory=*", "-C", str(PROJECT)]
     try:
         done = subprocess.run(

@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
         try:
             pid, status = os.wait()
         except ChildProcessError:
-            signal.pause()  # nobody left: a new child can only come by adoption, with SIGCHLD
+            signal.pause()  # no child left: a new one can only come by adoption, with SIGCHLD
             continue
         if pid == agent:
             _write(f"{directory}/agent.exit", os.waitstatus_to_exitcode(status))

@@ -31,7 +31,7 @@ class Lab:
     """``nodes`` nodes called n1, n2, ... and a client on one switch; a context manager.
 
     Nodes are 192.0.2.11 and fd00::11 and so on; the client is 192.0.2.250 and their default
-    gateway. ``virtual(1)`` and ``virtual6(1)`` name addresses that nobody has yet. Every node's
+    gateway. ``virtual(1)`` and ``virtual6(1)`` name addresses that no node has yet. Every node's
     interface is eth0, its application answers on ``port``. Nothing is made in the machine's own
     namespaces but processes and one temporary directory, ``directory``, which ends with the lab
     unless ``keep_directory`` is set.

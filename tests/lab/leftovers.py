@@ -32,5 +32,5 @@ def leftovers_of(pid: int) -> list[Path]:
 
 
 def _here() -> str:
-    """Return the number of our PID namespace: in another one the same pid is another process."""
+    """Return the number of this PID namespace: in another one the same pid is another process."""
     return str(Path("/proc/self/ns/pid").stat().st_ino)

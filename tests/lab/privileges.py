@@ -81,7 +81,7 @@ def ensure_privileges() -> None:
     environment = {**os.environ, _MARK: "1", "PATH": base_environment()["PATH"]}
     command = [*_USER_NAMESPACE, "--", sys.executable, *sys.orig_argv[1:]]
     sys.stdout.flush()
-    os.execvpe(command[0], command, environment)  # noqa: S606 - our own command line
+    os.execvpe(command[0], command, environment)  # noqa: S606 - its own command line
 
 
 def _try_everything() -> None:

@@ -1,4 +1,4 @@
-"""What /proc tells about the processes of a container."""
+"""What /proc shows about the processes of a container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorder: every node's address events, as its kernel tells them."""
+"""The recorder: every node's address events, as its kernel reports them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Recorder:
 
     Times are ``time.monotonic`` at which this program heard of a change: some tenths of a
     millisecond after it on an idle machine. What it hears of several nodes at one look gets one
-    time, since nothing tells which was first. An address counts as held while any interface of the
+    time, since nothing shows which was first. An address counts as held while any interface of the
     node has it with any prefix length, whether or not its link is up.
 
     Attributes:

@@ -23,7 +23,7 @@ _BUFFER = 8 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
-    """An address as the kernel told of it at ``time``, in monotonic seconds."""
+    """An address as the kernel reported it at ``time``, in monotonic seconds."""
 
     time: float
     held: rtnetlink.HeldAddress

@@ -135,7 +135,7 @@ def wait_for_line(node: Node, text: str, *, timeout: float = ELECTION) -> str:
 
 
 def wait_for_state(node: Node, state: str, *, timeout: float = ELECTION) -> None:
-    """Wait until ``status`` tells this state of every instance: it follows by some tenths."""
+    """Wait until ``status`` shows this state for every instance: it follows by some tenths."""
 
     def is_so(found: dict[str, Any]) -> bool:
         return {each["state"] for each in found.get("instances", ())} == {state}
@@ -214,7 +214,7 @@ def noted(node: Node) -> dict[str, Any]:
 
 
 def states(node: Node) -> dict[str, str]:
-    """Return the state of each instance, as ``status`` tells it."""
+    """Return the state of each instance, as ``status`` shows it."""
     return {each["name"]: each["state"] for each in status(node).get("instances", ())}
 
 
@@ -259,7 +259,7 @@ class ConfigMap:
 
     @property
     def variable(self) -> dict[str, str]:
-        """Return the variable that has an agent read it."""
+        """Return the variable by which an agent reads it."""
         return {"IPFAILOVER_CONFIG": str(self.path)}
 
     def write(self, values: Mapping[str, str]) -> None:

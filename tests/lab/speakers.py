@@ -1,4 +1,4 @@
-"""Other speakers of our router ids: routers, CARP devices, hosts behind a router."""
+"""Other speakers of the same router ids: routers, CARP devices, hosts behind a router."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def router(
     to: Node | None = None,
     source: IPAddress | None = None,
 ) -> bytes:
-    """Return the advert of a router for an address that is not ours; ``to`` one node or all."""
+    """Return the advert of a router for an address of no agent; ``to`` one node or all."""
     source = source or _SOURCES[family]
     spoken = version or {4: 2, 6: 3}[family]
     destination, mac = _target(family, to)
@@ -59,7 +59,7 @@ def router(
 
 
 def routed(router_id: int, address: str, to: Node) -> bytes:
-    """Return an advert of our own address and another that a router has forwarded to a node."""
+    """Return an advert of a virtual address and another that a router has forwarded to a node."""
     claimed = ip_address(address)
     source = _FAR[claimed.version]
     destination, mac = _target(claimed.version, to)

@@ -1,4 +1,4 @@
-"""A real browser without a screen, told what to do over a pipe (Chrome DevTools Protocol)."""
+"""A real browser without a screen, steered over a pipe (Chrome DevTools Protocol)."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class NetworkNamespace:
 
 @contextlib.contextmanager
 def fresh_namespace() -> Iterator[NetworkNamespace]:
-    """Make a namespace of our own and remove it; skips where that is not allowed.
+    """Make a namespace and remove it; skips where that is not allowed.
 
     REQUIRE_NETNS=1 in the environment turns the skip into a failure.
     """

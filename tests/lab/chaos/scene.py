@@ -58,7 +58,7 @@ class Scene:
 
     Args:
         lab: with at least ``members`` nodes; the others are strangers.
-        mode: how nodes tell each other.
+        mode: how nodes send adverts.
         families: of the addresses, one address each.
         members: how many nodes serve; all by default.
         phase: seconds to wait longer before the fault: questions are asked every 5 s.
