@@ -115,7 +115,7 @@ def render_command(
     return render.render(options.made(config, run_dir, template_dir), output)
 
 
-@cli.command("check", short_help="Validate everything and say what `run` would do on this node.")
+@cli.command("check", short_help="Validate everything and show what `run` would do on this node.")
 @options.shared_options
 @click.option(
     "--compare-old", is_flag=True, help="Show beside it what OpenShift's shell image would serve."
@@ -128,7 +128,7 @@ def check_command(
     compare_old: bool,  # noqa: FBT001 - click passes flags by name
     as_json: bool,  # noqa: FBT001 - likewise
 ) -> int:
-    """Validate everything for this node and say what `run` would do.
+    """Validate everything for this node and show what `run` would do.
 
     Exits with 0 when `run` would serve, else with 78 after naming every problem.
     """
@@ -139,7 +139,7 @@ def check_command(
     return check.check(chosen, compare_old=compare_old, as_json=as_json)
 
 
-@cli.command("doctor", short_help="Look at this node and its network, and say what to mend.")
+@cli.command("doctor", short_help="Look at this node and its network, and name what to repair.")
 @options.shared_options
 @click.option(
     "--seconds",
@@ -187,10 +187,10 @@ def doctor_command(
 @options.run_dir_option
 @options.json_option
 def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noqa: FBT001
-    """Show what a reload would do to each address, and what other nodes will feel.
+    """Show what a reload would do to each address, and what other nodes would notice.
 
-    Compares what the running agent has in force with its environment and its source as they are
-    now, or with --config. Changes nothing. Exits with 0 when nothing would change, 1 when
+    Compares the configuration in force with the running agent's environment and its source as
+    they are now, or with --config. Changes nothing. Exits with 0 when nothing would change, 1 when
     something would, 78 when the configuration would be refused.
     """
     from ipfailover_agent.commands import plan  # noqa: PLC0415
@@ -198,7 +198,7 @@ def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noq
     return plan.plan(options.directory(run_dir), config, as_json=as_json)
 
 
-@cli.command("reload", short_help="Have the running agent read its variables again.")
+@cli.command("reload", short_help="Make the running agent read its variables again.")
 @options.run_dir_option
 @click.option(
     "--timeout",
@@ -209,7 +209,7 @@ def plan_command(config: str | None, run_dir: str, as_json: bool) -> int:  # noq
     help="How long to wait.",
 )
 def reload_command(run_dir: str, timeout: float) -> int:
-    """Have the running agent read its variables again, and print its verdict.
+    """Make the running agent read its variables again, and print its verdict.
 
     Exits with 0 when the new configuration is in force (or nothing changed), with 78 when it was
     refused: then everything runs on as before. 75: no verdict, or keepalived did not confirm.
@@ -280,7 +280,7 @@ def events_command(
     return events.events(run_dir, instance, count=count, as_json=as_json, follow=follow)
 
 
-@cli.command("drain", short_help="Have other nodes serve this node's addresses.")
+@cli.command("drain", short_help="Move this node's addresses to other nodes.")
 @options.run_dir_option
 @click.option(
     "--wait",
@@ -305,7 +305,7 @@ def drain_command(
     force: bool,  # noqa: FBT001 - click passes flags by name
     instances: tuple[str, ...],
 ) -> int:
-    """Have other nodes serve this node's addresses, for maintenance.
+    """Move this node's addresses to other nodes, for maintenance.
 
     An INSTANCE is named by its name or by one of its addresses; none means all, also those that a
     reload adds. Exits with 0 once other nodes serve everything. If no other node takes over, it is
@@ -332,7 +332,7 @@ def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
     return drain.run(run_dir, DrainRequest(action="undrain", words=instances))
 
 
-@cli.command("drill", short_help="Try a planned handover, measure it, and put everything back.")
+@cli.command("drill", short_help="Try a planned handover, measure it, and move everything back.")
 @options.shared_options
 @options.json_option
 @click.argument("instance", required=False)
@@ -345,9 +345,9 @@ def drill_command(
 ) -> int:
     """Try a planned handover of one INSTANCE, a name or an address.
 
-    By default it is the first that is held here. Drains it, watches another node take it, ends the
-    drain, and prints for how long no node or two nodes had the addresses, as far as this node can
-    see, beside what the configuration promises. Whether it comes back depends on
+    By default it is the first that this node holds. Drains it, watches another node take it, ends
+    the drain, and prints for how long no node or two nodes had the addresses, as far as this node
+    can see, beside what the configuration promises. Whether the address comes back depends on
     OPENSHIFT_HA_PREEMPTION.
 
     Exits with 0 when the promise was kept, 75 when it was not, 69 when no other node took over, 78

@@ -36,7 +36,7 @@ class Impact(Struct, frozen=True, kw_only=True):
 
     Attributes:
         change: address by address.
-        warnings: what other nodes will feel, and what to do about it; sentences.
+        warnings: what other nodes would notice, and what to do about it; sentences.
         pins: a value for OPENSHIFT_HA_VRRP_IDS with which no address changes its id, empty where
             none does, or where ids cannot be kept.
         first_step: what keepalived is given before the candidate, empty where it needs nothing.
