@@ -136,7 +136,7 @@ def test_two_holders_are_no_longer_two_than_promised(
 def test_a_silent_death_takes_no_longer_than_promised(
     make_lab: MakeLab, story: Callable[[Scene], None], more: dict[str, str]
 ) -> None:
-    """The container is killed: neither nobody nor two for longer."""
+    """The container is killed: neither no holder nor two for longer."""
     scene = Scene(make_lab(3), "multicast")
     story(scene)
     seen = [each for _, each in scene.seen()]

@@ -132,7 +132,7 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
 ) -> None:
     """As network managers do it; keepalived's goodbye fails or goes to the router.
 
-    The cause says which address it was, also where it is back before anybody looks.
+    The cause says which address it was, also where it is back before the agent looks.
     """
     lab = make_lab(2)
     four, six = lab.virtual(1), lab.virtual6(1)

@@ -49,7 +49,7 @@ Place = tuple[int, frozenset[str]]
 
 @dataclass(kw_only=True)
 class Tally:
-    """Seconds with nobody and with two, of each kind of address."""
+    """Seconds with no holder and with two, of each kind of address."""
 
     none: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     two: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -106,7 +106,7 @@ class Pair:
         lab.wait_until(
             lambda: not any(lab.recorder.holders(each) for each in gone),
             timeout=SETTLED,
-            what=f"nobody holds what was removed: {gone}",
+            what=f"no node holds what was removed: {gone}",
         )
         stays(1.2)  # an advert: what is refused shows
         wait_for_each(lab, deployment.addresses, timeout=SETTLED)

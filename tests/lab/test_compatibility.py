@@ -80,7 +80,7 @@ def test_an_address_moves_to_and_from_a_node_with_the_shell_image(
     old.terminate()
     lab.wait_for_holder(address, timeout=PLANNED, among=[new])
     assert lab.recorder.seconds_with_none(address, since=asked) < PLANNED
-    # Back: it comes up and hears a higher priority, so it stays BACKUP until we go.
+    # Back: it comes up and hears a higher priority, so it stays BACKUP until this node goes.
     old.wait()
     old.start_keepalived(shell_image_config(old, address))
     lab.wait_until(
@@ -177,7 +177,7 @@ def test_two_capabilities_and_a_read_only_root_will_do(make_lab: MakeLab) -> Non
 
 
 def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(make_lab: MakeLab) -> None:
-    """Both streams are full pipes that nobody reads: elected, and stopped in an orderly way."""
+    """Both streams are pipes that no program reads: elected, and stopped in an orderly way."""
     lab = make_lab(1)
     (node,) = lab.nodes
     quiet = (

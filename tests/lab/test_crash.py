@@ -81,7 +81,7 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
     wait_for_none(lab, addresses, on=first, timeout=RELEASE)
     wait_for_each(lab, addresses, timeout=UNPLANNED, among=lab.others(first))
     none = max(lab.recorder.seconds_with_none(each, since=killed) for each in addresses)
-    print(f"keepalived's {victims} killed: nobody held an address for {none:.2f} s")
+    print(f"keepalived's {victims} killed: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
     lab.wait_until(
         lambda: len(first.pids("keepalived")) >= 2 and child not in first.pids("keepalived"),
@@ -130,7 +130,7 @@ def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then
     wait_for_each(lab, addresses, timeout=UNPLANNED, among=[second])
     assert max(lab.recorder.seconds_with_two(each, since=begin) for each in addresses) == 0
     none = max(lab.recorder.seconds_with_none(each, since=begin) for each in addresses)
-    print(f"VRRP child killed four times: nobody held an address for {none:.2f} s")
+    print(f"VRRP child killed four times: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
     delays = [each.rpartition("delay=")[2] for each in events(first, "restart.scheduled")]
     assert [each.split()[0] for each in delays] == ["0.5", "1.0", "2.0"]
@@ -148,7 +148,7 @@ def _newborn(lab: Lab, node: Node, known: set[int]) -> int:
 
 
 def test_a_lone_node_serves_again_after_keepalived_was_killed(make_lab: MakeLab) -> None:
-    """There is nobody to take over: back-off, start, election, and it is held again."""
+    """There is no node to take over: back-off, start, election, and it is held again."""
     lab = make_lab(1)
     addresses = [lab.virtual(1), lab.virtual6(1)]
     node = serve(lab, *addresses)
@@ -156,7 +156,7 @@ def test_a_lone_node_serves_again_after_keepalived_was_killed(make_lab: MakeLab)
     killed = time.monotonic()
     for pid in keepalived_processes(node):
         os.kill(pid, signal.SIGKILL)
-    # Before the back-off, by us: keepalived left them.
+    # Before the back-off, by the agent: keepalived left them.
     wait_for_none(lab, addresses, on=node, timeout=RELEASE)
     wait_for_each(lab, addresses, timeout=ELECTION)
     print(f"lone node, keepalived killed: held again after {time.monotonic() - killed:.1f} s")
@@ -194,7 +194,7 @@ def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: La
 
 @pytest.mark.parametrize("mark", ["labelled", "bare", "before"])
 def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str) -> None:
-    """With our label or none, even listed before the node's own: gone at the start."""
+    """With the agent's label or none, even listed before the node's own: gone at the start."""
     lab = make_lab(2)
     first, second = lab.nodes
     address, address6 = lab.virtual(1), lab.virtual6(1)

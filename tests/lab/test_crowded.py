@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def test_what_is_not_ours_costs_no_address(make_lab: MakeLab) -> None:
     """Start, leases, reload, commands and the end, with 8,000 addresses and 300,000 routes.
 
-    kube-proxy has one of the virtual addresses on kube-ipvs0 as well, which is not ours.
+    kube-proxy has one of the virtual addresses on kube-ipvs0 as well, which is not the agent's.
     """
     lab = make_lab(1)
     (node,) = lab.nodes

@@ -49,7 +49,7 @@ def before_start(
     """Run ``doctor`` where no agent runs; return its exit code and the texts by verdict.
 
     ``prepare`` is shell text run before it, ``before`` a program that starts it, ``more`` its
-    options, ``seconds`` how long it listens: BRIEF where nobody is to be heard.
+    options, ``seconds`` how long it listens: BRIEF where no node is to be heard.
     """
     heard = ("--seconds", str(seconds))
     node.start(environment, (*before, *DOCTOR, *heard, *more), prepare=prepare)
@@ -81,7 +81,7 @@ def mac_of(node: Node) -> str:
 
 
 def test_a_healthy_backup_passes_beside_its_agent(make_lab: MakeLab) -> None:
-    """The holder is named, nothing fails, and nobody loses anything by being asked."""
+    """The holder is named, nothing fails, and no node loses anything by being asked."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
     holder = serve_ranked(lab, *addresses)
@@ -513,7 +513,7 @@ def test_names_that_nobody_answers_have_a_line_of_their_own(make_lab: MakeLab) -
 
 
 def test_a_second_holder_is_found_by_the_first(make_lab: MakeLab) -> None:
-    """The agent here has the address, and so has somebody else."""
+    """The agent here has the address, and so has another host."""
     lab = make_lab(2, ipv6=False)
     node, stranger = lab.nodes
     address = lab.virtual(1)

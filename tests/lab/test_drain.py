@@ -1,4 +1,4 @@
-"""drain and undrain with real keepalived: addresses move, stay away, and never to nobody."""
+"""drain and undrain with real keepalived: addresses move, stay away, and are never on no node."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.lab.lab import Lab, MakeLab
     from tests.lab.node import Node
 
-#: 3 adverts, the longest skew and a second: whoever is there has spoken by then.
+#: 3 adverts, the longest skew and a second: every node that is there has spoken by then.
 SILENCE = 5.0
 RUN_DIRECTORY = "/run/ipfailover-agent"
 #: Starts the agent again and again, as a service manager does.
@@ -79,7 +79,7 @@ def test_a_drained_node_hands_its_addresses_over_at_once(make_lab: MakeLab, wire
     wait_for_each(lab, families, timeout=2, among=[second])
     for address in families:
         nobody = lab.recorder.seconds_with_none(address, since=before)
-        print(f"{wire} {address}: nobody for {nobody:.3f} s, verdict after {took:.2f} s")
+        print(f"{wire} {address}: no holder for {nobody:.3f} s, verdict after {took:.2f} s")
         # the skew of priority 210 in version 2 is 0.18 s, in version 3 as well
         assert nobody < 1.0
         assert lab.recorder.seconds_with_two(address, since=before) == 0
@@ -134,7 +134,7 @@ def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: MakeLab, wire: str) 
 
 
 def test_a_lone_candidate_does_not_stay_away(make_lab: MakeLab) -> None:
-    """Asked before its first election: it serves, and the command says that nobody else does."""
+    """Asked before its first election: it serves, and the command names no other node."""
     lab = make_lab(1)
     (node,) = lab.nodes
     address = lab.virtual(1)
@@ -249,7 +249,7 @@ def test_a_reload_keeps_drains_and_says_what_becomes_of_them(make_lab: MakeLab) 
 
 
 def test_two_nodes_drained_at_once_leave_no_address_with_nobody(make_lab: MakeLab) -> None:
-    """Whoever is told that it is drained has somebody else serve."""
+    """Where the verdict is drained, another node serves."""
     lab = make_lab(2)
     addresses = numbered(lab, 4)
     start_everywhere(lab, variables(*addresses, **unicast(lab)))
@@ -295,7 +295,7 @@ def test_254_addresses_are_drained_together(make_lab: MakeLab) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     wait_for_each(lab, addresses, timeout=6, among=[second])
     nobody = max(lab.recorder.seconds_with_none(each, since=before) for each in addresses)
-    print(f"254: verdict after {took:.2f} s, nobody for at most {nobody:.2f} s")
+    print(f"254: verdict after {took:.2f} s, no holder for at most {nobody:.2f} s")
     # both keepaliveds change 127 instances one by one: as with a stop, and the machine is busy
     assert nobody < 6
     assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 254

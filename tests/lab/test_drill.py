@@ -66,7 +66,7 @@ def test_a_drill_says_what_it_does_to_a_person(make_lab: MakeLab) -> None:
 
 
 def test_a_lone_node_keeps_its_address(make_lab: MakeLab) -> None:
-    """Nobody takes over: the drain is undone, and the exit code says so."""
+    """No node takes over: the drain is undone, and the exit code shows it."""
     lab = make_lab(1)
     holder = serve_ranked(lab, lab.virtual(1))
     done = ask(holder, "drill")

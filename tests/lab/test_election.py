@@ -40,7 +40,7 @@ def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:
     assert "(ipfailover_VIP_1) Entering MASTER STATE" in holder.stdout()
     assert f"{address}/32" in holder.addresses()
     assert lab.client.ask(address) == holder.name
-    stays(2.5)  # two adverts: whoever has not heard of the holder would show now
+    stays(2.5)  # two adverts: a node that has not heard of the holder would show now
     assert lab.recorder.holders(address) == [holder.name]
     assert lab.recorder.seconds_with_two(address) < 1
     assert lab.recorder.seconds_with_none(address) < 1
@@ -50,7 +50,7 @@ def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:
 
 
 def test_several_addresses_are_spread_by_priority_over_multicast(lab: Lab) -> None:
-    """Nobody lists the nodes: each address is where its priority is highest, no node has none."""
+    """No list of nodes: each address is where its priority is highest, no node has none."""
     addresses = numbered(lab, 12)
     start_everywhere(lab, variables(*addresses, PREEMPTION="preempt"))
     expected = {
@@ -118,7 +118,7 @@ def test_a_planned_stop_hands_over_and_leaves_nothing(lab: Lab, number: signal.S
         outage = watch.worst_outage(since=asked)
     gap = lab.recorder.seconds_with_none(address, since=asked)
     assert holder.wait() == 0
-    print(f"planned stop: nobody held it for {gap:.2f} s, the client saw {outage:.2f} s")
+    print(f"planned stop: no node held it for {gap:.2f} s, the client saw {outage:.2f} s")
     assert gap < PLANNED
     assert lab.recorder.seconds_with_two(address, since=asked) == 0
     assert virtual_addresses(holder) == []
@@ -133,7 +133,7 @@ def test_a_planned_stop_among_known_peers_takes_no_time(lab: Lab) -> None:
     lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(holder))
     gap = lab.recorder.seconds_with_none(address, since=asked)
     assert holder.wait() == 0
-    print(f"planned stop among known peers: nobody held it for {gap:.3f} s")
+    print(f"planned stop among known peers: no node held it for {gap:.3f} s")
     assert gap < 0.5
 
 

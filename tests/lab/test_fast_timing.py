@@ -70,7 +70,7 @@ class Connecting:
 
     @property
     def node(self) -> str:
-        """Return who served it last."""
+        """Return the node that served it last."""
         return self._served[-1][1]
 
     def longest_gap(self) -> float:
@@ -113,7 +113,7 @@ def unreachable(node: Node, why: str, port: int = PORT) -> str:
 def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
     lab: Lab, phase: float
 ) -> None:
-    """By a client that connects, whenever between two probes it dies; nobody is held twice."""
+    """By a client that connects, whenever between two probes it dies; no address is held twice."""
     address = lab.virtual(1)
     holder = serve_fast(lab, address)
     with Connecting(lab, address) as client:
@@ -146,7 +146,7 @@ def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> 
         stays(1)
         gap = client.longest_gap()
         two = lab.recorder.seconds_with_two(address, since=began)
-        print(f"silent death: nobody served for {gap:.3f} s, two for {two:.3f} s")
+        print(f"silent death: no node served for {gap:.3f} s, two for {two:.3f} s")
         assert client.node == "n2"
     assert gap <= 0.6 + _MARGIN
     assert two <= 1.8 + _MARGIN
@@ -176,9 +176,7 @@ def test_a_flapping_port_counts_by_rise_and_fall(make_lab: MakeLab) -> None:
     node.application.stop()
     wait_for_line(node, "event=check.failed", timeout=5)
     assert 1.5 < time.monotonic() - stopped
-    lab.wait_until(
-        lambda: lab.recorder.holders(address) == [], timeout=3, what="nobody to hold it"
-    )
+    lab.wait_until(lambda: lab.recorder.holders(address) == [], timeout=3, what="no node holds it")
     began = time.monotonic()
     node.application.start()
     lab.wait_for_holder(address, timeout=5)
@@ -192,7 +190,7 @@ def test_a_port_that_accepts_slowly_answers_all_the_same(make_lab: MakeLab) -> N
     address = lab.virtual(1)
     with node.network.open_socket(socket.AF_INET, socket.SOCK_STREAM) as lazy:
         lazy.bind(("0.0.0.0", PORT))
-        lazy.listen(4)  # and nobody ever accepts
+        lazy.listen(4)  # and no program ever accepts
         node.start(variables(address, **{**_FAST, "CHECK_INTERVAL": "0.1"}))
         lab.wait_for_holder(address, timeout=ELECTION)
         stays(3)  # thirty probes

@@ -97,7 +97,7 @@ def ruleset(node: Node) -> str:
 
 
 def ours(node: Node) -> list[str]:
-    """Return the rules that carry our comment."""
+    """Return the rules that have the agent's comment."""
     return [line.strip() for line in ruleset(node).splitlines() if f'comment "{TAG}"' in line]
 
 
@@ -161,7 +161,7 @@ def test_vrrp_is_let_in_and_each_address_has_one_holder(
 def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_back(
     make_lab: MakeLab, tmp_path: Path, mode: str
 ) -> None:
-    """The contest bounds the time with two; with the rules nobody is held; off removes them."""
+    """The contest bounds the time with two; with the rules none is held; off removes them."""
     lab = make_lab(2)
     address = lab.virtual(1)
     first, second = lab.nodes
@@ -230,7 +230,7 @@ def test_another_name_tags_the_rules_anew(make_lab: MakeLab, tmp_path: Path) -> 
 def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
     make_lab: MakeLab, wall: str
 ) -> None:
-    """A flush drops our rules: they are back within ten seconds, and the holder stays."""
+    """A flush drops the agent's rules: they are back within ten seconds, and the holder stays."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
     for node in lab.nodes:
@@ -262,7 +262,7 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
 
 
 def test_rules_of_a_killed_container_are_removed_by_release(make_lab: MakeLab) -> None:
-    """SIGKILL leaves them; ``release`` takes ours and no others."""
+    """SIGKILL leaves them; ``release`` takes the agent's and no others."""
     lab = make_lab(1)
     (node,) = lab.nodes
     put_up(node, "policy drop")

@@ -227,7 +227,7 @@ def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
 def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
     make_lab: MakeLab,
 ) -> None:
-    """The old one is still there, under another name, with our addresses: they go."""
+    """The old one is still there, under another name, with the virtual addresses: they go."""
     lab, addresses = serve_on_bridges(make_lab, unicast=False)
     first, second = lab.nodes
     began = time.monotonic()

@@ -72,7 +72,7 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
 def test_one_status_of_any_node_answers_who_holds_the_address(
     make_lab: MakeLab, cast: str
 ) -> None:
-    """Through a crash and a planned stop, for both families; unknown when nobody is heard."""
+    """Through a crash and a planned stop, for both families; unknown when no node is heard."""
     lab = make_lab(3)
     first, second, third = lab.nodes
     more = {}
@@ -106,7 +106,7 @@ def test_one_status_of_any_node_answers_who_holds_the_address(
     wait_until_named(lab, (third,), own["n3"])
     first.start()
     wait_until_named(lab, (first, third), own["n3"])
-    # Nobody may serve here, so that nobody is heard once the other one has left.
+    # No node may serve here, so that none is heard once the other one has left.
     first.application.stop()
     third.terminate()
     third.wait()

@@ -33,7 +33,7 @@ def hop_limits(node: Node, wanted: int) -> list[int]:
 
 
 def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: MakeLab) -> None:
-    """Plain keepalived sends with the interface's; a node of ours with 255, as the RFC wants.
+    """Plain keepalived sends with the interface's; an agent's node with 255, as the RFC wants.
 
     The plain one takes over a node that does not hear it: its adverts say so, not a rumour.
     """

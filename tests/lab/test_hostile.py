@@ -162,7 +162,7 @@ def test_conflicts_that_are_to_be_resolved_from_now_on_are(make_lab: MakeLab) ->
 
 
 def test_a_long_reload_is_no_reason_to_yield(make_lab: MakeLab) -> None:
-    """keepalived hears nobody while it reads a file with 240 instances: for a second or more."""
+    """keepalived hears no node while it reads a file with 240 instances: for a second or more."""
     lab = make_lab(2, ipv6=False)
     everything = [f"198.18.0.{number}" for number in range(1, 241)]
     source = ConfigMap(lab.directory / "variables", variables(*everything))

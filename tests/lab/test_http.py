@@ -244,7 +244,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
                 and metric(node, "ipfailover_check_success") == {"": 1.0}
             ),
             timeout=5,
-            what="the script has succeeded, and nobody says how long it took",
+            what="the script has succeeded, and no duration is known",
         )
         source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
         reload(node)

@@ -77,7 +77,7 @@ def test_an_interface_that_goes_away_and_returns_serves_again(make_lab: MakeLab)
     lab.wait_for_holder(ADDRESS, timeout=ELECTION)
     remove_interface(node)
     lab.wait_until(
-        lambda: lab.recorder.holders(ADDRESS) == [], timeout=RELEASE, what="nobody holds it"
+        lambda: lab.recorder.holders(ADDRESS) == [], timeout=RELEASE, what="no node holds it"
     )
     stays(2)  # whatever keepalived and the agent do about it
     assert node.is_running

@@ -188,7 +188,7 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
             what="both are renewed again",
         )
     none = [lab.recorder.seconds_with_none(each, since=frozen) for each in addresses]
-    print(f"agent frozen, {event}: nobody held the addresses for {max(none):.2f} s")
+    print(f"agent frozen, {event}: no node held the addresses for {max(none):.2f} s")
     assert (max(none) > 0) is is_frozen_too_long
     assert max(none) <= 1
     assert len(events(holder, event)) == 1

@@ -115,7 +115,7 @@ def test_a_process_that_hangs_has_a_listener_and_is_found_by_the_periodic_check(
     with ExitStack() as stack:
         lazy = stack.enter_context(node.network.open_socket(socket.AF_INET, socket.SOCK_STREAM))
         lazy.bind(("0.0.0.0", PORT))
-        lazy.listen(4)  # nobody ever accepts
+        lazy.listen(4)  # no program ever accepts
         node.start(variables(address, CHECK_INTERVAL="1"))
         lab.wait_for_holder(address, timeout=ELECTION)
         for _ in range(5):

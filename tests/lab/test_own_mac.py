@@ -56,7 +56,7 @@ class Ear:
             with contextlib.suppress(TimeoutError):
                 frame, sender = self._socket.recvfrom(bpf.SNAP_LENGTH)
                 packet = packets.parse_frame(frame)
-                if isinstance(packet, packets.Announcement) and sender[2] != 4:  # not ours
+                if isinstance(packet, packets.Announcement) and sender[2] != 4:  # not this node's
                     mac = packet.announced_mac.hex(":")
                     self._found.append((time.monotonic(), str(packet.address), mac))
 

@@ -68,7 +68,7 @@ def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
         stop_for(first, 3)
         wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
         none = max(lab.recorder.seconds_with_none(each, since=paused) for each in addresses)
-        print(f"paused for 3 s, {rights}: nobody held an address for {none:.2f} s")
+        print(f"paused for 3 s, {rights}: no node held an address for {none:.2f} s")
         assert none < UNPLANNED
     assert first.pids("keepalived")[:2] == before[:2]
     assert {os.sched_getscheduler(pid) for pid in before} == {os.SCHED_OTHER}
@@ -80,7 +80,7 @@ def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
 def test_a_pause_of_the_holder_of_many_addresses_is_no_contest(
     make_lab: MakeLab, count: int, rights: str
 ) -> None:
-    """Adverts that waited in sockets meanwhile, and a keepalived that is late, hold nobody.
+    """Adverts that waited in sockets meanwhile, and a keepalived that is late, hold no instance.
 
     A hypervisor stops the kernel's clock as well, and no lease ends. Here it goes on, so the
     leases are long.
@@ -134,6 +134,6 @@ def test_a_lone_node_has_all_of_245_addresses_again_after_a_pause_that_took_them
     assert all(lab.recorder.seconds_with_none(each, since=paused) > 0 for each in addresses)
     wait_for_each(lab, addresses, timeout=2 * ELECTION)
     none = max(lab.recorder.seconds_with_none(each, since=paused) for each in addresses)
-    print(f"245 addresses, paused for {LAPSE} s: nobody held one for {none:.2f} s at worst")
+    print(f"245 addresses, paused for {LAPSE} s: no node held one for {none:.2f} s at worst")
     assert none < LAPSE + UNPLANNED
     assert events(node, "keepalived.exited") == []

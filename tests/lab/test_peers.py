@@ -113,7 +113,7 @@ def test_nodes_find_each_other(lab: Lab, server: NameServer) -> None:
 
 
 def test_a_node_comes(lab: Lab, server: NameServer) -> None:
-    """The reload that adds a peer costs no address, and nobody holds one twice."""
+    """The reload that adds a peer costs no address, and no two nodes hold one."""
     addresses = numbered(lab, 4)
     old, new = lab.nodes[:2], lab.nodes[2]
     server.say(ips(old))
@@ -221,7 +221,7 @@ def restarts_at_once(node: Node) -> bool:
 
 
 def test_dns_dies(lab: Lab, server: NameServer) -> None:
-    """Everything stays; restarted nodes take the set of before at once, and nobody is alone.
+    """Everything stays; restarted nodes take the set of before at once, and no node is alone.
 
     So they do while DNS is alive.
     """

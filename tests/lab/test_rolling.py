@@ -1,4 +1,4 @@
-"""A list of grouped addresses that changes node by node: how long two hold one, or nobody does.
+"""A list of grouped addresses that changes node by node: how long two hold one, or no node does.
 
 Nodes that have the old list and nodes that have the new one refuse each other's adverts. The
 contest bounds what comes of that.
@@ -92,7 +92,7 @@ def test_a_grouped_list_changes_node_by_node(
     lab = make_lab(3, ipv6=False)
     before, after = edits(lab)[edit]
     lasting = [each for each in before if each in after]
-    # What is dealt to another group, with another holder, is on nobody until that one is reloaded.
+    # What moves to another group, with another holder, is on no node until that one is reloaded.
     staying = [each for each in lasting if not spread or group(each, before) == group(each, after)]
     source = start(lab, before, spread=spread)
     source.write(variables(*after, VIP_GROUPS=GROUPS))

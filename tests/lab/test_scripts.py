@@ -79,7 +79,7 @@ def test_the_lab_works_for_an_ordinary_user() -> None:
 
 
 def _python_for_everybody(drop: list[str]) -> str | None:
-    """Return a Python of the running version that ``drop`` may start and that can read us."""
+    """Return a Python of the running version that ``drop`` may start and that reads this code."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     environment = {"PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, sys.path)])}
 

@@ -1,4 +1,4 @@
-"""Other speakers of our router ids: none of them may move an address of ours."""
+"""Other speakers of the same router ids: none of them may move a virtual address."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Deployment:
         }
 
     def seconds(self, row: str) -> list[tuple[float, float]]:
-        """Return for how long two held each address of a row, and nobody did."""
+        """Return for how long two held each address of a row, and none did."""
         recorder, since = self.lab.recorder, self.began + SETTLES
         return [
             (
@@ -274,7 +274,7 @@ def test_a_stop_takes_the_shield_along(make_lab: MakeLab) -> None:
 
 
 def test_a_takeover_without_a_shield_has_its_cause(make_lab: MakeLab) -> None:
-    """A router and a CARP device shake an address: the master is not dead, nobody is blocked."""
+    """A router and a CARP device shake an address: the master is not dead, no node is blocked."""
     lab = make_lab(3, ipv6=False)
     first, second, stranger = lab.nodes
     addresses = [lab.virtual(1), lab.virtual(2)]
@@ -307,7 +307,7 @@ def link_local(node: Node) -> IPv6Address:
     return next(IPv6Address(each["local"]) for each in held if each)
 
 
-# --- programs beside us -------------------------------------------------------------------------
+# --- programs beside it -------------------------------------------------------------------------
 
 
 def has_table(node: Node) -> bool:

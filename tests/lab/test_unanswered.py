@@ -29,7 +29,7 @@ NOTICED = 25.0
 
 
 def unanswered(node: Node) -> dict[str, str]:
-    """Return the addresses for which nobody answers, and who holds them, by ``status``."""
+    """Return the addresses for which no host answers, and their holders, by ``status``."""
     return {
         told["address"]: told["holder"]
         for each in status(node).get("instances", ())
@@ -38,7 +38,7 @@ def unanswered(node: Node) -> dict[str, str]:
 
 
 def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
-    """Both families, and only those addresses; nobody moves, and the end of it is told too."""
+    """Both families, and only those; no address moves, and the end of it is logged too."""
     lab = make_lab(2)
     holder, backup = lab.nodes
     free, cut = (lab.virtual(1), lab.virtual6(1)), (lab.virtual(2), lab.virtual6(2))
@@ -74,7 +74,7 @@ def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
     wait_for_line(backup, "address.answered")
     assert not events(backup, "holder.unanswered")
     assert not events(holder, "address.unanswered")
-    for node in lab.nodes:  # nobody takes a question or an answer for a claim
+    for node in lab.nodes:  # no node takes a question or an answer for a claim
         assert not [line for line in node.stderr().splitlines() if "=rival." in line]
         assert not [line for line in node.stderr().splitlines() if "=contest." in line]
     for each in (*free, *cut):
@@ -82,7 +82,7 @@ def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
 
 
 def test_nobody_is_asked_from_another_programs_address(make_lab: MakeLab) -> None:
-    """It looks like the node's own and moves: the one asked would send its traffic to us."""
+    """It looks like the node's own and moves: the one asked would send its traffic here."""
     lab = make_lab(2)
     holder, backup = lab.nodes
     virtual, foreign = lab.virtual6(1), "fd00::77"

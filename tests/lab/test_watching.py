@@ -38,7 +38,7 @@ def reload_by_itself(node: Node, ended: int) -> str:
 
 
 def test_a_configmap_that_changes_is_applied_on_every_node(make_lab: MakeLab) -> None:
-    """Nobody calls anything; what stays has no event on the holder, and each has one holder."""
+    """No command is called; what stays has no event on the holder, and each has one holder."""
     lab = make_lab(2, ipv6=False)
     old = numbered(lab, 2)
     source = ConfigMap(lab.directory / "variables", variables(*old))

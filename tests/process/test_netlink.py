@@ -56,7 +56,7 @@ def witnessed(namespace: NetworkNamespace) -> set[tuple[str, str, int, str, bool
 
 
 def seen(netlink: AddressSocket) -> set[tuple[str, str, int, str, bool]]:
-    """Return what we read, in the same form."""
+    """Return what the agent reads, in the same form."""
     names = {link.index: link.name for link in netlink.links()}
     return {
         (names[index], str(held.address), held.prefix_length, held.label, held.is_deprecated)

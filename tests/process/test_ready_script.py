@@ -51,7 +51,7 @@ def lay(directory: Path, text: str, *, pid: int, age: float = 0.0, started: int 
 
 
 def test_an_agent_that_serves_is_ready_until_it_ends(world: World) -> None:
-    """As soon as it serves; what a killed one has left is believed by nobody."""
+    """As soon as it serves; the probe does not believe what a killed one has left."""
     assert (1, STARTING) == probe(world.run_directory)
     world.fake.plays(STANDING_BY)
     agent = world.running()
