@@ -11,14 +11,14 @@ import pytest
 
 from tests.image import podman
 from tests.image.podman import STRICT, Pod
-from tests.lab.lab import Lab, MakeLab
-from tests.lab.namespaces import LabError
-from tests.lab.privileges import why_impossible as why_no_lab
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.privileges import why_impossible as why_no_lab
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from tests.lab.node import Node
+    from tests.lab.kit.node import Node
 
 _HERE = Path(__file__).parent
 _PODS = pytest.StashKey[list[Pod]]()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.image import podman
-from tests.lab.names import NameServer
-from tests.lab.namespaces import base_environment
-from tests.lab.scenarios import ELECTION, PLANNED, stays
-from tests.lab.waiting import wait_until
+from tests.lab.kit.names import NameServer
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.scenarios import ELECTION, PLANNED, stays
+from tests.lab.kit.waiting import wait_until
 from tests.support import manifests, quadlet
 from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
 from tests.support.markdown import blocks
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.namespaces import NetworkNamespace
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.namespaces import NetworkNamespace
+    from tests.lab.kit.node import Node
 
 ADDRESS = "192.0.2.101"
 

@@ -11,7 +11,7 @@ from tests.image.podman import STRICT, SUITES, inspect, output
 
 if TYPE_CHECKING:
     from tests.image.conftest import StartPod
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab
 
 pytestmark = pytest.mark.parametrize("image", SUITES, indirect=True)
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.image.podman import SUITES
-from tests.lab.scenarios import ELECTION, PLANNED, UNPLANNED, variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, variables
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
-    from tests.lab.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 _INSTANCE = "ipfailover_VIP_1"
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.former import former_agent
-from tests.lab.lab import Lab, MakeLab
-from tests.lab.privileges import why_impossible
+from tests.lab.kit.former import former_agent
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.privileges import why_impossible
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     PLANNED,
@@ -25,8 +25,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 CONFIG = "/etc/keepalived/keepalived.conf"
 

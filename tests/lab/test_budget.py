@@ -9,15 +9,15 @@ import pytest
 from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings
-from tests.lab.chaos import alarms, stories
-from tests.lab.chaos.scene import MODES, Mode, Scene
+from tests.lab.kit.chaos import alarms, stories
+from tests.lab.kit.chaos.scene import MODES, Mode, Scene
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipfailover_agent.core.planning.budget import Budget
-    from tests.lab.lab import MakeLab
+    from tests.lab.kit.lab import MakeLab
 
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do
 _FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "1", "ADDRESS_LEASE": "1"}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.edits import Deployment, edit
-from tests.lab.scenarios import (
+from tests.lab.kit.edits import Deployment, edit
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
@@ -27,13 +27,13 @@ from tests.lab.scenarios import (
     wait_for_each,
     wait_for_line,
 )
-from tests.lab.timeline import Timeline
+from tests.lab.kit.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 COUNT = int(os.environ.get("LAB_CHANGES", "12"))
 SEED = int(os.environ.get("LAB_SEED", "1"))

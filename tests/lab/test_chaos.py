@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.chaos import matrix, wire
-from tests.lab.chaos.faults import MATRIX, Fault
+from tests.lab.kit.chaos import matrix, wire
+from tests.lab.kit.chaos.faults import MATRIX, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from _pytest.mark import ParameterSet
 
-    from tests.lab.lab import MakeLab
+    from tests.lab.kit.lab import MakeLab
 
 _SHORT = 0.1  # seconds
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do; its lateness comes on top

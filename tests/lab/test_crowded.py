@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench.cost import cpu_seconds
 from tests.bench.crowd import crowd
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
@@ -22,7 +22,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
+    from tests.lab.kit.lab import MakeLab
 
 
 @pytest.mark.slow

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.container import PROJECT
-from tests.lab.demo_story import NotShownError, Stage
-from tests.lab.demo_view import Facts, Screen, differences, table
-from tests.lab.leftovers import leftovers_of
-from tests.lab.waiting import wait_until
+from tests.lab.demo.story import NotShownError, Stage
+from tests.lab.demo.view import Facts, Screen, differences, table
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.leftovers import leftovers_of
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 DEMO = [sys.executable, "-m", "tests.lab.demo"]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipfailover_agent.core.telling.findings import CHECKS, CheckResult
-from tests.lab.container import PROJECT
-from tests.lab.namespaces import base_environment
-from tests.lab.scenarios import (
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.scenarios import (
     ELECTION,
     PORT,
     ask,
@@ -30,8 +30,8 @@ from tests.lab.scenarios import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 DOCTOR = (sys.executable, "-m", "ipfailover_agent", "doctor", "--json", "--seconds", "2.5")
 BRIEF = 0.3

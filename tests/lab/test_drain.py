@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     ConfigMap,
@@ -27,11 +27,11 @@ from tests.lab.scenarios import (
     wait_for_line,
     wait_for_status,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 #: 3 adverts, the longest skew and a second: every node that is there has spoken by then.
 SILENCE = 5.0

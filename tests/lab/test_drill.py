@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import ask, command, serve_ranked, status
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ask, command, serve_ranked, status
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 _EXACT = 0.1  # seconds between what one node sees and what the recorder saw
 

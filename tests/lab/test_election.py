@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.planning import priority
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     RELEASE,
@@ -28,7 +28,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 
 def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PORT,
     ConfigMap,
@@ -33,8 +33,8 @@ from tests.lab.scenarios import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 _FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "0.25", "ADDRESS_LEASE": "1"}
 _MARGIN = 0.2  # seconds: this machine has other things to do

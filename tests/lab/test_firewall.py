@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.errors import ExitCode
-from tests.lab.namespaces import TOOL_PATH, base_environment
-from tests.lab.scenarios import (
+from tests.lab.kit.namespaces import TOOL_PATH, base_environment
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     RELEASE,
@@ -30,8 +30,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 TAG = f"ipfailover-agent {NAME}"
 NOTICED = 10.0  # seconds: how long rules may be missing after a firewall was loaded again

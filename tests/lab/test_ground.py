@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     ask,
@@ -23,11 +23,11 @@ from tests.lab.scenarios import (
     wait_for_state,
     wait_for_status,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 BRIDGE = "br-ex"
 #: At most 2 s from the address to a restart, the end of keepalived, a start, a busy machine.

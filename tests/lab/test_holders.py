@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.scenarios import ELECTION, NAME, noted, serve_ranked, status, wait_for_line
+from tests.lab.kit.scenarios import ELECTION, NAME, noted, serve_ranked, status, wait_for_line
 from tests.lab.test_hostile import STRANGER, forged, sending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 
 def link_local(node: Node) -> str:

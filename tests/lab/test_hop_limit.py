@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from tests.lab.raw import keepalived_config
-from tests.lab.scenarios import ELECTION, variables, wait_for_line
-from tests.lab.waiting import wait_until
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.scenarios import ELECTION, variables, wait_for_line
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 HOP_LIMIT = 37
 PLACE = 14 + 7  # of the hop limit in a frame: an Ethernet header, then RFC 8200 section 3

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     events,
@@ -22,14 +22,14 @@ from tests.lab.scenarios import (
     variables,
     wait_for_each,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 from tests.support import frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 STRANGER = IPv4Address("192.0.2.66")
 GROUP = IPv4Address("224.0.0.18")

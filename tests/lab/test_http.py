@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.namespaces import base_environment
-from tests.lab.scenarios import (
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.scenarios import (
     ELECTION,
     UNPLANNED,
     ConfigMap,
@@ -24,8 +24,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 BASE = "http://127.0.0.1:63000"
 #: The agent without what only developers have: structlog loads rich where there is one.

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.container import PROJECT
-from tests.lab.namespaces import LabError
-from tests.lab.processes import process
-from tests.lab.raw import keepalived_config
-from tests.lab.waiting import wait_until
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.processes import process
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.namespaces import NetworkNamespace
-    from tests.lab.node import Node
-    from tests.lab.switch import Direction
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.namespaces import NetworkNamespace
+    from tests.lab.kit.node import Node
+    from tests.lab.kit.switch import Direction
 
 
 def start_keepalived_everywhere(lab: Lab, address: str) -> Node:
@@ -276,7 +276,7 @@ def test_nothing_is_left_when_the_program_is_killed(make_lab: MakeLab) -> None:
     make_lab(1).close()
     program = (
         "import sys, time\n"
-        "from tests.lab.lab import Lab\n"
+        "from tests.lab.kit.lab import Lab\n"
         "with Lab(2) as lab:\n"
         "    for node in lab.nodes: node.start({}, ['sh', '-c', 'echo up; exec sleep 4321'])\n"
         "    is_up = lambda: all(node.output() for node in lab.nodes)\n"

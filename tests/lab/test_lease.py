@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.renewals import Renewals
-from tests.lab.scenarios import (
+from tests.lab.kit.renewals import Renewals
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     events,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 FOR_EVER = 0xFFFFFFFF
 #: The kernel counts whole seconds and its timer is a lazy one; then other tests run beside.

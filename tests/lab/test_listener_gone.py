@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.namespaces import base_environment
-from tests.lab.scenarios import (
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.scenarios import (
     ELECTION,
     PORT,
     events,
@@ -26,8 +26,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 _GONE = f'cause="listener of port {PORT} is gone"'
 

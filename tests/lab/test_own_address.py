@@ -11,7 +11,7 @@ import pytest
 
 from ipfailover_agent.core.model import InterfaceAddress
 from ipfailover_agent.system import rtnetlink
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     UNPLANNED,
@@ -28,8 +28,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 
 def planned(node: Node) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.network import bpf, packets
-from tests.lab.scenarios import ELECTION, events, peers, serve_ranked, stays, wait_for_state
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ELECTION, events, peers, serve_ranked, stays, wait_for_state
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.client import Watch
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.client import Watch
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 NEW_MAC = "02:00:00:00:00:77"
 PORT_MAC = "02:00:00:00:00:01"  # lower than any node's: the bridge takes it

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import ELECTION, variables, wait_for_each
+from tests.lab.kit.scenarios import ELECTION, variables, wait_for_each
 from tests.lab.test_http import metric, wait_for_probe
 from tests.support.browser import Browser
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 _LISTEN = {"IPFAILOVER_LISTEN": "0.0.0.0:63000"}
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.node import AGENT
-from tests.lab.scenarios import (
+from tests.lab.kit.node import AGENT
+from tests.lab.kit.scenarios import (
     ELECTION,
     UNPLANNED,
     events,
@@ -22,8 +22,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 #: The capability with which keepalived could have real-time priority, or not.
 COMMANDS = {

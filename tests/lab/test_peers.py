@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.names import NAME, NameServer
-from tests.lab.node import AGENT
-from tests.lab.scenarios import (
+from tests.lab.kit.names import NAME, NameServer
+from tests.lab.kit.node import AGENT
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     ask,
@@ -27,8 +27,8 @@ from tests.lab.scenarios import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab
+    from tests.lab.kit.node import Node
 
 #: A first start: the names are looked at until they have said the same for some seconds.
 FIRST = ELECTION + 6.0

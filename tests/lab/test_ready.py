@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.container import PROJECT
-from tests.lab.scenarios import (
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.scenarios import (
     ELECTION,
     ask,
     noted,
@@ -20,8 +20,8 @@ from tests.lab.test_http import fetch, metric
 from tests.support import manifests
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 
 def probe_of_the_example() -> list[str]:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.recorder import Recorder
-from tests.lab.waiting import wait_until
+from tests.lab.kit.recorder import Recorder
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.timeline import Change
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.timeline import Change
 
 
 def test_every_gain_and_loss_is_written_down_with_its_time(lab: Lab) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
@@ -20,7 +20,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 
 def drained(lab: Lab, address: str, addresses: list[str], **more: str) -> ConfigMap:

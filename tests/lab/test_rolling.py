@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
@@ -27,7 +27,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 GROUPS = "2"
 #: What the contest bounds two holders by, and one planned handover.

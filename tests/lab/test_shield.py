@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import speakers
-from tests.lab.node import AGENT
-from tests.lab.raw import keepalived_config
-from tests.lab.scenarios import (
+from tests.lab.kit import speakers
+from tests.lab.kit.node import AGENT
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.scenarios import (
     ELECTION,
     ask,
     events,
@@ -30,8 +30,8 @@ from tests.lab.scenarios import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
 SETTLES = 5.0  # seconds after which a foreign speaker moves nothing any more

@@ -8,7 +8,7 @@ import sys
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ask,
     events,
@@ -16,11 +16,11 @@ from tests.lab.scenarios import (
     variables,
     wait_for_line,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 IMPATIENT = (sys.executable, "-m", "tests.support.impatient", "run")
 ETHERTYPE_IPV6, SOLICITATION = 0x86DD, 135

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.former import unpack
-from tests.lab.names import NAME, NameServer
-from tests.lab.scenarios import (
+from tests.lab.kit.former import unpack
+from tests.lab.kit.names import NAME, NameServer
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     ask,
@@ -26,15 +26,15 @@ from tests.lab.scenarios import (
     wait_for_each,
     wait_for_status,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tests.lab.former import FormerAgent
-    from tests.lab.lab import Lab, MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.former import FormerAgent
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 #: A node that takes an address back overlaps with the one before for some milliseconds.
 TWO = 0.25

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     PLANNED,
@@ -22,7 +22,7 @@ from tests.lab.scenarios import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.lab.lab import MakeLab
+    from tests.lab.kit.lab import MakeLab
 
 
 def script(path: Path, text: str) -> Path:

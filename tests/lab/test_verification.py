@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     events,
@@ -25,7 +25,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
+    from tests.lab.kit.lab import MakeLab
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     events,
@@ -17,11 +17,11 @@ from tests.lab.scenarios import (
     variables,
     wait_for_each,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.lab import MakeLab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 #: Two looks, each as late as can be, a test of the candidate and a slow machine.
 SEEN = 2 * 5.0 + 3.0
