@@ -99,7 +99,7 @@ def open_stage(lab: Lab, screen: Screen) -> Stage:
     screen.say("Three nodes (n1, n2, n3) share three addresses. A client asks every address 50")
     screen.say("times a second for the name of the node that answers.")
     screen.say()
-    screen.say("1. The agent starts on every node, and they agree who holds what.")
+    screen.say("1. The agent starts on every node, and the nodes agree on the holders.")
     started = time.monotonic()
     for node in lab.nodes:
         node.start(environment(lab))
@@ -141,7 +141,9 @@ def kill_application(stage: Stage, address: str) -> None:
     heir = _moved(stage, address, away_from=owner)
     stage.pause(0.5)
     outage = stage.outage(since)
-    stage.screen.say(f"   -> its check failed, so {heir.name} took over. {_heard(outage)}")
+    stage.screen.say(
+        f"   -> {owner.name}'s check failed, so {heir.name} took over. {_heard(outage)}"
+    )
     stage.note(f"the application on {owner.name} was killed", outage)
     stage.pause(1)
 
