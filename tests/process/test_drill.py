@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 NAME = "OpenShift_IPFailover_VIP_1"
-FAST = {"OPENSHIFT_HA_ADVERT_INTERVAL": "0.1", "OPENSHIFT_HA_VRRP_VERSION": "3"}
 
 
-def holder(world: World) -> AgentProcess:
-    """Start an agent that holds its first instance and hears nobody."""
+def holder(world: World, *, interval: str = "0.1") -> AgentProcess:
+    """Start an agent that holds its first instance and hears no other node."""
     world.fake.plays({"transitions": [f'INSTANCE "{NAME}" MASTER 200']})
-    agent = world.running(environment=FAST)
+    timing = {"OPENSHIFT_HA_ADVERT_INTERVAL": interval, "OPENSHIFT_HA_VRRP_VERSION": "3"}
+    agent = world.running(environment=timing)
     agent.wait_for(lambda: agent.status["instances"][0]["state"] == "MASTER")
     agent.wait_for(lambda: agent.status["protections"][2]["active"])
     return agent
@@ -95,7 +95,7 @@ def test_an_agent_that_dies_in_a_drill_is_said(world: World) -> None:
 
 def test_what_somebody_else_drains_is_not_drilled(world: World) -> None:
     """Putting back would end a drain that is not ours: also that of a second drill."""
-    agent = holder(world)
+    agent = holder(world, interval="2")  # a drain is undone after 9 s: two commands start by then
     with drilling(world) as first:
         agent.wait_for(lambda: agent.status["instances"][0]["drained"])
         first.send_signal(signal.SIGSTOP)  # its drain lasts until both others have looked
