@@ -33,14 +33,14 @@ demo-live: $(READY) ## the same, until Ctrl-C
 test: lint types imports ## everything: style, types, all tests with real keepalived, coverage (24 minutes on two cores)
 	@$(BIN)/coverage erase
 	@$(BIN)/python -m compileall -q ipfailover_agent
-	$(BIN)/python -m tests.lab.privileged -- $(BIN)/python -m tests.support.suite
+	$(BIN)/python -m tests.lab.kit.privileged -- $(BIN)/python -m tests.support.suite
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include='ipfailover_agent/core/*' --fail-under=100
 
 # The lab wants the right to make namespaces; unit and property tests run where there is none, too.
 T ?= tests/unit
-IN_THE_LAB = $(if $(filter-out tests/unit% tests/property%,$(firstword $(T))),$(BIN)/python -m tests.lab.privileged --)
+IN_THE_LAB = $(if $(filter-out tests/unit% tests/property%,$(firstword $(T))),$(BIN)/python -m tests.lab.kit.privileged --)
 
 t: $(READY) ## some tests: make t T=tests/lab/test_drain.py K=words_of_a_name
 	$(IN_THE_LAB) $(BIN)/pytest -q $(T) $(if $(K),-k '$(K)')
@@ -65,13 +65,13 @@ golden: $(READY) ## write the expected files of tests/golden anew (read the diff
 	$(BIN)/pytest -q tests/golden --update-golden
 
 chaos: $(READY) ## every fault, several times, with real keepalived: a table (forty minutes)
-	@$(BIN)/python -m tests.lab.privileged -- $(BIN)/python -m tests.lab.chaos
+	@$(BIN)/python -m tests.lab.kit.privileged -- $(BIN)/python -m tests.lab.kit.chaos
 
 CHANGES ?= 200
 SEED ?= 1
 
 changes: $(READY) ## CHANGES=200 random changes in a row on two nodes: what each costs (twelve minutes)
-	@LAB_CHANGES=$(CHANGES) LAB_SEED=$(SEED) $(BIN)/python -m tests.lab.privileged -- \
+	@LAB_CHANGES=$(CHANGES) LAB_SEED=$(SEED) $(BIN)/python -m tests.lab.kit.privileged -- \
 		$(BIN)/pytest -q -s tests/lab/test_changes.py
 
 SUITE ?= trixie

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Linux: what a node sends to its own address goes through lo, and a listener that is bound to lo
 # (SO_BINDTODEVICE) is not met by it. One that is bound to the interface with that address is, though nothing
-# passes there. Who asks the kernel (sock_diag) whether a connection would meet a listener has to name that
+# passes there. A program that asks the kernel (sock_diag) whether a connection would meet a listener has to name that
 # interface, too, not the one that the packets go through.
 #
 # Seen on 2026-11-29, Linux 6.18, socat 1.7.4.4, from the node to 10.0.0.11 on eth0:

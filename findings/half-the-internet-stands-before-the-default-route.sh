@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Linux: a dump of a routing table has the route to 0.0.0.0/1, which VPN clients set, before the one to
-# 0.0.0.0/0, and all others after that. Who reads the default routes and ends at the first that is none has
+# 0.0.0.0/0, and all others after that. A program that reads the default routes and ends at the first other one has
 # to read on over it.
 #
 # Seen on 2026-11-29, Linux 6.18, iproute2 6.1.0 (whatever the order in which they were added):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # keepalived 2.2.7: an interface that leaves a bridge is still there, with the same index and its address. The
-# kernel tells of it as a deleted link of the family AF_BRIDGE. keepalived takes that for the end of the
-# interface, and a unicast instance has no socket then: it is BACKUP for ever, although nobody advertises.
+# kernel reports it as a deleted link of the family AF_BRIDGE. keepalived takes that for the end of the
+# interface, and a unicast instance has no socket then: it is BACKUP for ever, although no node advertises.
 #
 # Seen on 2026-11-29, Linux 6.18:
 #   as a port of a bridge, alone: MASTER and holds its address

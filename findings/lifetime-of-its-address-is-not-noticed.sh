@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# keepalived 2.2.7: somebody gives a lifetime to an address that keepalived holds. It neither notices nor
+# keepalived 2.2.7: another program gives a lifetime to an address that keepalived holds. It neither notices nor
 # undoes that; only when the kernel removes the address does it leave MASTER and set it again.
 #
 # Seen on 2026-11-29, Linux 6.18:

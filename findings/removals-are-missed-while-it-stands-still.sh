@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# keepalived 2.2.7: its netlink socket has 64 kB, which hold what the kernel tells of some 118 addresses. When
+# keepalived 2.2.7: its netlink socket has 64 kB, which hold the messages about some 118 addresses. When
 # 200 are removed while it stands still for a second (a busy node, a paused machine), it learns of a part,
-# says nothing of the rest, and stays MASTER of addresses that it no longer has.
+# logs nothing about the rest, and stays MASTER of addresses that it no longer has.
 # With "vrrp_netlink_monitor_rcv_bufs 4194304" and "..._force true" all come back.
 #
 # Seen on 2026-11-29, Linux 6.18:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Linux: RTM_NEWADDR with NLM_F_REPLACE and without NLM_F_CREATE ("ip address change") adds an IPv4 address that
-# is not there. So who renews the lifetime of an address that is just being removed brings it back. For IPv6
+# is not there. So a renewal of the lifetime of an address that is just being removed brings it back. For IPv6
 # likewise. (For a route the same request is refused with "No such file or directory".)
 #
 # Seen on 2026-11-29, Linux 6.18, iproute2 6.1.0:

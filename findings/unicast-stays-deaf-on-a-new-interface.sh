@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # keepalived 2.2.7: an interface is deleted and made anew under its name, as network managers do with a bridge,
 # a VLAN or a bond. keepalived makes the socket of a unicast instance at once, before the address is there;
-# bind fails and is never tried again. The instance is BACKUP for ever, although nobody advertises.
+# bind fails and is never tried again. The instance is BACKUP for ever, although no node advertises.
 #
 # Seen on 2026-11-29, Linux 6.18:
 #   before, alone: MASTER and holds its address

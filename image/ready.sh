@@ -1,5 +1,5 @@
 #!/bin/sh
-# Whether the agent of this container is ready, for a readiness probe. Where it is not, it says why:
+# Whether the agent of this container is ready, for a readiness probe. Where it is not, it prints why:
 # `kubectl describe pod` shows that. It starts no program: a probe every few seconds costs next to
 # nothing.
 #
@@ -16,7 +16,7 @@ refuse() {
 }
 
 judge() {
-    read -r pid started written word || refuse 'starting: the agent has not said anything yet'
+    read -r pid started written word || refuse 'starting: the agent has not written its state yet'
     stat=
     # A command's name in parentheses may hold anything, the numbers follow it.
     { read -r stat <"/proc/$pid/stat"; } 2>/dev/null
@@ -32,11 +32,11 @@ judge() {
     esac
     read -r now _ </proc/uptime
     age=$((${now%.*} - ${written%.*}))
-    [ "$age" -lt 15 ] || refuse "the agent stands still: it has said nothing for $age s"
+    [ "$age" -lt 15 ] || refuse "the agent stands still: it has written nothing for $age s"
     [ "$word" = ready ] || printf 'not ready\n'
     while read -r line; do printf '%s\n' "$line"; done
     [ "$word" = ready ]
 }
 
-[ -e "$file" ] || refuse 'starting: the agent has not said anything yet'
+[ -e "$file" ] || refuse 'starting: the agent has not written its state yet'
 judge <"$file"

@@ -18,7 +18,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with a code that tells what happened."""
+    """Run the command line and exit with the code for what happened."""
     sys.exit(_run(sys.argv[1:]))
 
 
@@ -34,7 +34,7 @@ def _run(arguments: list[str]) -> int:
     except click.Abort:
         return int(ExitCode.BUG)
     except SystemExit:
-        # click's way to say that whoever read --help (head, less) has enough
+        # click's way to report that the reader of --help (head, less) has ended
         return int(ExitCode.OK)
     return int(result or 0)
 
@@ -45,7 +45,7 @@ def cli() -> None:
     """Keep virtual IP addresses alive on a set of nodes.
 
     Reads OPENSHIFT_HA_* variables, renders keepalived.conf and check scripts, and launches and
-    supervises keepalived. Try `check` first: it says what `run` would do on this node.
+    supervises keepalived. Try `check` first: it shows what `run` would do on this node.
     """
 
 
@@ -109,7 +109,7 @@ def render_command(chosen: Options, output: str | None) -> int:
     return render.render(chosen, output)
 
 
-@cli.command("check", short_help="Validate everything and say what `run` would do on this node.")
+@cli.command("check", short_help="Validate everything and show what `run` would do on this node.")
 @options.shared_options
 @click.option(
     "--compare-old", is_flag=True, help="Show beside it what OpenShift's shell image would serve."
@@ -126,7 +126,7 @@ def check_command(chosen: Options, *, compare_old: bool, as_json: bool) -> int:
     return check.check(chosen, compare_old=compare_old, as_json=as_json)
 
 
-@cli.command("doctor", short_help="Look at this node and its network, and say what to mend.")
+@cli.command("doctor", short_help="Look at this node and its network, and name what to repair.")
 @options.shared_options
 @click.option(
     "--seconds",
@@ -149,7 +149,7 @@ def doctor_command(
 ) -> int:
     """Look at this node and its network, before the agent runs or while it does.
 
-    Changes nothing. Listens for other nodes, and asks by ARP who has the addresses. A line for
+    Changes nothing. Listens for other nodes, and asks for the addresses by ARP. A line for
     each check: pass, warn, fail or skip, and what to do. Exits with 0 when nothing fails, else
     with 78.
     """
@@ -169,8 +169,8 @@ def doctor_command(
 def plan_command(config: str | None, run_dir: str, *, as_json: bool) -> int:
     """Show what a reload would do to each address, and what other nodes will feel.
 
-    Compares what the running agent has in force with its environment and its source as they are
-    now, or with --config. Changes nothing. Exits with 0 when nothing would change, 1 when
+    Compares the configuration in force with the running agent's environment and its source as
+    they are now, or with --config. Changes nothing. Exits with 0 when nothing would change, 1 when
     something would, 78 when the configuration would be refused.
     """
     from ipfailover_agent.commands import plan  # noqa: PLC0415
@@ -178,7 +178,7 @@ def plan_command(config: str | None, run_dir: str, *, as_json: bool) -> int:
     return plan.plan(options.directory(run_dir), config, as_json=as_json)
 
 
-@cli.command("reload", short_help="Have the running agent read its variables again.")
+@cli.command("reload", short_help="Make the running agent read its variables again.")
 @options.run_dir_option
 @click.option(
     "--timeout",
@@ -189,7 +189,7 @@ def plan_command(config: str | None, run_dir: str, *, as_json: bool) -> int:
     help="How long to wait.",
 )
 def reload_command(run_dir: str, timeout: float) -> int:
-    """Have the running agent read its variables again, and print its verdict.
+    """Make the running agent read its variables again, and print its verdict.
 
     Exits with 0 when the new configuration is in force (or nothing changed), with 78 when it was
     refused: then everything runs on as before. 75: no verdict, or keepalived did not confirm.
@@ -251,7 +251,7 @@ def events_command(
     return events.events(run_dir, instance, count=count, as_json=as_json, follow=follow)
 
 
-@cli.command("drain", short_help="Have other nodes serve this node's addresses.")
+@cli.command("drain", short_help="Move this node's addresses to other nodes.")
 @options.run_dir_option
 @click.option(
     "--wait",
@@ -277,7 +277,7 @@ def drain_command(
     force: bool,
     instances: tuple[str, ...],
 ) -> int:
-    """Have other nodes serve this node's addresses, for maintenance.
+    """Move this node's addresses to other nodes, for maintenance.
 
     An INSTANCE is named by its name or by one of its addresses; none means all, also those that a
     reload adds. Exits with 0 once other nodes serve everything. If no other node takes over, it is
@@ -304,16 +304,16 @@ def undrain_command(run_dir: str, instances: tuple[str, ...]) -> int:
     return drain.run(run_dir, DrainRequest(action="undrain", words=instances))
 
 
-@cli.command("drill", short_help="Try a planned handover, measure it, and put everything back.")
+@cli.command("drill", short_help="Try a planned handover, measure it, and move everything back.")
 @options.shared_options
 @options.json_option
 @click.argument("instance", required=False)
 def drill_command(chosen: Options, *, as_json: bool, instance: str | None) -> int:
     """Try a planned handover of one INSTANCE, a name or an address.
 
-    By default it is the first that is held here. Drains it, watches another node take it, ends the
-    drain, and says for how long no node or two nodes had the addresses, as far as this node can
-    see, beside what the configuration promises. Whether it comes back depends on
+    By default it is the first that this node holds. Drains it, watches another node take it, ends
+    the drain, and prints for how long no node or two nodes had the addresses, as far as this node
+    can see, beside what the configuration promises. Whether the address comes back depends on
     OPENSHIFT_HA_PREEMPTION.
 
     Exits with 0 when the promise was kept, 75 when it was not, 69 when no other node took over, 78
@@ -330,7 +330,7 @@ def release_command(chosen: Options) -> int:
     """Remove this node's virtual addresses and the agent's files after a crash.
 
     Refuses while the agent runs. Needs the node's network, NET_ADMIN, and either the variables or
-    the run directory of the agent that crashed; says which is missing.
+    the run directory of the agent that crashed; names which is missing.
     """
     from ipfailover_agent.commands import release  # noqa: PLC0415
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TELLING: Final = 1.0  # seconds for the last event: what the loop hangs at may hang again
-_STOPPING: Final = 2.0  # for keepalived, which says goodbye and removes its addresses
+_STOPPING: Final = 2.0  # for keepalived, which sends its goodbye and removes its addresses
 
 
 class LoopWatchdog:

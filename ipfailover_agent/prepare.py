@@ -384,7 +384,7 @@ def look_for(
     Args:
         addresses: the virtual ones.
         names: of interfaces that may have them, and of which all addresses are wanted.
-        recorded: the addresses that a former run says it served.
+        recorded: the addresses that a former run served, by its record.
     """
     scope = HostScope(
         interfaces=tuple(names),

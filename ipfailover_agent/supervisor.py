@@ -131,7 +131,7 @@ class Supervisor(Service):
             return
         self.child.pass_on(line, is_alone=self._config_manager.is_alone)
         if not self.child.is_newest(source):
-            return  # the last lines of one that ended say nothing of its successor
+            return  # the last lines of one that ended do not concern its successor
         if keepalived.says_started(line):
             self.dispatch(Occurrence.KEEPALIVED_READY)
             if self.pid is not None:

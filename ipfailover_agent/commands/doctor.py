@@ -1,4 +1,4 @@
-"""``doctor``: looks at this node and its network, changes nothing, says what to mend."""
+"""``doctor``: examines this node and its network, changes nothing, names what to repair."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ class Facts:
             if '"nftables"' not in printed:
                 lines = printed.strip().splitlines()
                 raise ruleset.RulesetError(
-                    f"nft says {lines[0][:120]!r}" if lines else "nft says nothing"
+                    f"nft prints {lines[0][:120]!r}" if lines else "nft prints nothing"
                 )
             return [each for each in ruleset.read(printed) if each is not None]
 

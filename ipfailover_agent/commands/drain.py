@@ -80,7 +80,7 @@ def _verdict(
         if find_agent(run_directory, must_run=False) != pid:
             raise _NoDrainVerdictError(
                 f"the agent, pid {pid}, ended before it gave a verdict; "
-                "if it starts again with the same run directory, status says what is drained"
+                "if it starts again with the same run directory, status shows what is drained"
             )
         if now >= deadline:
             raise _NoDrainVerdictError(_describe(path, run_directory, pid, is_taken=is_taken))

@@ -211,7 +211,7 @@ def _moves(change: ConfigChange) -> list[str]:
 
 def _steps(outcome: _PlanOutcome) -> str:
     if not outcome.has_changes:
-        return "nothing would change in what keepalived is told"
+        return "nothing would change for keepalived"
     first = outcome.impact.first_step if outcome.impact else ""
     match outcome.signals:
         case None:

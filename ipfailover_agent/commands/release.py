@@ -108,7 +108,7 @@ def _configuration(
         if recorded:
             return None, recorded
         raise _NotHereError(
-            "cannot tell which addresses are ours: give the variables of the deployment "
+            "cannot tell which addresses are the agent's: give the variables of the deployment "
             f"(at least OPENSHIFT_HA_VIRTUAL_IPS), or its run directory\n{error}"
         ) from error
     return parsed, tuple(dict.fromkeys((*parsed.virtual_addresses, *recorded)))

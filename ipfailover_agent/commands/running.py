@@ -53,7 +53,7 @@ def unseen(run_directory: str, pid: int) -> str:
         return f"the agent, pid {pid}, runs, and this version cannot read its {path}"
     return (
         f"the agent, pid {pid}, runs, and there is no {path}: it has just started, or cannot "
-        f"write it; its log says so (status.unwritten), `df {run_directory}` whether room is left"
+        f"write it; its log has status.unwritten, `df {run_directory}` shows whether room is left"
     )
 
 

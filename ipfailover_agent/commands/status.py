@@ -161,7 +161,7 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
 
 
 def _grouped_by(instances: list[dict[str, Any]], field: str, verb: str = "") -> list[str]:
-    """Return what a field says of instances; those of which it says the same together."""
+    """Return a field's values of instances; those of the same value together."""
     names: dict[str, list[str]] = {}
     for each in instances:
         if each.get(field):

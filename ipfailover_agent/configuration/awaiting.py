@@ -1,7 +1,7 @@
 """Listens whether another node has the address that adverts of this node are to come from.
 
 The address may come late, or be another node's, as where one value is given to all nodes. A node
-whose adverts come from it has it, and the error then says so for certain. Nothing here raises.
+whose adverts come from it has it, and the error then names it for certain. Nothing here raises.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class ExitCode(enum.IntEnum):
 
 
 class Problem(Struct, frozen=True, kw_only=True, order=True):
-    """One thing that is wrong with one variable, for a person who has to mend it.
+    """One fault of one variable, for the person that has to correct it.
 
     Attributes:
         variable: the environment variable's full name.

@@ -370,7 +370,7 @@ class VrrpInstance(Struct, frozen=True, kw_only=True):
         """Return what the track file is called: by the id, which a reload keeps, unlike names.
 
         keepalived watches the file all the time: under a name that passes to another instance,
-        what is meant for one would hit the other until the configuration is read.
+        a signal for one would hit the other until the configuration is read.
         """
         return f"{self.virtual_router_id}-ipv{self.family:d}"
 

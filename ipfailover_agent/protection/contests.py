@@ -357,7 +357,7 @@ class Contests(Service):
         self._news.log_event(
             "wire.flooded",
             dropped=dropped,
-            cause="more adverts and announcements of our addresses than can be looked at",
+            cause="more adverts and announcements of virtual addresses than the agent can read",
         )
 
     def _on_own(self, advert: Advert, seen: Frame, now: float) -> None:

@@ -265,7 +265,7 @@ class Drains(Service):
                 files.write_atomically(self._paths.drain, encode_record(state, self._clock()))
         except AgentError as error:
             self._log.error("drain.record_failed", error=str(error))
-            # What the file says is no longer true. To remove it needs no room on the disk.
+            # What the file has is no longer true. To remove it needs no room on the disk.
             try:
                 files.remove_file(self._paths.drain)
             except AgentError as again:

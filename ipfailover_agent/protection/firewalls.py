@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.system.nft import NftRun
     from ipfailover_agent.system.process import ChildExit
 
-_LOOK_INTERVAL: Final = 10.0  # seconds at most, whatever the generation says
+_LOOK_INTERVAL: Final = 10.0  # seconds at most, whatever the generation is
 _ASK_INTERVAL: Final = 1.0  # seconds between two questions for the generation
 _LOOK_SHARE: Final = 30  # looks take at most a 30th of the time: rules may change all day
 _RUN_LIMIT: Final = 10.0  # seconds that nft gets beside the loop; 20000 rules take it 1.5 s

@@ -158,7 +158,7 @@ class ListenerWatch:
                     "listener.unknown",
                     port=each.port,
                     reason="it accepts connections, and the kernel knows no listener of it: "
-                    "only the periodic check tells when it fails",
+                    "only the periodic check finds its failure",
                 )
 
     @property

@@ -46,7 +46,7 @@ class Verifier(Service):
         self._trouble = ""
 
     def verify(self, expected: Expectation | None) -> None:
-        """Look whether keepalived, which has read its file, does what that says."""
+        """Look whether keepalived, which has read its file, does what the file has."""
         if expected is None or not self._keepalived_watchdog.can_ask:
             self._dispatch(VerificationEnded())
             return

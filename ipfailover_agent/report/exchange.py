@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STANDS_STILL = 10.0
 """Seconds without a round of the loop after which it is called standing still.
 
-Fewer than the watchdog has patience for: a probe says it first.
+Fewer than the watchdog waits for: a probe reports it first.
 """
 
 

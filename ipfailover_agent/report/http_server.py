@@ -69,7 +69,7 @@ class _Connection:
 
 
 class Server:
-    """Answers requests in a thread of its own until the exchange says that it closes."""
+    """Answers requests in a thread of its own until the exchange closes."""
 
     def __init__(self, address: ListenAddress, exchange: Exchange, site: Answerer) -> None:
         self._address = address

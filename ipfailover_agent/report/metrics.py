@@ -153,7 +153,7 @@ def _of_agent(look: StatusView) -> Iterator[Metric]:
         ("phase",),
         (((each.value,), each.value == status.phase) for each in AgentPhase),
     )
-    text = "Whether the node does its part, as /readyz says"
+    text = "Whether the node does its part, as in /readyz"
     yield _gauge("ipfailover_ready", text, status.ready)
     yield from _of_config(status)
     verdicts = (((each,), getattr(status.counts, each)) for each in _VERDICTS)
@@ -258,7 +258,7 @@ def _of_instances(look: StatusView) -> Iterator[Metric]:
     )
     yield _gauges(
         "ipfailover_drained",
-        "Whether the instance is kept in FAULT because an operator wants that",
+        "Whether the instance is kept in FAULT because an operator drained it",
         ("iname",),
         (((each.name,), each.drained is not None) for each in instances),
     )

@@ -160,7 +160,7 @@ class Protection(Struct, frozen=True, kw_only=True):
     """One mechanism that bounds how long two nodes hold an address, or none does.
 
     ``kind`` is lease, watch, conflict, shield or listener (which bounds nothing, but finds sooner
-    what the check finds); ``reason`` says why it is off though it was asked for.
+    what the check finds); ``reason`` is why it is off though it was asked for.
     """
 
     kind: str
@@ -195,7 +195,7 @@ class ConfigStatus(Struct, frozen=True, kw_only=True):
 class CheckStatus(Struct, frozen=True, kw_only=True):
     """The check of this node: it is one for all instances.
 
-    ``state`` is ok, failing or unknown; ``reason`` says why it fails. ``duration`` is how many
+    ``state`` is ok, failing or unknown; ``reason`` is why it fails. ``duration`` is how many
     seconds its last run took, None where that is not known.
     """
 
@@ -234,7 +234,7 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 
 class ListenStatus(Struct, frozen=True, kw_only=True):
-    """Where HTTP is to be answered, and whether it is; ``reason`` says why not."""
+    """Where HTTP is to be answered, and whether it is; ``reason`` is why not."""
 
     address: str
     active: bool

@@ -201,7 +201,7 @@ def remove_run_directory(paths: RunPaths) -> None:
     """Remove what the agent made in the run directory, and the directory if nothing is left.
 
     keepalived.conf holds the password. It is removed in the run directory, and at
-    ``paths.config`` where its first line says that the agent wrote it.
+    ``paths.config`` where its first line shows that the agent wrote it.
 
     Raises:
         SystemRefusedError: something in it cannot be removed, or it belongs to another user.
@@ -288,7 +288,7 @@ def read_reason(path: str) -> str:
 
 
 def read_duration(path: str, within: float) -> float | None:
-    """Return the seconds that the check script says its last run took; None where unknown.
+    """Return the seconds that the last run of the check script took; None where unknown.
 
     A figure that is older than ``within`` seconds is that of an earlier run: the last one was
     killed, or does not measure itself.
@@ -371,7 +371,7 @@ def _claim(path: str, what: str) -> None:
         owner = os.fstat(fd).st_uid
         if owner != os.geteuid():
             raise SystemRefusedError(
-                f"{what}: it belongs to uid {owner} and we are uid {os.geteuid()}"
+                f"{what}: it belongs to uid {owner} and the agent is uid {os.geteuid()}"
             )
         os.fchmod(fd, _PRIVATE_DIRECTORY)
     finally:
@@ -393,7 +393,7 @@ def _remove_temporary(directory: str) -> None:
 
 
 def _is_generated(path: str) -> bool:
-    """Return whether a file's first line says that the agent wrote it."""
+    """Return whether a file's first line shows that the agent wrote it."""
     if obstacle(path):
         return False
     try:

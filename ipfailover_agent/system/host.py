@@ -148,7 +148,7 @@ def _addresses(
 def script_state(command: str) -> ScriptState:
     """Return whether the program of a command line can be run.
 
-    A file on a noexec mount cannot: access(2) says so for root too.
+    A file on a noexec mount cannot: access(2) reports that for root too.
     """
     import shlex  # noqa: PLC0415 - needed only where a script is set
 
@@ -214,7 +214,9 @@ def effective_capabilities() -> frozenset[str]:
         with open("/proc/self/status", encoding="ascii", errors="replace") as status:
             mask = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
     except (OSError, StopIteration, ValueError, IndexError) as error:
-        raise SystemRefusedError(f"cannot read our capabilities from /proc: {error}") from error
+        raise SystemRefusedError(
+            f"cannot read the agent's capabilities from /proc: {error}"
+        ) from error
     return frozenset(name for name, bit in _CAPABILITIES.items() if mask >> bit & 1)
 
 

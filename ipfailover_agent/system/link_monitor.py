@@ -138,7 +138,7 @@ def parse(data: bytes) -> Iterator[Notice]:
     """Yield the notices of one datagram; other messages are passed by.
 
     Raises:
-        MalformedMessageError: the bytes are not what rtnetlink(7) says.
+        MalformedMessageError: the bytes are not as in rtnetlink(7).
     """
     for message in rtnetlink.split_messages(data):
         match message.kind:

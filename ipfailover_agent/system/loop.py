@@ -223,7 +223,7 @@ class Loop:
 
         Returns:
             Events, never none before the deadline; empty when the deadline has passed.
-            :class:`Woken` says that a look (:meth:`look_every`) found something.
+            :class:`Woken` means that a look (:meth:`look_every`) found something.
         """
         while True:
             if self._look is not None and self._found_by_look(self._look, deadline):

@@ -43,7 +43,7 @@ class LineSink:
     """A buffer of whole lines in front of a descriptor that may be slow, stuck or closed.
 
     Lines that do not fit into ``limit_bytes`` are dropped whole and counted in ``dropped``; once
-    half of the buffer is free again a line made by ``notice`` says how many are missing, in the
+    half of the buffer is free again a line made by ``notice`` has how many are missing, in the
     place where they are missing. A reader that went away is no error: lines are counted only.
     Nothing here raises or blocks; SIGPIPE must be ignored, as Python does.
 

@@ -58,7 +58,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     """A packet on the wire.
 
     Attributes:
-        packet: what it says.
+        packet: its content.
         is_outgoing: this host sent it on this interface.
         heard_at: when the kernel had it, monotonic seconds.
         frame: as it was seen, of an outgoing one.

@@ -36,7 +36,7 @@ _Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
 _ABORT: Final = struct.pack("ii", 1, 0)  # struct linger: a reset instead of FIN
 _ABORT_WITHIN: Final = 0.03  # seconds; Linux delays an acknowledgement for at least 40 ms
 _STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-# Want of something on this side, which says nothing about the port.
+# Want of something on this side, which shows nothing about the port.
 _INCONCLUSIVE: Final = {
     *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
     *(errno.EADDRNOTAVAIL, errno.EAGAIN),

@@ -145,7 +145,7 @@ def signal_group(group: int, signum: int) -> bool:
         NotPermittedError: they belong to another user.
     """
     if group <= 1:  # kill(-1) reaches every process, killpg(0) the agent
-        raise ValueError(f"internal error: {group} is no process group of ours")
+        raise ValueError(f"internal error: {group} is no process group of the agent's")
     return _send(os.killpg, group, signum)
 
 

@@ -60,7 +60,7 @@ _IFA_FLAGS: Final = 8
 _IFA_RT_PRIORITY: Final = 9  # the metric of the route that comes with the address
 _IFA_PROTO: Final = 11  # the program that set it: keepalived 2.3 is 18
 _KEPT: Final = (_IFA_RT_PRIORITY, _IFA_PROTO)
-_IFA_F_TEMPORARY: Final = 0x01  # IPv6; with IPv4 the same bit says secondary
+_IFA_F_TEMPORARY: Final = 0x01  # IPv6; with IPv4 the same bit means secondary
 _IFA_F_OPTIMISTIC: Final = 0x04  # usable though still tentative
 _IFA_F_DADFAILED: Final = 0x08
 _IFA_F_DEPRECATED: Final = 0x20
@@ -104,7 +104,7 @@ _LABEL_BYTES: Final = 16  # IFNAMSIZ, with its final NUL
 
 
 class MalformedMessageError(SystemRefusedError):
-    """Bytes from the kernel that are not what rtnetlink(7) says."""
+    """Bytes from the kernel that are not as in rtnetlink(7)."""
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -333,7 +333,7 @@ def parse_address(payload: bytes) -> HeldAddress | None:
 
 
 def place_of_times(payload: bytes) -> int:
-    """Return where an RTM_NEWADDR message says when its address was renewed.
+    """Return where an RTM_NEWADDR message has the time at which its address was renewed.
 
     Those TIMES_LENGTH bytes are the only ones that :func:`parse_address` never reads. Without
     them, the end of the message; it is one that :func:`parse_address` takes.

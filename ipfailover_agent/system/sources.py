@@ -51,7 +51,7 @@ def read_source(path: str) -> dict[str, str]:
     generation.
 
     Raises:
-        SettingsError: it is missing, cannot be read or says something else; names file and line.
+        SettingsError: it is missing, cannot be read or has something else; names file and line.
     """
     try:
         is_directory = stat.S_ISDIR(os.stat(path).st_mode)

@@ -14,12 +14,12 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.bench import cost, moments, start
-from tests.lab.lab import Lab
-from tests.lab.privileges import ensure_privileges
-from tests.lab.waiting import wait_until
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.privileges import ensure_privileges
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.node import Node
+    from tests.lab.kit.node import Node
 
 _COUNTS = (1, 16, 254)
 _RENDER = (sys.executable, "-m", "ipfailover_agent", "render")

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.lab.namespaces import base_environment
-from tests.lab.scenarios import stays
-from tests.lab.waiting import wait_until
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.scenarios import stays
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +79,7 @@ class Calls:
             self.wait_for_first(timeout=10)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self._process.kill()
         self._process.wait()
 

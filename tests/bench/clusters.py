@@ -18,16 +18,16 @@ from signal import SIGHUP
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.planning import priority
-from tests.lab.namespaces import base_environment
-from tests.lab.raw import keepalived_config
-from tests.lab.scenarios import ConfigMap, ask, variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.scenarios import ConfigMap, ask, variables
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab
+    from tests.lab.kit.node import Node
 
 REFERENCE: Final = "IPFAILOVER_REF"
 CHECK_INTERVAL: Final = 2.0  # seconds: the default of all kinds

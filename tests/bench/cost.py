@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.lab.namespaces import base_environment
-from tests.lab.renewals import Renewals
-from tests.lab.waiting import wait_until
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.renewals import Renewals
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab
+    from tests.lab.kit.node import Node
 
 _RATE = 10_000  # unrelated packets a second
 _CLOSED_PORT = 9

@@ -18,14 +18,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tests.bench.cost import cpu_seconds
-from tests.lab.lab import Lab
-from tests.lab.privileges import ensure_privileges
-from tests.lab.raw import keepalived_config
-from tests.lab.scenarios import command, variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.privileges import ensure_privileges
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.scenarios import command, variables
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.node import Node
+    from tests.lab.kit.node import Node
 
 _STARTED = re.compile(r"^timestamp=(\S+) .* event=keepalived\.started ", re.MULTILINE)
 _LATE = ("loop.late", "lease.late", "lease.lapsed")

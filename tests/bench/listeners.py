@@ -18,10 +18,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.lab.lab import Lab
-from tests.lab.privileges import ensure_privileges
-from tests.lab.scenarios import ELECTION, variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.privileges import ensure_privileges
+from tests.lab.kit.scenarios import ELECTION, variables
+from tests.lab.kit.waiting import wait_until
 
 _SETTLING = 5.0  # seconds after the last MASTER
 _WAKES, _ALONE = "a loop that only wakes", "the watch alone"

@@ -27,15 +27,15 @@ from tests.bench.clusters import (
     reference,
     versions,
 )
-from tests.lab.lab import Lab
-from tests.lab.privileges import ensure_privileges
-from tests.lab.scenarios import stays
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.privileges import ensure_privileges
+from tests.lab.kit.scenarios import stays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tests.bench.clusters import Cluster
-    from tests.lab.node import Node
+    from tests.lab.kit.node import Node
 
 _NODES: Final = 3
 _SEED: Final = 1

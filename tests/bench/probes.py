@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.lab.lab import Lab
-from tests.lab.privileges import ensure_privileges
-from tests.lab.raw import keepalived_config
-from tests.lab.scenarios import variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.privileges import ensure_privileges
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.scenarios import variables
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.node import Node
+    from tests.lab.kit.node import Node
 
 _SETTLING = 3.0  # seconds after the last MASTER
 _TICK = os.sysconf("SC_CLK_TCK")

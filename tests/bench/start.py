@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.cost import environment
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.node import Node
+    from tests.lab.kit.node import Node
 
 _STARTED = re.compile(r"^timestamp=(\S+) .* event=keepalived\.started ", re.MULTILINE)
 _LISTENS: dict[str, dict[str, str]] = {"off": {"IPFAILOVER_LISTEN": "off"}, "the default": {}}

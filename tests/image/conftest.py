@@ -11,14 +11,14 @@ import pytest
 
 from tests.image import podman
 from tests.image.podman import STRICT, Pod
-from tests.lab.lab import Lab
-from tests.lab.namespaces import LabError
-from tests.lab.privileges import why_impossible as why_no_lab
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.privileges import why_impossible as why_no_lab
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from tests.lab.node import Node
+    from tests.lab.kit.node import Node
 
 _HERE = Path(__file__).parent
 _PODS = pytest.StashKey[list[Pod]]()
@@ -82,7 +82,7 @@ def image(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_nodes(request: pytest.FixtureRequest, image: str) -> Iterator[Callable[..., Lab]]:
+def make_nodes(request: pytest.FixtureRequest, image: str) -> Iterator[MakeLab]:
     """Give a function that makes nodes on a switch (see ``Lab``), which end with the test."""
     del image  # asked for so that the test is skipped before anything is made
     labs = request.node.stash.setdefault(_LABS, [])
@@ -98,15 +98,13 @@ def make_nodes(request: pytest.FixtureRequest, image: str) -> Iterator[Callable[
 
 
 @pytest.fixture
-def lab(make_nodes: Callable[..., Lab]) -> Lab:
+def lab(make_nodes: MakeLab) -> Lab:
     """Give two nodes, an application on each, and a client."""
     return make_nodes()
 
 
 @pytest.fixture
-def start(
-    request: pytest.FixtureRequest, image: str, make_nodes: Callable[..., Lab]
-) -> Iterator[StartPod]:
+def start(request: pytest.FixtureRequest, image: str, make_nodes: MakeLab) -> Iterator[StartPod]:
     """Give a function that starts a pod on a node, with the strictest rights if none are named."""
     del make_nodes  # asked for so that pods end before their nodes
     pods = request.node.stash.setdefault(_PODS, [])

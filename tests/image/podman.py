@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.lab.namespaces import LabError, run
-from tests.lab.waiting import wait_until
+from tests.lab.kit.namespaces import LabError, run
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
-    from tests.lab.node import Node
+    from tests.lab.kit.node import Node
 
 PROJECT = Path(__file__).resolve().parents[2]
 SUITES = ("trixie", "bookworm")
@@ -145,12 +144,7 @@ class Pod:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.remove()
 
     # --- what it says --------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.image.podman import STRICT
-from tests.lab.scenarios import ELECTION, PLANNED, variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab
 
 _NOEXEC = (*STRICT[:-1], "/run:rw,noexec,nosuid,nodev")
 

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.image import podman
-from tests.lab.names import NameServer
-from tests.lab.namespaces import base_environment
-from tests.lab.scenarios import ELECTION, PLANNED, stays
-from tests.lab.waiting import wait_until
+from tests.lab.kit.names import NameServer
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.scenarios import ELECTION, PLANNED, stays
+from tests.lab.kit.waiting import wait_until
 from tests.support import manifests, quadlet
 from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
 from tests.support.markdown import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
-    from tests.lab.lab import Lab
-    from tests.lab.namespaces import NetworkNamespace
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.namespaces import NetworkNamespace
+    from tests.lab.kit.node import Node
 
 ADDRESS = "192.0.2.101"
 
@@ -86,7 +86,7 @@ def container_options(
 
 
 @pytest.fixture
-def web(make_nodes: Callable[..., Lab]) -> Lab:
+def web(make_nodes: MakeLab) -> Lab:
     """Give two nodes on the network of the examples, with an application on port 80."""
     return make_nodes(port=80)
 
@@ -284,7 +284,7 @@ def _said(pod: Pod, probe: list[str]) -> tuple[int, str]:
 
 
 def test_the_agents_find_each_other_through_a_name(
-    start: StartPod, make_nodes: Callable[..., Lab], tmp_path: Path
+    start: StartPod, make_nodes: MakeLab, tmp_path: Path
 ) -> None:
     """The component unicast, with a DNS server that knows the pods' addresses as a cluster's."""
     web = make_nodes(port=80)

@@ -11,7 +11,7 @@ from tests.image.podman import STRICT, SUITES, inspect, output
 
 if TYPE_CHECKING:
     from tests.image.conftest import StartPod
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab
 
 pytestmark = pytest.mark.parametrize("image", SUITES, indirect=True)
 
@@ -141,4 +141,4 @@ def test_the_old_removal_job_says_what_it_lacks(image: str) -> None:
     """As documented upstream it has neither a network nor variables: it must not say done."""
     done = output(image, f"{_COMPAT}/remove-failover.sh", options=STRICT)
     assert done.returncode == 78
-    assert "cannot tell which addresses are ours" in done.stdout + done.stderr
+    assert "cannot tell which addresses are the agent's" in done.stdout + done.stderr

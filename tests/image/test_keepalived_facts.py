@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.image.podman import SUITES
-from tests.lab.raw import keepalived_config
-from tests.lab.scenarios import ELECTION
-from tests.lab.waiting import wait_until
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.scenarios import ELECTION
+from tests.lab.kit.waiting import wait_until
 from tests.support import sandbox
 from tests.support.cases import PATHS, load_cases
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab
 
 pytestmark = pytest.mark.parametrize("image", SUITES, indirect=True)
 

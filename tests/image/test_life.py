@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.image.podman import STRICT, SUITES
-from tests.lab.scenarios import ELECTION, PLANNED, UNPLANNED, ConfigMap, variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, ConfigMap, variables
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
-    from tests.lab.client import Watch
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.client import Watch
+    from tests.lab.kit.lab import Lab
+    from tests.lab.kit.node import Node
 
 _READY = "running, ready"
 _WALL = """

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.image.podman import SUITES
-from tests.lab.scenarios import ELECTION, PLANNED, variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.image.conftest import StartPod
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab
+    from tests.lab.kit.node import Node
 
 # keepalived.conf as the old image makes it on the first of two nodes: it claims MASTER, which
 # keepalived answers by forgetting the delay, and says neither interval nor version.

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.image.podman import STRICT, SUITES
-from tests.lab.scenarios import ELECTION, PLANNED, variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.image.conftest import StartPod
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab
 
 _FEW = ("--cap-drop", "ALL", "--cap-add", "NET_ADMIN,NET_RAW")
 _READ_ONLY = ("--read-only", "--read-only-tmpfs=false")

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.image.podman import SUITES
-from tests.lab.scenarios import ELECTION, PLANNED, UNPLANNED, variables
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, variables
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tests.image.conftest import StartPod
     from tests.image.podman import Pod
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 _INSTANCE = "ipfailover_VIP_1"
 
@@ -42,9 +42,7 @@ def wait_for_one_master(pods: Sequence[Pod], timeout: float = ELECTION) -> Pod:
 
 
 @pytest.mark.parametrize("image", SUITES, indirect=True)
-def test_a_deployment_has_exactly_one_master(
-    start: StartPod, make_nodes: Callable[..., Lab]
-) -> None:
+def test_a_deployment_has_exactly_one_master(start: StartPod, make_nodes: MakeLab) -> None:
     """As its pods' logs tell, and as the nodes' interfaces tell."""
     lab = make_nodes(3)
     address = lab.virtual(1)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.former import former_agent
-from tests.lab.lab import Lab
-from tests.lab.privileges import why_impossible
+from tests.lab.kit.former import former_agent
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.privileges import why_impossible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Generator, Iterator
 
 __all__ = ["former_agent"]
 
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add to a failure what every node said and who held what."""
+    """Add to a failure what every node logged and which node held what."""
     report = yield
     labs = item.stash.get(_LABS, _NO_LABS)
     for number, lab in enumerate(labs, start=1):
@@ -43,7 +43,7 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture
-def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
+def make_lab(request: pytest.FixtureRequest) -> Iterator[MakeLab]:
     """Give a function that makes labs (see ``Lab``), which end with the test."""
     _require_namespaces()
     labs = request.node.stash.setdefault(_LABS, [])
@@ -61,7 +61,7 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab]) -> Lab:
+def lab(make_lab: MakeLab) -> Lab:
     """Give a lab of three nodes on which nothing but the applications runs."""
     return make_lab()
 

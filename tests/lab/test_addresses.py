@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     PLANNED,
@@ -25,10 +25,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 CONFIG = "/etc/keepalived/keepalived.conf"
 
@@ -40,7 +38,7 @@ def ids(node: Node) -> dict[str, list[str]]:
     }
 
 
-def test_ipv6_addresses_are_served_and_handed_over(make_lab: Callable[..., Lab]) -> None:
+def test_ipv6_addresses_are_served_and_handed_over(make_lab: MakeLab) -> None:
     """A range of IPv6 addresses: one holder each, /128 and deprecated, a fast planned handover."""
     lab = make_lab(2)
     addresses = [f"fd00::{number:x}" for number in range(0xA0, 0xA3)]
@@ -57,7 +55,7 @@ def test_ipv6_addresses_are_served_and_handed_over(make_lab: Callable[..., Lab])
     assert virtual_addresses(holder) == []
 
 
-def test_mixed_families_in_groups_are_all_served(make_lab: Callable[..., Lab]) -> None:
+def test_mixed_families_in_groups_are_all_served(make_lab: MakeLab) -> None:
     """Groups of both families: the other family gets instances of its own, after the last one."""
     lab = make_lab(2)
     v4, v6 = numbered(lab, 2), [lab.virtual6(1), lab.virtual6(2)]
@@ -72,9 +70,7 @@ def test_mixed_families_in_groups_are_all_served(make_lab: Callable[..., Lab]) -
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
-def test_unicast_with_the_nodes_own_address_in_the_list(
-    make_lab: Callable[..., Lab], family: str
-) -> None:
+def test_unicast_with_the_nodes_own_address_in_the_list(make_lab: MakeLab, family: str) -> None:
     """The same list on every node, multicast unused: one holder, and it hands over."""
     lab = make_lab(3)
     is_four = family == "IPv4"
@@ -93,9 +89,7 @@ def test_unicast_with_the_nodes_own_address_in_the_list(
     assert holder.wait() == 0
 
 
-def test_mixed_families_over_unicast_have_peers_of_their_own_family(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_mixed_families_over_unicast_have_peers_of_their_own_family(make_lab: MakeLab) -> None:
     """One list with both families, blanks and commas: every address has one holder."""
     lab = make_lab(2)
     first, second = lab.nodes
@@ -108,7 +102,7 @@ def test_mixed_families_over_unicast_have_peers_of_their_own_family(
     assert sorted(found.values()) == ["n1", "n1", "n2", "n2"]
 
 
-def test_excluded_ids_are_skipped(make_lab: Callable[..., Lab]) -> None:
+def test_excluded_ids_are_skipped(make_lab: MakeLab) -> None:
     """Offset 0 without 2, 3 and 5: five addresses have the ids 1, 4, 6, 7 and 8."""
     lab = make_lab(1)
     addresses = numbered(lab, 5)
@@ -118,7 +112,7 @@ def test_excluded_ids_are_skipped(make_lab: Callable[..., Lab]) -> None:
     assert list(ids(lab.nodes[0])) == ["1", "4", "6", "7", "8"]
 
 
-def test_255_addresses_in_238_groups_at_offset_0(make_lab: Callable[..., Lab]) -> None:
+def test_255_addresses_in_238_groups_at_offset_0(make_lab: MakeLab) -> None:
     """An acceptance case of the image that this replaces: all are MASTER, a stop leaves none."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -142,7 +136,7 @@ def test_255_addresses_in_238_groups_at_offset_0(make_lab: Callable[..., Lab]) -
     wait_for_none(lab, addresses, on=node, timeout=1)
 
 
-def test_254_addresses_one_by_one_move_together(make_lab: Callable[..., Lab]) -> None:
+def test_254_addresses_one_by_one_move_together(make_lab: MakeLab) -> None:
     """Two nodes share them; one is stopped and the other holds all 254, none twice."""
     lab = make_lab(2, ipv6=False)
     addresses = [f"198.51.100.{octet}" for octet in range(1, 255)]
@@ -178,7 +172,7 @@ def test_254_addresses_one_by_one_move_together(make_lab: Callable[..., Lab]) ->
     assert lab.recorder.resyncs == 0
 
 
-def test_serve_needs_no_interface_name(make_lab: Callable[..., Lab]) -> None:
+def test_serve_needs_no_interface_name(make_lab: MakeLab) -> None:
     """Nothing but the addresses is set: the interface of the default route, port 80, defaults."""
     lab = make_lab(2, port=80)
     address = lab.virtual(1)
@@ -187,7 +181,7 @@ def test_serve_needs_no_interface_name(make_lab: Callable[..., Lab]) -> None:
     wait_for_line(holder, "(OpenShift_IPFailover_VIP_1) Entering MASTER STATE")
 
 
-def test_a_label_marks_ipv4_addresses(make_lab: Callable[..., Lab]) -> None:
+def test_a_label_marks_ipv4_addresses(make_lab: MakeLab) -> None:
     """``eth0:vip`` by default; set to another word, that one."""
     lab = make_lab(1)
     node = serve(lab, lab.virtual(1), ADDRESS_LABEL="ours")

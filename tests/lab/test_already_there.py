@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
     events,
+    peers,
     reload,
     stays,
     variables,
@@ -23,10 +24,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 #: From another node's first advert for the address until it is off here.
 TWO = 0.3
@@ -71,16 +70,13 @@ def start_ranked(lab: Lab, source: ConfigMap, **more: str) -> tuple[Node, Node]:
 @pytest.mark.parametrize("order", ["lower first", "higher first"])
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
 def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
-    make_lab: Callable[..., Lab], wire: str, order: str
+    make_lab: MakeLab, wire: str, order: str
 ) -> None:
     """It serves until a node is MASTER of it, and from then on one node has it."""
     lab = make_lab(2)
     base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
     source = ConfigMap(lab.directory / "variables", variables(*base))
-    peers = ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)
-    lower, higher = start_ranked(
-        lab, source, **({"UNICAST_PEERS": peers} if wire == "unicast" else {})
-    )
+    lower, higher = start_ranked(lab, source, **peers(lab, wire))
     wait_for_each(lab, base, timeout=ELECTION, among=[higher])
     set_by_hand(lower, *added)
     wait_for_each(lab, added, timeout=1, among=[lower])
@@ -118,16 +114,13 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
 def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
-    make_lab: Callable[..., Lab], wire: str
+    make_lab: MakeLab, wire: str
 ) -> None:
     """While the agents run; a lone node takes over what it has; another prefix is refused."""
     lab = make_lab(2)
     base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
     source = ConfigMap(lab.directory / "variables", variables(*base))
-    peers = ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)
-    lower, higher = start_ranked(
-        lab, source, **({"UNICAST_PEERS": peers} if wire == "unicast" else {})
-    )
+    lower, higher = start_ranked(lab, source, **peers(lab, wire))
     wait_for_each(lab, base, timeout=ELECTION, among=[higher])
     stays(1.5)  # an advert, by which the lower rank has looked at its interface
     began = time.monotonic()
@@ -173,7 +166,7 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     assert virtual_addresses(lower) == []
 
 
-def test_an_announcement_of_another_node_is_enough(make_lab: Callable[..., Lab]) -> None:
+def test_an_announcement_of_another_node_is_enough(make_lab: MakeLab) -> None:
     """Where the network drops VRRP, announcements say who is MASTER."""
     lab = make_lab(2)
     base = [lab.virtual(1), lab.virtual6(1)]

@@ -9,15 +9,15 @@ import pytest
 from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.reading import settings
-from tests.lab.chaos import alarms, stories
-from tests.lab.chaos.scene import MODES, Mode, Scene
+from tests.lab.kit.chaos import alarms, stories
+from tests.lab.kit.chaos.scene import MODES, Mode, Scene
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipfailover_agent.core.planning.budget import Budget
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import MakeLab
 
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do
 _FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "1", "ADDRESS_LEASE": "1"}
@@ -49,9 +49,7 @@ def taken_after(scene: Scene) -> float:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_planned_stop_takes_no_longer_than_promised(
-    make_lab: Callable[..., Lab], mode: Mode
-) -> None:
+def test_a_planned_stop_takes_no_longer_than_promised(make_lab: MakeLab, mode: Mode) -> None:
     """The next node waits for its skew only."""
     scene = Scene(make_lab(3), mode)
     stories.planned_stop(scene)
@@ -59,7 +57,7 @@ def test_a_planned_stop_takes_no_longer_than_promised(
     assert 0 < worst <= promised(scene).planned_stop + margin(scene)
 
 
-def test_a_failed_check_takes_no_longer_than_promised(make_lab: Callable[..., Lab]) -> None:
+def test_a_failed_check_takes_no_longer_than_promised(make_lab: MakeLab) -> None:
     """From the death of the application to the address on another node."""
     scene = Scene(make_lab(3), "multicast")
     stories.application_dies(scene)
@@ -83,7 +81,7 @@ def is_held(scene: Scene) -> bool:
 
 @pytest.mark.slow
 def test_a_silent_death_beside_a_held_successor_takes_no_longer_than_promised(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """Firewalls drop VRRP, so that the next node yielded; then the holder's container dies."""
     scene = Scene(make_lab(2), "multicast")
@@ -114,7 +112,7 @@ def dropped_by_the_switch(scene: Scene) -> None:
 
 @pytest.mark.parametrize("fault", [dropped_by_firewalls, dropped_by_the_switch])
 def test_two_holders_are_no_longer_two_than_promised(
-    make_lab: Callable[..., Lab], fault: Callable[[Scene], None]
+    make_lab: MakeLab, fault: Callable[[Scene], None]
 ) -> None:
     """Nodes do not accept each other, or do not hear each other at all: one yields."""
     scene = Scene(make_lab(2), "multicast")
@@ -136,9 +134,9 @@ def test_two_holders_are_no_longer_two_than_promised(
     ids=["by default", "fast"],
 )
 def test_a_silent_death_takes_no_longer_than_promised(
-    make_lab: Callable[..., Lab], story: Callable[[Scene], None], more: dict[str, str]
+    make_lab: MakeLab, story: Callable[[Scene], None], more: dict[str, str]
 ) -> None:
-    """The container is killed: neither nobody nor two for longer."""
+    """The container is killed: neither no holder nor two for longer."""
     scene = Scene(make_lab(3), "multicast")
     story(scene)
     seen = [each for _, each in scene.seen()]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     UNPLANNED,
     ask,
     events,
+    peers,
     reload,
     serve_ranked,
     status,
@@ -23,10 +24,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 
 def moves(node: Node) -> list[tuple[str, str, str]]:
@@ -55,7 +54,7 @@ def wait_for_move(lab: Lab, node: Node, state: str, kind: str, *words: str) -> N
 
 
 @pytest.mark.slow
-def test_each_move_of_an_address_has_its_cause(make_lab: Callable[..., Lab]) -> None:
+def test_each_move_of_an_address_has_its_cause(make_lab: MakeLab) -> None:
     """A failed check, a higher rank that returns, a cut cable, a planned stop, a sudden death."""
     lab = make_lab(2, ipv6=False)
     address = lab.virtual(1)
@@ -95,7 +94,7 @@ def test_each_move_of_an_address_has_its_cause(make_lab: Callable[..., Lab]) -> 
     wait_for_move(lab, second, "MASTER", "silence", f"the last one of {first.ip}")
 
 
-def test_a_reload_and_a_restart_are_causes_too(make_lab: Callable[..., Lab]) -> None:
+def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
     """An instance that a reload adds; a keepalived that was killed; counters and the lease."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -129,27 +128,30 @@ SKEW = 1.5  # seconds: 0.18 at priority 210, and half of the master-down time at
 
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])
 def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
-    make_lab: Callable[..., Lab], mode: str
+    make_lab: MakeLab, mode: str
 ) -> None:
     """As network managers do it; keepalived's goodbye fails or goes to the router.
 
-    The cause says which address it was, also where it is back before anybody looks.
+    The cause says which address it was, also where it is back before the agent looks.
     """
     lab = make_lab(2)
     four, six = lab.virtual(1), lab.virtual6(1)
-    peers = ",".join(each for node in lab.nodes for each in (node.ip, node.ipv6))
-    more = {"UNICAST_PEERS": peers} if mode == "unicast" else {}
-    first = serve_ranked(lab, four, six, PREEMPTION="nopreempt", **more)
+    first = serve_ranked(lab, four, six, PREEMPTION="nopreempt", **peers(lab, mode))
+
+    def costs_a_skew(address: str) -> None:
+        """Wait until the address goes and is back, in less than the other node's skew."""
+        lab.wait_until(
+            lambda: lab.recorder.seconds_with_none(address, since=began) > 0,
+            timeout=3,
+            what=f"{address} goes",
+        )
+        wait_for_each(lab, [address], timeout=ELECTION)
+        assert lab.recorder.seconds_with_none(address, since=began) < SKEW
+
     began = time.monotonic()
     own = f"{first.ip}/24 dev eth0"
     first.run(["sh", "-c", f"ip address del {own}; ip address add {own}"])
-    lab.wait_until(
-        lambda: lab.recorder.seconds_with_none(four, since=began) > 0,
-        timeout=3,
-        what=f"{four} goes",
-    )
-    wait_for_each(lab, [four], timeout=ELECTION)
-    assert lab.recorder.seconds_with_none(four, since=began) < SKEW
+    costs_a_skew(four)
     _, kind, cause = [each for each in moves(first) if each[0] == "FAULT"][-1]
     assert "interface down" == kind
     assert "IPv4 address" in cause
@@ -162,13 +164,7 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
         for each in (f"{link_local['local']}/64", f"{first.ipv6}/64")
     )
     first.run(["sh", "-c", f"ip -6 address flush dev eth0; sleep 0.3; {back}"])
-    lab.wait_until(
-        lambda: lab.recorder.seconds_with_none(six, since=began) > 0,
-        timeout=3,
-        what=f"{six} goes",
-    )
-    wait_for_each(lab, [six], timeout=ELECTION)
-    assert lab.recorder.seconds_with_none(six, since=began) < SKEW
+    costs_a_skew(six)
     assert 0 == lab.recorder.seconds_with_two(six)
     assert not [each for each in moves(first) if each[1] == "unknown"]
     if mode == "multicast":

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.edits import Deployment, edit
-from tests.lab.scenarios import (
+from tests.lab.kit.edits import Deployment, edit
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
@@ -27,13 +27,13 @@ from tests.lab.scenarios import (
     wait_for_each,
     wait_for_line,
 )
-from tests.lab.timeline import Timeline
+from tests.lab.kit.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 COUNT = int(os.environ.get("LAB_CHANGES", "12"))
 SEED = int(os.environ.get("LAB_SEED", "1"))
@@ -49,7 +49,7 @@ Place = tuple[int, frozenset[str]]
 
 @dataclass(kw_only=True)
 class Tally:
-    """Seconds with nobody and with two, of each kind of address."""
+    """Seconds with no holder and with two, of each kind of address."""
 
     none: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     two: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -106,7 +106,7 @@ class Pair:
         lab.wait_until(
             lambda: not any(lab.recorder.holders(each) for each in gone),
             timeout=SETTLED,
-            what=f"nobody holds what was removed: {gone}",
+            what=f"no node holds what was removed: {gone}",
         )
         stays(1.2)  # an advert: what is refused shows
         wait_for_each(lab, deployment.addresses, timeout=SETTLED)
@@ -179,7 +179,7 @@ def places(node: Node) -> dict[str, Place]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 15 * COUNT)
-def test_random_changes_cost_kept_addresses_nothing(make_lab: Callable[..., Lab]) -> None:
+def test_random_changes_cost_kept_addresses_nothing(make_lab: MakeLab) -> None:
     """Whatever is edited: who holds an address that keeps its id does not let go of it."""
     lab = make_lab(2)
     random = Random(SEED)  # noqa: S311 - no secret

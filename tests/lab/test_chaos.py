@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.chaos import matrix, wire
-from tests.lab.chaos.faults import MATRIX, Fault
+from tests.lab.kit.chaos import matrix, wire
+from tests.lab.kit.chaos.faults import MATRIX, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from _pytest.mark import ParameterSet
 
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import MakeLab
 
 _SHORT = 0.1  # seconds
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do; its lateness comes on top
@@ -36,9 +36,7 @@ def _short() -> Iterator[ParameterSet]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", list(_short()))
-def test_a_fault_keeps_within_its_bounds(
-    make_lab: Callable[..., Lab], tmp_path: Path, fault: Fault
-) -> None:
+def test_a_fault_keeps_within_its_bounds(make_lab: MakeLab, tmp_path: Path, fault: Fault) -> None:
     """Two holders, none, who is left and what is told are as the matrix wants them."""
     if fault.needs_compiler and not wire.has_compiler():
         pytest.skip("needs a C compiler, for a clock that can be set")

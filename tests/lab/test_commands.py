@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     ask,
@@ -18,10 +18,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
 
@@ -32,7 +30,7 @@ def release(node: Node, environment: dict[str, str]) -> tuple[int, str]:
     return node.wait(), node.output()
 
 
-def test_status_shows_what_the_kernel_has(make_lab: Callable[..., Lab]) -> None:
+def test_status_shows_what_the_kernel_has(make_lab: MakeLab) -> None:
     """MASTER here and BACKUP there, as text and JSON; exit code 0 while ready."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
@@ -58,7 +56,7 @@ def test_status_shows_what_the_kernel_has(make_lab: Callable[..., Lab]) -> None:
     wait_for_each(lab, addresses, timeout=5, among=lab.others(holder))
 
 
-def test_check_beside_a_running_agent_says_what_runs(make_lab: Callable[..., Lab]) -> None:
+def test_check_beside_a_running_agent_says_what_runs(make_lab: MakeLab) -> None:
     """The same addresses and ids, exit code 0, although they are on the interface by now."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -79,7 +77,7 @@ def test_check_beside_a_running_agent_says_what_runs(make_lab: Callable[..., Lab
     assert virtual_addresses(node) == before
 
 
-def test_release_refuses_while_the_agent_runs(make_lab: Callable[..., Lab]) -> None:
+def test_release_refuses_while_the_agent_runs(make_lab: MakeLab) -> None:
     """It says so and touches nothing."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -92,7 +90,7 @@ def test_release_refuses_while_the_agent_runs(make_lab: Callable[..., Lab]) -> N
     assert lab.recorder.holders(address) == ["n1"]
 
 
-def test_release_removes_what_a_killed_container_left(make_lab: Callable[..., Lab]) -> None:
+def test_release_removes_what_a_killed_container_left(make_lab: MakeLab) -> None:
     """Both families, by the variables alone; without them it says why and removes nothing."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -116,7 +114,7 @@ def test_release_removes_what_a_killed_container_left(make_lab: Callable[..., La
     assert "none of 2 addresses" in said
 
 
-def test_release_without_the_nodes_network_does_not_pretend(make_lab: Callable[..., Lab]) -> None:
+def test_release_without_the_nodes_network_does_not_pretend(make_lab: MakeLab) -> None:
     """The documented removal job lacks hostNetwork: non-zero, and it says what is missing."""
     lab = make_lab(1)
     (node,) = lab.nodes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     PLANNED,
@@ -19,10 +19,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 
 def shell_image_config(node: Node, address: str) -> str:
@@ -63,7 +61,7 @@ vrrp_instance {NAME}_VIP_1 {{
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
 def test_an_address_moves_to_and_from_a_node_with_the_shell_image(
-    make_lab: Callable[..., Lab], family: str
+    make_lab: MakeLab, family: str
 ) -> None:
     """While a cluster is updated: one holder at any time, planned handovers both ways."""
     lab = make_lab(2)
@@ -82,7 +80,7 @@ def test_an_address_moves_to_and_from_a_node_with_the_shell_image(
     old.terminate()
     lab.wait_for_holder(address, timeout=PLANNED, among=[new])
     assert lab.recorder.seconds_with_none(address, since=asked) < PLANNED
-    # Back: it comes up and hears a higher priority, so it stays BACKUP until we go.
+    # Back: it comes up and hears a higher priority, so it stays BACKUP until this node goes.
     old.wait()
     old.start_keepalived(shell_image_config(old, address))
     lab.wait_until(
@@ -98,7 +96,7 @@ def test_an_address_moves_to_and_from_a_node_with_the_shell_image(
     assert lab.recorder.seconds_with_none(address, since=asked) < PLANNED
 
 
-def test_the_shell_images_node_that_crashes_is_replaced(make_lab: Callable[..., Lab]) -> None:
+def test_the_shell_images_node_that_crashes_is_replaced(make_lab: MakeLab) -> None:
     """SIGKILL of the old node's container: the new one takes over after three adverts."""
     lab = make_lab(2)
     old, new = lab.nodes
@@ -152,7 +150,7 @@ def test_the_documented_manifests_variables_give_one_master(lab: Lab) -> None:
         assert word in said
 
 
-def test_two_capabilities_and_a_read_only_root_will_do(make_lab: Callable[..., Lab]) -> None:
+def test_two_capabilities_and_a_read_only_root_will_do(make_lab: MakeLab) -> None:
     """NET_ADMIN and NET_RAW, everything but /run and /etc/keepalived read-only."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -178,10 +176,8 @@ def test_two_capabilities_and_a_read_only_root_will_do(make_lab: Callable[..., L
     assert virtual_addresses(first) == []
 
 
-def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(
-    make_lab: Callable[..., Lab],
-) -> None:
-    """Both streams are full pipes that nobody reads: elected, and stopped in an orderly way."""
+def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(make_lab: MakeLab) -> None:
+    """Both streams are pipes that no program reads: elected, and stopped in an orderly way."""
     lab = make_lab(1)
     (node,) = lab.nodes
     quiet = (
@@ -201,7 +197,7 @@ def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(
     assert virtual_addresses(node) == []
 
 
-def test_keepalived_options_come_before_ours(make_lab: Callable[..., Lab]) -> None:
+def test_keepalived_options_come_before_ours(make_lab: MakeLab) -> None:
     """``KEEPALIVED_OPTIONS`` are on keepalived's command line, which it prints."""
     lab = make_lab(1)
     (node,) = lab.nodes

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.container import PROJECT
-from tests.lab.scenarios import (
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     RELEASE,
@@ -29,10 +29,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 
 def keepalived_processes(node: Node) -> tuple[int, int]:
@@ -43,7 +41,7 @@ def keepalived_processes(node: Node) -> tuple[int, int]:
 
 
 def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """SIGKILL of the agent: keepalived ends and its addresses are gone within 2 s."""
     lab = make_lab(2)
@@ -67,7 +65,7 @@ def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
 
 @pytest.mark.parametrize("victims", ["parent", "child", "both"])
 def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
-    make_lab: Callable[..., Lab], victims: str
+    make_lab: MakeLab, victims: str
 ) -> None:
     """Parent, VRRP child or both killed: the other node takes over, never two, the first returns.
 
@@ -83,7 +81,7 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
     wait_for_none(lab, addresses, on=first, timeout=RELEASE)
     wait_for_each(lab, addresses, timeout=UNPLANNED, among=lab.others(first))
     none = max(lab.recorder.seconds_with_none(each, since=killed) for each in addresses)
-    print(f"keepalived's {victims} killed: nobody held an address for {none:.2f} s")
+    print(f"keepalived's {victims} killed: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
     lab.wait_until(
         lambda: len(first.pids("keepalived")) >= 2 and child not in first.pids("keepalived"),
@@ -103,7 +101,7 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
 
 
 def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then_given_up(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """Killed as MASTER, then at each start: never two holders, back-off, then exit 75."""
     lab = make_lab(2)
@@ -132,7 +130,7 @@ def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then
     wait_for_each(lab, addresses, timeout=UNPLANNED, among=[second])
     assert max(lab.recorder.seconds_with_two(each, since=begin) for each in addresses) == 0
     none = max(lab.recorder.seconds_with_none(each, since=begin) for each in addresses)
-    print(f"VRRP child killed four times: nobody held an address for {none:.2f} s")
+    print(f"VRRP child killed four times: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
     delays = [each.rpartition("delay=")[2] for each in events(first, "restart.scheduled")]
     assert [each.split()[0] for each in delays] == ["0.5", "1.0", "2.0"]
@@ -149,10 +147,8 @@ def _newborn(lab: Lab, node: Node, known: set[int]) -> int:
     return lab.wait_until(found, timeout=RELEASE + 3, what="keepalived has a new VRRP child")
 
 
-def test_a_lone_node_serves_again_after_keepalived_was_killed(
-    make_lab: Callable[..., Lab],
-) -> None:
-    """There is nobody to take over: back-off, start, election, and it is held again."""
+def test_a_lone_node_serves_again_after_keepalived_was_killed(make_lab: MakeLab) -> None:
+    """There is no node to take over: back-off, start, election, and it is held again."""
     lab = make_lab(1)
     addresses = [lab.virtual(1), lab.virtual6(1)]
     node = serve(lab, *addresses)
@@ -160,7 +156,7 @@ def test_a_lone_node_serves_again_after_keepalived_was_killed(
     killed = time.monotonic()
     for pid in keepalived_processes(node):
         os.kill(pid, signal.SIGKILL)
-    # Before the back-off, by us: keepalived left them.
+    # Before the back-off, by the agent: keepalived left them.
     wait_for_none(lab, addresses, on=node, timeout=RELEASE)
     wait_for_each(lab, addresses, timeout=ELECTION)
     print(f"lone node, keepalived killed: held again after {time.monotonic() - killed:.1f} s")
@@ -197,10 +193,8 @@ def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: La
 
 
 @pytest.mark.parametrize("mark", ["labelled", "bare", "before"])
-def test_a_leftover_is_removed_before_anything_else(
-    make_lab: Callable[..., Lab], mark: str
-) -> None:
-    """With our label or none, even listed before the node's own: gone at the start."""
+def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str) -> None:
+    """With the agent's label or none, even listed before the node's own: gone at the start."""
     lab = make_lab(2)
     first, second = lab.nodes
     address, address6 = lab.virtual(1), lab.virtual6(1)

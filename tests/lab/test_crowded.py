@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench.cost import cpu_seconds
 from tests.bench.crowd import crowd
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
@@ -22,16 +22,14 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import MakeLab
 
 
 @pytest.mark.slow
-def test_what_is_not_ours_costs_no_address(make_lab: Callable[..., Lab]) -> None:
+def test_what_is_not_ours_costs_no_address(make_lab: MakeLab) -> None:
     """Start, leases, reload, commands and the end, with 8,000 addresses and 300,000 routes.
 
-    kube-proxy has one of the virtual addresses on kube-ipvs0 as well, which is not ours.
+    kube-proxy has one of the virtual addresses on kube-ipvs0 as well, which is not the agent's.
     """
     lab = make_lab(1)
     (node,) = lab.nodes

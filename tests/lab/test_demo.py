@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.container import PROJECT
-from tests.lab.demo_story import NotShownError, Stage
-from tests.lab.demo_view import Facts, Screen, differences, table
-from tests.lab.leftovers import leftovers_of
-from tests.lab.waiting import wait_until
+from tests.lab.demo.story import NotShownError, Stage
+from tests.lab.demo.view import Facts, Screen, differences, table
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.leftovers import leftovers_of
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 DEMO = [sys.executable, "-m", "tests.lab.demo"]
 
@@ -44,7 +42,7 @@ def test_the_table_shows_holders_and_what_the_client_hears() -> None:
     """One row per address, one column per node."""
     assert table(AFTER) == [
         "address      n1         n2         the client hears",
-        "192.0.2.101  HOLDS IT   HOLDS IT   nobody",
+        "192.0.2.101  HOLDS IT   HOLDS IT   no node",
         "container    killed     runs",
         "application  answers    killed",
     ]
@@ -62,7 +60,7 @@ def test_differences_are_sentences() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(100)
-def test_the_demo_shows_everything_in_under_a_minute(make_lab: Callable[..., Lab]) -> None:
+def test_the_demo_shows_everything_in_under_a_minute(make_lab: MakeLab) -> None:
     """Exit code 0 within 60 s, with a figure for each of the four events."""
     make_lab(1).close()  # skips where the lab is impossible
     done = subprocess.run(
@@ -85,9 +83,7 @@ def test_the_demo_shows_everything_in_under_a_minute(make_lab: Callable[..., Lab
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
-def test_an_interrupted_demo_leaves_nothing(
-    make_lab: Callable[..., Lab], number: signal.Signals
-) -> None:
+def test_an_interrupted_demo_leaves_nothing(make_lab: MakeLab, number: signal.Signals) -> None:
     """Interrupted in the middle: exit code 130, a sentence, no processes, no directory."""
     make_lab(1).close()
     with subprocess.Popen(

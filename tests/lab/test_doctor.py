@@ -11,9 +11,9 @@ import pytest
 
 from ipfailover_agent.commands.doctor import CHECKS
 from ipfailover_agent.core.telling.findings import CheckResult
-from tests.lab.container import PROJECT
-from tests.lab.namespaces import base_environment
-from tests.lab.scenarios import (
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.scenarios import (
     ELECTION,
     PORT,
     ask,
@@ -29,11 +29,10 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 DOCTOR = (sys.executable, "-m", "ipfailover_agent", "doctor", "--json", "--seconds", "2.5")
 BRIEF = 0.3
@@ -51,7 +50,7 @@ def before_start(
     """Run ``doctor`` where no agent runs; return its exit code and the texts by verdict.
 
     ``prepare`` is shell text run before it, ``before`` a program that starts it, ``more`` its
-    options, ``seconds`` how long it listens: BRIEF where nobody is to be heard.
+    options, ``seconds`` how long it listens: BRIEF where no node is to be heard.
     """
     heard = ("--seconds", str(seconds))
     node.start(environment, (*before, *DOCTOR, *heard, *more), prepare=prepare)
@@ -82,8 +81,8 @@ def mac_of(node: Node) -> str:
     return str(shown[0]["address"])
 
 
-def test_a_healthy_backup_passes_beside_its_agent(make_lab: Callable[..., Lab]) -> None:
-    """The holder is named, nothing fails, and nobody loses anything by being asked."""
+def test_a_healthy_backup_passes_beside_its_agent(make_lab: MakeLab) -> None:
+    """The holder is named, nothing fails, and no node loses anything by being asked."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
     holder = serve_ranked(lab, *addresses)
@@ -100,7 +99,7 @@ def test_a_healthy_backup_passes_beside_its_agent(make_lab: Callable[..., Lab]) 
         assert lab.recorder.seconds_with_two(address) == 0
 
 
-def test_a_lone_node_hears_nobody(make_lab: Callable[..., Lab]) -> None:
+def test_a_lone_node_hears_nobody(make_lab: MakeLab) -> None:
     """Everything is fine as far as one node can see."""
     lab = make_lab(1)
     code, found = before_start(lab.nodes[0], variables(lab.virtual(1), lab.virtual6(1)))
@@ -123,7 +122,7 @@ def test_a_lone_node_hears_nobody(make_lab: Callable[..., Lab]) -> None:
     ids=["password", "version", "interval", "list", "id"],
 )
 def test_nodes_that_differ_are_named_before_they_meet(
-    make_lab: Callable[..., Lab], theirs: dict[str, str], ours: dict[str, str], expected: str
+    make_lab: MakeLab, theirs: dict[str, str], ours: dict[str, str], expected: str
 ) -> None:
     """An init container with this refuses to add a second holder."""
     lab = make_lab(2)
@@ -136,7 +135,7 @@ def test_nodes_that_differ_are_named_before_they_meet(
     assert any(each.startswith("rivals: ") and expected in each for each in found["fail"])
 
 
-def test_an_address_that_somebody_else_has_is_found(make_lab: Callable[..., Lab]) -> None:
+def test_an_address_that_somebody_else_has_is_found(make_lab: MakeLab) -> None:
     """He speaks no VRRP, and only answers."""
     lab = make_lab(2)
     stranger, node = lab.nodes
@@ -152,7 +151,7 @@ def test_an_address_that_somebody_else_has_is_found(make_lab: Callable[..., Lab]
     } == found["fail"]
 
 
-def test_a_router_with_our_id_is_named_with_a_way_out(make_lab: Callable[..., Lab]) -> None:
+def test_a_router_with_our_id_is_named_with_a_way_out(make_lab: MakeLab) -> None:
     """It serves another address: no rival, and a free offset is suggested."""
     lab = make_lab(2)
     first, second = lab.nodes
@@ -165,7 +164,7 @@ def test_a_router_with_our_id_is_named_with_a_way_out(make_lab: Callable[..., La
     assert "choose OPENSHIFT_HA_VRRP_ID_OFFSET=" in clash
 
 
-def test_a_firewall_that_drops_vrrp_is_named(make_lab: Callable[..., Lab]) -> None:
+def test_a_firewall_that_drops_vrrp_is_named(make_lab: MakeLab) -> None:
     """A warning, or a pass where the agent would let VRRP in."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -181,7 +180,7 @@ def test_a_firewall_that_drops_vrrp_is_named(make_lab: Callable[..., Lab]) -> No
     )
 
 
-def test_what_is_wrong_with_the_node_is_named(make_lab: Callable[..., Lab]) -> None:
+def test_what_is_wrong_with_the_node_is_named(make_lab: MakeLab) -> None:
     """A dead application, an absent peer, an address on the wrong interface, a foreign network."""
     lab = make_lab(2)
     node, other = lab.nodes
@@ -201,7 +200,7 @@ def test_what_is_wrong_with_the_node_is_named(make_lab: Callable[..., Lab]) -> N
     assert f"elsewhere: {lab.virtual(1)} also on kube-ipvs0" in found["warn"]
 
 
-def test_a_link_without_carrier_fails(make_lab: Callable[..., Lab]) -> None:
+def test_a_link_without_carrier_fails(make_lab: MakeLab) -> None:
     """Nothing would be served; the exit code says so to an init container."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -212,9 +211,7 @@ def test_a_link_without_carrier_fails(make_lab: Callable[..., Lab]) -> None:
     assert any(each.startswith("interface: eth0 ") for each in found["fail"])
 
 
-def test_settings_that_cannot_be_used_fail_with_every_problem(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_settings_that_cannot_be_used_fail_with_every_problem(make_lab: MakeLab) -> None:
     """What can be told without them is told all the same."""
     lab = make_lab(1)
     code, found = before_start(lab.nodes[0], variables("10.0.0.300", PREEMPTION="sometimes"))
@@ -226,9 +223,7 @@ def test_settings_that_cannot_be_used_fail_with_every_problem(
 # --- one fault each -----------------------------------------------------------------------------
 
 
-def test_missing_rights_are_told_and_what_they_keep_from_us(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_missing_rights_are_told_and_what_they_keep_from_us(make_lab: MakeLab) -> None:
     """Nothing that was not looked at passes."""
     lab = make_lab(1, ipv6=False)
     without = "--bounding-set=-net_admin,-net_raw", "--inh-caps=-net_admin,-net_raw"
@@ -241,7 +236,7 @@ def test_missing_rights_are_told_and_what_they_keep_from_us(
     assert {"firewall", "answers", "rivals", "ids", "holders", "multicast", "peers"} <= skipped
 
 
-def test_a_keepalived_that_lacks_something_is_told(make_lab: Callable[..., Lab]) -> None:
+def test_a_keepalived_that_lacks_something_is_told(make_lab: MakeLab) -> None:
     """A fake one: no package of it lacks passwords or dumps."""
     lab = make_lab(1, ipv6=False)
     environment = {
@@ -265,9 +260,7 @@ def test_a_keepalived_that_lacks_something_is_told(make_lab: Callable[..., Lab])
     assert {"keepalived: there is none on PATH"} == found["fail"]
 
 
-def test_a_file_that_keepalived_refuses_fails(
-    make_lab: Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_a_file_that_keepalived_refuses_fails(make_lab: MakeLab, tmp_path: Path) -> None:
     """A template of the user's own, in which something else is not what it should be."""
     lab = make_lab(1, ipv6=False)
     text = (PROJECT / "templates" / "keepalived.conf.j2").read_text()
@@ -282,7 +275,7 @@ def test_a_file_that_keepalived_refuses_fails(
     assert "nowhere" in said
 
 
-def test_a_strict_filter_of_the_way_back_is_told(make_lab: Callable[..., Lab]) -> None:
+def test_a_strict_filter_of_the_way_back_is_told(make_lab: MakeLab) -> None:
     """As soon as answers could leave by another interface."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -298,7 +291,7 @@ def test_a_strict_filter_of_the_way_back_is_told(make_lab: Callable[..., Lab]) -
     assert "rp_filter=2" in advice_of(node, "rp_filter")
 
 
-def test_what_no_client_would_reach_is_told(make_lab: Callable[..., Lab]) -> None:
+def test_what_no_client_would_reach_is_told(make_lab: MakeLab) -> None:
     """A broadcast address, a service at the node's address alone, a node that answers no ARP."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -328,7 +321,7 @@ def test_what_no_client_would_reach_is_told(make_lab: Callable[..., Lab]) -> Non
 
 
 def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """In both families: keepalived serves, ``check`` says 0, the node is ready."""
     lab = make_lab(1)
@@ -381,7 +374,7 @@ def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_address_of_the_gateway_is_told_before_it_is_served(
-    make_lab: Callable[..., Lab], family: int
+    make_lab: MakeLab, family: int
 ) -> None:
     """By the default route, and by any other one; check and run serve it with a warning."""
     lab = make_lab(1, ipv6=True)
@@ -404,7 +397,7 @@ def test_the_address_of_the_gateway_is_told_before_it_is_served(
     assert f"warning: OPENSHIFT_HA_VIRTUAL_IPS: {told}" in node.stdout()
 
 
-def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> None:
+def test_managers_of_the_interface_are_told(make_lab: MakeLab) -> None:
     """By the files that they keep below /run; networkd can be told to keep addresses."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -424,11 +417,13 @@ def test_managers_of_the_interface_are_told(make_lab: Callable[..., Lab]) -> Non
         "printf '[Network]\\nKeepConfiguration=yes\\n' >/run/eth0.network"
     )
     _, found = before_start(node, variables(lab.virtual(1)), prepare=keeping, seconds=BRIEF)
-    told = "manager: systemd-networkd manages eth0 and keeps ours: KeepConfiguration=yes"
+    told = (
+        "manager: systemd-networkd manages eth0 and keeps virtual addresses: KeepConfiguration=yes"
+    )
     assert told in found["pass"]
 
 
-def test_a_starved_doctor_says_so(make_lab: Callable[..., Lab]) -> None:
+def test_a_starved_doctor_says_so(make_lab: MakeLab) -> None:
     """It was stopped while it listened, as by a hypervisor; a question waits when it goes on."""
     lab = make_lab(2, ipv6=False)
     node, other = lab.nodes
@@ -449,7 +444,7 @@ def test_a_starved_doctor_says_so(make_lab: Callable[..., Lab]) -> None:
     assert float(late) > 0.3
 
 
-def test_a_kernel_that_has_given_up_its_clock_is_told(make_lab: Callable[..., Lab]) -> None:
+def test_a_kernel_that_has_given_up_its_clock_is_told(make_lab: MakeLab) -> None:
     """A file in place of the kernel's: the machine's own clock is left alone."""
     lab = make_lab(1, ipv6=False)
     place = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
@@ -458,7 +453,7 @@ def test_a_kernel_that_has_given_up_its_clock_is_told(make_lab: Callable[..., La
     assert "clock: the kernel counts time with acpi_pm" in found["warn"]
 
 
-def test_scripts_are_judged_by_where_they_lie(make_lab: Callable[..., Lab]) -> None:
+def test_scripts_are_judged_by_where_they_lie(make_lab: MakeLab) -> None:
     """One that cannot be run fails only where the node would not serve without it."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -485,7 +480,7 @@ def test_scripts_are_judged_by_where_they_lie(make_lab: Callable[..., Lab]) -> N
     assert said.startswith("script: OPENSHIFT_HA_CHECK_SCRIPT: /run/absent.sh is missing: ")
 
 
-def test_chains_that_the_agent_never_opens_are_named(make_lab: Callable[..., Lab]) -> None:
+def test_chains_that_the_agent_never_opens_are_named(make_lab: MakeLab) -> None:
     """Before input and after output; those of iptables are tables of nftables."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -500,9 +495,7 @@ def test_chains_that_the_agent_never_opens_are_named(make_lab: Callable[..., Lab
     assert "ingress and prerouting" in advice_of(node, "firewall")
 
 
-def test_names_that_nobody_answers_have_a_line_of_their_own(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_names_that_nobody_answers_have_a_line_of_their_own(make_lab: MakeLab) -> None:
     """The interface is fine; an init container may choose to let run wait for DNS."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -520,8 +513,8 @@ def test_names_that_nobody_answers_have_a_line_of_their_own(
 # --- while an agent runs ------------------------------------------------------------------------
 
 
-def test_a_second_holder_is_found_by_the_first(make_lab: Callable[..., Lab]) -> None:
-    """The agent here has the address, and so has somebody else."""
+def test_a_second_holder_is_found_by_the_first(make_lab: MakeLab) -> None:
+    """The agent here has the address, and so has another host."""
     lab = make_lab(2, ipv6=False)
     node, stranger = lab.nodes
     address = lab.virtual(1)
@@ -535,9 +528,7 @@ def test_a_second_holder_is_found_by_the_first(make_lab: Callable[..., Lab]) -> 
     )
 
 
-def test_an_agents_own_variables_are_looked_at_where_there_are_none(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_an_agents_own_variables_are_looked_at_where_there_are_none(make_lab: MakeLab) -> None:
     """As in a shell on a host whose service has an environment file."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -555,9 +546,7 @@ def test_an_agents_own_variables_are_looked_at_where_there_are_none(
 # --- multicast that gets lost -------------------------------------------------------------------
 
 
-def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(make_lab: MakeLab) -> None:
     """What ``doctor`` says is set as it is, and one node has the address."""
     lab = make_lab(2, ipv6=False)
     lab.switch.drop_multicast()
@@ -580,7 +569,7 @@ def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(
     assert lab.recorder.seconds_with_two(address) == 0
 
 
-def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: Callable[..., Lab]) -> None:
+def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> None:
     """Both serve, neither hears the other: one yields, and says why."""
     lab = make_lab(2, ipv6=False)
     lab.switch.drop_multicast()

@@ -1,4 +1,4 @@
-"""drain and undrain with real keepalived: addresses move, stay away, and never to nobody."""
+"""drain and undrain with real keepalived: addresses move, stay away, and are never on no node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     ConfigMap,
@@ -27,15 +27,13 @@ from tests.lab.scenarios import (
     wait_for_line,
     wait_for_status,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
-
-#: 3 adverts, the longest skew and a second: whoever is there has spoken by then.
+#: 3 adverts, the longest skew and a second: every node that is there has spoken by then.
 SILENCE = 5.0
 RUN_DIRECTORY = "/run/ipfailover-agent"
 #: Starts the agent again and again, as a service manager does.
@@ -64,9 +62,7 @@ def kill_agent(node: Node) -> None:
 
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
-def test_a_drained_node_hands_its_addresses_over_at_once(
-    make_lab: Callable[..., Lab], wire: str
-) -> None:
+def test_a_drained_node_hands_its_addresses_over_at_once(make_lab: MakeLab, wire: str) -> None:
     """Both families move in the skew of the other; they stay there until it is undrained."""
     lab = make_lab(2)
     families = [lab.virtual(1)] if wire == "unicast" else [lab.virtual(1), lab.virtual6(1)]
@@ -83,7 +79,7 @@ def test_a_drained_node_hands_its_addresses_over_at_once(
     wait_for_each(lab, families, timeout=2, among=[second])
     for address in families:
         nobody = lab.recorder.seconds_with_none(address, since=before)
-        print(f"{wire} {address}: nobody for {nobody:.3f} s, verdict after {took:.2f} s")
+        print(f"{wire} {address}: no holder for {nobody:.3f} s, verdict after {took:.2f} s")
         # the skew of priority 210 in version 2 is 0.18 s, in version 3 as well
         assert nobody < 1.0
         assert lab.recorder.seconds_with_two(address, since=before) == 0
@@ -107,7 +103,7 @@ def test_a_drained_node_hands_its_addresses_over_at_once(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
-def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: Callable[..., Lab], wire: str) -> None:
+def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: MakeLab, wire: str) -> None:
     """Code 69; the address is back after the silence and an election. Forced, it stays off."""
     lab = make_lab(2)
     node, other = lab.nodes
@@ -137,8 +133,8 @@ def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: Callable[..., Lab], 
     lab.wait_for_holder(address, timeout=ELECTION, among=[node])
 
 
-def test_a_lone_candidate_does_not_stay_away(make_lab: Callable[..., Lab]) -> None:
-    """Asked before its first election: it serves, and the command says that nobody else does."""
+def test_a_lone_candidate_does_not_stay_away(make_lab: MakeLab) -> None:
+    """Asked before its first election: it serves, and the command names no other node."""
     lab = make_lab(1)
     (node,) = lab.nodes
     address = lab.virtual(1)
@@ -150,7 +146,7 @@ def test_a_lone_candidate_does_not_stay_away(make_lab: Callable[..., Lab]) -> No
     assert lab.wait_for_holder(address, timeout=1) is node
 
 
-def test_a_drain_ends_by_itself(make_lab: Callable[..., Lab]) -> None:
+def test_a_drain_ends_by_itself(make_lab: MakeLab) -> None:
     """--for 5 with a node that comes back at once."""
     lab = make_lab(2)
     addresses = numbered(lab, 2)
@@ -168,7 +164,7 @@ def test_a_drain_ends_by_itself(make_lab: Callable[..., Lab]) -> None:
 
 
 @pytest.mark.slow
-def test_a_drain_outlives_the_agent_and_keepalived(make_lab: Callable[..., Lab]) -> None:
+def test_a_drain_outlives_the_agent_and_keepalived(make_lab: MakeLab) -> None:
     """Both killed, one after the other: the other node keeps the address all along."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -202,9 +198,7 @@ def test_a_drain_outlives_the_agent_and_keepalived(make_lab: Callable[..., Lab])
     assert "had taken over" in events(first, "drain.undone")[0]
 
 
-def test_an_agent_killed_right_after_the_request_leaves_nobody_without(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_an_agent_killed_right_after_the_request_leaves_nobody_without(make_lab: MakeLab) -> None:
     """A lone node: whether or not the drain was noted, the address comes back."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -222,9 +216,7 @@ def test_an_agent_killed_right_after_the_request_leaves_nobody_without(
     assert set(drained(node).values()) == {None}
 
 
-def test_a_reload_keeps_drains_and_says_what_becomes_of_them(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_reload_keeps_drains_and_says_what_becomes_of_them(make_lab: MakeLab) -> None:
     """An added address is drained as well; one that is gone is let go."""
     lab = make_lab(2)
     addresses = numbered(lab, 3)
@@ -256,10 +248,8 @@ def test_a_reload_keeps_drains_and_says_what_becomes_of_them(
     assert "a reload removed it" in events(first, "drain.ended")[0]
 
 
-def test_two_nodes_drained_at_once_leave_no_address_with_nobody(
-    make_lab: Callable[..., Lab],
-) -> None:
-    """Whoever is told that it is drained has somebody else serve."""
+def test_two_nodes_drained_at_once_leave_no_address_with_nobody(make_lab: MakeLab) -> None:
+    """Where the verdict is drained, another node serves."""
     lab = make_lab(2)
     addresses = numbered(lab, 4)
     start_everywhere(lab, variables(*addresses, **unicast(lab)))
@@ -271,7 +261,7 @@ def test_two_nodes_drained_at_once_leave_no_address_with_nobody(
     wait_for_each(lab, addresses, timeout=10)
 
 
-def test_a_drained_node_without_its_link_stays_drained(make_lab: Callable[..., Lab]) -> None:
+def test_a_drained_node_without_its_link_stays_drained(make_lab: MakeLab) -> None:
     """Work on its network is what it was drained for; nothing comes back with the link."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -289,7 +279,7 @@ def test_a_drained_node_without_its_link_stays_drained(make_lab: Callable[..., L
     assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
 
 
-def test_254_addresses_are_drained_together(make_lab: Callable[..., Lab]) -> None:
+def test_254_addresses_are_drained_together(make_lab: MakeLab) -> None:
     """One verdict for all of them; those that the other held already are never disturbed."""
     lab = make_lab(2, ipv6=False)
     addresses = [f"198.51.100.{octet}" for octet in range(1, 255)]
@@ -305,7 +295,7 @@ def test_254_addresses_are_drained_together(make_lab: Callable[..., Lab]) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     wait_for_each(lab, addresses, timeout=6, among=[second])
     nobody = max(lab.recorder.seconds_with_none(each, since=before) for each in addresses)
-    print(f"254: verdict after {took:.2f} s, nobody for at most {nobody:.2f} s")
+    print(f"254: verdict after {took:.2f} s, no holder for at most {nobody:.2f} s")
     # both keepaliveds change 127 instances one by one: as with a stop, and the machine is busy
     assert nobody < 6
     assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 254

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import ask, command, serve_ranked, status
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ask, command, serve_ranked, status
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 _EXACT = 0.1  # seconds between what one node sees and what the recorder saw
 
@@ -29,7 +27,7 @@ def drained(node: Node) -> list[str | None]:
 
 @pytest.mark.timing
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])
-def test_a_drill_moves_measures_and_puts_back(make_lab: Callable[..., Lab], mode: str) -> None:
+def test_a_drill_moves_measures_and_puts_back(make_lab: MakeLab, mode: str) -> None:
     """The promise is kept; with preempt the address comes home."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -52,7 +50,7 @@ def test_a_drill_moves_measures_and_puts_back(make_lab: Callable[..., Lab], mode
     assert lab.recorder.seconds_with_two(address) < _EXACT  # it preempts when it comes home
 
 
-def test_a_drill_says_what_it_does_to_a_person(make_lab: Callable[..., Lab]) -> None:
+def test_a_drill_says_what_it_does_to_a_person(make_lab: MakeLab) -> None:
     """Without a name it takes the first instance that is held here."""
     lab = make_lab(2)
     holder = serve_ranked(lab, lab.virtual(1), lab.virtual(2))
@@ -67,8 +65,8 @@ def test_a_drill_says_what_it_does_to_a_person(make_lab: Callable[..., Lab]) -> 
     assert "run it on the node that holds it" in refused.stderr
 
 
-def test_a_lone_node_keeps_its_address(make_lab: Callable[..., Lab]) -> None:
-    """Nobody takes over: the drain is undone, and the exit code says so."""
+def test_a_lone_node_keeps_its_address(make_lab: MakeLab) -> None:
+    """No node takes over: the drain is undone, and the exit code shows it."""
     lab = make_lab(1)
     holder = serve_ranked(lab, lab.virtual(1))
     done = ask(holder, "drill")
@@ -84,7 +82,7 @@ def test_a_lone_node_keeps_its_address(make_lab: Callable[..., Lab]) -> None:
     assert "is no instance or address here" in unknown.stderr
 
 
-def test_a_drill_that_is_stopped_leaves_nothing_drained(make_lab: Callable[..., Lab]) -> None:
+def test_a_drill_that_is_stopped_leaves_nothing_drained(make_lab: MakeLab) -> None:
     """Ctrl-C in the middle."""
     lab = make_lab(1)
     holder = serve_ranked(lab, lab.virtual(1))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.planning import priority
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     RELEASE,
@@ -28,9 +28,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 
 def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:
@@ -42,7 +40,7 @@ def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:
     assert "(ipfailover_VIP_1) Entering MASTER STATE" in holder.stdout()
     assert f"{address}/32" in holder.addresses()
     assert lab.client.ask(address) == holder.name
-    stays(2.5)  # two adverts: whoever has not heard of the holder would show now
+    stays(2.5)  # two adverts: a node that has not heard of the holder would show now
     assert lab.recorder.holders(address) == [holder.name]
     assert lab.recorder.seconds_with_two(address) < 1
     assert lab.recorder.seconds_with_none(address) < 1
@@ -52,7 +50,7 @@ def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:
 
 
 def test_several_addresses_are_spread_by_priority_over_multicast(lab: Lab) -> None:
-    """Nobody lists the nodes: each address is where its priority is highest, no node has none."""
+    """No list of nodes: each address is where its priority is highest, no node has none."""
     addresses = numbered(lab, 12)
     start_everywhere(lab, variables(*addresses, PREEMPTION="preempt"))
     expected = {
@@ -120,7 +118,7 @@ def test_a_planned_stop_hands_over_and_leaves_nothing(lab: Lab, number: signal.S
         outage = watch.worst_outage(since=asked)
     gap = lab.recorder.seconds_with_none(address, since=asked)
     assert holder.wait() == 0
-    print(f"planned stop: nobody held it for {gap:.2f} s, the client saw {outage:.2f} s")
+    print(f"planned stop: no node held it for {gap:.2f} s, the client saw {outage:.2f} s")
     assert gap < PLANNED
     assert lab.recorder.seconds_with_two(address, since=asked) == 0
     assert virtual_addresses(holder) == []
@@ -135,11 +133,11 @@ def test_a_planned_stop_among_known_peers_takes_no_time(lab: Lab) -> None:
     lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(holder))
     gap = lab.recorder.seconds_with_none(address, since=asked)
     assert holder.wait() == 0
-    print(f"planned stop among known peers: nobody held it for {gap:.3f} s")
+    print(f"planned stop among known peers: no node held it for {gap:.3f} s")
     assert gap < 0.5
 
 
-def test_a_planned_stop_of_sixty_addresses_leaves_none(make_lab: Callable[..., Lab]) -> None:
+def test_a_planned_stop_of_sixty_addresses_leaves_none(make_lab: MakeLab) -> None:
     """TERM while sixty addresses are held: all of them move, none stays, exit code 0."""
     lab = make_lab(2)
     addresses = numbered(lab, 60)
@@ -176,7 +174,7 @@ def test_all_nodes_are_stopped_and_started_at_once(lab: Lab) -> None:
 
 
 def test_without_preemption_a_returning_node_leaves_the_address_where_it_is(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """``nopreempt``: the former holder has the higher priority and stays BACKUP."""
     lab = make_lab(2)
@@ -194,7 +192,7 @@ def test_without_preemption_a_returning_node_leaves_the_address_where_it_is(
 
 
 def test_a_preemption_delay_moves_the_address_back_after_it_and_not_before(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """``preempt_delay 6``: six seconds after its return the former holder has it again."""
     lab = make_lab(2)

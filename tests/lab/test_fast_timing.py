@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PORT,
     ConfigMap,
@@ -31,11 +31,10 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import TracebackType
+    from collections.abc import Iterator
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 _FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "0.25", "ADDRESS_LEASE": "1"}
 _MARGIN = 0.2  # seconds: this machine has other things to do
@@ -65,18 +64,13 @@ class Connecting:
         self._lab.wait_until(lambda: bool(self._served), timeout=5, what="the client is served")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self._stopping.set()
         self._thread.join()
 
     @property
     def node(self) -> str:
-        """Return who served it last."""
+        """Return the node that served it last."""
         return self._served[-1][1]
 
     def longest_gap(self) -> float:
@@ -119,7 +113,7 @@ def unreachable(node: Node, why: str, port: int = PORT) -> str:
 def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
     lab: Lab, phase: float
 ) -> None:
-    """By a client that connects, whenever between two probes it dies; nobody is held twice."""
+    """By a client that connects, whenever between two probes it dies; no address is held twice."""
     address = lab.virtual(1)
     holder = serve_fast(lab, address)
     with Connecting(lab, address) as client:
@@ -152,7 +146,7 @@ def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> 
         stays(1)
         gap = client.longest_gap()
         two = lab.recorder.seconds_with_two(address, since=began)
-        print(f"silent death: nobody served for {gap:.3f} s, two for {two:.3f} s")
+        print(f"silent death: no node served for {gap:.3f} s, two for {two:.3f} s")
         assert client.node == "n2"
     assert gap <= 0.6 + _MARGIN
     assert two <= 1.8 + _MARGIN
@@ -161,7 +155,7 @@ def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> 
 # --- what does not move an address --------------------------------------------------------------
 
 
-def test_a_flapping_port_counts_by_rise_and_fall(make_lab: Callable[..., Lab]) -> None:
+def test_a_flapping_port_counts_by_rise_and_fall(make_lab: MakeLab) -> None:
     """Shorter than ``fall`` rounds nothing happens; ``rise`` rounds pass before it is trusted."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -182,23 +176,21 @@ def test_a_flapping_port_counts_by_rise_and_fall(make_lab: Callable[..., Lab]) -
     node.application.stop()
     wait_for_line(node, "event=check.failed", timeout=5)
     assert 1.5 < time.monotonic() - stopped
-    lab.wait_until(
-        lambda: lab.recorder.holders(address) == [], timeout=3, what="nobody to hold it"
-    )
+    lab.wait_until(lambda: lab.recorder.holders(address) == [], timeout=3, what="no node holds it")
     began = time.monotonic()
     node.application.start()
     lab.wait_for_holder(address, timeout=5)
     assert 1.0 < time.monotonic() - began
 
 
-def test_a_port_that_accepts_slowly_answers_all_the_same(make_lab: Callable[..., Lab]) -> None:
+def test_a_port_that_accepts_slowly_answers_all_the_same(make_lab: MakeLab) -> None:
     """The kernel answers for a busy application, and probes do not fill its queue."""
     lab = make_lab(1, applications=False)
     (node,) = lab.nodes
     address = lab.virtual(1)
     with node.network.open_socket(socket.AF_INET, socket.SOCK_STREAM) as lazy:
         lazy.bind(("0.0.0.0", PORT))
-        lazy.listen(4)  # and nobody ever accepts
+        lazy.listen(4)  # and no program ever accepts
         node.start(variables(address, **{**_FAST, "CHECK_INTERVAL": "0.1"}))
         lab.wait_for_holder(address, timeout=ELECTION)
         stays(3)  # thirty probes
@@ -227,9 +219,7 @@ def test_a_port_behind_a_firewall_that_drops_times_out(lab: Lab) -> None:
     wait_for_state(holder, "BACKUP")
 
 
-def test_nobody_holds_an_address_before_its_port_has_answered(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_nobody_holds_an_address_before_its_port_has_answered(make_lab: MakeLab) -> None:
     """Nothing answers from the start on: FAULT, never MASTER, until something does."""
     lab = make_lab(1, applications=False)
     (node,) = lab.nodes
@@ -244,7 +234,7 @@ def test_nobody_holds_an_address_before_its_port_has_answered(
     lab.wait_for_holder(address, timeout=ELECTION)
 
 
-def test_many_ports_are_probed_side_by_side(make_lab: Callable[..., Lab]) -> None:
+def test_many_ports_are_probed_side_by_side(make_lab: MakeLab) -> None:
     """A hundred ports ten times a second, on time; one of them that fails is named."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -284,9 +274,7 @@ def listening(node: Node, ports: range) -> Iterator[list[socket.socket]]:
 
 
 @pytest.mark.slow
-def test_a_reload_from_script_to_probes_and_back_keeps_the_address(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_reload_from_script_to_probes_and_back_keeps_the_address(make_lab: MakeLab) -> None:
     """The application is healthy all along: the holder stays, and each way still sees it die."""
     lab = make_lab(2)
     holder, other = lab.nodes
@@ -320,9 +308,7 @@ def test_a_reload_from_script_to_probes_and_back_keeps_the_address(
         wait_for_state(node, "BACKUP")
 
 
-def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(make_lab: MakeLab) -> None:
     """What was found so far holds only until the probes know better."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -343,7 +329,7 @@ def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(
 # --- what the node lacks ------------------------------------------------------------------------
 
 
-def test_a_full_disk_does_not_hide_a_dead_application(make_lab: Callable[..., Lab]) -> None:
+def test_a_full_disk_does_not_hide_a_dead_application(make_lab: MakeLab) -> None:
     """The verdict needs no room; only the reason does."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -359,9 +345,7 @@ def test_a_full_disk_does_not_hide_a_dead_application(make_lab: Callable[..., La
     lab.wait_for_holder(address, timeout=5)
 
 
-def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(make_lab: MakeLab) -> None:
     """Once each, and only where something is fast."""
     lab = make_lab(1)
     (node,) = lab.nodes

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.errors import ExitCode
-from tests.lab.namespaces import TOOL_PATH, base_environment
-from tests.lab.scenarios import (
+from tests.lab.kit.namespaces import TOOL_PATH, base_environment
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     RELEASE,
     ConfigMap,
     ask,
     events,
+    peers,
     serve_ranked,
     stays,
     variables,
@@ -29,10 +30,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 TAG = f"ipfailover-agent {NAME}"
 NOTICED = 10.0  # seconds: how long rules may be missing after a firewall was loaded again
@@ -98,7 +97,7 @@ def ruleset(node: Node) -> str:
 
 
 def ours(node: Node) -> list[str]:
-    """Return the rules that carry our comment."""
+    """Return the rules that have the agent's comment."""
     return [line.strip() for line in ruleset(node).splitlines() if f'comment "{TAG}"' in line]
 
 
@@ -106,13 +105,6 @@ def wanted(mode: str, node: Node, other: Node) -> set[str]:
     """Return the addresses that VRRP is let in for: the groups, and peers where they are named."""
     groups = {"224.0.0.18", "ff02::12"}
     return groups if mode == "multicast" else {*groups, other.ip, other.ipv6} - {node.ip}
-
-
-def peers(lab: Lab, mode: str) -> dict[str, str]:
-    """Return the variable that names all nodes, both families, for unicast."""
-    if mode == "multicast":
-        return {}
-    return {"UNICAST_PEERS": ",".join(each for node in lab.nodes for each in (node.ip, node.ipv6))}
 
 
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])
@@ -127,7 +119,7 @@ def peers(lab: Lab, mode: str) -> dict[str, str]:
     ],
 )
 def test_vrrp_is_let_in_and_each_address_has_one_holder(
-    make_lab: Callable[..., Lab], wall: str, mode: str, variable: str
+    make_lab: MakeLab, wall: str, mode: str, variable: str
 ) -> None:
     """Both families. Each rule is tagged and logged; afterwards the rules are what they were."""
     lab = make_lab(2)
@@ -167,9 +159,9 @@ def test_vrrp_is_let_in_and_each_address_has_one_holder(
 
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])
 def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_back(
-    make_lab: Callable[..., Lab], tmp_path: Path, mode: str
+    make_lab: MakeLab, tmp_path: Path, mode: str
 ) -> None:
-    """The contest bounds the time with two; with the rules nobody is held; off removes them."""
+    """The contest bounds the time with two; with the rules none is held; off removes them."""
     lab = make_lab(2)
     address = lab.virtual(1)
     first, second = lab.nodes
@@ -212,7 +204,7 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     assert events(first, "keepalived.exited") == events(second, "keepalived.exited") == []
 
 
-def test_another_name_tags_the_rules_anew(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+def test_another_name_tags_the_rules_anew(make_lab: MakeLab, tmp_path: Path) -> None:
     """A reload that changes the configuration's name leaves none of the former name."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -236,9 +228,9 @@ def test_another_name_tags_the_rules_anew(make_lab: Callable[..., Lab], tmp_path
 
 @pytest.mark.parametrize("wall", ["policy drop", IPTABLES_WALL])
 def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
-    make_lab: Callable[..., Lab], wall: str
+    make_lab: MakeLab, wall: str
 ) -> None:
-    """A flush drops our rules: they are back within ten seconds, and the holder stays."""
+    """A flush drops the agent's rules: they are back within ten seconds, and the holder stays."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
     for node in lab.nodes:
@@ -269,8 +261,8 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
     wait_for_each(lab, addresses, timeout=ADOPTED, among=[holder])
 
 
-def test_rules_of_a_killed_container_are_removed_by_release(make_lab: Callable[..., Lab]) -> None:
-    """SIGKILL leaves them; ``release`` takes ours and no others."""
+def test_rules_of_a_killed_container_are_removed_by_release(make_lab: MakeLab) -> None:
+    """SIGKILL leaves them; ``release`` takes the agent's and no others."""
     lab = make_lab(1)
     (node,) = lab.nodes
     put_up(node, "policy drop")
@@ -301,9 +293,7 @@ exit 2
 """
 
 
-def test_a_start_that_keepalived_refuses_leaves_no_rule(
-    make_lab: Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_a_start_that_keepalived_refuses_leaves_no_rule(make_lab: MakeLab, tmp_path: Path) -> None:
     """The rules were in before keepalived said no; the agent ends, and they are gone."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -324,7 +314,7 @@ def test_a_start_that_keepalived_refuses_leaves_no_rule(
 
 @pytest.mark.parametrize("fault", ["nft is not there", "no right to use it"])
 def test_an_nft_that_cannot_do_it_fails_no_start(
-    make_lab: Callable[..., Lab], tmp_path: Path, fault: str
+    make_lab: MakeLab, tmp_path: Path, fault: str
 ) -> None:
     """An error event that says why, once; the address is served and the stop is clean."""
     lab = make_lab(1)
@@ -356,7 +346,7 @@ def test_an_nft_that_cannot_do_it_fails_no_start(
     assert virtual_addresses(node) == []
 
 
-def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: Callable[..., Lab]) -> None:
+def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: MakeLab) -> None:
     """As firewalld does: an nft that stays, ``flags owner``. No rule gets in, and that is said."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -386,7 +376,7 @@ def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: Callable[...
     assert advice in done.stdout
 
 
-def test_rules_that_nft_cannot_see_are_named_at_the_start(make_lab: Callable[..., Lab]) -> None:
+def test_rules_that_nft_cannot_see_are_named_at_the_start(make_lab: MakeLab) -> None:
     """Tables of iptables-legacy are another world: a warning, and the rest works."""
     lab = make_lab(1)
     (node,) = lab.nodes

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     ask,
     events,
     longest_gap,
     noted,
+    peers,
     serve_ranked,
     status,
     stays,
@@ -22,13 +23,11 @@ from tests.lab.scenarios import (
     wait_for_state,
     wait_for_status,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 BRIDGE = "br-ex"
 #: At most 2 s from the address to a restart, the end of keepalived, a start, a busy machine.
@@ -78,22 +77,15 @@ def remake(node: Node, *, pause: float = 0.3, addresses: bool = True) -> None:
     make_bridge(node, addresses=addresses)
 
 
-def peers(lab: Lab, *, unicast: bool) -> dict[str, str]:
-    """Return the variables that make every node a peer of the others, or none."""
-    if not unicast:
-        return {}
-    return {"UNICAST_PEERS": ",".join([f"{each.ip},{each.ipv6}" for each in lab.nodes])}
-
-
 def serve_on_bridges(
-    make_lab: Callable[..., Lab], *, unicast: bool, ipv6: bool = True, **more: str
+    make_lab: MakeLab, *, unicast: bool, ipv6: bool = True, **more: str
 ) -> tuple[Lab, list[str]]:
     """Have two nodes serve an address of each family on a bridge; the first holds both."""
     lab = make_lab(2, ipv6=ipv6)
     for node in lab.nodes:
         move_to_bridge(node)
     addresses = [lab.virtual(1), lab.virtual6(1)][: 2 if ipv6 else 1]
-    more |= peers(lab, unicast=unicast)
+    more |= peers(lab) if unicast else {}
     serve_ranked(lab, *addresses, NETWORK_INTERFACE=BRIDGE, PREEMPTION="preempt", **more)
     return lab, addresses
 
@@ -122,7 +114,7 @@ def wait_until_ready(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_a_node_moves_to_a_bridge_and_back(make_lab: Callable[..., Lab]) -> None:
+def test_a_node_moves_to_a_bridge_and_back(make_lab: MakeLab) -> None:
     """keepalived takes an interface that leaves a bridge for gone, also where it is not its own.
 
     It missed the link-local address then (2.2.7), and IPv6 stayed in FAULT for ever.
@@ -155,7 +147,7 @@ def wait_for_reloads(lab: Lab, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("unicast", [True, False], ids=["unicast", "multicast"])
 def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_both_at_once(
-    make_lab: Callable[..., Lab], *, unicast: bool
+    make_lab: MakeLab, *, unicast: bool
 ) -> None:
     """Both families have one holder again each time, and each can lose the other node."""
     lab, addresses = serve_on_bridges(make_lab, unicast=unicast)
@@ -176,7 +168,7 @@ def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_bo
 
 @pytest.mark.timing
 def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for_a_restart(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """IPv4 by multicast, on a backup: it counts the holder's adverts again within a second."""
     lab, addresses = serve_on_bridges(make_lab, unicast=False, ipv6=False, MONITOR_PORT="0")
@@ -191,7 +183,7 @@ def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for
 
 @pytest.mark.slow
 def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """Ten times, every 2 s, on the holder: the other serves meanwhile, both are ready after it.
 
@@ -233,9 +225,9 @@ def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
 
 
 def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
-    """The old one is still there, under another name, with our addresses: they go."""
+    """The old one is still there, under another name, with the virtual addresses: they go."""
     lab, addresses = serve_on_bridges(make_lab, unicast=False)
     first, second = lab.nodes
     began = time.monotonic()
@@ -266,7 +258,7 @@ def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
 
 
 def test_an_instance_that_neither_hears_nor_takes_over_is_said_to_be_deaf_and_mended(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """The interface comes back with the same index: nothing shows it but that it hears nothing.
 
@@ -305,7 +297,7 @@ SOURCES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("variable", "late"), SOURCES.values(), ids=SOURCES)
 def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
-    make_lab: Callable[..., Lab], variable: str, late: str
+    make_lab: MakeLab, variable: str, late: str
 ) -> None:
     """Phase waiting, then it serves; without it FAULT with that cause; it serves again."""
     lab = make_lab(2)
@@ -345,7 +337,7 @@ def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
 
 
 def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """One value for all nodes: it is waited for, and certain who has it."""
     lab = make_lab(2)
@@ -365,7 +357,7 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
 
 
 def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_other_nodes(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """Its adverts would still leave, so that no node took over, and no client would reach it.
 
@@ -380,7 +372,7 @@ def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_
         more = {
             "PREEMPTION": "preempt",
             "NETWORK_INTERFACE": "eth0",
-            **peers(lab, unicast=unicast),
+            **(peers(lab) if unicast else {}),
         }
         serve_ranked(lab, *addresses, **more)
         wait_until_ready(lab)
@@ -442,7 +434,7 @@ def conflict_protection(node: Node) -> dict[str, object]:
 @pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["carrier", "link-local address"])
 def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
-    make_lab: Callable[..., Lab], lacks: str
+    make_lab: MakeLab, lacks: str
 ) -> None:
     """Contests follow the node: until then it is said for which instance they are off.
 
@@ -497,9 +489,7 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
 
 
 @pytest.mark.slow
-def test_holds_and_drains_stay_when_keepalived_is_started_anew(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_holds_and_drains_stay_when_keepalived_is_started_anew(make_lab: MakeLab) -> None:
     """A drained node stays drained; one that hears nothing of VRRP is never a second holder."""
     lab, addresses = serve_on_bridges(make_lab, unicast=False)
     first, second = lab.nodes

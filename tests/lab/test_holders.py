@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.scenarios import ELECTION, NAME, noted, serve_ranked, status, wait_for_line
+from tests.lab.kit.scenarios import ELECTION, NAME, noted, serve_ranked, status, wait_for_line
 from tests.lab.test_hostile import STRANGER, forged, sending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 
 def link_local(node: Node) -> str:
@@ -43,7 +43,7 @@ def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) 
 
 
 def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """By the node that holds it, and by one that stands by; a while later one is named again."""
     lab = make_lab(3)
@@ -70,9 +70,9 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
 @pytest.mark.slow
 @pytest.mark.parametrize("cast", ["multicast", "unicast"])
 def test_one_status_of_any_node_answers_who_holds_the_address(
-    make_lab: Callable[..., Lab], cast: str
+    make_lab: MakeLab, cast: str
 ) -> None:
-    """Through a crash and a planned stop, for both families; unknown when nobody is heard."""
+    """Through a crash and a planned stop, for both families; unknown when no node is heard."""
     lab = make_lab(3)
     first, second, third = lab.nodes
     more = {}
@@ -106,7 +106,7 @@ def test_one_status_of_any_node_answers_who_holds_the_address(
     wait_until_named(lab, (third,), own["n3"])
     first.start()
     wait_until_named(lab, (first, third), own["n3"])
-    # Nobody may serve here, so that nobody is heard once the other one has left.
+    # No node may serve here, so that none is heard once the other one has left.
     first.application.stop()
     third.terminate()
     third.wait()

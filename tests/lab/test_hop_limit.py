@@ -5,15 +5,13 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from tests.lab.raw import keepalived_config
-from tests.lab.scenarios import ELECTION, variables, wait_for_line
-from tests.lab.waiting import wait_until
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.scenarios import ELECTION, variables, wait_for_line
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 HOP_LIMIT = 37
 PLACE = 14 + 7  # of the hop limit in a frame: an Ethernet header, then RFC 8200 section 3
@@ -34,8 +32,8 @@ def hop_limits(node: Node, wanted: int) -> list[int]:
     return found
 
 
-def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: Callable[..., Lab]) -> None:
-    """Plain keepalived sends with the interface's; a node of ours with 255, as the RFC wants.
+def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: MakeLab) -> None:
+    """Plain keepalived sends with the interface's; an agent's node with 255, as the RFC wants.
 
     The plain one takes over a node that does not hear it: its adverts say so, not a rumour.
     """

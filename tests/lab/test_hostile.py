@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     events,
@@ -22,14 +22,14 @@ from tests.lab.scenarios import (
     variables,
     wait_for_each,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 from tests.support import frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 STRANGER = IPv4Address("192.0.2.66")
 GROUP = IPv4Address("224.0.0.18")
@@ -69,7 +69,7 @@ def sending(node: Node, make: Callable[[], bytes], *, rate: float) -> Iterator[N
 
 
 @pytest.mark.timing
-def test_a_flood_of_forged_senders_costs_no_lease(make_lab: Callable[..., Lab]) -> None:
+def test_a_flood_of_forged_senders_costs_no_lease(make_lab: MakeLab) -> None:
     """They use another id, so that only the agent looks at them; each is a new rival."""
     lab = make_lab(2, ipv6=False)
     holder, stranger = lab.nodes
@@ -89,7 +89,7 @@ def test_a_flood_of_forged_senders_costs_no_lease(make_lab: Callable[..., Lab]) 
     assert [] == events(holder, "lease.late") + events(holder, "lease.lapsed")
 
 
-def test_nobody_yields_to_a_host_behind_a_router(make_lab: Callable[..., Lab]) -> None:
+def test_nobody_yields_to_a_host_behind_a_router(make_lab: MakeLab) -> None:
     """Two packets a second, to both nodes' own addresses, with no password."""
     lab = make_lab(3, ipv6=False)
     *nodes, router = lab.nodes
@@ -120,7 +120,7 @@ def test_nobody_yields_to_a_host_behind_a_router(make_lab: Callable[..., Lab]) -
 
 @pytest.mark.parametrize("how", ["reload", "stop"])
 def test_a_keepalived_that_hangs_before_a_signal_holds_no_address_for_long(
-    make_lab: Callable[..., Lab], how: str
+    make_lab: MakeLab, how: str
 ) -> None:
     """The reload is never confirmed, the stop takes five seconds; others take over meanwhile."""
     lab = make_lab(2, ipv6=False)
@@ -144,7 +144,7 @@ def test_a_keepalived_that_hangs_before_a_signal_holds_no_address_for_long(
     assert len(lab.recorder.changes(address, since=since)) == 2  # it was taken over for good
 
 
-def test_conflicts_that_are_to_be_resolved_from_now_on_are(make_lab: Callable[..., Lab]) -> None:
+def test_conflicts_that_are_to_be_resolved_from_now_on_are(make_lab: MakeLab) -> None:
     """Both have been MASTER since before the wire was watched."""
     lab = make_lab(2, ipv6=False)
     address = lab.virtual(1)
@@ -161,8 +161,8 @@ def test_conflicts_that_are_to_be_resolved_from_now_on_are(make_lab: Callable[..
     lab.wait_for_holder(address, timeout=5)
 
 
-def test_a_long_reload_is_no_reason_to_yield(make_lab: Callable[..., Lab]) -> None:
-    """keepalived hears nobody while it reads a file with 240 instances: for a second or more."""
+def test_a_long_reload_is_no_reason_to_yield(make_lab: MakeLab) -> None:
+    """keepalived hears no node while it reads a file with 240 instances: for a second or more."""
     lab = make_lab(2, ipv6=False)
     everything = [f"198.18.0.{number}" for number in range(1, 241)]
     source = ConfigMap(lab.directory / "variables", variables(*everything))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.namespaces import base_environment
-from tests.lab.scenarios import (
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.scenarios import (
     ELECTION,
     UNPLANNED,
     ConfigMap,
@@ -24,10 +24,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 BASE = "http://127.0.0.1:63000"
 #: The agent without what only developers have: structlog loads rich where there is one.
@@ -125,7 +123,7 @@ def wait_for_more(lab: Lab, node: Node, name: str) -> None:
     )
 
 
-def test_probes_and_metrics_follow_a_failover(make_lab: Callable[..., Lab]) -> None:
+def test_probes_and_metrics_follow_a_failover(make_lab: MakeLab) -> None:
     """Both are ready all the time; who holds, how often, and what was sent are told."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -153,9 +151,7 @@ def test_probes_and_metrics_follow_a_failover(make_lab: Callable[..., Lab]) -> N
     assert 1.0 == metric(second, "ipfailover_ready")[""]
 
 
-def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(make_lab: MakeLab) -> None:
     """It is the agent's to restart."""
     lab = make_lab(1)
     node = serve_ranked(lab, lab.virtual(1))
@@ -169,7 +165,7 @@ def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(
     wait_for_probe(lab, node, 200, "ready", timeout=30)
 
 
-def test_a_drained_node_is_ready_and_says_so(make_lab: Callable[..., Lab]) -> None:
+def test_a_drained_node_is_ready_and_says_so(make_lab: MakeLab) -> None:
     """A roll-out goes on: the node does what it is meant to do."""
     lab = make_lab(2)
     first = serve_ranked(lab, lab.virtual(1))
@@ -191,9 +187,7 @@ def test_a_drained_node_is_ready_and_says_so(make_lab: Callable[..., Lab]) -> No
     )
 
 
-def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(make_lab: MakeLab) -> None:
     """One leaves an address out, one waits for a configuration that can be used.
 
     An empty name in a probe is any name.
@@ -221,7 +215,7 @@ def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(
 
 
 @pytest.mark.timing
-def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
+def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
     """A page that takes 0.3 s takes some 0.3 s, a connection of the agent's own next to nothing.
 
     The verdict of a check that is replaced goes with it.
@@ -256,7 +250,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
                 and metric(node, "ipfailover_check_success") == {"": 1.0}
             ),
             timeout=5,
-            what="the script has succeeded, and nobody says how long it took",
+            what="the script has succeeded, and no duration is known",
         )
         source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
         reload(node)
@@ -269,7 +263,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: Callable[..., Lab]) -> None:
 
 @pytest.mark.timing
 @pytest.mark.slow
-def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: Callable[..., Lab]) -> None:
+def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: MakeLab) -> None:
     """Ten requests a second for everything there is."""
     lab = make_lab(1, applications=False)
     [node] = lab.nodes
@@ -297,7 +291,7 @@ def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: Callable[.
     assert resident(node) < MEMORY[254]
 
 
-def test_the_agent_needs_little_memory(make_lab: Callable[..., Lab]) -> None:
+def test_the_agent_needs_little_memory(make_lab: MakeLab) -> None:
     """With everything that it answers made at least once."""
     lab = make_lab(1)
     [node] = lab.nodes

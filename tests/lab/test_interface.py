@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     RELEASE,
@@ -21,10 +21,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 LATE = "late0"
 ADDRESS = "198.51.100.50"
@@ -47,7 +45,7 @@ def remove_interface(node: Node) -> None:
     node.network.ip([f"link del {LATE}"])
 
 
-def test_a_missing_interface_is_waited_for(make_lab: Callable[..., Lab]) -> None:
+def test_a_missing_interface_is_waited_for(make_lab: MakeLab) -> None:
     """Phase waiting, not ready, said; when it appears its address is served there."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -70,9 +68,7 @@ def test_a_missing_interface_is_waited_for(make_lab: Callable[..., Lab]) -> None
     assert ADDRESS not in node.run(["ip", "address", "show", "dev", LATE]).stdout
 
 
-def test_an_interface_that_goes_away_and_returns_serves_again(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_an_interface_that_goes_away_and_returns_serves_again(make_lab: MakeLab) -> None:
     """Removed while it holds an address: the agent lives on; made anew, the address is back."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -81,7 +77,7 @@ def test_an_interface_that_goes_away_and_returns_serves_again(
     lab.wait_for_holder(ADDRESS, timeout=ELECTION)
     remove_interface(node)
     lab.wait_until(
-        lambda: lab.recorder.holders(ADDRESS) == [], timeout=RELEASE, what="nobody holds it"
+        lambda: lab.recorder.holders(ADDRESS) == [], timeout=RELEASE, what="no node holds it"
     )
     stays(2)  # whatever keepalived and the agent do about it
     assert node.is_running
@@ -94,7 +90,7 @@ def test_an_interface_that_goes_away_and_returns_serves_again(
 
 
 def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """No carrier: FAULT at once, another node takes over; with carrier again: BACKUP."""
     lab = make_lab(2)
@@ -109,9 +105,7 @@ def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(
     wait_for_state(first, "BACKUP", timeout=5)
 
 
-def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(make_lab: MakeLab) -> None:
     """The documented manifest names ``ens3``: served on eth0, an error each time, not ready."""
     lab = make_lab(2)
     address = lab.virtual(1)

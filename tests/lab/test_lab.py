@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.container import PROJECT
-from tests.lab.namespaces import LabError
-from tests.lab.processes import process
-from tests.lab.raw import keepalived_config
-from tests.lab.waiting import wait_until
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.processes import process
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.namespaces import NetworkNamespace
-    from tests.lab.node import Node
-    from tests.lab.switch import Direction
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.namespaces import NetworkNamespace
+    from tests.lab.kit.node import Node
+    from tests.lab.kit.switch import Direction
 
 
 def start_keepalived_everywhere(lab: Lab, address: str) -> Node:
@@ -36,7 +34,7 @@ def start_keepalived_everywhere(lab: Lab, address: str) -> Node:
     return lab.wait_for_holder(address)
 
 
-def test_a_lab_starts_fast_and_everybody_reaches_everybody(make_lab: Callable[..., Lab]) -> None:
+def test_a_lab_starts_fast_and_everybody_reaches_everybody(make_lab: MakeLab) -> None:
     """Three nodes stand within 1.5 s, and the client reaches every application, both families."""
     started = time.monotonic()
     lab = make_lab(3)
@@ -46,7 +44,7 @@ def test_a_lab_starts_fast_and_everybody_reaches_everybody(make_lab: Callable[..
     assert lab.nodes[1].addresses() == ["192.0.2.12/24", "fd00::12/64"]
 
 
-def test_a_lab_without_ipv6_has_none(make_lab: Callable[..., Lab]) -> None:
+def test_a_lab_without_ipv6_has_none(make_lab: MakeLab) -> None:
     """``ipv6=False`` leaves not even a link-local address."""
     lab = make_lab(1, ipv6=False)
     shown = lab.nodes[0].run(["ip", "-6", "address"]).stdout
@@ -149,7 +147,7 @@ def test_a_cut_node_and_the_rest_each_have_a_holder(lab: Lab) -> None:
     [("in", (True, False)), ("out", (False, True)), ("both", (False, False))],
 )
 def test_a_cut_loses_frames_of_its_direction_only(
-    make_lab: Callable[..., Lab], direction: Direction, expected: tuple[bool, bool]
+    make_lab: MakeLab, direction: Direction, expected: tuple[bool, bool]
 ) -> None:
     """Broadcasts of the node and to the node arrive as the direction says, and all when joined."""
     lab = make_lab(1, ipv6=False)
@@ -273,12 +271,12 @@ def test_exit_codes_are_the_commands(lab: Lab) -> None:
     assert node.output() == "said\n"
 
 
-def test_nothing_is_left_when_the_program_is_killed(make_lab: Callable[..., Lab]) -> None:
+def test_nothing_is_left_when_the_program_is_killed(make_lab: MakeLab) -> None:
     """SIGKILL of the program that made a lab ends every process of the lab."""
     make_lab(1).close()
     program = (
         "import sys, time\n"
-        "from tests.lab.lab import Lab\n"
+        "from tests.lab.kit.lab import Lab\n"
         "with Lab(2) as lab:\n"
         "    for node in lab.nodes: node.start({}, ['sh', '-c', 'echo up; exec sleep 4321'])\n"
         "    is_up = lambda: all(node.output() for node in lab.nodes)\n"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.renewals import Renewals
-from tests.lab.scenarios import (
+from tests.lab.kit.renewals import Renewals
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     events,
@@ -25,11 +25,11 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 FOR_EVER = 0xFFFFFFFF
 #: The kernel counts whole seconds and its timer is a lazy one; then other tests run beside.
@@ -62,7 +62,7 @@ def wait_for_lease(lab: Lab, node: Node, addresses: list[str], seconds: int) -> 
 @pytest.mark.parametrize("lease", [1, 3, 7])
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
 def test_the_kernel_removes_what_nobody_renews_any_more(
-    make_lab: Callable[..., Lab], fault: str, lease: int
+    make_lab: MakeLab, fault: str, lease: int
 ) -> None:
     """N to N + 1 s after the last renewal, both families, and no other node is needed."""
     lab = make_lab(1)
@@ -86,9 +86,7 @@ def test_the_kernel_removes_what_nobody_renews_any_more(
             assert lease - early <= gone - last.time <= lease + 1 + MARGIN
 
 
-def test_a_renewal_leaves_label_and_preferred_lifetime_alone(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_renewal_leaves_label_and_preferred_lifetime_alone(make_lab: MakeLab) -> None:
     """``eth0:vip`` for IPv4; IPv6 stays deprecated, so that the node never speaks with it."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -107,7 +105,7 @@ def test_a_renewal_leaves_label_and_preferred_lifetime_alone(
     assert lifetimes(node, addresses)[addresses[1]][1] == 0
 
 
-def test_a_reload_changes_the_lease_at_once(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+def test_a_reload_changes_the_lease_at_once(make_lab: MakeLab, tmp_path: Path) -> None:
     """3 s, off, 5 s, off again: the addresses are never away, and off means for ever."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -138,7 +136,7 @@ def test_a_reload_changes_the_lease_at_once(make_lab: Callable[..., Lab], tmp_pa
     assert events(node, "lease.late") == events(node, "lease.lapsed") == []
 
 
-def test_254_addresses_live_on_a_lease_of_one_second(make_lab: Callable[..., Lab]) -> None:
+def test_254_addresses_live_on_a_lease_of_one_second(make_lab: MakeLab) -> None:
     """None is lost in ten seconds; killed, all are gone within two."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -161,7 +159,7 @@ def test_254_addresses_live_on_a_lease_of_one_second(make_lab: Callable[..., Lab
 
 @pytest.mark.parametrize("is_frozen_too_long", [False, True], ids=["late", "lapsed"])
 def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
-    make_lab: Callable[..., Lab], *, is_frozen_too_long: bool
+    make_lab: MakeLab, *, is_frozen_too_long: bool
 ) -> None:
     """Half a lease late warns. keepalived itself sets a lapsed address again, on this node."""
     lease = 4
@@ -190,7 +188,7 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
             what="both are renewed again",
         )
     none = [lab.recorder.seconds_with_none(each, since=frozen) for each in addresses]
-    print(f"agent frozen, {event}: nobody held the addresses for {max(none):.2f} s")
+    print(f"agent frozen, {event}: no node held the addresses for {max(none):.2f} s")
     assert (max(none) > 0) is is_frozen_too_long
     assert max(none) <= 1
     assert len(events(holder, event)) == 1
@@ -200,9 +198,7 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
     assert events(holder, "lease.late" if is_frozen_too_long else "lease.lapsed") == []
 
 
-def test_an_instance_that_lost_its_check_is_not_leased_any_more(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_an_instance_that_lost_its_check_is_not_leased_any_more(make_lab: MakeLab) -> None:
     """Back and forth with a lease of one second: never two, and nothing returns by a renewal."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
@@ -230,9 +226,7 @@ exec {program} "$@"
 """
 
 
-def test_renewals_come_before_a_flood_of_other_work(
-    make_lab: Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_renewals_come_before_a_flood_of_other_work(make_lab: MakeLab, tmp_path: Path) -> None:
     """keepalived's output never ends, reloads come one after the other: no renewal is late."""
     lab = make_lab(1)
     (node,) = lab.nodes

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.namespaces import base_environment
-from tests.lab.scenarios import (
+from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.scenarios import (
     ELECTION,
     PORT,
     events,
@@ -26,10 +26,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 _GONE = f'cause="listener of port {PORT} is gone"'
 
@@ -62,7 +60,7 @@ def test_a_dead_application_moves_its_address_long_before_the_next_check(
 
 
 def test_an_application_that_crashes_in_a_circle_is_believed_once_an_interval(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """Down at once, and up when it is time for a check, however often it starts meanwhile."""
     lab = make_lab(1)
@@ -83,7 +81,7 @@ def test_an_application_that_crashes_in_a_circle_is_believed_once_an_interval(
 
 
 def test_with_fall_a_restart_moves_nothing_and_a_death_is_found_an_interval_sooner(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """The first failure counts at once, the second when it is time for a check."""
     lab = make_lab(1)
@@ -108,7 +106,7 @@ def test_with_fall_a_restart_moves_nothing_and_a_death_is_found_an_interval_soon
 
 
 def test_a_process_that_hangs_has_a_listener_and_is_found_by_the_periodic_check(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """Its queue is full: the kernel's word changes nothing of the timeout."""
     lab = make_lab(1, applications=False)
@@ -117,7 +115,7 @@ def test_a_process_that_hangs_has_a_listener_and_is_found_by_the_periodic_check(
     with ExitStack() as stack:
         lazy = stack.enter_context(node.network.open_socket(socket.AF_INET, socket.SOCK_STREAM))
         lazy.bind(("0.0.0.0", PORT))
-        lazy.listen(4)  # nobody ever accepts
+        lazy.listen(4)  # no program ever accepts
         node.start(variables(address, CHECK_INTERVAL="1"))
         lab.wait_for_holder(address, timeout=ELECTION)
         for _ in range(5):
@@ -129,9 +127,7 @@ def test_a_process_that_hangs_has_a_listener_and_is_found_by_the_periodic_check(
         assert ("timed out after 1 s" in failed, _GONE in failed) == (True, False)
 
 
-def test_the_death_of_what_answers_a_url_is_found_at_once_by_the_agent(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_the_death_of_what_answers_a_url_is_found_at_once_by_the_agent(make_lab: MakeLab) -> None:
     """It runs keepalived's script itself, which asks every 8 s only; both say so in the end."""
     lab = make_lab(2)
     holder, other = lab.nodes

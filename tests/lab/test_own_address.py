@@ -11,12 +11,13 @@ import pytest
 
 from ipfailover_agent.core.model import InterfaceAddress
 from ipfailover_agent.system import rtnetlink
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     UNPLANNED,
     ask,
     longest_gap,
+    peers,
     reload,
     serve,
     stays,
@@ -27,10 +28,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 
 def planned(node: Node) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def renumber(node: Node) -> None:
     )
 
 
-def test_newer_addresses_move_nothing(make_lab: Callable[..., Lab]) -> None:
+def test_newer_addresses_move_nothing(make_lab: MakeLab) -> None:
     """Priorities, the check's target and the source are those of before, after a restart too."""
     lab = make_lab(2)
     holder, other = lab.nodes
@@ -82,7 +81,7 @@ def test_newer_addresses_move_nothing(make_lab: Callable[..., Lab]) -> None:
         holder.network.ip([f"address flush dev eth0 to fd00:{each}::/64" for each in (1, 2, 3)])
 
 
-def test_the_address_in_use_stays_until_it_expires(make_lab: Callable[..., Lab]) -> None:
+def test_the_address_in_use_stays_until_it_expires(make_lab: MakeLab) -> None:
     """The oldest goes for a while and comes back; ``check`` and ``doctor`` say what runs."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -125,14 +124,13 @@ def blink(node: Node) -> None:
 
 
 def test_an_own_address_that_is_away_for_a_moment_costs_a_handover_unless_it_is_the_named_source(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """As networkd 252 reconfigures an interface; unicast names its IPv6 source by itself."""
     lab = make_lab(2)
     holder, other = lab.nodes
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    peers = {"UNICAST_PEERS": ",".join(f"{each.ip},{each.ipv6}" for each in lab.nodes)}
-    for variable, more in (("MULTICAST", {}), ("UNICAST", peers)):
+    for variable, more in (("MULTICAST", {}), ("UNICAST", peers(lab))):
         for is_named in (True, False):
             for number, node in enumerate(lab.nodes):
                 ranked = {"PRIORITY": str(250 - 40 * number), **more}
@@ -173,7 +171,7 @@ def only_link_local(node: Node, *more: str) -> None:
 
 
 @pytest.mark.slow
-def test_nodes_with_link_local_addresses_only_serve(make_lab: Callable[..., Lab]) -> None:
+def test_nodes_with_link_local_addresses_only_serve(make_lab: MakeLab) -> None:
     """A cross-link: an IPv6 one as it is, an IPv4 one, and with peers."""
     lab = make_lab(2)
     one, two = lab.nodes

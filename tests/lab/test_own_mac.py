@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.core.network import bpf, packets
-from tests.lab.scenarios import ELECTION, events, serve_ranked, stays, wait_for_state
-from tests.lab.waiting import wait_until
+from tests.lab.kit.scenarios import ELECTION, events, peers, serve_ranked, stays, wait_for_state
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from tests.lab.client import Watch
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.client import Watch
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 NEW_MAC = "02:00:00:00:00:77"
 PORT_MAC = "02:00:00:00:00:01"  # lower than any node's: the bridge takes it
@@ -56,7 +56,7 @@ class Ear:
             with contextlib.suppress(TimeoutError):
                 frame, sender = self._socket.recvfrom(bpf.SNAP_LENGTH)
                 packet = packets.parse_frame(frame)
-                if isinstance(packet, packets.Announcement) and sender[2] != 4:  # not ours
+                if isinstance(packet, packets.Announcement) and sender[2] != 4:  # not this node's
                     mac = packet.announced_mac.hex(":")
                     self._found.append((time.monotonic(), str(packet.address), mac))
 
@@ -95,15 +95,12 @@ def is_quiet(watches: list[Watch], since: float) -> bool:
 
 @pytest.mark.parametrize("is_unicast", [False, True], ids=["multicast", "unicast"])
 def test_a_holder_is_known_by_the_mac_that_it_has_now(
-    make_lab: Callable[..., Lab], *, is_unicast: bool
+    make_lab: MakeLab, *, is_unicast: bool
 ) -> None:
     """Clients learn it at once, and a foreign announcement is answered with it."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    more = {}
-    if is_unicast:
-        both = [each for node in lab.nodes for each in (node.ip, node.ipv6)]
-        more = {"UNICAST_PEERS": ",".join(both)}
+    more = peers(lab) if is_unicast else {}
     holder = serve_ranked(lab, *addresses, **more)
     other = lab.nodes[1]
     wait_for_state(other, "BACKUP")
@@ -141,15 +138,12 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
     assert not events(holder, "contest.held")
 
 
-def test_a_backup_that_is_known_by_its_address_goes_on_hearing(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_backup_that_is_known_by_its_address_goes_on_hearing(make_lab: MakeLab) -> None:
     """Its peers send to the MAC that they know: without a word of it, it becomes MASTER too."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    both = [each for node in lab.nodes for each in (node.ip, node.ipv6)]
     holder, backup = lab.nodes
-    serve_ranked(lab, *addresses, UNICAST_PEERS=",".join(both))
+    serve_ranked(lab, *addresses, **peers(lab))
     wait_for_state(backup, "BACKUP")
     changed = time.monotonic()
     backup.network.ip([f"link set eth0 address {NEW_MAC}"])

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import ELECTION, variables, wait_for_each
+from tests.lab.kit.scenarios import ELECTION, variables, wait_for_each
 from tests.lab.test_http import metric, wait_for_probe
 from tests.support.browser import Browser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 _LISTEN = {"IPFAILOVER_LISTEN": "0.0.0.0:63000"}
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -33,9 +32,7 @@ def page_of(node: Node) -> str:
 
 
 @pytest.mark.slow
-def test_the_page_of_a_master_in_a_real_browser(
-    make_lab: Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_the_page_of_a_master_in_a_real_browser(make_lab: MakeLab, tmp_path: Path) -> None:
     """It says what is so, fits a phone, is dark where one wants that, and complains of nothing.
 
     Its pictures stay beside what else the test leaves.
@@ -77,9 +74,7 @@ def test_the_page_of_a_master_in_a_real_browser(
 
 
 @pytest.mark.slow
-def test_a_page_of_many_stays_where_one_reads(
-    make_lab: Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_a_page_of_many_stays_where_one_reads(make_lab: MakeLab, tmp_path: Path) -> None:
     """It reloads itself every few seconds; nothing that one opened is closed by that."""
     lab = make_lab(1, applications=False)
     [node] = lab.nodes

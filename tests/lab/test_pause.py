@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.node import AGENT
-from tests.lab.scenarios import (
+from tests.lab.kit.node import AGENT
+from tests.lab.kit.scenarios import (
     ELECTION,
     UNPLANNED,
     events,
@@ -22,10 +22,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 #: The capability with which keepalived could have real-time priority, or not.
 COMMANDS = {
@@ -53,7 +51,7 @@ def stop_for(node: Node, seconds: float) -> None:
 
 @pytest.mark.parametrize("rights", COMMANDS)
 def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
-    make_lab: Callable[..., Lab], rights: str
+    make_lab: MakeLab, rights: str
 ) -> None:
     """Three seconds, 20 addresses of both families: keepalived goes on and has no real time."""
     lab = make_lab(2)
@@ -70,7 +68,7 @@ def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
         stop_for(first, 3)
         wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
         none = max(lab.recorder.seconds_with_none(each, since=paused) for each in addresses)
-        print(f"paused for 3 s, {rights}: nobody held an address for {none:.2f} s")
+        print(f"paused for 3 s, {rights}: no node held an address for {none:.2f} s")
         assert none < UNPLANNED
     assert first.pids("keepalived")[:2] == before[:2]
     assert {os.sched_getscheduler(pid) for pid in before} == {os.SCHED_OTHER}
@@ -80,9 +78,9 @@ def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
 @pytest.mark.parametrize("rights", COMMANDS)
 @pytest.mark.parametrize("count", [120, 245])
 def test_a_pause_of_the_holder_of_many_addresses_is_no_contest(
-    make_lab: Callable[..., Lab], count: int, rights: str
+    make_lab: MakeLab, count: int, rights: str
 ) -> None:
-    """Adverts that waited in sockets meanwhile, and a keepalived that is late, hold nobody.
+    """Adverts that waited in sockets meanwhile, and a keepalived that is late, hold no instance.
 
     A hypervisor stops the kernel's clock as well, and no lease ends. Here it goes on, so the
     leases are long.
@@ -122,7 +120,7 @@ def test_a_pause_of_the_holder_of_many_addresses_is_no_contest(
 
 
 def test_a_lone_node_has_all_of_245_addresses_again_after_a_pause_that_took_them(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """The kernel removes all at once while keepalived stands still, and it misses none of that."""
     lab = make_lab(1)
@@ -136,6 +134,6 @@ def test_a_lone_node_has_all_of_245_addresses_again_after_a_pause_that_took_them
     assert all(lab.recorder.seconds_with_none(each, since=paused) > 0 for each in addresses)
     wait_for_each(lab, addresses, timeout=2 * ELECTION)
     none = max(lab.recorder.seconds_with_none(each, since=paused) for each in addresses)
-    print(f"245 addresses, paused for {LAPSE} s: nobody held one for {none:.2f} s at worst")
+    print(f"245 addresses, paused for {LAPSE} s: no node held one for {none:.2f} s at worst")
     assert none < LAPSE + UNPLANNED
     assert events(node, "keepalived.exited") == []

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.names import NAME, NameServer
-from tests.lab.node import AGENT
-from tests.lab.scenarios import (
+from tests.lab.kit.names import NAME, NameServer
+from tests.lab.kit.node import AGENT
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     ask,
@@ -27,8 +27,8 @@ from tests.lab.scenarios import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab
+    from tests.lab.kit.node import Node
 
 #: A first start: the names are looked at until they have said the same for some seconds.
 FIRST = ELECTION + 6.0
@@ -113,7 +113,7 @@ def test_nodes_find_each_other(lab: Lab, server: NameServer) -> None:
 
 
 def test_a_node_comes(lab: Lab, server: NameServer) -> None:
-    """The reload that adds a peer costs no address, and nobody holds one twice."""
+    """The reload that adds a peer costs no address, and no two nodes hold one."""
     addresses = numbered(lab, 4)
     old, new = lab.nodes[:2], lab.nodes[2]
     server.say(ips(old))
@@ -221,7 +221,7 @@ def restarts_at_once(node: Node) -> bool:
 
 
 def test_dns_dies(lab: Lab, server: NameServer) -> None:
-    """Everything stays; restarted nodes take the set of before at once, and nobody is alone.
+    """Everything stays; restarted nodes take the set of before at once, and no node is alone.
 
     So they do while DNS is alive.
     """

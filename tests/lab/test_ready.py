@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.container import PROJECT
-from tests.lab.scenarios import (
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.scenarios import (
     ELECTION,
     ask,
     noted,
@@ -20,10 +20,8 @@ from tests.lab.test_http import fetch, metric
 from tests.support import manifests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 
 def probe_of_the_example() -> list[str]:
@@ -70,9 +68,7 @@ def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -
 
 
 @pytest.mark.slow
-def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(make_lab: MakeLab) -> None:
     """With a failing check, drained, or held: ready, with the reason beside it."""
     lab = make_lab(2)
     address = lab.virtual(1)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.recorder import Recorder
-from tests.lab.waiting import wait_until
+from tests.lab.kit.recorder import Recorder
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.lab.lab import Lab
-    from tests.lab.timeline import Change
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.timeline import Change
 
 
 def test_every_gain_and_loss_is_written_down_with_its_time(lab: Lab) -> None:
@@ -66,7 +66,7 @@ def test_what_was_there_before_the_recorder_is_known_to_it(lab: Lab) -> None:
         late.close()
 
 
-def test_a_flood_of_events_ends_in_the_truth(make_lab: Callable[..., Lab]) -> None:
+def test_a_flood_of_events_ends_in_the_truth(make_lab: MakeLab) -> None:
     """Two thousand changes at once: whatever was lost on the way, the end is right."""
     lab = make_lab(1)
     node = lab.nodes[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     PLANNED,
@@ -29,10 +29,8 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 #: Nodes follow one another within this many seconds; until then they refuse each other's adverts.
 ROLLING = 5.0
@@ -69,7 +67,7 @@ def transitions(node: Node) -> list[str]:
     return [line for line in node.stdout().splitlines() if " Entering " in line]
 
 
-def test_an_address_is_added(make_lab: Callable[..., Lab]) -> None:
+def test_an_address_is_added(make_lab: MakeLab) -> None:
     """The new address is served by one node; the old ones have no event at all."""
     lab = make_lab(2)
     old = numbered(lab, 2)
@@ -83,7 +81,7 @@ def test_an_address_is_added(make_lab: Callable[..., Lab]) -> None:
     assert [lab.recorder.changes(each, since=began) for each in old] == [(), ()]
 
 
-def test_an_address_is_removed_from_the_middle(make_lab: Callable[..., Lab]) -> None:
+def test_an_address_is_removed_from_the_middle(make_lab: MakeLab) -> None:
     """Later addresses move to earlier instances and are still there, each on one node."""
     lab = make_lab(2)
     first, second, third, fourth = numbered(lab, 4)
@@ -109,7 +107,7 @@ def test_an_address_is_removed_from_the_middle(make_lab: Callable[..., Lab]) -> 
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
-def test_addresses_are_reordered(make_lab: Callable[..., Lab], family: str) -> None:
+def test_addresses_are_reordered(make_lab: MakeLab, family: str) -> None:
     """Two addresses change places; afterwards each has one holder, and nothing is left on lo."""
     lab = make_lab(2)
     addresses = numbered(lab, 3) if family == "IPv4" else [lab.virtual6(n) for n in (1, 2, 3)]
@@ -134,7 +132,7 @@ def test_addresses_are_reordered(make_lab: Callable[..., Lab], family: str) -> N
         assert shown.split()[2:] == ["127.0.0.1/8", "::1/128"]
 
 
-def test_another_monitor_port_changes_the_check_only(make_lab: Callable[..., Lab]) -> None:
+def test_another_monitor_port_changes_the_check_only(make_lab: MakeLab) -> None:
     """Where keepalived runs it, it is not signalled: the next check asks the new port."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -149,7 +147,7 @@ def test_another_monitor_port_changes_the_check_only(make_lab: Callable[..., Lab
     assert lab.recorder.seconds_with_two(address, since=began) == 0
 
 
-def test_twenty_reloads_without_a_change_are_not_noticed(make_lab: Callable[..., Lab]) -> None:
+def test_twenty_reloads_without_a_change_are_not_noticed(make_lab: MakeLab) -> None:
     """No address event, no transition, keepalived is not signalled, the agent says unchanged."""
     lab = make_lab(2)
     addresses = [*numbered(lab, 2), lab.virtual6(1)]
@@ -175,9 +173,7 @@ def test_twenty_reloads_without_a_change_are_not_noticed(make_lab: Callable[...,
 
 
 @pytest.mark.parametrize("role", ["holder", "backup"])
-def test_a_refused_reload_keeps_everything_and_says_why(
-    make_lab: Callable[..., Lab], role: str
-) -> None:
+def test_a_refused_reload_keeps_everything_and_says_why(make_lab: MakeLab, role: str) -> None:
     """A typo: exit code 78, variable and element named, no event; mended it is accepted."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -204,7 +200,7 @@ def test_a_refused_reload_keeps_everything_and_says_why(
     assert lab.recorder.changes(address, since=began) == ()
 
 
-def test_a_value_that_needs_a_restart_is_refused(make_lab: Callable[..., Lab]) -> None:
+def test_a_value_that_needs_a_restart_is_refused(make_lab: MakeLab) -> None:
     """KEEPALIVED_OPTIONS is on a command line that cannot change: refused with that word."""
     lab = make_lab(1)
     address = lab.virtual(1)
@@ -215,7 +211,7 @@ def test_a_value_that_needs_a_restart_is_refused(make_lab: Callable[..., Lab]) -
     assert "needs a restart" in said
 
 
-def test_a_refused_first_configuration_is_waited_on(make_lab: Callable[..., Lab]) -> None:
+def test_a_refused_first_configuration_is_waited_on(make_lab: MakeLab) -> None:
     """Not ready, phase waiting, and when the directory is mended it serves by itself."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -231,7 +227,7 @@ def test_a_refused_first_configuration_is_waited_on(make_lab: Callable[..., Lab]
     assert ask(node, "status").returncode == 0
 
 
-def test_a_holder_hands_over_while_another_node_is_reloaded(make_lab: Callable[..., Lab]) -> None:
+def test_a_holder_hands_over_while_another_node_is_reloaded(make_lab: MakeLab) -> None:
     """A reload of the backup does not make it deaf: the planned stop is as fast as ever."""
     lab = make_lab(2)
     old = lab.virtual(1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
@@ -20,9 +20,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 
 def drained(lab: Lab, address: str, addresses: list[str], **more: str) -> ConfigMap:
@@ -38,9 +36,7 @@ def drained(lab: Lab, address: str, addresses: list[str], **more: str) -> Config
 
 
 @pytest.mark.slow
-def test_a_drain_stays_with_its_address_when_instances_get_other_names(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_drain_stays_with_its_address_when_instances_get_other_names(make_lab: MakeLab) -> None:
     """Pinned ids: the first address is removed, the others change nothing but their names."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -57,9 +53,7 @@ def test_a_drain_stays_with_its_address_when_instances_get_other_names(
     wait_for_each(lab, [second, third], timeout=ELECTION)
 
 
-def test_an_address_that_gets_the_instance_of_a_drained_one_is_served(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_an_address_that_gets_the_instance_of_a_drained_one_is_served(make_lab: MakeLab) -> None:
     """Ids by position: the drained one is removed, and the next one has its id from then on."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -72,9 +66,7 @@ def test_an_address_that_gets_the_instance_of_a_drained_one_is_served(
     assert lab.recorder.changes(first, since=began) == ()
 
 
-def test_a_drained_address_that_gets_another_id_is_not_served(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_drained_address_that_gets_another_id_is_not_served(make_lab: MakeLab) -> None:
     """Ids by position: the one before it is removed, and its instance served all the time."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes

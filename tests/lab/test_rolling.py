@@ -1,4 +1,4 @@
-"""A list of grouped addresses that changes node by node: how long two hold one, or nobody does.
+"""A list of grouped addresses that changes node by node: how long two hold one, or no node does.
 
 Nodes that have the old list and nodes that have the new one refuse each other's adverts. The
 contest bounds what comes of that.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     ask,
@@ -27,9 +27,7 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 GROUPS = "2"
 #: What the contest bounds two holders by, and one planned handover.
@@ -84,7 +82,7 @@ def start(lab: Lab, addresses: list[str], *, spread: bool, groups: str = GROUPS)
 )
 @pytest.mark.parametrize("edit", ["add", "remove", "replace"])
 def test_a_grouped_list_changes_node_by_node(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
     edit: str,
     order: tuple[int, ...],
     pause: float,
@@ -94,7 +92,7 @@ def test_a_grouped_list_changes_node_by_node(
     lab = make_lab(3, ipv6=False)
     before, after = edits(lab)[edit]
     lasting = [each for each in before if each in after]
-    # What is dealt to another group, with another holder, is on nobody until that one is reloaded.
+    # What moves to another group, with another holder, is on no node until that one is reloaded.
     staying = [each for each in lasting if not spread or group(each, before) == group(each, after)]
     source = start(lab, before, spread=spread)
     source.write(variables(*after, VIP_GROUPS=GROUPS))
@@ -131,7 +129,7 @@ def test_a_grouped_list_changes_node_by_node(
     ],
 )
 def test_with_all_nodes_but_one_drained_a_change_costs_one_planned_handover(
-    make_lab: Callable[..., Lab], edit: str, groups: str, order: tuple[int, ...]
+    make_lab: MakeLab, edit: str, groups: str, order: tuple[int, ...]
 ) -> None:
     """At a time; also where addresses change their group or their id. No two hold one."""
     lab = make_lab(3, ipv6=False)
@@ -173,9 +171,7 @@ def longest_double(lab: Lab, address: str, since: float) -> float:
 
 
 @pytest.mark.timing
-def test_while_ids_shift_one_of_two_holders_yields_in_a_second(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_while_ids_shift_one_of_two_holders_yields_in_a_second(make_lab: MakeLab) -> None:
     """Nodes that have an address under two ids keep each other's adverts from being sent.
 
     From the first to the last node, and in another cluster from the last to the first.
@@ -198,9 +194,7 @@ def test_while_ids_shift_one_of_two_holders_yields_in_a_second(
 
 
 @pytest.mark.slow
-def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(make_lab: MakeLab) -> None:
     """What ``plan`` proposes is set everywhere, then the list changes: no event for the rest."""
     lab = make_lab(2, ipv6=False)
     before = numbered(lab, 4)

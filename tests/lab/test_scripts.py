@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.container import PROJECT
-from tests.lab.privileges import missing_tools
-from tests.lab.raw import keepalived_config
-from tests.lab.waiting import wait_until
+from tests.lab.kit.container import PROJECT
+from tests.lab.kit.privileges import missing_tools
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import Lab
 
 _NOBODY = 65534
 
@@ -55,7 +55,7 @@ def test_the_lab_works_for_an_ordinary_user() -> None:
     """The same without root, in a user namespace: everything, check scripts included."""
     drop = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
     program = (
-        "from tests.lab.lab import Lab\n"
+        "from tests.lab.kit.lab import Lab\n"
         "from tests.lab.test_scripts import check_decides\n"
         "with Lab(2) as lab: check_decides(lab)\n"
     )
@@ -69,7 +69,7 @@ def test_the_lab_works_for_an_ordinary_user() -> None:
         "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, sys.path)]),
     }
     done = subprocess.run(
-        [*drop, python, "-m", "tests.lab.privileged", "--", python, "-c", program],
+        [*drop, python, "-m", "tests.lab.kit.privileged", "--", python, "-c", program],
         check=False, capture_output=True, text=True, env=environment, cwd=PROJECT, timeout=60,
     )  # fmt: skip
     forbidden = done.returncode == os.EX_NOPERM
@@ -79,7 +79,7 @@ def test_the_lab_works_for_an_ordinary_user() -> None:
 
 
 def _python_for_everybody(drop: list[str]) -> str | None:
-    """Return a Python of the running version that ``drop`` may start and that can read us."""
+    """Return a Python of the running version that ``drop`` may start and that reads this code."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     environment = {"PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, sys.path)])}
 
@@ -90,6 +90,8 @@ def _python_for_everybody(drop: list[str]) -> str | None:
         return done.returncode == 0
 
     for each in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
-        if works("test", "-x", each) and works(each, "-B", "-c", "import pytest, tests.lab.lab"):
+        if works("test", "-x", each) and works(
+            each, "-B", "-c", "import pytest, tests.lab.kit.lab"
+        ):
             return each
     return None

@@ -1,4 +1,4 @@
-"""Other speakers of our router ids: none of them may move an address of ours."""
+"""Other speakers of the same router ids: none of them may move a virtual address."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import speakers
-from tests.lab.node import AGENT
-from tests.lab.raw import keepalived_config
-from tests.lab.scenarios import (
+from tests.lab.kit import speakers
+from tests.lab.kit.node import AGENT
+from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.scenarios import (
     ELECTION,
     ask,
     events,
@@ -28,10 +28,10 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
 SETTLES = 5.0  # seconds after which a foreign speaker moves nothing any more
@@ -147,7 +147,7 @@ class Deployment:
         }
 
     def seconds(self, row: str) -> list[tuple[float, float]]:
-        """Return for how long two held each address of a row, and nobody did."""
+        """Return for how long two held each address of a row, and none did."""
         recorder, since = self.lab.recorder, self.began + SETTLES
         return [
             (
@@ -175,7 +175,7 @@ class Deployment:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ucarp") is None, reason="needs ucarp")
-def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab]) -> None:
+def test_no_other_speaker_of_our_id_moves_an_address(make_lab: MakeLab) -> None:
     """Beside plain keepalived, which loses and takes its addresses again and again there."""
     deployments = [
         Deployment(make_lab(3), rows, is_plain=is_plain, is_unicast=is_unicast)
@@ -220,9 +220,7 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: Callable[..., Lab
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_peer_with_a_second_speaker_is_still_heard(
-    make_lab: Callable[..., Lab], family: int
-) -> None:
+def test_a_peer_with_a_second_speaker_is_still_heard(make_lab: MakeLab, family: int) -> None:
     """The same source, id and version: only the content differs. What is left behind, goes."""
     lab = make_lab(2)
     first, second = lab.nodes
@@ -251,7 +249,7 @@ def test_a_peer_with_a_second_speaker_is_still_heard(
     assert not has_table(second)
 
 
-def test_a_stop_takes_the_shield_along(make_lab: Callable[..., Lab]) -> None:
+def test_a_stop_takes_the_shield_along(make_lab: MakeLab) -> None:
     """In order; and what keepalived says of what it refuses until then comes once."""
     lab = make_lab(2, ipv6=False)
     node, stranger = lab.nodes
@@ -275,8 +273,8 @@ def test_a_stop_takes_the_shield_along(make_lab: Callable[..., Lab]) -> None:
     )
 
 
-def test_a_takeover_without_a_shield_has_its_cause(make_lab: Callable[..., Lab]) -> None:
-    """A router and a CARP device shake an address: the master is not dead, nobody is blocked."""
+def test_a_takeover_without_a_shield_has_its_cause(make_lab: MakeLab) -> None:
+    """A router and a CARP device shake an address: the master is not dead, no node is blocked."""
     lab = make_lab(3, ipv6=False)
     first, second, stranger = lab.nodes
     addresses = [lab.virtual(1), lab.virtual(2)]
@@ -309,7 +307,7 @@ def link_local(node: Node) -> IPv6Address:
     return next(IPv6Address(each["local"]) for each in held if each)
 
 
-# --- programs beside us -------------------------------------------------------------------------
+# --- programs beside it -------------------------------------------------------------------------
 
 
 def has_table(node: Node) -> bool:
@@ -324,9 +322,7 @@ def shield_of(node: Node) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_clusters_with_one_offset_disturb_each_other_nowhere(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) -> None:
     """Two clusters on one segment; two on the same nodes; the nodes' own keepalived beside ours.
 
     On the same nodes there is no rule, since it would make the other program deaf.

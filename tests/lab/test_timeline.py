@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.timeline import Change, Interval, Timeline
+from tests.lab.kit.timeline import Change, Interval, Timeline
 
 ADDRESS = "192.0.2.101"
 

@@ -8,7 +8,7 @@ import sys
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ask,
     events,
@@ -16,13 +16,11 @@ from tests.lab.scenarios import (
     variables,
     wait_for_line,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 IMPATIENT = (sys.executable, "-m", "tests.support.impatient", "run")
 ETHERTYPE_IPV6, SOLICITATION = 0x86DD, 135
@@ -31,7 +29,7 @@ NOTICED = 25.0
 
 
 def unanswered(node: Node) -> dict[str, str]:
-    """Return the addresses for which nobody answers, and who holds them, by ``status``."""
+    """Return the addresses for which no host answers, and their holders, by ``status``."""
     return {
         told["address"]: told["holder"]
         for each in status(node).get("instances", ())
@@ -39,8 +37,8 @@ def unanswered(node: Node) -> dict[str, str]:
     }
 
 
-def test_port_security_is_named_by_the_backup(make_lab: Callable[..., Lab]) -> None:
-    """Both families, and only those addresses; nobody moves, and the end of it is told too."""
+def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
+    """Both families, and only those; no address moves, and the end of it is logged too."""
     lab = make_lab(2)
     holder, backup = lab.nodes
     free, cut = (lab.virtual(1), lab.virtual6(1)), (lab.virtual(2), lab.virtual6(2))
@@ -76,15 +74,15 @@ def test_port_security_is_named_by_the_backup(make_lab: Callable[..., Lab]) -> N
     wait_for_line(backup, "address.answered")
     assert not events(backup, "holder.unanswered")
     assert not events(holder, "address.unanswered")
-    for node in lab.nodes:  # nobody takes a question or an answer for a claim
+    for node in lab.nodes:  # no node takes a question or an answer for a claim
         assert not [line for line in node.stderr().splitlines() if "=rival." in line]
         assert not [line for line in node.stderr().splitlines() if "=contest." in line]
     for each in (*free, *cut):
         assert lab.recorder.holders(each) == [holder.name]
 
 
-def test_nobody_is_asked_from_another_programs_address(make_lab: Callable[..., Lab]) -> None:
-    """It looks like the node's own and moves: the one asked would send its traffic to us."""
+def test_nobody_is_asked_from_another_programs_address(make_lab: MakeLab) -> None:
+    """It looks like the node's own and moves: the one asked would send its traffic here."""
     lab = make_lab(2)
     holder, backup = lab.nodes
     virtual, foreign = lab.virtual6(1), "fd00::77"

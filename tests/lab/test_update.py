@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.former import unpack
-from tests.lab.names import NAME, NameServer
-from tests.lab.scenarios import (
+from tests.lab.kit.former import unpack
+from tests.lab.kit.names import NAME, NameServer
+from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,
     ask,
@@ -26,15 +26,15 @@ from tests.lab.scenarios import (
     wait_for_each,
     wait_for_status,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tests.lab.former import FormerAgent
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.former import FormerAgent
+    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 #: A node that takes an address back overlaps with the one before for some milliseconds.
 TWO = 0.25
@@ -159,7 +159,7 @@ def replace(lab: Lab, node: Node, row: Row, prepare: dict[str, str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_nodes_of_the_first_release_are_replaced_one_by_one(
-    make_lab: Callable[..., Lab], former_agent: Callable[[], FormerAgent], name: str
+    make_lab: MakeLab, former_agent: Callable[[], FormerAgent], name: str
 ) -> None:
     """Each replacement costs what a planned stop costs, and what the old agent noted is read."""
     former, row = former_agent(), ROWS[name]
@@ -197,7 +197,7 @@ def test_nodes_of_the_first_release_are_replaced_one_by_one(
 
 
 def test_addresses_that_the_first_release_left_behind_are_released(
-    make_lab: Callable[..., Lab], former_agent: Callable[[], FormerAgent]
+    make_lab: MakeLab, former_agent: Callable[[], FormerAgent]
 ) -> None:
     """It was killed, and its successor serves other addresses: only the record names them."""
     former = former_agent()

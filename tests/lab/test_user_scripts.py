@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     PLANNED,
@@ -20,10 +20,9 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import MakeLab
 
 
 def script(path: Path, text: str) -> Path:
@@ -33,7 +32,7 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_notify_script_gets_its_own_arguments_first(make_lab: Callable[..., Lab]) -> None:
+def test_a_notify_script_gets_its_own_arguments_first(make_lab: MakeLab) -> None:
     """``arg1 arg2 INSTANCE NAME STATE PRIORITY`` for BACKUP, MASTER and STOP."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -60,9 +59,7 @@ def test_a_notify_script_gets_its_own_arguments_first(make_lab: Callable[..., La
     )
 
 
-def test_a_check_script_decides_with_its_arguments_and_quotes(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_check_script_decides_with_its_arguments_and_quotes(make_lab: MakeLab) -> None:
     """It gets its words as a shell would split them; its exit code moves the address."""
     lab = make_lab(2)
     address = lab.virtual(1)
@@ -86,7 +83,7 @@ def test_a_check_script_decides_with_its_arguments_and_quotes(
 
 
 def test_a_check_script_that_is_not_there_makes_no_difference_but_is_said_loudly(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """An acceptance case of the image that this replaces: a MASTER all the same, and an error."""
     lab = make_lab(2)
@@ -98,7 +95,7 @@ def test_a_check_script_that_is_not_there_makes_no_difference_but_is_said_loudly
     assert f"{path} is missing" in said
 
 
-def test_a_missing_check_script_may_count_as_a_failure(make_lab: Callable[..., Lab]) -> None:
+def test_a_missing_check_script_may_count_as_a_failure(make_lab: MakeLab) -> None:
     """``CHECK_SCRIPT_MISSING=fault``: FAULT, and no address."""
     lab = make_lab(1)
     (node,) = lab.nodes
@@ -113,7 +110,7 @@ def test_a_missing_check_script_may_count_as_a_failure(make_lab: Callable[..., L
     assert "/etc/nothing.sh is missing" in node.read("/run/ipfailover-agent/check.reason")
 
 
-def test_a_failing_check_says_what_it_could_not_reach(make_lab: Callable[..., Lab]) -> None:
+def test_a_failing_check_says_what_it_could_not_reach(make_lab: MakeLab) -> None:
     """/run is noexec and open to all: the generated script works and gives its reason."""
     lab = make_lab(1)
     (node,) = lab.nodes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     events,
@@ -25,16 +25,12 @@ from tests.lab.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
+    from tests.lab.kit.lab import MakeLab
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
-def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(make_lab: MakeLab) -> None:
     """A template that loses an address: refused with what differs, and all is as before."""
     lab = make_lab(2, ipv6=False)
     addresses = numbered(lab, 2)
@@ -74,7 +70,7 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(
 
 
 def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
-    make_lab: Callable[..., Lab],
+    make_lab: MakeLab,
 ) -> None:
     """keepalived cannot answer: what that step parked is back, the rest has no event."""
     lab = make_lab(2)
@@ -104,7 +100,7 @@ def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
 
 
 @pytest.mark.timing
-def test_a_good_reload_is_verified_at_once(make_lab: Callable[..., Lab]) -> None:
+def test_a_good_reload_is_verified_at_once(make_lab: MakeLab) -> None:
     """Additions, removals, circles and renames: accepted, within a second each."""
     lab = make_lab(1)
     (node,) = lab.nodes

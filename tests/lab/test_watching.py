@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.scenarios import (
+from tests.lab.kit.scenarios import (
     ELECTION,
     ConfigMap,
     events,
@@ -17,13 +17,11 @@ from tests.lab.scenarios import (
     variables,
     wait_for_each,
 )
-from tests.lab.waiting import wait_until
+from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.lab import Lab
-    from tests.lab.node import Node
+    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.node import Node
 
 #: Two looks, each as late as can be, a test of the candidate and a slow machine.
 SEEN = 2 * 5.0 + 3.0
@@ -39,8 +37,8 @@ def reload_by_itself(node: Node, ended: int) -> str:
     return wait_until(verdict, timeout=SEEN, what=f"{node.name} reloads", interval=0.2)
 
 
-def test_a_configmap_that_changes_is_applied_on_every_node(make_lab: Callable[..., Lab]) -> None:
-    """Nobody calls anything; what stays has no event on the holder, and each has one holder."""
+def test_a_configmap_that_changes_is_applied_on_every_node(make_lab: MakeLab) -> None:
+    """No command is called; what stays has no event on the holder, and each has one holder."""
     lab = make_lab(2, ipv6=False)
     old = numbered(lab, 2)
     source = ConfigMap(lab.directory / "variables", variables(*old))
@@ -56,7 +54,7 @@ def test_a_configmap_that_changes_is_applied_on_every_node(make_lab: Callable[..
     assert [status(node)["reload"]["ended"] for node in lab.nodes] == [1, 1]
 
 
-def test_an_interface_that_moves_under_a_bridge_is_followed(make_lab: Callable[..., Lab]) -> None:
+def test_an_interface_that_moves_under_a_bridge_is_followed(make_lab: MakeLab) -> None:
     """As OVN-Kubernetes makes br-ex: the address is served there, and the agent runs on."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -90,9 +88,7 @@ def test_an_interface_that_moves_under_a_bridge_is_followed(make_lab: Callable[.
     assert events(node, "node.changed")
 
 
-def test_another_address_of_the_node_does_not_cost_the_virtual_one(
-    make_lab: Callable[..., Lab],
-) -> None:
+def test_another_address_of_the_node_does_not_cost_the_virtual_one(make_lab: MakeLab) -> None:
     """DHCP gives another one: the check follows, and the virtual address is back in seconds."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
@@ -126,9 +122,7 @@ def rename(node: Node, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("named", ["", "eth0"], ids=["found by its route", "named in a variable"])
-def test_an_interface_that_is_renamed_is_followed(
-    make_lab: Callable[..., Lab], named: str
-) -> None:
+def test_an_interface_that_is_renamed_is_followed(make_lab: MakeLab, named: str) -> None:
     """Found or named: the address is served on it. A name that is wrong now is told."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes

@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 def agent_namespace() -> Iterator[NetworkNamespace]:
     """Make a namespace in which ``veth0`` is up and holds 10.0.0.1/24."""
     with fresh_namespace() as made:
-        made.ip("link", "add", "veth0", "type", "veth", "peer", "name", "far0")
-        made.ip("link", "set", "far0", "up")
-        made.ip("link", "set", "veth0", "up")
+        made.join("veth0", "far0")
         made.ip("address", "add", "10.0.0.1/24", "dev", "veth0")
         yield made
 
 
 @pytest.fixture
 def namespace() -> Iterator[NetworkNamespace]:
-    """Enter a namespace of our own: nobody else has ports there."""
+    """Enter a fresh namespace, in which no port is taken."""
     with fresh_namespace() as made, made.entered():
         yield made
 

@@ -47,9 +47,7 @@ def segment() -> Iterator[Segment]:
     """Give a listener, its loop, and what announces its address from afar."""
     config = planned()
     with fresh_namespace() as near, fresh_namespace() as far:
-        near.ip("link", "add", "near0", "type", "veth", "peer", "far0", "netns", far.name)
-        near.ip("link", "set", "near0", "up")
-        far.ip("link", "set", "far0", "up")
+        near.join("near0", "far0", far)
         with far.entered():
             sender = PacketSocket("far0", kernel_filter())
         with near.entered(), sender, Loop(()) as loop:

@@ -349,7 +349,7 @@ def test_a_run_directory_that_becomes_read_only_does_not_end_the_agent(world: Wo
 
 
 def test_the_status_file_is_always_whole(world: World) -> None:
-    """Whoever reads it while it is replaced gets one of both."""
+    """A reader gets one of both while it is replaced."""
     world.write(VIRTUAL_IPS="10.0.9.1-240")
     agent = world.running(reads_file=True)
     seen: list[int] = []

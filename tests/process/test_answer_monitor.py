@@ -136,10 +136,8 @@ class Backup:
 def backup() -> Iterator[Backup]:
     """Give a BACKUP whose master has the address."""
     with fresh_namespace() as near, fresh_namespace() as far:
-        near.ip("link", "add", "near0", "type", "veth", "peer", "far0", "netns", far.name)
-        near.ip("link", "set", "near0", "up")
+        near.join("near0", "far0", far)
         near.ip("address", "add", f"{OWN}/24", "dev", "near0")
-        far.ip("link", "set", "far0", "up")
         far.ip("address", "add", f"{THEIRS}/24", "dev", "far0")
         far.ip("address", "add", f"{VIRTUAL}/32", "dev", "far0")
         with near.entered(), Loop(()) as loop:

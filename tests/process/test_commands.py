@@ -464,7 +464,7 @@ def test_a_reload_names_what_the_agent_alone_goes_by(world: World) -> None:
     done = world.command("reload")
     said = "keepalived's configuration stays as it is; in force now: OPENSHIFT_HA_SHIELD"
     assert (0, f"reload unchanged\n  {said}\n") == (done.returncode, done.stdout)
-    assert "nothing would change in what keepalived is told" in world.command("plan").stdout
+    assert "nothing would change for keepalived" in world.command("plan").stdout
     assert 0 == agent.stop()
 
 

@@ -1,4 +1,4 @@
-"""Nodes with thousands of addresses and routes that are not ours: they cost nothing."""
+"""Nodes with thousands of foreign addresses and routes: they cost nothing."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_kernel_without_strict_checking_gives_the_same_facts(
 
 
 def test_where_packets_go_is_told_for_each_address(namespace: NetworkNamespace) -> None:
-    """Ours with the interface that has it; neither a local prefix nor a blackhole is ours.
+    """The node's own with its interface; neither a local prefix nor a blackhole counts.
 
     What a router has to pass on is not on the link.
     """

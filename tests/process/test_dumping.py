@@ -130,9 +130,7 @@ class Keepalived:
 def running(tmp_path: Path) -> Iterator[Keepalived]:
     """Make a namespace with an interface, and a keepalived that is not started yet."""
     with fresh_namespace() as namespace:
-        namespace.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
-        namespace.ip("link", "set", "two", "up")
-        namespace.ip("link", "set", "one", "up")
+        namespace.join("one", "two")
         namespace.ip("addr", "add", "10.9.1.1/24", "dev", "one")
         made = Keepalived(tmp_path, namespace)
         try:
@@ -312,7 +310,7 @@ def test_a_file_that_is_not_whole_is_looked_at_again(
 def test_a_file_that_is_never_whole_is_a_failure_and_no_hang(
     running: Keepalived, request_: DumpRequest
 ) -> None:
-    """There is no room for it, or it is of a version that we do not understand."""
+    """There is no room for it, or it is of an unknown version."""
     running.start(config(1))
     running.signal_both(signal.SIGSTOP)
     request_.ask(7, running.pid, time.monotonic())
@@ -373,7 +371,7 @@ def test_a_full_directory_is_not_keepalived_s_fault(
 def test_a_keepalived_that_is_gone_is_asked_in_vain(
     running: Keepalived, request_: DumpRequest
 ) -> None:
-    """Whoever reaps it tells: here it is neither an answer nor an error."""
+    """The loop that reaps it reports it: here it is neither an answer nor an error."""
     running.start(config(1))
     running.close()
     request_.ask(1, running.pid, time.monotonic())
@@ -465,7 +463,7 @@ def test_a_frozen_keepalived_is_found_within_the_limit_of_a_suspicion(
 def test_adverts_that_a_firewall_keeps_from_leaving_are_counted(
     running: Keepalived, request_: DumpRequest
 ) -> None:
-    """A MASTER whose output chain drops VRRP sends, as far as it knows: nobody kills it."""
+    """A MASTER whose output chain drops VRRP sends, as far as it knows: it is not killed."""
     running.start(config(1))
     wait_until(lambda: instances(request_, running)[0].state is VrrpState.MASTER, 10, "not MASTER")
     running.namespace.run(

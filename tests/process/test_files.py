@@ -113,7 +113,7 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path) ->
 
 
 def make_special(path: Path, kind: str) -> None:
-    """Make something that is no file; the device is one of our own that reads as zeros."""
+    """Make something that is no file; the device is one that reads as zeros."""
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
@@ -263,7 +263,7 @@ def test_preparing_removes_what_is_stale_and_keeps_what_is_needed(tmp_path: Path
 
 
 def test_an_open_directory_is_closed_to_others(tmp_path: Path) -> None:
-    """A run directory that Kubernetes made as 0777 is ours alone afterwards."""
+    """A run directory that Kubernetes made as 0777 is root's alone afterwards."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run").chmod(0o777)
     files.prepare_run_directory(run_paths(tmp_path / "run"))
@@ -292,7 +292,7 @@ def test_a_link_of_ours_to_a_directory_of_ours_is_followed(tmp_path: Path) -> No
 
 @root_only
 def test_a_link_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    """In a directory that others may write to, they could have us write anywhere."""
+    """In a directory that others may write to, they could have the agent write anywhere."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").symlink_to("elsewhere")
     os.lchown(tmp_path / "run", 65534, 65534)
@@ -303,10 +303,10 @@ def test_a_link_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 @root_only
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    """Whoever owns it could replace scripts that root runs."""
+    """Its owner could replace scripts that root runs."""
     (tmp_path / "run").mkdir()
     os.chown(tmp_path / "run", 65534, 65534)
-    with pytest.raises(SystemRefusedError, match="belongs to uid 65534 and we are uid 0"):
+    with pytest.raises(SystemRefusedError, match="belongs to uid 65534 and the agent is uid 0"):
         files.prepare_run_directory(run_paths(tmp_path / "run"))
 
 
@@ -338,7 +338,7 @@ def test_a_link_in_the_run_directory_costs_nobody_a_file(tmp_path: Path) -> None
     "obstacle", ["nothing", "fifo", "file", "directory", "link"], ids=lambda each: f"{each} there"
 )
 def test_the_fifo_replaces_whatever_is_in_its_place(tmp_path: Path, obstacle: str) -> None:
-    """What is opened is a FIFO of ours alone, which never ends and never blocks."""
+    """What is opened is a FIFO of the agent alone, which never ends and never blocks."""
     path = tmp_path / "notify.fifo"
     match obstacle:
         case "fifo":
@@ -435,7 +435,7 @@ def test_a_damaged_pid_file_is_none(tmp_path: Path, content: bytes) -> None:
 def test_a_duration_is_written_in_ascii_digits(
     tmp_path: Path, text: str, expected: float | None
 ) -> None:
-    """Whoever may write there; nothing is raised."""
+    """Whatever user may write there; nothing is raised."""
     path = tmp_path / "check.duration"
     path.write_text(text, encoding="utf-8")
     assert expected == files.read_duration(str(path), within=60)
@@ -462,7 +462,7 @@ def test_a_directory_in_the_place_of_a_file_costs_no_descriptor(tmp_path: Path) 
 
 
 def test_a_pipe_in_the_place_of_a_file_is_empty(tmp_path: Path) -> None:
-    """Also while somebody keeps it open and writes nothing."""
+    """Also while another program keeps it open and writes nothing."""
     path = str(tmp_path / "pipe")
     os.mkfifo(path)
     assert "" == files.read_text(path)

@@ -1,4 +1,4 @@
-"""When Python looks for garbage: in a process of its own, whose settings nobody else has."""
+"""When Python looks for garbage: in a process of its own, whose settings no other process has."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ netns = pytest.mark.netns
 
 @pytest.fixture
 def namespace() -> Iterator[NetworkNamespace]:
-    """Enter a namespace of our own with a pair of interfaces, ``one`` and ``two``."""
+    """Enter a fresh namespace with a pair of interfaces, ``one`` and ``two``."""
     with fresh_namespace() as made:
         made.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
         made.ip("link", "set", "one", "up")
@@ -73,7 +73,7 @@ def test_the_facts_are_what_was_set_up(namespace: NetworkNamespace) -> None:
 
 @netns
 def test_a_labelled_address_does_not_look_like_an_interface(namespace: NetworkNamespace) -> None:
-    """getifaddrs(3) shows it under ``one:vip``; we show it on ``one``."""
+    """getifaddrs(3) shows it under ``one:vip``; the agent shows it on ``one``."""
     namespace.ip("addr", "add", "10.9.0.1/32", "dev", "one", "label", "one:vip")
     facts = host.discover(HostScope(interfaces=("one",)))
     assert {"lo", "one", "two"} == {each.name for each in facts.interfaces}
@@ -237,7 +237,7 @@ def test_a_process_name_cannot_lead_astray(tmp_path: Path) -> None:
     assert found >= ours
 
 
-# --- the CPU that we get ------------------------------------------------------------------------
+# --- the CPU of the agent ----------------------------------------------------------------------
 
 
 def control_group(root: Path, path: str, **files: str) -> None:

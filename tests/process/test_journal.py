@@ -74,7 +74,7 @@ def test_of_a_file_that_somebody_made_long_the_end_is_read(path: str) -> None:
 
 
 def test_no_link_is_followed_and_no_pipe_is_waited_for(path: str, tmp_path: Path) -> None:
-    """The run directory is ours alone; this costs nothing all the same."""
+    """The run directory is root's alone; this costs nothing all the same."""
     Path(path).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SystemRefusedError, match="cannot write"):
         Journal(path, 10).append(["x"])

@@ -192,7 +192,7 @@ def test_a_dump_that_cannot_be_written_is_told_and_kills_nobody(watched: Watched
 
 
 def test_nothing_is_asked_once_keepalived_has_ended(watched: Watched) -> None:
-    """There is nobody left to send a signal to."""
+    """There is no process left to send a signal to."""
     watched.begin()
     watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
     watched.run_until(lambda: bool(watched.answers))

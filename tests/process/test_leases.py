@@ -74,9 +74,7 @@ class Segment:
 def segment() -> Iterator[Segment]:
     """Make a pair of interfaces, and live there."""
     with fresh_namespace() as namespace:
-        namespace.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
-        namespace.ip("link", "set", "one", "up")
-        namespace.ip("link", "set", "two", "up")
+        namespace.join("one", "two")
         namespace.ip("addr", "add", "10.9.0.1/24", "dev", "one")
         with namespace.entered():
             yield Segment(namespace)
@@ -187,7 +185,7 @@ def test_an_address_that_keepalived_sets_again_gets_its_lease_again(
 def test_what_a_renewal_brought_back_is_deleted(
     segment: Segment, leases: Leases, events: list[Any]
 ) -> None:
-    """It carries a lifetime; what carries none was set by keepalived since, or by somebody."""
+    """It carries a lifetime; what has none was set by keepalived since, or by an operator."""
     segment.add(ONE, TWO, SIX)
     leases.holds({ONE, SIX}, 0.0)
     leases.tick(0.0)
@@ -216,7 +214,7 @@ def test_what_another_instance_holds_now_is_not_deleted(
 
 
 def test_an_address_of_the_node_itself_is_never_leased(segment: Segment, leases: Leases) -> None:
-    """The same address with another prefix length, or on another interface, is not ours."""
+    """The same address with another prefix length, or on another interface, is not the agent's."""
     segment.namespace.ip("addr", "add", f"{ONE}/24", "dev", "one")
     segment.add(TWO, device="two")
     leases.holds({ONE, TWO}, 0.0)
@@ -416,7 +414,7 @@ def test_254_addresses_are_renewed_in_no_time(
 def test_addresses_that_come_and_go_meanwhile_do_not_hide_others(
     segment: Segment, leases: Leases, events: list[Any]
 ) -> None:
-    """A dump that is torn is asked for again: no address of ours misses its renewal."""
+    """A dump that is torn is asked for again: no virtual address misses its renewal."""
     ours = [ip_address(f"10.9.8.{n}") for n in range(1, 101)]
     others = [f"10.8.{n // 250}.{n % 250 + 1}" for n in range(1500)]
     segment.namespace.ip_batch([f"addr add {name}/32 dev one" for name in others])

@@ -36,7 +36,7 @@ netns = pytest.mark.netns
 
 @pytest.fixture
 def namespace() -> Iterator[NetworkNamespace]:
-    """Enter a namespace of our own with an interface ``one``."""
+    """Enter a fresh namespace with an interface ``one``."""
     with fresh_namespace() as made:
         made.ip("link", "add", "one", "type", "bridge")
         made.ip("link", "set", "one", "addrgenmode", "none")  # no address of the kernel's own

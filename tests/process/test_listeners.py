@@ -90,9 +90,7 @@ def test_what_the_kernel_says_is_what_a_connection_meets(
     namespace: NetworkNamespace, host: str, device: str, *, only: bool
 ) -> None:
     """However the application listens, so that the watch and the check never disagree for long."""
-    namespace.ip("link", "add", "veth8", "type", "veth", "peer", "name", "veth9")
-    for each in ("veth8", "veth9"):
-        namespace.ip("link", "set", each, "up")
+    namespace.join("veth8", "veth9")
     for each in ("192.0.2.11/24", "2001:db8::11/64"):
         namespace.ip("address", "add", each, "dev", "veth8", *(["nodad"] if ":" in each else []))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

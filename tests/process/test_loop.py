@@ -119,7 +119,7 @@ def test_a_signal_ends_the_wait_at_once(loop: Loop) -> None:
 
 
 def test_a_signal_that_was_blocked_before_reaches_the_loop() -> None:
-    """Whoever starts us with TERM blocked does not make us deaf, and gets its mask back."""
+    """A starter that blocks TERM does not make the agent deaf, and gets its mask back."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         with Loop(SIGNALS) as loop:

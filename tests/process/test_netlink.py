@@ -33,11 +33,9 @@ netns = pytest.mark.netns
 
 @pytest.fixture
 def namespace() -> Iterator[NetworkNamespace]:
-    """Enter a namespace of our own with a pair of interfaces, ``one`` and ``two``."""
+    """Enter a fresh namespace with a pair of interfaces, ``one`` and ``two``."""
     with fresh_namespace() as made:
-        made.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
-        made.ip("link", "set", "one", "up")
-        made.ip("link", "set", "two", "up")
+        made.join("one", "two")
         with made.entered():
             yield made
 
@@ -58,7 +56,7 @@ def witnessed(namespace: NetworkNamespace) -> set[tuple[str, str, int, str, bool
 
 
 def seen(netlink: AddressSocket) -> set[tuple[str, str, int, str, bool]]:
-    """Return what we read, in the same form."""
+    """Return what the agent reads, in the same form."""
     names = {link.index: link.name for link in netlink.links()}
     return {
         (names[index], str(held.address), held.prefix_length, held.label, held.is_deprecated)

@@ -78,7 +78,7 @@ class Segment:
         return len(self.arriving()) == 4 and self.leaves(str(PEER4)) and self.leaves(str(PEER6))
 
     def arriving(self) -> list[str]:
-        """Return to which of our addresses protocol 112 arrives."""
+        """Return to which of the node's addresses protocol 112 arrives."""
         return [each for each in (str(GROUP4), OWN4, str(GROUP6), OWN6) if self.arrives(each)]
 
 
@@ -302,7 +302,7 @@ def test_addresses_that_are_not_wanted_stay_out(segment: Segment) -> None:
 
 
 def test_rules_stand_at_the_head_one_per_address(segment: Segment) -> None:
-    """In order, with our comment, before what was there."""
+    """In order, with the agent's comment, before what was there."""
     _put_up(segment.near, "policy drop")
     Keeper().want()
     chain = segment.near.run("nft", "list", "chain", "inet", "filter", "input")
@@ -349,7 +349,7 @@ def test_an_output_hook_that_drops_lets_adverts_out(segment: Segment) -> None:
 
 
 def test_iptables_still_reads_and_saves_its_tables(segment: Segment) -> None:
-    """A rule of ours in a table of iptables-nft is one that iptables can show and restore."""
+    """A rule of the agent in a table of iptables-nft is one that iptables can show and restore."""
     _put_up(segment.near, "iptables policy")
     Keeper().want()
     listed = segment.near.run("iptables-nft", "-nL", "INPUT")
@@ -368,7 +368,7 @@ def test_iptables_still_reads_and_saves_its_tables(segment: Segment) -> None:
 
 @pytest.mark.timing
 def test_a_firewall_that_was_loaded_again_gets_the_rules_again(segment: Segment) -> None:
-    """A reload drops our rules; the next question for the generation notices, within 2 s."""
+    """A reload drops the rules; the next question for the generation notices, within 2 s."""
     _put_up(segment.near, "policy drop")
     keeper = Keeper()
     first = keeper.want()
@@ -388,7 +388,7 @@ def test_a_firewall_that_was_loaded_again_gets_the_rules_again(segment: Segment)
 
 
 def test_a_drop_that_somebody_puts_before_our_rules_is_overtaken(segment: Segment) -> None:
-    """What stands before our rules could drop VRRP: they move to the head, none is lost."""
+    """What stands before the rules could drop VRRP: they move to the head, none is lost."""
     _put_up(segment.near, "iptables policy")
     keeper = Keeper()
     keeper.want(frozenset({GROUP4}))

@@ -224,7 +224,7 @@ def test_a_closed_descriptor_is_no_error() -> None:
 
 
 def test_a_regular_file_is_written_where_its_offset_is(tmp_path: Path) -> None:
-    """A file that somebody else also writes to is continued, not overwritten."""
+    """A file that another program also writes to is continued, not overwritten."""
     path = tmp_path / "log"
     with path.open("wb", buffering=0) as file:
         file.write(b"before\n")
@@ -270,7 +270,7 @@ def test_a_full_disk_is_no_error_and_is_said_once_there_is_room(tmp_path: Path) 
 
 
 def test_a_socket_that_nobody_reads_blocks_nothing() -> None:
-    """The socket stays blocking for others, our writes do not wait."""
+    """The socket stays blocking for others, the agent's writes do not wait."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         with LineSink(ours.fileno(), limit_bytes=1 << 16) as sink:
@@ -295,7 +295,7 @@ def test_a_socket_whose_reader_went_away_is_no_error() -> None:
 
 
 def test_a_terminal_that_is_stopped_blocks_nothing() -> None:
-    """Ctrl-S, or a terminal that nobody reads: lines wait, then are dropped."""
+    """Ctrl-S, or a terminal that no program reads: lines wait, then are dropped."""
     controller, terminal = pty.openpty()
     try:
         with LineSink(terminal, limit_bytes=1 << 16) as sink:

@@ -1,6 +1,6 @@
 """The wire as it really is: keepalived's own packets, the kernel's filter, links that come and go.
 
-Two namespaces, joined by a pair of interfaces: ``near0`` is ours, ``far0`` the others'.
+Two namespaces, joined by a pair of interfaces: ``near0`` is this node's, ``far0`` the others'.
 """
 
 from __future__ import annotations
@@ -177,9 +177,7 @@ def fresh_segment() -> Iterator[Segment]:
                 "net.ipv6.conf.all.accept_dad=0",
                 "net.ipv6.conf.default.accept_dad=0",
             )
-        near.ip("link", "add", "near0", "type", "veth", "peer", "far0", "netns", far.name)
-        near.ip("link", "set", "near0", "up")
-        far.ip("link", "set", "far0", "up")
+        near.join("near0", "far0", far)
         for namespace, interface, host in ((near, "near0", 1), (far, "far0", 2)):
             namespace.ip("address", "add", f"10.9.0.{host}/24", "dev", interface)
             namespace.ip("address", "add", f"fd00:9::{host}/64", "dev", interface, "nodad")
@@ -469,7 +467,7 @@ def test_our_questions_are_answered(
 def test_a_proxy_s_answer_to_our_announcement_is_none(
     segment: Segment, wire: PacketSocket, remote: socket.socket
 ) -> None:
-    """It names our address on both sides, as announcements do; a witness sees that it came."""
+    """It names its address on both sides, as announcements do; a witness sees that it came."""
     segment.far.run(
         "sysctl",
         "-qw",
@@ -477,9 +475,7 @@ def test_a_proxy_s_answer_to_our_announcement_is_none(
         "net.ipv4.neigh.far0.proxy_delay=0",
         "net.ipv4.ip_forward=1",
     )
-    segment.far.ip("link", "add", "else0", "type", "veth", "peer", "name", "else1")
-    segment.far.ip("link", "set", "else0", "up")
-    segment.far.ip("link", "set", "else1", "up")
+    segment.far.join("else0", "else1")
     segment.far.ip("route", "add", "192.0.2.0/24", "dev", "else0")
     elsewhere = IPv4Address("192.0.2.5")
     wire.send(gratuitous_arp(wire.mac, elsewhere))
@@ -508,7 +504,7 @@ def receive_frame(remote: socket.socket, is_wanted: Callable[[bytes], bool]) -> 
 def test_the_kernel_lets_through_what_the_program_says(
     wire: PacketSocket, remote: socket.socket
 ) -> None:
-    """Announcements of our addresses, answers and adverts in, everything else out, in order."""
+    """Announcements of its addresses, answers and adverts in, everything else out, in order."""
     wire.replace_filter(kernel_filter({VIP, VIP6}))
     near = wire.mac
     group6, nodes = IPv6Address("ff02::12"), IPv6Address("ff02::1")
@@ -592,7 +588,7 @@ def test_multicast_is_joined_while_we_listen(segment: Segment) -> None:
 
 
 def test_our_announcements_are_believed(segment: Segment, wire: PacketSocket) -> None:
-    """Who knew another MAC for an address knows ours afterwards, in either family and form."""
+    """A host that knew another MAC for an address knows the new one afterwards, in any form."""
     wrong = "52:54:00:00:00:99"
     for is_reply in (False, True):
         for address in (VIP, VIP6):
@@ -671,7 +667,7 @@ def test_an_interface_that_is_gone_is_silent(segment: Segment, wire: PacketSocke
 
 @pytest.mark.usefixtures("segment")
 def test_an_interface_without_ethernet_is_refused() -> None:
-    """Loopback, tunnels: their frames are others, and nobody can be a rival there."""
+    """Loopback, tunnels: their frames are others, and no host can be a rival there."""
     with pytest.raises(SystemRefusedError, match="cannot listen on lo: it is not Ethernet"):
         PacketSocket("lo", kernel_filter())
 
@@ -737,7 +733,7 @@ def test_the_mac_that_a_card_was_made_with_is_known() -> None:
 
 
 def test_only_what_the_interface_has_for_sure_may_be_sent_from(segment: Segment) -> None:
-    """Neither an address on another interface nor one that may be somebody else's."""
+    """Neither an address on another interface nor one that may be another node's."""
     near = segment.near
     index = socket.if_nametoindex("near0")
     usable = {IPv4Address("10.9.0.1"), IPv6Address("fd00:9::1")}

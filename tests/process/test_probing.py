@@ -241,8 +241,7 @@ def test_closing_gives_every_descriptor_back(namespace: NetworkNamespace) -> Non
 
 def test_a_link_local_address_is_probed_on_its_interface(namespace: NetworkNamespace) -> None:
     """It says nothing without one, and the node may have no other; gone, it fails in words."""
-    namespace.ip("link", "add", "one", "type", "veth", "peer", "two")
-    namespace.ip_batch(["link set one up", "link set two up"])
+    namespace.join("one", "two")
     namespace.ip("addr", "add", "fe80::11/64", "dev", "one", "nodad")
     with socket.socket(socket.AF_INET6) as listening:
         listening.bind(("fe80::11", 0, 0, socket.if_nametoindex("one")))

@@ -136,7 +136,7 @@ def test_one_child_in_a_storm_of_a_thousand_keeps_its_exit_code() -> None:
 
 
 def test_an_orphan_is_handed_to_us_and_reaped(tmp_path: Path) -> None:
-    """A grandchild whose parent exits becomes our child as subreaper, with its exit code."""
+    """A grandchild whose parent exits becomes the subreaper's child, with its exit code."""
     mark = tmp_path / "pid"
     orphan = f"(sh -c 'echo $$ > {mark}.new; mv {mark}.new {mark}; sleep 0.2; exit 9' &) ; exit 3"
     script = (
@@ -168,7 +168,7 @@ def run_script(script: str) -> list[object]:
 
 
 def test_a_child_starts_with_a_clean_signal_state(spawned: Callable[..., int]) -> None:
-    """Nothing blocked, nothing ignored, whatever we have blocked and ignored ourselves."""
+    """Nothing blocked, nothing ignored, whatever the agent has blocked and ignored itself."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
     usr1 = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
@@ -184,7 +184,7 @@ def test_a_child_starts_with_a_clean_signal_state(spawned: Callable[..., int]) -
 
 
 def test_a_child_gets_no_descriptor_of_ours(spawned: Callable[..., int], tmp_path: Path) -> None:
-    """Not even one that our own starter handed down as inheritable."""
+    """Not even one that the agent's own starter handed down as inheritable."""
     with (tmp_path / "leak").open("w") as leak:
         os.set_inheritable(leak.fileno(), True)  # noqa: FBT003 - the library's signature
         output = output_of(spawned, "ls", "-l", "/proc/self/fd").decode()
@@ -208,14 +208,14 @@ def test_a_child_leads_its_own_process_group(spawned: Callable[..., int]) -> Non
 
 
 def test_a_child_gets_the_environment_it_is_given(spawned: Callable[..., int]) -> None:
-    """And nothing of ours."""
+    """And nothing of the agent's."""
     lines = output_of(spawned, "env").decode().splitlines()
     assert sorted(f"{name}={value}" for name, value in ENVIRONMENT.items()) == sorted(lines)
 
 
 @pytest.mark.parametrize("swap", [False, True], ids=["in order", "crosswise"])
 def test_streams_may_have_standard_numbers_themselves(swap: bool) -> None:  # noqa: FBT001 - a case
-    """Passing our own 1 and 2, even crosswise, gives the child what was meant."""
+    """Passing the agent's own 1 and 2, even crosswise, gives the child the right ones."""
     script = (
         "import os\n"
         "from ipfailover_agent.system import process\n"
@@ -288,7 +288,7 @@ def test_a_process_that_is_gone_is_said_to_be(spawned: Callable[..., int]) -> No
 
 @pytest.mark.parametrize("target", [0, -1, -7])
 def test_no_signal_goes_to_everybody(target: int) -> None:
-    """A pid that was never set must not signal our own group or every process."""
+    """A pid that was never set must not signal the agent's own group or every process."""
     with pytest.raises(ValueError, match="internal error"):
         process.signal_process(target, 0)
     with pytest.raises(ValueError, match="internal error"):
@@ -317,7 +317,7 @@ def test_a_full_output_pipe_blocks_neither_writer_nor_loop(spawned: Callable[...
 
 
 def test_an_output_pipe_is_large_and_its_lines_arrive(spawned: Callable[..., int]) -> None:
-    """It takes 200 kB while nobody reads, and gives them back line by line."""
+    """It takes 200 kB while no program reads, and gives them back line by line."""
     reading, writing = process.make_output_pipe()
     try:
         pid = spawned("sh", "-c", "seq 1 40000", stdout=writing)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 SCRIPT = Path(__file__).resolve().parents[2] / "image" / "ready.sh"
-STARTING = "starting: the agent has not said anything yet\n"
+STARTING = "starting: the agent has not written its state yet\n"
 
 
 def probe(directory: Path) -> tuple[int, str]:
@@ -51,7 +51,7 @@ def lay(directory: Path, text: str, *, pid: int, age: float = 0.0, started: int 
 
 
 def test_an_agent_that_serves_is_ready_until_it_ends(world: World) -> None:
-    """As soon as it serves; what a killed one has left is believed by nobody."""
+    """As soon as it serves; the probe does not believe what a killed one has left."""
     assert (1, STARTING) == probe(world.run_directory)
     world.fake.plays(STANDING_BY)
     agent = world.running()
@@ -105,7 +105,7 @@ def test_one_that_stands_still_is_not_ready(tmp_path: Path) -> None:
     lay(tmp_path, "ready", pid=os.getpid(), age=14)
     assert (0, "") == probe(tmp_path)
     lay(tmp_path, "ready", pid=os.getpid(), age=20)
-    assert (1, "the agent stands still: it has said nothing for 20 s\n") == probe(tmp_path)
+    assert (1, "the agent stands still: it has written nothing for 20 s\n") == probe(tmp_path)
 
 
 @pytest.mark.parametrize(

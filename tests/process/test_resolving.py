@@ -1,4 +1,4 @@
-"""Names resolved in threads: what comes back, what does not, and that nobody waits."""
+"""Names resolved in threads: what comes back, what does not, and that nothing waits."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_everything_at_once_has_one_deadline() -> None:
 
 
 def test_an_answer_after_the_end_goes_nowhere(resolver: resolving.Resolver) -> None:
-    """The descriptor may be somebody else's by then."""
+    """The descriptor may belong to something else by then."""
     resolver.close()
     read, write = os.pipe2(os.O_NONBLOCK)
     try:
@@ -193,7 +193,7 @@ def test_what_is_not_known_to_be_of_a_moment_ago_is_of_no_age(
     ],
 )
 def test_a_damaged_record_is_none(tmp_path: Path, record: str | None) -> None:
-    """An old or half-written file must not keep anybody from starting."""
+    """An old or half-written file must not keep an agent from starting."""
     path = tmp_path / "peers.json"
     if record is not None:
         path.write_text(record, encoding="utf-8")

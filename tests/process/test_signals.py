@@ -48,7 +48,7 @@ def is_blocked(pid: int) -> bool:
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.06, 0.1, 0.15])
 def test_a_term_before_the_agent_can_answer_is_not_lost(world: World, delay: float) -> None:
-    """As PID 1 the kernel would throw it away; here it waits until somebody answers."""
+    """As PID 1 the kernel would throw it away; here it waits until the agent answers."""
     agent = world.start(as_pid_1=True)
     agent.wait_for(lambda: is_blocked(agent.pid))
     time.sleep(delay)  # the moment is what is tested
@@ -69,7 +69,7 @@ def entry_points() -> dict[str, list[str]]:
 def began(parent: int) -> int:
     """Return the pid of unshare's child right after the container's first program has ended.
 
-    That is env, which blocks the signals. How long the kernel takes to load it is not ours.
+    That is env, which blocks the signals. How long the kernel takes to load it is not the agent's.
     """
     children = Path(f"/proc/{parent}/task/{parent}/children")
     while not (found := children.read_text(encoding="ascii").split()):

@@ -262,7 +262,7 @@ class World:
             reads_file: with a policy, ``config_file`` overrides the environment.
             watches: with a policy, it reloads by itself when the file or the node has changed; a
                 test that changes the file and then asks for something would else race with that.
-            has_bug: with a policy, a reload raises what nobody expects.
+            has_bug: with a policy, a reload raises an unexpected error.
             hangs_on_reload: with a policy, the loop stands still from a reload on.
             listen: with a policy, where it answers HTTP.
             termination_log: with a policy, where Kubernetes looks for why it ended.

@@ -17,7 +17,7 @@ from ipfailover_agent.system.files import TERMINATION_LOG
 def main() -> int:
     """Run the agent; ``options`` and ``policy`` come as one JSON object.
 
-    ``has_bug``: a reload raises what nobody expects. ``hangs_on_reload``: the loop stands still.
+    ``has_bug``: a reload raises an unexpected error. ``hangs_on_reload``: the loop stands still.
     """
     entry.hold_signals()
     given = json.loads(sys.argv[1])

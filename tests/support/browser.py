@@ -1,4 +1,4 @@
-"""A real browser without a screen, told what to do over a pipe (Chrome DevTools Protocol)."""
+"""A real browser without a screen, steered over a pipe (Chrome DevTools Protocol)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from types import TracebackType
 
 _SECONDS = 30.0  # for one answer; the first one comes when it has started
 #: The browser reads commands from descriptor 3 and answers on 4.
@@ -82,12 +81,7 @@ class Browser:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         """End the browser."""
         self.close()
 

@@ -17,7 +17,7 @@ run: ``says`` lines at start, ``transitions`` (FIFO lines at start), ``flood`` b
   instances that they are in ``state`` (2: MASTER),
   ``orphan``: ``group`` or ``away`` (a child that outlives it and ignores TERM, in its process
   group or in one of its own; ends by itself after ``orphan_ends`` seconds), ``holds``: addresses
-  that it puts on an interface (``[address/length, interface, label]``) and removes when told to
+  that it puts on an interface (``[address/length, interface, label]``) and removes at its
   stop.
 """
 
@@ -245,7 +245,7 @@ class Run:
         os.close(fd)
 
     def leave_orphan(self) -> None:
-        """Fork a child that outlives us; it ignores TERM unless told otherwise."""
+        """Fork a child that outlives this process; it ignores TERM unless asked otherwise."""
         if os.fork() == 0:
             if self.how["orphan"] == "away":
                 os.setsid()

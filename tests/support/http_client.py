@@ -1,4 +1,4 @@
-"""A client that says exactly what it is told to, over a socket in the caller's namespace."""
+"""A client that sends exactly the given bytes, over a socket in the caller's namespace."""
 
 from __future__ import annotations
 

@@ -45,6 +45,13 @@ class NetworkNamespace:
         """Run many ip(8) commands at once, all with the same options."""
         self.run("ip", *options, "-batch", "-", stdin="\n".join(lines) + "\n")
 
+    def join(self, one: str, two: str, far: NetworkNamespace | None = None) -> None:
+        """Add a pair of interfaces that are up: ``one`` here, ``two`` in ``far`` or here too."""
+        other = far or self
+        self.ip("link", "add", one, "type", "veth", "peer", two, "netns", other.name)
+        self.ip("link", "set", one, "up")
+        other.ip("link", "set", two, "up")
+
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Have the calling thread, which must be the main one, live inside for a while."""
@@ -61,7 +68,7 @@ class NetworkNamespace:
 
 @contextlib.contextmanager
 def fresh_namespace() -> Iterator[NetworkNamespace]:
-    """Make a namespace of our own and remove it; skips where that is not allowed.
+    """Make a namespace and remove it; skips where that is not allowed.
 
     REQUIRE_NETNS=1 in the environment turns the skip into a failure.
     """

@@ -1336,26 +1336,30 @@ def test_no_free_offset_is_no_advice() -> None:
 @pytest.mark.parametrize(
     ("advert", "kind", "words"),
     [
-        (replace(ADVERT, version=3), CauseKind.VERSION, "VRRP version 3, ours 2"),
+        (replace(ADVERT, version=3), CauseKind.VERSION, "VRRP version 3, this node has 2"),
         (replace(ADVERT, password=b"x"), CauseKind.PASSWORD, "other password"),
         (replace(ADVERT, authentication=0, password=None), CauseKind.PASSWORD, "other password"),
         (replace(ADVERT, authentication=2, password=None), CauseKind.PASSWORD, "other password"),
         (
             replace(ADVERT, addresses=(VIRTUAL, IPv4Address("10.0.0.6"))),
             CauseKind.ADDRESSES,
-            "address list differs: they 10.0.0.5 10.0.0.6, we 10.0.0.5",
+            "address list differs: they list 10.0.0.5 10.0.0.6, this node lists 10.0.0.5",
         ),
-        (replace(ADVERT, interval=2.0), CauseKind.INTERVAL, "advert interval 2 s, ours 1 s"),
+        (
+            replace(ADVERT, interval=2.0),
+            CauseKind.INTERVAL,
+            "advert interval 2 s, this node has 1 s",
+        ),
         (
             replace(ADVERT, destination=IPv4Address("10.0.0.10")),
             CauseKind.CAST,
-            "they send unicast, we multicast",
+            "they are unicast, this node sends multicast",
         ),
         (replace(ADVERT, is_checksum_right=False), CauseKind.PACKET, "wrong checksum"),
         (
             replace(ADVERT, virtual_router_id=1),
             CauseKind.ROUTER_ID,
-            "10.0.0.12 advertises 10.0.0.5 for router id 1, ours 11",
+            "10.0.0.12 advertises 10.0.0.5 for router id 1, this node for 11",
         ),
         (
             ADVERT,
@@ -1747,7 +1751,7 @@ def test_an_empty_list_is_told_as_such() -> None:
     cause = causes.difference(replace(ADVERT, addresses=()), CONTEXT)
 
     assert cause is not None
-    assert "they no address, we 10.0.0.5" in cause.text
+    assert "they list no address, this node lists 10.0.0.5" in cause.text
 
 
 def test_an_advert_like_ours_differs_in_nothing() -> None:

@@ -358,7 +358,7 @@ def test_rules_that_cannot_be_listed_are_no_pass() -> None:
     )
     assert (
         CheckResult.WARN
-        is firewall_findings.judge_unlisted_rules("nft says nothing", is_denied=False).verdict
+        is firewall_findings.judge_unlisted_rules("nft prints nothing", is_denied=False).verdict
     )
 
 
@@ -569,7 +569,7 @@ def test_the_other_family_has_ids_of_its_own() -> None:
     )
     found = list(network_findings.judge_wire([context], heard(foreign)))
     assert FINE == verdicts(found)
-    assert "no advert that agrees with ours in 4 s" == found[-1].text
+    assert "no advert that agrees with this node's in 4 s" == found[-1].text
 
 
 def test_a_node_with_another_list_is_no_clash_of_ids() -> None:

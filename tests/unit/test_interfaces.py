@@ -72,7 +72,7 @@ def test_a_named_port_is_served_on_its_bridge_where_every_address_belongs_there(
             "ens3",
             (),
             (
-                "name the bridge's own interface, which ovs-vsctl port-to-br tells "
+                "name the bridge's own interface, which ovs-vsctl port-to-br prints "
                 "(br-ex with OVN-Kubernetes)"
             ),
         ),

@@ -80,7 +80,7 @@ def test_a_master_of_a_lower_rank_is_passed_over(*, is_wire_watched: bool) -> No
     assert ("preempted", told.text) == why(
         BACKUP, MASTER, preempted=told, is_wire_watched=is_wire_watched
     )
-    assert ("preempted", "outranks 10.0.0.12 (priority 50, ours 100)") == why(
+    assert ("preempted", "outranks 10.0.0.12 (priority 50, this node 100)") == why(
         BACKUP, MASTER, sightings=(advert(0.9),)
     )
 

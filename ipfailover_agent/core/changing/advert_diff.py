@@ -23,7 +23,7 @@ _V2 = 2
 
 
 class Consequence(enum.Enum):
-    """What follows from a difference, as text; NONE where the difference itself says it."""
+    """What follows from a difference, as text; NONE where the difference itself has it."""
 
     SPLIT = ": until every node has it, two nodes may hold each address"
     NAMES = ": the other nodes read the same names and follow by themselves"

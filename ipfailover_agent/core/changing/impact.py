@@ -1,6 +1,6 @@
 """What a change would mean, before it is made: for each address, and for the other nodes.
 
-``change`` says what happens on this node. This adds in how many steps, what nodes that still have
+``change`` names what happens on this node. This adds in how many steps, what nodes that still have
 the old list make of it, and how ids could be kept.
 """
 
@@ -36,7 +36,7 @@ class Impact(Struct, frozen=True, kw_only=True):
 
     Attributes:
         change: address by address.
-        warnings: what other nodes will feel, and what to do about it; sentences.
+        warnings: what other nodes would notice, and what to do about it; sentences.
         pins: a value for OPENSHIFT_HA_VRRP_IDS with which no address changes its id, empty where
             none does, or where ids cannot be kept.
         first_step: what keepalived is given before the candidate, empty where it needs nothing.

@@ -19,7 +19,7 @@ class ActiveRecord(
     Attributes:
         pid: of the agent that wrote it.
         agent_started_at: when that process started, in clock ticks after boot: with the pid it
-            tells whether the agent that runs now is the one that wrote it.
+            shows whether the agent that runs now wrote it.
         environment: its contract variables, before the source overrides them.
         start_only: the variables among those in force that only a restart can change.
         source: absolute path of what IPFAILOVER_CONFIG named, None for the environment alone.

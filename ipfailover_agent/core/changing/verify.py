@@ -64,7 +64,7 @@ class Expectation(Struct, frozen=True, kw_only=True):
 class Mismatch(Struct, frozen=True, kw_only=True):
     """One thing that is not as planned.
 
-    ``text`` says it; ``moment`` changes with every transition of the instance in question.
+    ``text`` describes it; ``moment`` changes with every transition of the instance in question.
     """
 
     text: str

@@ -41,7 +41,7 @@ class _RecordedSpec(Struct, frozen=True, kw_only=True):
 class _RecordFile(Struct, frozen=True, kw_only=True, tag_field="schema", tag=2):
     """The held instances by name, all addresses of the configuration, how to drain others.
 
-    Schema 1 knew no addresses. ``boot`` identifies the boot whose monotonic clock is meant.
+    Schema 1 knew no addresses. ``boot`` identifies the boot of the monotonic clock.
     """
 
     boot: str

@@ -25,9 +25,9 @@ not SERVING  undrain, its time is over, or a        released: SERVING
 
 Successors serve every address when the adverts of living masters list all of them between them.
 Silence lasts a master-down time (RFC 5798 section 6.1) of the slowest and lowest-ranking
-successor, and ``DrainPolicy.margin``: a successor has sent an advert by then, even where our
-priority 0 was lost. So without force no address is off every node for longer than that and our
-own election.
+successor, and ``DrainPolicy.margin``: a successor has sent an advert by then, even where a
+goodbye was lost. So without force no address is off every node for longer than that and an
+election here.
 
 A drain belongs to addresses. A reload and a restart may give them another instance, id and name:
 the drain goes with them, unless the new instance also has addresses that served before. A request
@@ -133,9 +133,9 @@ class InstanceDrain(Struct, frozen=True, kw_only=True):
             serve every address, or the moment of the request.
         adverts: the newest one of each successor that lists addresses of the instance.
         holder: the successors, by their source addresses; empty while none is known.
-        is_leaving: it was MASTER when it was held, and keepalived has not said yet that it is no
-            more. Of 254 instances the last one does so after 3 s on a busy node; until then it
-            serves.
+        is_leaving: it was MASTER when it was held, and keepalived has not reported yet that this
+            is over. Of 254 instances the last one is reported after 3 s on a busy node, and
+            serves until then.
     """
 
     target: Target
@@ -186,7 +186,7 @@ class DrainState(Struct, frozen=True, kw_only=True):
         drains: by instance; before a configuration is in force, those of a former run.
         everything: how to drain instances that a reload adds.
         pending: requests that wait for their verdict.
-        recorded: all addresses of the former run's configuration, until ours is in force.
+        recorded: all addresses of the former run's configuration, until this run's is in force.
         is_configured: whether a configuration is in force.
         deadline: when something may be due, for DrainTimePassed; None for never.
     """
@@ -254,14 +254,14 @@ class SuccessorHeard(Struct, frozen=True, kw_only=True):
 
 
 class InstanceEntered(Struct, frozen=True, kw_only=True):
-    """keepalived says that an instance has entered MASTER, or another state."""
+    """keepalived reports that an instance has entered MASTER, or another state."""
 
     name: str
     is_master: bool
 
 
 class ListeningPaused(Struct, frozen=True, kw_only=True):
-    """Our loop did not run for ``seconds``, and heard no advert that came meanwhile."""
+    """The agent's loop did not run for ``seconds``, and heard no advert that came meanwhile."""
 
     seconds: float
 
@@ -554,7 +554,7 @@ class _Step:
     # --- one instance ---------------------------------------------------------------------------
 
     def on_instance(self, event: InstanceEvent) -> None:
-        """Take what keepalived or another node said of an instance, if it is being drained."""
+        """Take a report of keepalived or another node on an instance, if it is being drained."""
         found = self._drains.get(event.name)
         if not self._state.is_configured or found is None or found.phase is DrainPhase.SERVING:
             return

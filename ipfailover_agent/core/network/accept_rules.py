@@ -260,7 +260,7 @@ def _run(arguments: tuple[str, ...]) -> Generator[Step, Answer, str]:
 
 
 def _first_line(errors: str) -> str:
-    """Return the line that says what went wrong; the next ones repeat the command."""
+    """Return the line that names the fault; the next ones repeat the command."""
     lines = [each.strip() for each in errors.splitlines() if each.strip()]
     found = next((each for each in lines if "rror" in each or "not permitted" in each), "")
     return (found or (lines[0] if lines else "")).removeprefix("internal:0:0-0: ")

@@ -355,7 +355,7 @@ def unsolicited_advertisement(
 ) -> bytes:
     """Return the neighbour advertisement to all nodes that announces an IPv6 address.
 
-    ``is_router`` says whether this node forwards: hosts that use the address as their router drop
+    ``is_router`` is whether this node forwards: hosts that use the address as their router drop
     their default route when an advertisement denies it (RFC 4861 section 7.2.5).
     """
     flags = _OVERRIDE_FLAG | (ROUTER_FLAG if is_router else 0)

@@ -38,7 +38,7 @@ def refuse_virtual(settings: Settings, problems: list[Problem]) -> None:
 
 
 def _wanted(settings: Settings) -> tuple[str, IPAddress | None]:
-    """Return the variable that names the source of adverts, and what it says."""
+    """Return the variable that names the source of adverts, and its value."""
     if unicast.is_on(settings):
         return UNICAST, settings.unicast_source
     return MULTICAST, settings.multicast_source

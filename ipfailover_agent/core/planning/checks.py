@@ -182,7 +182,7 @@ def asked_nodes(settings: Settings) -> tuple[IPAddress, ...]:
 
 def _place(url: str) -> tuple[str, int]:
     """Return the host and the port that a URL names."""
-    from urllib.parse import urlsplit  # noqa: PLC0415 - only who has a URL pays for it
+    from urllib.parse import urlsplit  # noqa: PLC0415 - only a URL needs it
 
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VARIABLE = "OPENSHIFT_HA_NETWORK_INTERFACE"
 _OPEN_VSWITCH = "ovs-system"  # what all ports of all its bridges are ports of
 _OWN_PORT = (
-    "the bridge's own interface, which ovs-vsctl port-to-br tells (br-ex with OVN-Kubernetes)"
+    "the bridge's own interface, which ovs-vsctl port-to-br prints (br-ex with OVN-Kubernetes)"
 )
 _TRIED_BY_NAME = ("enp0s3", "enp0s8", "eth1", "ens3")  # the old image's list, in its order
 

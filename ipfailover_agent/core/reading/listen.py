@@ -24,7 +24,7 @@ def parse(text: str | None) -> ListenAddress | None:
     Host names are refused: their resolution could take for ever, and could mean any address.
 
     Raises:
-        SettingsError: this is no such place; says what to write instead.
+        SettingsError: this is no such place; names what to write instead.
     """
     written = (text or "").strip() or DEFAULT
     if written.lower() == OFF:

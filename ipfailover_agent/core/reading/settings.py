@@ -39,7 +39,7 @@ _VERSION_2 = 2
 
 
 def parse(values: Mapping[str, str]) -> Settings:
-    """Return what an environment says.
+    """Return the settings of an environment.
 
     Args:
         values: environment variables by full name; names outside the contract are ignored,

@@ -177,11 +177,11 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "Seconds of kernel lifetime on held addresses: if the agent dies or hangs, the kernel "
         "removes them. `0` is none."),
     Variable("OPENSHIFT_HA_CONFLICT", "conflict", "resolve", values.member(ConflictMode),
-        "What is done about a rival for an address: `resolve` has one of the two yield, `report` "
-        "only says it, `off` does not listen."),
+        "What the agent does about a rival for an address: `resolve` has one of the two yield, "
+        "`report` only logs it, `off` does not listen."),
     Variable("OPENSHIFT_HA_SHIELD", "shield", "on", values.choice({"on": True, "off": False}),
-        "Whether adverts for our router ids from routers and CARP devices with other addresses "
-        "are dropped before keepalived reads them; `off` lets them shake our addresses."),
+        "Whether adverts for the same router ids from routers and CARP devices with other "
+        "addresses are dropped before keepalived reads them; `off` lets them move the addresses."),
     Variable("OPENSHIFT_HA_GARP_REFRESH", "garp_refresh", "10", values.number(0, _LONGEST),
         "Seconds between announcements of held addresses; `0` announces on takeover only."),
     Variable("OPENSHIFT_HA_ADDRESS_LABEL", "address_label", "vip", _LABEL,

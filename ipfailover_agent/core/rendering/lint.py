@@ -54,7 +54,7 @@ class _Read(Struct):
 
 
 def problems(text: str, config: KeepalivedConfig, paths: RunPaths) -> tuple[str, ...]:
-    """Return what ``text`` lacks of ``config`` or says otherwise, as ends of sentences.
+    """Return what ``text`` lacks of ``config`` or has otherwise, as ends of sentences.
 
     Each goes on after the name of the file: ``renders no vrrp_instance 'x_VIP_1'``. At most five,
     and one that counts the rest. Empty where all is there.

@@ -77,7 +77,7 @@ def render(
 
     Raises:
         SettingsError: a path of ``paths`` has characters that keepalived.conf gives a meaning to.
-        TemplateError: a template cannot be read or rendered; says which, and which line. Or the
+        TemplateError: a template cannot be read or rendered; names it and the line. Or the
             user's templates leave out what the configuration holds.
     """
     _check_paths(paths)
@@ -167,7 +167,7 @@ def environment_of(
 def _check_text(
     environment: jinja2.Environment, text: str, config: KeepalivedConfig, paths: RunPaths
 ) -> None:
-    """Refuse a keepalived.conf that says something else than the plan."""
+    """Refuse a keepalived.conf that differs from the plan."""
     from ipfailover_agent.core.rendering import lint  # noqa: PLC0415 - for own templates only
 
     if found := lint.problems(text, config, paths):

@@ -72,7 +72,7 @@ def mac_text(mac: bytes) -> str:
 
 
 def difference(advert: Advert, context: ContestContext) -> Cause | None:
-    """Return why keepalived refuses an advert, by what the advert says; None: it would accept it.
+    """Return why keepalived refuses an advert, by its content; None: keepalived would accept it.
 
     The order is keepalived's own (2.2.7, vrrp_check_packet), so that the first cause named is the
     one that its log names as well.
@@ -83,15 +83,18 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
         return Cause(
             CauseKind.ROUTER_ID,
             who,
-            f"{who} advertises {shared} for router id {advert.virtual_router_id}, ours"
-            f" {router_id}: every node needs the same OPENSHIFT_HA_VRRP_ID_OFFSET and list",
+            f"{who} advertises {shared} for router id {advert.virtual_router_id}, this"
+            f" node for {router_id}: every node needs the same OPENSHIFT_HA_VRRP_ID_OFFSET and"
+            " list",
         )
     begin = f"adverts from {who} for router id {router_id} are refused: "
     if not context.is_unicast and advert.ttl != HOP_LIMIT:
         return Cause(CauseKind.PACKET, who, f"{begin}hop limit {advert.ttl}, not 255")
     if advert.version != context.version:
         return Cause(
-            CauseKind.VERSION, who, f"{begin}VRRP version {advert.version}, ours {context.version}"
+            CauseKind.VERSION,
+            who,
+            f"{begin}VRRP version {advert.version}, this node has {context.version}",
         )
     if advert.version == _SECONDS_VERSION:
         if _password_of(advert) != context.password:
@@ -104,15 +107,15 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
             return Cause(
                 CauseKind.INTERVAL,
                 who,
-                f"{begin}advert interval {advert.interval:g} s, ours {context.advert_interval:g} s"
-                " (OPENSHIFT_HA_ADVERT_INTERVAL)",
+                f"{begin}advert interval {advert.interval:g} s, this node has"
+                f" {context.advert_interval:g} s (OPENSHIFT_HA_ADVERT_INTERVAL)",
             )
     if sorted(map(int, advert.addresses)) != sorted(map(int, context.addresses)):
         return Cause(
             CauseKind.ADDRESSES,
             who,
-            f"{begin}address list differs: they {listed(advert.addresses) or 'no address'},"
-            f" we {listed(context.addresses)}",
+            f"{begin}address list differs: they list {listed(advert.addresses) or 'no address'},"
+            f" this node lists {listed(context.addresses)}",
         )
     if not advert.is_checksum_right:
         return Cause(CauseKind.PACKET, who, f"{begin}wrong checksum")
@@ -121,7 +124,7 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
         return Cause(
             CauseKind.CAST,
             who,
-            f"{begin}they send {theirs}, we {ours}: set OPENSHIFT_HA_UNICAST_PEERS or"
+            f"{begin}they are {theirs}, this node sends {ours}: set OPENSHIFT_HA_UNICAST_PEERS or"
             " OPENSHIFT_HA_UNICAST_PEERS_DNS on all nodes, or on none",
         )
     return None
@@ -204,9 +207,9 @@ def unheard(advert: Advert, context: ContestContext) -> Cause:
     return Cause(
         CauseKind.UNHEARD,
         who,
-        f"{who} ranks lower (priority {advert.priority}, ours {context.priority}) and goes on"
-        f" advertising for router id {context.virtual_router_id}: it does not receive our adverts"
-        f" (a firewall there, or one direction of the network is lost){remedy}",
+        f"{who} ranks lower (priority {advert.priority}, this node {context.priority}) and"
+        f" goes on advertising for router id {context.virtual_router_id}: it does not receive this"
+        f" node's adverts (a firewall there, or one direction of the network is lost){remedy}",
     )
 
 
@@ -323,7 +326,7 @@ def own_echo(source: str, mac: bytes) -> Cause:
     return Cause(
         CauseKind.OWN_ECHO,
         mac_text(mac),
-        f"what {source} sends comes back to us with {mac_text(mac)}"
+        f"what {source} sends comes back to this node with {mac_text(mac)}"
         " (a loop, a bond or a mirror port), or another host uses an address of this node",
     )
 

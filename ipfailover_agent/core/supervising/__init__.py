@@ -1,1 +1,1 @@
-"""Supervision: keepalived as a process, and what it says."""
+"""Supervision: keepalived as a process, and its output."""

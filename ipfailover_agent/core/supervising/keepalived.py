@@ -96,12 +96,12 @@ def parse_transition(line: bytes) -> VrrpTransition | None:
 
 
 def says_started(line: bytes) -> bool:
-    """Return whether a log line says that the VRRP child runs with its configuration."""
+    """Return whether a log line reports that the VRRP child runs with its configuration."""
     return line.endswith(b"Startup complete")
 
 
 def says_reloaded(line: bytes) -> bool:
-    """Return whether a log line says that a reload has ended."""
+    """Return whether a log line reports that a reload has ended."""
     return line.endswith(b"Reload complete")
 
 
@@ -111,7 +111,7 @@ def says_dumped(line: bytes) -> bool:
 
 
 def says_heard_itself(line: bytes) -> bool:
-    """Return whether a log line says that an instance got its own advert, each second (2.2.7)."""
+    """Return whether a log line reports an instance's own advert, each second (2.2.7)."""
     return line.endswith(b"equal priority advert received from remote host with our IP address.")
 
 

@@ -413,7 +413,7 @@ def _on_verified(
     """Go on with what is there as planned; take the reload back where it is not.
 
     keepalived is ended for that, in an orderly way, and started with the configuration before: of
-    one that does something else than its file says, no further SIGHUP can be relied on.
+    one that does something else than its file has, no further SIGHUP can be relied on.
     """
     if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.VERIFYING:
         return state, ()

@@ -55,7 +55,7 @@ def pace(wanted: float, listeners: int) -> float:
 
 
 def controlled(state: ListenerState, failure: str) -> ListenerState:
-    """Take the result of a control; ``failure`` says why it was not found, empty where it was."""
+    """Take the result of a control; ``failure`` is why it was not found, empty where it was."""
     if not failure:
         return replace(state, refusal="")
     return replace(state, refusal=failure, found=frozenset(), suspects=frozenset())

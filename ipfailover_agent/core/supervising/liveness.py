@@ -103,7 +103,7 @@ class DumpWanted(Struct, frozen=True):
 
 
 class TicksMissed(Struct, frozen=True):
-    """Our loop did not run for a while: what was measured across it is worth nothing."""
+    """The agent's loop did not run for a while: what was measured across it is worth nothing."""
 
 
 Event = (

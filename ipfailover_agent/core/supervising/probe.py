@@ -73,7 +73,7 @@ class ConnectsEnded(Struct, frozen=True):
 
 
 class ProbeRequested(Struct, frozen=True, kw_only=True):
-    """Something happened to a port: probe at once; ``cause`` says what, for people."""
+    """Something happened to a port: probe at once; ``cause`` names it, for people."""
 
     cause: str
 
@@ -99,7 +99,7 @@ class Close(Struct, frozen=True):
 class ReportHealth(Struct, frozen=True, kw_only=True):
     """The verdict is known for the first time, or changed; ``reason`` is empty when healthy.
 
-    ``cause`` says what had the deciding round begin, empty where it was time for it.
+    ``cause`` names what began the deciding round, empty where it was time for it.
     """
 
     is_healthy: bool

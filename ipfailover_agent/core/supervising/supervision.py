@@ -37,7 +37,7 @@ class Reload(enum.Enum):
     NONE = "none"
     PREPARING = "preparing"
     APPLYING = "applying"
-    VERIFYING = "verifying"  # keepalived has read its file; does it do what that says?
+    VERIFYING = "verifying"  # keepalived has read its file; does it do that?
     ROLLING_BACK = "rolling back"  # keepalived does not, and is about to end
 
 
@@ -134,7 +134,7 @@ class SpawnFailed(Struct, frozen=True, kw_only=True):
 
 
 class VerificationEnded(Struct, frozen=True, kw_only=True):
-    """keepalived and the kernel show what was planned; else one of these says what is.
+    """keepalived and the kernel show what was planned; else these name what they show.
 
     Attributes:
         difference: what is proven to be otherwise.

@@ -73,7 +73,7 @@ class ProcessExited(Struct, frozen=True, kw_only=True):
 
 
 class ChildDied(Struct, frozen=True, kw_only=True):
-    """The VRRP child is gone; where it ended with a fault, a line before says so."""
+    """The VRRP child is gone; where it ended with a fault, a line before has it."""
 
     pid: int
 
@@ -88,7 +88,7 @@ LogLine = Outranked | Outranks | CheckEnded | LinkChanged | ProcessExited | Chil
 
 
 def parse(line: bytes) -> LogLine | None:
-    """Return what a line of keepalived's log says, None where that is nothing of this."""
+    """Return what a line of keepalived's log reports, None where that is nothing of this."""
     if not _SOMETHING.search(line):
         return None
     text = line.decode("utf-8", "replace").rstrip()

@@ -143,10 +143,15 @@ def _judge_networkd(name: str, managers: Managers, lease: int) -> Finding:
         )
     keeps = {"yes", *(_WITH_LIFETIME if lease else {"static"})}
     if managers.keep in keeps:
-        return passed("manager", f"{text} and keeps ours: KeepConfiguration={managers.keep}")
+        return passed(
+            "manager", f"{text} and keeps virtual addresses: KeepConfiguration={managers.keep}"
+        )
     if managers.keep in {*_WITH_LIFETIME, "static"}:
         kind = "have a lifetime" if lease else "have none"
-        text += f", and KeepConfiguration={managers.keep} does not keep ours, which {kind}"
+        text += (
+            f", and KeepConfiguration={managers.keep} does not keep virtual addresses,"
+            f" which {kind}"
+        )
     return warned(
         "manager",
         text,

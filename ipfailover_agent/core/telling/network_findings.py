@@ -93,15 +93,15 @@ def judge_wire(
     for cause in clashes:
         yield warned("ids", cause.text, advice)
     if not others:
-        yield passed("rivals", "no other node serves our addresses in another way")
+        yield passed("rivals", "no other node serves these addresses in another way")
     if not clashes:
         ids = f"; heard: {listed(sorted(seen_ids))}" if seen_ids else ""
-        yield passed("ids", f"no id of ours is used for other addresses{ids}")
+        yield passed("ids", f"no id of this node is used for other addresses{ids}")
     for source, found in sorted(holders.items(), key=lambda each: str(each[0])):
         held = dict.fromkeys(address for advert in found for address in advert.addresses)
         yield passed("holders", f"{source} advertises {listed(held)}")
     if not holders:
-        which = "that agrees with ours" if adverts else "of another node"
+        which = "that agrees with this node's" if adverts else "of another node"
         yield passed("holders", f"no advert {which} in {heard.seconds:g} s")
 
 

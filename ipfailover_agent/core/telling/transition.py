@@ -1,7 +1,7 @@
 """Why an instance changed its state, as far as this node can know.
 
 :func:`infer` is pure: it infers from keepalived's reports, from the adverts of other nodes and
-from the agent's own actions. Where none of that explains a transition, the cause says so.
+from the agent's own actions. Where none of that explains a transition, the cause names that.
 
 Times are monotonic seconds. keepalived's behaviour and lines as in 2.2.7 and 2.3.3 (vrrp.c,
 vrrp_scheduler.c, vrrp_track.c, keepalived_netlink.c).
@@ -282,7 +282,7 @@ def _beside(living: Iterable[NewestAdvert], known: Knowledge) -> TransitionCause
         )
     return _cause(
         TransitionKind.PREEMPTED,
-        f"outranks {highest.source} (priority {highest.priority}, ours {known.priority})",
+        f"outranks {highest.source} (priority {highest.priority}, this node {known.priority})",
     )
 
 

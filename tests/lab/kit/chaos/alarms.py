@@ -1,0 +1,266 @@
+"""More stories: strangers and false alarms, nodes that are short of something, quiet."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.lab.kit.chaos import wire
+from tests.lab.kit.chaos.stories import LONG, QUICK, faulty
+
+if TYPE_CHECKING:
+    from tests.lab.kit.chaos.scene import Scene
+
+
+# --- strangers, and false alarms -----------------------------------------------------------------
+
+_ANOTHER_MAC = "02:00:00:00:00:77"
+_NO_LONGER_NEW = 4.0  # seconds as MASTER: more than a master-down time
+
+
+def stranger_of_higher_mac(scene: Scene) -> None:
+    _strange(scene, "52:54:00:00:00:01")
+
+
+def stranger_of_lower_mac(scene: Scene) -> None:
+    _strange(scene, "02:00:00:00:00:01")
+
+
+def _strange(scene: Scene, mac: str) -> None:
+    """A host takes the addresses of a holder that is no longer new, and announces them.
+
+    The higher MAC yields, and a stranger never does.
+    """
+    scene.serve()
+    time.sleep(_NO_LONGER_NEW)
+    [stranger] = scene.strangers
+    addresses = list(scene.addresses.values())
+    scene.begins()
+    scene.every(1.0, wire.announcer(stranger, addresses, mac))
+    scene.watch(20)
+
+
+def plain_keepalived(scene: Scene) -> None:
+    """A keepalived without an agent serves the same, and its firewall drops VRRP."""
+    scene.serve()
+    [other] = scene.strangers
+    other.firewall("in")
+    scene.begins()
+    other.start_keepalived(scene.plain_config(other))
+    scene.watch(20)
+
+
+def foreign_router(scene: Scene) -> None:
+    with faulty(scene, then=LONG):
+        ids = {"IPv4": 11, "IPv6": 12}
+        scene.every(1.0, wire.foreign_router(scene.strangers[0], ids))
+
+
+def proxy_arp(scene: Scene) -> None:
+    """A router answers for the virtual addresses, since it knows a way to them elsewhere."""
+    scene.serve()
+    [router] = scene.strangers
+    router.network.ip(
+        [
+            "link add far0 type veth peer name far1",
+            "link set far0 up",
+            "link set far1 up",
+            *(f"route add {each} dev far0" for each in scene.addresses.values()),
+            *(f"neighbour add proxy {each} dev eth0" for each in scene.addresses.values()),
+        ]
+    )
+    router.network.set_sysctls({"ipv4/conf/eth0/proxy_arp": "1", "ipv6/conf/eth0/proxy_ndp": "1"})
+    scene.begins()
+    for _ in range(5):
+        for each in scene.addresses.values():
+            scene.lab.client.network.ip([f"neighbour flush to {each}"])
+            scene.lab.client.ask(each, timeout=0.5)
+        scene.watch(2)
+
+
+def second_interface(scene: Scene) -> None:
+    """The holder has a second interface on the segment, which answers with its own MAC."""
+    scene.serve()
+    holder = scene.holder
+    scene.begins()
+    peer = f"name eth1 address 02:00:00:00:01:0b netns {holder.network.path}"
+    scene.lab.switch.network.ip(
+        [
+            f"link add {holder.name}b type veth peer {peer}",
+            f"link set {holder.name}b master br0",
+            f"link set {holder.name}b up",
+        ]
+    )
+    holder.network.ip(["link set eth1 up", "address add 192.0.2.211/24 dev eth1"])
+    for _ in range(5):
+        scene.lab.client.who_has(scene.addresses["IPv4"])
+        scene.watch(2)
+
+
+def holder_has_another_mac(scene: Scene) -> None:
+    """As when a bond fails over; what the holder sends comes back to it."""
+    scene.serve()
+    holder = scene.holder
+    scene.lab.switch.network.ip([f"link set {holder.name} type bridge_slave hairpin on"])
+    scene.begins()
+    holder.network.ip([f"link set eth0 address {_ANOTHER_MAC}"])
+    scene.watch(LONG)
+
+
+def backup_has_another_mac(scene: Scene) -> None:
+    """With unicast the holder goes on sending to the old one."""
+    with faulty(scene, then=LONG):
+        scene.successor.network.ip([f"link set eth0 address {_ANOTHER_MAC}"])
+
+
+def echo(scene: Scene) -> None:
+    """What the holder sends comes back to it."""
+    with faulty(scene, then=LONG):
+        scene.lab.switch.network.ip([f"link set {scene.holder.name} type bridge_slave hairpin on"])
+
+
+def last_peer_off(scene: Scene) -> None:
+    """All others are powered off; their addresses can no longer be resolved."""
+    with faulty(scene, then=20):
+        for node in scene.lab.others(scene.holder):
+            node.kill()
+            node.cut()
+            node.link_down()
+        scene.holder.network.ip([f"neighbour flush dev eth0 to {each}" for each in _own(scene)])
+
+
+def _own(scene: Scene) -> list[str]:
+    return [each for node in scene.lab.others(scene.holder) for each in (node.ip, node.ipv6)]
+
+
+def output_without_rival(scene: Scene) -> None:
+    with faulty(scene, then=20):
+        scene.holder.firewall("out")
+
+
+# --- a node that is short of something -----------------------------------------------------------
+
+
+def starved(scene: Scene) -> None:
+    """The holder's container runs for 40 ms in every 1.2 s."""
+    with faulty(scene, then=5):
+        for _ in range(12):
+            scene.holder.freeze()
+            time.sleep(1.16)
+            scene.holder.thaw()
+            time.sleep(0.04)
+
+
+def output_unread(scene: Scene) -> None:
+    """No program reads the output of the holder and its successor, and the pipe is full."""
+    full = (
+        "mkfifo /run/full; sleep 600 </run/full & exec >/run/full 2>&1;"
+        " head -c 65536 /dev/zero >/run/full"
+    )
+    nodes = (scene.holder, scene.successor)
+    scene.serve(prepare=dict.fromkeys([each.name for each in nodes], full))
+    scene.begins()
+    scene.watch(5)
+    scene.holder.kill()
+    scene.watch(QUICK)
+
+
+def disk_full(scene: Scene) -> None:
+    """Run directories are full when every input drops VRRP, and then the holder vanishes."""
+    scene.serve(run_mount="size=1m")
+    for node in scene.members:
+        node.run_in_container(["sh", "-c", "cat /dev/zero >/run/full 2>/dev/null"])
+    scene.begins()
+    for node in scene.members:
+        node.firewall("in")
+    scene.watch(10)
+    scene.holder.kill()
+    scene.watch(LONG)
+
+
+def clock_stepped(scene: Scene) -> None:
+    """The clock of the wall jumps, forth and back, on every node."""
+    directory = scene.lab.directory
+    text = wire.movable_clock(scene.holder, directory)
+    scene.serve(prepare={each.name: text for each in scene.members})
+    scene.begins()
+    for offset in (3600, -86400, 5, 0):
+        (directory / "offset").write_text(str(offset))
+        scene.watch(3)
+
+
+# --- fast timing, and quiet ----------------------------------------------------------------------
+
+
+def _serve_fast(scene: Scene, check_interval: str = "1") -> None:
+    scene.serve(ADVERT_INTERVAL="0.1", CHECK_INTERVAL=check_interval, ADDRESS_LEASE="1")
+
+
+def container_killed_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    scene.holder.kill()
+    scene.watch(5)
+
+
+def container_frozen_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    scene.holder.freeze()
+    scene.watch(5)
+    scene.holder.thaw()
+    scene.watch(5)
+
+
+def keepalived_frozen_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    for pid in scene.holder.pids("keepalived"):
+        scene.holder.freeze(pid)
+    scene.watch(QUICK)
+
+
+def firewall_everywhere_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    for node in scene.members:
+        node.firewall()
+    scene.watch(LONG)
+
+
+def backup_input_fast(scene: Scene) -> None:
+    _serve_fast(scene)
+    scene.begins()
+    scene.successor.firewall("in")
+    scene.watch(LONG)
+
+
+def application_dies_fast(scene: Scene) -> None:
+    _serve_fast(scene, "0.25")
+    scene.connect()
+    scene.begins()
+    scene.holder.application.stop()
+    scene.watch(4)
+
+
+def quiet(scene: Scene) -> None:
+    _quiet(scene, 600)
+
+
+def quiet_for_a_moment(scene: Scene) -> None:
+    _quiet(scene, 20)
+
+
+def _quiet(scene: Scene, seconds: float) -> None:
+    """Nothing happens, and no agent logs anything."""
+    scene.serve()
+    scene.watch(5)
+    scene.begins()
+    before = [each.output() for each in scene.members]
+    scene.watch(seconds)
+    said = [
+        f"{node.name}: {line}"
+        for node, known in zip(scene.members, before, strict=True)
+        for line in node.output()[len(known) :].splitlines()
+    ]
+    assert said == []

@@ -1,0 +1,305 @@
+"""A node: a network namespace with an address, a container and an application."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from signal import SIGCONT, SIGSTOP, SIGTERM, Signals
+from typing import TYPE_CHECKING
+
+from tests.lab.kit import processes
+from tests.lab.kit.container import Container
+from tests.lab.kit.namespaces import LabError
+from tests.support import program
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from tests.lab.kit.application import Application
+    from tests.lab.kit.namespaces import NetworkNamespace
+    from tests.lab.kit.switch import Direction, Switch
+
+AGENT = (sys.executable, "-m", "ipfailover_agent", "run")
+KEEPALIVED = (program.KEEPALIVED, "--dont-fork", "--log-console", "--log-detail")
+INTERFACE = "eth0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostAddresses:
+    """What a host in the lab is called on the wire; ``ipv6`` is None in a lab without it."""
+
+    mac: str
+    ipv4: IPv4Interface
+    ipv6: IPv6Interface | None
+
+
+class Node:
+    """A node of the lab. The container may die or be started again; the network stays."""
+
+    interface = INTERFACE
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        network: NetworkNamespace,
+        addresses: HostAddresses,
+        switch: Switch,
+        application: Application,
+        directory: Path,
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.own = addresses
+        self.application = application
+        self.directory = directory
+        self._switch = switch
+        self._runs: list[Container] = []
+        self._beside: list[Container] = []
+
+    def __repr__(self) -> str:
+        return f"<node {self.name}>"
+
+    @property
+    def ip(self) -> str:
+        """Return the node's own IPv4 address."""
+        return str(self.own.ipv4.ip)
+
+    @property
+    def ipv6(self) -> str:
+        """Return the node's own IPv6 address; LabError in a lab without IPv6."""
+        if self.own.ipv6 is None:
+            raise LabError("this lab has no IPv6")
+        return str(self.own.ipv6.ip)
+
+    # --- the container ---------------------------------------------------------------------
+
+    @property
+    def container(self) -> Container:
+        """Return the container of the last ``start``."""
+        if not self._runs:
+            raise LabError(f"{self.name}: nothing was started yet")
+        return self._runs[-1]
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether the container lives."""
+        return bool(self._runs) and self.container.is_running
+
+    def start(
+        self,
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = AGENT,
+        *,
+        as_pid_1: bool = True,
+        prepare: str = "",
+        run_mount: str = "",
+    ) -> None:
+        """Start the container and return at once.
+
+        ``environment`` is all that the command gets beside PATH and TMPDIR; without it that of
+        the last start is used again. ``as_pid_1=False`` puts the command below an init that
+        adopts and reaps, as on a plain host. ``prepare`` is shell text run inside before the
+        command, ``run_mount`` extra mount options of /run (``noexec``, ``mode=0777``).
+        """
+        if self.is_running:
+            raise LabError(f"{self.name}: the container runs already")
+        if environment is None:
+            environment = self._runs[-1].environment if self._runs else {}
+        directory = self.directory / f"run-{len(self._runs) + 1}"
+        directory.mkdir()
+        self._runs.append(
+            Container(
+                self.network,
+                directory,
+                command,
+                environment=environment,
+                as_pid_1=as_pid_1,
+                prepare=prepare,
+                run_mount=run_mount,
+            )
+        )
+
+    def start_keepalived(self, config: str, *, prepare: str = "") -> None:
+        """Start keepalived alone, as PID 1, with this configuration; ``prepare`` as in start."""
+        file = self.directory / "keepalived.conf"
+        file.write_text(config)
+        install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
+        self.start({}, KEEPALIVED, prepare=f"{install}\n{prepare}")
+
+    def start_beside(self, command: Sequence[str], environment: Mapping[str, str]) -> Container:
+        """Start a second container in the node's network, and return it."""
+        return self._start_beside(command, environment, "")
+
+    def start_keepalived_beside(self, config: str) -> Container:
+        """Start keepalived alone in a second container, and return that."""
+        file = self.directory / "beside.conf"
+        file.write_text(config)
+        install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
+        return self._start_beside(KEEPALIVED, {}, install)
+
+    def _start_beside(
+        self, command: Sequence[str], environment: Mapping[str, str], prepare: str
+    ) -> Container:
+        directory = self.directory / f"beside-{len(self._beside) + 1}"
+        directory.mkdir()
+        container = Container(
+            self.network,
+            directory,
+            command,
+            environment=environment,
+            as_pid_1=True,
+            prepare=prepare,
+            run_mount="",
+        )
+        self._beside.append(container)
+        return container
+
+    def signal(self, number: Signals) -> None:
+        """Send a signal to the agent (the command of ``start``)."""
+        if not self.container.signal(number):
+            raise LabError(f"{self.name}: nothing runs that could get {number.name}")
+
+    def terminate(self) -> None:
+        """Ask the agent to end: SIGTERM. ``wait`` gives the exit code."""
+        self.signal(SIGTERM)
+
+    def wait(self, timeout: float = 15) -> int:
+        """Return the agent's exit code, negative for a signal, once it has ended."""
+        return self.container.wait(timeout)
+
+    def kill(self) -> None:
+        """Kill the whole container at once, as the kernel or a runtime does. Nothing cleans up.
+
+        All is stopped before: keepalived gets SIGTERM when PID 1 is gone, and is sometimes quick
+        enough to leave in order.
+        """
+        self.freeze()
+        self.container.kill()
+
+    def freeze(self, pid: int | None = None) -> None:
+        """Stop every process of the container, or one."""
+        self._signal_some(pid, SIGSTOP)
+
+    def thaw(self, pid: int | None = None) -> None:
+        """Let them run again."""
+        self._signal_some(pid, SIGCONT)
+
+    def pids(self, name: str | None = None) -> list[int]:
+        """Return the pids of the container's processes, or of those called ``name``, ascending.
+
+        ``name`` is the command's base name (``keepalived``) or the kernel's name of the process.
+        """
+        return sorted(
+            each.pid
+            for each in (self.container.processes() if self._runs else ())
+            if name is None or name in _names(each)
+        )
+
+    def run_in_container(
+        self, command: Sequence[str], *, timeout: float = 20
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command beside the agent, with its environment."""
+        return self.container.run(command, timeout=timeout)
+
+    def read(self, path: str) -> str:
+        """Return the text of a file of the container."""
+        return self.container.path(path).read_text()
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the container below /run or /etc/keepalived, which are its own."""
+        if not path.startswith(("/run/", "/etc/keepalived/")):
+            raise LabError(f"{path} is the machine's, not the container's")
+        self.container.path(path).write_text(text)
+
+    def stdout(self) -> str:
+        """Return what the last container wrote to stdout."""
+        return self.container.stdout.read_text(errors="replace") if self._runs else ""
+
+    def stderr(self) -> str:
+        """Return what the last container wrote to stderr."""
+        return self.container.stderr.read_text(errors="replace") if self._runs else ""
+
+    def output(self) -> str:
+        """Return stdout and stderr of the last container, one after the other."""
+        return self.stdout() + self.stderr()
+
+    # --- the network -----------------------------------------------------------------------
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        text: str | None = None,
+        check: bool = True,
+        timeout: float = 20,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on the node, outside the container."""
+        return self.network.run(command, text=text, check=check, timeout=timeout)
+
+    def addresses(self) -> list[str]:
+        """Return ``address/prefix`` of everything on the interface, link-local ones left out."""
+        shown = self.run(["ip", "-json", "address", "show", "dev", INTERFACE]).stdout
+        return [
+            f"{each['local']}/{each['prefixlen']}"
+            for each in json.loads(shown)[0]["addr_info"]
+            if not ip_address(each["local"]).is_link_local
+        ]
+
+    def cut(self, direction: Direction = "both") -> None:
+        """Lose every frame of the node on the wire; its link stays up."""
+        self._switch.cut(self.name, direction)
+
+    def join(self, direction: Direction = "both") -> None:
+        """Undo ``cut``."""
+        self._switch.join(self.name, direction)
+
+    def link_down(self) -> None:
+        """Take the cable out: the node sees its carrier go."""
+        self._switch.set_link(self.name, up=False)
+
+    def link_up(self) -> None:
+        """Put the cable in again."""
+        self._switch.set_link(self.name, up=True)
+
+    def firewall(self, direction: Direction = "both") -> None:
+        """Drop VRRP on the node itself: ``in`` what it receives, ``out`` what it sends."""
+        hooks = {"both": ("input", "output"), "in": ("input",), "out": ("output",)}[direction]
+        chains = "\n".join(
+            f"chain {hook} {{\n"
+            f"type filter hook {hook} priority 0; policy accept;\n"
+            "meta l4proto 112 drop\n"
+            "}"
+            for hook in hooks
+        )
+        self.nft(f"table inet lab\ndelete table inet lab\ntable inet lab {{\n{chains}\n}}\n")
+
+    def firewall_off(self) -> None:
+        """Undo ``firewall``."""
+        self.nft("table inet lab\ndelete table inet lab\n")
+
+    def nft(self, text: str) -> None:
+        """Run these commands of nft on the node."""
+        self.run(["nft", "-f", "-"], text=text)
+
+    def close(self) -> None:
+        """Kill everything of this node and let go of its network."""
+        for each in (*self._runs, *self._beside):
+            each.kill()
+        self.application.stop()
+        self.network.close()
+
+    def _signal_some(self, pid: int | None, number: Signals) -> None:
+        if pid is None:
+            self.container.signal_all(number)
+        elif not processes.send(pid, number):
+            raise LabError(f"{self.name}: there is no process {pid}")
+
+
+def _names(each: processes.Process) -> set[str]:
+    command = each.arguments[0].rpartition("/")[2] if each.arguments else ""
+    return {each.name, command}
