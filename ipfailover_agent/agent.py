@@ -19,9 +19,9 @@ from ipfailover_agent.core.supervising.supervision import (
 from ipfailover_agent.loop_watchdog import LoopWatchdog
 from ipfailover_agent.protection.link_watch import SOURCE as LINKS
 from ipfailover_agent.report.logs import recording
-from ipfailover_agent.service import earliest
 from ipfailover_agent.supervisor import Supervisor
 from ipfailover_agent.system import files, host, loop, process, setgroups
+from ipfailover_agent.system.loop import earliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

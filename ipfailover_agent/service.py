@@ -154,8 +154,3 @@ class Service:
 
     def close(self) -> None:
         """Take back what must not outlive the agent; the loop has ended."""
-
-
-def earliest(*deadlines: float | None) -> float | None:
-    """Return the first of the deadlines, None where there is none."""
-    return min((each for each in deadlines if each is not None), default=None)

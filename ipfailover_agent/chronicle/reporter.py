@@ -32,7 +32,7 @@ from ipfailover_agent.core.telling.transition import TransitionCause, Transition
 from ipfailover_agent.report import status_model
 from ipfailover_agent.report.exchange import StatusView
 from ipfailover_agent.report.logs import Repeats
-from ipfailover_agent.service import earliest
+from ipfailover_agent.system.loop import earliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ipfailover_agent import prepare
 from ipfailover_agent.commands import peers_once
+from ipfailover_agent.configuration import config_test
 from ipfailover_agent.core.errors import (
     AgentError,
     ExitCode,
@@ -25,7 +23,6 @@ from ipfailover_agent.core.planning import budget
 from ipfailover_agent.core.reading import old_reading
 from ipfailover_agent.core.supervising import keepalived
 from ipfailover_agent.report import terminal
-from ipfailover_agent.system import files, process
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.peering.names import LookupResult
@@ -77,7 +74,7 @@ def judge(attempt: Attempt) -> tuple[tuple[str, ...], tuple[str, ...]]:
     problems, warnings = attempt.problems, attempt.warnings
     if attempt.candidate is not None:
         try:
-            problems = complaints(attempt.candidate, _TEST_SECONDS)
+            problems = config_test.complaints(attempt.candidate, _TEST_SECONDS)
         except KeepalivedMissingError as error:
             warnings += (f"{error}; not tested by it",)
         except AgentError as error:
@@ -85,66 +82,6 @@ def judge(attempt: Attempt) -> tuple[tuple[str, ...], tuple[str, ...]]:
         except subprocess.TimeoutExpired:
             problems = (f"keepalived did not test the configuration within {_TEST_SECONDS:g} s",)
     return problems, warnings
-
-
-def complaints(candidate: Candidate, seconds: float) -> tuple[str, ...]:
-    """Return what keepalived complains of when it has so many seconds for it.
-
-    Raises:
-        subprocess.TimeoutExpired: it had more to do, or hangs.
-    """
-    program = process.find_program("keepalived", os.environ.get("PATH"))
-    with _temporary_directory(candidate.paths.directory) as directory:
-        path = f"{directory}/keepalived.conf"
-        files.write_atomically(path, _standing_alone(candidate, directory), 0o600)
-        done = subprocess.run(
-            keepalived.test_command(program, path, candidate.config.keepalived_options),
-            env={**os.environ, "TMPDIR": directory},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds,
-            check=False,
-        )
-    if done.returncode == 0:
-        return ()
-    meaning = keepalived.meaning_of(done.returncode, None)
-    output = done.stdout.decode("utf-8", "backslashreplace").splitlines()
-    return (f"keepalived refuses the configuration: {meaning}", *output)
-
-
-def _standing_alone(candidate: Candidate, directory: str) -> str:
-    """Return a configuration to test whose own files lie below ``directory``.
-
-    Where no agent ran yet there is no run directory, and keepalived 2.3 refuses a track file in a
-    directory that is not there. The file itself may be missing.
-    """
-    real = candidate.paths
-    place = replace(real, directory=directory)
-    Path(place.hold_directory).mkdir()
-    return candidate.rendering.config.text.replace(f'"{real.directory}/', f'"{place.directory}/')
-
-
-def _temporary_directory(run_directory: str) -> tempfile.TemporaryDirectory[str]:
-    """Make one where the system has them, or else in or above the run directory.
-
-    A container with a read-only root has no /tmp; where the agent can run, that is writable.
-
-    Raises:
-        SystemRefusedError: there is no place for it.
-    """
-    try:
-        where = Path(tempfile.gettempdir())
-    except FileNotFoundError:
-        absolute = Path(run_directory).absolute()
-        where = next(each for each in (absolute, *absolute.parents) if each.is_dir())
-    try:
-        return tempfile.TemporaryDirectory(prefix="ipfailover-check-", dir=where)
-    except OSError as error:
-        raise SystemRefusedError(
-            f"cannot make a directory for keepalived's test in {where}: {error.strerror}; "
-            "set TMPDIR to a directory that can be written"
-        ) from None
 
 
 def _as_text(outcome: _CheckOutcome) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import asdict
 
-from ipfailover_agent.commands import check, peers_once, running
+from ipfailover_agent.commands import peers_once, running
 from ipfailover_agent.commands.doctor_facts import AS_ROOT, Facts, UnknownError
+from ipfailover_agent.configuration import config_test
 from ipfailover_agent.core.errors import AgentError, ExitCode
 from ipfailover_agent.core.network.ruleset import RulesetError
 from ipfailover_agent.core.planning import unicast
@@ -186,7 +187,7 @@ def _config(facts: Facts) -> Iterator[Finding]:
         yield findings.skipped("config", "keepalived judges scripts as root only", AS_ROOT)
         return
     try:
-        complaints = check.complaints(candidate, facts.at_most(_TEST_SECONDS))
+        complaints = config_test.complaints(candidate, facts.at_most(_TEST_SECONDS))
         yield node_findings.judge_config(complaints)
     except subprocess.TimeoutExpired:
         yield findings.skipped("config", "keepalived takes too long", _SEE_CHECK)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.commands.running import find_agent, wrote
+from ipfailover_agent.configuration import peers_record
 from ipfailover_agent.core.paths import RunPaths
 from ipfailover_agent.system import host, memory
 
@@ -47,7 +48,7 @@ class Found:
 
         asked = resolving.resolve_once(peers.questions(settings), self._deadline)
         path = RunPaths(directory=self._options.run_directory, config="").peers
-        stored = memory.read_recorded_peers(path, peers.questions(settings))
+        stored = peers_record.read_recorded_peers(path, peers.questions(settings))
         known = [each for told in (*asked, *stored) for each in told.addresses]
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)

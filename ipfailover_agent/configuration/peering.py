@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec.structs import replace
 
+from ipfailover_agent.configuration import peers_record
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.model import family_of
 from ipfailover_agent.core.supervising.supervision import Occurrence
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.service import Service
-from ipfailover_agent.system import host, memory
+from ipfailover_agent.system import host
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
@@ -77,7 +78,7 @@ class Peering(Service):
         state = self._state
         if state is None:
             state = peers.Peers()
-            stored = memory.read_recorded_peers(self._paths.peers, peers.questions(settings))
+            stored = peers_record.read_recorded_peers(self._paths.peers, peers.questions(settings))
         known = (*state.addresses, *(each for told in stored for each in told.addresses))
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
@@ -180,7 +181,7 @@ class Peering(Service):
         if self._state is None:
             return
         try:
-            memory.record_peers(self._paths.peers, self._state.known(time.monotonic()))
+            peers_record.record_peers(self._paths.peers, self._state.known(time.monotonic()))
         except AgentError as error:
             self._tell("peers.record_failed", reason=str(error))
 

@@ -15,8 +15,9 @@ from ipfailover_agent.core.changing import debounce
 from ipfailover_agent.core.changing.debounce import Debounce
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.supervising.supervision import AgentPhase, Occurrence
-from ipfailover_agent.service import Service, earliest
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import sources
+from ipfailover_agent.system.loop import earliest
 
 if TYPE_CHECKING:
     from ipfailover_agent.chronicle.reporter import Reporter

@@ -531,3 +531,15 @@ class VrrpTransition(Struct, frozen=True, kw_only=True):
     instance: str
     state: VrrpState
     priority: int
+
+
+class CpuShare(Struct, frozen=True, kw_only=True):
+    """What of the CPU this process gets; None where the system does not say.
+
+    ``pressure``: in how many per cent of the last ten seconds something had to wait for a CPU
+    (pressure stall information, ``some avg10``). ``limit``: CPUs that its control group may use,
+    None without a limit too.
+    """
+
+    pressure: float | None = None
+    limit: float | None = None

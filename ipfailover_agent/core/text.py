@@ -101,3 +101,11 @@ def taken_by(interface: str, port_of: str) -> str:
         f"{interface} is a port of {port_of}, which takes all that comes in there: no client "
         f"reaches an address on {interface}"
     )
+
+
+def named(names: tuple[str, ...]) -> str:
+    """Return names for a sentence, at most two."""
+    first, *others = names
+    if not others:
+        return first
+    return f"{first} and {others[0] if len(others) == 1 else f'{len(others)} more'}"

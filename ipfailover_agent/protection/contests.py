@@ -34,7 +34,8 @@ from ipfailover_agent.protection.farewells import Farewells
 from ipfailover_agent.protection.own_adverts import OwnAdvertMonitor
 from ipfailover_agent.protection.rival_news import RivalNews
 from ipfailover_agent.report.status_model import Protection, StatusPart
-from ipfailover_agent.service import Service, earliest
+from ipfailover_agent.service import Service
+from ipfailover_agent.system.loop import earliest
 from ipfailover_agent.system.packet_socket import usable_addresses
 
 if TYPE_CHECKING:

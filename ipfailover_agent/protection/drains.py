@@ -21,8 +21,9 @@ from ipfailover_agent.core.telling.transition import DRAIN as REASON
 from ipfailover_agent.core.telling.transition import Withholding
 from ipfailover_agent.core.text import listed
 from ipfailover_agent.report.status_model import DrainRequestStatus, StatusPart
-from ipfailover_agent.service import Service, earliest
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import files, host, requests
+from ipfailover_agent.system.loop import earliest
 
 if TYPE_CHECKING:
     from ipfailover_agent.core.network.packets import Advert

@@ -12,7 +12,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.service import Service, earliest
+from ipfailover_agent.service import Service
+from ipfailover_agent.system.loop import earliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

@@ -13,10 +13,11 @@ from ipfailover_agent.chronicle.history import utc
 from ipfailover_agent.core.errors import AgentError
 from ipfailover_agent.core.supervising import dump, liveness
 from ipfailover_agent.report.status_model import DumpStatus, Protection, StatusPart
-from ipfailover_agent.service import Service, earliest
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import process
 from ipfailover_agent.system.captured_run import CapturedRun
 from ipfailover_agent.system.dumping import DumpRequest
+from ipfailover_agent.system.loop import earliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,9 @@ from ipfailover_agent.core.supervising import probe
 from ipfailover_agent.protection.listener_watch import ListenerWatch
 from ipfailover_agent.report.logs import Repeats
 from ipfailover_agent.report.status_model import StatusPart
-from ipfailover_agent.service import Service, earliest
+from ipfailover_agent.service import Service
 from ipfailover_agent.system import files, track
+from ipfailover_agent.system.loop import earliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import (
     Approach,
+    CpuShare,
     DefaultRoute,
     Family,
     HostFacts,
     Interface,
     ScriptState,
 )
-from ipfailover_agent.core.planning.shortfalls import CpuShare
 from ipfailover_agent.system.address_cache import AddressCache
 from ipfailover_agent.system.netlink import AddressSocket
 from ipfailover_agent.system.route_cache import RouteCache

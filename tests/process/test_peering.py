@@ -15,14 +15,14 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from ipfailover_agent.configuration import peering
+from ipfailover_agent.configuration import peering, peers_record
 from ipfailover_agent.configuration.peering import SOURCE, Peering
 from ipfailover_agent.core.errors import SystemRefusedError
 from ipfailover_agent.core.model import Family, Settings
 from ipfailover_agent.core.peering.names import LookupResult, Question
 from ipfailover_agent.core.peering.peers import PeersPolicy
 from ipfailover_agent.core.supervising.instance_states import InstanceStates
-from ipfailover_agent.system import host, memory
+from ipfailover_agent.system import host
 from ipfailover_agent.system.loop import Loop, Readable
 from tests.support.services import common
 from tests.support.vectors import host_facts
@@ -163,14 +163,14 @@ def test_a_set_that_was_confirmed_a_moment_ago_is_used_at_once(rig: Rig) -> None
         LookupResult(question=Question(name=name, family=Family.IPV4), addresses=each, age=50.0)
         for name, each in zip(SETTINGS.unicast_peer_names, addresses, strict=True)
     ]
-    memory.record_peers(rig.path, known)
+    peers_record.record_peers(rig.path, known)
     found = rig.peering.add_to(SETTINGS, FACTS)
     assert (ip_address("10.0.0.1"), ip_address("10.0.0.2")) == found.resolved_peers
     (told,) = rig.named("peers.changed")
     assert "stored, and confirmed by DNS within the last 600 s" == told["basis"]
     rig.run(0.3)
     assert 0 == rig.changes
-    ages = [each.age for each in memory.read_recorded_peers(rig.path, QUESTIONS)]
+    ages = [each.age for each in peers_record.read_recorded_peers(rig.path, QUESTIONS)]
     assert all(age is not None and age < 40 for age in ages), "answers have confirmed it since"
 
 
@@ -182,7 +182,7 @@ def test_a_recorded_set_is_read_again_where_the_kernel_refused_the_first_time(
         LookupResult(question=each, addresses=(ip_address(each.name),), age=1.0)
         for each in QUESTIONS
     ]
-    memory.record_peers(rig.path, tuple(recorded))
+    peers_record.record_peers(rig.path, tuple(recorded))
 
     def refuse(_: object) -> frozenset[IPAddress]:
         raise SystemRefusedError("no answer from rtnetlink within 2 s")

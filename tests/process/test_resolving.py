@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from ipfailover_agent.configuration import peers_record
 from ipfailover_agent.core.model import Family
 from ipfailover_agent.core.peering.names import LookupResult, Question
-from ipfailover_agent.system import memory, resolving
+from ipfailover_agent.system import resolving
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -149,9 +150,9 @@ def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
         LookupResult(question=six, addresses=(ip_address("fd00::1"),), age=40.0),
     )
     path = str(tmp_path / "peers.json")
-    memory.record_peers(path, known)
+    peers_record.record_peers(path, known)
     other = Question(name="other", family=Family.IPV4)
-    first, second = memory.read_recorded_peers(path, (LOCAL, six, other))
+    first, second = peers_record.read_recorded_peers(path, (LOCAL, six, other))
     assert second.age is not None
     assert 40 <= second.age < 60
     assert known == (first, replace(second, age=40.0))
@@ -173,10 +174,10 @@ def test_what_is_not_known_to_be_of_a_moment_ago_is_of_no_age(
     """Of another boot, of a former version, of the future."""
     path = tmp_path / "peers.json"
     answer = LookupResult(question=LOCAL, addresses=(ip_address("10.0.0.1"),), age=1.0)
-    memory.record_peers(str(path), (answer,))
+    peers_record.record_peers(str(path), (answer,))
     record = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**record, field: value}), encoding="utf-8")
-    assert (replace(answer, age=None),) == memory.read_recorded_peers(str(path), (LOCAL,))
+    assert (replace(answer, age=None),) == peers_record.read_recorded_peers(str(path), (LOCAL,))
 
 
 @pytest.mark.parametrize(
@@ -197,13 +198,13 @@ def test_a_damaged_record_is_none(tmp_path: Path, record: str | None) -> None:
     path = tmp_path / "peers.json"
     if record is not None:
         path.write_text(record, encoding="utf-8")
-    assert () == memory.read_recorded_peers(str(path), (LOCAL,))
+    assert () == peers_record.read_recorded_peers(str(path), (LOCAL,))
 
 
 def test_the_record_is_one_that_people_can_read(tmp_path: Path) -> None:
     """Names, families, addresses."""
     path = tmp_path / "peers.json"
-    memory.record_peers(
+    peers_record.record_peers(
         str(path), (LookupResult(question=LOCAL, addresses=(ip_address("10.0.0.1"),)),)
     )
     found = json.loads(path.read_text(encoding="utf-8"))

@@ -18,10 +18,10 @@ from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
 from ipfailover_agent.core.telling.transition import Withholding
 from ipfailover_agent.prepare import Candidate, Options
 from ipfailover_agent.report.status_model import NOTHING, LeaseStatus, StatusPart, together
-from ipfailover_agent.service import Service, earliest
+from ipfailover_agent.service import Service
 from ipfailover_agent.supervisor import Supervisor
 from ipfailover_agent.system import link_facts
-from ipfailover_agent.system.loop import Loop
+from ipfailover_agent.system.loop import Loop, earliest
 from ipfailover_agent.system.output import LineSink
 from tests.support.vectors import host_facts
 

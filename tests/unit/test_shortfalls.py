@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import Settings
+from ipfailover_agent.core.model import CpuShare, Settings
 from ipfailover_agent.core.planning import shortfalls
 from ipfailover_agent.core.planning.planner import plan
 from ipfailover_agent.core.planning.shortfalls import (
-    CpuShare,
     Surroundings,
     fast_settings,
     judge_cpu,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ipfailover_agent.core.text import named
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -73,14 +75,6 @@ def differences(
         ),
         *_announcements(active.garp.refresh, candidate.garp.refresh),
     )
-
-
-def named(names: tuple[str, ...]) -> str:
-    """Return names for a sentence, at most two."""
-    first, *others = names
-    if not others:
-        return first
-    return f"{first} and {others[0] if len(others) == 1 else f'{len(others)} more'}"
 
 
 def _of_pair(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing import advert_diff, change, steps
+from ipfailover_agent.core.changing import change, steps
 from ipfailover_agent.core.changing.advert_diff import Consequence
 from ipfailover_agent.core.planning import budget, groups
-from ipfailover_agent.core.text import ranges
+from ipfailover_agent.core.text import named, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -141,7 +141,7 @@ def _warnings(
         sets = "another set" if len(disputed) == 1 else "other sets"
         verb = "advertises" if len(disputed) == 1 else "advertise"
         yield (
-            f"{advert_diff.named(disputed)} {verb} {sets} of addresses: peers reject each other's "
+            f"{named(disputed)} {verb} {sets} of addresses: peers reject each other's "
             "adverts until all have the new list, and two may hold what is in it until one "
             "yields; change all nodes quickly after one another"
         )

@@ -18,7 +18,7 @@ from ipfailover_agent.core.model import Family
 from ipfailover_agent.core.planning import checks
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts, KeepalivedConfig, Settings
+    from ipfailover_agent.core.model import CpuShare, HostFacts, KeepalivedConfig, Settings
 
 _SLOW: Final = 1.0  # seconds between adverts and between checks that any node keeps up with
 _LONG_LEASE: Final = 3
@@ -94,18 +94,6 @@ def _of_check(config: KeepalivedConfig, found: Surroundings) -> tuple[str, ...]:
 
 
 # --- CPU, for fast timing ------------------------------------------------------------------------
-
-
-class CpuShare(Struct, frozen=True, kw_only=True):
-    """What of the CPU this process gets; None where the system does not say.
-
-    ``pressure``: in how many per cent of the last ten seconds something had to wait for a CPU
-    (pressure stall information, ``some avg10``). ``limit``: CPUs that its control group may use,
-    None without a limit too.
-    """
-
-    pressure: float | None = None
-    limit: float | None = None
 
 
 def fast_settings(settings: Settings) -> tuple[str, ...]:

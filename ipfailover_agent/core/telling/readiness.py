@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.core.changing.advert_diff import named
 from ipfailover_agent.core.model import VrrpState
 from ipfailover_agent.core.supervising.supervision import AgentPhase
+from ipfailover_agent.core.text import named
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
