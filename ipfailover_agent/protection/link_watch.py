@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.core.model import VrrpState
+from ipfailover_agent.core.model import Family, VrrpState
 from ipfailover_agent.core.network import timers
 from ipfailover_agent.core.supervising import deafness, link_state
 from ipfailover_agent.core.supervising.dump import InstanceDump
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ipfailover_agent.core.model import (
-        Family,
         HostFacts,
         Interface,
         IPAddress,
@@ -366,7 +365,8 @@ class LinkWatch(Service):
     ) -> bool:
         """Return whether every instance was seen at work on the interface that is there now.
 
-        A MASTER's advert was seen leaving, a BACKUP's keepalived has counted one. An instance that
+        A MASTER's advert was seen leaving, a BACKUP's keepalived has counted one. With IPv6 that
+        does not do on another interface, where it may receive and not send. An instance that
         the agent keeps in FAULT, since it is drained or yields, can show nothing: it works where
         another one works that has the same sockets, which keepalived opens for a family, a source
         and a way to send.
@@ -375,6 +375,7 @@ class LinkWatch(Service):
         evidence = self._evidence
         if state.ready_at is None or evidence.since != state.ready_at or found.index is None:
             return False
+        is_new = found.index != state.index
         dumps = {each.name: each for each in evidence.latest}
         working: set[_Sockets] = set()
         kept: set[_Sockets] = set()
@@ -385,6 +386,11 @@ class LinkWatch(Service):
                     works = self._contests.has_left(each.name, state.ready_at, found.index)
                 case InstanceDump(state=VrrpState.BACKUP, counters=counters):
                     works = counters != evidence.first[each.name]
+                    # It receives. Whether it can send shows a MASTER with the same sockets:
+                    # keepalived 2.2.7 goes on sending IPv6 to the interface that was there.
+                    if works and is_new and each.family is Family.IPV6:
+                        kept.add(sockets)
+                        continue
                 case InstanceDump(state=VrrpState.FAULT) if self._is_kept(each.name):
                     kept.add(sockets)
                     continue

@@ -123,6 +123,7 @@ def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
     wait_for_each(lab, [first, added], timeout=ELECTION)
 
 
+INTERVAL = 1.0  # seconds between adverts
 SKEW = 1.5  # seconds: 0.18 at priority 210, and half of the master-down time at most
 
 
@@ -165,7 +166,9 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
     )
     first.run(["sh", "-c", f"ip -6 address flush dev eth0; sleep 0.3; {back}"])
     costs_a_skew(six)
-    assert 0 == lab.recorder.seconds_with_two(six)
+    # Its goodbye may leave before its own address goes, and its advert as MASTER again fail after
+    # that: then the other node takes over, and hears the next advert an interval later.
+    assert lab.recorder.seconds_with_two(six) < INTERVAL + 0.2
     assert not [each for each in moves(first) if each[1] == "unknown"]
     if mode == "multicast":
         _, _, cause = [each for each in moves(first) if each[0] == "FAULT"][-1]

@@ -181,6 +181,21 @@ def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for
     assert [lab.recorder.holders(each) for each in addresses] == [[first.name]]
 
 
+def test_a_backup_whose_interface_is_another_one_can_send_when_it_takes_over(
+    make_lab: MakeLab,
+) -> None:
+    """keepalived 2.2.7 receives IPv6 adverts there, and sends its own to the former interface."""
+    lab, addresses = serve_on_bridges(make_lab, unicast=False, MONITOR_PORT="0")
+    first, second = lab.nodes
+    remake(second)
+    wait_until(lambda: restarts(second) == 1, timeout=NOTICED, what="keepalived starts anew")
+    wait_until_ready(lab)
+    first.terminate()
+    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    stays(2)
+    assert "send advert error" not in second.stdout().rpartition("Entering MASTER STATE")[2]
+
+
 @pytest.mark.slow
 def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
     make_lab: MakeLab,

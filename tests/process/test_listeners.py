@@ -112,7 +112,7 @@ def test_what_the_kernel_says_is_what_a_connection_meets(
             )
         ]
         # An address can be used a moment after the kernel has taken it.
-        wait_until(lambda: leads_to("2001:db8::11"), 5, "a way to the address")
+        wait_until(lambda: leads_here("2001:db8::11"), 5, "a way to the address")
         asker = ListenerSocket(asked)
         asker.has_changed()
         found = {each: number == 0 for each, number in asker.answers().items()}
@@ -120,9 +120,11 @@ def test_what_the_kernel_says_is_what_a_connection_meets(
         assert {each: connects(str(each.address), port) for each in asked} == found
 
 
-def leads_to(address: str) -> bool:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as made:
-        return made.connect_ex((address, 9)) == 0
+def leads_here(address: str) -> bool:
+    """Return whether the kernel takes the address for its own; a route to it is there before."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as made:
+        made.settimeout(0.2)
+        return made.connect_ex((address, 9)) == errno.ECONNREFUSED
 
 
 def connects(host: str, port: int) -> bool:

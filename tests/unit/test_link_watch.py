@@ -203,6 +203,7 @@ def test_a_reload_to_what_was_a_port_has_keepalived_started_anew(
 
 
 IPV6 = ip_address("fe80::11")
+ANOTHER = "eth0 is another interface now (index 8, it was 7)"
 DUAL = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64", "fd00::11/64"]})
 
 
@@ -227,10 +228,10 @@ def becomes_another(world: World, candidate: Candidate) -> None:
     world.watch.tick(2e9)
 
 
-def dumped(world: World, candidate: Candidate, in_fault: set[str], heard: int) -> None:
-    """Have keepalived say that some instances are in FAULT, and the others BACKUP."""
+def dumped(world: World, candidate: Candidate, states: dict[str, VrrpState], heard: int) -> None:
+    """Have keepalived report some instances in these states, and the others as BACKUP."""
     dump = (
-        replace(each, state=VrrpState.FAULT) if each.name in in_fault else each
+        replace(each, state=states.get(each.name, each.state))
         for each in dump_of(candidate, heard)
     )
     world.watch.on_dump(tuple(dump), 2e9 + 0.1 + heard)
@@ -248,12 +249,45 @@ def test_what_the_agent_keeps_in_fault_is_no_reason_to_end_what_serves(
     first, second = (each.name for each in candidate.config.instances)
     becomes_another(world, candidate)
     world.holds.set(second, reason)
-    dumped(world, candidate, {second}, 0)
-    dumped(world, candidate, {second}, 1)
+    world.own_adverts.add(first)
+    for heard in (0, 1):
+        dumped(world, candidate, {first: VrrpState.MASTER, second: VrrpState.FAULT}, heard)
     world.watch.tick(2e9 + 1)
     world.watch.tick(3e9)
     assert [] == world.reasons
-    assert first not in world.own_adverts
+
+
+@pytest.mark.parametrize(
+    ("address", "reasons"),
+    [
+        pytest.param("10.0.0.50", [], id="IPv4"),
+        pytest.param("fd00::50", [ANOTHER], id="IPv6"),
+    ],
+)
+def test_a_backup_that_receives_on_another_interface_may_not_be_able_to_send(
+    world: World, address: str, reasons: list[str]
+) -> None:
+    """keepalived 2.2.7 sends IPv6 to the interface that was there, without end."""
+    candidate = serving_both(address)
+    becomes_another(world, candidate)
+    for heard in (0, 1):
+        dumped(world, candidate, {}, heard)
+    world.watch.tick(2e9 + 1)
+    world.watch.tick(3e9)
+    assert reasons == world.reasons
+
+
+def test_a_backup_can_send_where_a_master_with_its_sockets_does(world: World) -> None:
+    """One advert that has left shows it for both."""
+    candidate = serving_both("fd00::50", "fd00::51")
+    first = candidate.config.instances[0].name
+    becomes_another(world, candidate)
+    world.own_adverts.add(first)
+    for heard in (0, 1):
+        dumped(world, candidate, {first: VrrpState.MASTER}, heard)
+    world.watch.tick(2e9 + 1)
+    world.watch.tick(3e9)
+    assert [] == world.reasons
 
 
 @pytest.mark.parametrize(
@@ -278,11 +312,11 @@ def test_what_is_in_fault_and_may_be_deaf_is_started_anew(
     becomes_another(world, candidate)
     if reason:
         world.holds.set(held, reason)
-    dumped(world, candidate, {held}, 0)
-    dumped(world, candidate, {held}, 1)
+    for heard in (0, 1):
+        dumped(world, candidate, {held: VrrpState.FAULT}, heard)
     world.watch.tick(2e9 + 1)
     world.watch.tick(3e9)
-    assert ["eth0 is another interface now (index 8, it was 7)"] == world.reasons
+    assert [ANOTHER] == world.reasons
 
 
 def test_a_configuration_comes_back_with_the_node_as_it_is_now(world: World) -> None:
