@@ -9,28 +9,28 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import __version__
-from ipfailover_agent.chronicle.history import History
-from ipfailover_agent.core.errors import AgentError, ExitCode, NotPermittedError
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.supervision import (
+from ipfailover_agent.errors import AgentError, ExitCode, NotPermittedError
+from ipfailover_agent.keepalived.supervision import (
     Occurrence,
     SupervisionPolicy,
 )
-from ipfailover_agent.loop_watchdog import LoopWatchdog
-from ipfailover_agent.protection.link_watch import SOURCE as LINKS
-from ipfailover_agent.report.logs import recording
-from ipfailover_agent.supervisor import Supervisor
-from ipfailover_agent.system import files, host, loop, process, setgroups
-from ipfailover_agent.system.loop import earliest
+from ipfailover_agent.linux import files, host, loop, process, setgroups
+from ipfailover_agent.linux.loop import earliest
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.status.history import History
+from ipfailover_agent.status.logs import recording
+from ipfailover_agent.supervisor.link_watch import SOURCE as LINKS
+from ipfailover_agent.supervisor.loop_watchdog import LoopWatchdog
+from ipfailover_agent.supervisor.service import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.supervising.supervision import Finish
-    from ipfailover_agent.prepare import Options
-    from ipfailover_agent.system.output import LineSink
+    from ipfailover_agent.config.prepare import Options
+    from ipfailover_agent.keepalived.supervision import Finish
+    from ipfailover_agent.linux.output import LineSink
 
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
 _LINKS = loop.Readable(source=LINKS)

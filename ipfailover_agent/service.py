@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct
 
-from ipfailover_agent.report.status_model import NOTHING
+from ipfailover_agent.status.status_model import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.core.model import VrrpState
-    from ipfailover_agent.core.network.packets import Advert
-    from ipfailover_agent.core.paths import RunPaths
-    from ipfailover_agent.core.rivalry.contexts import ContestContext
-    from ipfailover_agent.core.supervising.dump import InstanceDump
-    from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
-    from ipfailover_agent.core.supervising.supervision import Event
-    from ipfailover_agent.core.telling.transition import Withholding
-    from ipfailover_agent.prepare import Candidate
-    from ipfailover_agent.report.status_model import StatusPart
-    from ipfailover_agent.system.loop import Loop
-    from ipfailover_agent.system.process import ChildExit
+    from ipfailover_agent.config.prepare import Candidate
+    from ipfailover_agent.conflict.contexts import ContestContext
+    from ipfailover_agent.keepalived.dump import InstanceDump
+    from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
+    from ipfailover_agent.keepalived.supervision import Event
+    from ipfailover_agent.linux.loop import Loop
+    from ipfailover_agent.linux.process import ChildExit
+    from ipfailover_agent.model import VrrpState
+    from ipfailover_agent.paths import RunPaths
+    from ipfailover_agent.status.status_model import StatusPart
+    from ipfailover_agent.status.transition import Withholding
+    from ipfailover_agent.vrrp.packets import Advert
 
 
 class Common(Struct, frozen=True, kw_only=True):

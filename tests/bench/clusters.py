@@ -17,7 +17,7 @@ from pathlib import Path
 from signal import SIGHUP
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.planning import priority
+from ipfailover_agent.config import priority
 from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.raw import keepalived_config
 from tests.lab.kit.scenarios import ConfigMap, ask, variables

@@ -36,9 +36,9 @@ _WATCH = """
 import socket, sys
 from ipaddress import ip_address
 import structlog
-from ipfailover_agent.core.model import PortCheck
-from ipfailover_agent.protection.listener_watch import ListenerWatch
-from ipfailover_agent.system.loop import Loop
+from ipfailover_agent.model import PortCheck
+from ipfailover_agent.health.listener_watch import ListenerWatch
+from ipfailover_agent.linux.loop import Loop
 made = socket.create_server(("127.0.0.1", 0))
 port = PortCheck(address=ip_address("127.0.0.1"), port=made.getsockname()[1])
 with Loop(()) as loop:

@@ -20,9 +20,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.network.bpf import kernel_filter
-from ipfailover_agent.core.network.packets import gratuitous_arp, parse_frame
-from ipfailover_agent.system.packet_socket import PacketSocket
+from ipfailover_agent.vrrp.bpf import kernel_filter
+from ipfailover_agent.vrrp.packet_socket import PacketSocket
+from ipfailover_agent.vrrp.packets import gratuitous_arp, parse_frame
 from tests.support import frames
 from tests.support.netns import NetworkNamespace, fresh_namespace
 

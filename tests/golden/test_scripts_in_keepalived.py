@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from ipfailover_agent.core.model import Settings
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.templating import render
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.templating import render
+from ipfailover_agent.model import Settings
+from ipfailover_agent.paths import RunPaths
 from tests.support import sandbox
 from tests.support.program import KEEPALIVED
 from tests.support.vectors import host_facts

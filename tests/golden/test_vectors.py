@@ -7,11 +7,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core.errors import HostNotReadyError, SettingsError
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.templating import render
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.config.templating import render
+from ipfailover_agent.errors import HostNotReadyError, SettingsError
+from ipfailover_agent.paths import RunPaths
 from tests.support import keepalived_conf
 from tests.support.vectors import Vector, host_facts, load_vectors
 

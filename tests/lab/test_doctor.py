@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.commands.doctor import CHECKS
-from ipfailover_agent.core.telling.findings import CheckResult
+from ipfailover_agent.doctor.command import CHECKS
+from ipfailover_agent.doctor.findings import CheckResult
 from tests.lab.kit.container import PROJECT
 from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.scenarios import (

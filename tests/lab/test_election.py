@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.planning import priority
+from ipfailover_agent.config import priority
 from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.errors import ExitCode
+from ipfailover_agent.errors import ExitCode
 from tests.lab.kit.namespaces import TOOL_PATH, base_environment
 from tests.lab.kit.scenarios import (
     ELECTION,

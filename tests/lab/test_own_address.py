@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent.core.model import InterfaceAddress
-from ipfailover_agent.system import rtnetlink
+from ipfailover_agent.linux import rtnetlink
+from ipfailover_agent.model import InterfaceAddress
 from tests.lab.kit.scenarios import (
     ELECTION,
     PLANNED,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.network import bpf, packets
+from ipfailover_agent.vrrp import bpf, packets
 from tests.lab.kit.scenarios import ELECTION, events, peers, serve_ranked, stays, wait_for_state
 from tests.lab.kit.waiting import wait_until
 

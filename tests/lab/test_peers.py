@@ -48,7 +48,7 @@ def server(lab: Lab) -> Iterator[NameServer]:
 IMPATIENT = """
 import functools, sys
 from ipfailover_agent import entry
-from ipfailover_agent.core.peering import peers
+from ipfailover_agent.peers import peers
 peers.PeersPolicy = functools.partial(peers.PeersPolicy, drop_after=8.0)
 sys.argv = ["ipfailover-agent", "run"]
 entry.main()

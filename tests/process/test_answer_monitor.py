@@ -10,16 +10,16 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.network.packets import NeighbourReply
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.core.rivalry.answering import AnsweringPolicy
-from ipfailover_agent.core.rivalry.contexts import ContestContext
-from ipfailover_agent.core.rivalry.state import Contest, Rival
-from ipfailover_agent.protection.advert_listener import AdvertListener
-from ipfailover_agent.protection.answer_monitor import AnswerMonitor
-from ipfailover_agent.system.loop import Loop
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.conflict.advert_listener import AdvertListener
+from ipfailover_agent.conflict.answer_monitor import AnswerMonitor
+from ipfailover_agent.conflict.answering import AnsweringPolicy
+from ipfailover_agent.conflict.contexts import ContestContext
+from ipfailover_agent.conflict.state import Contest, Rival
+from ipfailover_agent.linux.loop import Loop
+from ipfailover_agent.model import VrrpState
+from ipfailover_agent.vrrp.packets import NeighbourReply
 from tests.support.adverts import heard_advert
 from tests.support.netns import fresh_namespace
 from tests.support.vectors import host_facts

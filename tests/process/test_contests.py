@@ -12,18 +12,18 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.network.packets import Advert
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.core.rivalry.state import AdvertSeen
-from ipfailover_agent.core.supervising.instance_states import InstanceStates
-from ipfailover_agent.prepare import Candidate
-from ipfailover_agent.protection.advert_listener import AdvertListener
-from ipfailover_agent.protection.contests import REASON, Contests
-from ipfailover_agent.protection.shields import Shields
-from ipfailover_agent.system.loop import Loop
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.prepare import Candidate
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.conflict.advert_listener import AdvertListener
+from ipfailover_agent.conflict.service import REASON, Contests
+from ipfailover_agent.conflict.state import AdvertSeen
+from ipfailover_agent.firewall.shields import Shields
+from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.linux.loop import Loop
+from ipfailover_agent.model import VrrpState
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.vrrp.packets import Advert
 from tests.support.netns import fresh_namespace
 from tests.support.services import common
 from tests.support.vectors import host_facts
@@ -31,7 +31,7 @@ from tests.support.vectors import host_facts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfailover_agent.core.model import HostFacts
+    from ipfailover_agent.model import HostFacts
 
 pytestmark = pytest.mark.netns
 

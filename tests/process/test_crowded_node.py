@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import Family, HostScope
-from ipfailover_agent.core.planning import ownership
-from ipfailover_agent.system import host, packet_socket, rtnetlink
-from ipfailover_agent.system.netlink import AddressSocket
-from ipfailover_agent.system.route_cache import RouteCache
+from ipfailover_agent.config import ownership
+from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.linux import host, rtnetlink
+from ipfailover_agent.linux.netlink import AddressSocket
+from ipfailover_agent.linux.route_cache import RouteCache
+from ipfailover_agent.model import Family, HostScope
+from ipfailover_agent.vrrp import packet_socket
 from tests.support import crowd
 from tests.support.netns import NetworkNamespace, fresh_namespace
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.system import examining, host
+from ipfailover_agent.doctor import host_facts
+from ipfailover_agent.linux import host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ def test_a_clock_and_a_wire_are_looked_at(world: World) -> None:
     found = found_by(world)
     assert found["clock"][0].startswith(("pass steady", "warn the kernel"))
     assert ["pass no other host answers for 10.0.0.101"] == found["answers"]
-    assert examining.clock_source() is None or " " not in str(examining.clock_source())
+    assert host_facts.clock_source() is None or " " not in str(host_facts.clock_source())
 
 
 def test_peers_on_this_network_and_behind_a_router_are_told_apart(world: World) -> None:
@@ -186,9 +187,9 @@ def test_a_bare_name_is_judged_where_it_is_found(
     programs.mkdir()
     script(programs / "look.sh", "true")
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    assert "" == examining.obstacle("look.sh")
+    assert "" == host_facts.obstacle("look.sh")
     programs.chmod(0o777)
-    assert f"below {programs}, which every user may write to" == examining.obstacle("look.sh")
+    assert f"below {programs}, which every user may write to" == host_facts.obstacle("look.sh")
 
 
 def test_a_firewall_that_was_opened_by_hand_passes(world: World) -> None:

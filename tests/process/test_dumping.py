@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising import dump, keepalived
-from ipfailover_agent.core.supervising.liveness import (
+from ipfailover_agent.keepalived import dump, protocol
+from ipfailover_agent.keepalived.dumping import DumpRequest
+from ipfailover_agent.keepalived.liveness import (
     DumpFailed,
     DumpReceived,
     Event,
@@ -29,7 +29,7 @@ from ipfailover_agent.core.supervising.liveness import (
     WatchBegan,
     step,
 )
-from ipfailover_agent.system.dumping import DumpRequest
+from ipfailover_agent.model import VrrpState
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.program import KEEPALIVED
 from tests.support.waiting import wait_until
@@ -86,7 +86,7 @@ class Keepalived:
         )
         assert self.popen.stdout is not None
         os.set_blocking(self.popen.stdout.fileno(), False)
-        self.wait_for_line(keepalived.says_started)
+        self.wait_for_line(protocol.says_started)
 
     @property
     def pid(self) -> int:

@@ -17,11 +17,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.errors import SettingsError, SystemRefusedError
-from ipfailover_agent.core.model import RenderedFile
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.system import files, journal, memory, requests, sources
-from ipfailover_agent.system.host import process_started_at
+from ipfailover_agent.config import memory, sources
+from ipfailover_agent.drain import request_files
+from ipfailover_agent.errors import SettingsError, SystemRefusedError
+from ipfailover_agent.linux import files
+from ipfailover_agent.linux.host import process_started_at
+from ipfailover_agent.model import RenderedFile
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.status import journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -378,7 +381,7 @@ def test_a_running_agent_is_found_by_its_pid_file(tmp_path: Path) -> None:
     """A process that wrote it and lives is found; once it is dead it is not."""
     path = str(tmp_path / "agent.pid")
     script = (
-        "import sys\nfrom ipfailover_agent.system import files\n"
+        "import sys\nfrom ipfailover_agent.linux import files\n"
         "files.write_pid_file(sys.argv[1]); print(flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(
@@ -454,7 +457,7 @@ def test_a_directory_in_the_place_of_a_file_costs_no_descriptor(tmp_path: Path) 
         assert files.read_running_agent(path) is None
         assert [] == journal.read_lines(path)
         (tmp_path / "request.json").mkdir()
-        [request], _ = requests.take(path)
+        [request], _ = request_files.take(path)
         assert "it cannot be read: Is a directory" == request.refusal
         with pytest.raises(SettingsError, match="Is a directory"):
             sources.read_sysconfig_options(path)
@@ -530,8 +533,8 @@ def test_only_one_process_holds_the_run_directory(tmp_path: Path) -> None:
     """A second agent is refused, also where pids say nothing; the end of the first frees it."""
     paths = RunPaths(directory=str(tmp_path / "run"), config="/nowhere")
     program = (
-        "import sys; from ipfailover_agent.core.paths import RunPaths;"
-        "from ipfailover_agent.system import files;"
+        "import sys; from ipfailover_agent.paths import RunPaths;"
+        "from ipfailover_agent.linux import files;"
         "files.lock_run_directory(RunPaths(directory=sys.argv[1], config=''));"
         "print(flush=True); sys.stdin.read()"
     )

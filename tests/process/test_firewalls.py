@@ -12,10 +12,10 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import Settings
-from ipfailover_agent.core.planning import planner
-from ipfailover_agent.protection.firewalls import Firewalls
-from ipfailover_agent.system import process
+from ipfailover_agent.config import planner
+from ipfailover_agent.firewall.service import Firewalls
+from ipfailover_agent.linux import process
+from ipfailover_agent.model import Settings
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.services import common
 from tests.support.vectors import host_facts

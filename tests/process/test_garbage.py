@@ -12,7 +12,7 @@ import pytest
 _PROGRAM = """
 import gc, json
 from ipfailover_agent import cli, entry
-from ipfailover_agent.system import garbage
+from ipfailover_agent.linux import garbage
 seen = [gc.get_threshold()]
 cli.main = lambda: seen.append(gc.get_threshold())
 entry.main()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.protection.holds import Holds
-from ipfailover_agent.system import track
+from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.keepalived import track
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.supervisor.holds import Holds
 from tests.support.services import common
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import (
+from ipfailover_agent.linux import host
+from ipfailover_agent.model import (
     DefaultRoute,
     Family,
     HostScope,
     InterfaceAddress,
     ScriptState,
 )
-from ipfailover_agent.system import host
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 
@@ -189,7 +189,7 @@ def test_missing_capabilities_are_named() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root has capabilities to give up")
     script = (
-        "import os\nfrom ipfailover_agent.system import host\n"
+        "import os\nfrom ipfailover_agent.linux import host\n"
         "print(host.missing_capabilities())\n"
         "os.setuid(65534)\n"
         "print(host.missing_capabilities(), host.effective_capabilities())\n"

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import ListenAddress
-from ipfailover_agent.core.telling import http_messages
-from ipfailover_agent.core.telling.http_messages import HttpRequest, HttpResponse
-from ipfailover_agent.report import page
-from ipfailover_agent.report.exchange import Exchange, Listening
-from ipfailover_agent.report.http_server import MOST_CONNECTIONS, Server, open_listener
-from ipfailover_agent.report.routes import Routes
+from ipfailover_agent.http import messages, page
+from ipfailover_agent.http.messages import HttpRequest, HttpResponse
+from ipfailover_agent.http.routes import Routes
+from ipfailover_agent.http.server import MOST_CONNECTIONS, Server, open_listener
+from ipfailover_agent.model import ListenAddress
+from ipfailover_agent.status.exchange import Exchange, Listening
 from tests.support import browser, http_client
 from tests.support.observed import instance, observation
 from tests.support.waiting import wait_until
@@ -51,9 +50,9 @@ class Answers:
             case "/page":
                 return self.page
             case "/wait" if self.exchange.look is None:
-                return None if may_wait else http_messages.text(503, "late")
+                return None if may_wait else messages.text(503, "late")
             case _:
-                return http_messages.text(200, f"{request.path} {now > 0}")
+                return messages.text(200, f"{request.path} {now > 0}")
 
 
 class Served:

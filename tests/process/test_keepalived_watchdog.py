@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
-from ipfailover_agent.system import process
+from ipfailover_agent.linux import process
+from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
 from tests.support.services import common
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from structlog.testing import LogCapture
 
-    from ipfailover_agent.core.supervising.dump import InstanceDump
+    from ipfailover_agent.keepalived.dump import InstanceDump
 
 ANSWERING = signal.SIGRTMIN + 2
 DUMP = [

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from ipfailover_agent.protection.leases import Leases
-from ipfailover_agent.system.netlink import AddressSocket
+from ipfailover_agent.lease.service import Leases
+from ipfailover_agent.linux.netlink import AddressSocket
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
 from tests.support.services import common
@@ -25,8 +25,8 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.system.rtnetlink import HeldAddress
+    from ipfailover_agent.linux.rtnetlink import HeldAddress
+    from ipfailover_agent.model import IPAddress
 
 pytestmark = pytest.mark.netns
 

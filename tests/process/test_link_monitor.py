@@ -12,24 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.system import link_facts
-from ipfailover_agent.system.link_monitor import (
+from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.linux.link_monitor import (
     AddressNotice,
     LinkMonitor,
     LinkNotice,
     Notice,
     parse,
 )
-from ipfailover_agent.system.rtnetlink import MalformedMessageError
+from ipfailover_agent.linux.rtnetlink import MalformedMessageError
+from ipfailover_agent.supervisor import link_facts
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.supervising.link_state import LinkFacts
+    from ipfailover_agent.model import IPAddress
+    from ipfailover_agent.supervisor.link_state import LinkFacts
 
 netns = pytest.mark.netns
 

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
-from ipfailover_agent.protection.probes import SOURCE, Probes
-from ipfailover_agent.system import listener_socket, process
-from ipfailover_agent.system.listener_socket import ListenerSocket
-from ipfailover_agent.system.loop import Loop, Readable, Woken
+from ipfailover_agent.health import listener_socket
+from ipfailover_agent.health.listener_socket import ListenerSocket
+from ipfailover_agent.health.service import SOURCE, Probes
+from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
+from ipfailover_agent.linux import process
+from ipfailover_agent.linux.loop import Loop, Readable, Woken
+from ipfailover_agent.model import PortCheck, PortProbes, VrrpState
+from ipfailover_agent.paths import RunPaths
 from tests.support.rights import as_nobody
 from tests.support.services import common
 from tests.support.waiting import wait_until
@@ -453,7 +454,7 @@ def test_without_the_kernel_s_word_the_periodic_check_goes_on_alone(
     watching: Watching, application: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sandbox that has no such family; it is said once, and nobody relies on it."""
-    monkeypatch.setattr("ipfailover_agent.core.network.sock_diag.NETLINK_SOCK_DIAG", 31)
+    monkeypatch.setattr("ipfailover_agent.linux.sock_diag.NETLINK_SOCK_DIAG", 31)
     watching.begin(at(application), interval=0.2)
     told = watching.until_told("protection.off")
     assert ("listener", "warning") == (told["kind"], told["log_level"])
@@ -473,7 +474,7 @@ def test_a_kernel_that_finds_nothing_is_not_believed(
     watching: Watching, application: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ENOENT for everything, as without tcp_diag: the control is not found either."""
-    monkeypatch.setattr("ipfailover_agent.core.network.sock_diag._TCP", 17)
+    monkeypatch.setattr("ipfailover_agent.linux.sock_diag._TCP", 17)
     watching.begin(at(application))
     told = watching.until_told("protection.off")
     assert "the kernel" in str(told["reason"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.system.loop import (
+from ipfailover_agent.linux.loop import (
     LINE_LIMIT,
     Event,
     LineReceived,
@@ -297,7 +297,7 @@ def test_it_works_when_standard_descriptors_are_closed(closed: tuple[int, ...]) 
     """Nothing of the loop lands on 0 to 2, where log lines and children's output go."""
     script = """
 import os, signal, sys, time
-from ipfailover_agent.system.loop import Loop
+from ipfailover_agent.linux.loop import Loop
 result = int(sys.argv[1])
 for fd in sys.argv[2:]:
     os.close(int(fd))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ipfailover_agent.system import examining
+from ipfailover_agent.doctor import host_facts
 
 NETWORKD = Path("/lib/systemd/systemd-networkd")
 #: Files of an interface each, by name below /run/systemd/network and /etc/systemd/network.
@@ -43,8 +43,8 @@ SETTINGS: dict[str, dict[str, str]] = {
 SCRIPT = """
 import json, os, subprocess, sys, time
 from pathlib import Path
-from ipfailover_agent.core.telling import managers
-from ipfailover_agent.system import examining
+from ipfailover_agent.doctor import managers
+from ipfailover_agent.doctor import host_facts as examining
 
 settings = json.loads(sys.argv[1])
 
@@ -141,7 +141,7 @@ def test_drop_ins_that_networkd_names_are_those(tmp_path: Path) -> None:
         "etc/a.conf": "[Network]\nKeepConfiguration=yes\n",
         "etc/systemd/network/x.network.d/z.conf": "[Network]\nKeepConfiguration=no\n",
     }
-    found = examining.managers("eth0", 7, root=files(tmp_path, texts))
+    found = host_facts.managers("eth0", 7, root=files(tmp_path, texts))
     assert (frozenset({"networkd"}), "yes", "", True) == (
         found.names,
         found.keep,
@@ -154,19 +154,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """/etc of the node, where only /run is mounted; without a file nothing is managed by one."""
     link = "ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/x.network\n"
     root = files(tmp_path, {"run/systemd/netif/links/7": link})
-    assert "/etc/systemd/network/x.network" == examining.managers("eth0", 7, root=root).unread
+    assert "/etc/systemd/network/x.network" == host_facts.managers("eth0", 7, root=root).unread
     (tmp_path / "run/systemd/netif/links/7").write_text("ADMIN_STATE=configured\n")
-    assert "" == examining.managers("eth0", 7, root=root).unread
+    assert "" == host_facts.managers("eth0", 7, root=root).unread
 
 
 def test_ifupdown2_is_told_by_its_directory_and_its_stanza(tmp_path: Path) -> None:
     """Where ifupdown itself reads the same file, nothing is removed."""
     stanza = "auto eth0\niface eth0 inet static\n    address 10.0.0.11/24\n"
     root = files(tmp_path, {"etc/network/interfaces.d/eth0": stanza})
-    assert not examining.managers("eth0", 7, root=root).names
+    assert not host_facts.managers("eth0", 7, root=root).names
     (tmp_path / "etc/network/ifupdown2").mkdir()
-    assert {"ifupdown2"} == examining.managers("eth0", 7, root=root).names
-    assert not examining.managers("eth1", 7, root=root).names
+    assert {"ifupdown2"} == host_facts.managers("eth0", 7, root=root).names
+    assert not host_facts.managers("eth1", 7, root=root).names
 
 
 @pytest.mark.netns

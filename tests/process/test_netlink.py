@@ -17,10 +17,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
-from ipfailover_agent.core.model import Family, HostScope, InterfaceAddress
-from ipfailover_agent.system import host, rtnetlink
-from ipfailover_agent.system.netlink import AddressSocket
+from ipfailover_agent.errors import NotPermittedError, SystemRefusedError
+from ipfailover_agent.linux import host, rtnetlink
+from ipfailover_agent.linux.netlink import AddressSocket
+from ipfailover_agent.model import Family, HostScope, InterfaceAddress
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until

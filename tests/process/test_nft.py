@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.network.accept_rules import (
+from ipfailover_agent.firewall.accept_rules import (
     LookFailed,
     Report,
     RuleInserted,
@@ -23,10 +23,10 @@ from ipfailover_agent.core.network.accept_rules import (
     owner_advice,
     tag_for,
 )
-from ipfailover_agent.core.network.ruleset import Table
-from ipfailover_agent.protection.firewalls import Firewall, remove_all
-from ipfailover_agent.system import process
-from ipfailover_agent.system.nft import owned_tables, read_generation
+from ipfailover_agent.firewall.nft import owned_tables, read_generation
+from ipfailover_agent.firewall.ruleset import Table
+from ipfailover_agent.firewall.service import Firewall, remove_all
+from ipfailover_agent.linux import process
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 pytestmark = [
     pytest.mark.netns,
@@ -477,7 +477,7 @@ def test_an_nft_that_hangs_is_killed(
 ) -> None:
     """It gets its time, then it is ended and that is told."""
     del segment
-    monkeypatch.setattr("ipfailover_agent.protection.firewalls._RUN_LIMIT", 0.2)
+    monkeypatch.setattr("ipfailover_agent.firewall.service._RUN_LIMIT", 0.2)
     wrapper = tmp_path / "nft"
     wrapper.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
     wrapper.chmod(0o755)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.system.loop import Loop, SignalReceived, Writable
-from ipfailover_agent.system.output import LineSink
+from ipfailover_agent.linux.loop import Loop, SignalReceived, Writable
+from ipfailover_agent.linux.output import LineSink
 from tests.support.pipes import open_pipe
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def test_a_reader_that_goes_away_while_lines_wait_is_no_error(pipe: tuple[int, i
 def test_the_agents_own_exit_is_not_a_death_by_sigpipe() -> None:
     """A process that writes to a closed stdout goes on and exits as it means to."""
     script = (
-        "import sys\nfrom ipfailover_agent.system.output import LineSink\n"
+        "import sys\nfrom ipfailover_agent.linux.output import LineSink\n"
         "sink = LineSink(1)\nsys.stdin.readline()\n"
         "for _ in range(3): sink.write_line(b'x')\nsys.exit(sink.dropped)\n"
     )
@@ -323,7 +323,7 @@ def test_a_pipe_of_another_user_blocks_nothing_either(pipe: tuple[int, int]) -> 
     reading, writing = pipe
     script = (
         "import os, sys, time\n"
-        "from ipfailover_agent.system.output import LineSink\n"
+        "from ipfailover_agent.linux.output import LineSink\n"
         "os.fchmod(1, 0o600); os.fchown(1, 0, 0)\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "begin = time.monotonic()\n"

@@ -20,23 +20,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.errors import NotPermittedError, SystemRefusedError
-from ipfailover_agent.core.network.bpf import ADDRESSES_LIMIT, kernel_filter
-from ipfailover_agent.core.network.neighbour import question
-from ipfailover_agent.core.network.packets import (
+from ipfailover_agent.errors import NotPermittedError, SystemRefusedError
+from ipfailover_agent.vrrp.bpf import ADDRESSES_LIMIT, kernel_filter
+from ipfailover_agent.vrrp.neighbour import question
+from ipfailover_agent.vrrp.packet_socket import (
+    Frame,
+    PacketSocket,
+    host_macs,
+    parse_macs,
+    usable_addresses,
+)
+from ipfailover_agent.vrrp.packets import (
     Advert,
     Announcement,
     NeighbourReply,
     gratuitous_arp,
     parse_frame,
     unsolicited_advertisement,
-)
-from ipfailover_agent.system.packet_socket import (
-    Frame,
-    PacketSocket,
-    host_macs,
-    parse_macs,
-    usable_addresses,
 )
 from tests.support import frames
 from tests.support.netns import NetworkNamespace, fresh_namespace
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ipfailover_agent.core.network.packets import Packet
+    from ipfailover_agent.vrrp.packets import Packet
 
 pytestmark = pytest.mark.netns
 

@@ -15,15 +15,16 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from ipfailover_agent.configuration import peering, peers_record
-from ipfailover_agent.configuration.peering import SOURCE, Peering
-from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import Family, Settings
-from ipfailover_agent.core.peering.names import LookupResult, Question
-from ipfailover_agent.core.peering.peers import PeersPolicy
-from ipfailover_agent.core.supervising.instance_states import InstanceStates
-from ipfailover_agent.system import host
-from ipfailover_agent.system.loop import Loop, Readable
+from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.linux import host
+from ipfailover_agent.linux.loop import Loop, Readable
+from ipfailover_agent.model import Family, Settings
+from ipfailover_agent.peers import peers_record
+from ipfailover_agent.peers import service as peering
+from ipfailover_agent.peers.names import LookupResult, Question
+from ipfailover_agent.peers.peers import PeersPolicy
+from ipfailover_agent.peers.service import SOURCE, Peering
 from tests.support.services import common
 from tests.support.vectors import host_facts
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.supervising.supervision import Occurrence
+    from ipfailover_agent.keepalived.supervision import Occurrence
+    from ipfailover_agent.model import IPAddress
 
 FAST = PeersPolicy(interval=0.05, again=0.01, settle=0.03, grace=0.5, timeout=1.0, note_every=0.1)
 SETTINGS = Settings(

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import PortCheck, PortProbes, VrrpState
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
-from ipfailover_agent.protection.probes import SOURCE, Probes
-from ipfailover_agent.system.loop import Loop, Readable
+from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.health.service import SOURCE, Probes
+from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
+from ipfailover_agent.linux.loop import Loop, Readable
+from ipfailover_agent.model import PortCheck, PortProbes, VrrpState
+from ipfailover_agent.paths import RunPaths
 from tests.support.services import common
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import PortCheck
-from ipfailover_agent.core.supervising.probe import ProbePolicy, ReportHealth
-from ipfailover_agent.system.probing import Prober
+from ipfailover_agent.health.fsm import ProbePolicy, ReportHealth
+from ipfailover_agent.health.probing import Prober
+from ipfailover_agent.model import PortCheck
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def test_an_answer_that_is_taken_late_is_closed_as_bash_does(
     application: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our acknowledgement went out meanwhile: a connection, closed without a byte or an error."""
-    monkeypatch.setattr("ipfailover_agent.system.probing._ABORT_WITHIN", 0)
+    monkeypatch.setattr("ipfailover_agent.health.probing._ABORT_WITHIN", 0)
     with probing(port_of(application)):
         wait_until(
             lambda: select.select([application], [], [], 0)[0], 2, "no connection to accept"

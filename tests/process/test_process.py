@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.errors import KeepalivedMissingError, SystemRefusedError
-from ipfailover_agent.system import process
-from ipfailover_agent.system.loop import LineReceived, Loop, SignalReceived
-from ipfailover_agent.system.process import ChildExit
+from ipfailover_agent.errors import KeepalivedMissingError, SystemRefusedError
+from ipfailover_agent.linux import process
+from ipfailover_agent.linux.loop import LineReceived, Loop, SignalReceived
+from ipfailover_agent.linux.process import ChildExit
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def test_one_child_in_a_storm_of_a_thousand_keeps_its_exit_code() -> None:
     code = "import os\nfor n in range(1000): os.fork() or os._exit(n % 3)\nos._exit(7)"
     script = (
         "import json, os, sys, time\n"
-        "from ipfailover_agent.system import process\n"
+        "from ipfailover_agent.linux import process\n"
         "process.become_subreaper()\n"
         "null = os.open(os.devnull, os.O_RDWR)\n"
         f"pid = process.spawn([sys.executable, '-c', {code!r}], environment={{}},"
@@ -141,7 +141,7 @@ def test_an_orphan_is_handed_to_us_and_reaped(tmp_path: Path) -> None:
     orphan = f"(sh -c 'echo $$ > {mark}.new; mv {mark}.new {mark}; sleep 0.2; exit 9' &) ; exit 3"
     script = (
         "import json, os, time\n"
-        "from ipfailover_agent.system import process\n"
+        "from ipfailover_agent.linux import process\n"
         "process.become_subreaper()\n"
         "null = os.open(os.devnull, os.O_RDWR)\n"
         f"process.spawn(['sh', '-c', {orphan!r}], environment={{'PATH': os.environ['PATH']}},"
@@ -218,7 +218,7 @@ def test_streams_may_have_standard_numbers_themselves(swap: bool) -> None:  # no
     """Passing the agent's own 1 and 2, even crosswise, gives the child the right ones."""
     script = (
         "import os\n"
-        "from ipfailover_agent.system import process\n"
+        "from ipfailover_agent.linux import process\n"
         f"out, err = {(2, 1) if swap else (1, 2)}\n"
         "process.spawn(['sh', '-c', 'echo out; echo err >&2'],"
         " environment={'PATH': os.environ['PATH']}, stdout=out, stderr=err)\n"

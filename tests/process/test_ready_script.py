@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.system import host
+from ipfailover_agent.linux import host
 from tests.support.agent_process import SHORT, STANDING_BY
 
 if TYPE_CHECKING:

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.configuration import peers_record
-from ipfailover_agent.core.model import Family
-from ipfailover_agent.core.peering.names import LookupResult, Question
-from ipfailover_agent.system import resolving
+from ipfailover_agent.model import Family
+from ipfailover_agent.peers import peers_record, resolving
+from ipfailover_agent.peers.names import LookupResult, Question
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -96,9 +95,9 @@ def _threads() -> list[str]:
 
 HANG = """
 import socket, sys, time
-from ipfailover_agent.core.model import Family
-from ipfailover_agent.core.peering.names import Question
-from ipfailover_agent.system import resolving
+from ipfailover_agent.model import Family
+from ipfailover_agent.peers.names import Question
+from ipfailover_agent.peers import resolving
 socket.getaddrinfo = lambda *_, **__: time.sleep(60)
 resolver = resolving.Resolver()
 resolver.ask(Question(name="localhost", family=Family.IPV4))

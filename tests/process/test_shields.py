@@ -15,15 +15,15 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import ConflictMode, Settings
-from ipfailover_agent.core.network.packets import Advert, Carp
-from ipfailover_agent.core.planning import planner
-from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.protection import shields
-from ipfailover_agent.protection.shields import Shields
-from ipfailover_agent.report.status_model import Protection
-from ipfailover_agent.system import process, raw_sockets
-from ipfailover_agent.system.nft import NftRun
+from ipfailover_agent.config import planner
+from ipfailover_agent.conflict import contexts
+from ipfailover_agent.firewall import shields
+from ipfailover_agent.firewall.nft import NftRun
+from ipfailover_agent.firewall.shields import Shields
+from ipfailover_agent.linux import process, raw_sockets
+from ipfailover_agent.model import ConflictMode, Settings
+from ipfailover_agent.status.status_model import Protection
+from ipfailover_agent.vrrp.packets import Advert, Carp
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.services import common
 from tests.support.vectors import host_facts

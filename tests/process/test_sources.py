@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.errors import SettingsError
-from ipfailover_agent.system import sources
+from ipfailover_agent.config import sources
+from ipfailover_agent.errors import SettingsError
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

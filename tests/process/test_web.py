@@ -8,19 +8,19 @@ import signal
 import time
 from typing import TYPE_CHECKING, cast
 
-from ipfailover_agent.report import http_server, routes
-from ipfailover_agent.system.loop import Loop
-from ipfailover_agent.web import Web
+from ipfailover_agent.http import routes, server
+from ipfailover_agent.http.service import Web
+from ipfailover_agent.linux.loop import Loop
 from tests.support.services import common
 from tests.unit.test_reporter import Told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ipfailover_agent.protection.keepalived_watchdog import KeepalivedWatchdog
+    from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
 
 LOADED = (
-    http_server,
+    server,
     routes,
 )  # by now: a module is a file too, and there is to be no descriptor for it
 

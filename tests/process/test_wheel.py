@@ -35,7 +35,7 @@ print(json.dumps({"package": ipfailover_agent.__file__, "files": files}))
 """
 
 PAGES = """
-from ipfailover_agent.report import metrics, page
+from ipfailover_agent.http import metrics, page
 from tests.support.observed import instance, observation
 seen = observation(instance(1))
 print("10.0.0.2" in page.response(seen).body.decode(), len(metrics.response(seen).body) > 1000)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import astuple
 
-from ipfailover_agent.core.model import InterfaceAddress
-from ipfailover_agent.system import rtnetlink
-from ipfailover_agent.system.address_cache import AddressCache
+from ipfailover_agent.linux import rtnetlink
+from ipfailover_agent.linux.address_cache import AddressCache
+from ipfailover_agent.model import InterfaceAddress
 
 CACHE_INFO = 6
 

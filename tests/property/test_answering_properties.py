@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.rivalry.answering import (
+from ipfailover_agent.conflict.answering import (
     AddressAnswered,
     AddressesConfigured,
     Answering,
@@ -25,8 +25,8 @@ from ipfailover_agent.core.rivalry.answering import (
 )
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.rivalry.answering import Action
+    from ipfailover_agent.conflict.answering import Action
+    from ipfailover_agent.model import IPAddress
 
 POLICY = AnsweringPolicy(burst=2)
 OWN = IPv4Address("10.0.0.99")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.reading import commands
+from ipfailover_agent.config import commands
 
 LETTERS = st.text(alphabet="ab \\'\"$&#~*`/=", max_size=24)
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivalry.causes import CauseKind
-from ipfailover_agent.core.rivalry.state import HoldInstance, HoldReason
+from ipfailover_agent.conflict.causes import CauseKind
+from ipfailover_agent.conflict.state import HoldInstance, HoldReason
+from ipfailover_agent.model import VrrpState
 from tests.support.contest_model import Dialect, Network, NodeSetup, World
 from tests.support.contest_scenarios import (
     Disturbance,

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from ipfailover_agent.core import codec
-from ipfailover_agent.core.drains import fsm
-from ipfailover_agent.core.drains.drain_records import DrainClock, decode_record, encode_record
-from ipfailover_agent.core.drains.drain_requests import (
+from ipfailover_agent import codec
+from ipfailover_agent.drain import fsm
+from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
+from ipfailover_agent.drain.drain_requests import (
     LONGEST,
     DrainRequest,
     parse_duration,
 )
-from ipfailover_agent.core.drains.fsm import (
+from ipfailover_agent.drain.fsm import (
     AnswerRequest,
     ClearHold,
     DrainPhase,
@@ -35,7 +35,7 @@ from ipfailover_agent.core.drains.fsm import (
 from tests.support.building import builds
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 POLICY = DrainPolicy(requests_limit=3)
 SILENCE = 5.0

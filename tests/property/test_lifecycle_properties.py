@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ipfailover_agent.core.errors import ExitCode
-from ipfailover_agent.core.supervising import lifecycle
-from ipfailover_agent.core.supervising import supervision as does
-from ipfailover_agent.core.supervising.supervision import (
+from ipfailover_agent.errors import ExitCode
+from ipfailover_agent.keepalived import lifecycle
+from ipfailover_agent.keepalived import supervision as does
+from ipfailover_agent.keepalived.supervision import (
     AgentPhase,
     CandidateVerdict,
     Occurrence,

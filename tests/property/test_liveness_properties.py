@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
-from ipfailover_agent.core.supervising.liveness import (
+from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.keepalived.liveness import (
     DumpFailed,
     DumpReceived,
     DumpWanted,
@@ -34,6 +33,7 @@ from ipfailover_agent.core.supervising.liveness import (
     WatchEnded,
     step,
 )
+from ipfailover_agent.model import VrrpState
 from tests.support.building import builds
 
 POLICY = LivenessPolicy()

@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network.bpf import kernel_filter
-from ipfailover_agent.core.network.packets import (
+from ipfailover_agent.vrrp.bpf import kernel_filter
+from ipfailover_agent.vrrp.packets import (
     Advert,
     Announcement,
     Carp,

@@ -7,10 +7,11 @@ from ipaddress import IPv4Address, ip_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.model import Family, IPAddress
-from ipfailover_agent.core.peering import names, peers
-from ipfailover_agent.core.peering.names import LookupResult, Question
-from ipfailover_agent.core.peering.peers import (
+from ipfailover_agent.config import priority
+from ipfailover_agent.model import Family, IPAddress
+from ipfailover_agent.peers import names, peers
+from ipfailover_agent.peers.names import LookupResult, Question
+from ipfailover_agent.peers.peers import (
     Event,
     LookUp,
     LookupEnded,
@@ -20,7 +21,6 @@ from ipfailover_agent.core.peering.peers import (
     PeersPolicy,
     PeersWanted,
 )
-from ipfailover_agent.core.planning import priority
 
 POLICY = PeersPolicy()
 QUESTION = Question(name="nodes", family=Family.IPV4)

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from ipfailover_agent.core.changing.change import compare
-from ipfailover_agent.core.errors import SettingsError
-from ipfailover_agent.core.model import (
+from ipfailover_agent.config import groups, ownership
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.errors import SettingsError
+from ipfailover_agent.model import (
     DefaultRoute,
     Family,
     HostFacts,
@@ -20,8 +21,7 @@ from ipfailover_agent.core.model import (
     Settings,
     family_of,
 )
-from ipfailover_agent.core.planning import groups, ownership
-from ipfailover_agent.core.planning.planner import plan
+from ipfailover_agent.supervisor.change import compare
 from tests.support.vectors import host_facts
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})

@@ -7,8 +7,7 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.model import PortCheck
-from ipfailover_agent.core.supervising.probe import (
+from ipfailover_agent.health.fsm import (
     Close,
     Connect,
     ConnectResult,
@@ -21,6 +20,7 @@ from ipfailover_agent.core.supervising.probe import (
     ReportHealth,
     step,
 )
+from ipfailover_agent.model import PortCheck
 from tests.support.building import builds
 
 PORTS = tuple(PortCheck(address=ip_address("::1"), port=number) for number in (1, 2, 3))

@@ -11,15 +11,15 @@ from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing import change, steps
-from ipfailover_agent.core.errors import AgentError
-from ipfailover_agent.core.model import Settings, VrrpState
-from ipfailover_agent.core.planning import planner
-from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
+from ipfailover_agent.config import planner
+from ipfailover_agent.errors import AgentError
+from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
+from ipfailover_agent.model import Settings, VrrpState
+from ipfailover_agent.supervisor import change, steps
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig, VrrpInstance
+    from ipfailover_agent.model import IPAddress, KeepalivedConfig, VrrpInstance
 
 OWN = ("192.0.2.10", "fd00::10")
 FACTS = host_facts({"eth1": [f"{OWN[0]}/24", f"{OWN[1]}/64"]})

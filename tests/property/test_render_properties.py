@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from ipfailover_agent.core.errors import HostNotReadyError, SettingsError, TemplateError
-from ipfailover_agent.core.model import (
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.config.templating import render
+from ipfailover_agent.config.variables import VARIABLES
+from ipfailover_agent.errors import HostNotReadyError, SettingsError, TemplateError
+from ipfailover_agent.model import (
     Rendering,
     ScriptState,
     Settings,
     TrackScript,
 )
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.core.reading.variables import VARIABLES
-from ipfailover_agent.templating import render
+from ipfailover_agent.paths import RunPaths
 from tests.support import keepalived_conf
 from tests.support.vectors import host_facts
 

@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.network.accept_rules import plan
-from ipfailover_agent.core.network.nft_commands import change_rules
-from ipfailover_agent.core.network.ruleset import Entry, Rule, RulesetError, TableRules, read
+from ipfailover_agent.firewall.accept_rules import plan
+from ipfailover_agent.firewall.nft_commands import change_rules
+from ipfailover_agent.firewall.ruleset import Entry, Rule, RulesetError, TableRules, read
 
 TAG = "ipfailover-agent lab"
 WANTED = ["224.0.0.18", "ff02::12", "192.0.2.2", "2001:db8::2"]

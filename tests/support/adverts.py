@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network.packets import Advert
+from ipfailover_agent.vrrp.packets import Advert
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 
 def heard_advert(source: IPAddress, *addresses: IPAddress, mac: bytes, **more: object) -> Advert:

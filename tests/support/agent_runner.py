@@ -7,11 +7,11 @@ import sys
 import time
 
 from ipfailover_agent import entry
-from ipfailover_agent.chronicle.reporter import Reporter
-from ipfailover_agent.commands.run import run
-from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
-from ipfailover_agent.prepare import Options
-from ipfailover_agent.system.files import TERMINATION_LOG
+from ipfailover_agent.cli.run import run
+from ipfailover_agent.config.prepare import Options
+from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+from ipfailover_agent.linux.files import TERMINATION_LOG
+from ipfailover_agent.status.reporter import Reporter
 
 
 def main() -> int:

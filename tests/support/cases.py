@@ -9,16 +9,16 @@ from pathlib import Path
 
 from msgspec import structs
 
-from ipfailover_agent.core.model import (
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.config.templating import render
+from ipfailover_agent.model import (
     HostFacts,
     KeepalivedConfig,
     Rendering,
     ScriptState,
 )
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.templating import render
+from ipfailover_agent.paths import RunPaths
 from tests.support.vectors import host_facts
 
 CASES = Path(__file__).parent.parent / "golden" / "cases"

@@ -18,11 +18,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.core.model import PreemptionMode, VrrpState
-from ipfailover_agent.core.network.packets import Advert, Announcement
-from ipfailover_agent.core.rivalry.contexts import ContestContext
-from ipfailover_agent.core.rivalry.fsm import step
-from ipfailover_agent.core.rivalry.state import (
+from ipfailover_agent.conflict.contexts import ContestContext
+from ipfailover_agent.conflict.fsm import step
+from ipfailover_agent.conflict.state import (
     Action,
     AdvertLeft,
     AdvertSeen,
@@ -37,7 +35,9 @@ from ipfailover_agent.core.rivalry.state import (
     LoopStalled,
     StateEntered,
 )
-from ipfailover_agent.core.supervising.dump import VrrpStatistics
+from ipfailover_agent.keepalived.dump import VrrpStatistics
+from ipfailover_agent.model import PreemptionMode, VrrpState
+from ipfailover_agent.vrrp.packets import Advert, Announcement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

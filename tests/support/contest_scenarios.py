@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.model import PreemptionMode
-from ipfailover_agent.core.rivalry import timing
+from ipfailover_agent.conflict import timing
+from ipfailover_agent.model import PreemptionMode
 from tests.support.contest_model import VIRTUAL, Dialect, Network, NodeSetup, World
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import sys
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from ipfailover_agent.core.model import InterfaceAddress
-from ipfailover_agent.system import rtnetlink
+from ipfailover_agent.linux import rtnetlink
+from ipfailover_agent.model import InterfaceAddress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

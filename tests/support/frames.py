@@ -1,4 +1,4 @@
-"""Frames by the book, made by code that shares nothing with ``core.network.packets``."""
+"""Frames by the book, made by code that shares nothing with ``vrrp.packets``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 EVERYONE = bytes.fromhex("ffffffffffff")
 VRRP_GROUP = bytes.fromhex("01005e000012")

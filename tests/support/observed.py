@@ -7,12 +7,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.dump import VrrpStatistics
-from ipfailover_agent.core.supervising.supervision import AgentPhase
-from ipfailover_agent.core.telling import readiness
-from ipfailover_agent.report import status_model
-from ipfailover_agent.report.exchange import StatusView
+from ipfailover_agent.keepalived.dump import VrrpStatistics
+from ipfailover_agent.keepalived.supervision import AgentPhase
+from ipfailover_agent.model import VrrpState
+from ipfailover_agent.status import readiness, status_model
+from ipfailover_agent.status.exchange import StatusView
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

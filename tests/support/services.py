@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from msgspec.structs import replace
 
-from ipfailover_agent.core.paths import RunPaths
+from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.service import Common
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from ipfailover_agent.core.supervising.dump import VrrpStatistics
-from ipfailover_agent.report import status_model
+from ipfailover_agent.keepalived.dump import VrrpStatistics
+from ipfailover_agent.status import status_model
 
 _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipfailover_agent.core.model import (
+from ipfailover_agent.model import (
     DefaultRoute,
     Family,
     HostFacts,

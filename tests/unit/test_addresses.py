@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.reading.addresses import (
+from ipfailover_agent.config.addresses import (
     MAX_ADDRESSES,
     MAX_PROBLEMS,
     Expansion,
     describe,
     expand,
 )
-from ipfailover_agent.core.reading.values import Fields, peers
+from ipfailover_agent.config.values import Fields, peers
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.errors import Problem
+    from ipfailover_agent.errors import Problem
 
 
 def texts(expansion: Expansion) -> list[str]:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.core.rivalry import answering
-from ipfailover_agent.core.rivalry.answering import (
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.conflict import answering
+from ipfailover_agent.conflict.answering import (
     Action,
     AddressAnswered,
     AddressesConfigured,
@@ -32,15 +31,16 @@ from ipfailover_agent.core.rivalry.answering import (
     holder_of,
     step,
 )
-from ipfailover_agent.core.rivalry.contexts import ContestContext
-from ipfailover_agent.core.rivalry.state import AdvertCount, Contest, ContestPhase, Rival
+from ipfailover_agent.conflict.contexts import ContestContext
+from ipfailover_agent.conflict.state import AdvertCount, Contest, ContestPhase, Rival
+from ipfailover_agent.model import VrrpState
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 POLICY = AnsweringPolicy()
 OWN = IPv4Address("10.0.0.11")

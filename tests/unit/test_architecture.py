@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import pure
 from tests.support.markdown import blocks, code, section, table, text_of
 
 if TYPE_CHECKING:
@@ -54,11 +55,17 @@ def called_in(node: ast.AST) -> set[str]:
 
 
 def imported_by(path: Path) -> Iterator[str]:
-    """Yield the modules that a module, or the modules of a package, import, by dotted name."""
+    """Yield the modules that a module, or the modules of a package, import, by dotted name.
+
+    What only annotations need is none of them: that calls nothing.
+    """
     for file in path.rglob("*.py") if path.is_dir() else (path,):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                yield from (f"{node.module}.{each.name}" for each in node.names)
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        every = [each for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)]
+        for only_types in (each for each in tree.body if isinstance(each, ast.If)):
+            every = [each for each in every if each not in only_types.body]
+        for node in every:
+            yield from (f"{node.module}.{each.name}" for each in node.names)
 
 
 def rows(walk: str) -> dict[str, tuple[str, Step]]:
@@ -140,21 +147,20 @@ def opens_files(tree: ast.AST) -> set[str]:
     return (names & {"open", "input", "__file__", "__import__"}) | (attributes & loaders)
 
 
-def test_core_opens_no_file() -> None:
+def test_what_decides_opens_no_file() -> None:
     """What it needs of files comes in as text, or through a loader from outside."""
     found = {
-        str(file.relative_to(PRODUCT)): names
-        for file in (PRODUCT / "core").rglob("*.py")
-        if (names := opens_files(ast.parse(file.read_text(encoding="utf-8"))))
+        file: names
+        for file in pure.files()
+        if (names := opens_files(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
     }
     assert {} == found
+    assert len(pure.files()) > 50
     assert {"open", "read_text"} == opens_files(ast.parse("open(a); b.read_text()"))
 
 
 def test_the_table_names_every_package() -> None:
-    """Of the product, and those below core."""
+    """Of the product."""
     listed = section(DOCUMENT, "The picture")
     named = {each.rstrip("/") for row in table(listed) for each in code(" ".join(row))}
-    for folder in (PRODUCT, PRODUCT / "core"):
-        packages = {each.name for each in folder.iterdir() if (each / "__init__.py").exists()}
-        assert packages <= named
+    assert {each.name for each in PRODUCT.iterdir() if (each / "__init__.py").exists()} <= named

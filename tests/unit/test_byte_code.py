@@ -8,7 +8,7 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
-from ipfailover_agent import byte_code
+from ipfailover_agent.config import byte_code
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipfailover_agent import prepare
-from ipfailover_agent.configuration.config_manager import ConfigManager
-from ipfailover_agent.core.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
-from ipfailover_agent.core.supervising.supervision import CandidateVerdict, PreparationEnded
+from ipfailover_agent.config import prepare
+from ipfailover_agent.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
+from ipfailover_agent.keepalived.supervision import CandidateVerdict, PreparationEnded
+from ipfailover_agent.supervisor.config_manager import ConfigManager
 from tests.support.services import common
 
 if TYPE_CHECKING:

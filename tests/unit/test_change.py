@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing.change import ConfigChange, Move, Renumbering, compare
-from ipfailover_agent.core.model import KeepalivedConfig, Settings
-from ipfailover_agent.core.planning.planner import plan
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.model import KeepalivedConfig, Settings
+from ipfailover_agent.supervisor.change import ConfigChange, Move, Renumbering, compare
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24"], "ens4": ["192.168.66.10/24"]})
 NETWORK = ": nodes that are not reached there may hold each address too"

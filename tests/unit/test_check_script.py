@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import structs
 
-from ipfailover_agent.core.model import PortCheck, Settings, TrackScript
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.system.files import read_duration
-from ipfailover_agent.templating import render
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.templating import render
+from ipfailover_agent.linux.files import read_duration
+from ipfailover_agent.model import PortCheck, Settings, TrackScript
+from ipfailover_agent.paths import RunPaths
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.core.errors import SettingsError
-from ipfailover_agent.core.planning import checks
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading import listen, settings
+from ipfailover_agent.config import checks, listen, settings
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.errors import SettingsError
 from tests.support.vectors import host_facts
 
 NODE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64"]}, ["default via 10.0.0.1 dev eth0"])

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network.ruleset import Entry, Rule, read
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading import settings
-from ipfailover_agent.core.telling import firewall_findings
+from ipfailover_agent.config import settings
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.doctor import firewall_findings
+from ipfailover_agent.firewall.ruleset import Entry, Rule, read
 from tests.support.vectors import host_facts
 
 TAG = "ipfailover-agent lab"

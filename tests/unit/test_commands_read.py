@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.core.errors import Problem, SettingsError
-from ipfailover_agent.core.reading.settings import parse
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.errors import Problem, SettingsError
 
 ADDRESSES = {"OPENSHIFT_HA_VIRTUAL_IPS": "192.0.2.10"}
 

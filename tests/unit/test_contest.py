@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import Family, VrrpState
-from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
-from ipfailover_agent.core.rivalry import causes, evidence, held, timing
-from ipfailover_agent.core.rivalry.causes import Cause, CauseKind
-from ipfailover_agent.core.rivalry.contexts import ContestContext, is_from_segment
-from ipfailover_agent.core.rivalry.fsm import step
-from ipfailover_agent.core.rivalry.master import awaits_own_advert
-from ipfailover_agent.core.rivalry.state import (
+from ipfailover_agent.conflict import causes, evidence, held, timing
+from ipfailover_agent.conflict.causes import Cause, CauseKind
+from ipfailover_agent.conflict.contexts import ContestContext, is_from_segment
+from ipfailover_agent.conflict.fsm import step
+from ipfailover_agent.conflict.master import awaits_own_advert
+from ipfailover_agent.conflict.state import (
     Action,
     AdvertCount,
     AdvertLeft,
@@ -37,7 +35,9 @@ from ipfailover_agent.core.rivalry.state import (
     Rival,
     StateEntered,
 )
-from ipfailover_agent.core.supervising.dump import VrrpStatistics
+from ipfailover_agent.keepalived.dump import VrrpStatistics
+from ipfailover_agent.model import Family, VrrpState
+from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
 from tests.support.adverts import heard_advert
 
 if TYPE_CHECKING:

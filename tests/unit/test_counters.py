@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ipfailover_agent.core.rivalry.causes import other_errors
-from ipfailover_agent.core.supervising.dump import VrrpStatistics
+from ipfailover_agent.conflict.causes import other_errors
+from ipfailover_agent.keepalived.dump import VrrpStatistics
 
 
 def test_other_errors_are_neither_of_the_list_nor_of_the_password() -> None:

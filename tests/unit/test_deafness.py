@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising import deafness
-from ipfailover_agent.core.supervising.deafness import Deafness, DeafnessPolicy
-from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.keepalived import deafness
+from ipfailover_agent.keepalived.deafness import Deafness, DeafnessPolicy
+from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.model import VrrpState
 
 POLICY = DeafnessPolicy()
 BACKUP, MASTER = VrrpState.BACKUP, VrrpState.MASTER

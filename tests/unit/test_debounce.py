@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing import debounce
-from ipfailover_agent.core.changing.debounce import Debounce, describe_node
-from ipfailover_agent.core.model import ScriptState
+from ipfailover_agent.model import ScriptState
+from ipfailover_agent.supervisor import debounce
+from ipfailover_agent.supervisor.debounce import Debounce, describe_node
 from tests.support.vectors import host_facts
 
 EVERY = 2.0

@@ -10,28 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import MissingScript, ScriptState
-from ipfailover_agent.core.network import neighbour, packets
-from ipfailover_agent.core.network.packets import Advert, Announcement, Carp
-from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading import settings
-from ipfailover_agent.core.rivalry import causes, contexts
-from ipfailover_agent.core.telling import (
-    findings,
-    firewall_findings,
-    network_findings,
-    node_findings,
-)
-from ipfailover_agent.core.telling.findings import CheckResult, Finding
+from ipfailover_agent.config import settings
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.conflict import causes, contexts
+from ipfailover_agent.doctor import findings, firewall_findings, network_findings, node_findings
+from ipfailover_agent.doctor.findings import CheckResult, Finding
+from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
+from ipfailover_agent.model import MissingScript, ScriptState
+from ipfailover_agent.vrrp import neighbour, packets
+from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfailover_agent.core.model import HostFacts, IPAddress
-    from ipfailover_agent.core.rivalry.contexts import ContestContext
+    from ipfailover_agent.conflict.contexts import ContestContext
+    from ipfailover_agent.model import HostFacts, IPAddress
 
 OWN = bytes.fromhex("020000000001")
 THEIRS = bytes.fromhex("020000000002")

@@ -16,19 +16,18 @@ import pytest
 from msgspec import structs
 
 from ipfailover_agent import __version__
-from ipfailover_agent.cli import cli
-from ipfailover_agent.commands.doctor import CHECKS
-from ipfailover_agent.core.errors import ExitCode, HostNotReadyError, SettingsError
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning import priority
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading import settings, variables
-from ipfailover_agent.core.supervising import keepalived
-from ipfailover_agent.core.supervising.supervision import AgentPhase, SupervisionPolicy
-from ipfailover_agent.core.telling.findings import CheckResult
-from ipfailover_agent.core.telling.transition import TransitionKind
-from ipfailover_agent.report import status_model
-from ipfailover_agent.system.host import script_state
+from ipfailover_agent.cli.main import cli
+from ipfailover_agent.config import priority, settings, variables
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.doctor.command import CHECKS
+from ipfailover_agent.doctor.findings import CheckResult
+from ipfailover_agent.errors import ExitCode, HostNotReadyError, SettingsError
+from ipfailover_agent.keepalived import protocol
+from ipfailover_agent.keepalived.supervision import AgentPhase, SupervisionPolicy
+from ipfailover_agent.linux.host import script_state
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.status import status_model
+from ipfailover_agent.status.transition import TransitionKind
 from tests.bench.clusters import REFERENCE
 from tests.support.markdown import blocks, code, prose, section, slug, table, text_of
 from tests.support.vectors import host_facts
@@ -36,7 +35,7 @@ from tests.support.vectors import host_facts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ipfailover_agent.core.model import HostFacts, IPAddress, Settings
+    from ipfailover_agent.model import HostFacts, IPAddress, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -127,7 +126,7 @@ def answer(values: Mapping[str, str]) -> list[str]:
         return [f"problem: {error}; run would wait for it"]
     warnings = (*parsed.warnings, *config.reports, *config.degraded)
     return [
-        f"run would serve {keepalived.summary(config)}",
+        f"run would serve {protocol.summary(config)}",
         *(f"warning: {each}" for each in warnings),
     ]
 

@@ -1,4 +1,4 @@
-"""Drains: every row of the table in core/drains/fsm.py, requests, reloads, restarts."""
+"""Drains: every row of the table in drain/fsm.py, requests, reloads, restarts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.drains import fsm
-from ipfailover_agent.core.drains.drain_requests import DrainRequest
-from ipfailover_agent.core.drains.fsm import (
+from ipfailover_agent.drain import fsm
+from ipfailover_agent.drain.drain_requests import DrainRequest
+from ipfailover_agent.drain.fsm import (
     AnswerRequest,
     ClearHold,
     DrainEnded,
@@ -26,7 +26,7 @@ from ipfailover_agent.core.drains.fsm import (
     SuccessorAdvert,
     Target,
 )
-from ipfailover_agent.core.model import (
+from ipfailover_agent.model import (
     Advertisement,
     Family,
     Preemption,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ipfailover_agent.core.drains.drain_records import DrainClock, decode_record, encode_record
-from ipfailover_agent.core.drains.fsm import (
+from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
+from ipfailover_agent.drain.fsm import (
     DrainPhase,
     DrainSpec,
     DrainsRestored,

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from ipfailover_agent.core import codec
-from ipfailover_agent.core.drains.drain_requests import (
+from ipfailover_agent import codec
+from ipfailover_agent.drain.drain_requests import (
     DrainRequest,
     parse_duration,
 )

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.dump import (
+from ipfailover_agent.keepalived.dump import (
     InstanceDump,
     VrrpStatistics,
     parse,
     parse_signal,
     signal_command,
 )
+from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.telling import event_entries
-from ipfailover_agent.core.telling.event_entries import Entry
+from ipfailover_agent.status import event_entries
+from ipfailover_agent.status.event_entries import Entry
 
 AT = "2026-01-01T00:00:00.000+00:00"
 TRANSITION = Entry(

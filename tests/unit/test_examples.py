@@ -16,11 +16,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ipfailover_agent.cli import cli
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading import listen, old_reading, settings, variables
-from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
-from ipfailover_agent.core.telling import http_messages
+from ipfailover_agent.cli.main import cli
+from ipfailover_agent.config import listen, old_reading, settings, variables
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.http import messages
+from ipfailover_agent.keepalived.supervision import SupervisionPolicy
 from tests.support import manifests, quadlet
 from tests.support.manifests import (
     EXAMPLES,
@@ -140,8 +140,8 @@ def test_probes_by_http_can_be_added(overlay: str, tmp_path: Path) -> None:
     for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
         asked = container[probe].pop("httpGet")
         assert (address.host, address.port) == (asked["host"], asked["port"])
-        request = http_messages.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
-        assert isinstance(request, http_messages.HttpRequest)
+        request = messages.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
+        assert isinstance(request, messages.HttpRequest)
         paths.append((request.path, request.config))
         assert {
             "periodSeconds": 10,

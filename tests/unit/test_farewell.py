@@ -7,10 +7,10 @@ from ipaddress import IPv4Address
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.network.packets import Advert, parse_frame
-from ipfailover_agent.core.rivalry import farewell
-from ipfailover_agent.core.rivalry.farewell import Farewell
+from ipfailover_agent.conflict import farewell
+from ipfailover_agent.conflict.farewell import Farewell
+from ipfailover_agent.model import VrrpState
+from ipfailover_agent.vrrp.packets import Advert, parse_frame
 from tests.support import frames
 
 MASTER, BACKUP, FAULT, STOP = (

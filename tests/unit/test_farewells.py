@@ -7,11 +7,11 @@ from typing import Any
 
 import structlog
 
-from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import Settings, VrrpState
-from ipfailover_agent.core.network.packets import Advert, parse_frame
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.protection.farewells import Farewells
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.conflict.farewells import Farewells
+from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.model import Settings, VrrpState
+from ipfailover_agent.vrrp.packets import Advert, parse_frame
 from tests.support import frames
 from tests.support.vectors import host_facts
 

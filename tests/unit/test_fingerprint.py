@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.planning.fingerprint import fingerprint
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading.settings import parse
+from ipfailover_agent.config.fingerprint import fingerprint
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.settings import parse
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import KeepalivedConfig
+    from ipfailover_agent.model import KeepalivedConfig
 
 PEERS = "10.0.0.11,10.0.0.12"
 

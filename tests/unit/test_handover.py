@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network.packets import Announcement
-from ipfailover_agent.core.telling import handover
-from ipfailover_agent.core.telling.handover import AddressLook, Handover, OtherHolderSeen
+from ipfailover_agent.drain import handover
+from ipfailover_agent.drain.handover import AddressLook, Handover, OtherHolderSeen
+from ipfailover_agent.vrrp.packets import Announcement
 from tests.support.adverts import heard_advert
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 ONE, TWO = ip_address("10.0.0.5"), ip_address("10.0.0.6")
 BOTH = (ONE, TWO)

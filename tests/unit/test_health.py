@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.telling.readiness import Readiness
-from ipfailover_agent.report import health
-from ipfailover_agent.report.exchange import STANDS_STILL
+from ipfailover_agent.status import health
+from ipfailover_agent.status.exchange import STANDS_STILL
+from ipfailover_agent.status.readiness import Readiness
 from tests.support.observed import instance, observation
 
 if TYPE_CHECKING:
-    from ipfailover_agent.report.status_model import AgentStatus
+    from ipfailover_agent.status.status_model import AgentStatus
 
 
 def test_a_loop_that_runs_is_alive_and_one_that_stands_still_is_not() -> None:

@@ -7,12 +7,12 @@ from ipaddress import IPv4Address
 
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading import settings
-from ipfailover_agent.core.rivalry import contexts
-from ipfailover_agent.core.supervising.instance_states import InstanceStates
-from ipfailover_agent.protection.holder_monitor import HolderMonitor
+from ipfailover_agent.config import settings
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.conflict import contexts
+from ipfailover_agent.conflict.holder_monitor import HolderMonitor
+from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.model import VrrpState
 from tests.support.adverts import heard_advert
 from tests.support.services import common
 from tests.support.vectors import host_facts

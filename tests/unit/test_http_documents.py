@@ -9,11 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from ipfailover_agent.core.telling import http_messages
-from ipfailover_agent.core.telling.http_messages import HttpRequest
-from ipfailover_agent.report import status_model
-from ipfailover_agent.report.exchange import Exchange, StatusView
-from ipfailover_agent.report.routes import Routes
+from ipfailover_agent.http import messages
+from ipfailover_agent.http.messages import HttpRequest
+from ipfailover_agent.http.routes import Routes
+from ipfailover_agent.status import status_model
+from ipfailover_agent.status.exchange import Exchange, StatusView
 from tests.support import status_schema
 from tests.support.markdown import code, section, table
 from tests.support.observed import observation
@@ -69,8 +69,6 @@ def test_the_operations_guide_lists_every_path() -> None:
             for path in listed
         }
         assert None not in answers.values()
-        assert http_messages.refusal(404) == site.answer(
-            HttpRequest(path="/other"), 0.0, may_wait=True
-        )
+        assert messages.refusal(404) == site.answer(HttpRequest(path="/other"), 0.0, may_wait=True)
     finally:
         exchange.close()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.telling import http_messages
-from ipfailover_agent.core.telling.http_messages import (
+from ipfailover_agent.http import messages
+from ipfailover_agent.http.messages import (
     HEAD_LIMIT,
     HttpRequest,
     HttpResponse,
@@ -90,7 +90,7 @@ def test_no_bytes_make_it_fail(data: bytes, end: bytes) -> None:
 
 def test_an_answer_says_what_it_is_and_forbids_the_rest() -> None:
     """No sniffing, no storing, no frames, no scripts."""
-    head = http_messages.build_head(http_messages.text(200, "one", "two"), DATE).decode("ascii")
+    head = messages.build_head(messages.text(200, "one", "two"), DATE).decode("ascii")
     first, *lines = head.split("\r\n")
     assert "HTTP/1.1 200 OK" == first
     assert ["", ""] == lines[-2:]
@@ -106,13 +106,11 @@ def test_an_answer_says_what_it_is_and_forbids_the_rest() -> None:
 
 def test_an_answer_may_allow_its_own_style_and_name_its_methods() -> None:
     """Where it has one, or where another method was tried."""
-    page = http_messages.build_head(HttpResponse(body=b"", style="'sha256-x'"), DATE)
+    page = messages.build_head(HttpResponse(body=b"", style="'sha256-x'"), DATE)
     assert b"; style-src 'sha256-x'\r\n" in page
-    assert b"\r\nAllow: GET, HEAD\r\n" in http_messages.build_head(
-        http_messages.refusal(405), DATE
-    )
+    assert b"\r\nAllow: GET, HEAD\r\n" in messages.build_head(messages.refusal(405), DATE)
 
 
 def test_words_that_are_no_utf_8_are_answered_all_the_same() -> None:
     """A reason may name a file."""
-    assert b"not ready\n/etc/?\n" == http_messages.text(503, "not ready", "/etc/\udcff").body
+    assert b"not ready\n/etc/?\n" == messages.text(503, "not ready", "/etc/\udcff").body

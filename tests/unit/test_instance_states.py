@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import (
+from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
+from ipfailover_agent.model import (
     Advertisement,
     Family,
     Preemption,
@@ -17,7 +18,6 @@ from ipfailover_agent.core.model import (
     VrrpState,
     VrrpTransition,
 )
-from ipfailover_agent.core.supervising.instance_states import InstanceState, InstanceStates
 
 SOURCE, PEER = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 

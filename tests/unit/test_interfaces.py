@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.errors import HostNotReadyError, SettingsError
-from ipfailover_agent.core.planning import interfaces
-from ipfailover_agent.core.reading import settings
+from ipfailover_agent.config import interfaces, settings
+from ipfailover_agent.errors import HostNotReadyError, SettingsError
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts
+    from ipfailover_agent.model import HostFacts
 
 VARIABLE = "OPENSHIFT_HA_NETWORK_INTERFACE"
 

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.errors import ExitCode
-from ipfailover_agent.core.model import VrrpState, VrrpTransition
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising import keepalived
+from ipfailover_agent.errors import ExitCode
+from ipfailover_agent.keepalived import protocol
+from ipfailover_agent.model import VrrpState, VrrpTransition
+from ipfailover_agent.paths import RunPaths
 
 PATHS = RunPaths(directory="/run/x", config="/etc/k.conf")
 
 
 def test_the_command_line_binds_keepalived_to_our_life() -> None:
     """setpriv first; the user's options before ours, since keepalived takes the last."""
-    command = keepalived.command("/sbin/keepalived", "/bin/setpriv", PATHS, ("--log-detail", "-G"))
+    command = protocol.command("/sbin/keepalived", "/bin/setpriv", PATHS, ("--log-detail", "-G"))
     assert ("/bin/setpriv", "--pdeathsig", "TERM", "--", "/sbin/keepalived") == command[:5]
     assert ("--log-detail", "-G", "--dont-fork", "--dont-respawn") == command[5:9]
     assert ("--log-console", "--vrrp", "--use-file", "/etc/k.conf") == command[9:13]
@@ -25,14 +25,14 @@ def test_the_command_line_binds_keepalived_to_our_life() -> None:
 
 def test_the_test_command_runs_nothing() -> None:
     """It names the candidate."""
-    assert ("k", "--config-test", "--log-console", "--use-file", "f") == keepalived.test_command(
+    assert ("k", "--config-test", "--log-console", "--use-file", "f") == protocol.test_command(
         "k", "f"
     )
 
 
 def test_the_test_reads_the_file_as_the_run_does() -> None:
     """With the same options, such as --config-id, before ours."""
-    command = keepalived.test_command("k", "f", ("--config-id", "a"))
+    command = protocol.test_command("k", "f", ("--config-id", "a"))
     assert ("k", "--config-id", "a", "--config-test", "--log-console") == command[:5]
 
 
@@ -51,7 +51,7 @@ def test_the_test_reads_the_file_as_the_run_does() -> None:
 )
 def test_some_exit_codes_are_permanent(code: int | None, expected: ExitCode | None) -> None:
     """Starting again would not mend them."""
-    assert expected is keepalived.permanent_exit_code(code)
+    assert expected is protocol.permanent_exit_code(code)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_how_keepalived_ended_is_said_in_words(
     code: int | None, signal: int | None, expected: str
 ) -> None:
     """Known codes by meaning, others by number."""
-    assert expected == keepalived.meaning_of(code, signal)
+    assert expected == protocol.meaning_of(code, signal)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_how_keepalived_ended_is_said_in_words(
 def test_an_instances_transition_is_read(line: bytes, state: VrrpState) -> None:
     """Name, state and priority."""
     expected = VrrpTransition(instance="vip_1", state=state, priority=245)
-    assert expected == keepalived.parse_transition(line)
+    assert expected == protocol.parse_transition(line)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_an_instances_transition_is_read(line: bytes, state: VrrpState) -> None:
 )
 def test_other_lines_of_the_fifo_are_nothing(line: bytes) -> None:
     """Groups, priorities, cut lines, bytes that are no text."""
-    assert keepalived.parse_transition(line) is None
+    assert protocol.parse_transition(line) is None
 
 
 @given(st.binary())
 def test_no_bytes_on_the_fifo_raise(line: bytes) -> None:
     """Whatever arrives is a transition or nothing."""
-    found = keepalived.parse_transition(line)
+    found = protocol.parse_transition(line)
     assert found is None or 0 <= found.priority <= 999
 
 
@@ -119,8 +119,8 @@ def test_no_bytes_on_the_fifo_raise(line: bytes) -> None:
 )
 def test_the_lines_that_matter_are_recognised(line: bytes, started: bool, reloaded: bool) -> None:  # noqa: FBT001
     """At their end, since the beginning is a time."""
-    assert started is keepalived.says_started(line)
-    assert reloaded is keepalived.says_reloaded(line)
+    assert started is protocol.says_started(line)
+    assert reloaded is protocol.says_reloaded(line)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_the_lines_that_matter_are_recognised(line: bytes, started: bool, reload
 )
 def test_a_line_that_only_says_that_we_asked_is_told_apart(line: bytes, expected: bool) -> None:  # noqa: FBT001
     """It comes every few seconds; what says that asking failed is for everybody."""
-    assert expected is keepalived.says_dumped(line)
+    assert expected is protocol.says_dumped(line)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_line_that_only_says_that_we_asked_is_told_apart(line: bytes, expected
 )
 def test_an_advert_of_its_own_is_recognised(line: bytes, *, expected: bool) -> None:
     """keepalived 2.2.7 says so each second where the only peer is the node itself."""
-    assert expected is keepalived.says_heard_itself(line)
+    assert expected is protocol.says_heard_itself(line)
 
 
 WHEN = b"Sun Nov 22 14:01:52 2026: "
@@ -173,9 +173,9 @@ WHEN = b"Sun Nov 22 14:01:52 2026: "
 )
 def test_a_refused_advert_is_told_without_its_time(said: bytes) -> None:
     """It comes with every advert: what is alike must be alike."""
-    assert said.decode() == keepalived.refusal(WHEN + said)
+    assert said.decode() == protocol.refusal(WHEN + said)
 
 
 def test_other_lines_are_no_refusal() -> None:
     """They pass however often they come."""
-    assert keepalived.refusal(WHEN + b"(V1) Entering MASTER STATE") is None
+    assert protocol.refusal(WHEN + b"(V1) Entering MASTER STATE") is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.report import lazy_imports
+from ipfailover_agent import lazy_imports
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.supervising.lease import Punctuality, interval, judge
+from ipfailover_agent.lease.lifetimes import Punctuality, interval, judge
 
 
 @pytest.mark.parametrize(

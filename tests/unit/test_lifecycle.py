@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from ipfailover_agent.core.errors import ExitCode
-from ipfailover_agent.core.supervising import lifecycle
-from ipfailover_agent.core.supervising import supervision as does
-from ipfailover_agent.core.supervising.supervision import (
+from ipfailover_agent.errors import ExitCode
+from ipfailover_agent.keepalived import lifecycle
+from ipfailover_agent.keepalived import supervision as does
+from ipfailover_agent.keepalived.supervision import (
     AgentPhase,
     CandidateVerdict,
     Occurrence,

@@ -7,10 +7,10 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import Family, IPAddress, Settings
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.supervising import link_state
-from ipfailover_agent.core.supervising.link_state import (
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.model import Family, IPAddress, Settings
+from ipfailover_agent.supervisor import link_state
+from ipfailover_agent.supervisor.link_state import (
     LinkFacts,
     LinkLook,
     LinkPolicy,

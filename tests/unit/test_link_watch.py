@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.errors import SystemRefusedError
-from ipfailover_agent.core.model import IPAddress, Settings, VrrpState
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
-from ipfailover_agent.core.supervising.instance_states import InstanceStates
-from ipfailover_agent.core.supervising.link_state import LinkFacts
-from ipfailover_agent.prepare import Candidate
-from ipfailover_agent.protection.holds import Holds
-from ipfailover_agent.protection.link_watch import REASON, LinkWatch
-from ipfailover_agent.system import link_facts
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.prepare import Candidate
+from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.model import IPAddress, Settings, VrrpState
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.supervisor import link_facts
+from ipfailover_agent.supervisor.holds import Holds
+from ipfailover_agent.supervisor.link_state import LinkFacts
+from ipfailover_agent.supervisor.link_watch import REASON, LinkWatch
 from tests.support.services import common
 from tests.support.vectors import host_facts
 

@@ -7,11 +7,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core.model import Settings
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.rendering.lint import problems
-from ipfailover_agent.templating import render
+from ipfailover_agent.config.lint import problems
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.templating import render
+from ipfailover_agent.model import Settings
+from ipfailover_agent.paths import RunPaths
 from tests.support.cases import PATHS as CASE_PATHS
 from tests.support.cases import Case, load_cases
 from tests.support.vectors import host_facts

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.core.errors import SettingsError
-from ipfailover_agent.core.model import ListenAddress
-from ipfailover_agent.core.reading import listen
+from ipfailover_agent.config import listen
+from ipfailover_agent.errors import SettingsError
+from ipfailover_agent.model import ListenAddress
 
 
 @pytest.mark.parametrize(

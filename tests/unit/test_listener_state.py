@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 from ipaddress import ip_address
 
-from ipfailover_agent.core.model import PortCheck
-from ipfailover_agent.core.supervising.listener_state import (
+from ipfailover_agent.health.listener_state import (
     ListenerState,
     accepted,
     controlled,
@@ -15,6 +14,7 @@ from ipfailover_agent.core.supervising.listener_state import (
     pace,
     rested,
 )
+from ipfailover_agent.model import PortCheck
 
 OWN = ip_address("192.0.2.11")
 WEB, MAIL = PortCheck(address=OWN, port=8080), PortCheck(address=OWN, port=25)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
-from ipfailover_agent.core.supervising.liveness import (
+from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.keepalived.liveness import (
     Action,
     DumpFailed,
     DumpReceived,
@@ -31,6 +30,7 @@ from ipfailover_agent.core.supervising.liveness import (
     step,
     unanswered,
 )
+from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.core.telling import log_lines
-from ipfailover_agent.core.telling.log_lines import (
+from ipfailover_agent.status import log_lines
+from ipfailover_agent.status.log_lines import (
     CheckEnded,
     ChildDied,
     LinkChanged,

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from ipfailover_agent.report import logs
-from ipfailover_agent.report.logs import LogFormat, Repeats
+from ipfailover_agent.status import logs
+from ipfailover_agent.status.logs import LogFormat, Repeats
 
 
 class Lines:

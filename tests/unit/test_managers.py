@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.core.telling import managers
-from ipfailover_agent.core.telling.managers import Managers
+from ipfailover_agent.doctor import managers
+from ipfailover_agent.doctor.managers import Managers
 
 NETWORK = "[Network]\nKeepConfiguration="
 

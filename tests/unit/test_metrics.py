@@ -10,12 +10,13 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from ipfailover_agent.report import metrics, status_model
+from ipfailover_agent.http import metrics
+from ipfailover_agent.status import status_model
 from tests.support.observed import ago, instance, observation
 from tests.support.promtool import promtool
 
 if TYPE_CHECKING:
-    from ipfailover_agent.report.exchange import StatusView
+    from ipfailover_agent.status.exchange import StatusView
 
 WHOLE = observation(
     instance(1),

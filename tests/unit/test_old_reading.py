@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core import model
-from ipfailover_agent.core.reading import old_reading
+from ipfailover_agent import model
+from ipfailover_agent.config import old_reading
 from tests.support.vectors import RecordedInstance, Vector, host_facts, load_vectors
 
 NODE = host_facts({"ens3": ["192.168.55.10/24"]})

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.protection.own_adverts import MasterLook, OwnAdvertMonitor
+from ipfailover_agent.conflict.own_adverts import MasterLook, OwnAdvertMonitor
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 
 GROUP = IPv4Address("224.0.0.18")

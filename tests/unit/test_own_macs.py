@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipfailover_agent.core.rivalry.own_macs import OwnMacs, learned
+from ipfailover_agent.conflict.own_macs import OwnMacs, learned
 
 ONE, TWO, THREE = (bytes((2, 0, 0, 0, 0, each)) for each in (1, 2, 3))
 MEMORY = 4.0

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ipfailover_agent.core.model import DefaultRoute, Family, HostFacts, InterfaceAddress
-from ipfailover_agent.core.planning import ownership
-from ipfailover_agent.core.planning.ownership import Ownership
+from ipfailover_agent.config import ownership
+from ipfailover_agent.config.ownership import Ownership
+from ipfailover_agent.model import DefaultRoute, Family, HostFacts, InterfaceAddress
 from tests.support.vectors import host_facts
 
 VIP = ip_address("192.168.55.101")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.network.bpf import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
-from ipfailover_agent.core.network.neighbour import question
-from ipfailover_agent.core.network.packets import (
+from ipfailover_agent.vrrp.bpf import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
+from ipfailover_agent.vrrp.neighbour import question
+from ipfailover_agent.vrrp.packets import (
     Advert,
     Announcement,
     Carp,
@@ -22,8 +22,8 @@ from tests.support import classic_bpf, frames
 from tests.support.frames import ALL_NODES_GROUP, EVERYONE, OUR_MAC, THEIR_MAC
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress
-    from ipfailover_agent.core.network.packets import Packet
+    from ipfailover_agent.model import IPAddress
+    from ipfailover_agent.vrrp.packets import Packet
 
 HERE = IPv4Address("10.0.0.1")
 GROUP = IPv4Address("224.0.0.18")

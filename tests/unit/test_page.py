@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.report import holding, page, status_model
-from ipfailover_agent.report.page import Strip
+from ipfailover_agent.conflict import holding
+from ipfailover_agent.http import page
+from ipfailover_agent.http.page import Strip
+from ipfailover_agent.status import status_model
 from tests.support.observed import ago, instance, observation
 
 if TYPE_CHECKING:
-    from ipfailover_agent.report.exchange import StatusView
+    from ipfailover_agent.status.exchange import StatusView
 
 SILENT = status_model.UnansweredStatus(
     address="10.0.0.3", holder="10.0.0.12", since=ago(30), cause="nobody answers for it"

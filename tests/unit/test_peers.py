@@ -8,10 +8,10 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import Family, IPAddress, Settings
-from ipfailover_agent.core.peering import names, peers
-from ipfailover_agent.core.peering.names import LookupResult, Question
-from ipfailover_agent.core.peering.peers import (
+from ipfailover_agent.model import Family, IPAddress, Settings
+from ipfailover_agent.peers import names, peers
+from ipfailover_agent.peers.names import LookupResult, Question
+from ipfailover_agent.peers.peers import (
     Action,
     Event,
     LookUp,

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import structs
 
-from ipfailover_agent.core.errors import (
+from ipfailover_agent.config import advert_sources, checks, interfaces
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.errors import (
     AwaitedSource,
     HostNotReadyError,
     Problem,
     SettingsError,
 )
-from ipfailover_agent.core.model import (
+from ipfailover_agent.model import (
     DefaultRoute,
     Family,
     InterfaceAddress,
@@ -26,12 +28,10 @@ from ipfailover_agent.core.model import (
     ScriptState,
     Settings,
 )
-from ipfailover_agent.core.planning import advert_sources, checks, interfaces
-from ipfailover_agent.core.planning.planner import plan
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts, IPAddress, KeepalivedConfig
+    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.core.model import PreemptionMode
-from ipfailover_agent.core.planning import priority
+from ipfailover_agent.config import priority
+from ipfailover_agent.model import PreemptionMode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,7 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import PortCheck, PortProbes
-from ipfailover_agent.core.supervising.probe import (
+from ipfailover_agent.health.fsm import (
     Action,
     Close,
     Connect,
@@ -23,6 +22,7 @@ from ipfailover_agent.core.supervising.probe import (
     policy_for,
     step,
 )
+from ipfailover_agent.model import PortCheck, PortProbes
 
 HERE = ip_address("192.0.2.11")
 WEB, MAIL = PortCheck(address=HERE, port=8080), PortCheck(address=HERE, port=25)

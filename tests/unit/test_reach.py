@@ -7,10 +7,9 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import Approach, HostFacts
-from ipfailover_agent.core.planning import reach
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading import settings
+from ipfailover_agent.config import reach, settings
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.model import Approach, HostFacts
 from tests.support.vectors import host_facts
 
 NODE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.supervising.supervision import AgentPhase
-from ipfailover_agent.core.telling import readiness
-from ipfailover_agent.core.telling.readiness import InstanceFacts, NodeFacts
+from ipfailover_agent.keepalived.supervision import AgentPhase
+from ipfailover_agent.model import VrrpState
+from ipfailover_agent.status import readiness
+from ipfailover_agent.status.readiness import InstanceFacts, NodeFacts
 
 
 def instance(number: int, state: VrrpState = VrrpState.MASTER, **fields: object) -> InstanceFacts:

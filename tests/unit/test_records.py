@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ipfailover_agent.core import codec
-from ipfailover_agent.core.changing.records import ActiveRecord
-from ipfailover_agent.core.model import KeepalivedConfig, Preemption, PreemptionMode
+from ipfailover_agent import codec
+from ipfailover_agent.config.records import ActiveRecord
+from ipfailover_agent.model import KeepalivedConfig, Preemption, PreemptionMode
 from tests.unit.test_change import PEERS, config
 
 

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from ipfailover_agent.core.errors import SettingsError, TemplateError
-from ipfailover_agent.core.model import (
+from ipfailover_agent.config import renderer
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.templating import render
+from ipfailover_agent.errors import SettingsError, TemplateError
+from ipfailover_agent.model import (
     PortCheck,
     PortProbes,
     Preemption,
     PreemptionMode,
     Settings,
 )
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.rendering import renderer
-from ipfailover_agent.templating import render
+from ipfailover_agent.paths import RunPaths
 from tests.support.keepalived_conf import MalformedError, parse
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import KeepalivedConfig
+    from ipfailover_agent.model import KeepalivedConfig
     from tests.support.keepalived_conf import Statement
 
 TEMPLATES = Path(__file__).parents[2] / "templates"

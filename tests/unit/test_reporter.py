@@ -14,10 +14,10 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from ipfailover_agent.chronicle.history import History
-from ipfailover_agent.chronicle.reporter import Reporter, problems_of
-from ipfailover_agent.chronicle.transition_causes import TransitionCauses
-from ipfailover_agent.core.errors import (
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.prepare import Candidate
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.errors import (
     AgentError,
     ConfigTestError,
     HostNotReadyError,
@@ -25,20 +25,20 @@ from ipfailover_agent.core.errors import (
     SettingsError,
     SystemRefusedError,
 )
-from ipfailover_agent.core.model import (
+from ipfailover_agent.keepalived.supervision import AgentPhase, CandidateVerdict, Lifecycle
+from ipfailover_agent.linux.process import ChildExit
+from ipfailover_agent.model import (
     HostFacts,
     Interface,
     InterfaceAddress,
     RenderedFile,
     Rendering,
 )
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.reading.settings import parse
-from ipfailover_agent.core.supervising.supervision import AgentPhase, CandidateVerdict, Lifecycle
-from ipfailover_agent.prepare import Candidate
-from ipfailover_agent.report.status_model import StatusPart
-from ipfailover_agent.system.process import ChildExit
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.status.history import History
+from ipfailover_agent.status.reporter import Reporter, problems_of
+from ipfailover_agent.status.status_model import StatusPart
+from ipfailover_agent.status.transition_causes import TransitionCauses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

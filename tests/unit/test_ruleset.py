@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import (
-    Advertisement,
-    Family,
-    GarpRefresh,
-    KeepalivedConfig,
-    Preemption,
-    PreemptionMode,
-    VrrpInstance,
-)
-from ipfailover_agent.core.network.accept_rules import (
+from ipfailover_agent.firewall.accept_rules import (
     Ask,
     LookFailed,
     RuleInserted,
@@ -29,8 +20,8 @@ from ipfailover_agent.core.network.accept_rules import (
     tag_for,
     wanted_addresses,
 )
-from ipfailover_agent.core.network.nft_commands import LIST_CHAINS, Output, change_rules
-from ipfailover_agent.core.network.ruleset import (
+from ipfailover_agent.firewall.nft_commands import LIST_CHAINS, Output, change_rules
+from ipfailover_agent.firewall.ruleset import (
     Accepted,
     Chain,
     Entry,
@@ -41,11 +32,20 @@ from ipfailover_agent.core.network.ruleset import (
     read,
     tables_to_look_at,
 )
+from ipfailover_agent.model import (
+    Advertisement,
+    Family,
+    GarpRefresh,
+    KeepalivedConfig,
+    Preemption,
+    PreemptionMode,
+    VrrpInstance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 TAG = "ipfailover-agent lab"
 GROUP = ip_address("224.0.0.18")

@@ -9,27 +9,27 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from ipfailover_agent.chronicle.history import History
-from ipfailover_agent.core.model import HostFacts, Settings
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.supervising.link_state import LinkFacts
-from ipfailover_agent.core.supervising.supervision import SupervisionPolicy
-from ipfailover_agent.core.telling.transition import Withholding
-from ipfailover_agent.prepare import Candidate, Options
-from ipfailover_agent.report.status_model import NOTHING, LeaseStatus, StatusPart, together
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.prepare import Candidate, Options
+from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+from ipfailover_agent.linux.loop import Loop, earliest
+from ipfailover_agent.linux.output import LineSink
+from ipfailover_agent.model import HostFacts, Settings
+from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.service import Service
-from ipfailover_agent.supervisor import Supervisor
-from ipfailover_agent.system import link_facts
-from ipfailover_agent.system.loop import Loop, earliest
-from ipfailover_agent.system.output import LineSink
+from ipfailover_agent.status.history import History
+from ipfailover_agent.status.status_model import NOTHING, LeaseStatus, StatusPart, together
+from ipfailover_agent.status.transition import Withholding
+from ipfailover_agent.supervisor import link_facts
+from ipfailover_agent.supervisor.link_state import LinkFacts
+from ipfailover_agent.supervisor.service import Supervisor
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ipfailover_agent.services import Services
+    from ipfailover_agent.supervisor.services import Services
 
 LATER = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64"]})
 

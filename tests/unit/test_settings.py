@@ -8,8 +8,10 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.errors import Problem, SettingsError
-from ipfailover_agent.core.model import (
+from ipfailover_agent.config import variables
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.errors import Problem, SettingsError
+from ipfailover_agent.model import (
     ConflictMode,
     MissingScript,
     OnInvalid,
@@ -17,8 +19,6 @@ from ipfailover_agent.core.model import (
     PreemptionMode,
     Settings,
 )
-from ipfailover_agent.core.reading import variables
-from ipfailover_agent.core.reading.settings import parse
 from tests.support.vectors import Vector, load_vectors
 
 HA = "OPENSHIFT_HA_"

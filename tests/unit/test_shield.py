@@ -10,18 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.network import nft_commands, ruleset
-from ipfailover_agent.core.network.packets import Advert, Carp
-from ipfailover_agent.core.network.ruleset import Chain, Hook, Table
-from ipfailover_agent.core.network.signatures import Signature
-from ipfailover_agent.core.rivalry import shield
-from ipfailover_agent.core.rivalry.shield import Shield
-from ipfailover_agent.core.telling import firewall_findings
+from ipfailover_agent.doctor import firewall_findings
+from ipfailover_agent.firewall import nft_commands, ruleset, shield
+from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
+from ipfailover_agent.firewall.shield import Shield
+from ipfailover_agent.vrrp.packets import Advert, Carp
+from ipfailover_agent.vrrp.signatures import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
 
 NOW = 1000.0
 OURS = IPv4Address("10.0.0.5")

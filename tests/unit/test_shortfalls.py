@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import CpuShare, Settings
-from ipfailover_agent.core.planning import shortfalls
-from ipfailover_agent.core.planning.planner import plan
-from ipfailover_agent.core.planning.shortfalls import (
+from ipfailover_agent.config import settings, shortfalls
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.shortfalls import (
     Surroundings,
     fast_settings,
     judge_cpu,
 )
-from ipfailover_agent.core.reading import settings
+from ipfailover_agent.model import CpuShare, Settings
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import HostFacts
+    from ipfailover_agent.model import HostFacts
 
 NODE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]})
 BARE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64"]})

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipfailover_agent.core.network import sock_diag
+from ipfailover_agent.linux import sock_diag
 
 
 @pytest.mark.parametrize(

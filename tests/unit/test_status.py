@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.commands import running
-from ipfailover_agent.commands import status as status_command
-from ipfailover_agent.report import status_model, status_reading
+from ipfailover_agent.cli import status as status_command
+from ipfailover_agent.status import running, status_model, status_reading
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ipfailover_agent import templating
-from ipfailover_agent.core.changing import steps
-from ipfailover_agent.core.model import Settings
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.planning import planner
+from ipfailover_agent.config import planner, templating
+from ipfailover_agent.model import Settings
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.supervisor import steps
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
-    from ipfailover_agent.core.model import IPAddress, KeepalivedConfig
+    from ipfailover_agent.model import IPAddress, KeepalivedConfig
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24"]})
 NUMBERS = st.lists(st.integers(1, 9), min_size=1, max_size=9, unique=True)

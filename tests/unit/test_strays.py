@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.rivalry import strays
-from ipfailover_agent.core.rivalry.strays import StrayAddresses, StrayClaim
+from ipfailover_agent.conflict import strays
+from ipfailover_agent.conflict.strays import StrayAddresses, StrayClaim
+from ipfailover_agent.model import VrrpState
 
 FIRST, SECOND = ip_address("10.0.0.5"), ip_address("fd00::5")
 RIVAL = "10.0.0.12"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.report import terminal
+from ipfailover_agent import terminal
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:

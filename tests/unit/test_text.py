@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.core.text import counted, duration, harmless, listed, one_line, times
+from ipfailover_agent.text import counted, duration, harmless, listed, one_line, times
 
 
 def test_a_list_is_not_longer_than_a_line() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.core.network import timers
+from ipfailover_agent.vrrp import timers
 
 
 @pytest.mark.parametrize(

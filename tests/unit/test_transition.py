@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.model import VrrpState
-from ipfailover_agent.core.telling.transition import (
+from ipfailover_agent.model import VrrpState
+from ipfailover_agent.status.transition import (
     DRAIN,
     Knowledge,
     KnownSince,

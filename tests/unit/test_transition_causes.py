@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.chronicle.transition_causes import Sources, TransitionCauses
-from ipfailover_agent.core.model import Family, VrrpState
-from ipfailover_agent.core.paths import RunPaths
-from ipfailover_agent.core.supervising.instance_states import InstanceState
-from ipfailover_agent.core.telling.transition import (
+from ipfailover_agent.keepalived.instance_states import InstanceState
+from ipfailover_agent.model import Family, VrrpState
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.status.transition import (
     NewestAdvert,
     TransitionCause,
     TransitionKind,
     Withholding,
 )
+from ipfailover_agent.status.transition_causes import Sources, TransitionCauses
 from tests.unit.test_instance_states import instance
 
 if TYPE_CHECKING:

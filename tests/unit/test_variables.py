@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ipfailover_agent import cli
-from ipfailover_agent.core.model import Settings
-from ipfailover_agent.core.reading import variables
+from ipfailover_agent.cli import main as cli
+from ipfailover_agent.config import variables
+from ipfailover_agent.model import Settings
 from tests.support.vectors import load_vectors
 
 CORE = Path(variables.__file__).parent

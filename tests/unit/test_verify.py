@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.core.changing import steps, verify
-from ipfailover_agent.core.changing.verify import (
+from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.model import KeepalivedConfig, VrrpState
+from ipfailover_agent.supervisor import steps, verify
+from ipfailover_agent.supervisor.verify import (
     Expectation,
     Held,
     Mismatch,
@@ -20,8 +22,6 @@ from ipfailover_agent.core.changing.verify import (
     expect,
     mismatches,
 )
-from ipfailover_agent.core.model import KeepalivedConfig, VrrpState
-from ipfailover_agent.core.supervising.dump import InstanceDump, VrrpStatistics
 from tests.unit.test_change import A, B, C, config
 
 POLICY = VerifyPolicy()

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from ipfailover_agent.system import rtnetlink
+from ipfailover_agent.linux import rtnetlink
 
 if TYPE_CHECKING:
     from tests.lab.kit.namespaces import NetworkNamespace

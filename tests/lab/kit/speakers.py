@@ -16,7 +16,7 @@ from tests.support import frames
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ipfailover_agent.core.model import IPAddress
+    from ipfailover_agent.model import IPAddress
     from tests.lab.kit.node import Node
 
 GROUPS: Final[dict[int, IPAddress]] = {4: IPv4Address("224.0.0.18"), 6: IPv6Address("ff02::12")}

@@ -1,1 +1,0 @@
-"""What happened, and what is known at the moment."""

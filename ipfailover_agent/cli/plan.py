@@ -1,0 +1,266 @@
+"""``plan``: what a reload would change, before it is made."""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ipfailover_agent import terminal
+from ipfailover_agent.cli import check, options
+from ipfailover_agent.config import memory, prepare, templating
+from ipfailover_agent.config.prepare import Options, Variables
+from ipfailover_agent.errors import ExitCode
+from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.peers import peers_once
+from ipfailover_agent.status.running import find_agent, read_status, unseen, wrote
+from ipfailover_agent.supervisor import impact
+from ipfailover_agent.supervisor.advert_diff import Consequence
+from ipfailover_agent.supervisor.change import ConfigChange
+from ipfailover_agent.supervisor.impact import Impact
+from ipfailover_agent.text import ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ipfailover_agent.config.prepare import Candidate
+    from ipfailover_agent.config.records import ActiveRecord
+
+_COLUMNS = 80
+_CHANGED = 1
+
+
+class _Base(Struct, frozen=True, kw_only=True):
+    """What the candidate is compared with, and where its variables come from.
+
+    ``kind`` is active, last-good or nothing.
+    """
+
+    kind: str
+    text: str
+    record: ActiveRecord | None
+    environment: Mapping[str, str]
+    options: Options
+
+
+class _PlanOutcome(Struct, frozen=True, kw_only=True):
+    """What ``plan`` found. ``signals`` counts the SIGHUPs to keepalived, None without one."""
+
+    base: _Base
+    candidate: Candidate | None = None
+    impact: Impact | None = None
+    signals: int | None = None
+    has_changes: bool = False
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def plan(run_directory: str, config: str | None, *, as_json: bool) -> int:
+    """Print the outcome; return 0 where nothing would change, 1 where something would, or 78."""
+    outcome = _look(_find_base(run_directory, config))
+    terminal.say(_as_json(outcome) if as_json else "\n".join(_as_text(outcome)))
+    if outcome.problems:
+        return int(ExitCode.CONFIG)
+    return _CHANGED if outcome.has_changes else int(ExitCode.OK)
+
+
+# --- with what ----------------------------------------------------------------------------------
+
+
+def _find_base(run_directory: str, config: str | None) -> _Base:
+    pid = find_agent(run_directory, must_run=False)
+    path = RunPaths(directory=run_directory, config="").active
+    record = memory.read_active(path)
+    own = options.made(
+        config or os.environ.get("IPFAILOVER_CONFIG"),
+        run_directory,
+        os.environ.get("IPFAILOVER_TEMPLATE_DIR"),
+    )
+    text = "no configuration was in force here yet: compared with nothing"
+    base = _Base(kind="nothing", text=text, record=record, environment=os.environ, options=own)
+    if record is None:
+        if not os.path.lexists(path):
+            return base
+        text = f"{path} cannot be read, or is of another version: what is in force is not known"
+        return replace(base, text=f"{text} here, compared with nothing")
+    if wrote(record, pid):
+        theirs = config or record.source
+        return replace(
+            base,
+            kind="active",
+            text=f"compared with what the agent, pid {pid}, has in force",
+            environment=dict(record.environment),
+            options=replace(own, config=theirs, template_directory=record.template_directory),
+        )
+    why = "no agent runs"
+    if pid:
+        status = read_status(run_directory)
+        why = (
+            unseen(run_directory, pid)
+            if status is None
+            else f"the agent has nothing in force, it is {status['phase']}"
+        )
+    text = f"{why}: compared with the last good configuration"
+    return replace(base, kind="last-good", text=text)
+
+
+def _look(base: _Base) -> _PlanOutcome:
+    before = None
+    if base.kind == "active" and base.record is not None:
+        before = Variables(values={}, start_only=dict(base.record.start_only))
+    names = peers_once.Found(base.options)
+    attempt = prepare.attempt(base.environment, base.options, names, before=before)
+    problems, warnings = check.judge(attempt)
+    if attempt.candidate is None or problems:
+        return _PlanOutcome(base=base, problems=problems)
+    return _compare(base, attempt.candidate, tuple(dict.fromkeys(warnings)))
+
+
+def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _PlanOutcome:
+    if base.record is None:
+        added = Impact(change=ConfigChange(added=candidate.config.addresses))
+        return _PlanOutcome(
+            base=base, candidate=candidate, impact=added, has_changes=True, warnings=warnings
+        )
+    found = impact.assess(base.record.config, candidate.config, candidate.settings)
+    before = templating.render(
+        base.record.config,
+        candidate.paths,
+        template_directory=base.options.template_directory,
+    )
+    is_same = before.config == candidate.rendering.config
+    signals = 0 if is_same else 2 if found.change.needs_second_signal else 1
+    return _PlanOutcome(
+        base=base,
+        candidate=candidate,
+        impact=found,
+        signals=signals if base.kind == "active" else None,
+        has_changes=base.record.digest != candidate.rendering.digest,
+        warnings=warnings,
+    )
+
+
+# --- the output ---------------------------------------------------------------------------------
+
+
+def _as_text(outcome: _PlanOutcome) -> list[str]:
+    lines = _wrapped(outcome.base.text)
+    if outcome.impact is not None:
+        lines += ["", *_rows(outcome.impact.change), "", *_wrapped(_steps(outcome))]
+        for each in (*outcome.impact.warnings, *outcome.warnings):
+            lines += _wrapped(f"warning: {each}")
+        if outcome.impact.pins:
+            # on one line, however long: to be copied
+            lines.append(f"pin ids: {impact.PINS}={outcome.impact.pins}")
+    for each in outcome.problems:
+        lines += _wrapped(f"problem: {each}")
+    if outcome.problems:
+        lines += _wrapped("a reload would be refused, and everything would run on as before")
+    return lines
+
+
+def _rows(change: ConfigChange) -> list[str]:
+    """Return what happens to which addresses, a paragraph for each kind."""
+    kinds = (
+        ("kept", len(change.kept), [ranges(change.kept)]),
+        ("added", len(change.added), [ranges(change.added)]),
+        ("removed", len(change.removed), [ranges(change.removed)]),
+        ("new id", len(change.renumbered), _ids(change)),
+        ("moved", len(change.moved), _moves(change)),
+    )
+    lines = []
+    for name, count, texts in kinds:
+        if count:
+            text = f"{name:<8}{count:>4}  {'; '.join(texts)}"
+            lines += textwrap.wrap(text, _COLUMNS, subsequent_indent=" " * 14)
+    for old, new in change.renamed[:1]:
+        more = len(change.renamed) - 1
+        others = f", and {more} more like that" if more else ""
+        lines += _wrapped(f"{old} is called {new} then{others}")
+    for text in impact.summed(
+        each for each in change.differences if each.consequence is Consequence.NONE
+    ):
+        lines += _wrapped(text)
+    return lines
+
+
+def _ids(change: ConfigChange) -> list[str]:
+    return [
+        f"{ranges(each.address for each in run)} "
+        f"(from {run[0].old_id} to {run[0].new_id}{' and so on' if len(run) > 1 else ''})"
+        for run in impact.shifts(change.renumbered)
+    ]
+
+
+def _moves(change: ConfigChange) -> list[str]:
+    """Return the moves of addresses: each where there are few, else the first of each run."""
+    pairs: dict[tuple[str, str], list[Any]] = {}
+    for each in change.moved:
+        pairs.setdefault((each.origin, each.target), []).append(each.address)
+    shown = [
+        f"{ranges(addresses)} from {origin} to {target}"
+        for (origin, target), addresses in pairs.items()
+    ]
+    most = 4
+    return shown if len(shown) <= most else [*shown[:most], f"{len(shown) - most} more like that"]
+
+
+def _steps(outcome: _PlanOutcome) -> str:
+    if not outcome.has_changes:
+        return "nothing would change for keepalived"
+    first = outcome.impact.first_step if outcome.impact else ""
+    match outcome.signals:
+        case None:
+            return "keepalived would be started with it"
+        case 0:
+            return "only scripts change: keepalived would not be signalled"
+        case 1:
+            return "in one step: keepalived would be signalled once"
+        case _:
+            return (
+                "in two steps, since keepalived would lose an address in one: first "
+                f"{first}, then the new one"
+            )
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, _COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _as_json(outcome: _PlanOutcome) -> str:
+    data: dict[str, Any] = {
+        "ok": not outcome.problems,
+        "compared_with": outcome.base.kind,
+        "has_changes": outcome.has_changes,
+        "problems": outcome.problems,
+        "warnings": outcome.warnings,
+    }
+    if outcome.impact is not None and outcome.candidate is not None:
+        change = outcome.impact.change
+        data |= {
+            "digest": outcome.candidate.rendering.digest,
+            "steps": outcome.signals,
+            "kept": [str(each) for each in change.kept],
+            "added": [str(each) for each in change.added],
+            "removed": [str(each) for each in change.removed],
+            "moved": [
+                {"address": str(each.address), "from": each.origin, "to": each.target}
+                for each in change.moved
+            ],
+            "renumbered": [
+                {"address": str(each.address), "old_id": each.old_id, "new_id": each.new_id}
+                for each in change.renumbered
+            ],
+            "renamed": [{"from": old, "to": new} for old, new in change.renamed],
+            "resized": change.resized,
+            "differences": [str(each) for each in change.differences],
+            "felt_by_others": outcome.impact.warnings,
+            "pin_ids": outcome.impact.pins or None,
+        }
+    return json.dumps(data, indent=2)

@@ -1,0 +1,273 @@
+"""``status``: the running agent, for a person or a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec import convert
+
+from ipfailover_agent import terminal
+from ipfailover_agent.conflict import holding
+from ipfailover_agent.errors import ExitCode
+from ipfailover_agent.status.running import find_agent, read_status, unseen
+from ipfailover_agent.status.status_model import HolderStatus
+from ipfailover_agent.text import harmless, times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Paint = Callable[[str, str], str]
+
+_LOOK_INTERVAL = 0.5
+_MOST_ROWS = 24  # of instances; more are summed up by their states
+_NEWEST = 3  # transitions
+_TONES = {"MASTER": "good", "FAULT": "bad", "BACKUP": "", "STOP": "doubtful", "INIT": "doubtful"}
+
+
+def status(
+    run_directory: str, *, as_json: bool, is_whole: bool = False, watch: float | None = None
+) -> int:
+    """Print the status, again and again with ``watch``; return 0 when the agent is ready.
+
+    ``watch`` is in seconds; ``is_whole`` prints every instance, however many there are.
+    """
+    pid = find_agent(run_directory)
+    if watch is None:
+        data = read_status(run_directory)
+        terminal.say(
+            _shown(data, as_json=as_json, is_whole=is_whole) or unseen(run_directory, pid)
+        )
+        return int(ExitCode.OK if data and data["ready"] else ExitCode.BUG)
+    try:
+        _watch(run_directory, pid, watch, as_json=as_json, is_whole=is_whole)
+    except KeyboardInterrupt:
+        terminal.say("")  # the shell's prompt belongs on a line of its own, behind the ^C
+    return int(ExitCode.OK)
+
+
+def _watch(run_directory: str, pid: int, seconds: float, *, as_json: bool, is_whole: bool) -> None:
+    """Print the status until it has no reader any more: on a terminal anew each time.
+
+    Elsewhere only what changed, so that a file holds no repeats.
+
+    Raises:
+        NotRunningError: the agent has ended.
+    """
+    is_live = terminal.is_terminal() and not as_json
+    is_first, shown = True, None
+    while True:
+        data = read_status(run_directory)
+        if is_live or is_first or data != shown:
+            is_first, shown = False, data
+            text = _shown(data, as_json=as_json, is_whole=is_whole) or unseen(run_directory, pid)
+            if is_live:
+                click.clear()
+            if not terminal.say(text):
+                return
+        time.sleep(seconds)
+        if not terminal.is_read():
+            return
+        pid = find_agent(run_directory)
+
+
+def _shown(data: dict[str, Any] | None, *, as_json: bool, is_whole: bool) -> str:
+    """Return what is printed of a status; for a person nothing where there is none."""
+    if as_json:
+        return json.dumps(data or {})
+    if data is None:
+        return ""
+    paint = terminal.painter(os.environ, is_terminal=terminal.is_terminal())
+    columns = terminal.width()
+    return "\n".join(_text(data, datetime.now(UTC), columns, paint, is_whole=is_whole))
+
+
+def _plain(text: str, _tone: str) -> str:
+    return text
+
+
+def _text(
+    data: dict[str, Any],
+    now: datetime,
+    columns: int = terminal.WIDTH,
+    paint: Paint = _plain,
+    *,
+    is_whole: bool = False,
+) -> list[str]:
+    """Return the lines of the table, for so many columns."""
+    instances = data["instances"]
+    lines = [*_head(data, now, columns, paint), *_remarks(data, now, columns, paint)]
+    if len(instances) > _MOST_ROWS and not is_whole:
+        lines += ["", *_grouped(instances, columns, paint)]
+        instances = [each for each in instances if each["state"] not in {"MASTER", "BACKUP"}]
+        instances = instances[:_MOST_ROWS]
+    if instances:
+        lines += ["", *_rows(instances, now, columns, paint)]
+    if held := list(_holders(data, columns, is_whole=is_whole)):
+        lines += ["", *held]
+    if newest := list(_newest(data, columns)):
+        lines += ["", *newest]
+    if verdict := data["reload"]["verdict"]:
+        lines += ["", f"last reload {verdict}, {_since(data['reload']['at'], now)} ago"]
+        lines += _indented(data["reload"]["lines"], columns)
+    return lines
+
+
+def _head(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> Iterator[str]:
+    ready = paint("ready", "good") if data["ready"] else paint("not ready", "bad")
+    yield f"{data['phase']}, {ready}, agent {data['version']}, pid {data['pid']}"
+    if config := data["config"]:
+        yield from terminal.fold(
+            harmless(
+                f"{config['name']} on {config['interface']}, from {config['source']}, "
+                f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}"
+            ),
+            columns,
+            "  ",
+        )
+
+
+def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> Iterator[str]:
+    """Yield what an operator should know beside the states."""
+    if count := data["restarts"]:
+        yield f"keepalived was restarted {times(count)}"
+    if count := data["lines_dropped"]:
+        what = "line was dropped because no program read it"
+        many = "lines were dropped because no program read them"
+        yield f"{count} log {what if count == 1 else many}"
+    check = data.get("check")
+    if check and check["state"] == "failing":
+        since = f" for {_since(check['since'], now)}" if check["since"] else ""
+        reason = harmless(check["reason"])
+        yield from terminal.fold(
+            f"{paint('the check fails', 'bad')}{since}: {reason}", columns, "  "
+        )
+    yield from _indented(data["reasons"], columns)
+    off = [f"{each['kind']} is off: {each['reason']}" for each in data["protections"]]
+    yield from _indented(
+        [text for text, each in zip(off, data["protections"], strict=True) if each["reason"]],
+        columns,
+    )
+    yield from _indented(_grouped_by(data["instances"], "held"), columns)
+    yield from _indented(_grouped_by(data["instances"], "drained", "drained: "), columns)
+    yield from _indented(_silent(data["instances"]), columns)
+    listen = data.get("listen")
+    if isinstance(listen, dict) and listen.get("reason"):
+        text = f"HTTP is not answered on {listen.get('address')}: {listen['reason']}"
+        yield from _indented([text], columns)
+
+
+def _grouped_by(instances: list[dict[str, Any]], field: str, verb: str = "") -> list[str]:
+    """Return a field's values of instances; those of the same value together."""
+    names: dict[str, list[str]] = {}
+    for each in instances:
+        if each.get(field):
+            names.setdefault(each[field], []).append(each["name"])
+    return [
+        f"{group[0] if len(group) == 1 else f'{len(group)} instances'} {verb}{words}"
+        for words, group in names.items()
+    ]
+
+
+def _silent(instances: list[dict[str, Any]]) -> list[str]:
+    """Return the addresses for which no host answers; those of one holder together."""
+    silent = (one for each in instances for one in each.get("unanswered", ()))
+    rows = ((one["holder"], one["address"], one["since"]) for one in silent)
+    return [text for _, text in holding.silences(rows)]
+
+
+def _indented(texts: list[str], columns: int) -> Iterator[str]:
+    for each in texts:
+        yield from terminal.fold(harmless(each), columns, "    ", "  ")
+
+
+def _rows(
+    instances: list[dict[str, Any]], now: datetime, columns: int, paint: Paint
+) -> Iterator[str]:
+    """Yield the table of instances; of the addresses as many as there is room for."""
+    first = [
+        (
+            each["name"],
+            each["state"],
+            _since(each["since"], now),
+            str(each["virtual_router_id"]),
+            str(each["priority"]),
+        )
+        for each in instances
+    ]
+    header = ("INSTANCE", "STATE", "SINCE", "ID", "PRIORITY")
+    lead = sum(max(map(len, column)) + 2 for column in zip(header, *first, strict=True))
+    rows = [
+        (*row, terminal.addresses(each["addresses"], columns - lead))
+        for row, each in zip(first, instances, strict=True)
+    ]
+    if max(lead + len(row[-1]) for row in rows) > columns:  # a long name beside a long address
+        header = ("INSTANCE", "STATE", "SINCE", "ID", "PRIO")
+        prefix = _common_prefix([row[0] for row in rows])
+        rows = [(f"..{row[0][len(prefix) :]}", *row[1:]) for row in rows] if prefix else rows
+    head, *table = terminal.table((*header, "ADDRESSES"), rows)
+    yield head
+    for each, line in zip(instances, table, strict=True):
+        state = each["state"]
+        yield line.replace(f" {state} ", f" {paint(state, _TONES.get(state, ''))} ", 1)
+
+
+def _common_prefix(names: list[str]) -> str:
+    """Return the configuration's name that the names of instances begin with, if they do."""
+    prefix = names[0].rpartition("_VIP_")[0]
+    return prefix if all(each.startswith(prefix) for each in names) else ""
+
+
+def _grouped(instances: list[dict[str, Any]], columns: int, paint: Paint) -> Iterator[str]:
+    """Yield a line for each state: how many instances, and the first of their addresses."""
+    by_state: dict[str, list[dict[str, Any]]] = {}
+    for each in instances:
+        by_state.setdefault(each["state"], []).append(each)
+    yield f"{len(instances)} instances; --all lists them"
+    for state, group in sorted(by_state.items(), key=lambda item: -len(item[1])):
+        every = [address for each in group for address in each["addresses"]]
+        lead = f"{state:<7} {len(group):3}  "
+        shown = terminal.addresses(every, columns - len(lead))
+        yield paint(state, _TONES.get(state, "")) + lead[len(state) :] + shown
+
+
+def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[str]:
+    """Yield the holders of the addresses; nothing of an agent whose status lacks them."""
+    instances = [each for each in data["instances"] if "holders" in each]
+    at = data.get("written_at")
+    if not instances or at is None:
+        return
+    every = [
+        holding.holders(convert(each["holders"], list[HolderStatus]), at) for each in instances
+    ]
+    for group in holding.grouped(every):
+        addresses = [text for each in group.members for text in instances[each]["addresses"]]
+        lead = f"holder of {{}}: {holding.words(group.holders)}"
+        room = None if is_whole else columns - len(lead)
+        shown = " ".join(addresses) if is_whole else terminal.addresses(addresses, room)
+        yield from terminal.fold(harmless(lead.format(shown)), columns, "  ")
+
+
+def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:
+    """Yield the newest transitions of all instances with their causes."""
+    found = sorted(
+        (
+            (each["at"], instance["name"], each)
+            for instance in data["instances"]
+            for each in instance.get("transitions", ())
+        ),
+        key=lambda item: item[0],
+    )
+    for at, name, each in found[-_NEWEST:]:
+        what = terminal.states(each["previous"], each["state"], None)
+        yield from terminal.fold(
+            terminal.event(at[11:19], name, what, each["cause"]), columns, "  "
+        )
+
+
+def _since(at: str | None, now: datetime) -> str:
+    return "-" if at is None else terminal.since(at, now)

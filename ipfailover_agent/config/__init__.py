@@ -1,0 +1,1 @@
+"""Configurations: variables, what is planned with them, the files, keepalived's test of them."""

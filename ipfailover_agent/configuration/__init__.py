@@ -1,1 +1,0 @@
-"""Configurations on their way: built, tested, put in force."""

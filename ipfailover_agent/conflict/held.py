@@ -1,0 +1,165 @@
+"""HELD and TRIAL: the instance has yielded, until no rival lives or keepalived counts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from ipfailover_agent.conflict import timing
+from ipfailover_agent.conflict.causes import difference
+from ipfailover_agent.conflict.state import (
+    AdvertCount,
+    Contest,
+    ContestOrder,
+    ContestPhase,
+    HoldInstance,
+    HoldReason,
+    ReportCause,
+)
+from ipfailover_agent.model import VrrpState
+
+if TYPE_CHECKING:
+    from ipfailover_agent.conflict.causes import Cause
+    from ipfailover_agent.conflict.state import ContestPolicy, Step
+
+
+# --- the hold -----------------------------------------------------------------------------------
+
+
+def hold(
+    state: Contest, reason: HoldReason, cause: Cause, now: float, policy: ContestPolicy
+) -> Step:
+    """Yield, or report that the instance would yield."""
+    if not state.context.is_resolving:
+        rivals = tuple(each.forgiven() for each in state.rivals)
+        state = replace(state, rivals=rivals, not_before=now + policy.report_interval)
+        return state, (ReportCause(cause=cause, would_hold=True),)
+    if state.phase is ContestPhase.TRIAL:
+        return _resume(replace(state, cause=cause), now, policy)
+    if state.calm_at is None or now - state.calm_at > policy.trial_limit:
+        state = replace(state, trials=0, losses=0)
+    state = replace(
+        state,
+        phase=ContestPhase.HELD,
+        reason=reason,
+        cause=cause,
+        held_at=now,
+        alive_until=now + state.context.master_down_interval,
+        trial_at=now + timing.trial_delay(state.trials, policy),
+        losses=state.losses + (reason is HoldReason.ANNOUNCED),
+        announce_at=None,
+        is_winner=False,
+        fresh_until=None,
+    )
+    return state, (hold_again(state),)
+
+
+def hold_again(state: Contest) -> HoldInstance:
+    """Return the hold that is in force, to be set once more."""
+    if state.reason is None or state.cause is None:
+        raise AssertionError("internal error: held without a reason")
+    return HoldInstance(reason=state.reason, cause=state.cause)
+
+
+def _resume(state: Contest, now: float, policy: ContestPolicy) -> Step:
+    """Hold again after a trial that went wrong."""
+    trials = state.trials + 1
+    delay = timing.trial_delay(trials, policy)
+    state = replace(state, phase=ContestPhase.HELD, trials=trials, trial_at=now + delay)
+    return state, (hold_again(state),)
+
+
+def calm(state: Contest, now: float) -> Contest:
+    """Return the state without a hold, and without the challenge that led to it."""
+    rivals = tuple(replace(each, challenged_at=None) for each in state.rivals)
+    return replace(
+        state,
+        phase=ContestPhase.WATCHING,
+        reason=None,
+        cause=None,
+        trial_at=None,
+        calm_at=now,
+        rivals=rivals,
+    )
+
+
+def restarted(state: Contest) -> Contest:
+    """Return the state of an instance that stays held while keepalived is started anew.
+
+    What keepalived counted is past; which rival holds the address, and until when, is not.
+    """
+    return replace(
+        state, state=VrrpState.INIT, dump=None, count=AdvertCount(), asked_at=None, dump_at=None
+    )
+
+
+# --- what is due --------------------------------------------------------------------------------
+
+
+def judge_held(state: Contest, now: float, policy: ContestPolicy) -> Step:
+    """End the hold once no rival lives; try without it where keepalived may count the rival."""
+    if now >= alive_until(state, now, policy):
+        is_blind = state.reason is HoldReason.ANNOUNCED
+        blind_until = now + policy.fresh_for if is_blind else None
+        return replace(calm(state, now), blind_until=blind_until), (ContestOrder.RELEASE,)
+    if state.trial_at is None or now < state.trial_at:
+        return state, ()
+    if not _may_try(state, now, policy):
+        return replace(state, trial_at=now + policy.trial_first), ()
+    lasts = policy.trial_adverts * state.context.advert_interval
+    state = replace(state, phase=ContestPhase.TRIAL, trial_at=now + lasts, count=AdvertCount())
+    return state, (ContestOrder.BEGIN_TRIAL,)
+
+
+def judge_trial(state: Contest, now: float, policy: ContestPolicy) -> Step:
+    """End a trial that has lasted long enough, or that made this instance MASTER."""
+    is_over = state.trial_at is not None and now >= state.trial_at
+    if not is_over and state.state is not VrrpState.MASTER:
+        return state, ()
+    if now >= alive_until(state, now, policy):
+        return calm(state, now), (ContestOrder.END_TRIAL,)
+    return _resume(state, now, policy)
+
+
+def alive_until(state: Contest, now: float, policy: ContestPolicy) -> float:
+    """Return when the last rival that keeps the instance held counts as gone."""
+    until = state.alive_until
+    for rival in state.rivals:
+        silent_at = rival.silent_at(state.context)
+        if silent_at is not None:
+            until = max(until, silent_at)
+        if rival.announced_at is not None:
+            silence = (
+                timing.silence_after_loss(state, now, policy)
+                if state.reason is HoldReason.ANNOUNCED
+                else state.context.master_down_interval
+            )
+            until = max(until, rival.announced_at + silence)
+    return until
+
+
+def _may_try(state: Contest, now: float, policy: ContestPolicy) -> bool:
+    """Return whether a trial can succeed: there are adverts that keepalived may now count.
+
+    Adverts that show themselves why they are refused do not count: then a trial waits until they
+    change. After yielding to a lower rank, a trial would end with preempting it again.
+    """
+    context = state.context
+    if not timing.watches_counters(context, policy):
+        return False
+    rivals = state.advertisers(now)
+    if state.reason is HoldReason.UNYIELDING and any(
+        not each.outranks(context) for each in rivals
+    ):
+        return False
+    return any(
+        each.advert is not None and difference(each.advert, context) is None for each in rivals
+    )
+
+
+def try_by(state: Contest, moment: float) -> Contest:
+    """Look soon whether keepalived counts a rival's adverts: something about them has changed."""
+    if state.phase is not ContestPhase.HELD or state.trial_at is None:
+        return state
+    return replace(state, trial_at=min(state.trial_at, moment), trials=0)

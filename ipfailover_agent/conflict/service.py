@@ -1,0 +1,685 @@
+"""Watches adverts and announcements for rivals, and holds an instance that has to yield.
+
+:mod:`conflict.fsm` decides, for an instance at a time. This module passes it what comes
+from the wire, from keepalived and from the clock, and carries out its actions. Nothing here
+raises.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from ipfailover_agent.conflict import causes, contexts, evidence, fsm, held, master
+from ipfailover_agent.conflict import state as conflict
+from ipfailover_agent.conflict.advert_listener import SOURCE
+from ipfailover_agent.conflict.announcements import AddressAnnouncer
+from ipfailover_agent.conflict.answer_monitor import AnswerMonitor
+from ipfailover_agent.conflict.contexts import is_from_segment
+from ipfailover_agent.conflict.farewells import Farewells
+from ipfailover_agent.conflict.own_adverts import OwnAdvertMonitor
+from ipfailover_agent.conflict.rival_news import RivalNews
+from ipfailover_agent.conflict.state import (
+    Contest,
+    ContestOrder,
+    ContestPhase,
+    ContestPolicy,
+    ContestSign,
+)
+from ipfailover_agent.errors import AgentError
+from ipfailover_agent.linux.loop import earliest
+from ipfailover_agent.model import ConflictMode, Family, VrrpState, family_of
+from ipfailover_agent.service import Service
+from ipfailover_agent.status.status_model import Protection, StatusPart
+from ipfailover_agent.status.transition import NewestAdvert, Withholding
+from ipfailover_agent.text import listed
+from ipfailover_agent.vrrp import packets
+from ipfailover_agent.vrrp.packet_socket import usable_addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from ipfailover_agent.config.prepare import Candidate
+    from ipfailover_agent.conflict.advert_listener import AdvertListener
+    from ipfailover_agent.conflict.contexts import ContestContext
+    from ipfailover_agent.firewall.shields import Shields
+    from ipfailover_agent.keepalived.dump import InstanceDump
+    from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
+    from ipfailover_agent.model import HostFacts, IPAddress
+    from ipfailover_agent.service import Common
+    from ipfailover_agent.status.status_model import RivalStatus, UnansweredStatus
+    from ipfailover_agent.supervisor.holds import Holds
+    from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
+    from ipfailover_agent.vrrp.packet_socket import Frame
+    from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
+
+REASON: Final = "contest"
+
+_READ_LIMIT: Final = 0.25  # seconds of work per read; 1024 adverts of 254 instances take 0.06
+_LOOK_INTERVAL: Final = 5.0  # while nothing can be received
+_OWN_ROUNDS: Final = 3  # announcements of the adverts' source addresses, under another MAC
+_OWN_INTERVAL: Final = 0.8  # between them
+_SETTLED: Final = 5.0  # after a reload
+_NO_SOURCE: Final = "no address to advertise from is on the interface yet"
+_OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
+
+
+class Contests(Service):
+    """The contests of the active configuration, on its interface.
+
+    Args:
+        listener: the packet socket.
+        holds: the track files.
+        keepalived_watchdog: asks keepalived.
+        shields: keep foreign adverts from it.
+        hearers: get every advert of other nodes.
+        announced: called with every announcement, and the instance's name.
+        seen: called with every advert that keepalived may have acted on, and the instance's name.
+    """
+
+    source = SOURCE
+
+    def __init__(
+        self,
+        common: Common,
+        *,
+        listener: AdvertListener,
+        holds: Holds,
+        keepalived_watchdog: KeepalivedWatchdog,
+        shields: Shields,
+        hearers: Collection[Service] = (),
+        announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
+        seen: Callable[[str, NewestAdvert], None] = lambda *_: None,
+    ) -> None:
+        super().__init__(common)
+        self._hearers = hearers
+        self._announced = announced
+        self._listener = listener
+        self._answers = AnswerMonitor(self._log, self._listener)
+        self._seen = seen
+        self._holds = holds
+        self._keepalived_watchdog = keepalived_watchdog
+        self._shields = shields
+        self._policy = ContestPolicy()
+        self._news = RivalNews(self._log)
+        self._candidate: Candidate | None = None
+        self._states: dict[str, Contest] = {}
+        self._due: dict[str, float] = {}  # deadlines of the contests that have one
+        self._identities: dict[str, tuple[object, ...]] = {}
+        self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
+        self._by_id: dict[tuple[int, Family], str] = {}
+        self._by_address: dict[IPAddress, str] = {}
+        self._claimed: evidence.ClaimedIds = {}  # where other nodes had whose addresses
+        self._announcer = AddressAnnouncer(self._news)
+        self._is_ending = False  # keepalived is about to end
+        self._is_reloading = False
+        self._seen_ids: frozenset[int] = frozenset()
+        self._unknown_since: dict[str, float] = {}  # since they send foreign lists
+        self._own_adverts = OwnAdvertMonitor()
+        self._farewells = Farewells(self._log)
+        self._alone: frozenset[str] = frozenset()  # instances that send to themselves
+        self._silent_at: float | None = None  # when to look whether their adverts leave
+        self._own_at: float | None = None  # when to announce the adverts' source addresses
+        self._own_left = 0  # how many times more
+        self.heard_at: float | None = None  # when another node's advert came last
+        self.count = 0  # of contests that this node lost
+
+    # --- the state, for others ------------------------------------------------------------------
+
+    def describe(self, name: str) -> str | None:
+        """Return the reason in words why an instance is held, None when it is not."""
+        state = self._states.get(name)
+        if state is None or state.phase is ContestPhase.WATCHING or state.cause is None:
+            return None
+        return f"{state.phase.value}: {state.cause.text}"
+
+    def cause(self, name: str) -> str | None:
+        """Return the cause of the last hold of an instance, None where no rival holds it."""
+        state = self._states.get(name)
+        return None if state is None or state.cause is None else state.cause.text
+
+    def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
+        """Return the rivals reported within the last hour before ``now`` (UTC seconds)."""
+        return self._news.rivals(now)
+
+    def unanswered(self) -> dict[str, tuple[UnansweredStatus, ...]]:
+        """Return for which addresses of other nodes no host answers, by the instance."""
+        return self._answers.unanswered(self._states)
+
+    @property
+    def is_on(self) -> bool:
+        """Return whether the wire is watched."""
+        return self._listener.wire is not None
+
+    def withholding(self, name: str) -> Withholding | None:
+        """Return why a rival holds an instance, None where it does not."""
+        if REASON not in self._holds.reasons(name):
+            return None
+        return Withholding(reason=REASON, text=self.cause(name) or REASON)
+
+    def status(self) -> StatusPart:
+        """Return rivals and holds, and for which addresses no host answers."""
+        held = {name: self.describe(name) for name in self._states}
+        return StatusPart(
+            protections=(self._protection(),),
+            rivals=self.rivals(time.time()),
+            unanswered=self.unanswered(),
+            held={name: words for name, words in held.items() if words},
+            contests=self.count,
+        )
+
+    def _protection(self) -> Protection:
+        """Return whether contests are decided, for every instance."""
+        is_on, reason = self.is_on, self._listener.refusal
+        if lacking := self.uncovered():
+            is_on, reason = False, f"not for {listed(lacking)}: {_NO_SOURCE}"
+        return Protection(kind="conflict", active=is_on, reason=reason)
+
+    def uncovered(self) -> tuple[str, ...]:
+        """Return the names of the instances that nothing is done for, though the wire is watched.
+
+        They have no address to send from, so their adverts cannot be compared with others'.
+        """
+        if not self.is_on:
+            return ()
+        return tuple(name for name in self._identities if name not in self._states)
+
+    def has_left(self, name: str, since: float, index: int) -> bool:
+        """Return whether a MASTER's advert was seen leaving by the interface of that index."""
+        heard_by = self._listener.wire
+        is_there = heard_by is not None and heard_by.index == index
+        return is_there and self._own_adverts.has_left(name, since)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._listener.close()
+
+    # --- configuration --------------------------------------------------------------------------
+
+    def configure(self, candidate: Candidate, _: InstanceStates) -> None:
+        """Apply the active configuration; contests of instances that stay go on.
+
+        Instances stay as they do for keepalived, by their identity: names may pass to others.
+        """
+        self._candidate = candidate
+        is_wanted = candidate.settings.conflict is not ConflictMode.OFF
+        self._listener.configure(candidate.config, self._loop, is_wanted=is_wanted)
+        instances = candidate.config.instances
+        names = {identity: name for name, identity in self._identities.items()}
+        self._identities = {each.name: each.identity for each in instances}
+        before = {
+            name: names[identity]
+            for name, identity in self._identities.items()
+            if identity in names
+        }
+        self._news.configure(before)
+        self._unknown_since.clear()
+        self._entered = {
+            name: self._entered[old] for name, old in before.items() if old in self._entered
+        }
+        self._take_contexts(candidate, before)
+        self._farewells.configure(instances, before)
+        self._own_adverts.configure({each.name: each.unicast_peers for each in instances}, before)
+        self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
+        self._by_address = {
+            held.address: each.name for each in instances for held in each.all_addresses
+        }
+        self._answers.configure(candidate.config, candidate.facts, time.monotonic())
+
+    def node_is(self, facts: HostFacts) -> None:
+        """Apply the node's state of now: another interface, or other addresses on it."""
+        if self._candidate is None:
+            return
+        self._candidate = replace(self._candidate, facts=facts)
+        now = time.monotonic()
+        self._look(now)
+        self._take_contexts(self._candidate, {each: each for each in self._identities})
+        self._answers.configure(self._candidate.config, facts, now)
+        self._answers.missed(now)
+
+    def reload_began(self) -> None:
+        """Note that keepalived reads its file, and receives nothing meanwhile: up to a second."""
+        self._is_reloading = True
+
+    def reload_ended(self) -> None:
+        """Note that it has read it; adverts that it did not count meanwhile show nothing."""
+        if not self._is_reloading:
+            return
+        self.readable()  # what waits has come before it could be counted
+        self._is_reloading = False
+        self._unknown_since.clear()
+        now = time.monotonic()
+        for name in self._states:
+            self._feed(name, conflict.LoopStalled(seconds=0.0), now)
+
+    def keepalived_ends(self) -> None:
+        """Note that keepalived is about to end: no successor must yield to this node."""
+        self._is_ending = True
+
+    def keepalived_ended(self, *, keeps_holds: bool) -> None:
+        """Note that keepalived is not running, and end all holds.
+
+        ``keeps_holds``: it was ended to be started anew at once, and the rivals that its
+        instances lost against are still there.
+        """
+        self._is_ending = self._is_reloading = False
+        self._entered.clear()
+        self._states = {
+            name: held.restarted(state)
+            if keeps_holds and state.is_held
+            else Contest(context=state.context)
+            for name, state in self._states.items()
+        }
+        self._schedule()
+        self._announcer.clear()
+        self._own_adverts.clear()
+        self._farewells.clear()
+        for name in self._identities:
+            if name not in self._states or not self._states[name].is_held:
+                self._holds.clear(name, REASON)
+
+    def _take_contexts(self, candidate: Candidate, before: Mapping[str, str]) -> None:
+        """Have a contest for every instance; ``before``: the former names of those that stay."""
+        now = time.monotonic()
+        current = self._contexts(candidate)
+        heard = evidence.claims_of(self._states.values(), now)
+        states = {name: self._states[old] for name, old in before.items() if old in self._states}
+        # The source address may be gone for a moment only: a lost contest stays lost.
+        self._states = {
+            name: state
+            for name, state in states.items()
+            if name in current or (self.is_on and state.is_held)
+        }
+        self._schedule()
+        for name in self._identities:
+            if name not in self._states and REASON in self._holds.reasons(name):
+                self._holds.clear(name, REASON)
+        for name, context in current.items():
+            rivals = evidence.claims_against(context, heard)
+            if name not in self._states:
+                self._states[name] = Contest(context=context, rivals=rivals)
+                if name in self._entered:  # the wire was not watched at the transition
+                    self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
+            elif context != self._states[name].context:
+                self._feed(
+                    name, conflict.InstanceReconfigured(context=context, rivals=rivals), now
+                )
+        self._claimed = evidence.claimed_ids(self._states, now)
+
+    def _schedule(self) -> None:
+        self._due = {
+            name: each.deadline for name, each in self._states.items() if each.deadline is not None
+        }
+
+    def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
+        heard_by = self._listener.wire
+        if heard_by is None:
+            return {}
+        instances = candidate.config.instances
+        self._alone = frozenset(each.name for each in instances if each.is_alone)
+        return contexts.build(
+            candidate.config, candidate.facts, mac=heard_by.mac, host_macs=self._listener.macs
+        )
+
+    # --- received frames ------------------------------------------------------------------------
+
+    def readable(self) -> None:
+        """Read what was received."""
+        now = time.monotonic()
+        found = self._listener.receive(now)
+        if found and self._listener.has_moved(now):
+            self._look(now)  # among it may be what keepalived has sent since
+        begun = time.thread_time()  # on a starved node no host floods: work counts, not time
+        for number, seen in enumerate(found):
+            now = time.monotonic()
+            if (worked := time.thread_time() - begun) >= _READ_LIMIT:
+                self._flooded(len(found) - number, worked, now)
+                return
+            match seen.packet:
+                case packets.Advert() as advert if seen.is_outgoing:
+                    self._on_own(advert, seen, now)
+                case packets.Advert() as advert:
+                    self._on_advert(advert, now, seen.heard_at)
+                case packets.Carp() as carp if not seen.is_outgoing:
+                    self._on_carp(carp, now)
+                case packets.Announcement() as announcement if not seen.is_outgoing:
+                    self._on_announcement(announcement, now, seen.heard_at)
+                case packets.NeighbourReply(address=address, mac=mac):
+                    self._answers.on_answer(address, mac, now, is_unasked=False)
+                case _:
+                    pass  # this node's announcements, the agent's and keepalived's
+
+    def _flooded(self, dropped: int, worked: float, now: float) -> None:
+        """Report that frames were dropped, and give leases and keepalived their time."""
+        self._listener.rest(worked, now)
+        self._answers.missed(now)
+        self._news.log_event(
+            "wire.flooded",
+            dropped=dropped,
+            cause="more adverts and announcements of virtual addresses than the agent can read",
+        )
+
+    def _on_own(self, advert: Advert, seen: Frame, now: float) -> None:
+        name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
+        if name is None:
+            return
+        if self._is_other_program(name, advert, now):
+            self._on_other_program(name, advert, now)
+            return
+        if any(each in self._by_address for each in advert.addresses):
+            self._farewells.sent(name, advert, seen.frame, now)
+        if advert.priority:
+            self._own_adverts.seen(name, advert.destination, now)
+            state = self._states.get(name)
+            if state is not None and master.awaits_own_advert(state):
+                self._feed(name, conflict.AdvertLeft(heard_at=seen.heard_at), now)
+
+    def _on_advert(self, advert: Advert, now: float, heard_at: float) -> None:
+        if advert.virtual_router_id not in self._seen_ids:
+            self._seen_ids |= {advert.virtual_router_id}
+        speaks_as = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
+        names = {self._by_address.get(each) for each in advert.addresses}
+        names.discard(None)
+        is_ours = bool(names)
+        names.add(speaks_as)
+        if self._claimed:
+            names |= self._let_go(advert)
+        outlook = ""
+        if speaks_as is not None and (state := self._states.get(speaks_as)) is not None:
+            outlook = self._on_speaker(speaks_as, state.context, advert, now, is_ours=is_ours)
+        event = conflict.AdvertSeen(
+            advert=advert, seen_ids=self._seen_ids, outlook=outlook, heard_at=heard_at
+        )
+        for name in names:
+            if name is not None:
+                self._feed(name, event, now)
+                context = self._states[name].context if name in self._states else None
+                # Unicast peers may be behind a router.
+                if context is not None and (
+                    advert.source in context.unicast_peers or is_from_segment(advert)
+                ):
+                    for each in self._hearers:
+                        each.on_advert(name, advert, context)
+
+    def _on_speaker(
+        self, name: str, context: ContestContext, advert: Advert, now: float, *, is_ours: bool
+    ) -> str:
+        """Note who uses the id of an instance, and report an advert that keepalived may act on.
+
+        Returns what happens next with a sender that is no rival, as the end of a sentence.
+        """
+        foreign = self._shields.judge(name, advert, context, now, is_ours=is_ours)
+        if not context.is_own(advert.source_mac):
+            if foreign is None:
+                self.heard_at = now
+            sighting = NewestAdvert(
+                source=str(advert.source),
+                priority=advert.priority,
+                at=now,
+                ranks_higher=context.ranks_below(advert),
+                foreign="" if foreign is None else causes.speaker(advert, context),
+                is_dropped=foreign is not None and self._shields.drops(foreign),
+            )
+            if advert.priority:
+                self._farewells.on_advert(name, now)
+            self._seen(name, sighting)
+        return "" if foreign is None else self._shields.outlook()
+
+    def _let_go(self, advert: Advert) -> frozenset[str]:
+        """Return the instances whose addresses the sender had under that id before a reload.
+
+        It may list others now: then it has been reloaded too.
+        """
+        router_id = advert.virtual_router_id
+        return frozenset(
+            name
+            for name in self._claimed.get((router_id, family_of(advert.source)), ())
+            if name in self._states
+            and self._states[name].rival(advert.source_mac, router_id) is not None
+        )
+
+    def _is_other_program(self, name: str, advert: Advert, now: float) -> bool:
+        """Return whether an advert that left this node with one of its ids is not keepalived's.
+
+        Around a reload it may list what another configuration has: that ends soon.
+        """
+        if any(each in self._by_address for each in advert.addresses):
+            return False
+        return now - self._unknown_since.setdefault(name, now) >= _SETTLED
+
+    def _on_other_program(self, name: str, advert: Advert, now: float) -> None:
+        """Handle an advert that another VRRP program of this node sends with one of its ids.
+
+        The two programs receive nothing of each other, but the keepalived of other nodes does.
+        """
+        state = self._states.get(name)
+        if state is None:
+            return
+        cause = causes.id_clash(
+            [advert], state.context.router_ids, self._seen_ids, causes.OTHER_PROGRAM
+        )
+        self._news.seen(name, cause, would_hold=False)
+        foreign = f"{causes.speaker(advert, state.context)}, another VRRP program on this node"
+        sighting = NewestAdvert(
+            source=str(advert.source), priority=advert.priority, at=now, foreign=foreign
+        )
+        self._seen(name, sighting)
+
+    def _on_carp(self, carp: Carp, now: float) -> None:
+        """Handle a CARP advertisement, which keepalived refuses and which puts its timer off."""
+        self._seen_ids |= {carp.router_id}
+        name = self._by_id.get((carp.router_id, family_of(carp.source)))
+        state = None if name is None else self._states.get(name)
+        if name is None or state is None or state.context.is_own_address(carp.source):
+            return
+        foreign = self._shields.heard_carp(carp, state.context, now)
+        outlook = self._shields.outlook()
+        cause = causes.carp_clash([carp], state.context.router_ids, self._seen_ids, outlook)
+        self._news.seen(name, cause, would_hold=False)
+        sighting = NewestAdvert(
+            source=str(carp.source),
+            priority=carp.skew,
+            at=now,
+            foreign=causes.carp_speaker(carp),
+            is_dropped=self._shields.drops(foreign),
+        )
+        self._seen(name, sighting)
+
+    def _on_announcement(self, announcement: Announcement, now: float, heard_at: float) -> None:
+        name = self._by_address.get(announcement.address)
+        if name is not None:
+            event = conflict.AnnouncementSeen(announcement=announcement, heard_at=heard_at)
+            self._feed(name, event, now)
+            if name in self._states:
+                self._announced(name, announcement, self._states[name].context)
+            mac = announcement.announced_mac
+            self._answers.on_answer(announcement.address, mac, now, is_unasked=True)
+
+    def on_transition(self, before: InstanceState, state: VrrpState) -> None:
+        """Note that keepalived reported a transition of an instance."""
+        self.entered(before.instance.name, state)
+
+    def entered(self, name: str, state: VrrpState) -> None:
+        """Note that keepalived reported a transition of an instance."""
+        self._entered[name] = state
+        if state is not VrrpState.MASTER and name in self._states:
+            self._announcer.drop(self._states[name].context)
+        now = time.monotonic()
+        if state is VrrpState.MASTER:
+            self.readable()  # what was received before shows to whom the former MASTER yielded
+            self._own_adverts.promoted(name, now)
+            self._silent_at = now
+        else:
+            self._own_adverts.left_master(name)
+        if state is VrrpState.FAULT:
+            self.readable()  # keepalived may have sent priority 0 itself
+        self._farewells.entered(name, state, now, self._listener.wire)
+        self._feed(name, conflict.StateEntered(state=state), now)
+
+    def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
+        """Note keepalived's answer to a question of ``asked_at``."""
+        if self._is_reloading:
+            return
+        self.readable()  # what waits to be read may have been counted before the answer
+        now = time.monotonic()
+        for each in instances:
+            self._check_leaving(each, now)
+            answered = conflict.DumpAnswered(
+                taken_at=asked_at, state=each.state, counters=each.counters
+            )
+            self._feed(each.name, answered, now)
+
+    def _check_leaving(self, each: InstanceDump, now: float) -> None:
+        """Log it when keepalived counts adverts that no socket sees leave; that kills nothing."""
+        is_silent = each.name not in self._states or each.name in self._alone
+        if is_silent or each.state is not VrrpState.MASTER:
+            self._own_adverts.forget_count(each.name)
+        elif self._own_adverts.counts_unseen(each.name, each.counters.advert_sent, now):
+            self._news.log_event(
+                "adverts.not_leaving",
+                instance=each.name,
+                cause="keepalived sends adverts and they do not leave: the peer does not answer"
+                " ARP, or something drops protocol 112 on its way out: a firewall (nft list"
+                " ruleset), eBPF or tc (tc filter show dev INTERFACE egress)",
+            )
+
+    def _look_for_silence(self, now: float) -> None:
+        """When a MASTER's adverts do not leave, announce, and look closely at keepalived."""
+        due: list[float] = []
+        for name in self._own_adverts.masters():
+            state = self._states.get(name)
+            if state is None or not self.is_on:
+                continue
+            look = self._own_adverts.look(name, state.context.advert_interval, now)
+            if look.is_partial:
+                self._feed(name, ContestSign.NOT_LEAVING, now)
+            if look.is_silent:
+                self._keepalived_watchdog.suspect()
+            due.append(look.again_at)
+        if not self.is_on:
+            due.append(now + _LOOK_INTERVAL)
+        self._silent_at = min(due, default=None)
+
+    def stalled(self, seconds: float) -> None:
+        """Note that the loop did not run for so long; before what arrived meanwhile is read."""
+        now = time.monotonic()
+        self._own_adverts.gap(now)
+        self._answers.missed(now)
+        for name in self._states:
+            self._feed(name, conflict.LoopStalled(seconds=seconds), now)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
+        due += [self._own_at, self._answers.deadline, min(self._due.values(), default=None)]
+        due += [self._farewells.deadline]
+        return earliest(*due)
+
+    @property
+    def resume_at(self) -> float | None:
+        """Return when to :meth:`resume`; that is no reason for a round of the loop."""
+        return self._listener.resume_at
+
+    def resume(self, now: float) -> bool:
+        """Listen again after the pause that follows each read; no round follows from that."""
+        self._listener.resume(now)
+        return False
+
+    def tick(self, now: float) -> None:
+        """Let time pass for every contest, and announce."""
+        self._listener.resume(now)
+        if self._listener.tick(now):
+            self._look(now)
+        if self._own_at is not None and now >= self._own_at:
+            self._announce_own(now)
+        if self._silent_at is not None and now >= self._silent_at:
+            self._look_for_silence(now)
+        for name, due_at in list(self._due.items()):
+            if now >= due_at:
+                self._feed(name, ContestSign.DEADLINE_PASSED, now)
+        self._announce(now)
+        self._farewells.tick(now)
+        if self._answers.deadline is not None and now >= self._answers.deadline:
+            self.readable()  # an answer that waits to be read is one
+            self._answers.tick(now, self._states)
+
+    def _look(self, now: float) -> None:
+        """Look whether the interface, or a MAC of this host, is another one now."""
+        if not self._listener.look(now) or self._candidate is None:
+            return
+        self._take_contexts(self._candidate, {each: each for each in self._identities})
+        self._answers.missed(now)
+        if self._listener.moved_at == now and any(
+            each.context.is_unicast for each in self._states.values()
+        ):
+            self._own_left = _OWN_ROUNDS
+            self._announce_own(now)
+
+    def _announce_own(self, now: float) -> None:
+        """Show the peers which MAC to send adverts to; they would use the former one for long.
+
+        A node that holds an address asks for its peers, and its question shows its MAC. A BACKUP
+        sends nothing, so it would receive nothing any more, and become MASTER beside the holder.
+        """
+        heard_by = self._listener.wire
+        self._own_at = None
+        if heard_by is None or not self._own_left:
+            return
+        sources = {
+            each.context.source for each in self._states.values() if each.context.is_unicast
+        }
+        try:
+            sources &= usable_addresses(heard_by.index)
+        except AgentError:
+            sources = set()
+        if sources and self._announcer.send_own(heard_by, sources):
+            self._own_left -= 1
+        self._own_at = now + _OWN_INTERVAL
+
+    def _announce(self, now: float) -> None:
+        heard_by = self._listener.wire
+        if heard_by is not None and self._announcer.deadline is not None:
+            # no node should yield to a keepalived that hangs
+            is_muted = self._is_ending or self._keepalived_watchdog.unanswered >= _OVERDUE
+            self._announcer.send(heard_by, now, is_muted=is_muted)
+
+    # --- decisions ------------------------------------------------------------------------------
+
+    def _feed(self, name: str, event: conflict.Event, now: float) -> None:
+        state = self._states.get(name)
+        if state is None:
+            return
+        after, actions = fsm.step(state, event, now, self._policy)
+        self._states[name] = after
+        if after.deadline is None:
+            self._due.pop(name, None)
+        else:
+            self._due[name] = after.deadline
+        if state.phase is ContestPhase.WATCHING and after.is_held:
+            self.count += 1
+        for action in actions:
+            self._carry_out(name, action)
+
+    def _carry_out(self, name: str, action: conflict.Action) -> None:
+        match action:
+            case conflict.HoldInstance(reason=reason, cause=cause):
+                self._holds.set(name, REASON)
+                self._news.held(name, reason, cause)
+            case conflict.ReportCause(cause=cause, would_hold=would_hold):
+                self._news.seen(name, cause, would_hold=would_hold)
+            case ContestOrder.RELEASE | ContestOrder.BEGIN_TRIAL:
+                self._holds.clear(name, REASON)
+                is_trial = action is ContestOrder.BEGIN_TRIAL
+                self._log.info("contest.trial" if is_trial else "contest.released", instance=name)
+            case ContestOrder.END_TRIAL:
+                self._log.info("contest.ended", instance=name)
+            case ContestOrder.ANNOUNCE | ContestOrder.ANNOUNCE_AT_ONCE:
+                is_urgent = action is ContestOrder.ANNOUNCE_AT_ONCE
+                self._announcer.add(self._states[name].context, is_urgent=is_urgent)
+            case ContestOrder.ASK_DUMP:
+                self._keepalived_watchdog.want_dump()

@@ -1,1 +1,0 @@
-"""Decides. Pure: no input or output, no clock, no randomness, no logging."""

@@ -1,1 +1,0 @@
-"""Changes: from one configuration to the next."""

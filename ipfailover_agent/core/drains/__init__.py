@@ -1,1 +1,0 @@
-"""Drains: instances that are kept from serving on request."""

@@ -1,1 +1,0 @@
-"""What networks speak: packets, filters, firewalls."""

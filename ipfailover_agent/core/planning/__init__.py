@@ -1,1 +1,0 @@
-"""Planning: from settings and a node to a configuration."""

@@ -1,1 +1,0 @@
-"""Reading variables: from text to settings."""

@@ -1,1 +1,0 @@
-"""Rendering: from a configuration to files."""

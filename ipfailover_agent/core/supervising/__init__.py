@@ -1,1 +1,0 @@
-"""Supervision: keepalived as a process, and its output."""

@@ -1,0 +1,1 @@
+"""``doctor``: what keeps this node from serving, collected, judged and shown."""

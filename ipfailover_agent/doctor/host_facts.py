@@ -1,0 +1,351 @@
+"""Facts about a node and its network that only doctor needs. Nothing but ``listen`` raises."""
+
+# pathlib costs start-up time and has no descriptors.
+# ruff: noqa: PTH112, PTH116, PTH119, PTH120, PTH123, PTH208
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import select
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.doctor import managers as telling
+from ipfailover_agent.doctor.managers import Managers
+from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.model import family_of
+from ipfailover_agent.vrrp import neighbour, packets
+from ipfailover_agent.vrrp.packet_socket import usable_addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ipfailover_agent.model import IPAddress, PortCheck
+    from ipfailover_agent.vrrp.packet_socket import PacketSocket
+    from ipfailover_agent.vrrp.packets import Packet
+
+_MANAGER_PLACES: Final = ("/run/systemd/netif", "/run/systemd/system", "/run/NetworkManager")
+_NETWORK_DIRECTORIES: Final = (
+    "/etc/systemd/network",
+    "/run/systemd/network",
+    "/usr/local/lib/systemd/network",
+    "/usr/lib/systemd/network",
+    "/lib/systemd/network",
+)
+"""Where networkd looks for drop-ins, the first one wins (systemd.network(5))."""
+
+_IFUPDOWN2: Final = "/etc/network/ifupdown2"
+_LISTENING: Final = b"0A"  # TCP_LISTEN, net/tcp_states.h
+_ROUTE_FILES: Final = (("/proc/net/route", 2, 0), ("/proc/net/ipv6_route", 4, 9))
+"""With the fields that hold the router and the interface."""
+
+_MOST_ROUTES: Final = 100_000  # a tenth of a second
+_IPV4_DIGITS: Final = 8
+_ARP_FIELDS: Final = 6  # of a line of /proc/net/arp: address, type, flags, MAC, mask, device
+
+
+def output_of(words: Sequence[str], seconds: float) -> str | None:
+    """Return what a program prints, to either stream; None where it cannot be run, or is slow.
+
+    ``seconds`` is how long it may take.
+    """
+    try:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "backslashreplace")
+
+
+def read(path: str) -> str | None:
+    """Return a small file's text, stripped; None where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(65536).strip()
+    except OSError:
+        return None
+
+
+def operstate(interface: str) -> str | None:
+    """Return the kernel's name for the state of a link (RFC 2863), None where it is unknown."""
+    return read(f"/sys/class/net/{interface}/operstate")
+
+
+def listeners(port: int) -> frozenset[IPAddress]:
+    """Return the addresses that programs listen at with a TCP port, as far as that is visible."""
+    found: set[IPAddress] = set()
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError, ValueError, IndexError), open(path, "rb") as file:
+            for line in file:
+                fields = line.split()
+                if fields[3] == _LISTENING and int(fields[1].rpartition(b":")[2], 16) == port:
+                    found.add(_address(fields[1].rpartition(b":")[0]))
+    return frozenset(found)
+
+
+def _address(text: bytes) -> IPAddress:
+    """Return an address that /proc/net shows as numbers of the machine's byte order."""
+    raw = bytes.fromhex(text.decode("ascii"))
+    words = (raw[each : each + 4] for each in range(0, len(raw), 4))
+    return ip_address(b"".join(map(_in_network_order, words)))
+
+
+def _in_network_order(word: bytes) -> bytes:
+    return word if sys.byteorder == "big" else word[::-1]
+
+
+def managers(name: str, index: int, *, root: str = "") -> Managers:
+    """Return the programs that claim to manage an interface; a container may not see them.
+
+    ``root`` is for tests.
+    """
+    found = set()
+    texts: list[str] = []
+    unread = ""
+    link = read(f"{root}/run/systemd/netif/links/{index}")
+    if link is not None and "ADMIN_STATE=unmanaged" not in link:
+        found.add(telling.NETWORKD)
+        for path in _network_files(link, root):
+            text = read(f"{root}{path}")
+            texts += [] if text is None else [text]
+            unread = path if text is None else unread
+    device = read(f"{root}/run/NetworkManager/devices/{index}")
+    if device is not None and "managed=false" not in device:
+        found.add(telling.NETWORK_MANAGER)
+    if os.path.isdir(f"{root}{_IFUPDOWN2}") and telling.purges(_interfaces_files(root), name):
+        found.add(telling.IFUPDOWN2)
+    return Managers(
+        names=frozenset(found),
+        keep=telling.keep_configuration(texts),
+        unread=unread,
+        # where systemd is PID 1 and neither directory is there, neither of them runs
+        is_visible=any(os.path.isdir(f"{root}{each}") for each in _MANAGER_PLACES),
+    )
+
+
+def _network_files(link: str, root: str) -> list[str]:
+    """Return the .network file that a state file of networkd names, and its drop-ins, in order.
+
+    networkd 252 does not name them: they are looked for as it does, by file name, and of two with
+    one name that of the first directory.
+    """
+    named = dict(line.partition("=")[::2] for line in link.splitlines())
+    network = named.get("NETWORK_FILE", "").strip('"')
+    if not network:
+        return []
+    if "NETWORK_FILE_DROPINS" in named:
+        return [network, *named["NETWORK_FILE_DROPINS"].strip('"').split()]
+    found: dict[str, str] = {}
+    for directory in _NETWORK_DIRECTORIES:
+        place = f"{directory}/{os.path.basename(network)}.d"
+        for each in _listed(f"{root}{place}"):
+            if each.endswith(".conf"):
+                found.setdefault(each, f"{place}/{each}")
+    return [network, *(found[each] for each in sorted(found))]
+
+
+def _interfaces_files(root: str) -> list[str]:
+    """Return the texts of ifupdown's files, as far as they are in the usual places."""
+    directory = "/etc/network/interfaces.d"
+    paths = ["/etc/network/interfaces"]
+    paths += [f"{directory}/{each}" for each in sorted(_listed(f"{root}{directory}"))]
+    return [text for each in paths if (text := read(f"{root}{each}")) is not None]
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def connect(ports: Collection[PortCheck], seconds: float) -> dict[PortCheck, str]:
+    """Connect to all at once and hang up; return what went wrong with each, or nothing."""
+    if not ports:
+        return {}
+    with ThreadPoolExecutor(max_workers=len(ports)) as pool:
+        return dict(zip(ports, pool.map(lambda each: _connect(each, seconds), ports), strict=True))
+
+
+def _connect(port: PortCheck, seconds: float) -> str:
+    try:
+        with socket.create_connection((str(port.address), port.port), timeout=seconds):
+            return ""
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+
+
+def neighbours() -> dict[bytes, tuple[IPAddress, ...]]:
+    """Return the IPv4 addresses of other hosts in the kernel's table, by MAC."""
+    found: dict[bytes, tuple[IPAddress, ...]] = {}
+    for line in (read("/proc/net/arp") or "").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) == _ARP_FIELDS:
+            with contextlib.suppress(ValueError):
+                mac = bytes.fromhex(fields[3].replace(":", ""))
+                found[mac] = (*found.get(mac, ()), ip_address(fields[0]))
+    return found
+
+
+def next_hops() -> frozenset[tuple[IPAddress, str]]:
+    """Return the routers that this node's routes lead to, each with the interface.
+
+    Of a node with very many routes the first ones are read; of a multipath route with IPv4, which
+    /proc/net/route shows by its first hop, that one.
+    """
+    found: set[tuple[bytes, bytes]] = set()
+    for path, gateway, interface in _ROUTE_FILES:
+        with contextlib.suppress(OSError, IndexError), open(path, "rb") as file:
+            for line in itertools.islice(file, _MOST_ROUTES):
+                fields = line.split()
+                found.add((fields[gateway], fields[interface]))
+    hops: set[tuple[IPAddress, str]] = set()
+    for raw, name in found:
+        with contextlib.suppress(ValueError):
+            # IPv4 as a number of the machine's byte order, IPv6 as it goes over the wire
+            is_ipv4 = len(raw) == _IPV4_DIGITS
+            address = _address(raw) if is_ipv4 else ip_address(bytes.fromhex(raw.decode("ascii")))
+            if not address.is_unspecified:
+                hops.add((address, os.fsdecode(name)))
+    return frozenset(hops)
+
+
+def clock_source() -> str | None:
+    """Return the kernel's clocksource, None where it is unknown."""
+    return read("/sys/devices/system/clocksource/clocksource0/current_clocksource") or None
+
+
+def obstacle(path: str) -> str:
+    """Return what is wrong with where a script lies, as text, or nothing.
+
+    keepalived (2.2.7) disables scripts below a directory that others may write to. A bare name
+    is looked for on PATH, as keepalived does.
+    """
+    directory = os.path.dirname(os.path.realpath(shutil.which(path) or path))
+    while True:
+        try:
+            mode = os.stat(directory).st_mode
+        except OSError:
+            return ""
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"below {directory}, which every user may write to"
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return ""
+        directory = parent
+
+
+# --- the network ---------------------------------------------------------------------------------
+
+_FRAMES: Final = 256  # read at once
+_SNAP: Final = 256  # bytes of an answer that matter
+_SLICE: Final = 0.05  # seconds between two looks at the own punctuality
+_ASK_AGAIN: Final = 1.0
+_PACE: Final = 0.002  # seconds between two questions: 254 of them take half a second
+_AT_ONCE: Final = 5  # questions between two looks at whether the asker is there
+
+
+def listen(
+    wire: PacketSocket,
+    askers: Collection[IPAddress],
+    targets: Collection[IPAddress],
+    seconds: float,
+) -> tuple[tuple[Packet, ...], dict[IPAddress, set[bytes]], float]:
+    """Return received packets, MACs by address, and how many seconds late a wake-up was at worst.
+
+    Args:
+        wire: receives adverts and announcements.
+        askers: this node's own addresses, at most one of a family.
+        targets: each is asked for twice, while the asker of its family is there.
+        seconds: how long to listen.
+
+    Raises:
+        SystemRefusedError: the interface is gone.
+    """
+    found: list[Packet] = []
+    answers: dict[IPAddress, set[bytes]] = {}
+    late = 0.0
+    begin = due = time.monotonic()
+    with (
+        _ethernet_socket(wire.interface, packets.ETHERTYPE_ARP) as arp,
+        _ethernet_socket(wire.interface, packets.ETHERTYPE_IPV6) as solicited,
+    ):
+        sources = [wire.fileno(), arp.fileno(), solicited.fileno()]
+        ask_at = [begin, begin + _ASK_AGAIN]
+        while (now := time.monotonic()) < begin + seconds:
+            late = max(late, now - due)
+            if ask_at and now >= ask_at[0]:
+                del ask_at[0]
+                late = max(late, _ask(wire, askers, targets))
+            due = time.monotonic() + _SLICE
+            select.select(sources, [], [], _SLICE)
+            found += [each.packet for each in wire.receive(_FRAMES) if not each.is_outgoing]
+            for each in (arp, solicited):
+                _take(each, targets, answers)
+    return tuple(found), answers, max(late, time.monotonic() - due)
+
+
+def _ask(
+    wire: PacketSocket, askers: Collection[IPAddress], targets: Collection[IPAddress]
+) -> float:
+    """Ask for each target, and return by how many seconds a pause between two was too long."""
+    late = 0.0
+    own = {family_of(each): each for each in askers}
+    usable: frozenset[IPAddress] = frozenset()
+    for number, target in enumerate(targets):
+        if number % _AT_ONCE == 0:
+            usable = usable_addresses(wire.index)
+        asker = own.get(family_of(target))
+        if asker is not None and asker in usable:
+            wire.send(neighbour.question(wire.mac, asker, target))
+        began = time.monotonic()
+        time.sleep(_PACE)
+        late = max(late, time.monotonic() - began - _PACE)
+    return late
+
+
+def _ethernet_socket(interface: str, ethertype: int) -> socket.socket:
+    try:
+        # Without a protocol it receives nothing before it is bound, and is bound at once.
+        found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    except OSError as error:
+        raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
+    try:
+        found.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        found.bind((interface, ethertype))
+    except OSError as error:
+        found.close()
+        raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
+    return found
+
+
+def _take(
+    source: socket.socket,
+    targets: Collection[IPAddress],
+    answers: dict[IPAddress, set[bytes]],
+) -> None:
+    for _ in range(_FRAMES):
+        try:
+            frame = source.recv(_SNAP)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise SystemRefusedError(f"cannot listen: {error.strerror}") from error
+        answer = neighbour.parse_answer(frame)
+        if answer is not None and answer[0] in targets:
+            answers.setdefault(answer[0], set()).add(answer[1])

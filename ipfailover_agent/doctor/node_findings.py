@@ -1,0 +1,382 @@
+"""Judges a node: facts in, a finding a line out."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from ipfailover_agent.config import reach, unicast
+from ipfailover_agent.doctor.findings import failed, passed, skipped, warned
+from ipfailover_agent.model import Family, MissingScript, ScriptState, family_of
+from ipfailover_agent.text import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from ipfailover_agent.doctor.findings import Finding
+    from ipfailover_agent.model import (
+        HostFacts,
+        IPAddress,
+        KeepalivedConfig,
+        Settings,
+    )
+
+_VERSION = re.compile(r"^Keepalived v(\d+)\.(\d+)\.(\d+)", re.MULTILINE)
+_TESTED: Final = (2, 2)  # the oldest version that the tests run with is 2.2.7
+_SERVICE_INTERFACES: Final = ("kube-ipvs0", "nodelocaldns")  # hold addresses, answer no ARP
+_STRICT: Final = 1
+_OPTIONS: Final = ("VRRP", "VRRP_AUTH", "JSON")
+_PASSWORD_BYTES: Final = 8  # RFC 2338, section 5.3.6
+_SHOWN_PROBLEMS: Final = 3
+_LOOPBACK: Final = "lo"
+_CHECK_SCRIPT: Final = "OPENSHIFT_HA_CHECK_SCRIPT"
+_PRESSURE_LIMIT: Final = 20.0  # per cent of ten seconds in which something waited for the CPU
+_LATE_LIMIT: Final = 0.1  # seconds
+_SHIFT_LIMIT: Final = 0.1  # seconds; adjusting a clock in small steps shifts it by less
+_POOR_CLOCKS: Final = (
+    "jiffies",
+    "acpi_pm",
+    "refined-jiffies",
+)  # what is left when TSC is unstable
+
+
+# --- the program and its rights -----------------------------------------------------------------
+
+
+def judge_capabilities(missing: Sequence[str]) -> Finding:
+    """Judge what the process may do."""
+    if not missing:
+        return passed("capabilities", "NET_ADMIN and NET_RAW are there")
+    names = " and ".join(missing)
+    return failed(
+        "capabilities", f"{names} missing", f"run it as root with --cap-add {' '.join(missing)}"
+    )
+
+
+def judge_keepalived(printed: str | None) -> Iterator[Finding]:
+    """Judge what ``keepalived --version`` prints; None where it cannot be run."""
+    found = _VERSION.search(printed or "")
+    if found is None:
+        text = "there is none on PATH" if printed is None else "it does not report its version"
+        yield failed("keepalived", text, "install keepalived 2.2")
+        yield skipped("build", "no keepalived")
+        return
+    version = tuple(map(int, found.groups()))
+    text = "version " + ".".join(map(str, version))
+    if version[:2] < _TESTED:
+        yield warned("keepalived", f"{text} is older than any tested one", "use 2.2.7 or newer")
+    else:
+        yield passed("keepalived", text)
+    options = " ".join(
+        line.partition(":")[2]
+        for line in (printed or "").splitlines()
+        if line.startswith("Config options")
+    ).split()
+    lacking = [each for each in _OPTIONS if each not in options]
+    if not lacking:
+        yield passed("build", f"has {' '.join(_OPTIONS)}")
+    if "VRRP" in lacking:
+        yield failed("build", "without VRRP", "install another build")
+    if "VRRP_AUTH" in lacking:
+        yield warned(
+            "build",
+            "without VRRP_AUTH: it knows no password",
+            "install a build with it, or set OPENSHIFT_HA_VRRP_VERSION=3 on all nodes",
+        )
+    if "JSON" in lacking:
+        yield warned(
+            "build",
+            "without JSON dumps: it cannot be asked for its state",
+            "a keepalived that hangs is not noticed; install a build with --enable-json",
+        )
+
+
+def judge_config(problems: Sequence[str]) -> Finding:
+    """Judge what ``keepalived --config-test`` complains of, line by line."""
+    if not problems:
+        return passed("config", "keepalived accepts it")
+    return failed("config", "; ".join(problems[:_SHOWN_PROBLEMS]), "see `ipfailover-agent check`")
+
+
+def judge_password(settings: Settings, config: KeepalivedConfig) -> Finding:
+    """Say what guards the adverts: version 2 carries eight bytes, in clear, version 3 nothing."""
+    with_password = [each for each in config.instances if each.password is not None]
+    if not with_password:
+        return passed("password", "none: VRRP version 3 has no passwords")
+    text = "OPENSHIFT_HA_CONFIG_NAME"
+    if len(settings.config_name.encode()) > _PASSWORD_BYTES:
+        text = f"the first {_PASSWORD_BYTES} bytes of {text}"
+    if len(with_password) < len(config.instances):
+        text += "; instances of version 3 (IPv6) have none"
+    return passed("password", text)
+
+
+# --- the interface and the addresses ------------------------------------------------------------
+
+
+def judge_link(name: str, state: str | None, *, is_up: bool) -> Finding:
+    """Judge the interface; ``state``: the kernel's operstate, None where it is unknown."""
+    if not is_up:
+        return failed("interface", f"{name} is down", f"ip link set {name} up")
+    if state in {"up", "unknown", None}:
+        return passed("interface", f"{name} is up")
+    return failed(
+        "interface", f"{name} has no carrier (state {state})", "look at the cable or the switch"
+    )
+
+
+def judge_reach(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> Iterator[Finding]:
+    """Judge whether the node answers hosts that ask for its addresses; nothing where it does.
+
+    ``arp_ignore``: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
+    """
+    for each in reach.unanswered(config, facts, arp_ignore):
+        yield failed("interface", each.text, each.advice)
+
+
+def judge_subnets(settings: Settings, config: KeepalivedConfig, facts: HostFacts) -> Finding:
+    """Judge whether the addresses are those of hosts in networks of the interface."""
+    unreached = unicast.unreached(settings, facts, config.interface)
+    if unreached:
+        return failed(
+            "subnet",
+            "; ".join(unreached),
+            "take it out of OPENSHIFT_HA_VIRTUAL_IPS, on every node",
+        )
+    outside = reach.outside(config, facts)
+    if outside is None:
+        return passed("subnet", f"every address lies in a network of {config.interface}")
+    return warned("subnet", outside.text, outside.advice)
+
+
+def judge_routers(
+    settings: Settings, facts: HostFacts, known: Collection[tuple[IPAddress, str]]
+) -> Finding:
+    """Judge whether an address is that of a router; ``known``: the next hops of all routes."""
+    found = (
+        *reach.gateways(settings, facts),
+        *reach.next_hops(settings, facts, known),
+    )
+    if not found:
+        return passed("router", "no address is that of a router which this node uses")
+    return failed(
+        "router",
+        "; ".join(found),
+        "take it out of OPENSHIFT_HA_VIRTUAL_IPS, on every node; or, where these nodes are the "
+        "routers of their network, --tolerate router",
+    )
+
+
+def judge_other_holders(config: KeepalivedConfig, facts: HostFacts) -> Iterator[Finding]:
+    """Judge whether this node has an address on another interface as well."""
+    virtual = frozenset(config.addresses)
+    is_elsewhere = False
+    for interface in facts.interfaces:
+        found = [each.address for each in interface.addresses if each.address in virtual]
+        if not found or interface.name == config.interface:
+            continue
+        is_elsewhere = True
+        if interface.name in _SERVICE_INTERFACES:
+            yield warned(
+                "elsewhere",
+                f"{listed(found)} also on {interface.name}",
+                "kube-proxy put it there; set strictARP in its configuration, or this node "
+                "answers for the address while another one holds it",
+            )
+        else:
+            yield failed(
+                "elsewhere",
+                f"{listed(found)} also on {interface.name}",
+                f"this node answers for it at all times: ip address del it from {interface.name}",
+            )
+    if not is_elsewhere:
+        yield passed("elsewhere", "no address on another interface of this node")
+
+
+def judge_reverse_path(config: KeepalivedConfig, facts: HostFacts, value: int | None) -> Finding:
+    """Judge net.ipv4.conf.*.rp_filter, the larger of all and the interface; None: unknown.
+
+    Strict (1) does no harm where all that comes in here is also answered through here.
+    """
+    name = config.interface
+    if not any(family_of(each) is Family.IPV4 for each in config.addresses):
+        return passed("rp_filter", "no IPv4 address is served, and IPv6 has no such filter")
+    if value is None:
+        return skipped("rp_filter", "/proc/sys/net does not show it")
+    if value != _STRICT:
+        return passed("rp_filter", f"{'loose' if value else 'off'} on {name}")
+    others = _other_ways(config, facts)
+    if not others:
+        return passed("rp_filter", f"strict on {name}, which all answers leave by")
+    return warned(
+        "rp_filter",
+        f"strict on {name}, and answers may leave by {listed(others)}",
+        "adverts and clients that come in by another interface than the route back are "
+        # with slashes, since the name of a VLAN has a dot
+        f"dropped; sysctl -w net/ipv4/conf/{name}/rp_filter=2",
+    )
+
+
+def _other_ways(config: KeepalivedConfig, facts: HostFacts) -> list[str]:
+    """Return the other interfaces with a default route, or with a network of the interface."""
+    own = [
+        each
+        for each in reach.networks(config, facts.interface(config.interface))
+        if each.version == 4  # noqa: PLR2004
+    ]
+    routed = {each.interface for each in facts.default_routes if each.family is Family.IPV4}
+    return [
+        each.name
+        for each in facts.interfaces
+        if each.name not in {config.interface, _LOOPBACK}
+        and (
+            each.name in routed
+            or any(
+                network.version == mine.version and network.overlaps(mine)
+                for network in reach.networks(config, each)
+                for mine in own
+            )
+        )
+    ]
+
+
+# --- the service and the machine ----------------------------------------------------------------
+
+
+def judge_port(
+    address: IPAddress,
+    port: int,
+    error: str,
+    listeners: Collection[IPAddress] = (),
+    virtual: Collection[IPAddress] = (),
+) -> Finding:
+    """Judge the monitored port.
+
+    Args:
+        address: where it was asked for.
+        port: its number.
+        error: why it did not answer, or nothing.
+        listeners: the addresses that programs of this node listen at with that port.
+        virtual: the virtual addresses.
+    """
+    if not error:
+        unbound = [each for each in virtual if each not in listeners]
+        if address in listeners and unbound and not any(map(_is_any, listeners)):
+            return warned(
+                "port",
+                f"{address} port {port} answers, and nothing listens there at {listed(unbound)}",
+                "clients that connect to that address are refused: have the service listen at all "
+                "addresses",
+            )
+        return passed("port", f"{address} port {port} answers")
+    return warned(
+        "port",
+        f"{address} port {port}: {error}",
+        "the node is in FAULT until it answers; OPENSHIFT_HA_MONITOR_PORT=0 checks nothing",
+    )
+
+
+def judge_listeners(refusal: str) -> Iterator[Finding]:
+    """Warn that the kernel does not show listeners; nothing where it does."""
+    if refusal:
+        yield warned(
+            "port",
+            refusal,
+            "an application that dies is found by the periodic check alone: allow the agent to "
+            "ask (SELinux, seccomp, module tcp_diag), or set OPENSHIFT_HA_CHECK_WATCH=0",
+        )
+
+
+def _is_any(address: IPAddress) -> bool:
+    return address.is_unspecified
+
+
+def judge_ports(settings: Settings) -> Finding:
+    """Say why no port is connected to."""
+    if settings.check_script is not None:
+        return skipped("port", "OPENSHIFT_HA_CHECK_SCRIPT decides instead")
+    if settings.check_url is not None:
+        return skipped("port", "only OPENSHIFT_HA_CHECK_URL is asked, by the agent")
+    return skipped("port", "none is monitored: OPENSHIFT_HA_MONITOR_PORT=0")
+
+
+def judge_script(variable: str, path: str, state: ScriptState, obstacle: str) -> Finding:
+    """Judge a script that can do without; ``obstacle``: what is wrong with where it lies."""
+    if state is not ScriptState.USABLE:
+        return warned(
+            "script", f"{variable}: {path} is {state.value}: it is left out", _mended(path, state)
+        )
+    if obstacle:
+        return warned("script", f"{variable}: {path} lies {obstacle}", "move it elsewhere")
+    return passed("script", f"{variable}: {path} can be run")
+
+
+def judge_check_script(
+    path: str, state: ScriptState, obstacle: str, missing: MissingScript
+) -> Finding:
+    """Judge the check; without it the node stays in FAULT, or is never checked, as was chosen."""
+    if state is not ScriptState.USABLE and missing is MissingScript.FAULT:
+        text = f"{_CHECK_SCRIPT}: {path} is {state.value}: this node would stay in FAULT"
+        return failed("script", text, _mended(path, state))
+    return judge_script(_CHECK_SCRIPT, path, state, obstacle)
+
+
+def _mended(path: str, state: ScriptState) -> str:
+    if state is ScriptState.NOT_EXECUTABLE:
+        return f"chmod +x {path}, on a file system without noexec"
+    return "mount it there, or correct the path"
+
+
+def judge_clock(source: str | None, shift: float = 0.0) -> Finding:
+    """Judge the node's clock.
+
+    Args:
+        source: the kernel's clocksource, None where it is unknown.
+        shift: by how many seconds the wall clock was set during the look, if there was one.
+    """
+    if source in _POOR_CLOCKS:
+        return warned(
+            "clock",
+            f"the kernel counts time with {source}",
+            "it has given up a better clock: look at dmesg, and at the hypervisor",
+        )
+    if abs(shift) > _SHIFT_LIMIT:
+        return warned(
+            "clock",
+            f"the wall clock was set by {shift:+.2f} s meanwhile",
+            "logs of the nodes cannot be compared: let one service set it, chronyd or ntpd",
+        )
+    return passed(
+        "clock", f"steady, counted with {source or 'a clock that the kernel does not name'}"
+    )
+
+
+def judge_starvation(
+    pressure: float | None, throttled: int | None, late: float | None = None
+) -> Finding:
+    """Judge whether the agent would run on time.
+
+    Args:
+        pressure: per cent of the last ten seconds in which something waited, None: unknown.
+        throttled: how often the container's CPU limit has stopped it, None: unknown.
+        late: by how many seconds doctor woke too late at worst, if it looked at the network.
+    """
+    if throttled:
+        return warned(
+            "cpu",
+            f"the container's CPU limit has stopped it {throttled} times",
+            "raise or remove the limit: leases are renewed late",
+        )
+    if late is not None and late > _LATE_LIMIT:
+        return warned(
+            "cpu", f"woke up {late:.2f} s late", "give the container CPU requests; leases need it"
+        )
+    if pressure is not None and pressure > _PRESSURE_LIMIT:
+        return warned(
+            "cpu",
+            f"in {pressure:.0f} % of the last ten seconds something waited for a CPU",
+            "give the container CPU requests, and no fast settings",
+        )
+    if late is None:
+        return passed("cpu", "nothing speaks of starvation; not measured")
+    return passed("cpu", f"woke up at most {late * 1000:.0f} ms late")

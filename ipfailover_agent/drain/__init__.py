@@ -1,0 +1,1 @@
+"""Drains: an operator has other nodes serve this node's addresses."""

@@ -1,0 +1,174 @@
+"""Watches whether the checked ports have a listener, many times a second.
+
+:mod:`health.listener_state` decides. This module asks the kernel, and reports that a
+listener is gone. It rests while nothing would follow from that: the check fails anyway, or no
+instance is eligible.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ipfailover_agent.errors import AgentError
+from ipfailover_agent.health import listener_state
+from ipfailover_agent.status.status_model import Protection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.health.listener_socket import ListenerSocket
+    from ipfailover_agent.linux.loop import Loop
+    from ipfailover_agent.model import PortCheck
+
+
+class ListenerWatch:
+    """The listeners of one configuration. Nothing here raises.
+
+    Args:
+        log: where events go.
+        gone: called with a reason when a listener is gone; returns whether there is news for
+            people, or something to wait for, so that the loop has to make a round.
+    """
+
+    def __init__(self, log: FilteringBoundLogger, gone: Callable[[str], bool]) -> None:
+        self._log = log
+        self._gone = gone
+        self._loop: Loop | None = None
+        self._socket: ListenerSocket | None = None
+        self._ports: tuple[PortCheck, ...] = ()
+        self._pace = 0.0
+        self._state = listener_state.ListenerState()
+        self._is_wanted = False
+        self._looks = False
+        self._control_at: float | None = None
+
+    def configure(self, ports: tuple[PortCheck, ...], pace: float, loop: Loop) -> None:
+        """Watch these ports from now on, so many seconds apart; 0 watches none."""
+        wanted = ports if pace else ()
+        if (wanted, pace) == (self._ports, self._pace):
+            return
+        was_wanted = self._is_wanted
+        self.close()
+        self._ports, self._pace, self._loop = wanted, pace, loop
+        if wanted:
+            self._control(time.monotonic())
+            self.want(is_wanted=was_wanted)
+
+    def close(self) -> None:
+        """Watch nothing."""
+        self._rest()
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = self._control_at = None
+        self._ports, self._is_wanted, self._state = (), False, listener_state.ListenerState()
+
+    def want(self, *, is_wanted: bool) -> None:
+        """Watch, or rest while nothing would follow from it; the first look is taken at once."""
+        self._is_wanted = is_wanted
+        looks = is_wanted and self._socket is not None and not self._state.refusal
+        if looks == self._looks or self._loop is None:
+            return
+        if looks and self._socket is not None:
+            self._looks = True
+            self._socket.prepare()  # an answer from before the rest is forgotten
+            pace = listener_state.pace(self._pace, len(self._ports))
+            self._loop.look_every(pace, self._socket.has_changed, self._on_change)
+            self._look()
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._looks and self._loop is not None:
+            self._loop.look_no_more()
+        self._looks = False
+        self._state = listener_state.rested(self._state)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when :meth:`tick` has something to do, in monotonic seconds."""
+        return self._control_at
+
+    def tick(self, now: float) -> None:
+        """Make sure once a minute that the kernel answers."""
+        if self._control_at is not None and now >= self._control_at:
+            self._control(now)
+            self.want(is_wanted=self._is_wanted)
+
+    def _control(self, now: float) -> None:
+        """Ask after a listener of the agent's own, and after the others with new questions."""
+        self._control_at = now + listener_state.CONTROL_PERIOD
+        failure = self._opened()
+        if self._socket is not None and not failure:
+            failure = self._socket.control()
+        before = self._state.refusal
+        self._state = listener_state.controlled(self._state, failure)
+        if failure and failure != before:
+            self._log.warning("protection.off", kind="listener", reason=failure)
+        if not failure and before:
+            self._log.info("listener.watched", ports=[each.port for each in self._ports])
+        if failure:
+            self._rest()
+
+    def _opened(self) -> str:
+        from ipfailover_agent.health.listener_socket import ListenerSocket  # noqa: PLC0415 - not always
+
+        if self._socket is not None:
+            self._socket.prepare()
+            return ""
+        try:
+            self._socket = ListenerSocket(self._ports)
+        except AgentError as error:
+            return str(error)
+        return ""
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Look once, out of turn."""
+        if self._socket is not None and self._socket.has_changed():
+            self._on_change()
+
+    def _on_change(self) -> bool:
+        """Read new answers; return whether the loop has to make a round for what followed."""
+        if self._socket is None:
+            return False
+        self._state, gone = listener_state.looked(self._state, self._socket.answers())
+        return bool(gone) and self._gone(listener_state.in_words(gone))
+
+    def accepted(self) -> None:
+        """Note that the ports have just accepted connections: name those that the kernel lacks.
+
+        Only once it is sure that the kernel would answer.
+        """
+        if not self._looks:
+            return
+        self._look()
+        state, foreign = listener_state.accepted(self._state, self._ports)
+        if foreign:
+            self._control(time.monotonic())
+        if not self._state.refusal:
+            self._state = state
+            for each in foreign:
+                self._log.info(
+                    "listener.unknown",
+                    port=each.port,
+                    reason="it accepts connections, and the kernel knows no listener of it: "
+                    "only the periodic check finds its failure",
+                )
+
+    @property
+    def is_watching(self) -> bool:
+        """Return whether a listener that goes would be noticed at this moment."""
+        return self._looks
+
+    def protection(self) -> Protection:
+        """Return whether the kernel answers, where its answers are wanted."""
+        refusal = self._state.refusal
+        return Protection(
+            kind="listener", active=bool(self._ports) and not refusal, reason=refusal
+        )

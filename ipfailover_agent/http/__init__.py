@@ -1,0 +1,1 @@
+"""The HTTP thread: probes, metrics, the page, /status."""

@@ -1,0 +1,1 @@
+"""keepalived: its lines, exit codes, dumps and life, without the agent's part in it."""

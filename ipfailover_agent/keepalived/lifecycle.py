@@ -1,0 +1,504 @@
+"""Supervision of keepalived as a state machine: what happened -> what to do.
+
+:func:`step` is pure. The supervisor feeds it events as they happen, with the monotonic time, and
+carries out the actions in order. ``Lifecycle.deadline`` is when to send
+``DEADLINE_PASSED``.
+
+keepalived is started only with files that were tested a moment before, is signalled only with
+such files, and whenever it ends, whatever the reason, what is left of its process group is ended
+and its addresses are released before anything else happens.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from ipfailover_agent.errors import ExitCode
+from ipfailover_agent.keepalived import supervision as does
+from ipfailover_agent.keepalived.protocol import permanent_exit_code
+from ipfailover_agent.keepalived.supervision import (
+    AgentPhase,
+    CandidateVerdict,
+    Lifecycle,
+    Occurrence,
+    Order,
+    Reload,
+    ReloadVerdict,
+    SupervisionPolicy,
+)
+
+Step = tuple[Lifecycle, tuple[does.Action, ...]]
+
+_KEEPALIVED_LIVES = frozenset(
+    {
+        AgentPhase.STARTING,
+        AgentPhase.RUNNING,
+        AgentPhase.RESTARTING,
+        AgentPhase.STOPPING,
+        AgentPhase.KILLING,
+    }
+)
+_UNDER_WAY = frozenset({Reload.APPLYING, Reload.VERIFYING})
+
+_UNCONFIRMED = "keepalived did not confirm the reload"
+_UNSEEN = "whether keepalived does what was planned could not be seen"
+_ENDED = "keepalived ended during the reload"
+_RETURNED = "rolled back after the first of two steps"
+_ROLLED_BACK = "rolled back, since keepalived did not do what was planned"
+_REFUSED = "the new configuration was refused"
+_STOPPING = "the agent is stopping"
+
+
+def backoff_delay(attempts: int, policy: SupervisionPolicy) -> float:
+    """Return the seconds before start number ``attempts`` + 1, growing up to the limit."""
+    # The exponent is bounded, a float is not: 2.0 ** 1024 would raise.
+    exponent = min(max(attempts - 1, 0), 64)
+    return min(policy.backoff_initial * policy.backoff_factor**exponent, policy.backoff_limit)
+
+
+def step(state: Lifecycle, event: does.Event, now: float, policy: SupervisionPolicy) -> Step:
+    """Return the state after ``event`` at ``now`` and the actions to carry out, in order.
+
+    An event that no longer matters in a phase leaves everything as it is.
+    """
+    if state.phase is AgentPhase.STOPPED:
+        return state, ()
+    match event:
+        case Occurrence.AGENT_STARTED:
+            # What a killed agent left must not wait for a configuration that can be used.
+            state, actions = _prepare(state)
+            return state, (Order.RELEASE_ADDRESSES, *actions)
+        case does.PreparationEnded():
+            return _on_preparation_ended(state, event, now, policy)
+        case does.Spawned(pid=pid):
+            return replace(state, pid=pid, deadline=now + policy.okay_delay), ()
+        case does.SpawnFailed(exit_code=code):
+            return _finish(state, code, "keepalived cannot be started")
+        case Occurrence.KEEPALIVED_READY:
+            return _on_ready(state, now)
+        case Occurrence.RELOAD_COMPLETED:
+            return _on_reload_completed(state, now, policy)
+        case does.VerificationEnded():
+            return _on_verified(state, event, now, policy)
+        case does.KeepalivedEnded():
+            return _on_ended(state, event, now, policy)
+        case Occurrence.GROUP_GONE:
+            return _on_group_gone(state, now, policy)
+        case Occurrence.RELOAD_REQUESTED | Occurrence.INPUTS_CHANGED:
+            is_reload = event is Occurrence.RELOAD_REQUESTED
+            return _on_reload_requested(state) if is_reload else _on_inputs_changed(state)
+        case does.RestartWanted(reason=reason):
+            return _on_restart_wanted(state, reason, now, policy)
+        case Occurrence.STOP_REQUESTED:
+            return _on_stop_requested(state, now, policy)
+        case Occurrence.DEADLINE_PASSED:
+            return _on_deadline(state, now, policy)
+    assert_never(event)
+
+
+def _prepare(state: Lifecycle, reload: Reload = Reload.NONE) -> Step:
+    """Build the configuration that keepalived will be started with.
+
+    ``reload`` PREPARING: a reload was requested, and its verdict is awaited.
+    """
+    state = replace(
+        state,
+        phase=AgentPhase.PREPARING,
+        deadline=None,
+        reload=reload,
+        reload_again=False,
+        lines=() if reload is Reload.PREPARING else state.lines,
+    )
+    return state, (Order.PREPARE,)
+
+
+def _finish(state: Lifecycle, code: ExitCode, reason: str) -> Step:
+    state = replace(state, phase=AgentPhase.STOPPED, deadline=None, pid=None)
+    lines = () if state.has_active else state.lines
+    return state, (
+        Order.RELEASE_ADDRESSES,
+        does.Finish(exit_code=code, reason=reason, lines=lines),
+    )
+
+
+def _on_preparation_ended(
+    state: Lifecycle, event: does.PreparationEnded, now: float, policy: SupervisionPolicy
+) -> Step:
+    if state.phase is AgentPhase.PREPARING:
+        return _on_first_candidate(state, event, now, policy)
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.PREPARING:
+        return state, ()
+    match event.verdict:
+        case CandidateVerdict.ACCEPTED if event.signals:
+            return _begin_reload(state, event, now, policy)
+        case CandidateVerdict.ACCEPTED | CandidateVerdict.UNCHANGED:
+            return _end_reload(state, Order.ACTIVATE, _verdict_on(event))
+        case CandidateVerdict.REFUSED | CandidateVerdict.NOT_READY:
+            return _end_reload(state, _verdict_on(event))
+    assert_never(event.verdict)
+
+
+def _verdict_on(event: does.PreparationEnded) -> does.EndReload:
+    """Return the verdict on a reload that needs no signal."""
+    match event.verdict:
+        case CandidateVerdict.ACCEPTED:
+            return does.EndReload(lines=event.lines)
+        case CandidateVerdict.UNCHANGED:
+            return does.EndReload(verdict=ReloadVerdict.UNCHANGED, lines=event.lines)
+        case CandidateVerdict.REFUSED | CandidateVerdict.NOT_READY:
+            return _refused(_REFUSED, event.lines)
+    assert_never(event.verdict)
+
+
+def _on_first_candidate(
+    state: Lifecycle, event: does.PreparationEnded, now: float, policy: SupervisionPolicy
+) -> Step:
+    """Start keepalived with what was prepared, or with what ran before, or wait, or end."""
+    accepted = event.verdict in {CandidateVerdict.ACCEPTED, CandidateVerdict.UNCHANGED}
+    report: tuple[does.Action, ...] = ()
+    if state.reload is Reload.PREPARING:
+        report = (_verdict_on(event),)
+    state = replace(state, reload=Reload.NONE, lines=event.lines)
+    if accepted:
+        state = replace(state, phase=AgentPhase.STARTING, has_active=True, ready_at=None)
+        return state, (
+            *report,
+            Order.RELEASE_ADDRESSES,
+            Order.ACTIVATE,
+            Order.SPAWN,
+        )
+    if state.reload_again:
+        # Something was changed meanwhile: look at that before anything is given up.
+        state, actions = _prepare(state, Reload.PREPARING)
+        return state, (*report, *actions)
+    if event.verdict is CandidateVerdict.REFUSED and state.has_active:
+        # What ran before was good: a bad edit must not cost the addresses.
+        state = replace(state, phase=AgentPhase.STARTING, ready_at=None)
+        return state, (*report, Order.RELEASE_ADDRESSES, Order.RESTORE, Order.SPAWN)
+    if event.verdict is CandidateVerdict.NOT_READY or event.may_change:
+        deadline = now + policy.waiting_interval
+        return replace(state, phase=AgentPhase.WAITING, deadline=deadline), report
+    unusable = event.exit_code is ExitCode.CONFIG
+    reason = "the configuration cannot be used" if unusable else "keepalived cannot be started"
+    state, actions = _finish(state, event.exit_code, reason)
+    return state, (*report, *actions)
+
+
+def _on_ready(state: Lifecycle, now: float) -> Step:
+    if state.phase is not AgentPhase.STARTING:
+        return state, ()
+    state = replace(state, phase=AgentPhase.RUNNING, ready_at=now, deadline=None)
+    if not state.reload_again:
+        return state, ()
+    return replace(state, reload=Reload.PREPARING, reload_again=False), (Order.PREPARE,)
+
+
+def _on_ended(
+    state: Lifecycle, event: does.KeepalivedEnded, now: float, policy: SupervisionPolicy
+) -> Step:
+    if state.phase not in _KEEPALIVED_LIVES:
+        return state, ()
+    actions: tuple[does.Action, ...] = ()
+    if state.reload is Reload.PREPARING:
+        # It will be prepared anew for the next start, and then gets its verdict.
+        actions = (Order.ABANDON_PREPARATION,)
+    elif state.reload is not Reload.NONE:
+        actions = (_cut_short(state),)
+    state = replace(
+        state,
+        phase=AgentPhase.CLEARING,
+        ended=event,
+        clearing_since=now,
+        deadline=now + policy.clear_interval,
+        rolls_back=state.reload is Reload.ROLLING_BACK
+        or (state.reload in _UNDER_WAY and not event.host_changed),
+        reload_again=state.reload_again or state.reload is Reload.PREPARING,
+        restarts=state.phase is AgentPhase.RESTARTING,
+        reload=Reload.NONE,
+        signals_left=0,
+        difference="",
+    )
+    # The VRRP child of a killed parent drops its addresses on TERM and then lingers for 1 s.
+    return state, (*actions, does.SignalGroup(signal=signal.SIGTERM), Order.CHECK_GROUP)
+
+
+def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    if state.phase is not AgentPhase.CLEARING:
+        return state, ()
+    ended = state.ended or does.KeepalivedEnded(exit_code=None)
+    lasted = state.ready_at is not None and now - state.ready_at >= policy.stable_after
+    attempts = 1 if lasted else state.attempts + 1
+    back = Order.RESTORE if state.returns else Order.ROLL_BACK
+    is_restart = state.restarts
+    state = replace(
+        state, pid=None, ended=None, ready_at=None, deadline=None, returns=False, restarts=False
+    )
+    if state.stops:
+        return _finish(state, ExitCode.OK, "stopped")
+    if is_restart:
+        asked = Reload.PREPARING if state.reload_again else Reload.NONE
+        state, actions = _prepare(state, asked)
+        return state, (Order.RELEASE_ADDRESSES, *actions)
+    if state.rolls_back:
+        state = replace(state, rolls_back=False, phase=AgentPhase.STARTING, attempts=attempts)
+        return state, (Order.RELEASE_ADDRESSES, back, Order.SPAWN)
+    permanent = permanent_exit_code(ended.exit_code)
+    if permanent is not None and not ended.host_changed:
+        return _finish(state, permanent, "keepalived refuses to run")
+    if permanent is not None:
+        # The interface, or an address, went while keepalived read of it: no failed attempt.
+        attempts = state.attempts
+    if attempts > policy.attempts:
+        return _finish(state, ExitCode.TEMPORARY, "keepalived keeps failing")
+    if state.reload_again:
+        state, actions = _prepare(replace(state, attempts=attempts), Reload.PREPARING)
+        return state, (Order.RELEASE_ADDRESSES, *actions)
+    if permanent is not None:
+        deadline = now + policy.backoff_initial
+        return replace(state, phase=AgentPhase.BACKOFF, deadline=deadline), (
+            Order.RELEASE_ADDRESSES,
+        )
+    delay = backoff_delay(attempts, policy)
+    state = replace(state, phase=AgentPhase.BACKOFF, attempts=attempts, deadline=now + delay)
+    return state, (
+        Order.RELEASE_ADDRESSES,
+        does.ScheduleRestart(attempt=attempts, delay=delay),
+    )
+
+
+def _on_reload_requested(state: Lifecycle) -> Step:
+    match state.phase:
+        case AgentPhase.WAITING | AgentPhase.BACKOFF:
+            return _prepare(state, Reload.PREPARING)
+        case AgentPhase.RUNNING if state.reload is Reload.NONE:
+            return replace(state, reload=Reload.PREPARING), (Order.PREPARE,)
+        case AgentPhase.PREPARING:
+            # What is being prepared may have been read before the change. It is finished all the
+            # same: frequent signals must not keep keepalived from starting.
+            return replace(state, reload_again=True), ()
+        case (
+            AgentPhase.RUNNING | AgentPhase.RESTARTING | AgentPhase.STARTING | AgentPhase.CLEARING
+        ) if not state.stops:
+            return replace(state, reload_again=True), ()
+        case _:
+            return state, (_refused(_STOPPING),)
+
+
+def _on_inputs_changed(state: Lifecycle) -> Step:
+    """Plan again as for a reload, without a request that awaits a verdict."""
+    if state.phase is AgentPhase.WAITING:
+        return _prepare(state)
+    if state.stops or state.phase is AgentPhase.BACKOFF:
+        return state, ()  # the next start prepares in any case
+    return _on_reload_requested(state)
+
+
+def _on_restart_wanted(
+    state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy
+) -> Step:
+    """End keepalived in an orderly way, and start it anew with what the node is like by then."""
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.NONE:
+        return state, ()
+    state = replace(state, phase=AgentPhase.RESTARTING, deadline=now + policy.stop_grace)
+    return state, (does.TellRestart(reason=reason), does.SignalKeepalived(signal=signal.SIGTERM))
+
+
+def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    if state.stops:
+        return state, ()
+    actions: tuple[does.Action, ...] = ()
+    if state.reload is not Reload.NONE or state.reload_again:
+        actions = (_refused(_STOPPING),)
+    if state.phase is AgentPhase.PREPARING or state.reload is Reload.PREPARING:
+        actions = (Order.ABANDON_PREPARATION, *actions)
+    state = replace(state, stops=True, reload=Reload.NONE, reload_again=False, difference="")
+    match state.phase:
+        case AgentPhase.STARTING | AgentPhase.RUNNING | AgentPhase.RESTARTING:
+            state = replace(state, phase=AgentPhase.STOPPING, deadline=now + policy.stop_grace)
+            return state, (*actions, does.SignalKeepalived(signal=signal.SIGTERM))
+        case AgentPhase.PREPARING | AgentPhase.WAITING | AgentPhase.BACKOFF:
+            state, ending = _finish(state, ExitCode.OK, "stopped")
+            return state, (*actions, *ending)
+        case _:
+            return state, actions
+
+
+def _on_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    if state.deadline is None or now < state.deadline:
+        return state, ()
+    match state.phase:
+        case AgentPhase.WAITING | AgentPhase.BACKOFF:
+            return _prepare(state)
+        case AgentPhase.STARTING:
+            return _on_ready(state, now)
+        case AgentPhase.RUNNING:
+            return _on_reload_deadline(state, now, policy)
+        case AgentPhase.RESTARTING:
+            state = replace(state, deadline=now + policy.kill_grace)
+            return state, (does.SignalGroup(signal=signal.SIGKILL),)
+        case AgentPhase.STOPPING:
+            state = replace(state, phase=AgentPhase.KILLING, deadline=now + policy.kill_grace)
+            return state, (does.SignalGroup(signal=signal.SIGKILL),)
+        case AgentPhase.KILLING:
+            return _finish(state, ExitCode.OS_ERROR, "keepalived cannot be killed")
+        case AgentPhase.CLEARING:
+            return _on_clearing_deadline(state, now, policy)
+        case _:
+            return replace(state, deadline=None), ()
+
+
+def _on_clearing_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    waited = now - state.clearing_since
+    if waited >= policy.clear_grace + policy.kill_grace:
+        # Not even KILL ends it: it is stuck in the kernel and runs no VRRP. Go on without it.
+        return _on_group_gone(state, now, policy)
+    state = replace(state, deadline=now + policy.clear_interval)
+    if waited >= policy.clear_grace:
+        return state, (does.SignalGroup(signal=signal.SIGKILL), Order.CHECK_GROUP)
+    return state, (Order.CHECK_GROUP,)
+
+
+# --- a reload whose candidate was accepted: one step or two, each of them verified --------------
+
+
+def _refused(reason: str, lines: tuple[str, ...] = ()) -> does.EndReload:
+    """Return the verdict on a reload that is not in force; ``lines``: what is wrong with it."""
+    return does.EndReload(verdict=ReloadVerdict.REFUSED, reason=reason, lines=lines or (reason,))
+
+
+def _begin_reload(
+    state: Lifecycle, event: does.PreparationEnded, now: float, policy: SupervisionPolicy
+) -> Step:
+    """Put an accepted candidate in force, by one SIGHUP or two."""
+    signals = event.signals
+    state = replace(state, reload=Reload.APPLYING, lines=event.lines, signals_left=signals - 1)
+    state = _wait(state, policy.reload_grace, now, policy)
+    placed = (Order.PLACE_STEP,) if signals > 1 else ()
+    return state, (Order.ACTIVATE, *placed, does.SignalKeepalived(signal=signal.SIGHUP))
+
+
+def _end_reload(state: Lifecycle, *actions: does.Action) -> Step:
+    """Close a reload, the last action of which is its verdict; begin the next one if asked for."""
+    again = state.reload_again
+    state = replace(
+        state,
+        reload=Reload.PREPARING if again else Reload.NONE,
+        reload_again=False,
+        lines=(),
+        signals_left=0,
+        difference="",
+        returns=False,
+        deadline=None,
+    )
+    return state, (*actions, *((Order.PREPARE,) if again else ()))
+
+
+def _on_reload_completed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    """keepalived reported that it has read its file: have its instances looked at."""
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.APPLYING:
+        return state, ()
+    state = replace(state, reload=Reload.VERIFYING)
+    return _wait(state, policy.verify_grace, now, policy), (Order.VERIFY,)
+
+
+def _on_verified(
+    state: Lifecycle,
+    event: does.VerificationEnded,
+    now: float,
+    policy: SupervisionPolicy,
+) -> Step:
+    """Go on with what is there as planned; take the reload back where it is not.
+
+    keepalived is ended for that, in an orderly way, and started with the configuration before: of
+    one that does something else than its file has, no further SIGHUP can be relied on.
+    """
+    if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.VERIFYING:
+        return state, ()
+    if event.difference:
+        state = replace(
+            state,
+            reload=Reload.ROLLING_BACK,
+            difference=_and_then(state.difference, f"{_ROLLED_BACK}: {event.difference}"),
+            signals_left=0,
+            deadline=now + policy.stop_grace,
+        )
+        return state, (does.SignalKeepalived(signal=signal.SIGTERM),)
+    if event.doubt:
+        return _on_doubt(state, f"{_UNSEEN}: {event.doubt}", now, policy)
+    if state.signals_left:
+        return _next_step(state, now, policy)
+    done = _refused(state.difference) if state.difference else does.EndReload(lines=state.lines)
+    return _end_reload(state, done)
+
+
+def _on_reload_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    """keepalived, or the verification, has taken too long."""
+    match state.reload:
+        case Reload.APPLYING:
+            return _on_doubt(state, _UNCONFIRMED, now, policy)
+        case Reload.VERIFYING:
+            # answered at once; the deadline is only there so that there is always one
+            state = replace(state, deadline=now + policy.verify_grace)
+            return state, (Order.CONCLUDE_VERIFICATION,)
+        case Reload.ROLLING_BACK:
+            state = replace(state, deadline=now + policy.kill_grace)
+            return state, (does.SignalGroup(signal=signal.SIGKILL),)
+        case _:
+            return replace(state, deadline=None), ()
+
+
+def _cut_short(state: Lifecycle) -> does.EndReload:
+    """Return the verdict on a reload during which keepalived ended, if only on purpose."""
+    if state.reload is Reload.ROLLING_BACK:
+        return _refused(state.difference)
+    return _refused(_and_then(state.difference, _ENDED))
+
+
+def _wait(state: Lifecycle, grace: float, now: float, policy: SupervisionPolicy) -> Lifecycle:
+    """Wait less long for a first step: what it takes down is on no node meanwhile."""
+    if state.signals_left:
+        grace = min(grace, policy.first_step_grace)
+    return replace(state, deadline=now + grace)
+
+
+def _next_step(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+    state = replace(
+        state,
+        reload=Reload.APPLYING,
+        signals_left=state.signals_left - 1,
+        deadline=now + policy.reload_grace,
+    )
+    return state, (Order.PLACE_STEP, does.SignalKeepalived(signal=signal.SIGHUP))
+
+
+def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy) -> Step:
+    """Go no further, and end nothing that may serve: whether a step is in force is unknown.
+
+    After a first step keepalived is given the configuration before once more: that moves no
+    address from one instance to another, so it costs none, in force or not. The second step would
+    lose some, were the first not in force. What one step brings stays in place.
+    """
+    if state.returns:
+        return _end_reload(state, _refused(_and_then(state.difference, reason)))
+    if not state.signals_left:
+        lines = (reason, *state.lines)
+        return _end_reload(
+            state,
+            does.EndReload(verdict=ReloadVerdict.UNCONFIRMED, reason=reason, lines=lines),
+        )
+    state = replace(
+        state,
+        reload=Reload.APPLYING,
+        signals_left=0,
+        returns=True,
+        difference=f"{_RETURNED}: {reason}",
+        deadline=now + policy.reload_grace,
+    )
+    return state, (Order.ROLL_BACK, does.SignalKeepalived(signal=signal.SIGHUP))
+
+
+def _and_then(before: str, then: str) -> str:
+    return f"{before}; then: {then}" if before else then

@@ -1,0 +1,418 @@
+"""Whether keepalived hangs, as a state machine: dumps and the passing of time -> ask, kill.
+
+:func:`step` is pure. Two faults, and nothing else, lead to :class:`Kill`:
+
+- a question, repeated once, stays unanswered;
+- an instance is MASTER in every dump and counts nothing: no advert sent, and none received.
+
+Both are measured in time in which the agent's loop ran on time, counted in ticks. A tick that
+comes late counts nothing: while this node was stunned, frozen or starved, so was keepalived, and
+how long it has really run is unknown. Silence on the wire is only a reason to ask.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from ipfailover_agent.model import VrrpState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
+
+_HARMLESS_INTERVALS = 1.5  # of adverts; with less between them two dumps may well be equal
+_ROUNDING = 1e-6  # seconds
+
+
+class LivenessPolicy(Struct, frozen=True, kw_only=True):
+    """Every delay by name, in seconds.
+
+    A keepalived that is frozen for good is killed within ``ask_every`` and ``unanswered_limit`` of
+    time on time; within the latter after a Suspicion. With fast adverts its successor takes over
+    sooner, and the limit is ``unanswered_least`` and ``unanswered_intervals`` adverts. keepalived
+    2.2.7 answers within 2 ms, within 0.25 s while 254 instances start. In a reload it is asked as
+    well, every ``reload_every``, and has ``reload_limit``: a keepalived that was frozen before it
+    could read of the reload would else hold its addresses until the agent gives the reload up.
+
+    A question is lost when the VRRP child ends, and now and then right after a reload (2.2.7).
+    """
+
+    ask_every: float = 5.0
+    ask_least: float = 0.1  # between two questions, whatever wants them
+    unanswered_limit: float = 2.0
+    unanswered_intervals: float = 3.0
+    unanswered_least: float = 1.0
+    repeat_after: tuple[float, ...] = (0.1, 0.5)  # of the limit: questions can be lost
+    reload_limit: float = 3.0
+    reload_every: float = 1.0
+    tick: float = 0.1
+    tolerance: float = 0.05  # by which a tick may come late
+    standing_intervals: float = 3.0
+    standing_least: float = 1.0
+    inspect_least: float = 0.25  # between two questions while an instance seems to stand still
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+class WatchBegan(Struct, frozen=True):
+    """keepalived reported that it has started; only now may it be signalled."""
+
+
+class WatchEnded(Struct, frozen=True):
+    """keepalived ended, or is about to."""
+
+
+class ReloadBegan(Struct, frozen=True):
+    """keepalived got the signal to read its file again."""
+
+
+class ReloadEnded(Struct, frozen=True):
+    """keepalived has read its file, or the agent gave up waiting for that."""
+
+
+class DumpReceived(Struct, frozen=True, kw_only=True):
+    """The question of that number was answered; ``instances`` is never empty."""
+
+    question: int
+    instances: tuple[InstanceDump, ...]
+
+
+class DumpFailed(Struct, frozen=True, kw_only=True):
+    """The question of that number will not be answered, and that is not keepalived's fault."""
+
+    question: int
+    reason: str
+
+
+class Ticked(Struct, frozen=True):
+    """``Liveness.deadline`` has passed; look for an answer before."""
+
+
+class Suspicion(Struct, frozen=True):
+    """This node's adverts are not seen, or another node holds its addresses: look closely."""
+
+
+class DumpWanted(Struct, frozen=True):
+    """A dump is wanted that is newer than this moment."""
+
+
+class TicksMissed(Struct, frozen=True):
+    """The agent's loop did not run for a while: what was measured across it is worth nothing."""
+
+
+Event = (
+    WatchBegan
+    | WatchEnded
+    | ReloadBegan
+    | ReloadEnded
+    | DumpReceived
+    | DumpFailed
+    | Ticked
+    | Suspicion
+    | DumpWanted
+    | TicksMissed
+)
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+class RequestDump(Struct, frozen=True, kw_only=True):
+    """Ask for a dump. One that was asked for before is no longer waited for."""
+
+    question: int
+
+
+class Kill(Struct, frozen=True, kw_only=True):
+    """keepalived hangs: kill its process group. ``reason`` is for the log."""
+
+    reason: str
+
+
+Action = RequestDump | Kill
+Step = tuple["Liveness", tuple[Action, ...]]
+
+
+# --- the state ----------------------------------------------------------------------------------
+
+
+class Mode(enum.Enum):
+    """Whether keepalived is watched."""
+
+    OFF = "off"  # it is not there, starts or stops
+    ON = "on"
+    PAUSED = "paused"  # it reloads: only whether it answers at all counts
+
+
+class MasterUnchanged(Struct, frozen=True, kw_only=True):
+    """Since when a MASTER has counted as it does: monotonic seconds, and ticks on time."""
+
+    counters: VrrpStatistics
+    at: float
+    ticks: int
+
+
+class Liveness(Struct, frozen=True, kw_only=True):
+    """Everything that watching remembers. Times are monotonic seconds.
+
+    Attributes:
+        deadline: when to send Ticked, None for never.
+        dump: the newest one, empty before the first and without keepalived.
+        dumped_at: when it was answered.
+        refusal: why dumps cannot be had, empty while they can.
+        question: the number of the question that is open.
+        repeats: how often it was asked again.
+        asked: the number of the last question.
+        asked_at: when it was asked.
+        asked_ticks: ``ticks`` when counting began for the open question.
+        ask_at: when the next question is due.
+        is_wanted: it is due as soon as the open one is answered.
+        ticks: ticks on time, in all; they are counted only while that is needed.
+        tick_at: when the next one is due, None while they are not counted.
+        standing: by name, the instances that were MASTER in the last dump.
+        is_alarmed: every MASTER of the next dump becomes a suspect.
+        suspects: names of instances that have yet to show that they send adverts.
+        cleared_at: when the last suspicion proved wrong.
+    """
+
+    mode: Mode = Mode.OFF
+    deadline: float | None = None
+    dump: tuple[InstanceDump, ...] = ()
+    dumped_at: float | None = None
+    refusal: str = ""
+    question: int | None = None
+    repeats: int = 0
+    asked: int = 0
+    asked_at: float = 0.0
+    asked_ticks: int = 0
+    ask_at: float = 0.0
+    is_wanted: bool = False
+    ticks: int = 0
+    tick_at: float | None = None
+    standing: Mapping[str, MasterUnchanged] = field(default_factory=dict)
+    is_alarmed: bool = False
+    suspects: frozenset[str] = frozenset()
+    cleared_at: float | None = None
+
+
+def unanswered(state: Liveness, policy: LivenessPolicy) -> float:
+    """Return for how many seconds on time the open question has been open, 0 without one."""
+    if state.question is None:
+        return 0.0
+    return (state.ticks - state.asked_ticks) * policy.tick
+
+
+def unanswered_limit(state: Liveness, policy: LivenessPolicy) -> float:
+    """Return for how many seconds on time a question may stay open."""
+    intervals = [each.advert_interval for each in state.dump]
+    if not intervals:
+        return policy.unanswered_limit
+    wanted = policy.unanswered_least + policy.unanswered_intervals * min(intervals)
+    return min(wanted, policy.unanswered_limit)
+
+
+def step(state: Liveness, event: Event, now: float, policy: LivenessPolicy) -> Step:
+    """Return the state after ``event`` at ``now`` and what to do.
+
+    An event that does not matter leaves everything as it is. The answer to another question than
+    the open one is none.
+    """
+    match event:
+        case WatchBegan():
+            # also when only its VRRP child is a new one: nothing that was measured holds
+            return _ask(Liveness(mode=Mode.ON, asked=state.asked), now, policy)
+        case WatchEnded():
+            return Liveness(asked=state.asked), ()
+        case _ if state.mode is Mode.OFF:
+            return state, ()
+        case ReloadBegan():
+            # An open question stays open: signals wait for keepalived, it answers after all.
+            state = replace(state, mode=Mode.PAUSED, standing={})
+            if state.question is None:
+                return _ask(state, now, policy)
+            return _plan(state, now, policy), ()
+        case ReloadEnded() if state.mode is Mode.PAUSED:
+            return _want(_forget(replace(state, mode=Mode.ON)), now, policy)
+        case DumpReceived(question=number, instances=instances) if number == state.question:
+            return _on_answer(state, instances, now, policy)
+        case DumpFailed(question=number, reason=reason) if number == state.question:
+            return _on_failure(state, reason, now, policy), ()
+        case Ticked():
+            return _on_tick(state, now, policy)
+        case Suspicion():
+            return _on_suspicion(state, now, policy)
+        case DumpWanted():
+            return _want(state, now, policy)
+        case TicksMissed():
+            return _plan(_forget(state), now, policy), ()
+        case ReloadEnded() | DumpReceived() | DumpFailed():
+            return state, ()
+    assert_never(event)
+
+
+def _on_suspicion(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
+    """Look closely, unless that goes on, or was just done and found nothing."""
+    if state.is_alarmed or state.suspects:
+        return state, ()
+    if state.cleared_at is not None and now - state.cleared_at < policy.ask_every:
+        return state, ()
+    return _want(replace(state, is_alarmed=True), now, policy)
+
+
+def _on_tick(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
+    """Count time on time; ask, repeat or give up where it is time to."""
+    state = _count(state, now, policy)
+    if state.question is None:
+        return _ask(state, now, policy) if now >= state.ask_at else (_plan(state, now, policy), ())
+    waited = state.ticks - state.asked_ticks
+    is_reloading = state.mode is Mode.PAUSED
+    limit = policy.reload_limit if is_reloading else unanswered_limit(state, policy)
+    if _reached(waited, limit, policy):
+        within = f"{limit:g} s"
+        return _kill(state, f"it gave no answer within {within} in which this agent ran on time")
+    due = policy.repeat_after[state.repeats : state.repeats + 1]
+    if due and _reached(waited, due[0] * limit, policy):
+        return _put(replace(state, repeats=state.repeats + 1), now, policy)
+    return _plan(state, now, policy), ()
+
+
+def _on_answer(
+    state: Liveness, instances: tuple[InstanceDump, ...], now: float, policy: LivenessPolicy
+) -> Step:
+    state = replace(state, question=None, refusal="", dump=instances, dumped_at=now)
+    if state.mode is Mode.PAUSED:
+        ask_at = max(state.asked_at + policy.reload_every, now)
+        return _plan(replace(state, ask_at=ask_at), now, policy), ()
+    masters = {each.name: each for each in instances if each.state is VrrpState.MASTER}
+    standing = {name: _stand(state, each, now) for name, each in masters.items()}
+    for name, since in standing.items():
+        ticks = state.ticks - since.ticks
+        if _reached(ticks, _longest_silence(masters[name], policy), policy):
+            return _kill(state, _describe_silence(masters[name], ticks * policy.tick))
+    suspects = _suspects(state, masters, standing, now)
+    if (state.is_alarmed or state.suspects) and not suspects:
+        state = replace(state, cleared_at=now)
+    state = replace(state, standing=standing, is_alarmed=False, suspects=suspects)
+    return _plan(_schedule(state, masters, now, policy), now, policy), ()
+
+
+def _on_failure(state: Liveness, reason: str, now: float, policy: LivenessPolicy) -> Liveness:
+    state = _forget(state)
+    state = replace(state, question=None, refusal=reason, is_alarmed=False, suspects=frozenset())
+    return _plan(_schedule(state, {}, now, policy), now, policy)
+
+
+# --- adverts ------------------------------------------------------------------------------------
+
+
+def _stand(state: Liveness, instance: InstanceDump, now: float) -> MasterUnchanged:
+    """Return since when nothing was counted.
+
+    An instance that counts what it receives, refused adverts too, works: a flood of those can
+    keep keepalived (2.2.7) from sending for seconds, and must not have it killed.
+    """
+    before = state.standing.get(instance.name)
+    if before is not None and before.counters == instance.counters:
+        return before
+    return MasterUnchanged(counters=instance.counters, at=now, ticks=state.ticks)
+
+
+def _suspects(
+    state: Liveness,
+    masters: Mapping[str, InstanceDump],
+    standing: Mapping[str, MasterUnchanged],
+    now: float,
+) -> frozenset[str]:
+    """Return the MASTERs that have yet to send an advert; time passes unmeasured until here."""
+    if state.is_alarmed:  # adverts sent before the alarm show nothing
+        return frozenset(masters)
+    found = set()
+    for name, since in standing.items():
+        has_moved = name in state.standing and since.at == now
+        too_long = now - since.at >= _HARMLESS_INTERVALS * masters[name].advert_interval
+        if too_long or (name in state.suspects and not has_moved):
+            found.add(name)
+    return frozenset(found)
+
+
+def _longest_silence(instance: InstanceDump, policy: LivenessPolicy) -> float:
+    interval = max(instance.advert_interval, instance.master_advert_interval)
+    return max(policy.standing_intervals * interval, policy.standing_least)
+
+
+def _describe_silence(instance: InstanceDump, seconds: float) -> str:
+    return (
+        f"instance {instance.name} is MASTER and sent no advert for {seconds:.1f} s in which this"
+        f" agent ran on time; it should every {instance.advert_interval:g} s"
+    )
+
+
+def _want(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
+    """Ask now, or as soon as that is allowed."""
+    if state.mode is Mode.PAUSED or state.question is not None:
+        return _plan(replace(state, is_wanted=True), now, policy), ()
+    if now < state.asked_at + policy.ask_least:
+        ask_at = min(state.ask_at, state.asked_at + policy.ask_least)
+        return _plan(replace(state, ask_at=ask_at), now, policy), ()
+    return _ask(state, now, policy)
+
+
+def _count(state: Liveness, now: float, policy: LivenessPolicy) -> Liveness:
+    """Count a tick that is due."""
+    if state.tick_at is None or now < state.tick_at:
+        return state
+    on_time = now - state.tick_at <= policy.tolerance
+    return replace(state, ticks=state.ticks + on_time, tick_at=now + policy.tick)
+
+
+def _ask(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
+    state = _count(state, now, policy)  # it passed before the question
+    state = replace(state, repeats=0, is_wanted=False, asked_ticks=state.ticks)
+    return _put(state, now, policy)
+
+
+def _put(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
+    number = state.asked + 1
+    state = replace(state, question=number, asked=number, asked_at=now)
+    return _plan(state, now, policy), (RequestDump(question=number),)
+
+
+def _kill(state: Liveness, reason: str) -> Step:
+    return Liveness(asked=state.asked), (Kill(reason=reason),)
+
+
+def _schedule(
+    state: Liveness, masters: Mapping[str, InstanceDump], now: float, policy: LivenessPolicy
+) -> Liveness:
+    """Say when the next question is due, now that the last one is closed."""
+    delay = policy.ask_every
+    if state.suspects:
+        shortest = min(masters[name].advert_interval for name in state.suspects)
+        delay = min(max(shortest / 2, policy.inspect_least), policy.ask_every)
+    if state.is_wanted:
+        delay = policy.ask_least
+    return replace(state, is_wanted=False, ask_at=max(state.asked_at + delay, now))
+
+
+def _forget(state: Liveness) -> Liveness:
+    """Drop what was measured: what it was measured across is no time on time."""
+    return replace(state, standing={}, asked_ticks=state.ticks)
+
+
+def _plan(state: Liveness, now: float, policy: LivenessPolicy) -> Liveness:
+    """Set the deadline, and count ticks only while they are needed."""
+    if state.question is None and not (state.is_alarmed or state.suspects):
+        return replace(state, tick_at=None, deadline=state.ask_at)
+    tick_at = now + policy.tick if state.tick_at is None else state.tick_at
+    deadline = tick_at if state.question is not None else min(tick_at, state.ask_at)
+    return replace(state, tick_at=tick_at, deadline=deadline)
+
+
+def _reached(ticks: int, limit: float, policy: LivenessPolicy) -> bool:
+    return ticks * policy.tick >= limit - _ROUNDING

@@ -1,0 +1,1 @@
+"""Leases: kernel lifetimes by which an address ends with the agent."""

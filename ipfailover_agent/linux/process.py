@@ -1,0 +1,219 @@
+"""Starting, signalling and reaping processes; the only place that calls wait.
+
+Any other waiting code (``subprocess``, asyncio) would race with the reaper for exit codes, so
+nothing of that kind runs beside it.
+"""
+
+# pathlib costs start-up time and has no descriptors.
+# ruff: noqa: PTH100, PTH113, PTH118, PTH208
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from ipfailover_agent.errors import (
+    KeepalivedMissingError,
+    NotPermittedError,
+    SystemRefusedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+_PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
+_PIPE_SIZES: Final = (1 << 20, 1 << 18)  # bytes; the first is what an ordinary user may ask for
+_FIRST_PRIVATE_FD: Final = 3
+_CANNOT_EXECUTE: Final = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC, errno.ELIBBAD}
+_DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class ChildExit(Struct, frozen=True, kw_only=True):
+    """A process that ended and was reaped: a child of the agent, or an orphan that it got.
+
+    Exactly one of ``exit_code`` and ``signal`` (the number of the one that killed it) is set.
+    """
+
+    pid: int
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+def find_program(name: str, path: str | None = None) -> str:
+    """Return the absolute path of a program.
+
+    Args:
+        name: looked up in ``path`` unless it contains a slash.
+        path: directories separated by colons, as in PATH; None for the usual ones.
+
+    Raises:
+        KeepalivedMissingError: it is not there, or it cannot be executed.
+    """
+    directories = [""] if "/" in name else (path or _DEFAULT_PATH).split(":")
+    is_there = False
+    for directory in directories:
+        candidate = os.path.join(directory, name)
+        if os.path.isfile(candidate):
+            is_there = True
+            if os.access(candidate, os.X_OK):
+                return os.path.abspath(candidate)
+    reason = "it is not executable" if is_there else "it is not there"
+    where = "" if "/" in name else f" (PATH is {':'.join(directories)})"
+    raise KeepalivedMissingError(f"cannot start {name!r}: {reason}{where}")
+
+
+def spawn(argv: Sequence[str], *, environment: Mapping[str, str], stdout: int, stderr: int) -> int:
+    """Start a program and return its pid.
+
+    It leads a process group of its own, has no signal blocked or ignored, reads /dev/null, and
+    inherits no descriptor but ``stdout`` and ``stderr``.
+
+    Raises:
+        KeepalivedMissingError: the program is not there or cannot be executed.
+        SystemRefusedError: no process could be made.
+    """
+    program = find_program(argv[0], environment.get("PATH"))
+    try:
+        _keep_descriptors_to_ourselves()
+        with contextlib.ExitStack() as copies:
+            # out of the way of 0 to 2, which are replaced one after the other
+            out, err = (_copy_above_standard(fd, copies) for fd in (stdout, stderr))
+            return os.posix_spawn(
+                program,
+                list(argv),
+                dict(environment),
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, out, 1),
+                    (os.POSIX_SPAWN_DUP2, err, 2),
+                ],
+                setpgroup=0,
+                setsigmask=[],
+                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            )
+    except OSError as error:
+        message = f"cannot start {program!r}: {error.strerror}"
+        if error.errno in _CANNOT_EXECUTE:
+            raise KeepalivedMissingError(message) from error
+        raise SystemRefusedError(message) from error
+
+
+def reap() -> Iterator[ChildExit]:
+    """Yield every child that has ended, until none is left; exhaust it at every SIGCHLD."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if os.WIFSIGNALED(status):
+            yield ChildExit(pid=pid, signal=os.WTERMSIG(status))
+        else:
+            yield ChildExit(pid=pid, exit_code=os.WEXITSTATUS(status))
+
+
+def has_ended(pid: int) -> bool:
+    """Return whether a child has ended; it is left to be reaped."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def signal_process(pid: int, signum: int) -> bool:
+    """Signal a process; return False when it is gone.
+
+    Raises:
+        NotPermittedError: it belongs to another user.
+    """
+    if pid < 1:  # 0 is the own group, -1 every process
+        raise ValueError(f"internal error: {pid} is no process")
+    return _send(os.kill, pid, signum)
+
+
+def signal_group(group: int, signum: int) -> bool:
+    """Signal every process of a group; return False when none is left.
+
+    Raises:
+        NotPermittedError: they belong to another user.
+    """
+    if group <= 1:  # kill(-1) reaches every process, killpg(0) the agent
+        raise ValueError(f"internal error: {group} is no process group of the agent's")
+    return _send(os.killpg, group, signum)
+
+
+def group_exists(group: int) -> bool:
+    """Return whether a process of that group exists; one that waits to be reaped counts."""
+    try:
+        return signal_group(group, 0)
+    except NotPermittedError:
+        return True
+
+
+def become_subreaper() -> None:
+    """Have orphaned descendants handed to this process, as PID 1 has anyway.
+
+    Raises:
+        SystemRefusedError: the kernel does not allow it.
+    """
+    if os.getpid() == 1:
+        return
+    import ctypes  # noqa: PLC0415 - needed outside containers only
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+    if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise SystemRefusedError(f"cannot become child subreaper: {reason}")
+
+
+def make_output_pipe() -> tuple[int, int]:
+    """Return the reading and the writing end of a large pipe, both non-blocking.
+
+    The child gets the writing end: with a full blocking one keepalived 2.2.7 never becomes MASTER,
+    with a non-blocking one it loses log lines and goes on.
+    """
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    enlarge_pipe(writing)
+    return reading, writing
+
+
+def enlarge_pipe(fd: int) -> None:
+    """Give a pipe as much room as the kernel allows, up to 1 MiB."""
+    for size in _PIPE_SIZES:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
+            return
+
+
+def _send(send: Callable[[int, int], None], target: int, signum: int) -> bool:
+    try:
+        send(target, signum)
+    except ProcessLookupError:
+        return False
+    except PermissionError as error:
+        raise NotPermittedError(f"cannot signal process {target}: {error.strerror}") from error
+    return True
+
+
+def _copy_above_standard(fd: int, copies: contextlib.ExitStack) -> int:
+    copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_PRIVATE_FD)
+    copies.callback(os.close, copy)
+    return copy
+
+
+def _keep_descriptors_to_ourselves() -> None:
+    """Close on exec what the parent process handed down beyond stdin, stdout and stderr."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd >= _FIRST_PRIVATE_FD:
+            with contextlib.suppress(OSError):  # the listing's own descriptor is gone
+                if os.get_inheritable(fd):
+                    os.set_inheritable(fd, False)  # noqa: FBT003 - the library's signature

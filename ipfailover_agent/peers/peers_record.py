@@ -1,0 +1,70 @@
+"""What names resolved to, written down for the next run of the agent.
+
+A record that is missing or damaged is none.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from ipfailover_agent.config import memory
+from ipfailover_agent.linux import host
+from ipfailover_agent.peers.names import LookupResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfailover_agent.peers.names import Question
+
+
+class _PeersRecord(Struct, frozen=True):
+    """By name and family (``ipv4``): the addresses, and the uptime when DNS confirmed them."""
+
+    peers: dict[str, dict[str, tuple[Any, ...]]] = {}
+    boot: str = ""
+    confirmed: dict[str, dict[str, Any]] = {}
+
+
+def record_peers(path: str, known: Iterable[LookupResult]) -> None:
+    """Record what names resolved to and when that was confirmed, for a restart.
+
+    Raises:
+        SystemRefusedError: it cannot be written.
+    """
+    record = _PeersRecord(boot=host.boot_id())
+    for each in known:
+        name, family = each.question.name, f"ipv{each.question.family:d}"
+        record.peers.setdefault(name, {})[family] = each.addresses
+        if each.age is not None:
+            at = round(_uptime() - each.age, 3)
+            record.confirmed.setdefault(name, {})[family] = at
+    memory.write(path, record)
+
+
+def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[LookupResult, ...]:
+    """Return the recorded answers; what is missing or damaged is none."""
+    record = memory.read(path, _PeersRecord)
+    confirmed = record.confirmed if record.boot == host.boot_id() != "" else {}
+    found = []
+    for each in questions:
+        family = f"ipv{each.family:d}"
+        items = record.peers.get(each.name, {}).get(family, ())
+        addresses = tuple(item for item in memory.usable(items) if item.version == each.family)
+        at = confirmed.get(each.name, {}).get(family)
+        age = _uptime() - at if isinstance(at, int | float) else -1.0
+        if addresses:
+            # One of the future is damaged.
+            known = age if age >= 0 else None
+            found.append(LookupResult(question=each, addresses=addresses, age=known))
+    return tuple(found)
+
+
+def _uptime() -> float:
+    """Return the seconds since the node booted, those in which it slept included.
+
+    They go on while no agent runs, and cannot be set, unlike the clock on the wall.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,1 +1,0 @@
-"""What keeps an address from being on two nodes, or on none."""

@@ -1,1 +1,0 @@
-"""Shows people and machines what is known. Reads immutable snapshots only."""

@@ -1,0 +1,1 @@
+"""What is known: events, transitions, states, readiness, status.json and the log."""

@@ -1,0 +1,1 @@
+"""Start, reload and stop: keepalived's life in the agent, and changes of configurations."""

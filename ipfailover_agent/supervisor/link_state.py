@@ -1,0 +1,243 @@
+"""What keepalived stands on: its interface, and the addresses that it sends from.
+
+:func:`looked` is pure: looks at the node -> start keepalived anew, or not. An interface that was
+deleted and made again under its name is another one, with another index: keepalived (2.2.7 to
+2.4.3) makes its unicast sockets before the address is there and never again, and sends IPv6
+multicast through the index that is gone. A source address that a variable names and that goes
+away makes it send what nothing can answer. An interface that becomes the port of a bridge or bond
+still sends, so that no other node takes over, and nothing that clients send arrives there. When it
+leaves the bridge, keepalived (2.2.7) takes that for its end, and has lost its unicast sockets.
+
+Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ipfailover_agent.model import Family, family_of
+from ipfailover_agent.text import listed, taken_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipfailover_agent.model import (
+        InterfaceAddress,
+        IPAddress,
+        KeepalivedConfig,
+        Settings,
+        VrrpInstance,
+    )
+
+
+_STAYS: Final = "every instance stays in FAULT meanwhile"
+
+
+class LinkPolicy(Struct, frozen=True, kw_only=True):
+    """Every delay by name, in seconds.
+
+    Attributes:
+        settle: from the moment at which another interface can be served on to a restart: in it
+            keepalived may show that it serves there already.
+        look_every: between two looks while something is awaited; the kernel's notices come first.
+        settle_every: likewise while it settles: keepalived is asked each time, and adverts come
+            every second.
+    """
+
+    settle: float = 1.7
+    look_every: float = 0.5
+    settle_every: float = 0.25
+
+
+class LinkFacts(Struct, frozen=True, kw_only=True):
+    """The node at one moment.
+
+    Attributes:
+        index: of the interface, None while there is none of its name.
+        is_running: it is up and has a carrier.
+        port_of: the device that takes every frame that comes in on it, or nothing.
+        usable: addresses on it that can be sent from, the virtual ones left out.
+        elsewhere: source addresses that other interfaces have.
+        present: all of these, and those that duplicate address detection has not passed yet.
+        held: what is on the interface, in the kernel's order.
+    """
+
+    index: int | None = None
+    is_running: bool = False
+    port_of: str = ""
+    usable: frozenset[IPAddress] = frozenset()
+    elsewhere: frozenset[IPAddress] = frozenset()
+    present: frozenset[IPAddress] = frozenset()
+    held: tuple[InterfaceAddress, ...] = ()
+
+
+class SourceNeed(Struct, frozen=True, kw_only=True):
+    """What instances send from: ``source``, or any address of the family that will do."""
+
+    family: Family
+    source: IPAddress | None = None
+
+
+class ServedLink(Struct, frozen=True, kw_only=True):
+    """What is remembered of the ground of the keepalived that runs.
+
+    Attributes:
+        index: of the interface that it was started on, or was seen to serve on.
+        other: another index that can be served on, and ``ready_at`` since when.
+        ready_at: see ``other``; also since when a lost source is back.
+        lost: the sources that went away while it ran.
+        port_of: the device of which the interface became a port while it ran, or nothing.
+    """
+
+    index: int | None = None
+    other: int | None = None
+    ready_at: float | None = None
+    lost: frozenset[IPAddress] = frozenset()
+    port_of: str = ""
+
+
+class LinkLook(Struct, frozen=True, kw_only=True):
+    """A look: the node, and what the configuration in force needs of it.
+
+    Attributes:
+        facts: the node.
+        needs: of all instances.
+        sources: those that variables name.
+        interface: its name, for texts.
+        works: every instance has been seen to serve, or to stand by, since
+            ``ServedLink.ready_at``.
+    """
+
+    facts: LinkFacts
+    needs: frozenset[SourceNeed]
+    sources: frozenset[IPAddress] = frozenset()
+    interface: str = ""
+    works: bool = False
+
+
+def looked(
+    state: ServedLink, look: LinkLook, now: float, policy: LinkPolicy
+) -> tuple[ServedLink, str]:
+    """Return the state after a look, and why to start keepalived anew, or nothing."""
+    facts = look.facts
+    if facts.index is None:
+        return replace(state, other=None, ready_at=None), ""
+    lost = (state.lost | (look.sources - facts.present)) & look.sources
+    state = replace(state, lost=lost, port_of=facts.port_of or state.port_of)
+    is_other = facts.index != state.index
+    if not is_other and not lost and not state.port_of:
+        return replace(state, other=None, ready_at=None), ""
+    if lacking(look.needs, facts):
+        return replace(state, other=None, ready_at=None), ""
+    if state.ready_at is None or state.other != facts.index:
+        state = replace(state, other=facts.index, ready_at=now)
+    if lost:
+        back = " and ".join(map(str, sorted(lost, key=int)))
+        return state, f"the source address {back} is on this node again"
+    if state.port_of:
+        return state, f"{look.interface} is no port of {state.port_of} any more"
+    if look.works:
+        return ServedLink(index=facts.index), ""
+    if state.ready_at is not None and now - state.ready_at < policy.settle:
+        return state, ""
+    return state, f"{look.interface} is another interface now{_was(state.index, facts.index)}"
+
+
+def is_waiting(state: ServedLink, facts: LinkFacts) -> bool:
+    """Return whether something is awaited, so that looks have to follow each other."""
+    if state.lost or state.port_of:
+        return True
+    return facts.index is not None and facts.index != state.index
+
+
+def troubles(state: ServedLink, look: LinkLook) -> tuple[str, ...]:
+    """Return in sentences why the node is not ready, as far as its ground goes."""
+    found = [f"{why_held(state, look.interface)}: {_STAYS}"] if state.port_of else []
+    found += [
+        f"{each} is no longer an address of this node, and adverts are to come from it: what sends"
+        " from it stays in FAULT until it is back"
+        for each in sorted(state.lost - look.facts.present, key=int)
+    ]
+    index = look.facts.index
+    if index is not None and index != state.index:
+        missing = lacking(look.needs, look.facts)
+        until = f", once {missing[0]}" if missing else ""
+        found.append(
+            f"{look.interface} is another interface now{_was(state.index, index)}: keepalived is"
+            f" started anew{until}"
+        )
+    return tuple(found)
+
+
+def _was(before: int | None, now: int) -> str:
+    return f" (index {now})" if before is None else f" (index {now}, it was {before})"
+
+
+def lacking(needs: Iterable[SourceNeed], facts: LinkFacts) -> tuple[str, ...]:
+    """Return what has to come before keepalived can serve, to be read after "once"."""
+    if not facts.is_running:
+        return ("the interface is up and has a carrier",)
+    if facts.port_of:
+        return (f"the interface is no port of {facts.port_of} any more",)
+    return tuple(
+        _in_words(each)
+        for each in sorted(needs, key=lambda each: (each.family, str(each.source or "")))
+        if not _is_met(each, facts)
+    )
+
+
+def _is_met(need: SourceNeed, facts: LinkFacts) -> bool:
+    if need.source is not None:
+        return need.source in facts.usable or need.source in facts.elsewhere
+    # IPv6 adverts come from a link-local address
+    return any(
+        family_of(each) is need.family and (need.family is Family.IPV4 or each.is_link_local)
+        for each in facts.usable
+    )
+
+
+def _in_words(need: SourceNeed) -> str:
+    if need.source is not None:
+        return f"{need.source} is on this node and can be used"
+    kind = "a link-local" if need.family is Family.IPV6 else "an IPv4"
+    return f"the interface has {kind} address that can be used"
+
+
+def needs(config: KeepalivedConfig) -> frozenset[SourceNeed]:
+    """Return what the instances of a configuration send from."""
+    return frozenset(
+        SourceNeed(family=each.family, source=source_of(each)) for each in config.instances
+    )
+
+
+def source_of(instance: VrrpInstance) -> IPAddress | None:
+    """Return the address that an instance is configured to send from, if there is one."""
+    return instance.unicast_source if instance.unicast_peers else instance.multicast_source
+
+
+def named_sources(settings: Settings, config: KeepalivedConfig) -> frozenset[IPAddress]:
+    """Return the source addresses that variables name and some instance sends from."""
+    used = {source_of(each) for each in config.instances}
+    named = (settings.unicast_source, settings.multicast_source)
+    return frozenset(each for each in named if each is not None and each in used)
+
+
+def held(config: KeepalivedConfig, state: ServedLink) -> frozenset[str]:
+    """Return the names of the instances to be kept in FAULT, for the reason of :func:`why_held`.
+
+    Another node takes over what it can serve, and this one cannot.
+    """
+    return frozenset(
+        each.name for each in config.instances if state.port_of or source_of(each) in state.lost
+    )
+
+
+def why_held(state: ServedLink, interface: str) -> str:
+    """Return why instances are kept in FAULT."""
+    if state.port_of:
+        return taken_by(interface, state.port_of)
+    lost = sorted(state.lost, key=int)
+    return f"the source address {listed(lost)} is no longer on this node"

@@ -1,0 +1,290 @@
+"""Supervises keepalived: feeds the state machine, and carries out its actions."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+from typing import TYPE_CHECKING, assert_never
+
+from ipfailover_agent.errors import AgentError
+from ipfailover_agent.keepalived import lifecycle, protocol
+from ipfailover_agent.keepalived import supervision as does
+from ipfailover_agent.keepalived.supervision import AgentPhase, Occurrence, Order, Reload
+from ipfailover_agent.linux import garbage, process
+from ipfailover_agent.service import Service
+from ipfailover_agent.status.transition import TransitionCause, TransitionKind
+from ipfailover_agent.supervisor.child import SOURCE, Child
+from ipfailover_agent.supervisor.services import Services
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ipfailover_agent.config.prepare import Options
+    from ipfailover_agent.linux.loop import Loop
+    from ipfailover_agent.linux.output import LineSink
+    from ipfailover_agent.paths import RunPaths
+    from ipfailover_agent.status.history import History
+
+
+class Supervisor(Service):
+    """Starts, reloads and stops keepalived; :mod:`keepalived.lifecycle` decides.
+
+    Args:
+        environment: the initial environment; keepalived gets it too.
+        options: the agent's own settings.
+        paths: of the run directory.
+        policy: every delay.
+        log: where events go.
+        history: the events so far.
+        output: where keepalived's lines go, as ``wrap`` makes them.
+        errors: where the log goes.
+        loop: of the agent.
+
+    Attributes:
+        services: all services of the agent, of which this is one.
+        child: keepalived's streams.
+        finish: why and how the agent is to end, None while it is not.
+    """
+
+    source = SOURCE
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        options: Options,
+        paths: RunPaths,
+        policy: does.SupervisionPolicy,
+        log: FilteringBoundLogger,
+        history: History,
+        output: LineSink,
+        errors: LineSink,
+        wrap: Callable[[bytes], bytes],
+        loop: Loop,
+    ) -> None:
+        self._policy = policy
+        self._state = does.Lifecycle()
+        self._queue: deque[does.Event] = deque()
+        self.finish: does.Finish | None = None
+        self.child = Child(loop, log=log, output=output, wrap=wrap)
+        self.services = Services(
+            environment=environment,
+            options=options,
+            paths=paths,
+            policy=policy,
+            log=log,
+            history=history,
+            sinks=(output, errors),
+            loop=loop,
+            supervisor=self,
+            dispatch=self.dispatch,
+            kill=self.kill_keepalived,
+            restart=self.restart,
+        )
+        super().__init__(self.services.common)
+        self._reporter = self.services.reporter
+        self._transition_causes = self.services.transition_causes
+        self._config_manager = self.services.config_manager
+
+    @property
+    def pid(self) -> int | None:
+        """Return the pid of keepalived's parent process, and its group, while either may live."""
+        return self._state.pid
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when the state machine waits no longer, in monotonic seconds."""
+        return self._state.deadline
+
+    def tick(self, now: float) -> None:
+        """Have the state machine wait no longer."""
+        if self._state.deadline is not None and now >= self._state.deadline:
+            self.dispatch(Occurrence.DEADLINE_PASSED)
+
+    def child_exited(self, child: process.ChildExit) -> bool:
+        """Take the end of keepalived's parent process; return whether it was that."""
+        if child.pid != self.pid or self._state.phase is AgentPhase.CLEARING:
+            return False
+        code, is_restart = child.exit_code, self._state.phase is AgentPhase.RESTARTING
+        permanent = protocol.permanent_exit_code(code) is not None
+        changed = permanent and self._config_manager.host_changed()
+        is_rolled_back = self._state.reload is Reload.ROLLING_BACK
+        is_expected = self._state.stops or is_restart or is_rolled_back
+        self._reporter.keepalived_ended(child, is_expected=is_expected)
+        for each in self.services:
+            each.keepalived_ended(keeps_holds=is_restart)
+        self.services.pass_on_states(time.monotonic())
+        self.dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
+        return True
+
+    def check_group_if_clearing(self) -> None:
+        """Look whether the rest of keepalived's group has ended, where that is awaited."""
+        if self._state.phase is AgentPhase.CLEARING:
+            self._check_group()
+
+    def on_line(self, source: str, line: bytes) -> None:
+        """Take a line of keepalived's."""
+        if not self.child.writes(source):
+            return
+        self.child.pass_on(line, is_alone=self._config_manager.is_alone)
+        if not self.child.is_newest(source):
+            return  # the last lines of one that ended do not concern its successor
+        if protocol.says_started(line):
+            self.dispatch(Occurrence.KEEPALIVED_READY)
+            if self.pid is not None:
+                self.services.keepalived_watchdog.keepalived_ready(self.pid)
+        elif protocol.says_reloaded(line):
+            self.dispatch(Occurrence.RELOAD_COMPLETED)
+
+    def stream_closed(self, source: str) -> None:
+        """Note that a keepalived has written its last line."""
+        if self.child.writes(source):
+            self.child.close(source)
+
+    # --- deciding and doing ---------------------------------------------------------------------
+
+    def dispatch(self, event: does.Event) -> None:
+        """Let the state machine answer an event; events that its actions cause wait in line."""
+        self._queue.append(event)
+        if len(self._queue) > 1:
+            return
+        while self._queue:
+            self._state, actions = lifecycle.step(
+                self._state, self._queue[0], time.monotonic(), self._policy
+            )
+            self._reporter.state_is(self._state)
+            for action in actions:
+                self._carry_out(action)
+            self._queue.popleft()
+
+    def _carry_out(self, action: does.Action) -> None:
+        match action:
+            case Order.PREPARE:
+                if self._state.reload is Reload.PREPARING:
+                    self._reporter.reload_began()
+                self.services.watcher.reading()
+                runs = self._state.phase is AgentPhase.RUNNING
+                self._config_manager.prepare(runs=runs)
+            case Order.ABANDON_PREPARATION:
+                self._config_manager.abandon()
+            case Order.ACTIVATE | Order.RESTORE | Order.ROLL_BACK:
+                self._put_in_force(action)
+            case Order.PLACE_STEP:
+                self._config_manager.place_step()
+            case Order.VERIFY:
+                self._end_reload()
+                self.services.verifier.verify(self._config_manager.expectation)
+            case Order.CONCLUDE_VERIFICATION:
+                self.services.verifier.conclude()
+            case Order.SPAWN:
+                self._spawn()
+            case does.SignalKeepalived(signal=number):
+                self._signal_keepalived(number)
+            case does.SignalGroup(signal=number):
+                if self.pid is not None:
+                    process.signal_group(self.pid, number)
+            case Order.CHECK_GROUP:
+                self._check_group()
+            case Order.RELEASE_ADDRESSES:
+                self._config_manager.release_addresses()
+            case does.EndReload():
+                self._end_reload()
+                self._reporter.reload_ended(action)
+            case does.TellRestart() | does.ScheduleRestart():
+                self._tell_restart(action)
+            case does.Finish():
+                self.finish = action
+            case _:
+                assert_never(action)
+
+    def _put_in_force(self, order: Order) -> None:
+        if order is Order.ACTIVATE:
+            self._config_manager.activate()
+        elif order is Order.RESTORE:
+            self._config_manager.restore()
+        else:
+            self._config_manager.roll_back()
+        self.services.configure()
+
+    def restart(self, reason: str) -> bool:
+        """Have keepalived started anew; return False where something else is under way."""
+        self.dispatch(does.RestartWanted(reason=reason))
+        return self._state.phase is AgentPhase.RESTARTING
+
+    def _tell_restart(self, action: does.TellRestart | does.ScheduleRestart) -> None:
+        if isinstance(action, does.ScheduleRestart):
+            delay = round(action.delay, 1)
+            self._log.warning("restart.scheduled", attempt=action.attempt, delay=delay)
+            return
+        self._log.warning("keepalived.restarting", reason=action.reason)
+        text = f"keepalived was ended to be started anew: {action.reason}"
+        self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
+
+    def _end_reload(self) -> None:
+        for each in self.services:
+            each.reload_ended()
+
+    def _signal_keepalived(self, number: signal.Signals) -> None:
+        if self.pid is None:
+            return
+        is_reload = number is signal.SIGHUP
+        if is_reload:
+            self._transition_causes.reloaded(time.monotonic())
+        else:
+            stops = self._state.phase is AgentPhase.STOPPING
+            text = "the agent stops" if stops else "keepalived is started again"
+            self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
+            for each in self.services:
+                each.keepalived_ends()
+        process.signal_process(self.pid, number)
+        if is_reload:
+            for each in self.services:
+                each.reload_began()  # asks whether it still answers, after that
+
+    def kill_keepalived(self) -> None:
+        """End keepalived's process group at once: it hangs."""
+        hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")
+        self._transition_causes.ends(hangs)
+        if self.pid is not None:
+            process.signal_group(self.pid, signal.SIGKILL)
+
+    def _check_group(self) -> None:
+        if self.pid is None or not process.group_exists(self.pid):
+            self.dispatch(Occurrence.GROUP_GONE)
+
+    def _spawn(self) -> None:
+        active = self._config_manager.active
+        if active is None:
+            raise AgentError("internal error: nothing to start keepalived with")
+        self.services.link_watch.keepalived_starts()
+        try:
+            pid = self.child.spawn(active, self._config_manager.environment)
+        except AgentError as error:
+            self._log.error("keepalived.spawn_failed", error=str(error))
+            self.dispatch(does.SpawnFailed(exit_code=error.exit_code))
+            return
+        self._reporter.keepalived_started(pid)
+        garbage.start_is_over()
+        self.dispatch(does.Spawned(pid=pid))
+
+    def abandon(self) -> None:
+        """End keepalived and release its addresses after a bug of the agent, as well as it goes.
+
+        Otherwise they would stay on the interface where the agent is PID 1: its end kills
+        everything.
+        """
+        if self.pid is None:
+            return
+        for signum, grace in (
+            (signal.SIGTERM, self._policy.stop_grace),
+            (signal.SIGKILL, self._policy.kill_grace),
+        ):
+            process.signal_group(self.pid, signum)
+            deadline = time.monotonic() + grace
+            while process.group_exists(self.pid) and time.monotonic() < deadline:
+                list(process.reap())
+                time.sleep(self._policy.clear_interval)
+        self._config_manager.release_addresses()

@@ -1,1 +1,0 @@
-"""Touches the machine. Decides nothing."""

@@ -1,0 +1,1 @@
+"""VRRP on the wire: adverts, frames, the socket filter, timers."""

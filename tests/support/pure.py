@@ -1,0 +1,21 @@
+"""The modules that decide, by the contract in pyproject.toml: ``python -m tests.support.pure``."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_CONTRACT = "what decides touches neither the machine nor the clock"
+
+
+def files() -> tuple[str, ...]:
+    """Return their paths, relative to the checkout."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    (found,) = (each["source_modules"] for each in contracts if each["name"] == _CONTRACT)
+    return tuple(f"{each.replace('.', '/')}.py" for each in found)
+
+
+if __name__ == "__main__":
+    print(",".join(files()))
