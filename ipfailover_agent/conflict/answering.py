@@ -21,7 +21,6 @@ address.
 from __future__ import annotations
 
 import zlib
-from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final, assert_never
 
 from msgspec import Struct, field
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import HostFacts, KeepalivedConfig
 
 _SILENT: Final = 2  # questions for a holder's own address: one may have been lost
-
-Link = tuple[IPv4Network | IPv6Network, IPAddress]
-"""A network of the interface, and the address of this node that asks in it."""
 
 
 class AnsweringPolicy(Struct, frozen=True, kw_only=True):
@@ -153,7 +149,7 @@ class Answering(Struct, frozen=True, kw_only=True):
 
     inquiries: Mapping[IPAddress, AddressQuestion] = field(default_factory=dict)
     holders: Mapping[IPAddress, AddressQuestion] = field(default_factory=dict)
-    links: tuple[Link, ...] = ()
+    links: tuple[contexts.Link, ...] = ()
     past: Mapping[IPAddress, float] = field(default_factory=dict)
     looked_at: float | None = None
     reported_at: float | None = None
@@ -175,7 +171,7 @@ class AddressesConfigured(Struct, frozen=True, kw_only=True):
     """Other addresses, or another network: ``instances`` by address; ``links`` as above."""
 
     instances: Mapping[IPAddress, str]
-    links: tuple[Link, ...]
+    links: tuple[contexts.Link, ...]
 
 
 class Due(Struct, frozen=True, kw_only=True):

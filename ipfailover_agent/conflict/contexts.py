@@ -5,26 +5,23 @@ keepalived's behaviour as in 2.2.7 (vrrp.c: vrrp_check_packet, vrrp_state_master
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 
 from ipfailover_agent.conflict import announcing
-from ipfailover_agent.model import ConflictMode, Family, family_of
+from ipfailover_agent.model import ConflictMode, Family, IPAddress, family_of
 from ipfailover_agent.text import shown_without
 from ipfailover_agent.vrrp import packets, timers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from ipaddress import IPv4Network, IPv6Network
 
-    from ipfailover_agent.conflict.answering import Link
     from ipfailover_agent.model import (
         HostFacts,
         InterfaceAddress,
-        IPAddress,
         KeepalivedConfig,
         VrrpInstance,
     )
@@ -33,6 +30,9 @@ if TYPE_CHECKING:
 _LEAST_PRIORITY: Final = 0
 _VERSIONS: Final = (2, 3)
 _IPV6: Final = 6
+
+Link = tuple[IPv4Network | IPv6Network, IPAddress]
+"""A network of the interface, and the address of this node that asks in it."""
 
 
 def is_from_segment(advert: Advert, peers: Collection[IPAddress] = ()) -> bool:
