@@ -30,7 +30,7 @@ demo: $(READY) ## three nodes, real keepalived, an address moving before your ey
 demo-live: $(READY) ## the same, until Ctrl-C
 	@$(BIN)/python -m tests.lab.demo --live
 
-test: lint types imports ## everything: style, types, all tests with real keepalived, coverage (24 minutes on two cores)
+test: lint types imports ## everything: style, types, all tests with real keepalived, coverage (15 minutes on two cores)
 	@$(BIN)/coverage erase
 	@$(BIN)/python -m compileall -q ipfailover_agent
 	$(BIN)/python -m tests.lab.kit.privileged -- $(BIN)/python -m tests.support.suite

@@ -1,6 +1,6 @@
 """The errors, with a message for people, and the exit code that each of them ends with.
 
-Core raises, ``agent`` and ``cli`` catch; nothing in between swallows. Messages are lower case,
+A command catches them; a service logs one, or makes it a verdict. Messages are lower case,
 without a full stop, and say "cannot X: why" with the variable and the value concerned.
 """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from ipfailover_agent import terminal
-from ipfailover_agent.config import budget, config_test, old_reading, prepare
+from ipfailover_agent.config import budget, config_test, prepare, shell_reading
 from ipfailover_agent.errors import (
     AgentError,
     ExitCode,
@@ -22,8 +22,8 @@ from ipfailover_agent.keepalived import protocol
 from ipfailover_agent.peers import peers_once
 
 if TYPE_CHECKING:
-    from ipfailover_agent.config.old_reading import OldReading
     from ipfailover_agent.config.prepare import Attempt, Candidate, Options
+    from ipfailover_agent.config.shell_reading import OldReading
     from ipfailover_agent.peers.names import LookupResult
 
 _TEST_SECONDS = 10.0
@@ -56,7 +56,7 @@ def _look(options: Options, *, compare_old: bool) -> _CheckOutcome:
     is_seen = not isinstance(attempt.outcome, SystemRefusedError)
     if compare_old and is_seen and attempt.variables is not None:
         values = attempt.variables.values
-        old = old_reading.read(values, prepare.look_for((), old_reading.interfaces(values)))
+        old = shell_reading.read(values, prepare.look_for((), shell_reading.interfaces(values)))
     return _CheckOutcome(
         candidate=attempt.candidate,
         problems=problems,

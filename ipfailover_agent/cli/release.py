@@ -79,7 +79,7 @@ def _remove_rules(settings: Settings | None) -> None:
         nft_commands,
     )
     from ipfailover_agent.firewall.service import remove_all  # noqa: PLC0415 - likewise
-    from ipfailover_agent.vrrp.signatures import TABLE  # noqa: PLC0415 - likewise
+    from ipfailover_agent.firewall.signatures import TABLE  # noqa: PLC0415 - likewise
 
     def tell(report: accept_rules.Report) -> None:
         match report:

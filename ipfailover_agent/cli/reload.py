@@ -21,7 +21,7 @@ class _NoReloadVerdictError(AgentError):
 
 
 def reload(run_directory: str, timeout: float) -> int:
-    """Send SIGHUP, wait at most ``timeout`` seconds, print the verdict; return 0 or 78.
+    """Send SIGHUP, wait at most ``timeout`` seconds, print the verdict; return 0, 78 or 75.
 
     The agent counts reloads that it starts and ends, and reports a start before it reads anything:
     a reload that ends with a higher number than had started before the signal has read what was

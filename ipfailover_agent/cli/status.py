@@ -12,7 +12,7 @@ import click
 from msgspec import convert
 
 from ipfailover_agent import terminal
-from ipfailover_agent.conflict import holding
+from ipfailover_agent.conflict import holder_text
 from ipfailover_agent.errors import ExitCode
 from ipfailover_agent.status.running import find_agent, read_status, unseen
 from ipfailover_agent.status.status_model import HolderStatus
@@ -177,7 +177,7 @@ def _silent(instances: list[dict[str, Any]]) -> list[str]:
     """Return the addresses for which no host answers; those of one holder together."""
     silent = (one for each in instances for one in each.get("unanswered", ()))
     rows = ((one["holder"], one["address"], one["since"]) for one in silent)
-    return [text for _, text in holding.silences(rows)]
+    return [text for _, text in holder_text.silences(rows)]
 
 
 def _indented(texts: list[str], columns: int) -> Iterator[str]:
@@ -242,11 +242,11 @@ def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[
     if not instances or at is None:
         return
     every = [
-        holding.holders(convert(each["holders"], list[HolderStatus]), at) for each in instances
+        holder_text.holders(convert(each["holders"], list[HolderStatus]), at) for each in instances
     ]
-    for group in holding.grouped(every):
+    for group in holder_text.grouped(every):
         addresses = [text for each in group.members for text in instances[each]["addresses"]]
-        lead = f"holder of {{}}: {holding.words(group.holders)}"
+        lead = f"holder of {{}}: {holder_text.words(group.holders)}"
         room = None if is_whole else columns - len(lead)
         shown = " ".join(addresses) if is_whole else terminal.addresses(addresses, room)
         yield from terminal.fold(harmless(lead.format(shown)), columns, "  ")

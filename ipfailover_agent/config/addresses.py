@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ipfailover_agent.config import old_reading
+from ipfailover_agent.config import shell_reading
 from ipfailover_agent.errors import Problem
 
 if TYPE_CHECKING:
@@ -150,11 +150,11 @@ class _Expander:
     def _is_read_alike(self, element: str, addresses: Sequence[IPAddress]) -> bool:
         """Return whether the shell image read the same of it, or nothing at all."""
         if not _PLAIN.fullmatch(element):  # a valid address of this form was always read alike
-            emitted = old_reading.emitted(element)
+            emitted = shell_reading.emitted(element)
             if emitted == ():
                 self._newly_read.append(element)
                 return True
-            if emitted is None or old_reading.parse_emitted(emitted) != tuple(addresses):
+            if emitted is None or shell_reading.parse_emitted(emitted) != tuple(addresses):
                 return False
         self._renumbers = self._renumbers or bool(self._newly_read)
         return True
@@ -172,11 +172,11 @@ class _Expander:
 
     def _refuse(self, part: str, element: str, error: AddressError) -> None:
         """Note a fault in a part of an element, with what the shell image made of the element."""
-        emitted = old_reading.emitted(element)
+        emitted = shell_reading.emitted(element)
         if emitted == ():
             self._left_out.append(error.problem(self._variable, part))
             return
-        served = old_reading.parse_emitted(emitted or ())
+        served = shell_reading.parse_emitted(emitted or ())
         old = f"the old image served {describe(served)}" if served else "the old image misread it"
         reason = f"{error.reason}; {old}"
         self._problems.append(AddressError(reason, error.instead).problem(self._variable, part))

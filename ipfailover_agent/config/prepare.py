@@ -1,6 +1,6 @@
 """From variables to a candidate: everything that ``run`` and the commands share.
 
-Reads sources and the host, asks core, keeps no state.
+It reads sources and the host, has them planned and rendered, and keeps no state.
 """
 
 from __future__ import annotations

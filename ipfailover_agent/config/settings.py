@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from ipfailover_agent.config import old_reading, variables
+from ipfailover_agent.config import shell_reading, variables
 from ipfailover_agent.config.addresses import Expansion
 from ipfailover_agent.config.values import Fields
 from ipfailover_agent.errors import SettingsError
@@ -108,7 +108,7 @@ def _relate(fields: Fields, settings: Settings, addresses: Expansion) -> None:
 def _relate_groups(fields: Fields, settings: Settings, addresses: Expansion) -> None:
     """Say where nodes with the shell image would not agree while a cluster is updated."""
     value = fields.text(_ADDRESSES, separators="\n\t")
-    regroups = settings.address_groups and addresses.newly_read and old_reading.emitted(value)
+    regroups = settings.address_groups and addresses.newly_read and shell_reading.emitted(value)
     if addresses.renumbers or regroups:
         fields.warn(
             _ADDRESSES,

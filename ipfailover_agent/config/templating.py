@@ -1,4 +1,4 @@
-"""Finds templates, the user's before the packaged ones, and has core fill them."""
+"""Finds templates, the user's before the packaged ones, and has ``renderer`` fill them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one table of settings: every environment variable that the agent reads, a row each.
 
 The rows are in the order in which people should meet them. A test holds README's table against
-them; ``settings`` reads by them, and knows what several of them mean together.
+them; ``settings`` reads by them, and has the rules between several of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from msgspec import Struct
 
 from ipfailover_agent.config import values
-from ipfailover_agent.config.old_reading import shell_number
+from ipfailover_agent.config.shell_reading import shell_number
 from ipfailover_agent.model import ConflictMode, MissingScript, OnInvalid
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """Which node may hold an address: events of one VRRP instance -> what to do about its rivals.
 
-:func:`step` is pure. The agent feeds it events as they happen, with the monotonic time, and
+:func:`step` is pure. ``Contests`` passes events as they happen, with the monotonic time, and
 carries out the actions in order. ``Contest.deadline`` is when to send ``DEADLINE_PASSED``.
 An instance begins with ``Contest(context=...)``, unheld, and so it does whenever keepalived is
-started.
+started; only where keepalived is started anew at once, an instance that is held stays so.
 
 The rules, with the default delays. D is the instance's master-down interval (3 advert intervals
 and the skew time), A the advert interval, "yields" means that the hold file is set.

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from ipfailover_agent.conflict import causes, contexts, evidence, fsm, held, master
 from ipfailover_agent.conflict import state as conflict
 from ipfailover_agent.conflict.advert_listener import SOURCE
-from ipfailover_agent.conflict.announcements import AddressAnnouncer
+from ipfailover_agent.conflict.announcer import AddressAnnouncer
 from ipfailover_agent.conflict.answer_monitor import AnswerMonitor
 from ipfailover_agent.conflict.contexts import is_from_segment
-from ipfailover_agent.conflict.farewells import Farewells
+from ipfailover_agent.conflict.farewell_sender import Farewells
 from ipfailover_agent.conflict.own_adverts import OwnAdvertMonitor
 from ipfailover_agent.conflict.rival_news import RivalNews
 from ipfailover_agent.conflict.state import (
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from ipfailover_agent.conflict.advert_listener import AdvertListener
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.firewall.shields import Shields
+    from ipfailover_agent.holds import Holds
     from ipfailover_agent.keepalived.dump import InstanceDump
     from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
+    from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.model import HostFacts, IPAddress
     from ipfailover_agent.service import Common
     from ipfailover_agent.status.status_model import RivalStatus, UnansweredStatus
-    from ipfailover_agent.supervisor.holds import Holds
-    from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.vrrp.packet_socket import Frame
     from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ipfailover_agent.conflict.strays import StrayClaim
     from ipfailover_agent.keepalived.dump import InstanceDump
     from ipfailover_agent.keepalived.instance_states import InstanceStates
+    from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.lease.service import Leases
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.service import Common
-    from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.vrrp.packets import Advert, Announcement
 
 _LOOK_EVERY: Final = 0.9  # seconds, while other nodes advertise: at each advert of one of them

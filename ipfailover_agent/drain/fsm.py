@@ -1,6 +1,6 @@
 """Drains: an operator keeps instances in FAULT while other nodes serve their addresses.
 
-:func:`step` is pure. The agent feeds it requests, configurations, adverts and time, and carries
+:func:`step` is pure. ``Drains`` passes requests, configurations, adverts and time, and carries
 out the actions in order. The rules for one instance:
 
 ===========  =====================================  ===========================================

@@ -1,7 +1,7 @@
 """Takes requests to drain, and holds instances while other nodes serve their addresses.
 
-:mod:`drain.fsm` decides. This reads request files and the record, feeds the decisions what
-is heard, and carries out their actions. Nothing here raises.
+:mod:`drain.fsm` decides. This module reads request files and the record, passes adverts on,
+and carries out the actions. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.advert_listener import AdvertListener
     from ipfailover_agent.conflict.contexts import ContestContext
+    from ipfailover_agent.holds import Holds
     from ipfailover_agent.keepalived.instance_states import InstanceState
     from ipfailover_agent.service import Common
-    from ipfailover_agent.supervisor.holds import Holds
     from ipfailover_agent.vrrp.packets import Advert
 
 _ANSWERS_KEPT: Final = 64

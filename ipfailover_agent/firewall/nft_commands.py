@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from ipfailover_agent.firewall.signatures import TABLE
 from ipfailover_agent.vrrp.packets import CARP_COUNT, CARP_FIRST, CARP_LENGTH
-from ipfailover_agent.vrrp.signatures import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ipfailover_agent.firewall.ruleset import Accepted, Rule, Table
-    from ipfailover_agent.vrrp.signatures import Signature
+    from ipfailover_agent.firewall.signatures import Signature
 
 _PROTOCOL: Final = 112  # IANA: VRRP
 _CHANGES_PER_COMMAND: Final = 200  # an argument of a program holds 128 KiB, a change 350 bytes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.vrrp.signatures import TABLE
+from ipfailover_agent.firewall.signatures import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 
 from ipfailover_agent.conflict.contexts import is_from_segment
-from ipfailover_agent.vrrp.signatures import LISTED, Signature
+from ipfailover_agent.firewall.signatures import LISTED, Signature
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

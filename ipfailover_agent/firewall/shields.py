@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.errors import AgentError, NotPermittedError
 from ipfailover_agent.firewall import shield
 from ipfailover_agent.firewall.shield import Shield
+from ipfailover_agent.firewall.signatures import TABLE
 from ipfailover_agent.linux import process
 from ipfailover_agent.model import ConflictMode
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.status_model import Protection, StatusPart
-from ipfailover_agent.vrrp.signatures import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.firewall.nft import NftRun
+    from ipfailover_agent.firewall.signatures import Signature
     from ipfailover_agent.keepalived.instance_states import InstanceStates
+    from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.linux.process import ChildExit
     from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.service import Common
-    from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.vrrp.packets import Advert, Carp
-    from ipfailover_agent.vrrp.signatures import Signature
 
 _LOOK_INTERVAL: Final = 10.0  # at the sockets of this network, and at what was refused
 _CLOSE_LOOK: Final = 1.0  # the same, while there is something to drop

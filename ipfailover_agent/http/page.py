@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from ipfailover_agent import terminal
 from ipfailover_agent.config import templating
-from ipfailover_agent.conflict import holding
+from ipfailover_agent.conflict import holder_text
 from ipfailover_agent.http import messages
 from ipfailover_agent.model import VrrpState
-from ipfailover_agent.status import health, readiness
+from ipfailover_agent.status import probe_answers, readiness
 from ipfailover_agent.status.readiness import InstanceFacts
 from ipfailover_agent.text import counted, duration, times
 
@@ -87,11 +87,11 @@ def _template() -> jinja2.Template:
     )
     environment.globals |= {
         "clock": clock,
-        "first": health.first,
+        "first": probe_answers.first,
         "holder_style": holder_style,
         "look_of": look_of,
         "states": terminal.states,
-        "words": holding.words,
+        "words": holder_text.words,
     }
     return environment.get_template("status.html.j2")
 
@@ -104,7 +104,7 @@ class Page:
         self.node = node
         self.now = datetime.fromisoformat(status.written_at)
         self.holders = tuple(
-            holding.holders(each.holders, status.written_at) for each in status.instances
+            holder_text.holders(each.holders, status.written_at) for each in status.instances
         )
         self._present = seen.present
 
@@ -133,11 +133,11 @@ class Page:
         )
 
     @property
-    def groups(self) -> tuple[holding.Group, ...]:
+    def groups(self) -> tuple[holder_text.Group, ...]:
         """Return the overview of many instances: a part for each holder."""
-        return holding.grouped(self.holders) if len(self.holders) > _MANY else ()
+        return holder_text.grouped(self.holders) if len(self.holders) > _MANY else ()
 
-    def size(self, group: holding.Group) -> str:
+    def size(self, group: holder_text.Group) -> str:
         """Return how many addresses a part of the overview has."""
         count = sum(len(self.status.instances[each].addresses) for each in group.members)
         return counted(count, "address")
@@ -173,7 +173,7 @@ class Page:
             found.append(instance.held)
         if instance.drained:
             found.append(f"drained: {instance.drained}")
-        for since, text in holding.silences(
+        for since, text in holder_text.silences(
             (each.holder, each.address, each.since) for each in instance.unanswered
         ):
             found.append(f"for {self.since(since)}: {text}")
@@ -196,7 +196,7 @@ def look_of(state: str) -> tuple[str, str]:
     return _LOOKS.get(state, _OTHER)
 
 
-def holder_style(holders: tuple[holding.ShownHolder, ...]) -> str:
+def holder_style(holders: tuple[holder_text.ShownHolder, ...]) -> str:
     """Return the class of the style sheet: one holder is as it should be, none or two are not."""
     return "mute" if len(holders) == 1 else "fault" if holders else "other"
 

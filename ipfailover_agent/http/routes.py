@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.http import messages
-from ipfailover_agent.status import health, status_model
+from ipfailover_agent.status import probe_answers, status_model
 from ipfailover_agent.status.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ class Routes:
             may_wait: False: this is the last time, answer from what is there.
         """
         if request.path in {"/livez", "/readyz"}:
-            other = health.foreign(self._exchange.name, request.config)
+            other = probe_answers.foreign(self._exchange.name, request.config)
             if other is not None:
                 return _probe("ready" if request.path == "/readyz" else "live", other)
         if request.path == "/livez":
-            return _probe("live", health.live(self._exchange.beat, now))
+            return _probe("live", probe_answers.live(self._exchange.beat, now))
         if request.path not in {"/", "/metrics", "/readyz", "/status"}:
             return messages.refusal(404)
         look = self._exchange.look
@@ -56,7 +56,7 @@ class Routes:
 
 def _probe(good: str, verdict: Readiness) -> HttpResponse:
     status = 200 if verdict.is_ready else 503
-    return messages.text(status, *health.lines(verdict, good))
+    return messages.text(status, *probe_answers.lines(verdict, good))
 
 
 def _stale(age: float | None) -> HttpResponse:

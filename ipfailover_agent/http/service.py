@@ -18,10 +18,10 @@ from ipfailover_agent.status.status_model import NOTHING, ListenStatus, StatusPa
 
 if TYPE_CHECKING:
     from ipfailover_agent.http.server import Server
+    from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.model import ListenAddress
     from ipfailover_agent.service import Common
     from ipfailover_agent.status.reporter import Reporter
-    from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
 
 SOURCE = "http"
 _BEAT = 5.0  # seconds without anything to do after which the loop shows that it lives

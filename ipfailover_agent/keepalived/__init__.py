@@ -1,1 +1,1 @@
-"""keepalived: its lines, exit codes, dumps and life, without the agent's part in it."""
+"""keepalived: its lines, exit codes and dumps, and the state machine of its life."""

@@ -303,7 +303,7 @@ def _on_restart_wanted(
     if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.NONE:
         return state, ()
     state = replace(state, phase=AgentPhase.RESTARTING, deadline=now + policy.stop_grace)
-    return state, (does.TellRestart(reason=reason), does.SignalKeepalived(signal=signal.SIGTERM))
+    return state, (does.LogRestart(reason=reason), does.SignalKeepalived(signal=signal.SIGTERM))
 
 
 def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:

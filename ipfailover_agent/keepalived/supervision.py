@@ -1,6 +1,6 @@
 """The types of supervision: phases, events, actions, delays and what is remembered.
 
-``lifecycle`` decides with them, ``agent`` reports events and carries out actions.
+``lifecycle`` decides with them, ``Supervisor`` dispatches events and carries out actions.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class KeepalivedEnded(Struct, frozen=True, kw_only=True):
 class RestartWanted(Struct, frozen=True, kw_only=True):
     """keepalived cannot do its work as it runs, through no fault of its own: start it anew.
 
-    The mechanism that wants it repeats the event: while a reload is under way it is ignored.
+    The sender repeats the event: while a reload is under way it is ignored.
     """
 
     reason: str
@@ -220,7 +220,7 @@ class EndReload(Struct, frozen=True, kw_only=True):
     lines: tuple[str, ...] = ()
 
 
-class TellRestart(Struct, frozen=True, kw_only=True):
+class LogRestart(Struct, frozen=True, kw_only=True):
     """keepalived is about to be ended and started anew: say why."""
 
     reason: str
@@ -241,9 +241,7 @@ class Finish(Struct, frozen=True, kw_only=True):
     lines: tuple[str, ...] = ()
 
 
-Action = (
-    Order | SignalKeepalived | SignalGroup | EndReload | TellRestart | ScheduleRestart | Finish
-)
+Action = Order | SignalKeepalived | SignalGroup | EndReload | LogRestart | ScheduleRestart | Finish
 
 
 # --- the state ----------------------------------------------------------------------------------

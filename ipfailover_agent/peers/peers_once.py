@@ -1,4 +1,4 @@
-"""What commands know of a node beside its kernel: peers by name, and what an agent uses.
+"""What commands read of a node beside its kernel: peers by name, and what an agent uses.
 
 Every name is resolved once, with a deadline.
 """

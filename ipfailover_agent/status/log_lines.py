@@ -78,13 +78,15 @@ class ChildDied(Struct, frozen=True, kw_only=True):
     pid: int
 
 
-class VersionTold(Struct, frozen=True, kw_only=True):
+class VersionReported(Struct, frozen=True, kw_only=True):
     """keepalived's version."""
 
     version: str
 
 
-LogLine = Outranked | Outranks | CheckEnded | LinkChanged | ProcessExited | ChildDied | VersionTold
+LogLine = (
+    Outranked | Outranks | CheckEnded | LinkChanged | ProcessExited | ChildDied | VersionReported
+)
 
 
 def parse(line: bytes) -> LogLine | None:
@@ -119,7 +121,7 @@ def _parse_rest(text: str) -> LogLine | None:
     if match := _DIED.search(text):
         return ChildDied(pid=int(match[1]))
     if match := _VERSION.search(text):
-        return VersionTold(version=match[1])
+        return VersionReported(version=match[1])
     return None
 
 

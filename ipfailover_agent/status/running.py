@@ -1,4 +1,4 @@
-"""What other commands know of a running agent: its pid file and its status file."""
+"""What other commands read of a running agent: its pid file and its status file."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The status file is written, or gone, never older than its content would be. The run directory may
 be the host's, and outlives containers: so the ready file names the process that wrote it and when.
-The script ``image/ready.sh`` believes it only while that process runs.
+The script ``image/ready.sh`` uses it only while that process runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.linux import files, host
-from ipfailover_agent.status import health
+from ipfailover_agent.status import probe_answers
 from ipfailover_agent.text import one_line
 
 if TYPE_CHECKING:
@@ -79,6 +79,6 @@ class ReadyFile:
         """Replace the file."""
         self._due = now + _EVERY
         word = "ready" if ready.is_ready else "unready"
-        lines = health.first((*ready.reasons, *ready.notes))
+        lines = probe_answers.first((*ready.reasons, *ready.notes))
         head = f"{self._whose} {host.uptime():.2f} {word}"
         self._file.write("\n".join((head, *map(one_line, lines), "")))

@@ -95,7 +95,7 @@ class TransitionCauses(Struct):
                 is_told = self._exit is not None and self._exit.pid == pid
                 how = f" ({self._exit.how})" if self._exit and is_told else ""
                 self.child_death = f"its VRRP process died{how}"
-            case log_lines.VersionTold(version=version):
+            case log_lines.VersionReported(version=version):
                 self.keepalived_version = version
             case None:
                 pass

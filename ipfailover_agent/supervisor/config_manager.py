@@ -29,17 +29,17 @@ from ipfailover_agent.linux.captured_run import CapturedRun
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.service import Service
 from ipfailover_agent.supervisor import change, debounce, steps, verify
-from ipfailover_agent.supervisor.awaiting import SOURCE, SourceEar
+from ipfailover_agent.supervisor.source_listener import SOURCE, SourceEar
 from ipfailover_agent.text import listed
 
 if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import AddPeers, Candidate, Options, Variables
     from ipfailover_agent.health.service import Probes
+    from ipfailover_agent.holds import Holds
     from ipfailover_agent.keepalived.supervision import SupervisionPolicy
     from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.service import Common
     from ipfailover_agent.status.reporter import Reporter
-    from ipfailover_agent.supervisor.holds import Holds
     from ipfailover_agent.supervisor.verify import Expectation
 
 _AS_IT_IS = "keepalived's configuration stays as it is"
@@ -55,7 +55,7 @@ class _Preparation(Struct, kw_only=True):
 
 
 class ConfigManager(Service):
-    """Answers Prepare with PreparationEnded, through ``dispatch``."""
+    """Answers ``Order.PREPARE`` with ``PreparationEnded``, through ``dispatch``."""
 
     source = SOURCE
 

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.service import Contests
+    from ipfailover_agent.holds import Holds
     from ipfailover_agent.keepalived.dump import VrrpStatistics
     from ipfailover_agent.keepalived.instance_states import InstanceStates
+    from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.linux.link_monitor import Notice
     from ipfailover_agent.model import (
         HostFacts,
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
         KeepalivedConfig,
     )
     from ipfailover_agent.service import Common
-    from ipfailover_agent.supervisor.holds import Holds
-    from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
 
     _Sockets = tuple[Family, IPAddress | None, bool]  # the last: by unicast
 

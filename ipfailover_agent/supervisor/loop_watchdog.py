@@ -13,9 +13,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.errors import ExitCode
-from ipfailover_agent.keepalived import standstill
-from ipfailover_agent.keepalived.standstill import Standstill
 from ipfailover_agent.linux import process
+from ipfailover_agent.supervisor import standstill
+from ipfailover_agent.supervisor.standstill import Standstill
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -193,8 +193,8 @@ class Supervisor(Service):
             case does.EndReload():
                 self._end_reload()
                 self._reporter.reload_ended(action)
-            case does.TellRestart() | does.ScheduleRestart():
-                self._tell_restart(action)
+            case does.LogRestart() | does.ScheduleRestart():
+                self._log_restart(action)
             case does.Finish():
                 self.finish = action
             case _:
@@ -214,7 +214,7 @@ class Supervisor(Service):
         self.dispatch(does.RestartWanted(reason=reason))
         return self._state.phase is AgentPhase.RESTARTING
 
-    def _tell_restart(self, action: does.TellRestart | does.ScheduleRestart) -> None:
+    def _log_restart(self, action: does.LogRestart | does.ScheduleRestart) -> None:
         if isinstance(action, does.ScheduleRestart):
             delay = round(action.delay, 1)
             self._log.warning("restart.scheduled", attempt=action.attempt, delay=delay)

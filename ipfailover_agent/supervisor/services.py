@@ -13,8 +13,10 @@ from ipfailover_agent.drain.service import Drains
 from ipfailover_agent.firewall.service import Firewalls
 from ipfailover_agent.firewall.shields import Shields
 from ipfailover_agent.health.service import Probes
+from ipfailover_agent.holds import Holds
 from ipfailover_agent.http.service import Web
 from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
 from ipfailover_agent.lease.service import Leases
 from ipfailover_agent.peers.service import Peering
 from ipfailover_agent.service import Common, Service
@@ -22,11 +24,9 @@ from ipfailover_agent.status.reporter import Reporter
 from ipfailover_agent.status.status_model import together
 from ipfailover_agent.status.transition_causes import Sources, TransitionCauses
 from ipfailover_agent.supervisor.config_manager import ConfigManager
-from ipfailover_agent.supervisor.holds import Holds
-from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
+from ipfailover_agent.supervisor.input_watch import Watcher
 from ipfailover_agent.supervisor.link_watch import LinkWatch
-from ipfailover_agent.supervisor.verification import Verifier
-from ipfailover_agent.supervisor.watcher import Watcher
+from ipfailover_agent.supervisor.verifier import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -3,7 +3,7 @@
 A reload of keepalived 2.2.7 goes through the instances in the order of the *old* file. From each
 it removes the addresses that the instance no longer has, and then adds those that are new to it.
 An address whose new instance comes before its old one is found to be there, and is removed a
-moment later: no node holds it, keepalived believes that it does, and no number of further reloads
+moment later: no node holds it, keepalived counts it as set, and no number of further reloads
 mends that.
 
 So the old configuration is given once more in an order in which every address leaves its old

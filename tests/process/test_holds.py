@@ -9,9 +9,9 @@ import pytest
 import structlog
 
 from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.holds import Holds
 from ipfailover_agent.keepalived import track
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.supervisor.holds import Holds
 from tests.support.services import common
 
 if TYPE_CHECKING:

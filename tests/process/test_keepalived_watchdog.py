@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
 from ipfailover_agent.linux import process
-from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
 from tests.support.services import common
 
 if TYPE_CHECKING:

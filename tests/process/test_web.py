@@ -17,7 +17,7 @@ from tests.unit.test_reporter import Told
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
+    from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
 
 LOADED = (
     server,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ipfailover_agent.config import old_reading
+from ipfailover_agent.config import shell_reading
 from ipfailover_agent.config.addresses import MAX_ADDRESSES, expand
 from ipfailover_agent.config.values import Fields, peers
 
@@ -55,10 +55,10 @@ def test_plain_addresses_were_always_read_alike(
 ) -> None:
     """Addresses one by one mean the same to both images, but for a final ``::``."""
     texts = [text for text in map(str, addresses) if not text.endswith("::")]
-    emitted = old_reading.emitted(separator.join(texts))
+    emitted = shell_reading.emitted(separator.join(texts))
 
     assert emitted is not None
-    assert expand(separator.join(texts)).addresses == old_reading.parse_emitted(emitted)
+    assert expand(separator.join(texts)).addresses == shell_reading.parse_emitted(emitted)
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 0xFFFF - 300))
@@ -73,7 +73,9 @@ def test_ranges_hold_every_address_between_their_ends(one: int, other: int, hext
         values = [int(each) for each in expansion.addresses]
         assert expansion.problems == ()
         assert list(range(values[0], values[0] + last - first + 1)) == values
-        assert expansion.addresses == old_reading.parse_emitted(old_reading.emitted(text) or ())
+        assert expansion.addresses == shell_reading.parse_emitted(
+            shell_reading.emitted(text) or ()
+        )
 
 
 @given(VALUES)
@@ -88,10 +90,10 @@ def test_an_accepted_element_was_read_alike_or_not_at_all(value: str) -> None:
     if expansion.problems or expansion.left_out_by_old:
         return
     ours = expansion.addresses
-    emitted = old_reading.emitted(value)
+    emitted = shell_reading.emitted(value)
 
     assert emitted is not None
-    old = old_reading.parse_emitted(emitted)
+    old = shell_reading.parse_emitted(emitted)
     assert len(old) == len(emitted)
     assert set(old) <= set(ours)
     known = set(old)
@@ -106,7 +108,7 @@ def test_what_may_be_left_out_was_left_out_by_the_old_image(value: str) -> None:
     expansion = expand(value)
     if expansion.problems:
         return
-    old = old_reading.parse_emitted(old_reading.emitted(value) or ())
+    old = shell_reading.parse_emitted(shell_reading.emitted(value) or ())
 
     known = set(old)
     assert [each for each in expansion.addresses if each in known] == list(old)
@@ -141,5 +143,5 @@ def test_any_text_is_a_list_of_peers_or_refused(value: str) -> None:
 @given(TEXTS | VALUES)
 def test_the_old_reading_follows_any_text(value: str) -> None:
     """The model of the shell image never fails, whatever it is asked."""
-    old_reading.shell_number(value)
-    old_reading.emitted(value)
+    shell_reading.shell_number(value)
+    shell_reading.emitted(value)

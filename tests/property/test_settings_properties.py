@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ipfailover_agent.config import old_reading, variables
+from ipfailover_agent.config import shell_reading, variables
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.errors import SettingsError
 from tests.support.vectors import host_facts
@@ -96,7 +96,7 @@ def test_parsing_twice_gives_the_same(environment: dict[str, str]) -> None:
 @given(ENVIRONMENTS)
 def test_the_old_reading_follows_any_environment(environment: dict[str, str]) -> None:
     """``check --compare-old`` works on whatever is refused."""
-    for each in old_reading.read(environment, NODE).instances:
+    for each in shell_reading.read(environment, NODE).instances:
         assert len(each.served) <= len(each.addresses)
 
 
@@ -112,7 +112,7 @@ def test_valid_input_is_read_alike(
         "HA_EXCLUDED_VRRP_IDS": " ".join(map(str, excluded)),
     }
     ours = parse(environment)
-    old = old_reading.read(environment, NODE).instances
+    old = shell_reading.read(environment, NODE).instances
 
     assert ours.virtual_addresses == tuple(address for each in old for address in each.served)
     assert len(old) == (min(groups, count) if groups else count)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ipfailover_agent.cli.main import cli
-from ipfailover_agent.config import listen, old_reading, settings, variables
+from ipfailover_agent.config import listen, settings, shell_reading, variables
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.http import messages
 from ipfailover_agent.keepalived.supervision import SupervisionPolicy
@@ -214,7 +214,7 @@ def test_an_environment_is_read_without_a_word_and_as_the_old_image_read_it(name
     parsed = settings.parse(environment)
     config = plan(parsed, NODE)
     assert () == (*parsed.warnings, *config.reports, *config.degraded)
-    old = old_reading.read(environment, NODE)
+    old = shell_reading.read(environment, NODE)
     ours = {
         each.virtual_router_id: {held.address for held in each.all_addresses}
         for each in config.instances

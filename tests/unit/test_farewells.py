@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from ipfailover_agent.config.planner import plan
-from ipfailover_agent.conflict.farewells import Farewells
+from ipfailover_agent.conflict.farewell_sender import Farewells
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.model import Settings, VrrpState
 from ipfailover_agent.vrrp.packets import Advert, parse_frame

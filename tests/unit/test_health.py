@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.status import health
+from ipfailover_agent.status import probe_answers
 from ipfailover_agent.status.exchange import STANDS_STILL
 from ipfailover_agent.status.readiness import Readiness
 from tests.support.observed import instance, observation
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 def test_a_loop_that_runs_is_alive_and_one_that_stands_still_is_not() -> None:
     """Nothing else counts: keepalived is ours to restart."""
-    assert health.live(100.0, 100.0 + STANDS_STILL - 0.1).is_ready
-    still = health.live(100.0, 120.0)
-    assert ("not live", "the agent's loop has been standing still for 20 s") == health.lines(
-        still, "live"
-    )
+    assert probe_answers.live(100.0, 100.0 + STANDS_STILL - 0.1).is_ready
+    still = probe_answers.live(100.0, 120.0)
+    assert (
+        "not live",
+        "the agent's loop has been standing still for 20 s",
+    ) == probe_answers.lines(still, "live")
 
 
 @pytest.mark.parametrize(
@@ -29,13 +30,13 @@ def test_a_loop_that_runs_is_alive_and_one_that_stands_still_is_not() -> None:
 )
 def test_a_probe_may_name_whom_it_means(name: str | None, config: str | None) -> None:
     """Before anything is in force nobody knows the name."""
-    assert health.foreign(name, config) is None
+    assert probe_answers.foreign(name, config) is None
 
 
 @pytest.mark.parametrize("config", ["other", ""])
 def test_a_probe_that_means_another_deployment_is_told_so(config: str) -> None:
     """With both names."""
-    verdict = health.foreign("edge", config)
+    verdict = probe_answers.foreign("edge", config)
     assert verdict is not None
     text = f"this is the agent of 'edge', not of {config!r}: give each its own port"
     assert (text,) == verdict.reasons
@@ -43,7 +44,7 @@ def test_a_probe_that_means_another_deployment_is_told_so(config: str) -> None:
 
 def probed(status: AgentStatus) -> tuple[str, ...]:
     """Return what /readyz answers for a status."""
-    return health.lines(Readiness(reasons=status.reasons, notes=status.notes), "ready")
+    return probe_answers.lines(Readiness(reasons=status.reasons, notes=status.notes), "ready")
 
 
 @pytest.mark.parametrize(

@@ -520,7 +520,7 @@ RESTART = does.RestartWanted(reason="eth0 is another interface now")
 def test_a_restart_ends_keepalived_and_prepares_at_once() -> None:
     """In an orderly way, without a back-off, and it is no failed attempt."""
     state, actions = to_running(RESTART)
-    told = does.TellRestart(reason="eth0 is another interface now")
+    told = does.LogRestart(reason="eth0 is another interface now")
     assert (AgentPhase.RESTARTING, (told, TERM)) == (state.phase, actions)
     ended = does.KeepalivedEnded(exit_code=0)
     state, actions = to_running(RESTART, ended, Occurrence.GROUP_GONE)

@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.prepare import Candidate
 from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.holds import Holds
 from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.model import IPAddress, Settings, VrrpState
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.supervisor import link_facts
-from ipfailover_agent.supervisor.holds import Holds
 from ipfailover_agent.supervisor.link_state import LinkFacts
 from ipfailover_agent.supervisor.link_watch import REASON, LinkWatch
 from tests.support.services import common

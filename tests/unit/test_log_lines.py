@@ -15,7 +15,7 @@ from ipfailover_agent.status.log_lines import (
     Outranked,
     Outranks,
     ProcessExited,
-    VersionTold,
+    VersionReported,
 )
 
 SAID: dict[str, LogLine] = {
@@ -53,7 +53,7 @@ SAID: dict[str, LogLine] = {
     "pid 9 exited with status 1": ProcessExited(pid=9, how="status 1"),
     "VRRP child process(9) died: Exiting": ChildDied(pid=9),
     "VRRP child process(9) died: Respawning": ChildDied(pid=9),
-    "Starting Keepalived v2.2.7 (01/16,2022)": VersionTold(version="2.2.7"),
+    "Starting Keepalived v2.2.7 (01/16,2022)": VersionReported(version="2.2.7"),
 }
 NOTHING = (
     "",

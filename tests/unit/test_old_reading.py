@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from ipfailover_agent import model
-from ipfailover_agent.config import old_reading
+from ipfailover_agent.config import shell_reading
 from tests.support.vectors import RecordedInstance, Vector, host_facts, load_vectors
 
 NODE = host_facts({"ens3": ["192.168.55.10/24"]})
@@ -16,7 +16,7 @@ NODE = host_facts({"ens3": ["192.168.55.10/24"]})
 @pytest.mark.parametrize("vector", load_vectors(), ids=str)
 def test_every_recorded_vector_is_reproduced(vector: Vector) -> None:
     """Interface, node address, names, ids, addresses, password and peers are as recorded."""
-    reading = old_reading.read(vector.env, vector.facts)
+    reading = shell_reading.read(vector.env, vector.facts)
 
     assert vector.old_image.interface == reading.interface
     assert vector.old_image.node_address == reading.node_address
@@ -34,7 +34,7 @@ def test_every_recorded_vector_is_reproduced(vector: Vector) -> None:
 
 
 def addresses(value: str) -> list[str] | None:
-    texts = old_reading.emitted(value)
+    texts = shell_reading.emitted(value)
     return None if texts is None else list(texts)
 
 
@@ -75,8 +75,8 @@ def test_address_texts_are_emitted_as_the_image_did(
 
 def test_a_long_range_is_followed_for_a_while_only() -> None:
     """The image would have run out of memory; the model must not."""
-    assert len(addresses("10.0.0.1-999999999999") or []) == old_reading.MAX_EMITTED
-    assert len(addresses("fd00::1-FFFFFFFFFFFF") or []) == old_reading.MAX_EMITTED
+    assert len(addresses("10.0.0.1-999999999999") or []) == shell_reading.MAX_EMITTED
+    assert len(addresses("fd00::1-FFFFFFFFFFFF") or []) == shell_reading.MAX_EMITTED
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_long_range_is_followed_for_a_while_only() -> None:
 )
 def test_shell_arithmetic_is_followed(text: str, expected: int | None) -> None:
     """Octal, hexadecimal and unset names were all read as numbers."""
-    assert expected == old_reading.shell_number(text)
+    assert expected == shell_reading.shell_number(text)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_shell_arithmetic_is_followed(text: str, expected: int | None) -> None:
 )
 def test_groups_are_dealt_out_in_order(env: dict[str, str], groups: list[list[str]]) -> None:
     """The first groups are one larger; anything but a positive number is no group."""
-    reading = old_reading.read({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1-3"} | env, NODE)
+    reading = shell_reading.read({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1-3"} | env, NODE)
 
     assert groups == [list(each.addresses) for each in reading.instances]
 
@@ -136,7 +136,7 @@ def test_groups_are_dealt_out_in_order(env: dict[str, str], groups: list[list[st
 )
 def test_a_total_outage_is_told(env: dict[str, str], facts: model.HostFacts, outage: str) -> None:
     """What kept keepalived from serving anything is said in words."""
-    told = old_reading.read(env, facts).outage
+    told = shell_reading.read(env, facts).outage
 
     assert outage in told
     assert bool(outage) == bool(told)
@@ -148,7 +148,7 @@ def test_keepalived_takes_valid_addresses_of_the_first_family() -> None:
         "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.08,fd00::1,10.0.0.1,fd00::2",
         "OPENSHIFT_HA_VIP_GROUPS": "1",
     }
-    (instance,) = old_reading.read(env, NODE).instances
+    (instance,) = shell_reading.read(env, NODE).instances
 
     assert [str(each) for each in instance.served] == ["fd00::1", "fd00::2"]
 
@@ -165,7 +165,7 @@ def test_keepalived_takes_valid_addresses_of_the_first_family() -> None:
 def test_peers_were_split_at_commas_only(value: str, peers: tuple[str, ...] | None) -> None:
     """A second peer after a blank was lost."""
     env = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1", "OPENSHIFT_HA_UNICAST_PEERS": value}
-    (instance,) = old_reading.read(env, NODE).instances
+    (instance,) = shell_reading.read(env, NODE).instances
 
     assert peers == instance.unicast_peers
 
@@ -179,7 +179,7 @@ def test_the_lowest_metric_names_the_default_interface() -> None:
     ]
     facts = host_facts({"br-ex": ["10.1.0.9/24"], "bond0": []}, routes)
 
-    assert old_reading.read({}, facts).interface == "br-ex"
+    assert shell_reading.read({}, facts).interface == "br-ex"
 
 
 def test_a_labelled_address_is_not_the_node_s() -> None:
@@ -190,4 +190,4 @@ def test_a_labelled_address_is_not_the_node_s() -> None:
     own = model.InterfaceAddress(address=ip_address("10.0.0.1"), prefix_length=24, label="ens3")
     ens3 = model.Interface(name="ens3", index=2, addresses=(labelled, own))
 
-    assert old_reading.read({}, model.HostFacts(interfaces=(ens3,))).node_address == "10.0.0.1"
+    assert shell_reading.read({}, model.HostFacts(interfaces=(ens3,))).node_address == "10.0.0.1"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ipfailover_agent.keepalived import standstill
-from ipfailover_agent.keepalived.standstill import LIMIT, PERIOD, Standstill
+from ipfailover_agent.supervisor import standstill
+from ipfailover_agent.supervisor.standstill import LIMIT, PERIOD, Standstill
 
 
 def after(*looks: tuple[float, float]) -> Standstill:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ipfailover_agent.keepalived.dump import InstanceDump
+    from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.service import Common
-    from ipfailover_agent.supervisor.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.supervisor.verify import Expectation, Held
 
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds

@@ -1,4 +1,4 @@
-"""What /livez and /readyz answer, and why; whether the node is ready, its status has."""
+"""The answers of /livez and /readyz, with reasons; ``readiness`` judges a node."""
 
 from __future__ import annotations
 
