@@ -49,7 +49,9 @@ def test_a_lab_without_ipv6_has_none(make_lab: MakeLab) -> None:
     lab = make_lab(1, ipv6=False)
     shown = lab.nodes[0].run(["ip", "-6", "address"]).stdout
     assert not shown
-    assert lab.client.ask(lab.nodes[0].ip) == "n1"
+    lab.wait_until(
+        lambda: lab.client.ask(lab.nodes[0].ip) == "n1", timeout=5, what="the node answers"
+    )
 
 
 def test_the_highest_priority_is_elected_and_the_client_gets_its_answer(lab: Lab) -> None:

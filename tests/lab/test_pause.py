@@ -76,7 +76,7 @@ def test_a_pause_of_the_holder_costs_each_address_one_failover_at_most(
 
 
 @pytest.mark.parametrize("rights", COMMANDS)
-@pytest.mark.parametrize("count", [120, 245])
+@pytest.mark.parametrize("count", [120, pytest.param(245, marks=pytest.mark.timing)])
 def test_a_pause_of_the_holder_of_many_addresses_is_no_contest(
     make_lab: MakeLab, count: int, rights: str
 ) -> None:

@@ -65,7 +65,8 @@ def test_a_check_script_decides_with_its_arguments_and_quotes(make_lab: MakeLab)
     address = lab.virtual(1)
     seen, flag = lab.directory / "seen", lab.directory / "unhealthy"
     body = (
-        f'printf "<%s>" "$@" >{shlex.quote(str(seen))}\n'
+        f'printf "<%s>" "$@" >{shlex.quote(str(seen))}.$$\n'
+        f"mv {shlex.quote(str(seen))}.$$ {shlex.quote(str(seen))}\n"
         f"! [[ -e {shlex.quote(str(flag))} && $(cat /proc/net/fib_trie) == *192.0.2.11* ]]"
     )
     check = script(lab.directory / "check me.sh", body)

@@ -11,7 +11,8 @@ import pytest
 
 _PROGRAM = """
 import gc, json
-from ipfailover_agent import cli, entry
+from ipfailover_agent import entry
+from ipfailover_agent.cli import main as cli
 from ipfailover_agent.linux import garbage
 seen = [gc.get_threshold()]
 cli.main = lambda: seen.append(gc.get_threshold())

@@ -135,7 +135,8 @@ def test_a_storm_of_signals_at_the_end_leaves_the_exit_code_alone(world: World) 
 def test_only_the_agent_blocks_signals() -> None:
     """A command that hangs can be interrupted as ever."""
     program = (
-        "import signal, sys; from ipfailover_agent import entry, cli;"
+        "import signal; from ipfailover_agent import entry;"
+        "from ipfailover_agent.cli import main as cli;"
         "cli.main = lambda: print(signal.pthread_sigmask(signal.SIG_BLOCK, []));"
         "entry.main()"
     )
