@@ -19,9 +19,9 @@ def main() -> NoReturn:
     """Run the command line."""
     if "run" in sys.argv[1:]:
         hold_signals()
-        from ipfailover_agent.linux import garbage  # noqa: PLC0415 - signals come first
+    from ipfailover_agent.linux import garbage  # noqa: PLC0415 - signals come first
 
-        garbage.start_begins()
+    garbage.start_begins()
     from ipfailover_agent.cli.main import main as run  # noqa: PLC0415 - signals come first
 
     run()

@@ -25,12 +25,9 @@ print(json.dumps([seen, frozen, gc.get_freeze_count()]))
 """
 
 
-@pytest.mark.parametrize(("word", "is_put_off"), [("run", True), ("status", False)])
-def test_garbage_is_looked_for_as_usual_once_keepalived_is_started(
-    word: str,
-    is_put_off: bool,  # noqa: FBT001 - pytest gives it
-) -> None:
-    """What the start has made is left out of that, and only that."""
+@pytest.mark.parametrize("word", ["run", "status"])
+def test_garbage_is_looked_for_as_usual_once_keepalived_is_started(word: str) -> None:
+    """What the start has made is left out of that, and only that; a command never gets there."""
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, word],
         cwd=Path(__file__).parents[2],
@@ -40,7 +37,7 @@ def test_garbage_is_looked_for_as_usual_once_keepalived_is_started(
     )
     (usual, meanwhile, after, again), before, frozen = json.loads(done.stdout)
     assert usual == after == again
-    assert is_put_off is (meanwhile[0] > usual[0])
+    assert meanwhile[0] > usual[0]
     assert usual[1:] == meanwhile[1:]
-    assert is_put_off is (frozen > 0)
+    assert frozen > 0
     assert before == frozen
