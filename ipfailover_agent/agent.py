@@ -125,8 +125,9 @@ class Agent:
             self._supervisor.abandon()
             raise
         finally:
-            for each in self._services:
-                each.close()
+            with contextlib.ExitStack() as closing:  # one that fails keeps no other from it
+                for each in reversed([*self._services]):
+                    closing.callback(each.close)
             os.close(fifo)
             with contextlib.suppress(AgentError):  # it names a process that is gone in any case
                 files.remove_file(self._paths.agent_pid)

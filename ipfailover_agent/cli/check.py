@@ -56,7 +56,12 @@ def _look(options: Options, *, compare_old: bool) -> _CheckOutcome:
     is_seen = not isinstance(attempt.outcome, SystemRefusedError)
     if compare_old and is_seen and attempt.variables is not None:
         values = attempt.variables.values
-        old = shell_reading.read(values, prepare.look_for((), shell_reading.interfaces(values)))
+        try:
+            looked = prepare.look_for((), shell_reading.interfaces(values))
+        except AgentError as error:
+            problems += (str(error),)
+        else:
+            old = shell_reading.read(values, looked)
     return _CheckOutcome(
         candidate=attempt.candidate,
         problems=problems,

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.keepalived import protocol
 from ipfailover_agent.linux import files, process
+from ipfailover_agent.text import harmless
 
 if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Candidate
@@ -41,7 +42,8 @@ def complaints(candidate: Candidate, seconds: float) -> tuple[str, ...]:
         return ()
     meaning = protocol.meaning_of(done.returncode, None)
     output = done.stdout.decode("utf-8", "backslashreplace").splitlines()
-    return (f"keepalived refuses the configuration: {meaning}", *output)
+    complaints_of_it = (harmless(each, kept="\t") for each in output)
+    return (f"keepalived refuses the configuration: {meaning}", *complaints_of_it)
 
 
 def _standing_alone(candidate: Candidate, directory: str) -> str:

@@ -26,8 +26,8 @@ _Record = TypeVar("_Record", bound=Struct)
 class _AddressRecord(Struct, frozen=True):
     """Which addresses may be on which interface; one that is damaged costs no other one."""
 
-    interface: str = ""
-    addresses: tuple[Any, ...] = ()
+    interface: Any = ""
+    addresses: Any = ()
 
 
 def record_addresses(path: str, interface: str, addresses: Iterable[IPAddress]) -> None:
@@ -46,7 +46,8 @@ def read_recorded_addresses(path: str) -> tuple[IPAddress, ...]:
 
 def read_recorded_interface(path: str) -> str | None:
     """Return the recorded interface; None when the record is missing or damaged."""
-    return read(path, _AddressRecord).interface or None
+    found = read(path, _AddressRecord).interface
+    return found if found and isinstance(found, str) else None
 
 
 def read_active(path: str) -> ActiveRecord | None:
@@ -60,9 +61,9 @@ def read_active(path: str) -> ActiveRecord | None:
         return None
 
 
-def usable(items: Iterable[object]) -> Iterator[IPAddress]:
-    """Yield the items that are addresses."""
-    for item in items:
+def usable(items: object) -> Iterator[IPAddress]:
+    """Yield the items that are addresses, none where ``items`` is no list."""
+    for item in items if isinstance(items, list | tuple) else ():
         with contextlib.suppress(ValueError):
             if isinstance(item, str):
                 yield ip_address(item)

@@ -61,8 +61,10 @@ def _read(fields: Fields) -> dict[str, Any]:
     """Return the values by variable; what is unset or refused has the default of its field."""
     found = {}
     for each in variables.VARIABLES:
+        if each.parse is None:  # read with the command line
+            continue
         text = fields.text(each.name, separators=each.separators)
-        value = each.parse(fields, each.name, text) if each.parse and text else None
+        value = each.parse(fields, each.name, text) if text else None
         if value is not None:
             found[each.name] = value
     return found
@@ -134,7 +136,8 @@ def _relate_url(fields: Fields, settings: Settings) -> None:
 
 def _relate_check(fields: Fields, settings: Settings) -> None:
     port = fields.text(_PORT)
-    if port and fields.is_set(_PORTS) and port not in map(str, settings.monitor_ports):
+    ports = tuple(map(str, settings.monitor_ports))
+    if port and fields.is_set(_PORTS) and ports and port not in ports:
         fields.warn(_PORT, f"{port} is not looked at: {_PORTS} replaces it")
     _relate_url(fields, settings)
     _relate_fractions(fields, settings)

@@ -143,6 +143,8 @@ class AdvertListener:
 
         A flood of frames must not stop the loop.
         """
+        if self.wire is None:  # what was done in that time has closed it
+            return
         self._rest_until = now + _READ_REST * worked
         self._resume_at = max(self._resume_at or now, self._rest_until)
 

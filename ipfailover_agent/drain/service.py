@@ -203,6 +203,11 @@ class Drains(Service):
                 fsm.DrainTimePassed(blind=self._listener.blindness(), has_link=has_link), now
             )
 
+    def close(self) -> None:
+        """Write down what no further round of the loop will."""
+        if self._save_at is not None:
+            self._save()
+
     # --- decisions ------------------------------------------------------------------------------
 
     def _feed(self, event: fsm.DrainEvent, now: float | None = None) -> None:

@@ -116,9 +116,11 @@ def _prepare(state: Lifecycle, reload: Reload = Reload.NONE) -> Step:
 
 
 def _finish(state: Lifecycle, code: ExitCode, reason: str) -> Step:
-    state = replace(state, phase=AgentPhase.STOPPED, deadline=None, pid=None)
+    ended = (_refused(reason),) if state.reload_again else ()
+    state = replace(state, phase=AgentPhase.STOPPED, deadline=None, pid=None, reload_again=False)
     lines = () if state.has_active else state.lines
     return state, (
+        *ended,
         Order.RELEASE_ADDRESSES,
         does.Finish(exit_code=code, reason=reason, lines=lines),
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.linux import process
+from ipfailover_agent.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 _LIMIT: Final = 1 << 22  # bytes of a stream
 _LINES: Final = 50  # what a person reads; keepalived may write a line per instance
 _LINE_LIMIT: Final = 1 << 16  # characters
+_OF_LINES: Final = 1 << 18  # bytes that are read for lines: to decode all would hold up the loop
 _FLAGS: Final = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+_NOEXEC_SEAL: Final = 8  # linux/memfd.h; from 6.3 on, which may then ask for it (vm.memfd_noexec)
 _SEALS: Final = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
 
 
@@ -69,15 +72,20 @@ class CapturedRun:
             return tuple(_text(each, self._limit) for each in self._files)
 
     def end_in_lines(self) -> tuple[str, ...]:
-        """Return the first lines of its output; the run is over."""
-        text = self.end()[0].removesuffix("\n")
-        return tuple(each[:_LINE_LIMIT] for each in text.split("\n")[:_LINES]) if text else ()
+        """Return the first lines of its output, harmless ones; the run is over."""
+        with self._opened:
+            text = _text(self._files[0], _OF_LINES).removesuffix("\n")
+        lines = text.split("\n")[:_LINES] if text else ()
+        return tuple(harmless(each[:_LINE_LIMIT], kept="\t") for each in lines)
 
 
 def _memory(opened: contextlib.ExitStack, limit: int) -> int:
     """Return a file in memory that cannot grow beyond its limit, and takes up what is written."""
     try:
-        fd = os.memfd_create("output", _FLAGS)
+        try:
+            fd = os.memfd_create("output", _FLAGS | _NOEXEC_SEAL)
+        except OSError:  # an older kernel does not know that flag
+            fd = os.memfd_create("output", _FLAGS)
     except OSError as error:
         raise SystemRefusedError(f"cannot keep output in memory: {error.strerror}") from error
     opened.callback(os.close, fd)

@@ -6,7 +6,7 @@ A record that is missing or damaged is none.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from ipfailover_agent.peers.names import Question
 
 
-class _PeersRecord(Struct, frozen=True):
-    """By name and family (``ipv4``): the addresses, and the uptime when DNS confirmed them."""
+_LONGEST: Final = 1e15  # seconds of uptime: some million years
 
-    peers: dict[str, dict[str, tuple[Any, ...]]] = {}
-    boot: str = ""
-    confirmed: dict[str, dict[str, Any]] = {}
+
+class _PeersRecord(Struct, frozen=True):
+    """By name and family (``ipv4``): the addresses, and the uptime when DNS confirmed them.
+
+    One that is damaged costs no other one.
+    """
+
+    peers: Any = {}
+    boot: Any = ""
+    confirmed: Any = {}
 
 
 def record_peers(path: str, known: Iterable[LookupResult]) -> None:
@@ -51,15 +57,21 @@ def read_recorded_peers(path: str, questions: Iterable[Question]) -> tuple[Looku
     found = []
     for each in questions:
         family = f"ipv{each.family:d}"
-        items = record.peers.get(each.name, {}).get(family, ())
+        items = _at(record.peers, each.name, family)
         addresses = tuple(item for item in memory.usable(items) if item.version == each.family)
-        at = confirmed.get(each.name, {}).get(family)
-        age = _uptime() - at if isinstance(at, int | float) else -1.0
+        at = _at(confirmed, each.name, family)
+        age = _uptime() - at if isinstance(at, int | float) and abs(at) < _LONGEST else -1.0
         if addresses:
             # One of the future is damaged.
             known = age if age >= 0 else None
             found.append(LookupResult(question=each, addresses=addresses, age=known))
     return tuple(found)
+
+
+def _at(items: object, *keys: str) -> Any:  # noqa: ANN401 - what a damaged record has there
+    for key in keys:
+        items = items.get(key) if isinstance(items, dict) else None
+    return items
 
 
 def _uptime() -> float:

@@ -51,6 +51,11 @@ def test_output_and_errors_can_be_apart() -> None:
         ("echo a; echo; echo b", ("a", "", "b")),
         (r"printf 'a\377\n'", (r"a\xff",)),
         ("seq 60", tuple(map(str, range(1, 51)))),
+        (
+            r"printf 'red \033[31m\tand a bell \007\n'",
+            (r"red \x1b[31m" + "\t" + r"and a bell \x07",),
+        ),
+        ("head -c 400000 /dev/zero | tr '\\000' a", ("a" * (1 << 16),)),
     ],
 )
 def test_a_person_reads_the_first_lines(script: str, expected: tuple[str, ...]) -> None:

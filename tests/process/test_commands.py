@@ -430,6 +430,28 @@ def test_check_shows_the_old_reading_of_what_it_refuses(world: World) -> None:
     assert "DIFFERENT" in done.stdout
 
 
+def test_check_shows_what_is_wrong_also_where_the_kernel_refuses_a_look(world: World) -> None:
+    """Without a socket of netlink there is nothing to compare with."""
+    program = (
+        "import ipfailover_agent.config.prepare as prepare\n"
+        "from ipfailover_agent.errors import SystemRefusedError\n"
+        "def refuse(*_): raise SystemRefusedError('cannot ask the kernel')\n"
+        "prepare.look_for = refuse\n"
+        "from ipfailover_agent.entry import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [*world.enter(), sys.executable, "-c", program, "check", "--compare-old"],
+        env={**world.environment, "OPENSHIFT_HA_VIRTUAL_IPS": "bogus"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 78 == done.returncode, done.stderr
+    assert "'bogus'" in done.stdout
+    assert "cannot ask the kernel" in done.stdout
+
+
 def test_check_says_when_the_old_image_serves_nothing(world: World) -> None:
     """An id above 255 ended its keepalived."""
     values = {

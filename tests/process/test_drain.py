@@ -314,6 +314,27 @@ def test_an_agent_that_ends_gives_no_verdict(world: World) -> None:
     assert "ended before it gave a verdict" in results[0].stderr
 
 
+def test_what_is_asked_for_in_the_last_round_is_written_down(world: World) -> None:
+    """SIGUSR1 and SIGTERM at once, while no keepalived has to be waited for."""
+    order = {"force": True, "until": None, "until_monotonic": None, "seconds": None}
+    drained = {NAMES[0]: {**order, "addresses": ["10.0.0.101"]}}
+    record = {"schema": 2, "boot": "", "known": [], "instances": drained}
+    world.run_directory.mkdir()
+    path = world.run_directory / "drain.json"
+    path.write_text(json.dumps(record))
+    agent = world.start(environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "missing0"})
+    agent.wait_for_phase("waiting")
+    assert path.exists()
+    request = {"schema": 1, "action": "undrain", "instances": [], "force": False, "for": None}
+    agent.signal(signal.SIGSTOP)
+    (world.run_directory / "drain.requests" / "a.json").write_text(json.dumps(request))
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        agent.signal(number)
+    assert 0 == agent.stop(signal.SIGCONT)
+    assert "event=drain.ended" in agent.log
+    assert not path.exists()
+
+
 def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:
     """It cannot name files elsewhere, either."""
     world.run_directory.mkdir()

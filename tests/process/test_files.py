@@ -29,6 +29,8 @@ from ipfailover_agent.status import journal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ipfailover_agent.model import IPAddress
+
 ADDRESSES = tuple(map(ip_address, ("10.9.0.5", "fd00:9::5")))
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -516,6 +518,23 @@ def test_usable_addresses_of_a_damaged_record_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "addresses.json"
     path.write_text('{"interface": "br-ex", "addresses": ["10.9.0.5", "10.9", 168, "fd00:9::5"]}')
     assert ADDRESSES == memory.read_recorded_addresses(str(path))
+
+
+@pytest.mark.parametrize(
+    ("record", "interface", "addresses"),
+    [
+        ('{"interface": null, "addresses": ["10.9.0.5", "fd00:9::5"]}', None, ADDRESSES),
+        ('{"interface": "br-ex", "addresses": null}', "br-ex", ()),
+    ],
+)
+def test_a_damaged_field_of_a_record_costs_no_other_one(
+    tmp_path: Path, record: str, interface: str | None, addresses: tuple[IPAddress, ...]
+) -> None:
+    """The clean-up after a crash goes by what is left."""
+    path = tmp_path / "addresses.json"
+    path.write_text(record)
+    found = memory.read_recorded_interface(str(path)), memory.read_recorded_addresses(str(path))
+    assert (interface, addresses) == found
 
 
 def test_removing_a_file_twice_is_no_error(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from ipfailover_agent.linux import host
 from ipfailover_agent.model import Family
 from ipfailover_agent.peers import peers_record, resolving
 from ipfailover_agent.peers.names import LookupResult, Question
@@ -198,6 +199,27 @@ def test_a_damaged_record_is_none(tmp_path: Path, record: str | None) -> None:
     if record is not None:
         path.write_text(record, encoding="utf-8")
     assert () == peers_record.read_recorded_peers(str(path), (LOCAL,))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"boot": None},
+        {"confirmed": None},
+        {"confirmed": {"localhost": {"ipv4": 10**400}}},
+        {"peers": {"localhost": {"ipv4": ["10.0.0.1"], "ipv6": None}, "other": []}},
+    ],
+    ids=["boot", "confirmed", "a moment beyond all", "another name"],
+)
+def test_a_damaged_part_of_the_record_costs_no_other_one(
+    tmp_path: Path, damage: dict[str, object]
+) -> None:
+    """The addresses of a name are used; from when they are is not known."""
+    path = tmp_path / "peers.json"
+    sound = {"peers": {"localhost": {"ipv4": ["10.0.0.1"]}}, "boot": host.boot_id()}
+    path.write_text(json.dumps({**sound, **damage}), encoding="utf-8")
+    (found,) = peers_record.read_recorded_peers(str(path), (LOCAL,))
+    assert ((ip_address("10.0.0.1"),), None) == (found.addresses, found.age)
 
 
 def test_the_record_is_one_that_people_can_read(tmp_path: Path) -> None:

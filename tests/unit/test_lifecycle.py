@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from msgspec.structs import replace
 
 from ipfailover_agent.errors import ExitCode
 from ipfailover_agent.keepalived import lifecycle
@@ -446,6 +447,19 @@ def test_a_refused_reload_changes_nothing(verdict: does.PreparationEnded) -> Non
     assert isinstance(actions[0], does.EndReload)
     assert (ReloadVerdict.REFUSED, PROBLEMS) == (actions[0].verdict, actions[0].lines)
     assert actions[0].reason
+
+
+def test_a_reload_that_waits_for_a_keepalived_that_fails_for_good_is_refused() -> None:
+    """Each reload that began gets its verdict, also where the agent ends."""
+    state, _ = to_running(CRASH, Occurrence.RELOAD_REQUESTED)
+    assert state.reload_again
+    at_last = replace(state, attempts=POLICY.attempts)
+    state, actions = lifecycle.step(at_last, Occurrence.GROUP_GONE, 101.0, POLICY)
+    why = "keepalived keeps failing"
+    assert (AgentPhase.STOPPED, False) == (state.phase, state.reload_again)
+    ended = does.EndReload(verdict=ReloadVerdict.REFUSED, reason=why, lines=(why,))
+    assert ended == actions[0]
+    assert does.Finish(exit_code=ExitCode.TEMPORARY, reason=why) == actions[-1]
 
 
 def test_many_reloads_at_once_are_two() -> None:

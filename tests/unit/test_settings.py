@@ -439,6 +439,7 @@ def test_both_spellings_may_agree() -> None:
         ({"CHECK_URL": "http://x/", "CHECK_URL_INSECURE": "true"}, "is no https:// URL"),
         ({"CHECK_URL_CA_FILE": "/ca.crt"}, "is no https:// URL"),
         ({"MONITOR_PORT": "8080", "MONITOR_PORTS": "80"}, "8080 is not looked at"),
+        ({"MONITOR_PORT": "0", "MONITOR_PORTS": "80"}, "0 is not looked at"),
         ({"VIRTUAL_IP": "192.0.2.1"}, "did you mean OPENSHIFT_HA_VIRTUAL_IPS"),
         ({"QQQ": "1"}, "'OPENSHIFT_HA_QQQ' is no variable that this version knows"),
         ({"VIRTUAL_IPS": "192.0.2.1 192.0.2.2,192.0.2.3"}, "update all nodes at once"),
