@@ -69,7 +69,9 @@ becomes MASTER, and every 10 s):
 - adverts of a lower rank that cannot yield: A, at least 0.8 s, where keepalived answers them, as
   it does unless a firewall keeps them from it; else A + 0.7 s;
 - a third node that succeeds the one that has yielded yields within 0.1 s, where it received both
-  nodes' adverts; where it got adverts of one only after it became MASTER, the above begins anew;
+  nodes' adverts; within A + 0.7 s where its keepalived refuses the list of the rival, whose next
+  advert its own may put off; where it got adverts of one only after it became MASTER, the above
+  begins anew;
 - an instance that is held and sees adverts is MASTER 2 D after a rival's last sign of life; one
   that lost by announcements D and the silence above after it: 7.5 s, 35 s once the contest is
   old. If all yield at once, as they may where frames are lost, the same brings the first one back.
