@@ -287,8 +287,11 @@ def test_a_run_directory_that_is_full_at_a_reload_refuses_it(world: World) -> No
     inside(world, agent, f"rm {there}/fill")
     agent.reload()
     agent.wait_for(lambda: "event=reload.accepted" in agent.log)
-    status = json.loads(inside(world, agent, f"cat {there}/status.json"))
-    assert 2 == status["reload"]["ended"]
+
+    def ended() -> object:
+        return json.loads(inside(world, agent, f"cat {there}/status.json"))["reload"]["ended"]
+
+    agent.wait_for(lambda: 2 == ended())  # the status is written after the line of the log
     assert 0 == agent.stop()
 
 
