@@ -9,13 +9,13 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent import __version__
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.keepalived.supervision import (
     Occurrence,
     SupervisionPolicy,
 )
 from ipfailover_agent.linux import files, host, loop, process, setgroups
-from ipfailover_agent.linux.loop import earliest
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status.history import History
 from ipfailover_agent.status.logs import recording

@@ -351,6 +351,11 @@ class VrrpInstance(Struct, frozen=True, kw_only=True):
     unicast_peers: tuple[IPAddress, ...] = ()
 
     @property
+    def named_source(self) -> IPAddress | None:
+        """Return the address that it is configured to send from, if there is one."""
+        return self.unicast_source if self.unicast_peers else self.multicast_source
+
+    @property
     def is_alone(self) -> bool:
         """Return whether the only peer is this node itself, because no other is known yet."""
         return self.unicast_peers == (self.unicast_source,)

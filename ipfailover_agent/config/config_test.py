@@ -40,10 +40,9 @@ def complaints(candidate: Candidate, seconds: float) -> tuple[str, ...]:
         )
     if done.returncode == 0:
         return ()
-    meaning = protocol.meaning_of(done.returncode, None)
     output = done.stdout.decode("utf-8", "backslashreplace").splitlines()
-    complaints_of_it = (harmless(each, kept="\t") for each in output)
-    return (f"keepalived refuses the configuration: {meaning}", *complaints_of_it)
+    lines = (harmless(each, kept="\t") for each in output)
+    return (protocol.failed_test(done.returncode, None), *lines)
 
 
 def _standing_alone(candidate: Candidate, directory: str) -> str:

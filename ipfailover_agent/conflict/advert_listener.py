@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import socket
 import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.conflict import contexts, own_macs
 from ipfailover_agent.errors import AgentError, NotPermittedError
+from ipfailover_agent.linux import host
 from ipfailover_agent.vrrp import bpf, packet_socket
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class AdvertListener:
         program = self._program(config)
         try:
             if self.wire is not None:
-                if is_wanted and (self.wire.interface, self.wire.index) == (name, _index(name)):
+                present = name, host.index_of(name)
+                if is_wanted and (self.wire.interface, self.wire.index) == present:
                     self.wire.replace_filter(program)
                     return
                 self.close()
@@ -187,7 +188,7 @@ class AdvertListener:
         if config is None or loop is None or not self._is_wanted:
             return False
         self._look_at = now + _LOOK_INTERVAL
-        index = _index(config.interface)
+        index = host.index_of(config.interface)
         if self.wire is None or index != self.wire.index:
             if index is None:
                 return False
@@ -215,10 +216,3 @@ class AdvertListener:
         if reason != self.refusal:
             self._log.error("protection.off", kind="conflict", reason=reason)
         self.refusal = reason
-
-
-def _index(interface: str) -> int | None:
-    try:
-        return socket.if_nametoindex(interface)
-    except OSError:
-        return None

@@ -229,9 +229,8 @@ def source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | Non
 
     ``nodes``: the node's own addresses of the instance's family, in the interface's order.
     """
-    chosen = instance.unicast_source if instance.unicast_peers else instance.multicast_source
-    if chosen is not None:
-        return chosen
+    if instance.named_source is not None:
+        return instance.named_source
     is_ipv4 = instance.family is Family.IPV4
     return next((each for each in nodes if is_ipv4 or each.is_link_local), None)
 

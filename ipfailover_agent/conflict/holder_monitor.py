@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.conflict import contexts, holders
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.service import Service
@@ -102,9 +103,8 @@ class HolderMonitor(Service):
         if self._look_at is None or now < self._look_at:
             return
         every = self._every(now)
-        due = [holders.changes_at(each, now) for each in every.values()]
         # Adverts that come meanwhile make it later, so that this is seldom done.
-        self._look_at = min((each for each in due if each is not None), default=None)
+        self._look_at = earliest(*(holders.changes_at(each, now) for each in every.values()))
         named = {
             name: tuple((str(one.source), one.priority) for one in holders.holding(each, now))
             for name, each in every.items()

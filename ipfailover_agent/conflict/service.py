@@ -28,8 +28,8 @@ from ipfailover_agent.conflict.state import (
     ContestPolicy,
     ContestSign,
 )
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
-from ipfailover_agent.linux.loop import earliest
 from ipfailover_agent.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.status_model import Protection, StatusPart

@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.text import listed
 from ipfailover_agent.vrrp.timers import master_down_interval
 
@@ -410,10 +411,10 @@ class _Step:
         so that the deadline may lie too early then.
         """
         if only is not None:
-            return _earliest(self._before.deadline, self._due(only))
+            return earliest(self._before.deadline, self._due(only))
         everything = self._state.everything
         every = (self._due(name) for name in self._drains)
-        return _earliest(*every, None if everything is None else everything.until)
+        return earliest(*every, None if everything is None else everything.until)
 
     def _due(self, name: str) -> float | None:
         """Return when the end of an instance's time or silence is due, None for never.
@@ -428,7 +429,7 @@ class _Step:
         if not self._state.is_configured or (is_forced and found.phase is DrainPhase.DRAINED):
             return until
         silence = found.silence(self._policy) * (2 if found.is_leaving else 1)
-        return _earliest(until, found.anchor + silence)
+        return earliest(until, found.anchor + silence)
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -705,7 +706,3 @@ def _outlives(state: DrainState) -> object:
 
 def _hold_time(spec: DrainSpec) -> tuple[bool, float]:
     return spec.is_forced, float("inf") if spec.until is None else spec.until
-
-
-def _earliest(*times: float | None) -> float | None:
-    return min((each for each in times if each is not None), default=None)

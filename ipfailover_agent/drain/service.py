@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final, assert_never
 
 from ipfailover_agent import codec
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.drain import fsm, request_files
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.drain.drain_requests import DrainRequest
@@ -17,7 +18,6 @@ from ipfailover_agent.drain.fsm import DrainPhase
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.linux import files, host
-from ipfailover_agent.linux.loop import earliest
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.status_model import DrainRequestStatus, StatusPart

@@ -11,8 +11,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
-from ipfailover_agent.linux.loop import earliest
 from ipfailover_agent.service import Service
 
 if TYPE_CHECKING:

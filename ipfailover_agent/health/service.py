@@ -11,12 +11,12 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.health import fsm
 from ipfailover_agent.health.listener_watch import ListenerWatch
 from ipfailover_agent.keepalived import track
 from ipfailover_agent.linux import files
-from ipfailover_agent.linux.loop import earliest
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.logs import Repeats

@@ -77,6 +77,11 @@ def meaning_of(exit_code: int | None, signal: int | None) -> str:
     return _MEANINGS.get(exit_code, f"exit code {exit_code}")
 
 
+def failed_test(exit_code: int | None, signal: int | None) -> str:
+    """Return how keepalived's test of a configuration failed, as text for people."""
+    return f"keepalived refuses the configuration: {meaning_of(exit_code, signal)}"
+
+
 def parse_transition(line: bytes) -> VrrpTransition | None:
     """Read one line of the notify FIFO; None where it is not an instance's transition.
 

@@ -237,6 +237,14 @@ def cpu_pressure() -> str | None:
         return None
 
 
+def index_of(interface: str) -> int | None:
+    """Return the index of the interface of that name, None while there is none."""
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return None
+
+
 def boot_id() -> str:
     """Return what identifies this boot, and so its monotonic clock; empty where nothing does."""
     try:

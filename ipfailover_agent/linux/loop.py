@@ -304,8 +304,3 @@ class Loop:
             SignalReceived(signum=signal.Signals(signum))
             for signum in dict.fromkeys([*arrived, *noted])
         ]
-
-
-def earliest(*deadlines: float | None) -> float | None:
-    """Return the first of the deadlines, None where there is none."""
-    return min((each for each in deadlines if each is not None), default=None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.config import budget
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import (
     AgentError,
     ConfigTestError,
@@ -24,7 +25,6 @@ from ipfailover_agent.keepalived.supervision import (
     CandidateVerdict,
     ReloadVerdict,
 )
-from ipfailover_agent.linux.loop import earliest
 from ipfailover_agent.status import status_model
 from ipfailover_agent.status.exchange import StatusView
 from ipfailover_agent.status.history import utc_now

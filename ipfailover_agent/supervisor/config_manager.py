@@ -187,10 +187,8 @@ class ConfigManager(Service):
         candidate, lines = under_way.candidate, under_way.test.end_in_lines()
         try:
             if child.exit_code != 0:
-                how = protocol.meaning_of(child.exit_code, child.signal)
-                raise ConfigTestError(
-                    f"keepalived refuses the configuration: {how}", output="\n".join(lines)
-                )
+                refusal = protocol.failed_test(child.exit_code, child.signal)
+                raise ConfigTestError(refusal, output="\n".join(lines))
             self._prepare_steps(candidate)
             # In place before the state machine gets the event: a full disk must be a refusal.
             self._install(candidate)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.config import sources
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.keepalived.supervision import AgentPhase, Occurrence
-from ipfailover_agent.linux.loop import earliest
 from ipfailover_agent.service import Service
 from ipfailover_agent.supervisor import debounce
 from ipfailover_agent.supervisor.debounce import Debounce

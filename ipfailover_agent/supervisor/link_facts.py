@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.errors import SystemRefusedError
@@ -20,14 +19,6 @@ _SECONDS: Final = 0.5  # for the kernel to answer
 _NOT_YET_USABLE: Final = 0x04 | 0x08 | 0x40  # IFA_F_OPTIMISTIC, _DADFAILED, _TENTATIVE: RFC 4862
 
 
-def index_of(interface: str) -> int | None:
-    """Return the index of the interface of that name, None while there is none."""
-    try:
-        return socket.if_nametoindex(interface)
-    except OSError:
-        return None
-
-
 def look(
     interface: str, virtual: Collection[IPAddress], sources: Collection[IPAddress] = ()
 ) -> LinkFacts:
@@ -39,7 +30,7 @@ def look(
         SystemRefusedError: the kernel does not answer, or addresses change at this moment: a dump
             may lack some of them then.
     """
-    index = index_of(interface)
+    index = host.index_of(interface)
     with AddressSocket(timeout=_SECONDS) as rtnetlink:
         found, again = (_held(rtnetlink, index, virtual) for _ in range(2))
         here = {each.address.address for each in found}

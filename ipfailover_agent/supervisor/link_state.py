@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         IPAddress,
         KeepalivedConfig,
         Settings,
-        VrrpInstance,
     )
 
 
@@ -209,18 +208,13 @@ def _in_words(need: SourceNeed) -> str:
 def needs(config: KeepalivedConfig) -> frozenset[SourceNeed]:
     """Return what the instances of a configuration send from."""
     return frozenset(
-        SourceNeed(family=each.family, source=source_of(each)) for each in config.instances
+        SourceNeed(family=each.family, source=each.named_source) for each in config.instances
     )
-
-
-def source_of(instance: VrrpInstance) -> IPAddress | None:
-    """Return the address that an instance is configured to send from, if there is one."""
-    return instance.unicast_source if instance.unicast_peers else instance.multicast_source
 
 
 def named_sources(settings: Settings, config: KeepalivedConfig) -> frozenset[IPAddress]:
     """Return the source addresses that variables name and some instance sends from."""
-    used = {source_of(each) for each in config.instances}
+    used = {each.named_source for each in config.instances}
     named = (settings.unicast_source, settings.multicast_source)
     return frozenset(each for each in named if each is not None and each in used)
 
@@ -231,7 +225,7 @@ def held(config: KeepalivedConfig, state: ServedLink) -> frozenset[str]:
     Another node takes over what it can serve, and this one cannot.
     """
     return frozenset(
-        each.name for each in config.instances if state.port_of or source_of(each) in state.lost
+        each.name for each in config.instances if state.port_of or each.named_source in state.lost
     )
 
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.keepalived import deafness
 from ipfailover_agent.keepalived.dump import InstanceDump
+from ipfailover_agent.linux import host
 from ipfailover_agent.linux.link_monitor import AddressNotice, LinkMonitor, LinkNotice, Overrun
 from ipfailover_agent.model import Family, VrrpState
 from ipfailover_agent.service import Service
@@ -169,7 +170,7 @@ class LinkWatch(Service):
         if self._state is not None and config.interface != (self._config or config).interface:
             # a reload moves everything there, with sockets that are new
             self._state = link_state.ServedLink(
-                index=link_facts.index_of(config.interface),
+                index=host.index_of(config.interface),
                 port_of=self._ports.get(config.interface, ""),
             )
         self._config, self._facts = config, candidate.facts
@@ -182,7 +183,7 @@ class LinkWatch(Service):
     def keepalived_starts(self) -> None:
         """Note that keepalived is about to be started: on the interface as it is now."""
         interface = "" if self._config is None else self._config.interface
-        self._state = link_state.ServedLink(index=link_facts.index_of(interface))
+        self._state = link_state.ServedLink(index=host.index_of(interface))
         self._ports.clear()
         self._note_ports()
         self._evidence = _Evidence()
@@ -380,7 +381,7 @@ class LinkWatch(Service):
         working: set[_Sockets] = set()
         kept: set[_Sockets] = set()
         for each in config.instances:
-            sockets = (each.family, link_state.source_of(each), bool(each.unicast_peers))
+            sockets = (each.family, each.named_source, bool(each.unicast_peers))
             match dumps.get(each.name):
                 case InstanceDump(state=VrrpState.MASTER):
                     works = self._contests.has_left(each.name, state.ready_at, found.index)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.errors import SystemRefusedError
+from ipfailover_agent.linux import host
 from ipfailover_agent.linux.link_monitor import (
     AddressNotice,
     LinkMonitor,
@@ -177,7 +178,7 @@ def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
     namespace.ip("address", "add", "fd00::11/64", "dev", "two")  # detection takes a second
     here, elsewhere, late = map(ip_address, ("10.0.0.11", "10.1.0.11", "fd00::11"))
     found = undisturbed({ip_address("10.0.0.101")}, {elsewhere, ip_address("10.9.9.9")})
-    assert (found.index, found.is_running) == (link_facts.index_of("two"), True)
+    assert (found.index, found.is_running) == (host.index_of("two"), True)
     assert found.usable - {late} == {here}
     assert {elsewhere} == found.elsewhere
     assert found.present == {here, late} | found.elsewhere

@@ -179,3 +179,10 @@ def test_a_refused_advert_is_told_without_its_time(said: bytes) -> None:
 def test_other_lines_are_no_refusal() -> None:
     """They pass however often they come."""
     assert protocol.refusal(WHEN + b"(V1) Entering MASTER STATE") is None
+
+
+def test_a_failed_test_is_told_in_words() -> None:
+    """By an exit code, or by a signal."""
+    assert "keepalived refuses the configuration: exit code 99" == protocol.failed_test(99, None)
+    killed = "keepalived refuses the configuration: killed by signal 9"
+    assert killed == protocol.failed_test(None, 9)

@@ -15,6 +15,7 @@ from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.linux import host
 from ipfailover_agent.model import IPAddress, Settings, VrrpState
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.supervisor import link_facts
@@ -106,7 +107,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Give a keepalived that was started on the interface with index 7."""
     made = World(tmp_path)
     index: Callable[[str], int | None] = lambda _: made.found.index  # noqa: E731
-    monkeypatch.setattr(link_facts, "index_of", index)
+    monkeypatch.setattr(host, "index_of", index)
     monkeypatch.setattr(link_facts, "look", lambda *_: made.found)
     return made
 
