@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent import __version__
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError, ExitCode, NotPermittedError
-from ipfailover_agent.keepalived.supervision import (
-    Occurrence,
-    SupervisionPolicy,
-)
+from ipfailover_agent.keepalived.supervision import Occurrence, SupervisionPolicy
 from ipfailover_agent.linux import files, host, loop, process, setgroups
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status.history import History
@@ -195,10 +192,7 @@ class Agent:
         What a service does many times a second is no reason to return, unless it finds something
         new: a round looks at everything.
         """
-        deadline = earliest(
-            self._reporter.deadline,
-            *(each.deadline for each in self._services),
-        )
+        deadline = earliest(self._reporter.deadline, *(each.deadline for each in self._services))
         while True:
             first = earliest(deadline, *(each.resume_at for each in self._services))
             events = self._loop.wait(first)

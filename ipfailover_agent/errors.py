@@ -92,11 +92,7 @@ class HostNotReadyError(AgentError):
     exit_code = ExitCode.CONFIG
 
     def __init__(
-        self,
-        problem: Problem,
-        *,
-        is_usual: bool = False,
-        source: AwaitedSource | None = None,
+        self, problem: Problem, *, is_usual: bool = False, source: AwaitedSource | None = None
     ) -> None:
         self.problem = problem
         self.is_usual = is_usual

@@ -128,9 +128,7 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _P
         )
     found = impact.assess(base.record.config, candidate.config, candidate.settings)
     before = templating.render(
-        base.record.config,
-        candidate.paths,
-        template_directory=base.options.template_directory,
+        base.record.config, candidate.paths, template_directory=base.options.template_directory
     )
     is_same = before.config == candidate.rendering.config
     signals = 0 if is_same else 2 if found.change.needs_second_signal else 1

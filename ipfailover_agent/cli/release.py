@@ -73,11 +73,7 @@ def release(options: Options) -> int:
 def _remove_rules(settings: Settings | None) -> None:
     """Remove the firewall rules of this deployment, as far as nft is there."""
     from ipfailover_agent import model  # noqa: PLC0415 - after the cheap refusals
-    from ipfailover_agent.firewall import (  # noqa: PLC0415 - likewise
-        accept_rules,
-        nft,
-        nft_commands,
-    )
+    from ipfailover_agent.firewall import accept_rules, nft, nft_commands  # noqa: PLC0415 - likewise
     from ipfailover_agent.firewall.service import remove_all  # noqa: PLC0415 - likewise
     from ipfailover_agent.firewall.signatures import TABLE  # noqa: PLC0415 - likewise
 

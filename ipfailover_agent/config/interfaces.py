@@ -107,10 +107,7 @@ def _no_interface(settings: Settings, facts: HostFacts) -> Problem:
         )
         instead = "name the interface"
     return Problem(
-        variable=VARIABLE,
-        element=" ".join(settings.interfaces),
-        reason=reason,
-        instead=instead,
+        variable=VARIABLE, element=" ".join(settings.interfaces), reason=reason, instead=instead
     )
 
 

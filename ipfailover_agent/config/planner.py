@@ -39,13 +39,7 @@ from ipfailover_agent.text import listed
 
 if TYPE_CHECKING:
     from ipfailover_agent.config.groups import AddressGroup
-    from ipfailover_agent.model import (
-        HostFacts,
-        Interface,
-        InterfaceAddress,
-        IPAddress,
-        Settings,
-    )
+    from ipfailover_agent.model import HostFacts, Interface, InterfaceAddress, IPAddress, Settings
 
 _ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
 _V2, _V3 = 2, 3  # VRRP: RFC 3768, RFC 5798

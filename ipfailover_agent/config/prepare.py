@@ -34,13 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from ipfailover_agent.config.records import ActiveRecord
-    from ipfailover_agent.model import (
-        HostFacts,
-        IPAddress,
-        KeepalivedConfig,
-        Rendering,
-        Settings,
-    )
+    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, Rendering, Settings
 
     AddPeers = Callable[[Settings, HostFacts], HostFacts]
 
@@ -391,8 +385,6 @@ def look_for(
         recorded: the addresses that a former run served, by its record.
     """
     scope = HostScope(
-        interfaces=tuple(names),
-        virtual=tuple(addresses),
-        passed_by=ownership.NOT_A_NETWORK,
+        interfaces=tuple(names), virtual=tuple(addresses), passed_by=ownership.NOT_A_NETWORK
     )
     return host.discover(scope, recorded=recorded)

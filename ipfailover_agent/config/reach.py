@@ -22,13 +22,7 @@ from ipfailover_agent.text import listed
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from ipfailover_agent.model import (
-        HostFacts,
-        Interface,
-        IPAddress,
-        KeepalivedConfig,
-        Settings,
-    )
+    from ipfailover_agent.model import HostFacts, Interface, IPAddress, KeepalivedConfig, Settings
 
     NextHop = tuple[IPAddress, str]
 

@@ -115,10 +115,7 @@ def check_resolved(settings: Settings, facts: HostFacts) -> None:
 
 
 def alone(
-    settings: Settings,
-    facts: HostFacts,
-    node: Collection[IPAddress],
-    family: Family,
+    settings: Settings, facts: HostFacts, node: Collection[IPAddress], family: Family
 ) -> IPAddress:
     """Return what stands in for peers where names resolve to this node alone: its own address.
 

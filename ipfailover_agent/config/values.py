@@ -14,13 +14,7 @@ from ipfailover_agent.config import addresses
 from ipfailover_agent.config.addresses import AddressError
 from ipfailover_agent.config.keepalived_options import refusals
 from ipfailover_agent.errors import Problem, no_word
-from ipfailover_agent.model import (
-    HIGHEST_ID,
-    HIGHEST_PORT,
-    Preemption,
-    PreemptionMode,
-    address_of,
-)
+from ipfailover_agent.model import HIGHEST_ID, HIGHEST_PORT, Preemption, PreemptionMode, address_of
 
 if TYPE_CHECKING:
     import enum

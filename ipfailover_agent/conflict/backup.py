@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict import causes, evidence, held
-from ipfailover_agent.conflict.state import (
-    AdvertCount,
-    ContestOrder,
-    ContestPhase,
-    HoldReason,
-)
+from ipfailover_agent.conflict.state import AdvertCount, ContestOrder, ContestPhase, HoldReason
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:

@@ -19,12 +19,7 @@ from ipfailover_agent.vrrp import packets, timers
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ipfailover_agent.model import (
-        HostFacts,
-        InterfaceAddress,
-        KeepalivedConfig,
-        VrrpInstance,
-    )
+    from ipfailover_agent.model import HostFacts, InterfaceAddress, KeepalivedConfig, VrrpInstance
     from ipfailover_agent.vrrp.packets import Advert
 
 _LEAST_PRIORITY: Final = 0

@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict import causes, evidence, held, timing
-from ipfailover_agent.conflict.state import (
-    ContestOrder,
-    ContestPhase,
-    HoldReason,
-    ReportCause,
-)
+from ipfailover_agent.conflict.state import ContestOrder, ContestPhase, HoldReason, ReportCause
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:

@@ -15,11 +15,7 @@ from ipfailover_agent.config import memory, prepare, reach, unicast, variables
 from ipfailover_agent.conflict import contexts
 from ipfailover_agent.doctor import firewall_findings, host_facts
 from ipfailover_agent.doctor.network_findings import ReceivedPackets
-from ipfailover_agent.errors import (
-    AgentError,
-    HostNotReadyError,
-    NotPermittedError,
-)
+from ipfailover_agent.errors import AgentError, HostNotReadyError, NotPermittedError
 from ipfailover_agent.firewall import accept_rules, nft, nft_commands, ruleset
 from ipfailover_agent.linux import process, raw_sockets
 from ipfailover_agent.model import ConflictMode, family_of

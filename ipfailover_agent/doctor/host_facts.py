@@ -335,9 +335,7 @@ def _ethernet_socket(interface: str, ethertype: int) -> socket.socket:
 
 
 def _take(
-    source: socket.socket,
-    targets: Collection[IPAddress],
-    answers: dict[IPAddress, set[bytes]],
+    source: socket.socket, targets: Collection[IPAddress], answers: dict[IPAddress, set[bytes]]
 ) -> None:
     for _ in range(_FRAMES):
         try:

@@ -14,12 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from ipfailover_agent.doctor.findings import Finding
-    from ipfailover_agent.model import (
-        HostFacts,
-        IPAddress,
-        KeepalivedConfig,
-        Settings,
-    )
+    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, Settings
 
 _VERSION = re.compile(r"^Keepalived v(\d+)\.(\d+)\.(\d+)", re.MULTILINE)
 _TESTED: Final = (2, 2)  # the oldest version that the tests run with is 2.2.7
@@ -153,10 +148,7 @@ def judge_routers(
     settings: Settings, facts: HostFacts, known: Collection[tuple[IPAddress, str]]
 ) -> Finding:
     """Judge whether an address is that of a router; ``known``: the next hops of all routes."""
-    found = (
-        *reach.gateways(settings, facts),
-        *reach.next_hops(settings, facts, known),
-    )
+    found = (*reach.gateways(settings, facts), *reach.next_hops(settings, facts, known))
     if not found:
         return passed("router", "no address is that of a router which this node uses")
     return failed(

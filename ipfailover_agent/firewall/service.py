@@ -117,11 +117,7 @@ class Firewall:
     """
 
     def __init__(
-        self,
-        *,
-        tag: str,
-        environment: Mapping[str, str],
-        report: Callable[[Report], None],
+        self, *, tag: str, environment: Mapping[str, str], report: Callable[[Report], None]
     ) -> None:
         self._tag = tag
         self._environment = environment
@@ -204,10 +200,7 @@ class Firewall:
         )
 
     def _begin(self, now: float) -> None:
-        from ipfailover_agent.firewall import (  # noqa: PLC0415 - not always needed
-            accept_rules,
-            nft,
-        )
+        from ipfailover_agent.firewall import accept_rules, nft  # noqa: PLC0415 - not always needed
 
         self._is_wanted_anew = False
         self._failing = set()
@@ -218,11 +211,7 @@ class Firewall:
 
     def _go_on(self, answer: Answer, now: float) -> None:
         """Go on with the look until it needs nft, or takes long."""
-        from ipfailover_agent.firewall import (  # noqa: PLC0415 - not always needed
-            accept_rules,
-            nft,
-            nft_commands,
-        )
+        from ipfailover_agent.firewall import accept_rules, nft, nft_commands  # noqa: PLC0415 - not always needed
 
         if self._look is None:
             return
@@ -278,10 +267,7 @@ def remove_all(tag: str, environment: Mapping[str, str], report: Callable[[Repor
 
     Without nft, or without the right to use it, ``report`` gets the reason.
     """
-    from ipfailover_agent.firewall import (  # noqa: PLC0415 - not always needed
-        accept_rules,
-        nft,
-    )
+    from ipfailover_agent.firewall import accept_rules, nft  # noqa: PLC0415 - not always needed
 
     look = accept_rules.look(frozenset(), tag)
     answer: Answer = None

@@ -383,10 +383,7 @@ class Shields(Service):
 
     def close(self) -> None:
         """Remove the table, and wait for it."""
-        from ipfailover_agent.firewall import (  # noqa: PLC0415 - not always needed
-            nft,
-            nft_commands,
-        )
+        from ipfailover_agent.firewall import nft, nft_commands  # noqa: PLC0415 - not always needed
 
         if self._run is not None:
             self._run.kill_and_wait()

@@ -204,13 +204,7 @@ def _begin_round(
     limit = now + policy.timeout
     cause = state.cause if state.streak else ""
     state = replace(
-        state,
-        due=due,
-        limit=limit,
-        waiting=policy.ports,
-        trouble="",
-        slowest=0.0,
-        cause=cause,
+        state, due=due, limit=limit, waiting=policy.ports, trouble="", slowest=0.0, cause=cause
     )
     return state, tuple(Connect(each) for each in policy.ports)
 

@@ -166,12 +166,7 @@ def _on_first_candidate(
     state = replace(state, reload=Reload.NONE, lines=event.lines)
     if accepted:
         state = replace(state, phase=AgentPhase.STARTING, has_active=True, ready_at=None)
-        return state, (
-            *report,
-            Order.RELEASE_ADDRESSES,
-            Order.ACTIVATE,
-            Order.SPAWN,
-        )
+        return state, (*report, Order.RELEASE_ADDRESSES, Order.ACTIVATE, Order.SPAWN)
     if state.reload_again:
         # Something was changed meanwhile: look at that before anything is given up.
         state, actions = _prepare(state, Reload.PREPARING)
@@ -265,10 +260,7 @@ def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> S
         )
     delay = backoff_delay(attempts, policy)
     state = replace(state, phase=AgentPhase.BACKOFF, attempts=attempts, deadline=now + delay)
-    return state, (
-        Order.RELEASE_ADDRESSES,
-        does.ScheduleRestart(attempt=attempts, delay=delay),
-    )
+    return state, (Order.RELEASE_ADDRESSES, does.ScheduleRestart(attempt=attempts, delay=delay))
 
 
 def _on_reload_requested(state: Lifecycle) -> Step:
@@ -407,10 +399,7 @@ def _on_reload_completed(state: Lifecycle, now: float, policy: SupervisionPolicy
 
 
 def _on_verified(
-    state: Lifecycle,
-    event: does.VerificationEnded,
-    now: float,
-    policy: SupervisionPolicy,
+    state: Lifecycle, event: does.VerificationEnded, now: float, policy: SupervisionPolicy
 ) -> Step:
     """Go on with what is there as planned; take the reload back where it is not.
 
@@ -488,8 +477,7 @@ def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPoli
     if not state.signals_left:
         lines = (reason, *state.lines)
         return _end_reload(
-            state,
-            does.EndReload(verdict=ReloadVerdict.UNCONFIRMED, reason=reason, lines=lines),
+            state, does.EndReload(verdict=ReloadVerdict.UNCONFIRMED, reason=reason, lines=lines)
         )
     state = replace(
         state,

@@ -262,10 +262,7 @@ def cpu_share(
     limits: list[float] = []
     for root, path in _cpu_groups(membership, control_groups):
         limits += _limits(root, path, "/cpu.max" if root == control_groups else _QUOTA)
-    return CpuShare(
-        pressure=_number(pressure),
-        limit=min(limits, default=None),
-    )
+    return CpuShare(pressure=_number(pressure), limit=min(limits, default=None))
 
 
 def throttled(
@@ -500,9 +497,7 @@ def _approaches(
         way = ways[address]
         if not way.is_local:
             yield Approach(
-                address=address,
-                interface=names.get(way.index, ""),
-                is_on_link=way.is_on_link,
+                address=address, interface=names.get(way.index, ""), is_on_link=way.is_on_link
             )
 
 

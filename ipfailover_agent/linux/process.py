@@ -18,11 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.errors import (
-    KeepalivedMissingError,
-    NotPermittedError,
-    SystemRefusedError,
-)
+from ipfailover_agent.errors import KeepalivedMissingError, NotPermittedError, SystemRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

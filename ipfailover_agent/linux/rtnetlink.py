@@ -15,13 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.model import (
-    EqualButForLast,
-    Family,
-    InterfaceAddress,
-    IPAddress,
-    family_of,
-)
+from ipfailover_agent.model import EqualButForLast, Family, InterfaceAddress, IPAddress, family_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

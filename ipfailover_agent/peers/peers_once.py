@@ -44,11 +44,7 @@ class Found:
         facts = replace(facts, used_addresses=used_addresses(self._options.run_directory))
         if not settings.unicast_peer_names:
             return facts
-        from ipfailover_agent.peers import (  # noqa: PLC0415 - seldom needed
-            names,
-            peers,
-            resolving,
-        )
+        from ipfailover_agent.peers import names, peers, resolving  # noqa: PLC0415 - seldom needed
 
         asked = resolving.resolve_once(peers.questions(settings), self._deadline)
         path = RunPaths(directory=self._options.run_directory, config="").peers

@@ -13,18 +13,9 @@ from msgspec.structs import replace
 
 from ipfailover_agent.config import budget
 from ipfailover_agent.deadlines import earliest
-from ipfailover_agent.errors import (
-    AgentError,
-    ConfigTestError,
-    HostNotReadyError,
-    SettingsError,
-)
+from ipfailover_agent.errors import AgentError, ConfigTestError, HostNotReadyError, SettingsError
 from ipfailover_agent.keepalived import protocol
-from ipfailover_agent.keepalived.supervision import (
-    AgentPhase,
-    CandidateVerdict,
-    ReloadVerdict,
-)
+from ipfailover_agent.keepalived.supervision import AgentPhase, CandidateVerdict, ReloadVerdict
 from ipfailover_agent.status import status_model
 from ipfailover_agent.status.exchange import StatusView
 from ipfailover_agent.status.history import utc_now

@@ -16,12 +16,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent import codec
 from ipfailover_agent.config import memory, ownership, prepare, templating
-from ipfailover_agent.errors import (
-    AgentError,
-    ConfigTestError,
-    ExitCode,
-    HostNotReadyError,
-)
+from ipfailover_agent.errors import AgentError, ConfigTestError, ExitCode, HostNotReadyError
 from ipfailover_agent.keepalived import protocol
 from ipfailover_agent.keepalived.supervision import CandidateVerdict, PreparationEnded
 from ipfailover_agent.linux import address_release, files, process

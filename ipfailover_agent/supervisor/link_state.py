@@ -24,12 +24,7 @@ from ipfailover_agent.text import listed, taken_by
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfailover_agent.model import (
-        InterfaceAddress,
-        IPAddress,
-        KeepalivedConfig,
-        Settings,
-    )
+    from ipfailover_agent.model import InterfaceAddress, IPAddress, KeepalivedConfig, Settings
 
 
 _STAYS: Final = "every instance stays in FAULT meanwhile"

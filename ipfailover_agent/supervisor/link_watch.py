@@ -36,12 +36,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.linux.link_monitor import Notice
-    from ipfailover_agent.model import (
-        HostFacts,
-        Interface,
-        IPAddress,
-        KeepalivedConfig,
-    )
+    from ipfailover_agent.model import HostFacts, Interface, IPAddress, KeepalivedConfig
     from ipfailover_agent.service import Common
 
     _Sockets = tuple[Family, IPAddress | None, bool]  # the last: by unicast

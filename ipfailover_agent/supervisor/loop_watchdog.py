@@ -34,10 +34,7 @@ class LoopWatchdog:
     """
 
     def __init__(
-        self,
-        *,
-        pulse: Callable[[], tuple[float, int | None]],
-        tell: Callable[[str], None],
+        self, *, pulse: Callable[[], tuple[float, int | None]], tell: Callable[[str], None]
     ) -> None:
         self._pulse = pulse
         self._tell = tell

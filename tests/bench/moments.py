@@ -19,14 +19,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.calls import Calls
-from tests.bench.clusters import (
-    CHECK_INTERVAL,
-    Agents,
-    Plain,
-    ShellImage,
-    reference,
-    versions,
-)
+from tests.bench.clusters import CHECK_INTERVAL, Agents, Plain, ShellImage, reference, versions
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.scenarios import stays

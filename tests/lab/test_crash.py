@@ -108,12 +108,7 @@ def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then
     addresses = [lab.virtual(1), lab.virtual6(1)]
     first, second = lab.nodes
     runner = PROJECT / "tests/support/agent_runner.py"
-    given = {
-        "options": {},
-        "policy": {"attempts": 3},
-        "has_bug": False,
-        "hangs_on_reload": False,
-    }
+    given = {"options": {}, "policy": {"attempts": 3}, "has_bug": False, "hangs_on_reload": False}
     for node, priority in ((first, "250"), (second, "200")):
         environment = variables(*addresses, PRIORITY=priority, PREEMPTION="nopreempt")
         environment["PYTHONPATH"] = str(PROJECT)

@@ -55,8 +55,7 @@ def test_several_addresses_are_spread_by_priority_over_multicast(lab: Lab) -> No
     start_everywhere(lab, variables(*addresses, PREEMPTION="preempt"))
     expected = {
         address: max(
-            lab.nodes,
-            key=lambda node: priority.among_strangers(node.own.ipv4.ip, number),
+            lab.nodes, key=lambda node: priority.among_strangers(node.own.ipv4.ip, number)
         ).name
         for number, address in enumerate(addresses, start=1)
     }

@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    events,
-    stays,
-    variables,
-    wait_for_each,
-)
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, events, stays, variables, wait_for_each
 from tests.lab.kit.waiting import wait_until
 from tests.support import frames
 

@@ -209,10 +209,7 @@ def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(make_lab: Make
     found = json.loads(ask(lab.nodes[0], "plan", "--json", "--config", str(wanted)).stdout)
     pins = found["pin_ids"]
     began = time.monotonic()
-    for values in (
-        variables(*before, VRRP_IDS=pins),
-        variables(*after, VRRP_IDS=pins),
-    ):
+    for values in (variables(*before, VRRP_IDS=pins), variables(*after, VRRP_IDS=pins)):
         source.write(values)
         for node in lab.nodes:
             reload(node)

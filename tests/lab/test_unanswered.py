@@ -8,14 +8,7 @@ import sys
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ask,
-    events,
-    status,
-    variables,
-    wait_for_line,
-)
+from tests.lab.kit.scenarios import ELECTION, ask, events, status, variables, wait_for_line
 from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -252,9 +252,7 @@ def test_a_configuration_test_that_hangs_is_a_refusal(world: World) -> None:
     assert not is_alive(world.fake.journal("test")[0]["pid"])
 
 
-def test_a_configuration_test_whose_output_stays_open_is_judged_all_the_same(
-    world: World,
-) -> None:
+def test_a_configuration_test_whose_output_stays_open_is_judged_all_the_same(world: World) -> None:
     """A child that it left behind does not keep the agent from starting."""
     world.fake.plays({}, test={"leaves_child": True})
     agent = world.running()

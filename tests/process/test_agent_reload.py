@@ -98,9 +98,7 @@ def test_a_change_of_the_scripts_alone_signals_nothing(world: World) -> None:
     assert 0 == agent.stop()
 
 
-def test_an_address_that_moves_to_an_earlier_instance_takes_a_second_sighup(
-    world: World,
-) -> None:
+def test_an_address_that_moves_to_an_earlier_instance_takes_a_second_sighup(world: World) -> None:
     """In one step keepalived 2.2.7 loses it; the second waits for the first to end."""
     world.write(VIRTUAL_IPS="10.0.0.101,10.0.0.102")
     agent = reading_file(world)
@@ -316,9 +314,7 @@ def test_a_reload_after_a_roll_back_tries_the_same_candidate_again(world: World)
     assert 0 == agent.stop()
 
 
-def test_a_reload_that_keepalived_does_not_confirm_is_said_to_be_unconfirmed(
-    world: World,
-) -> None:
+def test_a_reload_that_keepalived_does_not_confirm_is_said_to_be_unconfirmed(world: World) -> None:
     """keepalived runs on, and the next reload is carried out."""
     world.fake.plays({"hup": "silent"})
     agent = reading_file(world)

@@ -454,10 +454,7 @@ def test_check_shows_what_is_wrong_also_where_the_kernel_refuses_a_look(world: W
 
 def test_check_says_when_the_old_image_serves_nothing(world: World) -> None:
     """An id above 255 ended its keepalived."""
-    values = {
-        "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.2-254",
-        "OPENSHIFT_HA_VRRP_ID_OFFSET": "10",
-    }
+    values = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.2-254", "OPENSHIFT_HA_VRRP_ID_OFFSET": "10"}
     done = world.command("check", "--compare-old", environment=values)
     assert 78 == done.returncode
     assert "the old image serves nothing" in done.stdout

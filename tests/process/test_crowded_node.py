@@ -223,9 +223,7 @@ def test_a_namespace_without_any_route_has_no_default_route() -> None:
         assert () == netlink.default_routes([1])
 
 
-def test_the_best_ipv6_default_route_of_each_interface_counts(
-    namespace: NetworkNamespace,
-) -> None:
+def test_the_best_ipv6_default_route_of_each_interface_counts(namespace: NetworkNamespace) -> None:
     """Also of one that another one's stands before."""
     namespace.ip_batch(["route del ::/1", "route add default dev two metric 7"], "-6")
     indexes = [socket.if_nametoindex(each) for each in ("one", "two")]

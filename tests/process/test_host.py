@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.linux import host
-from ipfailover_agent.model import (
-    DefaultRoute,
-    Family,
-    HostScope,
-    InterfaceAddress,
-    ScriptState,
-)
+from ipfailover_agent.model import DefaultRoute, Family, HostScope, InterfaceAddress, ScriptState
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 

@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 HELD = ["10.0.0.101/32", "veth0", "veth0:vip"]
-MASTER = {
-    "transitions": ['INSTANCE "OpenShift_IPFailover_VIP_1" MASTER 200'],
-    "holds": [HELD],
-}
+MASTER = {"transitions": ['INSTANCE "OpenShift_IPFailover_VIP_1" MASTER 200'], "holds": [HELD]}
 
 
 def test_a_loop_that_stands_still_for_good_ends_the_agent(world: World) -> None:

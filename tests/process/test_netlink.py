@@ -402,11 +402,7 @@ def test_links_are_read_with_their_state(namespace: NetworkNamespace) -> None:
 def test_ports_are_read_with_what_takes_their_frames(namespace: NetworkNamespace) -> None:
     """Seen by one question and among all links, and who speaks no ARP."""
     namespace.ip_batch(
-        [
-            "link add name br0 type bridge",
-            "link set one master br0",
-            "link set two arp off",
-        ]
+        ["link add name br0 type bridge", "link set one master br0", "link set two arp off"]
     )
     with AddressSocket() as netlink:
         links = {each.name: each for each in netlink.links()}

@@ -83,11 +83,7 @@ def test_another_file_can_be_looked_at(world: World) -> None:
     other = world.directory / "other"
     other.write_text("OPENSHIFT_HA_VIRTUAL_IPS=10.0.0.101-105\n", encoding="utf-8")
     done = world.command(
-        "plan",
-        "--json",
-        "--config",
-        str(other),
-        environment={"OPENSHIFT_HA_VRRP_ID_OFFSET": "90"},
+        "plan", "--json", "--config", str(other), environment={"OPENSHIFT_HA_VRRP_ID_OFFSET": "90"}
     )
     ids = {(each["old_id"], each["new_id"]) for each in json.loads(done.stdout)["renumbered"]}
     assert {(51, 11), (52, 12), (53, 13), (54, 14), (55, 15)} == ids

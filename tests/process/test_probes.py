@@ -176,11 +176,7 @@ def test_a_reason_that_stays_is_written_once(checking: Checking) -> None:
 
 @pytest.mark.parametrize("is_second", [False, True], ids=["the first", "after others"])
 def test_a_late_answer_counts_when_it_comes(
-    checking: Checking,
-    application: socket.socket,
-    namespace: NetworkNamespace,
-    *,
-    is_second: bool,
+    checking: Checking, application: socket.socket, namespace: NetworkNamespace, *, is_second: bool
 ) -> None:
     """Not when the round ends: the kernel asks a silent port again after a second."""
     if is_second:  # with the same number of a descriptor as the probes that have ended

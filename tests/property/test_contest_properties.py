@@ -90,8 +90,7 @@ def test_one_node_ends_up_with_the_address_at_fast_timing(scenario: Scenario) ->
 @given(
     st.sampled_from([2, 3]).flatmap(
         lambda count: st.tuples(
-            setups(count, dialects=PLAIN),
-            disturbances(count, kinds=("kill", "start", "wait")),
+            setups(count, dialects=PLAIN), disturbances(count, kinds=("kill", "start", "wait"))
         )
     ),
     st.sampled_from([0.002, 0.05]),
@@ -230,10 +229,7 @@ def test_of_two_the_one_that_does_not_hear_yields_if_it_ranks_lower(
     st.integers(0, 2**32),
 )
 def test_a_pause_holds_nobody(
-    nodes: tuple[NodeSetup, ...],
-    pauses: list[tuple[int, float, float]],
-    lag: float,
-    seed: int,
+    nodes: tuple[NodeSetup, ...], pauses: list[tuple[int, float, float]], lag: float, seed: int
 ) -> None:
     """However late what came meanwhile is read: who hears the other's adverts steps down."""
     world = World(nodes, seed)

@@ -16,11 +16,7 @@ from msgspec.structs import replace
 from ipfailover_agent import codec
 from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
-from ipfailover_agent.drain.drain_requests import (
-    LONGEST,
-    DrainRequest,
-    parse_duration,
-)
+from ipfailover_agent.drain.drain_requests import LONGEST, DrainRequest, parse_duration
 from ipfailover_agent.drain.fsm import (
     AnswerRequest,
     ClearHold,

@@ -159,11 +159,7 @@ def test_nothing_else_passes(frame: bytes) -> None:
     assert parse_frame(frame) is None
 
 
-@given(
-    frame=WELL_FORMED,
-    others=st.sets(HOSTS | HOSTS6, max_size=5),
-    includes=st.booleans(),
-)
+@given(frame=WELL_FORMED, others=st.sets(HOSTS | HOSTS6, max_size=5), includes=st.booleans())
 def test_announcements_pass_for_our_addresses(
     frame: bytes, others: set[IPv4Address | IPv6Address], *, includes: bool
 ) -> None:

@@ -34,9 +34,7 @@ some = st.sampled_from(
     [ip_address(f"10.0.0.{each}") for each in range(1, 10)] + [ip_address("127.0.0.1")]
 )
 answers = st.one_of(
-    st.none(),
-    st.text(min_size=1, max_size=5),
-    st.lists(some, max_size=6, unique=True).map(tuple),
+    st.none(), st.text(min_size=1, max_size=5), st.lists(some, max_size=6, unique=True).map(tuple)
 )
 
 

@@ -15,12 +15,7 @@ from ipfailover_agent.config.settings import parse
 from ipfailover_agent.config.templating import render
 from ipfailover_agent.config.variables import VARIABLES
 from ipfailover_agent.errors import HostNotReadyError, SettingsError, TemplateError
-from ipfailover_agent.model import (
-    Rendering,
-    ScriptState,
-    Settings,
-    TrackScript,
-)
+from ipfailover_agent.model import Rendering, ScriptState, Settings, TrackScript
 from ipfailover_agent.paths import RunPaths
 from tests.support import keepalived_conf
 from tests.support.vectors import host_facts

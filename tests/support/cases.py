@@ -12,12 +12,7 @@ from msgspec import structs
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.config.templating import render
-from ipfailover_agent.model import (
-    HostFacts,
-    KeepalivedConfig,
-    Rendering,
-    ScriptState,
-)
+from ipfailover_agent.model import HostFacts, KeepalivedConfig, Rendering, ScriptState
 from ipfailover_agent.paths import RunPaths
 from tests.support.vectors import host_facts
 

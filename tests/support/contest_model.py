@@ -408,9 +408,7 @@ class Node:
         )
         answer = DumpAnswered(taken_at=self.world.now, state=self.state, counters=counters)
         self.after(
-            self.world.random.uniform(0.002, 0.02),
-            lambda: self.hear(answer),
-            is_agent=True,
+            self.world.random.uniform(0.002, 0.02), lambda: self.hear(answer), is_agent=True
         )
 
 

@@ -9,9 +9,7 @@ from ipfailover_agent.entry import hold_signals, main
 def become_impatient() -> None:
     """Have the agent ask often."""
     from ipfailover_agent.conflict.answer_monitor import AnswerMonitor  # noqa: PLC0415 - likewise
-    from ipfailover_agent.conflict.answering import (  # noqa: PLC0415 - signals come first
-        AnsweringPolicy,
-    )
+    from ipfailover_agent.conflict.answering import AnsweringPolicy  # noqa: PLC0415 - signals come first
 
     AnswerMonitor.policy = AnsweringPolicy(
         interval=2.0, settle=0.5, timeout=0.5, tick=0.2, report_interval=1.0

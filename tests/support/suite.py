@@ -31,10 +31,7 @@ _OTHERS_PROGRAMS = (
 #: Tests in network namespaces are among them: in the idle class they would keep locks of the
 #: kernel's that every other namespace waits for.
 WAITING = ("tests/process", "tests/lab", "tests/golden", *_OTHERS_PROGRAMS)
-COMPUTING = (
-    *("tests/unit", "tests/property"),
-    *(f"--ignore={each}" for each in _OTHERS_PROGRAMS),
-)
+COMPUTING = (*("tests/unit", "tests/property"), *(f"--ignore={each}" for each in _OTHERS_PROGRAMS))
 _PATIENTLY = ("--timeout", "1800")  # behind others, a test of thousands of examples takes its time
 _WAITING_PER_CORE = 4
 _MOST_WAITING = 16  # a container may be shown more cores than it is given

@@ -9,13 +9,7 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipfailover_agent.model import (
-    DefaultRoute,
-    Family,
-    HostFacts,
-    Interface,
-    InterfaceAddress,
-)
+from ipfailover_agent.model import DefaultRoute, Family, HostFacts, Interface, InterfaceAddress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

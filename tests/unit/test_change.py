@@ -177,34 +177,25 @@ def test_long_lists_are_cut() -> None:
         pytest.param(
             {},
             {"multicast_source": OWN},
-            [
-                "the source of adverts changes from the interface's own address to 192.168.55.10",
-            ],
+            ["the source of adverts changes from the interface's own address to 192.168.55.10"],
             id="source",
         ),
         pytest.param(
             {"interfaces": ("ens3",), "priority": 9},
             {"interfaces": ("ens4",), "priority": 9},
-            [
-                f"the interface changes from ens3 to ens4{NETWORK}",
-                f"keepalived starts anew{GAP}",
-            ],
+            [f"the interface changes from ens3 to ens4{NETWORK}", f"keepalived starts anew{GAP}"],
             id="interface",
         ),
         pytest.param(
             {},
             {"address_label": ""},
-            [
-                f"the address label changes from ens3:vip to none{GAP}",
-            ],
+            [f"the address label changes from ens3:vip to none{GAP}"],
             id="label removed",
         ),
         pytest.param(
             {"address_label": ""},
             {"address_label": "new"},
-            [
-                f"the address label changes from none to ens3:new{GAP}",
-            ],
+            [f"the address label changes from none to ens3:new{GAP}"],
             id="label added",
         ),
         pytest.param(

@@ -213,11 +213,7 @@ def test_only_families_that_are_served_have_to_get_through() -> None:
 def test_a_rule_of_ours_opens_a_chain() -> None:
     """For every address that is wanted; one that comes too late does not."""
     group = {"payload": {"protocol": "ip", "field": "daddr"}}
-    own = [
-        _PROTOCOL_ANY,
-        {"match": {"op": "==", "left": group, "right": "224.0.0.18"}},
-        ACCEPT,
-    ]
+    own = [_PROTOCOL_ANY, {"match": {"op": "==", "left": group, "right": "224.0.0.18"}}, ACCEPT]
     for rules, expected in (((own, [DROP]), False), (([DROP], own), True)):
         entries = shown("input", *rules, family="ip")
         for number, each in enumerate(entries):

@@ -88,11 +88,7 @@ def test_what_to_write_instead_can_be_written() -> None:
             "no shell reads this, and 'PATH=/opt/bin:/bin' is no program",
             "write /usr/bin/env PATH=/opt/bin:/bin x",
         ),
-        (
-            "! /bin/x",
-            "no shell reads this, and '!' is no program",
-            "write /bin/sh -c '! /bin/x'",
-        ),
+        ("! /bin/x", "no shell reads this, and '!' is no program", "write /bin/sh -c '! /bin/x'"),
         (
             "exec /bin/x",
             "no shell reads this, and 'exec' is no program",

@@ -668,8 +668,7 @@ def test_whoever_has_an_address_and_advertises_others_is_not_mute(
         for number, address in ((30, "10.0.0.30"), (31, "10.0.0.31"))
     ]
     listened = replace(
-        heard(*frames, a5=THEIRS, a12=THEIRS),
-        neighbours={THEIRS: tuple(map(ip_address, known))},
+        heard(*frames, a5=THEIRS, a12=THEIRS), neighbours={THEIRS: tuple(map(ip_address, known))}
     )
     found = one(
         network_findings.judge_answers([first], listened, tuple(map(ip_address, peers.split())))
@@ -782,10 +781,7 @@ def test_a_link_local_node_has_a_source_in_both_families() -> None:
     """Else nothing would watch for rivals there."""
     facts = host_facts({"eth0": ["169.254.10.11/24", "fe80::11/64"]})
     parsed = settings.parse(
-        {
-            "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5",
-            "OPENSHIFT_HA_NETWORK_INTERFACE": "eth0",
-        }
+        {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5", "OPENSHIFT_HA_NETWORK_INTERFACE": "eth0"}
     )
     found = contexts.build(plan(parsed, facts), facts, mac=OWN, host_macs=frozenset())
     assert ["169.254.10.11", "fe80::11"] == [str(each.source) for each in found.values()]

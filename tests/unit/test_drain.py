@@ -521,8 +521,7 @@ def test_undraining_the_unknown_is_refused() -> None:
 def test_instances_are_named_by_name_or_address(words: list[str], drained: list[str]) -> None:
     """In the order of the configuration, each once; none means all; excluded ones count too."""
     second = Target(
-        addresses=frozenset({ip_address("fd00::6")}),
-        excluded=frozenset({ip_address("10.0.0.7")}),
+        addresses=frozenset({ip_address("fd00::6")}), excluded=frozenset({ip_address("10.0.0.7")})
     )
     agent = Agent(ONE, VIP_2=second)
     held = effects(agent.drain("a", *words, is_forced=True))

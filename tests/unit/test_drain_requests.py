@@ -8,10 +8,7 @@ import re
 import pytest
 
 from ipfailover_agent import codec
-from ipfailover_agent.drain.drain_requests import (
-    DrainRequest,
-    parse_duration,
-)
+from ipfailover_agent.drain.drain_requests import DrainRequest, parse_duration
 
 REQUEST = {"schema": 1, "action": "drain", "instances": ["VIP_1"], "force": False, "for": 5}
 

@@ -143,11 +143,9 @@ def test_probes_by_http_can_be_added(overlay: str, tmp_path: Path) -> None:
         request = messages.parse_request(f"GET {asked['path']} HTTP/1.1\r\n\r\n".encode())
         assert isinstance(request, messages.HttpRequest)
         paths.append((request.path, request.config))
-        assert {
-            "periodSeconds": 10,
-            "timeoutSeconds": 5,
-            "failureThreshold": 6,
-        } == container[probe]
+        assert {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6} == container[
+            probe
+        ]
     name = manifests.find(made, "ConfigMap")["data"]["OPENSHIFT_HA_CONFIG_NAME"]
     # A name in the others would end the agents of all nodes when somebody changes it.
     assert [("/readyz", name), ("/livez", None), ("/livez", None)] == paths

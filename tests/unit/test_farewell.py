@@ -13,12 +13,7 @@ from ipfailover_agent.model import VrrpState
 from ipfailover_agent.vrrp.packets import Advert, parse_frame
 from tests.support import frames
 
-MASTER, BACKUP, FAULT, STOP = (
-    VrrpState.MASTER,
-    VrrpState.BACKUP,
-    VrrpState.FAULT,
-    VrrpState.STOP,
-)
+MASTER, BACKUP, FAULT, STOP = (VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT, VrrpState.STOP)
 OWN, GROUP = IPv4Address("192.0.2.11"), IPv4Address("224.0.0.18")
 VIRTUAL = IPv4Address("192.0.2.101")
 PEERS = (IPv4Address("192.0.2.12"), IPv4Address("192.0.2.13"))

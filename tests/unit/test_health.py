@@ -49,10 +49,7 @@ def probed(status: AgentStatus) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(
     ("state", "lines"),
-    [
-        ("MASTER", ("ready",)),
-        ("FAULT", ("not ready", "edge_VIP_1: in FAULT, and no check fails")),
-    ],
+    [("MASTER", ("ready",)), ("FAULT", ("not ready", "edge_VIP_1: in FAULT, and no check fails"))],
 )
 def test_ready_is_what_the_status_says(state: str, lines: tuple[str, ...]) -> None:
     """There is no second opinion."""

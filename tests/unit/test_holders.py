@@ -10,13 +10,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.conflict import holders
 from ipfailover_agent.conflict.contexts import ContestContext
-from ipfailover_agent.model import (
-    Advertisement,
-    Family,
-    Preemption,
-    PreemptionMode,
-    VrrpInstance,
-)
+from ipfailover_agent.model import Advertisement, Family, Preemption, PreemptionMode, VrrpInstance
 from tests.support.adverts import heard_advert
 
 if TYPE_CHECKING:

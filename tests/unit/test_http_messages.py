@@ -7,12 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.http import messages
-from ipfailover_agent.http.messages import (
-    HEAD_LIMIT,
-    HttpRequest,
-    HttpResponse,
-    parse_request,
-)
+from ipfailover_agent.http.messages import HEAD_LIMIT, HttpRequest, HttpResponse, parse_request
 
 DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 MOST = "a" * 1000

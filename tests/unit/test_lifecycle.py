@@ -54,11 +54,7 @@ def replay(*events: does.Event | float) -> tuple[does.Lifecycle, tuple[does.Acti
 def to_running(*more: does.Event | float) -> tuple[does.Lifecycle, tuple[does.Action, ...]]:
     """Replay a good start, then ``more``."""
     return replay(
-        Occurrence.AGENT_STARTED,
-        ACCEPTED,
-        does.Spawned(pid=7),
-        Occurrence.KEEPALIVED_READY,
-        *more,
+        Occurrence.AGENT_STARTED, ACCEPTED, does.Spawned(pid=7), Occurrence.KEEPALIVED_READY, *more
     )
 
 
@@ -106,10 +102,7 @@ def test_a_refused_first_configuration_from_a_file_is_waited_on() -> None:
     state, _ = replay(Occurrence.AGENT_STARTED, refused)
     assert state.phase is AgentPhase.WAITING
     _, actions = replay(
-        Occurrence.AGENT_STARTED,
-        refused,
-        POLICY.waiting_interval,
-        Occurrence.DEADLINE_PASSED,
+        Occurrence.AGENT_STARTED, refused, POLICY.waiting_interval, Occurrence.DEADLINE_PASSED
     )
     assert (Order.PREPARE,) == actions
 
@@ -170,11 +163,7 @@ def test_a_restart_prepares_a_fresh_candidate() -> None:
 def test_a_refused_candidate_after_a_crash_starts_what_ran_before() -> None:
     """A bad edit must not cost the addresses."""
     state, actions = to_running(
-        CRASH,
-        Occurrence.GROUP_GONE,
-        POLICY.backoff_limit,
-        Occurrence.DEADLINE_PASSED,
-        REFUSED,
+        CRASH, Occurrence.GROUP_GONE, POLICY.backoff_limit, Occurrence.DEADLINE_PASSED, REFUSED
     )
     assert state.phase is AgentPhase.STARTING
     assert (Order.RELEASE_ADDRESSES, Order.RESTORE, Order.SPAWN) == actions
@@ -204,8 +193,7 @@ def test_attempts_count_anew_after_a_stable_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"),
-    [(2, ExitCode.CONFIG), (6, ExitCode.CONFIG), (4, ExitCode.NO_PERMISSION)],
+    ("code", "expected"), [(2, ExitCode.CONFIG), (6, ExitCode.CONFIG), (4, ExitCode.NO_PERMISSION)]
 )
 def test_a_permanent_exit_ends_the_agent_after_releasing(code: int, expected: ExitCode) -> None:
     """keepalived's own codes become ours."""
@@ -265,12 +253,7 @@ def test_a_second_signal_waits_for_the_first_reload_to_complete() -> None:
 def test_a_reload_that_does_not_do_what_was_planned_is_taken_back(signals: int) -> None:
     """keepalived is ended in an orderly way and started with the configuration before."""
     verdict = does.PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=signals)
-    events = (
-        Occurrence.RELOAD_REQUESTED,
-        verdict,
-        Occurrence.RELOAD_COMPLETED,
-        UNPLANNED,
-    )
+    events = (Occurrence.RELOAD_REQUESTED, verdict, Occurrence.RELOAD_COMPLETED, UNPLANNED)
     state, actions = to_running(*events)
     assert ((TERM,), Reload.ROLLING_BACK) == (actions, state.reload)
     _, actions = to_running(*events, does.KeepalivedEnded(exit_code=0))
@@ -294,16 +277,8 @@ def test_a_keepalived_that_does_not_end_for_a_roll_back_is_killed() -> None:
 
 def test_a_verification_whose_time_is_up_is_ended_by_what_is_known() -> None:
     """Asked for at once, and once more should no answer come."""
-    waited: tuple[does.Event | float, ...] = (
-        POLICY.verify_grace,
-        Occurrence.DEADLINE_PASSED,
-    )
-    events = (
-        Occurrence.RELOAD_REQUESTED,
-        ACCEPTED,
-        Occurrence.RELOAD_COMPLETED,
-        *waited,
-    )
+    waited: tuple[does.Event | float, ...] = (POLICY.verify_grace, Occurrence.DEADLINE_PASSED)
+    events = (Occurrence.RELOAD_REQUESTED, ACCEPTED, Occurrence.RELOAD_COMPLETED, *waited)
     for more in ((), waited):
         state, actions = to_running(*events, *more)
         assert ((Order.CONCLUDE_VERIFICATION,), Reload.VERIFYING) == (actions, state.reload)
@@ -410,12 +385,7 @@ def test_keepalived_that_ends_while_a_candidate_is_prepared_has_it_prepared_anew
 
 def test_a_stop_during_a_roll_back_stops() -> None:
     """Nothing is started again."""
-    events = (
-        Occurrence.RELOAD_REQUESTED,
-        ACCEPTED,
-        Occurrence.RELOAD_COMPLETED,
-        UNPLANNED,
-    )
+    events = (Occurrence.RELOAD_REQUESTED, ACCEPTED, Occurrence.RELOAD_COMPLETED, UNPLANNED)
     stopped = (
         *events,
         Occurrence.STOP_REQUESTED,
@@ -630,10 +600,7 @@ def test_a_reload_that_kills_keepalived_is_rolled_back() -> None:
 def test_a_reload_that_is_not_confirmed_is_told_so() -> None:
     """The agent does not wait for ever."""
     _, actions = to_running(
-        Occurrence.RELOAD_REQUESTED,
-        ACCEPTED,
-        POLICY.reload_grace,
-        Occurrence.DEADLINE_PASSED,
+        Occurrence.RELOAD_REQUESTED, ACCEPTED, POLICY.reload_grace, Occurrence.DEADLINE_PASSED
     )
     assert isinstance(actions[0], does.EndReload)
     assert actions[0].verdict is ReloadVerdict.UNCONFIRMED
@@ -655,9 +622,7 @@ def test_stop_terms_waits_and_releases() -> None:
     _, actions = to_running(Occurrence.STOP_REQUESTED)
     assert (TERM,) == actions
     _, actions = to_running(
-        Occurrence.STOP_REQUESTED,
-        does.KeepalivedEnded(exit_code=0),
-        Occurrence.GROUP_GONE,
+        Occurrence.STOP_REQUESTED, does.KeepalivedEnded(exit_code=0), Occurrence.GROUP_GONE
     )
     assert Order.RELEASE_ADDRESSES == actions[0]
     assert ExitCode.OK is finish(actions).exit_code
@@ -695,13 +660,7 @@ def test_stop_abandons_a_reload_under_way() -> None:
     [
         (Occurrence.AGENT_STARTED,),
         (Occurrence.AGENT_STARTED, NOT_READY),
-        (
-            Occurrence.AGENT_STARTED,
-            ACCEPTED,
-            does.Spawned(pid=7),
-            CRASH,
-            Occurrence.GROUP_GONE,
-        ),
+        (Occurrence.AGENT_STARTED, ACCEPTED, does.Spawned(pid=7), CRASH, Occurrence.GROUP_GONE),
     ],
     ids=["preparing", "waiting", "backing off"],
 )

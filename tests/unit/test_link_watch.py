@@ -260,10 +260,7 @@ def test_what_the_agent_keeps_in_fault_is_no_reason_to_end_what_serves(
 
 @pytest.mark.parametrize(
     ("address", "reasons"),
-    [
-        pytest.param("10.0.0.50", [], id="IPv4"),
-        pytest.param("fd00::50", [ANOTHER], id="IPv6"),
-    ],
+    [pytest.param("10.0.0.50", [], id="IPv4"), pytest.param("fd00::50", [ANOTHER], id="IPv6")],
 )
 def test_a_backup_that_receives_on_another_interface_may_not_be_able_to_send(
     world: World, address: str, reasons: list[str]

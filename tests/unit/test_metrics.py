@@ -206,10 +206,7 @@ def test_a_holder_has_one_series_and_an_unknown_one_says_so() -> None:
         ("ipfailover_instance_holder_info", ("unknown", "edge_VIP_2", "false")),
         ("ipfailover_instance_holder_priority", ("10.0.0.12", "edge_VIP_1")),
         ("ipfailover_instance_holder_priority", ("10.0.0.11", "edge_VIP_1")),
-        (
-            "ipfailover_instance_holder_last_advert_timestamp_seconds",
-            ("10.0.0.12", "edge_VIP_1"),
-        ),
+        ("ipfailover_instance_holder_last_advert_timestamp_seconds", ("10.0.0.12", "edge_VIP_1")),
     } == {key for key in found if "_holder_" in key[0]}
 
 

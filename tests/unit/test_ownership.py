@@ -78,9 +78,7 @@ def found(facts: HostFacts, *, interface: str = "ens3", label: str = "vip") -> l
             facts_with(held("192.168.55.101/32", label="ens3:vip")), True, id="label, alone"
         ),
         pytest.param(
-            facts_with(held("192.168.55.101/24", label="ens3:vip")),
-            True,
-            id="label, other prefix",
+            facts_with(held("192.168.55.101/24", label="ens3:vip")), True, id="label, other prefix"
         ),
         pytest.param(
             facts_with(held("192.168.55.101/32", label="ens3:vip"), source="192.168.55.101"),
@@ -294,9 +292,7 @@ LINK_LOCAL_IPV4 = InterfaceAddress(address=ip_address("169.254.10.11"), prefix_l
     ],
 )
 def test_a_link_local_address_is_the_nodes_where_it_has_no_other(
-    held_addresses: tuple[InterfaceAddress, ...],
-    families: str,
-    expected: list[InterfaceAddress],
+    held_addresses: tuple[InterfaceAddress, ...], families: str, expected: list[InterfaceAddress]
 ) -> None:
     """A cross-link between two nodes often has nothing else."""
     found = ownership.node_addresses(

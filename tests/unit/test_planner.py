@@ -10,12 +10,7 @@ from msgspec import structs
 
 from ipfailover_agent.config import advert_sources, checks, interfaces
 from ipfailover_agent.config.planner import plan
-from ipfailover_agent.errors import (
-    AwaitedSource,
-    HostNotReadyError,
-    Problem,
-    SettingsError,
-)
+from ipfailover_agent.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
 from ipfailover_agent.model import (
     DefaultRoute,
     Family,
@@ -834,9 +829,7 @@ def test_an_address_on_another_interface_is_reported() -> None:
 def test_all_problems_are_reported_together() -> None:
     """Those of the variables and those of the node, in one error."""
     problems = refused(
-        "192.168.55.10 10.0.0.1",
-        virtual_router_id_offset=254,
-        unicast_peers=addresses("fd00::9"),
+        "192.168.55.10 10.0.0.1", virtual_router_id_offset=254, unicast_peers=addresses("fd00::9")
     )
     assert [
         "OPENSHIFT_HA_UNICAST_PEERS",
@@ -1089,10 +1082,7 @@ WITHOUT_IPV4 = host_facts({"ens3": ["fd00:55::10/64"], "ens4": ["192.0.2.9/24"]}
         ({"multicast_source": ip_address("fd00:55::10")}, True),
         ({"unicast_source": ip_address("192.0.2.9")}, True),
         (
-            {
-                "unicast_source": ip_address("192.0.2.9"),
-                "unicast_peers": addresses("192.0.2.8"),
-            },
+            {"unicast_source": ip_address("192.0.2.9"), "unicast_peers": addresses("192.0.2.8")},
             False,
         ),
     ],

@@ -14,13 +14,7 @@ from ipfailover_agent.config import renderer
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.templating import render
 from ipfailover_agent.errors import SettingsError, TemplateError
-from ipfailover_agent.model import (
-    PortCheck,
-    PortProbes,
-    Preemption,
-    PreemptionMode,
-    Settings,
-)
+from ipfailover_agent.model import PortCheck, PortProbes, Preemption, PreemptionMode, Settings
 from ipfailover_agent.paths import RunPaths
 from tests.support.keepalived_conf import MalformedError, parse
 from tests.support.vectors import host_facts

@@ -27,13 +27,7 @@ from ipfailover_agent.errors import (
 )
 from ipfailover_agent.keepalived.supervision import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.linux.process import ChildExit
-from ipfailover_agent.model import (
-    HostFacts,
-    Interface,
-    InterfaceAddress,
-    RenderedFile,
-    Rendering,
-)
+from ipfailover_agent.model import HostFacts, Interface, InterfaceAddress, RenderedFile, Rendering
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status.history import History
 from ipfailover_agent.status.reporter import Reporter, problems_of

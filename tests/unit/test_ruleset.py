@@ -143,8 +143,7 @@ INSERTED = ["+ input daddr 224.0.0.18"]
         pytest.param([chain(), rule({"queue": {"num": 1}})], id="queue"),
         pytest.param([chain(), rule({"reject": None})], id="bare reject"),
         pytest.param(
-            [chain(), side("a"), rule({"jump": {"target": "a"}}), rule(DROP, chain="a")],
-            id="jump",
+            [chain(), side("a"), rule({"jump": {"target": "a"}}), rule(DROP, chain="a")], id="jump"
         ),
         pytest.param(
             [
@@ -248,11 +247,7 @@ def test_each_family_gets_its_addresses_and_each_hook_its_side() -> None:
     assert needed(chain(family="ip", policy="drop"), wanted=wanted) == expected
     assert needed(chain(family="ip6", policy="drop"), wanted=wanted) == ["+ input daddr ff02::12"]
     output = chain(hook="output", policy="drop")
-    expected = [
-        "+ input daddr ff02::12",
-        "+ input daddr 224.0.0.18",
-        "+ input daddr 192.0.2.2",
-    ]
+    expected = ["+ input daddr ff02::12", "+ input daddr 224.0.0.18", "+ input daddr 192.0.2.2"]
     assert needed(output, wanted=wanted) == expected
 
 

@@ -485,9 +485,7 @@ def test_ordinary_input_gives_no_warning(env: dict[str, str]) -> None:
         pytest.param({"CHECK_INTERVAL": "0.25", "CHECK_TIMEOUT": "0.5"}, (0.25, 0.5), id="both"),
         pytest.param({"CHECK_INTERVAL": "0.25", "CHECK_TIMEOUT": "1"}, (0.25, 1), id="whole"),
         pytest.param(
-            {"CHECK_INTERVAL": "0.5", "MONITOR_PORTS": "80 443"},
-            (0.5, 0.5),
-            id="several ports",
+            {"CHECK_INTERVAL": "0.5", "MONITOR_PORTS": "80 443"}, (0.5, 0.5), id="several ports"
         ),
     ],
 )

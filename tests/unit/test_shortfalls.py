@@ -10,11 +10,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.config import settings, shortfalls
 from ipfailover_agent.config.planner import plan
-from ipfailover_agent.config.shortfalls import (
-    Surroundings,
-    fast_settings,
-    judge_cpu,
-)
+from ipfailover_agent.config.shortfalls import Surroundings, fast_settings, judge_cpu
 from ipfailover_agent.model import CpuShare, Settings
 from tests.support.vectors import host_facts
 
@@ -53,9 +49,7 @@ def told(
     ids=["fine", "IPv4 only", "no link-local address", "down"],
 )
 def test_an_interface_that_cannot_serve_yet_is_told(
-    facts: HostFacts,
-    addresses: str,
-    expected: tuple[str, ...],
+    facts: HostFacts, addresses: str, expected: tuple[str, ...]
 ) -> None:
     """keepalived would be in FAULT, and say nothing of why."""
     assert expected == told({"VIRTUAL_IPS": addresses}, facts)

@@ -9,11 +9,9 @@ from ipfailover_agent import terminal
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     """Two blanks apart; nothing trails."""
-    assert [
-        "NAME   ID",
-        "a      1",
-        "bcdef  12",
-    ] == terminal.table(("NAME", "ID"), [("a", "1"), ("bcdef", "12")])
+    assert ["NAME   ID", "a      1", "bcdef  12"] == terminal.table(
+        ("NAME", "ID"), [("a", "1"), ("bcdef", "12")]
+    )
 
 
 def test_a_table_without_rows_is_its_header() -> None:
@@ -32,11 +30,7 @@ def test_many_addresses_are_counted(count: int, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("columns", "expected"),
-    [
-        (80, ["> a bb ccc"]),
-        (6, ["> a bb", "  ccc"]),
-        (1, ["> a", "  bb", "  ccc"]),
-    ],
+    [(80, ["> a bb ccc"]), (6, ["> a bb", "  ccc"]), (1, ["> a", "  bb", "  ccc"])],
 )
 def test_a_sentence_is_folded_between_words(columns: int, expected: list[str]) -> None:
     """A word that is too long for a line stays whole: it may be an address."""

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 
 def keepalived_config(
-    *addresses: str,
-    priority: int,
-    virtual_router_id: int = 51,
-    name: str = "raw",
-    extra: str = "",
+    *addresses: str, priority: int, virtual_router_id: int = 51, name: str = "raw", extra: str = ""
 ) -> str:
     """Return a configuration with one instance that serves ``addresses`` of one family.
 

@@ -21,15 +21,9 @@ if TYPE_CHECKING:
 
 GROUPS: Final[dict[int, IPAddress]] = {4: IPv4Address("224.0.0.18"), 6: IPv6Address("ff02::12")}
 _GROUP_MACS: Final = {4: "01:00:5e:00:00:12", 6: "33:33:00:00:00:12"}
-_SOURCES: Final[dict[int, IPAddress]] = {
-    4: IPv4Address("192.0.2.77"),
-    6: IPv6Address("fe80::77"),
-}
+_SOURCES: Final[dict[int, IPAddress]] = {4: IPv4Address("192.0.2.77"), 6: IPv6Address("fe80::77")}
 _FAR: Final[dict[int, IPAddress]] = {4: IPv4Address("198.51.100.7"), 6: IPv6Address("fd99::7")}
-_OTHERS: Final[dict[int, IPAddress]] = {
-    4: IPv4Address("192.0.2.200"),
-    6: IPv6Address("fe80::200"),
-}
+_OTHERS: Final[dict[int, IPAddress]] = {4: IPv4Address("192.0.2.200"), 6: IPv6Address("fe80::200")}
 
 
 def router(
