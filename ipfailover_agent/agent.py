@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent import __version__
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError, ExitCode, NotPermittedError
-from ipfailover_agent.keepalived.supervision import Occurrence, SupervisionPolicy
+from ipfailover_agent.keepalived.lifecycle import Occurrence, SupervisionPolicy
 from ipfailover_agent.linux import files, host, loop, process, setgroups
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status.history import History
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.config.prepare import Options
-    from ipfailover_agent.keepalived.supervision import Finish
+    from ipfailover_agent.keepalived.lifecycle import Finish
     from ipfailover_agent.linux.output import LineSink
 
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)

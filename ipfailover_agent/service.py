@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.keepalived.dump import InstanceDump
     from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
-    from ipfailover_agent.keepalived.supervision import Event
+    from ipfailover_agent.keepalived.lifecycle import Event
     from ipfailover_agent.linux.loop import Loop
     from ipfailover_agent.linux.process import ChildExit
     from ipfailover_agent.model import VrrpState

@@ -18,7 +18,7 @@ from ipfailover_agent import codec
 from ipfailover_agent.config import memory, ownership, prepare, templating
 from ipfailover_agent.errors import AgentError, ConfigTestError, ExitCode, HostNotReadyError
 from ipfailover_agent.keepalived import protocol
-from ipfailover_agent.keepalived.supervision import CandidateVerdict, PreparationEnded
+from ipfailover_agent.keepalived.lifecycle import CandidateVerdict, PreparationEnded
 from ipfailover_agent.linux import address_release, files, process
 from ipfailover_agent.linux.captured_run import CapturedRun
 from ipfailover_agent.model import VrrpState
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import AddPeers, Candidate, Options, Variables
     from ipfailover_agent.health.service import Probes
     from ipfailover_agent.holds import Holds
-    from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+    from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
     from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, Settings
     from ipfailover_agent.service import Common
     from ipfailover_agent.status.reporter import Reporter

@@ -14,14 +14,14 @@ from msgspec.structs import replace
 from ipfailover_agent.config import sources
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
-from ipfailover_agent.keepalived.supervision import AgentPhase, Occurrence
+from ipfailover_agent.keepalived.lifecycle import AgentPhase, Occurrence
 from ipfailover_agent.service import Service
 from ipfailover_agent.supervisor import debounce
 from ipfailover_agent.supervisor.debounce import Debounce
 
 if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Options
-    from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+    from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
     from ipfailover_agent.service import Common
     from ipfailover_agent.status.reporter import Reporter
     from ipfailover_agent.supervisor.config_manager import ConfigManager

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.keepalived import lifecycle, protocol
-from ipfailover_agent.keepalived import supervision as does
-from ipfailover_agent.keepalived.supervision import AgentPhase, Occurrence, Order, Reload
+from ipfailover_agent.keepalived.lifecycle import AgentPhase, Occurrence, Order, Reload
 from ipfailover_agent.linux import garbage, process
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.transition import TransitionCause, TransitionKind
@@ -57,7 +56,7 @@ class Supervisor(Service):
         environment: Mapping[str, str],
         options: Options,
         paths: RunPaths,
-        policy: does.SupervisionPolicy,
+        policy: lifecycle.SupervisionPolicy,
         log: FilteringBoundLogger,
         history: History,
         output: LineSink,
@@ -66,9 +65,9 @@ class Supervisor(Service):
         loop: Loop,
     ) -> None:
         self._policy = policy
-        self._state = does.Lifecycle()
-        self._queue: deque[does.Event] = deque()
-        self.finish: does.Finish | None = None
+        self._state = lifecycle.Lifecycle()
+        self._queue: deque[lifecycle.Event] = deque()
+        self.finish: lifecycle.Finish | None = None
         self.child = Child(loop, log=log, output=output, wrap=wrap)
         self.services = Services(
             environment=environment,
@@ -117,7 +116,7 @@ class Supervisor(Service):
         for each in self.services:
             each.keepalived_ended(keeps_holds=is_restart)
         self.services.pass_on_states(time.monotonic())
-        self.dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
+        self.dispatch(lifecycle.KeepalivedEnded(exit_code=code, host_changed=changed))
         return True
 
     def check_group_if_clearing(self) -> None:
@@ -146,7 +145,7 @@ class Supervisor(Service):
 
     # --- deciding and doing ---------------------------------------------------------------------
 
-    def dispatch(self, event: does.Event) -> None:
+    def dispatch(self, event: lifecycle.Event) -> None:
         """Let the state machine answer an event; events that its actions cause wait in line."""
         self._queue.append(event)
         if len(self._queue) > 1:
@@ -160,7 +159,7 @@ class Supervisor(Service):
                 self._carry_out(action)
             self._queue.popleft()
 
-    def _carry_out(self, action: does.Action) -> None:
+    def _carry_out(self, action: lifecycle.Action) -> None:
         match action:
             case Order.PREPARE:
                 if self._state.reload is Reload.PREPARING:
@@ -181,21 +180,21 @@ class Supervisor(Service):
                 self.services.verifier.conclude()
             case Order.SPAWN:
                 self._spawn()
-            case does.SignalKeepalived(signal=number):
+            case lifecycle.SignalKeepalived(signal=number):
                 self._signal_keepalived(number)
-            case does.SignalGroup(signal=number):
+            case lifecycle.SignalGroup(signal=number):
                 if self.pid is not None:
                     process.signal_group(self.pid, number)
             case Order.CHECK_GROUP:
                 self._check_group()
             case Order.RELEASE_ADDRESSES:
                 self._config_manager.release_addresses()
-            case does.EndReload():
+            case lifecycle.EndReload():
                 self._end_reload()
                 self._reporter.reload_ended(action)
-            case does.LogRestart() | does.ScheduleRestart():
+            case lifecycle.LogRestart() | lifecycle.ScheduleRestart():
                 self._log_restart(action)
-            case does.Finish():
+            case lifecycle.Finish():
                 self.finish = action
             case _:
                 assert_never(action)
@@ -211,11 +210,11 @@ class Supervisor(Service):
 
     def restart(self, reason: str) -> bool:
         """Have keepalived started anew; return False where something else is under way."""
-        self.dispatch(does.RestartWanted(reason=reason))
+        self.dispatch(lifecycle.RestartWanted(reason=reason))
         return self._state.phase is AgentPhase.RESTARTING
 
-    def _log_restart(self, action: does.LogRestart | does.ScheduleRestart) -> None:
-        if isinstance(action, does.ScheduleRestart):
+    def _log_restart(self, action: lifecycle.LogRestart | lifecycle.ScheduleRestart) -> None:
+        if isinstance(action, lifecycle.ScheduleRestart):
             delay = round(action.delay, 1)
             self._log.warning("restart.scheduled", attempt=action.attempt, delay=delay)
             return
@@ -264,11 +263,11 @@ class Supervisor(Service):
             pid = self.child.spawn(active, self._config_manager.environment)
         except AgentError as error:
             self._log.error("keepalived.spawn_failed", error=str(error))
-            self.dispatch(does.SpawnFailed(exit_code=error.exit_code))
+            self.dispatch(lifecycle.SpawnFailed(exit_code=error.exit_code))
             return
         self._reporter.keepalived_started(pid)
         garbage.start_is_over()
-        self.dispatch(does.Spawned(pid=pid))
+        self.dispatch(lifecycle.Spawned(pid=pid))
 
     def abandon(self) -> None:
         """End keepalived and release its addresses after a bug of the agent, as well as it goes.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.config.prepare import Options
     from ipfailover_agent.keepalived.dump import InstanceDump
-    from ipfailover_agent.keepalived.supervision import Event, SupervisionPolicy
+    from ipfailover_agent.keepalived.lifecycle import Event, SupervisionPolicy
     from ipfailover_agent.linux.loop import Loop
     from ipfailover_agent.linux.output import LineSink
     from ipfailover_agent.paths import RunPaths

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.errors import AgentError
-from ipfailover_agent.keepalived.supervision import VerificationEnded
+from ipfailover_agent.keepalived.lifecycle import VerificationEnded
 from ipfailover_agent.linux.netlink import AddressSocket
 from ipfailover_agent.model import family_of
 from ipfailover_agent.service import Service

@@ -9,7 +9,7 @@ import pytest
 
 from ipfailover_agent.config import prepare
 from ipfailover_agent.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
-from ipfailover_agent.keepalived.supervision import CandidateVerdict, PreparationEnded
+from ipfailover_agent.keepalived.lifecycle import CandidateVerdict, PreparationEnded
 from ipfailover_agent.supervisor.config_manager import ConfigManager
 from tests.support.services import common
 

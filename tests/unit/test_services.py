@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.prepare import Candidate, Options
 from ipfailover_agent.deadlines import earliest
-from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
 from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.linux.output import LineSink
 from ipfailover_agent.model import HostFacts, Settings
