@@ -13,6 +13,7 @@ from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.keepalived import dump, liveness
 from ipfailover_agent.keepalived.dumping import DumpRequest
+from ipfailover_agent.keepalived.liveness import WatchOccurrence
 from ipfailover_agent.linux import process
 from ipfailover_agent.linux.captured_run import CapturedRun
 from ipfailover_agent.service import Service
@@ -77,7 +78,7 @@ class KeepalivedWatchdog(Service):
         if number is None:
             self._refuse("this keepalived was built without JSON dumps")
         elif self._pid is not None:
-            self._step(liveness.WatchBegan())
+            self._step(WatchOccurrence.WATCH_BEGAN)
         return True
 
     def _refuse(self, reason: str) -> None:
@@ -95,14 +96,14 @@ class KeepalivedWatchdog(Service):
         """Note that keepalived has reported that it runs; before that a signal would kill it."""
         self._pid = pid
         if self._request.signal_number is not None:
-            self._step(liveness.WatchBegan())
+            self._step(WatchOccurrence.WATCH_BEGAN)
 
     def keepalived_ends(self) -> None:
         """Note that keepalived ended, or is about to."""
         self._pid = None
         self.latest = ()
         self._request.abandon()
-        self._step(liveness.WatchEnded())
+        self._step(WatchOccurrence.WATCH_ENDED)
 
     def keepalived_ended(self, *, keeps_holds: bool) -> None:  # noqa: ARG002 - for others
         """Note that keepalived ended: its newest dump is no answer of the next one."""
@@ -111,11 +112,11 @@ class KeepalivedWatchdog(Service):
 
     def reload_began(self) -> None:
         """Note that keepalived got the signal to read its file again."""
-        self._step(liveness.ReloadBegan())
+        self._step(WatchOccurrence.RELOAD_BEGAN)
 
     def reload_ended(self) -> None:
         """Note that keepalived has read it, or that the reload is over."""
-        self._step(liveness.ReloadEnded())
+        self._step(WatchOccurrence.RELOAD_ENDED)
 
     @property
     def can_ask(self) -> bool:
@@ -124,15 +125,15 @@ class KeepalivedWatchdog(Service):
 
     def want_dump(self) -> None:
         """Ask for a dump soon: a caller needs a fresh one."""
-        self._step(liveness.DumpWanted())
+        self._step(WatchOccurrence.DUMP_WANTED)
 
     def suspect(self) -> None:
         """Look closely: keepalived may hang."""
-        self._step(liveness.Suspicion())
+        self._step(WatchOccurrence.SUSPECTED)
 
     def stalled(self, _: float) -> None:
         """Note that the loop stood still."""
-        self._step(liveness.TicksMissed())
+        self._step(WatchOccurrence.TICKS_MISSED)
 
     @property
     def unanswered(self) -> float:
@@ -180,7 +181,7 @@ class KeepalivedWatchdog(Service):
                 self._log.warning("dump.failed", reason=answer.reason)
                 self._step(answer)
         if self._state.deadline is not None and now >= self._state.deadline:
-            self._step(liveness.Ticked())
+            self._step(WatchOccurrence.TICKED)
 
     def _step(self, event: liveness.Event) -> None:
         now = time.monotonic()

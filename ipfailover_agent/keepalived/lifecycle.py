@@ -81,9 +81,7 @@ class SupervisionPolicy(Struct, frozen=True, kw_only=True):
     test_grace: float = 10.0  # keepalived -t needs 9 ms, some 60 ms with 254 instances
     reload_grace: float = 10.0
     verify_grace: float = 10.0
-    first_step_grace: float = (
-        2.5  # for either, of a first step: less than others need to take over
-    )
+    first_step_grace: float = 2.5  # for either, of a first step: others need more to take over
     backoff_initial: float = 0.5
     backoff_factor: float = 2.0
     backoff_limit: float = 30.0
@@ -188,9 +186,7 @@ class Order(enum.Enum):
     """An action that has no fields."""
 
     PREPARE = enum.auto()  # build and test a candidate; answer with PreparationEnded
-    ABANDON_PREPARATION = (
-        enum.auto()
-    )  # forget the candidate under way; no PreparationEnded is wanted
+    ABANDON_PREPARATION = enum.auto()  # forget the candidate under way, without an answer
     ACTIVATE = enum.auto()  # have all services apply the candidate, whose files are in place
     PLACE_STEP = enum.auto()  # put the next file of a reload in place; its signal follows
     VERIFY = enum.auto()  # look whether keepalived does what its file says: VerificationEnded

@@ -33,7 +33,7 @@ class LivenessPolicy(Struct, frozen=True, kw_only=True):
     """Every delay by name, in seconds.
 
     A keepalived that is frozen for good is killed within ``ask_every`` and ``unanswered_limit`` of
-    time on time; within the latter after a Suspicion. With fast adverts its successor takes over
+    time on time; within the latter after SUSPECTED. With fast adverts its successor takes over
     sooner, and the limit is ``unanswered_least`` and ``unanswered_intervals`` adverts. keepalived
     2.2.7 answers within 2 ms, within 0.25 s while 254 instances start. In a reload it is asked as
     well, every ``reload_every``, and has ``reload_limit``: a keepalived that was frozen before it
@@ -60,20 +60,17 @@ class LivenessPolicy(Struct, frozen=True, kw_only=True):
 # --- events -------------------------------------------------------------------------------------
 
 
-class WatchBegan(Struct, frozen=True):
-    """keepalived reported that it has started; only now may it be signalled."""
+class WatchOccurrence(enum.Enum):
+    """An event of the watch that has no fields."""
 
-
-class WatchEnded(Struct, frozen=True):
-    """keepalived ended, or is about to."""
-
-
-class ReloadBegan(Struct, frozen=True):
-    """keepalived got the signal to read its file again."""
-
-
-class ReloadEnded(Struct, frozen=True):
-    """keepalived has read its file, or the agent gave up waiting for that."""
+    WATCH_BEGAN = enum.auto()  # keepalived reported that it has started: it may be signalled
+    WATCH_ENDED = enum.auto()  # keepalived ended, or is about to
+    RELOAD_BEGAN = enum.auto()  # keepalived got the signal to read its file again
+    RELOAD_ENDED = enum.auto()  # keepalived has read its file, or the agent waits no longer
+    TICKED = enum.auto()  # ``Liveness.deadline`` has passed; look for an answer before
+    SUSPECTED = enum.auto()  # own adverts are not seen, or a rival is: look closely
+    DUMP_WANTED = enum.auto()  # a dump is wanted that is newer than this moment
+    TICKS_MISSED = enum.auto()  # the loop did not run: what was measured across is worth nothing
 
 
 class DumpReceived(Struct, frozen=True, kw_only=True):
@@ -90,34 +87,7 @@ class DumpFailed(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Ticked(Struct, frozen=True):
-    """``Liveness.deadline`` has passed; look for an answer before."""
-
-
-class Suspicion(Struct, frozen=True):
-    """This node's adverts are not seen, or another node holds its addresses: look closely."""
-
-
-class DumpWanted(Struct, frozen=True):
-    """A dump is wanted that is newer than this moment."""
-
-
-class TicksMissed(Struct, frozen=True):
-    """The agent's loop did not run for a while: what was measured across it is worth nothing."""
-
-
-Event = (
-    WatchBegan
-    | WatchEnded
-    | ReloadBegan
-    | ReloadEnded
-    | DumpReceived
-    | DumpFailed
-    | Ticked
-    | Suspicion
-    | DumpWanted
-    | TicksMissed
-)
+Event = WatchOccurrence | DumpReceived | DumpFailed
 
 
 # --- actions ------------------------------------------------------------------------------------
@@ -150,22 +120,30 @@ class Mode(enum.Enum):
     PAUSED = "paused"  # it reloads: only whether it answers at all counts
 
 
-class MasterUnchanged(Struct, frozen=True, kw_only=True):
-    """Since when a MASTER has counted as it does: monotonic seconds, and ticks on time."""
+class Unchanged(Struct, frozen=True, kw_only=True):
+    """Since when an instance has counted as it does: monotonic seconds, and ticks on time."""
 
     counters: VrrpStatistics
     at: float
-    ticks: int
+    ticks: int = 0
+
+
+def unchanged(
+    before: Mapping[str, Unchanged], instance: InstanceDump, now: float, ticks: int = 0
+) -> Unchanged:
+    """Return since when an instance counted nothing; ``before``: what is known, by name."""
+    known = before.get(instance.name)
+    if known is not None and known.counters == instance.counters:
+        return known
+    return Unchanged(counters=instance.counters, at=now, ticks=ticks)
 
 
 class Liveness(Struct, frozen=True, kw_only=True):
     """Everything that watching remembers. Times are monotonic seconds.
 
     Attributes:
-        deadline: when to send Ticked, None for never.
+        deadline: when to send TICKED, None for never.
         dump: the newest one, empty before the first and without keepalived.
-        dumped_at: when it was answered.
-        refusal: why dumps cannot be had, empty while they can.
         question: the number of the question that is open.
         repeats: how often it was asked again.
         asked: the number of the last question.
@@ -184,8 +162,6 @@ class Liveness(Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.OFF
     deadline: float | None = None
     dump: tuple[InstanceDump, ...] = ()
-    dumped_at: float | None = None
-    refusal: str = ""
     question: int | None = None
     repeats: int = 0
     asked: int = 0
@@ -195,7 +171,7 @@ class Liveness(Struct, frozen=True, kw_only=True):
     is_wanted: bool = False
     ticks: int = 0
     tick_at: float | None = None
-    standing: Mapping[str, MasterUnchanged] = field(default_factory=dict)
+    standing: Mapping[str, Unchanged] = field(default_factory=dict)
     is_alarmed: bool = False
     suspects: frozenset[str] = frozenset()
     cleared_at: float | None = None
@@ -224,34 +200,34 @@ def step(state: Liveness, event: Event, now: float, policy: LivenessPolicy) -> S
     the open one is none.
     """
     match event:
-        case WatchBegan():
+        case WatchOccurrence.WATCH_BEGAN:
             # also when only its VRRP child is a new one: nothing that was measured holds
             return _ask(Liveness(mode=Mode.ON, asked=state.asked), now, policy)
-        case WatchEnded():
+        case WatchOccurrence.WATCH_ENDED:
             return Liveness(asked=state.asked), ()
         case _ if state.mode is Mode.OFF:
             return state, ()
-        case ReloadBegan():
+        case WatchOccurrence.RELOAD_BEGAN:
             # An open question stays open: signals wait for keepalived, it answers after all.
             state = replace(state, mode=Mode.PAUSED, standing={})
             if state.question is None:
                 return _ask(state, now, policy)
             return _plan(state, now, policy), ()
-        case ReloadEnded() if state.mode is Mode.PAUSED:
+        case WatchOccurrence.RELOAD_ENDED if state.mode is Mode.PAUSED:
             return _want(_forget(replace(state, mode=Mode.ON)), now, policy)
         case DumpReceived(question=number, instances=instances) if number == state.question:
             return _on_answer(state, instances, now, policy)
-        case DumpFailed(question=number, reason=reason) if number == state.question:
-            return _on_failure(state, reason, now, policy), ()
-        case Ticked():
+        case DumpFailed(question=number) if number == state.question:
+            return _on_failure(state, now, policy), ()
+        case WatchOccurrence.TICKED:
             return _on_tick(state, now, policy)
-        case Suspicion():
+        case WatchOccurrence.SUSPECTED:
             return _on_suspicion(state, now, policy)
-        case DumpWanted():
+        case WatchOccurrence.DUMP_WANTED:
             return _want(state, now, policy)
-        case TicksMissed():
+        case WatchOccurrence.TICKS_MISSED:
             return _plan(_forget(state), now, policy), ()
-        case ReloadEnded() | DumpReceived() | DumpFailed():
+        case WatchOccurrence.RELOAD_ENDED | DumpReceived() | DumpFailed():
             return state, ()
     assert_never(event)
 
@@ -285,12 +261,16 @@ def _on_tick(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
 def _on_answer(
     state: Liveness, instances: tuple[InstanceDump, ...], now: float, policy: LivenessPolicy
 ) -> Step:
-    state = replace(state, question=None, refusal="", dump=instances, dumped_at=now)
+    state = replace(state, question=None, dump=instances)
     if state.mode is Mode.PAUSED:
         ask_at = max(state.asked_at + policy.reload_every, now)
         return _plan(replace(state, ask_at=ask_at), now, policy), ()
     masters = {each.name: each for each in instances if each.state is VrrpState.MASTER}
-    standing = {name: _stand(state, each, now) for name, each in masters.items()}
+    # An instance that counts what it receives, refused adverts too, works: a flood of those can
+    # keep keepalived (2.2.7) from sending for seconds, and must not have it killed.
+    standing = {
+        name: unchanged(state.standing, each, now, state.ticks) for name, each in masters.items()
+    }
     for name, since in standing.items():
         ticks = state.ticks - since.ticks
         if _reached(ticks, _longest_silence(masters[name], policy), policy):
@@ -302,31 +282,18 @@ def _on_answer(
     return _plan(_schedule(state, masters, now, policy), now, policy), ()
 
 
-def _on_failure(state: Liveness, reason: str, now: float, policy: LivenessPolicy) -> Liveness:
-    state = _forget(state)
-    state = replace(state, question=None, refusal=reason, is_alarmed=False, suspects=frozenset())
+def _on_failure(state: Liveness, now: float, policy: LivenessPolicy) -> Liveness:
+    state = replace(_forget(state), question=None, is_alarmed=False, suspects=frozenset())
     return _plan(_schedule(state, {}, now, policy), now, policy)
 
 
 # --- adverts ------------------------------------------------------------------------------------
 
 
-def _stand(state: Liveness, instance: InstanceDump, now: float) -> MasterUnchanged:
-    """Return since when nothing was counted.
-
-    An instance that counts what it receives, refused adverts too, works: a flood of those can
-    keep keepalived (2.2.7) from sending for seconds, and must not have it killed.
-    """
-    before = state.standing.get(instance.name)
-    if before is not None and before.counters == instance.counters:
-        return before
-    return MasterUnchanged(counters=instance.counters, at=now, ticks=state.ticks)
-
-
 def _suspects(
     state: Liveness,
     masters: Mapping[str, InstanceDump],
-    standing: Mapping[str, MasterUnchanged],
+    standing: Mapping[str, Unchanged],
     now: float,
 ) -> frozenset[str]:
     """Return the MASTERs that have yet to send an advert; time passes unmeasured until here."""

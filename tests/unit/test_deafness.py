@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from ipfailover_agent.keepalived import deafness
 from ipfailover_agent.keepalived.deafness import Deafness, DeafnessPolicy
-from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.model import VrrpState
+from tests.support.dumps import instance_dump
+
+if TYPE_CHECKING:
+    from ipfailover_agent.keepalived.dump import InstanceDump
 
 POLICY = DeafnessPolicy()
 BACKUP, MASTER = VrrpState.BACKUP, VrrpState.MASTER
@@ -17,20 +22,7 @@ def instance(
     state: VrrpState = BACKUP, *, heard: int = 0, name: str = "vi1", interval: float = 1.0
 ) -> InstanceDump:
     """Return one instance of a dump."""
-    return InstanceDump(
-        name=name,
-        interface="eth0",
-        virtual_router_id=1,
-        version=2,
-        state=state,
-        base_priority=128,
-        effective_priority=128,
-        advert_interval=interval,
-        master_advert_interval=interval,
-        has_addresses=state is MASTER,
-        last_transition=0.0,
-        counters=VrrpStatistics(advert_rcvd=heard, advert_sent=0),
-    )
+    return instance_dump(state, name=name, heard=heard, interval=interval)
 
 
 def dumps(

@@ -13,7 +13,6 @@ from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.prepare import Candidate
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.holds import Holds
-from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.linux import host
 from ipfailover_agent.model import IPAddress, Settings, VrrpState
@@ -21,12 +20,15 @@ from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.supervisor import link_facts
 from ipfailover_agent.supervisor.link_state import LinkFacts
 from ipfailover_agent.supervisor.link_watch import REASON, LinkWatch
+from tests.support.dumps import instance_dump
 from tests.support.services import common
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from ipfailover_agent.keepalived.dump import InstanceDump
 
 OWN = ip_address("10.0.0.11")
 THERE = LinkFacts(index=7, is_running=True, usable=frozenset({OWN}), present=frozenset({OWN}))
@@ -51,20 +53,7 @@ def serving(*addresses: str, base: Settings = PLAIN) -> Candidate:
 def dump_of(candidate: Candidate, heard: int = 0) -> tuple[InstanceDump, ...]:
     """Return what keepalived says while it is BACKUP of everything."""
     return tuple(
-        InstanceDump(
-            name=each.name,
-            interface="eth0",
-            virtual_router_id=each.virtual_router_id,
-            version=2,
-            state=VrrpState.BACKUP,
-            base_priority=128,
-            effective_priority=128,
-            advert_interval=1.0,
-            master_advert_interval=1.0,
-            has_addresses=False,
-            last_transition=0.0,
-            counters=VrrpStatistics(advert_rcvd=heard, advert_sent=0),
-        )
+        instance_dump(VrrpState.BACKUP, name=each.name, heard=heard)
         for each in candidate.config.instances
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.model import KeepalivedConfig, VrrpState
 from ipfailover_agent.supervisor import steps, verify
 from ipfailover_agent.supervisor.verify import (
@@ -22,7 +22,11 @@ from ipfailover_agent.supervisor.verify import (
     expect,
     mismatches,
 )
+from tests.support.dumps import instance_dump
 from tests.unit.test_change import A, B, C, config
+
+if TYPE_CHECKING:
+    from ipfailover_agent.keepalived.dump import InstanceDump
 
 POLICY = VerifyPolicy()
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
@@ -31,19 +35,11 @@ MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
 def dump(of: KeepalivedConfig, *states: VrrpState, at: float = 0.0) -> list[InstanceDump]:
     """Return what keepalived says of a configuration; the last state is that of all others."""
     return [
-        InstanceDump(
+        instance_dump(
+            states[min(number, len(states) - 1)],
             name=each.name,
-            interface=each.interface,
             virtual_router_id=each.virtual_router_id,
-            version=2,
-            state=states[min(number, len(states) - 1)],
-            base_priority=100,
-            effective_priority=100,
-            advert_interval=1.0,
-            master_advert_interval=1.0,
-            has_addresses=True,
             last_transition=at,
-            counters=VrrpStatistics(advert_rcvd=0, advert_sent=0),
         )
         for number, each in enumerate(of.instances)
     ]
