@@ -19,6 +19,7 @@ from ipfailover_agent.status.logs import recording
 from ipfailover_agent.supervisor.link_watch import SOURCE as LINKS
 from ipfailover_agent.supervisor.loop_watchdog import LoopWatchdog
 from ipfailover_agent.supervisor.service import Supervisor
+from ipfailover_agent.supervisor.services import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -71,7 +72,7 @@ class Agent:
         self._woke_at = time.monotonic()
         self._last_words = last_words
         self._loop = loop.Loop(_SIGNALS)
-        self._supervisor = Supervisor(
+        runtime = Runtime(
             environment=environment,
             options=options,
             paths=paths,
@@ -83,6 +84,7 @@ class Agent:
             wrap=wrap,
             loop=self._loop,
         )
+        self._supervisor = Supervisor(runtime)
         self._services = self._supervisor.services
         self._reporter = self._services.reporter
         self._loop_watchdog = LoopWatchdog(pulse=self._pulse, tell=self._is_stuck)

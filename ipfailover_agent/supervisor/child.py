@@ -12,13 +12,10 @@ from ipfailover_agent.linux import process
 from ipfailover_agent.status.logs import Repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Mapping
 
     from ipfailover_agent.config.prepare import Candidate
-    from ipfailover_agent.linux.loop import Loop
-    from ipfailover_agent.linux.output import LineSink
+    from ipfailover_agent.supervisor.services import Runtime
 
 SOURCE = "keepalived"
 """Of the loop's events about what it writes, before its pid."""
@@ -29,25 +26,13 @@ class Child:
 
     Lines of one that ended may still be there to read when its successor writes already: each
     has a stream of its own, whose name is the source of the loop's events.
-
-    Args:
-        loop: watches the streams.
-        log: gets an event where lines are not passed on.
-        output: where lines go, as ``wrap`` makes them.
     """
 
-    def __init__(
-        self,
-        loop: Loop,
-        *,
-        log: FilteringBoundLogger,
-        output: LineSink,
-        wrap: Callable[[bytes], bytes],
-    ) -> None:
-        self._loop = loop
-        self._log = log
-        self._output = output
-        self._wrap = wrap
+    def __init__(self, runtime: Runtime) -> None:
+        self._loop = runtime.loop
+        self._log = runtime.log
+        self._output = runtime.output
+        self._wrap = runtime.wrap
         self._refusals = Repeats()
         self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
 

@@ -17,30 +17,11 @@ from ipfailover_agent.supervisor.child import SOURCE, Child
 from ipfailover_agent.supervisor.services import Services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from structlog.typing import FilteringBoundLogger
-
-    from ipfailover_agent.config.prepare import Options
-    from ipfailover_agent.linux.loop import Loop
-    from ipfailover_agent.linux.output import LineSink
-    from ipfailover_agent.paths import RunPaths
-    from ipfailover_agent.status.history import History
+    from ipfailover_agent.supervisor.services import Runtime
 
 
 class Supervisor(Service):
     """Starts, reloads and stops keepalived; :mod:`keepalived.lifecycle` decides.
-
-    Args:
-        environment: the initial environment; keepalived gets it too.
-        options: the agent's own settings.
-        paths: of the run directory.
-        policy: every delay.
-        log: where events go.
-        history: the events so far.
-        output: where keepalived's lines go, as ``wrap`` makes them.
-        errors: where the log goes.
-        loop: of the agent.
 
     Attributes:
         services: all services of the agent, of which this is one.
@@ -50,39 +31,13 @@ class Supervisor(Service):
 
     source = SOURCE
 
-    def __init__(
-        self,
-        *,
-        environment: Mapping[str, str],
-        options: Options,
-        paths: RunPaths,
-        policy: lifecycle.SupervisionPolicy,
-        log: FilteringBoundLogger,
-        history: History,
-        output: LineSink,
-        errors: LineSink,
-        wrap: Callable[[bytes], bytes],
-        loop: Loop,
-    ) -> None:
-        self._policy = policy
+    def __init__(self, runtime: Runtime) -> None:
+        self._policy = runtime.policy
         self._state = lifecycle.Lifecycle()
         self._queue: deque[lifecycle.Event] = deque()
         self.finish: lifecycle.Finish | None = None
-        self.child = Child(loop, log=log, output=output, wrap=wrap)
-        self.services = Services(
-            environment=environment,
-            options=options,
-            paths=paths,
-            policy=policy,
-            log=log,
-            history=history,
-            sinks=(output, errors),
-            loop=loop,
-            supervisor=self,
-            dispatch=self.dispatch,
-            kill=self.kill_keepalived,
-            restart=self.restart,
-        )
+        self.child = Child(runtime)
+        self.services = Services(runtime, self)
         super().__init__(self.services.common)
         self._reporter = self.services.reporter
         self._transition_causes = self.services.transition_causes

@@ -24,13 +24,12 @@ from ipfailover_agent.status.transition import Withholding
 from ipfailover_agent.supervisor import link_facts
 from ipfailover_agent.supervisor.link_state import LinkFacts
 from ipfailover_agent.supervisor.service import Supervisor
+from ipfailover_agent.supervisor.services import Runtime, Services
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from ipfailover_agent.supervisor.services import Services
 
 LATER = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64"]})
 
@@ -39,7 +38,7 @@ LATER = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64"]})
 def services(tmp_path: Path) -> Iterator[Services]:
     """Give the services of an agent that has not begun."""
     paths = RunPaths(directory=str(tmp_path), config=str(tmp_path / "keepalived.conf"))
-    made = Supervisor(
+    runtime = Runtime(
         environment={},
         options=Options(),
         paths=paths,
@@ -50,7 +49,8 @@ def services(tmp_path: Path) -> Iterator[Services]:
         errors=LineSink(2),
         wrap=bytes,
         loop=Loop(()),
-    ).services
+    )
+    made = Supervisor(runtime).services
     yield made
     for each in made:
         each.close()
