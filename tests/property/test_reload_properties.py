@@ -166,7 +166,7 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
         )
     ).reconfigured(new.instances)
     assert {each.name for each in staying} == instance_states.names_in(VrrpState.MASTER)
-    assert change.compare(old, new).needs_second_signal is (first is not None)
+    assert first == change.compare(old, new).first_step
 
 
 @given(
