@@ -98,7 +98,8 @@ class Watcher(Service):
         if is_first:  # since the configuration was made; to be seen twice, as ever
             self._node = replace(self._node, handled="", pending=look)
             return
-        self._log.info("node.changed", interface=self._config_manager.interface)
+        active = self._config_manager.active
+        self._log.info("node.changed", interface=active and active.config.interface)
         self._dispatch(Occurrence.RELOAD_REQUESTED)
 
     def _look(self) -> str:
