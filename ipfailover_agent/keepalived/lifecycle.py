@@ -294,15 +294,10 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
 
 Step = tuple[Lifecycle, tuple[Action, ...]]
 
-_KEEPALIVED_LIVES = frozenset(
-    {
-        AgentPhase.STARTING,
-        AgentPhase.RUNNING,
-        AgentPhase.RESTARTING,
-        AgentPhase.STOPPING,
-        AgentPhase.KILLING,
-    }
+_WITHOUT_KEEPALIVED = frozenset(
+    {AgentPhase.PREPARING, AgentPhase.WAITING, AgentPhase.CLEARING, AgentPhase.BACKOFF}
 )
+_USABLE = frozenset({CandidateVerdict.ACCEPTED, CandidateVerdict.UNCHANGED})
 _UNDER_WAY = frozenset({Reload.APPLYING, Reload.VERIFYING})
 
 _UNCONFIRMED = "keepalived did not confirm the reload"
@@ -395,38 +390,27 @@ def _on_preparation_ended(
         return _on_first_candidate(state, event, now, policy)
     if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.PREPARING:
         return state, ()
-    match event.verdict:
-        case CandidateVerdict.ACCEPTED if event.signals:
-            return _begin_reload(state, event, now, policy)
-        case CandidateVerdict.ACCEPTED | CandidateVerdict.UNCHANGED:
-            return _end_reload(state, Order.ACTIVATE, _verdict_on(event))
-        case CandidateVerdict.REFUSED | CandidateVerdict.NOT_READY:
-            return _end_reload(state, _verdict_on(event))
-    assert_never(event.verdict)
+    if event.verdict not in _USABLE:
+        return _end_reload(state, _verdict_on(event))
+    if event.verdict is CandidateVerdict.ACCEPTED and event.signals:
+        return _begin_reload(state, event, now, policy)
+    return _end_reload(state, Order.ACTIVATE, _verdict_on(event))
 
 
 def _verdict_on(event: PreparationEnded) -> EndReload:
     """Return the verdict on a reload that needs no signal."""
-    match event.verdict:
-        case CandidateVerdict.ACCEPTED:
-            return EndReload(lines=event.lines)
-        case CandidateVerdict.UNCHANGED:
-            return EndReload(verdict=ReloadVerdict.UNCHANGED, lines=event.lines)
-        case CandidateVerdict.REFUSED | CandidateVerdict.NOT_READY:
-            return _refused(_REFUSED, event.lines)
-    assert_never(event.verdict)
+    if event.verdict not in _USABLE:
+        return _refused(_REFUSED, event.lines)
+    return EndReload(verdict=ReloadVerdict(event.verdict.value), lines=event.lines)
 
 
 def _on_first_candidate(
     state: Lifecycle, event: PreparationEnded, now: float, policy: SupervisionPolicy
 ) -> Step:
     """Start keepalived with what was prepared, or with what ran before, or wait, or end."""
-    accepted = event.verdict in {CandidateVerdict.ACCEPTED, CandidateVerdict.UNCHANGED}
-    report: tuple[Action, ...] = ()
-    if state.reload is Reload.PREPARING:
-        report = (_verdict_on(event),)
+    report = (_verdict_on(event),) if state.reload is Reload.PREPARING else ()
     state = replace(state, reload=Reload.NONE, lines=event.lines)
-    if accepted:
+    if event.verdict in _USABLE:
         state = replace(state, phase=AgentPhase.STARTING, has_active=True, ready_at=None)
         return state, (*report, Order.RELEASE_ADDRESSES, Order.ACTIVATE, Order.SPAWN)
     if state.reload_again:
@@ -458,7 +442,7 @@ def _on_ready(state: Lifecycle, now: float) -> Step:
 def _on_ended(
     state: Lifecycle, event: KeepalivedEnded, now: float, policy: SupervisionPolicy
 ) -> Step:
-    if state.phase not in _KEEPALIVED_LIVES:
+    if state.phase in _WITHOUT_KEEPALIVED:
         return state, ()
     actions: tuple[Action, ...] = ()
     if state.reload is Reload.PREPARING:

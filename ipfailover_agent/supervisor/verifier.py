@@ -14,7 +14,6 @@ from ipfailover_agent.linux.netlink import AddressSocket
 from ipfailover_agent.model import family_of
 from ipfailover_agent.service import Service
 from ipfailover_agent.supervisor import verify
-from ipfailover_agent.supervisor.verify import VerifyOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -57,23 +56,18 @@ class Verifier(Service):
     def conclude(self) -> None:
         """End the verification by what was seen: the time is up."""
         waited = time.monotonic() - self._began_at
-        outcome, text = verify.conclude(self._state, waited, self._policy)
-        self._end()
-        if outcome is VerifyOutcome.DIFFERS:
-            self._dispatch(VerificationEnded(difference=text))
-        else:
-            self._dispatch(VerificationEnded(doubt=self._trouble or text))
+        ended = verify.conclude(self._state, waited, self._policy)
+        self.reload_ended()
+        is_unseen = self._trouble and not ended.difference
+        self._dispatch(VerificationEnded(doubt=self._trouble) if is_unseen else ended)
 
     def reload_ended(self) -> None:
         """Forget the verification: its outcome is no longer wanted."""
-        self._end()
+        self._expected, self.deadline = None, None
 
     def keepalived_ends(self) -> None:
         """Forget the verification."""
-        self._end()
-
-    def _end(self) -> None:
-        self._expected, self.deadline = None, None
+        self.reload_ended()
 
     def tick(self, now: float) -> None:
         """Look again when it is time to."""
@@ -94,16 +88,12 @@ class Verifier(Service):
             self.deadline = now + self._policy.look_every
             return
         self._trouble = ""
-        self._state, outcome = verify.step(self._state, found, now, self._policy)
-        match outcome:
-            case VerifyOutcome.PENDING:
-                self.deadline = now + self._policy.look_every
-            case VerifyOutcome.AGREES:
-                self._end()
-                self._dispatch(VerificationEnded())
-            case VerifyOutcome.DIFFERS:
-                self._end()
-                self._dispatch(VerificationEnded(difference=verify.describe(self._state)))
+        self._state, ended = verify.step(self._state, found, now, self._policy)
+        if ended is None:
+            self.deadline = now + self._policy.look_every
+        else:
+            self.reload_ended()
+            self._dispatch(ended)
 
 
 def _held(interfaces: Collection[str]) -> set[Held]:
