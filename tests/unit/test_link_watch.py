@@ -17,7 +17,7 @@ from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.linux import host
 from ipfailover_agent.model import IPAddress, Settings, VrrpState
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.supervisor import link_facts
+from ipfailover_agent.supervisor import link_watch
 from ipfailover_agent.supervisor.link_state import LinkFacts
 from ipfailover_agent.supervisor.link_watch import REASON, LinkWatch
 from tests.support.dumps import instance_dump
@@ -97,7 +97,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path)
     index: Callable[[str], int | None] = lambda _: made.found.index  # noqa: E731
     monkeypatch.setattr(host, "index_of", index)
-    monkeypatch.setattr(link_facts, "look", lambda *_: made.found)
+    monkeypatch.setattr(link_watch, "look", lambda *_: made.found)
     return made
 
 
@@ -334,6 +334,6 @@ def test_a_kernel_that_does_not_answer_leaves_the_node_as_it_was(
 
     candidate = serving("10.0.0.50")
     world.configure(candidate)
-    monkeypatch.setattr(link_facts, "look", refuse)
+    monkeypatch.setattr(link_watch, "look", refuse)
     assert candidate == world.watch.with_present_node(candidate)
     assert world.watch.deadline is not None

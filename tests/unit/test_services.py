@@ -21,7 +21,7 @@ from ipfailover_agent.service import Service
 from ipfailover_agent.status.history import History
 from ipfailover_agent.status.status_model import NOTHING, LeaseStatus, StatusPart, together
 from ipfailover_agent.status.transition import Withholding
-from ipfailover_agent.supervisor import link_facts
+from ipfailover_agent.supervisor import link_watch
 from ipfailover_agent.supervisor.link_state import LinkFacts
 from ipfailover_agent.supervisor.service import Supervisor
 from ipfailover_agent.supervisor.services import Runtime, Services
@@ -82,7 +82,7 @@ def test_no_service_gets_back_the_node_of_the_start(
     early = tuple(each for each in interface.addresses if each.address.version == 4)
     facts = replace(LATER, interfaces=(replace(interface, addresses=early),))
     now = LinkFacts(index=interface.index, is_running=True, held=interface.addresses)
-    monkeypatch.setattr(link_facts, "look", lambda *_: now)
+    monkeypatch.setattr(link_watch, "look", lambda *_: now)
     for _ in range(2):
         serving(services, facts)
     assert [early, interface.addresses] == [each.interfaces[0].addresses for each in seen]
