@@ -74,16 +74,14 @@ class WatchOccurrence(enum.Enum):
 
 
 class DumpReceived(Struct, frozen=True, kw_only=True):
-    """The question of that number was answered; ``instances`` is never empty."""
+    """The open question was answered; ``instances`` is never empty."""
 
-    question: int
     instances: tuple[InstanceDump, ...]
 
 
 class DumpFailed(Struct, frozen=True, kw_only=True):
-    """The question of that number will not be answered, and that is not keepalived's fault."""
+    """The open question will not be answered, and that is not keepalived's fault."""
 
-    question: int
     reason: str
 
 
@@ -93,10 +91,8 @@ Event = WatchOccurrence | DumpReceived | DumpFailed
 # --- actions ------------------------------------------------------------------------------------
 
 
-class RequestDump(Struct, frozen=True, kw_only=True):
+class RequestDump(Struct, frozen=True):
     """Ask for a dump. One that was asked for before is no longer waited for."""
-
-    question: int
 
 
 class Kill(Struct, frozen=True, kw_only=True):
@@ -144,10 +140,9 @@ class Liveness(Struct, frozen=True, kw_only=True):
     Attributes:
         deadline: when to send TICKED, None for never.
         dump: the newest one, empty before the first and without keepalived.
-        question: the number of the question that is open.
+        is_open: a question has no answer yet.
         repeats: how often it was asked again.
-        asked: the number of the last question.
-        asked_at: when it was asked.
+        asked_at: when the last question was asked.
         asked_ticks: ``ticks`` when counting began for the open question.
         ask_at: when the next question is due.
         is_wanted: it is due as soon as the open one is answered.
@@ -162,9 +157,8 @@ class Liveness(Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.OFF
     deadline: float | None = None
     dump: tuple[InstanceDump, ...] = ()
-    question: int | None = None
+    is_open: bool = False
     repeats: int = 0
-    asked: int = 0
     asked_at: float = 0.0
     asked_ticks: int = 0
     ask_at: float = 0.0
@@ -179,7 +173,7 @@ class Liveness(Struct, frozen=True, kw_only=True):
 
 def unanswered(state: Liveness, policy: LivenessPolicy) -> float:
     """Return for how many seconds on time the open question has been open, 0 without one."""
-    if state.question is None:
+    if not state.is_open:
         return 0.0
     return (state.ticks - state.asked_ticks) * policy.tick
 
@@ -196,29 +190,29 @@ def unanswered_limit(state: Liveness, policy: LivenessPolicy) -> float:
 def step(state: Liveness, event: Event, now: float, policy: LivenessPolicy) -> Step:
     """Return the state after ``event`` at ``now`` and what to do.
 
-    An event that does not matter leaves everything as it is. The answer to another question than
-    the open one is none.
+    An event that does not matter leaves everything as it is.
     """
     match event:
         case WatchOccurrence.WATCH_BEGAN:
             # also when only its VRRP child is a new one: nothing that was measured holds
-            return _ask(Liveness(mode=Mode.ON, asked=state.asked), now, policy)
+            return _ask(Liveness(mode=Mode.ON), now, policy)
         case WatchOccurrence.WATCH_ENDED:
-            return Liveness(asked=state.asked), ()
+            return Liveness(), ()
         case _ if state.mode is Mode.OFF:
             return state, ()
         case WatchOccurrence.RELOAD_BEGAN:
             # An open question stays open: signals wait for keepalived, it answers after all.
             state = replace(state, mode=Mode.PAUSED, standing={})
-            if state.question is None:
+            if not state.is_open:
                 return _ask(state, now, policy)
             return _plan(state, now, policy), ()
         case WatchOccurrence.RELOAD_ENDED if state.mode is Mode.PAUSED:
             return _want(_forget(replace(state, mode=Mode.ON)), now, policy)
-        case DumpReceived(question=number, instances=instances) if number == state.question:
+        case DumpReceived(instances=instances) if state.is_open:
             return _on_answer(state, instances, now, policy)
-        case DumpFailed(question=number) if number == state.question:
-            return _on_failure(state, now, policy), ()
+        case DumpFailed() if state.is_open:
+            state = replace(_forget(state), is_open=False, is_alarmed=False, suspects=frozenset())
+            return _plan(_schedule(state, {}, now, policy), now, policy), ()
         case WatchOccurrence.TICKED:
             return _on_tick(state, now, policy)
         case WatchOccurrence.SUSPECTED:
@@ -244,14 +238,14 @@ def _on_suspicion(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
 def _on_tick(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
     """Count time on time; ask, repeat or give up where it is time to."""
     state = _count(state, now, policy)
-    if state.question is None:
+    if not state.is_open:
         return _ask(state, now, policy) if now >= state.ask_at else (_plan(state, now, policy), ())
     waited = state.ticks - state.asked_ticks
     is_reloading = state.mode is Mode.PAUSED
     limit = policy.reload_limit if is_reloading else unanswered_limit(state, policy)
     if _reached(waited, limit, policy):
-        within = f"{limit:g} s"
-        return _kill(state, f"it gave no answer within {within} in which this agent ran on time")
+        reason = f"it gave no answer within {limit:g} s in which this agent ran on time"
+        return Liveness(), (Kill(reason=reason),)
     due = policy.repeat_after[state.repeats : state.repeats + 1]
     if due and _reached(waited, due[0] * limit, policy):
         return _put(replace(state, repeats=state.repeats + 1), now, policy)
@@ -261,7 +255,7 @@ def _on_tick(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
 def _on_answer(
     state: Liveness, instances: tuple[InstanceDump, ...], now: float, policy: LivenessPolicy
 ) -> Step:
-    state = replace(state, question=None, dump=instances)
+    state = replace(state, is_open=False, dump=instances)
     if state.mode is Mode.PAUSED:
         ask_at = max(state.asked_at + policy.reload_every, now)
         return _plan(replace(state, ask_at=ask_at), now, policy), ()
@@ -274,17 +268,13 @@ def _on_answer(
     for name, since in standing.items():
         ticks = state.ticks - since.ticks
         if _reached(ticks, _longest_silence(masters[name], policy), policy):
-            return _kill(state, _describe_silence(masters[name], ticks * policy.tick))
+            reason = _describe_silence(masters[name], ticks * policy.tick)
+            return Liveness(), (Kill(reason=reason),)
     suspects = _suspects(state, masters, standing, now)
     if (state.is_alarmed or state.suspects) and not suspects:
         state = replace(state, cleared_at=now)
     state = replace(state, standing=standing, is_alarmed=False, suspects=suspects)
     return _plan(_schedule(state, masters, now, policy), now, policy), ()
-
-
-def _on_failure(state: Liveness, now: float, policy: LivenessPolicy) -> Liveness:
-    state = replace(_forget(state), question=None, is_alarmed=False, suspects=frozenset())
-    return _plan(_schedule(state, {}, now, policy), now, policy)
 
 
 # --- adverts ------------------------------------------------------------------------------------
@@ -322,7 +312,7 @@ def _describe_silence(instance: InstanceDump, seconds: float) -> str:
 
 def _want(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
     """Ask now, or as soon as that is allowed."""
-    if state.mode is Mode.PAUSED or state.question is not None:
+    if state.mode is Mode.PAUSED or state.is_open:
         return _plan(replace(state, is_wanted=True), now, policy), ()
     if now < state.asked_at + policy.ask_least:
         ask_at = min(state.ask_at, state.asked_at + policy.ask_least)
@@ -345,13 +335,7 @@ def _ask(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
 
 
 def _put(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
-    number = state.asked + 1
-    state = replace(state, question=number, asked=number, asked_at=now)
-    return _plan(state, now, policy), (RequestDump(question=number),)
-
-
-def _kill(state: Liveness, reason: str) -> Step:
-    return Liveness(asked=state.asked), (Kill(reason=reason),)
+    return _plan(replace(state, is_open=True, asked_at=now), now, policy), (RequestDump(),)
 
 
 def _schedule(
@@ -374,10 +358,10 @@ def _forget(state: Liveness) -> Liveness:
 
 def _plan(state: Liveness, now: float, policy: LivenessPolicy) -> Liveness:
     """Set the deadline, and count ticks only while they are needed."""
-    if state.question is None and not (state.is_alarmed or state.suspects):
+    if not (state.is_open or state.is_alarmed or state.suspects):
         return replace(state, tick_at=None, deadline=state.ask_at)
     tick_at = now + policy.tick if state.tick_at is None else state.tick_at
-    deadline = tick_at if state.question is not None else min(tick_at, state.ask_at)
+    deadline = tick_at if state.is_open else min(tick_at, state.ask_at)
     return replace(state, tick_at=tick_at, deadline=deadline)
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.keepalived import dump, protocol
-from ipfailover_agent.keepalived.dumping import DumpRequest
 from ipfailover_agent.keepalived.liveness import (
     DumpFailed,
     DumpReceived,
@@ -27,6 +26,7 @@ from ipfailover_agent.keepalived.liveness import (
     WatchOccurrence,
     step,
 )
+from ipfailover_agent.keepalived_watchdog import DumpRequest
 from ipfailover_agent.model import VrrpState
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.program import KEEPALIVED
@@ -171,13 +171,12 @@ def answer(request: DumpRequest, timeout: float = 5) -> DumpReceived | DumpFaile
 
 
 def instances(
-    request: DumpRequest, running: Keepalived, question: int = 1, timeout: float = 5
+    request: DumpRequest, running: Keepalived, timeout: float = 5
 ) -> tuple[dump.InstanceDump, ...]:
     """Ask and return the answer."""
-    request.ask(question, running.pid, time.monotonic())
+    request.ask(running.pid, time.monotonic())
     found = answer(request, timeout)
     assert isinstance(found, DumpReceived), found
-    assert question == found.question
     return found.instances
 
 
@@ -206,9 +205,9 @@ def test_it_answers_twenty_times_in_a_row(running: Keepalived, request_: DumpReq
     """Each in its first two looks; and nothing is left over in the directory."""
     running.start(config(3))
     times = []
-    for question in range(20):
+    for _ in range(20):
         begin = time.monotonic()
-        assert 3 == len(instances(request_, running, question))
+        assert 3 == len(instances(request_, running))
         times.append(time.monotonic() - begin)
     assert sorted(times)[10] < 0.1, times
     assert [dump.FILE_NAME] == [each.name for each in running.temporary.iterdir()]
@@ -221,13 +220,12 @@ def test_a_frozen_keepalived_does_not_answer_until_it_thaws(
     running.start(config(2))
     instances(request_, running)
     running.signal_both(signal.SIGSTOP)
-    request_.ask(2, running.pid, time.monotonic())
+    request_.ask(running.pid, time.monotonic())
     assert not running.dump_file.exists()
     assert answer(request_, 1.5) is None
     running.signal_both(signal.SIGCONT)
     found = answer(request_)
     assert isinstance(found, DumpReceived)
-    assert 2 == found.question
     assert request_.deadline is None
 
 
@@ -238,7 +236,7 @@ def test_neither_process_answers_alone(
     """The parent passes the question on, the VRRP child answers."""
     running.start(config(1))
     os.kill(running.pid if who == "parent" else running.child, signal.SIGSTOP)
-    request_.ask(1, running.pid, time.monotonic())
+    request_.ask(running.pid, time.monotonic())
     assert answer(request_, 0.5) is None
 
 
@@ -255,16 +253,14 @@ def test_a_question_that_a_reload_swallows_is_answered_when_it_is_repeated(
         running.path.write_text(config(254 - question))
         running.reload()
         sleep_until(time.monotonic() + question * 0.004)
-        request_.ask(question, running.pid, time.monotonic())
+        request_.ask(running.pid, time.monotonic())
         found = answer(request_, 2)
         if found is None:
-            request_.ask(question, running.pid, time.monotonic())
+            request_.ask(running.pid, time.monotonic())
             found = answer(request_, 5)
         assert isinstance(found, DumpReceived), found
         assert 254 - 11 <= len(found.instances) <= 254
-    wait_until(
-        lambda: len(instances(request_, running, 12)) == 254 - 11, 10, "not what was read last"
-    )
+    wait_until(lambda: len(instances(request_, running)) == 254 - 11, 10, "not what was read last")
 
 
 @pytest.mark.timing
@@ -295,7 +291,7 @@ def test_a_file_that_is_not_whole_is_looked_at_again(
     instances(request_, running)
     text = running.dump_file.read_bytes()
     running.signal_both(signal.SIGSTOP)
-    request_.ask(2, running.pid, time.monotonic())
+    request_.ask(running.pid, time.monotonic())
     running.dump_file.write_bytes(text[: len(text) // 2])
     now = time.monotonic()
     assert request_.poll(now) is None
@@ -310,13 +306,12 @@ def test_a_file_that_is_never_whole_is_a_failure_and_no_hang(
     """There is no room for it, or it is of an unknown version."""
     running.start(config(1))
     running.signal_both(signal.SIGSTOP)
-    request_.ask(7, running.pid, time.monotonic())
+    request_.ask(running.pid, time.monotonic())
     running.dump_file.write_text("[")
     now = time.monotonic()
     assert request_.poll(now) is None
     found = request_.poll(now + 1.0)
     assert isinstance(found, DumpFailed)
-    assert 7 == found.question
     assert found.reason.endswith("is cut off, or not what this version understands")
     assert request_.poll(now + 2) is None
 
@@ -353,7 +348,7 @@ def test_a_full_directory_is_not_keepalived_s_fault(
             for number in range(8):
                 (small / str(number)).touch()
     begin = time.monotonic()
-    request_.ask(1, running.pid, begin)
+    request_.ask(running.pid, begin)
     found = answer(request_)
     assert isinstance(found, DumpFailed), found
     assert time.monotonic() - begin < 1.9
@@ -362,7 +357,7 @@ def test_a_full_directory_is_not_keepalived_s_fault(
         return
     for entry in small.iterdir():
         entry.unlink()
-    assert 1 == len(instances(request_, running, 2))
+    assert 1 == len(instances(request_, running))
 
 
 def test_a_keepalived_that_is_gone_is_asked_in_vain(
@@ -371,7 +366,7 @@ def test_a_keepalived_that_is_gone_is_asked_in_vain(
     """The loop that reaps it reports it: here it is neither an answer nor an error."""
     running.start(config(1))
     running.close()
-    request_.ask(1, running.pid, time.monotonic())
+    request_.ask(running.pid, time.monotonic())
     assert answer(request_, 0.7) is None
     request_.abandon()
     assert request_.deadline is None
@@ -382,8 +377,8 @@ def test_without_a_signal_nothing_is_sent(running: Keepalived) -> None:
     """A keepalived that was built without dumps would die of it."""
     running.start(config(1))
     request = DumpRequest(str(running.temporary))
-    request.ask(3, running.pid, time.monotonic())
-    expected = DumpFailed(question=3, reason="this keepalived was built without JSON dumps")
+    request.ask(running.pid, time.monotonic())
+    expected = DumpFailed(reason="this keepalived was built without JSON dumps")
     assert expected == answer(request)
     assert running.popen is not None
     assert running.popen.poll() is None
@@ -395,7 +390,7 @@ def test_a_last_answer_that_cannot_be_removed_is_not_taken(
     """Nothing is asked where the answer could not be told from the last one."""
     running.start(config(1))
     running.dump_file.mkdir()
-    request_.ask(1, running.pid, time.monotonic())
+    request_.ask(running.pid, time.monotonic())
     found = answer(request_)
     assert isinstance(found, DumpFailed)
     assert found.reason.startswith(f"cannot remove {running.dump_file}: ")
@@ -420,8 +415,8 @@ class Watcher:
         self.state, actions = step(self.state, event, now, self.policy)
         for action in actions:
             match action:
-                case RequestDump(question=number):
-                    self.request.ask(number, self.running.pid, now)
+                case RequestDump():
+                    self.request.ask(self.running.pid, now)
                 case Kill(reason=reason):
                     self.request.abandon()
                     self.kills.append(reason)
