@@ -198,7 +198,7 @@ class KeepalivedWatchdog(Service):
         self._request.signal_number = number
         if number is None:
             self._refuse("this keepalived was built without JSON dumps")
-        elif self.keepalived is not None:
+        elif self.can_ask:
             self._step(WatchOccurrence.WATCH_BEGAN)
         return True
 
@@ -211,7 +211,7 @@ class KeepalivedWatchdog(Service):
     def keepalived_ready(self, pid: int) -> None:
         """Note that keepalived has reported that it runs; before that a signal would kill it."""
         self.keepalived = pid
-        if self._request.signal_number is not None:
+        if self.can_ask:
             self._step(WatchOccurrence.WATCH_BEGAN)
 
     def keepalived_ends(self) -> None:
