@@ -218,13 +218,20 @@ def becomes_another(world: World, candidate: Candidate) -> None:
     world.watch.tick(2e9)
 
 
-def dumped(world: World, candidate: Candidate, states: dict[str, VrrpState], heard: int) -> None:
-    """Have keepalived report some instances in these states, and the others as BACKUP."""
-    dump = (
-        replace(each, state=states.get(each.name, each.state))
-        for each in dump_of(candidate, heard)
-    )
-    world.watch.on_dump(tuple(dump), 2e9 + 0.1 + heard)
+def settled(world: World, candidate: Candidate, states: dict[str, VrrpState]) -> list[str]:
+    """Return why keepalived is started anew after two dumps with instances in these states.
+
+    The others are BACKUP, and count an advert between the dumps.
+    """
+    for heard in (0, 1):
+        dump = (
+            replace(each, state=states.get(each.name, each.state))
+            for each in dump_of(candidate, heard)
+        )
+        world.watch.on_dump(tuple(dump), 2e9 + 0.1 + heard)
+    world.watch.tick(2e9 + 1)
+    world.watch.tick(3e9)
+    return world.reasons
 
 
 @pytest.mark.parametrize("reason", ["drain", "contest"])
@@ -240,11 +247,7 @@ def test_what_the_agent_keeps_in_fault_is_no_reason_to_end_what_serves(
     becomes_another(world, candidate)
     world.holds.set(second, reason)
     world.own_adverts.add(first)
-    for heard in (0, 1):
-        dumped(world, candidate, {first: VrrpState.MASTER, second: VrrpState.FAULT}, heard)
-    world.watch.tick(2e9 + 1)
-    world.watch.tick(3e9)
-    assert [] == world.reasons
+    assert [] == settled(world, candidate, {first: VrrpState.MASTER, second: VrrpState.FAULT})
 
 
 @pytest.mark.parametrize(
@@ -257,11 +260,7 @@ def test_a_backup_that_receives_on_another_interface_may_not_be_able_to_send(
     """keepalived 2.2.7 sends IPv6 to the interface that was there, without end."""
     candidate = serving_both(address)
     becomes_another(world, candidate)
-    for heard in (0, 1):
-        dumped(world, candidate, {}, heard)
-    world.watch.tick(2e9 + 1)
-    world.watch.tick(3e9)
-    assert reasons == world.reasons
+    assert reasons == settled(world, candidate, {})
 
 
 def test_a_backup_can_send_where_a_master_with_its_sockets_does(world: World) -> None:
@@ -270,11 +269,7 @@ def test_a_backup_can_send_where_a_master_with_its_sockets_does(world: World) ->
     first = candidate.config.instances[0].name
     becomes_another(world, candidate)
     world.own_adverts.add(first)
-    for heard in (0, 1):
-        dumped(world, candidate, {first: VrrpState.MASTER}, heard)
-    world.watch.tick(2e9 + 1)
-    world.watch.tick(3e9)
-    assert [] == world.reasons
+    assert [] == settled(world, candidate, {first: VrrpState.MASTER})
 
 
 @pytest.mark.parametrize(
@@ -299,11 +294,7 @@ def test_what_is_in_fault_and_may_be_deaf_is_started_anew(
     becomes_another(world, candidate)
     if reason:
         world.holds.set(held, reason)
-    for heard in (0, 1):
-        dumped(world, candidate, {held: VrrpState.FAULT}, heard)
-    world.watch.tick(2e9 + 1)
-    world.watch.tick(3e9)
-    assert [ANOTHER] == world.reasons
+    assert [ANOTHER] == settled(world, candidate, {held: VrrpState.FAULT})
 
 
 def test_a_configuration_comes_back_with_the_node_as_it_is_now(world: World) -> None:

@@ -69,6 +69,13 @@ class Watcher:
             self.feed(Occurs.TICKED)
         self.now = end
 
+    def expect_kill(self, after: float, within: float, late: float = 0.0) -> None:
+        """Let time pass: keepalived is killed ``within`` so long, and not before ``after``."""
+        self.run(after, late)
+        assert [] == self.kills
+        self.run(within, late)
+        assert 1 == len(self.kills)
+
     def sleep(self, seconds: float) -> None:
         """Let time pass in which we do not run; then what is due is done."""
         self.now += seconds
@@ -165,10 +172,7 @@ def test_the_first_answer_closes_a_repeated_question() -> None:
     watcher.answer = sends()
     watcher.run(3)
     watcher.answer = silent
-    watcher.run(3.4)
-    assert [] == watcher.kills
-    watcher.run(1)
-    assert 1 == len(watcher.kills)
+    watcher.expect_kill(3.4, 1)
 
 
 @pytest.mark.parametrize("late", [0.051, 1.0, 30.0])
@@ -185,10 +189,7 @@ def test_time_in_which_we_came_late_does_not_count(late: float) -> None:
 def test_a_little_late_is_on_time() -> None:
     """A busy node must not keep us from seeing a hang: then it takes a little longer."""
     watcher = ready(silent)
-    watcher.run(2.9, late=0.05)
-    assert [] == watcher.kills
-    watcher.run(0.2, late=0.05)
-    assert 1 == len(watcher.kills)
+    watcher.expect_kill(2.9, 0.2, late=0.05)
 
 
 def test_a_stun_counts_nothing_and_what_was_counted_before_is_kept() -> None:
@@ -197,10 +198,7 @@ def test_a_stun_counts_nothing_and_what_was_counted_before_is_kept() -> None:
     watcher.run(1.05)
     watcher.sleep(3600)
     assert unanswered(watcher.state, POLICY) == pytest.approx(1.0)
-    watcher.run(0.95)
-    assert [] == watcher.kills
-    watcher.run(0.1)
-    assert 1 == len(watcher.kills)
+    watcher.expect_kill(0.95, 0.1)
 
 
 def test_a_gap_that_the_loop_tells_starts_the_count_anew() -> None:
@@ -209,10 +207,7 @@ def test_a_gap_that_the_loop_tells_starts_the_count_anew() -> None:
     watcher.run(1.95)
     watcher.now += 5
     watcher.feed(Occurs.TICKS_MISSED)
-    watcher.run(1.95)
-    assert [] == watcher.kills
-    watcher.run(0.1)
-    assert 1 == len(watcher.kills)
+    watcher.expect_kill(1.95, 0.1)
     assert 3 == len(watcher.asks), "a question is repeated twice, so that signals never pile up"
 
 
@@ -261,10 +256,7 @@ def test_the_end_of_a_reload_begins_the_count_anew() -> None:
     watcher.run(1.4)
     assert () == watcher.feed(Occurs.RELOAD_ENDED)
     assert () == watcher.feed(Occurs.RELOAD_ENDED)
-    watcher.run(1.85)  # a tick was under way
-    assert [] == watcher.kills
-    watcher.run(0.2)
-    assert 1 == len(watcher.kills)
+    watcher.expect_kill(1.85, 0.2)  # a tick was under way
 
 
 def test_a_keepalived_that_hangs_is_asked_when_a_reload_begins() -> None:
@@ -273,10 +265,7 @@ def test_a_keepalived_that_hangs_is_asked_when_a_reload_begins() -> None:
     watcher.run(2)
     watcher.answer = silent
     assert (RequestDump(),) == watcher.feed(Occurs.RELOAD_BEGAN)
-    watcher.run(2.95)
-    assert [] == watcher.kills
-    watcher.run(0.2)
-    assert 1 == len(watcher.kills)
+    watcher.expect_kill(2.95, 0.2)
 
 
 def test_an_answer_during_a_reload_is_taken_and_measures_nothing() -> None:
@@ -384,10 +373,7 @@ def test_whoever_sends_at_its_interval_is_left_alone(interval: float) -> None:
 def test_the_longer_one_of_two_intervals_counts() -> None:
     """Version 3 keeps the interval of the master it heard last beside its own."""
     watcher = ready(lambda _: (instance(MASTER, sent=1, master_advert_interval=10.0),))
-    watcher.run(30)
-    assert [] == watcher.kills
-    watcher.run(20)
-    assert 1 == len(watcher.kills)
+    watcher.expect_kill(30, 20)
 
 
 def test_a_fast_instance_gets_a_second() -> None:
@@ -395,10 +381,7 @@ def test_a_fast_instance_gets_a_second() -> None:
     watcher = ready(lambda _: (instance(MASTER, sent=1, interval=0.1),))
     watcher.run(5)
     watcher.feed(Occurs.SUSPECTED)
-    watcher.run(0.9)
-    assert [] == watcher.kills
-    watcher.run(0.7)
-    assert 1 == len(watcher.kills)
+    watcher.expect_kill(0.9, 0.7)
 
 
 def test_silence_that_we_slept_through_kills_nobody() -> None:
@@ -420,10 +403,7 @@ def test_what_is_measured_across_a_break_is_worth_nothing(event: Event) -> None:
     watcher.run(2.5)
     watcher.feed(event)
     watcher.feed(Occurs.RELOAD_ENDED)
-    watcher.run(2.5)
-    assert [] == watcher.kills
-    watcher.run(6)
-    assert 1 == len(watcher.kills)
+    watcher.expect_kill(2.5, 6)
 
 
 def test_counters_that_start_anew_are_progress() -> None:
