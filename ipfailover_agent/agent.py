@@ -14,12 +14,12 @@ from ipfailover_agent.errors import AgentError, ExitCode, NotPermittedError
 from ipfailover_agent.keepalived.lifecycle import Occurrence, SupervisionPolicy
 from ipfailover_agent.linux import files, host, loop, process, setgroups
 from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.service import Runtime
 from ipfailover_agent.status.history import History
 from ipfailover_agent.status.logs import recording
 from ipfailover_agent.supervisor.link_watch import SOURCE as LINKS
 from ipfailover_agent.supervisor.loop_watchdog import LoopWatchdog
 from ipfailover_agent.supervisor.service import Supervisor
-from ipfailover_agent.supervisor.services import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -28,10 +28,9 @@ from ipfailover_agent.supervisor.source_listener import SOURCE, SourceEar
 from ipfailover_agent.text import listed
 
 if TYPE_CHECKING:
-    from ipfailover_agent.config.prepare import AddPeers, Candidate, Options
+    from ipfailover_agent.config.prepare import AddPeers, Candidate
     from ipfailover_agent.health.service import Probes
     from ipfailover_agent.holds import Holds
-    from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
     from ipfailover_agent.model import HostFacts, KeepalivedConfig, Settings
     from ipfailover_agent.service import Common
     from ipfailover_agent.status.reporter import Reporter
@@ -57,22 +56,20 @@ class ConfigManager(Service):
         self,
         common: Common,
         *,
-        options: Options,
         reporter: Reporter,
         holds: Holds,
         probes: Probes,
-        policy: SupervisionPolicy,
         add_peers: AddPeers,
     ) -> None:
         super().__init__(common)
         self.environment = {**self._environment, "TMPDIR": self._paths.temporary}
         self.active: Candidate | None = None
         self.ear = SourceEar(self._loop)
-        self._options = options
+        self._options = common.options
         self._reporter = reporter
         self._holds = holds
         self._probes = probes
-        self._policy = policy
+        self._policy = common.policy
         self._add_peers = add_peers
         self._previous: Candidate | None = None
         self._accepted: Candidate | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec.structs import asdict
 
 from ipfailover_agent.conflict.advert_listener import AdvertListener
 from ipfailover_agent.conflict.holder_monitor import HolderMonitor
@@ -31,48 +31,13 @@ from ipfailover_agent.supervisor.link_watch import LinkWatch
 from ipfailover_agent.supervisor.verifier import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
-    from structlog.typing import FilteringBoundLogger
-
-    from ipfailover_agent.config.prepare import Options
     from ipfailover_agent.keepalived.dump import InstanceDump
-    from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
-    from ipfailover_agent.linux.loop import Loop
-    from ipfailover_agent.linux.output import LineSink
-    from ipfailover_agent.paths import RunPaths
-    from ipfailover_agent.status.history import History
+    from ipfailover_agent.service import Runtime
     from ipfailover_agent.status.status_model import StatusPart
     from ipfailover_agent.status.transition import Withholding
     from ipfailover_agent.supervisor.service import Supervisor
-
-
-class Runtime(Struct, frozen=True, kw_only=True):
-    """What one agent runs with.
-
-    Attributes:
-        environment: the initial one; keepalived gets it too.
-        options: the agent's own settings.
-        paths: of the run directory.
-        policy: every delay.
-        log: where events go, through ``errors``.
-        history: the events so far.
-        output: where keepalived's lines go, as ``wrap`` makes them.
-        errors: where the log goes.
-        wrap: makes a line of output of a line of keepalived's.
-        loop: waits for events.
-    """
-
-    environment: Mapping[str, str]
-    options: Options
-    paths: RunPaths
-    policy: SupervisionPolicy
-    log: FilteringBoundLogger
-    history: History
-    output: LineSink
-    errors: LineSink
-    wrap: Callable[[bytes], bytes]
-    loop: Loop
 
 
 class Services:
@@ -84,7 +49,7 @@ class Services:
     """
 
     def __init__(self, runtime: Runtime, supervisor: Supervisor) -> None:
-        options, log, paths = runtime.options, runtime.log, runtime.paths
+        log, options, paths = runtime.log, runtime.options, runtime.paths
         self.transition_causes = TransitionCauses(
             paths,
             Sources(
@@ -103,12 +68,7 @@ class Services:
             transition_causes=self.transition_causes,
         )
         self.common = common = Common(
-            log=log,
-            loop=runtime.loop,
-            paths=paths,
-            environment=runtime.environment,
-            changed=self.reporter.touch,
-            dispatch=supervisor.dispatch,
+            **asdict(runtime), changed=self.reporter.touch, dispatch=supervisor.dispatch
         )
         self._leases = Leases(common)
         self._listener = AdvertListener(log)
@@ -142,21 +102,9 @@ class Services:
         self.verifier = Verifier(common, watchdog)
         peering = Peering(common)
         self.config_manager = ConfigManager(
-            common,
-            options=options,
-            reporter=self.reporter,
-            holds=holds,
-            probes=probes,
-            policy=runtime.policy,
-            add_peers=peering.add_to,
+            common, reporter=self.reporter, holds=holds, probes=probes, add_peers=peering.add_to
         )
-        self.watcher = Watcher(
-            common,
-            options=options,
-            reporter=self.reporter,
-            config_manager=self.config_manager,
-            policy=runtime.policy,
-        )
+        self.watcher = Watcher(common, reporter=self.reporter, config_manager=self.config_manager)
         # Leases come first: no other work may delay a renewal.
         self._in_order: tuple[Service, ...] = (
             self._leases,

@@ -57,11 +57,9 @@ class World:
             monkeypatch.setattr(ConfigManager, step, lambda *_: None)
         self.manager = ConfigManager(
             common(directory, dispatch=self.ended.append),
-            options=prepare.Options(),
             reporter=anything,
             holds=anything,
             probes=anything,
-            policy=anything,
             add_peers=anything,
         )
 

@@ -17,19 +17,20 @@ from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.linux.output import LineSink
 from ipfailover_agent.model import HostFacts, Settings
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.service import Service
+from ipfailover_agent.service import Runtime, Service
 from ipfailover_agent.status.history import History
 from ipfailover_agent.status.status_model import NOTHING, LeaseStatus, StatusPart, together
 from ipfailover_agent.status.transition import Withholding
 from ipfailover_agent.supervisor import link_watch
 from ipfailover_agent.supervisor.link_state import LinkFacts
 from ipfailover_agent.supervisor.service import Supervisor
-from ipfailover_agent.supervisor.services import Runtime, Services
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ipfailover_agent.supervisor.services import Services
 
 LATER = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64"]})
 
