@@ -12,7 +12,6 @@ and its addresses are released before anything else happens.
 from __future__ import annotations
 
 import enum
-import signal
 from typing import assert_never
 
 from msgspec import Struct
@@ -195,19 +194,11 @@ class Order(enum.Enum):
     ROLL_BACK = enum.auto()  # make the previous configuration the active one again
     SPAWN = enum.auto()  # start keepalived; answer with Spawned or SpawnFailed
     CHECK_GROUP = enum.auto()  # answer with GROUP_GONE if no process of keepalived's group is left
+    HUP = enum.auto()  # send SIGHUP to keepalived's parent process: it reads its file again
+    TERM = enum.auto()  # send SIGTERM to it: it ends in order
+    TERM_GROUP = enum.auto()  # send SIGTERM to every process of keepalived's group
+    KILL_GROUP = enum.auto()  # send SIGKILL to every process of it
     RELEASE_ADDRESSES = enum.auto()  # remove this node's addresses that are still on an interface
-
-
-class SignalKeepalived(Struct, frozen=True, kw_only=True):
-    """Send a signal to keepalived's parent process."""
-
-    signal: signal.Signals
-
-
-class SignalGroup(Struct, frozen=True, kw_only=True):
-    """Send a signal to every process of keepalived's group."""
-
-    signal: signal.Signals
 
 
 class EndReload(Struct, frozen=True, kw_only=True):
@@ -243,7 +234,7 @@ class Finish(Struct, frozen=True, kw_only=True):
     lines: tuple[str, ...] = ()
 
 
-Action = Order | SignalKeepalived | SignalGroup | EndReload | LogRestart | ScheduleRestart | Finish
+Action = Order | EndReload | LogRestart | ScheduleRestart | Finish
 
 
 # --- the state ----------------------------------------------------------------------------------
@@ -465,7 +456,7 @@ def _on_ended(
         difference="",
     )
     # The VRRP child of a killed parent drops its addresses on TERM and then lingers for 1 s.
-    return state, (*actions, SignalGroup(signal=signal.SIGTERM), Order.CHECK_GROUP)
+    return state, (*actions, Order.TERM_GROUP, Order.CHECK_GROUP)
 
 
 def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
@@ -543,7 +534,7 @@ def _on_restart_wanted(
     if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.NONE:
         return state, ()
     state = replace(state, phase=AgentPhase.RESTARTING, deadline=now + policy.stop_grace)
-    return state, (LogRestart(reason=reason), SignalKeepalived(signal=signal.SIGTERM))
+    return state, (LogRestart(reason=reason), Order.TERM)
 
 
 def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
@@ -558,7 +549,7 @@ def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) 
     match state.phase:
         case AgentPhase.STARTING | AgentPhase.RUNNING | AgentPhase.RESTARTING:
             state = replace(state, phase=AgentPhase.STOPPING, deadline=now + policy.stop_grace)
-            return state, (*actions, SignalKeepalived(signal=signal.SIGTERM))
+            return state, (*actions, Order.TERM)
         case AgentPhase.PREPARING | AgentPhase.WAITING | AgentPhase.BACKOFF:
             state, ending = _finish(state, ExitCode.OK, "stopped")
             return state, (*actions, *ending)
@@ -578,10 +569,10 @@ def _on_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Ste
             return _on_reload_deadline(state, now, policy)
         case AgentPhase.RESTARTING:
             state = replace(state, deadline=now + policy.kill_grace)
-            return state, (SignalGroup(signal=signal.SIGKILL),)
+            return state, (Order.KILL_GROUP,)
         case AgentPhase.STOPPING:
             state = replace(state, phase=AgentPhase.KILLING, deadline=now + policy.kill_grace)
-            return state, (SignalGroup(signal=signal.SIGKILL),)
+            return state, (Order.KILL_GROUP,)
         case AgentPhase.KILLING:
             return _finish(state, ExitCode.OS_ERROR, "keepalived cannot be killed")
         case AgentPhase.CLEARING:
@@ -597,7 +588,7 @@ def _on_clearing_deadline(state: Lifecycle, now: float, policy: SupervisionPolic
         return _on_group_gone(state, now, policy)
     state = replace(state, deadline=now + policy.clear_interval)
     if waited >= policy.clear_grace:
-        return state, (SignalGroup(signal=signal.SIGKILL), Order.CHECK_GROUP)
+        return state, (Order.KILL_GROUP, Order.CHECK_GROUP)
     return state, (Order.CHECK_GROUP,)
 
 
@@ -617,7 +608,7 @@ def _begin_reload(
     state = replace(state, reload=Reload.APPLYING, lines=event.lines, signals_left=signals - 1)
     state = _wait(state, policy.reload_grace, now, policy)
     placed = (Order.PLACE_STEP,) if signals > 1 else ()
-    return state, (Order.ACTIVATE, *placed, SignalKeepalived(signal=signal.SIGHUP))
+    return state, (Order.ACTIVATE, *placed, Order.HUP)
 
 
 def _end_reload(state: Lifecycle, *actions: Action) -> Step:
@@ -662,7 +653,7 @@ def _on_verified(
             signals_left=0,
             deadline=now + policy.stop_grace,
         )
-        return state, (SignalKeepalived(signal=signal.SIGTERM),)
+        return state, (Order.TERM,)
     if event.doubt:
         return _on_doubt(state, f"{_UNSEEN}: {event.doubt}", now, policy)
     if state.signals_left:
@@ -682,7 +673,7 @@ def _on_reload_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy)
             return state, (Order.CONCLUDE_VERIFICATION,)
         case Reload.ROLLING_BACK:
             state = replace(state, deadline=now + policy.kill_grace)
-            return state, (SignalGroup(signal=signal.SIGKILL),)
+            return state, (Order.KILL_GROUP,)
         case _:
             return replace(state, deadline=None), ()
 
@@ -708,7 +699,7 @@ def _next_step(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
         signals_left=state.signals_left - 1,
         deadline=now + policy.reload_grace,
     )
-    return state, (Order.PLACE_STEP, SignalKeepalived(signal=signal.SIGHUP))
+    return state, (Order.PLACE_STEP, Order.HUP)
 
 
 def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy) -> Step:
@@ -733,7 +724,7 @@ def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPoli
         difference=f"{_RETURNED}: {reason}",
         deadline=now + policy.reload_grace,
     )
-    return state, (Order.ROLL_BACK, SignalKeepalived(signal=signal.SIGHUP))
+    return state, (Order.ROLL_BACK, Order.HUP)
 
 
 def _and_then(before: str, then: str) -> str:

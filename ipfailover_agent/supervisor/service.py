@@ -225,11 +225,14 @@ class Supervisor(Service):
                 self.services.verifier.conclude()
             case Order.SPAWN:
                 self._spawn()
-            case lifecycle.SignalKeepalived(signal=number):
-                self._signal_keepalived(number)
-            case lifecycle.SignalGroup(signal=number):
-                if self.pid is not None:
-                    process.signal_group(self.pid, number)
+            case Order.HUP:
+                self._reload_keepalived()
+            case Order.TERM:
+                self._end_keepalived()
+            case Order.TERM_GROUP:
+                self._signal_group(signal.SIGTERM)
+            case Order.KILL_GROUP:
+                self._signal_group(signal.SIGKILL)
             case Order.CHECK_GROUP:
                 self._check_group()
             case Order.RELEASE_ADDRESSES:
@@ -271,29 +274,31 @@ class Supervisor(Service):
         for each in self.services:
             each.reload_ended()
 
-    def _signal_keepalived(self, number: signal.Signals) -> None:
-        if self.pid is None:
-            return
-        is_reload = number is signal.SIGHUP
-        if is_reload:
-            self._transition_causes.reloaded(time.monotonic())
-        else:
-            stops = self._state.phase is AgentPhase.STOPPING
-            text = "the agent stops" if stops else "keepalived is started again"
-            self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
-            for each in self.services:
-                each.keepalived_ends()
-        process.signal_process(self.pid, number)
-        if is_reload:
-            for each in self.services:
-                each.reload_began()  # asks whether it still answers, after that
+    def _reload_keepalived(self) -> None:
+        self._transition_causes.reloaded(time.monotonic())
+        if self.pid is not None:
+            process.signal_process(self.pid, signal.SIGHUP)
+        for each in self.services:
+            each.reload_began()  # asks whether it still answers, after that
+
+    def _end_keepalived(self) -> None:
+        stops = self._state.phase is AgentPhase.STOPPING
+        text = "the agent stops" if stops else "keepalived is started again"
+        self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
+        for each in self.services:
+            each.keepalived_ends()
+        if self.pid is not None:
+            process.signal_process(self.pid, signal.SIGTERM)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        if self.pid is not None:
+            process.signal_group(self.pid, number)
 
     def kill_keepalived(self) -> None:
         """End keepalived's process group at once: it hangs."""
         hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")
         self._transition_causes.ends(hangs)
-        if self.pid is not None:
-            process.signal_group(self.pid, signal.SIGKILL)
+        self._signal_group(signal.SIGKILL)
 
     def _check_group(self) -> None:
         if self.pid is None or not process.group_exists(self.pid):

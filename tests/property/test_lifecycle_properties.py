@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -91,7 +89,7 @@ class Machine(RuleBasedStateMachine):
                 self.alive = self.group = True
                 self.released = False
                 return [lifecycle.Spawned(pid=7)]
-            case lifecycle.SignalKeepalived(signal=signal.SIGHUP):
+            case Order.HUP:
                 assert self.state.phase is AgentPhase.RUNNING, "signalled before it can bear it"
                 assert self.in_place
             case Order.CHECK_GROUP:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 from msgspec.structs import replace
 
@@ -20,8 +18,6 @@ from ipfailover_agent.keepalived.lifecycle import (
     PreparationEnded,
     Reload,
     ReloadVerdict,
-    SignalGroup,
-    SignalKeepalived,
     Spawned,
     SupervisionPolicy,
     VerificationEnded,
@@ -50,13 +46,11 @@ NOT_READY = PreparationEnded(verdict=CandidateVerdict.NOT_READY, lines=PROBLEMS)
 IN_FORCE = EndReload(verdict=ReloadVerdict.ACCEPTED, lines=CHANGES)
 AS_IT_WAS = EndReload(verdict=ReloadVerdict.UNCHANGED, lines=("in force now: A",))
 CRASH = KeepalivedEnded(exit_code=None)
-HUP = SignalKeepalived(signal=signal.SIGHUP)
 AS_PLANNED = VerificationEnded()
 UNPLANNED = VerificationEnded(difference="10.0.0.1 is still on eth0")
 UNSEEN = VerificationEnded(doubt="it gave no answer within 10 s")
-TERM = SignalKeepalived(signal=signal.SIGTERM)
-KILL = (SignalGroup(signal=signal.SIGKILL),)
-ENDING = (SignalGroup(signal=signal.SIGTERM), Order.CHECK_GROUP)
+KILL = (Order.KILL_GROUP,)
+ENDING = (Order.TERM_GROUP, Order.CHECK_GROUP)
 START = (Order.RELEASE_ADDRESSES, Order.ACTIVATE, Order.SPAWN)
 
 
@@ -154,7 +148,7 @@ def test_after_a_crash_the_group_is_ended_and_addresses_released_before_anything
 def test_a_group_that_ignores_term_is_killed_after_the_grace() -> None:
     """KILL follows, and a group stuck in the kernel is left behind at last."""
     _, actions = to_running(CRASH, POLICY.clear_grace, LATE)
-    assert (SignalGroup(signal=signal.SIGKILL), Order.CHECK_GROUP) == actions
+    assert (Order.KILL_GROUP, Order.CHECK_GROUP) == actions
     state, _ = to_running(CRASH, POLICY.clear_grace + POLICY.kill_grace, LATE)
     assert state.phase is AgentPhase.BACKOFF
 
@@ -241,7 +235,7 @@ def test_an_accepted_reload_puts_files_in_place_and_signals_once() -> None:
     _, actions = to_running(RELOAD)
     assert (Order.PREPARE,) == actions
     state, actions = to_running(RELOAD, ACCEPTED)
-    assert (Order.ACTIVATE, HUP) == actions
+    assert (Order.ACTIVATE, Order.HUP) == actions
     assert state.reload is Reload.APPLYING
     state, actions = to_running(RELOAD, ACCEPTED, READ)
     assert (Order.VERIFY,) == actions
@@ -254,10 +248,10 @@ def test_an_accepted_reload_puts_files_in_place_and_signals_once() -> None:
 def test_a_second_signal_waits_for_the_first_reload_to_complete() -> None:
     """keepalived 2.2.7 loses an address that moves to an earlier instance in one step."""
     _, actions = to_running(RELOAD, TWICE)
-    assert (Order.ACTIVATE, Order.PLACE_STEP, HUP) == actions
+    assert (Order.ACTIVATE, Order.PLACE_STEP, Order.HUP) == actions
     once = (RELOAD, TWICE, READ)
     assert (Order.VERIFY,) == to_running(*once)[1]
-    assert (Order.PLACE_STEP, HUP) == to_running(*once, AS_PLANNED)[1]
+    assert (Order.PLACE_STEP, Order.HUP) == to_running(*once, AS_PLANNED)[1]
     both = (*once, AS_PLANNED, READ)
     assert (Order.VERIFY,) == to_running(*both)[1]
     assert (IN_FORCE,) == to_running(*both, AS_PLANNED)[1]
@@ -269,7 +263,7 @@ def test_a_reload_that_does_not_do_what_was_planned_is_taken_back(signals: int) 
     verdict = PreparationEnded(verdict=CandidateVerdict.ACCEPTED, signals=signals)
     events = (RELOAD, verdict, READ, UNPLANNED)
     state, actions = to_running(*events)
-    assert ((TERM,), Reload.ROLLING_BACK) == (actions, state.reload)
+    assert ((Order.TERM,), Reload.ROLLING_BACK) == (actions, state.reload)
     _, actions = to_running(*events, ENDED)
     assert "10.0.0.1 is still on eth0" in end_of_reload(actions, *ENDING).reason
     state, actions = to_running(*events, ENDED, GONE)
@@ -315,7 +309,7 @@ def test_a_first_step_in_doubt_is_taken_back_by_a_signal(doubt: Events) -> None:
     """The second would lose addresses, were the first not in force; to go back loses none."""
     events = (RELOAD, TWICE, *doubt)
     state, actions = to_running(*events)
-    assert (Order.ROLL_BACK, HUP) == actions
+    assert (Order.ROLL_BACK, Order.HUP) == actions
     assert (Reload.APPLYING, 0) == (state.reload, state.signals_left)
     assert (Order.VERIFY,) == to_running(*events, READ)[1]
     state, actions = to_running(*events, READ, AS_PLANNED)
@@ -477,7 +471,7 @@ def test_a_restart_ends_keepalived_and_prepares_at_once() -> None:
     """In an orderly way, without a back-off, and it is no failed attempt."""
     state, actions = to_running(RESTART)
     told = lifecycle.LogRestart(reason="eth0 is another interface now")
-    assert (AgentPhase.RESTARTING, (told, TERM)) == (state.phase, actions)
+    assert (AgentPhase.RESTARTING, (told, Order.TERM)) == (state.phase, actions)
     ended = ENDED
     state, actions = to_running(RESTART, ended, GONE)
     assert (AgentPhase.PREPARING, 0) == (state.phase, state.attempts)
@@ -525,7 +519,7 @@ def test_a_restart_is_passed_over_while_something_else_is_under_way(
 def test_a_stop_during_a_restart_ends_the_agent() -> None:
     """Nothing is started any more."""
     state, actions = to_running(RESTART, STOP)
-    assert (AgentPhase.STOPPING, (TERM,)) == (state.phase, actions)
+    assert (AgentPhase.STOPPING, (Order.TERM,)) == (state.phase, actions)
     state, _ = to_running(RESTART, ENDED, STOP, GONE)
     assert state.phase is AgentPhase.STOPPED
 
@@ -568,7 +562,7 @@ def test_a_reload_while_stopping_is_refused() -> None:
 def test_stop_terms_waits_and_releases() -> None:
     """Exit code 0."""
     _, actions = to_running(STOP)
-    assert (TERM,) == actions
+    assert (Order.TERM,) == actions
     _, actions = to_running(STOP, ENDED, GONE)
     assert Order.RELEASE_ADDRESSES == actions[0]
     assert ExitCode.OK is finish(actions).exit_code
@@ -594,7 +588,7 @@ def test_stop_abandons_a_reload_under_way() -> None:
     """The test child is ended, the verdict told, keepalived stopped."""
     _, actions = to_running(RELOAD, STOP)
     abandon, end, stop = actions
-    assert (Order.ABANDON_PREPARATION, TERM) == (abandon, stop)
+    assert (Order.ABANDON_PREPARATION, Order.TERM) == (abandon, stop)
     assert isinstance(end, EndReload)
     assert end.verdict is ReloadVerdict.REFUSED
 
