@@ -167,7 +167,6 @@ class KeepalivedWatchdog(Service):
         super().__init__(common)
         self._kill = kill
         self._answered = answered
-        self._policy = liveness.LivenessPolicy()
         self._state = liveness.Liveness()
         self._request = DumpRequest(self._paths.temporary)
         self._lookup: CapturedRun | None = None
@@ -254,7 +253,7 @@ class KeepalivedWatchdog(Service):
     @property
     def unanswered(self) -> float:
         """Return for how many seconds keepalived has owed an answer, 0 if it does not."""
-        return liveness.unanswered(self._state, self._policy)
+        return liveness.unanswered(self._state)
 
     def status(self) -> StatusPart:
         """Return what keepalived itself reported, and whether it answers."""
@@ -301,7 +300,7 @@ class KeepalivedWatchdog(Service):
 
     def _step(self, event: liveness.Event) -> None:
         now = time.monotonic()
-        self._state, actions = liveness.step(self._state, event, now, self._policy)
+        self._state, actions = liveness.step(self._state, event, now)
         for action in actions:
             match action:
                 case liveness.RequestDump():

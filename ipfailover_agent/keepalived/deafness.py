@@ -23,20 +23,11 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.keepalived.dump import InstanceDump
 
+# After the first restart, the second, ... there is none for so many seconds.
+PAUSES: Final = (300.0, 600.0, 1200.0)
+FORGOTTEN_AFTER: Final = 1200.0  # seconds without a deaf instance: counting restarts begins anew
 _MASTER_DOWN_TIMES: Final = 3
 _VERSION: Final = 3  # whose skew time is never the shorter one
-
-
-class DeafnessPolicy(Struct, frozen=True, kw_only=True):
-    """Every delay by name, in seconds.
-
-    Attributes:
-        pauses: after the first restart, the second, ...; the last one from then on.
-        forgotten_after: without a deaf instance for so long, counting restarts begins anew.
-    """
-
-    pauses: tuple[float, ...] = (300.0, 600.0, 1200.0)
-    forgotten_after: float = 1200.0
 
 
 class Deafness(Struct, frozen=True, kw_only=True):
@@ -58,12 +49,7 @@ class Deafness(Struct, frozen=True, kw_only=True):
 
 
 def dumped(
-    state: Deafness,
-    instances: tuple[InstanceDump, ...],
-    now: float,
-    policy: DeafnessPolicy,
-    *,
-    others_heard: bool,
+    state: Deafness, instances: tuple[InstanceDump, ...], now: float, *, others_heard: bool
 ) -> tuple[Deafness, bool]:
     """Return the state after a dump, and whether to start keepalived anew.
 
@@ -82,11 +68,11 @@ def dumped(
     }
     state = replace(state, standing=standing, deaf=deaf)
     if not deaf:
-        if state.deaf_at is not None and now - state.deaf_at >= policy.forgotten_after:
+        if state.deaf_at is not None and now - state.deaf_at >= FORGOTTEN_AFTER:
             state = replace(state, restarts=0, deaf_at=None)
         return state, False
     state = replace(state, deaf_at=now)
-    pause = policy.pauses[min(state.restarts, len(policy.pauses)) - 1]
+    pause = PAUSES[min(state.restarts, len(PAUSES)) - 1]
     is_early = state.restarts > 0 and now < state.restart_at + pause
     has_master = any(each.state is VrrpState.MASTER for each in instances)
     if is_early or (has_master and not others_heard):

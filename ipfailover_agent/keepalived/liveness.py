@@ -13,7 +13,7 @@ how long it has really run is unknown. Silence on the wire is only a reason to a
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -28,33 +28,26 @@ if TYPE_CHECKING:
 _HARMLESS_INTERVALS = 1.5  # of adverts; with less between them two dumps may well be equal
 _ROUNDING = 1e-6  # seconds
 
-
-class LivenessPolicy(Struct, frozen=True, kw_only=True):
-    """Every delay by name, in seconds.
-
-    A keepalived that is frozen for good is killed within ``ask_every`` and ``unanswered_limit`` of
-    time on time; within the latter after SUSPECTED. With fast adverts its successor takes over
-    sooner, and the limit is ``unanswered_least`` and ``unanswered_intervals`` adverts. keepalived
-    2.2.7 answers within 2 ms, within 0.25 s while 254 instances start. In a reload it is asked as
-    well, every ``reload_every``, and has ``reload_limit``: a keepalived that was frozen before it
-    could read of the reload would else hold its addresses until the agent gives the reload up.
-
-    A question is lost when the VRRP child ends, and now and then right after a reload (2.2.7).
-    """
-
-    ask_every: float = 5.0
-    ask_least: float = 0.1  # between two questions, whatever wants them
-    unanswered_limit: float = 2.0
-    unanswered_intervals: float = 3.0
-    unanswered_least: float = 1.0
-    repeat_after: tuple[float, ...] = (0.1, 0.5)  # of the limit: questions can be lost
-    reload_limit: float = 3.0
-    reload_every: float = 1.0
-    tick: float = 0.1
-    tolerance: float = 0.05  # by which a tick may come late
-    standing_intervals: float = 3.0
-    standing_least: float = 1.0
-    inspect_least: float = 0.25  # between two questions while an instance seems to stand still
+# Delays in seconds. A keepalived that is frozen for good is killed within ASK_EVERY and
+# UNANSWERED_LIMIT of time on time; within the latter after SUSPECTED. With fast adverts its
+# successor takes over sooner, and the limit is UNANSWERED_LEAST and UNANSWERED_INTERVALS adverts.
+# keepalived 2.2.7 answers within 2 ms, within 0.25 s while 254 instances start. In a reload it is
+# asked as well, every RELOAD_EVERY, and has RELOAD_LIMIT: a keepalived that was frozen before it
+# could read of the reload would else hold its addresses until the agent gives the reload up.
+# A question is lost when the VRRP child ends, and now and then right after a reload (2.2.7).
+ASK_EVERY: Final = 5.0
+ASK_LEAST: Final = 0.1  # between two questions, whatever wants them
+UNANSWERED_LIMIT: Final = 2.0
+UNANSWERED_INTERVALS: Final = 3.0
+UNANSWERED_LEAST: Final = 1.0
+REPEAT_AFTER: Final = (0.1, 0.5)  # of the limit: questions can be lost
+RELOAD_LIMIT: Final = 3.0
+RELOAD_EVERY: Final = 1.0
+TICK: Final = 0.1
+TOLERANCE: Final = 0.05  # by which a tick may come late
+STANDING_INTERVALS: Final = 3.0
+STANDING_LEAST: Final = 1.0
+INSPECT_LEAST: Final = 0.25  # between two questions while an instance seems to stand still
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -171,23 +164,23 @@ class Liveness(Struct, frozen=True, kw_only=True):
     cleared_at: float | None = None
 
 
-def unanswered(state: Liveness, policy: LivenessPolicy) -> float:
+def unanswered(state: Liveness) -> float:
     """Return for how many seconds on time the open question has been open, 0 without one."""
     if not state.is_open:
         return 0.0
-    return (state.ticks - state.asked_ticks) * policy.tick
+    return (state.ticks - state.asked_ticks) * TICK
 
 
-def unanswered_limit(state: Liveness, policy: LivenessPolicy) -> float:
+def unanswered_limit(state: Liveness) -> float:
     """Return for how many seconds on time a question may stay open."""
     intervals = [each.advert_interval for each in state.dump]
     if not intervals:
-        return policy.unanswered_limit
-    wanted = policy.unanswered_least + policy.unanswered_intervals * min(intervals)
-    return min(wanted, policy.unanswered_limit)
+        return UNANSWERED_LIMIT
+    wanted = UNANSWERED_LEAST + UNANSWERED_INTERVALS * min(intervals)
+    return min(wanted, UNANSWERED_LIMIT)
 
 
-def step(state: Liveness, event: Event, now: float, policy: LivenessPolicy) -> Step:
+def step(state: Liveness, event: Event, now: float) -> Step:
     """Return the state after ``event`` at ``now`` and what to do.
 
     An event that does not matter leaves everything as it is.
@@ -195,7 +188,7 @@ def step(state: Liveness, event: Event, now: float, policy: LivenessPolicy) -> S
     match event:
         case WatchOccurrence.WATCH_BEGAN:
             # also when only its VRRP child is a new one: nothing that was measured holds
-            return _ask(Liveness(mode=Mode.ON), now, policy)
+            return _ask(Liveness(mode=Mode.ON), now)
         case WatchOccurrence.WATCH_ENDED:
             return Liveness(), ()
         case _ if state.mode is Mode.OFF:
@@ -204,61 +197,59 @@ def step(state: Liveness, event: Event, now: float, policy: LivenessPolicy) -> S
             # An open question stays open: signals wait for keepalived, it answers after all.
             state = replace(state, mode=Mode.PAUSED, standing={})
             if not state.is_open:
-                return _ask(state, now, policy)
-            return _plan(state, now, policy), ()
+                return _ask(state, now)
+            return _plan(state, now), ()
         case WatchOccurrence.RELOAD_ENDED if state.mode is Mode.PAUSED:
-            return _want(_forget(replace(state, mode=Mode.ON)), now, policy)
+            return _want(_forget(replace(state, mode=Mode.ON)), now)
         case DumpReceived(instances=instances) if state.is_open:
-            return _on_answer(state, instances, now, policy)
+            return _on_answer(state, instances, now)
         case DumpFailed() if state.is_open:
             state = replace(_forget(state), is_open=False, is_alarmed=False, suspects=frozenset())
-            return _plan(_schedule(state, {}, now, policy), now, policy), ()
+            return _plan(_schedule(state, {}, now), now), ()
         case WatchOccurrence.TICKED:
-            return _on_tick(state, now, policy)
+            return _on_tick(state, now)
         case WatchOccurrence.SUSPECTED:
-            return _on_suspicion(state, now, policy)
+            return _on_suspicion(state, now)
         case WatchOccurrence.DUMP_WANTED:
-            return _want(state, now, policy)
+            return _want(state, now)
         case WatchOccurrence.TICKS_MISSED:
-            return _plan(_forget(state), now, policy), ()
+            return _plan(_forget(state), now), ()
         case WatchOccurrence.RELOAD_ENDED | DumpReceived() | DumpFailed():
             return state, ()
     assert_never(event)
 
 
-def _on_suspicion(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
+def _on_suspicion(state: Liveness, now: float) -> Step:
     """Look closely, unless that goes on, or was just done and found nothing."""
     if state.is_alarmed or state.suspects:
         return state, ()
-    if state.cleared_at is not None and now - state.cleared_at < policy.ask_every:
+    if state.cleared_at is not None and now - state.cleared_at < ASK_EVERY:
         return state, ()
-    return _want(replace(state, is_alarmed=True), now, policy)
+    return _want(replace(state, is_alarmed=True), now)
 
 
-def _on_tick(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
+def _on_tick(state: Liveness, now: float) -> Step:
     """Count time on time; ask, repeat or give up where it is time to."""
-    state = _count(state, now, policy)
+    state = _count(state, now)
     if not state.is_open:
-        return _ask(state, now, policy) if now >= state.ask_at else (_plan(state, now, policy), ())
+        return _ask(state, now) if now >= state.ask_at else (_plan(state, now), ())
     waited = state.ticks - state.asked_ticks
     is_reloading = state.mode is Mode.PAUSED
-    limit = policy.reload_limit if is_reloading else unanswered_limit(state, policy)
-    if _reached(waited, limit, policy):
+    limit = RELOAD_LIMIT if is_reloading else unanswered_limit(state)
+    if _reached(waited, limit):
         reason = f"it gave no answer within {limit:g} s in which this agent ran on time"
         return Liveness(), (Kill(reason=reason),)
-    due = policy.repeat_after[state.repeats : state.repeats + 1]
-    if due and _reached(waited, due[0] * limit, policy):
-        return _put(replace(state, repeats=state.repeats + 1), now, policy)
-    return _plan(state, now, policy), ()
+    due = REPEAT_AFTER[state.repeats : state.repeats + 1]
+    if due and _reached(waited, due[0] * limit):
+        return _put(replace(state, repeats=state.repeats + 1), now)
+    return _plan(state, now), ()
 
 
-def _on_answer(
-    state: Liveness, instances: tuple[InstanceDump, ...], now: float, policy: LivenessPolicy
-) -> Step:
+def _on_answer(state: Liveness, instances: tuple[InstanceDump, ...], now: float) -> Step:
     state = replace(state, is_open=False, dump=instances)
     if state.mode is Mode.PAUSED:
-        ask_at = max(state.asked_at + policy.reload_every, now)
-        return _plan(replace(state, ask_at=ask_at), now, policy), ()
+        ask_at = max(state.asked_at + RELOAD_EVERY, now)
+        return _plan(replace(state, ask_at=ask_at), now), ()
     masters = {each.name: each for each in instances if each.state is VrrpState.MASTER}
     # An instance that counts what it receives, refused adverts too, works: a flood of those can
     # keep keepalived (2.2.7) from sending for seconds, and must not have it killed.
@@ -267,14 +258,14 @@ def _on_answer(
     }
     for name, since in standing.items():
         ticks = state.ticks - since.ticks
-        if _reached(ticks, _longest_silence(masters[name], policy), policy):
-            reason = _describe_silence(masters[name], ticks * policy.tick)
+        if _reached(ticks, _longest_silence(masters[name])):
+            reason = _describe_silence(masters[name], ticks * TICK)
             return Liveness(), (Kill(reason=reason),)
     suspects = _suspects(state, masters, standing, now)
     if (state.is_alarmed or state.suspects) and not suspects:
         state = replace(state, cleared_at=now)
     state = replace(state, standing=standing, is_alarmed=False, suspects=suspects)
-    return _plan(_schedule(state, masters, now, policy), now, policy), ()
+    return _plan(_schedule(state, masters, now), now), ()
 
 
 # --- adverts ------------------------------------------------------------------------------------
@@ -298,9 +289,9 @@ def _suspects(
     return frozenset(found)
 
 
-def _longest_silence(instance: InstanceDump, policy: LivenessPolicy) -> float:
+def _longest_silence(instance: InstanceDump) -> float:
     interval = max(instance.advert_interval, instance.master_advert_interval)
-    return max(policy.standing_intervals * interval, policy.standing_least)
+    return max(STANDING_INTERVALS * interval, STANDING_LEAST)
 
 
 def _describe_silence(instance: InstanceDump, seconds: float) -> str:
@@ -310,44 +301,42 @@ def _describe_silence(instance: InstanceDump, seconds: float) -> str:
     )
 
 
-def _want(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
+def _want(state: Liveness, now: float) -> Step:
     """Ask now, or as soon as that is allowed."""
     if state.mode is Mode.PAUSED or state.is_open:
-        return _plan(replace(state, is_wanted=True), now, policy), ()
-    if now < state.asked_at + policy.ask_least:
-        ask_at = min(state.ask_at, state.asked_at + policy.ask_least)
-        return _plan(replace(state, ask_at=ask_at), now, policy), ()
-    return _ask(state, now, policy)
+        return _plan(replace(state, is_wanted=True), now), ()
+    if now < state.asked_at + ASK_LEAST:
+        ask_at = min(state.ask_at, state.asked_at + ASK_LEAST)
+        return _plan(replace(state, ask_at=ask_at), now), ()
+    return _ask(state, now)
 
 
-def _count(state: Liveness, now: float, policy: LivenessPolicy) -> Liveness:
+def _count(state: Liveness, now: float) -> Liveness:
     """Count a tick that is due."""
     if state.tick_at is None or now < state.tick_at:
         return state
-    on_time = now - state.tick_at <= policy.tolerance
-    return replace(state, ticks=state.ticks + on_time, tick_at=now + policy.tick)
+    on_time = now - state.tick_at <= TOLERANCE
+    return replace(state, ticks=state.ticks + on_time, tick_at=now + TICK)
 
 
-def _ask(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
-    state = _count(state, now, policy)  # it passed before the question
+def _ask(state: Liveness, now: float) -> Step:
+    state = _count(state, now)  # it passed before the question
     state = replace(state, repeats=0, is_wanted=False, asked_ticks=state.ticks)
-    return _put(state, now, policy)
+    return _put(state, now)
 
 
-def _put(state: Liveness, now: float, policy: LivenessPolicy) -> Step:
-    return _plan(replace(state, is_open=True, asked_at=now), now, policy), (RequestDump(),)
+def _put(state: Liveness, now: float) -> Step:
+    return _plan(replace(state, is_open=True, asked_at=now), now), (RequestDump(),)
 
 
-def _schedule(
-    state: Liveness, masters: Mapping[str, InstanceDump], now: float, policy: LivenessPolicy
-) -> Liveness:
+def _schedule(state: Liveness, masters: Mapping[str, InstanceDump], now: float) -> Liveness:
     """Say when the next question is due, now that the last one is closed."""
-    delay = policy.ask_every
+    delay = ASK_EVERY
     if state.suspects:
         shortest = min(masters[name].advert_interval for name in state.suspects)
-        delay = min(max(shortest / 2, policy.inspect_least), policy.ask_every)
+        delay = min(max(shortest / 2, INSPECT_LEAST), ASK_EVERY)
     if state.is_wanted:
-        delay = policy.ask_least
+        delay = ASK_LEAST
     return replace(state, is_wanted=False, ask_at=max(state.asked_at + delay, now))
 
 
@@ -356,14 +345,14 @@ def _forget(state: Liveness) -> Liveness:
     return replace(state, standing={}, asked_ticks=state.ticks)
 
 
-def _plan(state: Liveness, now: float, policy: LivenessPolicy) -> Liveness:
+def _plan(state: Liveness, now: float) -> Liveness:
     """Set the deadline, and count ticks only while they are needed."""
     if not (state.is_open or state.is_alarmed or state.suspects):
         return replace(state, tick_at=None, deadline=state.ask_at)
-    tick_at = now + policy.tick if state.tick_at is None else state.tick_at
+    tick_at = now + TICK if state.tick_at is None else state.tick_at
     deadline = tick_at if state.is_open else min(tick_at, state.ask_at)
     return replace(state, tick_at=tick_at, deadline=deadline)
 
 
-def _reached(ticks: int, limit: float, policy: LivenessPolicy) -> bool:
-    return ticks * policy.tick >= limit - _ROUNDING
+def _reached(ticks: int, limit: float) -> bool:
+    return ticks * TICK >= limit - _ROUNDING

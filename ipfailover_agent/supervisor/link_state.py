@@ -27,23 +27,17 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import InterfaceAddress, IPAddress, KeepalivedConfig, Settings
 
 
+SETTLE: Final = 1.7
+"""Seconds from the moment at which another interface can be served on to a restart: in it
+keepalived may show that it serves there already."""
+
+LOOK_EVERY: Final = 0.5
+"""Seconds between two looks while something is awaited; the kernel's notices come first."""
+
+SETTLE_EVERY: Final = 0.25
+"""Likewise while it settles: keepalived is asked each time, and adverts come every second."""
+
 _STAYS: Final = "every instance stays in FAULT meanwhile"
-
-
-class LinkPolicy(Struct, frozen=True, kw_only=True):
-    """Every delay by name, in seconds.
-
-    Attributes:
-        settle: from the moment at which another interface can be served on to a restart: in it
-            keepalived may show that it serves there already.
-        look_every: between two looks while something is awaited; the kernel's notices come first.
-        settle_every: likewise while it settles: keepalived is asked each time, and adverts come
-            every second.
-    """
-
-    settle: float = 1.7
-    look_every: float = 0.5
-    settle_every: float = 0.25
 
 
 class LinkFacts(Struct, frozen=True, kw_only=True):
@@ -123,13 +117,7 @@ def ground_of(settings: Settings, config: KeepalivedConfig) -> Ground:
 
 
 def looked(
-    state: ServedLink,
-    ground: Ground,
-    facts: LinkFacts,
-    now: float,
-    policy: LinkPolicy,
-    *,
-    works: bool,
+    state: ServedLink, ground: Ground, facts: LinkFacts, now: float, *, works: bool
 ) -> tuple[ServedLink, str]:
     """Return the state after a look, and why to start keepalived anew, or nothing.
 
@@ -152,7 +140,7 @@ def looked(
         return state, f"{ground.interface} is no port of {state.port_of} any more"
     if works:
         return ServedLink(index=facts.index), ""
-    if state.ready_at is not None and now - state.ready_at < policy.settle:
+    if state.ready_at is not None and now - state.ready_at < SETTLE:
         return state, ""
     return state, f"{ground.interface} is another interface now{_was(state.index, facts.index)}"
 

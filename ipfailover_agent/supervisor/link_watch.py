@@ -90,8 +90,6 @@ class LinkWatch(Service):
         self._keepalived_watchdog = keepalived_watchdog
         self._contests = contests
         self._restart = restart
-        self._policy = link_state.LinkPolicy()
-        self._deaf_policy = deafness.DeafnessPolicy()
         self._monitor: LinkMonitor | None = None
         self._config: KeepalivedConfig | None = None
         self._facts: HostFacts | None = None
@@ -206,11 +204,7 @@ class LinkWatch(Service):
         if self._state is None:
             return
         self._deafness, is_due = deafness.dumped(
-            before,
-            instances,
-            time.monotonic(),
-            self._deaf_policy,
-            others_heard=self._others_heard(instances),
+            before, instances, time.monotonic(), others_heard=self._others_heard(instances)
         )
         deaf = self.troubles() if self._deafness.deaf else ()
         if deaf and not before.deaf:
@@ -300,7 +294,7 @@ class LinkWatch(Service):
         try:
             found = look(self._ground)
         except AgentError:  # it is looked at again
-            self._look_at = now + self._policy.settle_every
+            self._look_at = now + link_state.SETTLE_EVERY
             return
         self._follow(found)
         if self._state is not None:
@@ -322,9 +316,7 @@ class LinkWatch(Service):
         now: float,
     ) -> None:
         works = self._works(config, state, found)
-        after, reason = link_state.looked(
-            state, self._ground, found, now, self._policy, works=works
-        )
+        after, reason = link_state.looked(state, self._ground, found, now, works=works)
         self._state, self._found = after, found
         if after.lost - state.lost:
             self._log.error("source.lost", cause=self.cause())
@@ -337,8 +329,7 @@ class LinkWatch(Service):
             self._evidence = _Evidence(since=after.ready_at)
         if link_state.is_waiting(after, found):
             settles = after.ready_at is not None
-            policy = self._policy
-            self._look_at = now + (policy.settle_every if settles else policy.look_every)
+            self._look_at = now + (link_state.SETTLE_EVERY if settles else link_state.LOOK_EVERY)
             if settles:
                 self._keepalived_watchdog.want_dump()
         self._tell()

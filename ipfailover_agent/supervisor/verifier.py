@@ -38,7 +38,6 @@ class Verifier(Service):
     def __init__(self, common: Common, keepalived_watchdog: KeepalivedWatchdog) -> None:
         super().__init__(common)
         self._keepalived_watchdog = keepalived_watchdog
-        self._policy = verify.VerifyPolicy()
         self._expected: Expectation | None = None
         self._state = verify.Verification()
         self._began_at = 0.0
@@ -56,7 +55,7 @@ class Verifier(Service):
     def conclude(self) -> None:
         """End the verification by what was seen: the time is up."""
         waited = time.monotonic() - self._began_at
-        ended = verify.conclude(self._state, waited, self._policy)
+        ended = verify.conclude(self._state, waited)
         self.reload_ended()
         is_unseen = self._trouble and not ended.difference
         self._dispatch(VerificationEnded(doubt=self._trouble) if is_unseen else ended)
@@ -85,12 +84,12 @@ class Verifier(Service):
         except AgentError as error:
             self._log.warning("reload.unseen", error=str(error))
             self._trouble = str(error)
-            self.deadline = now + self._policy.look_every
+            self.deadline = now + verify.LOOK_EVERY
             return
         self._trouble = ""
-        self._state, ended = verify.step(self._state, found, now, self._policy)
+        self._state, ended = verify.step(self._state, found, now)
         if ended is None:
-            self.deadline = now + self._policy.look_every
+            self.deadline = now + verify.LOOK_EVERY
         else:
             self.reload_ended()
             self._dispatch(ended)

@@ -11,7 +11,7 @@ worked through what was due: a few are enough then. Fewer than that prove nothin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -29,16 +29,11 @@ if TYPE_CHECKING:
 #: An interface's name and a virtual address on it, as keepalived sets it.
 Held = tuple[str, "IPAddress"]
 
-_SHOWN = 3
-
-
-class VerifyPolicy(Struct, frozen=True, kw_only=True):
-    """Every delay by name, in seconds."""
-
-    look_every: float = 0.5
-    standing_least: float = 3.0  # for so long a difference must stand
-    looks_least: int = 5  # and in so many looks, however late they are
-    looks_late: int = 3  # or in so many, once there is no more time
+LOOK_EVERY: Final = 0.5  # seconds
+STANDING_LEAST: Final = 3.0  # seconds for which a difference must stand
+LOOKS_LEAST: Final = 5  # and in so many looks, however late they are
+LOOKS_LATE: Final = 3  # or in so many, once there is no more time
+_SHOWN: Final = 3
 
 
 class Expectation(Struct, frozen=True, kw_only=True):
@@ -123,7 +118,7 @@ def mismatches(
 
 
 def step(
-    state: Verification, found: Collection[Mismatch], now: float, policy: VerifyPolicy
+    state: Verification, found: Collection[Mismatch], now: float
 ) -> tuple[Verification, VerificationEnded | None]:
     """Return the state after a look at ``now`` (monotonic seconds) and the end, if this is it."""
     if not found:
@@ -133,12 +128,12 @@ def step(
         since, looks = state.standing.get(each, (now, 0))
         standing[each] = (since, looks + 1)
     state = replace(state, standing=standing, looks=state.looks + 1, looked_at=now)
-    return state, _proven(state, policy.looks_least, policy)
+    return state, _proven(state, LOOKS_LEAST)
 
 
-def conclude(state: Verification, waited: float, policy: VerifyPolicy) -> VerificationEnded:
+def conclude(state: Verification, waited: float) -> VerificationEnded:
     """Return what is known after ``waited`` seconds, when there is no more time."""
-    if (proven := _proven(state, policy.looks_late, policy)) is not None:
+    if (proven := _proven(state, LOOKS_LATE)) is not None:
         return proven
     within = f"within {waited:.1f} s"
     if not state.looks:
@@ -147,11 +142,9 @@ def conclude(state: Verification, waited: float, policy: VerifyPolicy) -> Verifi
     return VerificationEnded(doubt=f"{answers}, the last time with: {describe(state)}")
 
 
-def _proven(
-    state: Verification, looks_least: int, policy: VerifyPolicy
-) -> VerificationEnded | None:
+def _proven(state: Verification, looks_least: int) -> VerificationEnded | None:
     is_proven = any(
-        state.looked_at - since >= policy.standing_least and looks >= looks_least
+        state.looked_at - since >= STANDING_LEAST and looks >= looks_least
         for since, looks in state.standing.values()
     )
     return VerificationEnded(difference=describe(state)) if is_proven else None

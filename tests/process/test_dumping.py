@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.keepalived import dump, protocol
+from ipfailover_agent.keepalived import dump, liveness, protocol
 from ipfailover_agent.keepalived.liveness import (
     DumpFailed,
     DumpReceived,
     Event,
     Kill,
     Liveness,
-    LivenessPolicy,
     RequestDump,
     WatchOccurrence,
     step,
@@ -262,7 +261,7 @@ def test_254_instances_are_answered_while_they_start(running: Keepalived) -> Non
         all_of_them = running.instances()
         assert 254 == len(all_of_them)
         slowest = max(slowest, time.monotonic() - asked)
-        sleep_until(asked + LivenessPolicy().ask_least)  # as the agent does
+        sleep_until(asked + liveness.ASK_LEAST)  # as the agent does
         if all(each.state is VrrpState.MASTER for each in all_of_them):
             break
     else:
@@ -384,14 +383,13 @@ class Watcher:
     def __init__(self, running: Keepalived) -> None:
         self.running = running
         self.request = running.request
-        self.policy = LivenessPolicy()
         self.state = Liveness()
         self.kills: list[str] = []
         self.feed(WatchOccurrence.WATCH_BEGAN)
 
     def feed(self, event: Event) -> None:
         now = time.monotonic()
-        self.state, actions = step(self.state, event, now, self.policy)
+        self.state, actions = step(self.state, event, now)
         for action in actions:
             match action:
                 case RequestDump():

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipfailover_agent.keepalived import liveness
 from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.keepalived.liveness import (
     DumpFailed,
@@ -20,7 +21,6 @@ from ipfailover_agent.keepalived.liveness import (
     Event,
     Kill,
     Liveness,
-    LivenessPolicy,
     Mode,
     RequestDump,
     WatchOccurrence,
@@ -30,7 +30,6 @@ from ipfailover_agent.model import VrrpState
 from tests.support.building import builds
 from tests.support.dumps import instance_dump
 
-POLICY = LivenessPolicy()
 STEP = 0.01
 GRAIN = round(1 / STEP)
 
@@ -69,7 +68,7 @@ class World:
     def feed(self, event: Event) -> None:
         if self.killed_at is not None:
             return
-        self.state, actions = step(self.state, event, self.now, POLICY)
+        self.state, actions = step(self.state, event, self.now)
         for action in actions:
             match action:
                 case RequestDump():
@@ -150,8 +149,8 @@ def test_a_keepalived_that_answers_in_time_of_its_own_is_never_killed(
     tick begins anew.
     """
     cost, stuns = schedule
-    limit = POLICY.unanswered_least + POLICY.unanswered_intervals * interval
-    fast = min(1.0, limit / 2 - POLICY.tick)
+    limit = liveness.UNANSWERED_LEAST + liveness.UNANSWERED_INTERVALS * interval
+    fast = min(1.0, limit / 2 - liveness.TICK)
     world = World(cost=int(cost * fast * GRAIN) * STEP, interval=interval, suspects=suspects)
     world.feed(WatchOccurrence.WATCH_BEGAN)
     for quiet, who, length in stuns:
@@ -161,7 +160,7 @@ def test_a_keepalived_that_answers_in_time_of_its_own_is_never_killed(
     assert world.killed_at is None
 
 
-BOUND = POLICY.ask_every + POLICY.unanswered_limit + 1.5  # of rounding in a world of steps
+BOUND = liveness.ASK_EVERY + liveness.UNANSWERED_LIMIT + 1.5  # of rounding in a world of steps
 
 
 @given(long_stuns, seconds(0, 8), seconds(0, 1.0), st.booleans())
@@ -195,7 +194,7 @@ def test_time_in_which_only_late_ticks_come_kills_nobody(
     world.feed(WatchOccurrence.WATCH_BEGAN)
     world.run(quiet, Runs.BOTH)
     for pause in pauses:
-        world.run(POLICY.tick + pause, Runs.NOBODY)
+        world.run(liveness.TICK + pause, Runs.NOBODY)
         world.run(STEP, Runs.WE)
     assert world.killed_at is None
 
@@ -213,10 +212,10 @@ def test_a_master_that_stops_sending_is_killed_in_time(
     world.run(quiet, Runs.BOTH)
     world.sends, world.suspects = False, suspects
     begin = world.now
-    limit = max(POLICY.standing_least, POLICY.standing_intervals * interval)
-    first_dumps = POLICY.ask_every + max(POLICY.ask_every, 2.5 * interval)
+    limit = max(liveness.STANDING_LEAST, liveness.STANDING_INTERVALS * interval)
+    first_dumps = liveness.ASK_EVERY + max(liveness.ASK_EVERY, 2.5 * interval)
     # a question may be open or just closed, the next dump comes half an interval later
-    bound = (POLICY.ask_every if suspects else first_dumps) + limit + max(1.0, interval)
+    bound = (liveness.ASK_EVERY if suspects else first_dumps) + limit + max(1.0, interval)
     world.run(bound + 0.5, Runs.BOTH)
     assert world.killed_at is not None
     assert limit - interval - 0.5 <= world.killed_at - begin <= bound + 0.5
@@ -250,7 +249,7 @@ def test_whatever_comes_in_whatever_order_the_machine_stays_sound(
     state, now, is_up = Liveness(), 0.0, False
     for event, pause in story:
         now += pause
-        state, actions = step(state, event, now, POLICY)
+        state, actions = step(state, event, now)
         match event:
             case WatchOccurrence.WATCH_BEGAN:
                 is_up = True

@@ -10,16 +10,9 @@ from msgspec.structs import replace
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.model import Family, IPAddress, Settings
 from ipfailover_agent.supervisor import link_state
-from ipfailover_agent.supervisor.link_state import (
-    Ground,
-    LinkFacts,
-    LinkPolicy,
-    ServedLink,
-    SourceNeed,
-)
+from ipfailover_agent.supervisor.link_state import Ground, LinkFacts, ServedLink, SourceNeed
 from tests.support.vectors import host_facts
 
-POLICY = LinkPolicy()
 OWN, OWN6 = ip_address("10.0.0.11"), ip_address("fe80::11")
 SOURCE = ip_address("10.0.0.31")
 BOTH = frozenset({SourceNeed(family=Family.IPV4), SourceNeed(family=Family.IPV6)})
@@ -45,7 +38,7 @@ def looked(
     """Return the state after looks at times, and when keepalived was to be started anew."""
     found = []
     for now, facts in looks:
-        state, reason = link_state.looked(state, ground, facts, now, POLICY, works=works)
+        state, reason = link_state.looked(state, ground, facts, now, works=works)
         if reason:
             found.append((now, reason))
     return state, found

@@ -10,12 +10,12 @@ import pytest
 
 from ipfailover_agent.keepalived.dump import VrrpStatistics
 from ipfailover_agent.keepalived.liveness import (
+    TICK,
     Action,
     DumpFailed,
     DumpReceived,
     Event,
     Liveness,
-    LivenessPolicy,
     Mode,
     RequestDump,
     step,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.keepalived.dump import InstanceDump
 
-POLICY = LivenessPolicy()
 MASTER = VrrpState.MASTER
 
 
@@ -47,7 +46,7 @@ class Watcher:
         self.has_open = False
 
     def feed(self, event: Event) -> tuple[Action, ...]:
-        self.state, actions = step(self.state, event, self.now, POLICY)
+        self.state, actions = step(self.state, event, self.now)
         for action in actions:
             if isinstance(action, RequestDump):
                 self.asks.append(self.now)
@@ -181,7 +180,7 @@ def test_time_in_which_we_came_late_does_not_count(late: float) -> None:
     watcher = ready(silent)
     watcher.run(500, late=late)
     assert [] == watcher.kills
-    assert unanswered(watcher.state, POLICY) == 0.0
+    assert unanswered(watcher.state) == 0.0
     watcher.run(2.3)
     assert 1 == len(watcher.kills)
 
@@ -197,7 +196,7 @@ def test_a_stun_counts_nothing_and_what_was_counted_before_is_kept() -> None:
     watcher = ready(silent)
     watcher.run(1.05)
     watcher.sleep(3600)
-    assert unanswered(watcher.state, POLICY) == pytest.approx(1.0)
+    assert unanswered(watcher.state) == pytest.approx(1.0)
     watcher.expect_kill(0.95, 0.1)
 
 
@@ -238,13 +237,13 @@ def test_a_question_begins_after_a_tick_that_is_due() -> None:
     """A tick that has passed before the question counts before it, and wakes nobody again."""
     watcher = ready(silent)
     watcher.feed(Occurs.SUSPECTED)
-    watcher.now += POLICY.tick / 2
+    watcher.now += TICK / 2
     watcher.feed(DumpReceived(instances=(instance(MASTER),)))
     assert watcher.state.tick_at is not None
     watcher.now = watcher.state.tick_at
     watcher.feed(Occurs.RELOAD_BEGAN)
     assert 2 == len(watcher.asks)
-    assert watcher.now + POLICY.tick == watcher.state.deadline
+    assert watcher.now + TICK == watcher.state.deadline
     assert 1 == watcher.state.ticks == watcher.state.asked_ticks
 
 
@@ -554,7 +553,7 @@ def test_between_questions_the_machine_is_at_rest() -> None:
 
 def test_without_a_question_nothing_is_unanswered() -> None:
     """Nor before the first."""
-    assert unanswered(Liveness(), POLICY) == 0.0
+    assert unanswered(Liveness()) == 0.0
 
 
 def test_a_master_that_counts_what_it_receives_is_not_killed() -> None:
@@ -582,5 +581,5 @@ def test_a_master_that_counts_what_it_receives_is_not_killed() -> None:
 )
 def test_without_a_keepalived_nobody_is_asked_or_killed(event: Event) -> None:
     """Whatever arrives late."""
-    state, actions = step(Liveness(), event, 5.0, POLICY)
+    state, actions = step(Liveness(), event, 5.0)
     assert ((), None) == (actions, state.deadline)

@@ -18,7 +18,6 @@ from ipfailover_agent.supervisor.verify import (
     Held,
     Mismatch,
     Verification,
-    VerifyPolicy,
     expect,
     mismatches,
 )
@@ -28,7 +27,6 @@ from tests.unit.test_change import A, B, C, config
 if TYPE_CHECKING:
     from ipfailover_agent.keepalived.dump import InstanceDump
 
-POLICY = VerifyPolicy()
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
 
 
@@ -141,7 +139,7 @@ def watched(*looks: tuple[float, tuple[Mismatch, ...]]) -> VerificationEnded | N
     """Return what is known after these looks (seconds, what differed)."""
     state, ended = Verification(), None
     for now, found in looks:
-        state, ended = verify.step(state, found, now, POLICY)
+        state, ended = verify.step(state, found, now)
     return ended
 
 
@@ -190,9 +188,9 @@ def test_when_the_time_is_up_fewer_looks_have_to_do(
     """A keepalived that is slow to answer must not escape; too few answers prove nothing."""
     state = Verification()
     for now, found in looks:
-        state, _ = verify.step(state, found, now, POLICY)
+        state, _ = verify.step(state, found, now)
     ended = VerificationEnded(difference=difference, doubt=doubt)
-    assert ended == verify.conclude(state, 10.0, POLICY)
+    assert ended == verify.conclude(state, 10.0)
 
 
 def test_what_stands_is_known_after_three_seconds() -> None:
@@ -217,12 +215,12 @@ def test_a_transition_in_between_begins_anew() -> None:
 def test_what_differs_is_described_by_its_age() -> None:
     """Three in full, the rest as a number."""
     many = tuple(Mismatch(text=f"{number} is wrong") for number in range(5))
-    state, _ = verify.step(Verification(), many[4:], 0.0, POLICY)
-    state, _ = verify.step(state, many, 1.0, POLICY)
+    state, _ = verify.step(Verification(), many[4:], 0.0)
+    state, _ = verify.step(state, many, 1.0)
     text = verify.describe(state)
     assert text.startswith("4 is wrong; ")
     assert text.endswith("; and 2 more like that")
-    assert "0 is wrong" == verify.describe(verify.step(state, many[:1], 2.0, POLICY)[0])
+    assert "0 is wrong" == verify.describe(verify.step(state, many[:1], 2.0)[0])
 
 
 NUMBERS = st.lists(st.integers(1, 12), min_size=1, max_size=6, unique=True)
