@@ -244,6 +244,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
     """Everything supervision remembers. Times are monotonic seconds.
 
     Attributes:
+        policy: every delay.
         deadline: when to send DEADLINE_PASSED, None for never.
         pid: keepalived's parent process, and its group, while either may live.
         has_active: a configuration has been accepted before.
@@ -262,6 +263,7 @@ class Lifecycle(Struct, frozen=True, kw_only=True):
         stops: TERM or INT was received.
     """
 
+    policy: SupervisionPolicy = SupervisionPolicy()
     phase: AgentPhase = AgentPhase.PREPARING
     deadline: float | None = None
     pid: int | None = None
@@ -307,7 +309,7 @@ def backoff_delay(attempts: int, policy: SupervisionPolicy) -> float:
     return min(policy.backoff_initial * policy.backoff_factor**exponent, policy.backoff_limit)
 
 
-def step(state: Lifecycle, event: Event, now: float, policy: SupervisionPolicy) -> Step:
+def step(state: Lifecycle, event: Event, now: float) -> Step:
     """Return the state after ``event`` at ``now`` and the actions to carry out, in order.
 
     An event that no longer matters in a phase leaves everything as it is.
@@ -320,30 +322,30 @@ def step(state: Lifecycle, event: Event, now: float, policy: SupervisionPolicy) 
             state, actions = _prepare(state)
             return state, (Order.RELEASE_ADDRESSES, *actions)
         case PreparationEnded():
-            return _on_preparation_ended(state, event, now, policy)
+            return _on_preparation_ended(state, event, now)
         case Spawned(pid=pid):
-            return replace(state, pid=pid, deadline=now + policy.okay_delay), ()
+            return replace(state, pid=pid, deadline=now + state.policy.okay_delay), ()
         case SpawnFailed(exit_code=code):
             return _finish(state, code, "keepalived cannot be started")
         case Occurrence.KEEPALIVED_READY:
             return _on_ready(state, now)
         case Occurrence.RELOAD_COMPLETED:
-            return _on_reload_completed(state, now, policy)
+            return _on_reload_completed(state, now)
         case VerificationEnded():
-            return _on_verified(state, event, now, policy)
+            return _on_verified(state, event, now)
         case KeepalivedEnded():
-            return _on_ended(state, event, now, policy)
+            return _on_ended(state, event, now)
         case Occurrence.GROUP_GONE:
-            return _on_group_gone(state, now, policy)
+            return _on_group_gone(state, now)
         case Occurrence.RELOAD_REQUESTED | Occurrence.INPUTS_CHANGED:
             is_reload = event is Occurrence.RELOAD_REQUESTED
             return _on_reload_requested(state) if is_reload else _on_inputs_changed(state)
         case RestartWanted(reason=reason):
-            return _on_restart_wanted(state, reason, now, policy)
+            return _on_restart_wanted(state, reason, now)
         case Occurrence.STOP_REQUESTED:
-            return _on_stop_requested(state, now, policy)
+            return _on_stop_requested(state, now)
         case Occurrence.DEADLINE_PASSED:
-            return _on_deadline(state, now, policy)
+            return _on_deadline(state, now)
     assert_never(event)
 
 
@@ -374,17 +376,15 @@ def _finish(state: Lifecycle, code: ExitCode, reason: str) -> Step:
     )
 
 
-def _on_preparation_ended(
-    state: Lifecycle, event: PreparationEnded, now: float, policy: SupervisionPolicy
-) -> Step:
+def _on_preparation_ended(state: Lifecycle, event: PreparationEnded, now: float) -> Step:
     if state.phase is AgentPhase.PREPARING:
-        return _on_first_candidate(state, event, now, policy)
+        return _on_first_candidate(state, event, now)
     if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.PREPARING:
         return state, ()
     if event.verdict not in _USABLE:
         return _end_reload(state, _verdict_on(event))
     if event.verdict is CandidateVerdict.ACCEPTED and event.signals:
-        return _begin_reload(state, event, now, policy)
+        return _begin_reload(state, event, now)
     return _end_reload(state, Order.ACTIVATE, _verdict_on(event))
 
 
@@ -395,9 +395,7 @@ def _verdict_on(event: PreparationEnded) -> EndReload:
     return EndReload(verdict=ReloadVerdict(event.verdict.value), lines=event.lines)
 
 
-def _on_first_candidate(
-    state: Lifecycle, event: PreparationEnded, now: float, policy: SupervisionPolicy
-) -> Step:
+def _on_first_candidate(state: Lifecycle, event: PreparationEnded, now: float) -> Step:
     """Start keepalived with what was prepared, or with what ran before, or wait, or end."""
     report = (_verdict_on(event),) if state.reload is Reload.PREPARING else ()
     state = replace(state, reload=Reload.NONE, lines=event.lines)
@@ -413,7 +411,7 @@ def _on_first_candidate(
         state = replace(state, phase=AgentPhase.STARTING, ready_at=None)
         return state, (*report, Order.RELEASE_ADDRESSES, Order.RESTORE, Order.SPAWN)
     if event.verdict is CandidateVerdict.NOT_READY or event.may_change:
-        deadline = now + policy.waiting_interval
+        deadline = now + state.policy.waiting_interval
         return replace(state, phase=AgentPhase.WAITING, deadline=deadline), report
     unusable = event.exit_code is ExitCode.CONFIG
     reason = "the configuration cannot be used" if unusable else "keepalived cannot be started"
@@ -430,9 +428,7 @@ def _on_ready(state: Lifecycle, now: float) -> Step:
     return replace(state, reload=Reload.PREPARING, reload_again=False), (Order.PREPARE,)
 
 
-def _on_ended(
-    state: Lifecycle, event: KeepalivedEnded, now: float, policy: SupervisionPolicy
-) -> Step:
+def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float) -> Step:
     if state.phase in _WITHOUT_KEEPALIVED:
         return state, ()
     actions: tuple[Action, ...] = ()
@@ -446,7 +442,7 @@ def _on_ended(
         phase=AgentPhase.CLEARING,
         ended=event,
         clearing_since=now,
-        deadline=now + policy.clear_interval,
+        deadline=now + state.policy.clear_interval,
         rolls_back=state.reload is Reload.ROLLING_BACK
         or (state.reload in _UNDER_WAY and not event.host_changed),
         reload_again=state.reload_again or state.reload is Reload.PREPARING,
@@ -459,11 +455,11 @@ def _on_ended(
     return state, (*actions, Order.TERM_GROUP, Order.CHECK_GROUP)
 
 
-def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+def _on_group_gone(state: Lifecycle, now: float) -> Step:
     if state.phase is not AgentPhase.CLEARING:
         return state, ()
     ended = state.ended or KeepalivedEnded(exit_code=None)
-    lasted = state.ready_at is not None and now - state.ready_at >= policy.stable_after
+    lasted = state.ready_at is not None and now - state.ready_at >= state.policy.stable_after
     attempts = 1 if lasted else state.attempts + 1
     back = Order.RESTORE if state.returns else Order.ROLL_BACK
     is_restart = state.restarts
@@ -485,17 +481,17 @@ def _on_group_gone(state: Lifecycle, now: float, policy: SupervisionPolicy) -> S
     if permanent is not None:
         # The interface, or an address, went while keepalived read of it: no failed attempt.
         attempts = state.attempts
-    if attempts > policy.attempts:
+    if attempts > state.policy.attempts:
         return _finish(state, ExitCode.TEMPORARY, "keepalived keeps failing")
     if state.reload_again:
         state, actions = _prepare(replace(state, attempts=attempts), Reload.PREPARING)
         return state, (Order.RELEASE_ADDRESSES, *actions)
     if permanent is not None:
-        deadline = now + policy.backoff_initial
+        deadline = now + state.policy.backoff_initial
         return replace(state, phase=AgentPhase.BACKOFF, deadline=deadline), (
             Order.RELEASE_ADDRESSES,
         )
-    delay = backoff_delay(attempts, policy)
+    delay = backoff_delay(attempts, state.policy)
     state = replace(state, phase=AgentPhase.BACKOFF, attempts=attempts, deadline=now + delay)
     return state, (Order.RELEASE_ADDRESSES, ScheduleRestart(attempt=attempts, delay=delay))
 
@@ -527,17 +523,15 @@ def _on_inputs_changed(state: Lifecycle) -> Step:
     return _on_reload_requested(state)
 
 
-def _on_restart_wanted(
-    state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy
-) -> Step:
+def _on_restart_wanted(state: Lifecycle, reason: str, now: float) -> Step:
     """End keepalived in an orderly way, and start it anew with what the node is like by then."""
     if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.NONE:
         return state, ()
-    state = replace(state, phase=AgentPhase.RESTARTING, deadline=now + policy.stop_grace)
+    state = replace(state, phase=AgentPhase.RESTARTING, deadline=now + state.policy.stop_grace)
     return state, (LogRestart(reason=reason), Order.TERM)
 
 
-def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+def _on_stop_requested(state: Lifecycle, now: float) -> Step:
     if state.stops:
         return state, ()
     actions: tuple[Action, ...] = ()
@@ -548,7 +542,9 @@ def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) 
     state = replace(state, stops=True, reload=Reload.NONE, reload_again=False, difference="")
     match state.phase:
         case AgentPhase.STARTING | AgentPhase.RUNNING | AgentPhase.RESTARTING:
-            state = replace(state, phase=AgentPhase.STOPPING, deadline=now + policy.stop_grace)
+            state = replace(
+                state, phase=AgentPhase.STOPPING, deadline=now + state.policy.stop_grace
+            )
             return state, (*actions, Order.TERM)
         case AgentPhase.PREPARING | AgentPhase.WAITING | AgentPhase.BACKOFF:
             state, ending = _finish(state, ExitCode.OK, "stopped")
@@ -557,7 +553,7 @@ def _on_stop_requested(state: Lifecycle, now: float, policy: SupervisionPolicy) 
             return state, actions
 
 
-def _on_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+def _on_deadline(state: Lifecycle, now: float) -> Step:
     if state.deadline is None or now < state.deadline:
         return state, ()
     match state.phase:
@@ -566,28 +562,30 @@ def _on_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Ste
         case AgentPhase.STARTING:
             return _on_ready(state, now)
         case AgentPhase.RUNNING:
-            return _on_reload_deadline(state, now, policy)
+            return _on_reload_deadline(state, now)
         case AgentPhase.RESTARTING:
-            state = replace(state, deadline=now + policy.kill_grace)
+            state = replace(state, deadline=now + state.policy.kill_grace)
             return state, (Order.KILL_GROUP,)
         case AgentPhase.STOPPING:
-            state = replace(state, phase=AgentPhase.KILLING, deadline=now + policy.kill_grace)
+            state = replace(
+                state, phase=AgentPhase.KILLING, deadline=now + state.policy.kill_grace
+            )
             return state, (Order.KILL_GROUP,)
         case AgentPhase.KILLING:
             return _finish(state, ExitCode.OS_ERROR, "keepalived cannot be killed")
         case AgentPhase.CLEARING:
-            return _on_clearing_deadline(state, now, policy)
+            return _on_clearing_deadline(state, now)
         case _:
             return replace(state, deadline=None), ()
 
 
-def _on_clearing_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+def _on_clearing_deadline(state: Lifecycle, now: float) -> Step:
     waited = now - state.clearing_since
-    if waited >= policy.clear_grace + policy.kill_grace:
+    if waited >= state.policy.clear_grace + state.policy.kill_grace:
         # Not even KILL ends it: it is stuck in the kernel and runs no VRRP. Go on without it.
-        return _on_group_gone(state, now, policy)
-    state = replace(state, deadline=now + policy.clear_interval)
-    if waited >= policy.clear_grace:
+        return _on_group_gone(state, now)
+    state = replace(state, deadline=now + state.policy.clear_interval)
+    if waited >= state.policy.clear_grace:
         return state, (Order.KILL_GROUP, Order.CHECK_GROUP)
     return state, (Order.CHECK_GROUP,)
 
@@ -600,13 +598,11 @@ def _refused(reason: str, lines: tuple[str, ...] = ()) -> EndReload:
     return EndReload(verdict=ReloadVerdict.REFUSED, reason=reason, lines=lines or (reason,))
 
 
-def _begin_reload(
-    state: Lifecycle, event: PreparationEnded, now: float, policy: SupervisionPolicy
-) -> Step:
+def _begin_reload(state: Lifecycle, event: PreparationEnded, now: float) -> Step:
     """Put an accepted candidate in force, by one SIGHUP or two."""
     signals = event.signals
     state = replace(state, reload=Reload.APPLYING, lines=event.lines, signals_left=signals - 1)
-    state = _wait(state, policy.reload_grace, now, policy)
+    state = _wait(state, state.policy.reload_grace, now)
     placed = (Order.PLACE_STEP,) if signals > 1 else ()
     return state, (Order.ACTIVATE, *placed, Order.HUP)
 
@@ -627,17 +623,15 @@ def _end_reload(state: Lifecycle, *actions: Action) -> Step:
     return state, (*actions, *((Order.PREPARE,) if again else ()))
 
 
-def _on_reload_completed(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+def _on_reload_completed(state: Lifecycle, now: float) -> Step:
     """keepalived reported that it has read its file: have its instances looked at."""
     if state.phase is not AgentPhase.RUNNING or state.reload is not Reload.APPLYING:
         return state, ()
     state = replace(state, reload=Reload.VERIFYING)
-    return _wait(state, policy.verify_grace, now, policy), (Order.VERIFY,)
+    return _wait(state, state.policy.verify_grace, now), (Order.VERIFY,)
 
 
-def _on_verified(
-    state: Lifecycle, event: VerificationEnded, now: float, policy: SupervisionPolicy
-) -> Step:
+def _on_verified(state: Lifecycle, event: VerificationEnded, now: float) -> Step:
     """Go on with what is there as planned; take the reload back where it is not.
 
     keepalived is ended for that, in an orderly way, and started with the configuration before: of
@@ -651,28 +645,28 @@ def _on_verified(
             reload=Reload.ROLLING_BACK,
             difference=_and_then(state.difference, f"{_ROLLED_BACK}: {event.difference}"),
             signals_left=0,
-            deadline=now + policy.stop_grace,
+            deadline=now + state.policy.stop_grace,
         )
         return state, (Order.TERM,)
     if event.doubt:
-        return _on_doubt(state, f"{_UNSEEN}: {event.doubt}", now, policy)
+        return _on_doubt(state, f"{_UNSEEN}: {event.doubt}", now)
     if state.signals_left:
-        return _next_step(state, now, policy)
+        return _next_step(state, now)
     done = _refused(state.difference) if state.difference else EndReload(lines=state.lines)
     return _end_reload(state, done)
 
 
-def _on_reload_deadline(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+def _on_reload_deadline(state: Lifecycle, now: float) -> Step:
     """keepalived, or the verification, has taken too long."""
     match state.reload:
         case Reload.APPLYING:
-            return _on_doubt(state, _UNCONFIRMED, now, policy)
+            return _on_doubt(state, _UNCONFIRMED, now)
         case Reload.VERIFYING:
             # answered at once; the deadline is only there so that there is always one
-            state = replace(state, deadline=now + policy.verify_grace)
+            state = replace(state, deadline=now + state.policy.verify_grace)
             return state, (Order.CONCLUDE_VERIFICATION,)
         case Reload.ROLLING_BACK:
-            state = replace(state, deadline=now + policy.kill_grace)
+            state = replace(state, deadline=now + state.policy.kill_grace)
             return state, (Order.KILL_GROUP,)
         case _:
             return replace(state, deadline=None), ()
@@ -685,24 +679,24 @@ def _cut_short(state: Lifecycle) -> EndReload:
     return _refused(_and_then(state.difference, _ENDED))
 
 
-def _wait(state: Lifecycle, grace: float, now: float, policy: SupervisionPolicy) -> Lifecycle:
+def _wait(state: Lifecycle, grace: float, now: float) -> Lifecycle:
     """Wait less long for a first step: what it takes down is on no node meanwhile."""
     if state.signals_left:
-        grace = min(grace, policy.first_step_grace)
+        grace = min(grace, state.policy.first_step_grace)
     return replace(state, deadline=now + grace)
 
 
-def _next_step(state: Lifecycle, now: float, policy: SupervisionPolicy) -> Step:
+def _next_step(state: Lifecycle, now: float) -> Step:
     state = replace(
         state,
         reload=Reload.APPLYING,
         signals_left=state.signals_left - 1,
-        deadline=now + policy.reload_grace,
+        deadline=now + state.policy.reload_grace,
     )
     return state, (Order.PLACE_STEP, Order.HUP)
 
 
-def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPolicy) -> Step:
+def _on_doubt(state: Lifecycle, reason: str, now: float) -> Step:
     """Go no further, and end nothing that may serve: whether a step is in force is unknown.
 
     After a first step keepalived is given the configuration before once more: that moves no
@@ -722,7 +716,7 @@ def _on_doubt(state: Lifecycle, reason: str, now: float, policy: SupervisionPoli
         signals_left=0,
         returns=True,
         difference=f"{_RETURNED}: {reason}",
-        deadline=now + policy.reload_grace,
+        deadline=now + state.policy.reload_grace,
     )
     return state, (Order.ROLL_BACK, Order.HUP)
 

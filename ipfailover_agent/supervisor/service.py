@@ -122,8 +122,7 @@ class Supervisor(Service):
     source = SOURCE
 
     def __init__(self, runtime: Runtime) -> None:
-        self._policy = runtime.policy
-        self._state = lifecycle.Lifecycle()
+        self._state = lifecycle.Lifecycle(policy=runtime.policy)
         self._queue: deque[lifecycle.Event] = deque()
         self.finish: lifecycle.Finish | None = None
         self.child = Child(runtime)
@@ -196,9 +195,7 @@ class Supervisor(Service):
         if len(self._queue) > 1:
             return
         while self._queue:
-            self._state, actions = lifecycle.step(
-                self._state, self._queue[0], time.monotonic(), self._policy
-            )
+            self._state, actions = lifecycle.step(self._state, self._queue[0], time.monotonic())
             self._reporter.state_is(self._state)
             for action in actions:
                 self._carry_out(action)
@@ -328,12 +325,12 @@ class Supervisor(Service):
         if self.pid is None:
             return
         for signum, grace in (
-            (signal.SIGTERM, self._policy.stop_grace),
-            (signal.SIGKILL, self._policy.kill_grace),
+            (signal.SIGTERM, self._state.policy.stop_grace),
+            (signal.SIGKILL, self._state.policy.kill_grace),
         ):
             process.signal_group(self.pid, signum)
             deadline = time.monotonic() + grace
             while process.group_exists(self.pid) and time.monotonic() < deadline:
                 list(process.reap())
-                time.sleep(self._policy.clear_interval)
+                time.sleep(self._state.policy.clear_interval)
         self._config_manager.release_addresses()

@@ -57,7 +57,7 @@ class Machine(RuleBasedStateMachine):
         """Feed one event and what its actions cause."""
         events = [event]
         while events:
-            self.state, actions = lifecycle.step(self.state, events.pop(0), self.now, POLICY)
+            self.state, actions = lifecycle.step(self.state, events.pop(0), self.now)
             for action in actions:
                 events += self.carry_out(action)
 

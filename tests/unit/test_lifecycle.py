@@ -62,7 +62,7 @@ def replay(*events: Event | float) -> lifecycle.Step:
         if isinstance(event, float):
             now += event
         else:
-            state, result = lifecycle.step(state, event, now, POLICY)
+            state, result = lifecycle.step(state, event, now)
     return state, result
 
 
@@ -401,7 +401,7 @@ def test_a_reload_that_waits_for_a_keepalived_that_fails_for_good_is_refused() -
     state, _ = to_running(CRASH, RELOAD)
     assert state.reload_again
     at_last = replace(state, attempts=POLICY.attempts)
-    state, actions = lifecycle.step(at_last, GONE, 101.0, POLICY)
+    state, actions = lifecycle.step(at_last, GONE, 101.0)
     why = "keepalived keeps failing"
     assert (AgentPhase.STOPPED, False) == (state.phase, state.reload_again)
     ended = EndReload(verdict=ReloadVerdict.REFUSED, reason=why, lines=(why,))
@@ -627,7 +627,7 @@ def test_the_longest_stop_fits_into_ten_seconds() -> None:
 def test_nothing_matters_after_the_end(event: Event) -> None:
     """The finished machine stays finished."""
     ended, _ = replay(BEGIN, REFUSED)
-    assert (ended, ()) == lifecycle.step(ended, event, 1e6, POLICY)
+    assert (ended, ()) == lifecycle.step(ended, event, 1e6)
 
 
 @pytest.mark.parametrize(
@@ -638,7 +638,7 @@ def test_nothing_matters_after_the_end(event: Event) -> None:
 def test_what_nobody_waits_for_changes_nothing(event: Event) -> None:
     """A late answer must not be taken for one to another question."""
     before, _ = to_running()
-    assert (before, ()) == lifecycle.step(before, event, 1e6, POLICY)
+    assert (before, ()) == lifecycle.step(before, event, 1e6)
 
 
 def test_an_end_that_was_told_before_changes_nothing() -> None:
@@ -651,9 +651,9 @@ def test_an_end_that_was_told_before_changes_nothing() -> None:
 def test_a_deadline_that_lies_ahead_changes_nothing() -> None:
     """Nor does one that is not set."""
     before, _ = to_running(CRASH, GONE)
-    assert (before, ()) == lifecycle.step(before, LATE, 100.0, POLICY)
+    assert (before, ()) == lifecycle.step(before, LATE, 100.0)
     running, _ = to_running()
-    assert (running, ()) == lifecycle.step(running, LATE, 1e6, POLICY)
+    assert (running, ()) == lifecycle.step(running, LATE, 1e6)
 
 
 @pytest.mark.parametrize(
@@ -662,7 +662,7 @@ def test_a_deadline_that_lies_ahead_changes_nothing() -> None:
 def test_a_deadline_that_no_phase_set_is_dropped(phase: AgentPhase) -> None:
     """It must not wake the loop again and again."""
     odd = lifecycle.Lifecycle(phase=phase, deadline=1.0)
-    assert (lifecycle.Lifecycle(phase=phase), ()) == lifecycle.step(odd, LATE, 2.0, POLICY)
+    assert (lifecycle.Lifecycle(phase=phase), ()) == lifecycle.step(odd, LATE, 2.0)
 
 
 @pytest.mark.parametrize(
