@@ -226,10 +226,9 @@ class Supervisor(Service):
                 self._reload_keepalived()
             case Order.TERM:
                 self._end_keepalived()
-            case Order.TERM_GROUP:
-                self._signal_group(signal.SIGTERM)
-            case Order.KILL_GROUP:
-                self._signal_group(signal.SIGKILL)
+            case Order.TERM_GROUP | Order.KILL_GROUP:
+                is_kill = action is Order.KILL_GROUP
+                self._signal_group(signal.SIGKILL if is_kill else signal.SIGTERM)
             case Order.CHECK_GROUP:
                 self._check_group()
             case Order.RELEASE_ADDRESSES:
@@ -237,8 +236,11 @@ class Supervisor(Service):
             case lifecycle.EndReload():
                 self._end_reload()
                 self._reporter.reload_ended(action)
-            case lifecycle.LogRestart() | lifecycle.ScheduleRestart():
-                self._log_restart(action)
+            case lifecycle.LogRestart(reason=reason):
+                self._log.warning("keepalived.restarting", reason=reason)
+                self._is_stopped(f"keepalived was ended to be started anew: {reason}")
+            case lifecycle.ScheduleRestart(attempt=attempt, delay=delay):
+                self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))
             case lifecycle.Finish():
                 self.finish = action
             case _:
@@ -258,13 +260,7 @@ class Supervisor(Service):
         self.dispatch(lifecycle.RestartWanted(reason=reason))
         return self._state.phase is AgentPhase.RESTARTING
 
-    def _log_restart(self, action: lifecycle.LogRestart | lifecycle.ScheduleRestart) -> None:
-        if isinstance(action, lifecycle.ScheduleRestart):
-            delay = round(action.delay, 1)
-            self._log.warning("restart.scheduled", attempt=action.attempt, delay=delay)
-            return
-        self._log.warning("keepalived.restarting", reason=action.reason)
-        text = f"keepalived was ended to be started anew: {action.reason}"
+    def _is_stopped(self, text: str) -> None:
         self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
 
     def _end_reload(self) -> None:
@@ -280,8 +276,7 @@ class Supervisor(Service):
 
     def _end_keepalived(self) -> None:
         stops = self._state.phase is AgentPhase.STOPPING
-        text = "the agent stops" if stops else "keepalived is started again"
-        self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
+        self._is_stopped("the agent stops" if stops else "keepalived is started again")
         for each in self.services:
             each.keepalived_ends()
         if self.pid is not None:
