@@ -19,8 +19,7 @@ from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.peers import peers_once
 from ipfailover_agent.status.running import find_agent, read_status, unseen, wrote
 from ipfailover_agent.supervisor import impact
-from ipfailover_agent.supervisor.advert_diff import Consequence
-from ipfailover_agent.supervisor.change import ConfigChange
+from ipfailover_agent.supervisor.change import ConfigChange, Consequence
 from ipfailover_agent.supervisor.impact import Impact
 from ipfailover_agent.text import ranges
 
@@ -131,7 +130,7 @@ def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _P
         base.record.config, candidate.paths, template_directory=base.options.template_directory
     )
     is_same = before.config == candidate.rendering.config
-    signals = 0 if is_same else 2 if found.change.needs_second_signal else 1
+    signals = 0 if is_same else found.change.signals
     return _PlanOutcome(
         base=base,
         candidate=candidate,

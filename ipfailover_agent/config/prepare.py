@@ -313,9 +313,7 @@ def _way_to(path: str) -> set[str]:
     return way
 
 
-def record(
-    active: Candidate, in_force: Variables, environment: Mapping[str, str], options: Options
-) -> ActiveRecord:
+def record(active: Candidate, environment: Mapping[str, str], options: Options) -> ActiveRecord:
     """Return what other commands should know of the active configuration."""
     from ipfailover_agent.config.records import ActiveRecord  # noqa: PLC0415 - only run
 
@@ -324,7 +322,7 @@ def record(
         pid=pid,
         agent_started_at=host.process_started_at(pid) or 0,
         environment=tuple(sorted(_contract_part(environment).items())),
-        start_only=tuple(sorted(in_force.start_only.items())),
+        start_only=tuple(sorted(active.variables.start_only.items())),
         source=options.config and os.path.abspath(options.config),  # noqa: PTH100 - as in cli
         template_directory=options.template_directory,
         digest=active.rendering.digest,

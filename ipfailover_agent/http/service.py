@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.config import listen
-from ipfailover_agent.keepalived.supervision import AgentPhase
+from ipfailover_agent.keepalived.lifecycle import AgentPhase
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.exchange import Exchange, Listening, drain_wakeups, wake
 from ipfailover_agent.status.status_model import NOTHING, ListenStatus, StatusPart

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 from msgspec.structs import replace
 
 from ipfailover_agent.errors import AgentError
-from ipfailover_agent.keepalived.supervision import Occurrence
+from ipfailover_agent.keepalived.lifecycle import Occurrence
 from ipfailover_agent.linux import host
 from ipfailover_agent.model import family_of
 from ipfailover_agent.peers import peers_record

@@ -15,7 +15,7 @@ from ipfailover_agent.config import budget
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError, ConfigTestError, HostNotReadyError, SettingsError
 from ipfailover_agent.keepalived import protocol
-from ipfailover_agent.keepalived.supervision import AgentPhase, CandidateVerdict, ReloadVerdict
+from ipfailover_agent.keepalived.lifecycle import AgentPhase, CandidateVerdict, ReloadVerdict
 from ipfailover_agent.status import status_model
 from ipfailover_agent.status.exchange import StatusView
 from ipfailover_agent.status.history import utc_now
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
-    from ipfailover_agent.keepalived.supervision import EndReload, Lifecycle
+    from ipfailover_agent.keepalived.lifecycle import EndReload, Lifecycle
     from ipfailover_agent.linux.output import LineSink
     from ipfailover_agent.linux.process import ChildExit
     from ipfailover_agent.model import VrrpState

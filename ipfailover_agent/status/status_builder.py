@@ -13,7 +13,7 @@ from ipfailover_agent import __version__
 from ipfailover_agent.config import budget
 from ipfailover_agent.config.fingerprint import fingerprint
 from ipfailover_agent.keepalived.instance_states import InstanceStates
-from ipfailover_agent.keepalived.supervision import Lifecycle
+from ipfailover_agent.keepalived.lifecycle import Lifecycle
 from ipfailover_agent.linux import files
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.status import readiness, status_model

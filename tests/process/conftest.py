@@ -42,6 +42,8 @@ def application(namespace: NetworkNamespace) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def world(tmp_path: Path, agent_namespace: NetworkNamespace) -> Iterator[agent_process.World]:
-    """Make a world for one test; everything in it ends with the test."""
+    """Make a world for one test; every agent that still runs at its end stops in order."""
     with agent_process.world(tmp_path, agent_namespace) as made:
         yield made
+        for agent in made.agents:
+            assert agent.popen.poll() is not None or 0 == agent.stop()

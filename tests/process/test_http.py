@@ -127,6 +127,7 @@ def test_a_loop_that_stands_still_fails_liveness(world: World) -> None:
     for path in ("/readyz", "/status"):
         answer = http_client.get(PORT, path)
         assert (503, True) == (answer.status, answer.text.startswith("stale"))
+    assert 1 == agent.ends(40)
 
 
 @pytest.mark.usefixtures("inside")

@@ -22,14 +22,14 @@ from ipfailover_agent.linux.link_monitor import (
     parse,
 )
 from ipfailover_agent.linux.rtnetlink import MalformedMessageError
-from ipfailover_agent.supervisor import link_facts
+from ipfailover_agent.supervisor import link_watch
+from ipfailover_agent.supervisor.link_state import Ground
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
-    from ipfailover_agent.model import IPAddress
     from ipfailover_agent.supervisor.link_state import LinkFacts
 
 netns = pytest.mark.netns
@@ -153,14 +153,12 @@ def test_an_address_is_read_as_the_kernel_tells_it() -> None:
 
 
 @netns
-def undisturbed(
-    virtual: Collection[IPAddress] = (), wanted: Collection[IPAddress] = ()
-) -> LinkFacts:
+def undisturbed(ground: Ground) -> LinkFacts:
     """Look at ``two``, again where an address changes meanwhile: a dump may be torn."""
     for _ in range(10):
         with contextlib.suppress(SystemRefusedError):
-            return link_facts.look("two", virtual, wanted)
-    return link_facts.look("two", virtual, wanted)
+            return link_watch.look(ground)
+    return link_watch.look(ground)
 
 
 def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
@@ -177,12 +175,14 @@ def test_a_look_tells_usable_addresses_from_those_that_are_only_there(
     namespace.ip("address", "add", "10.1.0.11/24", "dev", "one")
     namespace.ip("address", "add", "fd00::11/64", "dev", "two")  # detection takes a second
     here, elsewhere, late = map(ip_address, ("10.0.0.11", "10.1.0.11", "fd00::11"))
-    found = undisturbed({ip_address("10.0.0.101")}, {elsewhere, ip_address("10.9.9.9")})
+    virtual, sources = {ip_address("10.0.0.101")}, {elsewhere, ip_address("10.9.9.9")}
+    ground = Ground(interface="two", virtual=frozenset(virtual), sources=frozenset(sources))
+    found = undisturbed(ground)
     assert (found.index, found.is_running) == (host.index_of("two"), True)
     assert found.usable - {late} == {here}
     assert {elsewhere} == found.elsewhere
     assert found.present == {here, late} | found.elsewhere
     assert {here, late} == {each.address for each in found.held}
-    wait_until(lambda: late in undisturbed().usable, 10, "it can be used")
-    gone = link_facts.look("four", ())
+    wait_until(lambda: late in undisturbed(ground).usable, 10, "it can be used")
+    gone = link_watch.look(Ground(interface="four"))
     assert (gone.index, gone.is_running, gone.usable) == (None, False, frozenset())

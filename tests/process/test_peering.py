@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ipfailover_agent.keepalived.supervision import Occurrence
+    from ipfailover_agent.keepalived.lifecycle import Occurrence
     from ipfailover_agent.model import IPAddress
 
 FAST = PeersPolicy(interval=0.05, again=0.01, settle=0.03, grace=0.5, timeout=1.0, note_every=0.1)

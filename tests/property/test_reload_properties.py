@@ -127,6 +127,16 @@ A, B, C, SIX, SEVEN = (ip_address(each) for each in (*POOL[:3], *POOL[7:9]))
     idle=set(),
 )
 @example(
+    before=SWAPPED | {"virtual_addresses": (A, B, C)},
+    after=SWAPPED | {"virtual_addresses": (B, C, A), "address_groups": 2},
+    idle=set(),
+)
+@example(
+    before=SWAPPED | {"virtual_addresses": (A, C, B)},
+    after=SWAPPED | {"virtual_addresses": (B, C, A), "address_groups": 2},
+    idle=set(),
+)
+@example(
     before=SWAPPED | {"virtual_addresses": (A, B, C, SIX), "address_groups": 1, "mtu": 60},
     after=SWAPPED | {"virtual_addresses": (C, SIX, B, A), "config_name": "y"},
     idle=set(),
@@ -145,6 +155,10 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
     keepalived = Reloading.begin(old, masters)
     first = steps.first_step(old, new)
     event("two signals" if first else "one signal")
+    if first is not None:
+        assert {each.identity for each in old.instances} == {
+            each.identity for each in first.instances
+        }
     for each in filter(None, (first, new)):
         keepalived.reload(each)
     staying = [each for each in new.instances if each.identity in masters]
@@ -166,7 +180,7 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
         )
     ).reconfigured(new.instances)
     assert {each.name for each in staying} == instance_states.names_in(VrrpState.MASTER)
-    assert change.compare(old, new).needs_second_signal is (first is not None)
+    assert first == change.compare(old, new).first_step
 
 
 @given(

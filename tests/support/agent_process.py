@@ -157,6 +157,15 @@ class AgentProcess:
         """Send SIGHUP."""
         self.signal(signal.SIGHUP)
 
+    def reloaded(self, **variables: str) -> tuple[str, list[str]]:
+        """Write the variables that are given, ask for a reload; return its verdict and lines."""
+        ended: int = self.status["reload"]["ended"]
+        if variables:
+            self._world.write(**variables)
+        self.reload()
+        told = self.wait_for_reloads(ended + 1)
+        return told["verdict"], told["lines"]
+
     def wait_for_phase(self, *phases: str, timeout: float = 10) -> None:
         """Wait until the status file says one of the phases."""
         self.wait_for(lambda: self.status.get("phase") in phases, timeout)

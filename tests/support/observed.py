@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ipfailover_agent.keepalived.dump import VrrpStatistics
-from ipfailover_agent.keepalived.supervision import AgentPhase
+from ipfailover_agent.keepalived.lifecycle import AgentPhase
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.status import readiness, status_model
 from ipfailover_agent.status.exchange import StatusView

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from msgspec.structs import replace
 
+from ipfailover_agent.config.prepare import Options
+from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.service import Common
 
@@ -19,10 +21,16 @@ def common(directory: Path | str = "/nowhere", **more: Any) -> Common:  # noqa: 
     anything: Any = None
     return replace(
         Common(
-            log=structlog.get_logger(),
-            loop=anything,
-            paths=RunPaths(directory=str(directory), config="/nowhere/keepalived.conf"),
             environment={},
+            options=Options(),
+            paths=RunPaths(directory=str(directory), config="/nowhere/keepalived.conf"),
+            policy=SupervisionPolicy(),
+            log=structlog.get_logger(),
+            history=anything,
+            output=anything,
+            errors=anything,
+            wrap=anything,
+            loop=anything,
             changed=lambda: None,
             dispatch=lambda _: None,
         ),

@@ -23,7 +23,7 @@ from ipfailover_agent.doctor.command import CHECKS
 from ipfailover_agent.doctor.findings import CheckResult
 from ipfailover_agent.errors import ExitCode, HostNotReadyError, SettingsError
 from ipfailover_agent.keepalived import protocol
-from ipfailover_agent.keepalived.supervision import AgentPhase, SupervisionPolicy
+from ipfailover_agent.keepalived.lifecycle import AgentPhase, SupervisionPolicy
 from ipfailover_agent.linux.host import script_state
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status import status_model

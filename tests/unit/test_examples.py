@@ -20,7 +20,7 @@ from ipfailover_agent.cli.main import cli
 from ipfailover_agent.config import listen, settings, shell_reading, variables
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.http import messages
-from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
 from tests.support import manifests, quadlet
 from tests.support.manifests import (
     EXAMPLES,

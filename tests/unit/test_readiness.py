@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.keepalived.supervision import AgentPhase
+from ipfailover_agent.keepalived.lifecycle import AgentPhase
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.status import readiness
 from ipfailover_agent.status.readiness import InstanceFacts, NodeFacts

@@ -25,7 +25,7 @@ from ipfailover_agent.errors import (
     SettingsError,
     SystemRefusedError,
 )
-from ipfailover_agent.keepalived.supervision import AgentPhase, CandidateVerdict, Lifecycle
+from ipfailover_agent.keepalived.lifecycle import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.linux.process import ChildExit
 from ipfailover_agent.model import HostFacts, Interface, InterfaceAddress, RenderedFile, Rendering
 from ipfailover_agent.paths import RunPaths
