@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict import causes, evidence, held
-from ipfailover_agent.conflict.state import AdvertCount, ContestOrder, ContestPhase, HoldReason
+from ipfailover_agent.conflict.state import (
+    POLICY,
+    AdvertCount,
+    ContestOrder,
+    ContestPhase,
+    HoldReason,
+)
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
-    from ipfailover_agent.conflict.state import Contest, ContestPolicy, DumpAnswered, Step
+    from ipfailover_agent.conflict.state import Contest, DumpAnswered, Step
     from ipfailover_agent.vrrp.packets import Advert
 
 
@@ -45,9 +51,7 @@ def on_routine(state: Contest, heard_at: float, now: float) -> Contest:
     return replace(state, rivals=rivals, count=replace(count, passed=passed, second_at=second_at))
 
 
-def on_advert(
-    state: Contest, heard_at: float, now: float, policy: ContestPolicy, *, is_new: bool
-) -> Contest:
+def on_advert(state: Contest, heard_at: float, now: float, *, is_new: bool) -> Contest:
     """Count an advert that keepalived should count.
 
     An agent that reads the advert late runs late, and keepalived may do so too: the time in which
@@ -67,24 +71,24 @@ def on_advert(
     if count.passed in {evidence.adverts_needed(state, now), 2}:
         count = replace(count, second_at=now)
         if not count.is_counting:
-            state = replace(state, dump_at=min(dump_at, now + policy.settle))
+            state = replace(state, dump_at=min(dump_at, now + POLICY.settle))
     return replace(state, count=count)
 
 
-def on_left(state: Contest, heard_at: float, policy: ContestPolicy) -> Contest:
+def on_left(state: Contest, heard_at: float) -> Contest:
     """Note that keepalived has become MASTER: an advert of this instance was seen leaving.
 
     With unicast one leaves for each peer, and the first may be answered before the last.
     """
-    is_first = state.left_at is None or heard_at - state.left_at > policy.confirm
+    is_first = state.left_at is None or heard_at - state.left_at > POLICY.confirm
     return replace(state, left_at=heard_at) if is_first else state
 
 
-def on_dump(state: Contest, answer: DumpAnswered, now: float, policy: ContestPolicy) -> Step:
+def on_dump(state: Contest, answer: DumpAnswered, now: float) -> Step:
     """Return the state after keepalived's answer, and whether a BACKUP has to yield."""
     if state.state is not VrrpState.BACKUP or answer.taken_at < state.since:
         return state, ()
-    state = _plan_dump(state, answer, now, policy)
+    state = _plan_dump(state, answer, now)
     count, baseline = state.count, state.count.baseline
     if baseline is None or evidence.went_back(baseline, answer):
         return replace(state, count=AdvertCount(baseline=answer)), ()
@@ -95,13 +99,13 @@ def on_dump(state: Contest, answer: DumpAnswered, now: float, policy: ContestPol
             return state, (ContestOrder.END_TRIAL,)
         return state, ()
     is_refused = evidence.refused(baseline, answer)
-    if not is_refused and not evidence.has_read_second(state, policy):
+    if not is_refused and not evidence.has_read_second(state):
         return state, ()
     if (
         count.passed < (evidence.adverts_needed(state, now) if is_refused else 2)
         or count.second_at is None
         or answer.taken_at
-        < count.second_at + (policy.settle if is_refused else policy.doubt) - 1e-6
+        < count.second_at + (POLICY.settle if is_refused else POLICY.doubt) - 1e-6
         or answer.state is not VrrpState.BACKUP
         or state.is_muted(now)
     ):
@@ -110,29 +114,29 @@ def on_dump(state: Contest, answer: DumpAnswered, now: float, policy: ContestPol
     if not rivals or (advert := rivals[-1].advert) is None:
         return state, ()
     cause = causes.explain(advert, state.context, baseline.counters, answer.counters)
-    return held.hold(state, HoldReason.UNCOUNTED, cause, now, policy)
+    return held.hold(state, HoldReason.UNCOUNTED, cause, now)
 
 
-def _plan_dump(state: Contest, answer: DumpAnswered, now: float, policy: ContestPolicy) -> Contest:
+def _plan_dump(state: Contest, answer: DumpAnswered, now: float) -> Contest:
     """Return when to ask again, given that an answer has just come."""
     if state.dump_at is None:
         return state
     count = state.count
     if count.second_at is not None and not count.is_counting:
-        for timeout in (policy.settle, policy.doubt):
+        for timeout in (POLICY.settle, POLICY.doubt):
             wanted_at = count.second_at + timeout
             if answer.taken_at < wanted_at - 1e-6:
                 # Asked before the adverts in question could be counted.
                 return replace(state, dump_at=max(now, wanted_at))
-        if not evidence.has_read_second(state, policy):
+        if not evidence.has_read_second(state):
             return replace(state, dump_at=now)
-    wait = policy.dump_interval
+    wait = POLICY.dump_interval
     if state.phase is ContestPhase.TRIAL:
         wait = state.context.advert_interval
     return replace(state, dump_at=now + wait)
 
 
-def judge(state: Contest, now: float, policy: ContestPolicy) -> Step:
+def judge(state: Contest, now: float) -> Step:
     """Ask keepalived for its counters where that is due."""
     if (
         state.state is not VrrpState.BACKUP
@@ -141,5 +145,5 @@ def judge(state: Contest, now: float, policy: ContestPolicy) -> Step:
         or now < state.dump_at
     ):
         return state, ()
-    state = replace(state, dump_at=now + policy.dump_interval, asked_at=now)
+    state = replace(state, dump_at=now + POLICY.dump_interval, asked_at=now)
     return state, (ContestOrder.ASK_DUMP,)

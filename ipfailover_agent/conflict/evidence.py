@@ -8,14 +8,14 @@ from msgspec.structs import replace
 
 from ipfailover_agent.conflict import timing
 from ipfailover_agent.conflict.causes import difference, other_errors
-from ipfailover_agent.conflict.state import Rival
+from ipfailover_agent.conflict.state import POLICY, Rival
 from ipfailover_agent.model import Family, family_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ipfailover_agent.conflict.contexts import ContestContext
-    from ipfailover_agent.conflict.state import Contest, ContestPolicy, DumpAnswered
+    from ipfailover_agent.conflict.state import Contest, DumpAnswered
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.vrrp.packets import Advert
 
@@ -85,7 +85,7 @@ def forget(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
     return replace(state, rivals=rivals, alive_until=min(state.alive_until, now))
 
 
-def disclaimed(state: Contest, known: Rival | None, now: float, policy: ContestPolicy) -> Contest:
+def disclaimed(state: Contest, known: Rival | None, now: float) -> Contest:
     """Note that a rival's newest advert lists none of this instance's addresses.
 
     Under another id the rival has released them, as a node does that was reloaded at the same
@@ -95,14 +95,14 @@ def disclaimed(state: Contest, known: Rival | None, now: float, policy: ContestP
     if known is None:
         return state
     if known.router_id == state.context.virtual_router_id:
-        return state.with_rival(replace(known, disclaimed_at=now), policy)
+        return state.with_rival(replace(known, disclaimed_at=now))
     return replace(state, rivals=tuple(each for each in state.rivals if each is not known))
 
 
 # --- which of several rivals should step down ---------------------------------------------------
 
 
-def was_disputing(state: Contest, rival: Rival, now: float, policy: ContestPolicy) -> bool:
+def was_disputing(state: Contest, rival: Rival, now: float) -> bool:
     """Return whether a rival disputed the address with the former MASTER until now.
 
     It had been announcing for a while without adverts when this instance became MASTER, so it is
@@ -111,13 +111,11 @@ def was_disputing(state: Contest, rival: Rival, now: float, policy: ContestPolic
     disputed_at, announced_at = rival.disputed_at, rival.announced_at
     if disputed_at is None or announced_at is None or is_advertising(state, rival.mac, now):
         return False
-    is_repeated = announced_at - disputed_at >= policy.confirm
-    return is_repeated and now - announced_at <= 1.5 * timing.repeat_interval(
-        state.context, policy
-    )
+    is_repeated = announced_at - disputed_at >= POLICY.confirm
+    return is_repeated and now - announced_at <= 1.5 * timing.repeat_interval(state.context)
 
 
-def was_defying(state: Contest, rival: Rival, now: float, policy: ContestPolicy) -> bool:
+def was_defying(state: Contest, rival: Rival, now: float) -> bool:
     """Return whether a rival went on advertising against the higher rank of the former MASTER.
 
     Then it does not receive adverts, and will not receive this instance's either.
@@ -126,13 +124,13 @@ def was_defying(state: Contest, rival: Rival, now: float, policy: ContestPolicy)
     if rival.defied_at is None or not is_recent(rival, context, now):
         return False
     return (
-        now - rival.defied_at <= 1.5 * context.advert_interval + context.skew_time + policy.confirm
+        now - rival.defied_at <= 1.5 * context.advert_interval + context.skew_time + POLICY.confirm
     )
 
 
-def note_defiance(state: Contest, leaving: Rival, now: float, policy: ContestPolicy) -> Contest:
+def note_defiance(state: Contest, leaving: Rival, now: float) -> Contest:
     """Note to which rival the leaving one has yielded: a lower rank that had time to yield."""
-    enough = policy.confirm + policy.dump_grace
+    enough = POLICY.confirm + POLICY.dump_grace
     for each in state.rivals:
         if (
             each.answered_at is not None
@@ -140,11 +138,11 @@ def note_defiance(state: Contest, leaving: Rival, now: float, policy: ContestPol
             and now - each.answered_at >= enough
             and is_recent(each, state.context, now)
         ):
-            state = state.with_rival(replace(each, defied_at=now), policy)
+            state = state.with_rival(replace(each, defied_at=now))
     return state
 
 
-def compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) -> Contest:
+def compare(state: Contest, heard: Rival, now: float) -> Contest:
     """Note, while BACKUP, which of several advertisers should step down and does not."""
     others = [
         each
@@ -153,30 +151,30 @@ def compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) -> 
     ]
     for each in others:
         if each.rank < heard.rank and each.answered_at is None:
-            state = state.with_rival(replace(each, answered_at=now), policy)
+            state = state.with_rival(replace(each, answered_at=now))
     higher = [each for each in others if each.rank > heard.rank]
     if not higher:
         heard = replace(heard, answered_at=None)
     elif heard.answered_at is None:
         # The answer to its first advert may have overtaken it.
-        if any(now - (each.advert_at or 0.0) <= policy.settle for each in higher):
+        if any(now - (each.advert_at or 0.0) <= POLICY.settle for each in higher):
             heard = replace(heard, answered_at=now)
-    elif now >= heard.answered_at + policy.answer:
+    elif now >= heard.answered_at + POLICY.answer:
         heard = replace(heard, defied_at=now)
-    return state.with_rival(heard, policy)
+    return state.with_rival(heard)
 
 
 # --- keepalived's answers -----------------------------------------------------------------------
 
 
-def believe(state: Contest, answer: DumpAnswered, now: float, policy: ContestPolicy) -> Contest:
+def believe(state: Contest, answer: DumpAnswered, now: float) -> Contest:
     """Note an answer of keepalived, and what follows from when it came.
 
     A keepalived that ran late finds the question beside the adverts that wait for it, and answers
     first. It has read those once it answers another question, which was asked after that.
     """
     read_until = state.read_until
-    if now - answer.taken_at <= policy.settle:
+    if now - answer.taken_at <= POLICY.settle:
         read_until = max(read_until, answer.taken_at)
     elif state.dump is not None and answer.taken_at >= state.answered_at:
         read_until = max(read_until, state.dump.taken_at)
@@ -194,13 +192,13 @@ def has_answered(state: Contest, advert: Advert, ask_at: float) -> bool:
     return state.dump.taken_at >= ask_at
 
 
-def has_read_second(state: Contest, policy: ContestPolicy) -> bool:
+def has_read_second(state: Contest) -> bool:
     """Return whether keepalived has read the second advert that a BACKUP should have counted.
 
     A late answer does not show it, see ``Contest.read_until``.
     """
     second_at = state.count.second_at
-    return second_at is None or state.read_until >= second_at + policy.settle - 1e-6
+    return second_at is None or state.read_until >= second_at + POLICY.settle - 1e-6
 
 
 def accepted(state: Contest, before: DumpAnswered, after: DumpAnswered) -> int:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from ipfailover_agent.conflict import timing
 from ipfailover_agent.conflict.causes import difference
 from ipfailover_agent.conflict.state import (
+    POLICY,
     AdvertCount,
     Contest,
     ContestOrder,
@@ -21,23 +22,21 @@ from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
     from ipfailover_agent.conflict.causes import Cause
-    from ipfailover_agent.conflict.state import ContestPolicy, Step
+    from ipfailover_agent.conflict.state import Step
 
 
 # --- the hold -----------------------------------------------------------------------------------
 
 
-def hold(
-    state: Contest, reason: HoldReason, cause: Cause, now: float, policy: ContestPolicy
-) -> Step:
+def hold(state: Contest, reason: HoldReason, cause: Cause, now: float) -> Step:
     """Yield, or report that the instance would yield."""
     if not state.context.is_resolving:
         rivals = tuple(each.forgiven() for each in state.rivals)
-        state = replace(state, rivals=rivals, not_before=now + policy.report_interval)
+        state = replace(state, rivals=rivals, not_before=now + POLICY.report_interval)
         return state, (ReportCause(cause=cause, would_hold=True),)
     if state.phase is ContestPhase.TRIAL:
-        return _resume(replace(state, cause=cause), now, policy)
-    if state.calm_at is None or now - state.calm_at > policy.trial_limit:
+        return _resume(replace(state, cause=cause), now)
+    if state.calm_at is None or now - state.calm_at > POLICY.trial_limit:
         state = replace(state, trials=0, losses=0)
     state = replace(
         state,
@@ -46,7 +45,7 @@ def hold(
         cause=cause,
         held_at=now,
         alive_until=now + state.context.master_down_interval,
-        trial_at=now + timing.trial_delay(state.trials, policy),
+        trial_at=now + timing.trial_delay(state.trials),
         losses=state.losses + (reason is HoldReason.ANNOUNCED),
         announce_at=None,
         is_winner=False,
@@ -62,10 +61,10 @@ def hold_again(state: Contest) -> HoldInstance:
     return HoldInstance(reason=state.reason, cause=state.cause)
 
 
-def _resume(state: Contest, now: float, policy: ContestPolicy) -> Step:
+def _resume(state: Contest, now: float) -> Step:
     """Hold again after a trial that went wrong."""
     trials = state.trials + 1
-    delay = timing.trial_delay(trials, policy)
+    delay = timing.trial_delay(trials)
     state = replace(state, phase=ContestPhase.HELD, trials=trials, trial_at=now + delay)
     return state, (hold_again(state),)
 
@@ -97,32 +96,32 @@ def restarted(state: Contest) -> Contest:
 # --- what is due --------------------------------------------------------------------------------
 
 
-def judge_held(state: Contest, now: float, policy: ContestPolicy) -> Step:
+def judge_held(state: Contest, now: float) -> Step:
     """End the hold once no rival lives; try without it where keepalived may count the rival."""
-    if now >= alive_until(state, now, policy):
+    if now >= alive_until(state, now):
         is_blind = state.reason is HoldReason.ANNOUNCED
-        blind_until = now + policy.fresh_for if is_blind else None
+        blind_until = now + POLICY.fresh_for if is_blind else None
         return replace(calm(state, now), blind_until=blind_until), (ContestOrder.RELEASE,)
     if state.trial_at is None or now < state.trial_at:
         return state, ()
-    if not _may_try(state, now, policy):
-        return replace(state, trial_at=now + policy.trial_first), ()
-    lasts = policy.trial_adverts * state.context.advert_interval
+    if not _may_try(state, now):
+        return replace(state, trial_at=now + POLICY.trial_first), ()
+    lasts = POLICY.trial_adverts * state.context.advert_interval
     state = replace(state, phase=ContestPhase.TRIAL, trial_at=now + lasts, count=AdvertCount())
     return state, (ContestOrder.BEGIN_TRIAL,)
 
 
-def judge_trial(state: Contest, now: float, policy: ContestPolicy) -> Step:
+def judge_trial(state: Contest, now: float) -> Step:
     """End a trial that has lasted long enough, or that made this instance MASTER."""
     is_over = state.trial_at is not None and now >= state.trial_at
     if not is_over and state.state is not VrrpState.MASTER:
         return state, ()
-    if now >= alive_until(state, now, policy):
+    if now >= alive_until(state, now):
         return calm(state, now), (ContestOrder.END_TRIAL,)
-    return _resume(state, now, policy)
+    return _resume(state, now)
 
 
-def alive_until(state: Contest, now: float, policy: ContestPolicy) -> float:
+def alive_until(state: Contest, now: float) -> float:
     """Return when the last rival that keeps the instance held counts as gone."""
     until = state.alive_until
     for rival in state.rivals:
@@ -131,7 +130,7 @@ def alive_until(state: Contest, now: float, policy: ContestPolicy) -> float:
             until = max(until, silent_at)
         if rival.announced_at is not None:
             silence = (
-                timing.silence_after_loss(state, now, policy)
+                timing.silence_after_loss(state, now)
                 if state.reason is HoldReason.ANNOUNCED
                 else state.context.master_down_interval
             )
@@ -139,14 +138,14 @@ def alive_until(state: Contest, now: float, policy: ContestPolicy) -> float:
     return until
 
 
-def _may_try(state: Contest, now: float, policy: ContestPolicy) -> bool:
+def _may_try(state: Contest, now: float) -> bool:
     """Return whether a trial can succeed: there are adverts that keepalived may now count.
 
     Adverts that show themselves why they are refused do not count: then a trial waits until they
     change. After yielding to a lower rank, a trial would end with preempting it again.
     """
     context = state.context
-    if not timing.watches_counters(context, policy):
+    if not timing.watches_counters(context):
         return False
     rivals = state.advertisers(now)
     if state.reason is HoldReason.UNYIELDING and any(

@@ -21,13 +21,7 @@ from ipfailover_agent.conflict.contexts import is_from_segment
 from ipfailover_agent.conflict.farewell_sender import Farewells
 from ipfailover_agent.conflict.own_adverts import OwnAdvertMonitor
 from ipfailover_agent.conflict.rival_news import RivalNews
-from ipfailover_agent.conflict.state import (
-    Contest,
-    ContestOrder,
-    ContestPhase,
-    ContestPolicy,
-    ContestSign,
-)
+from ipfailover_agent.conflict.state import Contest, ContestOrder, ContestPhase, ContestSign
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.model import ConflictMode, Family, VrrpState, family_of
@@ -102,7 +96,6 @@ class Contests(Service):
         self._holds = holds
         self._keepalived_watchdog = keepalived_watchdog
         self._shields = shields
-        self._policy = ContestPolicy()
         self._news = RivalNews(self._log)
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
@@ -654,7 +647,7 @@ class Contests(Service):
         state = self._states.get(name)
         if state is None:
             return
-        after, actions = fsm.step(state, event, now, self._policy)
+        after, actions = fsm.step(state, event, now)
         self._states[name] = after
         if after.deadline is None:
             self._due.pop(name, None)

@@ -7,7 +7,7 @@ carries out the actions.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -115,6 +115,9 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
     def memory(self) -> float:
         """Return the seconds without a sign after which a rival is seen as for the first time."""
         return (self.missed_announcements + 0.5) * self.slow_announce
+
+
+POLICY: Final = ContestPolicy()
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -323,9 +326,9 @@ class Rival(Struct, frozen=True, kw_only=True):
         """Return whether its newest advert ranks above this instance."""
         return self.advert is not None and context.ranks_below(self.advert)
 
-    def sighted(self, now: float, memory: float) -> Rival:
-        """Return it as seen again; after ``memory`` silent seconds, as for the first time."""
-        if now - self.last_seen <= memory:
+    def sighted(self, now: float) -> Rival:
+        """Return it as seen again; after ``POLICY.memory`` silent, as for the first time."""
+        if now - self.last_seen <= POLICY.memory:
             return self
         return Rival(mac=self.mac, router_id=self.router_id, first_seen=now, advert=self.advert)
 
@@ -482,7 +485,7 @@ class Contest(Struct, frozen=True, kw_only=True):
         """Return the rivals whose adverts are recent."""
         return [each for each in self.rivals if each.advertises(self.context, now)]
 
-    def with_rival(self, rival: Rival, policy: ContestPolicy) -> Contest:
+    def with_rival(self, rival: Rival) -> Contest:
         """Return the state with what is known of a rival now.
 
         The rivals that were silent longest are forgotten beyond the limits.
@@ -492,10 +495,10 @@ class Contest(Struct, frozen=True, kw_only=True):
             for each in self.rivals
             if each.mac != rival.mac or each.router_id != rival.router_id
         )
-        rivals = (*others, rival)[-policy.rivals_limit :]
-        if len(rivals) > policy.macs_limit:
+        rivals = (*others, rival)[-POLICY.rivals_limit :]
+        if len(rivals) > POLICY.macs_limit:
             newest = dict.fromkeys(each.mac for each in reversed(rivals))
-            kept = frozenset(tuple(newest)[: policy.macs_limit])
+            kept = frozenset(tuple(newest)[: POLICY.macs_limit])
             rivals = tuple(each for each in rivals if each.mac in kept)
         return replace(self, rivals=rivals)
 

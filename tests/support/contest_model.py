@@ -27,7 +27,6 @@ from ipfailover_agent.conflict.state import (
     AnnouncementSeen,
     Contest,
     ContestOrder,
-    ContestPolicy,
     ContestSign,
     DumpAnswered,
     Event,
@@ -361,7 +360,7 @@ class Node:
             gap, self.last_run = now - self.last_run, now
             self.tell(LoopStalled(seconds=gap))
         self.last_run = now
-        self.contest, actions = step(self.contest, event, now, self.world.policy)
+        self.contest, actions = step(self.contest, event, now)
         is_begun = self.contest.count.baseline is not None
         assert is_begun or not self.contest.count.is_counting, (
             "nothing is asked while nothing is counted"
@@ -415,11 +414,8 @@ class Node:
 class World:
     """Nodes, the network between them, and time."""
 
-    def __init__(
-        self, setups: Iterable[NodeSetup], seed: int = 0, policy: ContestPolicy | None = None
-    ) -> None:
+    def __init__(self, setups: Iterable[NodeSetup], seed: int = 0) -> None:
         self.random = random.Random(seed)  # noqa: S311 - a simulation
-        self.policy = policy or ContestPolicy()
         self.now = 1000.0
         self.network = Network()
         self.queue: list[tuple[float, int, Node | None, int, bool, Callable[[], None]]] = []

@@ -195,9 +195,7 @@ def settling_time(world: World) -> float:
     living = [node for node in world.nodes if node.is_alive]
     down = max(node.down_time for node in living)
     silence = max(
-        timing.silence_after_loss(node.contest, world.now, world.policy)
-        if node.contest.losses
-        else 0.0
+        timing.silence_after_loss(node.contest, world.now) if node.contest.losses else 0.0
         for node in living
     )
     return silence + 4 * down + 0.3 + 3.5

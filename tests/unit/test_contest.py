@@ -15,6 +15,7 @@ from ipfailover_agent.conflict.contexts import ContestContext, is_from_segment
 from ipfailover_agent.conflict.fsm import step
 from ipfailover_agent.conflict.master import awaits_own_advert
 from ipfailover_agent.conflict.state import (
+    POLICY,
     Action,
     AdvertCount,
     AdvertLeft,
@@ -23,7 +24,6 @@ from ipfailover_agent.conflict.state import (
     Contest,
     ContestOrder,
     ContestPhase,
-    ContestPolicy,
     ContestSign,
     DumpAnswered,
     Event,
@@ -43,7 +43,6 @@ from tests.support.adverts import heard_advert
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-POLICY = ContestPolicy()
 OURS = bytes.fromhex("525400000005")
 LOWER_MAC = bytes.fromhex("525400000001")
 HIGHER_MAC = bytes.fromhex("525400000009")
@@ -87,9 +86,8 @@ def every_second(event: Event, times: int, pause: float = 1.0) -> list[Event | f
 class Replay:
     """A contest, its clock, and what it has asked for; numbers advance the clock."""
 
-    def __init__(self, context: ContestContext = CONTEXT, policy: ContestPolicy = POLICY) -> None:
+    def __init__(self, context: ContestContext = CONTEXT) -> None:
         self.state = Contest(context=context)
-        self.policy = policy
         self.now = 100.0
         self.received = 0
         self.errors: dict[str, Any] = {}
@@ -108,7 +106,7 @@ class Replay:
 
     def feed(self, event: Event) -> tuple[Action, ...]:
         """Play one event."""
-        self.state, actions = step(self.state, event, self.now, self.policy)
+        self.state, actions = step(self.state, event, self.now)
         return actions
 
     def wait(self, seconds: float) -> list[Action]:
@@ -928,7 +926,7 @@ def test_a_large_node_announces_at_its_pace() -> None:
     replay(MASTER, 60.0, announced(HIGHER_MAC))
 
     assert 4 == replay(8.0).count(ContestOrder.ANNOUNCE)
-    step_seconds = timing.stage_length(replay.state.context, POLICY)
+    step_seconds = timing.stage_length(replay.state.context)
     assert step_seconds == POLICY.escalation * 2.0
 
 
@@ -1783,15 +1781,13 @@ def test_states_told_twice_change_nothing() -> None:
 def test_all_who_have_yielded_at_once_return_one_by_one() -> None:
     """From the second loss in a row on, each lower MAC that was heard has a second's start."""
     replay = lost_by_announcements()
-    first = timing.silence_after_loss(replay.state, replay.now, POLICY)
+    first = timing.silence_after_loss(replay.state, replay.now)
     again = replace(replay.state, losses=2)
     lower = replace(again, context=replace(CONTEXT, mac=bytes(6)))
 
     assert first == 3.5 * POLICY.defend_interval
-    assert timing.silence_after_loss(lower, replay.now, POLICY) == 2 * first
-    assert (
-        timing.silence_after_loss(again, replay.now, POLICY) == 2 * first + POLICY.defend_interval
-    )
+    assert timing.silence_after_loss(lower, replay.now) == 2 * first
+    assert timing.silence_after_loss(again, replay.now) == 2 * first + POLICY.defend_interval
 
 
 def test_after_a_long_gap_a_master_counts_as_new() -> None:
