@@ -230,7 +230,7 @@ class Contests(Service):
         self._look(now)
         self._take_contexts(self._candidate, {each: each for each in self._identities})
         self._answers.configure(self._candidate.config, facts, now)
-        self._answers.missed(now)
+        self._answers.missed()
 
     def reload_began(self) -> None:
         """Note that keepalived reads its file, and receives nothing meanwhile: up to a second."""
@@ -340,14 +340,14 @@ class Contests(Service):
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now, seen.heard_at)
                 case packets.NeighbourReply(address=address, mac=mac):
-                    self._answers.on_answer(address, mac, now, is_unasked=False)
+                    self._answers.on_answer(address, mac, is_unasked=False)
                 case _:
                     pass  # this node's announcements, the agent's and keepalived's
 
     def _flooded(self, dropped: int, worked: float, now: float) -> None:
         """Report that frames were dropped, and give leases and keepalived their time."""
         self._listener.rest(worked, now)
-        self._answers.missed(now)
+        self._answers.missed()
         self._news.log_event(
             "wire.flooded",
             dropped=dropped,
@@ -488,7 +488,7 @@ class Contests(Service):
             if name in self._states:
                 self._announced(name, announcement, self._states[name].context)
             mac = announcement.announced_mac
-            self._answers.on_answer(announcement.address, mac, now, is_unasked=True)
+            self._answers.on_answer(announcement.address, mac, is_unasked=True)
 
     def on_transition(self, before: InstanceState, state: VrrpState) -> None:
         """Note that keepalived reported a transition of an instance."""
@@ -559,7 +559,7 @@ class Contests(Service):
         """Note that the loop did not run for so long; before what arrived meanwhile is read."""
         now = time.monotonic()
         self._own_adverts.gap(now)
-        self._answers.missed(now)
+        self._answers.missed()
         for name in self._states:
             self._feed(name, conflict.LoopStalled(seconds=seconds), now)
 
@@ -606,7 +606,7 @@ class Contests(Service):
         if not self._listener.look(now) or self._candidate is None:
             return
         self._take_contexts(self._candidate, {each: each for each in self._identities})
-        self._answers.missed(now)
+        self._answers.missed()
         if self._listener.moved_at == now and any(
             each.context.is_unicast for each in self._states.values()
         ):
