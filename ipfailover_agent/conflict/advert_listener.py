@@ -10,7 +10,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.conflict import contexts, own_macs
+from ipfailover_agent.conflict import contexts
 from ipfailover_agent.errors import AgentError, NotPermittedError
 from ipfailover_agent.linux import host
 from ipfailover_agent.vrrp import bpf, packet_socket
@@ -36,6 +36,7 @@ class AdvertListener:
 
     Attributes:
         wire: the socket, None while nothing can be received or adverts are not wanted.
+        macs: those that are this host's, or were until a moment ago, 6 bytes each.
         moved_at: when the interface was last found to have another MAC, monotonic seconds.
         refusal: why nothing can be received, or nothing.
     """
@@ -53,8 +54,9 @@ class AdvertListener:
         self._mac_interval = _MAC_INTERVAL
         self._mac_at = 0.0
         self._mac = b""  # the interface's, at the last look
-        self._own = own_macs.OwnMacs()
+        self._own: dict[bytes, float] = {}  # MACs of this host, and until when they count
         self._others: frozenset[IPAddress] = frozenset()
+        self.macs: frozenset[bytes] = frozenset()
         self.wire: packet_socket.PacketSocket | None = None
         self.moved_at: float | None = None
         self.refusal = ""
@@ -86,11 +88,6 @@ class AdvertListener:
             self._look_at = time.monotonic() + _LOOK_INTERVAL
         else:
             self.refusal = ""
-
-    @property
-    def macs(self) -> frozenset[bytes]:
-        """Return the MACs that are this host's, or were until a moment ago, 6 bytes each."""
-        return self._own.all
 
     def blindness(self) -> str:
         """Return why no adverts are received, or nothing."""
@@ -199,18 +196,19 @@ class AdvertListener:
         try:
             macs = packet_socket.host_macs()
         except AgentError:
-            macs = self._own.present
+            macs = frozenset(mac for mac, until in self._own.items() if until == math.inf)
         self._learn(self.wire, macs, now)
         return self.moved_at == now or before != self.macs
 
     def _learn(self, on: packet_socket.PacketSocket, macs: frozenset[bytes], now: float) -> None:
         """Note the MACs of this host after a look at them."""
         mac = on.mac
-        self._own = own_macs.learned(self._own, macs | {mac}, now, self._memory)
+        self._own = contexts.known_macs(self._own, macs | {mac}, now, self._memory)
+        self.macs = frozenset(self._own)
         if self._mac and mac != self._mac:
             self.moved_at = now
         self._mac, self._mac_at = mac, now + self._mac_interval
-        self._look_at = min(now + _LOOK_INTERVAL, self._own.deadline or math.inf)
+        self._look_at = min(now + _LOOK_INTERVAL, *self._own.values())
 
     def _refuse(self, reason: str) -> None:
         if reason != self.refusal:
