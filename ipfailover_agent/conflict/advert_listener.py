@@ -41,9 +41,9 @@ class AdvertListener:
         refusal: why nothing can be received, or nothing.
     """
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    def __init__(self, log: FilteringBoundLogger, loop: Loop) -> None:
         self._log = log
-        self._loop: Loop | None = None
+        self._loop = loop
         self._config: KeepalivedConfig | None = None
         self._is_wanted = False
         self._resume_at: float | None = None
@@ -61,9 +61,9 @@ class AdvertListener:
         self.moved_at: float | None = None
         self.refusal = ""
 
-    def configure(self, config: KeepalivedConfig, loop: Loop, *, is_wanted: bool) -> None:
+    def configure(self, config: KeepalivedConfig, *, is_wanted: bool) -> None:
         """Listen on the configuration's interface, unless adverts are not wanted."""
-        self._config, self._loop, self._is_wanted = config, loop, is_wanted
+        self._config, self._is_wanted = config, is_wanted
         self._memory = contexts.down_time(config)
         shortest = min(each.advertisement.interval for each in config.instances)
         self._mac_interval = min(_MAC_INTERVAL, max(_SHORTEST_MAC_INTERVAL, shortest))
@@ -80,7 +80,7 @@ class AdvertListener:
                 macs = packet_socket.host_macs()
                 self.wire = packet_socket.PacketSocket(name, program)
                 self._learn(self.wire, macs, time.monotonic())
-                loop.watch_readable(self.wire.fileno(), SOURCE)
+                self._loop.watch_readable(self.wire.fileno(), SOURCE)
         except NotPermittedError as error:
             self._refuse(str(error))
         except AgentError as error:
@@ -109,7 +109,7 @@ class AdvertListener:
 
     def close(self) -> None:
         """Close the socket."""
-        if self.wire is not None and self._loop is not None:
+        if self.wire is not None:
             self._loop.unwatch(self.wire.fileno())
             self.wire.close()
         self.wire, self._look_at, self._resume_at = None, None, None
@@ -131,9 +131,8 @@ class AdvertListener:
             self.close()
             self._look_at = now + _LOOK_INTERVAL
             return ()
-        if self._loop is not None:
-            self._loop.unwatch(self.wire.fileno())
-            self._resume_at = now + _READ_PAUSE
+        self._loop.unwatch(self.wire.fileno())
+        self._resume_at = now + _READ_PAUSE
         return found
 
     def rest(self, worked: float, now: float) -> None:
@@ -164,8 +163,7 @@ class AdvertListener:
         """Listen again after a pause."""
         if self._resume_at is not None and now >= self._resume_at and self.wire is not None:
             self._resume_at = None
-            if self._loop is not None:
-                self._loop.watch_readable(self.wire.fileno(), SOURCE)
+            self._loop.watch_readable(self.wire.fileno(), SOURCE)
 
     def tick(self, now: float) -> bool:
         """Return whether it is time for :meth:`look`."""
@@ -181,8 +179,8 @@ class AdvertListener:
 
         Returns whether anything is another one now.
         """
-        config, loop = self._config, self._loop
-        if config is None or loop is None or not self._is_wanted:
+        config = self._config
+        if config is None or not self._is_wanted:
             return False
         self._look_at = now + _LOOK_INTERVAL
         index = host.index_of(config.interface)
@@ -190,7 +188,7 @@ class AdvertListener:
             if index is None:
                 return False
             self.close()
-            self.configure(config, loop, is_wanted=True)
+            self.configure(config, is_wanted=True)
             return self.wire is not None
         before = self.macs
         try:

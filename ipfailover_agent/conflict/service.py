@@ -182,7 +182,7 @@ class Contests(Service):
         """
         self._candidate = candidate
         is_wanted = candidate.settings.conflict is not ConflictMode.OFF
-        self._listener.configure(candidate.config, self._loop, is_wanted=is_wanted)
+        self._listener.configure(candidate.config, is_wanted=is_wanted)
         instances = candidate.config.instances
         names = {identity: name for name, identity in self._identities.items()}
         self._identities = {each.name: each.identity for each in instances}

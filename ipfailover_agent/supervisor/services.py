@@ -104,7 +104,7 @@ class Services:
             dispatch=dispatch,
         )
         self._leases = Leases(common)
-        self._listener = AdvertListener(log)
+        self._listener = AdvertListener(log, loop)
         holds = Holds(common)
         watchdog = KeepalivedWatchdog(common, kill=kill, answered=self._on_dump)
         self.keepalived_watchdog = watchdog

@@ -66,8 +66,8 @@ class Backup:
             {"OPENSHIFT_HA_VIRTUAL_IPS": str(VIRTUAL), "OPENSHIFT_HA_NETWORK_INTERFACE": "near0"}
         )
         config = plan(settings, FACTS)
-        self.listener = AdvertListener(log)
-        self.listener.configure(config, loop, is_wanted=True)
+        self.listener = AdvertListener(log, loop)
+        self.listener.configure(config, is_wanted=True)
         self.answers = FastAnswers(log, self.listener)
         self.answers.configure(config, FACTS, time.monotonic())
         (instance,) = config.instances

@@ -89,7 +89,7 @@ class World:
         shields = Shields(given, keepalived)
         self.contests = Contests(
             given,
-            listener=AdvertListener(log),
+            listener=AdvertListener(log, loop),
             holds=holds,
             keepalived_watchdog=keepalived,
             shields=shields,
