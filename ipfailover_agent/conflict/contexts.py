@@ -111,6 +111,10 @@ class ContestContext(Struct, frozen=True, kw_only=True):
         """
         return timers.MISSED_ADVERTS * max(self.advert_interval, advert.interval) + self.skew_time
 
+    def paced(self, seconds: float) -> float:
+        """Return the seconds between two announcements where ``seconds`` are wanted."""
+        return max(seconds, self.announce_interval)
+
     def is_own(self, mac: bytes) -> bool:
         """Return whether a MAC is one of this host, whichever interface it belongs to."""
         return mac == self.mac or mac in self.host_macs

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import timing
 from ipfailover_agent.conflict.causes import difference, other_errors
 from ipfailover_agent.conflict.state import POLICY, Rival
 from ipfailover_agent.model import Family, family_of
@@ -112,7 +111,7 @@ def was_disputing(state: Contest, rival: Rival, now: float) -> bool:
     if disputed_at is None or announced_at is None or is_advertising(state, rival.mac, now):
         return False
     is_repeated = announced_at - disputed_at >= POLICY.confirm
-    return is_repeated and now - announced_at <= 1.5 * timing.repeat_interval(state.context)
+    return is_repeated and now - announced_at <= 1.5 * state.context.paced(POLICY.defend_interval)
 
 
 def was_defying(state: Contest, rival: Rival, now: float) -> bool:

@@ -84,7 +84,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import backup, causes, contexts, evidence, held, master, timing
+from ipfailover_agent.conflict import backup, causes, contexts, evidence, held, master
 from ipfailover_agent.conflict.state import (
     POLICY,
     AdvertCount,
@@ -210,7 +210,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float) -> Step:
         left_at=None,
     )
     match entered:
-        case VrrpState.BACKUP if timing.watches_counters(state.context):
+        case VrrpState.BACKUP if state.watches_counters:
             return replace(state, dump_at=now), ()
         case VrrpState.MASTER if state.phase is ContestPhase.HELD:
             return state, (held.hold_again(state),)
@@ -318,7 +318,7 @@ def _on_advert(state: Contest, event: AdvertSeen, now: float, read_at: float) ->
     state = state.with_rival(rival)
     if challenged_at == now and evidence.is_other_id_below(context, rival):
         # The rival's adverts for this id may put off this node's adverts, not its announcements.
-        state = timing.burst(state, now)
+        state = state.burst(now)
     if was_in_sight and not is_same and causes.difference(advert, context) is None:
         state = held.try_by(state, now)
     if state.state is VrrpState.BACKUP:
@@ -337,7 +337,10 @@ def _on_announcement(state: Contest, event: AnnouncementSeen, now: float) -> Ste
     rival = state.rival(mac, None) or Rival(mac=mac, first_seen=now)
     if rival.left_at is not None and now - rival.left_at < POLICY.leaving:
         return state, ()
-    if rival.announced_at is not None and now - rival.announced_at > timing.lapse(context):
+    # More than keepalived takes for its second burst, 5 s at the default timing; less than a loser
+    # waits before it returns.
+    silence = context.master_down_interval + 2.5 * context.paced(POLICY.defend_interval)
+    if rival.announced_at is not None and now - rival.announced_at > silence:
         rival = rival.lapsed()
     rival = rival.sighted(now)
     rival = replace(rival, announced_at=now, address=announcement.address)
@@ -388,7 +391,7 @@ def _on_context(state: Contest, event: InstanceReconfigured, now: float) -> Step
     else:
         state, actions = _on_reconfigured(state, event, now)
     if has_moved and state.state is VrrpState.MASTER and state.phase is ContestPhase.WATCHING:
-        state = timing.burst(state, now)
+        state = state.burst(now)
         state = replace(state, fresh_until=state.burst_until, announced_at=now)
         actions = (*actions, ContestOrder.ANNOUNCE_AT_ONCE)
     return state, actions

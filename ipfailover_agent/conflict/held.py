@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import timing
 from ipfailover_agent.conflict.causes import difference
 from ipfailover_agent.conflict.state import (
     POLICY,
@@ -45,7 +44,7 @@ def hold(state: Contest, reason: HoldReason, cause: Cause, now: float) -> Step:
         cause=cause,
         held_at=now,
         alive_until=now + state.context.master_down_interval,
-        trial_at=now + timing.trial_delay(state.trials),
+        trial_at=now + _trial_delay(state.trials),
         losses=state.losses + (reason is HoldReason.ANNOUNCED),
         announce_at=None,
         is_winner=False,
@@ -64,9 +63,15 @@ def hold_again(state: Contest) -> HoldInstance:
 def _resume(state: Contest, now: float) -> Step:
     """Hold again after a trial that went wrong."""
     trials = state.trials + 1
-    delay = timing.trial_delay(trials)
+    delay = _trial_delay(trials)
     state = replace(state, phase=ContestPhase.HELD, trials=trials, trial_at=now + delay)
     return state, (hold_again(state),)
+
+
+def _trial_delay(trials: int) -> float:
+    """Return the seconds before trial number ``trials`` + 1, growing up to the limit."""
+    delay: float = POLICY.trial_first * POLICY.trial_factor ** min(trials, 64)
+    return min(delay, POLICY.trial_limit)
 
 
 def calm(state: Contest, now: float) -> Contest:
@@ -130,12 +135,36 @@ def alive_until(state: Contest, now: float) -> float:
             until = max(until, silent_at)
         if rival.announced_at is not None:
             silence = (
-                timing.silence_after_loss(state, now)
+                silence_after_loss(state, now)
                 if state.reason is HoldReason.ANNOUNCED
                 else state.context.master_down_interval
             )
             until = max(until, rival.announced_at + silence)
     return until
+
+
+def silence_after_loss(state: Contest, now: float) -> float:
+    """Return the seconds without an announcement after which the winner counts as gone.
+
+    The winner announces every ``defend_interval`` for ``fresh_for`` seconds after it last heard of
+    this node, then every ``slow_announce``. Each further loss doubles the time, for a rival
+    that announces too rarely, and from the second on the higher MACs wait longer: if all have
+    yielded at once, they return one by one.
+    """
+    context = state.context
+    often, seldom = context.paced(POLICY.defend_interval), context.paced(POLICY.slow_announce)
+    missed = POLICY.missed_announcements
+    silence = max(context.master_down_interval, (missed + 0.5) * often)
+    silence = min(silence * 2.0 ** min(max(state.losses - 1, 0), 16), POLICY.silence_limit)
+    if now >= state.held_at + POLICY.fresh_for - seldom:
+        silence = max(silence, missed * seldom + 0.5 * often)
+    lower = sum(
+        rival.announced_at is not None
+        and rival.mac < context.mac
+        and rival.announced_at >= state.held_at - silence
+        for rival in state.rivals
+    )
+    return silence + (lower * often if state.losses > 1 else 0.0)
 
 
 def _may_try(state: Contest, now: float) -> bool:
@@ -145,7 +174,7 @@ def _may_try(state: Contest, now: float) -> bool:
     change. After yielding to a lower rank, a trial would end with preempting it again.
     """
     context = state.context
-    if not timing.watches_counters(context):
+    if not state.watches_counters:
         return False
     rivals = state.advertisers(now)
     if state.reason is HoldReason.UNYIELDING and any(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import causes, evidence, held, timing
+from ipfailover_agent.conflict import causes, evidence, held
 from ipfailover_agent.conflict.state import (
     POLICY,
     ContestOrder,
@@ -56,7 +56,7 @@ def on_promotion(state: Contest, now: float) -> Step:
         state = state.with_rival(replace(each, contact_at=now))
     if contacts or state.is_blind(now):
         # A node that lost as well, against the rival that is gone, may get no adverts of this one.
-        return timing.burst(state, now), ()
+        return state.burst(now), ()
     return state, ()
 
 
@@ -88,11 +88,12 @@ def on_announcement(state: Contest, rival: Rival, cause: Cause, now: float) -> S
     actions: tuple[Action, ...] = ()
     if rival.contact_at is None:
         # A dump shows whether keepalived hangs: a node that took over then was right to.
-        state = replace(timing.burst(state, now), asked_at=now)
+        state = replace(state.burst(now), asked_at=now)
         rival, actions = replace(rival, contact_at=now), (ContestOrder.ASK_DUMP,)
     else:
         state = replace(state, is_winner=True, fresh_until=now + POLICY.fresh_for)
-        stage = _stage_of(rival, state.context, now)
+        lasted = now - rival.contact_at
+        stage = math.floor(lasted / stage_length(state.context) + 1e-6)
         if stage and not rival.stage:
             actions = (ReportCause(cause=cause),)
         rival = replace(rival, stage=stage)
@@ -111,10 +112,9 @@ def cause_of(state: Contest, rival: Rival) -> Cause:
     return causes.announcer(rival.mac, address, advert, context)
 
 
-def _stage_of(rival: Rival, context: ContestContext, now: float) -> int:
-    """Return how far a contest by announcements has come when a rival is heard at ``now``."""
-    begin = now if rival.contact_at is None else rival.contact_at
-    return math.floor((now - begin) / timing.stage_length(context) + 1e-6)
+def stage_length(context: ContestContext) -> float:
+    """Return the seconds from one stage of a contest by announcements to the next."""
+    return max(POLICY.confirm, POLICY.escalation * context.paced(POLICY.burst_interval))
 
 
 def _yields(state: Contest, rival: Rival) -> bool:
@@ -159,9 +159,9 @@ def on_not_leaving(state: Contest, now: float) -> Contest:
     if state.state is not VrrpState.MASTER or state.phase is not ContestPhase.WATCHING:
         return state
     if state.fresh_until is None or state.fresh_until < now:
-        state = timing.burst(state, now)
+        state = state.burst(now)
         state = replace(state, fresh_until=now)
-    wait = POLICY.missed_announcements * timing.repeat_interval(state.context)
+    wait = POLICY.missed_announcements * state.context.paced(POLICY.defend_interval)
     return replace(state, fresh_until=max(state.fresh_until or now, now + wait))
 
 
@@ -178,7 +178,7 @@ def meet_claims(state: Contest, now: float) -> Contest:
         if each.challenged_at is None and each.claims_elsewhere(state.context, now):
             state = state.with_rival(replace(each, challenged_at=now))
             if evidence.is_other_id_below(state.context, each):
-                state = timing.burst(state, now)
+                state = state.burst(now)
     return state
 
 
@@ -219,7 +219,7 @@ def judge(state: Contest, now: float) -> Step:
         actions += more
         if state.phase is not ContestPhase.WATCHING:
             return state, actions
-    due = timing.next_announcement(state, now)
+    due = state.next_announcement(now)
     if due is not None and now >= due:
         state, actions = replace(state, announced_at=now), (*actions, ContestOrder.ANNOUNCE)
     return state, actions
@@ -233,7 +233,7 @@ def _judge_outranked(state: Contest, advert: Advert, begin: float, now: float) -
     if now < decide_at:
         return state, actions
     is_answered = evidence.has_answered(state, advert, ask_at)
-    if not is_answered and now < decide_at + timing.dump_timeout(state, advert):
+    if not is_answered and now < decide_at + _dump_timeout(state, advert):
         return state, actions
     cause = causes.explain(advert, state.context)
     state, more = held.hold(state, HoldReason.OUTRANKED, cause, now)
@@ -275,8 +275,25 @@ def _is_unyielding(rival: Rival, context: ContestContext, now: float) -> bool:
     advert_at, begin = rival.advert_at or now, rival.challenged_at or now
     if rival.answered_at is not None and advert_at >= rival.answered_at + POLICY.answer:
         return True
-    is_over = now >= begin + timing.yield_timeout(context)
+    is_over = now >= begin + _yield_timeout(context)
     return is_over and advert_at >= begin + POLICY.answer
+
+
+def _yield_timeout(context: ContestContext) -> float:
+    """Return how long a lower rank may advertise beside this instance before that is unyielding.
+
+    A rival with an agent that receives this node's adverts yields within an advert interval,
+    ``confirm`` and ``dump_grace``; that is not much less than a second, however fast the timing.
+    """
+    slowest = context.advert_interval + POLICY.confirm + POLICY.dump_grace
+    return max(slowest, POLICY.timeout) + POLICY.dump_grace
+
+
+def _dump_timeout(state: Contest, advert: Advert) -> float:
+    """Return how long to wait for keepalived's answer before yielding to a higher rank."""
+    if state.dump is None or causes.difference(advert, state.context) is not None:
+        return POLICY.dump_grace
+    return POLICY.dump_timeout
 
 
 def _has_to_ask(state: Contest, advert: Advert, ask_at: float) -> bool:
@@ -291,7 +308,7 @@ def _has_to_ask(state: Contest, advert: Advert, ask_at: float) -> bool:
 
 def deadlines(state: Contest, now: float) -> Iterator[float]:
     """Yield when :func:`judge` may have something to do."""
-    announcement = timing.next_announcement(state, now)
+    announcement = state.next_announcement(now)
     if announcement is not None:
         yield announcement
     for rival in state.rivals:
@@ -306,9 +323,9 @@ def _challenge_due(state: Contest, rival: Rival, now: float) -> float | None:
     if begin is None or advert is None or not evidence.is_challenge(rival, begin, context, now):
         return None
     if not rival.outranks(context):
-        due = begin + timing.yield_timeout(context)
+        due = begin + _yield_timeout(context)
         return due if now < due else None
     ask_at, decide_at = begin + POLICY.confirm - POLICY.dump_lead, begin + POLICY.confirm
     if _has_to_ask(state, advert, ask_at):
         return ask_at
-    return decide_at if now < decide_at else decide_at + timing.dump_timeout(state, advert)
+    return decide_at if now < decide_at else decide_at + _dump_timeout(state, advert)

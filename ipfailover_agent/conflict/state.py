@@ -413,7 +413,7 @@ class Contest(Struct, frozen=True, kw_only=True):
         count: of rivals' adverts, while BACKUP.
         asked_at: when keepalived was asked last; ``dump_at`` when to ask again.
         announced_at: when this node announced last; ``burst_until``, ``fresh_until``,
-            ``is_winner``: see ``timing.next_announcement``.
+            ``is_winner``: see :meth:`next_announcement`.
         announce_at: when to announce after a stall.
         not_before: after a report without a hold, no other decision until then.
         left_at: when an advert of this instance was seen leaving while keepalived had last
@@ -466,6 +466,28 @@ class Contest(Struct, frozen=True, kw_only=True):
         """
         is_meant = heard_at >= max(self.since, self.blind_at)
         return self.state is VrrpState.MASTER and is_meant
+
+    @property
+    def watches_counters(self) -> bool:
+        """Return whether adverts are slow enough for trials and for holding a BACKUP in time."""
+        return self.context.advert_interval >= POLICY.slowest_trial
+
+    def burst(self, now: float) -> Contest:
+        """Return the state of one that announces often for a while, then as a winner does."""
+        until = now + POLICY.burst_rounds * self.context.paced(POLICY.burst_interval)
+        fresh_until = max(now + POLICY.fresh_for, until)
+        return replace(self, is_winner=True, burst_until=until, fresh_until=fresh_until)
+
+    def next_announcement(self, now: float) -> float | None:
+        """Return when a MASTER whose addresses are or were disputed announces next."""
+        if not self.is_winner or self.fresh_until is None:
+            return None
+        if self.announced_at is None:
+            return now
+        wanted = POLICY.defend_interval if now < self.fresh_until else POLICY.slow_announce
+        if now < self.burst_until:
+            wanted = POLICY.burst_interval
+        return self.announced_at + self.context.paced(wanted)
 
     def rival(self, mac: bytes, router_id: int | None) -> Rival | None:
         """Return what is remembered of a MAC's adverts for an id, or (None) its announcements."""

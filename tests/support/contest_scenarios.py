@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hypothesis import strategies as st
 
-from ipfailover_agent.conflict import timing
+from ipfailover_agent.conflict import held
 from ipfailover_agent.model import PreemptionMode
 from tests.support.contest_model import VIRTUAL, Dialect, Network, NodeSetup, World
 
@@ -195,7 +195,7 @@ def settling_time(world: World) -> float:
     living = [node for node in world.nodes if node.is_alive]
     down = max(node.down_time for node in living)
     silence = max(
-        timing.silence_after_loss(node.contest, world.now) if node.contest.losses else 0.0
+        held.silence_after_loss(node.contest, world.now) if node.contest.losses else 0.0
         for node in living
     )
     return silence + 4 * down + 0.3 + 3.5

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import causes, evidence, held, timing
+from ipfailover_agent.conflict import causes, evidence, held, master
 from ipfailover_agent.conflict.causes import Cause, CauseKind
 from ipfailover_agent.conflict.contexts import ContestContext, is_from_segment
 from ipfailover_agent.conflict.fsm import step
@@ -926,7 +926,7 @@ def test_a_large_node_announces_at_its_pace() -> None:
     replay(MASTER, 60.0, announced(HIGHER_MAC))
 
     assert 4 == replay(8.0).count(ContestOrder.ANNOUNCE)
-    step_seconds = timing.stage_length(replay.state.context)
+    step_seconds = master.stage_length(replay.state.context)
     assert step_seconds == POLICY.escalation * 2.0
 
 
@@ -1781,13 +1781,13 @@ def test_states_told_twice_change_nothing() -> None:
 def test_all_who_have_yielded_at_once_return_one_by_one() -> None:
     """From the second loss in a row on, each lower MAC that was heard has a second's start."""
     replay = lost_by_announcements()
-    first = timing.silence_after_loss(replay.state, replay.now)
+    first = held.silence_after_loss(replay.state, replay.now)
     again = replace(replay.state, losses=2)
     lower = replace(again, context=replace(CONTEXT, mac=bytes(6)))
 
     assert first == 3.5 * POLICY.defend_interval
-    assert timing.silence_after_loss(lower, replay.now) == 2 * first
-    assert timing.silence_after_loss(again, replay.now) == 2 * first + POLICY.defend_interval
+    assert held.silence_after_loss(lower, replay.now) == 2 * first
+    assert held.silence_after_loss(again, replay.now) == 2 * first + POLICY.defend_interval
 
 
 def test_after_a_long_gap_a_master_counts_as_new() -> None:
