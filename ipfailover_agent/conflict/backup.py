@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.conflict import causes, evidence, held
 from ipfailover_agent.conflict.state import (
+    NEVER,
     POLICY,
     AdvertCount,
     ContestOrder,
@@ -80,7 +81,7 @@ def on_left(state: Contest, heard_at: float) -> Contest:
 
     With unicast one leaves for each peer, and the first may be answered before the last.
     """
-    is_first = state.left_at is None or heard_at - state.left_at > POLICY.confirm
+    is_first = heard_at - state.left_at > POLICY.confirm
     return replace(state, left_at=heard_at) if is_first else state
 
 
@@ -95,7 +96,7 @@ def on_dump(state: Contest, answer: DumpAnswered, now: float) -> Step:
     if evidence.accepted(state, baseline, answer) > 0:
         state = replace(state, count=AdvertCount(baseline=answer, is_counting=True))
         if state.phase is ContestPhase.TRIAL:
-            state = replace(held.calm(state, now), blind_until=None)
+            state = replace(held.calm(state, now), blind_until=NEVER)
             return state, (ContestOrder.END_TRIAL,)
         return state, ()
     is_refused = evidence.refused(baseline, answer)

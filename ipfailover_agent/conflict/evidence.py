@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict.causes import difference, other_errors
-from ipfailover_agent.conflict.state import POLICY, Rival
+from ipfailover_agent.conflict.state import NEVER, POLICY, Rival
 from ipfailover_agent.model import Family, family_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _treatment(advert: Advert) -> tuple[object, ...]:
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
     """Return whether a rival's adverts go on: the newest is not overdue."""
-    if rival.advert is None or rival.advert_at is None:
+    if rival.advert is None:
         return False
     return now - rival.advert_at <= 1.5 * max(context.advert_interval, rival.advert.interval)
 
@@ -72,8 +72,8 @@ def forget(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
         replace(
             each.forgiven(),
             first_seen=now,
-            advert_at=None,
-            announced_at=None,
+            advert_at=NEVER,
+            announced_at=NEVER,
             disputed_at=None,
             left_at=now,
         )
@@ -108,7 +108,7 @@ def was_disputing(state: Contest, rival: Rival, now: float) -> bool:
     the older one, and would have yielded if it could.
     """
     disputed_at, announced_at = rival.disputed_at, rival.announced_at
-    if disputed_at is None or announced_at is None or is_advertising(state, rival.mac, now):
+    if disputed_at is None or is_advertising(state, rival.mac, now):
         return False
     is_repeated = announced_at - disputed_at >= POLICY.confirm
     return is_repeated and now - announced_at <= 1.5 * state.context.paced(POLICY.defend_interval)
@@ -120,11 +120,8 @@ def was_defying(state: Contest, rival: Rival, now: float) -> bool:
     Then it does not receive adverts, and will not receive this instance's either.
     """
     context = state.context
-    if rival.defied_at is None or not is_recent(rival, context, now):
-        return False
-    return (
-        now - rival.defied_at <= 1.5 * context.advert_interval + context.skew_time + POLICY.confirm
-    )
+    time = 1.5 * context.advert_interval + context.skew_time + POLICY.confirm
+    return is_recent(rival, context, now) and now - rival.defied_at <= time
 
 
 def note_defiance(state: Contest, leaving: Rival, now: float) -> Contest:
@@ -156,7 +153,7 @@ def compare(state: Contest, heard: Rival, now: float) -> Contest:
         heard = replace(heard, answered_at=None)
     elif heard.answered_at is None:
         # The answer to its first advert may have overtaken it.
-        if any(now - (each.advert_at or 0.0) <= POLICY.settle for each in higher):
+        if any(now - each.advert_at <= POLICY.settle for each in higher):
             heard = replace(heard, answered_at=now)
     elif now >= heard.answered_at + POLICY.answer:
         heard = replace(heard, defied_at=now)
@@ -265,7 +262,7 @@ def claims_of(contests: Iterable[Contest], now: float) -> Claims:
             if not each.advertises(state.context, now) or each.has_disclaimed:
                 continue
             key = each.mac, each.router_id
-            if key not in newest or _moment(newest[key]) < _moment(each):
+            if key not in newest or newest[key].advert_at < each.advert_at:
                 newest[key] = each
     found: Claims = {}
     for rival in newest.values():
@@ -296,7 +293,7 @@ def claims_against(
             advert=each.advert,
             advert_at=each.advert_at,
         )
-        for each in sorted(found.values(), key=lambda each: (_moment(each), each.mac))
+        for each in sorted(found.values(), key=lambda each: (each.advert_at, each.mac))
     )
 
 
@@ -309,7 +306,3 @@ def claimed_ids(contests: Mapping[str, Contest], now: float) -> ClaimedIds:
                 key = each.advert.virtual_router_id, family_of(each.advert.source)
                 found[key] = found.get(key, frozenset()) | {name}
     return found
-
-
-def _moment(rival: Rival) -> float:
-    return rival.advert_at or 0.0

@@ -86,6 +86,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.conflict import backup, causes, contexts, evidence, held, master
 from ipfailover_agent.conflict.state import (
+    NEVER,
     POLICY,
     AdvertCount,
     AdvertLeft,
@@ -205,9 +206,8 @@ def _on_state(state: Contest, entered: VrrpState, now: float) -> Step:
         count=AdvertCount(),
         dump_at=None,
         announce_at=None,
-        is_winner=False,
         fresh_until=None,
-        left_at=None,
+        left_at=NEVER,
     )
     match entered:
         case VrrpState.BACKUP if state.watches_counters:
@@ -249,7 +249,7 @@ def _on_stall(state: Contest, gap: float, now: float) -> Contest:
         rivals=tuple(each.shifted(gap, now) for each in state.rivals),
         alive_until=state.alive_until + gap,
         count=AdvertCount(),
-        left_at=None,
+        left_at=NEVER,
         blind_at=now,
     )
     if state.phase is ContestPhase.HELD and state.trial_at is not None:
@@ -298,7 +298,7 @@ def _on_advert(state: Contest, event: AdvertSeen, now: float, read_at: float) ->
         return state, (ReportCause(cause=cause),)
     if known is None:
         known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
-    elif known.left_at is not None and now - known.left_at < POLICY.leaving:
+    elif now - known.left_at < POLICY.leaving:
         return state, ()
     was_in_sight = known.advertises(context, now)
     is_same = was_in_sight and evidence.is_alike(known.advert, advert)
@@ -335,12 +335,12 @@ def _on_announcement(state: Contest, event: AnnouncementSeen, now: float) -> Ste
     if not context.holds(announcement.address):
         return state, ()
     rival = state.rival(mac, None) or Rival(mac=mac, first_seen=now)
-    if rival.left_at is not None and now - rival.left_at < POLICY.leaving:
+    if now - rival.left_at < POLICY.leaving:
         return state, ()
     # More than keepalived takes for its second burst, 5 s at the default timing; less than a loser
     # waits before it returns.
     silence = context.master_down_interval + 2.5 * context.paced(POLICY.defend_interval)
-    if rival.announced_at is not None and now - rival.announced_at > silence:
+    if now - rival.announced_at > silence:
         rival = rival.lapsed()
     rival = rival.sighted(now)
     rival = replace(rival, announced_at=now, address=announcement.address)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.conflict.causes import difference
 from ipfailover_agent.conflict.state import (
+    NEVER,
     POLICY,
     AdvertCount,
     Contest,
@@ -35,7 +36,7 @@ def hold(state: Contest, reason: HoldReason, cause: Cause, now: float) -> Step:
         return state, (ReportCause(cause=cause, would_hold=True),)
     if state.phase is ContestPhase.TRIAL:
         return _resume(replace(state, cause=cause), now)
-    if state.calm_at is None or now - state.calm_at > POLICY.trial_limit:
+    if now - state.calm_at > POLICY.trial_limit:
         state = replace(state, trials=0, losses=0)
     state = replace(
         state,
@@ -47,7 +48,6 @@ def hold(state: Contest, reason: HoldReason, cause: Cause, now: float) -> Step:
         trial_at=now + _trial_delay(state.trials),
         losses=state.losses + (reason is HoldReason.ANNOUNCED),
         announce_at=None,
-        is_winner=False,
         fresh_until=None,
     )
     return state, (hold_again(state),)
@@ -94,7 +94,7 @@ def restarted(state: Contest) -> Contest:
     What keepalived counted is past; which rival holds the address, and until when, is not.
     """
     return replace(
-        state, state=VrrpState.INIT, dump=None, count=AdvertCount(), asked_at=None, dump_at=None
+        state, state=VrrpState.INIT, dump=None, count=AdvertCount(), asked_at=NEVER, dump_at=None
     )
 
 
@@ -105,7 +105,7 @@ def judge_held(state: Contest, now: float) -> Step:
     """End the hold once no rival lives; try without it where keepalived may count the rival."""
     if now >= alive_until(state, now):
         is_blind = state.reason is HoldReason.ANNOUNCED
-        blind_until = now + POLICY.fresh_for if is_blind else None
+        blind_until = now + POLICY.fresh_for if is_blind else NEVER
         return replace(calm(state, now), blind_until=blind_until), (ContestOrder.RELEASE,)
     if state.trial_at is None or now < state.trial_at:
         return state, ()
@@ -129,17 +129,11 @@ def judge_trial(state: Contest, now: float) -> Step:
 def alive_until(state: Contest, now: float) -> float:
     """Return when the last rival that keeps the instance held counts as gone."""
     until = state.alive_until
+    silence = state.context.master_down_interval
+    if state.reason is HoldReason.ANNOUNCED:
+        silence = silence_after_loss(state, now)
     for rival in state.rivals:
-        silent_at = rival.silent_at(state.context)
-        if silent_at is not None:
-            until = max(until, silent_at)
-        if rival.announced_at is not None:
-            silence = (
-                silence_after_loss(state, now)
-                if state.reason is HoldReason.ANNOUNCED
-                else state.context.master_down_interval
-            )
-            until = max(until, rival.announced_at + silence)
+        until = max(until, rival.silent_at(state.context), rival.announced_at + silence)
     return until
 
 
@@ -159,9 +153,7 @@ def silence_after_loss(state: Contest, now: float) -> float:
     if now >= state.held_at + POLICY.fresh_for - seldom:
         silence = max(silence, missed * seldom + 0.5 * often)
     lower = sum(
-        rival.announced_at is not None
-        and rival.mac < context.mac
-        and rival.announced_at >= state.held_at - silence
+        rival.mac < context.mac and rival.announced_at >= state.held_at - silence
         for rival in state.rivals
     )
     return silence + (lower * often if state.losses > 1 else 0.0)

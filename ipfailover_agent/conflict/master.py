@@ -48,8 +48,7 @@ def on_promotion(state: Contest, now: float) -> Step:
     contacts = [
         each
         for each in state.rivals
-        if each.announced_at is not None
-        and now - each.announced_at < POLICY.confirm
+        if now - each.announced_at < POLICY.confirm
         and not evidence.is_advertising(state, each.mac, now + POLICY.confirm)
     ]
     for each in contacts:
@@ -75,7 +74,7 @@ def challenged_early(rival: Rival, state: Contest, now: float) -> Rival:
         is_there = rival.claims_elsewhere(state.context, now)
         return replace(rival, challenged_at=now) if is_there else rival
     left_at, heard_at = state.left_at, rival.advert_at
-    if left_at is None or heard_at is None or heard_at < left_at or now - left_at > POLICY.confirm:
+    if heard_at < left_at or now - left_at > POLICY.confirm:
         return rival
     return replace(rival, challenged_at=now)
 
@@ -91,7 +90,7 @@ def on_announcement(state: Contest, rival: Rival, cause: Cause, now: float) -> S
         state = replace(state.burst(now), asked_at=now)
         rival, actions = replace(rival, contact_at=now), (ContestOrder.ASK_DUMP,)
     else:
-        state = replace(state, is_winner=True, fresh_until=now + POLICY.fresh_for)
+        state = replace(state, fresh_until=now + POLICY.fresh_for)
         lasted = now - rival.contact_at
         stage = math.floor(lasted / stage_length(state.context) + 1e-6)
         if stage and not rival.stage:
@@ -158,11 +157,11 @@ def on_not_leaving(state: Contest, now: float) -> Contest:
     """Have announcements show what adverts cannot: that this instance is MASTER."""
     if state.state is not VrrpState.MASTER or state.phase is not ContestPhase.WATCHING:
         return state
-    if state.fresh_until is None or state.fresh_until < now:
-        state = state.burst(now)
-        state = replace(state, fresh_until=now)
+    fresh_until = state.fresh_until
+    if fresh_until is None or fresh_until < now:
+        state, fresh_until = state.burst(now), now
     wait = POLICY.missed_announcements * state.context.paced(POLICY.defend_interval)
-    return replace(state, fresh_until=max(state.fresh_until or now, now + wait))
+    return replace(state, fresh_until=max(fresh_until, now + wait))
 
 
 # --- adverts ------------------------------------------------------------------------------------
@@ -244,20 +243,16 @@ def _judge_lower(state: Contest, rival: Rival, advert: Advert, now: float) -> St
     context, begin = state.context, rival.challenged_at or now
     cause = causes.unheard(advert, context)
     actions: tuple[Action, ...] = ()
-    if (
-        not rival.is_reported
-        and rival.advert_at is not None
-        and rival.advert_at >= begin + POLICY.confirm
-    ):
+    if not rival.is_reported and rival.advert_at >= begin + POLICY.confirm:
         # Asking also shows whether keepalived hangs, which the keepalived watchdog deals with.
         rival = replace(rival, is_reported=True)
         state = replace(state.with_rival(rival), asked_at=now)
         actions = (ReportCause(cause=cause), ContestOrder.ASK_DUMP)
-    if rival.is_reported and rival.advert_at is not None:
+    if rival.is_reported:
         # The rival may not receive this node's adverts and know it by announcements only.
-        state = replace(state, is_winner=True, fresh_until=rival.advert_at + POLICY.fresh_for)
+        state = replace(state, fresh_until=rival.advert_at + POLICY.fresh_for)
     if (
-        (rival.advert_at or now) < state.exempt_until
+        rival.advert_at < state.exempt_until
         or not _is_unyielding(rival, context, now)
         or not rival.is_reported  # one advert proves nothing
         or not evidence.is_recent(rival, context, now)
@@ -272,7 +267,7 @@ def _is_unyielding(rival: Rival, context: ContestContext, now: float) -> bool:
 
     keepalived advertises once more as it steps down, and may be late: that is no sign of it.
     """
-    advert_at, begin = rival.advert_at or now, rival.challenged_at or now
+    advert_at, begin = rival.advert_at, rival.challenged_at or now
     if rival.answered_at is not None and advert_at >= rival.answered_at + POLICY.answer:
         return True
     is_over = now >= begin + _yield_timeout(context)
@@ -301,7 +296,7 @@ def _has_to_ask(state: Contest, advert: Advert, ask_at: float) -> bool:
 
     A second time, too, when its answer came too late to show whether it has read what had come.
     """
-    if state.asked_at is None or state.asked_at < ask_at:
+    if state.asked_at < ask_at:
         return True
     return not evidence.has_answered(state, advert, ask_at) and state.asked_at < state.answered_at
 
@@ -314,7 +309,7 @@ def deadlines(state: Contest, now: float) -> Iterator[float]:
     for rival in state.rivals:
         due = _challenge_due(state, rival, now)
         if due is not None:
-            yield due if state.not_before is None else max(due, state.not_before)
+            yield max(due, state.not_before)
 
 
 def _challenge_due(state: Contest, rival: Rival, now: float) -> float | None:

@@ -7,6 +7,7 @@ carries out the actions.
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -118,6 +119,8 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
 
 
 POLICY: Final = ContestPolicy()
+NEVER: Final = -math.inf
+"""The moment of what has not happened."""
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -256,7 +259,7 @@ class Rival(Struct, frozen=True, kw_only=True):
     Attributes:
         router_id: of its adverts; None where this is about its announcements.
         first_seen: its first sign of life of the present, continuous sighting.
-        advert: its newest advert; ``advert_at`` when, None once it has left or never sent VRRP.
+        advert: its newest advert; ``advert_at`` when, NEVER once it has left.
         announced_at: when it last announced such an address, ``address`` which one.
         disputed_at: when it first announced the address while none of its adverts came.
         challenged_at: its first advert since this instance became MASTER.
@@ -277,29 +280,29 @@ class Rival(Struct, frozen=True, kw_only=True):
     router_id: int | None = None
     first_seen: float
     advert: Advert | None = None
-    advert_at: float | None = None
-    announced_at: float | None = None
+    advert_at: float = NEVER
+    announced_at: float = NEVER
     address: IPAddress | None = None
     disputed_at: float | None = None
     challenged_at: float | None = None
     answered_at: float | None = None
-    defied_at: float | None = None
+    defied_at: float = NEVER
     contact_at: float | None = None
     stage: int = 0
     lapses: int = 0
-    left_at: float | None = None
-    disclaimed_at: float | None = None
+    left_at: float = NEVER
+    disclaimed_at: float = NEVER
     is_reported: bool = False
 
     @property
     def has_disclaimed(self) -> bool:
         """Return whether its newest advert for the id lists none of this instance's addresses."""
-        return self.disclaimed_at is not None and self.disclaimed_at >= (self.advert_at or 0.0)
+        return self.disclaimed_at >= self.advert_at
 
     @property
     def last_seen(self) -> float:
         """Return when it last gave any sign of life."""
-        return max(self.advert_at or self.first_seen, self.announced_at or self.first_seen)
+        return max(self.first_seen, self.advert_at, self.announced_at)
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -308,13 +311,12 @@ class Rival(Struct, frozen=True, kw_only=True):
 
     def advertises(self, context: ContestContext, now: float) -> bool:
         """Return whether its adverts are recent: one came within the master-down interval."""
-        silent_at = self.silent_at(context)
-        return silent_at is not None and now < silent_at
+        return now < self.silent_at(context)
 
-    def silent_at(self, context: ContestContext) -> float | None:
-        """Return when its adverts count as ended unless another one comes; None without any."""
-        if self.advert is None or self.advert_at is None:
-            return None
+    def silent_at(self, context: ContestContext) -> float:
+        """Return when its adverts count as ended unless another one comes; NEVER without any."""
+        if self.advert is None:
+            return NEVER
         return self.advert_at + context.master_down_interval_for(self.advert)
 
     def claims_elsewhere(self, context: ContestContext, now: float) -> bool:
@@ -358,19 +360,15 @@ class Rival(Struct, frozen=True, kw_only=True):
 
     def shifted(self, gap: float, now: float) -> Rival:
         """Return it as if the last ``gap`` seconds, unobserved by the agent, had not been."""
-
-        def later(moment: float | None) -> float | None:
-            return None if moment is None else min(now, moment + gap)
-
         return replace(
             self,
             first_seen=min(now, self.first_seen + gap),
-            advert_at=later(self.advert_at),
-            announced_at=later(self.announced_at),
+            advert_at=min(now, self.advert_at + gap),
+            announced_at=min(now, self.announced_at + gap),
             challenged_at=None if self.challenged_at is None else now,
             disputed_at=None,
             answered_at=None,
-            defied_at=None,
+            defied_at=NEVER,
             contact_at=None,
             stage=0,
             lapses=0,
@@ -412,8 +410,8 @@ class Contest(Struct, frozen=True, kw_only=True):
         read_until: keepalived has read what had come until then.
         count: of rivals' adverts, while BACKUP.
         asked_at: when keepalived was asked last; ``dump_at`` when to ask again.
-        announced_at: when this node announced last; ``burst_until``, ``fresh_until``,
-            ``is_winner``: see :meth:`next_announcement`.
+        announced_at: when this node announced last; ``burst_until`` and ``fresh_until`` (None
+            where no rival was there): see :meth:`next_announcement`.
         announce_at: when to announce after a stall.
         not_before: after a report without a hold, no other decision until then.
         left_at: when an advert of this instance was seen leaving while keepalived had last
@@ -436,21 +434,20 @@ class Contest(Struct, frozen=True, kw_only=True):
     trials: int = 0
     trial_at: float | None = None
     losses: int = 0
-    calm_at: float | None = None
-    blind_until: float | None = None
+    calm_at: float = NEVER
+    blind_until: float = NEVER
     dump: DumpAnswered | None = None
     answered_at: float = 0.0
     read_until: float = 0.0
     count: AdvertCount = AdvertCount()
-    asked_at: float | None = None
+    asked_at: float = NEVER
     dump_at: float | None = None
     announced_at: float | None = None
     burst_until: float = 0.0
     fresh_until: float | None = None
-    is_winner: bool = False
     announce_at: float | None = None
-    not_before: float | None = None
-    left_at: float | None = None
+    not_before: float = NEVER
+    left_at: float = NEVER
     blind_at: float = 0.0
     exempt_until: float = 0.0
 
@@ -476,11 +473,11 @@ class Contest(Struct, frozen=True, kw_only=True):
         """Return the state of one that announces often for a while, then as a winner does."""
         until = now + POLICY.burst_rounds * self.context.paced(POLICY.burst_interval)
         fresh_until = max(now + POLICY.fresh_for, until)
-        return replace(self, is_winner=True, burst_until=until, fresh_until=fresh_until)
+        return replace(self, burst_until=until, fresh_until=fresh_until)
 
     def next_announcement(self, now: float) -> float | None:
         """Return when a MASTER whose addresses are or were disputed announces next."""
-        if not self.is_winner or self.fresh_until is None:
+        if self.fresh_until is None:
             return None
         if self.announced_at is None:
             return now
@@ -497,11 +494,11 @@ class Contest(Struct, frozen=True, kw_only=True):
 
     def is_muted(self, now: float) -> bool:
         """Return whether no decision is due since the conflict was reported a moment ago."""
-        return self.not_before is not None and now < self.not_before
+        return now < self.not_before
 
     def is_blind(self, now: float) -> bool:
         """Return whether an announcement alone keeps a BACKUP from becoming MASTER."""
-        return self.blind_until is not None and now < self.blind_until
+        return now < self.blind_until
 
     def advertisers(self, now: float) -> list[Rival]:
         """Return the rivals whose adverts are recent."""
