@@ -26,29 +26,27 @@ if TYPE_CHECKING:
     from ipfailover_agent.vrrp.packets import Advert
 
 
-def is_routine(state: Contest, advert: Advert, heard_at: float, now: float) -> bool:
-    """Return whether an advert changes nothing: a BACKUP that counts gets such a one a second.
+def on_routine(state: Contest, advert: Advert, heard_at: float, now: float) -> Contest | None:
+    """Return the state after an advert like the one before, None where it may change more.
 
-    A short path for it is worth its lines: a node may be BACKUP of 254 instances.
+    A BACKUP that counts gets such a one a second. A short path for it is worth its lines: a node
+    may be BACKUP of 254 instances.
     """
+    count = state.count
     if (
         state.state is not VrrpState.BACKUP
-        or not state.count.is_counting
+        or not count.is_counting
         or state.phase is not ContestPhase.WATCHING
         or not state.rivals
         or (state.deadline is not None and now >= state.deadline)
     ):
-        return False
+        return None
     rival = state.rivals[-1]
-    return rival.advert == advert and rival.advertises(state.context, heard_at)
-
-
-def on_routine(state: Contest, heard_at: float, now: float) -> Contest:
-    """Return the state after such an advert."""
-    count = state.count
+    if rival.advert != advert or not rival.advertises(state.context, heard_at):
+        return None
     passed = count.passed + 1
-    rivals = (*state.rivals[:-1], replace(state.rivals[-1], advert_at=heard_at))
     second_at = now if passed == 2 else count.second_at  # noqa: PLR2004 - as in on_advert
+    rivals = (*state.rivals[:-1], replace(rival, advert_at=heard_at))
     return replace(state, rivals=rivals, count=replace(count, passed=passed, second_at=second_at))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -22,21 +23,15 @@ Claims = dict["IPAddress", tuple[Rival, ...]]
 ClaimedIds = dict[tuple[int, Family], frozenset[str]]
 
 
+_treatment = attrgetter(
+    "virtual_router_id", "version", "interval", "authentication", "password", "addresses",
+    "destination",
+)  # fmt: skip
+
+
 def is_alike(one: Advert | None, other: Advert) -> bool:
     """Return whether keepalived treats two adverts alike, ranks aside."""
-    return one is not None and _treatment(one) == _treatment(other)
-
-
-def _treatment(advert: Advert) -> tuple[object, ...]:
-    return (
-        advert.virtual_router_id,
-        advert.version,
-        advert.interval,
-        advert.authentication,
-        advert.password,
-        advert.addresses,
-        advert.destination,
-    )
+    return one is not None and bool(_treatment(one) == _treatment(other))
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:

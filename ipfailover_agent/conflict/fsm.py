@@ -88,6 +88,7 @@ from ipfailover_agent.conflict import backup, causes, contexts, evidence, held, 
 from ipfailover_agent.conflict.state import (
     NEVER,
     POLICY,
+    UNPLANNED,
     AdvertCount,
     AdvertLeft,
     AdvertSeen,
@@ -119,16 +120,15 @@ def step(state: Contest, event: Event, now: float) -> Step:
         case StateEntered(state=entered):
             state, actions = _on_state(state, entered, now)
         case AdvertSeen(advert=advert):
-            heard_at = _heard(event, now)
-            if backup.is_routine(state, advert, heard_at, now):
-                return backup.on_routine(state, heard_at, now), ()
+            heard_at = min(now, event.heard_at)
+            if (routine := backup.on_routine(state, advert, heard_at, now)) is not None:
+                return routine, ()
             state, actions = _on_advert(state, event, heard_at, now)
         case AnnouncementSeen():
-            state, actions = _on_announcement(state, event, _heard(event, now))
-        case AdvertLeft() if state.state is VrrpState.BACKUP:
-            state = backup.on_left(state, _heard(event, now))
-        case AdvertLeft():
-            state = master.on_left(state, _heard(event, now))
+            state, actions = _on_announcement(state, event, min(now, event.heard_at))
+        case AdvertLeft(heard_at=heard_at):
+            rules = backup if state.state is VrrpState.BACKUP else master
+            state = rules.on_left(state, min(now, heard_at))
         case DumpAnswered():
             state, actions = _on_dump(state, event, now)
         case LoopStalled(seconds=seconds):
@@ -142,15 +142,11 @@ def step(state: Contest, event: Event, now: float) -> Step:
         case _:
             assert_never(event)
     state, more = _judge(state, now)
-    deadline = min(_deadlines(state, now), default=None)
+    due = min(_deadlines(state, now))
+    deadline = None if due == UNPLANNED else due
     if deadline != state.deadline:
         state = replace(state, deadline=deadline)
     return state, actions + more
-
-
-def _heard(event: AdvertSeen | AnnouncementSeen | AdvertLeft, now: float) -> float:
-    """Return when something was received; not later than now."""
-    return now if event.heard_at is None else min(now, event.heard_at)
 
 
 # --- what is due, whatever has happened ---------------------------------------------------------
@@ -158,9 +154,9 @@ def _heard(event: AdvertSeen | AnnouncementSeen | AdvertLeft, now: float) -> flo
 
 def _judge(state: Contest, now: float) -> Step:
     actions: tuple[Action, ...] = ()
-    if state.announce_at is not None and now >= state.announce_at:
+    if now >= state.announce_at:
         is_serving = state.state is VrrpState.MASTER
-        state = replace(state, announce_at=None, announced_at=now)
+        state = replace(state, announce_at=UNPLANNED, announced_at=now)
         actions = (ContestOrder.ANNOUNCE,) if is_serving else ()
     if state.phase is ContestPhase.HELD:
         state, more = held.judge_held(state, now)
@@ -177,10 +173,8 @@ def _judge(state: Contest, now: float) -> Step:
 
 def _deadlines(state: Contest, now: float) -> Iterator[float]:
     """Yield when there may be something to do though nothing happens meanwhile."""
-    if state.announce_at is not None:
-        yield state.announce_at
-    if state.phase is not ContestPhase.WATCHING and state.trial_at is not None:
-        yield state.trial_at
+    yield state.announce_at
+    yield state.trial_at
     if state.phase is ContestPhase.HELD:
         yield held.alive_until(state, now)
     elif state.state is VrrpState.BACKUP and state.dump_at is not None:
@@ -205,7 +199,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float) -> Step:
         rivals=rivals,
         count=AdvertCount(),
         dump_at=None,
-        announce_at=None,
+        announce_at=UNPLANNED,
         fresh_until=None,
         left_at=NEVER,
     )
@@ -252,7 +246,7 @@ def _on_stall(state: Contest, gap: float, now: float) -> Contest:
         left_at=NEVER,
         blind_at=now,
     )
-    if state.phase is ContestPhase.HELD and state.trial_at is not None:
+    if state.phase is ContestPhase.HELD:
         state = replace(state, trial_at=state.trial_at + gap)
     if state.dump_at is not None:
         state = replace(state, dump_at=now)

@@ -10,6 +10,7 @@ from ipfailover_agent.conflict.causes import difference
 from ipfailover_agent.conflict.state import (
     NEVER,
     POLICY,
+    UNPLANNED,
     AdvertCount,
     Contest,
     ContestOrder,
@@ -47,7 +48,7 @@ def hold(state: Contest, reason: HoldReason, cause: Cause, now: float) -> Step:
         alive_until=now + state.context.master_down_interval,
         trial_at=now + _trial_delay(state.trials),
         losses=state.losses + (reason is HoldReason.ANNOUNCED),
-        announce_at=None,
+        announce_at=UNPLANNED,
         fresh_until=None,
     )
     return state, (hold_again(state),)
@@ -82,7 +83,7 @@ def calm(state: Contest, now: float) -> Contest:
         phase=ContestPhase.WATCHING,
         reason=None,
         cause=None,
-        trial_at=None,
+        trial_at=UNPLANNED,
         calm_at=now,
         rivals=rivals,
     )
@@ -107,7 +108,7 @@ def judge_held(state: Contest, now: float) -> Step:
         is_blind = state.reason is HoldReason.ANNOUNCED
         blind_until = now + POLICY.fresh_for if is_blind else NEVER
         return replace(calm(state, now), blind_until=blind_until), (ContestOrder.RELEASE,)
-    if state.trial_at is None or now < state.trial_at:
+    if now < state.trial_at:
         return state, ()
     if not _may_try(state, now):
         return replace(state, trial_at=now + POLICY.trial_first), ()
@@ -118,8 +119,7 @@ def judge_held(state: Contest, now: float) -> Step:
 
 def judge_trial(state: Contest, now: float) -> Step:
     """End a trial that has lasted long enough, or that made this instance MASTER."""
-    is_over = state.trial_at is not None and now >= state.trial_at
-    if not is_over and state.state is not VrrpState.MASTER:
+    if now < state.trial_at and state.state is not VrrpState.MASTER:
         return state, ()
     if now >= alive_until(state, now):
         return calm(state, now), (ContestOrder.END_TRIAL,)
@@ -180,6 +180,6 @@ def _may_try(state: Contest, now: float) -> bool:
 
 def try_by(state: Contest, moment: float) -> Contest:
     """Look soon whether keepalived counts a rival's adverts: something about them has changed."""
-    if state.phase is not ContestPhase.HELD or state.trial_at is None:
+    if state.phase is not ContestPhase.HELD:
         return state
     return replace(state, trial_at=min(state.trial_at, moment), trials=0)

@@ -121,10 +121,12 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
 POLICY: Final = ContestPolicy()
 NEVER: Final = -math.inf
 """The moment of what has not happened."""
+UNPLANNED: Final = math.inf
+"""The moment of what is not planned."""
 
 
 # --- events -------------------------------------------------------------------------------------
-# What came by the wire has in ``heard_at`` when the kernel received it, None for this moment: on a
+# What came by the wire has in ``heard_at`` when the kernel received it, never later than now: on a
 # node that stood still, or is starved, long before the agent reads it.
 
 
@@ -144,20 +146,20 @@ class AdvertSeen(Struct, frozen=True, kw_only=True):
     advert: Advert
     seen_ids: frozenset[int] = frozenset()
     outlook: str = ""
-    heard_at: float | None = None
+    heard_at: float = math.inf
 
 
 class AnnouncementSeen(Struct, frozen=True, kw_only=True):
     """A received announcement of an address."""
 
     announcement: Announcement
-    heard_at: float | None = None
+    heard_at: float = math.inf
 
 
 class AdvertLeft(Struct, frozen=True, kw_only=True):
     """An advert of this instance was seen leaving."""
 
-    heard_at: float | None = None
+    heard_at: float = math.inf
 
 
 class DumpAnswered(Struct, frozen=True, kw_only=True):
@@ -432,7 +434,7 @@ class Contest(Struct, frozen=True, kw_only=True):
     held_at: float = 0.0
     alive_until: float = 0.0
     trials: int = 0
-    trial_at: float | None = None
+    trial_at: float = UNPLANNED
     losses: int = 0
     calm_at: float = NEVER
     blind_until: float = NEVER
@@ -445,7 +447,7 @@ class Contest(Struct, frozen=True, kw_only=True):
     announced_at: float | None = None
     burst_until: float = 0.0
     fresh_until: float | None = None
-    announce_at: float | None = None
+    announce_at: float = UNPLANNED
     not_before: float = NEVER
     left_at: float = NEVER
     blind_at: float = 0.0
