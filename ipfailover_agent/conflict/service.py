@@ -186,11 +186,7 @@ class Contests(Service):
         instances = candidate.config.instances
         names = {identity: name for name, identity in self._identities.items()}
         self._identities = {each.name: each.identity for each in instances}
-        before = {
-            name: names[identity]
-            for name, identity in self._identities.items()
-            if identity in names
-        }
+        before = {each.name: names[each.identity] for each in instances if each.identity in names}
         self._news.configure(before)
         self._unknown_since.clear()
         self._entered = {
@@ -200,9 +196,8 @@ class Contests(Service):
         self._farewells.configure(instances, before)
         self._own_adverts.configure({each.name: each.unicast_peers for each in instances}, before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
-        self._by_address = {
-            held.address: each.name for each in instances for held in each.all_addresses
-        }
+        by_address = candidate.config.by_address
+        self._by_address = {address: each.name for address, each in by_address.items()}
         self._alone = frozenset(each.name for each in instances if each.is_alone)
         self._answers.configure(candidate.config, candidate.facts, time.monotonic())
 
@@ -267,12 +262,12 @@ class Contests(Service):
                 candidate.config, candidate.facts, mac=wire.mac, host_macs=self._listener.macs
             )
         heard = evidence.claims_of(self._states.values(), now)
-        states = {name: self._states[old] for name, old in before.items() if old in self._states}
         # The source address may be gone for a moment only: a lost contest stays lost.
         self._states = {
-            name: state
-            for name, state in states.items()
-            if name in current or (self.is_on and state.is_held)
+            name: self._states[old]
+            for name, old in before.items()
+            if old in self._states
+            and (name in current or (self.is_on and self._states[old].is_held))
         }
         for name in self._identities:
             if name not in self._states and REASON in self._holds.reasons(name):
@@ -284,9 +279,8 @@ class Contests(Service):
                 if name in self._entered:  # the wire was not watched at the transition
                     self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
             elif context != self._states[name].context:
-                self._feed(
-                    name, conflict.InstanceReconfigured(context=context, rivals=rivals), now
-                )
+                reconfigured = conflict.InstanceReconfigured(context=context, rivals=rivals)
+                self._feed(name, reconfigured, now)
         self._claimed = evidence.claimed_ids(self._states, now)
 
     # --- received frames ------------------------------------------------------------------------
