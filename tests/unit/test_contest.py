@@ -92,14 +92,14 @@ class Replay:
         self.received = 0
         self.errors: dict[str, Any] = {}
 
-    def __call__(self, *events: Event | float | Callable[[], Event]) -> tuple[Action, ...]:
+    def __call__(self, *events: Event | float | Callable[[Replay], Event]) -> tuple[Action, ...]:
         """Play events and return what they caused, all together; functions make theirs now."""
         actions: list[Action] = []
         for event in events:
             if isinstance(event, float):
                 actions += self.wait(event)
             elif callable(event):
-                actions += self.feed(event())
+                actions += self.feed(event(self))
             else:
                 actions += self.feed(event)
         return tuple(actions)
@@ -128,6 +128,18 @@ class Replay:
         return DumpAnswered(taken_at=self.now, state=state, counters=counters)
 
 
+DUMP, SERVES = Replay.dump, Replay.serves
+
+
+def played(
+    *events: Event | float | Callable[[Replay], Event], context: ContestContext = CONTEXT
+) -> Replay:
+    """Return a contest in which these events have happened."""
+    replay = Replay(context)
+    replay(*events)
+    return replay
+
+
 def holds(actions: tuple[Action, ...]) -> list[tuple[HoldReason, CauseKind]]:
     """Return the reasons for holds among actions."""
     return [(each.reason, each.cause.kind) for each in actions if isinstance(each, HoldInstance)]
@@ -143,20 +155,16 @@ def reports(actions: tuple[Action, ...]) -> list[Cause]:
 
 def test_a_master_that_keepalived_does_not_step_down_for_a_higher_rank_yields() -> None:
     """After 0.3 s, with keepalived's own word that it is still MASTER."""
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert (ContestOrder.ASK_DUMP,) == replay(HIGHER, 0.25)
-    assert () == replay(replay.dump(VrrpState.MASTER))
+    assert () == replay(SERVES)
     assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.06))
     assert replay.state.is_held
 
 
 def test_without_an_answer_the_fifo_decides() -> None:
     """A keepalived that does not answer within 0.2 s more is taken at its last word."""
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert [] == holds(replay(HIGHER, 0.45))
     assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.1))
 
@@ -177,8 +185,7 @@ def test_without_an_answer_the_fifo_decides() -> None:
 )
 def test_an_ordinary_handover_holds_nobody(answer: Event) -> None:
     """keepalived has stepped down: told by the FIFO, or by a dump where its line comes late."""
-    replay = Replay()
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0)
     replay(HIGHER, 0.28)
     replay(answer)
 
@@ -196,9 +203,7 @@ def test_equal_priorities_are_ranked_by_address_as_a_number() -> None:
 
 def test_adverts_overtaken_by_the_word_that_he_leaves_do_not_count() -> None:
     """Priority 0 and an older advert may arrive in the wrong order."""
-    replay = Replay()
-    replay(BACKUP, HIGHER, 1.0, HIGHER, 0.1, LEAVING, 0.05, MASTER, HIGHER)
-
+    replay = played(BACKUP, HIGHER, 1.0, HIGHER, 0.1, LEAVING, 0.05, MASTER, HIGHER)
     assert [] == holds(replay(3.0))
 
 
@@ -207,8 +212,7 @@ def test_adverts_overtaken_by_the_word_that_he_leaves_do_not_count() -> None:
 
 def test_a_lower_rank_is_reported_and_given_time_to_yield() -> None:
     """It is his to yield; meanwhile we announce, so that neighbours find us."""
-    replay = Replay()
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0)
     actions = replay(LOWER, 1.0, LOWER, 0.6)
 
     assert [CauseKind.UNHEARD] == [each.kind for each in reports(actions)]
@@ -218,8 +222,7 @@ def test_a_lower_rank_is_reported_and_given_time_to_yield() -> None:
 
 def test_a_lower_rank_that_cannot_yield_is_yielded_to() -> None:
     """After 1.7 s; and it is never tried whether we could preempt it."""
-    replay = Replay()
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0)
     actions = replay(LOWER, 1.0, LOWER, 0.7)
 
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(actions)
@@ -228,8 +231,7 @@ def test_a_lower_rank_that_cannot_yield_is_yielded_to() -> None:
 
 def test_a_lower_rank_that_was_answered_has_less_time() -> None:
     """Its second advert is enough: it has heard that it is to step down, if it can hear."""
-    replay = Replay()
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0)
     assert [] == holds(replay(LOWER, AdvertLeft(), 0.5, LOWER, AdvertLeft(), 0.5))
 
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(LOWER))
@@ -237,9 +239,7 @@ def test_a_lower_rank_that_was_answered_has_less_time() -> None:
 
 def test_a_lower_rank_that_nothing_was_seen_leaving_for_has_more_time() -> None:
     """It may have been told late."""
-    replay = Replay()
-    replay(MASTER, AdvertLeft(), 60.0)
-
+    replay = played(MASTER, AdvertLeft(), 60.0)
     assert [] == holds(replay(LOWER, 1.0, LOWER, 0.6))
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(0.2))
 
@@ -277,34 +277,28 @@ def test_an_advert_before_keepaliveds_word_of_the_promotion_is_a_challenge(
     early: list[Event | float], expected: list[tuple[HoldReason, CauseKind]]
 ) -> None:
     """A master that we do not hear answers our first advert before that word is read."""
-    replay = Replay()
-    replay(BACKUP, replay.dump, HIGHER, 3.4, *early)
-
-    assert expected == holds(replay(MASTER, 0.25, replay.serves, 0.1))
+    replay = played(BACKUP, DUMP, HIGHER, 3.4, *early)
+    assert expected == holds(replay(MASTER, 0.25, SERVES, 0.1))
 
 
 def test_keepalived_that_answers_late_is_given_time_to_read_the_advert() -> None:
     """On a starved node: it would act on a hold no sooner. One that never answers is not."""
-    replay = Replay()
-    replay(BACKUP, replay.dump, MASTER, 60.0, HIGHER)
-    assert [] == holds(replay(0.8, lambda: replay.dump(VrrpState.BACKUP), 2.0))
-    mute = Replay()
-    mute(BACKUP, mute.dump, MASTER, 60.0, HIGHER)
+    replay = played(BACKUP, DUMP, MASTER, 60.0, HIGHER)
+    assert [] == holds(replay(0.8, DUMP, 2.0))
+    mute = played(BACKUP, DUMP, MASTER, 60.0, HIGHER)
     assert [] == holds(mute(2.75))
     assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(mute(0.1))
 
 
 def test_a_late_answer_says_nothing_of_an_advert_that_waits_beside_the_question() -> None:
     """keepalived answers first. Asked again, it has read that, and has stepped down or has not."""
-    replay = Replay()
-    replay(BACKUP, replay.dump, MASTER, 60.0)
+    replay = played(BACKUP, DUMP, MASTER, 60.0)
     assert (ContestOrder.ASK_DUMP,) == replay(HIGHER, 0.25)
     late = replay.serves()
     assert (ContestOrder.ASK_DUMP,) == replay(0.6, late)
     again = replay.serves()
     assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.5, again))
-    yielding = Replay()
-    yielding(BACKUP, yielding.dump, MASTER, 60.0, HIGHER, 0.25)
+    yielding = played(BACKUP, DUMP, MASTER, 60.0, HIGHER, 0.25)
     late = yielding.serves()
     assert [] == holds(yielding(0.6, late, BACKUP, 3.0))
 
@@ -313,27 +307,22 @@ def test_what_keepalived_refuses_it_need_not_have_read() -> None:
     """Another id: it stays MASTER, and what says so late says it as well."""
     elsewhere = AdvertSeen(advert=ELSEWHERE)
     expected = [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)]
-    replay = Replay()
-    replay(BACKUP, replay.dump, MASTER, 60.0, elsewhere, 0.25)
+    replay = played(BACKUP, DUMP, MASTER, 60.0, elsewhere, 0.25)
     assert expected == holds(replay(0.15, replay.serves()))
-    silent = Replay()
-    silent(BACKUP, silent.dump, MASTER, 60.0, elsewhere)
+    silent = played(BACKUP, DUMP, MASTER, 60.0, elsewhere)
     assert expected == holds(silent(0.55))
 
 
 def test_a_lower_rank_that_took_over_while_we_stood_still_has_a_master_down_time() -> None:
     """It heard us until then. One that is busy goes on for a while, one that is deaf for good."""
-    replay = Replay()
-    replay(MASTER, 60.0, LoopStalled(seconds=3.0), LOWER, AdvertLeft())
+    replay = played(MASTER, 60.0, LoopStalled(seconds=3.0), LOWER, AdvertLeft())
     assert [] == holds(replay(*every_second(LOWER, 3), 0.5))
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(LOWER))
 
 
 def test_a_lower_rank_whose_last_word_came_in_that_time_has_stepped_down() -> None:
     """The end of the time is no sign of it."""
-    replay = Replay()
-    replay(MASTER, 60.0, LoopStalled(seconds=3.0), LOWER, AdvertLeft())
-
+    replay = played(MASTER, 60.0, LoopStalled(seconds=3.0), LOWER, AdvertLeft())
     assert [] == holds(replay(*every_second(LOWER, 3), 10.0))
 
 
@@ -348,19 +337,17 @@ def heard(event: Received, at: float) -> Received:
 @pytest.mark.parametrize("event", [HIGHER, LOWER], ids=["higher", "lower"])
 def test_who_served_while_we_stood_still_challenges_nobody(event: Received) -> None:
     """Its adverts waited to be read; it steps down, or has us step down, within milliseconds."""
-    replay = Replay()
-    replay(MASTER, 60.0, LoopStalled(seconds=3.0), replay.serves)
+    replay = played(MASTER, 60.0, LoopStalled(seconds=3.0), SERVES)
     stale = [heard(event, replay.now - seconds) for seconds in (2.0, 1.0, 0.1)]
 
-    assert [] == holds(replay(*stale, AdvertLeft(), 0.25, replay.serves, 5.0))
+    assert [] == holds(replay(*stale, AdvertLeft(), 0.25, SERVES, 5.0))
     assert [None] == [each.challenged_at for each in replay.state.rivals]
 
 
 @pytest.mark.parametrize("stage", range(4))
 def test_who_announced_while_we_stood_still_challenges_nobody(stage: int) -> None:
     """It announced as it took over, more than once."""
-    replay = Replay()
-    replay(MASTER, 60.0, LoopStalled(seconds=3.0))
+    replay = played(MASTER, 60.0, LoopStalled(seconds=3.0))
     now = replay.now
     stale = [heard(announced(HIGHER_MAC), now - 0.5 * each) for each in range(stage + 1, 0, -1)]
 
@@ -370,22 +357,18 @@ def test_who_announced_while_we_stood_still_challenges_nobody(stage: int) -> Non
 
 def test_an_advert_counts_from_when_it_was_heard() -> None:
     """A lower rank has stepped down by the time that a starved agent reads its last word."""
-    replay = Replay()
-    replay(MASTER, 60.0, LOWER, 0.01, AdvertLeft(), 0.31, LOWER)
+    replay = played(MASTER, 60.0, LOWER, 0.01, AdvertLeft(), 0.31, LOWER)
     stepped_down = replay.now + 0.02
     assert [] == holds(replay(0.6, heard(LOWER, stepped_down), 2.0))
-    unyielding = Replay()
-    unyielding(MASTER, 60.0, LOWER, 0.01, AdvertLeft(), 0.31, LOWER, 0.6)
+    unyielding = played(MASTER, 60.0, LOWER, 0.01, AdvertLeft(), 0.31, LOWER, 0.6)
     last = heard(LOWER, unyielding.now - 0.01)
     assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(unyielding(last))
 
 
 def test_an_advert_from_before_the_promotion_challenges_nobody_when_it_is_read_late() -> None:
     """Its sender is the one that has just died."""
-    replay = Replay()
-    replay(BACKUP, replay.dump, HIGHER, DOWN, MASTER)
-
-    assert [] == holds(replay(heard(HIGHER, replay.now - 0.1), 0.25, replay.serves, 5.0))
+    replay = played(BACKUP, DUMP, HIGHER, DOWN, MASTER)
+    assert [] == holds(replay(heard(HIGHER, replay.now - 0.1), 0.25, SERVES, 5.0))
 
 
 def test_nothing_was_heard_later_than_now() -> None:
@@ -414,22 +397,21 @@ def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> No
     """Adverts of ours for its id keep it silent, and keepalived never hears it."""
     elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
     replay = Replay()
-    assert [] == holds(replay(BACKUP, replay.dump, elsewhere, 0.1, elsewhere, 0.4))
+    assert [] == holds(replay(BACKUP, DUMP, elsewhere, 0.1, elsewhere, 0.4))
 
     assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(
-        replay(MASTER, 0.25, replay.serves, 0.1)
+        replay(MASTER, 0.25, SERVES, 0.1)
     )
-    late = Replay()
-    late(BACKUP, late.dump, elsewhere, DOWN + 0.1, MASTER)
-    assert [] == holds(late(0.25, late.serves, 1.5))
+    late = played(BACKUP, DUMP, elsewhere, DOWN + 0.1, MASTER)
+    assert [] == holds(late(0.25, SERVES, 1.5))
 
 
 def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhile() -> None:
     """Its next advert may be put off for seconds: that it lives is known by the newest one."""
     elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
     replay = Replay()
-    assert [] == holds(replay(BACKUP, replay.dump, elsewhere, DOWN - 0.1, MASTER, 0.25))
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(replay.serves, 0.1))
+    assert [] == holds(replay(BACKUP, DUMP, elsewhere, DOWN - 0.1, MASTER, 0.25))
+    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(SERVES, 0.1))
 
 
 ELSEWHERE = replace(ADVERT, virtual_router_id=12)
@@ -490,8 +472,7 @@ def test_nobody_yields_to_who_was_reloaded_a_moment_ago_as_well() -> None:
 def test_an_address_is_no_longer_claimed_once_its_holder_is_silent() -> None:
     """Nor is one by ourselves, or under the id that it has now: of that keepalived hears."""
     assert () == heard_before_a_reload(ELSEWHERE, wait=OLD_ID.master_down_interval)
-    backup = Replay(OLD_ID)
-    backup(BACKUP, AdvertSeen(advert=ELSEWHERE), announced(LOWER_MAC))
+    backup = played(BACKUP, AdvertSeen(advert=ELSEWHERE), announced(LOWER_MAC), context=OLD_ID)
     heard = evidence.claims_of([backup.state], backup.now)
     assert [VIRTUAL] == list(heard)
     assert () == evidence.claims_against(OLD_ID, heard)
@@ -523,8 +504,7 @@ def test_what_others_claim_under_other_ids_is_known_by_id_and_family() -> None:
 def test_a_master_is_new_to_an_address_that_a_reload_gives_it() -> None:
     """keepalived stays MASTER of the id; who has held the address under another id is no newer."""
     before = replace(CONTEXT, addresses=(IPv4Address("10.0.0.6"),))
-    replay = Replay()
-    replay(
+    replay = played(
         InstanceReconfigured(context=before), MASTER, 60.0, InstanceReconfigured(context=CONTEXT)
     )
     rival = announced(LOWER_MAC)
@@ -550,8 +530,7 @@ def test_a_master_whom_a_reload_gives_an_address_is_new_to_it() -> None:
 
 def test_one_below_us_under_another_id_hears_announcements() -> None:
     """Its adverts for our id may put ours off; they cannot put off announcements."""
-    replay = Replay()
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0)
     elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12, priority=100))
     actions = replay(elsewhere, 1.0)
 
@@ -561,9 +540,7 @@ def test_one_below_us_under_another_id_hears_announcements() -> None:
 
 def test_after_the_goodbye_of_one_that_was_master_beside_us_we_announce() -> None:
     """Clients may have believed its announcements, and it holds nothing any more."""
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert () == replay(LEAVING)
     assert (ContestOrder.ANNOUNCE,) == replay(LOWER, 0.3, LEAVING)
 
@@ -589,8 +566,7 @@ def test_who_succeeds_one_that_yielded_to_a_lower_rank_yields_as_well(
 ) -> None:
     """That one went on against the higher rank for longer than it takes to hear it."""
     first, deaf = other(LOWER_MAC, 11, 200), other(HIGHER_MAC, 12, rank)
-    replay = Replay()
-    replay(BACKUP, first, 0.5)
+    replay = played(BACKUP, first, 0.5)
     one, two = (first, deaf) if is_overtaken else (deaf, first)
     replay(one, 0.01, two, 0.99)
     replay(deaf, 0.01, other(LOWER_MAC, 11, 0), 0.4)
@@ -600,8 +576,7 @@ def test_who_succeeds_one_that_yielded_to_a_lower_rank_yields_as_well(
 
 def test_who_succeeds_one_that_yielded_before_the_next_advert_yields_as_well() -> None:
     """The one that left had its reasons: the lower rank was told, and had time enough."""
-    replay = Replay()
-    replay(BACKUP, other(LOWER_MAC, 11, 200), 0.4, other(HIGHER_MAC, 12, 100), 0.6)
+    replay = played(BACKUP, other(LOWER_MAC, 11, 200), 0.4, other(HIGHER_MAC, 12, 100), 0.6)
     replay(other(LOWER_MAC, 11, 200), 0.4, other(HIGHER_MAC, 12, 100), 0.3)
     replay(other(LOWER_MAC, 11, 0), 0.3)
 
@@ -629,16 +604,13 @@ def test_one_that_steps_down_or_holds_by_right_is_no_reason_to_yield(
         "high": other(LOWER_MAC, 11, 200),
         "gone": other(LOWER_MAC, 11, 0),
     }
-    replay = Replay()
-    replay(BACKUP, *[named[each] if isinstance(each, str) else each for each in events])
-
+    replay = played(BACKUP, *[named[each] if isinstance(each, str) else each for each in events])
     assert [] == holds(replay(MASTER))
 
 
 def test_a_third_node_that_announces_does_not_change_why_an_instance_is_held() -> None:
     """The adverts that it yielded to are in sight: a trial would only have it preempt again."""
-    replay = Replay()
-    replay(MASTER, 60.0, *every_second(LOWER, 3), FAULT)
+    replay = played(MASTER, 60.0, *every_second(LOWER, 3), FAULT)
     assert replay.state.reason is HoldReason.UNYIELDING
     replay(announced(LOWER_MAC), LOWER)
 
@@ -648,18 +620,14 @@ def test_a_third_node_that_announces_does_not_change_why_an_instance_is_held() -
 
 def test_a_lower_rank_that_steps_down_late_is_no_contest() -> None:
     """What counts is that adverts go on, not that one was seen."""
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert [] == holds(replay(LOWER, 0.1, LOWER, 10.0))
 
 
 def test_one_advert_of_a_lower_rank_proves_nothing() -> None:
     """However seldom it advertises: what goes on comes again."""
     seldom = AdvertSeen(advert=replace(ADVERT, priority=50, interval=10.0))
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert [] == holds(replay(seldom, 9.0))
     assert [HoldReason.UNYIELDING] == [reason for reason, _ in holds(replay(seldom, 0.1))]
 
@@ -671,9 +639,7 @@ def test_addresses_under_several_ids_are_several_rivals() -> None:
     other = AdvertSeen(
         advert=replace(ADVERT, virtual_router_id=12, addresses=(IPv4Address("10.0.0.6"),))
     )
-    replay = Replay(context)
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0, context=context)
     assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(
         replay(one, 0.1, other, 0.15, one, 0.1, other, 0.5)
     )
@@ -687,54 +653,48 @@ def test_a_backup_whose_keepalived_does_not_count_adverts_yields_in_time() -> No
     replay = Replay()
     began = replay.now
     assert (ContestOrder.ASK_DUMP,) == replay(BACKUP)
-    replay(0.02, replay.dump)
+    replay(0.02, DUMP)
     replay(0.9, HIGHER, 0.01)
-    replay(replay.dump)
+    replay(DUMP)
     assert (ContestOrder.ASK_DUMP,) == replay(0.99, HIGHER, 0.1)
-    assert [] == holds(replay(replay.dump))
+    assert [] == holds(replay(DUMP))
     assert (ContestOrder.ASK_DUMP,) == replay(0.31)
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(replay.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(DUMP))
     assert replay.now - began < 3 * CONTEXT.advert_interval
 
 
 def test_a_keepalived_that_counts_late_is_no_reason_to_yield() -> None:
     """With 254 instances, after a reload, it reads its socket some tenths later."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.1, replay.dump, 0.3)
+    replay = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER, 0.1, DUMP, 0.3)
 
     replay.received += 2
-    assert [] == holds(replay(replay.dump))
+    assert [] == holds(replay(DUMP))
     assert ContestOrder.ASK_DUMP not in replay(0.5)
 
 
 def test_an_uncounted_master_that_is_gone_by_now_is_no_reason_to_yield() -> None:
     """The answer came late: there is nobody left to yield to."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 5.0)
-
-    assert [] == holds(replay(replay.dump))
+    replay = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER, 5.0)
+    assert [] == holds(replay(DUMP))
 
 
 def test_one_uncounted_advert_proves_nothing() -> None:
     """It may have come before the first dump and been told late."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 0.5)
-
-    assert [] == holds(replay(replay.dump))
+    replay = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 0.5)
+    assert [] == holds(replay(DUMP))
 
 
 def test_a_backup_that_counts_is_looked_at_every_five_seconds() -> None:
     """And never held."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump)
+    replay = played(BACKUP, 0.02, DUMP)
     asked = 0
     for _ in range(60):
         replay.received += 1
         actions = replay(HIGHER, 0.02)
         if ContestOrder.ASK_DUMP in actions:
             asked += 1
-            actions += replay(replay.dump)
+            actions += replay(DUMP)
         assert [] == holds(actions + replay(0.98))
 
     assert 12 <= asked <= 14
@@ -746,11 +706,11 @@ def test_a_list_that_differs_counts_and_is_refused_all_the_same() -> None:
     context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.7")))
     replay = Replay(context)
     seen = AdvertSeen(advert=other)
-    replay(BACKUP, 0.02, replay.dump, 0.9, seen, 1.0, seen, 0.1)
+    replay(BACKUP, 0.02, DUMP, 0.9, seen, 1.0, seen, 0.1)
     replay.received = 2
     replay.errors = {"addr_list_err": 2}
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(DUMP))
 
 
 OTHER_LIST = AdvertSeen(advert=replace(ADVERT, addresses=(VIRTUAL, IPv4Address("10.0.0.6"))))
@@ -758,11 +718,11 @@ OTHER_LIST = AdvertSeen(advert=replace(ADVERT, addresses=(VIRTUAL, IPv4Address("
 
 def counting(replay: Replay) -> None:
     """Let a BACKUP count the adverts of its MASTER for a while."""
-    replay(BACKUP, 0.02, replay.dump)
+    replay(BACKUP, 0.02, DUMP)
     for _ in range(8):
         replay.received += 1
         if ContestOrder.ASK_DUMP in replay(HIGHER, 0.02):
-            replay(replay.dump)
+            replay(DUMP)
         replay(0.98)
     assert replay.state.count.is_counting
 
@@ -774,39 +734,38 @@ def test_a_master_that_was_reloaded_is_yielded_to_before_it_is_missed() -> None:
     began = replay.now  # a second after the last advert that was counted
     replay.errors = {"addr_list_err": 1}
     assert ContestOrder.ASK_DUMP in replay(OTHER_LIST)
-    replay(0.02, replay.dump, 0.98)
+    replay(0.02, DUMP, 0.98)
     replay.errors = {"addr_list_err": 2}
     assert ContestOrder.ASK_DUMP in replay(OTHER_LIST, 0.12)
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(DUMP))
     assert replay.now - began < 2 * CONTEXT.advert_interval
 
 
 def test_a_master_that_was_reloaded_before_it_was_seen_to_be_counted_is_yielded_to() -> None:
     """The look came too early for its first advert; that one's count is not the next one's."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 0.5)
+    replay = played(BACKUP, 0.02, DUMP, 0.5)
     assert ContestOrder.ASK_DUMP in replay(HIGHER, 0.02)
-    replay(replay.dump)
+    replay(DUMP)
     replay.received = 1
     replay.errors = {"addr_list_err": 1}
     assert ContestOrder.ASK_DUMP in replay(0.3, OTHER_LIST, 0.02)
-    replay(replay.dump, 0.98)
+    replay(DUMP, 0.98)
     replay.errors = {"addr_list_err": 2}
     assert ContestOrder.ASK_DUMP in replay(OTHER_LIST, 0.12)
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(DUMP))
 
 
 def test_a_backup_that_counted_before_the_second_step_of_a_reload_yields_in_time() -> None:
     """keepalived has the new list only after the second step; the rival has the former one."""
     replay = Replay(replace(CONTEXT, addresses=OTHER_LIST.advert.addresses))
     counting(replay)  # with the former list, which the first step leaves as it is
-    replay(LoopStalled(seconds=0.0), 0.02, replay.dump, 0.9)
+    replay(LoopStalled(seconds=0.0), 0.02, DUMP, 0.9)
     replay.errors = {"addr_list_err": 1}
     assert ContestOrder.ASK_DUMP in replay(HIGHER, 0.12)  # the first advert that is refused
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(replay.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(DUMP))
 
 
 def test_a_backup_looks_soon_whether_a_keepalived_that_counts_anew_counts_a_rival() -> None:
@@ -814,48 +773,44 @@ def test_a_backup_looks_soon_whether_a_keepalived_that_counts_anew_counts_a_riva
     replay = Replay()
     counting(replay)
     replay.received = 0
-    replay(replay.dump, 0.9, HIGHER, 1.0)
+    replay(DUMP, 0.9, HIGHER, 1.0)
     assert ContestOrder.ASK_DUMP in replay(HIGHER, 0.4)
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(replay.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(DUMP))
 
 
 def test_a_late_answer_says_nothing_of_what_a_backup_has_yet_to_count() -> None:
     """A starved keepalived answers before it reads the adverts. Asked again, it has read them."""
-    deaf = Replay()
-    deaf(BACKUP, 0.02, deaf.dump, 0.9, HIGHER, 1.0, HIGHER)
+    deaf = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER)
     assert (ContestOrder.ASK_DUMP,) == deaf(0.45)
     late = deaf.dump()
     assert (ContestOrder.ASK_DUMP,) == deaf(0.2, late)
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(deaf(deaf.dump))
-    counts = Replay()
-    counts(BACKUP, 0.02, counts.dump, 0.9, HIGHER, 1.0, HIGHER, 0.45)
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(deaf(DUMP))
+    counts = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER, 0.45)
     late = counts.dump()
     counts(0.2, late)
     counts.received = 2
-    assert [] == holds(counts(counts.dump, 0.9))
+    assert [] == holds(counts(DUMP, 0.9))
     assert counts.state.count.is_counting
 
 
 def test_a_late_answer_to_a_question_from_before_the_last_one_shows_nothing() -> None:
     """Two questions waited: keepalived answers both before it reads the adverts."""
-    deaf = Replay()
-    deaf(BACKUP, 0.02, deaf.dump, 0.9, HIGHER, 1.0, HIGHER, 0.45)
+    deaf = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER, 0.45)
     first = deaf.dump()
     deaf(0.1)
     second = deaf.dump()
     assert [] == holds(deaf(0.2, first, second, 0.05))
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(deaf(deaf.dump))
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(deaf(DUMP))
 
 
 def test_what_a_starved_agent_reads_late_has_time_to_be_counted_from_then_on() -> None:
     """Both adverts waited in the socket of the agent, and maybe in that of keepalived."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 2.0)
+    replay = played(BACKUP, 0.02, DUMP, 2.0)
     for age in (1.5, 0.5):
         replay(replace(HIGHER, heard_at=replay.now - age))
-    assert [] == holds(replay(0.1, replay.dump))
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(0.3, replay.dump))
+    assert [] == holds(replay(0.1, DUMP))
+    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(0.3, DUMP))
 
 
 def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> None:
@@ -863,27 +818,25 @@ def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> 
     replay = Replay()
     counting(replay)
     stranger = AdvertSeen(advert=replace(ADVERT, source_mac=LOWER_MAC))
-    replay(LEAVING, 0.1, stranger, 0.02, replay.dump, 0.98, stranger, 0.12)
-    assert [] == holds(replay(replay.dump))
+    replay(LEAVING, 0.1, stranger, 0.02, DUMP, 0.98, stranger, 0.12)
+    assert [] == holds(replay(DUMP))
     assert ContestOrder.ASK_DUMP in replay(0.9, stranger, 0.12)
 
-    found = holds(replay(replay.dump, 0.3, replay.dump))
+    found = holds(replay(DUMP, 0.3, DUMP))
     assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == found
 
 
 def test_one_refused_advert_is_not_enough_where_adverts_look_right() -> None:
     """The error may be somebody else's, and the one advert late."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 0.12)
+    replay = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 0.12)
     replay.errors = {"auth_failure": 1}
 
-    assert [] == holds(replay(replay.dump))
+    assert [] == holds(replay(DUMP))
 
 
 def test_a_held_node_tries_soon_when_the_adverts_are_as_they_should_be() -> None:
     """The rival was reloaded as well; waiting for the back-off would leave nobody to take over."""
-    replay = Replay()
-    replay(MASTER, 60.0, OTHER_LIST, 1.0, FAULT)
+    replay = played(MASTER, 60.0, OTHER_LIST, 1.0, FAULT)
     assert () == replay(*every_second(OTHER_LIST, 5))
 
     assert (ContestOrder.BEGIN_TRIAL,) == replay(HIGHER)
@@ -892,8 +845,7 @@ def test_a_held_node_tries_soon_when_the_adverts_are_as_they_should_be() -> None
 def test_a_held_node_tries_soon_after_its_own_reload() -> None:
     """Once an advert has shown that the lists agree now."""
     context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
-    replay = Replay()
-    replay(MASTER, 60.0, OTHER_LIST, 1.0, FAULT)
+    replay = played(MASTER, 60.0, OTHER_LIST, 1.0, FAULT)
     assert () == replay(OTHER_LIST, 0.5, InstanceReconfigured(context=context))
 
     assert (ContestOrder.BEGIN_TRIAL,) == replay(*every_second(OTHER_LIST, 2))
@@ -911,9 +863,7 @@ def test_fast_timing_does_not_ask() -> None:
 
 def test_an_announcement_is_answered_at_once_and_briskly_until_the_contest_is_decided() -> None:
     """Eight times every 0.4 s, then every second, whoever it is."""
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert (ContestOrder.ASK_DUMP, ContestOrder.ANNOUNCE) == replay(announced(LOWER_MAC))
     assert () == replay(announced(LOWER_MAC), 0.2, announced(LOWER_MAC))
     assert 7 == replay(2.8).count(ContestOrder.ANNOUNCE)
@@ -922,9 +872,9 @@ def test_an_announcement_is_answered_at_once_and_briskly_until_the_contest_is_de
 
 def test_a_large_node_announces_at_its_pace() -> None:
     """A round of 20 addresses takes two seconds; a contest takes as long as that makes it."""
-    replay = Replay(replace(CONTEXT, announce_interval=2.0))
-    replay(MASTER, 60.0, announced(HIGHER_MAC))
-
+    replay = played(
+        MASTER, 60.0, announced(HIGHER_MAC), context=replace(CONTEXT, announce_interval=2.0)
+    )
     assert 4 == replay(8.0).count(ContestOrder.ANNOUNCE)
     step_seconds = master.stage_length(replay.state.context)
     assert step_seconds == POLICY.escalation * 2.0
@@ -932,8 +882,7 @@ def test_a_large_node_announces_at_its_pace() -> None:
 
 def test_who_has_just_become_master_yields_to_an_older_one() -> None:
     """He was heard for longer than a master-down time."""
-    replay = Replay()
-    replay(BACKUP, announced(HIGHER_MAC), 10.0, announced(HIGHER_MAC), 1.0, MASTER, 0.1)
+    replay = played(BACKUP, announced(HIGHER_MAC), 10.0, announced(HIGHER_MAC), 1.0, MASTER, 0.1)
     assert [] == holds(replay(announced(HIGHER_MAC)))
 
     assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
@@ -959,9 +908,7 @@ def stages(rival: bytes, replay: Replay) -> int:
 )
 def test_of_two_new_ones_the_higher_mac_yields_first(rival: bytes, stage: int) -> None:
     """The lower MAC gives it a stage."""
-    replay = Replay()
-    replay(BACKUP, 4.0, MASTER, 0.1)
-
+    replay = played(BACKUP, 4.0, MASTER, 0.1)
     assert stage == stages(rival, replay)
 
 
@@ -974,27 +921,21 @@ def test_of_two_new_ones_the_higher_mac_yields_first(rival: bytes, stage: int) -
 )
 def test_an_old_master_lets_a_rival_yield_first(rival: bytes, stage: int) -> None:
     """First to who is new, then by the MAC; who is still there then does not hear us."""
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert stage == stages(rival, replay)
 
 
 @pytest.mark.parametrize("rival", [LOWER_MAC, HIGHER_MAC], ids=["lower MAC", "higher MAC"])
 def test_a_stranger_who_announces_every_second_is_yielded_to_after_two(rival: bytes) -> None:
     """Time counts, not how often he announces: he may do it as he likes."""
-    replay = Replay()
-    replay(MASTER, 60.0, announced(rival))
-
+    replay = played(MASTER, 60.0, announced(rival))
     assert [] == holds(replay(1.0, announced(rival)))
     assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(1.0, announced(rival)))
 
 
 def test_the_second_burst_of_plain_keepalived_is_enough() -> None:
     """It comes after five seconds, and is the last one."""
-    replay = Replay()
-    replay(MASTER, 60.0, announced(HIGHER_MAC))
-
+    replay = played(MASTER, 60.0, announced(HIGHER_MAC))
     assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
         replay(5.0, announced(HIGHER_MAC))
     )
@@ -1002,8 +943,7 @@ def test_the_second_burst_of_plain_keepalived_is_enough() -> None:
 
 def test_who_announces_too_rarely_for_a_contest_is_yielded_to_at_the_third_return() -> None:
     """Deaf, and every ten seconds a routine announcement is all that is heard of it."""
-    replay = Replay()
-    replay(MASTER, 60.0, announced(HIGHER_MAC))
+    replay = played(MASTER, 60.0, announced(HIGHER_MAC))
     actions = [holds(replay(10.0, announced(HIGHER_MAC))) for _ in range(3)]
 
     assert [[], [], [(HoldReason.ANNOUNCED, CauseKind.STRANGER)]] == actions
@@ -1011,17 +951,14 @@ def test_who_announces_too_rarely_for_a_contest_is_yielded_to_at_the_third_retur
 
 def test_a_rival_that_returns_after_a_loss_begins_anew() -> None:
     """What it said before it lost does not count: it is the new one."""
-    replay = Replay()
-    replay(MASTER, 60.0, announced(HIGHER_MAC), 0.4, announced(HIGHER_MAC))
-
+    replay = played(MASTER, 60.0, announced(HIGHER_MAC), 0.4, announced(HIGHER_MAC))
     assert [] == holds(replay(7.0, announced(HIGHER_MAC)))
     assert [] == holds(replay(0.4, announced(HIGHER_MAC), 0.4, announced(HIGHER_MAC)))
 
 
 def test_who_becomes_master_in_the_midst_of_a_contest_yields_at_once() -> None:
     """Its predecessor lost against somebody who announces and is still there."""
-    replay = Replay()
-    replay(BACKUP, LOWER, 0.2)
+    replay = played(BACKUP, LOWER, 0.2)
     replay(announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.2)
     assert [] == holds(replay(LEAVING, 0.05))
 
@@ -1048,17 +985,13 @@ def test_who_becomes_master_in_the_midst_of_a_contest_yields_at_once() -> None:
 )
 def test_an_ordinary_successor_is_no_part_of_a_contest(events: list[Event | float]) -> None:
     """Who merely announced when it, too, became MASTER has to contest as anybody."""
-    replay = Replay()
-    replay(BACKUP, *events)
-
+    replay = played(BACKUP, *events)
     assert [] == holds(replay(MASTER))
 
 
 def test_adverts_that_do_not_leave_are_made_up_for_by_announcements() -> None:
     """Briskly at first, then every second for as long as nobody sees them leave."""
-    replay = Replay()
-    replay(MASTER, 0.3)
-
+    replay = played(MASTER, 0.3)
     assert 8 == replay(ContestSign.NOT_LEAVING, 2.99).count(ContestOrder.ANNOUNCE)
     assert 10 == replay(*every_second(ContestSign.NOT_LEAVING, 10)).count(ContestOrder.ANNOUNCE)
     assert replay(30.0).count(ContestOrder.ANNOUNCE) <= 5
@@ -1074,9 +1007,7 @@ def test_only_a_master_makes_up_for_adverts(event: Event) -> None:
 
 def test_a_winner_announces_every_second_and_later_every_ten() -> None:
     """So that the loser notices its death."""
-    replay = Replay()
-    replay(MASTER, 60.0, announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
-
+    replay = played(MASTER, 60.0, announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
     assert 103 == replay(100.0).count(ContestOrder.ANNOUNCE)
     replay(POLICY.fresh_for)
     assert 10 == replay(100.0).count(ContestOrder.ANNOUNCE)
@@ -1084,8 +1015,7 @@ def test_a_winner_announces_every_second_and_later_every_ten() -> None:
 
 def lost_by_announcements() -> Replay:
     """Return an instance that lost a contest by announcements and is held."""
-    replay = Replay()
-    replay(BACKUP, announced(LOWER_MAC), 10.0, announced(LOWER_MAC), MASTER, 0.5)
+    replay = played(BACKUP, announced(LOWER_MAC), 10.0, announced(LOWER_MAC), MASTER, 0.5)
     replay(announced(LOWER_MAC), 1.0, announced(LOWER_MAC), FAULT)
     assert replay.state.is_held
     return replay
@@ -1136,9 +1066,7 @@ def test_who_announces_too_seldom_ends_the_changes_as_well() -> None:
 
 def test_an_announcement_by_who_advertises_is_left_to_the_adverts() -> None:
     """They say more."""
-    replay = Replay()
-    replay(BACKUP, HIGHER, 1.0, MASTER, 0.1)
-
+    replay = played(BACKUP, HIGHER, 1.0, MASTER, 0.1)
     assert () == replay(announced(HIGHER_MAC))
 
 
@@ -1147,8 +1075,7 @@ def test_an_announcement_counts_as_soon_as_adverts_are_missed(
     told_first: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     """keepalived read the last advert a little sooner than we did, and so misses it sooner."""
-    replay = Replay()
-    replay(BACKUP, LOWER, DOWN - 0.02)
+    replay = played(BACKUP, LOWER, DOWN - 0.02)
     here = announced(HIGHER_MAC)
 
     assert ContestOrder.ANNOUNCE in replay(*((MASTER, here) if told_first else (here, MASTER)))
@@ -1156,9 +1083,7 @@ def test_an_announcement_counts_as_soon_as_adverts_are_missed(
 
 def test_a_simultaneous_promotion_is_noticed_though_told_late() -> None:
     """His announcements came while keepalived's line was on its way."""
-    replay = Replay()
-    replay(BACKUP, 3.5, announced(LOWER_MAC), 0.05)
-
+    replay = played(BACKUP, 3.5, announced(LOWER_MAC), 0.05)
     assert ContestOrder.ANNOUNCE in replay(MASTER)
     assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(1.0, announced(LOWER_MAC)))
 
@@ -1168,8 +1093,7 @@ def test_a_simultaneous_promotion_is_noticed_though_told_late() -> None:
 
 def outranked() -> Replay:
     """Return an instance that is held for a higher rank behind a firewall."""
-    replay = Replay()
-    replay(MASTER, 60.0, HIGHER, 1.0, FAULT)
+    replay = played(MASTER, 60.0, HIGHER, 1.0, FAULT)
     assert replay.state.is_held
     return replay
 
@@ -1195,10 +1119,10 @@ def test_a_trial_that_counts_ends_the_contest() -> None:
     replay = outranked()
     actions = replay(*every_second(HIGHER, 10))
     assert (ContestOrder.BEGIN_TRIAL,) == actions
-    replay(0.05, BACKUP, 0.02, replay.dump, 0.4, HIGHER)
+    replay(0.05, BACKUP, 0.02, DUMP, 0.4, HIGHER)
     replay.received = 1
 
-    assert (ContestOrder.ASK_DUMP, ContestOrder.END_TRIAL) == replay(0.6, replay.dump)
+    assert (ContestOrder.ASK_DUMP, ContestOrder.END_TRIAL) == replay(0.6, DUMP)
     assert ContestPhase.WATCHING is replay.state.phase
 
 
@@ -1211,7 +1135,7 @@ def test_a_trial_that_fails_ends_before_the_master_down_time() -> None:
         if ContestOrder.BEGIN_TRIAL in actions:
             begins.append(second)
             trial = replay.now
-            replay(BACKUP, 0.02, replay.dump)
+            replay(BACKUP, 0.02, DUMP)
             assert [HoldReason.OUTRANKED] == [
                 reason for reason, _ in holds(replay(HIGHER, 1.0, HIGHER, 1.5))
             ]
@@ -1260,8 +1184,7 @@ def test_what_is_no_rival_is_reported_and_never_yielded_to(
     advert: Advert, kind: CauseKind
 ) -> None:
     """However high it ranks."""
-    replay = Replay()
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0)
     actions = replay(*every_second(AdvertSeen(advert=advert), 30))
 
     assert {kind} == {each.kind for each in reports(actions)}
@@ -1270,9 +1193,7 @@ def test_what_is_no_rival_is_reported_and_never_yielded_to(
 
 def test_own_announcements_come_back_without_a_word() -> None:
     """A bond, a bridge loop, a second interface of this host."""
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert () == replay(*every_second(announced(OURS), 30))
 
 
@@ -1395,20 +1316,18 @@ def test_a_cause_is_told_in_words(advert: Advert, kind: CauseKind, words: str) -
 )
 def test_counters_say_what_the_packet_does_not(counts: dict[str, int], kind: CauseKind) -> None:
     """keepalived counted why it refuses."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.1)
+    replay = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER, 0.1)
 
     replay.errors = dict(counts)
 
     if kind is CauseKind.FIREWALL:  # keepalived may be late with counting
-        assert [] == holds(replay(replay.dump, 0.3))
-    assert [(HoldReason.UNCOUNTED, kind)] == holds(replay(replay.dump))
+        assert [] == holds(replay(DUMP, 0.3))
+    assert [(HoldReason.UNCOUNTED, kind)] == holds(replay(DUMP))
 
 
 def test_adverts_that_ceased_are_told_from_a_stranger() -> None:
     """The announcer is known."""
-    replay = Replay()
-    replay(BACKUP, *every_second(LOWER, 5), 4.0, MASTER, announced(HIGHER_MAC), 1.0)
+    replay = played(BACKUP, *every_second(LOWER, 5), 4.0, MASTER, announced(HIGHER_MAC), 1.0)
     (hold,) = (each for each in replay(announced(HIGHER_MAC)) if isinstance(each, HoldInstance))
     cause = hold.cause
 
@@ -1440,8 +1359,7 @@ def test_a_long_list_is_cut_short() -> None:
 
 def test_after_a_gap_a_master_announces_unless_it_steps_down() -> None:
     """Half a second later, when keepalived has heard what went on."""
-    replay = Replay()
-    replay(MASTER, 60.0, LoopStalled(seconds=30.0))
+    replay = played(MASTER, 60.0, LoopStalled(seconds=30.0))
     assert (ContestOrder.ANNOUNCE,) == replay(1.0)
 
     replay(LoopStalled(seconds=30.0), 0.2, BACKUP)
@@ -1459,8 +1377,7 @@ def test_time_in_which_we_did_not_look_makes_nobody_silent() -> None:
 
 def test_time_in_which_we_did_not_look_confirms_nothing() -> None:
     """keepalived may not have run either."""
-    replay = Replay()
-    replay(MASTER, 60.0, HIGHER)
+    replay = played(MASTER, 60.0, HIGHER)
     replay.now += 30.0
 
     assert [] == holds(replay(LoopStalled(seconds=30.0), TICK, BACKUP, 1.0))
@@ -1508,8 +1425,7 @@ def test_an_end_of_the_instance_is_an_end_of_the_hold() -> None:
 
 def test_report_mode_tells_the_same_and_holds_nothing() -> None:
     """At most once a minute."""
-    replay = Replay(replace(CONTEXT, is_resolving=False))
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0, context=replace(CONTEXT, is_resolving=False))
     actions = replay(*every_second(HIGHER, 50))
 
     assert [] == holds(actions)
@@ -1526,8 +1442,7 @@ def test_a_hold_that_came_too_late_is_set_once_more() -> None:
 
 def test_rivals_are_remembered_within_limits() -> None:
     """A flood of MACs costs no memory."""
-    replay = Replay()
-    replay(BACKUP)
+    replay = played(BACKUP)
     for number in range(2 * POLICY.rivals_limit):
         mac = (number % 8).to_bytes(6, "big")
         router_id = number // 8
@@ -1545,34 +1460,26 @@ def test_what_is_neither_our_id_nor_our_address_is_nobodys_business() -> None:
     elsewhere = Announcement(
         source_mac=LOWER_MAC, announced_mac=LOWER_MAC, address=IPv4Address("10.0.0.254")
     )
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert () == replay(AdvertSeen(advert=other), AnnouncementSeen(announcement=elsewhere), 9.0)
     assert () == replay.state.rivals
 
 
 def test_the_announcement_of_one_who_leaves_is_no_contact() -> None:
     """It was under way, or waited for its turn."""
-    replay = Replay()
-    replay(BACKUP, HIGHER, announced(HIGHER_MAC), 1.0, LEAVING, 0.1, MASTER)
-
+    replay = played(BACKUP, HIGHER, announced(HIGHER_MAC), 1.0, LEAVING, 0.1, MASTER)
     assert () == replay(announced(HIGHER_MAC))
 
 
 def test_an_advert_that_never_comes_again_holds_nobody() -> None:
     """The rival has gone between the advert and the dump."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.05, LEAVING, 0.1)
-
-    assert [] == holds(replay(replay.dump))
+    replay = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER, 0.05, LEAVING, 0.1)
+    assert [] == holds(replay(DUMP))
 
 
 def test_an_answer_from_before_the_advert_is_not_waited_on() -> None:
     """Another instance asked: we ask again as soon as the advert must have been counted."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.05, replay.dump)
-
+    replay = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER, 0.05, DUMP)
     assert (ContestOrder.ASK_DUMP,) == replay(0.06)
 
 
@@ -1580,19 +1487,17 @@ def test_a_restarted_keepalived_is_counted_anew() -> None:
     """Its counters began at zero."""
     replay = Replay()
     replay.received = 50
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER, 0.1)
+    replay(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER, 0.1)
     replay.received = 0
 
-    assert [] == holds(replay(replay.dump))
+    assert [] == holds(replay(DUMP))
 
 
 def test_a_gap_begins_counting_anew() -> None:
     """keepalived's down timer may have stood still as well."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 1.0, HIGHER)
-
+    replay = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER)
     assert (ContestOrder.ASK_DUMP,) == replay(LoopStalled(seconds=5.0))
-    assert [] == holds(replay(0.1, replay.dump))
+    assert [] == holds(replay(0.1, DUMP))
 
 
 def test_a_gap_puts_a_trial_off() -> None:
@@ -1606,9 +1511,7 @@ def test_a_gap_puts_a_trial_off() -> None:
 
 def test_a_reload_of_a_backup_asks_anew() -> None:
     """The counters may have begun anew."""
-    replay = Replay()
-    replay(BACKUP, 0.02, replay.dump)
-
+    replay = played(BACKUP, 0.02, DUMP)
     assert (ContestOrder.ASK_DUMP,) == replay(InstanceReconfigured(context=CONTEXT))
 
 
@@ -1624,8 +1527,7 @@ def announcements(actions: tuple[Action, ...]) -> list[Action]:
 
 def test_a_master_announces_at_once_under_another_mac() -> None:
     """Urgently the first time, and for a while more, since a switch may not forward at once."""
-    replay = Replay()
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0)
     assert [ContestOrder.ANNOUNCE_AT_ONCE] == announcements(
         replay(InstanceReconfigured(context=MOVED))
     )
@@ -1648,16 +1550,14 @@ def test_other_macs_of_this_host_are_no_reason_to_announce(
     state: StateEntered, context: ContestContext
 ) -> None:
     """Who holds nothing has nothing to say."""
-    replay = Replay()
-    replay(state, 60.0)
+    replay = played(state, 60.0)
     assert [] == announcements(replay(InstanceReconfigured(context=context), 9.0))
     assert context == replay.state.context
 
 
 def test_a_contest_goes_on_when_a_mac_of_this_host_changes() -> None:
     """As it happens with each pod of a node: the rivals are the same, and so is the hold."""
-    replay = Replay()
-    replay(MASTER, 60.0, HIGHER, 1.0)
+    replay = played(MASTER, 60.0, HIGHER, 1.0)
     assert replay.state.is_held
     rivals = replay.state.rivals
     replay(InstanceReconfigured(context=replace(CONTEXT, host_macs=frozenset({LOWER_MAC}))))
@@ -1687,8 +1587,7 @@ def test_a_contest_goes_on_when_what_surrounds_the_instance_changes(
 
 def test_what_was_taken_for_a_rival_by_an_address_of_ours_is_none() -> None:
     """The node has an address since, and heard what it sent from there itself."""
-    replay = Replay()
-    replay(MASTER, 60.0, HIGHER, announced(LOWER_MAC), 0.1)
+    replay = played(MASTER, 60.0, HIGHER, announced(LOWER_MAC), 0.1)
     context = replace(CONTEXT, node_addresses=CONTEXT.node_addresses | {ADVERT.source})
     replay(InstanceReconfigured(context=context))
     assert [LOWER_MAC] == [each.mac for each in replay.state.rivals]
@@ -1708,8 +1607,7 @@ def test_what_was_taken_for_a_rival_by_our_own_frames_is_none() -> None:
 
 def test_a_reload_under_another_mac_announces_too() -> None:
     """Both at once: a network manager that was given another file."""
-    replay = Replay()
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0)
     actions = replay(InstanceReconfigured(context=replace(MOVED, priority=90)))
     assert [ContestOrder.ANNOUNCE_AT_ONCE] == announcements(actions)
 
@@ -1728,9 +1626,9 @@ def test_rare_adverts_of_a_slow_rival_have_their_own_silence() -> None:
     """Version 3 takes any interval: three of his count."""
     context = replace(CONTEXT, version=3, password=None)
     slow = replace(ADVERT, version=3, authentication=0, password=None, interval=5.0)
-    replay = Replay(context)
-    replay(MASTER, 60.0, AdvertSeen(advert=slow), 1.0, FAULT, AdvertSeen(advert=slow))
-
+    replay = played(
+        MASTER, 60.0, AdvertSeen(advert=slow), 1.0, FAULT, AdvertSeen(advert=slow), context=context
+    )
     assert ContestOrder.RELEASE not in replay(14.0)
     assert ContestOrder.RELEASE in replay(2.0)
 
@@ -1769,8 +1667,7 @@ def test_an_unknown_rival_leaves_without_a_trace() -> None:
 
 def test_states_told_twice_change_nothing() -> None:
     """A line of the FIFO may repeat what a dump said."""
-    replay = Replay()
-    replay(MASTER, 5.0)
+    replay = played(MASTER, 5.0)
     since = replay.state.since
     replay(MASTER)
 
@@ -1791,9 +1688,7 @@ def test_all_who_have_yielded_at_once_return_one_by_one() -> None:
 
 def test_after_a_long_gap_a_master_counts_as_new() -> None:
     """Somebody may have taken over with good reason: the lower MAC does not insist."""
-    replay = Replay()
-    replay(MASTER, 60.0, LoopStalled(seconds=30.0), 1.0, announced(HIGHER_MAC), 1.0)
-
+    replay = played(MASTER, 60.0, LoopStalled(seconds=30.0), 1.0, announced(HIGHER_MAC), 1.0)
     assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
         replay(announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
     )
@@ -1814,10 +1709,10 @@ def test_a_loser_whose_rival_is_only_heard_announcing_now_goes_by_that() -> None
 
 def test_a_fast_backup_makes_nothing_of_answers() -> None:
     """It does not count adverts."""
-    replay = Replay(replace(CONTEXT, version=3, advert_interval=0.1, password=None))
-    replay(BACKUP, 1.0)
-
-    assert () == replay(replay.dump, 10.0)
+    replay = played(
+        BACKUP, 1.0, context=replace(CONTEXT, version=3, advert_interval=0.1, password=None)
+    )
+    assert () == replay(DUMP, 10.0)
 
 
 def test_a_fast_instance_that_is_held_tries_nothing() -> None:
@@ -1832,16 +1727,13 @@ def test_a_fast_instance_that_is_held_tries_nothing() -> None:
 
 def test_who_announces_less_than_twice_a_minute_is_no_contest() -> None:
     """Each time it is as if for the first time: a host that comes and goes."""
-    replay = Replay()
-    replay(MASTER, 60.0)
-
+    replay = played(MASTER, 60.0)
     assert [] == holds(replay(*every_second(announced(LOWER_MAC), 10, 40.0)))
 
 
 def test_a_lower_rank_that_falls_silent_is_not_looked_at_any_more() -> None:
     """Announcements go on, for its sake."""
-    replay = Replay()
-    replay(MASTER, 60.0, LOWER, 0.4, LOWER)
+    replay = played(MASTER, 60.0, LOWER, 0.4, LOWER)
     actions = replay(10.0)
 
     assert [] == holds(actions)
@@ -1853,9 +1745,9 @@ def test_a_trial_in_which_nothing_is_counted_ends_at_once() -> None:
     replay = outranked()
     while ContestOrder.BEGIN_TRIAL not in replay(HIGHER, 1.0):
         pass
-    replay(BACKUP, 0.02, replay.dump, 0.9, HIGHER, 0.4, HIGHER, 0.1)
+    replay(BACKUP, 0.02, DUMP, 0.9, HIGHER, 0.4, HIGHER, 0.1)
 
-    found = holds(replay(replay.dump, 0.3, replay.dump))
+    found = holds(replay(DUMP, 0.3, DUMP))
     assert [HoldReason.OUTRANKED] == [reason for reason, _ in found]
     assert replay.state.is_held
     assert 1 == replay.state.trials
@@ -1869,8 +1761,7 @@ def test_a_hold_needs_a_reason() -> None:
 
 def test_a_hold_ends_where_a_reload_says_that_rivals_are_only_reported() -> None:
     """And it does not come back, however long the rival is there."""
-    replay = Replay()
-    replay(MASTER, HIGHER, 0.5)
+    replay = played(MASTER, HIGHER, 0.5)
     assert replay.state.is_held
     context = replace(CONTEXT, is_resolving=False)
     assert (ContestOrder.RELEASE,) == replay(InstanceReconfigured(context=context))
@@ -1949,8 +1840,7 @@ def test_an_ipv6_unicast_stranger_is_told_of_as_one() -> None:
 
 def test_forged_senders_are_forgotten_for_newer_ones() -> None:
     """Every event looks at all that is remembered, and a flood names any number."""
-    replay = Replay()
-    replay(MASTER)
+    replay = played(MASTER)
     for number in range(500):
         mac = b"\x02\xaa\0\0" + number.to_bytes(2, "big")
         replay(AdvertSeen(advert=replace(LOWER.advert, source_mac=mac)))
@@ -1961,8 +1851,7 @@ def test_forged_senders_are_forgotten_for_newer_ones() -> None:
 
 def test_one_sender_may_advertise_under_every_id() -> None:
     """A node that groups addresses otherwise does; all of it is remembered."""
-    replay = Replay()
-    replay(MASTER)
+    replay = played(MASTER)
     for number in range(1, 256):
         replay(AdvertSeen(advert=replace(LOWER.advert, virtual_router_id=number)))
     assert 255 == len(replay.state.rivals)
@@ -1970,8 +1859,14 @@ def test_one_sender_may_advertise_under_every_id() -> None:
 
 def test_report_mode_says_once_that_a_successor_would_be_held() -> None:
     """And is silent for a minute, as always."""
-    replay = Replay(replace(CONTEXT, is_resolving=False))
-    replay(BACKUP, announced(LOWER_MAC), 0.5, announced(LOWER_MAC), 0.1)
+    replay = played(
+        BACKUP,
+        announced(LOWER_MAC),
+        0.5,
+        announced(LOWER_MAC),
+        0.1,
+        context=replace(CONTEXT, is_resolving=False),
+    )
     [would] = replay(MASTER)
     assert isinstance(would, ReportCause)
     assert would.would_hold
@@ -1986,8 +1881,7 @@ def test_report_mode_says_once_that_a_successor_would_be_held() -> None:
 )
 def test_a_gap_matters_by_its_length(gap: float, announces: int, is_new: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """Announce what may have been lost, and be the new one if somebody may have taken over."""
-    replay = Replay()
-    replay(MASTER, 60.0)
+    replay = played(MASTER, 60.0)
     begin = replay.now
     actions = replay(LoopStalled(seconds=gap), 3.0)
 
@@ -1997,9 +1891,7 @@ def test_a_gap_matters_by_its_length(gap: float, announces: int, is_new: bool) -
 
 def test_a_gap_of_a_backup_announces_nothing() -> None:
     """There is nothing that it holds."""
-    replay = Replay()
-    replay(BACKUP, 10.0)
-
+    replay = played(BACKUP, 10.0)
     assert ContestOrder.ANNOUNCE not in replay(LoopStalled(seconds=30.0), 10.0)
 
 
@@ -2007,11 +1899,11 @@ def test_a_backup_that_counts_goes_on_counting_beside_a_second_rival() -> None:
     """Two that advertise are no reason to ask more often."""
     replay = Replay()
     second = other(LOWER_MAC, 11, 100)
-    replay(BACKUP, 0.02, replay.dump)
+    replay(BACKUP, 0.02, DUMP)
     for _ in range(3):
         replay.received += 2
         replay(HIGHER, 0.01, second, 0.99)
-    replay(replay.dump, second, 0.01)
+    replay(DUMP, second, 0.01)
     actions: tuple[Action, ...] = ()
     for _ in range(3):
         actions += replay(HIGHER, 0.01, second, 0.99)
@@ -2021,8 +1913,7 @@ def test_a_backup_that_counts_goes_on_counting_beside_a_second_rival() -> None:
 
 def test_an_instance_that_stays_held_over_a_start_forgets_what_was_counted() -> None:
     """Who holds the address is remembered: there is no second holder for an election."""
-    replay = Replay()
-    replay(MASTER, 60.0, HIGHER, 0.6)
+    replay = played(MASTER, 60.0, HIGHER, 0.6)
     before = replay.state
     after = held.restarted(before)
     assert (True, True) == (before.is_held, after.is_held)
