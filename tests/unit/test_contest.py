@@ -63,6 +63,14 @@ BACKUP = StateEntered(state=VrrpState.BACKUP)
 FAULT = StateEntered(state=VrrpState.FAULT)
 TICK = ContestSign.DEADLINE_PASSED
 
+# What an instance is held for, and by which cause:
+HELD_OUTRANKED = [(HoldReason.OUTRANKED, CauseKind.FIREWALL)]
+HELD_OTHER_ID = [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)]
+HELD_UNYIELDING = [(HoldReason.UNYIELDING, CauseKind.UNHEARD)]
+HELD_ANNOUNCED = [(HoldReason.ANNOUNCED, CauseKind.STRANGER)]
+HELD_UNCOUNTED = [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)]
+HELD_OTHER_LIST = [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)]
+
 ADVERT = heard_advert(
     IPv4Address("10.0.0.12"), VIRTUAL, mac=HIGHER_MAC, authentication=1, password=b"OpenShif"
 )
@@ -158,7 +166,7 @@ def test_a_master_that_keepalived_does_not_step_down_for_a_higher_rank_yields() 
     replay = played(MASTER, 60.0)
     assert (ContestOrder.ASK_DUMP,) == replay(HIGHER, 0.25)
     assert () == replay(SERVES)
-    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.06))
+    assert HELD_OUTRANKED == holds(replay(0.06))
     assert replay.state.is_held
 
 
@@ -166,7 +174,7 @@ def test_without_an_answer_the_fifo_decides() -> None:
     """A keepalived that does not answer within 0.2 s more is taken at its last word."""
     replay = played(MASTER, 60.0)
     assert [] == holds(replay(HIGHER, 0.45))
-    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.1))
+    assert HELD_OUTRANKED == holds(replay(0.1))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +233,7 @@ def test_a_lower_rank_that_cannot_yield_is_yielded_to() -> None:
     replay = played(MASTER, 60.0)
     actions = replay(LOWER, 1.0, LOWER, 0.7)
 
-    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(actions)
+    assert HELD_UNYIELDING == holds(actions)
     assert () == replay(FAULT, *every_second(LOWER, 60))
 
 
@@ -234,32 +242,30 @@ def test_a_lower_rank_that_was_answered_has_less_time() -> None:
     replay = played(MASTER, 60.0)
     assert [] == holds(replay(LOWER, AdvertLeft(), 0.5, LOWER, AdvertLeft(), 0.5))
 
-    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(LOWER))
+    assert HELD_UNYIELDING == holds(replay(LOWER))
 
 
 def test_a_lower_rank_that_nothing_was_seen_leaving_for_has_more_time() -> None:
     """It may have been told late."""
     replay = played(MASTER, AdvertLeft(), 60.0)
     assert [] == holds(replay(LOWER, 1.0, LOWER, 0.6))
-    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(0.2))
+    assert HELD_UNYIELDING == holds(replay(0.2))
 
 
 @pytest.mark.parametrize(
     ("early", "expected"),
     [
         pytest.param(
-            [AdvertLeft(), 0.01, HIGHER, 0.02],
-            [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
-            id="the answer to our first advert",
+            [AdvertLeft(), 0.01, HIGHER, 0.02], HELD_OUTRANKED, id="the answer to our first advert"
         ),
         pytest.param(
             [AdvertLeft(), HIGHER, 0.01, AdvertLeft(), 0.02],
-            [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
+            HELD_OUTRANKED,
             id="the answer of one peer before our advert for the next",
         ),
         pytest.param(
             [AdvertLeft(), 0.4, AdvertLeft(), 0.01, HIGHER, 0.02],
-            [(HoldReason.OUTRANKED, CauseKind.FIREWALL)],
+            HELD_OUTRANKED,
             id="an advert from before, of which nothing came",
         ),
         pytest.param([HIGHER, 0.01, AdvertLeft(), 0.02], [], id="one before our first advert"),
@@ -287,7 +293,7 @@ def test_keepalived_that_answers_late_is_given_time_to_read_the_advert() -> None
     assert [] == holds(replay(0.8, DUMP, 2.0))
     mute = played(BACKUP, DUMP, MASTER, 60.0, HIGHER)
     assert [] == holds(mute(2.75))
-    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(mute(0.1))
+    assert HELD_OUTRANKED == holds(mute(0.1))
 
 
 def test_a_late_answer_says_nothing_of_an_advert_that_waits_beside_the_question() -> None:
@@ -297,7 +303,7 @@ def test_a_late_answer_says_nothing_of_an_advert_that_waits_beside_the_question(
     late = replay.serves()
     assert (ContestOrder.ASK_DUMP,) == replay(0.6, late)
     again = replay.serves()
-    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(0.5, again))
+    assert HELD_OUTRANKED == holds(replay(0.5, again))
     yielding = played(BACKUP, DUMP, MASTER, 60.0, HIGHER, 0.25)
     late = yielding.serves()
     assert [] == holds(yielding(0.6, late, BACKUP, 3.0))
@@ -306,7 +312,7 @@ def test_a_late_answer_says_nothing_of_an_advert_that_waits_beside_the_question(
 def test_what_keepalived_refuses_it_need_not_have_read() -> None:
     """Another id: it stays MASTER, and what says so late says it as well."""
     elsewhere = AdvertSeen(advert=ELSEWHERE)
-    expected = [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)]
+    expected = HELD_OTHER_ID
     replay = played(BACKUP, DUMP, MASTER, 60.0, elsewhere, 0.25)
     assert expected == holds(replay(0.15, replay.serves()))
     silent = played(BACKUP, DUMP, MASTER, 60.0, elsewhere)
@@ -317,7 +323,7 @@ def test_a_lower_rank_that_took_over_while_we_stood_still_has_a_master_down_time
     """It heard us until then. One that is busy goes on for a while, one that is deaf for good."""
     replay = played(MASTER, 60.0, LoopStalled(seconds=3.0), LOWER, AdvertLeft())
     assert [] == holds(replay(*every_second(LOWER, 3), 0.5))
-    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(LOWER))
+    assert HELD_UNYIELDING == holds(replay(LOWER))
 
 
 def test_a_lower_rank_whose_last_word_came_in_that_time_has_stepped_down() -> None:
@@ -362,7 +368,7 @@ def test_an_advert_counts_from_when_it_was_heard() -> None:
     assert [] == holds(replay(0.6, heard(LOWER, stepped_down), 2.0))
     unyielding = played(MASTER, 60.0, LOWER, 0.01, AdvertLeft(), 0.31, LOWER, 0.6)
     last = heard(LOWER, unyielding.now - 0.01)
-    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(unyielding(last))
+    assert HELD_UNYIELDING == holds(unyielding(last))
 
 
 def test_an_advert_from_before_the_promotion_challenges_nobody_when_it_is_read_late() -> None:
@@ -399,9 +405,7 @@ def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> No
     replay = Replay()
     assert [] == holds(replay(BACKUP, DUMP, elsewhere, 0.1, elsewhere, 0.4))
 
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(
-        replay(MASTER, 0.25, SERVES, 0.1)
-    )
+    assert HELD_OTHER_ID == holds(replay(MASTER, 0.25, SERVES, 0.1))
     late = played(BACKUP, DUMP, elsewhere, DOWN + 0.1, MASTER)
     assert [] == holds(late(0.25, SERVES, 1.5))
 
@@ -411,7 +415,7 @@ def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhi
     elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
     replay = Replay()
     assert [] == holds(replay(BACKUP, DUMP, elsewhere, DOWN - 0.1, MASTER, 0.25))
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(SERVES, 0.1))
+    assert HELD_OTHER_ID == holds(replay(SERVES, 0.1))
 
 
 ELSEWHERE = replace(ADVERT, virtual_router_id=12)
@@ -446,7 +450,7 @@ def test_a_master_whom_a_reload_gives_an_address_yields_to_who_has_it_under_its_
     replay = reloaded(ELSEWHERE)
 
     assert [] == holds(replay(0.25))
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(0.3))
+    assert HELD_OTHER_ID == holds(replay(0.3))
 
 
 def test_who_ranks_above_the_one_that_has_it_under_its_old_id_announces_at_once() -> None:
@@ -523,9 +527,7 @@ def test_a_master_whom_a_reload_gives_an_address_is_new_to_it() -> None:
     """Where only announcements of the holder are heard, the holder is the older one."""
     replay = reloaded()
 
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
-        replay(*every_second(announced(HIGHER_MAC), 3, pause=0.4))
-    )
+    assert HELD_ANNOUNCED == holds(replay(*every_second(announced(HIGHER_MAC), 3, pause=0.4)))
 
 
 def test_one_below_us_under_another_id_hears_announcements() -> None:
@@ -580,7 +582,7 @@ def test_who_succeeds_one_that_yielded_before_the_next_advert_yields_as_well() -
     replay(other(LOWER_MAC, 11, 200), 0.4, other(HIGHER_MAC, 12, 100), 0.3)
     replay(other(LOWER_MAC, 11, 0), 0.3)
 
-    assert [(HoldReason.UNYIELDING, CauseKind.UNHEARD)] == holds(replay(MASTER))
+    assert HELD_UNYIELDING == holds(replay(MASTER))
 
 
 @pytest.mark.parametrize(
@@ -640,9 +642,7 @@ def test_addresses_under_several_ids_are_several_rivals() -> None:
         advert=replace(ADVERT, virtual_router_id=12, addresses=(IPv4Address("10.0.0.6"),))
     )
     replay = played(MASTER, 60.0, context=context)
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(
-        replay(one, 0.1, other, 0.15, one, 0.1, other, 0.5)
-    )
+    assert HELD_OTHER_ID == holds(replay(one, 0.1, other, 0.15, one, 0.1, other, 0.5))
 
 
 # --- a backup that does not hear ----------------------------------------------------------------
@@ -660,7 +660,7 @@ def test_a_backup_whose_keepalived_does_not_count_adverts_yields_in_time() -> No
     assert [] == holds(replay(DUMP))
     assert (ContestOrder.ASK_DUMP,) == replay(0.31)
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(DUMP))
+    assert HELD_UNCOUNTED == holds(replay(DUMP))
     assert replay.now - began < 3 * CONTEXT.advert_interval
 
 
@@ -710,7 +710,7 @@ def test_a_list_that_differs_counts_and_is_refused_all_the_same() -> None:
     replay.received = 2
     replay.errors = {"addr_list_err": 2}
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(DUMP))
+    assert HELD_OTHER_LIST == holds(replay(DUMP))
 
 
 OTHER_LIST = AdvertSeen(advert=replace(ADVERT, addresses=(VIRTUAL, IPv4Address("10.0.0.6"))))
@@ -738,7 +738,7 @@ def test_a_master_that_was_reloaded_is_yielded_to_before_it_is_missed() -> None:
     replay.errors = {"addr_list_err": 2}
     assert ContestOrder.ASK_DUMP in replay(OTHER_LIST, 0.12)
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(DUMP))
+    assert HELD_OTHER_LIST == holds(replay(DUMP))
     assert replay.now - began < 2 * CONTEXT.advert_interval
 
 
@@ -754,7 +754,7 @@ def test_a_master_that_was_reloaded_before_it_was_seen_to_be_counted_is_yielded_
     replay.errors = {"addr_list_err": 2}
     assert ContestOrder.ASK_DUMP in replay(OTHER_LIST, 0.12)
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(DUMP))
+    assert HELD_OTHER_LIST == holds(replay(DUMP))
 
 
 def test_a_backup_that_counted_before_the_second_step_of_a_reload_yields_in_time() -> None:
@@ -765,7 +765,7 @@ def test_a_backup_that_counted_before_the_second_step_of_a_reload_yields_in_time
     replay.errors = {"addr_list_err": 1}
     assert ContestOrder.ASK_DUMP in replay(HIGHER, 0.12)  # the first advert that is refused
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)] == holds(replay(DUMP))
+    assert HELD_OTHER_LIST == holds(replay(DUMP))
 
 
 def test_a_backup_looks_soon_whether_a_keepalived_that_counts_anew_counts_a_rival() -> None:
@@ -776,7 +776,7 @@ def test_a_backup_looks_soon_whether_a_keepalived_that_counts_anew_counts_a_riva
     replay(DUMP, 0.9, HIGHER, 1.0)
     assert ContestOrder.ASK_DUMP in replay(HIGHER, 0.4)
 
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(DUMP))
+    assert HELD_UNCOUNTED == holds(replay(DUMP))
 
 
 def test_a_late_answer_says_nothing_of_what_a_backup_has_yet_to_count() -> None:
@@ -785,7 +785,7 @@ def test_a_late_answer_says_nothing_of_what_a_backup_has_yet_to_count() -> None:
     assert (ContestOrder.ASK_DUMP,) == deaf(0.45)
     late = deaf.dump()
     assert (ContestOrder.ASK_DUMP,) == deaf(0.2, late)
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(deaf(DUMP))
+    assert HELD_UNCOUNTED == holds(deaf(DUMP))
     counts = played(BACKUP, 0.02, DUMP, 0.9, HIGHER, 1.0, HIGHER, 0.45)
     late = counts.dump()
     counts(0.2, late)
@@ -801,7 +801,7 @@ def test_a_late_answer_to_a_question_from_before_the_last_one_shows_nothing() ->
     deaf(0.1)
     second = deaf.dump()
     assert [] == holds(deaf(0.2, first, second, 0.05))
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(deaf(DUMP))
+    assert HELD_UNCOUNTED == holds(deaf(DUMP))
 
 
 def test_what_a_starved_agent_reads_late_has_time_to_be_counted_from_then_on() -> None:
@@ -810,7 +810,7 @@ def test_what_a_starved_agent_reads_late_has_time_to_be_counted_from_then_on() -
     for age in (1.5, 0.5):
         replay(replace(HIGHER, heard_at=replay.now - age))
     assert [] == holds(replay(0.1, DUMP))
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == holds(replay(0.3, DUMP))
+    assert HELD_UNCOUNTED == holds(replay(0.3, DUMP))
 
 
 def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> None:
@@ -823,7 +823,7 @@ def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> 
     assert ContestOrder.ASK_DUMP in replay(0.9, stranger, 0.12)
 
     found = holds(replay(DUMP, 0.3, DUMP))
-    assert [(HoldReason.UNCOUNTED, CauseKind.FIREWALL)] == found
+    assert HELD_UNCOUNTED == found
 
 
 def test_one_refused_advert_is_not_enough_where_adverts_look_right() -> None:
@@ -885,9 +885,7 @@ def test_who_has_just_become_master_yields_to_an_older_one() -> None:
     replay = played(BACKUP, announced(HIGHER_MAC), 10.0, announced(HIGHER_MAC), 1.0, MASTER, 0.1)
     assert [] == holds(replay(announced(HIGHER_MAC)))
 
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
-        replay(0.4, announced(HIGHER_MAC))
-    )
+    assert HELD_ANNOUNCED == holds(replay(0.4, announced(HIGHER_MAC)))
 
 
 def stages(rival: bytes, replay: Replay) -> int:
@@ -930,15 +928,13 @@ def test_a_stranger_who_announces_every_second_is_yielded_to_after_two(rival: by
     """Time counts, not how often he announces: he may do it as he likes."""
     replay = played(MASTER, 60.0, announced(rival))
     assert [] == holds(replay(1.0, announced(rival)))
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(1.0, announced(rival)))
+    assert HELD_ANNOUNCED == holds(replay(1.0, announced(rival)))
 
 
 def test_the_second_burst_of_plain_keepalived_is_enough() -> None:
     """It comes after five seconds, and is the last one."""
     replay = played(MASTER, 60.0, announced(HIGHER_MAC))
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
-        replay(5.0, announced(HIGHER_MAC))
-    )
+    assert HELD_ANNOUNCED == holds(replay(5.0, announced(HIGHER_MAC)))
 
 
 def test_who_announces_too_rarely_for_a_contest_is_yielded_to_at_the_third_return() -> None:
@@ -946,7 +942,7 @@ def test_who_announces_too_rarely_for_a_contest_is_yielded_to_at_the_third_retur
     replay = played(MASTER, 60.0, announced(HIGHER_MAC))
     actions = [holds(replay(10.0, announced(HIGHER_MAC))) for _ in range(3)]
 
-    assert [[], [], [(HoldReason.ANNOUNCED, CauseKind.STRANGER)]] == actions
+    assert [[], [], HELD_ANNOUNCED] == actions
 
 
 def test_a_rival_that_returns_after_a_loss_begins_anew() -> None:
@@ -962,7 +958,7 @@ def test_who_becomes_master_in_the_midst_of_a_contest_yields_at_once() -> None:
     replay(announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.2)
     assert [] == holds(replay(LEAVING, 0.05))
 
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(MASTER))
+    assert HELD_ANNOUNCED == holds(replay(MASTER))
 
 
 @pytest.mark.parametrize(
@@ -1044,9 +1040,7 @@ def test_a_released_loser_yields_again_before_it_becomes_master() -> None:
     replay = lost_by_announcements()
     replay(4.0)
 
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
-        replay(BACKUP, 1.0, announced(LOWER_MAC))
-    )
+    assert HELD_ANNOUNCED == holds(replay(BACKUP, 1.0, announced(LOWER_MAC)))
 
 
 def test_who_announces_too_seldom_ends_the_changes_as_well() -> None:
@@ -1085,7 +1079,7 @@ def test_a_simultaneous_promotion_is_noticed_though_told_late() -> None:
     """His announcements came while keepalived's line was on its way."""
     replay = played(BACKUP, 3.5, announced(LOWER_MAC), 0.05)
     assert ContestOrder.ANNOUNCE in replay(MASTER)
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(replay(1.0, announced(LOWER_MAC)))
+    assert HELD_ANNOUNCED == holds(replay(1.0, announced(LOWER_MAC)))
 
 
 # --- held ---------------------------------------------------------------------------------------
@@ -1437,7 +1431,7 @@ def test_a_hold_that_came_too_late_is_set_once_more() -> None:
     """keepalived became MASTER while the hold file was being written."""
     replay = outranked()
 
-    assert [(HoldReason.OUTRANKED, CauseKind.FIREWALL)] == holds(replay(MASTER))
+    assert HELD_OUTRANKED == holds(replay(MASTER))
 
 
 def test_rivals_are_remembered_within_limits() -> None:
@@ -1582,7 +1576,7 @@ def test_a_contest_goes_on_when_what_surrounds_the_instance_changes(
     replay = reloaded(ELSEWHERE)
     replay(0.2, InstanceReconfigured(context=replace(CONTEXT, **around)))
 
-    assert [(HoldReason.OUTRANKED, CauseKind.ROUTER_ID)] == holds(replay(0.35))
+    assert HELD_OTHER_ID == holds(replay(0.35))
 
 
 def test_what_was_taken_for_a_rival_by_an_address_of_ours_is_none() -> None:
@@ -1689,9 +1683,7 @@ def test_all_who_have_yielded_at_once_return_one_by_one() -> None:
 def test_after_a_long_gap_a_master_counts_as_new() -> None:
     """Somebody may have taken over with good reason: the lower MAC does not insist."""
     replay = played(MASTER, 60.0, LoopStalled(seconds=30.0), 1.0, announced(HIGHER_MAC), 1.0)
-    assert [(HoldReason.ANNOUNCED, CauseKind.STRANGER)] == holds(
-        replay(announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC))
-    )
+    assert HELD_ANNOUNCED == holds(replay(announced(HIGHER_MAC), 1.0, announced(HIGHER_MAC)))
 
 
 def test_a_loser_whose_rival_is_only_heard_announcing_now_goes_by_that() -> None:
