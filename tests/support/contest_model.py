@@ -423,6 +423,11 @@ class World:
         self.history: list[tuple[float, frozenset[int]]] = []
         self.nodes = [Node(self, index, setup) for index, setup in enumerate(setups)]
 
+    def start(self) -> None:
+        """Start all nodes."""
+        for node in self.nodes:
+            node.start()
+
     # --- time
 
     def schedule(
