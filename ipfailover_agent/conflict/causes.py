@@ -301,12 +301,13 @@ def carp_speaker(carp: Carp) -> str:
     return f"{carp.source} ({CARP_DEVICE}) uses router id {carp.router_id} as its vhid"
 
 
-def own_echo(source: str, mac: bytes) -> Cause:
+def own_echo(advert: Advert) -> Cause:
     """Return the cause for a frame that equals one of this node's own."""
+    mac = mac_text(advert.source_mac)
     return Cause(
         CauseKind.OWN_ECHO,
-        mac_text(mac),
-        f"what {source} sends comes back to this node with {mac_text(mac)}"
+        mac,
+        f"what {advert.source} sends comes back to this node with {mac}"
         " (a loop, a bond or a mirror port), or another host uses an address of this node",
     )
 

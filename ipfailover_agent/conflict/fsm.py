@@ -85,26 +85,8 @@ from typing import TYPE_CHECKING, assert_never
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict import backup, causes, contexts, evidence, held, master
-from ipfailover_agent.conflict.state import (
-    NEVER,
-    POLICY,
-    UNPLANNED,
-    AdvertCount,
-    AdvertLeft,
-    AdvertSeen,
-    AnnouncementSeen,
-    Contest,
-    ContestOrder,
-    ContestPhase,
-    ContestSign,
-    DumpAnswered,
-    HoldReason,
-    InstanceReconfigured,
-    LoopStalled,
-    ReportCause,
-    Rival,
-    StateEntered,
-)
+from ipfailover_agent.conflict import state as conflict
+from ipfailover_agent.conflict.state import POLICY, Contest, ContestOrder, ContestPhase, HoldReason
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
@@ -117,33 +99,33 @@ def step(state: Contest, event: Event, now: float) -> Step:
     """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
     actions: tuple[Action, ...] = ()
     match event:
-        case StateEntered(state=entered):
-            state, actions = _on_state(state, entered, now)
-        case AdvertSeen(advert=advert):
+        case VrrpState():
+            state, actions = _on_state(state, event, now)
+        case conflict.AdvertSeen(advert=advert):
             heard_at = min(now, event.heard_at)
             if (routine := backup.on_routine(state, advert, heard_at, now)) is not None:
                 return routine, ()
             state, actions = _on_advert(state, event, heard_at, now)
-        case AnnouncementSeen():
+        case conflict.AnnouncementSeen():
             state, actions = _on_announcement(state, event, min(now, event.heard_at))
-        case AdvertLeft(heard_at=heard_at):
+        case conflict.AdvertLeft(heard_at=heard_at):
             rules = backup if state.state is VrrpState.BACKUP else master
             state = rules.on_left(state, min(now, heard_at))
-        case DumpAnswered():
+        case conflict.DumpAnswered():
             state, actions = _on_dump(state, event, now)
-        case LoopStalled(seconds=seconds):
+        case conflict.LoopStalled(seconds=seconds):
             state = _on_stall(state, seconds, now)
-        case InstanceReconfigured():
+        case conflict.InstanceReconfigured():
             state, actions = _on_context(state, event, now)
-        case ContestSign.NOT_LEAVING:
+        case conflict.ContestSign.NOT_LEAVING:
             state = master.on_not_leaving(state, now)
-        case ContestSign.DEADLINE_PASSED:
+        case conflict.ContestSign.DEADLINE_PASSED:
             pass
         case _:
             assert_never(event)
     state, more = _judge(state, now)
     due = min(_deadlines(state, now))
-    deadline = None if due == UNPLANNED else due
+    deadline = None if due == conflict.UNPLANNED else due
     if deadline != state.deadline:
         state = replace(state, deadline=deadline)
     return state, actions + more
@@ -156,7 +138,7 @@ def _judge(state: Contest, now: float) -> Step:
     actions: tuple[Action, ...] = ()
     if now >= state.announce_at:
         is_serving = state.state is VrrpState.MASTER
-        state = replace(state, announce_at=UNPLANNED, announced_at=now)
+        state = replace(state, announce_at=conflict.UNPLANNED, announced_at=now)
         actions = (ContestOrder.ANNOUNCE,) if is_serving else ()
     if state.phase is ContestPhase.HELD:
         state, more = held.judge_held(state, now)
@@ -197,11 +179,11 @@ def _on_state(state: Contest, entered: VrrpState, now: float) -> Step:
         state=entered,
         since=now,
         rivals=rivals,
-        count=AdvertCount(),
+        count=conflict.AdvertCount(),
         dump_at=None,
-        announce_at=UNPLANNED,
+        announce_at=conflict.UNPLANNED,
         fresh_until=None,
-        left_at=NEVER,
+        left_at=conflict.NEVER,
     )
     match entered:
         case VrrpState.BACKUP if state.watches_counters:
@@ -218,7 +200,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float) -> Step:
             return state, ()
 
 
-def _on_dump(state: Contest, answer: DumpAnswered, now: float) -> Step:
+def _on_dump(state: Contest, answer: conflict.DumpAnswered, now: float) -> Step:
     state = evidence.believe(state, answer, now)
     if (
         state.state is VrrpState.MASTER
@@ -242,8 +224,8 @@ def _on_stall(state: Contest, gap: float, now: float) -> Contest:
         state,
         rivals=tuple(each.shifted(gap, now) for each in state.rivals),
         alive_until=state.alive_until + gap,
-        count=AdvertCount(),
-        left_at=NEVER,
+        count=conflict.AdvertCount(),
+        left_at=conflict.NEVER,
         blind_at=now,
     )
     if state.phase is ContestPhase.HELD:
@@ -266,32 +248,35 @@ def _on_stall(state: Contest, gap: float, now: float) -> Contest:
 # --- other nodes --------------------------------------------------------------------------------
 
 
-def _on_advert(state: Contest, event: AdvertSeen, now: float, read_at: float) -> Step:
+def _on_advert(state: Contest, event: conflict.AdvertSeen, now: float, read_at: float) -> Step:
     """Return the state after a received advert, and the reports about it.
 
     ``now`` is when the kernel received the advert, ``read_at`` when the agent reads it.
     """
     advert, context = event.advert, state.context
     if context.is_own_advert(advert):
-        return state, (ReportCause(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
+        return state, (conflict.ReportCause(cause=causes.own_echo(advert)),)
     if not contexts.is_from_segment(advert, context.unicast_peers):
-        return state, (ReportCause(cause=causes.routed(advert, event.outlook)),)
-    known = state.rival(advert.source_mac, advert.virtual_router_id)
+        return state, (conflict.ReportCause(cause=causes.routed(advert, event.outlook)),)
+    mac, router_id = advert.source_mac, advert.virtual_router_id
+    known = state.rival(mac, router_id)
     if not advert.priority:
         if known is not None:
             state = evidence.note_defiance(state, known, now)
         if known is not None and known.challenged_at is not None:
             # The rival was MASTER too, and clients may have taken its announcements for the last.
             state = replace(state, announce_at=now)
-        return evidence.forget(state, advert.source_mac, advert.virtual_router_id, now), ()
+        return evidence.forget(state, mac, router_id, now), ()
     if not context.is_claimed_by(advert):
         state = evidence.disclaimed(state, known, now)
-        if advert.virtual_router_id != context.virtual_router_id:
+        if router_id != context.virtual_router_id:
             return state, ()
         cause = causes.id_clash([advert], context.router_ids, event.seen_ids, event.outlook)
-        return state, (ReportCause(cause=cause),)
+        return state, (conflict.ReportCause(cause=cause),)
     if known is None:
-        known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
+        known = conflict.Rival(
+            mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now
+        )
     elif now - known.left_at < POLICY.leaving:
         return state, ()
     was_in_sight = known.advertises(context, now)
@@ -321,14 +306,14 @@ def _on_advert(state: Contest, event: AdvertSeen, now: float, read_at: float) ->
     return state, ()
 
 
-def _on_announcement(state: Contest, event: AnnouncementSeen, now: float) -> Step:
+def _on_announcement(state: Contest, event: conflict.AnnouncementSeen, now: float) -> Step:
     context, announcement = state.context, event.announcement
     mac = announcement.announced_mac
     if context.is_own(mac) or context.is_own(announcement.source_mac):
         return state, ()
     if not context.holds(announcement.address):
         return state, ()
-    rival = state.rival(mac, None) or Rival(mac=mac, first_seen=now)
+    rival = state.rival(mac, None) or conflict.Rival(mac=mac, first_seen=now)
     if now - rival.left_at < POLICY.leaving:
         return state, ()
     # More than keepalived takes for its second burst, 5 s at the default timing; less than a loser
@@ -365,7 +350,7 @@ def _on_announcement(state: Contest, event: AnnouncementSeen, now: float) -> Ste
 # --- the configuration --------------------------------------------------------------------------
 
 
-def _on_context(state: Contest, event: InstanceReconfigured, now: float) -> Step:
+def _on_context(state: Contest, event: conflict.InstanceReconfigured, now: float) -> Step:
     """Apply another configuration, or other MACs or addresses of this host, without a new contest.
 
     Under another MAC than before a MASTER announces, and more than once: a switch may not forward
@@ -391,7 +376,7 @@ def _on_context(state: Contest, event: InstanceReconfigured, now: float) -> Step
     return state, actions
 
 
-def _on_reconfigured(state: Contest, event: InstanceReconfigured, now: float) -> Step:
+def _on_reconfigured(state: Contest, event: conflict.InstanceReconfigured, now: float) -> Step:
     """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not.
 
     A node that claims the addresses under another id is a rival already. A MASTER that gets an
@@ -420,7 +405,7 @@ def _on_reconfigured(state: Contest, event: InstanceReconfigured, now: float) ->
         since=since,
         rivals=rivals,
         alive_until=now + context.master_down_interval,
-        count=AdvertCount(),
+        count=conflict.AdvertCount(),
         dump_at=dump_at,
     )
     # By then an advert has shown whether its sender has the same configuration.

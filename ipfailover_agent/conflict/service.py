@@ -277,7 +277,7 @@ class Contests(Service):
             if name not in self._states:
                 self._states[name] = Contest(context=context, rivals=rivals)
                 if name in self._entered:  # the wire was not watched at the transition
-                    self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
+                    self._feed(name, self._entered[name], now)
             elif context != self._states[name].context:
                 reconfigured = conflict.InstanceReconfigured(context=context, rivals=rivals)
                 self._feed(name, reconfigured, now)
@@ -462,7 +462,7 @@ class Contests(Service):
         if state is VrrpState.FAULT:
             self.readable()  # keepalived may have sent priority 0 itself
         self._farewells.entered(name, state, now, self._listener.wire)
-        self._feed(name, conflict.StateEntered(state=state), now)
+        self._feed(name, state, now)
 
     def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Note keepalived's answer to a question of ``asked_at``."""

@@ -126,14 +126,9 @@ UNPLANNED: Final = math.inf
 
 
 # --- events -------------------------------------------------------------------------------------
+# That keepalived reports a state of the instance is the state itself.
 # What came by the wire has in ``heard_at`` when the kernel received it, never later than now: on a
 # node that stood still, or is starved, long before the agent reads it.
-
-
-class StateEntered(Struct, frozen=True, kw_only=True):
-    """keepalived reports that the instance has entered a state."""
-
-    state: VrrpState
 
 
 class AdvertSeen(Struct, frozen=True, kw_only=True):
@@ -204,7 +199,7 @@ class ContestSign(enum.Enum):
 
 
 Event = (
-    StateEntered
+    VrrpState
     | AdvertSeen
     | AnnouncementSeen
     | AdvertLeft

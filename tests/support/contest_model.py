@@ -32,7 +32,6 @@ from ipfailover_agent.conflict.state import (
     Event,
     HoldInstance,
     LoopStalled,
-    StateEntered,
 )
 from ipfailover_agent.keepalived.dump import VrrpStatistics
 from ipfailover_agent.model import PreemptionMode, VrrpState
@@ -179,11 +178,7 @@ class Node:
             if self.setup.has_agent:
                 self.routine(self.timer)
                 self.after(LEAVING, self.look, is_agent=True)
-        self.after(
-            self.world.random.uniform(0, 0.05),
-            lambda: self.hear(StateEntered(state=state)),
-            is_agent=True,
-        )
+        self.after(self.world.random.uniform(0, 0.05), lambda: self.hear(state), is_agent=True)
 
     def routine(self, timer: int) -> None:
         """Announce every ten seconds while MASTER."""
@@ -341,7 +336,7 @@ class Node:
         for event in unread:
             self.tell(event)
 
-    def hear(self, word: StateEntered | DumpAnswered) -> None:
+    def hear(self, word: VrrpState | DumpAnswered) -> None:
         """Give the contest keepalived's word; what waits to be read came before it."""
         self.read()
         self.tell(word)

@@ -33,7 +33,6 @@ from ipfailover_agent.conflict.state import (
     LoopStalled,
     ReportCause,
     Rival,
-    StateEntered,
 )
 from ipfailover_agent.keepalived.dump import VrrpStatistics
 from ipfailover_agent.model import Family, VrrpState
@@ -60,9 +59,9 @@ CONTEXT = ContestContext(
     password=b"OpenShif",
 )
 DOWN = CONTEXT.master_down_interval
-MASTER = StateEntered(state=VrrpState.MASTER)
-BACKUP = StateEntered(state=VrrpState.BACKUP)
-FAULT = StateEntered(state=VrrpState.FAULT)
+MASTER = VrrpState.MASTER
+BACKUP = VrrpState.BACKUP
+FAULT = VrrpState.FAULT
 TICK = ContestSign.DEADLINE_PASSED
 
 # What an instance is held for, and by which cause:
@@ -1341,13 +1340,13 @@ def test_a_reload_looks_anew() -> None:
 
 
 @pytest.mark.parametrize("state", [FAULT, BACKUP], ids=["held", "in a trial"])
-def test_an_id_that_gets_other_addresses_is_let_go_at_once(state: StateEntered) -> None:
+def test_an_id_that_gets_other_addresses_is_let_go_at_once(state: VrrpState) -> None:
     """What one address was held for must not take another one away."""
     replay = outranked()
     replay(HIGHER, state)
     moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),))
     assert (ContestOrder.RELEASE,) == replay(InstanceReconfigured(context=moved))[:1]
-    assert (ContestPhase.WATCHING, state.state) == (replay.state.phase, replay.state.state)
+    assert (ContestPhase.WATCHING, state) == (replay.state.phase, replay.state.state)
     assert () == tuple(
         each for each in replay(*every_second(HIGHER, 4)) if isinstance(each, HoldInstance)
     )
@@ -1364,7 +1363,7 @@ def test_an_address_that_is_excluded_now_is_still_the_same() -> None:
 def test_an_end_of_the_instance_is_an_end_of_the_hold() -> None:
     """Its successor begins unheld."""
     replay = outranked()
-    assert (ContestOrder.RELEASE,) == replay(StateEntered(state=VrrpState.STOP))
+    assert (ContestOrder.RELEASE,) == replay(VrrpState.STOP)
     assert Contest(context=CONTEXT, state=VrrpState.STOP, since=replay.now) == replay.state
 
 
@@ -1481,7 +1480,7 @@ def test_a_master_announces_at_once_under_another_mac() -> None:
     ],
 )
 def test_other_macs_of_this_host_are_no_reason_to_announce(
-    state: StateEntered, context: ContestContext
+    state: VrrpState, context: ContestContext
 ) -> None:
     """Who holds nothing has nothing to say."""
     replay = played(state, 60.0)
