@@ -46,16 +46,6 @@ def is_advertising(state: Contest, mac: bytes, now: float) -> bool:
     return any(each.mac == mac and each.advertises(state.context, now) for each in state.rivals)
 
 
-def is_challenge(rival: Rival, begin: float, context: ContestContext, now: float) -> bool:
-    """Return whether a challenge by a rival's adverts, which began then, still stands.
-
-    A rival that ranks above this instance was there when the challenge began, and that decides:
-    it may be kept from advertising for as long as it takes to yield to it. A rival of lower rank
-    has to be there now.
-    """
-    return rival.advertises(context, begin if rival.outranks(context) else now)
-
-
 def is_other_id_below(context: ContestContext, rival: Rival) -> bool:
     """Return whether a rival has this instance's addresses under another id, and must yield."""
     return rival.router_id != context.virtual_router_id and not rival.outranks(context)

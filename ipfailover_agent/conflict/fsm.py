@@ -140,17 +140,10 @@ def _judge(state: Contest, now: float) -> Step:
         is_serving = state.state is VrrpState.MASTER
         state = replace(state, announce_at=conflict.UNPLANNED, announced_at=now)
         actions = (ContestOrder.ANNOUNCE,) if is_serving else ()
-    if state.phase is ContestPhase.HELD:
-        state, more = held.judge_held(state, now)
+    for judge in (held.judge, master.judge, backup.judge):
+        state, more = judge(state, now)
         actions += more
-    elif state.phase is ContestPhase.TRIAL:
-        state, more = held.judge_trial(state, now)
-        actions += more
-    if state.phase is ContestPhase.WATCHING and state.state is VrrpState.MASTER:
-        state, more = master.judge(state, now)
-        actions += more
-    state, more = backup.judge(state, now)
-    return state, actions + more
+    return state, actions
 
 
 def _deadlines(state: Contest, now: float) -> Iterator[float]:

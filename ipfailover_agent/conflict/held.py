@@ -102,12 +102,24 @@ def restarted(state: Contest) -> Contest:
 # --- what is due --------------------------------------------------------------------------------
 
 
-def judge_held(state: Contest, now: float) -> Step:
-    """End the hold once no rival lives; try without it where keepalived may count the rival."""
+def judge(state: Contest, now: float) -> Step:
+    """End the hold once no rival lives; try without it where keepalived may count the rival.
+
+    A trial ends when it has lasted long enough, or has made this instance MASTER.
+    """
+    is_trial = state.phase is ContestPhase.TRIAL
+    if state.phase is ContestPhase.WATCHING:
+        return state, ()
+    if is_trial and now < state.trial_at and state.state is not VrrpState.MASTER:
+        return state, ()
     if now >= alive_until(state, now):
+        if is_trial:
+            return calm(state, now), (ContestOrder.END_TRIAL,)
         is_blind = state.reason is HoldReason.ANNOUNCED
         blind_until = now + POLICY.fresh_for if is_blind else NEVER
         return replace(calm(state, now), blind_until=blind_until), (ContestOrder.RELEASE,)
+    if is_trial:
+        return _resume(state, now)
     if now < state.trial_at:
         return state, ()
     if not _may_try(state, now):
@@ -115,15 +127,6 @@ def judge_held(state: Contest, now: float) -> Step:
     lasts = POLICY.trial_adverts * state.context.advert_interval
     state = replace(state, phase=ContestPhase.TRIAL, trial_at=now + lasts, count=AdvertCount())
     return state, (ContestOrder.BEGIN_TRIAL,)
-
-
-def judge_trial(state: Contest, now: float) -> Step:
-    """End a trial that has lasted long enough, or that made this instance MASTER."""
-    if now < state.trial_at and state.state is not VrrpState.MASTER:
-        return state, ()
-    if now >= alive_until(state, now):
-        return calm(state, now), (ContestOrder.END_TRIAL,)
-    return _resume(state, now)
 
 
 def alive_until(state: Contest, now: float) -> float:

@@ -203,25 +203,37 @@ def on_left(state: Contest, heard_at: float) -> Contest:
 
 def judge(state: Contest, now: float) -> Step:
     """Yield to a rival that has had its time to step down; announce where that is due."""
-    context = state.context
     actions: tuple[Action, ...] = ()
-    for rival in state.rivals:
-        advert, begin = rival.advert, rival.challenged_at
-        if advert is None or begin is None or state.is_muted(now):
-            continue
-        if not evidence.is_challenge(rival, begin, context, now):
-            continue
-        if rival.outranks(context):
+    if state.state is not VrrpState.MASTER or state.phase is not ContestPhase.WATCHING:
+        return state, actions
+    for rival, advert, begin in _challenges(state, now):
+        if state.is_muted(now):
+            break
+        if rival.outranks(state.context):
             state, more = _judge_outranked(state, advert, begin, now)
         else:
-            state, more = _judge_lower(state, rival, advert, now)
+            state, more = _judge_lower(state, rival, advert, begin, now)
         actions += more
         if state.phase is not ContestPhase.WATCHING:
             return state, actions
-    due = state.next_announcement(now)
-    if due is not None and now >= due:
+    if now >= state.next_announcement(now):
         state, actions = replace(state, announced_at=now), (*actions, ContestOrder.ANNOUNCE)
     return state, actions
+
+
+def _challenges(state: Contest, now: float) -> Iterator[tuple[Rival, Advert, float]]:
+    """Yield the rivals whose adverts challenge this instance, the newest one, and since when.
+
+    A rival that ranks above this instance was there when the challenge began, and that decides:
+    it may be kept from advertising for as long as it takes to yield to it. A rival of lower rank
+    has to be there now.
+    """
+    for rival in state.rivals:
+        advert, begin = rival.advert, rival.challenged_at
+        if advert is not None and begin is not None:
+            there_at = begin if rival.outranks(state.context) else now
+            if rival.advertises(state.context, there_at):
+                yield rival, advert, begin
 
 
 def _judge_outranked(state: Contest, advert: Advert, begin: float, now: float) -> Step:
@@ -239,8 +251,8 @@ def _judge_outranked(state: Contest, advert: Advert, begin: float, now: float) -
     return state, actions + more
 
 
-def _judge_lower(state: Contest, rival: Rival, advert: Advert, now: float) -> Step:
-    context, begin = state.context, rival.challenged_at or now
+def _judge_lower(state: Contest, rival: Rival, advert: Advert, begin: float, now: float) -> Step:
+    context = state.context
     cause = causes.unheard(advert, context)
     actions: tuple[Action, ...] = ()
     if not rival.is_reported and rival.advert_at >= begin + POLICY.confirm:
@@ -253,7 +265,7 @@ def _judge_lower(state: Contest, rival: Rival, advert: Advert, now: float) -> St
         state = replace(state, fresh_until=rival.advert_at + POLICY.fresh_for)
     if (
         rival.advert_at < state.exempt_until
-        or not _is_unyielding(rival, context, now)
+        or not _is_unyielding(rival, begin, context, now)
         or not rival.is_reported  # one advert proves nothing
         or not evidence.is_recent(rival, context, now)
     ):
@@ -262,16 +274,15 @@ def _judge_lower(state: Contest, rival: Rival, advert: Advert, now: float) -> St
     return state, actions + more
 
 
-def _is_unyielding(rival: Rival, context: ContestContext, now: float) -> bool:
+def _is_unyielding(rival: Rival, begin: float, context: ContestContext, now: float) -> bool:
     """Return whether a lower rank that is challenged had time to step down, and did not.
 
     keepalived advertises once more as it steps down, and may be late: that is no sign of it.
     """
-    advert_at, begin = rival.advert_at, rival.challenged_at or now
-    if rival.answered_at is not None and advert_at >= rival.answered_at + POLICY.answer:
+    if rival.answered_at is not None and rival.advert_at >= rival.answered_at + POLICY.answer:
         return True
     is_over = now >= begin + _yield_timeout(context)
-    return is_over and advert_at >= begin + POLICY.answer
+    return is_over and rival.advert_at >= begin + POLICY.answer
 
 
 def _yield_timeout(context: ContestContext) -> float:
@@ -303,24 +314,15 @@ def _has_to_ask(state: Contest, advert: Advert, ask_at: float) -> bool:
 
 def deadlines(state: Contest, now: float) -> Iterator[float]:
     """Yield when :func:`judge` may have something to do."""
-    announcement = state.next_announcement(now)
-    if announcement is not None:
-        yield announcement
-    for rival in state.rivals:
-        due = _challenge_due(state, rival, now)
-        if due is not None:
-            yield max(due, state.not_before)
-
-
-def _challenge_due(state: Contest, rival: Rival, now: float) -> float | None:
-    context = state.context
-    begin, advert = rival.challenged_at, rival.advert
-    if begin is None or advert is None or not evidence.is_challenge(rival, begin, context, now):
-        return None
-    if not rival.outranks(context):
-        due = begin + _yield_timeout(context)
-        return due if now < due else None
-    ask_at, decide_at = begin + POLICY.confirm - POLICY.dump_lead, begin + POLICY.confirm
-    if _has_to_ask(state, advert, ask_at):
-        return ask_at
-    return decide_at if now < decide_at else decide_at + _dump_timeout(state, advert)
+    yield state.next_announcement(now)
+    for rival, advert, begin in _challenges(state, now):
+        decide_at = begin + POLICY.confirm
+        if not rival.outranks(state.context):
+            due = begin + _yield_timeout(state.context)
+            if now >= due:
+                continue
+        elif _has_to_ask(state, advert, decide_at - POLICY.dump_lead):
+            due = decide_at - POLICY.dump_lead
+        else:
+            due = decide_at if now < decide_at else decide_at + _dump_timeout(state, advert)
+        yield max(due, state.not_before)

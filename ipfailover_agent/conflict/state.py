@@ -472,10 +472,10 @@ class Contest(Struct, frozen=True, kw_only=True):
         fresh_until = max(now + POLICY.fresh_for, until)
         return replace(self, burst_until=until, fresh_until=fresh_until)
 
-    def next_announcement(self, now: float) -> float | None:
-        """Return when a MASTER whose addresses are or were disputed announces next."""
+    def next_announcement(self, now: float) -> float:
+        """Return when a MASTER announces next: UNPLANNED unless its addresses were disputed."""
         if self.fresh_until is None:
-            return None
+            return UNPLANNED
         if self.announced_at is None:
             return now
         wanted = POLICY.defend_interval if now < self.fresh_until else POLICY.slow_announce
