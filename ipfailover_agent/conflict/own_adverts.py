@@ -110,11 +110,8 @@ class OwnAdvertMonitor:
         is_first = reached_at < since - _EARLIER
         partly_at = since + FIRST if is_first else max(since, reached_at) + timeout
         silent_at = max(since, left_at) + timeout
-        again_at = now + max(interval, SILENT_LEAST)
-        if now < partly_at:
-            again_at = min(again_at, partly_at)
-        if now < silent_at:
-            again_at = min(again_at, silent_at)
+        moments = partly_at, silent_at, now + max(interval, SILENT_LEAST)
+        again_at = min(each for each in moments if now < each)
         return MasterLook(
             is_partial=now >= partly_at, is_silent=now >= silent_at, again_at=again_at
         )

@@ -50,7 +50,6 @@ class Leases(Service):
         self._interface = ""
         self._held: frozenset[IPAddress] = frozenset()
         self._leased: frozenset[IPAddress] = frozenset()  # by the last renewal
-        self._renewed: tuple[HeldAddress, ...] = ()  # likewise
         # The last dump, what was wanted of it, on which interface, and what that was.
         self._chosen: tuple[_Held, frozenset[IPAddress], int, _Held] = ((), frozenset(), 0, ())
         self._left: frozenset[IPAddress] = frozenset()
@@ -223,9 +222,7 @@ class Leases(Service):
         if found and not renewed:  # some may just have been removed
             self._tell("cannot renew: the kernel refuses")
             return False
-        if found is not self._renewed:
-            self._renewed = found
-            self._leased = frozenset(each.address.address for each in found)
+        self._leased = frozenset(each.address.address for each in found)
         return True
 
     def present(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress] | None:
