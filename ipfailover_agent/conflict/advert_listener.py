@@ -114,8 +114,6 @@ class AdvertListener:
             self.wire.close()
         self.wire, self._look_at, self._resume_at = None, None, None
 
-    # --- received frames ------------------------------------------------------------------------
-
     def receive(self, now: float) -> tuple[packet_socket.Frame, ...]:
         """Return the received frames; then the socket is left alone for a moment."""
         if self.wire is None or (self._rest_until is not None and now < self._rest_until):
@@ -144,8 +142,6 @@ class AdvertListener:
             return
         self._rest_until = now + _READ_REST * worked
         self._resume_at = max(self._resume_at or now, self._rest_until)
-
-    # --- time -----------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:

@@ -87,7 +87,7 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
         own: the address of this node that asks.
         due_at: when to ask again.
         holder: the holder at the last question; None for a holder's own address.
-        asked_at: when that was; ``judge_at`` when its answer would have come, None when no
+        asked_at: when that was; ``judge_at`` when its answer would have come, infinite when no
             answer is waited for.
         unanswered: questions in a row.
         since: when it was found that no host answers, None while that is not so.
@@ -99,7 +99,7 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
     due_at: float = 0.0
     holder: ForeignMaster | None = None
     asked_at: float = -math.inf
-    judge_at: float | None = None
+    judge_at: float = math.inf
     unanswered: int = 0
     since: float | None = None
     reported_for: IPAddress | None = None
@@ -126,7 +126,7 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
 
     def is_judged(self, now: float) -> bool:
         """Return whether an answer would have come by now."""
-        return self.judge_at is not None and now >= self.judge_at
+        return now >= self.judge_at
 
     def asked(self, now: float, policy: AnsweringPolicy) -> AddressQuestion:
         """Return the question as it is asked now."""
@@ -135,15 +135,15 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
 
     def missed(self) -> AddressQuestion:
         """Return the question as no host has answered it."""
-        return replace(self, judge_at=None, unanswered=self.unanswered + 1)
+        return replace(self, judge_at=math.inf, unanswered=self.unanswered + 1)
 
     def forgotten(self) -> AddressQuestion:
         """Return the question without its findings, but with what was reported."""
-        return replace(self, holder=None, judge_at=None, unanswered=0, since=None)
+        return replace(self, holder=None, judge_at=math.inf, unanswered=0, since=None)
 
     def answered(self) -> AddressQuestion:
         """Return the question as a host has answered it."""
-        return replace(self, judge_at=None, unanswered=0, since=None, reported_for=None)
+        return replace(self, judge_at=math.inf, unanswered=0, since=None, reported_for=None)
 
 
 Questions = Mapping[IPAddress, AddressQuestion]
@@ -256,8 +256,7 @@ def due_instances(state: Answering, now: float) -> frozenset[str]:
 def deadline(state: Answering) -> float | None:
     """Return when to call :func:`due`, in monotonic seconds; None for never."""
     inquiries, holders = state.inquiries.values(), state.holders.values()
-    moments = [each.due_at for each in inquiries]
-    moments += [each.judge_at for each in inquiries if each.judge_at is not None]
+    moments = [min(each.due_at, each.judge_at) for each in inquiries]
     if (
         state.regained
         or any(each.is_unreported for each in inquiries)
@@ -308,7 +307,7 @@ def missed(state: Answering, target: IPAddress | None = None) -> Answering:
 
     def closed(questions: Questions) -> Questions:
         return {
-            address: replace(each, judge_at=None) if target in {None, address} else each
+            address: replace(each, judge_at=math.inf) if target in {None, address} else each
             for address, each in questions.items()
         }
 
@@ -369,7 +368,7 @@ def _is_cut_off(own: Questions, inquiry: AddressQuestion, policy: AnsweringPolic
     if inquiry.unanswered < policy.limit or inquiry.holder is None:
         return False
     known = own.get(inquiry.holder.source)
-    return known is None or (known.judge_at is None and not known.unanswered)
+    return known is None or (known.judge_at == math.inf and not known.unanswered)
 
 
 def _ask(

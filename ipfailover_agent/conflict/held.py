@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.conflict.state import Step
 
 
-# --- the hold -----------------------------------------------------------------------------------
-
-
 def hold(state: Contest, reason: HoldReason, cause: Cause, now: float) -> Step:
     """Yield, or report that the instance would yield."""
     if not state.context.is_resolving:
@@ -97,9 +94,6 @@ def restarted(state: Contest) -> Contest:
     return replace(
         state, state=VrrpState.INIT, dump=None, count=AdvertCount(), asked_at=NEVER, dump_at=None
     )
-
-
-# --- what is due --------------------------------------------------------------------------------
 
 
 def judge(state: Contest, now: float) -> Step:

@@ -87,8 +87,6 @@ class HolderMonitor(Service):
             name: holders.later(each, seconds, now) for name, each in self._claims.items()
         }
 
-    # --- time -----------------------------------------------------------------------------------
-
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
@@ -108,8 +106,6 @@ class HolderMonitor(Service):
         if named != self._reported:
             self._reported = named
             self._changed()
-
-    # --- the state, for others ------------------------------------------------------------------
 
     def status(self) -> StatusPart:
         """Return the holders of each instance's addresses, as far as they are known."""

@@ -46,8 +46,6 @@ class OwnAdvertMonitor:
         self._masters: dict[str, float] = {}  # since when, as far as is known
         self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
 
-    # --- what happens ---------------------------------------------------------------------------
-
     def configure(
         self, peers: Mapping[str, tuple[IPAddress, ...]], before: Mapping[str, str]
     ) -> None:
@@ -92,8 +90,6 @@ class OwnAdvertMonitor:
         """Note that keepalived is not running."""
         self._masters.clear()
         self._sent.clear()
-
-    # --- what follows ---------------------------------------------------------------------------
 
     def masters(self) -> list[str]:
         """Return the names of the instances that should advertise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -249,7 +250,7 @@ def test_a_holder_that_is_gone_when_the_answer_is_due_counts_for_nothing() -> No
     world.holders = {}
     world.run(POLICY.timeout)
     found = world.state.inquiries[VIRTUAL]
-    assert (0, None) == (found.unanswered, found.judge_at)
+    assert (0, inf) == (found.unanswered, found.judge_at)
 
 
 def test_answers_that_may_have_been_missed_count_for_nothing() -> None:
