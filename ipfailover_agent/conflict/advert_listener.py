@@ -38,6 +38,7 @@ class AdvertListener:
         wire: the socket, None while nothing can be received or adverts are not wanted.
         macs: those that are this host's, or were until a moment ago, 6 bytes each.
         moved_at: when the interface was last found to have another MAC, monotonic seconds.
+        resume_at: when to :meth:`resume`, monotonic seconds, None while nothing pauses.
         refusal: why nothing can be received, or nothing.
     """
 
@@ -46,7 +47,6 @@ class AdvertListener:
         self._loop = loop
         self._config: KeepalivedConfig | None = None
         self._is_wanted = False
-        self._resume_at: float | None = None
         self._rest_until: float | None = None  # when to listen again after a flood
         self._look_at: float | None = None
         self._memory = 0.0  # seconds for which a former MAC counts as this host's
@@ -59,6 +59,7 @@ class AdvertListener:
         self.macs: frozenset[bytes] = frozenset()
         self.wire: packet_socket.PacketSocket | None = None
         self.moved_at: float | None = None
+        self.resume_at: float | None = None
         self.refusal = ""
 
     def configure(self, config: KeepalivedConfig, *, is_wanted: bool) -> None:
@@ -112,7 +113,7 @@ class AdvertListener:
         if self.wire is not None:
             self._loop.unwatch(self.wire.fileno())
             self.wire.close()
-        self.wire, self._look_at, self._resume_at = None, None, None
+        self.wire, self._look_at, self.resume_at = None, None, None
 
     def receive(self, now: float) -> tuple[packet_socket.Frame, ...]:
         """Return the received frames; then the socket is left alone for a moment."""
@@ -130,7 +131,7 @@ class AdvertListener:
             self._look_at = now + _LOOK_INTERVAL
             return ()
         self._loop.unwatch(self.wire.fileno())
-        self._resume_at = now + _READ_PAUSE
+        self.resume_at = now + _READ_PAUSE
         return found
 
     def rest(self, worked: float, now: float) -> None:
@@ -141,7 +142,7 @@ class AdvertListener:
         if self.wire is None:  # what was done in that time has closed it
             return
         self._rest_until = now + _READ_REST * worked
-        self._resume_at = max(self._resume_at or now, self._rest_until)
+        self.resume_at = max(self.resume_at or now, self._rest_until)
 
     @property
     def deadline(self) -> float | None:
@@ -150,15 +151,10 @@ class AdvertListener:
             return self._look_at
         return min(self._look_at, self._mac_at)
 
-    @property
-    def resume_at(self) -> float | None:
-        """Return when to :meth:`resume`, in monotonic seconds, None while nothing pauses."""
-        return self._resume_at
-
     def resume(self, now: float) -> None:
         """Listen again after a pause."""
-        if self._resume_at is not None and now >= self._resume_at and self.wire is not None:
-            self._resume_at = None
+        if self.resume_at is not None and now >= self.resume_at and self.wire is not None:
+            self.resume_at = None
             self._loop.watch_readable(self.wire.fileno(), SOURCE)
 
     def tick(self, now: float) -> bool:

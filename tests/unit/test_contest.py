@@ -58,6 +58,7 @@ CONTEXT = ContestContext(
     host_macs=frozenset({OURS, bytes.fromhex("5254000000aa")}),
     password=b"OpenShif",
 )
+FAST = replace(CONTEXT, version=3, advert_interval=0.1, password=None)
 DOWN = CONTEXT.master_down_interval
 MASTER = VrrpState.MASTER
 BACKUP = VrrpState.BACKUP
@@ -75,9 +76,16 @@ HELD_OTHER_LIST = [(HoldReason.UNCOUNTED, CauseKind.ADDRESSES)]
 ADVERT = heard_advert(
     IPv4Address("10.0.0.12"), VIRTUAL, mac=HIGHER_MAC, authentication=1, password=b"OpenShif"
 )
-HIGHER = AdvertSeen(advert=ADVERT)
-LOWER = AdvertSeen(advert=replace(ADVERT, priority=100))
-LEAVING = AdvertSeen(advert=replace(ADVERT, priority=0))
+
+
+def theirs(**changes: object) -> AdvertSeen:
+    """Return the other node's advert as received, with another value here and there."""
+    return AdvertSeen(advert=replace(ADVERT, **changes))
+
+
+HIGHER = theirs()
+LOWER = theirs(priority=100)
+LEAVING = theirs(priority=0)
 
 
 def announced(mac: bytes) -> AnnouncementSeen:
@@ -374,7 +382,7 @@ def test_most_adverts_of_ours_say_nothing_new() -> None:
 
 def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> None:
     """Adverts of ours for its id keep it silent, and keepalived never hears it."""
-    elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
+    elsewhere = theirs(virtual_router_id=12)
     replay = Replay()
     assert [] == holds(replay(BACKUP, DUMP, elsewhere, 0.1, elsewhere, 0.4))
     assert HELD_OTHER_ID == holds(replay(MASTER, 0.25, SERVES, 0.1))
@@ -384,7 +392,7 @@ def test_one_that_has_our_address_under_another_id_is_challenged_at_once() -> No
 
 def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhile() -> None:
     """Its next advert may be put off for seconds: that it lives is known by the newest one."""
-    elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12))
+    elsewhere = theirs(virtual_router_id=12)
     replay = Replay()
     assert [] == holds(replay(BACKUP, DUMP, elsewhere, DOWN - 0.1, MASTER, 0.25))
     assert HELD_OTHER_ID == holds(replay(SERVES, 0.1))
@@ -501,7 +509,7 @@ def test_a_master_whom_a_reload_gives_an_address_is_new_to_it() -> None:
 def test_one_below_us_under_another_id_hears_announcements() -> None:
     """Its adverts for our id may put ours off; they cannot put off announcements."""
     replay = played(MASTER, 60.0)
-    elsewhere = AdvertSeen(advert=replace(ADVERT, virtual_router_id=12, priority=100))
+    elsewhere = theirs(virtual_router_id=12, priority=100)
     actions = replay(elsewhere, 1.0)
     assert 3 == len(announcements(actions))
     assert [] == holds(actions)
@@ -517,7 +525,7 @@ def test_after_the_goodbye_of_one_that_was_master_beside_us_we_announce() -> Non
 def other(mac: bytes, host: int, priority: int) -> AdvertSeen:
     """Return an advert of one of several others."""
     source = IPv4Address("10.0.0.0") + host
-    return AdvertSeen(advert=replace(ADVERT, source_mac=mac, source=source, priority=priority))
+    return theirs(source_mac=mac, source=source, priority=priority)
 
 
 @pytest.mark.parametrize(
@@ -586,7 +594,7 @@ def test_a_third_node_that_announces_does_not_change_why_an_instance_is_held() -
 
 def test_one_advert_of_a_lower_rank_proves_nothing() -> None:
     """However seldom it advertises: what goes on comes again."""
-    seldom = AdvertSeen(advert=replace(ADVERT, priority=50, interval=10.0))
+    seldom = theirs(priority=50, interval=10.0)
     replay = played(MASTER, 60.0)
     assert [] == holds(replay(seldom, 9.0))
     assert [HoldReason.UNYIELDING] == [reason for reason, _ in holds(replay(seldom, 0.1))]
@@ -595,10 +603,8 @@ def test_one_advert_of_a_lower_rank_proves_nothing() -> None:
 def test_addresses_under_several_ids_are_several_rivals() -> None:
     """A node that groups addresses otherwise ranks differently under each id."""
     context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
-    one = AdvertSeen(advert=replace(ADVERT, priority=100))
-    other = AdvertSeen(
-        advert=replace(ADVERT, virtual_router_id=12, addresses=(IPv4Address("10.0.0.6"),))
-    )
+    one = theirs(priority=100)
+    other = theirs(virtual_router_id=12, addresses=(IPv4Address("10.0.0.6"),))
     replay = played(MASTER, 60.0, context=context)
     assert HELD_OTHER_ID == holds(replay(one, 0.1, other, 0.15, one, 0.1, other, 0.5))
 
@@ -657,7 +663,7 @@ def test_a_list_that_differs_counts_and_is_refused_all_the_same() -> None:
     assert HELD_OTHER_LIST == holds(replay(DUMP))
 
 
-OTHER_LIST = AdvertSeen(advert=replace(ADVERT, addresses=(VIRTUAL, IPv4Address("10.0.0.6"))))
+OTHER_LIST = theirs(addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
 
 
 def counting(replay: Replay) -> None:
@@ -759,7 +765,7 @@ def test_what_was_counted_of_the_master_before_says_nothing_of_the_one_now() -> 
     """Without an error counted two adverts are needed, and the look is not put off."""
     replay = Replay()
     counting(replay)
-    stranger = AdvertSeen(advert=replace(ADVERT, source_mac=LOWER_MAC))
+    stranger = theirs(source_mac=LOWER_MAC)
     replay(LEAVING, 0.1, stranger, 0.02, DUMP, 0.98, stranger, 0.12)
     assert [] == holds(replay(DUMP))
     assert ContestOrder.ASK_DUMP in replay(0.9, stranger, 0.12)
@@ -791,7 +797,7 @@ def test_a_held_node_tries_soon_after_its_own_reload() -> None:
 
 def test_fast_timing_does_not_ask() -> None:
     """Below one second there is no time for dumps."""
-    replay = Replay(replace(CONTEXT, version=3, advert_interval=0.1, password=None))
+    replay = Replay(FAST)
     assert () == replay(BACKUP, *every_second(HIGHER, 30, 0.1))
 
 
@@ -942,9 +948,7 @@ def test_who_becomes_master_in_the_midst_of_a_contest_yields_at_once() -> None:
         pytest.param(
             [
                 BACKUP,
-                *every_second(
-                    AdvertSeen(advert=replace(ADVERT, source_mac=LOWER_MAC, priority=100)), 2
-                ),
+                *every_second(theirs(source_mac=LOWER_MAC, priority=100), 2),
                 *(announced(LOWER_MAC), 0.4, announced(LOWER_MAC), 0.4, MASTER),
             ],
             id="the announcer's adverts are in sight",
@@ -1107,7 +1111,7 @@ def test_a_trial_that_fails_ends_before_the_master_down_time() -> None:
 def test_an_advert_that_says_why_it_is_refused_is_not_tried() -> None:
     """Until it changes."""
     replay = Replay()
-    other = AdvertSeen(advert=replace(ADVERT, version=3, authentication=0, password=None))
+    other = theirs(version=3, authentication=0, password=None)
     replay(MASTER, 60.0, other, 1.0, FAULT)
     assert () == replay(*every_second(other, 60))
     assert (ContestOrder.BEGIN_TRIAL,) == replay(*every_second(HIGHER, 2))
@@ -1388,7 +1392,7 @@ def test_rivals_are_remembered_within_limits() -> None:
     for number in range(2 * POLICY.rivals_limit):
         mac = (number % 8).to_bytes(6, "big")
         router_id = number // 8
-        replay(AdvertSeen(advert=replace(ADVERT, source_mac=mac, virtual_router_id=router_id)))
+        replay(theirs(source_mac=mac, virtual_router_id=router_id))
     assert POLICY.rivals_limit == len(replay.state.rivals)
 
 
@@ -1631,16 +1635,14 @@ def test_a_loser_whose_rival_is_only_heard_announcing_now_goes_by_that() -> None
 
 def test_a_fast_backup_makes_nothing_of_answers() -> None:
     """It does not count adverts."""
-    replay = played(
-        BACKUP, 1.0, context=replace(CONTEXT, version=3, advert_interval=0.1, password=None)
-    )
+    replay = played(BACKUP, 1.0, context=FAST)
     assert () == replay(DUMP, 10.0)
 
 
 def test_a_fast_instance_that_is_held_tries_nothing() -> None:
     """There is no time to count in."""
-    replay = Replay(replace(CONTEXT, version=3, advert_interval=0.1, password=None))
-    fast = AdvertSeen(advert=replace(ADVERT, version=3, interval=0.1, authentication=0))
+    replay = Replay(FAST)
+    fast = theirs(version=3, interval=0.1, authentication=0)
     replay(MASTER, 60.0, *every_second(fast, 10, 0.1), FAULT)
     assert replay.state.is_held
     assert () == replay(*every_second(fast, 300, 0.1))
@@ -1701,7 +1703,7 @@ def test_nobody_yields_to_what_a_router_has_forwarded(
     """Protocol 112 can be sent to a node from anywhere, with any priority and no password."""
     peers = frozenset({IPv4Address("10.0.0.13")} if is_unicast else ())
     replay = Replay(replace(CONTEXT, unicast_peers=peers))
-    seen = AdvertSeen(advert=replace(ADVERT, priority=255, **changes))
+    seen = theirs(priority=255, **changes)
     actions = replay(MASTER, *every_second(seen, 4))
     assert is_ignored is not replay.state.is_held
     assert is_ignored is not bool(replay.state.rivals)
