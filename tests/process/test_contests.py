@@ -23,7 +23,7 @@ from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceS
 from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.vrrp.packets import Advert
+from tests.support.adverts import heard_advert
 from tests.support.netns import fresh_namespace
 from tests.support.services import common
 from tests.support.vectors import host_facts
@@ -32,24 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfailover_agent.model import HostFacts
+    from ipfailover_agent.vrrp.packets import Advert
 
 pytestmark = pytest.mark.netns
 
 VIRTUAL = IPv4Address("10.9.0.50")
-HIGHER = Advert(
-    source_mac=b"\2\0\0\0\0\7",
-    source=IPv4Address("10.9.0.77"),
-    destination=IPv4Address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=254,
-    addresses=(VIRTUAL,),
-    interval=1.0,
-    authentication=0,
-    password=None,
-    ttl=255,
-    is_checksum_right=True,
-)
+HIGHER = heard_advert(IPv4Address("10.9.0.77"), VIRTUAL, mac=b"\2\0\0\0\0\7", priority=254)
 
 
 class TrackFiles:
