@@ -22,14 +22,15 @@ from ipfailover_agent.conflict.answer_monitor import AnswerMonitor
 from ipfailover_agent.conflict.contexts import is_from_segment
 from ipfailover_agent.conflict.farewell_sender import Farewells
 from ipfailover_agent.conflict.own_adverts import OwnAdvertMonitor
-from ipfailover_agent.conflict.rival_news import RivalNews
 from ipfailover_agent.conflict.state import Contest, ContestOrder, ContestPhase, ContestSign
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.linux import host
 from ipfailover_agent.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.service import Service
-from ipfailover_agent.status.status_model import Protection, StatusPart
+from ipfailover_agent.status.history import utc
+from ipfailover_agent.status.logs import Repeats
+from ipfailover_agent.status.status_model import Protection, RivalStatus, StatusPart
 from ipfailover_agent.status.transition import NewestAdvert, Withholding
 from ipfailover_agent.text import listed
 from ipfailover_agent.vrrp import packets
@@ -38,8 +39,11 @@ from ipfailover_agent.vrrp.packet_socket import usable_addresses
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from structlog.typing import FilteringBoundLogger
+
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.advert_listener import AdvertListener
+    from ipfailover_agent.conflict.causes import Cause
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.firewall.shields import Shields
     from ipfailover_agent.holds import Holds
@@ -60,6 +64,11 @@ _OWN_INTERVAL: Final = 0.8  # between them
 _SETTLED: Final = 5.0  # after a reload
 _NO_SOURCE: Final = "no address to advertise from is on the interface yet"
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
+_SHOWN: Final = 4  # rivals of an instance, in the status
+_EVENTS: Final = {
+    causes.CauseKind.ID_CLASH: "vrrp.id_clash",
+    causes.CauseKind.OWN_ECHO: "wire.own_echo",
+}
 
 
 class Contests(Service):
@@ -638,6 +647,78 @@ class Contests(Service):
                 self._announcer = into(self._announcer, addresses)
             case ContestOrder.ASK_DUMP:
                 self._keepalived_watchdog.want_dump()
+
+
+class RivalNews:
+    """The reported rivals: in the log once and then how often, and in the status for an hour."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._repeats = Repeats()
+        self._hold_repeats = Repeats()  # apart: adverts of strangers must not drown them
+        self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
+
+    def configure(self, before: Mapping[str, str]) -> None:
+        """Keep what concerns the instances that stay; ``before``: their former names."""
+        self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
+
+    def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
+        """Return the rivals reported within the last hour before ``now`` (UTC seconds)."""
+        since = utc(now - 3600)
+        self._rivals = {
+            name: recent
+            for name, each in self._rivals.items()
+            if (recent := tuple(rival for rival in each if rival.at >= since))
+        }
+        return dict(self._rivals)
+
+    def held(self, name: str, reason: conflict.HoldReason, cause: Cause) -> None:
+        """Report that an instance was held for a rival."""
+        self._note(name, cause)
+        self.log_event(
+            "contest.held",
+            instance=name,
+            reason=reason.value,
+            kind=cause.kind.value,
+            rival=cause.rival,
+            cause=cause.text,
+        )
+
+    def seen(self, name: str, cause: Cause, *, would_hold: bool) -> None:
+        """Report a rival that an instance is not held for."""
+        self._note(name, cause)
+        self.log_event(
+            _EVENTS.get(cause.kind, "rival.seen"),
+            cause.outlook,
+            instance=name,
+            kind=cause.kind.value,
+            rival=cause.rival,
+            cause=cause.text,
+            would_hold=would_hold or None,
+        )
+
+    def log_event(self, event: str, outlook: str = "", /, **fields: object) -> None:
+        """Log an event once, and then how often it was repeated, each minute.
+
+        With another ``outlook`` it is another event.
+        """
+        key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
+        repeats = self._hold_repeats if event == "contest.held" else self._repeats
+        repeated = repeats.seen(f"{event} {key}{outlook}", time.monotonic())
+        if repeated is not None:
+            self._log.warning(event, **fields, repeated=repeated or None)
+
+    def _note(self, name: str, cause: Cause) -> None:
+        """Remember a rival for the status."""
+        newest = RivalStatus(
+            rival=cause.rival, kind=cause.kind.value, cause=cause.text, at=utc(time.time())
+        )
+        others = [
+            each
+            for each in self._rivals.get(name, ())
+            if (each.rival, each.kind) != (newest.rival, newest.kind)
+        ]
+        self._rivals[name] = (*others, newest)[-_SHOWN:]
 
 
 def _announcement(on: PacketSocket, address: IPAddress) -> bytes:
