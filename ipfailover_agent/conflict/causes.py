@@ -225,9 +225,8 @@ def _remedy(context: ContestContext, others: Iterable[IPAddress]) -> str:
 def unicast_instead(contexts: Iterable[ContestContext], others: Iterable[IPAddress] = ()) -> str:
     """Return exactly what to set where multicast gets lost.
 
-    Args:
-        contexts: the instances; their nodes' addresses are listed, one per family.
-        others: what is known of other nodes; what cannot be listed is left out.
+    The addresses of the ``contexts``' node are listed, one per family, and those that are known of
+    ``others``; what cannot be listed is left out.
     """
     first: dict[int, IPAddress] = {}
     virtual: set[IPAddress] = set()
@@ -253,11 +252,9 @@ def id_clash(
 ) -> Cause:
     """Return the cause for a router that uses ids of this node for other addresses.
 
-    Args:
-        adverts: one advert of the router for each such id, in the order in which to name them.
-        count: how many ids in a row this node needs.
-        seen: every id that is used on the wire.
-        outlook: what happens next, as the end of the sentence.
+    There is one advert for each such id, in the order in which to name them. ``count`` is how many
+    ids in a row this node needs, ``seen`` every id that is used on the wire, ``outlook`` what
+    happens next, as the end of the sentence.
     """
     who = str(adverts[0].source)
     ids = [each.virtual_router_id for each in adverts]

@@ -170,11 +170,7 @@ def build(
 ) -> dict[str, ContestContext]:
     """Return a context by the name of each instance that has an address to send from.
 
-    Args:
-        config: the configuration.
-        facts: the node it was planned for.
-        mac: of the interface, 6 bytes; ``host_macs`` are all of this host.
-        host_macs: see ``mac``.
+    ``mac`` is the interface's, 6 bytes; ``host_macs`` are all of this host.
     """
     return {
         each.name: ContestContext(

@@ -458,9 +458,6 @@ class Contests(Service):
         """Note that keepalived reported a transition of an instance."""
         name = before.instance.name
         self._entered[name] = state
-        if state is not VrrpState.MASTER and name in self._states:
-            served = self._states[name].context.served
-            self._announcer = announcing.drop(self._announcer, served)
         now = time.monotonic()
         if state is VrrpState.MASTER:
             self.readable()  # what was received before shows to whom the former MASTER yielded
@@ -468,6 +465,9 @@ class Contests(Service):
             self._silent_at = now
         else:
             self._own_adverts.left_master(name)
+            if name in self._states:
+                served = self._states[name].context.served
+                self._announcer = announcing.drop(self._announcer, served)
         if state is VrrpState.FAULT:
             self.readable()  # keepalived may have sent priority 0 itself
         self._farewells.entered(name, state, now, self._listener.wire)

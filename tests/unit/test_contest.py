@@ -839,30 +839,23 @@ def stages(rival: bytes, replay: Replay) -> int:
     return 0
 
 
-@pytest.mark.parametrize(
-    ("rival", "stage"),
-    [
-        pytest.param(LOWER_MAC, 1, id="at once by the higher MAC"),
-        pytest.param(HIGHER_MAC, 2, id="later by the lower MAC, since he goes on"),
-    ],
-)
-def test_of_two_new_ones_the_higher_mac_yields_first(rival: bytes, stage: int) -> None:
-    """The lower MAC gives it a stage."""
-    replay = played(BACKUP, 4.0, MASTER, 0.1)
-    assert stage == stages(rival, replay)
+NEW, OLD = (BACKUP, 4.0, MASTER, 0.1), (MASTER, 60.0)
 
 
 @pytest.mark.parametrize(
-    ("rival", "stage"),
+    ("age", "rival", "stage"),
     [
-        pytest.param(LOWER_MAC, 3, id="the higher MAC yields first"),
-        pytest.param(HIGHER_MAC, 4, id="the lower MAC to one who yields to nobody"),
+        pytest.param(NEW, LOWER_MAC, 1, id="of two new ones the higher MAC yields at once"),
+        pytest.param(NEW, HIGHER_MAC, 2, id="the lower MAC gives it a stage, and he goes on"),
+        pytest.param(OLD, LOWER_MAC, 3, id="of two old ones the higher MAC yields first"),
+        pytest.param(OLD, HIGHER_MAC, 4, id="the lower MAC yields to one who yields to nobody"),
     ],
 )
-def test_an_old_master_lets_a_rival_yield_first(rival: bytes, stage: int) -> None:
-    """First to who is new, then by the MAC; who is still there then does not hear us."""
-    replay = played(MASTER, 60.0)
-    assert stage == stages(rival, replay)
+def test_a_contest_by_announcements_goes_by_stages(
+    age: tuple[Event | float, ...], rival: bytes, stage: int
+) -> None:
+    """First by age, then by the MAC; who is still there then does not hear us."""
+    assert stage == stages(rival, played(*age))
 
 
 @pytest.mark.parametrize("rival", [LOWER_MAC, HIGHER_MAC], ids=["lower MAC", "higher MAC"])
@@ -1301,12 +1294,45 @@ def test_adverts_that_ceased_are_told_from_a_stranger() -> None:
         assert told.text.rstrip(")").endswith("drops protocol 112")
 
 
-def test_a_long_list_is_cut_short() -> None:
+@pytest.mark.parametrize(
+    ("advert", "words"),
+    [
+        pytest.param(
+            replace(ADVERT, addresses=tuple(IPv4Address("10.0.1.0") + n for n in range(200))),
+            "10.0.1.7 and 192 more",
+            id="a long list is cut short",
+        ),
+        pytest.param(
+            replace(ADVERT, addresses=()),
+            "they list no address, this node lists 10.0.0.5",
+            id="a router advertises nothing",
+        ),
+        pytest.param(replace(ADVERT, ttl=64), "hop limit 64, not 255", id="a hop limit"),
+    ],
+)
+def test_what_keepalived_refuses_is_named(advert: Advert, words: str) -> None:
     """A sentence, not a page."""
-    addresses = tuple(IPv4Address("10.0.1.0") + number for number in range(200))
-    cause = causes.difference(replace(ADVERT, addresses=addresses), CONTEXT)
+    cause = causes.difference(advert, CONTEXT)
     assert cause is not None
-    assert "10.0.1.7 and 192 more" in cause.text
+    assert words in cause.text
+
+
+def test_what_keepalived_takes_differs_in_nothing() -> None:
+    """The order of addresses does not matter, nor the hop limit of a peer behind a router."""
+    addresses = (IPv4Address("10.0.0.6"), VIRTUAL)
+    context = replace(CONTEXT, addresses=addresses[::-1])
+    assert causes.difference(replace(ADVERT, addresses=addresses, ttl=255), context) is None
+    unicast = replace(CONTEXT, unicast_peers=frozenset({ADVERT.source}))
+    sent = replace(ADVERT, ttl=64, destination=CONTEXT.source)
+    assert causes.difference(sent, unicast) is None
+
+
+def test_other_errors_are_neither_of_the_list_nor_of_the_password() -> None:
+    """Each number is a bit of its own, so that none can stand for another in the sum."""
+    bits = {name: 1 << place for place, name in enumerate(VrrpStatistics.__struct_fields__)}
+    others = ("packet_len_err", "ip_ttl_err", "invalid_type_rcvd", "invalid_authtype")
+    expected = sum(bits[each] for each in (*others, "authtype_mismatch"))
+    assert expected == causes.other_errors(VrrpStatistics(**bits))
 
 
 # --- time, reload, modes ------------------------------------------------------------------------
@@ -1575,20 +1601,6 @@ def test_a_lower_rank_that_refuses_our_adverts_is_told_as_such() -> None:
     assert (CauseKind.ADDRESSES, ("addresses", "10.0.0.12")) == (cause.kind, cause.key)
 
 
-def test_an_empty_list_is_told_as_such() -> None:
-    """A router may advertise nothing."""
-    cause = causes.difference(replace(ADVERT, addresses=()), CONTEXT)
-    assert cause is not None
-    assert "they list no address, this node lists 10.0.0.5" in cause.text
-
-
-def test_an_advert_like_ours_differs_in_nothing() -> None:
-    """keepalived would take it, whatever the order of addresses."""
-    other = IPv4Address("10.0.0.6")
-    advert = replace(ADVERT, addresses=(other, VIRTUAL), ttl=255)
-    assert causes.difference(advert, replace(CONTEXT, addresses=(VIRTUAL, other))) is None
-
-
 def test_an_unknown_rival_leaves_without_a_trace() -> None:
     """Nothing was remembered."""
     replay = Replay()
@@ -1710,17 +1722,6 @@ def test_nobody_yields_to_what_a_router_has_forwarded(
     if is_ignored:
         assert {CauseKind.PACKET} == {each.kind for each in reports(actions)}
         assert "do not come from this segment" in reports(actions)[0].text
-
-
-def test_a_hop_limit_that_keepalived_refuses_is_named() -> None:
-    """With multicast; whoever is a peer may be behind a router."""
-    advert = replace(ADVERT, ttl=64)
-    told = causes.difference(advert, CONTEXT)
-    assert told is not None
-    assert "hop limit 64, not 255" in told.text
-    unicast = replace(CONTEXT, unicast_peers=frozenset({ADVERT.source}))
-    sent = replace(advert, destination=CONTEXT.source)
-    assert causes.difference(sent, unicast) is None
 
 
 @pytest.mark.parametrize("ttl", [64, 37, 1])
