@@ -272,7 +272,10 @@ def links(config: KeepalivedConfig, facts: HostFacts) -> tuple[Link, ...]:
         near = [asker]
         if not _is_ipv4(asker):
             near = [each for each in _not_virtual(config, facts) if not _is_ipv4(each)]
-        found += [(_network(each), asker.address) for each in near]
+        found += [
+            (ip_network((each.address, each.prefix_length), strict=False), asker.address)
+            for each in near
+        ]
     return tuple(found)
 
 
@@ -286,7 +289,3 @@ def _not_virtual(config: KeepalivedConfig, facts: HostFacts) -> list[InterfaceAd
 
 def _is_ipv4(held: InterfaceAddress) -> bool:
     return family_of(held.address) is Family.IPV4
-
-
-def _network(held: InterfaceAddress) -> IPv4Network | IPv6Network:
-    return ip_network(f"{held.address}/{held.prefix_length}", strict=False)

@@ -103,7 +103,6 @@ class StrayRemoval(Service):
 
     def _remove(self, claims: Collection[StrayClaim]) -> None:
         """Delete what is not the node's own: an address that only looks virtual stays."""
-        # seldom needed, so not imported at start
         from ipfailover_agent.config import memory, prepare  # noqa: PLC0415 - not always needed
         from ipfailover_agent.linux import address_release  # noqa: PLC0415 - not always needed
 
