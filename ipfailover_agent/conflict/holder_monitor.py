@@ -17,8 +17,6 @@ from ipfailover_agent.status.history import utc
 from ipfailover_agent.status.status_model import HolderStatus, StatusPart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.conflict.holders import AdvertClaim
@@ -35,7 +33,6 @@ class HolderMonitor(Service):
         self._claims: dict[str, tuple[AdvertClaim, ...]] = {}
         self._newest: dict[str, tuple[Advert, ContestContext]] = {}  # where there is one claim
         self._identities: dict[str, object] = {}
-        self._peers: dict[str, tuple[IPAddress, ...]] = {}
         self._sources: dict[str, IPAddress] = {}
         self._instance_states = InstanceStates()
         self._reported: dict[str, tuple[tuple[str, int], ...]] = {}
@@ -49,7 +46,6 @@ class HolderMonitor(Service):
         """Apply a configuration on a node; claims of instances that stay are kept."""
         before = {identity: name for name, identity in self._identities.items()}
         self._identities = {each.name: _identity(each) for each in config.instances}
-        self._peers = {each.name: each.unicast_peers for each in config.instances}
         self._sources = contexts.sources(config, facts)
         self._newest.clear()
         self._claims = {
@@ -72,7 +68,7 @@ class HolderMonitor(Service):
             if same is not None:
                 self._claims[name] = same
                 return
-        if not holders.counts(advert, context, self._peers.get(name, ())):
+        if not holders.counts(advert, context):
             return
         after = self._claims[name] = holders.on_advert(before, advert, context, now)
         if holders.is_news(before, after):
@@ -90,8 +86,6 @@ class HolderMonitor(Service):
         self._claims = {
             name: holders.later(each, seconds, now) for name, each in self._claims.items()
         }
-
-    # --- time -----------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
@@ -113,29 +107,24 @@ class HolderMonitor(Service):
             self._reported = named
             self._changed()
 
-    # --- the state, for others ------------------------------------------------------------------
-
     def status(self) -> StatusPart:
-        """Return the holders."""
-        return StatusPart(holders=self.named())
-
-    def named(self) -> Mapping[str, tuple[HolderStatus, ...]]:
         """Return the holders of each instance's addresses, as far as they are known."""
         now, clock = time.monotonic(), time.time()
-        return {
-            name: tuple(
-                HolderStatus(
-                    address=str(each.source),
-                    is_here=each.is_own,
-                    priority=each.priority,
-                    heard_at=None if each.is_own else utc(clock - (now - each.last)),
-                )
-                for each in found
+
+        def shown(each: AdvertClaim) -> HolderStatus:
+            return HolderStatus(
+                address=str(each.source),
+                is_here=each.is_own,
+                priority=each.priority,
+                heard_at=None if each.is_own else utc(clock - (now - each.last)),
             )
-            for name, found in (
-                (name, holders.holding(each, now)) for name, each in self._every(now).items()
-            )
-        }
+
+        return StatusPart(
+            holders={
+                name: tuple(map(shown, holders.holding(claims, now)))
+                for name, claims in self._every(now).items()
+            }
+        )
 
     def _every(self, now: float) -> dict[str, tuple[AdvertClaim, ...]]:
         """Return the claims that are known, this node's too, by the instance."""

@@ -53,24 +53,23 @@ def holders(found: Iterable[HolderStatus], at: str) -> tuple[ShownHolder, ...]:
 
 def grouped(every: Iterable[Sequence[ShownHolder]]) -> tuple[Group, ...]:
     """Return the instances by their holders: those of this node first, the unknown ones last."""
-    members: dict[tuple[tuple[str, bool], ...], list[int]] = {}
-    found: dict[tuple[tuple[str, bool], ...], list[Sequence[ShownHolder]]] = {}
+    found: dict[object, list[tuple[int, Sequence[ShownHolder]]]] = {}
     for number, holders in enumerate(every):
         key = tuple((each.address, each.is_here) for each in holders)
-        members.setdefault(key, []).append(number)
-        found.setdefault(key, []).append(holders)
+        found.setdefault(key, []).append((number, holders))
     groups = [
         Group(
-            holders=tuple(_merged(one) for one in zip(*found[key], strict=True)),
-            members=tuple(members[key]),
+            holders=tuple(map(_merged, zip(*(holders for _, holders in same), strict=True))),
+            members=tuple(number for number, _ in same),
         )
-        for key in found
+        for same in found.values()
     ]
-    return tuple(sorted(groups, key=_order))
-
-
-def _order(group: Group) -> tuple[bool, bool]:
-    return not group.holders, not any(each.is_here for each in group.holders)
+    return tuple(
+        sorted(
+            groups,
+            key=lambda group: (not group.holders, not any(each.is_here for each in group.holders)),
+        )
+    )
 
 
 def _merged(same: Sequence[ShownHolder]) -> ShownHolder:

@@ -46,8 +46,6 @@ class OwnAdvertMonitor:
         self._masters: dict[str, float] = {}  # since when, as far as is known
         self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
 
-    # --- what happens ---------------------------------------------------------------------------
-
     def configure(
         self, peers: Mapping[str, tuple[IPAddress, ...]], before: Mapping[str, str]
     ) -> None:
@@ -93,8 +91,6 @@ class OwnAdvertMonitor:
         self._masters.clear()
         self._sent.clear()
 
-    # --- what follows ---------------------------------------------------------------------------
-
     def masters(self) -> list[str]:
         """Return the names of the instances that should advertise."""
         return list(self._masters)
@@ -110,11 +106,8 @@ class OwnAdvertMonitor:
         is_first = reached_at < since - _EARLIER
         partly_at = since + FIRST if is_first else max(since, reached_at) + timeout
         silent_at = max(since, left_at) + timeout
-        again_at = now + max(interval, SILENT_LEAST)
-        if now < partly_at:
-            again_at = min(again_at, partly_at)
-        if now < silent_at:
-            again_at = min(again_at, silent_at)
+        moments = partly_at, silent_at, now + max(interval, SILENT_LEAST)
+        again_at = min(each for each in moments if now < each)
         return MasterLook(
             is_partial=now >= partly_at, is_silent=now >= silent_at, again_at=again_at
         )

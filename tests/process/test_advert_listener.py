@@ -51,8 +51,8 @@ def segment() -> Iterator[Segment]:
         with far.entered():
             sender = PacketSocket("far0", kernel_filter())
         with near.entered(), sender, Loop(()) as loop:
-            listener = AdvertListener(structlog.wrap_logger(None, processors=[]))
-            listener.configure(config, loop, is_wanted=True)
+            listener = AdvertListener(structlog.wrap_logger(None, processors=[]), loop)
+            listener.configure(config, is_wanted=True)
             yield listener, loop, lambda: sender.send(gratuitous_arp(MAC, VIRTUAL))
             listener.close()
 
@@ -130,11 +130,11 @@ def test_another_mac_is_noticed_at_once_and_the_old_one_stays_ours(segment: Segm
 
 def test_what_is_not_wanted_stays_closed_when_the_node_is_looked_at(segment: Segment) -> None:
     """OPENSHIFT_HA_CONFLICT=off opens no socket, whatever the kernel tells of the interface."""
-    listener, loop, _ = segment
-    listener.configure(planned(), loop, is_wanted=False)
+    listener, _, _ = segment
+    listener.configure(planned(), is_wanted=False)
     assert listener.look(time.monotonic()) is False
     assert listener.wire is None
     assert listener.deadline is None
 
-    listener.configure(planned(), loop, is_wanted=True)
+    listener.configure(planned(), is_wanted=True)
     assert listener.wire is not None

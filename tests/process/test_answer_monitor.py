@@ -66,8 +66,8 @@ class Backup:
             {"OPENSHIFT_HA_VIRTUAL_IPS": str(VIRTUAL), "OPENSHIFT_HA_NETWORK_INTERFACE": "near0"}
         )
         config = plan(settings, FACTS)
-        self.listener = AdvertListener(log)
-        self.listener.configure(config, loop, is_wanted=True)
+        self.listener = AdvertListener(log, loop)
+        self.listener.configure(config, is_wanted=True)
         self.answers = FastAnswers(log, self.listener)
         self.answers.configure(config, FACTS, time.monotonic())
         (instance,) = config.instances
@@ -98,7 +98,7 @@ class Backup:
         self.listener.resume(now)
         for seen in self.listener.receive(now):
             if isinstance(seen.packet, NeighbourReply):
-                self.answers.on_answer(seen.packet.address, seen.packet.mac, now, is_unasked=False)
+                self.answers.on_answer(seen.packet.address, seen.packet.mac, is_unasked=False)
         if self.answers.deadline is not None and now >= self.answers.deadline:
             self.answers.tick(now, {self.name: self.contest()})
 
@@ -181,7 +181,7 @@ def test_an_answer_of_this_host_itself_is_none(backup: Backup) -> None:
     backup.far.run("nft", "-f", "-", stdin=SECURITY)
     backup.wait_for("address.unanswered")
     (own,) = backup.listener.macs - {bytes(6)}
-    backup.answers.on_answer(VIRTUAL, own, time.monotonic(), is_unasked=False)
+    backup.answers.on_answer(VIRTUAL, own, is_unasked=False)
     assert (str(VIRTUAL),) == backup.unanswered()
 
 

@@ -65,7 +65,7 @@ class Scene:
         """Return the holders' addresses by the instance."""
         return {
             name: [each.address for each in found]
-            for name, found in self.holders.named().items()
+            for name, found in self.holders.status().holders.items()
             if found
         }
 
@@ -111,6 +111,6 @@ def test_this_node_names_itself_by_the_address_that_others_hear() -> None:
     """Also where nobody watches the wire."""
     scene = Scene("10.0.0.101")
     scene.serve("10.0.0.101", vip_VIP_1=VrrpState.MASTER)
-    [[only]] = scene.holders.named().values()
+    [[only]] = scene.holders.status().holders.values()
     assert ("10.0.0.10", True, None) == (only.address, only.is_here, only.heard_at)
     assert scene.config.instances[0].priority == only.priority

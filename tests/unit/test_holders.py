@@ -237,4 +237,5 @@ def test_what_this_node_sent_and_what_was_routed_names_nobody(
     advert: Advert, peers: tuple[IPAddress, ...], *, expected: bool
 ) -> None:
     """Unless a peer of ours is behind the router."""
-    assert expected is holders.counts(advert, CONTEXT, peers)
+    context = replace(CONTEXT, unicast_peers=frozenset(peers))
+    assert expected is holders.counts(advert, context)

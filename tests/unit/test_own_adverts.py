@@ -37,7 +37,6 @@ def look(*, partial: bool, silent: bool, again_at: float) -> MasterLook:
 def test_a_first_advert_that_does_not_leave_is_missed_soon() -> None:
     """It leaves when the instance becomes MASTER, unless nobody answers ARP."""
     own_adverts = promoted()
-
     assert look(partial=False, silent=False, again_at=100.3) == own_adverts.look("a", 1.0, 100.0)
     assert look(partial=True, silent=False, again_at=101.3) == own_adverts.look("a", 1.0, 100.3)
     assert look(partial=True, silent=False, again_at=101.6) == own_adverts.look("a", 1.0, 101.3)
@@ -48,7 +47,6 @@ def test_a_first_advert_that_does_not_leave_is_missed_soon() -> None:
 def test_adverts_that_leave_are_missed_after_one_and_a_half_intervals(seen: float) -> None:
     """Whoever was told first."""
     own_adverts = promoted((GROUP, seen))
-
     assert look(partial=False, silent=False, again_at=101.6) == own_adverts.look("a", 1.0, 101.5)
     assert look(partial=True, silent=True, again_at=102.6) == own_adverts.look("a", 1.0, 101.6)
 
@@ -56,7 +54,6 @@ def test_adverts_that_leave_are_missed_after_one_and_a_half_intervals(seen: floa
 def test_fast_adverts_are_missed_after_half_a_second() -> None:
     """Not sooner: a busy node is late by as much."""
     own_adverts = promoted((GROUP, 100.0))
-
     assert look(partial=False, silent=False, again_at=100.5) == own_adverts.look("a", 0.1, 100.4)
     assert look(partial=True, silent=True, again_at=101.0) == own_adverts.look("a", 0.1, 100.5)
 
@@ -70,7 +67,6 @@ def test_a_peer_that_no_advert_leaves_for_is_told_from_silence() -> None:
     """One of two is powered off, or we do not hear its answers to ARP."""
     own_adverts = promoted((PEERS[0], 100.0), (PEERS[1], 90.0), peers=PEERS)
     assert look(partial=True, silent=False, again_at=101.4) == own_adverts.look("a", 1.0, 100.4)
-
     own_adverts.seen("a", PEERS[0], 101.0)
     own_adverts.seen("a", PEERS[1], 101.0)
     assert look(partial=False, silent=False, again_at=102.4) == own_adverts.look("a", 1.0, 101.4)
@@ -82,7 +78,6 @@ def test_another_configuration_forgets_who_is_gone() -> None:
     own_adverts.counts_unseen("a", 5, 100.0)
     own_adverts.configure({"a": PEERS[:1]}, {"a": "a"})
     assert not own_adverts.look("a", 1.0, 100.4).is_partial
-
     own_adverts.configure({}, {})
     assert [] == own_adverts.masters()
 
@@ -101,7 +96,6 @@ def test_after_a_gap_everything_begins_anew(peers: tuple[IPAddress, ...]) -> Non
     """Adverts that left meanwhile were not seen."""
     own_adverts = promoted(*((each, 100.0) for each in peers or [GROUP]), peers=peers)
     own_adverts.gap(130.0)
-
     again = look(partial=False, silent=False, again_at=131.5)
     assert again == own_adverts.look("a", 1.0, 130.5)
 
@@ -112,7 +106,6 @@ def test_only_masters_are_looked_at() -> None:
     own_adverts.promoted("b", 100.0)
     own_adverts.left_master("a")
     assert ["b"] == own_adverts.masters()
-
     own_adverts.clear()
     assert [] == own_adverts.masters()
 
@@ -120,7 +113,6 @@ def test_only_masters_are_looked_at() -> None:
 def test_adverts_counted_and_not_seen_are_told_after_three() -> None:
     """As many as a backup misses before it takes over."""
     own_adverts = promoted()
-
     assert [False, False, True] == [
         own_adverts.counts_unseen("a", sent, at)
         for sent, at in [(5, 100.0), (7, 102.0), (8, 103.0)]
@@ -135,7 +127,6 @@ def test_an_advert_seen_or_a_new_keepalived_begins_the_count_anew() -> None:
     assert not own_adverts.counts_unseen("a", 9, 104.0)
     assert not own_adverts.counts_unseen("a", 1, 105.0)
     assert own_adverts.counts_unseen("a", 4, 108.0)
-
     own_adverts.forget_count("a")
     assert not own_adverts.counts_unseen("a", 9, 110.0)
 
