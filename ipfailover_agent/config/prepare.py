@@ -22,7 +22,6 @@ from ipfailover_agent.config import (
     settings,
     shortfalls,
     sources,
-    templating,
     variables,
 )
 from ipfailover_agent.errors import AgentError, Problem, SettingsError
@@ -33,7 +32,6 @@ from ipfailover_agent.paths import RunPaths
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from ipfailover_agent.config.records import ActiveRecord
     from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, Rendering, Settings
 
     AddPeers = Callable[[Settings, HostFacts], HostFacts]
@@ -218,6 +216,8 @@ def build(variables: Variables, options: Options, add_peers: AddPeers) -> Candid
         HostNotReadyError: the node lacks an interface or an address.
         TemplateError: a template cannot be rendered.
     """
+    from ipfailover_agent.config import templating  # noqa: PLC0415 - 40 ms for jinja2
+
     values = variables.values
     parsed = _with_templates(settings.parse(values), values, options.template_directory)
     paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
@@ -315,12 +315,10 @@ def _way_to(path: str) -> set[str]:
 
 def record(
     active: Candidate, in_force: Variables, environment: Mapping[str, str], options: Options
-) -> ActiveRecord:
+) -> memory.ActiveRecord:
     """Return what other commands should know of the active configuration."""
-    from ipfailover_agent.config.records import ActiveRecord  # noqa: PLC0415 - only run
-
     pid = os.getpid()
-    return ActiveRecord(
+    return memory.ActiveRecord(
         pid=pid,
         agent_started_at=host.process_started_at(pid) or 0,
         environment=tuple(sorted(_contract_part(environment).items())),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import structs
 
-from ipfailover_agent.config import advert_sources, checks, interfaces
+from ipfailover_agent.config import checks, interfaces, unicast
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
 from ipfailover_agent.model import (
@@ -513,7 +513,7 @@ def test_a_source_that_another_node_advertises_from_is_said_to_be_its() -> None:
     """What was heard is certain, and says what to do."""
     with pytest.raises(HostNotReadyError) as caught:
         planned("10.0.0.1", multicast_source=ip_address("192.168.55.99"))
-    told = advert_sources.held_by(caught.value, "02:00:00:00:00:0c")
+    told = unicast.source_held_by(caught.value, "02:00:00:00:00:0c")
     assert "another node has it: adverts from it are heard, sent by 02:00:00:00:00:0c" in str(told)
     assert caught.value.source == told.source
 

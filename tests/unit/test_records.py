@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ipfailover_agent import codec
-from ipfailover_agent.config.records import ActiveRecord
+from ipfailover_agent.config.memory import ActiveRecord
 from ipfailover_agent.model import KeepalivedConfig, Preemption, PreemptionMode
 from tests.unit.test_change import PEERS, config
 
