@@ -58,9 +58,7 @@ class Fields:
 
     def refuse(self, variable: str, element: str, reason: str, instead: str = "") -> None:
         """Note a problem."""
-        self.problems.append(
-            Problem(variable=variable, element=element, reason=reason, instead=instead)
-        )
+        self.problems.append(Problem(variable, element, reason, instead))
 
     def warn(self, variable: str, sentence: str) -> None:
         """Note a warning about input that is accepted."""
@@ -274,34 +272,20 @@ def ports(fields: Fields, variable: str, text: str) -> tuple[int, ...] | None:
 
 
 def script(fields: Fields, variable: str, text: str) -> str | None:
-    """Return a command line, as it was written, that splits into words as a shell would.
-
-    keepalived ran a full path, a command that it found on PATH, and a path relative to the
-    directory it happened to start in; the last is refused. So is what only a shell understands:
-    neither the old image nor the agent has one read the command.
-    """
+    """Return a command line, as it was written, that splits into words as a shell would."""
     from ipfailover_agent.config import commands  # noqa: PLC0415 - only scripts cost it
 
+    words: tuple[commands.Word, ...] = ()
     try:
         words = commands.split(text)
+        wrong = commands.objection(text, words)
     except ValueError as error:
-        fields.refuse(variable, text, str(error).lower(), "close every quote")
-        return None
-    command = words[0].text if words else ""
-    if not command:
-        fields.refuse(variable, text, "names no command", "write its full path")
-        return None
-    wrong = commands.objection(text, words)
+        wrong = str(error).lower(), "close every quote"
     if wrong is not None:
         fields.refuse(variable, text, *wrong)
         return None
     for sentence in commands.warnings(words):
         fields.warn(variable, sentence)
-    if not command.startswith("/"):
-        if "/" in command:
-            fields.refuse(variable, text, f"{command!r} is no full path", "begin it with '/'")
-            return None
-        fields.warn(variable, f"{command!r} is looked for on PATH; write its full path")
     return text
 
 
@@ -375,9 +359,9 @@ def host_names(fields: Fields, variable: str, text: str) -> tuple[str, ...]:
     names = _words(text)
     for name in names:
         if not _is_host_name(name):
-            instead = "write letters, digits, '-' and '.'"
-            if _LOOKS_LIKE_ADDRESS.fullmatch(name):
-                instead = "put addresses into OPENSHIFT_HA_UNICAST_PEERS"
+            is_address = _LOOKS_LIKE_ADDRESS.fullmatch(name)
+            instead = "put addresses into OPENSHIFT_HA_UNICAST_PEERS"
+            instead = instead if is_address else "write letters, digits, '-' and '.'"
             fields.refuse(variable, name, "is no host name", instead)
     return tuple(dict.fromkeys(names))
 
@@ -396,15 +380,12 @@ def plain_ids(fields: Fields, variable: str, text: str) -> set[int]:
         if number is not None:
             found.add(number)
             continue
-        fields.left_out_by_old.append(
-            Problem(
-                variable=variable,
-                element=word,
-                reason=f"must be a number from 1 to {HIGHEST_ID}; the old image passed over it",
-                instead="separate numbers with blanks, or use OPENSHIFT_HA_EXCLUDED_VRRP_IDS, "
-                "which takes commas and ranges",
-            )
+        reason = f"must be a number from 1 to {HIGHEST_ID}; the old image passed over it"
+        instead = (
+            "separate numbers with blanks, or use OPENSHIFT_HA_EXCLUDED_VRRP_IDS, which takes "
+            "commas and ranges"
         )
+        fields.left_out_by_old.append(Problem(variable, word, reason, instead))
     return found
 
 
