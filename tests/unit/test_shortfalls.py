@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.config import settings, shortfalls
 from ipfailover_agent.config.planner import plan
-from ipfailover_agent.config.shortfalls import Surroundings, fast_settings, judge_cpu
+from ipfailover_agent.config.shortfalls import fast_settings, judge_cpu
 from ipfailover_agent.model import CpuShare, Settings
 from tests.support.vectors import host_facts
 
@@ -31,7 +31,7 @@ def told(
     values = {"VIRTUAL_IPS": "10.0.0.100", "NETWORK_INTERFACE": "eth0", **variables}
     parsed = settings.parse({f"OPENSHIFT_HA_{name}": text for name, text in values.items()})
     config = plan(parsed, facts)
-    return shortfalls.judge_node(config, facts, Surroundings(**around))
+    return shortfalls.judge_node(config, facts, **around)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_interface_that_has_gone_is_another_s_to_tell() -> None:
         ),
         NODE,
     )
-    assert () == shortfalls.judge_node(config, host_facts({}), Surroundings())
+    assert () == shortfalls.judge_node(config, host_facts({}))
 
 
 @pytest.mark.parametrize(
