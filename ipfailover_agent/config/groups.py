@@ -7,7 +7,7 @@ that differs means two masters.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
@@ -15,8 +15,6 @@ from ipfailover_agent.errors import Problem
 from ipfailover_agent.model import HIGHEST_ID, Family, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ipfailover_agent.model import IPAddress, Settings
 
 _MOST_ADVERTISED = 255  # RFC 3768 section 5.3.5: the count is one byte
@@ -24,6 +22,7 @@ _MOST_ADVERTISED = 255  # RFC 3768 section 5.3.5: the count is one byte
 # VRRP, and version 2's password), found by trying every MTU from 700 to 716.
 _OVERHEAD = {(Family.IPV4, 2): 50, (Family.IPV4, 3): 42, (Family.IPV6, 3): 62}
 _OFFSET = "OPENSHIFT_HA_VRRP_ID_OFFSET"
+_Address = TypeVar("_Address")  # an address, or the text of one
 
 
 class AddressGroup(Struct, frozen=True, kw_only=True):
@@ -33,7 +32,7 @@ class AddressGroup(Struct, frozen=True, kw_only=True):
     addresses: tuple[IPAddress, ...]
 
 
-def split(addresses: tuple[IPAddress, ...], count: int) -> tuple[tuple[IPAddress, ...], ...]:
+def split(addresses: tuple[_Address, ...], count: int) -> tuple[tuple[_Address, ...], ...]:
     """Split into ``count`` runs whose sizes differ by at most one, the larger ones first.
 
     0 means one run per address, and so does a count above the number of addresses.
@@ -89,22 +88,16 @@ def virtual_router_ids(
     ]
     unpinned = [each.addresses[0] for each in groups if each.addresses[0] not in pins]
     if len(unpinned) > len(free):
-        problems.append(_limit(settings, len(groups), unpinned, len(free)))
+        fit = len(groups) - len(unpinned) + len(free)
+        what = "groups" if settings.address_groups else "addresses"
+        reason = (
+            f"{len(groups)} {what} need an id each, and only {fit} fit between the offset and "
+            f"{HIGHEST_ID}: none is left for {unpinned[len(free)]} and what follows"
+        )
+        fewer = f"set OPENSHIFT_HA_VIP_GROUPS to {fit} or less"
+        instead = fewer if fit else "set a smaller offset"
+        offset = str(settings.virtual_router_id_offset)
+        problems.append(Problem(_OFFSET, offset, reason, instead))
         return ()
     following = iter(free)
     return tuple(pins.get(each.addresses[0]) or next(following) for each in groups)
-
-
-def _limit(settings: Settings, count: int, unpinned: Sequence[IPAddress], free: int) -> Problem:
-    """Return that fewer than ``count`` fit, and which addresses do not."""
-    fit = count - len(unpinned) + free
-    what = "groups" if settings.address_groups else "addresses"
-    return Problem(
-        variable=_OFFSET,
-        element=str(settings.virtual_router_id_offset),
-        reason=f"{count} {what} need an id each, and only {fit} fit between the offset and "
-        f"{HIGHEST_ID}: none is left for {unpinned[free]} and what follows",
-        instead=f"set OPENSHIFT_HA_VIP_GROUPS to {max(fit, 1)} or less"
-        if fit
-        else "set a smaller offset",
-    )

@@ -81,12 +81,7 @@ def read_recorded_interface(path: str) -> str | None:
 
 def read_active(path: str) -> ActiveRecord | None:
     """Return the record of the active configuration; None when it is missing or damaged."""
-    from ipfailover_agent import codec  # noqa: PLC0415 - see above
-
-    try:
-        return codec.decode(files.read_text(path), ActiveRecord, "record")
-    except (OSError, ValueError):
-        return None
+    return _decoded(path, ActiveRecord)
 
 
 def usable(items: object) -> Iterator[IPAddress]:
@@ -110,9 +105,13 @@ def write(path: str, record: Struct) -> None:
 
 def read(path: str, kind: type[_Record]) -> _Record:
     """Return the record of a file, an empty one where it is missing or damaged."""
+    return _decoded(path, kind) or kind()
+
+
+def _decoded(path: str, kind: type[_Record]) -> _Record | None:
     from ipfailover_agent import codec  # noqa: PLC0415 - see above
 
     try:
         return codec.decode(files.read_text(path), kind, "record")
     except (OSError, ValueError):
-        return kind()
+        return None
