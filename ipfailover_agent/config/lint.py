@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import IPAddress, KeepalivedConfig, VrrpInstance
     from ipfailover_agent.paths import RunPaths
 
-_TOKEN = re.compile(r'"([^"\n]*)"?|([{}])|[#!].*|([^\s"#!{}]+)')
+_TOKEN = re.compile(r'("[^"\n]*"?)|([{}])|[#!].*|([^\s"#!{}]+)|(\n)')
 _INSTANCE = "vrrp_instance"
 _ADVERTISED, _EXCLUDED = "virtual_ipaddress", "virtual_ipaddress_excluded"
 _TRACK_FILES = (["track_file"], ["vrrp_track_file"])  # the second is its name of old
@@ -196,29 +196,22 @@ def _statements(text: str) -> Iterator[list[str]]:
 
     The brace may stand on the next line. A closing one is a statement of its own.
     """
-    waiting: list[str] = []  # a line that may open a block, should the next begin with a brace
-    for line in text.splitlines():
-        words: list[str] = []
-        for token in _TOKEN.finditer(line):
-            quoted, brace, word = token.groups()
-            if brace:
-                if waiting and (words or brace == "}"):
-                    yield waiting
-                    waiting = []
-                yield from _at_brace(brace, words or waiting)
-                words, waiting = [], []
-            elif quoted is not None or word:
-                words.append(quoted if quoted is not None else word)
-        if words:
-            if waiting:
-                yield waiting
-            waiting = words
-
-
-def _at_brace(brace: str, words: list[str]) -> Iterator[list[str]]:
-    if brace == "{":
-        yield [*words, "{"]
-        return
-    if words:
-        yield words
-    yield ["}"]
+    words: list[str] = []
+    is_at_end = False  # of a line: the words are a statement, unless a brace comes next
+    for quoted, brace, word, newline in _TOKEN.findall(text):
+        if newline:
+            is_at_end = True
+        elif brace:
+            if brace == "{":
+                words.append(brace)
+            if words:
+                yield words
+            if brace == "}":
+                yield [brace]
+            words = []
+        elif quoted or word:
+            if is_at_end and words:
+                yield words
+                words = []
+            words.append(quoted.strip('"') or word)
+            is_at_end = False

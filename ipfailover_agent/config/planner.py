@@ -163,14 +163,13 @@ def _instances(
     pinned = {identifier for _, identifier in node.settings.pinned_virtual_router_ids}
     instances = []
     for number, (group, identifier) in enumerate(zip(grouped, identifiers, strict=True), start=1):
-        position = positions[group.family]
+        place, position = number, positions[group.family]
         positions[group.family] += 1
         if identifier in pinned:
             # Else an address removed before it would move its priority, and so perhaps itself.
             place = identifier - node.settings.virtual_router_id_offset
-            ranked = _priority(node, group.family, place, place - 1, identifier)
-        else:
-            ranked = _priority(node, group.family, number, position, identifier)
+            position = place - 1
+        ranked = _priority(node, group.family, place, position, identifier)
         instances.append(_instance(node, group, number, identifier, ranked))
     return tuple(instances)
 
