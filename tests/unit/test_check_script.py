@@ -20,8 +20,9 @@ from msgspec import structs
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.templating import render
 from ipfailover_agent.linux.files import read_duration
-from ipfailover_agent.model import PortCheck, Settings, TrackScript
+from ipfailover_agent.model import PortCheck, Settings
 from ipfailover_agent.paths import RunPaths
+from tests.support.cases import track_script
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -48,14 +49,11 @@ class Verdict:
 
 def check(directory: Path, *, env: dict[str, str] | None = None, **fields: Any) -> Verdict:  # noqa: ANN401 - fields of TrackScript
     """Render a check with these fields, run it, and see that nothing of it is left."""
-    ports = tuple(
+    fields["ports"] = tuple(
         PortCheck(address=LOOPBACK, port=each) if isinstance(each, int) else each
-        for each in fields.pop("ports", ())
+        for each in fields.get("ports", ())
     )
-    timeout = fields.pop("timeout", 1)
-    track = TrackScript(
-        name="chk_x", interval=1, timeout=timeout, rise=1, fall=1, ports=ports, **fields
-    )
+    track = track_script(**fields)
     paths = RunPaths(directory=str(directory), config=str(directory / "keepalived.conf"))
     (script,) = render(structs.replace(CONFIG, track_script=track), paths).scripts
     (directory / "check").write_text(script.text, encoding="utf-8")
@@ -78,7 +76,7 @@ def check(directory: Path, *, env: dict[str, str] | None = None, **fields: Any) 
         status=process.returncode,
         output=output,
         errors=errors,
-        reason=reason.read_text(encoding="utf-8") if reason.exists() else "",
+        reason=reason.read_text(encoding="utf-8") if reason.is_file() else "",
         seconds=seconds,
     )
 
@@ -217,26 +215,9 @@ def test_a_reason_that_cannot_be_written_changes_no_verdict(tmp_path: Path) -> N
     (tmp_path / "check.reason").mkdir()
     (tmp_path / "check.reason.new").mkdir()
     with listening() as port:
-        assert 0 == run_only(tmp_path, port)
+        assert 0 == check(tmp_path, ports=(port,)).status
     with closed() as port:
-        assert 1 == run_only(tmp_path, port)
-
-
-def run_only(directory: Path, port: int) -> int:
-    track = TrackScript(
-        name="chk_x",
-        interval=1,
-        timeout=1,
-        rise=1,
-        fall=1,
-        ports=(PortCheck(address=LOOPBACK, port=port),),
-    )
-    paths = RunPaths(directory=str(directory), config="/x")
-    (script,) = render(structs.replace(CONFIG, track_script=track), paths).scripts
-    done = subprocess.run(
-        ["/bin/bash", "-c", script.text], capture_output=True, timeout=20, check=False
-    )
-    return done.returncode
+        assert 1 == check(tmp_path, ports=(port,)).status
 
 
 def test_the_language_of_the_node_does_not_matter(tmp_path: Path) -> None:
@@ -311,14 +292,32 @@ class Answer(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as answering:
+class Server(http.server.ThreadingHTTPServer):
+    """Has nothing to say of a client that refuses its certificate."""
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def serving(certificate: Path | None = None) -> Iterator[str]:
+    """Answer at the address that is returned, without a scheme; with TLS by a certificate."""
+    with Server(("127.0.0.1", 0), Answer) as answering:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, certificate.with_name("key"))
+            answering.socket = context.wrap_socket(answering.socket, server_side=True)
         thread = threading.Thread(target=answering.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{answering.server_address[1]}"
+        yield f"127.0.0.1:{answering.server_address[1]}"
         answering.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with serving() as place:
+        yield f"http://{place}"
 
 
 @pytest.mark.parametrize("code", [200, 204])
@@ -394,78 +393,31 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "crt"
 
 
-@contextlib.contextmanager
-def serving_tls(certificate: Path) -> Iterator[int]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_name("key"))
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    class Server(http.server.ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """A client that refuses the certificate is no fault of the server's."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
-
-
-def test_a_certificate_of_an_unknown_authority_is_unhealthy_and_named(
-    tmp_path: Path, certificate: Path
+@pytest.mark.parametrize(
+    ("host", "authority", "insecure", "expected"),
+    [
+        pytest.param("127.0.0.1", None, False, "certificate", id="of an unknown authority"),
+        pytest.param("127.0.0.1", "itself", False, "", id="of the given authority"),
+        pytest.param("localhost", "itself", False, "localhost", id="for another host"),
+        pytest.param("127.0.0.1", None, True, "", id="not verified, as in a kubelet's probes"),
+        # A ConfigMap that was not mounted must not count as healthy.
+        pytest.param("127.0.0.1", "/no/such.crt", False, "/no/such.crt", id="no authority there"),
+    ],
+)
+def test_a_certificate_is_verified_as_asked(  # fields of a track script
+    tmp_path: Path,
+    certificate: Path,
+    host: str,
+    authority: str | None,
+    expected: str,
+    *,
+    insecure: bool,
 ) -> None:
-    """Verification is the default, and the reason says what is wrong."""
-    with serving_tls(certificate) as port:
-        verdict = check(tmp_path, url=f"https://127.0.0.1:{port}/", timeout=3)
-    assert verdict.status == 1
-    assert "certificate" in verdict.reason
-
-
-def test_a_certificate_of_the_given_authority_is_healthy(
-    tmp_path: Path, certificate: Path
-) -> None:
-    """The file replaces the system's authorities."""
-    with serving_tls(certificate) as port:
-        url = f"https://127.0.0.1:{port}/"
-        verdict = check(tmp_path, url=url, url_ca_file=str(certificate), timeout=3)
-    assert (0, "") == (verdict.status, verdict.reason)
-
-
-def test_a_certificate_for_another_host_is_unhealthy(tmp_path: Path, certificate: Path) -> None:
-    """The authority alone does not do: localhost is not 127.0.0.1."""
-    with serving_tls(certificate) as port:
-        url = f"https://localhost:{port}/"
-        verdict = check(tmp_path, url=url, url_ca_file=str(certificate), timeout=3)
-    assert verdict.status == 1
-    assert "localhost" in verdict.reason
-
-
-def test_any_certificate_is_healthy_where_none_is_verified(
-    tmp_path: Path, certificate: Path
-) -> None:
-    """As in a kubelet's probes."""
-    with serving_tls(certificate) as port:
-        url = f"https://127.0.0.1:{port}/"
-        verdict = check(tmp_path, url=url, url_insecure=True, timeout=3)
-    assert (0, "") == (verdict.status, verdict.reason)
-
-
-def test_an_authority_that_is_not_there_is_unhealthy_and_named(
-    tmp_path: Path, certificate: Path
-) -> None:
-    """A ConfigMap that was not mounted must not count as healthy."""
-    with serving_tls(certificate) as port:
-        url = f"https://127.0.0.1:{port}/"
-        verdict = check(tmp_path, url=url, url_ca_file="/no/such/ca.crt", timeout=3)
-    assert verdict.status == 1
-    assert "/no/such/ca.crt" in verdict.reason
+    """By the system's authorities or the given one; the reason says what is wrong."""
+    ca_file = str(certificate) if authority == "itself" else authority
+    with serving(certificate) as place:
+        url = f"https://{place.replace('127.0.0.1', host)}/200"
+        verdict = check(tmp_path, url=url, timeout=3, url_ca_file=ca_file, url_insecure=insecure)
+    assert (1 if expected else 0) == verdict.status
+    assert expected in verdict.reason
+    assert bool(expected) == bool(verdict.reason)

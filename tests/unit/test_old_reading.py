@@ -17,7 +17,6 @@ NODE = host_facts({"ens3": ["192.168.55.10/24"]})
 def test_every_recorded_vector_is_reproduced(vector: Vector) -> None:
     """Interface, node address, names, ids, addresses, password and peers are as recorded."""
     reading = shell_reading.read(vector.env, vector.facts)
-
     assert vector.old_image.interface == reading.interface
     assert vector.old_image.node_address == reading.node_address
     assert vector.old_image.instances == tuple(
@@ -112,7 +111,6 @@ def test_shell_arithmetic_is_followed(text: str, expected: int | None) -> None:
 def test_groups_are_dealt_out_in_order(env: dict[str, str], groups: list[list[str]]) -> None:
     """The first groups are one larger; anything but a positive number is no group."""
     reading = shell_reading.read({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1-3"} | env, NODE)
-
     assert groups == [list(each.addresses) for each in reading.instances]
 
 
@@ -137,7 +135,6 @@ def test_groups_are_dealt_out_in_order(env: dict[str, str], groups: list[list[st
 def test_a_total_outage_is_told(env: dict[str, str], facts: model.HostFacts, outage: str) -> None:
     """What kept keepalived from serving anything is said in words."""
     told = shell_reading.read(env, facts).outage
-
     assert outage in told
     assert bool(outage) == bool(told)
 
@@ -149,7 +146,6 @@ def test_keepalived_takes_valid_addresses_of_the_first_family() -> None:
         "OPENSHIFT_HA_VIP_GROUPS": "1",
     }
     (instance,) = shell_reading.read(env, NODE).instances
-
     assert [str(each) for each in instance.served] == ["fd00::1", "fd00::2"]
 
 
@@ -166,7 +162,6 @@ def test_peers_were_split_at_commas_only(value: str, peers: tuple[str, ...] | No
     """A second peer after a blank was lost."""
     env = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1", "OPENSHIFT_HA_UNICAST_PEERS": value}
     (instance,) = shell_reading.read(env, NODE).instances
-
     assert peers == instance.unicast_peers
 
 
@@ -178,7 +173,6 @@ def test_the_lowest_metric_names_the_default_interface() -> None:
         "default via fd00::1 dev wlan0",
     ]
     facts = host_facts({"br-ex": ["10.1.0.9/24"], "bond0": []}, routes)
-
     assert shell_reading.read({}, facts).interface == "br-ex"
 
 
@@ -189,5 +183,4 @@ def test_a_labelled_address_is_not_the_node_s() -> None:
     )
     own = model.InterfaceAddress(address=ip_address("10.0.0.1"), prefix_length=24, label="ens3")
     ens3 = model.Interface(name="ens3", index=2, addresses=(labelled, own))
-
     assert shell_reading.read({}, model.HostFacts(interfaces=(ens3,))).node_address == "10.0.0.1"

@@ -47,7 +47,6 @@ def _full(name: str) -> str:
 def test_addresses_alone_are_enough() -> None:
     """Every other variable has the default that the model names."""
     expected = Settings(virtual_addresses=(ip_address("192.0.2.10"),))
-
     assert expected == parsed()
 
 
@@ -59,7 +58,6 @@ def test_documented_defaults_are_what_unset_means() -> None:
         for each in variables.VARIABLES
         if not each.is_agent_option and each.default and each.default not in words
     }
-
     assert len(written) > 15
     assert parsed() == parsed(**written)
 
@@ -69,7 +67,6 @@ def test_empty_and_blank_values_count_as_unset() -> None:
     names = [each.name for each in variables.VARIABLES if not each.is_agent_option]
     empty = dict.fromkeys(names, " \n")
     del empty[ADDRESSES], empty["OPENSHIFT_HA_ADDRESS_LABEL"]
-
     assert parsed() == parsed(**empty)
 
 
@@ -177,7 +174,6 @@ def test_a_value_is_read(name: str, value: str, field: str, expected: object) ->
 def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool) -> None:
     """Documented spellings that never worked are read as they were meant, with a warning."""
     settings = parsed(PREEMPTION=text)
-
     assert expected == settings.preemption
     assert is_warned == bool(settings.warnings)
 
@@ -307,7 +303,6 @@ def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool)
 def test_a_value_is_refused(name: str, value: str, reason: str, instead: str) -> None:
     """One fault is one problem; it names the variable, the reason and what to write."""
     (problem,) = refused(**{name: value}, VIRTUAL_IPS="192.0.2.10-11")
-
     assert _full(name) == problem.variable
     assert reason in problem.reason
     assert instead in problem.instead
@@ -326,7 +321,6 @@ def test_a_value_is_refused(name: str, value: str, reason: str, instead: str) ->
 def test_options_that_break_supervision_are_refused(options: str) -> None:
     """keepalived must run, on our file, with our pid files, in our network namespace."""
     problems = refused(KEEPALIVED_OPTIONS=options)
-
     assert {"KEEPALIVED_OPTIONS"} == {each.variable for each in problems}
     assert all(each.reason for each in problems)
 
@@ -344,7 +338,6 @@ def test_options_that_do_no_harm_are_taken(options: str) -> None:
 def test_all_problems_of_all_variables_are_reported_sorted() -> None:
     """One start, one report."""
     problems = refused(VIRTUAL_IPS="x.y,192.0.2.1/24", VRRP_ID_OFFSET="a", PRIORITY="0")
-
     assert [each.variable.removeprefix(HA) for each in problems] == [
         "PRIORITY", "VIRTUAL_IPS", "VIRTUAL_IPS", "VRRP_ID_OFFSET"
     ]  # fmt: skip
@@ -353,7 +346,6 @@ def test_all_problems_of_all_variables_are_reported_sorted() -> None:
 def test_an_address_listed_twice_is_refused() -> None:
     """keepalived -t passes the same address in two instances; two ids would fight for it."""
     (problem,) = refused(VIRTUAL_IPS="10.0.0.1,10.0.0.2,10.0.0.1")
-
     assert (ADDRESSES, "10.0.0.1") == (problem.variable, problem.element)
     assert "again" in problem.reason
 
@@ -362,14 +354,12 @@ def test_an_address_listed_twice_is_refused() -> None:
 def test_no_address_is_a_problem(value: str) -> None:
     """The shell image ran happily with nothing to serve."""
     (problem,) = refused(VIRTUAL_IPS=value)
-
     assert (ADDRESSES, "there is no address to serve") == (problem.variable, problem.reason)
 
 
 def test_a_control_character_in_the_list_is_reported_once() -> None:
     """A refused list is not called empty as well."""
     (problem,) = refused(VIRTUAL_IPS="192.0.2.1\x0b192.0.2.2")
-
     assert "U+000B" in problem.reason
 
 
@@ -403,7 +393,6 @@ def test_variables_that_contradict_each_other_are_refused(
 ) -> None:
     """What each variable allows alone may not work together."""
     (problem,) = refused(**env)
-
     assert HA + variable == problem.variable
     assert reason in problem.reason
 
@@ -411,7 +400,6 @@ def test_variables_that_contradict_each_other_are_refused(
 def test_an_older_name_is_looked_at_even_where_it_changes_nothing() -> None:
     """A value that cannot be read is refused beside one that can."""
     (problem,) = refused(NFTABLES_RULE="INPUT", IPTABLES_CHAIN="a\x1bb")
-
     assert problem.variable == "OPENSHIFT_HA_IPTABLES_CHAIN"
 
 
@@ -423,7 +411,6 @@ def test_both_spellings_may_agree() -> None:
         HA_EXCLUDED_VRRP_IDS="3",
         EXCLUDED_VRRP_IDS="3,4",
     )
-
     assert ip_address("2001:db8::1") == settings.unicast_source
     assert settings.excluded_virtual_router_ids == (3, 4)
 
@@ -454,7 +441,6 @@ def test_accepted_input_that_deserves_a_word_gives_one_warning(
 ) -> None:
     """Warnings are for what works and is probably not what was meant."""
     (warning,) = parsed(**env).warnings
-
     assert words in warning
 
 
@@ -552,7 +538,6 @@ def test_serve_valid_leaves_out_what_the_old_image_left_out() -> None:
         VIRTUAL_IPS="192.0.2.10,vip.example.com,192.0.2.12",
         HA_EXCLUDED_VRRP_IDS="2, 3, 5",
     )
-
     assert tuple(map(ip_address, ["192.0.2.10", "192.0.2.12"])) == settings.virtual_addresses
     assert settings.excluded_virtual_router_ids == (5,)
     assert [each.element for each in settings.left_out] == ["2,", "3,", "vip.example.com"]
@@ -584,7 +569,6 @@ def test_refusing_is_the_default() -> None:
 def test_foreign_variables_are_nobody_s_business() -> None:
     """The environment holds much that is not ours."""
     settings = parse({ADDRESSES: "192.0.2.10", "PATH": "/bin", "IPFAILOVER_PORT": "tcp://x"})
-
     assert settings == replace(settings, warnings=())
 
 
@@ -596,7 +580,6 @@ def test_254_addresses_are_parsed_in_no_time() -> None:
         start = time.perf_counter()
         parse(values)
         durations.append(time.perf_counter() - start)
-
     assert min(durations) < 0.1  # 3 ms where it was written; coverage slows it down tenfold
 
 
