@@ -24,8 +24,10 @@ from ipfailover_agent.model import (
 from ipfailover_agent.supervisor.change import compare
 from tests.support.vectors import host_facts
 
+Addresses = tuple[IPv4Address | IPv6Address, ...]
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
 LAST_ID = 255
+PEERS = (ip_address("192.168.55.11"), ip_address("fd00:55::11"))
 
 four = st.integers(0, 400).map(lambda number: IPv4Address("10.1.0.0") + number)
 six = st.integers(0, 400).map(lambda number: IPv6Address("fd00:1::") + number)
@@ -37,11 +39,9 @@ def settings(draw: st.DrawFn) -> Settings:
     """Draw what parse could return; much of it cannot be planned."""
     addresses = draw(address_lists)
     grouped = draw(st.integers(0, 40))
-    pins: tuple[tuple[IPv4Address | IPv6Address, int], ...] = ()
-    if not grouped:
-        pinned = draw(st.lists(st.sampled_from(addresses), max_size=3, unique=True))
-        numbers = draw(st.lists(st.integers(1, 255), min_size=3, max_size=3, unique=True))
-        pins = tuple(zip(pinned, numbers, strict=False))
+    pinned = draw(st.lists(st.sampled_from(addresses), max_size=0 if grouped else 3, unique=True))
+    numbers = draw(st.lists(st.integers(1, 255), min_size=3, max_size=3, unique=True))
+    pins = tuple(zip(pinned, numbers, strict=False))
     excluded = draw(st.sets(st.integers(1, 255), max_size=50)).difference(dict(pins).values())
     return Settings(
         virtual_addresses=addresses,
@@ -51,9 +51,7 @@ def settings(draw: st.DrawFn) -> Settings:
         pinned_virtual_router_ids=pins,
         vrrp_version=draw(st.sampled_from([None, 2, 3])),
         priority=draw(st.none() | st.integers(1, 254)),
-        unicast_peers=tuple(
-            map(ip_address, draw(st.sampled_from([(), ("192.168.55.11", "fd00:55::11")])))
-        ),
+        unicast_peers=draw(st.sampled_from([(), PEERS])),
     )
 
 
@@ -117,9 +115,7 @@ def test_ungrouped_ids_follow_the_order_of_the_addresses(wanted: Settings) -> No
 
 
 @given(addresses=address_lists, count=st.integers(0, 400))
-def test_runs_are_in_order_and_differ_by_at_most_one(
-    addresses: tuple[IPv4Address | IPv6Address, ...], count: int
-) -> None:
+def test_runs_are_in_order_and_differ_by_at_most_one(addresses: Addresses, count: int) -> None:
     """Nothing is lost, the larger runs come first."""
     runs = groups.split(addresses, count)
     sizes = [len(run) for run in runs]
@@ -130,11 +126,7 @@ def test_runs_are_in_order_and_differ_by_at_most_one(
 
 
 @given(old=address_lists, new=address_lists, grouped=st.integers(0, 5))
-def test_a_change_accounts_for_every_address(
-    old: tuple[IPv4Address | IPv6Address, ...],
-    new: tuple[IPv4Address | IPv6Address, ...],
-    grouped: int,
-) -> None:
+def test_a_change_accounts_for_every_address(old: Addresses, new: Addresses, grouped: int) -> None:
     """Each is kept, added, removed, moved or renumbered, and nothing else."""
     active = planned(Settings(virtual_addresses=old[:200], address_groups=grouped))
     candidate = planned(Settings(virtual_addresses=new[:200], address_groups=grouped))
@@ -158,54 +150,40 @@ NEAR = [ip_address("192.168.55.0") + number for number in range(4)] + [
 @st.composite
 def nodes(draw: st.DrawFn) -> HostFacts:
     """Draw a node whose addresses may be anything, two interfaces and lo."""
+    routes = st.builds(
+        DefaultRoute,
+        family=st.just(Family.IPV4),
+        interface=st.sampled_from(["ens3", "eth9"]),
+        source=st.sampled_from([None, *NEAR[:4]]),
+    )
     return HostFacts(
         interfaces=tuple(
             Interface(name=name, index=index, addresses=tuple(draw(_held(name))))
             for index, name in enumerate(("lo", "ens3", "eth9"), start=1)
         ),
-        default_routes=tuple(
-            draw(
-                st.lists(
-                    st.builds(
-                        DefaultRoute,
-                        family=st.just(Family.IPV4),
-                        interface=st.sampled_from(["ens3", "eth9"]),
-                        source=st.sampled_from([None, *NEAR[:4]]),
-                    ),
-                    max_size=2,
-                )
-            )
-        ),
+        default_routes=tuple(draw(st.lists(routes, max_size=2))),
         recorded_addresses=tuple(draw(st.sets(st.sampled_from(NEAR), max_size=2))),
     )
 
 
 def _held(name: str) -> st.SearchStrategy[list[InterfaceAddress]]:
-    labels = st.sampled_from(["", name, f"{name}:vip"])
-    return st.lists(
-        st.one_of(
-            st.builds(
-                InterfaceAddress,
-                address=st.sampled_from(NEAR[:4]),
-                prefix_length=st.sampled_from([24, 32]),
-                label=labels,
-            ),
-            st.builds(
-                InterfaceAddress,
-                address=st.sampled_from(NEAR[4:]),
-                prefix_length=st.sampled_from([64, 128]),
-                is_deprecated=st.booleans(),
-            ),
-        ),
-        max_size=4,
-        unique_by=lambda each: each.address,
+    four = st.builds(
+        InterfaceAddress,
+        address=st.sampled_from(NEAR[:4]),
+        prefix_length=st.sampled_from([24, 32]),
+        label=st.sampled_from(["", name, f"{name}:vip"]),
     )
+    six = st.builds(
+        InterfaceAddress,
+        address=st.sampled_from(NEAR[4:]),
+        prefix_length=st.sampled_from([64, 128]),
+        is_deprecated=st.booleans(),
+    )
+    return st.lists(four | six, max_size=4, unique_by=lambda each: each.address)
 
 
 @given(facts=nodes(), wanted=st.sets(st.sampled_from(NEAR), min_size=1).map(tuple))
-def test_a_leftover_is_wanted_and_never_the_nodes_own(
-    facts: HostFacts, wanted: tuple[IPv4Address | IPv6Address, ...]
-) -> None:
+def test_a_leftover_is_wanted_and_never_the_nodes_own(facts: HostFacts, wanted: Addresses) -> None:
     """Whatever is on the interfaces."""
     found = ownership.leftovers(wanted, "vip", facts, "ens3")
     own = ownership.node_addresses(wanted, "vip", facts, "ens3")
@@ -225,9 +203,7 @@ def test_a_leftover_is_wanted_and_never_the_nodes_own(
 
 
 @given(facts=nodes(), wanted=st.sets(st.sampled_from(NEAR), min_size=1).map(tuple))
-def test_deleting_leftovers_leaves_none(
-    facts: HostFacts, wanted: tuple[IPv4Address | IPv6Address, ...]
-) -> None:
+def test_deleting_leftovers_leaves_none(facts: HostFacts, wanted: Addresses) -> None:
     """A second look finds nothing new: deleting one does not make another a leftover."""
     found = ownership.leftovers(wanted, "vip", facts, "ens3")
     gone = {(on.name, held) for on, held in found}

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 NODE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]})
 BARE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64"]})
 DOWN = replace(NODE, interfaces=(replace(NODE.interfaces[0], is_up=False),))
+GONE, UNSENT = "which is not there", "no notification is sent"
 STAYS = "the check fails, and this node stays in FAULT"
+
+
+def parsed(**variables: str) -> Settings:
+    values = {"VIRTUAL_IPS": "10.0.0.100", "NETWORK_INTERFACE": "eth0", **variables}
+    return settings.parse({f"OPENSHIFT_HA_{name}": text for name, text in values.items()})
 
 
 def told(
@@ -28,10 +34,7 @@ def told(
     facts: HostFacts = NODE,
     **around: Any,  # noqa: ANN401
 ) -> tuple[str, ...]:
-    values = {"VIRTUAL_IPS": "10.0.0.100", "NETWORK_INTERFACE": "eth0", **variables}
-    parsed = settings.parse({f"OPENSHIFT_HA_{name}": text for name, text in values.items()})
-    config = plan(parsed, facts)
-    return shortfalls.judge_node(config, facts, **around)
+    return shortfalls.judge_node(plan(parsed(**variables), facts), facts, **around)
 
 
 @pytest.mark.parametrize(
@@ -57,12 +60,7 @@ def test_an_interface_that_cannot_serve_yet_is_told(
 
 def test_an_interface_that_has_gone_is_another_s_to_tell() -> None:
     """The plan was made with it."""
-    config = plan(
-        settings.parse(
-            {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.100", "OPENSHIFT_HA_NETWORK_INTERFACE": "eth0"}
-        ),
-        NODE,
-    )
+    config = plan(parsed(), NODE)
     assert () == shortfalls.judge_node(config, host_facts({}))
 
 
@@ -83,22 +81,12 @@ def test_an_interface_that_has_gone_is_another_s_to_tell() -> None:
         (
             {"CHECK_SCRIPT": "/opt/check"},
             {"check_interpreter": "/bin/bash\r"},
-            (
-                (
-                    "OPENSHIFT_HA_CHECK_SCRIPT: its first line names '/bin/bash\\r', which is not "
-                    f"there: {STAYS}"
-                ),
-            ),
+            (f"OPENSHIFT_HA_CHECK_SCRIPT: its first line names '/bin/bash\\r', {GONE}: {STAYS}",),
         ),
         (
             {"NOTIFY_SCRIPT": "/opt/notify"},
             {"notify_interpreter": "python"},
-            (
-                (
-                    "OPENSHIFT_HA_NOTIFY_SCRIPT: its first line names 'python', which is not "
-                    "there: no notification is sent"
-                ),
-            ),
+            (f"OPENSHIFT_HA_NOTIFY_SCRIPT: its first line names 'python', {GONE}: {UNSENT}",),
         ),
         ({}, {"has_curl": False, "has_authority": False, "check_interpreter": "x"}, ()),
     ],
