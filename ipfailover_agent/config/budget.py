@@ -39,18 +39,13 @@ _OF_A_CHECK = ("failed_check", "hanging_check")
 
 
 class Budget(Struct, frozen=True, kw_only=True):
-    """The worst case of each fault, in seconds.
+    """The worst case of each fault, in seconds: how long no node or two hold the address.
 
-    Attributes:
-        planned_stop: no node holds the address, when the agent is stopped or drained.
-        failed_check: no client reaches the application, when its port is refused or its script
-            fails; None without a check.
-        hanging_check: likewise when it does not answer at all.
-        silent_death: no node holds the address, when a node vanishes without priority 0.
-        silent_death_held: likewise, when its successor was held at that moment.
-        two_after_death: two hold it, when only the container is killed or frozen; None = no end.
-        two_holders: two hold it, when nodes do not receive or do not accept each other's adverts;
-            None = no end.
+    With ``failed_check`` (its port is refused or its script fails) and ``hanging_check`` (it does
+    not answer at all) no client reaches the application; None without a check. ``silent_death``
+    is of a node that vanishes without priority 0. ``two_after_death``: only the container is
+    killed or frozen; ``two_holders``: nodes do not receive or do not accept each other's adverts.
+    None = no end.
     """
 
     planned_stop: float

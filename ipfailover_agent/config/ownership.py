@@ -74,14 +74,9 @@ def node_addresses(
     Temporary, deprecated and tentative ones are the last resort; a duplicate is another host's.
     Among equals the kernel's order stays, as it decides for the old image.
 
-    Args:
-        addresses: all virtual addresses of the configuration.
-        label: OPENSHIFT_HA_ADDRESS_LABEL.
-        facts: what is known of the node.
-        interface: name of the VRRP interface.
-        known_by: the addresses of this node in the list of peers, or behind their names.
-        link_local: families in which a link-local address will do where there is no other. For
-            IPv6, which always has one, only where there is no address of the other family either.
+    ``known_by`` are the addresses of this node in the list of peers, or behind their names;
+    ``link_local`` the families in which a link-local address will do where there is no other. For
+    IPv6, which always has one, only where there is no address of the other family either.
     """
 
     def rank(held: InterfaceAddress) -> tuple[int, ...]:

@@ -183,6 +183,7 @@ def _instance(
     if family is Family.IPV4:
         label = ownership.label_for(node.interface.name, settings.address_label)
     held = tuple(model.VirtualAddress(address=each, label=label) for each in group.addresses)
+    password = settings.config_name.encode()[:_PASSWORD_BYTES].decode(errors="ignore")
     advertisement = _advertisement(settings, family)
     limit = groups.advertised_limit(family, advertisement.version, node.interface.mtu)
     multicast = None if node.peers else settings.multicast_source
@@ -198,7 +199,7 @@ def _instance(
         priority=ranked,
         preemption=settings.preemption,
         advertisement=advertisement,
-        password=_password(settings.config_name) if advertisement.version == _V2 else None,
+        password=password if advertisement.version == _V2 else None,
         virtual_addresses=held[:limit],
         excluded_addresses=held[limit:],
         multicast_source=first_of(family, (multicast,)),
@@ -227,10 +228,6 @@ def _priority(node: _Node, family: Family, number: int, position: int, identifie
 
 def _scrubbed(config_name: str) -> str:
     return config_name.replace(".", "").replace("-", "_")
-
-
-def _password(config_name: str) -> str:
-    return config_name.encode()[:_PASSWORD_BYTES].decode(errors="ignore")
 
 
 # --- advertisements -----------------------------------------------------------------------------
