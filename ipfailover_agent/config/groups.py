@@ -9,8 +9,6 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec import Struct
-
 from ipfailover_agent.errors import Problem
 from ipfailover_agent.model import HIGHEST_ID, Family, family_of
 
@@ -25,13 +23,6 @@ _OFFSET = "OPENSHIFT_HA_VRRP_ID_OFFSET"
 _Address = TypeVar("_Address")  # an address, or the text of one
 
 
-class AddressGroup(Struct, frozen=True, kw_only=True):
-    """The addresses of one instance, all of one family."""
-
-    family: Family
-    addresses: tuple[IPAddress, ...]
-
-
 def split(addresses: tuple[_Address, ...], count: int) -> tuple[tuple[_Address, ...], ...]:
     """Split into ``count`` runs whose sizes differ by at most one, the larger ones first.
 
@@ -43,22 +34,18 @@ def split(addresses: tuple[_Address, ...], count: int) -> tuple[tuple[_Address, 
     return tuple(addresses[start:end] for start, end in itertools.pairwise(ends))
 
 
-def build(addresses: tuple[IPAddress, ...], count: int) -> tuple[AddressGroup, ...]:
-    """Return the group of every instance, in order.
+def build(addresses: tuple[IPAddress, ...], count: int) -> tuple[tuple[IPAddress, ...], ...]:
+    """Return the addresses of every instance, all of one family, in order.
 
     A run with both families keeps the family of its first address, because keepalived serves only
     that one; the others of the run follow in a group of their own after the last run.
     """
-    groups: list[AddressGroup] = []
-    extra: list[AddressGroup] = []
+    groups, extra = [], []
     for run in split(addresses, count):
         family = family_of(run[0])
-        same = tuple(each for each in run if family_of(each) is family)
-        other = tuple(each for each in run if family_of(each) is not family)
-        groups.append(AddressGroup(family=family, addresses=same))
-        if other:
-            extra.append(AddressGroup(family=family_of(other[0]), addresses=other))
-    return (*groups, *extra)
+        groups.append(tuple(each for each in run if family_of(each) is family))
+        extra.append(tuple(each for each in run if family_of(each) is not family))
+    return (*groups, *filter(None, extra))
 
 
 def advertised_limit(family: Family, version: int, mtu: int) -> int:
@@ -72,7 +59,7 @@ def advertised_limit(family: Family, version: int, mtu: int) -> int:
 
 
 def virtual_router_ids(
-    settings: Settings, groups: tuple[AddressGroup, ...], problems: list[Problem]
+    settings: Settings, groups: tuple[tuple[IPAddress, ...], ...], problems: list[Problem]
 ) -> tuple[int, ...]:
     """Return the virtual router id of each group; on a problem, add it and return what there is.
 
@@ -86,7 +73,7 @@ def virtual_router_ids(
         for number in range(settings.virtual_router_id_offset + 1, HIGHEST_ID + 1)
         if number not in taken
     ]
-    unpinned = [each.addresses[0] for each in groups if each.addresses[0] not in pins]
+    unpinned = [first for first, *_ in groups if first not in pins]
     if len(unpinned) > len(free):
         fit = len(groups) - len(unpinned) + len(free)
         what = "groups" if settings.address_groups else "addresses"
@@ -100,4 +87,4 @@ def virtual_router_ids(
         problems.append(Problem(_OFFSET, offset, reason, instead))
         return ()
     following = iter(free)
-    return tuple(pins.get(each.addresses[0]) or next(following) for each in groups)
+    return tuple(pins.get(first) or next(following) for first, *_ in groups)

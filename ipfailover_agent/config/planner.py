@@ -23,7 +23,6 @@ from ipfailover_agent.text import listed
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ipfailover_agent.config.groups import AddressGroup
     from ipfailover_agent.model import HostFacts, Interface, InterfaceAddress, IPAddress, Settings
 
 _ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
@@ -43,7 +42,7 @@ def plan(settings: Settings, facts: HostFacts) -> model.KeepalivedConfig:
     """
     problems: list[Problem] = []
     grouped = groups.build(settings.virtual_addresses, settings.address_groups)
-    served = {each.family for each in grouped}
+    served = {family_of(first) for first, *_ in grouped}
     identifiers = groups.virtual_router_ids(settings, grouped, problems)
     peers = unicast.peers(settings, facts, served, problems)
     unicast.refuse_virtual_source(settings, problems)
@@ -157,32 +156,33 @@ class _Node(Struct, frozen=True, kw_only=True):
 
 
 def _instances(
-    node: _Node, grouped: tuple[AddressGroup, ...], identifiers: tuple[int, ...]
+    node: _Node, grouped: tuple[tuple[IPAddress, ...], ...], identifiers: tuple[int, ...]
 ) -> tuple[model.VrrpInstance, ...]:
     positions = dict.fromkeys(Family, 0)
     pinned = {identifier for _, identifier in node.settings.pinned_virtual_router_ids}
     instances = []
     for number, (group, identifier) in enumerate(zip(grouped, identifiers, strict=True), start=1):
-        place, position = number, positions[group.family]
-        positions[group.family] += 1
+        family = family_of(group[0])
+        place, position = number, positions[family]
+        positions[family] += 1
         if identifier in pinned:
             # Else an address removed before it would move its priority, and so perhaps itself.
             place = identifier - node.settings.virtual_router_id_offset
             position = place - 1
-        ranked = _priority(node, group.family, place, position, identifier)
+        ranked = _priority(node, family, place, position, identifier)
         instances.append(_instance(node, group, number, identifier, ranked))
     return tuple(instances)
 
 
 def _instance(
-    node: _Node, group: AddressGroup, number: int, identifier: int, ranked: int
+    node: _Node, group: tuple[IPAddress, ...], number: int, identifier: int, ranked: int
 ) -> model.VrrpInstance:
     """Build an instance: ``number`` counts all from 1, ``ranked`` is its priority."""
-    settings, family = node.settings, group.family
+    settings, family = node.settings, family_of(group[0])
     label = None
     if family is Family.IPV4:
         label = ownership.label_for(node.interface.name, settings.address_label)
-    held = tuple(model.VirtualAddress(address=each, label=label) for each in group.addresses)
+    held = tuple(model.VirtualAddress(address=each, label=label) for each in group)
     password = settings.config_name.encode()[:_PASSWORD_BYTES].decode(errors="ignore")
     advertisement = _advertisement(settings, family)
     limit = groups.advertised_limit(family, advertisement.version, node.interface.mtu)

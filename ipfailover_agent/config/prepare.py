@@ -116,21 +116,16 @@ class Attempt(Struct, frozen=True, kw_only=True):
     @property
     def problems(self) -> tuple[str, ...]:
         """Return what is wrong, a sentence for each thing to mend; empty with a candidate."""
-        match self.outcome:
-            case SettingsError(problems=problems):
-                return tuple(map(str, problems))
-            case AgentError() as error:
-                return (str(error),)
-            case _:
-                return ()
+        if isinstance(self.outcome, SettingsError):
+            return tuple(map(str, self.outcome.problems))
+        return (str(self.outcome),) if isinstance(self.outcome, AgentError) else ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what an operator should know of the variables, and of the candidate."""
         read = () if self.variables is None else self.variables.warnings
-        if isinstance(self.outcome, AgentError):
-            return read
-        return (*read, *self.outcome.warnings, *self.outcome.config.degraded)
+        found = self.candidate
+        return read if found is None else (*read, *found.warnings, *found.config.degraded)
 
     def found(self) -> Candidate:
         """Return the candidate, or raise the error."""
@@ -172,7 +167,7 @@ def read_variables(environment: Mapping[str, str], options: Options) -> Variable
     from_file = sources.read_sysconfig_options()
     if from_file is not None:
         values["KEEPALIVED_OPTIONS"] = from_file
-    warnings = (*(f"{name} in {options.config} is not read from there" for name in foreign),)
+    warnings = tuple(f"{name} in {options.config} is not read from there" for name in foreign)
     starts = {name: values.get(name, "").strip() for name in _START_ONLY}
     starts |= {name: source[name] for name in foreign if name.startswith("IPFAILOVER_")}
     return Variables(values=values, start_only=starts, warnings=warnings)

@@ -116,8 +116,7 @@ def script(path: str) -> str:
 
 def seconds(value: float) -> str:
     """Write seconds as keepalived reads them: decimal, no exponent, no needless zeros."""
-    number = f"{value:.6f}"
-    return number.rstrip("0").rstrip(".")
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 _FILTERS = {

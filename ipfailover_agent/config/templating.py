@@ -45,12 +45,10 @@ def loader(template_directory: str | None) -> jinja2.BaseLoader:
     Raises:
         TemplateError: it is no directory.
     """
-    directories = [str(packaged())]
-    if template_directory is not None:
-        if not pathlib.Path(template_directory).is_dir():
-            raise TemplateError(f"cannot read templates: {template_directory!r} is no directory")
-        directories.insert(0, template_directory)
-    return jinja2.FileSystemLoader(directories)
+    own = [] if template_directory is None else [template_directory]
+    if not all(pathlib.Path(each).is_dir() for each in own):
+        raise TemplateError(f"cannot read templates: {template_directory!r} is no directory")
+    return jinja2.FileSystemLoader([*own, str(packaged())])
 
 
 def packaged() -> pathlib.Path:

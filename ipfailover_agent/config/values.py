@@ -18,7 +18,7 @@ from ipfailover_agent.model import HIGHEST_ID, HIGHEST_PORT, Preemption, Preempt
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from ipfailover_agent.model import IPAddress
 
@@ -155,7 +155,9 @@ def choice(choices: Mapping[str, T]) -> Parser[T]:
     def parse(fields: Fields, variable: str, text: str) -> T | None:
         word = text.lower()
         if word not in choices:
-            fields.refuse(variable, text, "is none of its values", f"write {_listed(choices)}")
+            *others, last = choices
+            instead = f"write {', '.join(others)} or {last}"
+            fields.refuse(variable, text, "is none of its values", instead)
         return choices.get(word)
 
     return parse
@@ -209,11 +211,6 @@ def _seconds(text: str) -> float | None:
     if (whole[0] == "0" and len(whole) > 1) or len(fraction.rstrip("0")) > len("00"):
         return None
     return float(text) if fraction.strip("0") else int(whole)
-
-
-def _listed(words: Iterable[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} or {last}"
 
 
 def _words(text: str) -> list[str]:
