@@ -11,8 +11,6 @@ import shlex
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
 from ipfailover_agent import model
 from ipfailover_agent.config import unicast
 from ipfailover_agent.errors import Problem, SettingsError
@@ -30,34 +28,6 @@ _LISTEN = "IPFAILOVER_LISTEN"
 _LOOPBACKS: Final = (ip_address("127.0.0.1"), ip_address("::1"))  # what localhost stands for
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _IPV6: Final = 6
-
-
-class Checks(Struct, frozen=True, kw_only=True):
-    """The checks of a configuration, and what the operator should hear about them.
-
-    ``errors`` are those of the ``reports`` that say that nothing is checked as it should be.
-    """
-
-    track_script: model.TrackScript | None
-    port_probes: model.PortProbes | None
-    notify_command: tuple[str, ...]
-    reports: tuple[str, ...]
-    errors: tuple[str, ...]
-
-
-def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
-    """Decide what is checked and what is notified; ``node`` is where the ports are looked for."""
-    errors: list[str] = []
-    reports: list[str] = []
-    track_script = None if is_probed(settings) else _track_script(settings, facts, node, errors)
-    notify_command = _notify_command(settings, facts.notify_script, reports)
-    return Checks(
-        track_script=track_script,
-        port_probes=_port_probes(settings, facts, node, track_script),
-        notify_command=notify_command,
-        reports=(*errors, *reports),
-        errors=tuple(errors),
-    )
 
 
 def outside_vrf(config: model.KeepalivedConfig, vrf: str) -> tuple[str, ...]:
@@ -87,12 +57,12 @@ def is_probed(settings: Settings) -> bool:
     return bool(settings.check_watch and settings.monitor_ports) and not has_more
 
 
-def _port_probes(
+def port_probes(
     settings: Settings, facts: HostFacts, node: IPAddress, script: model.TrackScript | None
 ) -> model.PortProbes | None:
-    """Return what the agent probes, or what has the script of a URL run once more.
+    """Return what the agent probes at the address ``node``.
 
-    The latter is that a listener on this node is gone.
+    Or what has the ``script`` of a URL run once more: that a listener on this node is gone.
     """
     ports = _ports(settings, facts, node) if is_probed(settings) else ()
     listeners = ports
@@ -164,9 +134,15 @@ def _name(settings: Settings) -> str:
     return "chk_" + settings.config_name.replace("-", "_")
 
 
-def _track_script(
+def track_script(
     settings: Settings, facts: HostFacts, node: IPAddress, errors: list[str]
 ) -> model.TrackScript | None:
+    """Return what keepalived checks, the ports at the address ``node``.
+
+    Adds an error where that is not what was asked for.
+    """
+    if is_probed(settings):
+        return None
     state = facts.check_script
     command: tuple[str, ...] = ()
     ports: tuple[PortCheck, ...] = ()
@@ -202,9 +178,10 @@ def _track_script(
     )
 
 
-def _notify_command(
+def notify_command(
     settings: Settings, state: ScriptState | None, reports: list[str]
 ) -> tuple[str, ...]:
+    """Return the words of the notify script; adds a report where it cannot be run."""
     if settings.notify_script is None:
         return ()
     command = tuple(shlex.split(settings.notify_script))

@@ -65,20 +65,24 @@ def plan(settings: Settings, facts: HostFacts) -> model.KeepalivedConfig:
     node = _Node(
         settings=settings, facts=facts, interface=choice.interface, addresses=nodes, peers=peers
     )
-    check = checks.build(settings, facts, _scoped(nodes[0], name))
+    target = _scoped(nodes[0], name)
+    errors: list[str] = []
+    unsent: list[str] = []
+    track_script = checks.track_script(settings, facts, target, errors)
+    notify_command = checks.notify_command(settings, facts.notify_script, unsent)
     return model.KeepalivedConfig(
         config_name=settings.config_name,
         router_id=_scrubbed(settings.config_name),
         interface=name,
         node_addresses=nodes,
         instances=_instances(node, grouped, identifiers),
-        track_script=check.track_script,
-        notify_command=check.notify_command,
+        track_script=track_script,
+        notify_command=notify_command,
         admin_emails=settings.admin_emails,
         smtp_server=settings.smtp_server,
         garp=_garp(settings),
         keepalived_options=settings.keepalived_options,
-        port_probes=check.port_probes,
+        port_probes=checks.port_probes(settings, facts, target, track_script),
         address_lease=settings.address_lease,
         conflict=settings.conflict,
         reports=(
@@ -88,9 +92,10 @@ def plan(settings: Settings, facts: HostFacts) -> model.KeepalivedConfig:
             *(f"{_ADDRESSES}: {each}" for each in reach.gateways(settings, facts)),
             *unicast.source_reports(settings, facts),
             *_report_family(settings, served, nodes, name),
-            *check.reports,
+            *errors,
+            *unsent,
         ),
-        errors=check.errors,
+        errors=tuple(errors),
         degraded=(*choice.degraded, *(f"left out: {each}" for each in settings.left_out)),
         named_peers=tuple(
             each for each in facts.resolved_peers or () if each not in settings.unicast_peers
