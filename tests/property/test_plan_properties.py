@@ -8,19 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from ipfailover_agent import model
 from ipfailover_agent.config import groups, ownership
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.errors import SettingsError
-from ipfailover_agent.model import (
-    DefaultRoute,
-    Family,
-    HostFacts,
-    Interface,
-    InterfaceAddress,
-    KeepalivedConfig,
-    Settings,
-    family_of,
-)
 from ipfailover_agent.supervisor.change import compare
 from tests.support.vectors import host_facts
 
@@ -35,7 +26,7 @@ address_lists = st.lists(st.one_of(four, six), min_size=1, max_size=300, unique=
 
 
 @st.composite
-def settings(draw: st.DrawFn) -> Settings:
+def settings(draw: st.DrawFn) -> model.Settings:
     """Draw what parse could return; much of it cannot be planned."""
     addresses = draw(address_lists)
     grouped = draw(st.integers(0, 40))
@@ -43,7 +34,7 @@ def settings(draw: st.DrawFn) -> Settings:
     numbers = draw(st.lists(st.integers(1, 255), min_size=3, max_size=3, unique=True))
     pins = tuple(zip(pinned, numbers, strict=False))
     excluded = draw(st.sets(st.integers(1, 255), max_size=50)).difference(dict(pins).values())
-    return Settings(
+    return model.Settings(
         virtual_addresses=addresses,
         address_groups=grouped,
         virtual_router_id_offset=draw(st.integers(0, 254)),
@@ -55,7 +46,7 @@ def settings(draw: st.DrawFn) -> Settings:
     )
 
 
-def planned(wanted: Settings) -> KeepalivedConfig | None:
+def planned(wanted: model.Settings) -> model.KeepalivedConfig | None:
     try:
         return plan(wanted, FACTS)
     except SettingsError:
@@ -63,7 +54,7 @@ def planned(wanted: Settings) -> KeepalivedConfig | None:
 
 
 @given(wanted=settings())
-def test_every_plan_is_one_that_keepalived_can_run(wanted: Settings) -> None:
+def test_every_plan_is_one_that_keepalived_can_run(wanted: model.Settings) -> None:
     """Ids unique, in range, not excluded; each address once; priorities 1 to 254."""
     config = planned(wanted)
     if config is None:
@@ -77,13 +68,13 @@ def test_every_plan_is_one_that_keepalived_can_run(wanted: Settings) -> None:
         assert number == each.number
         assert 1 <= each.priority <= 254
         assert 1 <= len(each.virtual_addresses) <= 255
-        assert {each.family} == {family_of(held.address) for held in each.all_addresses}
+        assert {each.family} == {model.family_of(held.address) for held in each.all_addresses}
         assert (each.password is None) == (each.advertisement.version == 3)
-        assert all(family_of(peer) is each.family for peer in each.unicast_peers)
+        assert all(model.family_of(peer) is each.family for peer in each.unicast_peers)
 
 
 @given(wanted=settings())
-def test_a_refusal_for_lack_of_ids_is_right(wanted: Settings) -> None:
+def test_a_refusal_for_lack_of_ids_is_right(wanted: model.Settings) -> None:
     """Refused exactly when more instances need an id than there are left."""
     count = len(groups.build(wanted.virtual_addresses, wanted.address_groups))
     pins = dict(wanted.pinned_virtual_router_ids)
@@ -93,7 +84,7 @@ def test_a_refusal_for_lack_of_ids_is_right(wanted: Settings) -> None:
 
 
 @given(wanted=settings())
-def test_a_plan_depends_on_its_inputs_only(wanted: Settings) -> None:
+def test_a_plan_depends_on_its_inputs_only(wanted: model.Settings) -> None:
     """The same twice, and a reload of it changes nothing."""
     config = planned(wanted)
     assert config == planned(wanted)
@@ -104,7 +95,7 @@ def test_a_plan_depends_on_its_inputs_only(wanted: Settings) -> None:
 
 
 @given(wanted=settings())
-def test_ungrouped_ids_follow_the_order_of_the_addresses(wanted: Settings) -> None:
+def test_ungrouped_ids_follow_the_order_of_the_addresses(wanted: model.Settings) -> None:
     """Without pins, ids rise with the position: that is what old nodes do."""
     wanted = structs.replace(wanted, pinned_virtual_router_ids=())
     config = planned(wanted)
@@ -128,8 +119,8 @@ def test_runs_are_in_order_and_differ_by_at_most_one(addresses: Addresses, count
 @given(old=address_lists, new=address_lists, grouped=st.integers(0, 5))
 def test_a_change_accounts_for_every_address(old: Addresses, new: Addresses, grouped: int) -> None:
     """Each is kept, added, removed, moved or renumbered, and nothing else."""
-    active = planned(Settings(virtual_addresses=old[:200], address_groups=grouped))
-    candidate = planned(Settings(virtual_addresses=new[:200], address_groups=grouped))
+    active = planned(model.Settings(virtual_addresses=old[:200], address_groups=grouped))
+    candidate = planned(model.Settings(virtual_addresses=new[:200], address_groups=grouped))
     assert active is not None
     assert candidate is not None
     change = compare(active, candidate)
@@ -148,17 +139,17 @@ NEAR = [ip_address("192.168.55.0") + number for number in range(4)] + [
 
 
 @st.composite
-def nodes(draw: st.DrawFn) -> HostFacts:
+def nodes(draw: st.DrawFn) -> model.HostFacts:
     """Draw a node whose addresses may be anything, two interfaces and lo."""
     routes = st.builds(
-        DefaultRoute,
-        family=st.just(Family.IPV4),
+        model.DefaultRoute,
+        family=st.just(model.Family.IPV4),
         interface=st.sampled_from(["ens3", "eth9"]),
         source=st.sampled_from([None, *NEAR[:4]]),
     )
-    return HostFacts(
+    return model.HostFacts(
         interfaces=tuple(
-            Interface(name=name, index=index, addresses=tuple(draw(_held(name))))
+            model.Interface(name=name, index=index, addresses=tuple(draw(_held(name))))
             for index, name in enumerate(("lo", "ens3", "eth9"), start=1)
         ),
         default_routes=tuple(draw(st.lists(routes, max_size=2))),
@@ -166,15 +157,15 @@ def nodes(draw: st.DrawFn) -> HostFacts:
     )
 
 
-def _held(name: str) -> st.SearchStrategy[list[InterfaceAddress]]:
+def _held(name: str) -> st.SearchStrategy[list[model.InterfaceAddress]]:
     four = st.builds(
-        InterfaceAddress,
+        model.InterfaceAddress,
         address=st.sampled_from(NEAR[:4]),
         prefix_length=st.sampled_from([24, 32]),
         label=st.sampled_from(["", name, f"{name}:vip"]),
     )
     six = st.builds(
-        InterfaceAddress,
+        model.InterfaceAddress,
         address=st.sampled_from(NEAR[4:]),
         prefix_length=st.sampled_from([64, 128]),
         is_deprecated=st.booleans(),
@@ -183,7 +174,9 @@ def _held(name: str) -> st.SearchStrategy[list[InterfaceAddress]]:
 
 
 @given(facts=nodes(), wanted=st.sets(st.sampled_from(NEAR), min_size=1).map(tuple))
-def test_a_leftover_is_wanted_and_never_the_nodes_own(facts: HostFacts, wanted: Addresses) -> None:
+def test_a_leftover_is_wanted_and_never_the_nodes_own(
+    facts: model.HostFacts, wanted: Addresses
+) -> None:
     """Whatever is on the interfaces."""
     found = ownership.leftovers(wanted, "vip", facts, "ens3")
     own = ownership.node_addresses(wanted, "vip", facts, "ens3")
@@ -203,7 +196,7 @@ def test_a_leftover_is_wanted_and_never_the_nodes_own(facts: HostFacts, wanted: 
 
 
 @given(facts=nodes(), wanted=st.sets(st.sampled_from(NEAR), min_size=1).map(tuple))
-def test_deleting_leftovers_leaves_none(facts: HostFacts, wanted: Addresses) -> None:
+def test_deleting_leftovers_leaves_none(facts: model.HostFacts, wanted: Addresses) -> None:
     """A second look finds nothing new: deleting one does not make another a leftover."""
     found = ownership.leftovers(wanted, "vip", facts, "ens3")
     gone = {(on.name, held) for on, held in found}

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.config.addresses import (
-    MAX_ADDRESSES,
-    MAX_PROBLEMS,
-    Expansion,
-    describe,
-    expand,
-)
+from ipfailover_agent.config import addresses
+from ipfailover_agent.config.addresses import Expansion, expand
 from ipfailover_agent.config.values import Fields, peers
 
 if TYPE_CHECKING:
@@ -181,13 +176,13 @@ def test_newly_read_elements_that_move_the_ids_of_others_are_known(
 def test_a_huge_list_is_refused_without_being_expanded(value: str) -> None:
     """A slip of a digit must cost neither memory nor time."""
     problems = refusals(expand(value))
-    assert any(f"at most {MAX_ADDRESSES}" in problem.reason for problem in problems)
+    assert any(f"at most {addresses.MAX_ADDRESSES}" in problem.reason for problem in problems)
 
 
 def test_a_list_of_faults_ends_somewhere() -> None:
     """A megabyte of nonsense gives a report that can be read, and is refused for certain."""
     expansion = expand(",".join(["nonsense"] * 10_000))
-    assert MAX_PROBLEMS == len(expansion.left_out_by_old)
+    assert addresses.MAX_PROBLEMS == len(expansion.left_out_by_old)
     assert ["..."] == [problem.element for problem in expansion.problems]
 
 
@@ -217,7 +212,7 @@ def test_a_plain_list_takes_no_ranges() -> None:
 def test_many_addresses_are_described_by_their_ends() -> None:
     """A message stays short however many addresses it is about."""
     few, many = expand("192.0.2.1-3").addresses, expand("192.0.2.1-9").addresses
-    assert "nothing" == describe(())
-    assert "192.0.2.1, 192.0.2.2, 192.0.2.3" == describe(few)
-    assert "192.0.2.1 to 192.0.2.9 (9 addresses)" == describe(many)
+    assert "nothing" == addresses.describe(())
+    assert "192.0.2.1, 192.0.2.2, 192.0.2.3" == addresses.describe(few)
+    assert "192.0.2.1 to 192.0.2.9 (9 addresses)" == addresses.describe(many)
     assert ip_address("192.0.2.9") == many[-1]

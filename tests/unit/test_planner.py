@@ -8,21 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import structs
 
+from ipfailover_agent import model
 from ipfailover_agent.config import checks, interfaces, unicast
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
-from ipfailover_agent.model import (
-    DefaultRoute,
-    Family,
-    InterfaceAddress,
-    MissingScript,
-    PortCheck,
-    PortProbes,
-    Preemption,
-    PreemptionMode,
-    ScriptState,
-    Settings,
-)
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -45,7 +34,7 @@ def planned(  # a keyword for each field of Settings
     **settings: Any,  # noqa: ANN401
 ) -> KeepalivedConfig:
     virtual = addresses(ips) if isinstance(ips, str) else ips
-    return plan(Settings(virtual_addresses=virtual, **settings), facts)
+    return plan(model.Settings(virtual_addresses=virtual, **settings), facts)
 
 
 def refused(
@@ -334,7 +323,7 @@ def test_a_node_that_is_listed_by_an_address_of_another_interface_is_no_peer_of_
 
 def test_what_a_plan_depends_on_is_asked_of_the_node() -> None:
     """Interfaces by name, virtual addresses, and whatever may be a node's address."""
-    settings = Settings(
+    settings = model.Settings(
         virtual_addresses=addresses("10.0.0.1"),
         interfaces=("br-ex",),
         unicast_peers=addresses("10.8.0.1"),
@@ -359,7 +348,7 @@ def test_what_a_plan_depends_on_is_asked_of_the_node() -> None:
 )
 def test_the_address_of_a_url_may_be_on_any_interface(url: str, asked: str) -> None:
     """Its listener is watched there, too, so the node is asked whether it has the address."""
-    settings = Settings(virtual_addresses=addresses("10.0.0.1"), check_url=url)
+    settings = model.Settings(virtual_addresses=addresses("10.0.0.1"), check_url=url)
     assert addresses(asked) == interfaces.scope(settings).nodes
 
 
@@ -577,9 +566,9 @@ def test_without_a_name_the_old_order_decides(
 def test_the_route_that_the_kernel_prefers_names_the_interface() -> None:
     """IPv4 before IPv6, then the lowest metric."""
     routes = (
-        DefaultRoute(family=Family.IPV6, interface="six", metric=1),
-        DefaultRoute(family=Family.IPV4, interface="slow", metric=200),
-        DefaultRoute(family=Family.IPV4, interface="fast", metric=100),
+        model.DefaultRoute(family=model.Family.IPV6, interface="six", metric=1),
+        model.DefaultRoute(family=model.Family.IPV4, interface="slow", metric=200),
+        model.DefaultRoute(family=model.Family.IPV4, interface="fast", metric=100),
     )
     facts = host_facts({name: ["192.168.1.10/24"] for name in ("six", "slow", "fast")})
     assert "fast" == planned("10.0.0.1", structs.replace(facts, default_routes=routes)).interface
@@ -691,7 +680,7 @@ def test_a_link_local_node_waits_where_the_others_are_known_by_other_addresses(
     assert reason in error.problem.reason
 
 
-def with_addresses(*held: InterfaceAddress) -> HostFacts:
+def with_addresses(*held: model.InterfaceAddress) -> HostFacts:
     facts = host_facts({"ens3": []})
     return structs.replace(
         facts, interfaces=(structs.replace(facts.interfaces[0], addresses=held),)
@@ -700,18 +689,22 @@ def with_addresses(*held: InterfaceAddress) -> HostFacts:
 
 def test_a_duplicate_is_no_address_of_the_node() -> None:
     """And is named, since whoever has it has to be found."""
-    held = InterfaceAddress(address=ip_address("fd00::11"), prefix_length=64, is_duplicate=True)
+    held = model.InterfaceAddress(
+        address=ip_address("fd00::11"), prefix_length=64, is_duplicate=True
+    )
     assert "another host has fd00::11" in awaited("10.0.0.1", with_addresses(held)).problem.reason
 
 
 def test_another_address_of_the_node_changes_nothing() -> None:
     """Not the priorities, nor the check's target, nor the source: addresses would move."""
-    stable = InterfaceAddress(address=ip_address("fd00:1::11"), prefix_length=64, created=100)
+    stable = model.InterfaceAddress(
+        address=ip_address("fd00:1::11"), prefix_length=64, created=100
+    )
     newer = (
-        InterfaceAddress(
+        model.InterfaceAddress(
             address=ip_address("fd00:1::77"), prefix_length=64, created=300, is_temporary=True
         ),
-        InterfaceAddress(address=ip_address("fd00:2::11"), prefix_length=64, created=200),
+        model.InterfaceAddress(address=ip_address("fd00:2::11"), prefix_length=64, created=200),
     )
     for more in ({}, {"unicast_peers": addresses("fd00:1::12")}):
         before, after = (
@@ -799,7 +792,7 @@ def test_all_problems_are_reported_together() -> None:
 
 
 PORTS = tuple(
-    PortCheck(address=ip_address("192.168.55.10"), port=port, interface="ens3")
+    model.PortCheck(address=ip_address("192.168.55.10"), port=port, interface="ens3")
     for port in (80, 443)
 )
 
@@ -827,8 +820,8 @@ def test_a_check_script_replaces_ports_and_url() -> None:
     assert ((), None) == (track.ports, track.url)
 
 
-@pytest.mark.parametrize("state", [ScriptState.MISSING, ScriptState.NOT_EXECUTABLE])
-def test_a_missing_check_script_is_left_out_loudly(state: ScriptState) -> None:
+@pytest.mark.parametrize("state", [model.ScriptState.MISSING, model.ScriptState.NOT_EXECUTABLE])
+def test_a_missing_check_script_is_left_out_loudly(state: model.ScriptState) -> None:
     """The node stays eligible, as before."""
     facts = structs.replace(FACTS, check_script=state)
     config = planned("10.0.0.1", facts, check_script="/no/such -x")
@@ -839,8 +832,8 @@ def test_a_missing_check_script_is_left_out_loudly(state: ScriptState) -> None:
 
 def test_a_missing_check_script_may_mean_fault() -> None:
     """CHECK_SCRIPT_MISSING=fault makes the check always fail, with the reason."""
-    facts = structs.replace(FACTS, check_script=ScriptState.MISSING)
-    fault = MissingScript.FAULT
+    facts = structs.replace(FACTS, check_script=model.ScriptState.MISSING)
+    fault = model.MissingScript.FAULT
     config = planned("10.0.0.1", facts, check_script="/no/such", check_script_missing=fault)
     assert config.track_script is not None
     assert "OPENSHIFT_HA_CHECK_SCRIPT: /no/such is missing" == config.track_script.always_fails
@@ -849,7 +842,7 @@ def test_a_missing_check_script_may_mean_fault() -> None:
 
 def test_a_missing_notify_script_is_left_out_loudly() -> None:
     """keepalived would start a script that fails at every transition."""
-    facts = structs.replace(FACTS, notify_script=ScriptState.MISSING)
+    facts = structs.replace(FACTS, notify_script=model.ScriptState.MISSING)
     config = planned("10.0.0.1", facts, notify_script="/no/such -x")
     assert () == config.notify_command
     (report,) = config.reports
@@ -867,7 +860,7 @@ def test_a_fraction_of_a_second_has_the_agent_probe() -> None:
         check_fall=3,
         config_name="a-b.c",
     )
-    expected = PortProbes(
+    expected = model.PortProbes(
         name="chk_a_b.c",
         interval=0.5,
         timeout=1.5,
@@ -982,7 +975,7 @@ def test_an_interface_whose_name_is_no_word_is_refused() -> None:
 
 def test_preemption_is_the_same_for_every_instance() -> None:
     """What is asked for reaches every instance."""
-    never = Preemption(mode=PreemptionMode.NEVER)
+    never = model.Preemption(mode=model.PreemptionMode.NEVER)
     config = planned("10.0.0.1 fd00::1", preemption=never)
     assert [never, never] == [each.preemption for each in config.instances]
 

@@ -11,14 +11,7 @@ from msgspec.structs import replace
 from ipfailover_agent.config import variables
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.errors import Problem, SettingsError
-from ipfailover_agent.model import (
-    ConflictMode,
-    MissingScript,
-    OnInvalid,
-    Preemption,
-    PreemptionMode,
-    Settings,
-)
+from ipfailover_agent.model import ConflictMode, MissingScript, OnInvalid, Settings
 from tests.support.vectors import Vector, load_vectors
 
 HA = "OPENSHIFT_HA_"
@@ -160,21 +153,21 @@ def test_a_value_is_read(name: str, value: str, field: str, expected: object) ->
 @pytest.mark.parametrize(
     ("text", "expected", "is_warned"),
     [
-        ("preempt_delay 300", Preemption(mode=PreemptionMode.DELAYED, delay=300), False),
-        (" preempt_delay  0 ", Preemption(mode=PreemptionMode.DELAYED, delay=0), False),
-        ('"preempt_delay 1000"', Preemption(mode=PreemptionMode.DELAYED, delay=1000), False),
-        ("nopreempt ", Preemption(mode=PreemptionMode.NEVER), False),
-        ("'nopreempt'", Preemption(mode=PreemptionMode.NEVER), False),
-        ("preempt", Preemption(mode=PreemptionMode.PREEMPT), False),
-        ("''", Preemption(mode=PreemptionMode.DELAYED, delay=300), False),
-        ("preempt 300", Preemption(mode=PreemptionMode.DELAYED, delay=300), True),
-        ("preempt_nodelay 300", Preemption(mode=PreemptionMode.PREEMPT), True),
+        ("preempt_delay 300", ("preempt_delay", 300), False),
+        (" preempt_delay  0 ", ("preempt_delay", 0), False),
+        ('"preempt_delay 1000"', ("preempt_delay", 1000), False),
+        ("nopreempt ", ("nopreempt", 0), False),
+        ("'nopreempt'", ("nopreempt", 0), False),
+        ("preempt", ("preempt", 0), False),
+        ("''", ("preempt_delay", 300), False),
+        ("preempt 300", ("preempt_delay", 300), True),
+        ("preempt_nodelay 300", ("preempt", 0), True),
     ],
 )
-def test_preemption_is_read(text: str, expected: Preemption, *, is_warned: bool) -> None:
+def test_preemption_is_read(text: str, expected: tuple[str, int], *, is_warned: bool) -> None:
     """Documented spellings that never worked are read as they were meant, with a warning."""
     settings = parsed(PREEMPTION=text)
-    assert expected == settings.preemption
+    assert expected == (settings.preemption.mode.value, settings.preemption.delay)
     assert is_warned == bool(settings.warnings)
 
 
