@@ -20,9 +20,8 @@ from msgspec import structs
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.templating import render
 from ipfailover_agent.linux.files import read_duration
-from ipfailover_agent.model import PortCheck, Settings
+from ipfailover_agent.model import PortCheck, Settings, TrackScript
 from ipfailover_agent.paths import RunPaths
-from tests.support.cases import track_script
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -49,11 +48,14 @@ class Verdict:
 
 def check(directory: Path, *, env: dict[str, str] | None = None, **fields: Any) -> Verdict:  # noqa: ANN401 - fields of TrackScript
     """Render a check with these fields, run it, and see that nothing of it is left."""
-    fields["ports"] = tuple(
+    ports = tuple(
         PortCheck(address=LOOPBACK, port=each) if isinstance(each, int) else each
-        for each in fields.get("ports", ())
+        for each in fields.pop("ports", ())
     )
-    track = track_script(**fields)
+    timeout = fields.pop("timeout", 1)
+    track = TrackScript(
+        name="chk_x", interval=1, timeout=timeout, rise=1, fall=1, ports=ports, **fields
+    )
     paths = RunPaths(directory=str(directory), config=str(directory / "keepalived.conf"))
     (script,) = render(structs.replace(CONFIG, track_script=track), paths).scripts
     (directory / "check").write_text(script.text, encoding="utf-8")
@@ -293,31 +295,29 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Has nothing to say of a client that refuses its certificate."""
+    """A server that says nothing of a client that refuses its certificate."""
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing."""
+        """That is no fault of the server's."""
 
 
 @contextlib.contextmanager
-def serving(certificate: Path | None = None) -> Iterator[str]:
-    """Answer at the address that is returned, without a scheme; with TLS by a certificate."""
+def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Answer on a port of 127.0.0.1, over TLS where there is a context."""
     with Server(("127.0.0.1", 0), Answer) as answering:
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate, certificate.with_name("key"))
+        if context is not None:
             answering.socket = context.wrap_socket(answering.socket, server_side=True)
         thread = threading.Thread(target=answering.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"127.0.0.1:{answering.server_address[1]}"
+        yield answering.server_address[1]
         answering.shutdown()
         thread.join()
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    with serving() as place:
-        yield f"http://{place}"
+    with serving() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("code", [200, 204])
@@ -394,30 +394,34 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("host", "authority", "insecure", "expected"),
+    ("host", "options", "said"),
     [
-        pytest.param("127.0.0.1", None, False, "certificate", id="of an unknown authority"),
-        pytest.param("127.0.0.1", "itself", False, "", id="of the given authority"),
-        pytest.param("localhost", "itself", False, "localhost", id="for another host"),
-        pytest.param("127.0.0.1", None, True, "", id="not verified, as in a kubelet's probes"),
-        # A ConfigMap that was not mounted must not count as healthy.
-        pytest.param("127.0.0.1", "/no/such.crt", False, "/no/such.crt", id="no authority there"),
+        pytest.param("127.0.0.1", {}, "certificate", id="of an unknown authority"),
+        pytest.param("127.0.0.1", {"url_ca_file": "its own"}, "", id="of the given authority"),
+        pytest.param("localhost", {"url_ca_file": "its own"}, "localhost", id="for another host"),
+        pytest.param("127.0.0.1", {"url_insecure": True}, "", id="where none is verified"),
+        pytest.param(
+            "127.0.0.1",
+            {"url_ca_file": "/no/such/ca.crt"},
+            "/no/such/ca.crt",
+            id="of an authority that is not there",
+        ),
     ],
 )
-def test_a_certificate_is_verified_as_asked(  # fields of a track script
-    tmp_path: Path,
-    certificate: Path,
-    host: str,
-    authority: str | None,
-    expected: str,
-    *,
-    insecure: bool,
+def test_a_certificate_is_verified_unless_it_is_said_otherwise(
+    tmp_path: Path, certificate: Path, host: str, options: dict[str, Any], said: str
 ) -> None:
-    """By the system's authorities or the given one; the reason says what is wrong."""
-    ca_file = str(certificate) if authority == "itself" else authority
-    with serving(certificate) as place:
-        url = f"https://{place.replace('127.0.0.1', host)}/200"
-        verdict = check(tmp_path, url=url, timeout=3, url_ca_file=ca_file, url_insecure=insecure)
-    assert (1 if expected else 0) == verdict.status
-    assert expected in verdict.reason
-    assert bool(expected) == bool(verdict.reason)
+    """By default and by the file that replaces the system's authorities; else named as wrong.
+
+    A ConfigMap that was not mounted must not count as healthy, nor the authority alone. Without
+    verification it is as in a kubelet's probes.
+    """
+    if options.get("url_ca_file") == "its own":
+        options = {"url_ca_file": str(certificate)}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key"))
+    with serving(context) as port:
+        verdict = check(tmp_path, url=f"https://{host}:{port}/200", timeout=3, **options)
+    assert int(bool(said)) == verdict.status
+    assert said in verdict.reason
+    assert bool(said) == bool(verdict.reason)
