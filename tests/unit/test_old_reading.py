@@ -11,6 +11,7 @@ from ipfailover_agent import model
 from ipfailover_agent.config import shell_reading
 from tests.support.vectors import RecordedInstance, Vector, host_facts, load_vectors
 
+ONE, OFFSET = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1"}, "OPENSHIFT_HA_VRRP_ID_OFFSET"
 NODE = host_facts({"ens3": ["192.168.55.10/24"]})
 
 
@@ -98,19 +99,11 @@ def test_groups_are_dealt_out_in_order(env: dict[str, str], groups: list[list[st
 @pytest.mark.parametrize(
     ("env", "facts", "outage"),
     [
-        ({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1"}, NODE, ""),
+        (ONE, NODE, ""),
         ({}, NODE, "no address"),
-        ({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1"}, host_facts({}), "no interface"),
-        (
-            {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1", "OPENSHIFT_HA_VRRP_ID_OFFSET": "255"},
-            NODE,
-            "256 is no virtual router id",
-        ),
-        (
-            {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1", "OPENSHIFT_HA_VRRP_ID_OFFSET": "08"},
-            NODE,
-            "is no number",
-        ),
+        (ONE, host_facts({}), "no interface"),
+        ({**ONE, OFFSET: "255"}, NODE, "256 is no virtual router id"),
+        ({**ONE, OFFSET: "08"}, NODE, "is no number"),
     ],
 )
 def test_a_total_outage_is_told(env: dict[str, str], facts: model.HostFacts, outage: str) -> None:

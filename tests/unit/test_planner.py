@@ -71,9 +71,8 @@ def test_without_groups_every_address_has_an_instance() -> None:
     """Ungrouped, the n-th address is alone in instance n with id offset + n."""
     config = planned("10.0.0.5 fd00::5 10.0.0.7")
     assert [(11, ["10.0.0.5"]), (12, ["fd00::5"]), (13, ["10.0.0.7"])] == shape(config)
-    assert ["OpenShift_IPFailover_VIP_1", "OpenShift_IPFailover_VIP_2"] == [
-        each.name for each in config.instances[:2]
-    ]
+    expected = ["OpenShift_IPFailover_VIP_1", "OpenShift_IPFailover_VIP_2"]
+    assert expected == [each.name for each in config.instances[:2]]
 
 
 @pytest.mark.parametrize(
@@ -408,6 +407,10 @@ def test_priorities_of_peers_by_name_agree_between_nodes() -> None:
     assert {254, 250, 246} == found
 
 
+ELSEWHERE = ip_address("192.168.55.99")
+PEER, PEER_6 = addresses("192.168.55.11"), addresses("fd00:55::11")
+
+
 def test_sources_belong_to_the_family_and_the_mode() -> None:
     """A multicast source is for multicast, a unicast source for unicast, each for its family."""
     own = ip_address("192.168.55.10")
@@ -422,14 +425,8 @@ def test_sources_belong_to_the_family_and_the_mode() -> None:
 @pytest.mark.parametrize(
     ("variable", "more"),
     [
-        ("MULTICAST_SOURCE_IPADDRESS", {"multicast_source": ip_address("192.168.55.99")}),
-        (
-            "UNICAST_SOURCE_IPADDRESS",
-            {
-                "unicast_source": ip_address("192.168.55.99"),
-                "unicast_peers": addresses("192.168.55.11"),
-            },
-        ),
+        ("MULTICAST_SOURCE_IPADDRESS", {"multicast_source": ELSEWHERE}),
+        ("UNICAST_SOURCE_IPADDRESS", {"unicast_source": ELSEWHERE, "unicast_peers": PEER}),
     ],
     ids=["multicast", "unicast"],
 )
@@ -450,10 +447,7 @@ def test_a_source_that_the_node_does_not_have_is_waited_for(
         ("MULTICAST_SOURCE_IPADDRESS", {"multicast_source": ip_address("fd00::1")}),
         (
             "UNICAST_SOURCE_IPADDRESS",
-            {
-                "unicast_source": ip_address("fd00::1"),
-                "unicast_peers": addresses("192.168.55.11 fd00:55::11"),
-            },
+            {"unicast_source": ip_address("fd00::1"), "unicast_peers": (*PEER, *PEER_6)},
         ),
         (
             "UNICAST_SOURCE_IPADDRESS",
@@ -471,7 +465,7 @@ def test_a_virtual_address_as_the_source_is_refused(variable: str, more: dict[st
 
 def test_a_source_that_another_node_advertises_from_is_said_to_be_its() -> None:
     """What was heard is certain, and says what to do."""
-    error = awaited("10.0.0.1", multicast_source=ip_address("192.168.55.99"))
+    error = awaited("10.0.0.1", multicast_source=ELSEWHERE)
     told = unicast.source_held_by(error, "02:00:00:00:00:0c")
     assert "another node has it: adverts from it are heard, sent by 02:00:00:00:00:0c" in str(told)
     assert error.source == told.source
@@ -481,11 +475,8 @@ def test_a_source_that_another_node_advertises_from_is_said_to_be_its() -> None:
     "more",
     [
         {"multicast_source": ip_address("fd00::99")},
-        {"unicast_source": ip_address("192.168.55.99")},
-        {
-            "multicast_source": ip_address("192.168.55.99"),
-            "unicast_peers": addresses("192.168.55.11"),
-        },
+        {"unicast_source": ELSEWHERE},
+        {"multicast_source": ELSEWHERE, "unicast_peers": PEER},
     ],
     ids=["of another family", "unicast, and adverts are multicast", "the other way round"],
 )
@@ -778,14 +769,11 @@ def test_an_address_on_another_interface_is_reported() -> None:
 
 def test_all_problems_are_reported_together() -> None:
     """Those of the variables and those of the node, in one error."""
-    problems = refused(
-        "192.168.55.10 10.0.0.1", virtual_router_id_offset=254, unicast_peers=addresses("fd00::9")
-    )
-    assert [
-        "OPENSHIFT_HA_UNICAST_PEERS",
-        "OPENSHIFT_HA_VIRTUAL_IPS",
-        "OPENSHIFT_HA_VRRP_ID_OFFSET",
-    ] == [each.variable for each in problems]
+    peers = addresses("fd00::9")
+    ips = "192.168.55.10 10.0.0.1"
+    problems = refused(ips, virtual_router_id_offset=254, unicast_peers=peers)
+    expected = [f"OPENSHIFT_HA_{x}" for x in ("UNICAST_PEERS", "VIRTUAL_IPS", "VRRP_ID_OFFSET")]
+    assert expected == [each.variable for each in problems]
 
 
 # --- checks -------------------------------------------------------------------------------------
