@@ -55,65 +55,44 @@ LABELLED = held("192.168.55.101/32", label="ens3:vip")
 OURS = "192.168.55.101"
 
 
-@pytest.mark.parametrize(
-    ("facts", "expected"),
-    [
-        pytest.param(facts_with(HOST, NODE), True, id="/32 beside the node's own"),
-        pytest.param(facts_with(NODE, HOST), True, id="the order does not matter"),
-        pytest.param(facts_with(HOST), False, id="/32 alone: the node's"),
-        pytest.param(facts_with(HOST, NODE6), False, id="another family is no company"),
-        pytest.param(facts_with(HOST, NODE, source=OURS), False, id="source of a default route"),
-        pytest.param(facts_with(NETWORK, NODE), False, id="other prefix"),
-        pytest.param(facts_with(LABELLED), True, id="label, alone"),
-        pytest.param(
-            facts_with(held("192.168.55.101/24", label="ens3:vip")), True, id="label, other prefix"
-        ),
-        pytest.param(
-            facts_with(LABELLED, source=OURS), True, id="label, source of a default route"
-        ),
-        pytest.param(
-            facts_with(held("192.168.55.101/32", label="ens3")), False, id="the plain label"
-        ),
-        pytest.param(facts_with(HOST, recorded=(OURS,)), True, id="recorded, alone"),
-        pytest.param(
-            facts_with(NETWORK, recorded=(OURS,)), False, id="recorded, but the node's own since"
-        ),
-        pytest.param(
-            facts_with(NODE, held("192.168.55.10/32", label="ens3:vip")),
-            False,
-            id="ours, but not wanted",
-        ),
-    ],
-)
-def test_an_ipv4_address_is_a_leftover_by_mark_or_by_company(
-    facts: HostFacts, *, expected: bool
-) -> None:
-    """Deleted is what bears a mark of ours, or is /32 beside an address of the node."""
-    assert expected is bool(found(facts))
-
-
 HOST6 = held("fd00:55::101/128")
 DEPRECATED = held("fd00:55::101/128", deprecated=True)
+LEFTOVERS = {
+    "/32 beside the node's own": facts_with(HOST, NODE),
+    "the order does not matter": facts_with(NODE, HOST),
+    "label, alone": facts_with(LABELLED),
+    "label, other prefix": facts_with(held("192.168.55.101/24", label="ens3:vip")),
+    "label, source of a default route": facts_with(LABELLED, source=OURS),
+    "recorded, alone": facts_with(HOST, recorded=(OURS,)),
+    "deprecated, alone": facts_with(DEPRECATED),
+    "/128 in company": facts_with(HOST6, NODE6),
+}
+OTHERS = {
+    "/32 alone: the node's": facts_with(HOST),
+    "another family is no company": facts_with(HOST, NODE6),
+    "source of a default route": facts_with(HOST, NODE, source=OURS),
+    "other prefix": facts_with(NETWORK, NODE),
+    "the plain label": facts_with(held("192.168.55.101/32", label="ens3")),
+    "recorded, but the node's own since": facts_with(NETWORK, recorded=(OURS,)),
+    "ours, but not wanted": facts_with(NODE, held("192.168.55.10/32", label="ens3:vip")),
+    "/128 beside link-local": facts_with(HOST6, LINK_LOCAL),
+    "deprecated, other prefix": facts_with(held("fd00:55::101/64", deprecated=True), NODE6),
+}
 
 
-@pytest.mark.parametrize(
-    ("facts", "expected"),
-    [
-        pytest.param(facts_with(DEPRECATED), True, id="deprecated, alone"),
-        pytest.param(facts_with(HOST6, NODE6), True, id="/128 in company"),
-        pytest.param(facts_with(HOST6, LINK_LOCAL), False, id="/128 beside link-local"),
-        pytest.param(
-            facts_with(held("fd00:55::101/64", deprecated=True), NODE6),
-            False,
-            id="deprecated, other prefix",
-        ),
-    ],
-)
-def test_an_ipv6_address_is_a_leftover_when_deprecated(
-    facts: HostFacts, *, expected: bool
-) -> None:
-    """keepalived sets IPv6 addresses with a preferred lifetime of 0."""
-    assert expected is bool(found(facts))
+@pytest.mark.parametrize("facts", LEFTOVERS.values(), ids=LEFTOVERS)
+def test_an_address_is_a_leftover_by_mark_or_by_company(facts: HostFacts) -> None:
+    """Deleted is what bears a mark of ours, or is /32 or /128 beside an address of the node.
+
+    keepalived sets IPv6 addresses with a preferred lifetime of 0.
+    """
+    assert 1 == len(found(facts))
+
+
+@pytest.mark.parametrize("facts", OTHERS.values(), ids=OTHERS)
+def test_an_address_without_mark_and_company_stays(facts: HostFacts) -> None:
+    """It may be the node's own."""
+    assert [] == found(facts)
 
 
 def test_two_virtual_addresses_are_no_company_for_each_other() -> None:
