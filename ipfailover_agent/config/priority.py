@@ -71,11 +71,8 @@ def among_strangers(node: IPAddress, number: int) -> int:
     instances; the second instance of a pair turns the order round, so that two nodes share every
     pair. The fifth power is one to one modulo 127, and does not keep neighbours together as a
     straight line would. Priorities are equal only where octets are equal modulo 127, and there
-    the address decides (RFC 3768 section 6.4.3).
-
-    Args:
-        node: this node's address; its last octet counts, of IPv6 the last 16 bits.
-        number: the instance, counted from 1.
+    the address decides (RFC 3768 section 6.4.3). Of the address the last octet counts, of IPv6
+    the last 16 bits; ``number`` is the instance's, counted from 1.
     """
     octet = int(node) & (0xFF if family_of(node) is Family.IPV4 else 0xFFFF)
     pair, second = divmod(number - 1, 2)

@@ -20,7 +20,7 @@ from ipfailover_agent.config import groups
 from ipfailover_agent.model import HIGHEST_ID, Family
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ipfailover_agent.model import HostFacts, IPAddress
 
@@ -226,7 +226,8 @@ def _instances(variables: Mapping[str, str], interface: str) -> tuple[OldInstanc
     offset = shell_number(variables.get("OPENSHIFT_HA_VRRP_ID_OFFSET") or "10")
     if offset is None:
         return ()
-    identifiers = _identifiers(offset, variables.get("HA_EXCLUDED_VRRP_IDS", ""))
+    excluded = set(variables.get("HA_EXCLUDED_VRRP_IDS", "").split())  # exactly as written
+    identifiers = (each for each in itertools.count(offset + 1) if str(each) not in excluded)
     return tuple(
         OldInstance(
             name=f"{base}_VIP_{number}",
@@ -238,12 +239,6 @@ def _instances(variables: Mapping[str, str], interface: str) -> tuple[OldInstanc
         )
         for number, group in enumerate(groups.split(texts, max(wanted, 0)), start=1)
     )
-
-
-def _identifiers(offset: int, excluded: str) -> Iterator[int]:
-    """Count from the offset, passing over ids that stand among the words exactly as written."""
-    words = set(excluded.split())
-    return (each for each in itertools.count(offset + 1) if str(each) not in words)
 
 
 def _unicast_peers(value: str) -> tuple[str, ...] | None:

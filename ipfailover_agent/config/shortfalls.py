@@ -37,15 +37,9 @@ def judge_node(
 ) -> tuple[str, ...]:
     """Return everything that keeps the node from serving as configured.
 
-    Args:
-        config: the plan.
-        facts: those that it was made with.
-        vrf: the VRF that the interface is in and the agent is not, or nothing.
-        has_curl: there is a ``curl`` on PATH.
-        has_authority: OPENSHIFT_HA_CHECK_URL_CA_FILE can be read.
-        check_interpreter: the program that the first line of the check script names and that is
-            not there, or nothing.
-        notify_interpreter: likewise.
+    ``vrf`` is the VRF that the interface is in and the agent is not, or nothing;
+    ``has_authority``: OPENSHIFT_HA_CHECK_URL_CA_FILE can be read. An interpreter is the program
+    that the first line of a script names and that is not there, or nothing.
     """
     script = config.track_script
     told = [*_of_interface(config, facts), *checks.outside_vrf(config, vrf)]

@@ -134,17 +134,13 @@ def decimal(lowest: float, highest: float, *, can_be_off: bool = False) -> Parse
 
     def parse(fields: Fields, variable: str, text: str) -> float | None:
         seconds = _seconds(text)
-        if can_be_off and seconds == 0:
-            return 0
-        if seconds is None or not lowest <= seconds <= highest:
-            fields.refuse(
-                variable,
-                text,
-                f"must be seconds from {lowest:g} to {highest:g}, with two decimal places at most",
-                "write a number without a unit" + (", or 0 for never" if can_be_off else ""),
-            )
-            return None
-        return seconds
+        is_off = can_be_off and seconds == 0
+        if seconds is not None and (is_off or lowest <= seconds <= highest):
+            return seconds
+        reason = f"must be seconds from {lowest:g} to {highest:g}, with two decimal places at most"
+        never = ", or 0 for never" if can_be_off else ""
+        fields.refuse(variable, text, reason, f"write a number without a unit{never}")
+        return None
 
     return parse
 
