@@ -26,7 +26,7 @@ class ExitCode(enum.IntEnum):
     CONFIG = 78
 
 
-class Problem(Struct, frozen=True, kw_only=True, order=True):
+class Problem(Struct, frozen=True, order=True):
     """One fault of one variable, for the person that has to correct it.
 
     Attributes:

@@ -26,8 +26,8 @@ from ipfailover_agent.text import ranges
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ipfailover_agent.config.memory import ActiveRecord
     from ipfailover_agent.config.prepare import Candidate
-    from ipfailover_agent.config.records import ActiveRecord
 
 _COLUMNS = 80
 _CHANGED = 1

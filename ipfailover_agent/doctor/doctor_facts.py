@@ -27,8 +27,8 @@ from ipfailover_agent.vrrp import bpf, packet_socket
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ipfailover_agent.config.memory import ActiveRecord
     from ipfailover_agent.config.prepare import Candidate, Options
-    from ipfailover_agent.config.records import ActiveRecord
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.firewall.ruleset import Chain, Table
     from ipfailover_agent.model import HostFacts, IPAddress

@@ -9,7 +9,7 @@ from ipfailover_agent.errors import AgentError, ExitCode
 from ipfailover_agent.paths import RunPaths
 
 if TYPE_CHECKING:
-    from ipfailover_agent.config.records import ActiveRecord
+    from ipfailover_agent.config.memory import ActiveRecord
 
 _LONGEST = 1 << 24  # bytes; 254 instances take about one MB
 

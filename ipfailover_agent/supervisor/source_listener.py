@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.config import advert_sources
+from ipfailover_agent.config import unicast
 from ipfailover_agent.conflict.causes import mac_text
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.vrrp import bpf, packet_socket, packets
@@ -39,7 +39,7 @@ class SourceEar:
         if error.source is not None and self._wire is None:
             self._open(error.source)
         self.readable()
-        return advert_sources.held_by(error, self._holder) if self._holder else error
+        return unicast.source_held_by(error, self._holder) if self._holder else error
 
     def _open(self, awaited: AwaitedSource) -> None:
         try:

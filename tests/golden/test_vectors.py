@@ -11,11 +11,9 @@ from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.config.templating import render
 from ipfailover_agent.errors import HostNotReadyError, SettingsError
-from ipfailover_agent.paths import RunPaths
 from tests.support import keepalived_conf
+from tests.support.cases import PATHS
 from tests.support.vectors import Vector, host_facts, load_vectors
-
-PATHS = RunPaths(directory="/run/ipfailover-agent", config="/etc/keepalived/keepalived.conf")
 
 # Its list holds the recorded node's own address, which the shell image did not notice: keepalived
 # then has every instance in FAULT. The reading of the rest is what the vector is about.

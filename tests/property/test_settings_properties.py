@@ -66,7 +66,6 @@ def outcome(environment: dict[str, str]) -> Settings | SettingsError:
 def test_any_environment_is_parsed_safely_or_refused(environment: dict[str, str]) -> None:
     """Nothing but SettingsError is ever raised; its report prints, whatever was written."""
     result = outcome(environment)
-
     if isinstance(result, SettingsError):
         assert result.problems
         assert str(result).replace("\n", "").isprintable()
@@ -80,7 +79,6 @@ def test_any_environment_is_parsed_safely_or_refused(environment: dict[str, str]
 def test_any_text_in_one_variable_is_safe(name: str, text: str) -> None:
     """Alone, so that no other variable's fault hides what this one lets through."""
     result = outcome({"OPENSHIFT_HA_VIRTUAL_IPS": "192.0.2.10", name: text})
-
     if isinstance(result, SettingsError):
         assert {each.variable for each in result.problems} == {name}
     else:
@@ -113,7 +111,6 @@ def test_valid_input_is_read_alike(
     }
     ours = parse(environment)
     old = shell_reading.read(environment, NODE).instances
-
     assert ours.virtual_addresses == tuple(address for each in old for address in each.served)
     assert len(old) == (min(groups, count) if groups else count)
     identifiers = [each.virtual_router_id for each in old]
