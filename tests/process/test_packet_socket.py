@@ -22,7 +22,6 @@ import pytest
 
 from ipfailover_agent.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.vrrp.bpf import ADDRESSES_LIMIT, kernel_filter
-from ipfailover_agent.vrrp.neighbour import question
 from ipfailover_agent.vrrp.packet_socket import (
     Frame,
     PacketSocket,
@@ -35,6 +34,7 @@ from ipfailover_agent.vrrp.packets import (
     Announcement,
     NeighbourReply,
     gratuitous_arp,
+    neighbour_question,
     parse_frame,
     unsolicited_advertisement,
 )
@@ -457,8 +457,8 @@ def test_our_questions_are_answered(
     segment.far.ip("address", "add", f"{VIP6}/128", "dev", "far0", "nodad")
     wire.replace_filter(kernel_filter({VIP, VIP6}))
     receiver = segment.far_mac if is_alone else None
-    wire.send(question(wire.mac, IPv4Address("10.9.0.1"), VIP, receiver=receiver))
-    wire.send(question(wire.mac, IPv6Address("fd00:9::1"), VIP6, receiver=receiver))
+    wire.send(neighbour_question(wire.mac, IPv4Address("10.9.0.1"), VIP, receiver=receiver))
+    wire.send(neighbour_question(wire.mac, IPv6Address("fd00:9::1"), VIP6, receiver=receiver))
     seen = receive_until(wire, lambda seen: len(seen) > 1)
     expected = {NeighbourReply(mac=segment.far_mac, address=each) for each in (VIP, VIP6)}
     assert expected == {each.packet for each in seen}

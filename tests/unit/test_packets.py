@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.vrrp.bpf import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
-from ipfailover_agent.vrrp.neighbour import question
 from ipfailover_agent.vrrp.packets import (
     Advert,
     Announcement,
     Carp,
     NeighbourReply,
     gratuitous_arp,
+    neighbour_question,
     parse_frame,
     unsolicited_advertisement,
 )
@@ -427,13 +427,13 @@ def test_answers_pass_that_this_host_got(frame: bytes) -> None:
 
 def test_a_question_to_one_host_is_the_question_to_all_but_for_where_it_goes() -> None:
     """RFC 4861 section 7.3.3: to the address itself, with IPv6."""
-    to_all = question(OUR_MAC, HERE, VIP)
+    to_all = neighbour_question(OUR_MAC, HERE, VIP)
     assert frames.EVERYONE + to_all[6:] == to_all
-    assert THEIR_MAC + to_all[6:] == question(OUR_MAC, HERE, VIP, receiver=THEIR_MAC)
+    assert THEIR_MAC + to_all[6:] == neighbour_question(OUR_MAC, HERE, VIP, receiver=THEIR_MAC)
     option = b"\1\1" + OUR_MAC
     message = frames.neighbour(VIP6, kind=135, flags=0, options=option)
     expected = frames.icmpv6(HERE6, VIP6, message)[12:]
-    found = question(OUR_MAC, HERE6, VIP6, receiver=THEIR_MAC)
+    found = neighbour_question(OUR_MAC, HERE6, VIP6, receiver=THEIR_MAC)
     assert THEIR_MAC + OUR_MAC + expected == found
 
 
