@@ -139,10 +139,8 @@ def _wanted(scope: HostScope, links: Iterable[Link], indexes: Collection[int]) -
 def _addresses(
     rtnetlink: AddressSocket, indexes: Iterable[int], *, is_glance: bool
 ) -> dict[int, tuple[InterfaceAddress, ...]]:
-    return {
-        index: tuple(held for _, held in rtnetlink.addresses(index, is_glance=is_glance))
-        for index in indexes
-    }
+    read = rtnetlink.glance_at_addresses if is_glance else rtnetlink.held_addresses
+    return {index: tuple(held.address for held in read(index)) for index in indexes}
 
 
 def script_state(command: str) -> ScriptState:

@@ -109,10 +109,11 @@ def reap() -> Iterator[ChildExit]:
             return
         if pid == 0:
             return
-        if os.WIFSIGNALED(status):
-            yield ChildExit(pid=pid, signal=os.WTERMSIG(status))
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            yield ChildExit(pid=pid, signal=-code)
         else:
-            yield ChildExit(pid=pid, exit_code=os.WEXITSTATUS(status))
+            yield ChildExit(pid=pid, exit_code=code)
 
 
 def has_ended(pid: int) -> bool:
@@ -161,13 +162,17 @@ def become_subreaper() -> None:
     """
     if os.getpid() == 1:
         return
-    import ctypes  # noqa: PLC0415 - needed outside containers only
-
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
-    if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        reason = os.strerror(ctypes.get_errno())
+    if reason := prctl(_PR_SET_CHILD_SUBREAPER, 1):
         raise SystemRefusedError(f"cannot become child subreaper: {reason}")
+
+
+def prctl(option: int, first: int, second: int = 0) -> str:
+    """Set an attribute of this process; return why the kernel refuses it, or nothing."""
+    import ctypes  # noqa: PLC0415 - needed outside containers, or without SETGID
+
+    call = ctypes.CDLL(None, use_errno=True).prctl
+    call.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+    return os.strerror(ctypes.get_errno()) if call(option, first, second, 0, 0) else ""
 
 
 def make_output_pipe() -> tuple[int, int]:

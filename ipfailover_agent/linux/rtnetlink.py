@@ -59,6 +59,7 @@ _IFA_F_OPTIMISTIC: Final = 0x04  # usable though still tentative
 _IFA_F_DADFAILED: Final = 0x08
 _IFA_F_DEPRECATED: Final = 0x20
 _IFA_F_TENTATIVE: Final = 0x40
+_NOT_YET_USABLE: Final = _IFA_F_OPTIMISTIC | _IFA_F_DADFAILED | _IFA_F_TENTATIVE  # RFC 4862
 _IFA_F_NOPREFIXROUTE: Final = 0x200
 _CACHE_INFO: Final = struct.Struct("=IIII")  # preferred, valid seconds; created, updated
 _UPDATED_OFFSET: Final = 12  # of the last of them
@@ -66,10 +67,12 @@ TIMES_LENGTH: Final = 4  # of that one
 FOR_EVER: Final = 0xFFFFFFFF  # seconds
 # linux/rtnetlink.h: struct ifinfomsg
 _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
+_IFLA_ADDRESSES: Final = (1, 54)  # the one in use, the one that a card was made with
 _IFLA_IFNAME: Final = 3
 _IFLA_MASTER: Final = 10
 _IFLA_LINKINFO: Final = 18
 _IFLA_INFO_SLAVE_KIND: Final = 4  # linux/if_link.h, in the one above
+_MAC_LENGTH: Final = 6
 _IFF_UP: Final = 0x1
 _IFF_RUNNING: Final = 0x40
 _IFF_POINTOPOINT: Final = 0x10
@@ -116,7 +119,8 @@ class Link(Struct, frozen=True, kw_only=True):
     ``is_up`` as keepalived asks for it: up and running. ``speaks_arp``: without IFF_NOARP,
     or to one other end, which needs no ARP.
     ``master`` is the index of the device that takes the frames that come in here, 0 for none: a
-    VRF leaves them to the interface.
+    VRF leaves them to the interface. ``macs`` are the hardware addresses of 6 bytes, the one in
+    use and the one that a card was made with.
     """
 
     index: int
@@ -124,6 +128,7 @@ class Link(Struct, frozen=True, kw_only=True):
     is_up: bool
     speaks_arp: bool = True
     master: int = 0
+    macs: frozenset[bytes] = frozenset()
 
 
 class HeldAddress(EqualButForLast, frozen=True, kw_only=True):
@@ -141,6 +146,11 @@ class HeldAddress(EqualButForLast, frozen=True, kw_only=True):
     scope: int = 0
     kept: tuple[tuple[int, bytes], ...] = ()
     valid_seconds: int = FOR_EVER  # it runs down meanwhile, so it comes last
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether duplicate address detection has let it pass, or did not look."""
+        return not self.flags & _NOT_YET_USABLE
 
 
 class RouteHop(Struct, frozen=True, kw_only=True):
@@ -173,21 +183,16 @@ def build_message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes
     return HEADER.pack(HEADER.size + len(payload), kind, flags, sequence, 0) + payload
 
 
-def build_address_dump(index: int | None = None) -> bytes:
-    """Return the payload of GET_ADDRESS for both families, of one interface or of all.
+def build_address_dump(index: int) -> bytes:
+    """Return the payload of GET_ADDRESS for both families, of one interface or (0) of all.
 
     A kernel that does not check strictly leaves the index unread and sends everything.
     """
-    return _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, index or 0)
+    return _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, index)
 
 
-def build_link_dump() -> bytes:
-    """Return the payload of GET_LINK for every interface."""
-    return bytes(_LINK.size)
-
-
-def build_link_question(index: int) -> bytes:
-    """Return the payload of GET_LINK for one interface."""
+def build_link_question(index: int = 0) -> bytes:
+    """Return the payload of GET_LINK for one interface, or for a dump of all."""
     return _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)
 
 
@@ -350,12 +355,14 @@ def parse_link(payload: bytes) -> Link:
     _, _, index, flags, _ = _unpack(_LINK, payload)
     attributes = parse_attributes(payload[_LINK.size :])
     both = _IFF_UP | _IFF_RUNNING
+    macs = (attributes.get(each, b"") for each in _IFLA_ADDRESSES)
     return Link(
         index=index,
         name=_parse_text(attributes.get(_IFLA_IFNAME, b"")),
         is_up=flags & both == both,
         speaks_arp=flags & (_IFF_NOARP | _IFF_POINTOPOINT) != _IFF_NOARP,
         master=_parse_master(attributes),
+        macs=frozenset(each for each in macs if len(each) == _MAC_LENGTH and any(each)),
     )
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import IPAddress
 
 _SECONDS: Final = 0.5  # for the kernel to answer
-_NOT_YET_USABLE: Final = 0x04 | 0x08 | 0x40  # IFA_F_OPTIMISTIC, _DADFAILED, _TENTATIVE: RFC 4862
 
 
 def look(
@@ -40,12 +39,11 @@ def look(
     if again != found:
         raise SystemRefusedError("cannot read rtnetlink: addresses change at this moment")
     elsewhere = {address for address, way in zip(asked, ways, strict=True) if way.is_local}
-    usable = {each.address.address for each in found if not each.flags & _NOT_YET_USABLE}
     return LinkFacts(
         index=index,
         is_running=index is not None and host.has_link(interface),
         port_of=port_of,
-        usable=frozenset(usable),
+        usable=frozenset(each.address.address for each in found if each.is_usable),
         elsewhere=frozenset(elsewhere),
         present=frozenset(here | elsewhere),
         held=tuple(each.address for each in found),

@@ -420,7 +420,7 @@ def _neighbour_frame(
 
     It goes to the MAC ``receiver``; None is that of the group that it is addressed to.
     """
-    ends, kind = [each.packed for each in both], PROTOCOL_ICMPV6
+    ends, kind = (both[0].packed, both[1].packed), PROTOCOL_ICMPV6
 
     def message(checksum: int) -> bytes:
         return _NEIGHBOUR.pack(fields[0], 0, checksum, fields[1], target.packed) + option

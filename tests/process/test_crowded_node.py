@@ -207,14 +207,14 @@ def test_a_dump_that_fails_is_not_taken_for_an_empty_one(kind: int) -> None:
     with AddressSocket() as netlink:
         with pytest.raises(SystemRefusedError, match="cannot read rtnetlink: Invalid argument"):
             netlink._dump(kind, rtnetlink.NEW_ADDRESS, nonsense)  # noqa: SLF001
-        assert netlink.addresses(1), "the socket can be used again"
+        assert netlink.held_addresses(1), "the socket can be used again"
 
 
 @pytest.mark.usefixtures("namespace")
 def test_an_interface_that_is_gone_has_no_addresses() -> None:
     """The kernel refuses the question; the answer is that there are none."""
     with AddressSocket() as netlink:
-        assert () == netlink.addresses(99_999)
+        assert () == netlink.held_addresses(99_999)
 
 
 def test_a_namespace_without_any_route_has_no_default_route() -> None:

@@ -60,8 +60,12 @@ def seen(netlink: AddressSocket) -> set[tuple[str, str, int, str, bool]]:
     names = {link.index: link.name for link in netlink.links()}
     return {
         (names[index], str(held.address), held.prefix_length, held.label, held.is_deprecated)
-        for index, held in netlink.addresses()
+        for index, held in listed(netlink)
     }
+
+
+def listed(netlink: AddressSocket) -> list[tuple[int, InterfaceAddress]]:
+    return [(held.index, held.address) for held in netlink.held_addresses()]
 
 
 def index_of(name: str) -> int:
@@ -101,7 +105,7 @@ def test_254_addresses_of_each_family_are_read_and_deleted_one_by_one(
     with AddressSocket() as netlink:
         assert before == seen(netlink)
         begin = time.monotonic()
-        for index, held in netlink.addresses():
+        for index, held in listed(netlink):
             if held.address in (ip_address("10.9.0.1"), ip_address("fd00:9::1")):
                 assert netlink.delete(index, held)
         left = before - witnessed(namespace)
@@ -109,7 +113,7 @@ def test_254_addresses_of_each_family_are_read_and_deleted_one_by_one(
             ("one", "10.9.0.1", 32, "one:vip", False),
             ("one", "fd00:9::1", 128, "", False),
         } == left
-        for index, held in netlink.addresses():
+        for index, held in listed(netlink):
             if held.prefix_length in (32, 128) and index == index_of("one"):
                 assert netlink.delete(index, held)
         assert time.monotonic() - begin < 10
@@ -168,9 +172,9 @@ def test_an_address_with_a_peer_is_read_as_ours_and_deleted(
     """The local end counts, not the other one."""
     namespace.ip("addr", "add", address, "peer", peer, "dev", "one")
     with AddressSocket() as netlink:
-        (found,) = (each for each in netlink.addresses() if str(each[1].address) == address)
+        (found,) = (each for each in listed(netlink) if str(each[1].address) == address)
         assert peer.split("/", maxsplit=1)[0] not in {
-            str(held.address) for _, held in netlink.addresses()
+            str(held.address) for _, held in listed(netlink)
         }
         assert netlink.delete(*found)
     assert address not in {each[1] for each in witnessed(namespace)}
@@ -193,7 +197,7 @@ def test_addresses_that_change_meanwhile_do_not_break_the_reading(
         other.stdin.write("".join(f"addr del {name}/32 dev one\n" for name in vanishing))
         other.stdin.close()
         while other.poll() is None:
-            assert staying <= {held.address for _, held in netlink.addresses()}
+            assert staying <= {held.address.address for held in netlink.held_addresses()}
             readings += 1
     assert readings > 0
 
@@ -213,7 +217,7 @@ def test_what_an_address_is_good_for_is_read(namespace: NetworkNamespace) -> Non
         with AddressSocket() as netlink:
             return {
                 str(each.address): each
-                for index, each in netlink.addresses()
+                for index, each in listed(netlink)
                 if index == index_of("one") and not each.address.is_link_local
             }
 
@@ -522,7 +526,7 @@ def test_a_missing_capability_is_named(namespace: NetworkNamespace) -> None:
         with AddressSocket() as netlink:
             (found,) = (
                 each
-                for each in netlink.addresses()
+                for each in listed(netlink)
                 if each[0] == index_of("one") and each[1].address.version == 4
             )
             with pytest.raises(NotPermittedError) as deleting:
@@ -541,12 +545,12 @@ def test_a_kernel_that_does_not_answer_in_time_is_not_waited_for() -> None:
     """The error says so, and the late answers are passed by when the socket is used again."""
     with AddressSocket(timeout=0) as netlink:
         routes = functools.partial(netlink.default_routes, [1])
-        for read in (netlink.links, netlink.addresses, routes):
+        for read in (netlink.links, netlink.held_addresses, routes):
             with pytest.raises(SystemRefusedError, match="no answer from rtnetlink within 0 s"):
                 read()
         netlink.timeout = 5
         assert "lo" in {link.name for link in netlink.links()}
-        assert IPv4Address("127.0.0.1") in {held.address for _, held in netlink.addresses()}
+        assert IPv4Address("127.0.0.1") in {held.address for _, held in listed(netlink)}
 
 
 def test_a_descriptor_that_cannot_be_had_is_our_error() -> None:
@@ -554,7 +558,7 @@ def test_a_descriptor_that_cannot_be_had_is_our_error() -> None:
     netlink = AddressSocket()
     netlink.close()
     with pytest.raises(SystemRefusedError, match="cannot use rtnetlink"):
-        netlink.addresses()
+        netlink.held_addresses()
 
 
 # --- parsers ------------------------------------------------------------------------------------

@@ -21,14 +21,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.errors import NotPermittedError, SystemRefusedError
+from ipfailover_agent.linux.rtnetlink import parse_link
 from ipfailover_agent.vrrp.bpf import ADDRESSES_LIMIT, kernel_filter
-from ipfailover_agent.vrrp.packet_socket import (
-    Frame,
-    PacketSocket,
-    host_macs,
-    parse_macs,
-    usable_addresses,
-)
+from ipfailover_agent.vrrp.packet_socket import Frame, PacketSocket, host_macs, usable_addresses
 from ipfailover_agent.vrrp.packets import (
     Advert,
     Announcement,
@@ -724,9 +719,9 @@ def test_the_mac_that_a_card_was_made_with_is_known() -> None:
         struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
         for kind, value in attributes
     )
-    assert {used, made} == parse_macs(payload)
+    assert {used, made} == parse_link(payload).macs
     tunnel = bytes(16) + struct.pack("=HH", 8, 1) + IPv4Address("10.0.0.1").packed
-    assert set() == parse_macs(tunnel)
+    assert set() == parse_link(tunnel).macs
 
 
 # --- what may be sent from ----------------------------------------------------------------------
