@@ -1,7 +1,7 @@
 """What this node is: interfaces, routes, scripts, capabilities, processes."""
 
 # pathlib costs start-up time and has no descriptors.
-# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH123
+# ruff: noqa: PTH115, PTH119, PTH123
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import errno
 import fcntl
 import os
 import socket
-import stat
 import struct
 import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.linux.address_cache import AddressCache
+from ipfailover_agent.linux import process
+from ipfailover_agent.linux.dump_caches import AddressCache, RouteCache
 from ipfailover_agent.linux.netlink import AddressSocket
-from ipfailover_agent.linux.route_cache import RouteCache
 from ipfailover_agent.model import (
     Approach,
     CpuShare,
@@ -32,7 +31,7 @@ from ipfailover_agent.model import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ipfailover_agent.linux.rtnetlink import Link, RouteHop, Way
+    from ipfailover_agent.linux.rtnetlink import Link
     from ipfailover_agent.model import HostScope, InterfaceAddress, IPAddress
 
 # linux/capability.h, those that matter to the agent or to keepalived
@@ -50,6 +49,7 @@ _CAPABILITIES: Final = {
     "SYS_NICE": 23,
 }
 _QUOTA: Final = "/cpu.cfs_quota_us"  # beside its period, cgroup version 1
+_THROTTLED: Final = "nr_throttled"  # of cpu.stat, either version
 _STATE_FIELD: Final = 0  # of /proc/PID/stat after the command, proc_pid_stat(5) field 3
 _START_FIELD: Final = 19  # likewise, field 22
 _DEAD_STATES: Final = {"Z", "X"}
@@ -89,6 +89,7 @@ def discover(
     """
     with AddressSocket(memory=_memory, routes=_routes_seen) as rtnetlink:
         links = rtnetlink.links()
+        names = {each.index: each.name for each in links}
         ready = [each.index for each in links if each.is_up]
         hops = rtnetlink.default_routes(ready, is_glance=is_glance)
         wanted = _wanted(scope, links, {each.index for each in hops})
@@ -104,11 +105,29 @@ def discover(
         addresses |= _addresses(rtnetlink, wanted, is_glance=is_glance)
     return HostFacts(
         interfaces=tuple(_interfaces(links, addresses)),
-        default_routes=tuple(_routes(hops, links)),
+        default_routes=tuple(
+            DefaultRoute(
+                family=hop.family,
+                interface=names[hop.index],
+                metric=hop.metric,
+                source=hop.source,
+                gateway=hop.gateway,
+            )
+            for hop in hops
+            if hop.index in names
+        ),
         local_addresses=frozenset(
             each for each in (*scope.virtual, *scope.nodes) if each in found or ways[each].is_local
         ),
-        approaches=tuple(_approaches(virtual, ways, links)),
+        approaches=tuple(
+            Approach(
+                address=each,
+                interface=names.get(ways[each].index, ""),
+                is_on_link=ways[each].is_on_link,
+            )
+            for each in virtual
+            if not ways[each].is_local
+        ),
         recorded_addresses=recorded,
         check_script=None if check_script is None else script_state(check_script),
         notify_script=None if notify_script is None else script_state(notify_script),
@@ -144,30 +163,25 @@ def _addresses(
 
 
 def script_state(command: str) -> ScriptState:
-    """Return whether the program of a command line can be run.
+    """Return whether the program of a command line can be run."""
+    return _program_of(command)[0]
 
-    A file on a noexec mount cannot: access(2) reports that for root too.
-    """
+
+def _program_of(command: str) -> tuple[ScriptState, str]:
+    """Return whether the program of a command line can be run, and its path if it can."""
     import shlex  # noqa: PLC0415 - needed only where a script is set
 
     try:
         words = shlex.split(command)
     except ValueError:  # an odd number of quotes
         words = command.split()
-    if not words:
-        return ScriptState.MISSING
     # keepalived looks a bare name up on PATH
-    directories = [""] if "/" in words[0] else os.get_exec_path()
-    states = {_file_state(os.path.join(each, words[0])) for each in directories}
-    for state in (ScriptState.USABLE, ScriptState.NOT_EXECUTABLE):
-        if state in states:
-            return state
-    return ScriptState.MISSING
+    return process.look_up(words[0], os.get_exec_path()) if words else (ScriptState.MISSING, "")
 
 
 def is_on_path(name: str) -> bool:
     """Return whether a program of that name can be run."""
-    return script_state(name) is ScriptState.USABLE
+    return process.look_up(name, os.get_exec_path())[0] is ScriptState.USABLE
 
 
 def can_read(path: str | None) -> bool:
@@ -180,14 +194,9 @@ def missing_interpreter(command: str | None) -> str:
 
     A line that ends as on Windows names a program whose name ends in a carriage return.
     """
-    if command is None or script_state(command) is not ScriptState.USABLE:
+    path = "" if command is None else _program_of(command)[1]
+    if not path:
         return ""
-    import shlex  # noqa: PLC0415 - needed only where a script is set
-
-    name = shlex.split(command)[0]
-    directories = [""] if "/" in name else os.get_exec_path()
-    paths = (os.path.join(each, name) for each in directories)
-    path = next(each for each in paths if _file_state(each) is ScriptState.USABLE)
     try:
         with open(path, "rb") as file:
             line = file.readline(_SHEBANG_LENGTH)
@@ -199,7 +208,7 @@ def missing_interpreter(command: str | None) -> str:
     words = line.decode("utf-8", "replace").rstrip("\n").strip(" \t").split(" ")
     if os.path.basename(words[0]) == "env" and len(words) > 1 and not words[1].startswith("-"):
         words = words[1:]
-    return "" if is_on_path(shlex.quote(words[0])) else words[0]
+    return "" if is_on_path(words[0]) else words[0]
 
 
 def effective_capabilities() -> frozenset[str]:
@@ -228,11 +237,7 @@ def cpu_pressure() -> str | None:
 
     For example ``some avg10=12.50``: in 12.5 % of the last ten seconds something had to wait.
     """
-    try:
-        with open("/proc/pressure/cpu", encoding="ascii", errors="replace") as file:
-            return " ".join(file.readline().split()[:2]) or None
-    except OSError:
-        return None
+    return " ".join(_read("/proc/pressure/cpu").split()[:2]) or None
 
 
 def index_of(interface: str) -> int | None:
@@ -245,11 +250,7 @@ def index_of(interface: str) -> int | None:
 
 def boot_id() -> str:
     """Return what identifies this boot, and so its monotonic clock; empty where nothing does."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read(64).strip()
-    except (OSError, ValueError):
-        return ""
+    return _read("/proc/sys/kernel/random/boot_id").strip()
 
 
 def cpu_share(
@@ -272,13 +273,9 @@ def throttled(
     """
     for root, path in _cpu_groups(membership, control_groups):
         for directory in (f"{root}{path}", root):
-            with (
-                contextlib.suppress(OSError, ValueError),
-                open(f"{directory}/cpu.stat", encoding="ascii") as file,
-            ):
-                found = dict(line.split(maxsplit=1) for line in file)
-                if "nr_throttled" in found:
-                    return int(found["nr_throttled"])
+            words = _read(f"{directory}/cpu.stat").split()
+            if _THROTTLED in words[:-1]:
+                return int(words[words.index(_THROTTLED) + 1])
     return None
 
 
@@ -287,11 +284,10 @@ def _cpu_groups(membership: str, control_groups: str) -> Iterator[tuple[str, str
 
     A container may not see its own path; what it sees as the root is its own group then.
     """
-    with contextlib.suppress(OSError), open(membership, encoding="utf-8") as file:
-        for line in file:
-            _, controllers, path = line.rstrip("\n").split(":", 2)
-            if not controllers or "cpu" in controllers.split(","):
-                yield (f"{control_groups}/cpu" if controllers else control_groups), path
+    for line in _read(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            yield (f"{control_groups}/cpu" if controllers else control_groups), path
 
 
 def _limits(root: str, path: str, name: str) -> Iterator[float]:
@@ -306,14 +302,12 @@ def _limits(root: str, path: str, name: str) -> Iterator[float]:
 
 def _limit(directory: str, name: str) -> float | None:
     """Return quota by period, both in microseconds; None without a quota."""
+    words = _read(f"{directory}{name}").split()
+    if name == _QUOTA:
+        words += _read(f"{directory}/cpu.cfs_period_us").split()
     try:
-        with open(f"{directory}{name}", encoding="ascii", errors="replace") as file:
-            words = file.read().split()
-        if name == _QUOTA:
-            with open(f"{directory}/cpu.cfs_period_us", encoding="ascii") as file:
-                words += file.read().split()
         quota, period = map(int, words)
-    except (OSError, ValueError):  # "max" for none
+    except ValueError:  # "max" for none
         return None
     return quota / period if quota > 0 < period else None
 
@@ -327,11 +321,7 @@ def _number(text: str) -> float | None:
 
 def forwards_ipv6(interface: str) -> bool:
     """Return whether the node routes IPv6 that comes in on an interface."""
-    try:
-        with open(f"/proc/sys/net/ipv6/conf/{interface}/forwarding", "rb") as file:
-            return file.read(1) != b"0"
-    except OSError:
-        return False
+    return _read(f"/proc/sys/net/ipv6/conf/{interface}/forwarding").strip() not in {"", "0"}
 
 
 def ipv4_setting(word: str, interface: str) -> int | None:
@@ -341,11 +331,8 @@ def ipv4_setting(word: str, interface: str) -> int | None:
     """
     found = []
     for name in ("all", interface):
-        with (
-            contextlib.suppress(OSError, ValueError),
-            open(f"/proc/sys/net/ipv4/conf/{name}/{word}", "rb") as file,
-        ):
-            found.append(int(file.read(16)))
+        with contextlib.suppress(ValueError):
+            found.append(int(_read(f"/proc/sys/net/ipv4/conf/{name}/{word}")))
     return max(found, default=None)
 
 
@@ -431,24 +418,27 @@ def process_started_at(pid: int) -> int | None:
     whose wall-clock time shifts when the node's clock is set: an agent would no longer recognise
     its own pid file.
     """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # the command in parentheses may hold blanks and parentheses itself
-            fields = file.read().rpartition(b")")[2].decode("ascii", "replace").split()
-        if fields[_STATE_FIELD] in _DEAD_STATES:
-            return None
-        return int(fields[_START_FIELD])
-    except (OSError, IndexError, ValueError):
-        return None
+    # the command in parentheses may hold blanks and parentheses itself
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    is_running = len(fields) > _START_FIELD and fields[_STATE_FIELD] not in _DEAD_STATES
+    return int(fields[_START_FIELD]) if is_running else None
 
 
 def uptime() -> float:
     """Return the seconds since boot by /proc, where containers may have their own."""
     try:
-        with open("/proc/uptime", "rb") as file:
-            return float(file.read().split()[0])
-    except (OSError, IndexError, ValueError):
+        return float(_read("/proc/uptime").split()[0])
+    except (IndexError, ValueError):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _read(path: str) -> str:
+    """Return a file of the kernel's, empty where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _interfaces(
@@ -485,38 +475,3 @@ def _topmost(link: Link, by_index: Mapping[int, Link]) -> str:
         link = by_index[link.master]
         name = link.name
     return name
-
-
-def _approaches(
-    virtual: Iterable[IPAddress], ways: Mapping[IPAddress, Way], links: tuple[Link, ...]
-) -> Iterator[Approach]:
-    names = {link.index: link.name for link in links}
-    for address in virtual:
-        way = ways[address]
-        if not way.is_local:
-            yield Approach(
-                address=address, interface=names.get(way.index, ""), is_on_link=way.is_on_link
-            )
-
-
-def _routes(hops: Iterable[RouteHop], links: tuple[Link, ...]) -> Iterator[DefaultRoute]:
-    names = {link.index: link.name for link in links}
-    for hop in hops:
-        if hop.index in names:
-            yield DefaultRoute(
-                family=hop.family,
-                interface=names[hop.index],
-                metric=hop.metric,
-                source=hop.source,
-                gateway=hop.gateway,
-            )
-
-
-def _file_state(path: str) -> ScriptState:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return ScriptState.MISSING
-    if stat.S_ISREG(mode) and os.access(path, os.X_OK):
-        return ScriptState.USABLE
-    return ScriptState.NOT_EXECUTABLE

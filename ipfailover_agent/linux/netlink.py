@@ -23,15 +23,23 @@ from msgspec.structs import replace
 
 from ipfailover_agent.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.linux import rtnetlink
-from ipfailover_agent.linux.address_cache import AddressCache
-from ipfailover_agent.linux.route_cache import RouteCache
+from ipfailover_agent.linux.dump_caches import AddressCache, RouteCache
 from ipfailover_agent.linux.sockets import KernelSocket
+from ipfailover_agent.model import Family, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Container,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
-    from ipfailover_agent.linux.route_cache import Answer
-    from ipfailover_agent.model import InterfaceAddress, IPAddress
+    from ipfailover_agent.linux.dump_caches import Answer
+    from ipfailover_agent.model import Interface, InterfaceAddress, IPAddress
 
     _IsLast = Callable[[bytes], bool]
 
@@ -394,6 +402,48 @@ class AddressSocket(KernelSocket):
             raise SystemRefusedError(f"no answer from rtnetlink {waited}") from error
         except OSError as error:
             raise SystemRefusedError(f"cannot use rtnetlink: {error.strerror}") from error
+
+
+def release_addresses(found: Iterable[tuple[Interface, InterfaceAddress]]) -> tuple[str, ...]:
+    """Delete the addresses; return those that were still there, as text.
+
+    Raises:
+        NotPermittedError: NET_ADMIN is missing.
+        SystemRefusedError: the kernel refused otherwise.
+    """
+    wanted = tuple(found)
+    if not wanted:
+        return ()
+    with AddressSocket() as netlink:
+        return tuple(
+            f"{held.address}/{held.prefix_length} on {interface.name}"
+            for interface, held in wanted
+            if netlink.delete(interface.index, held)
+        )
+
+
+def mark_addresses(interface: Interface, labels: Mapping[IPAddress, str | None]) -> None:
+    """Mark what is on an interface as keepalived does: IPv4 labelled, IPv6 deprecated.
+
+    ``labels`` are the virtual addresses with their labels. keepalived takes over what is there as
+    it is, and deletes an IPv4 address by its label too: another one's it would leave behind.
+
+    Raises:
+        NotPermittedError: NET_ADMIN is missing.
+        SystemRefusedError: the kernel does not answer.
+    """
+    if not any(each.address in labels for each in interface.addresses):
+        return
+    with AddressSocket() as netlink:
+        for held in netlink.glance_at_addresses(interface.index):
+            found, family = held.address, family_of(held.address.address)
+            label = labels.get(found.address)
+            if found.address not in labels or found.prefix_length != family.host_prefix_length:
+                continue
+            if family is Family.IPV6:
+                netlink.deprecate(held)
+            elif label and label != found.label and held.peer == found.address:
+                netlink.relabel(held, label)
 
 
 def _batches(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

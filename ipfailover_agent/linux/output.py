@@ -121,9 +121,7 @@ class LineSink:
             left = deadline - time.monotonic()
             if left <= 0 or not self._can_be_watched:
                 return False
-            poller = select.poll()
-            poller.register(self._fd, select.POLLOUT)
-            poller.poll(left * 1000)
+            self._is_writable(left)
         return True
 
     def close(self) -> None:
@@ -186,10 +184,10 @@ class LineSink:
                 return 0
             return os.write(self._fd, piece)
 
-    def _is_writable(self) -> bool:
+    def _is_writable(self, within: float = 0.0) -> bool:
         poller = select.poll()
         poller.register(self._fd, select.POLLOUT)
-        return bool(poller.poll(0))
+        return bool(poller.poll(within * 1000))
 
     def _drop(self) -> None:
         self.dropped += 1

@@ -5,7 +5,7 @@ nothing of that kind runs beside it.
 """
 
 # pathlib costs start-up time and has no descriptors.
-# ruff: noqa: PTH100, PTH113, PTH118, PTH208
+# ruff: noqa: PTH100, PTH110, PTH113, PTH118, PTH208
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ipfailover_agent.errors import KeepalivedMissingError, NotPermittedError, SystemRefusedError
+from ipfailover_agent.model import ScriptState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,17 +52,29 @@ def find_program(name: str, path: str | None = None) -> str:
     Raises:
         KeepalivedMissingError: it is not there, or it cannot be executed.
     """
-    directories = [""] if "/" in name else (path or _DEFAULT_PATH).split(":")
-    is_there = False
-    for directory in directories:
-        candidate = os.path.join(directory, name)
-        if os.path.isfile(candidate):
-            is_there = True
-            if os.access(candidate, os.X_OK):
-                return os.path.abspath(candidate)
-    reason = "it is not executable" if is_there else "it is not there"
+    directories = (path or _DEFAULT_PATH).split(":")
+    state, found = look_up(name, directories)
+    if state is ScriptState.USABLE:
+        return os.path.abspath(found)
+    reason = "it is not there" if state is ScriptState.MISSING else "it is not executable"
     where = "" if "/" in name else f" (PATH is {':'.join(directories)})"
     raise KeepalivedMissingError(f"cannot start {name!r}: {reason}{where}")
+
+
+def look_up(name: str, directories: Sequence[str]) -> tuple[ScriptState, str]:
+    """Return whether a program can be run, and its path if it can.
+
+    It is looked for in the directories, unless its name contains a slash. A file on a noexec mount
+    cannot be run: access(2) reports that for root too.
+    """
+    state = ScriptState.MISSING
+    for directory in [""] if "/" in name else directories:
+        path = os.path.join(directory, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return ScriptState.USABLE, path
+        if os.path.exists(path):
+            state = ScriptState.NOT_EXECUTABLE
+    return state, ""
 
 
 def spawn(argv: Sequence[str], *, environment: Mapping[str, str], stdout: int, stderr: int) -> int:

@@ -13,8 +13,8 @@ import pytest
 from ipfailover_agent.config import ownership
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.linux import host, rtnetlink
+from ipfailover_agent.linux.dump_caches import RouteCache
 from ipfailover_agent.linux.netlink import AddressSocket
-from ipfailover_agent.linux.route_cache import RouteCache
 from ipfailover_agent.model import Family, HostScope
 from ipfailover_agent.vrrp import packet_socket
 from tests.support import crowd
