@@ -321,15 +321,11 @@ def write_termination_message(path: str, text: str) -> None:
     data = text.encode("utf-8", "replace")
     if len(data) > _TERMINATION_LIMIT:
         data = data[: _TERMINATION_LIMIT - 4].decode("utf-8", "ignore").encode() + b"..."
-    with contextlib.suppress(OSError):
-        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        fd = os.open(path, flags)
-        try:
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                os.ftruncate(fd, 0)
-                os.write(fd, data)
-        finally:
-            os.close(fd)
+    flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with contextlib.suppress(OSError), open(os.open(path, flags), "wb", buffering=0) as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate(0)
+            file.write(data)
 
 
 def without_waiting(path: str, flags: int) -> int:

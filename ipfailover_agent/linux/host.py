@@ -34,20 +34,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.linux.rtnetlink import Link
     from ipfailover_agent.model import HostScope, InterfaceAddress, IPAddress
 
-# linux/capability.h, those that matter to the agent or to keepalived
-_CAPABILITIES: Final = {
-    "CHOWN": 0,
-    "DAC_OVERRIDE": 1,
-    "KILL": 5,
-    "SETGID": 6,
-    "SETUID": 7,
-    "NET_BIND_SERVICE": 10,
-    "NET_BROADCAST": 11,
-    "NET_ADMIN": 12,
-    "NET_RAW": 13,
-    "SYS_ADMIN": 21,
-    "SYS_NICE": 23,
-}
+# linux/capability.h, those that keepalived cannot do without
+_CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13}
 _QUOTA: Final = "/cpu.cfs_quota_us"  # beside its period, cgroup version 1
 _THROTTLED: Final = "nr_throttled"  # of cpu.stat, either version
 _STATE_FIELD: Final = 0  # of /proc/PID/stat after the command, proc_pid_stat(5) field 3
@@ -211,8 +199,8 @@ def missing_interpreter(command: str | None) -> str:
     return "" if is_on_path(words[0]) else words[0]
 
 
-def effective_capabilities() -> frozenset[str]:
-    """Return the effective capabilities by name without CAP_, out of those that matter.
+def missing_capabilities(needed: Iterable[str] = tuple(_CAPABILITIES)) -> tuple[str, ...]:
+    """Return which of the capabilities that keepalived cannot do without are not effective.
 
     Raises:
         SystemRefusedError: /proc does not say.
@@ -224,12 +212,7 @@ def effective_capabilities() -> frozenset[str]:
         raise SystemRefusedError(
             f"cannot read the agent's capabilities from /proc: {error}"
         ) from error
-    return frozenset(name for name, bit in _CAPABILITIES.items() if mask >> bit & 1)
-
-
-def missing_capabilities(needed: Iterable[str] = ("NET_ADMIN", "NET_RAW")) -> tuple[str, ...]:
-    """Return which of the capabilities that keepalived cannot do without are missing, sorted."""
-    return tuple(sorted(set(needed) - effective_capabilities()))
+    return tuple(each for each in needed if not mask >> _CAPABILITIES[each] & 1)
 
 
 def cpu_pressure() -> str | None:

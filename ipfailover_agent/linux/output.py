@@ -12,7 +12,7 @@ import os
 import select
 import stat
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.text import dropped_lines
 
@@ -72,12 +72,6 @@ class LineSink:
         self._socket: socket.socket | None = None
         self._chunk: int | None = None  # set where poll has to be asked before each write
         self._prepare()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def wants_write(self) -> bool:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.model import EqualButForLast, Family, InterfaceAddress, IPAddress, family_of
+from ipfailover_agent.model import EqualButForLast, Family, InterfaceAddress, IPAddress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,6 +95,7 @@ _TYPE_LOCAL: Final = 2
 _RTM_F_CLONED: Final = 0x200
 _RTM_F_FIB_MATCH: Final = 0x2000  # answer with the route itself, not with what follows from it
 
+_FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _UNSIGNED: Final = struct.Struct("=I")
 _SIGNED: Final = struct.Struct("=i")
 _LABEL_BYTES: Final = 16  # IFNAMSIZ, with its final NUL
@@ -206,9 +207,9 @@ def build_route_question(address: IPAddress, index: int = 0) -> bytes:
 
     ``index``: only routes through that interface count.
     """
-    is_ipv4 = family_of(address) is Family.IPV4
-    family = socket.AF_INET if is_ipv4 else socket.AF_INET6
-    header = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+    header = _ROUTE.pack(
+        _FAMILIES[address.version], address.max_prefixlen, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH
+    )
     out = _pack_attribute(_RTA_OIF, _UNSIGNED.pack(index)) if index else b""
     return header + _pack_attribute(_RTA_DST, address.packed) + out
 
@@ -217,12 +218,11 @@ def build_address(
     index: int, address: InterfaceAddress, peer: IPAddress, *, scope: int = 0
 ) -> bytes:
     """Return the payload that names one address; ``peer`` is the same address without one."""
-    is_ipv4 = family_of(address.address) is Family.IPV4
-    family = socket.AF_INET if is_ipv4 else socket.AF_INET6
     attributes = [(_IFA_LOCAL, address.address.packed), (_IFA_ADDRESS, peer.packed)]
-    if address.label and is_ipv4:
+    if address.label and address.address.version == 4:  # noqa: PLR2004
         label = os.fsencode(address.label)[: _LABEL_BYTES - 1] + b"\0"
         attributes.append((_IFA_LABEL, label))
+    family = _FAMILIES[address.address.version]
     payload = _ADDRESS.pack(family, address.prefix_length, 0, scope, index)
     return payload + b"".join(_pack_attribute(kind, value) for kind, value in attributes)
 
@@ -298,7 +298,7 @@ def parse_address(payload: bytes) -> HeldAddress | None:
     """
     family, prefix_length, flags, scope, index = _unpack(_ADDRESS, payload)
     attributes = parse_attributes(payload[_ADDRESS.size :])
-    if family not in (socket.AF_INET, socket.AF_INET6):
+    if family not in _FAMILIES.values():
         return None
     # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL is own; IPv6 addresses without
     # a peer come with IFA_ADDRESS alone.
@@ -386,7 +386,7 @@ def parse_default_route(payload: bytes) -> tuple[RouteHop, ...]:
     family, length, _, _, table, _, _, kind, flags = _unpack(_ROUTE, payload)
     if length or kind != _TYPE_UNICAST or flags & _RTM_F_CLONED:
         return ()
-    if family not in (socket.AF_INET, socket.AF_INET6):
+    if family not in _FAMILIES.values():
         return ()
     attributes = parse_attributes(payload[_ROUTE.size :])
     if _parse_unsigned(attributes.get(_RTA_TABLE), table) != _TABLE_MAIN:

@@ -20,7 +20,7 @@ from ipfailover_agent.errors import AgentError, ConfigTestError, ExitCode, HostN
 from ipfailover_agent.keepalived import protocol
 from ipfailover_agent.keepalived.supervision import CandidateVerdict, PreparationEnded
 from ipfailover_agent.linux import files, netlink, process
-from ipfailover_agent.linux.captured_run import CapturedRun
+from ipfailover_agent.linux.process import CapturedRun
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.service import Service
 from ipfailover_agent.supervisor import change, debounce, steps, verify

@@ -296,11 +296,11 @@ def _parse_vrrp(
         authentication, interval = timing >> 8, float(timing & 0xFF)
         if authentication == _PASSWORD_AUTHENTICATION:
             password = message[end : end + _PASSWORD_LENGTH].rstrip(b"\0")
-        is_right = _is_summed_up(message)
+        is_right = not checksum(message)
     elif version == _CENTISECONDS_VERSION:
         interval = (timing & 0x0FFF) / 100
         # RFC 5798 left open whether IPv4 has a pseudo header; keepalived takes either form
-        is_right = _is_summed_up(pseudo + message) or (width == 4 and _is_summed_up(message))  # noqa: PLR2004
+        is_right = not checksum(pseudo + message) or (width == 4 and not checksum(message))  # noqa: PLR2004
     else:
         return None
     kind = IPv4Address if width == 4 else IPv6Address  # noqa: PLR2004
@@ -333,7 +333,7 @@ def _parse_neighbour(
     if address.is_multicast or address.is_unspecified:
         return None
     pseudo = pseudo_header(source, destination, PROTOCOL_ICMPV6, len(message))
-    if not _is_summed_up(pseudo + message):
+    if checksum(pseudo + message):
         return None
     announced_mac = source_mac
     options = message[_NEIGHBOUR.size :]
@@ -461,16 +461,9 @@ def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int)
 
 
 def checksum(data: bytes) -> int:
-    """Return the Internet checksum of an even number of bytes.
+    """Return the Internet checksum of an even number of bytes; 0 if they hold their own.
 
-    A sum of 16-bit words in ones' complement is the number they write, modulo 0xFFFF.
+    A sum of 16-bit words in ones' complement is the number they write, modulo 0xFFFF. An odd byte
+    at the end shifts the number, and what is 0 modulo 0xFFFF stays so.
     """
     return -int.from_bytes(data, "big") % 0xFFFF
-
-
-def _is_summed_up(data: bytes) -> bool:
-    """Return whether data that holds its own checksum is intact.
-
-    An odd byte at the end shifts the number, and what is 0 modulo 0xFFFF stays so.
-    """
-    return int.from_bytes(data, "big") % 0xFFFF == 0

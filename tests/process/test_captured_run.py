@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.errors import KeepalivedMissingError
-from ipfailover_agent.linux.captured_run import CapturedRun
+from ipfailover_agent.linux.process import CapturedRun
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
