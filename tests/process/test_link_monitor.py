@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.supervisor.link_state import LinkFacts
 
-netns = pytest.mark.netns
-
 
 @pytest.fixture
 def namespace() -> Iterator[NetworkNamespace]:
@@ -53,7 +51,6 @@ def told(monitor: LinkMonitor, *, seconds: float = 0.3) -> list[Notice]:
     return found
 
 
-@netns
 def test_an_interface_that_is_made_anew_has_another_index(namespace: NetworkNamespace) -> None:
     """Deleted and made again under its name: both are told, and the new index."""
     with LinkMonitor() as monitor:
@@ -66,7 +63,6 @@ def test_an_interface_that_is_made_anew_has_another_index(namespace: NetworkName
     assert made.index not in gone
 
 
-@netns
 def test_flags_and_a_new_mac_are_told(namespace: NetworkNamespace) -> None:
     """What an administrator set counts: a veth whose peer is down is up."""
     namespace.ip("link", "add", "two", "type", "veth", "peer", "name", "three")
@@ -81,7 +77,6 @@ def test_flags_and_a_new_mac_are_told(namespace: NetworkNamespace) -> None:
     assert (alone.name, alone.is_gone) == ("two", False)
 
 
-@netns
 def test_renewals_of_leases_wake_nobody(namespace: NetworkNamespace) -> None:
     """Virtual addresses come and are renewed unheard; the node's own are heard, and what goes."""
     namespace.ip("link", "set", "one", "up")
@@ -106,7 +101,6 @@ def test_renewals_of_leases_wake_nobody(namespace: NetworkNamespace) -> None:
     assert {address for address, _ in found} <= {"10.0.0.11", "fd00::11", "10.0.0.1"}
 
 
-@netns
 def test_a_port_that_leaves_a_bridge_is_not_gone(namespace: NetworkNamespace) -> None:
     """The kernel says RTM_DELLINK of the bridge's family then."""
     namespace.ip("link", "add", "two", "type", "veth", "peer", "name", "three")
@@ -118,7 +112,6 @@ def test_a_port_that_leaves_a_bridge_is_not_gone(namespace: NetworkNamespace) ->
     assert [each for each in found if isinstance(each, LinkNotice) and each.is_gone] == []
 
 
-@netns
 def test_reading_returns_at_once_where_nothing_happens(namespace: NetworkNamespace) -> None:
     """The loop never waits for it."""
     namespace.ip("link", "set", "one", "up")
@@ -147,7 +140,6 @@ def test_an_address_is_read_as_the_kernel_tells_it() -> None:
     assert [notice] == list(parse(message + payload))
 
 
-@netns
 def undisturbed(
     virtual: Collection[IPAddress] = (), wanted: Collection[IPAddress] = ()
 ) -> LinkFacts:

@@ -17,6 +17,7 @@ import pytest
 
 from ipfailover_agent.linux.loop import Loop, SignalReceived, Writable
 from ipfailover_agent.linux.output import LineSink
+from tests.support.apart import mounted
 from tests.support.pipes import open_pipe
 
 if TYPE_CHECKING:
@@ -240,15 +241,10 @@ def test_a_regular_file_is_written_where_its_offset_is(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_no_error_and_is_said_once_there_is_room(tmp_path: Path) -> None:
     """Lines that do not fit on the disk are counted; later ones are written again."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(mount)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
-        filler = mount / "filler"
+    with mounted(tmp_path, "size=128k"):
+        filler = tmp_path / "filler"
         filler.write_bytes(bytes(1 << 16))
-        log = mount / "log"
+        log = tmp_path / "log"
         with (
             log.open("wb", buffering=0) as file,
             closing(LineSink(file.fileno(), limit_bytes=20_000)) as sink,
@@ -268,8 +264,6 @@ def test_a_full_disk_is_no_error_and_is_said_once_there_is_room(tmp_path: Path) 
         assert set(lines[:-2]) == {LINE}
         assert lines[-2].startswith(b"%d lines dropped" % (dropped + 1))
         assert len(lines) - 2 + dropped == 1000
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
 
 
 def test_a_socket_that_nobody_reads_blocks_nothing() -> None:

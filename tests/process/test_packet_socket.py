@@ -52,96 +52,30 @@ _TIME = time.time
 
 VIP = IPv4Address("10.9.0.50")
 VIP6 = IPv6Address("fd00:9::50")
-CONFIG = """
-global_defs {
-  max_auto_priority -1
-  vrrp_garp_master_delay 1
+SIGNED = "authentication {{\nauth_type PASS\nauth_pass {}\n}}"
+INSTANCES = {
+    51: (SIGNED.format("OpenShif"), "10.9.0.50", "10.9.0.51", "10.9.0.52"),
+    52: ("", "10.9.0.60"),
+    53: (SIGNED.format("short") + "\nunicast_peer {\n10.9.0.1\n}", "10.9.0.70"),
+    54: ("version 3\nadvert_int 0.25", "10.9.0.80", "10.9.0.81"),
+    55: ("version 3", "fd00:9::50", "fd00:9::51"),
+    56: ("version 3\nunicast_src_ip fd00:9::2\nunicast_peer {\nfd00:9::1\n}", "fd00:9::60"),
 }
-vrrp_instance password {
-  interface far0
-  virtual_router_id 51
-  priority 101
-  advert_int 1
-  authentication {
-    auth_type PASS
-    auth_pass OpenShif
-  }
-  virtual_ipaddress {
-    10.9.0.50/32
-    10.9.0.51/32
-    10.9.0.52/32
-  }
-}
-vrrp_instance plain {
-  interface far0
-  virtual_router_id 52
-  priority 102
-  advert_int 1
-  virtual_ipaddress {
-    10.9.0.60/32
-  }
-}
-vrrp_instance unicast {
-  interface far0
-  virtual_router_id 53
-  priority 103
-  advert_int 1
-  authentication {
-    auth_type PASS
-    auth_pass short
-  }
-  unicast_peer {
-    10.9.0.1
-  }
-  virtual_ipaddress {
-    10.9.0.70/32
-  }
-}
-vrrp_instance three {
-  interface far0
-  version 3
-  virtual_router_id 54
-  priority 104
-  advert_int 0.25
-  virtual_ipaddress {
-    10.9.0.80/32
-    10.9.0.81/32
-  }
-}
-vrrp_instance six {
-  interface far0
-  version 3
-  virtual_router_id 55
-  priority 105
-  advert_int 1
-  virtual_ipaddress {
-    fd00:9::50/128
-    fd00:9::51/128
-  }
-}
-vrrp_instance six_unicast {
-  interface far0
-  version 3
-  virtual_router_id 56
-  priority 106
-  advert_int 1
-  unicast_src_ip fd00:9::2
-  unicast_peer {
-    fd00:9::1
-  }
-  virtual_ipaddress {
-    fd00:9::60/128
-  }
-}
-"""
-ADDRESSES = {
-    51: ("10.9.0.50", "10.9.0.51", "10.9.0.52"),
-    52: ("10.9.0.60",),
-    53: ("10.9.0.70",),
-    54: ("10.9.0.80", "10.9.0.81"),
-    55: ("fd00:9::50", "fd00:9::51"),
-    56: ("fd00:9::60",),
-}
+"""By virtual router id: what else an instance says, and its addresses."""
+ADDRESSES = {number: addresses for number, (_, *addresses) in INSTANCES.items()}
+
+
+def config() -> str:
+    """Return a keepalived.conf of all instances; keepalived takes the last of two words."""
+    text = "global_defs {\nmax_auto_priority -1\nvrrp_garp_master_delay 1\n}\n"
+    for number, (rest, *addresses) in INSTANCES.items():
+        held = "\n".join(f"{each}/{ip_address(each).max_prefixlen}" for each in addresses)
+        text += (
+            f"vrrp_instance i{number} {{\ninterface far0\nvirtual_router_id {number}\n"
+            f"priority {50 + number}\nadvert_int 1\n{rest}\n"
+            f"virtual_ipaddress {{\n{held}\n}}\n}}\n"
+        )
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,12 +100,8 @@ def mac_of(namespace: NetworkNamespace, interface: str) -> bytes:
 def fresh_segment() -> Iterator[Segment]:
     with fresh_namespace() as near, fresh_namespace() as far:
         for each in (near, far):
-            each.run(
-                "sysctl",
-                "-qw",
-                "net.ipv6.conf.all.accept_dad=0",
-                "net.ipv6.conf.default.accept_dad=0",
-            )
+            names = (f"net.ipv6.conf.{name}.accept_dad=0" for name in ("all", "default"))
+            each.run("sysctl", "-qw", *names)
         near.join("near0", "far0", far)
         for namespace, interface, host in ((near, "near0", 1), (far, "far0", 2)):
             namespace.ip("address", "add", f"10.9.0.{host}/24", "dev", interface)
@@ -273,9 +203,9 @@ class Recording:
 @contextlib.contextmanager
 def keepalived(namespace: NetworkNamespace, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a keepalived of its own paths; whatever happens, it ends."""
-    config = directory / "keepalived.conf"
-    config.write_text(CONFIG, encoding="ascii")
-    config.chmod(0o600)
+    written = directory / "keepalived.conf"
+    written.write_text(config(), encoding="ascii")
+    written.chmod(0o600)
     pids = [
         word
         for name in ("pid", "vrrp_pid", "checkers_pid")
@@ -285,7 +215,7 @@ def keepalived(namespace: NetworkNamespace, directory: Path) -> Iterator[subproc
         running = subprocess.Popen(
             [
                 *("ip", "netns", "exec", namespace.name),
-                *(KEEPALIVED, "-n", "-l", "-P", "-f", str(config), *pids),
+                *(KEEPALIVED, "-n", "-l", "-P", "-f", str(written), *pids),
             ],
             env=os.environ | {"TMPDIR": str(directory)},
             stdin=subprocess.DEVNULL,

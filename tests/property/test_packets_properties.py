@@ -240,11 +240,7 @@ def test_a_gratuitous_arp_is_read_as_it_was_built(
     mac: bytes, address: IPv4Address, *, is_reply: bool
 ) -> None:
     """And passes the filter; every cut of it is nothing."""
-    frame = gratuitous_arp(mac, address, is_reply=is_reply)
-    expected = Announcement(source_mac=mac, announced_mac=mac, address=address)
-    assert expected == parse_frame(frame)
-    assert classic_bpf.run(kernel_filter({address}), frame)
-    assert {None} == {parse_frame(frame[:length]) for length in range(len(frame))}
+    check_announcement(gratuitous_arp(mac, address, is_reply=is_reply), mac, address)
 
 
 @given(mac=MACS, address=HOSTS6, is_router=st.booleans())
@@ -252,7 +248,11 @@ def test_an_advertisement_is_read_as_it_was_built(
     mac: bytes, address: IPv6Address, *, is_router: bool
 ) -> None:
     """And passes the filter; every cut of it is nothing."""
-    frame = unsolicited_advertisement(mac, address, is_router=is_router)
+    check_announcement(unsolicited_advertisement(mac, address, is_router=is_router), mac, address)
+
+
+def check_announcement(frame: bytes, mac: bytes, address: IPv4Address | IPv6Address) -> None:
+    """Hold what was built against the parser and the filter; every cut of it is nothing."""
     expected = Announcement(source_mac=mac, announced_mac=mac, address=address)
     assert expected == parse_frame(frame)
     assert classic_bpf.run(kernel_filter({address}), frame)

@@ -176,20 +176,20 @@ def test_only_frames_of_the_untagged_network_count() -> None:
     assert [advert(), advert(), None, None] == found
 
 
+def packed(message: bytes, **fields: int) -> bytes:
+    return frames.ipv4(message, HERE, GROUP, **fields)  # type: ignore[arg-type]
+
+
+PLAIN = frames.vrrp(HERE, GROUP, (VIP,))
 NO_ADVERTS = {
-    "another protocol": frames.ipv4(bytes(32), HERE, GROUP, protocol=17),
-    "a later fragment": frames.ipv4(
-        frames.vrrp(HERE, GROUP, (VIP,)), HERE, GROUP, fragment=0x2001
-    ),
-    "version 4": frames.ipv4(frames.vrrp(HERE, GROUP, (VIP,), version=4), HERE, GROUP),
-    "another type": frames.ipv4(b"\x22" + frames.vrrp(HERE, GROUP, (VIP,))[1:], HERE, GROUP),
-    "more addresses than bytes": frames.ipv4(
-        frames.vrrp(HERE, GROUP, (VIP, VIP))[:-1], HERE, GROUP
-    ),
-    "half a header": frames.ipv4(frames.vrrp(HERE, GROUP, ())[:7], HERE, GROUP),
-    "IP version 5": b"\x55" + frames.ipv4(frames.vrrp(HERE, GROUP, (VIP,)), HERE, GROUP)[1:],
-    "a header of 16 bytes": b"\x44"
-    + frames.ipv4(frames.vrrp(HERE, GROUP, (VIP,)), HERE, GROUP)[1:],
+    "another protocol": packed(bytes(32), protocol=17),
+    "a later fragment": packed(PLAIN, fragment=0x2001),
+    "version 4": packed(frames.vrrp(HERE, GROUP, (VIP,), version=4)),
+    "another type": packed(b"\x22" + PLAIN[1:]),
+    "more addresses than bytes": packed(frames.vrrp(HERE, GROUP, (VIP, VIP))[:-1]),
+    "half a header": packed(frames.vrrp(HERE, GROUP, ())[:7]),
+    "IP version 5": b"\x55" + packed(PLAIN)[1:],
+    "a header of 16 bytes": b"\x44" + packed(PLAIN)[1:],
 }
 
 
@@ -242,49 +242,47 @@ def expected_of(kind: str, address: IPAddress, mac: bytes = THEIR_MAC) -> Packet
     return NeighbourReply(mac=mac, address=address) if kind == "answer" else None
 
 
-@pytest.mark.parametrize(
-    ("frame", "kind"),
-    [
-        (frames.arp(1, VIP, VIP), "announcement"),
-        (frames.arp(1, VIP, VIP, destination=OUR_MAC), "announcement"),
-        (frames.arp(2, VIP, VIP), "announcement"),
-        (frames.arp(2, VIP, HERE), "announcement"),
-        (frames.arp(1, VIP, VIP, tag=0), "announcement"),
-        (frames.arp(1, VIP, VIP, tag=7), "nothing"),
-        (frames.arp(1, VIP, HERE), "nothing"),
-        (frames.arp(2, VIP, HERE, destination=OUR_MAC), "answer"),
-        (frames.arp(2, VIP, VIP, destination=OUR_MAC), "answer"),
-        (frames.arp(2, VIP, HERE, destination=OUR_MAC, tag=7), "nothing"),
-        (frames.arp(1, IPv4Address(0), VIP), "nothing"),
-        (frames.arp(1, IPv4Address(0), IPv4Address(0)), "nothing"),
-        (frames.arp(2, IPv4Address(0), HERE, destination=OUR_MAC), "nothing"),
-        (frames.arp(3, VIP, VIP), "nothing"),
-        (frames.arp(1, VIP, VIP)[:41], "nothing"),
-        (frames.arp(2, VIP, VIP)[:41], "nothing"),
-        (frames.arp(1, VIP, VIP)[:14] + b"\0\6" + frames.arp(1, VIP, VIP)[16:], "nothing"),
-        (frames.arp(1, VIP, VIP)[:19] + b"\6" + frames.arp(1, VIP, VIP)[20:], "nothing"),
-    ],
-    ids=[
-        "gratuitous request",
-        "gratuitous request to one host",
-        "gratuitous reply to all",
-        "reply to all",
-        "priority tag",
-        "another network",
-        "question",
+ARP = {
+    "gratuitous request": (frames.arp(1, VIP, VIP), "announcement"),
+    "gratuitous request to one host": (
+        frames.arp(1, VIP, VIP, destination=OUR_MAC),
+        "announcement",
+    ),
+    "gratuitous reply to all": (frames.arp(2, VIP, VIP), "announcement"),
+    "reply to all": (frames.arp(2, VIP, HERE), "announcement"),
+    "priority tag": (frames.arp(1, VIP, VIP, tag=0), "announcement"),
+    "another network": (frames.arp(1, VIP, VIP, tag=7), "nothing"),
+    "question": (frames.arp(1, VIP, HERE), "nothing"),
+    "answer": (frames.arp(2, VIP, HERE, destination=OUR_MAC), "answer"),
+    "a proxy's answer to a gratuitous request": (
+        frames.arp(2, VIP, VIP, destination=OUR_MAC),
         "answer",
-        "a proxy's answer to a gratuitous request",
-        "an answer on another network",
-        "probe",
-        "nobody's address",
-        "an answer for nobody's address",
-        "another operation",
-        "cut off",
-        "reply cut off",
-        "another hardware type",
-        "another length of addresses",
-    ],
-)
+    ),
+    "an answer on another network": (
+        frames.arp(2, VIP, HERE, destination=OUR_MAC, tag=7),
+        "nothing",
+    ),
+    "probe": (frames.arp(1, IPv4Address(0), VIP), "nothing"),
+    "nobody's address": (frames.arp(1, IPv4Address(0), IPv4Address(0)), "nothing"),
+    "an answer for nobody's address": (
+        frames.arp(2, IPv4Address(0), HERE, destination=OUR_MAC),
+        "nothing",
+    ),
+    "another operation": (frames.arp(3, VIP, VIP), "nothing"),
+    "cut off": (frames.arp(1, VIP, VIP)[:41], "nothing"),
+    "reply cut off": (frames.arp(2, VIP, VIP)[:41], "nothing"),
+    "another hardware type": (
+        frames.arp(1, VIP, VIP)[:14] + b"\0\6" + frames.arp(1, VIP, VIP)[16:],
+        "nothing",
+    ),
+    "another length of addresses": (
+        frames.arp(1, VIP, VIP)[:19] + b"\6" + frames.arp(1, VIP, VIP)[20:],
+        "nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize(("frame", "kind"), ARP.values(), ids=ARP.keys())
 def test_gratuitous_arp_is_an_announcement(frame: bytes, kind: str) -> None:
     """Questions are none, nor are answers to one host; the kernel's filter agrees."""
     expected = expected_of(kind, VIP)
@@ -297,45 +295,38 @@ def test_the_announced_mac_is_told_beside_the_sender() -> None:
     other = bytes.fromhex("525400000009")
     expected = Announcement(source_mac=THEIR_MAC, announced_mac=other, address=VIP)
     assert expected == parse_frame(frames.arp(1, VIP, VIP, mac=other))
-    message = frames.neighbour(VIP6, options=bytes((14, 1)) + bytes(6) + b"\2\1" + other)
     expected = Announcement(source_mac=THEIR_MAC, announced_mac=other, address=VIP6)
-    assert expected == parse_frame(frames.icmpv6(VIP6, NODES6, message))
+    options = bytes((14, 1)) + bytes(6) + b"\2\1" + other
+    assert expected == parse_frame(told(options=options))
 
 
-WRONG_SUM = bytearray(frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)))
+def told(
+    to: IPv6Address = NODES6,
+    *,
+    target: IPv6Address = VIP6,
+    flags: int = 0x20,
+    options: bytes = b"",
+) -> bytes:
+    """Return a neighbour advertisement that is sent from the address in question."""
+    return frames.icmpv6(VIP6, to, frames.neighbour(target, flags=flags, options=options))
+
+
+WRONG_SUM = bytearray(told())
 WRONG_SUM[-1] ^= 1
 NEIGHBOURS = {
-    "unsolicited": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)), "announcement"),
-    "unsolicited, of a router": (
-        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, flags=0xA0)),
-        "announcement",
-    ),
-    "answer": (frames.icmpv6(VIP6, HERE6, frames.neighbour(VIP6, flags=0x60)), "answer"),
-    "an answer to all": (
-        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, flags=0x60)),
-        "nothing",
-    ),
-    "an answer for a group": (
-        frames.icmpv6(VIP6, HERE6, frames.neighbour(GROUP6, flags=0x60)),
-        "nothing",
-    ),
+    "unsolicited": (told(), "announcement"),
+    "unsolicited, of a router": (told(flags=0xA0), "announcement"),
+    "answer": (told(HERE6, flags=0x60), "answer"),
+    "an answer to all": (told(flags=0x60), "nothing"),
+    "an answer for a group": (told(HERE6, target=GROUP6, flags=0x60), "nothing"),
     "question": (frames.icmpv6(HERE6, NODES6, frames.neighbour(VIP6, kind=135)), "nothing"),
     "from afar": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6), 254), "nothing"),
     "wrong checksum": (bytes(WRONG_SUM), "nothing"),
-    "of a group": (frames.icmpv6(VIP6, NODES6, frames.neighbour(GROUP6)), "nothing"),
-    "of nobody": (frames.icmpv6(VIP6, NODES6, frames.neighbour(IPv6Address("::"))), "nothing"),
-    "an option without length": (
-        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, options=bytes(8))),
-        "nothing",
-    ),
-    "an option too long": (
-        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, options=b"\2\2" + bytes(6))),
-        "nothing",
-    ),
-    "half an option": (
-        frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6, options=b"\2")),
-        "nothing",
-    ),
+    "of a group": (told(target=GROUP6), "nothing"),
+    "of nobody": (told(target=IPv6Address("::")), "nothing"),
+    "an option without length": (told(options=bytes(8)), "nothing"),
+    "an option too long": (told(options=b"\2\2" + bytes(6)), "nothing"),
+    "half an option": (told(options=b"\2"), "nothing"),
     "half a message": (frames.icmpv6(VIP6, NODES6, frames.neighbour(VIP6)[:23]), "nothing"),
 }
 
@@ -348,9 +339,8 @@ def test_an_unsolicited_advertisement_is_an_announcement(frame: bytes, kind: str
 
 def test_a_target_link_address_that_is_no_mac_is_passed_by() -> None:
     """Such an option has 16 bytes on other links."""
-    message = frames.neighbour(VIP6, options=b"\2\2" + bytes(14))
     expected = Announcement(source_mac=THEIR_MAC, announced_mac=THEIR_MAC, address=VIP6)
-    assert expected == parse_frame(frames.icmpv6(VIP6, NODES6, message))
+    assert expected == parse_frame(told(options=b"\2\2" + bytes(14)))
 
 
 def test_our_gratuitous_arp_is_the_request_by_the_book() -> None:
@@ -370,8 +360,7 @@ def test_our_gratuitous_reply_goes_to_everyone() -> None:
 def test_our_advertisement_is_the_one_by_the_book(*, is_router: bool) -> None:
     """RFC 4861 section 7.2.6: to all nodes, override set, solicited clear, our MAC as option."""
     flags = 0xA0 if is_router else 0x20
-    message = frames.neighbour(VIP6, flags=flags, options=b"\2\1" + THEIR_MAC)
-    expected = frames.icmpv6(VIP6, NODES6, message)
+    expected = told(flags=flags, options=b"\2\1" + THEIR_MAC)
     found = unsolicited_advertisement(THEIR_MAC, VIP6, is_router=is_router)
     assert expected == found
     assert found.startswith(ALL_NODES_GROUP)
@@ -410,7 +399,7 @@ def test_what_is_addressed_to_another_host_does_not_pass() -> None:
 
 ANSWERS = {
     "ARP": frames.arp(2, VIP, HERE, destination=OUR_MAC),
-    "neighbour discovery": frames.icmpv6(VIP6, HERE6, frames.neighbour(VIP6, flags=0x60)),
+    "neighbour discovery": told(HERE6, flags=0x60),
 }
 
 
@@ -456,7 +445,7 @@ def test_announcements_of_our_ipv6_addresses_pass() -> None:
     """As with IPv4, by the last 32 bits."""
     ours = (VIP6, IPv6Address("fd00::7"))
     found = {
-        text: passes(frames.icmpv6(VIP6, NODES6, frames.neighbour(IPv6Address(text))), ours)
+        text: passes(told(target=IPv6Address(text)), ours)
         for text in ("fd00::5", "fd00::7", "fd00::6", "fd00:1::5", "fd00::1:0:5")
     }
     expected = {"fd00::6": False}
