@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.linux import process
+from ipfailover_agent.linux import process, rtnetlink
 from ipfailover_agent.linux.dump_caches import AddressCache, RouteCache
 from ipfailover_agent.linux.netlink import AddressSocket
 from ipfailover_agent.model import (
@@ -75,22 +75,22 @@ def discover(
     Raises:
         SystemRefusedError: the kernel does not answer.
     """
-    with AddressSocket(memory=_memory, routes=_routes_seen) as rtnetlink:
-        links = rtnetlink.links()
+    with AddressSocket(memory=_memory, routes=_routes_seen) as netlink:
+        links = netlink.links()
         names = {each.index: each.name for each in links}
         ready = [each.index for each in links if each.is_up]
-        hops = rtnetlink.default_routes(ready, is_glance=is_glance)
+        hops = netlink.default_routes(ready, is_glance=is_glance)
         wanted = _wanted(scope, links, {each.index for each in hops})
-        addresses = _addresses(rtnetlink, wanted, is_glance=is_glance)
+        addresses = _addresses(netlink, wanted, is_glance=is_glance)
         found = {held.address for each in addresses.values() for held in each}
         # The kernel names one interface only: what is on one of these is asked about no more.
         virtual = [each for each in scope.virtual if each not in found]
         asked = (*virtual, *scope.nodes)
-        ways = dict(zip(asked, rtnetlink.ways(asked), strict=True))
+        ways = dict(zip(asked, netlink.ways(asked), strict=True))
         further = {ways[each].index for each in virtual if ways[each].is_local}
         further |= {ways[each].index for each in scope.nodes}
         wanted = _wanted(scope, links, further) - wanted
-        addresses |= _addresses(rtnetlink, wanted, is_glance=is_glance)
+        addresses |= _addresses(netlink, wanted, is_glance=is_glance)
     return HostFacts(
         interfaces=tuple(_interfaces(links, addresses)),
         default_routes=tuple(
@@ -128,8 +128,8 @@ def local_addresses(asked: Sequence[IPAddress]) -> frozenset[IPAddress]:
     Raises:
         SystemRefusedError: the kernel does not answer.
     """
-    with AddressSocket() as rtnetlink:
-        ways = rtnetlink.ways(asked)
+    with AddressSocket() as netlink:
+        ways = netlink.ways(asked)
     return frozenset(address for address, way in zip(asked, ways, strict=True) if way.is_local)
 
 
@@ -144,9 +144,9 @@ def _wanted(scope: HostScope, links: Iterable[Link], indexes: Collection[int]) -
 
 
 def _addresses(
-    rtnetlink: AddressSocket, indexes: Iterable[int], *, is_glance: bool
+    netlink: AddressSocket, indexes: Iterable[int], *, is_glance: bool
 ) -> dict[int, tuple[InterfaceAddress, ...]]:
-    read = rtnetlink.glance_at_addresses if is_glance else rtnetlink.held_addresses
+    read = netlink.glance_at_addresses if is_glance else netlink.held_addresses
     return {index: tuple(held.address for held in read(index)) for index in indexes}
 
 
@@ -443,18 +443,7 @@ def _interfaces(
                 index=link.index,
                 is_up=known[link.name].isup,
                 speaks_arp=link.speaks_arp,
-                port_of=_topmost(link, by_index),
+                port_of=rtnetlink.topmost_master(link.index, by_index.get),
                 mtu=known[link.name].mtu,
                 addresses=addresses.get(link.index, ()),
             )
-
-
-def _topmost(link: Link, by_index: Mapping[int, Link]) -> str:
-    """Return the name of the device that a port's frames end at, empty where it is no port."""
-    name = ""
-    for _ in by_index:  # no device is above itself, but the dump may be torn
-        if link.master not in by_index:
-            break
-        link = by_index[link.master]
-        name = link.name
-    return name

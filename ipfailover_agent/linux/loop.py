@@ -118,7 +118,8 @@ class Loop:
     """Waits for signals, lines, room to write and deadlines; a context manager.
 
     Use it in the main thread. Entering it opens /dev/null on closed standard descriptors, installs
-    handlers for ``signals`` and unblocks them; leaving it restores what was before.
+    handlers for ``signals`` and unblocks them; leaving it restores
+    what was before, and watched descriptors stay open.
     """
 
     def __init__(self, signals: Iterable[signal.Signals]) -> None:
@@ -157,10 +158,6 @@ class Loop:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Restore signal handling; watched descriptors stay open."""
         self._readers.clear()
         self._watched.clear()
         self._look = None

@@ -98,19 +98,13 @@ class AddressSocket(KernelSocket):
 
         It is empty where the interface is no port, or there is none.
         """
-        name, asked = "", set[int]()
-        while index not in asked:  # no device is above itself, but each is asked on its own
-            asked.add(index)
-            payload = rtnetlink.build_link_question(index)
-            ((answer, _),) = self._answers([payload], rtnetlink.GET_LINK)
-            if answer is None:
-                break
-            link = rtnetlink.parse_link(answer)
-            name = link.name if len(asked) > 1 else ""
-            index = link.master
-            if not index:
-                break
-        return name
+
+        def find(each: int) -> rtnetlink.Link | None:
+            question = rtnetlink.build_link_question(each)
+            ((answer, _),) = self._answers([question], rtnetlink.GET_LINK)
+            return None if answer is None else rtnetlink.parse_link(answer)
+
+        return rtnetlink.topmost_master(index, find)
 
     def ways(self, addresses: Sequence[IPAddress]) -> tuple[rtnetlink.Way, ...]:
         """Return for each address where packets for it go, in order.
@@ -139,18 +133,18 @@ class AddressSocket(KernelSocket):
             is_glance: the IPv4 ones are remembered while the kernel goes by the same, so that a
                 further one may be seen a minute late.
         """
-        first = self._glance_at_default_routes_v4() if is_glance else self._default_routes_v4()
+        first = (
+            self._routes.read(self._default_routes_v4, self._defaults_in_force, time.monotonic())
+            if is_glance
+            else self._default_routes_v4()
+        )
         payloads = first + self._default_routes_v6(indexes)
         hops = [hop for each in payloads for hop in rtnetlink.parse_default_route(each)]
         return tuple(sorted(dict.fromkeys(hops), key=lambda hop: (hop.family, hop.metric)))
 
-    def _glance_at_default_routes_v4(self) -> list[bytes]:
-        def ask(indexes: Sequence[int]) -> list[Answer]:
-            both = (0, *indexes)
-            build = rtnetlink.build_route_question
-            return self._answers([build(_ANYWHERE_V4, each) for each in both])
-
-        return self._routes.read(self._default_routes_v4, ask, time.monotonic())
+    def _defaults_in_force(self, indexes: Sequence[int]) -> list[Answer]:
+        build = rtnetlink.build_route_question
+        return self._answers([build(_ANYWHERE_V4, each) for each in (0, *indexes)])
 
     def _default_routes_v4(self) -> list[bytes]:
         """Return the beginning of the main table, which has the default routes.
@@ -229,20 +223,17 @@ class AddressSocket(KernelSocket):
         whatever the flags (kernel 6.18, both families): look again afterwards.
         """
         renewed = 0
-        for batch in _batches(self._built(tuple(held), seconds)):
+        wanted = tuple(held)
+        if (wanted, seconds) != self._leases[:2]:  # else they are as built the last time
+            payloads = [rtnetlink.build_lease(each, seconds) for each in wanted]
+            self._leases = (wanted, seconds, payloads)
+        for batch in _batches(self._leases[2]):
             requests = [(rtnetlink.NEW_ADDRESS, rtnetlink.REPLACE, each) for each in batch]
             codes = self._acknowledged(requests)
             if not _NOT_PERMITTED.isdisjoint(codes):
                 raise NotPermittedError("cannot renew addresses: CAP_NET_ADMIN is missing")
             renewed += codes.count(0)
         return renewed
-
-    def _built(self, held: tuple[rtnetlink.HeldAddress, ...], seconds: int) -> list[bytes]:
-        """Return what renews them, built anew only for others than the last time."""
-        if (held, seconds) != self._leases[:2]:
-            payloads = [rtnetlink.build_lease(each, seconds) for each in held]
-            self._leases = (held, seconds, payloads)
-        return self._leases[2]
 
     def held_addresses(self, index: int = 0) -> tuple[rtnetlink.HeldAddress, ...]:
         """Return IPv4 and IPv6 addresses, as two dumps in a row agree on them.
@@ -332,12 +323,10 @@ class AddressSocket(KernelSocket):
         the socket is of no more use.
         """
         deadline = time.monotonic() + self.timeout
-        while True:
-            payloads = self._dump_once(kind, answer, payload, deadline, is_last)
-            if payloads is not None:
-                return payloads
+        while (found := self._dump_once(kind, answer, payload, deadline, is_last)) is None:
             if time.monotonic() >= deadline:
                 raise SystemRefusedError(_RESTLESS)
+        return found
 
     def _dump_once(
         self, kind: int, answer: int, payload: bytes, deadline: float, is_last: _IsLast | None

@@ -88,18 +88,15 @@ class LineSink:
     def write_line(self, line: bytes) -> None:
         """Append one line (its newline may be missing) and write what can be written now."""
         whole = line if line.endswith(b"\n") else line + b"\n"
-        if self._is_closed:
-            self.dropped += 1
-            return
-        if self._unsaid and len(self._buffer) > self._limit // 2:
-            self._drop()
-            return
-        self._say_dropped()
-        if len(self._buffer) + len(whole) > self._limit:
-            self._drop()
-            return
-        self._buffer += whole
-        self.flush()
+        is_late = self._unsaid and len(self._buffer) > self._limit // 2
+        if not self._is_closed and not is_late:
+            self._say_dropped()
+            if len(self._buffer) + len(whole) <= self._limit:
+                self._buffer += whole
+                self.flush()
+                return
+        self.dropped += 1
+        self._unsaid += 1
 
     def flush(self) -> bool:
         """Write as much as goes without waiting; return whether nothing is left."""
@@ -182,10 +179,6 @@ class LineSink:
         poller = select.poll()
         poller.register(self._fd, select.POLLOUT)
         return bool(poller.poll(within * 1000))
-
-    def _drop(self) -> None:
-        self.dropped += 1
-        self._unsaid += 1
 
     def _say_dropped(self) -> None:
         if self._unsaid and not self._is_closed:

@@ -18,7 +18,7 @@ from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.model import EqualButForLast, Family, InterfaceAddress, IPAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 # linux/netlink.h
 HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -373,6 +373,19 @@ def _parse_master(attributes: Mapping[int, bytes]) -> int:
     if _parse_text(told.get(_IFLA_INFO_SLAVE_KIND, b"")) == "vrf":
         return 0
     return _parse_unsigned(attributes[_IFLA_MASTER], 0)
+
+
+def topmost_master(index: int, find: Callable[[int], Link | None]) -> str:
+    """Return the name of the device that a port's frames end at, empty where it is no port.
+
+    ``find`` returns the interface of an index, as long as there is one.
+    """
+    name, seen = "", {0}  # of no interface
+    while index not in seen and (link := find(index)) is not None:  # a torn dump may go round
+        name = link.name if len(seen) > 1 else ""
+        seen.add(index)
+        index = link.master
+    return name
 
 
 def parse_default_route(payload: bytes) -> tuple[RouteHop, ...]:

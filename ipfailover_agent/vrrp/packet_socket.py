@@ -91,11 +91,10 @@ class PacketSocket(KernelSocket):
             raise self._refused("listen", error) from error
         try:
             self._open(program)
-        except OSError as error:
+        except BaseException as error:
             self.close()
-            raise self._refused("listen", error) from error
-        except BaseException:
-            self.close()
+            if isinstance(error, OSError):
+                raise self._refused("listen", error) from error
             raise
 
     @property
