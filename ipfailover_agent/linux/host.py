@@ -14,25 +14,16 @@ import struct
 import time
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent import model
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.linux import process, rtnetlink
 from ipfailover_agent.linux.dump_caches import AddressCache, RouteCache
 from ipfailover_agent.linux.netlink import AddressSocket
-from ipfailover_agent.model import (
-    Approach,
-    CpuShare,
-    DefaultRoute,
-    Family,
-    HostFacts,
-    Interface,
-    ScriptState,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ipfailover_agent.linux.rtnetlink import Link
-    from ipfailover_agent.model import HostScope, InterfaceAddress, IPAddress
 
 # linux/capability.h, those that keepalived cannot do without
 _CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13}
@@ -55,13 +46,13 @@ _routes_seen: Final = RouteCache()
 
 
 def discover(
-    scope: HostScope,
+    scope: model.HostScope,
     *,
     check_script: str | None = None,
     notify_script: str | None = None,
-    recorded: tuple[IPAddress, ...] = (),
+    recorded: tuple[model.IPAddress, ...] = (),
     is_glance: bool = False,
-) -> HostFacts:
+) -> model.HostFacts:
     """Read what the plan needs to know of this node.
 
     Args:
@@ -91,10 +82,10 @@ def discover(
         further |= {ways[each].index for each in scope.nodes}
         wanted = _wanted(scope, links, further) - wanted
         addresses |= _addresses(netlink, wanted, is_glance=is_glance)
-    return HostFacts(
+    return model.HostFacts(
         interfaces=tuple(_interfaces(links, addresses)),
         default_routes=tuple(
-            DefaultRoute(
+            model.DefaultRoute(
                 family=hop.family,
                 interface=names[hop.index],
                 metric=hop.metric,
@@ -108,7 +99,7 @@ def discover(
             each for each in (*scope.virtual, *scope.nodes) if each in found or ways[each].is_local
         ),
         approaches=tuple(
-            Approach(
+            model.Approach(
                 address=each,
                 interface=names.get(ways[each].index, ""),
                 is_on_link=ways[each].is_on_link,
@@ -122,7 +113,7 @@ def discover(
     )
 
 
-def local_addresses(asked: Sequence[IPAddress]) -> frozenset[IPAddress]:
+def local_addresses(asked: Sequence[model.IPAddress]) -> frozenset[model.IPAddress]:
     """Return those of the addresses that this node has, on whatever interface.
 
     Raises:
@@ -133,7 +124,9 @@ def local_addresses(asked: Sequence[IPAddress]) -> frozenset[IPAddress]:
     return frozenset(address for address, way in zip(asked, ways, strict=True) if way.is_local)
 
 
-def _wanted(scope: HostScope, links: Iterable[Link], indexes: Collection[int]) -> frozenset[int]:
+def _wanted(
+    scope: model.HostScope, links: Iterable[Link], indexes: Collection[int]
+) -> frozenset[int]:
     """Return the indexes of the interfaces whose addresses are wanted, those given among them."""
     return frozenset(
         each.index
@@ -145,17 +138,17 @@ def _wanted(scope: HostScope, links: Iterable[Link], indexes: Collection[int]) -
 
 def _addresses(
     netlink: AddressSocket, indexes: Iterable[int], *, is_glance: bool
-) -> dict[int, tuple[InterfaceAddress, ...]]:
+) -> dict[int, tuple[model.InterfaceAddress, ...]]:
     read = netlink.glance_at_addresses if is_glance else netlink.held_addresses
     return {index: tuple(held.address for held in read(index)) for index in indexes}
 
 
-def script_state(command: str) -> ScriptState:
+def script_state(command: str) -> model.ScriptState:
     """Return whether the program of a command line can be run."""
     return _program_of(command)[0]
 
 
-def _program_of(command: str) -> tuple[ScriptState, str]:
+def _program_of(command: str) -> tuple[model.ScriptState, str]:
     """Return whether the program of a command line can be run, and its path if it can."""
     import shlex  # noqa: PLC0415 - needed only where a script is set
 
@@ -164,12 +157,14 @@ def _program_of(command: str) -> tuple[ScriptState, str]:
     except ValueError:  # an odd number of quotes
         words = command.split()
     # keepalived looks a bare name up on PATH
-    return process.look_up(words[0], os.get_exec_path()) if words else (ScriptState.MISSING, "")
+    return (
+        process.look_up(words[0], os.get_exec_path()) if words else (model.ScriptState.MISSING, "")
+    )
 
 
 def is_on_path(name: str) -> bool:
     """Return whether a program of that name can be run."""
-    return process.look_up(name, os.get_exec_path())[0] is ScriptState.USABLE
+    return process.look_up(name, os.get_exec_path())[0] is model.ScriptState.USABLE
 
 
 def can_read(path: str | None) -> bool:
@@ -238,13 +233,13 @@ def boot_id() -> str:
 
 def cpu_share(
     *, membership: str = "/proc/self/cgroup", control_groups: str = "/sys/fs/cgroup"
-) -> CpuShare:
+) -> model.CpuShare:
     """Return the agent's share of CPU, as far as the system shows it; the paths are for tests."""
     pressure = (cpu_pressure() or "").rpartition("avg10=")[2]
     limits: list[float] = []
     for root, path in _cpu_groups(membership, control_groups):
         limits += _limits(root, path, "/cpu.max" if root == control_groups else _QUOTA)
-    return CpuShare(pressure=_number(pressure), limit=min(limits, default=None))
+    return model.CpuShare(pressure=_number(pressure), limit=min(limits, default=None))
 
 
 def throttled(
@@ -327,7 +322,7 @@ def has_link(interface: str) -> bool:
         return False
 
 
-def link_failure(interface: str, family: Family) -> str | None:
+def link_failure(interface: str, family: model.Family) -> str | None:
     """Return why keepalived cannot serve on an interface, None where it can.
 
     Its link has to be up, and it needs an address: with IPv6 a link-local one.
@@ -338,12 +333,12 @@ def link_failure(interface: str, family: Family) -> str | None:
     except OSError as error:  # else out of descriptors: then nothing is known
         return f"interface {interface} is gone" if error.errno == errno.ENODEV else None
     try:
-        if family is Family.IPV4:
+        if family is model.Family.IPV4:
             _ask_interface(interface, _GET_ADDRESS)
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             return f"interface {interface} has no IPv4 address"
-    if family is Family.IPV6 and not _has_link_local(interface):
+    if family is model.Family.IPV6 and not _has_link_local(interface):
         return f"interface {interface} has no link-local address"
     return None
 
@@ -384,12 +379,11 @@ def vrf_of(interface: str, *, root: str = "/sys/class/net") -> str:
     """
     try:
         master = os.path.basename(os.readlink(f"{root}/{interface}/master"))
-        with open(f"{root}/{master}/uevent", encoding="ascii") as file:
-            if "DEVTYPE=vrf\n" not in file:
-                return ""
+        if "DEVTYPE=vrf\n" not in _read(f"{root}/{master}/uevent"):
+            return ""
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as own:
             bound = own.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _NAME_LIMIT + 1)
-    except (OSError, ValueError):
+    except OSError:
         return ""
     return "" if bound.rstrip(b"\0") == master.encode() else master
 
@@ -425,8 +419,8 @@ def _read(path: str) -> str:
 
 
 def _interfaces(
-    links: tuple[Link, ...], addresses: Mapping[int, tuple[InterfaceAddress, ...]]
-) -> Iterator[Interface]:
+    links: tuple[Link, ...], addresses: Mapping[int, tuple[model.InterfaceAddress, ...]]
+) -> Iterator[model.Interface]:
     import psutil  # noqa: PLC0415 - 26 ms, which status and reload need not pay
 
     # net_if_addrs is not used: it reads every address of the node, however many there are, and
@@ -438,7 +432,7 @@ def _interfaces(
     by_index = {link.index: link for link in links}
     for link in links:
         if link.name in known:
-            yield Interface(
+            yield model.Interface(
                 name=link.name,
                 index=link.index,
                 is_up=known[link.name].isup,

@@ -28,15 +28,7 @@ from ipfailover_agent.linux.sockets import KernelSocket
 from ipfailover_agent.model import Family, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Collection,
-        Container,
-        Iterable,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from ipfailover_agent.linux.dump_caches import Answer
     from ipfailover_agent.model import Interface, InterfaceAddress, IPAddress
@@ -365,7 +357,7 @@ class AddressSocket(KernelSocket):
             self._socket.sendto(datagram, (0, 0))
         return [number for number, *_ in numbered]
 
-    def _receive(self, sequences: Container[int], deadline: float) -> Iterator[rtnetlink.Message]:
+    def _receive(self, sequences: Collection[int], deadline: float) -> Iterator[rtnetlink.Message]:
         """Yield what of one datagram answers those requests; late answers are passed by."""
         with self._explained():
             left = deadline - time.monotonic()

@@ -1,6 +1,7 @@
 """The bytes of rtnetlink(7): messages for addresses, links and routes, read and built.
 
-Pure functions of bytes; the parsers raise nothing but MalformedMessageError.
+Pure functions of bytes; the parsers raise nothing but MalformedMessageError, where a length is
+wrong or bytes are too few for what should be there.
 """
 
 from __future__ import annotations
@@ -256,11 +257,7 @@ def build_routeless(held: HeldAddress, prefix_length: int) -> bytes:
 
 
 def split_messages(data: bytes) -> Iterator[Message]:
-    """Yield the messages of one datagram.
-
-    Raises:
-        MalformedMessageError: a length points outside the data.
-    """
+    """Yield the messages of one datagram."""
     offset = 0
     while offset < len(data):
         if len(data) - offset < HEADER.size:
@@ -274,11 +271,7 @@ def split_messages(data: bytes) -> Iterator[Message]:
 
 
 def parse_attributes(data: bytes) -> dict[int, bytes]:
-    """Return attribute values by type; the last one of a type counts.
-
-    Raises:
-        MalformedMessageError: a length points outside the data.
-    """
+    """Return attribute values by type; the last one of a type counts."""
     found: dict[int, bytes] = {}
     offset = 0
     while len(data) - offset >= _ATTRIBUTE.size:
@@ -291,11 +284,7 @@ def parse_attributes(data: bytes) -> dict[int, bytes]:
 
 
 def parse_address(payload: bytes) -> HeldAddress | None:
-    """Return the address of an RTM_NEWADDR message; None for families other than IPv4 and IPv6.
-
-    Raises:
-        MalformedMessageError: the payload is not a struct ifaddrmsg with its attributes.
-    """
+    """Return the address of an RTM_NEWADDR message; None for families other than IPv4 and IPv6."""
     family, prefix_length, flags, scope, index = _unpack(_ADDRESS, payload)
     attributes = parse_attributes(payload[_ADDRESS.size :])
     if family not in _FAMILIES.values():
@@ -347,11 +336,7 @@ def place_of_times(payload: bytes) -> int:
 
 
 def parse_link(payload: bytes) -> Link:
-    """Return the interface of an RTM_NEWLINK message.
-
-    Raises:
-        MalformedMessageError: the payload is not a struct ifinfomsg with its attributes.
-    """
+    """Return the interface of an RTM_NEWLINK message."""
     _, _, index, flags, _ = _unpack(_LINK, payload)
     attributes = parse_attributes(payload[_LINK.size :])
     both = _IFF_UP | _IFF_RUNNING
@@ -392,9 +377,6 @@ def parse_default_route(payload: bytes) -> tuple[RouteHop, ...]:
     """Return the hops of an RTM_NEWROUTE message; none when it is no default route that counts.
 
     A unicast route in the main table counts; blackhole and unreachable defaults lead nowhere.
-
-    Raises:
-        MalformedMessageError: the payload is not a struct rtmsg with its attributes.
     """
     family, length, _, _, table, _, _, kind, flags = _unpack(_ROUTE, payload)
     if length or kind != _TYPE_UNICAST or flags & _RTM_F_CLONED:
@@ -424,9 +406,6 @@ def parse_way(payload: bytes) -> Way:
     """Return where the route of an RTM_NEWROUTE message leads, the first hop of several.
 
     A whole prefix that is local (127.0.0.0/8, AnyIP) makes none of its addresses this node's.
-
-    Raises:
-        MalformedMessageError: the payload is not a struct rtmsg with its attributes.
     """
     family, length, *_, kind, _ = _unpack(_ROUTE, payload)
     is_host = length == (32 if family == socket.AF_INET else 128)
@@ -446,9 +425,6 @@ def is_behind_defaults(payload: bytes) -> bool:
 
     The kernel walks the table by destination, and 0.0.0.0/0 stands with the other routes to
     0.0.0.0, behind those with a longer prefix (Linux 6.18).
-
-    Raises:
-        MalformedMessageError: the payload is not a struct rtmsg with its attributes.
     """
     _unpack(_ROUTE, payload)
     return any(parse_attributes(payload[_ROUTE.size :]).get(_RTA_DST, b""))
@@ -506,11 +482,7 @@ def _aligned(length: int) -> int:
 
 
 def parse_error_number(payload: bytes) -> int:
-    """Return the errno of an NLMSG_ERROR or NLMSG_DONE message; 0 is an acknowledgement.
-
-    Raises:
-        MalformedMessageError: the payload is too short.
-    """
+    """Return the errno of an NLMSG_ERROR or NLMSG_DONE message; 0 is an acknowledgement."""
     (code,) = _unpack(_SIGNED, payload)
     return -code
 
