@@ -77,14 +77,12 @@ def test_the_way_to_virtual_addresses_is_known_but_to_those_that_are_here(
 ) -> None:
     """On the link of an interface, behind a router, or by no route."""
     namespace.ip_batch(
-        [
-            "link set two up",
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.9.0.100/32 dev one",
-            "addr add fd00:9::1/64 dev two nodad",
-            "route add 10.8.0.0/16 via 10.9.0.254 dev one",
-            "route add 10.7.0.0/24 nexthop via 10.9.0.254 dev one nexthop via 10.9.0.253 dev one",
-        ]
+        "link set two up",
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.9.0.100/32 dev one",
+        "addr add fd00:9::1/64 dev two nodad",
+        "route add 10.8.0.0/16 via 10.9.0.254 dev one",
+        "route add 10.7.0.0/24 nexthop via 10.9.0.254 dev one nexthop via 10.9.0.253 dev one",
     )
     asked = ("10.9.0.5", "10.9.0.100", "10.8.0.5", "10.7.0.5", "fd00:9::5", "fd07::5")
     facts = host.discover(HostScope(virtual=tuple(map(ip_address, asked))))

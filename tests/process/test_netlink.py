@@ -82,14 +82,12 @@ def test_what_is_read_is_what_ip_addr_shows(
 ) -> None:
     """Both families, labels, prefix lengths, deprecation, several interfaces."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.9.0.100/32 dev one label one:vip",
-            "addr add 10.9.0.101/32 dev one preferred_lft 0 valid_lft 100",
-            "addr add fd00:9::1/64 dev one nodad",
-            "addr add fd00:9::100/128 dev one nodad preferred_lft 0",
-            "addr add 10.9.1.1/16 dev two",
-        ]
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.9.0.100/32 dev one label one:vip",
+        "addr add 10.9.0.101/32 dev one preferred_lft 0 valid_lft 100",
+        "addr add fd00:9::1/64 dev one nodad",
+        "addr add fd00:9::100/128 dev one nodad preferred_lft 0",
+        "addr add 10.9.1.1/16 dev two",
     )
     found = seen(netlink)
     assert witnessed(namespace) == found
@@ -104,7 +102,7 @@ def test_254_addresses_of_each_family_are_read_and_deleted_one_by_one(
     lines = [f"addr add 10.9.0.{n}/32 dev one label one:vip" for n in range(1, 255)]
     lines += [f"addr add fd00:9::{n:x}/128 dev one nodad" for n in range(1, 255)]
     lines += ["addr add 10.8.0.1/24 dev one", "addr add fd00:8::1/64 dev one nodad"]
-    namespace.ip_batch(lines)
+    namespace.ip_batch(*lines)
     before = witnessed(namespace)
     assert before == seen(netlink)
     begin = time.monotonic()
@@ -185,7 +183,7 @@ def test_addresses_that_change_meanwhile_do_not_break_the_reading(
 ) -> None:
     """A dump that is torn, so that it misses addresses, is asked for again."""
     names = [f"10.9.{number // 250}.{number % 250 + 1}" for number in range(2000)]
-    namespace.ip_batch([f"addr add {name}/32 dev one" for name in names])
+    namespace.ip_batch(*(f"addr add {name}/32 dev one" for name in names))
     vanishing, staying = names[:1800], {ip_address(name) for name in names[1800:]}
     readings = 0
     with (
@@ -209,7 +207,7 @@ def test_what_an_address_is_good_for_is_read(namespace: NetworkNamespace) -> Non
     time.sleep(0.05)  # the kernel counts in hundredths
     namespace.ip("addr", "add", "fd00:9::5/64", "dev", "one")
     time.sleep(0.05)
-    namespace.ip_batch(["addr add 10.9.0.1/24 dev one", "addr add 10.9.0.2/24 dev one"])
+    namespace.ip_batch("addr add 10.9.0.1/24 dev one", "addr add 10.9.0.2/24 dev one")
 
     def read() -> dict[str, InterfaceAddress]:
         with AddressSocket() as netlink:
@@ -243,12 +241,10 @@ def test_one_glance_shows_what_is_there_with_its_lifetime(
 ) -> None:
     """Both families; without a limit it is for ever."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.100/32 dev one label one:vip",
-            "addr add 10.9.0.101/32 dev one valid_lft 100 preferred_lft 50",
-            "addr add fd00:9::100/128 dev one nodad valid_lft 100 preferred_lft 0",
-            "addr add fd00:9::101/128 dev one nodad",
-        ]
+        "addr add 10.9.0.100/32 dev one label one:vip",
+        "addr add 10.9.0.101/32 dev one valid_lft 100 preferred_lft 50",
+        "addr add fd00:9::100/128 dev one nodad valid_lft 100 preferred_lft 0",
+        "addr add fd00:9::101/128 dev one nodad",
     )
     found = {
         str(each.address.address): each.valid_seconds for each in netlink.glance_at_addresses()
@@ -278,15 +274,13 @@ def test_a_renewal_changes_nothing_but_lifetimes(
 ) -> None:
     """Label, scope, flags and preferred lifetime 0 stay; and it can be taken back."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.100/32 dev one label one:vip scope link",
-            "addr add 10.9.0.5 peer 10.9.7.6/32 dev one",
-            "addr add fd00:9::100/128 dev one nodad noprefixroute preferred_lft 0",
-            "addr add fd00:9::101/128 dev one nodad",
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.9.0.102/32 dev one metric 77",
-            "addr add fd00:9::102/128 dev one nodad metric 77",
-        ]
+        "addr add 10.9.0.100/32 dev one label one:vip scope link",
+        "addr add 10.9.0.5 peer 10.9.7.6/32 dev one",
+        "addr add fd00:9::100/128 dev one nodad noprefixroute preferred_lft 0",
+        "addr add fd00:9::101/128 dev one nodad",
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.9.0.102/32 dev one metric 77",
+        "addr add fd00:9::102/128 dev one nodad metric 77",
     )
 
     def everything() -> list[dict[str, object]]:
@@ -353,7 +347,7 @@ def test_what_cannot_be_renewed_does_not_keep_the_others_from_it(
 ) -> None:
     """Those of an interface that is gone are counted as refused, wherever they stand."""
     names = [f"fd00:9::{n:x}" for n in range(1, 201)]
-    namespace.ip_batch([f"addr add {name}/128 dev one nodad" for name in names])
+    namespace.ip_batch(*(f"addr add {name}/128 dev one nodad" for name in names))
     refused = {0, 63, 64, 100, 199}  # the first, the last one of a batch, the very last
     held = [
         replace(each, index=99_999) if number in refused else each
@@ -400,7 +394,7 @@ def test_ports_are_read_with_what_takes_their_frames(
 ) -> None:
     """Seen by one question and among all links, and who speaks no ARP."""
     namespace.ip_batch(
-        ["link add name br0 type bridge", "link set one master br0", "link set two arp off"]
+        "link add name br0 type bridge", "link set one master br0", "link set two arp off"
     )
     links = {each.name: each for each in netlink.links()}
     asked = {name: netlink.port_of(each.index) for name, each in links.items()}
@@ -427,24 +421,20 @@ def test_default_routes_are_read_best_first(
 ) -> None:
     """Metrics, preferred sources, both families; other tables and blackholes are left out."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.9.0.2/32 dev one",
-            "addr add 10.8.0.1/24 dev two",
-            "addr add fd00:9::1/64 dev one nodad",
-            "route add default via 10.8.0.254 dev two metric 200",
-            "route add default via 10.9.0.254 dev one metric 50 src 10.9.0.2",
-            "route add default via 10.8.0.254 dev two metric 1 table 100",
-            "route add blackhole default metric 10",
-            "route add 10.7.0.0/16 via 10.8.0.254 dev two",
-        ]
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.9.0.2/32 dev one",
+        "addr add 10.8.0.1/24 dev two",
+        "addr add fd00:9::1/64 dev one nodad",
+        "route add default via 10.8.0.254 dev two metric 200",
+        "route add default via 10.9.0.254 dev one metric 50 src 10.9.0.2",
+        "route add default via 10.8.0.254 dev two metric 1 table 100",
+        "route add blackhole default metric 10",
+        "route add 10.7.0.0/16 via 10.8.0.254 dev two",
     )
     namespace.ip_batch(
-        [
-            "route add default via fd00:9::fe dev one metric 70",
-            "route add unreachable default metric 4000",
-        ],
-        "-6",
+        "route add default via fd00:9::fe dev one metric 70",
+        "route add unreachable default metric 4000",
+        options=("-6",),
     )
     one, two = index_of("one"), index_of("two")
     found = netlink.default_routes([index_of("one"), index_of("two")])
@@ -469,13 +459,11 @@ def test_the_gateway_of_a_default_route_may_be_of_the_other_family(
     namespace: NetworkNamespace, netlink: AddressSocket
 ) -> None:
     """RFC 5549; one without a gateway leads out of a point-to-point interface."""
-    namespace.ip_batch(["addr add 10.9.0.1/24 dev one", "addr add fd00:9::1/64 dev one nodad"])
+    namespace.ip_batch("addr add 10.9.0.1/24 dev one", "addr add fd00:9::1/64 dev one nodad")
     namespace.ip_batch(
-        [
-            "route add default via inet6 fd00:9::fe dev one metric 5",
-            "route add default dev two metric 9",
-        ],
-        "-4",
+        "route add default via inet6 fd00:9::fe dev one metric 5",
+        "route add default dev two metric 9",
+        options=("-4",),
     )
     found = netlink.default_routes([])
     assert [ip_address("fd00:9::fe"), None] == [each.gateway for each in found]
@@ -486,16 +474,15 @@ def test_each_hop_of_a_multipath_default_route_is_read(
 ) -> None:
     """Both interfaces count as interfaces of the default route, in both families."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.8.0.1/24 dev two",
-            "addr add fd00:9::1/64 dev one nodad",
-            "addr add fd00:8::1/64 dev two nodad",
-            "route add default nexthop via 10.9.0.254 dev one nexthop via 10.8.0.254 dev two",
-        ]
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.8.0.1/24 dev two",
+        "addr add fd00:9::1/64 dev one nodad",
+        "addr add fd00:8::1/64 dev two nodad",
+        "route add default nexthop via 10.9.0.254 dev one nexthop via 10.8.0.254 dev two",
     )
     namespace.ip_batch(
-        ["route add default nexthop via fd00:9::fe dev one nexthop via fd00:8::fe dev two"], "-6"
+        "route add default nexthop via fd00:9::fe dev one nexthop via fd00:8::fe dev two",
+        options=("-6",),
     )
     found = {
         (each.index, str(each.gateway))
@@ -638,10 +625,8 @@ def test_an_address_gets_a_label_and_is_there_all_along(
 ) -> None:
     """It keeps its lifetime; a socket that is bound to it meanwhile never misses it."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.9.0.100/32 dev one valid_lft 100 preferred_lft 100",
-        ]
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.9.0.100/32 dev one valid_lft 100 preferred_lft 100",
     )
     index = index_of("one")
     routes = namespace.ip("route", "show", "table", "all")
@@ -670,7 +655,7 @@ def test_an_ipv6_address_is_deprecated_in_its_place(
     namespace: NetworkNamespace, netlink: AddressSocket
 ) -> None:
     """As keepalived sets it: the node does not use it as a source by itself."""
-    namespace.ip_batch(["addr add fd00:9::100/128 dev one nodad"])
+    namespace.ip_batch("addr add fd00:9::100/128 dev one nodad")
     (held,) = [
         each
         for each in netlink.held_addresses()

@@ -331,7 +331,7 @@ def test_answers_are_no_announcements(
     """
     with segment.far.entered():
         far = PacketSocket("far0", kernel_filter())
-    segment.far.ip_batch([f"address add {each} dev far0 nodad" for each in (VIP, VIP6)])
+    segment.far.ip_batch(*(f"address add {each} dev far0 nodad" for each in (VIP, VIP6)))
     segment.near.run("arping", "-c", "2", "-I", "near0", str(VIP))
     segment.near.run("ping", "-6", "-c", "1", "-W", "5", str(VIP6))
     known = segment.near.ip("neighbour", "show", str(VIP6))
@@ -350,7 +350,7 @@ def test_our_questions_are_answered(
     segment: Segment, wire: PacketSocket, *, is_alone: bool
 ) -> None:
     """By a kernel that has the addresses, whether it alone is asked or all are."""
-    segment.far.ip_batch([f"address add {each} dev far0 nodad" for each in (VIP, VIP6)])
+    segment.far.ip_batch(*(f"address add {each} dev far0 nodad" for each in (VIP, VIP6)))
     wire.replace_filter(kernel_filter({VIP, VIP6}))
     receiver = segment.far_mac if is_alone else None
     wire.send(
