@@ -7,6 +7,7 @@ pipes and terminals are opened anew, and messages to sockets carry the flag not 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -68,7 +69,7 @@ class LineSink:
         self._can_be_watched = True
         self._is_closed = False
         self._fd = fd
-        self._own_fd: int | None = None
+        self._opened = contextlib.ExitStack()
         self._socket: socket.socket | None = None
         self._chunk: int | None = None  # set where poll has to be asked before each write
         self._prepare()
@@ -118,12 +119,7 @@ class LineSink:
     def close(self) -> None:
         """Let go of what was opened here; lines that are still buffered are counted as dropped."""
         self._give_up()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._own_fd is not None:
-            os.close(self._own_fd)
-            self._own_fd = None
+        self._opened.close()
 
     def _prepare(self) -> None:
         try:
@@ -134,7 +130,7 @@ class LineSink:
         if stat.S_ISSOCK(mode):
             import socket  # noqa: PLC0415 - stdout is hardly ever a socket
 
-            self._socket = socket.socket(fileno=os.dup(self._fd))
+            self._socket = self._opened.enter_context(socket.socket(fileno=os.dup(self._fd)))
         elif stat.S_ISREG(mode):
             # not opened anew: its offset is shared with the process that opened it
             self._can_be_watched = False
@@ -145,12 +141,13 @@ class LineSink:
     def _reopen(self, *, is_terminal: bool) -> None:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         try:
-            self._own_fd = os.open(f"/proc/self/fd/{self._fd}", flags)
+            anew = os.open(f"/proc/self/fd/{self._fd}", flags)
         except OSError:
             # Another user's pipe (a container that does not run as root), no /proc, no reader.
             self._chunk = _TERMINAL_CHUNK if is_terminal else _PIPE_CHUNK
         else:
-            self._fd = self._own_fd
+            self._opened.callback(os.close, anew)
+            self._fd = anew
 
     def _write_some(self) -> bool:
         """Write one piece; return whether another attempt makes sense now."""

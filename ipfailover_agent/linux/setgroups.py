@@ -54,21 +54,17 @@ def _install() -> str:
     machine = os.uname().machine
     if machine not in _CALLS:
         return f"setgroups is refused, and its number on {machine} is not known"
-    steps = _steps(*_CALLS[machine])
+    architecture, setgroups = _CALLS[machine]
+    steps = (
+        (_LOAD, 0, 0, _OFFSET_OF_ARCHITECTURE),
+        (_EQUAL, 0, 3, architecture),
+        (_LOAD, 0, 0, _OFFSET_OF_NUMBER),
+        (_EQUAL, 0, 1, setgroups),
+        (_RETURN, 0, 0, _ANSWER_ZERO),
+        (_RETURN, 0, 0, _ALLOW),
+    )
     program = Program(len(steps), pack_filter(steps))
     reason = prctl(_PR_SET_NO_NEW_PRIVS, 1) or prctl(
         _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program)
     )
     return f"setgroups is refused, and so is a seccomp filter: {reason}" if reason else ""
-
-
-def _steps(architecture: int, number: int) -> tuple[tuple[int, int, int, int], ...]:
-    """Return the filter, an instruction each."""
-    return (
-        (_LOAD, 0, 0, _OFFSET_OF_ARCHITECTURE),
-        (_EQUAL, 0, 3, architecture),
-        (_LOAD, 0, 0, _OFFSET_OF_NUMBER),
-        (_EQUAL, 0, 1, number),
-        (_RETURN, 0, 0, _ANSWER_ZERO),
-        (_RETURN, 0, 0, _ALLOW),
-    )

@@ -21,6 +21,8 @@ from ipfailover_agent.vrrp.bpf import SNAP_LENGTH
 from ipfailover_agent.vrrp.packets import VRRP_GROUPS, parse_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.vrrp.bpf import Program
     from ipfailover_agent.vrrp.packets import Packet
@@ -80,22 +82,17 @@ class PacketSocket(KernelSocket):
         self.interface = interface
         self._emptied_at = time.monotonic()  # nothing came before that
         self._mac = b""
-        try:
-            # without a protocol nothing is received until it is bound
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        except PermissionError as error:
-            raise NotPermittedError(
-                f"cannot listen on {interface}: {error.strerror}, CAP_NET_RAW is missing"
-            ) from error
-        except OSError as error:
-            raise self._refused("listen", error) from error
-        try:
+        with self._explained("listen"), contextlib.ExitStack() as undo:
+            try:
+                # without a protocol nothing is received until it is bound
+                self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            except PermissionError as error:
+                raise NotPermittedError(
+                    f"cannot listen on {interface}: {error.strerror}, CAP_NET_RAW is missing"
+                ) from error
+            undo.callback(self.close)
             self._open(program)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, OSError):
-                raise self._refused("listen", error) from error
-            raise
+            undo.pop_all()
 
     @property
     def mac(self) -> bytes:
@@ -116,26 +113,29 @@ class PacketSocket(KernelSocket):
         """
         seen = []
         now, wall = time.monotonic(), time.time()
-        for _ in range(limit):
-            try:
-                frame, told, _, sender = self._socket.recvmsg(SNAP_LENGTH, _TOLD_LENGTH)
-            except BlockingIOError:
-                self._emptied_at = now
-                break
-            except OSError as error:
-                if error.errno != errno.ENETDOWN:  # logged once when the link goes down
-                    raise self._refused("listen", error) from error
-                continue
-            packet = parse_frame(frame)
-            if packet is not None:
-                is_outgoing = sender[2] == _OUTGOING
-                kept = frame if is_outgoing else b""
-                heard_at = now - max(wall - _received_at(told, wall), 0.0)
-                # A clock that was set meanwhile makes nothing older than it can be.
-                heard_at = max(heard_at, self._emptied_at)
-                seen.append(
-                    Frame(packet=packet, is_outgoing=is_outgoing, heard_at=heard_at, frame=kept)
-                )
+        with self._explained("listen"):
+            for _ in range(limit):
+                try:
+                    frame, told, _, sender = self._socket.recvmsg(SNAP_LENGTH, _TOLD_LENGTH)
+                except BlockingIOError:
+                    self._emptied_at = now
+                    break
+                except OSError as error:
+                    if error.errno != errno.ENETDOWN:  # logged once when the link goes down
+                        raise
+                    continue
+                packet = parse_frame(frame)
+                if packet is not None:
+                    is_outgoing = sender[2] == _OUTGOING
+                    kept = frame if is_outgoing else b""
+                    heard_at = now - max(wall - _received_at(told, wall), 0.0)
+                    # A clock that was set meanwhile makes nothing older than it can be.
+                    heard_at = max(heard_at, self._emptied_at)
+                    seen.append(
+                        Frame(
+                            packet=packet, is_outgoing=is_outgoing, heard_at=heard_at, frame=kept
+                        )
+                    )
         return tuple(seen)
 
     def discard(self) -> None:
@@ -152,10 +152,8 @@ class PacketSocket(KernelSocket):
         """
         # named, since older kernels take the socket's own protocol for the frame's
         ethertype = int.from_bytes(frame[12:14], "big")
-        try:
+        with self._explained("send"):
             self._socket.sendto(frame, (self.interface, ethertype))
-        except OSError as error:
-            raise self._refused("send", error) from error
 
     def replace_filter(self, program: Program) -> None:
         """Let other frames in from now on; what is queued stays.
@@ -163,10 +161,8 @@ class PacketSocket(KernelSocket):
         Raises:
             SystemRefusedError: the kernel refuses the program.
         """
-        try:
+        with self._explained("listen"):
             attach_filter(self._socket, program)
-        except OSError as error:
-            raise self._refused("listen", error) from error
 
     def _open(self, program: Program) -> None:
         self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
@@ -188,8 +184,13 @@ class PacketSocket(KernelSocket):
         except PermissionError:  # without CAP_NET_ADMIN, net.core.rmem_max is the limit
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
-    def _refused(self, verb: str, error: OSError) -> SystemRefusedError:
-        return SystemRefusedError(f"cannot {verb} on {self.interface}: {error.strerror}")
+    @contextlib.contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what = f"cannot {verb} on {self.interface}"
+            raise SystemRefusedError(f"{what}: {error.strerror}") from error
 
 
 def _received_at(told: list[tuple[int, int, bytes]], otherwise: float) -> float:
