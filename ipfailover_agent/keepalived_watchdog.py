@@ -26,7 +26,7 @@ from ipfailover_agent.errors import AgentError, NotPermittedError
 from ipfailover_agent.keepalived import dump, liveness
 from ipfailover_agent.keepalived.liveness import DumpFailed, DumpReceived, WatchOccurrence
 from ipfailover_agent.linux import process
-from ipfailover_agent.linux.captured_run import CapturedRun
+from ipfailover_agent.linux.process import CapturedRun
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.history import utc
 from ipfailover_agent.status.status_model import DumpStatus, Protection, StatusPart

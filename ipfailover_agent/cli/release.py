@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ipfailover_agent import terminal
 from ipfailover_agent.config import memory, ownership, prepare
 from ipfailover_agent.errors import AgentError, ExitCode, NotPermittedError, SettingsError
-from ipfailover_agent.linux import address_release, files, host
+from ipfailover_agent.linux import files, host, netlink
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status.running import find_agent
 
@@ -58,7 +58,7 @@ def release(options: Options) -> int:
     released: list[str] = []
     for name in dict.fromkeys(looked_at):
         found = ownership.leftovers(addresses, label, facts, name)
-        released += address_release.release_addresses(found)
+        released += netlink.release_addresses(found)
     for each in dict.fromkeys(released):
         terminal.say(f"removed {each}")
     if not released:

@@ -15,7 +15,7 @@ from ipfailover_agent.errors import AgentError
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.status.history import utc
 from ipfailover_agent.status.status_model import UnansweredStatus
-from ipfailover_agent.vrrp import neighbour
+from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
@@ -137,7 +137,9 @@ class AnswerMonitor:
             for each in questions:
                 if each.own in usable:
                     wire.send(
-                        neighbour.question(wire.mac, each.own, each.target, receiver=each.mac)
+                        packets.neighbour_question(
+                            wire.mac, each.own, each.target, receiver=each.mac
+                        )
                     )
                 else:
                     self._become(answering.missed(self._state, each.target))

@@ -104,7 +104,7 @@ class StrayRemoval(Service):
     def _remove(self, claims: Collection[StrayClaim]) -> None:
         """Delete what is not the node's own: an address that only looks virtual stays."""
         from ipfailover_agent.config import memory, prepare  # noqa: PLC0415 - not always needed
-        from ipfailover_agent.linux import address_release  # noqa: PLC0415 - not always needed
+        from ipfailover_agent.linux import netlink  # noqa: PLC0415 - not always needed
 
         candidate = self._candidate
         if candidate is None:
@@ -115,7 +115,7 @@ class StrayRemoval(Service):
             interface = candidate.config.interface
             facts = prepare.look_for(wanted, (interface,), recorded)
             found = ownership.leftovers(wanted, candidate.settings.address_label, facts, interface)
-            released = address_release.release_addresses(found)
+            released = netlink.release_addresses(found)
         except AgentError as error:
             self._log.error("addresses.release_failed", error=str(error))
             return

@@ -17,7 +17,7 @@ from ipfailover_agent.doctor import firewall_findings, host_facts
 from ipfailover_agent.doctor.network_findings import ReceivedPackets
 from ipfailover_agent.errors import AgentError, HostNotReadyError, NotPermittedError
 from ipfailover_agent.firewall import accept_rules, nft, nft_commands, ruleset
-from ipfailover_agent.linux import process, raw_sockets
+from ipfailover_agent.linux import process, sockets
 from ipfailover_agent.model import ConflictMode, family_of
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.peers import peers_once
@@ -297,6 +297,6 @@ class Facts:
         if not settings.shield:
             return "OPENSHIFT_HA_SHIELD=off"
         if status is None:
-            return "another VRRP program runs on this node" if raw_sockets.vrrp_sockets() else ""
+            return "another VRRP program runs on this node" if sockets.vrrp_sockets() else ""
         reasons = [each["reason"] for each in status["protections"] if each["kind"] == "shield"]
         return "".join(reasons)

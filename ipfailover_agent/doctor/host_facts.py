@@ -23,7 +23,7 @@ from ipfailover_agent.doctor import managers as telling
 from ipfailover_agent.doctor.managers import Managers
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.model import family_of
-from ipfailover_agent.vrrp import neighbour, packets
+from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ def _ask(
             usable = usable_addresses(wire.index)
         asker = own.get(family_of(target))
         if asker is not None and asker in usable:
-            wire.send(neighbour.question(wire.mac, asker, target))
+            wire.send(packets.neighbour_question(wire.mac, asker, target))
         began = time.monotonic()
         time.sleep(_PACE)
         late = max(late, time.monotonic() - began - _PACE)
@@ -344,6 +344,6 @@ def _take(
             return
         except OSError as error:
             raise SystemRefusedError(f"cannot listen: {error.strerror}") from error
-        answer = neighbour.parse_answer(frame)
+        answer = packets.parse_neighbour_answer(frame)
         if answer is not None and answer[0] in targets:
             answers.setdefault(answer[0], set()).add(answer[1])

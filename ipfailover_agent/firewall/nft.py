@@ -18,7 +18,7 @@ from ipfailover_agent.errors import AgentError
 from ipfailover_agent.firewall.nft_commands import Output
 from ipfailover_agent.firewall.ruleset import Table
 from ipfailover_agent.linux import process
-from ipfailover_agent.linux.captured_run import CapturedRun
+from ipfailover_agent.linux.process import CapturedRun
 from ipfailover_agent.linux.rtnetlink import MalformedMessageError, parse_attributes
 
 if TYPE_CHECKING:

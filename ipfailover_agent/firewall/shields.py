@@ -270,19 +270,19 @@ class Shields(Service):
 
         A program is named after two looks: sockets come and go at a reload.
         """
-        from ipfailover_agent.linux import raw_sockets  # noqa: PLC0415 - likewise
+        from ipfailover_agent.linux import sockets  # noqa: PLC0415 - likewise
 
         pid = self._keepalived_watchdog.keepalived
         if pid is None:
             # A new socket's owner is unknown, and there is no keepalived of the agent to protect.
-            if raw_sockets.vrrp_sockets() - self._sockets:
+            if sockets.vrrp_sockets() - self._sockets:
                 self._knows_sockets = False
             return ""
         others: frozenset[int] | None = None
         try:
             for _ in range(2):
-                found = raw_sockets.vrrp_sockets()
-                ours = raw_sockets.sockets_of(pid)
+                found = sockets.vrrp_sockets()
+                ours = sockets.sockets_of(pid)
                 if ours is None:  # it ends just now
                     return ""
                 self._sockets = ours

@@ -19,8 +19,8 @@ from ipfailover_agent.config import memory, ownership, prepare, templating
 from ipfailover_agent.errors import AgentError, ConfigTestError, ExitCode, HostNotReadyError
 from ipfailover_agent.keepalived import protocol
 from ipfailover_agent.keepalived.lifecycle import CandidateVerdict, PreparationEnded
-from ipfailover_agent.linux import address_release, files, process
-from ipfailover_agent.linux.captured_run import CapturedRun
+from ipfailover_agent.linux import files, netlink, process
+from ipfailover_agent.linux.process import CapturedRun
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.service import Service
 from ipfailover_agent.supervisor import change, debounce, verify
@@ -300,7 +300,7 @@ class ConfigManager(Service):
             if held.address not in old
         }
         try:
-            address_release.mark_addresses(on, labels)
+            netlink.mark_addresses(on, labels)
         except AgentError as error:
             self._log.error("addresses.mark_failed", error=str(error))
 
@@ -358,7 +358,7 @@ class ConfigManager(Service):
         try:
             facts = prepare.look_for(addresses, {interface, before}, recorded)
             found = ownership.leftovers(addresses, label, facts, interface)
-            released = address_release.release_addresses(found)
+            released = netlink.release_addresses(found)
         except AgentError as error:
             self._log.error("addresses.release_failed", error=str(error))
             return

@@ -50,7 +50,6 @@ _TOGETHER: Final = 0.05  # seconds: notices come in bursts
 _LOOKS_APART: Final = 0.1
 _DEAF_LOOK: Final = 5.0  # between two looks where the kernel sends no notices
 _ANSWER_WITHIN: Final = 0.5  # the kernel
-_NOT_YET_USABLE: Final = 0x04 | 0x08 | 0x40  # IFA_F_OPTIMISTIC, _DADFAILED, _TENTATIVE: RFC 4862
 _HEARD_WITHIN: Final = 10.0  # an advert of another node, or three of its intervals
 
 
@@ -437,12 +436,11 @@ def look(ground: link_state.Ground) -> link_state.LinkFacts:
     if again != found:
         raise SystemRefusedError("cannot read rtnetlink: addresses change at this moment")
     elsewhere = {address for address, way in zip(asked, ways, strict=True) if way.is_local}
-    usable = {each.address.address for each in found if not each.flags & _NOT_YET_USABLE}
     return link_state.LinkFacts(
         index=index,
         is_running=index is not None and host.has_link(ground.interface),
         port_of=port_of,
-        usable=frozenset(usable),
+        usable=frozenset(each.address.address for each in found if each.is_usable),
         elsewhere=frozenset(elsewhere),
         present=frozenset(here | elsewhere),
         held=tuple(each.address for each in found),

@@ -102,9 +102,9 @@ def _held(interfaces: Collection[str]) -> set[Held]:
     """
     with AddressSocket(timeout=_TIMEOUT) as netlink:
         return {
-            (link.name, each.address)
+            (link.name, each.address.address)
             for link in netlink.links()
             if link.name in interfaces
-            for _, each in netlink.addresses(link.index, is_glance=True)
-            if each.prefix_length == family_of(each.address).host_prefix_length
+            for each in netlink.glance_at_addresses(link.index)
+            if each.address.prefix_length == family_of(each.address.address).host_prefix_length
         }

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that live in a namespace."""
+    for each in items:
+        if "namespace" in getattr(each, "fixturenames", ()):
+            each.add_marker(pytest.mark.netns)
+
+
 @pytest.fixture(scope="module")
 def agent_namespace() -> Iterator[NetworkNamespace]:
     """Make a namespace in which ``veth0`` is up and holds 10.0.0.1/24."""

@@ -25,6 +25,7 @@ from ipfailover_agent.linux.host import process_started_at
 from ipfailover_agent.model import RenderedFile
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status import journal
+from tests.support.apart import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,18 +42,6 @@ def run_paths(directory: Path) -> RunPaths:
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
-
-
-@contextlib.contextmanager
-def mounted(path: Path, options: str) -> Iterator[None]:
-    """Mount a tmpfs, or skip."""
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
 
 
 # --- atomic writing -----------------------------------------------------------------------------
@@ -376,21 +365,28 @@ def test_a_fifo_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         files.open_notify_fifo(str(tmp_path / "missing" / "fifo"))
 
 
+@contextlib.contextmanager
+def living(code: str, word: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run code in a process that lives on when it is done."""
+    program = (
+        "import sys; from ipfailover_agent.paths import RunPaths;"
+        "from ipfailover_agent.linux import files;"
+        f"{code}; print(flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", program, word]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+
+
 # --- the pid file -------------------------------------------------------------------------------
 
 
 def test_a_running_agent_is_found_by_its_pid_file(tmp_path: Path) -> None:
     """A process that wrote it and lives is found; once it is dead it is not."""
     path = str(tmp_path / "agent.pid")
-    script = (
-        "import sys\nfrom ipfailover_agent.linux import files\n"
-        "files.write_pid_file(sys.argv[1]); print(flush=True); sys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as agent:
-        assert agent.stdout is not None
-        agent.stdout.readline()
+    with living("files.write_pid_file(sys.argv[1])", path) as agent:
         assert agent.pid == files.read_running_agent(path)
         agent.kill()
         agent.wait()
@@ -551,19 +547,8 @@ def test_removing_a_file_twice_is_no_error(tmp_path: Path) -> None:
 def test_only_one_process_holds_the_run_directory(tmp_path: Path) -> None:
     """A second agent is refused, also where pids say nothing; the end of the first frees it."""
     paths = RunPaths(directory=str(tmp_path / "run"), config="/nowhere")
-    program = (
-        "import sys; from ipfailover_agent.paths import RunPaths;"
-        "from ipfailover_agent.linux import files;"
-        "files.lock_run_directory(RunPaths(directory=sys.argv[1], config=''));"
-        "print(flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, paths.directory],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as first:
-        assert first.stdout is not None
-        first.stdout.readline()
+    program = "files.lock_run_directory(RunPaths(directory=sys.argv[1], config=''))"
+    with living(program, paths.directory) as first:
         with pytest.raises(SystemRefusedError, match="another agent runs with it"):
             files.lock_run_directory(paths)
         first.kill()

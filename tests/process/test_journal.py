@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pytest
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.status.history import LIMIT, History
 from ipfailover_agent.status.journal import Journal, read_lines
+from tests.support.apart import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,12 +90,8 @@ def test_no_link_is_followed_and_no_pipe_is_waited_for(path: str, tmp_path: Path
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """Give a directory on a disk of one page."""
-    there = tmp_path / "tiny"
-    there.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tiny", str(there)]
-    subprocess.run(mount, check=True, timeout=10)
-    yield there
-    subprocess.run(["umount", str(there)], check=True, timeout=10)
+    with mounted(tmp_path, "size=4k"):
+        yield tmp_path
 
 
 @root_only

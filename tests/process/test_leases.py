@@ -50,11 +50,11 @@ class Segment:
             else f"addr add {each}/128 dev {device} nodad preferred_lft 0"
             for each in addresses
         ]
-        self.namespace.ip_batch(lines)
+        self.namespace.ip_batch(*lines)
 
     def delete(self, *addresses: IPAddress) -> None:
         lines = [f"addr del {each}/{each.max_prefixlen} dev one" for each in addresses]
-        self.namespace.ip_batch(lines)
+        self.namespace.ip_batch(*lines)
 
     def entries(self, device: str = "one") -> dict[str, dict[str, Any]]:
         """Return what ``ip`` shows, by address."""
@@ -401,7 +401,7 @@ def test_addresses_that_come_and_go_meanwhile_do_not_hide_others(
     """A dump that is torn is asked for again: no virtual address misses its renewal."""
     ours = [ip_address(f"10.9.8.{n}") for n in range(1, 101)]
     others = [f"10.8.{n // 250}.{n % 250 + 1}" for n in range(1500)]
-    segment.namespace.ip_batch([f"addr add {name}/32 dev one" for name in others])
+    segment.namespace.ip_batch(*(f"addr add {name}/32 dev one" for name in others))
     segment.add(*ours)
     leases.apply(seconds=60, interface="one", now=0.0)
     leases.holds(ours, 0.0)

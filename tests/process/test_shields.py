@@ -20,7 +20,7 @@ from ipfailover_agent.conflict import contexts
 from ipfailover_agent.firewall import shields
 from ipfailover_agent.firewall.nft import NftRun
 from ipfailover_agent.firewall.shields import Shields
-from ipfailover_agent.linux import process, raw_sockets
+from ipfailover_agent.linux import process, sockets
 from ipfailover_agent.model import ConflictMode, Settings
 from ipfailover_agent.status.status_model import Protection
 from ipfailover_agent.vrrp.packets import Advert, Carp
@@ -387,4 +387,4 @@ def test_sockets_of_a_process_that_is_gone_are_not_known() -> None:
     """Its pid may be another's soon."""
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
-    assert raw_sockets.sockets_of(ended.pid) is None
+    assert sockets.sockets_of(ended.pid) is None

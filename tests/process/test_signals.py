@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.agent_process import AgentProcess
+from tests.support.apart import run_code
 
 if TYPE_CHECKING:
     from tests.support.agent_process import World
@@ -141,11 +141,4 @@ def test_only_the_agent_blocks_signals() -> None:
         "entry.main()"
     )
     for words, blocked in ((("status",), False), (("run",), True)):
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words],
-            cwd=_CHECKOUT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert blocked is ("SIGTERM" in done.stdout)
+        assert blocked is ("SIGTERM" in run_code(program, *words))

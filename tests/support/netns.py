@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
@@ -41,7 +41,7 @@ class NetworkNamespace:
         """Run iproute2 inside and return what it printed."""
         return self.run("ip", *words)
 
-    def ip_batch(self, lines: list[str], *options: str) -> None:
+    def ip_batch(self, *lines: str, options: Sequence[str] = ()) -> None:
         """Run many ip(8) commands at once, all with the same options."""
         self.run("ip", *options, "-batch", "-", stdin="\n".join(lines) + "\n")
 

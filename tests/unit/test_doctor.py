@@ -17,7 +17,7 @@ from ipfailover_agent.doctor import findings, firewall_findings, network_finding
 from ipfailover_agent.doctor.findings import CheckResult, Finding
 from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
 from ipfailover_agent.model import MissingScript, ScriptState
-from ipfailover_agent.vrrp import neighbour, packets
+from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
@@ -805,29 +805,31 @@ def test_a_question_is_no_announcement_and_no_answer(target: str) -> None:
     """Whoever hears it learns nothing wrong."""
     address = ip_address(target)
     own = ip_address("10.0.0.11" if address.version == 4 else "fd00::11")
-    frame = neighbour.question(OWN, own, address)
+    frame = packets.neighbour_question(OWN, own, address)
     assert packets.parse_frame(frame) is None
-    assert neighbour.parse_answer(frame) is None
+    assert packets.parse_neighbour_answer(frame) is None
     assert OWN == frame[6:12]
     assert address.packed in frame
 
 
 def test_answers_of_both_families_are_read() -> None:
     """An ARP reply to us, a solicited advertisement."""
-    arp = bytearray(neighbour.question(THEIRS, ip_address("10.0.0.5"), ip_address("10.0.0.11")))
+    arp = bytearray(
+        packets.neighbour_question(THEIRS, ip_address("10.0.0.5"), ip_address("10.0.0.11"))
+    )
     arp[20:22] = b"\0\2"
-    assert (ip_address("10.0.0.5"), THEIRS) == neighbour.parse_answer(bytes(arp))
+    assert (ip_address("10.0.0.5"), THEIRS) == packets.parse_neighbour_answer(bytes(arp))
     advertisement = bytearray(
         packets.unsolicited_advertisement(THEIRS, ip_address("fd00::5"))  # type: ignore[arg-type]
     )
-    assert (ip_address("fd00::5"), THEIRS) == neighbour.parse_answer(bytes(advertisement))
+    assert (ip_address("fd00::5"), THEIRS) == packets.parse_neighbour_answer(bytes(advertisement))
 
 
 @given(st.binary(max_size=120), st.sampled_from([b"", b"\x08\x06", b"\x86\xdd"]))
 def test_no_bytes_disturb_the_parser(data: bytes, kind: bytes) -> None:
     """Anybody may send anything."""
-    neighbour.parse_answer(data)
-    found = neighbour.parse_answer(bytes(12) + kind + data)
+    packets.parse_neighbour_answer(data)
+    found = packets.parse_neighbour_answer(bytes(12) + kind + data)
     assert found is None or 6 == len(found[1])
 
 
