@@ -24,7 +24,7 @@ from ipfailover_agent.peers import peers_once
 if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Attempt, Candidate, Options
     from ipfailover_agent.config.shell_reading import OldReading
-    from ipfailover_agent.peers.names import LookupResult
+    from ipfailover_agent.peers.peers import LookupResult
 
 _TEST_SECONDS = 10.0
 

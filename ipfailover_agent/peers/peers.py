@@ -17,6 +17,7 @@ per family that is served.
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, assert_never
 
 from msgspec import Struct, field
@@ -24,7 +25,6 @@ from msgspec.structs import replace
 
 from ipfailover_agent.config import unicast
 from ipfailover_agent.model import Family, IPAddress, family_of, in_order
-from ipfailover_agent.peers.names import LookupResult, Question, judged
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -53,6 +53,67 @@ class PeersPolicy(Struct, frozen=True, kw_only=True):
     forget_after: float = 60.0  # what was seen only once
     sightings: int = 2
     limit: int = 64  # addresses of one name and family
+
+
+# --- questions and answers ----------------------------------------------------------------------
+
+
+class Question(Struct, frozen=True, kw_only=True, order=True):
+    """What is asked: the addresses of one family that a host name has."""
+
+    name: str
+    family: Family
+
+    def __str__(self) -> str:
+        return f"{self.name} (IPv{self.family:d})"
+
+
+class LookupResult(Struct, frozen=True, kw_only=True):
+    """The result of a look-up: addresses, or none where there are none, or why it failed.
+
+    ``age``: of a set that was stored, for how many seconds no answer has confirmed it; None where
+    that is not known.
+    """
+
+    question: Question
+    addresses: tuple[IPAddress, ...] = ()
+    failure: str = ""
+    age: float | None = None
+
+
+def judged(answer: LookupResult, wanted: PeersWanted, policy: PeersPolicy) -> LookupResult:
+    """Return the answer, or as a failure what is not believed or empty.
+
+    One address that cannot be a node's discredits the others: then DNS is wrong.
+    """
+    reason, found = answer.failure, answer.addresses
+    if not reason and len(found) > policy.limit:
+        reason = f"{len(found)} addresses, at most {policy.limit} are taken"
+    if not reason:
+        flaws = ((e, _why_no_node(e, wanted.virtual) or wanted.no_hosts.get(e)) for e in found)
+        reason = next((f"{each} {why}" for each, why in flaws if why), "")
+    if not reason and not found:
+        reason = "no address"
+    if reason:
+        return LookupResult(question=answer.question, failure=reason)
+    return LookupResult(question=answer.question, addresses=in_order(found))
+
+
+def _why_no_node(address: IPAddress, virtual: Collection[IPAddress]) -> str:
+    if address in virtual:
+        return "is one of the virtual addresses, and no node"
+    kinds = (
+        (address.is_unspecified, "is the unspecified address"),
+        (address.is_loopback, "is a loopback address"),
+        (address.is_multicast, "is a multicast address"),
+        (address.is_link_local, "is a link-local address"),
+    )
+    for applies, words in kinds:
+        if applies:
+            return words
+    if isinstance(address, IPv6Address):
+        return "is an IPv4 address in disguise" if address.ipv4_mapped else ""
+    return "is no host's address" if address.is_reserved or int(address) < 1 << 24 else ""
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -330,9 +391,7 @@ def _want(state: Peers, wanted: PeersWanted, now: float, policy: PeersPolicy) ->
         return replace(state, wanted=replace(wanted, stored=state.wanted.stored))
     known = {each.question: each for each in state.inquiries}
     stored = {
-        each.question: each
-        for each in wanted.stored
-        if not judged(each, wanted.virtual, policy.limit, wanted.no_hosts).failure
+        each.question: each for each in wanted.stored if not judged(each, wanted, policy).failure
     }
     inquiries = tuple(
         known.get(each) or _begin(each, stored.get(each), now) for each in wanted.questions
@@ -409,8 +468,7 @@ def _take(state: Peers, answer: LookupResult, now: float, policy: PeersPolicy) -
     if inquiry is None:
         return state, ()  # asked for by a configuration that is no longer wanted
     is_ready = answer.question.family in state.ready
-    wanted = state.wanted
-    reason = judged(answer, wanted.virtual, policy.limit, wanted.no_hosts).failure
+    reason = judged(answer, state.wanted, policy).failure
     actions: list[Action] = []
     if reason:
         actions.append(LookupFailed(question=answer.question, reason=reason))

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.model import Family
-from ipfailover_agent.peers.names import LookupResult, Question
+from ipfailover_agent.peers.peers import LookupResult, Question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

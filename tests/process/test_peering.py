@@ -22,8 +22,7 @@ from ipfailover_agent.linux.loop import Loop, Readable
 from ipfailover_agent.model import Family, Settings
 from ipfailover_agent.peers import peers_record
 from ipfailover_agent.peers import service as peering
-from ipfailover_agent.peers.names import LookupResult, Question
-from ipfailover_agent.peers.peers import PeersPolicy
+from ipfailover_agent.peers.peers import LookupResult, PeersPolicy, Question
 from ipfailover_agent.peers.service import SOURCE, Peering
 from tests.support.services import common
 from tests.support.vectors import host_facts

@@ -9,17 +9,18 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.config import priority
 from ipfailover_agent.model import Family, IPAddress
-from ipfailover_agent.peers import names, peers
-from ipfailover_agent.peers.names import LookupResult, Question
+from ipfailover_agent.peers import peers
 from ipfailover_agent.peers.peers import (
     Event,
     LookUp,
     LookupEnded,
+    LookupResult,
     Peers,
     PeersChanged,
     PeersDeadlinePassed,
     PeersPolicy,
     PeersWanted,
+    Question,
 )
 
 POLICY = PeersPolicy()
@@ -124,4 +125,4 @@ def test_whatever_dns_says_the_set_holds_nodes_only(
             assert told == {*state.addresses}
             assert told
         known = LookupResult(question=QUESTION, addresses=state.addresses)
-        assert not told or not names.judged(known, VIRTUAL, POLICY.limit, {}).failure
+        assert not told or not peers.judged(known, wanted, POLICY).failure

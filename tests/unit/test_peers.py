@@ -9,8 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.model import Family, IPAddress, Settings
-from ipfailover_agent.peers import names, peers
-from ipfailover_agent.peers.names import LookupResult, Question
+from ipfailover_agent.peers import peers
 from ipfailover_agent.peers.peers import (
     Action,
     Event,
@@ -18,6 +17,7 @@ from ipfailover_agent.peers.peers import (
     LookupEnded,
     LookupFailed,
     LookupRecovered,
+    LookupResult,
     OwnMissing,
     Peers,
     PeersChanged,
@@ -25,6 +25,7 @@ from ipfailover_agent.peers.peers import (
     PeersDeadlinePassed,
     PeersPolicy,
     PeersWanted,
+    Question,
 )
 from tests.support.vectors import host_facts
 
@@ -444,7 +445,7 @@ def test_an_answer_that_is_none_changes_nothing(answer: LookupEnded, reason: str
 )
 def test_an_ipv6_answer_is_judged_likewise(text: str, flaw: str) -> None:
     """Empty where it is believed."""
-    judged = names.judged(LookupResult(question=SIX, addresses=many(text)), (), POLICY.limit, {})
+    judged = peers.judged(LookupResult(question=SIX, addresses=many(text)), NAMED, POLICY)
     assert flaw in judged.failure
     assert bool(flaw) == bool(judged.failure)
 
