@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.firewall.signatures import TABLE
+from ipfailover_agent.firewall.ruleset import SHIELD
 from ipfailover_agent.vrrp.packets import CARP_COUNT, CARP_FIRST, CARP_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ipfailover_agent.firewall.ruleset import Accepted, Rule, Table
-    from ipfailover_agent.firewall.signatures import Signature
+    from ipfailover_agent.firewall.shield import Signature
 
 _PROTOCOL: Final = 112  # IANA: VRRP
 _CHANGES_PER_COMMAND: Final = 200  # an argument of a program holds 128 KiB, a change 350 bytes
@@ -119,13 +119,12 @@ def _json(commands: Sequence[object]) -> str:
 
 # --- the shield ----------------------------------------------------------------------------------
 
-_SHIELD_TABLE: Final = f"inet {TABLE}"
-REMOVE_SHIELD: Final = f"delete table {_SHIELD_TABLE}"
+REMOVE_SHIELD: Final = f"delete table {SHIELD}"
 
 
 def shield_commands(interface: str, remaining: Mapping[Signature, float]) -> str:
     """Return nft's commands that drop exactly this; ``remaining``: for how many seconds more."""
-    replaced = f"add table {_SHIELD_TABLE}\n{REMOVE_SHIELD}"
+    replaced = f"add table {SHIELD}\n{REMOVE_SHIELD}"
     if not remaining:
         return replaced
     sets: list[str] = []
@@ -137,7 +136,7 @@ def shield_commands(interface: str, remaining: Mapping[Signature, float]) -> str
         rules.append(shield_rule(each, interface, f"s{number}"))
     chain = f"type filter hook input priority {_PRIORITY}; policy accept;"
     body = "\n".join((*sets, "chain input {", chain, *rules, "}"))
-    return f"{replaced}\ntable {_SHIELD_TABLE} {{\n{body}\n}}"
+    return f"{replaced}\ntable {SHIELD} {{\n{body}\n}}"
 
 
 def shield_rule(signature: Signature, interface: str, name: str) -> str:

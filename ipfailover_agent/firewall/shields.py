@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.errors import AgentError, NotPermittedError
 from ipfailover_agent.firewall import shield
 from ipfailover_agent.firewall.shield import Shield
-from ipfailover_agent.firewall.signatures import TABLE
 from ipfailover_agent.linux import process
 from ipfailover_agent.model import ConflictMode
 from ipfailover_agent.service import Service
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.firewall.nft import NftRun
-    from ipfailover_agent.firewall.signatures import Signature
+    from ipfailover_agent.firewall.shield import Signature
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.linux.process import ChildExit
@@ -232,7 +231,7 @@ class Shields(Service):
             return
         is_close = bool(self._shield.foreign or self._applied or self._may_be_there)
         self._look_at = now + (_CLOSE_LOOK if is_close else _LOOK_INTERVAL)
-        is_there = nft.has_table(TABLE)
+        is_there = nft.has_shield()
         if self._applied and is_there is False:
             self._log.warning("shield.vanished")
             self._applied = {}
@@ -252,7 +251,7 @@ class Shields(Service):
         """Look whether the table is still there, though there is to be none."""
         from ipfailover_agent.firewall import nft  # noqa: PLC0415 - not at the start
 
-        if nft.has_table(TABLE) is False:
+        if nft.has_shield() is False:
             self._log_changes(self._applied, {})
             self._applied, self._may_be_there, self._look_at = {}, False, None
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.firewall.accept_rules import (
-    Ask,
+    Look,
     LookFailed,
+    Report,
     RuleInserted,
     RuleRemoved,
-    Run,
-    look,
     plan,
     tag_for,
     wanted_addresses,
@@ -460,167 +460,139 @@ def test_groups_of_the_served_families_and_all_peers_are_wanted() -> None:
 # --- a look, driven by hand ---------------------------------------------------------------------
 
 
-def drive(
-    answer: Callable[[Run], Output],
-    generations: list[int] | None = None,
-    owned: frozenset[Table] = frozenset(),
-) -> tuple[list[object], int]:
-    """Drive a look; return its reports and how often nft was run."""
-    reports: list[object] = []
-    runs = 0
-    looking = look(frozenset({GROUP}), TAG)
-    sent: Output | int | frozenset[Table] | None = None
-    while True:
-        try:
-            step = looking.send(sent)
-        except StopIteration:
-            return reports, runs
-        sent = None
-        match step:
-            case Run():
-                runs += 1
-                sent = answer(step)
-            case Ask.GENERATION:
-                sent = generations.pop(0) if generations else 1
-            case Ask.OWNED:
-                sent = owned
-            case Ask.PAUSE:
-                pass
-            case _:
-                reports.append(step)
+class Driver:
+    """Drives a look by hand: the reports, and every run of nft."""
+
+    def __init__(
+        self, generations: list[int] | None = None, owned: frozenset[Table] = frozenset()
+    ) -> None:
+        self.reports: list[Report] = []
+        self.runs: list[tuple[str, ...]] = []
+        self.steps = Look(
+            wanted=frozenset({GROUP}),
+            tag=TAG,
+            generation=lambda: generations.pop(0) if generations else 1,
+            owned=lambda: owned,
+            report=self.reports.append,
+        ).steps()
+
+    def drive(self, nft: Callable[[tuple[str, ...]], Output]) -> Driver:
+        """Look until it is over."""
+        with contextlib.suppress(StopIteration):
+            arguments = next(self.steps)
+            while True:
+                assert arguments is not None
+                self.runs.append(arguments)
+                arguments = self.steps.send(nft(arguments))
+        return self
 
 
-def is_change(run: Run) -> bool:
+def is_change(arguments: tuple[str, ...]) -> bool:
     """Tell whether a run changes anything."""
-    return "insert" in run.arguments[-1] or "delete" in run.arguments[-1]
+    return "insert" in arguments[-1] or "delete" in arguments[-1]
 
 
-def showing(*objects: object) -> Callable[[Run], Output]:
+def showing(*objects: object) -> Callable[[tuple[str, ...]], Output]:
     """Return an nft that shows these objects and takes every change."""
-    return lambda run: Output(exit_code=0, text="" if is_change(run) else text_of(*objects))
+    text = text_of(*objects)
+    return lambda arguments: Output(exit_code=0, text="" if is_change(arguments) else text)
 
 
 def test_a_look_inserts_and_tells() -> None:
     """Chains, the table, the change: three runs."""
-    reports, runs = drive(showing(chain(policy="drop"), ours("192.0.2.2", "saddr")))
+    driver = Driver().drive(showing(chain(policy="drop"), ours("192.0.2.2", "saddr")))
     expected = [
         RuleInserted(table="inet t", chain="input", address=GROUP),
         RuleRemoved(table="inet t", chain="input", address=PEER),
     ]
-    assert (expected, 3) == (reports, runs)
+    assert (expected, 3) == (driver.reports, len(driver.runs))
 
 
 def test_a_look_that_finds_everything_in_place_changes_nothing() -> None:
     """Two runs, both of them lists."""
-    assert drive(showing(chain(policy="drop"), ours())) == ([], 2)
+    driver = Driver().drive(showing(chain(policy="drop"), ours()))
+    assert ([], [False, False]) == (driver.reports, [is_change(each) for each in driver.runs])
 
 
 def test_nothing_is_deleted_while_the_rules_change() -> None:
     """A handle may mean another rule by then: the table is listed again first, twice at most."""
     nft = showing(chain(policy="drop"), ours(), rule(comment=TAG, handle=9))
-    assert drive(nft, [1, 2, 2, 2])[1] == 1 + 1 + 2
-    assert drive(nft, [1, 2, 3, 4, 5, 6])[1] == 1 + 1 + 1 + 2
+    assert len(Driver([1, 2, 2, 2]).drive(nft).runs) == 1 + 1 + 2
+    assert len(Driver([1, 2, 3, 4, 5, 6]).drive(nft).runs) == 1 + 1 + 1 + 2
 
 
 def test_a_list_that_fails_is_told() -> None:
     """One failure for all tables, in nft's own words."""
     errors = "\nError: cannot open\nlist chains\n^^^\n"
-    reports, runs = drive(lambda _: Output(exit_code=1, errors=errors))
-    assert ([LookFailed(reason="Error: cannot open")], 1) == (reports, runs)
-    reports, _ = drive(lambda _: Output(exit_code=None))
-    assert reports == [LookFailed(reason="nft ended without a word")]
-    reports, _ = drive(lambda _: Output(exit_code=0, text="?"))
-    assert len(reports) == 1
+    driver = Driver().drive(lambda _: Output(exit_code=1, errors=errors))
+    assert ([LookFailed(reason="Error: cannot open")], 1) == (driver.reports, len(driver.runs))
+    driver = Driver().drive(lambda _: Output(exit_code=None))
+    assert driver.reports == [LookFailed(reason="nft ended without a word")]
+    assert len(Driver().drive(lambda _: Output(exit_code=0, text="?")).reports) == 1
 
 
 def test_a_table_that_refuses_is_tried_again_and_told() -> None:
     """Three times, then by its name."""
 
-    def nft(run: Run) -> Output:
-        if is_change(run):
+    def nft(arguments: tuple[str, ...]) -> Output:
+        if is_change(arguments):
             return Output(exit_code=1, errors="internal:0:0-0: Error: Operation not permitted")
-        return showing(chain(policy="drop"))(run)
+        return showing(chain(policy="drop"))(arguments)
 
-    reports, runs = drive(nft)
+    driver = Driver().drive(nft)
     expected = [LookFailed(table="inet t", reason="Error: Operation not permitted")]
-    assert (expected, 1 + 3 * 2 + 1) == (reports, runs)
+    assert (expected, 1 + 3 * 2 + 1) == (driver.reports, len(driver.runs))
+
+
+FIREWALLD_S_WAY = (
+    "firewall-cmd --permanent --add-protocol=vrrp (with the --zone of the interface), "
+    "then firewall-cmd --reload"
+)
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [
-        ("t", "have that program accept protocol 112"),
-        (
-            "firewalld",
-            (
-                "firewall-cmd --permanent --add-protocol=vrrp (with the --zone of the interface), "
-                "then firewall-cmd --reload"
-            ),
-        ),
-    ],
+    [("t", "have that program accept protocol 112"), ("firewalld", FIREWALLD_S_WAY)],
 )
 def test_a_table_with_an_owner_is_told_with_what_to_do(name: str, words: str) -> None:
     """Nobody else may change it: nft's own words are no help."""
     table = Table(family="inet", name=name)
 
-    def nft(run: Run) -> Output:
-        if is_change(run):
+    def nft(arguments: tuple[str, ...]) -> Output:
+        if is_change(arguments):
             return Output(exit_code=1, errors="Error: Operation not permitted")
-        shown = showing(chain(policy="drop"))(run)
+        shown = showing(chain(policy="drop"))(arguments)
         return replace(shown, text=shown.text.replace('"t"', f'"{name}"'))
 
-    reports, _ = drive(nft, owned=frozenset({table}))
-    expected = LookFailed(
-        table=f"inet {name}",
-        reason=f"only the program that owns the table can change it (flag owner): {words}",
-    )
-    assert [expected] == reports
+    driver = Driver(owned=frozenset({table})).drive(nft)
+    reason = f"only the program that owns the table can change it (flag owner): {words}"
+    assert [LookFailed(table=f"inet {name}", reason=reason)] == driver.reports
 
 
 def test_a_table_that_vanished_meanwhile_is_no_failure() -> None:
     """A firewall's reload takes its tables away for a moment."""
-    seen: list[Run] = []
+    driver = Driver()
 
-    def nft(run: Run) -> Output:
-        seen.append(run)
-        if run.arguments != LIST_CHAINS:
+    def nft(arguments: tuple[str, ...]) -> Output:
+        if arguments != LIST_CHAINS:
             return Output(exit_code=1, errors="Error: No such file or directory")
-        return Output(exit_code=0, text=text_of(*([chain()] if len(seen) == 1 else [])))
+        return Output(exit_code=0, text=text_of(*([chain()] if len(driver.runs) == 1 else [])))
 
-    assert drive(nft) == ([], 5)
+    driver.drive(nft)
+    assert ([], 5) == (driver.reports, len(driver.runs))
 
 
 def test_an_nft_that_fails_altogether_says_nothing_of_a_single_table() -> None:
     """Whether the table is still there cannot be told; the next look fails for all of them."""
-    seen: list[Run] = []
-
-    def nft(run: Run) -> Output:
-        seen.append(run)
-        is_first = len(seen) == 1
-        return Output(exit_code=0 if is_first else 1, text=text_of(chain()) if is_first else "")
-
-    assert drive(nft) == ([], 5)
-
-
-def test_an_answer_that_is_no_output_is_a_bug_of_ours() -> None:
-    """Whoever drives a look has to answer a run with what became of it."""
-    looking = look(frozenset({GROUP}), TAG)
-    assert isinstance(next(looking), Run)
-    with pytest.raises(TypeError, match="internal error: 7 is no output of nft"):
-        looking.send(7)
+    outputs = [Output(exit_code=0, text=text_of(chain())), *[Output(exit_code=1)] * 4]
+    driver = Driver().drive(lambda _: outputs.pop(0))
+    assert ([], 5) == (driver.reports, len(driver.runs))
 
 
 def test_a_long_list_is_read_in_slices() -> None:
     """A pause for each 200 objects: others have deadlines."""
-    looking = look(frozenset({GROUP}), TAG)
-    assert isinstance(next(looking), Run)
+    steps = Driver().steps
+    assert LIST_CHAINS == next(steps)
     text = text_of(*(side(f"c{number}") for number in range(1000)))
-    step = looking.send(Output(exit_code=0, text=text))
-    pauses = 0
-    try:
-        while step is Ask.PAUSE:
-            pauses += 1
-            step = next(looking)
-    except StopIteration:
-        pass
-    assert pauses == 5
+    assert steps.send(Output(exit_code=0, text=text)) is None
+    assert [None] * 4 == list(steps)

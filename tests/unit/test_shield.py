@@ -13,8 +13,7 @@ from msgspec.structs import replace
 from ipfailover_agent.doctor import firewall_findings
 from ipfailover_agent.firewall import nft_commands, ruleset, shield
 from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
-from ipfailover_agent.firewall.shield import Shield
-from ipfailover_agent.firewall.signatures import Signature
+from ipfailover_agent.firewall.shield import Shield, Signature
 from ipfailover_agent.vrrp.packets import Advert, Carp
 
 if TYPE_CHECKING:
