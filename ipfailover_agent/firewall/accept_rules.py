@@ -252,12 +252,5 @@ def _list(arguments: tuple[str, ...]) -> Steps[list[Entry]]:
 def _run(arguments: tuple[str, ...]) -> Steps[str]:
     output = yield arguments
     if output.exit_code != 0:
-        raise _FailedError(_first_line(output.errors) or "nft ended without a word")
+        raise _FailedError(output.fault)
     return output.text
-
-
-def _first_line(errors: str) -> str:
-    """Return the line that names the fault; the next ones repeat the command."""
-    lines = [each.strip() for each in errors.splitlines() if each.strip()]
-    found = next((each for each in lines if "rror" in each or "not permitted" in each), "")
-    return (found or (lines[0] if lines else "")).removeprefix("internal:0:0-0: ")

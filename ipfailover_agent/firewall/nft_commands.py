@@ -41,6 +41,13 @@ class Output(Struct, frozen=True, kw_only=True):
     text: str = ""
     errors: str = ""
 
+    @property
+    def fault(self) -> str:
+        """Return the line that names what failed; the next ones repeat the command."""
+        lines = [each.strip() for each in self.errors.splitlines() if each.strip()]
+        lines.sort(key=lambda each: not ("rror" in each or "not permitted" in each))
+        return lines[0].removeprefix("internal:0:0-0: ") if lines else "nft ended without a word"
+
 
 # --- rules that let VRRP in ----------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.firewall.nft_commands import Output
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.linux.process import ChildExit
-    from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
+    from ipfailover_agent.model import IPAddress
     from ipfailover_agent.service import Common
 
 _LOOK_INTERVAL: Final = 10.0  # seconds at most, whatever the generation is
@@ -47,11 +47,8 @@ class Firewalls(Service):
         return earliest(*(each.deadline for each in self._by_tag.values()))
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
-        """Apply the active configuration."""
-        self.apply(candidate.settings, candidate.config, time.monotonic())
-
-    def apply(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
         """Let VRRP in where that is configured, and remove the rules where it no longer is."""
+        settings, now = candidate.settings, time.monotonic()
         if not (settings.manages_firewall or self._by_tag):
             return
         from ipfailover_agent.firewall import accept_rules  # noqa: PLC0415 - see above
@@ -63,7 +60,7 @@ class Firewalls(Service):
             if tag != self._wanted_tag:
                 former.want(frozenset(), now)
         if self._wanted_tag is not None:
-            wanted = accept_rules.wanted_addresses(config)
+            wanted = accept_rules.wanted_addresses(candidate.config)
             self._firewall(self._wanted_tag).want(wanted, now)
 
     def _firewall(self, tag: str) -> Firewall:

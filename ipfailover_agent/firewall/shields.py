@@ -11,6 +11,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError, NotPermittedError
 from ipfailover_agent.firewall import shield
 from ipfailover_agent.firewall.shield import Shield
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.linux.process import ChildExit
-    from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
+    from ipfailover_agent.model import IPAddress
     from ipfailover_agent.service import Common
     from ipfailover_agent.vrrp.packets import Advert, Carp
 
@@ -116,11 +117,8 @@ class Shields(Service):
     # --- configuration --------------------------------------------------------------------------
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
-        """Apply the active configuration."""
-        self.apply(candidate.settings, candidate.config, time.monotonic())
-
-    def apply(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
-        """Apply settings and configuration; what is no longer foreign is let in again."""
+        """Apply the active configuration; what is no longer foreign is let in again."""
+        settings, config, now = candidate.settings, candidate.config, time.monotonic()
         was_on = self._is_on
         resolves = config.conflict is ConflictMode.RESOLVE
         self._is_on = settings.shield and resolves
@@ -192,12 +190,8 @@ class Shields(Service):
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         if self._run is not None:
             return self._run_until
-        due = [each for each in (self._look_at,) if each is not None]
-        if self._shield.foreign or self._applied:
-            now = time.monotonic()
-            if shield.is_due(self._shield, self._applied, now):
-                due.append(self._retry_at)
-        return min(due, default=None)
+        is_due = shield.is_due(self._shield, self._applied, time.monotonic())
+        return earliest(self._look_at, self._retry_at if is_due else None)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -333,12 +327,9 @@ class Shields(Service):
         now = time.monotonic()
         output = self._run.take(child.exit_code)
         self._run = None
-        if output.exit_code is None and self._failure == _HANGS:
-            self._failed(_HANGS, now)
-            return True
         if output.exit_code != 0:
-            lines = [each for each in output.errors.splitlines() if each.strip()]
-            self._failed(lines[0] if lines else "nft ended without a word", now)
+            hung = output.exit_code is None and self._failure == _HANGS
+            self._failed(_HANGS if hung else output.fault, now)
             return True
         self._may_be_there = bool(self._applying)
         is_here = self._applying_on == self._interface  # a reload may have changed it

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ipfailover_agent.linux.process import ChildExit
-    from ipfailover_agent.model import PortCheck
+    from ipfailover_agent.model import PortCheck, PortProbes
 
 _BASH: Final = "/usr/bin/bash"  # as keepalived starts it
 
@@ -51,7 +51,7 @@ class CheckRounds:
     Its owner calls :meth:`tick` when ``deadline`` has passed.
 
     Args:
-        policy: what is checked, and when.
+        probes: what is checked, and when.
         report: called at every change of the verdict.
         state: what is known so far.
     """
@@ -60,12 +60,9 @@ class CheckRounds:
     """Whether keepalived runs the check too: while its verdict is good, none is run here."""
 
     def __init__(
-        self,
-        policy: fsm.ProbePolicy,
-        report: Callable[[fsm.ReportHealth], None],
-        state: fsm.ProbeState,
+        self, probes: PortProbes, report: Callable[[fsm.ReportHealth], None], state: fsm.ProbeState
     ) -> None:
-        self._policy = policy
+        self._probes = probes
         self._report = report
         self._state = state
 
@@ -79,11 +76,11 @@ class CheckRounds:
         """Return when :meth:`tick` is due, None while nothing is checked."""
         return self._state.deadline
 
-    def begin(self, now: float, policy: fsm.ProbePolicy | None = None) -> None:
-        """Check from now on, by another policy if one is given; the verdict so far is kept."""
-        if policy is not None:
+    def begin(self, now: float, probes: PortProbes | None = None) -> None:
+        """Check from now on, in another way if one is given; the verdict so far is kept."""
+        if probes is not None:
             self._dispatch(fsm.ProbeSign.ENDED, now)
-            self._policy = policy
+            self._probes = probes
         if not (self.is_script and self._state.is_steady):
             self._dispatch(fsm.ProbeSign.BEGAN, now)
 
@@ -108,7 +105,7 @@ class CheckRounds:
         self._dispatch(fsm.ProbeSign.ENDED, time.monotonic())
 
     def _dispatch(self, event: fsm.Event, now: float) -> None:
-        self._state, actions = fsm.step(self._state, event, now, self._policy)
+        self._state, actions = fsm.step(self._state, event, now, self._probes)
         answers: list[fsm.ConnectResult] = []
         for action in actions:
             match action:
@@ -144,8 +141,7 @@ class CheckRuns(CheckRounds):
     the same script is run at once, and then at that interval for as long as it fails.
 
     Args:
-        policy: with one port, which stands for the whole check.
-        report: as before.
+        probes, report: as before.
         script: its path.
         environment: what the script gets.
         is_healthy: the verdict so far; a bad one is looked into at once.
@@ -155,7 +151,7 @@ class CheckRuns(CheckRounds):
 
     def __init__(
         self,
-        policy: fsm.ProbePolicy,
+        probes: PortProbes,
         report: Callable[[fsm.ReportHealth], None],
         *,
         script: str,
@@ -163,7 +159,7 @@ class CheckRuns(CheckRounds):
         is_healthy: bool = True,
     ) -> None:
         reason = "" if is_healthy else "not run yet"
-        super().__init__(policy, report, fsm.ProbeState(is_healthy=is_healthy, reason=reason))
+        super().__init__(probes, report, fsm.ProbeState(is_healthy=is_healthy, reason=reason))
         self._script = script
         self._environment = environment
         self._pid: int | None = None
@@ -182,7 +178,7 @@ class CheckRuns(CheckRounds):
         self._pid = None
         now = time.monotonic()
         answer = fsm.ConnectResult(
-            port=self._policy.ports[0],
+            port=fsm.asked_ports(self._probes)[0],
             failure="" if child.exit_code == 0 else "the check fails",
             seconds=now - self._began,
         )
@@ -215,12 +211,10 @@ class CheckRuns(CheckRounds):
 
 
 class Prober(CheckRounds):
-    """Probes of the ports of a policy; tick it when ``fileno()`` is readable, too."""
+    """Probes of ports; tick it when ``fileno()`` is readable, too."""
 
-    def __init__(
-        self, policy: fsm.ProbePolicy, report: Callable[[fsm.ReportHealth], None]
-    ) -> None:
-        super().__init__(policy, report, fsm.ProbeState())
+    def __init__(self, probes: PortProbes, report: Callable[[fsm.ReportHealth], None]) -> None:
+        super().__init__(probes, report, fsm.ProbeState())
         self._ready = select.epoll()  # readable itself while a connection has been answered
         self._connections: dict[PortCheck, tuple[socket.socket, float]] = {}
         self._ports: dict[int, PortCheck] = {}
@@ -230,10 +224,10 @@ class Prober(CheckRounds):
         """Return the descriptor that is readable when an answer is there."""
         return self._ready.fileno()
 
-    def begin(self, now: float, policy: fsm.ProbePolicy | None = None) -> None:
+    def begin(self, now: float, probes: PortProbes | None = None) -> None:
         """Probe from now on."""
         self._targets.clear()
-        super().begin(now, policy)
+        super().begin(now, probes)
 
     def close(self) -> None:
         """Probe no more, and give back every descriptor."""

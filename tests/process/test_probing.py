@@ -12,10 +12,11 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from ipfailover_agent.health.fsm import ProbePolicy, ReportHealth
+from ipfailover_agent.health.fsm import ReportHealth
 from ipfailover_agent.health.probing import Prober
-from ipfailover_agent.model import PortCheck
+from ipfailover_agent.model import PortCheck, PortProbes
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -29,17 +30,20 @@ GOOD = ReportHealth(is_healthy=True, reason="")
 INTERVAL = 0.1
 
 
+def checking(*ports: PortCheck, **more: float) -> PortProbes:
+    """Return a check of ports, ten times a second."""
+    usual = PortProbes(
+        name="chk", ports=ports, interval=INTERVAL, timeout=INTERVAL, rise=1, fall=1
+    )
+    return replace(usual, **more)
+
+
 class Probing:
     """A prober with the loop that it needs, and its reports."""
 
     def __init__(self, *ports: PortCheck, **more: float) -> None:
         self.reports: list[ReportHealth] = []
-        self.policy = ProbePolicy(
-            ports=ports,
-            interval=more.get("interval", INTERVAL),
-            timeout=more.get("timeout", INTERVAL),
-        )
-        self.prober = Prober(self.policy, self.reports.append)
+        self.prober = Prober(checking(*ports, **more), self.reports.append)
 
     def turn(self) -> None:
         """Wait for an answer or the deadline as a loop does, and handle it."""
@@ -217,8 +221,7 @@ def test_without_descriptors_the_verdict_stays(application: socket.socket) -> No
 def test_other_ports_are_probed_after_a_reload(application: socket.socket) -> None:
     """The verdict goes on from what it was; nothing is told in between."""
     with probing(port_of(application)) as made, socket.create_server(("127.0.0.1", 0)) as other:
-        policy = ProbePolicy(ports=(port_of(other),), interval=INTERVAL, timeout=INTERVAL)
-        made.prober.begin(time.monotonic(), policy)
+        made.prober.begin(time.monotonic(), checking(port_of(other)))
         made.rounds(2)
         assert made.reports == [GOOD]
         application.close()

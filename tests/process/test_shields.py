@@ -20,12 +20,13 @@ from ipfailover_agent.conflict import contexts
 from ipfailover_agent.firewall import shields
 from ipfailover_agent.firewall.nft import NftRun
 from ipfailover_agent.firewall.shields import Shields
+from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.linux import process, raw_sockets
 from ipfailover_agent.model import ConflictMode, Settings
 from ipfailover_agent.status.status_model import Protection
 from ipfailover_agent.vrrp.packets import Advert, Carp
 from tests.support.netns import NetworkNamespace, fresh_namespace
-from tests.support.services import common
+from tests.support.services import candidate, common
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
 
@@ -84,7 +85,7 @@ class World:
             config, facts, mac=bytes(6), host_macs=frozenset()
         ).values()
         (self.name,) = [each.name for each in config.instances]
-        self.shields.apply(settings, config, time.monotonic())
+        self.shields.configure(candidate(config, settings), InstanceStates())
 
     def hear(self, advert: Advert = FOREIGN, *, is_ours: bool = False) -> None:
         now = time.monotonic()

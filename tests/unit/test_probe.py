@@ -14,12 +14,10 @@ from ipfailover_agent.health.fsm import (
     ConnectResult,
     ConnectsEnded,
     Event,
-    ProbePolicy,
     ProbeRequested,
     ProbeSign,
     ProbeState,
     ReportHealth,
-    policy_for,
     step,
 )
 from ipfailover_agent.model import PortCheck, PortProbes
@@ -32,7 +30,8 @@ class Bench:
     """A state machine with its clock, and the actions of the last event."""
 
     def __init__(self, *ports: PortCheck, rise: int = 1, fall: int = 1, **times: float) -> None:
-        self.policy = ProbePolicy(
+        self.probes = PortProbes(
+            name="chk",
             ports=ports or (WEB,),
             interval=times.get("interval", 0.25),
             timeout=times.get("timeout", 0.25),
@@ -44,7 +43,7 @@ class Bench:
 
     def feed(self, event: Event) -> tuple[Action, ...]:
         """Feed an event."""
-        self.state, actions = step(self.state, event, self.now, self.policy)
+        self.state, actions = step(self.state, event, self.now, self.probes)
         return actions
 
     def wait(self, seconds: float | None = None) -> tuple[Action, ...]:
@@ -209,19 +208,12 @@ def test_an_end_closes_and_a_new_beginning_keeps_the_verdict() -> None:
     assert bench.state.deadline is None
     assert bench.feed(ProbeSign.DEADLINE_PASSED) == ()
     bench.now += 7
-    bench.policy = ProbePolicy(ports=(MAIL,), interval=1, timeout=1, fall=2)
+    bench.probes = replace(bench.probes, ports=(MAIL,), interval=1, timeout=1, fall=2)
     assert bench.feed(ProbeSign.BEGAN) == (Connect(MAIL),)
     assert bench.state.is_healthy
     assert bench.answer("refused") == []
     assert bench.feed(ProbeSign.BEGAN) == (Connect(MAIL),)
     assert bench.feed(ProbeSign.BEGAN) == (Close(MAIL), Connect(MAIL))
-
-
-def test_ports_are_probed_as_the_plan_says() -> None:
-    """Nothing of the check is lost on the way."""
-    probes = PortProbes(name="chk", interval=0.2, timeout=1, rise=3, fall=4, ports=(WEB, MAIL))
-    expected = ProbePolicy(ports=(WEB, MAIL), interval=0.2, timeout=1, rise=3, fall=4)
-    assert policy_for(probes) == expected
 
 
 def test_the_reason_follows_while_the_verdict_stays_bad() -> None:
@@ -367,7 +359,7 @@ def test_nothing_is_asked_where_nothing_is_probed() -> None:
 
 def test_a_script_is_judged_as_one_port() -> None:
     """Whatever it asks: it is run, and ends in one way or the other."""
-    probes = PortProbes(
-        name="x", interval=2, timeout=1, rise=1, fall=1, ports=(), listeners=(WEB, MAIL), watch=0.1
-    )
-    assert policy_for(probes) == ProbePolicy(ports=(WEB,), interval=2, timeout=1)
+    bench = Bench()
+    bench.probes = replace(bench.probes, ports=(), listeners=(WEB, MAIL), watch=0.1)
+    assert bench.feed(ProbeSign.BEGAN) == (Connect(WEB),)
+    assert bench.answer() == [GOOD]
