@@ -48,7 +48,7 @@ _WORDS: Final = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timed out"}
 class CheckRounds:
     """Rounds of a check, judged by ``health.fsm``.
 
-    Its owner calls :meth:`tick` when ``deadline`` has passed.
+    Its owner calls :meth:`tick` when ``state.deadline`` has passed.
 
     Args:
         probes: what is checked, and when.
@@ -64,24 +64,14 @@ class CheckRounds:
     ) -> None:
         self._probes = probes
         self._report = report
-        self._state = state
-
-    @property
-    def state(self) -> fsm.ProbeState:
-        """Return what is known."""
-        return self._state
-
-    @property
-    def deadline(self) -> float | None:
-        """Return when :meth:`tick` is due, None while nothing is checked."""
-        return self._state.deadline
+        self.state = state
 
     def begin(self, now: float, probes: PortProbes | None = None) -> None:
         """Check from now on, in another way if one is given; the verdict so far is kept."""
         if probes is not None:
             self._dispatch(fsm.ProbeSign.ENDED, now)
             self._probes = probes
-        if not (self.is_script and self._state.is_steady):
+        if not (self.is_script and self.state.is_steady):
             self._dispatch(fsm.ProbeSign.BEGAN, now)
 
     def ask(self, cause: str, now: float) -> None:
@@ -92,7 +82,7 @@ class CheckRounds:
         """Take the answers that are there, then do what is due: a late look is no timeout."""
         if answers := self._collect():
             self._dispatch(fsm.ConnectsEnded(answers), now)
-        deadline = self._state.deadline
+        deadline = self.state.deadline
         if deadline is not None and now >= deadline:
             self._dispatch(fsm.ProbeSign.DEADLINE_PASSED, now)
 
@@ -105,7 +95,7 @@ class CheckRounds:
         self._dispatch(fsm.ProbeSign.ENDED, time.monotonic())
 
     def _dispatch(self, event: fsm.Event, now: float) -> None:
-        self._state, actions = fsm.step(self._state, event, now, self._probes)
+        self.state, actions = fsm.step(self.state, event, now, self._probes)
         answers: list[fsm.ConnectResult] = []
         for action in actions:
             match action:
@@ -115,7 +105,7 @@ class CheckRounds:
                     self._close(port)
                 case fsm.ReportHealth():
                     self._report(action)
-        state = self._state
+        state = self.state
         if answers:
             self._dispatch(fsm.ConnectsEnded(tuple(answers)), now)
         elif self.is_script and state.is_steady and state.due is not None and not state.waiting:
@@ -167,8 +157,8 @@ class CheckRuns(CheckRounds):
 
     def ask(self, cause: str, now: float) -> None:
         """Run the script at once, if that counts."""
-        if self._state.due is None:
-            self._state = replace(self._state, due=now)
+        if self.state.due is None:
+            self.state = replace(self.state, due=now)
         super().ask(cause, now)
 
     def child_exited(self, child: ChildExit) -> bool:

@@ -165,7 +165,9 @@ class Probes(Service):
     @property
     def resume_at(self) -> float | None:
         """Return when to :meth:`resume`."""
-        return earliest(None if self._rounds is None else self._rounds.deadline, self._retry_at)
+        return earliest(
+            None if self._rounds is None else self._rounds.state.deadline, self._retry_at
+        )
 
     def resume(self, now: float) -> bool:
         """Probe if it is time, write again what could not be written; return if there is news."""
@@ -249,20 +251,15 @@ class Probes(Service):
                 self._log.warning(
                     "check.inconclusive", reason=state.trouble, repeated=repeated or None
                 )
-        if self._probes_ports and state.is_healthy is not None:
-            self._write_reason("" if state.is_healthy else f"cannot reach {state.reason}\n")
+        told = "" if state.is_healthy else f"cannot reach {state.reason}\n"
+        if self._probes_ports and state.is_healthy is not None and told != self._told:
+            self._has_news, self._told = True, told
+            with contextlib.suppress(AgentError):
+                if told:
+                    files.write_atomically(self._paths.check_reason, told)
+                else:
+                    files.remove_file(self._paths.check_reason)
         self._regulate()
-
-    def _write_reason(self, reason: str) -> None:
-        if reason == self._told:
-            return
-        self._has_news = True
-        with contextlib.suppress(AgentError):
-            if reason:
-                files.write_atomically(self._paths.check_reason, reason)
-            else:
-                files.remove_file(self._paths.check_reason)
-        self._told = reason
 
     def _regulate(self) -> None:
         """Watch the listeners while it matters whether they are there."""

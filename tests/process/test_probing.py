@@ -47,7 +47,7 @@ class Probing:
 
     def turn(self) -> None:
         """Wait for an answer or the deadline as a loop does, and handle it."""
-        deadline = self.prober.deadline
+        deadline = self.prober.state.deadline
         assert deadline is not None
         pause = max(deadline - time.monotonic(), 0)
         select.select([self.prober], [], [], pause)
