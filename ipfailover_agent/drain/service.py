@@ -4,14 +4,21 @@
 and carries out the actions. Nothing here raises.
 """
 
+# pathlib costs start-up time and knows no descriptors.
+# ruff: noqa: PTH208
+
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import stat
 import time
 from typing import TYPE_CHECKING, Final, assert_never
 
 from ipfailover_agent import codec
 from ipfailover_agent.deadlines import earliest
-from ipfailover_agent.drain import fsm, request_files
+from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.drain.drain_requests import DrainRequest
 from ipfailover_agent.drain.fsm import DrainPhase
@@ -35,6 +42,11 @@ if TYPE_CHECKING:
     from ipfailover_agent.vrrp.packets import Advert
 
 _ANSWERS_KEPT: Final = 64
+_SUFFIX: Final = ".json"
+_UNFINISHED: Final = "~"  # the end of a file's name while it is written
+_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+_SIZE_LIMIT: Final = 1 << 16  # bytes
+_AT_ONCE: Final = 64  # files: the loop has other work
 
 
 class Drains(Service):
@@ -112,11 +124,8 @@ class Drains(Service):
         """Take the active configuration."""
         self._interface = candidate.config.interface
         targets = {each.name: fsm.Target.of(each) for each in candidate.config.instances}
-        self._feed(
-            fsm.TargetsConfigured(
-                targets=targets, masters=instance_states.names_in(VrrpState.MASTER)
-            )
-        )
+        masters = instance_states.names_in(VrrpState.MASTER)
+        self._feed(fsm.TargetsConfigured(targets=targets, masters=masters))
         # An address may have another instance now, and an instance another hold file.
         for name, found in self._state.drains.items():
             is_held = found.phase.is_held
@@ -128,32 +137,39 @@ class Drains(Service):
         self._instance_states = instance_states
 
     def look(self) -> None:
-        """Take the request files."""
-        found, has_more = request_files.take(self._paths.drain_requests)
-        self._more_at = time.monotonic() if has_more else None
-        for each in found:
+        """Take the request files, whatever lies there."""
+        try:
+            every = sorted(os.listdir(self._paths.drain_requests))
+        except OSError:
+            every = []
+        names = [each for each in every if not each.endswith(_UNFINISHED)]
+        self._more_at = time.monotonic() if len(names) > _AT_ONCE else None
+        for name in names[:_AT_ONCE]:
+            stem = name.removesuffix(_SUFFIX)
+            known = stem if name.endswith(_SUFFIX) and _ID.fullmatch(stem) else ""
             try:
-                self._on_request(each, self._instance_states.names_in(VrrpState.MASTER))
+                self._on_request(name, known)
             except ValueError as error:
                 line = f"cannot use the request: {error}"
-                self._answer(fsm.AnswerRequest(id=each.id, verdict="refused", lines=(line,)))
+                self._answer(fsm.AnswerRequest(id=known, verdict="refused", lines=(line,)))
 
-    def _on_request(self, found: request_files.FoundRequest, masters: frozenset[str]) -> None:
-        if found.refusal:
-            raise ValueError(found.refusal)
-        request = codec.decode(found.text, DrainRequest, "request")
+    def _on_request(self, name: str, request_id: str) -> None:
+        text = take_request(f"{self._paths.drain_requests}/{name}")
+        if not request_id:
+            raise ValueError(f"its name is not that of a request: {name[:64]!r}")
+        request = codec.decode(text, DrainRequest, "request")
         self._log.info(
             "drain.requested",
-            request=found.id,
+            request=request_id,
             action=request.action,
             instances=listed(request.words) or "all",
             force=request.is_forced or None,
             seconds=request.seconds,
         )
+        masters = self._instance_states.names_in(VrrpState.MASTER)
+        blind = self._listener.blindness()
         self._feed(
-            fsm.DrainRequested(
-                id=found.id, request=request, masters=masters, blind=self._listener.blindness()
-            )
+            fsm.DrainRequested(id=request_id, request=request, masters=masters, blind=blind)
         )
 
     def on_advert(self, name: str, advert: Advert, context: ContestContext) -> None:
@@ -193,8 +209,7 @@ class Drains(Service):
 
     def tick(self, now: float) -> None:
         """Let time pass."""
-        if self._save_at is not None:
-            self._save()
+        self._save()
         if self._more_at is not None and now >= self._more_at:
             self.look()
         if self._state.deadline is not None and now >= self._state.deadline:
@@ -205,8 +220,7 @@ class Drains(Service):
 
     def close(self) -> None:
         """Write down what no further round of the loop will."""
-        if self._save_at is not None:
-            self._save()
+        self._save()
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -262,7 +276,9 @@ class Drains(Service):
         return DrainClock(boot=self._boot, wall=time.time(), monotonic=time.monotonic())
 
     def _save(self) -> None:
-        """Write down what is drained; what cannot be written is not kept over a restart."""
+        """Write down what is drained, if that has changed; what cannot be written is not kept."""
+        if self._save_at is None:
+            return
         state, self._save_at = self._state, None
         try:
             if state.everything is None and not state.records:
@@ -276,3 +292,36 @@ class Drains(Service):
                 files.remove_file(self._paths.drain)
             except AgentError as again:
                 self._log.error("drain.record_failed", error=str(again))
+
+
+def take_request(path: str) -> str:
+    """Remove a request file and return its text. The directory is root's, 0700.
+
+    Raises:
+        ValueError: it cannot be used, with the reason.
+    """
+    reason = ""
+    try:
+        with open(path, "rb", opener=_without_following) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                reason = "it is no regular file"
+            elif status.st_uid not in {0, os.geteuid()}:
+                reason = f"it belongs to uid {status.st_uid}"
+            elif len(data := file.read(_SIZE_LIMIT + 1)) > _SIZE_LIMIT:
+                reason = f"it is longer than {_SIZE_LIMIT} bytes"
+            else:
+                return data.decode("utf-8")
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror}"
+    finally:
+        with contextlib.suppress(OSError):
+            is_directory = os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
+            (os.rmdir if is_directory else os.unlink)(path)
+    raise ValueError(reason)
+
+
+def _without_following(path: str, flags: int) -> int:
+    return files.without_waiting(path, flags | os.O_NOFOLLOW)
