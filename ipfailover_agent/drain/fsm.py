@@ -291,16 +291,11 @@ class SaveDrains(Struct, frozen=True):
     """Write ``DrainState.records`` down, soon: a next agent drains only what is written."""
 
 
-class ClearHold(Struct, frozen=True, kw_only=True):
-    """Take the drain out of an instance's hold file."""
-
-    name: str
-
-
 class SetHold(Struct, frozen=True, kw_only=True):
-    """Set an instance's hold file."""
+    """Put the drain into an instance's hold file, or take it out."""
 
     name: str
+    is_held: bool
 
 
 class InstanceDrained(Struct, frozen=True, kw_only=True):
@@ -332,7 +327,7 @@ class AnswerRequest(Struct, frozen=True, kw_only=True):
 
 
 Outcome = InstanceDrained | DrainEnded
-DrainAction = SaveDrains | ClearHold | SetHold | Outcome | AnswerRequest
+DrainAction = SaveDrains | SetHold | Outcome | AnswerRequest
 DrainStep = tuple[DrainState, tuple[DrainAction, ...]]
 
 
@@ -389,9 +384,9 @@ class _Step:
         state = replace(self._state, drains=after, deadline=self._deadline(only))
         changes: list[DrainAction] = []
         for name in dict.fromkeys((*before.drains, *after)) if only is None else (only,):
-            was_held, is_held = before.phase(name).is_held, state.phase(name).is_held
-            if was_held != is_held:
-                changes.append((SetHold if is_held else ClearHold)(name=name))
+            is_held = state.phase(name).is_held
+            if before.phase(name).is_held != is_held:
+                changes.append(SetHold(name=name, is_held=is_held))
         is_changed = bool(changes) or before.everything != state.everything
         if is_changed or (only is None and _outlives(before) != _outlives(state)):
             changes.insert(0, SaveDrains())

@@ -128,9 +128,11 @@ class Drains(Service):
         self._feed(fsm.TargetsConfigured(targets=targets, masters=masters))
         # An address may have another instance now, and an instance another hold file.
         for name, found in self._state.drains.items():
-            is_held = found.phase.is_held
-            if is_held != (REASON in self._holds.reasons(name)):
-                (self._holds.set if is_held else self._holds.clear)(name, REASON)
+            if found.phase.is_held != (REASON in self._holds.reasons(name)):
+                self._hold(name, is_held=found.phase.is_held)
+
+    def _hold(self, name: str, *, is_held: bool) -> None:
+        (self._holds.set if is_held else self._holds.clear)(name, REASON)
 
     def on_instance_states(self, instance_states: InstanceStates, _: float) -> None:
         """Note the states of all instances: of what this node is MASTER."""
@@ -230,10 +232,8 @@ class Drains(Service):
         ended: dict[tuple[str, bool], list[str]] = {}
         for action in actions:
             match action:
-                case fsm.SetHold(name=name):
-                    self._holds.set(name, REASON)
-                case fsm.ClearHold(name=name):
-                    self._holds.clear(name, REASON)
+                case fsm.SetHold(name=name, is_held=is_held):
+                    self._hold(name, is_held=is_held)
                 case fsm.AnswerRequest():
                     self._answer(action)
                 case fsm.InstanceDrained():

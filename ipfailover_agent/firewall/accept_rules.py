@@ -15,26 +15,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import Struct
 
-from ipfailover_agent.firewall.nft_commands import (
-    LIST_CHAINS,
-    Insertion,
-    Output,
-    TableChange,
-    change_rules,
-    list_table,
-)
-from ipfailover_agent.firewall.ruleset import (
-    Accepted,
-    Chain,
-    Entry,
-    Hook,
-    Rule,
-    RulesetError,
-    Table,
-    TableRules,
-    read,
-    tables_to_look_at,
-)
+from ipfailover_agent.firewall import nft_commands, ruleset
+from ipfailover_agent.firewall.nft_commands import Insertion, Output, TableChange
+from ipfailover_agent.firewall.ruleset import Accepted, Chain, Entry, Hook, Rule, Table
 from ipfailover_agent.model import Family, IPAddress
 
 if TYPE_CHECKING:
@@ -83,7 +66,7 @@ def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> Ta
     A rule of the agent stays where it has effect: nothing that could drop VRRP precedes it. Rules
     of the agent that are not wanted, or in a chain that cannot drop any more, are removed.
     """
-    rules = TableRules(entries, tag)
+    rules = ruleset.TableRules(entries, tag)
     inserted: list[Insertion] = []
     removed: list[Rule] = []
     table: Table | None = None
@@ -196,12 +179,12 @@ class Look(Struct, frozen=True, kw_only=True):
     def _adjust(self, table: Table, *, is_last: bool) -> Steps[bool]:
         """Return False where the rules changed meanwhile: handles may mean other rules by now."""
         before = self.generation()
-        change = plan((yield from _list(list_table(table))), self.wanted, self.tag)
+        change = plan((yield from _list(nft_commands.list_table(table))), self.wanted, self.tag)
         if change is None:
             return True
         if change.removed and not is_last and self.generation() != before:
             return False
-        for arguments in change_rules(change, self.tag):
+        for arguments in nft_commands.change_rules(change, self.tag):
             yield from _run(arguments)
         name = str(table)
         for new in change.inserted:
@@ -225,7 +208,7 @@ def owner_advice(table: Table) -> str:
 
 
 def _tables() -> Steps[tuple[Table, ...]]:
-    return tables_to_look_at((yield from _list(LIST_CHAINS)))
+    return ruleset.tables_to_look_at((yield from _list(nft_commands.LIST_CHAINS)))
 
 
 def _tables_or_none() -> Steps[tuple[Table, ...]]:
@@ -239,12 +222,12 @@ def _list(arguments: tuple[str, ...]) -> Steps[list[Entry]]:
     text = yield from _run(arguments)
     entries: list[Entry] = []
     try:
-        for number, entry in enumerate(read(text), 1):
+        for number, entry in enumerate(ruleset.read(text), 1):
             if entry is not None:
                 entries.append(entry)
             if number % _OBJECTS_PER_SLICE == 0:
                 yield None
-    except RulesetError as error:
+    except ruleset.RulesetError as error:
         raise _FailedError(str(error)) from error
     return entries
 

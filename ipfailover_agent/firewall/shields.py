@@ -157,8 +157,7 @@ class Shields(Service):
     ) -> Signature | None:
         """Note an advert for an instance's id; return what is foreign of it, None for nothing."""
         if is_ours:
-            if self._shield.foreign:
-                self._shield = shield.heard_of_ours(self._shield, advert)
+            self._shield = shield.heard_of_ours(self._shield, advert)
             if advert.ttl == _HOP_LIMIT:
                 return None
         if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
@@ -220,12 +219,15 @@ class Shields(Service):
         """Look which processes have sockets for VRRP, and whether the table is still there."""
         from ipfailover_agent.firewall import nft  # noqa: PLC0415 - not at the start
 
-        if not self._is_on:
-            self._look_for_remains(now)
+        is_there = nft.has_shield()
+        if not self._is_on:  # then there is to be no table
+            self._look_at = now + _CLOSE_LOOK
+            if is_there is False:
+                self._log_changes(self._applied, {})
+                self._applied, self._may_be_there, self._look_at = {}, False, None
             return
         is_close = bool(self._shield.foreign or self._applied or self._may_be_there)
         self._look_at = now + (_CLOSE_LOOK if is_close else _LOOK_INTERVAL)
-        is_there = nft.has_shield()
         if self._applied and is_there is False:
             self._log.warning("shield.vanished")
             self._applied = {}
@@ -240,16 +242,6 @@ class Shields(Service):
         self._obstacle, before = obstacle, self._obstacle
         if obstacle != before:
             self._refused(obstacle)
-
-    def _look_for_remains(self, now: float) -> None:
-        """Look whether the table is still there, though there is to be none."""
-        from ipfailover_agent.firewall import nft  # noqa: PLC0415 - not at the start
-
-        if nft.has_shield() is False:
-            self._log_changes(self._applied, {})
-            self._applied, self._may_be_there, self._look_at = {}, False, None
-        else:
-            self._look_at = now + _CLOSE_LOOK
 
     def _look_for_nft(self) -> str:
         try:

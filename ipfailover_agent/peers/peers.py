@@ -358,8 +358,9 @@ def step(state: Peers, event: Event, now: float, policy: PeersPolicy) -> Step:
             state = _want(state, event, now, policy)
             before = frozenset(state.addresses)
         case LookupEnded(answer=answer, own=own):
-            state = _know_own(state, own)
-            state, actions = _take(state, answer, now, policy)
+            # An answer's addresses may be this node's, on whatever interface.
+            wanted = replace(state.wanted, own=state.wanted.own | own - state.wanted.virtual)
+            state, actions = _take(replace(state, wanted=wanted), answer, now, policy)
         case PeersDeadlinePassed():
             pass
         case _:
@@ -402,12 +403,6 @@ def _want(state: Peers, wanted: PeersWanted, now: float, policy: PeersPolicy) ->
     return replace(
         state, wanted=wanted, inquiries=inquiries, began_at=now, ready=state.ready - fresh
     )
-
-
-def _know_own(state: Peers, own: frozenset[IPAddress]) -> Peers:
-    """Note which of an answer's addresses this node has, on whatever interface."""
-    wanted = state.wanted
-    return replace(state, wanted=replace(wanted, own=wanted.own | own - wanted.virtual))
 
 
 def _begin(question: Question, stored: LookupResult | None, now: float) -> LookupState:
@@ -500,7 +495,6 @@ def _look(
     known = {each.address: each for each in inquiry.sightings}
     kept: list[ResolvedAddress] = []
     for each in inquiry.sightings:
-        missing_since = None
         if each.address in listed:
             kept.append(replace(each, seen=each.seen + 1, seen_at=now, missing_since=None))
             continue
@@ -523,14 +517,12 @@ def _look(
         joins = joins and room > 0
         room -= joins
         taken.append(replace(each, is_peer=each.is_peer or joins))
-    same_since = inquiry.same_since
-    if listed != inquiry.last or same_since is None:
-        same_since = now
+    is_same = listed == inquiry.last and inquiry.same_since is not None
     inquiry = replace(
         inquiry,
         failure="",
         last=listed,
-        same_since=same_since,
+        same_since=inquiry.same_since if is_same else now,
         sightings=tuple(taken),
         confirmed_at=now,
     )

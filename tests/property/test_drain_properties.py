@@ -19,7 +19,6 @@ from ipfailover_agent.drain.drain_records import DrainClock, decode_record, enco
 from ipfailover_agent.drain.drain_requests import LONGEST, DrainRequest, parse_duration
 from ipfailover_agent.drain.fsm import (
     AnswerRequest,
-    ClearHold,
     DrainPhase,
     DrainPolicy,
     DrainSpec,
@@ -77,11 +76,11 @@ class Machine(RuleBasedStateMachine):
         self.state, actions = fsm.step(self.state, event, self.now, POLICY)
         for action in actions:
             match action:
-                case SetHold(name=name):
+                case SetHold(name=name, is_held=True):
                     assert name not in self.held
                     self.held.add(name)
                     self.begin(name)
-                case ClearHold(name=name):
+                case SetHold(name=name):
                     self.held.remove(name)
                 case fsm.SaveDrains():
                     assert action is actions[0]

@@ -12,7 +12,6 @@ from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_requests import DrainRequest
 from ipfailover_agent.drain.fsm import (
     AnswerRequest,
-    ClearHold,
     DrainEnded,
     DrainPhase,
     DrainPolicy,
@@ -176,13 +175,21 @@ def effects(actions: Iterable[fsm.DrainAction]) -> list[fsm.DrainAction]:
     return [each for each in actions if not isinstance(each, AnswerRequest | SaveDrains)]
 
 
+def sets(name: str) -> SetHold:
+    return SetHold(name=name, is_held=True)
+
+
+def clears(name: str) -> SetHold:
+    return SetHold(name=name, is_held=False)
+
+
 # --- one instance -------------------------------------------------------------------------------
 
 
 def test_a_master_is_held_at_once_and_drained_when_another_node_serves() -> None:
     """The ordinary way."""
     agent = Agent(ONE)
-    assert [SetHold(name=ONE)] == effects(agent.drain("a", masters=[ONE]))
+    assert [sets(ONE)] == effects(agent.drain("a", masters=[ONE]))
     assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(agent.hear(ONE, 0.2))
     found = agent.drain_of(ONE)
     assert (DRAINED, "10.0.0.2", True) == (found.phase, found.holder, found.phase.is_held)
@@ -194,7 +201,7 @@ def test_a_backup_is_held_only_once_another_node_serves() -> None:
     assert [] == effects(agent.drain("a"))
     assert PENDING is agent.state.phase(ONE)
     drained = InstanceDrained(name=ONE, holder="10.0.0.2")
-    assert [SetHold(name=ONE), drained] == effects(agent.hear(ONE, 0.9))
+    assert [sets(ONE), drained] == effects(agent.hear(ONE, 0.9))
 
 
 def test_a_backup_that_becomes_master_is_not_drained() -> None:
@@ -236,7 +243,7 @@ def test_silence_undoes_it(phase: DrainPhase, at: float, words: str) -> None:
     before = agent.state
     assert [] == agent.wait(at - 0.01)
     assert before == agent.state
-    released = [ClearHold(name=ONE)] if phase.is_held else []
+    released = [clears(ONE)] if phase.is_held else []
     ended = DrainEnded(name=ONE, cause=words, is_undone=True)
     assert [*released, ended] == effects(agent.wait(at))
     assert Agent(ONE).state == agent.state
@@ -258,13 +265,13 @@ def test_silence_counts_from_the_moment_it_leaves_master() -> None:
     agent.state = leaving
     cause = "keepalived was not seen to leave MASTER within 10 s"
     ended = DrainEnded(name=ONE, cause=cause, is_undone=True)
-    assert [ClearHold(name=ONE), ended] == effects(agent.wait(10))
+    assert [clears(ONE), ended] == effects(agent.wait(10))
 
 
 def test_being_blind_is_the_cause_where_it_is() -> None:
     """The wire is not watched any more."""
     ended = DrainEnded(name=ONE, cause="no socket", is_undone=True)
-    assert [ClearHold(name=ONE), ended] == effects(lone(DRAINED).wait(6, "no socket"))
+    assert [clears(ONE), ended] == effects(lone(DRAINED).wait(6, "no socket"))
 
 
 def test_without_a_link_a_drained_instance_stays_drained() -> None:
@@ -300,7 +307,7 @@ def test_a_target_is_what_an_instance_serves() -> None:
 def test_force_holds_whatever_is_heard() -> None:
     """At once, also a backup; the verdict says that no node took over, then nothing is due."""
     agent = Agent(ONE)
-    assert [SetHold(name=ONE)] == effects(agent.drain("a", is_forced=True))
+    assert [sets(ONE)] == effects(agent.drain("a", is_forced=True))
     assert [InstanceDrained(name=ONE, holder="")] == effects(agent.wait(5))
     assert agent.state.deadline is None
     before = agent.state
@@ -321,7 +328,7 @@ def test_it_ends_when_its_time_is_over(masters: list[str], *, is_forced: bool) -
     agent.wait(6.6)
     assert 7.0 == agent.state.deadline
     ended = DrainEnded(name=ONE, cause="its time is over")
-    assert [ClearHold(name=ONE), ended] == effects(agent.wait(7))
+    assert [clears(ONE), ended] == effects(agent.wait(7))
     assert Agent(ONE).state == agent.state
 
 
@@ -415,7 +422,7 @@ def test_a_second_drain_replaces_the_specification() -> None:
     pending = lone(PENDING)
     pending.hear(ONE, 1, 2)  # not an address of ours
     pending.now = 2.0
-    assert [SetHold(name=ONE)] == effects(pending.drain("b", is_forced=True))
+    assert [sets(ONE)] == effects(pending.drain("b", is_forced=True))
     assert DRAINING is pending.state.phase(ONE)
     assert 1 == len(pending.drain_of(ONE).adverts)
 
@@ -447,12 +454,12 @@ def test_a_request_is_accepted_at_once_and_answered_when_all_have_an_outcome() -
     agent = Agent(ONE, TWO)
     done = agent.drain("a", masters=[ONE])
     answer = AnswerRequest(id="a", verdict=None, within=10.0)
-    assert [SaveDrains(), SetHold(name=ONE), answer] == done
+    assert [SaveDrains(), sets(ONE), answer] == done
     assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == agent.hear(ONE, 1)
     line = f"10.0.0.2 has taken over {ONE} {TWO}"
     assert [
         SaveDrains(),
-        SetHold(name=TWO),
+        sets(TWO),
         InstanceDrained(name=TWO, holder="10.0.0.2"),
         AnswerRequest(id="a", verdict="drained", lines=(line,)),
     ] == agent.hear(TWO, 2)
@@ -478,7 +485,7 @@ def test_what_no_node_took_over_is_named_beside_what_a_node_did() -> None:
     assert {THREE} == set(agent.state.records)
     assert 9.0 == agent.state.deadline
     assert agent.has_everything()
-    assert [SaveDrains(), ClearHold(name=THREE)] == agent.wait(9)[:2]
+    assert [SaveDrains(), clears(THREE)] == agent.wait(9)[:2]
     assert Agent(ONE, TWO, THREE).state == agent.state
 
 
@@ -525,7 +532,7 @@ def test_instances_are_named_by_name_or_address(words: list[str], drained: list[
     )
     agent = Agent(ONE, VIP_2=second)
     held = effects(agent.drain("a", *words, is_forced=True))
-    assert [SetHold(name=each) for each in drained] == held
+    assert [sets(each) for each in drained] == held
 
 
 def test_force_needs_no_wire() -> None:
@@ -633,7 +640,7 @@ def test_everything_means_also_what_a_reload_adds() -> None:
     agent.drain("a", masters=[ONE])
     agent.hear(ONE, 1)
     done = agent.configure(ONE, TWO, THREE, masters=[THREE])
-    assert [SaveDrains(), SetHold(name=THREE)] == done
+    assert [SaveDrains(), sets(THREE)] == done
     assert [DRAINED, PENDING, DRAINING] == agent.phases
     agent.undrain("b", TWO)
     assert [] == agent.configure(ONE, TWO, THREE)
@@ -650,7 +657,7 @@ def test_a_reload_ends_the_drain_of_what_it_removes() -> None:
     done = agent.configure(VIP_1=more)
     assert [
         SaveDrains(),
-        ClearHold(name=TWO),
+        clears(TWO),
         DrainEnded(name=TWO, cause=GONE),
         AnswerRequest(
             id="a",
@@ -675,7 +682,7 @@ def test_a_drain_follows_its_address_to_another_instance() -> None:
     agent.drain("a", TWO, masters=[TWO])
     agent.hear(TWO, 1)
     done = agent.configure(VIP_1=target(2), VIP_2=target(3))
-    assert [SaveDrains(), SetHold(name=ONE), ClearHold(name=TWO)] == done
+    assert [SaveDrains(), sets(ONE), clears(TWO)] == done
     assert [DRAINED, SERVING] == agent.phases
     assert {ONE: record(TWO)} == agent.state.records
     assert 6.0 == agent.state.deadline
@@ -686,7 +693,7 @@ def test_a_name_that_stays_drained_is_neither_released_nor_called_ended() -> Non
     agent = Agent(ONE, TWO)
     agent.drain("a", masters=[ONE, TWO])
     agent.now = 1.0
-    assert [SaveDrains(), ClearHold(name=TWO)] == agent.configure(VIP_1=target(2))
+    assert [SaveDrains(), clears(TWO)] == agent.configure(VIP_1=target(2))
     assert {ONE: record(TWO)} == agent.state.records
     lines = (f"10.0.0.2 has taken over {ONE}", f"not drained: {ONE}: {GONE}")
     assert lines == verdict(agent.hear(ONE, 2, 2)).lines
@@ -755,14 +762,14 @@ def test_a_former_drain_is_held_from_the_start_and_watched_once_configured() -> 
     agent = Agent()
     records = {ONE: record(ONE), THREE: record(THREE, is_forced=True)}
     done = agent.restore(records=records, everything=DrainSpec(), known=ALL)
-    assert [SaveDrains(), SetHold(name=ONE), SetHold(name=THREE)] == done
+    assert [SaveDrains(), sets(ONE), sets(THREE)] == done
     assert records == agent.state.records
     assert ALL == agent.state.known
     assert [] == agent.hear(ONE, 1) == agent.enter(ONE, is_master=True)
     agent.pause(2, at=50)
     assert [] == agent.wait(100)
     done = agent.configure(ONE, TWO)
-    assert [ClearHold(name=THREE), DrainEnded(name=THREE, cause=GONE)] == effects(done)
+    assert [clears(THREE), DrainEnded(name=THREE, cause=GONE)] == effects(done)
     assert [DRAINING, SERVING] == agent.phases
     assert 105.0 == agent.state.deadline
 
@@ -778,7 +785,7 @@ def test_a_former_drain_follows_its_addresses_to_another_name() -> None:
     """The first one was removed while no agent ran: what was the second is the first now."""
     agent, done = restarted(VIP_1=TARGETS[TWO], VIP_2=TARGETS[THREE])
     assert [DRAINING, SERVING] == agent.phases
-    assert [SaveDrains(), ClearHold(name=TWO), SetHold(name=ONE)] == done
+    assert [SaveDrains(), clears(TWO), sets(ONE)] == done
     assert {ONE: record(TWO)} == agent.state.records
 
 
@@ -786,7 +793,7 @@ def test_a_former_drain_that_is_a_group_with_what_was_not_drained_ends() -> None
     """As after a reload; with an address that is new it does not."""
     agent, done = restarted(VIP_1=target(2, 3))
     assert SERVING is agent.state.phase(ONE)
-    assert [ClearHold(name=TWO), DrainEnded(name=TWO, cause=MIXED)] == effects(done)
+    assert [clears(TWO), DrainEnded(name=TWO, cause=MIXED)] == effects(done)
     agent, done = restarted(VIP_2=target(2, 99))
     assert DRAINING is agent.state.phase(TWO)
     assert [] == effects(done)
@@ -797,7 +804,7 @@ def test_a_name_that_a_former_drain_loses_to_another_one_is_not_called_ended() -
     agent = Agent()
     agent.restore(records={ONE: record(ONE), TWO: record(TWO, until=9.0)}, known=ALL)
     done = agent.configure(VIP_1=TARGETS[TWO], VIP_2=TARGETS[THREE])
-    assert [SaveDrains(), ClearHold(name=TWO)] == done
+    assert [SaveDrains(), clears(TWO)] == done
     assert {ONE: record(TWO, until=9.0)} == agent.state.records
 
 
