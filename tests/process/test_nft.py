@@ -15,14 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.firewall.accept_rules import (
-    LookFailed,
-    Report,
-    RuleInserted,
-    RuleRemoved,
-    owner_advice,
-    tag_for,
-)
+from ipfailover_agent.firewall import accept_rules
+from ipfailover_agent.firewall.accept_rules import LookFailed, Report, RuleInserted, RuleRemoved
 from ipfailover_agent.firewall.nft import owned_tables, read_generation
 from ipfailover_agent.firewall.ruleset import Table
 from ipfailover_agent.firewall.service import Firewall, remove_all
@@ -44,7 +38,7 @@ pytestmark = [
     ),
 ]
 
-TAG = tag_for("lab")
+TAG = accept_rules.tag_for("lab")
 GROUP4, GROUP6 = IPv4Address("224.0.0.18"), IPv6Address("ff02::12")
 PEER4, PEER6 = IPv4Address("10.9.0.2"), IPv6Address("fd09::2")
 OWN4, OWN6 = "10.9.0.1", "fd09::1"
@@ -415,7 +409,7 @@ def test_rules_of_a_former_run_are_kept_and_those_of_a_former_peer_removed(
 def test_rules_of_another_configuration_are_not_ours(segment: Segment) -> None:
     """Two agents on one node, one name the beginning of the other: each removes its own."""
     _put_up(segment.near, "policy drop")
-    other = Keeper(tag=tag_for("lab two"))
+    other = Keeper(tag=accept_rules.tag_for("lab two"))
     other.want(frozenset({GROUP4}))
     theirs = segment.near.run("nft", "list", "ruleset")
     keeper = Keeper()
@@ -495,7 +489,7 @@ def test_a_table_that_refuses_is_told_and_the_others_are_served(segment: Segment
         failed = [each for each in reports if isinstance(each, LookFailed)]
         assert [each.table for each in failed] == ["inet owned"]
         # whether nft was refused or, 1.0.6, prints what lies in memory for the flag: no JSON
-        assert failed[0].reason == owner_advice(Table(family="inet", name="owned"))
+        assert failed[0].reason == accept_rules.owner_advice(Table(family="inet", name="owned"))
         assert owned_tables() == {Table(family="inet", name="owned")}
         assert {each.table for each in reports if isinstance(each, RuleInserted)} == {
             "inet filter",

@@ -25,6 +25,7 @@ from ipfailover_agent.linux import process, raw_sockets
 from ipfailover_agent.model import ConflictMode, Settings
 from ipfailover_agent.status.status_model import Protection
 from ipfailover_agent.vrrp.packets import Advert, Carp
+from tests.support.adverts import heard_advert
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.services import candidate, common
 from tests.support.vectors import host_facts
@@ -41,19 +42,8 @@ pytestmark = [
 
 OURS = ip_address("192.168.55.50")
 ON = Settings(virtual_addresses=(OURS,), config_name="here")
-FOREIGN = Advert(
-    source_mac=b"\2\0\0\0\0\7",
-    source=IPv4Address("192.168.55.77"),
-    destination=IPv4Address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=100,
-    addresses=(IPv4Address("192.168.55.200"),),
-    interval=1.0,
-    authentication=0,
-    password=None,
-    ttl=255,
-    is_checksum_right=True,
+FOREIGN = heard_advert(
+    IPv4Address("192.168.55.77"), IPv4Address("192.168.55.200"), mac=b"\2\0\0\0\0\7"
 )
 
 
@@ -67,9 +57,8 @@ class World:
         self.changes = 0
         self.environment = dict(os.environ)
         keepalived: Any = self
-        self.shields = Shields(
-            common(environment=self.environment, changed=self._changed), keepalived
-        )
+        made = common(environment=self.environment, changed=self._changed)
+        self.shields = Shields(made, keepalived)
 
     @property
     def keepalived(self) -> int | None:
@@ -103,38 +92,29 @@ class World:
             self.shields.child_exited(child)
         self.shields.tick(time.monotonic())
 
-    def until(self, *, dropping: bool) -> None:
-        """Go round until the kernel drops something, or nothing."""
-
-        def is_so() -> bool:
-            self.turn()
-            return not self.shields.is_busy and dropping is ("counter" in self.table())
-
-        wait_until(is_so, timeout=20, message=f"dropping is {dropping}")
-
-    def pass_time(self) -> None:
-        """Go round for as long as the shield may take to act."""
-        until = time.monotonic() + 1.5
-
-        def is_over() -> bool:
-            self.turn()
-            return time.monotonic() > until
-
-        wait_until(is_over, timeout=20, message="time passes")
-
     def until_so(self, condition: Callable[[], bool], what: str) -> None:
+        """Go round until something is so."""
+
         def is_so() -> bool:
             self.turn()
             return condition()
 
         wait_until(is_so, timeout=20, message=what)
 
-    def until_off(self, reason: str) -> None:
-        def is_off() -> bool:
-            self.turn()
-            return reason in self.shields.protection().reason
+    def until(self, *, dropping: bool) -> None:
+        """Go round until the kernel drops something, or nothing."""
+        self.until_so(
+            lambda: not self.shields.is_busy and dropping is ("counter" in self.table()),
+            f"dropping is {dropping}",
+        )
 
-        wait_until(is_off, timeout=20, message=f"the shield is off: {reason}")
+    def pass_time(self) -> None:
+        """Go round for as long as the shield may take to act."""
+        until = time.monotonic() + 1.5
+        self.until_so(lambda: time.monotonic() > until, "time passes")
+
+    def until_off(self, reason: str) -> None:
+        self.until_so(lambda: reason in self.shields.protection().reason, f"off: {reason}")
 
     def named(self) -> list[str]:
         return [each["event"] for each in self.events]

@@ -17,22 +17,13 @@ from ipfailover_agent import codec
 from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.drain.drain_requests import LONGEST, DrainRequest, parse_duration
-from ipfailover_agent.drain.fsm import (
-    AnswerRequest,
-    DrainPhase,
-    DrainPolicy,
-    DrainSpec,
-    DrainState,
-    InstanceDrain,
-    SetHold,
-    Target,
-)
+from ipfailover_agent.drain.fsm import AnswerRequest, DrainPhase, DrainSpec, DrainState, Target
 from tests.support.building import builds
 
 if TYPE_CHECKING:
     from ipfailover_agent.model import IPAddress
 
-POLICY = DrainPolicy(requests_limit=3)
+POLICY = fsm.DrainPolicy(requests_limit=3)
 SILENCE = 5.0
 CLOCK = DrainClock(boot="b", wall=1e9, monotonic=1000.0)
 ADDRESSES = [*(ip_address(f"10.0.0.{number}") for number in range(1, 6)), ip_address("fd00::6")]
@@ -76,11 +67,11 @@ class Machine(RuleBasedStateMachine):
         self.state, actions = fsm.step(self.state, event, self.now, POLICY)
         for action in actions:
             match action:
-                case SetHold(name=name, is_held=True):
+                case fsm.SetHold(name=name, is_held=True):
                     assert name not in self.held
                     self.held.add(name)
                     self.begin(name)
-                case SetHold(name=name):
+                case fsm.SetHold(name=name):
                     self.held.remove(name)
                 case fsm.SaveDrains():
                     assert action is actions[0]
@@ -307,7 +298,7 @@ specs = builds(
     DrainSpec, is_forced=st.booleans(), until=st.one_of(st.none(), st.integers(1000, 10**9))
 )
 drains = builds(
-    InstanceDrain,
+    fsm.InstanceDrain,
     target=builds(
         Target,
         addresses=st.frozensets(st.ip_addresses(), max_size=3),
@@ -357,7 +348,7 @@ def test_a_request_is_read_as_it_was_written(
 )
 def test_a_record_is_read_as_it_was_written(
     boots: tuple[str, str],
-    drains: dict[str, InstanceDrain],
+    drains: dict[str, fsm.InstanceDrain],
     everything: DrainSpec | None,
     later: int,
 ) -> None:

@@ -7,18 +7,8 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.health.fsm import (
-    Close,
-    Connect,
-    ConnectResult,
-    ConnectsEnded,
-    Event,
-    ProbeRequested,
-    ProbeSign,
-    ProbeState,
-    ReportHealth,
-    step,
-)
+from ipfailover_agent.health import fsm
+from ipfailover_agent.health.fsm import ConnectResult, ConnectsEnded, ProbeSign, ProbeState, step
 from ipfailover_agent.model import PortCheck, PortProbes
 from tests.support.building import builds
 
@@ -44,14 +34,14 @@ events = st.one_of(
     st.just(ProbeSign.DEADLINE_PASSED),
     st.just(ProbeSign.DEADLINE_PASSED),
     st.just(ProbeSign.ENDED),
-    st.just(ProbeRequested(cause="gone")),
+    st.just(fsm.ProbeRequested(cause="gone")),
     builds(ConnectsEnded, st.lists(answers, min_size=1, max_size=3).map(tuple)),
 )
 
 
 @given(checks, st.lists(st.tuples(events, st.floats(0, 20))))
 def test_whatever_happens_connections_are_bounded_and_reports_alternate(
-    probes: PortProbes, story: list[tuple[Event, float]]
+    probes: PortProbes, story: list[tuple[fsm.Event, float]]
 ) -> None:
     """Never two connections to a port, none forgotten, and never the same verdict twice."""
     state, now, verdict = ProbeState(), 1000.0, None
@@ -63,12 +53,12 @@ def test_whatever_happens_connections_are_bounded_and_reports_alternate(
         state, actions = step(state, event, now, probes)
         for action in actions:
             match action:
-                case Connect(port=port):
+                case fsm.Connect(port=port):
                     assert port not in opened
                     opened.add(port)
-                case Close(port=port):
+                case fsm.Close(port=port):
                     opened.discard(port)
-                case ReportHealth(is_healthy=is_healthy, reason=reason):
+                case fsm.ReportHealth(is_healthy=is_healthy, reason=reason):
                     assert is_healthy != verdict
                     assert bool(reason) != is_healthy
                     verdict = is_healthy
@@ -136,9 +126,9 @@ def test_between_down_and_up_there_is_an_interval_however_often_a_listener_goes(
     for pause, is_next in story:
         due = state.deadline
         now = now + pause if due is None else min(now + pause, max(due, now))
-        events: list[Event] = [ProbeSign.DEADLINE_PASSED]
+        events: list[fsm.Event] = [ProbeSign.DEADLINE_PASSED]
         if is_there and not is_next:
-            events.append(ProbeRequested(cause="gone"))
+            events.append(fsm.ProbeRequested(cause="gone"))
         is_there = is_next
         for event in events:
             state, _ = step(state, event, now, probes)
@@ -146,6 +136,6 @@ def test_between_down_and_up_there_is_an_interval_however_often_a_listener_goes(
             told = tuple(ConnectResult(port=each, failure=failure) for each in state.waiting)
             state, actions = step(state, ConnectsEnded(told), now, probes)
             for action in actions:
-                if isinstance(action, ReportHealth):
+                if isinstance(action, fsm.ReportHealth):
                     assert not action.is_healthy or now >= down + probes.interval
                     down = now if not action.is_healthy else down

@@ -10,39 +10,19 @@ from msgspec.structs import replace
 
 from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_requests import DrainRequest
-from ipfailover_agent.drain.fsm import (
-    AnswerRequest,
-    DrainEnded,
-    DrainPhase,
-    DrainPolicy,
-    DrainSpec,
-    DrainState,
-    InstanceDrain,
-    InstanceDrained,
-    Record,
-    SaveDrains,
-    SetHold,
-    SuccessorAdvert,
-    Target,
-)
-from ipfailover_agent.model import (
-    Advertisement,
-    Family,
-    Preemption,
-    PreemptionMode,
-    VirtualAddress,
-    VrrpInstance,
-)
+from ipfailover_agent.drain.fsm import AnswerRequest, DrainEnded, DrainSpec, SaveDrains, Target
+from ipfailover_agent.model import Advertisement, VirtualAddress
+from tests.unit.test_instance_states import instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-POLICY = DrainPolicy(requests_limit=2)
+POLICY = fsm.DrainPolicy(requests_limit=2)
 ONE, TWO, THREE = "VIP_1", "VIP_2", "VIP_3"
 FIVE, SIX = ip_address("10.0.0.5"), ip_address("10.0.0.6")
 GONE = "a reload removed it from the configuration"
 MIXED = "a reload put its addresses together with others, which are not drained"
-SERVING, PENDING, DRAINING, DRAINED = DrainPhase
+SERVING, PENDING, DRAINING, DRAINED = fsm.DrainPhase
 
 
 def target(*numbers: int, **changes: Any) -> Target:  # noqa: ANN401 - fields of Target
@@ -55,15 +35,15 @@ ALL = frozenset(address for each in TARGETS.values() for address in each.address
 BOTH = target(1, 2)
 
 
-def record(name: str, **spec: Any) -> Record:  # noqa: ANN401 - fields of DrainSpec
-    return Record(spec=DrainSpec(**spec), addresses=TARGETS[name].addresses)
+def record(name: str, **spec: Any) -> fsm.Record:  # noqa: ANN401 - fields of DrainSpec
+    return fsm.Record(spec=DrainSpec(**spec), addresses=TARGETS[name].addresses)
 
 
 class Agent:
     """Feeds events, and keeps the state."""
 
     def __init__(self, *names: str, **targets: Target) -> None:
-        self.state = DrainState()
+        self.state = fsm.DrainState()
         self.now = 0.0
         if names or targets:
             self.configure(*names, masters=(), **targets)
@@ -72,11 +52,11 @@ class Agent:
         self.state, actions = fsm.step(self.state, event, self.now, POLICY)
         return list(actions)
 
-    def drain_of(self, name: str) -> InstanceDrain:
+    def drain_of(self, name: str) -> fsm.InstanceDrain:
         return self.state.drains[name]
 
     @property
-    def phases(self) -> list[DrainPhase]:
+    def phases(self) -> list[fsm.DrainPhase]:
         return [each.phase for each in self.state.drains.values()]
 
     def has_everything(self) -> bool:
@@ -128,11 +108,11 @@ class Agent:
         *numbers: int,
         mac: int = 2,
         is_leaving: bool = False,
-        **changes: Any,  # noqa: ANN401 - fields of SuccessorAdvert
+        **changes: Any,  # noqa: ANN401 - fields of fsm.SuccessorAdvert
     ) -> list[fsm.DrainAction]:
         """Have 10.0.0.<mac> advertise addresses, by default those of the instance at first."""
         self.now = at
-        advert = SuccessorAdvert(
+        advert = fsm.SuccessorAdvert(
             mac=bytes([mac] * 6),
             router_id=11,
             source=f"10.0.0.{mac}",
@@ -154,7 +134,7 @@ class Agent:
         return self.feed(fsm.ListeningPaused(seconds=seconds))
 
 
-def lone(phase: DrainPhase, **changes: Any) -> Agent:  # noqa: ANN401 - fields of InstanceDrain
+def lone(phase: fsm.DrainPhase, **changes: Any) -> Agent:  # noqa: ANN401 - fields of fsm.InstanceDrain
     """Return an agent whose only instance came to a phase: asked at 0, heard at 1."""
     agent = Agent(ONE, **changes)
     if phase is not SERVING:
@@ -175,12 +155,12 @@ def effects(actions: Iterable[fsm.DrainAction]) -> list[fsm.DrainAction]:
     return [each for each in actions if not isinstance(each, AnswerRequest | SaveDrains)]
 
 
-def sets(name: str) -> SetHold:
-    return SetHold(name=name, is_held=True)
+def sets(name: str) -> fsm.SetHold:
+    return fsm.SetHold(name=name, is_held=True)
 
 
-def clears(name: str) -> SetHold:
-    return SetHold(name=name, is_held=False)
+def clears(name: str) -> fsm.SetHold:
+    return fsm.SetHold(name=name, is_held=False)
 
 
 # --- one instance -------------------------------------------------------------------------------
@@ -190,7 +170,7 @@ def test_a_master_is_held_at_once_and_drained_when_another_node_serves() -> None
     """The ordinary way."""
     agent = Agent(ONE)
     assert [sets(ONE)] == effects(agent.drain("a", masters=[ONE]))
-    assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(agent.hear(ONE, 0.2))
+    assert [fsm.InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(agent.hear(ONE, 0.2))
     found = agent.drain_of(ONE)
     assert (DRAINED, "10.0.0.2", True) == (found.phase, found.holder, found.phase.is_held)
 
@@ -200,7 +180,7 @@ def test_a_backup_is_held_only_once_another_node_serves() -> None:
     agent = Agent(ONE)
     assert [] == effects(agent.drain("a"))
     assert PENDING is agent.state.phase(ONE)
-    drained = InstanceDrained(name=ONE, holder="10.0.0.2")
+    drained = fsm.InstanceDrained(name=ONE, holder="10.0.0.2")
     assert [sets(ONE), drained] == effects(agent.hear(ONE, 0.9))
 
 
@@ -215,7 +195,7 @@ def test_a_backup_that_becomes_master_is_not_drained() -> None:
 
 
 @pytest.mark.parametrize("phase", [DRAINING, DRAINED])
-def test_a_line_that_comes_late_frees_nothing_that_is_held(phase: DrainPhase) -> None:
+def test_a_line_that_comes_late_frees_nothing_that_is_held(phase: fsm.DrainPhase) -> None:
     """keepalived wrote MASTER before the hold file took effect."""
     agent = lone(phase)
     before = agent.state
@@ -235,7 +215,7 @@ def test_a_line_that_comes_late_frees_nothing_that_is_held(phase: DrainPhase) ->
         ),
     ],
 )
-def test_silence_undoes_it(phase: DrainPhase, at: float, words: str) -> None:
+def test_silence_undoes_it(phase: fsm.DrainPhase, at: float, words: str) -> None:
     """Not a moment sooner than the deadline says; what was not held is not released."""
     agent = lone(phase)
     agent.wait(1)  # brings the deadline up to date
@@ -286,21 +266,14 @@ def test_without_a_link_a_drained_instance_stays_drained() -> None:
 
 def test_a_target_is_what_an_instance_serves() -> None:
     """Its adverts list some of the addresses, as a rule all."""
-    instance = VrrpInstance(
-        number=1,
-        name=ONE,
-        family=Family.IPV4,
-        interface="eth0",
-        virtual_router_id=11,
-        priority=100,
-        preemption=Preemption(mode=PreemptionMode.PREEMPT),
+    served = replace(
+        instance(1),
         advertisement=Advertisement(version=3, interval=0.5),
-        password=None,
         virtual_addresses=(VirtualAddress(address=FIVE),),
         excluded_addresses=(VirtualAddress(address=SIX),),
     )
     expected = target(1, excluded=frozenset({SIX}), version=3, advert_interval=0.5)
-    assert expected == Target.of(instance)
+    assert expected == Target.of(served)
     assert {FIVE, SIX} == expected.every
 
 
@@ -308,7 +281,7 @@ def test_force_holds_whatever_is_heard() -> None:
     """At once, also a backup; the verdict says that no node took over, then nothing is due."""
     agent = Agent(ONE)
     assert [sets(ONE)] == effects(agent.drain("a", is_forced=True))
-    assert [InstanceDrained(name=ONE, holder="")] == effects(agent.wait(5))
+    assert [fsm.InstanceDrained(name=ONE, holder="")] == effects(agent.wait(5))
     assert agent.state.deadline is None
     before = agent.state
     assert [] == agent.wait(500)
@@ -333,7 +306,7 @@ def test_it_ends_when_its_time_is_over(masters: list[str], *, is_forced: bool) -
 
 
 @pytest.mark.parametrize("phase", [DRAINING, PENDING, DRAINED])
-def test_undraining_frees_from_everywhere(phase: DrainPhase) -> None:
+def test_undraining_frees_from_everywhere(phase: fsm.DrainPhase) -> None:
     """And twice is as good as once."""
     agent = lone(phase)
     assert DrainEnded(name=ONE, cause="undrained") in agent.undrain("b")
@@ -349,7 +322,9 @@ def test_a_node_that_serves_a_part_has_not_taken_over() -> None:
     assert [] == agent.hear(ONE, 1)
     again = agent.state
     holder = "10.0.0.2 and 10.0.0.3"
-    assert [InstanceDrained(name=ONE, holder=holder)] == effects(agent.hear(ONE, 1.5, 2, mac=3))
+    assert [fsm.InstanceDrained(name=ONE, holder=holder)] == effects(
+        agent.hear(ONE, 1.5, 2, mac=3)
+    )
     agent.state = again
     agent.hear(ONE, 4)
     cause = "no other node serves 10.0.0.6, though others of its addresses are served"
@@ -386,7 +361,7 @@ def test_a_slow_advertiser_is_waited_for() -> None:
     agent.hear(ONE, 1, interval=10.0)
     agent.wait(2)
     assert 1 + 30 + 1 + 1 == agent.state.deadline
-    fast = InstanceDrain(target=target(1, version=3, advert_interval=0.1))
+    fast = fsm.InstanceDrain(target=target(1, version=3, advert_interval=0.1))
     assert pytest.approx(0.3 + 0.1 + 1) == fast.silence(POLICY)
 
 
@@ -399,7 +374,7 @@ def test_time_in_which_the_loop_stood_still_counts_for_nothing() -> None:
     assert 59.5 + 5 == agent.state.deadline
     assert "10.0.0.2" == agent.drain_of(ONE).holder
     assert [59.5] == [each.at for each in agent.drain_of(ONE).adverts]
-    assert InstanceDrain(target=TARGETS[TWO]) == agent.drain_of(TWO)
+    assert fsm.InstanceDrain(target=TARGETS[TWO]) == agent.drain_of(TWO)
     agent.pause(300, at=60)
     assert 60 == agent.drain_of(ONE).anchor
 
@@ -409,7 +384,7 @@ def test_a_second_drain_replaces_the_specification() -> None:
     agent = lone(DRAINED)
     agent.now = 2.0
     done = agent.drain("b", seconds=98.0)
-    assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(done)
+    assert [fsm.InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(done)
     assert DrainSpec(until=100.0) == agent.drain_of(ONE).spec
 
     forced = Agent(ONE)
@@ -455,12 +430,12 @@ def test_a_request_is_accepted_at_once_and_answered_when_all_have_an_outcome() -
     done = agent.drain("a", masters=[ONE])
     answer = AnswerRequest(id="a", verdict=None, within=10.0)
     assert [SaveDrains(), sets(ONE), answer] == done
-    assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == agent.hear(ONE, 1)
+    assert [fsm.InstanceDrained(name=ONE, holder="10.0.0.2")] == agent.hear(ONE, 1)
     line = f"10.0.0.2 has taken over {ONE} {TWO}"
     assert [
         SaveDrains(),
         sets(TWO),
-        InstanceDrained(name=TWO, holder="10.0.0.2"),
+        fsm.InstanceDrained(name=TWO, holder="10.0.0.2"),
         AnswerRequest(id="a", verdict="drained", lines=(line,)),
     ] == agent.hear(TWO, 2)
     assert {ONE, TWO} == set(agent.state.records)

@@ -7,19 +7,8 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.health.fsm import (
-    Action,
-    Close,
-    Connect,
-    ConnectResult,
-    ConnectsEnded,
-    Event,
-    ProbeRequested,
-    ProbeSign,
-    ProbeState,
-    ReportHealth,
-    step,
-)
+from ipfailover_agent.health import fsm
+from ipfailover_agent.health.fsm import Close, Connect, ConnectResult, ConnectsEnded, ProbeSign
 from ipfailover_agent.model import PortCheck, PortProbes
 
 HERE = ip_address("192.0.2.11")
@@ -38,22 +27,22 @@ class Bench:
             rise=rise,
             fall=fall,
         )
-        self.state = ProbeState()
+        self.state = fsm.ProbeState()
         self.now = 100.0
 
-    def feed(self, event: Event) -> tuple[Action, ...]:
+    def feed(self, event: fsm.Event) -> tuple[fsm.Action, ...]:
         """Feed an event."""
-        self.state, actions = step(self.state, event, self.now, self.probes)
+        self.state, actions = fsm.step(self.state, event, self.now, self.probes)
         return actions
 
-    def wait(self, seconds: float | None = None) -> tuple[Action, ...]:
+    def wait(self, seconds: float | None = None) -> tuple[fsm.Action, ...]:
         """Go on to the deadline, or by so many seconds, and feed that it passed."""
         deadline = self.state.deadline
         assert deadline is not None
         self.now = deadline if seconds is None else self.now + seconds
         return self.feed(ProbeSign.DEADLINE_PASSED)
 
-    def answer(self, *failures: str) -> list[ReportHealth]:
+    def answer(self, *failures: str) -> list[fsm.ReportHealth]:
         """Answer every port in waiting, in order; return the reports."""
         waiting = self.state.waiting
         answers = tuple(
@@ -61,25 +50,27 @@ class Bench:
             for port, failure in zip(waiting, failures or [""] * len(waiting), strict=True)
         )
         return [
-            each for each in self.feed(ConnectsEnded(answers)) if isinstance(each, ReportHealth)
+            each
+            for each in self.feed(ConnectsEnded(answers))
+            if isinstance(each, fsm.ReportHealth)
         ]
 
-    def round(self, failure: str = "") -> list[ReportHealth]:
+    def round(self, failure: str = "") -> list[fsm.ReportHealth]:
         """Have one whole round of one port end like that."""
         assert self.wait()[-1:] == (Connect(WEB),)
         return self.answer(failure)
 
 
-GOOD = ReportHealth(is_healthy=True, reason="")
-REFUSED = ReportHealth(is_healthy=False, reason="port 8080 of 192.0.2.11: refused")
-TIMED_OUT = ReportHealth(
+GOOD = fsm.ReportHealth(is_healthy=True, reason="")
+REFUSED = fsm.ReportHealth(is_healthy=False, reason="port 8080 of 192.0.2.11: refused")
+TIMED_OUT = fsm.ReportHealth(
     is_healthy=False, reason="port 8080 of 192.0.2.11: timed out after 0.25 s"
 )
 
 
 @pytest.mark.parametrize(("failure", "expected"), [("", GOOD), ("refused", REFUSED)])
 def test_the_first_round_decides_whatever_rise_and_fall_say(
-    failure: str, expected: ReportHealth
+    failure: str, expected: fsm.ReportHealth
 ) -> None:
     """As keepalived 2.2.7 does with the first result of a script."""
     bench = Bench(rise=3, fall=3)
@@ -273,7 +264,7 @@ def test_the_next_round_is_ahead_however_floats_round() -> None:
 
 # --- asked for ----------------------------------------------------------------------------------
 
-GONE = ProbeRequested(cause="listener of port 8080 is gone")
+GONE = fsm.ProbeRequested(cause="listener of port 8080 is gone")
 REFUSED_THEN = replace(REFUSED, cause=GONE.cause)
 
 

@@ -10,37 +10,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.firewall.accept_rules import (
-    Look,
-    LookFailed,
-    Report,
-    RuleInserted,
-    RuleRemoved,
-    plan,
-    tag_for,
-    wanted_addresses,
-)
+from ipfailover_agent.config import planner
+from ipfailover_agent.firewall import accept_rules, ruleset
+from ipfailover_agent.firewall.accept_rules import LookFailed, RuleInserted, RuleRemoved, tag_for
 from ipfailover_agent.firewall.nft_commands import LIST_CHAINS, Output, change_rules
-from ipfailover_agent.firewall.ruleset import (
-    Accepted,
-    Chain,
-    Entry,
-    Hook,
-    Rule,
-    RulesetError,
-    Table,
-    read,
-    tables_to_look_at,
+from ipfailover_agent.firewall.ruleset import Chain, Entry, Table
+from ipfailover_agent.model import Settings
+from tests.support.nft_json import (
+    ACCEPT,
+    DROP,
+    L4,
+    chain,
+    entries,
+    jump,
+    match,
+    payload,
+    rule,
+    side,
+    text_of,
 )
-from ipfailover_agent.model import (
-    Advertisement,
-    Family,
-    GarpRefresh,
-    KeepalivedConfig,
-    Preemption,
-    PreemptionMode,
-    VrrpInstance,
-)
+from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,50 +40,6 @@ TAG = "ipfailover-agent lab"
 GROUP = ip_address("224.0.0.18")
 GROUP6 = ip_address("ff02::12")
 PEER = ip_address("192.0.2.2")
-DROP: dict[str, Any] = {"drop": None}
-ACCEPT: dict[str, Any] = {"accept": None}
-
-
-def text_of(*objects: object) -> str:
-    """Return objects as nft prints them."""
-    return json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, *objects]})
-
-
-def chain(name: str = "input", family: str = "inet", **more: object) -> dict[str, object]:
-    """Return a chain as nft prints it; a base chain of the input hook unless told."""
-    base = {"type": "filter", "hook": "input", "prio": 0, "policy": "accept"}
-    return {"chain": {"family": family, "table": "t", "name": name, "handle": 1, **base, **more}}
-
-
-def side(name: str, family: str = "inet") -> dict[str, object]:
-    """Return a chain that only jumps lead to."""
-    return {"chain": {"family": family, "table": "t", "name": name, "handle": 2}}
-
-
-def rule(
-    *statements: object,
-    chain: str = "input",
-    family: str = "inet",
-    handle: int = 7,
-    comment: str | None = None,
-) -> dict[str, object]:
-    """Return a rule as nft prints it."""
-    words = {} if comment is None else {"comment": comment}
-    place = {"family": family, "table": "t", "chain": chain, "handle": handle}
-    return {"rule": {**place, **words, "expr": list(statements)}}
-
-
-def match(left: object, right: object, op: str = "==") -> dict[str, object]:
-    """Return a match statement."""
-    return {"match": {"op": op, "left": left, "right": right}}
-
-
-def payload(protocol: str, field: str) -> dict[str, object]:
-    """Return the left side of a match on a header field."""
-    return {"payload": {"protocol": protocol, "field": field}}
-
-
-L4 = {"meta": {"key": "l4proto"}}
 
 
 def ours(
@@ -109,14 +54,9 @@ def ours(
     return rule(*statements, **{"comment": TAG, **more})
 
 
-def entries(*objects: object) -> list[Entry]:
-    """Return what is read of objects."""
-    return [each for each in read(text_of(*objects)) if each is not None]
-
-
 def needed(*objects: object, wanted: frozenset[IPAddress] = frozenset({GROUP})) -> list[str]:
     """Return in words what a plan inserts and removes."""
-    change = plan(entries(*objects), wanted, TAG)
+    change = accept_rules.plan(entries(*objects), wanted, TAG)
     if change is None:
         return []
     return [
@@ -142,22 +82,20 @@ INSERTED = ["+ input daddr 224.0.0.18"]
         pytest.param([chain(), rule({"counter": {}}, {"reject": {"type": "icmp"}})], id="reject"),
         pytest.param([chain(), rule({"queue": {"num": 1}})], id="queue"),
         pytest.param([chain(), rule({"reject": None})], id="bare reject"),
-        pytest.param(
-            [chain(), side("a"), rule({"jump": {"target": "a"}}), rule(DROP, chain="a")], id="jump"
-        ),
+        pytest.param([chain(), side("a"), rule(jump("a")), rule(DROP, chain="a")], id="jump"),
         pytest.param(
             [
                 chain(),
                 side("a"),
                 side("b"),
                 rule({"goto": {"target": "a"}}),
-                rule({"jump": {"target": "b"}}, chain="a"),
-                rule({"jump": {"target": "a"}}, chain="b"),
+                rule(jump("b"), chain="a"),
+                rule(jump("a"), chain="b"),
                 rule(DROP, chain="b"),
             ],
             id="a cycle behind a goto",
         ),
-        pytest.param([chain(), rule({"jump": {"target": "gone"}})], id="jump to an unknown chain"),
+        pytest.param([chain(), rule(jump("gone"))], id="jump to an unknown chain"),
         pytest.param([chain(), rule("jump {\n drop\n}")], id="anonymous chain"),
         pytest.param(
             [
@@ -167,7 +105,7 @@ INSERTED = ["+ input daddr 224.0.0.18"]
                     {
                         "vmap": {
                             "key": {"ct": {"key": "state"}},
-                            "data": {"set": [["new", {"jump": {"target": "a"}}], ["x", ACCEPT]]},
+                            "data": {"set": [["new", jump("a")], ["x", ACCEPT]]},
                         }
                     }
                 ),
@@ -209,12 +147,7 @@ def test_a_base_chain_that_could_drop_vrrp_gets_a_rule(objects: list[object]) ->
         pytest.param([chain(hook=None, policy="drop")], id="no base chain"),
         pytest.param([chain(), side("a"), rule(DROP, chain="a")], id="a chain nobody jumps to"),
         pytest.param(
-            [
-                chain(),
-                side("a"),
-                rule({"jump": {"target": "a"}}),
-                rule({"jump": {"target": "a"}}, chain="a"),
-            ],
+            [chain(), side("a"), rule(jump("a")), rule(jump("a"), chain="a")],
             id="a chain that jumps to itself",
         ),
         pytest.param([chain(), rule(match(L4, "tcp"), DROP)], id="TCP"),
@@ -269,7 +202,7 @@ def test_tables_without_a_hook_of_ours_are_not_listed() -> None:
         Table(family="ip", name="filter"),
         Table(family="ip6", name="own"),
     )
-    assert tables_to_look_at(entries(*objects)) == expected
+    assert ruleset.tables_to_look_at(entries(*objects)) == expected
 
 
 # --- which rules of ours ------------------------------------------------------------------------
@@ -357,7 +290,9 @@ def test_wanting_nothing_removes_everything_of_ours() -> None:
 def test_commands_insert_before_they_delete_and_stay_below_the_limit() -> None:
     """An argument of a program holds 128 KiB; the order loses no packet."""
     peers = frozenset(ip_address(f"10.0.{n // 250}.{n % 250}") for n in range(401))
-    change = plan(entries(chain(policy="drop"), ours("9.9.9.9", "saddr", handle=3)), peers, TAG)
+    change = accept_rules.plan(
+        entries(chain(policy="drop"), ours("9.9.9.9", "saddr", handle=3)), peers, TAG
+    )
     assert change is not None
     commands = change_rules(change, TAG)
     assert [
@@ -374,14 +309,14 @@ def test_chains_and_rules_are_read() -> None:
     table = Table(family="inet", name="t")
     objects = [{"table": {"family": "inet", "name": "t"}}, chain(policy="drop"), side("a")]
     expected: list[Entry] = [
-        Chain(table=table, name="input", hook=Hook.INPUT, drops_by_policy=True),
+        Chain(table=table, name="input", hook=ruleset.Hook.INPUT, drops_by_policy=True),
         Chain(table=table, name="a"),
-        Rule(
+        ruleset.Rule(
             table=table,
             chain="input",
             handle=7,
             comment=TAG,
-            accepts=Accepted(field="daddr", address=GROUP),
+            accepts=ruleset.Accepted(field="daddr", address=GROUP),
         ),
     ]
     assert entries(*objects, ours()) == expected
@@ -391,7 +326,9 @@ def test_output_without_spaces_and_several_documents_are_read() -> None:
     """Spacing is a matter of nft's version."""
     compact = json.dumps({"nftables": [chain()]}, separators=(",", ":"))
     spread = json.dumps({"nftables": [side("a")]}, indent=2)
-    names = [each.name for each in read(f"{compact}\n{spread}\n") if isinstance(each, Chain)]
+    names = [
+        each.name for each in ruleset.read(f"{compact}\n{spread}\n") if isinstance(each, Chain)
+    ]
     assert names == ["input", "a"]
 
 
@@ -402,8 +339,8 @@ def test_output_without_spaces_and_several_documents_are_read() -> None:
 )
 def test_what_is_no_ruleset_is_refused(text: str) -> None:
     """With an error in words."""
-    with pytest.raises(RulesetError, match="cannot read nft's output"):
-        list(read(text))
+    with pytest.raises(ruleset.RulesetError, match="cannot read nft's output"):
+        list(ruleset.read(text))
 
 
 # --- names --------------------------------------------------------------------------------------
@@ -423,38 +360,12 @@ def test_odd_and_long_names_get_a_tag_of_their_own() -> None:
     assert not any(set(each) & set("\"'") for each in tags)
 
 
-def instance(*peers: str, family: Family = Family.IPV4) -> VrrpInstance:
-    """Return an instance with these unicast peers."""
-    return VrrpInstance(
-        number=1,
-        name="v1",
-        family=family,
-        interface="eth0",
-        virtual_router_id=1,
-        priority=100,
-        preemption=Preemption(mode=PreemptionMode.PREEMPT),
-        advertisement=Advertisement(version=2, interval=1),
-        password=None,
-        virtual_addresses=(),
-        unicast_peers=tuple(map(ip_address, peers)),
-    )
-
-
 def test_groups_of_the_served_families_and_all_peers_are_wanted() -> None:
     """The group even in unicast mode: a node that was not changed yet still speaks to it."""
-    config = KeepalivedConfig(
-        config_name="lab",
-        router_id="lab",
-        interface="eth0",
-        node_addresses=(),
-        instances=(instance("192.0.2.2"), instance("192.0.2.3")),
-        track_script=None,
-        notify_command=(),
-        admin_emails=(),
-        smtp_server="",
-        garp=GarpRefresh(refresh=0, interval=0),
-    )
-    assert wanted_addresses(config) == {GROUP, PEER, ip_address("192.0.2.3")}
+    others = (PEER, ip_address("192.0.2.3"))
+    settings = Settings(virtual_addresses=(ip_address("192.0.2.9"),), unicast_peers=others)
+    config = planner.plan(settings, host_facts({"ens3": ["192.0.2.1/24"]}))
+    assert accept_rules.wanted_addresses(config) == {GROUP, *others}
 
 
 # --- a look, driven by hand ---------------------------------------------------------------------
@@ -466,9 +377,9 @@ class Driver:
     def __init__(
         self, generations: list[int] | None = None, owned: frozenset[Table] = frozenset()
     ) -> None:
-        self.reports: list[Report] = []
+        self.reports: list[accept_rules.Report] = []
         self.runs: list[tuple[str, ...]] = []
-        self.steps = Look(
+        self.steps = accept_rules.Look(
             wanted=frozenset({GROUP}),
             tag=TAG,
             generation=lambda: generations.pop(0) if generations else 1,

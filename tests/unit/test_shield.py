@@ -14,7 +14,8 @@ from ipfailover_agent.doctor import firewall_findings
 from ipfailover_agent.firewall import nft_commands, ruleset, shield
 from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
 from ipfailover_agent.firewall.shield import Shield, Signature
-from ipfailover_agent.vrrp.packets import Advert, Carp
+from ipfailover_agent.vrrp.packets import Carp
+from tests.support.adverts import heard_advert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,20 +25,7 @@ if TYPE_CHECKING:
 NOW = 1000.0
 OURS = IPv4Address("10.0.0.5")
 OTHER = IPv4Address("10.0.0.200")
-FOREIGN = Advert(
-    source_mac=bytes(6),
-    source=IPv4Address("10.0.0.77"),
-    destination=IPv4Address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=100,
-    addresses=(OTHER,),
-    interval=1.0,
-    authentication=0,
-    password=None,
-    ttl=255,
-    is_checksum_right=True,
-)
+FOREIGN = heard_advert(IPv4Address("10.0.0.77"), OTHER, mac=bytes(6))
 SIGNATURE = Signature(source=FOREIGN.source, router_id=11, version=2, count=1, listed=(OTHER,))
 
 
