@@ -107,7 +107,7 @@ def _as_text(outcome: _CheckOutcome) -> str:
         )
         times = budget.compute(outcome.candidate.settings, config)
         lines += ["", *times.lines(), ""]
-    lines += [f"peers: {peers_once.describe(each)}" for each in outcome.names]
+    lines += [f"peers: {each}" for each in outcome.names]
     if outcome.old is not None:
         lines += _compared(outcome, outcome.old)
     lines += [f"warning: {each}" for each in outcome.warnings]

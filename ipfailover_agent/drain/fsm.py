@@ -345,11 +345,8 @@ def step(state: DrainState, event: DrainEvent, now: float, policy: DrainPolicy) 
         case SuccessorHeard() | InstanceEntered():
             work.on_instance(event)
             return work.finish(only=event.name)
-        case DrainRequested(request=request):
-            try:
-                (work.on_drain if request.action == "drain" else work.on_undrain)(event)
-            except ValueError as error:
-                work.refuse(event.id, str(error))
+        case DrainRequested():
+            work.on_request(event)
         case TargetsConfigured():
             work.on_configured(event)
         case DrainsRestored():
@@ -428,11 +425,15 @@ class _Step:
 
     # --- requests -------------------------------------------------------------------------------
 
-    def refuse(self, request_id: str, reason: str) -> None:
-        """Answer that a request is refused."""
-        self._actions.append(AnswerRequest(id=request_id, verdict="refused", lines=(reason,)))
+    def on_request(self, event: DrainRequested) -> None:
+        """Carry a request out, or refuse it."""
+        try:
+            (self._on_drain if event.request.action == "drain" else self._on_undrain)(event)
+        except ValueError as error:
+            lines = (str(error),)
+            self._actions.append(AnswerRequest(id=event.id, verdict="refused", lines=lines))
 
-    def on_drain(self, event: DrainRequested) -> None:
+    def _on_drain(self, event: DrainRequested) -> None:
         """Begin to drain; raise ValueError with the reason where that is refused."""
         request = event.request
         names = self._named(request)
@@ -455,7 +456,7 @@ class _Step:
         for name in names:
             self._drain(name, spec, is_master=name in event.masters)
 
-    def on_undrain(self, event: DrainRequested) -> None:
+    def _on_undrain(self, event: DrainRequested) -> None:
         """End drains, and answer at once; raise ValueError with the reason where it is refused."""
         names = self._named(event.request)
         if not event.request.words:

@@ -76,7 +76,7 @@ def list_table(table: Table) -> tuple[str, ...]:
 
     In JSON, because a name may hold anything. One at a time: nft 1.0.6 finds only the last of two.
     """
-    return ("-j", "-t", _json([{"list": {"table": _named(table)}}]))
+    return ("-j", "-t", _json([{"list": {"table": {"family": table.family, "name": table.name}}}]))
 
 
 def change_rules(change: TableChange, tag: str) -> tuple[tuple[str, ...], ...]:
@@ -114,10 +114,6 @@ def _accept_rule(table: Table, insertion: Insertion, tag: str) -> dict[str, obje
 
 def _place(table: Table, chain: str) -> dict[str, object]:
     return {"family": table.family, "table": table.name, "chain": chain}
-
-
-def _named(table: Table) -> dict[str, object]:
-    return {"family": table.family, "name": table.name}
 
 
 def _json(commands: Sequence[object]) -> str:

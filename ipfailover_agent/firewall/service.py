@@ -51,7 +51,7 @@ class Firewalls(Service):
         settings, now = candidate.settings, time.monotonic()
         if not (settings.manages_firewall or self._by_tag):
             return
-        from ipfailover_agent.firewall import accept_rules  # noqa: PLC0415 - see above
+        from ipfailover_agent.firewall import accept_rules, nft  # noqa: PLC0415 - see above
 
         self._wanted_tag = (
             accept_rules.tag_for(settings.config_name) if settings.manages_firewall else None
@@ -60,19 +60,11 @@ class Firewalls(Service):
             if tag != self._wanted_tag:
                 former.want(frozenset(), now)
         if self._wanted_tag is not None:
-            wanted = accept_rules.wanted_addresses(candidate.config)
-            self._firewall(self._wanted_tag).want(wanted, now)
-
-    def _firewall(self, tag: str) -> Firewall:
-        from ipfailover_agent.firewall import nft  # noqa: PLC0415 - see above
-
-        if not self._by_tag and (unseen := nft.legacy_tables()):
-            self._log.warning("firewall.unseen", tables=unseen)
-        if tag not in self._by_tag:
-            self._by_tag[tag] = Firewall(
-                tag=tag, environment=self._environment, report=self._report
-            )
-        return self._by_tag[tag]
+            if not self._by_tag and (unseen := nft.legacy_tables()):
+                self._log.warning("firewall.unseen", tables=unseen)
+            made = Firewall(self._wanted_tag, self._environment, self._report)
+            firewall = self._by_tag.setdefault(self._wanted_tag, made)
+            firewall.want(accept_rules.wanted_addresses(candidate.config), now)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -115,7 +107,7 @@ class Firewall:
     """
 
     def __init__(
-        self, *, tag: str, environment: Mapping[str, str], report: Callable[[Report], None]
+        self, tag: str, environment: Mapping[str, str], report: Callable[[Report], None]
     ) -> None:
         self._tag = tag
         self._environment = environment

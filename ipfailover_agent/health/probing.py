@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.linux.process import ChildExit
     from ipfailover_agent.model import PortCheck, PortProbes
 
+    _Report = Callable[[fsm.ReportHealth], None]
+
 _BASH: Final = "/usr/bin/bash"  # as keepalived starts it
 
 _Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
@@ -59,9 +61,7 @@ class CheckRounds:
     is_script: ClassVar[bool] = False
     """Whether keepalived runs the check too: while its verdict is good, none is run here."""
 
-    def __init__(
-        self, probes: PortProbes, report: Callable[[fsm.ReportHealth], None], state: fsm.ProbeState
-    ) -> None:
+    def __init__(self, probes: PortProbes, report: _Report, state: fsm.ProbeState) -> None:
         self._probes = probes
         self._report = report
         self.state = state
@@ -142,7 +142,7 @@ class CheckRuns(CheckRounds):
     def __init__(
         self,
         probes: PortProbes,
-        report: Callable[[fsm.ReportHealth], None],
+        report: _Report,
         *,
         script: str,
         environment: Mapping[str, str],
@@ -203,7 +203,7 @@ class CheckRuns(CheckRounds):
 class Prober(CheckRounds):
     """Probes of ports; tick it when ``fileno()`` is readable, too."""
 
-    def __init__(self, probes: PortProbes, report: Callable[[fsm.ReportHealth], None]) -> None:
+    def __init__(self, probes: PortProbes, report: _Report) -> None:
         super().__init__(probes, report, fsm.ProbeState())
         self._ready = select.epoll()  # readable itself while a connection has been answered
         self._connections: dict[PortCheck, tuple[socket.socket, float]] = {}

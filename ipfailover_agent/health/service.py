@@ -76,19 +76,15 @@ class Probes(Service):
         """
         if probes is None:
             return
-        verdict = self._verdict(probes)
-        if verdict is None:
-            verdict = any(each.state in _ELIGIBLE for each in instance_states.entries)
-        self._is_healthy = verdict
-        track.write(self._paths.check_track, is_set=not verdict)
-        self._retry_at = None
-
-    def _verdict(self, probes: PortProbes) -> bool | None:
-        """Return what is known for these probes, None where the instances' states show it."""
         known = self._rounds.state.is_healthy if self._rounds else None
-        if not probes.ports:
-            return known is not False
-        return known if self._probes_ports or known is False else None
+        if known and probes.ports and not self._probes_ports:
+            known = None  # that a script which was run once more passes shows nothing of the ports
+        if known is None:
+            is_eligible = any(each.state in _ELIGIBLE for each in instance_states.entries)
+            known = is_eligible or not probes.ports
+        self._is_healthy = known
+        track.write(self._paths.check_track, is_set=not known)
+        self._retry_at = None
 
     @property
     def _probes_ports(self) -> bool:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.model import HostFacts, Settings
 
-VARIABLE = unicast.NAMES
-
 
 class PeersPolicy(Struct, frozen=True, kw_only=True):
     """Every delay in seconds, and the limit.
@@ -79,6 +77,9 @@ class LookupResult(Struct, frozen=True, kw_only=True):
     addresses: tuple[IPAddress, ...] = ()
     failure: str = ""
     age: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.question}: {self.failure or ' '.join(map(str, self.addresses))}"
 
 
 def judged(answer: LookupResult, wanted: PeersWanted, policy: PeersPolicy) -> LookupResult:
@@ -338,11 +339,11 @@ def first_set(
     state, _ = step(Peers(), replace(wanted, stored=tuple(stored)), 0.0, PeersPolicy())
     for each in given:
         state, _ = step(state, LookupEnded(answer=each), 0.0, PeersPolicy())
-    remarks = [f"{VARIABLE}: {each.question}: {each.failure}" for each in given if each.failure]
+    remarks = [f"{unicast.NAMES}: {each}" for each in given if each.failure]
     if all(each.last for each in state.inquiries):
         remarks += [
-            f"{VARIABLE}: no name resolves to an IPv{family:d} address of this node: the others "
-            "will not send to it"
+            f"{unicast.NAMES}: no name resolves to an IPv{family:d} address of this node: "
+            "the others will not send to it"
             for family in sorted(_without_own(state))
         ]
     state, _ = step(state, PeersDeadlinePassed(), PeersPolicy().timeout, PeersPolicy())

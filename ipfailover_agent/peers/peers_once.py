@@ -57,9 +57,7 @@ class Found:
         self.answers = tuple(sorted(found, key=lambda each: each.question))
         used, lines = peers.first_set(wanted, self.answers, stored)
         self.warnings = lines
-        failures = "; ".join(
-            f"{each.question}: {each.failure}" for each in self.answers if each.failure
-        )
+        failures = "; ".join(str(each) for each in self.answers if each.failure)
         return replace(facts, resolved_peers=used, peers_awaited=failures)
 
 
@@ -71,10 +69,3 @@ def used_addresses(run_directory: str) -> tuple[IPAddress, ...]:
     if record is None or not wrote(record, pid):
         return ()
     return record.config.node_addresses
-
-
-def describe(answer: LookupResult) -> str:
-    """Return an answer as text."""
-    if answer.failure:
-        return f"{answer.question}: {answer.failure}"
-    return f"{answer.question}: {' '.join(map(str, answer.addresses))}"

@@ -138,9 +138,7 @@ class Keeper:
 
     def __init__(self, environment: Mapping[str, str] | None = None, tag: str = TAG) -> None:
         self.reports: list[Report] = []
-        self.firewall = Firewall(
-            tag=tag, environment=environment or os.environ, report=self.reports.append
-        )
+        self.firewall = Firewall(tag, environment or os.environ, self.reports.append)
         self.children = 0
 
     def want(self, addresses: frozenset[IPAddress] = WANTED) -> list[Report]:
